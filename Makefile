@@ -1,0 +1,57 @@
+# Every target works on a fresh machine that has Python 3.11+ (with venv) and make.
+PYTHON ?= python3
+BIN    := .venv/bin
+MEMBERS := $(wildcard shared/*/pyproject.toml services/*/pyproject.toml sandboxes/*/pyproject.toml devstack/pyproject.toml)
+
+.PHONY: help demo serve test lint types walls unit fast test-containers docs schemas lock clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
+
+demo: .venv/.ready  ## buy a barber apprenticeship through everything, print the timeline, end
+	@$(BIN)/python -m devstack demo
+
+serve: .venv/.ready  ## the same system, and it stays up
+	@$(BIN)/python -m devstack serve
+
+test: lint types walls unit  ## everything that must pass before a commit
+
+lint: .venv/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.ready
+	$(BIN)/mypy
+
+walls: .venv/.ready
+	$(BIN)/lint-imports --no-timings
+
+unit: .venv/.ready
+	$(BIN)/pytest
+
+fast: .venv/.ready  ## the tests that need no server
+	$(BIN)/pytest tests/contracts tests/architecture
+
+test-containers: .venv/.ready  ## the integration tests, on PostgreSQL and RabbitMQ in containers
+	BURSAR_TEST_SERVERS=containers $(BIN)/pytest tests/journeys tests/faults
+
+docs: .venv/.ready  ## write the generated documents anew: event map, OpenAPI, AsyncAPI, JSON schemas
+	$(BIN)/python -m devstack.documents
+
+lock: .venv/.ready  ## resolve the newest versions and pin them with hashes
+	$(BIN)/uv lock --quiet --upgrade
+	$(BIN)/uv export --quiet --frozen --all-packages --all-extras --all-groups --no-emit-workspace --no-header \
+	  --format requirements.txt --output-file requirements.lock
+	@rm -f uv.lock
+
+.venv/.ready: requirements.lock $(MEMBERS)
+	@echo "setting up .venv (once)"
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+	  $(foreach member,$(MEMBERS),--editable $(patsubst %/,%,$(dir $(member))))
+	@touch .venv/.ready
+
+clean:  ## removes what make has made here
+	rm -rf .venv .local .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""The events of Bursar, and what payment facts mean. Pure: pydantic and nothing else."""

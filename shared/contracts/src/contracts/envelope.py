@@ -1,0 +1,118 @@
+"""CloudEvents 1.0 in AMQP binary mode: the attributes travel as headers, the data as the JSON body.
+
+Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/amqp-protocol-binding.md (chapter 3.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+PREFIX = "cloudEvents:"
+_ALTERNATE_PREFIX = "cloudEvents_"  # the binding allows both; we write the first and read either
+
+
+class Model(BaseModel):
+    """Part of an event: frozen, and a reader ignores the fields that it does not know yet."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Event(Model):
+    """One fact in the past tense. `type` carries its version; it is also the routing key."""
+
+    type: ClassVar[str]
+
+
+E = TypeVar("E", bound=Event, covariant=True)
+
+
+class BadEnvelope(ValueError):
+    """The message is not one of our events: an attribute is missing, or the data does not fit its type."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Envelope(Generic[E]):
+    """An event with its CloudEvents attributes.
+
+    id:       derived from its cause, so that a redelivery or a replay makes the same id
+    source:   the service that says it
+    subject:  the purchase, or the payment reference while the purchase is not known
+    time:     when the fact happened (not when it was sent), UTC
+    causation_id: the id of the event that led to this one
+    """
+
+    id: str
+    source: str
+    subject: str
+    time: datetime
+    data: E
+    correlation_id: str = ""
+    causation_id: str = ""
+    traceparent: str = ""
+
+    @property
+    def type(self) -> str:
+        return self.data.type
+
+    def headers(self) -> dict[str, str]:
+        """The attributes as AMQP headers; empty ones are left out."""
+        attributes = {
+            "specversion": "1.0",
+            "id": self.id,
+            "source": self.source,
+            "type": self.type,
+            "subject": self.subject,
+            "time": self.time.astimezone(UTC).isoformat(),
+            "correlationid": self.correlation_id,
+            "causationid": self.causation_id,
+            "traceparent": self.traceparent,
+        }
+        return {PREFIX + name: value for name, value in attributes.items() if value}
+
+    def body(self) -> bytes:
+        return self.data.model_dump_json(exclude_none=True).encode()
+
+
+def attributes(headers: Mapping[str, Any]) -> dict[str, str]:
+    """The CloudEvents attributes among AMQP headers, without their prefix."""
+    found: dict[str, str] = {}
+    for name, value in headers.items():
+        for prefix in (PREFIX, _ALTERNATE_PREFIX):
+            if name.startswith(prefix):
+                found[name.removeprefix(prefix)] = value.decode() if isinstance(value, bytes) else str(value)
+    return found
+
+
+def parse(headers: Mapping[str, Any], body: bytes, types: Mapping[str, type[Event]]) -> Envelope[Event]:
+    """The event that a message carries. Raises BadEnvelope, with a reason that quotes no data."""
+    said = attributes(headers)
+    if missing := {"id", "source", "type", "subject", "time"} - said.keys():
+        raise BadEnvelope(f"not a CloudEvent: no {', '.join(sorted(missing))}")
+    if (model := types.get(said["type"])) is None:
+        raise BadEnvelope(f"unknown event type {said['type']!r}")
+    try:
+        time = datetime.fromisoformat(said["time"])
+    except ValueError:
+        raise BadEnvelope("time is not an RFC 3339 timestamp") from None
+    if time.tzinfo is None:
+        raise BadEnvelope("time has no UTC offset")
+    try:
+        data = model.model_validate_json(body)
+    except ValidationError as error:
+        where = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['type']}" for e in error.errors()[:5])
+        raise BadEnvelope(f"the data is no {said['type']}: {where}") from None
+    return Envelope(
+        id=said["id"],
+        source=said["source"],
+        subject=said["subject"],
+        time=time,
+        data=data,
+        correlation_id=said.get("correlationid", ""),
+        causation_id=said.get("causationid", ""),
+        traceparent=said.get("traceparent", ""),
+    )

@@ -1,0 +1,51 @@
+"""Every event there is, who says it, and by which name it travels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from contracts import checkout, enrollment, instructor_assignment, milady_integration, notifications, payments
+from contracts.envelope import Event
+
+PAYMENT_EVENTS: tuple[type[payments.PaymentEvent], ...] = (
+    payments.PaymentSucceeded,
+    payments.PaymentPending,
+    payments.PaymentFailed,
+    payments.PaymentExpired,
+    payments.PaymentRefunded,
+    payments.PaymentDisputeOpened,
+    payments.PaymentDisputeClosed,
+    payments.SubscriptionChanged,
+)
+
+SAID_BY: Mapping[str, tuple[type[Event], ...]] = {
+    "webhook-gateway": PAYMENT_EVENTS,
+    "checkout": (
+        checkout.PurchaseCreated,
+        checkout.StudentUpdated,
+        checkout.RefundRequested,
+        checkout.RefundDecided,
+        *(event for event in PAYMENT_EVENTS if event is not payments.SubscriptionChanged),
+    ),
+    "enrollment": (
+        enrollment.EnrollmentPending,
+        enrollment.EnrollmentActivated,
+        enrollment.EnrollmentPaused,
+        enrollment.EnrollmentResumed,
+        enrollment.EnrollmentWithdrawn,
+        enrollment.EnrollmentCompleted,
+    ),
+    "instructor-assignment": (
+        instructor_assignment.InstructorAssigned,
+        instructor_assignment.InstructorReleased,
+        instructor_assignment.InstructorUnavailable,
+    ),
+    "milady-integration": (
+        milady_integration.MiladyEnrolled,
+        milady_integration.MiladyWithdrawn,
+        milady_integration.MiladyFailed,
+    ),
+    "notifications": (notifications.NotificationSent, notifications.NotificationFailed),
+}
+
+EVENT_TYPES: Mapping[str, type[Event]] = {event.type: event for events in SAID_BY.values() for event in events}

@@ -1,0 +1,64 @@
+"""Logs: one JSON object a line, names and ids only. No personal data, no secrets, no bodies."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+_SHARED: list[structlog.typing.Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+]
+
+
+def configure(*, service: str, role: str, level: str) -> None:
+    """For the whole process, libraries included."""
+
+    def stamp(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        return {"service": service, "role": role, **event}
+
+    structlog.configure(
+        processors=[*_SHARED, stamp, _kind_of_exception, structlog.processors.JSONRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
+        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*_SHARED, stamp, structlog.stdlib.add_logger_name],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _kind_of_exception,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    # libraries that print what they carry: addresses, headers, statements
+    for chatty in ("aio_pika", "aiormq", "httpx", "httpcore", "sqlalchemy", "uvicorn.access", "stripe", "aiosmtplib"):
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)
+
+
+def _kind_of_exception(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """An exception is told by type and place; its text may quote a row or a request."""
+    info = event.pop("exc_info", None)
+    if info is True:
+        info = sys.exc_info()
+    if isinstance(info, BaseException):
+        info = (type(info), info, info.__traceback__)
+    if isinstance(info, tuple) and info[0] is not None:
+        frames = []
+        trace = info[2]
+        while trace is not None:
+            code = trace.tb_frame.f_code
+            frames.append(f"{code.co_filename.rsplit('/src/', 1)[-1]}:{trace.tb_lineno} {code.co_name}")
+            trace = trace.tb_next
+        event["exception"] = info[0].__name__
+        event["stack"] = frames[-12:]
+    return event

@@ -1,0 +1,99 @@
+"""The kit's tables as DDL, frozen per version: a service's first migration calls `create_v1`."""
+
+from __future__ import annotations
+
+from alembic import op
+
+V1 = (
+    """
+    CREATE TABLE outbox (
+        id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT pk_outbox PRIMARY KEY,
+        message_key text NOT NULL CONSTRAINT uq_outbox_message_key UNIQUE,
+        exchange text NOT NULL,
+        routing_key text NOT NULL,
+        headers jsonb NOT NULL,
+        body bytea NOT NULL,
+        mandatory boolean NOT NULL,
+        created_at timestamptz NOT NULL DEFAULT now(),
+        available_at timestamptz NOT NULL DEFAULT now(),
+        published_at timestamptz,
+        attempts integer NOT NULL DEFAULT 0,
+        last_error text
+    )
+    """,
+    "CREATE INDEX ix_outbox_due ON outbox (available_at, id) WHERE published_at IS NULL",
+    "CREATE INDEX ix_outbox_published ON outbox (published_at) WHERE published_at IS NOT NULL",
+    """
+    CREATE TABLE inbox (
+        queue text NOT NULL,
+        event_id text NOT NULL,
+        received_at timestamptz NOT NULL DEFAULT now(),
+        CONSTRAINT pk_inbox PRIMARY KEY (queue, event_id)
+    )
+    """,
+    "CREATE INDEX ix_inbox_received_at ON inbox (received_at)",
+    """
+    CREATE TABLE facts (
+        event_id text NOT NULL CONSTRAINT pk_facts PRIMARY KEY,
+        group_id uuid NOT NULL,
+        type text NOT NULL,
+        body jsonb NOT NULL,
+        received_at timestamptz NOT NULL DEFAULT now()
+    )
+    """,
+    "CREATE INDEX ix_facts_group_id ON facts (group_id)",
+    """
+    CREATE TABLE fact_keys (
+        key text NOT NULL CONSTRAINT pk_fact_keys PRIMARY KEY,
+        group_id uuid NOT NULL
+    )
+    """,
+    "CREATE INDEX ix_fact_keys_group_id ON fact_keys (group_id)",
+    """
+    CREATE TABLE effects (
+        id uuid NOT NULL DEFAULT gen_random_uuid() CONSTRAINT pk_effects PRIMARY KEY,
+        kind text NOT NULL,
+        key text NOT NULL,
+        payload jsonb NOT NULL,
+        cause jsonb,
+        created_at timestamptz NOT NULL DEFAULT now(),
+        available_at timestamptz NOT NULL DEFAULT now(),
+        attempts integer NOT NULL DEFAULT 0,
+        done_at timestamptz,
+        failed_at timestamptz,
+        last_error text,
+        CONSTRAINT uq_effects_kind_key UNIQUE (kind, key)
+    )
+    """,
+    "CREATE INDEX ix_effects_due ON effects (available_at) WHERE done_at IS NULL AND failed_at IS NULL",
+    """
+    CREATE TABLE idempotency_keys (
+        caller text NOT NULL,
+        key text NOT NULL,
+        request_hash text NOT NULL,
+        status integer,
+        body jsonb,
+        created_at timestamptz NOT NULL DEFAULT now(),
+        CONSTRAINT pk_idempotency_keys PRIMARY KEY (caller, key)
+    )
+    """,
+)
+
+
+def create_v1(*, api_login: str) -> None:
+    """Outbox, inbox, facts, effects and idempotency keys; the API's login may write what an API writes."""
+    for statement in V1:
+        op.execute(statement)
+    op.execute(f'GRANT SELECT, INSERT ON outbox, effects TO "{api_login}"')
+    op.execute(f'GRANT SELECT, INSERT, UPDATE, DELETE ON idempotency_keys TO "{api_login}"')
+
+
+def owner() -> str:
+    """The login that runs the migration, which is the service's own."""
+    name: str = op.get_bind().exec_driver_sql("SELECT current_user").scalar_one()
+    return name
+
+
+def api_login() -> str:
+    """The login of the service's API: by convention the owner's name with `_api`."""
+    return f"{owner()}_api"

@@ -1,0 +1,137 @@
+"""The relay: publishes what the outbox holds, pipelined, and marks a row only after its confirm."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import structlog
+from sqlalchemy import Row, delete, func, select, update
+
+from kit import metrics
+from kit.backoff import Backoff
+from kit.broker import BrokerDown, Publisher, Unroutable
+from kit.db import Database, is_down
+from kit.failures import describe
+from kit.inbox import inbox
+from kit.outbox import WAKE_CHANNEL, OutgoingMessage, outbox
+from kit.wakeup import Wakeup
+
+log = structlog.get_logger(__name__)
+
+BATCH = 200
+SWEEP_SECONDS = 1.0
+KEEP_PUBLISHED = timedelta(days=7)
+KEEP_INBOX = timedelta(days=45)
+"""Longer than Stripe's 30 days of events: whatever can still be replayed is still recognised."""
+
+_RETRY = Backoff(first=timedelta(seconds=0.5), longest=timedelta(minutes=1))
+
+
+class Relay:
+    """Any number may run beside each other: each takes rows that no other one holds."""
+
+    def __init__(self, database: Database, publisher: Publisher) -> None:
+        self._database = database
+        self._publisher = publisher
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set. Survives a broker or a database that goes away; nothing is lost meanwhile."""
+        failures = 0
+        async with Wakeup(self._database.url, WAKE_CHANNEL) as wakeup:
+            housekeeping = asyncio.create_task(self._keep_house(stop))
+            waker = asyncio.create_task(_wake_on_stop(stop, wakeup))
+            try:
+                while not stop.is_set():
+                    try:
+                        published = await self.publish_due()
+                        failures = 0
+                        if published < BATCH:
+                            await wakeup.wait(SWEEP_SECONDS)
+                    except Exception as error:
+                        if not isinstance(error, BrokerDown) and not is_down(error):
+                            log.exception("relay failed", error=describe(error))
+                        failures += 1
+                        log.warning("relay waits", error=describe(error), failures=failures)
+                        await wakeup.wait(min(_RETRY.delay(failures).total_seconds(), 5.0))
+            finally:
+                housekeeping.cancel()
+                waker.cancel()
+                await asyncio.gather(housekeeping, waker, return_exceptions=True)
+
+    async def publish_due(self) -> int:
+        """Publishes one batch; how many rows were taken. Raises BrokerDown when none of them could be published."""
+        async with self._database.transaction() as db:
+            due = (
+                select(outbox)
+                .where(outbox.c.published_at.is_(None), outbox.c.available_at <= func.now())
+                .order_by(outbox.c.id)
+                .limit(BATCH)
+                .with_for_update(skip_locked=True)
+            )
+            rows = (await db.execute(due)).all()
+            if not rows:
+                return 0
+            outcomes = await asyncio.gather(*(self._publish(row) for row in rows))
+            confirmed = [row.id for row, error in zip(rows, outcomes, strict=True) if error is None]
+            if confirmed:
+                await db.execute(
+                    update(outbox).where(outbox.c.id.in_(confirmed)).values(published_at=func.clock_timestamp())
+                )
+            for row, error in zip(rows, outcomes, strict=True):
+                if isinstance(error, Unroutable):
+                    later = func.now() + _RETRY.delay(row.attempts + 1)
+                    await db.execute(
+                        update(outbox)
+                        .where(outbox.c.id == row.id)
+                        .values(attempts=row.attempts + 1, available_at=later, last_error=describe(error))
+                    )
+        down = [error for error in outcomes if isinstance(error, BrokerDown)]
+        if down and not confirmed:
+            raise down[0]
+        return len(rows)
+
+    async def _publish(self, row: Row[tuple[object, ...]]) -> Unroutable | BrokerDown | None:
+        message = OutgoingMessage(
+            key=row.message_key,
+            exchange=row.exchange,
+            routing_key=row.routing_key,
+            headers=row.headers,
+            body=row.body,
+            mandatory=row.mandatory,
+        )
+        try:
+            await self._publisher.publish(message)
+        except (Unroutable, BrokerDown) as error:
+            metrics.PUBLISH_FAILURES.labels(type(error).__name__).inc()
+            return error
+        metrics.PUBLISHED.labels(row.routing_key).inc()
+        return None
+
+    async def _keep_house(self, stop: asyncio.Event) -> None:
+        """Removes what has been published and recognised long ago; what is unpublished is never touched."""
+        while not stop.is_set():
+            try:
+                async with self._database.transaction() as db:
+                    await db.execute(delete(outbox).where(outbox.c.published_at < func.now() - KEEP_PUBLISHED))
+                    await db.execute(delete(inbox).where(inbox.c.received_at < func.now() - KEEP_INBOX))
+            except Exception as error:
+                log.warning("housekeeping failed", error=describe(error))
+            for _ in range(600):
+                if stop.is_set():
+                    return
+                await self._measure_backlog()
+                await asyncio.sleep(6)
+
+    async def _measure_backlog(self) -> None:
+        try:
+            async with self._database.transaction() as db:
+                due = select(func.count()).where(outbox.c.published_at.is_(None), outbox.c.available_at <= func.now())
+                metrics.OUTBOX_DUE.set((await db.execute(due)).scalar_one())
+        except Exception as error:
+            log.warning("backlog unknown", error=describe(error))
+
+
+async def _wake_on_stop(stop: asyncio.Event, wakeup: Wakeup) -> None:
+    await stop.wait()
+    wakeup.set()

@@ -1,0 +1,59 @@
+"""What every process is told by its environment. Secrets have no defaults."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """Every process: its log level, and where its own pages (/healthz, /readyz, /metrics) are."""
+
+    model_config = SettingsConfigDict(extra="ignore", hide_input_in_errors=True)
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    http_host: str = "127.0.0.1"
+    http_port: int = 8000
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object, info: object) -> object:
+        field = cls.model_fields.get(getattr(info, "field_name", ""))
+        if isinstance(value, str) and field is not None and NoDecode in field.metadata:
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+
+class DatabaseSettings(Settings):
+    """`postgresql://login:password@host:port/database`, for the login that this process's role may use."""
+
+    database_url: SecretStr
+    database_pool_size: int = 10
+
+
+class BrokerSettings(Settings):
+    """`amqp://user:password@host:port/vhost`"""
+
+    amqp_url: SecretStr
+
+
+class AuthSettings(Settings):
+    """How bearer tokens are verified: by a shared HS256 secret, or by the keys at a JWKS URL (RS256, ES256)."""
+
+    jwt_secret: SecretStr | None = None
+    jwt_jwks_url: str | None = None
+    jwt_issuer: str
+    jwt_audience: str
+    cors_origins: CommaSeparated = ()
+
+    @model_validator(mode="after")
+    def _one_way_to_verify(self) -> AuthSettings:
+        if (self.jwt_secret is None) == (self.jwt_jwks_url is None):
+            raise ValueError("set exactly one of JWT_SECRET and JWT_JWKS_URL")
+        if self.jwt_secret is not None and len(self.jwt_secret.get_secret_value().encode()) < 32:
+            raise ValueError("JWT_SECRET must have at least 32 bytes (RFC 7518, 3.2)")
+        return self

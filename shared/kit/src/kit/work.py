@@ -1,0 +1,67 @@
+"""A unit of work: rows, the events that they say and the effects that they want, committed together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contracts.envelope import Envelope, Event
+from contracts.registry import EVENT_TYPES
+from kit import effects, facts, outbox
+from kit.trace import Cause, new_traceparent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """One open transaction. Nobody commits inside; whoever opened it commits once."""
+
+    db: AsyncConnection
+    source: str
+    now: datetime
+    cause: Cause | None = None
+
+    async def say(self, event: Event, *, id: str, subject: str | None = None, mandatory: bool = False) -> None:
+        """Says an event: a row now, a message when this commits. The same `id` twice is one event.
+
+        `subject` is the cause's own when none is given (without a cause it is needed). `mandatory`: see `to_message`.
+        """
+        cause = self.cause
+        if subject is None:
+            if cause is None:
+                raise ValueError("an event without a cause needs a subject")
+            subject = cause.subject
+        said = Envelope(
+            id=id,
+            source=self.source,
+            subject=subject,
+            time=self.now,
+            data=event,
+            correlation_id=cause.correlation_id if cause else id,
+            causation_id=cause.id if cause else "",
+            traceparent=cause.traceparent if cause else new_traceparent(),
+        )
+        await outbox.put(self.db, outbox.to_message(said, mandatory=mandatory))
+
+    async def want(
+        self, kind: str, *, key: str, payload: Mapping[str, Any], available_at: datetime | None = None
+    ) -> bool:
+        """Wants an effect on the outside world, once per `kind` and `key`. False: it was wanted before."""
+        return await effects.put(
+            self.db, kind=kind, key=key, payload=payload, cause=self.cause, available_at=available_at
+        )
+
+    async def merge(self, heard: Envelope[Event], keys: Collection[str]) -> dict[str, Event]:
+        """Adds the event to what is known and returns all that belongs together with it, by event id, locked."""
+        body = heard.data.model_dump(mode="json", exclude_none=True)
+        fact = facts.Fact(event_id=heard.id, type=heard.type, body=body)
+        group = await facts.merge(self.db, fact, keys)
+        return {fact.event_id: EVENT_TYPES[fact.type].model_validate(fact.body) for fact in group}
+
+
+def utc_now() -> datetime:
+    """The clock; taken at the edge and passed in from there."""
+    return datetime.now(UTC)
