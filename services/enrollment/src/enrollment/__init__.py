@@ -1,0 +1,1 @@
+"""Who has a seat in which program, and how it stands."""

@@ -1,0 +1,8 @@
+"""`python -m enrollment api|consumers|relay|migrate`"""
+
+from enrollment.main import ROLES
+from enrollment.topology import SERVICE
+from kit.process import main
+
+if __name__ == "__main__":
+    main(SERVICE, ROLES)

@@ -1,0 +1,40 @@
+"""Composition root of enrollment: settings in, processes out."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+import enrollment
+from enrollment import consumers
+from enrollment.api import router
+from enrollment.settings import ApiSettings, WorkerSettings
+from enrollment.topology import QUEUES, SAYS, SERVICE
+from kit.process import Process, Role
+from kit.service import api_process, consumers_process, create_api, migrate_service, relay_process
+
+
+def app(settings: ApiSettings) -> FastAPI:
+    return create_api(
+        SERVICE, description=enrollment.__doc__, routers=[router], queues=QUEUES, says=SAYS, settings=settings
+    )
+
+
+def api() -> Process:
+    settings = ApiSettings()
+    return api_process(app(settings), settings)
+
+
+def consume() -> Process:
+    settings = WorkerSettings()
+    return consumers_process(SERVICE, settings, [consumers.payments(settings.policy)])
+
+
+def relay() -> Process:
+    return relay_process(SERVICE, WorkerSettings())
+
+
+def migrate() -> None:
+    migrate_service(WorkerSettings(), enrollment.__file__, QUEUES)
+
+
+ROLES: dict[str, Role] = {"api": api, "consumers": consume, "relay": relay, "migrate": migrate}

@@ -1,0 +1,11 @@
+"""What enrollment hears and says."""
+
+from __future__ import annotations
+
+from contracts.registry import PAYMENT_EVENTS, SAID_BY
+from kit.topology import Queue
+
+SERVICE = "enrollment"
+PAYMENTS = Queue("enrollment.payments", hears=PAYMENT_EVENTS)
+QUEUES = (PAYMENTS,)
+SAYS = SAID_BY[SERVICE]
