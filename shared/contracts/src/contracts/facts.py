@@ -105,9 +105,10 @@ class Payment:
         return any(isinstance(fact, PaymentFailed) for fact in self.facts)
 
     @property
-    def failed_finally(self) -> bool:
-        """The last retry failed and nothing was paid since."""
-        return self.settled is None and any(isinstance(f, PaymentFailed) and f.final for f in self.facts)
+    def past_due(self) -> bool:
+        """An invoice whose last retry failed and that was not paid since. (An intent that failed is just dropped.)"""
+        invoiced = any(fact.refs.invoice for fact in self.facts)
+        return invoiced and self.settled is None and any(isinstance(f, PaymentFailed) and f.final for f in self.facts)
 
     @property
     def announced(self) -> bool:
@@ -246,7 +247,7 @@ class Purchase:
             return Standing.WITHDRAWN, "dispute_lost"
         if policy.full_refund_withdraws and self.refunded >= self.paid > 0:
             return Standing.WITHDRAWN, "refunded"
-        if policy.past_due_pauses and any(payment.failed_finally for payment in self.payments):
+        if policy.past_due_pauses and any(payment.past_due for payment in self.payments):
             return Standing.PAUSED, "past_due"
         if self._plan_broken_off:
             return Standing.PAUSED, "plan_cancelled"

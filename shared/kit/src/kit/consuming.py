@@ -151,7 +151,7 @@ class Consuming:
                 await message.ack()
         except (AMQPError, OSError, RuntimeError) as error:
             # the connection is gone: the broker delivers this again, and the inbox knows it
-            log.warning("unacknowledged", queue=consumer.queue.name, event=said.get("id"), error=describe(error))
+            log.warning("unacknowledged", queue=consumer.queue.name, event_id=said.get("id"), error=describe(error))
         finally:
             kind = kind if kind in EVENT_TYPES else "unknown"
             metrics.MESSAGES.labels(consumer.queue.name, kind, outcome).inc()
@@ -194,7 +194,7 @@ class Consuming:
         if handler is None:
             raise Permanent(f"{consumer.queue.name} does not hear {envelope.type}")
         with structlog.contextvars.bound_contextvars(
-            queue=consumer.queue.name, event=envelope.id, correlation=envelope.correlation_id or envelope.id
+            queue=consumer.queue.name, event_id=envelope.id, correlation=envelope.correlation_id or envelope.id
         ):
             async with self._database.transaction() as db:
                 if not await inbox.claim(db, queue=consumer.queue.name, event_id=envelope.id):
@@ -209,7 +209,7 @@ class Consuming:
         log.warning(
             "parked",
             queue=queue.name,
-            event=_event_id(message),
+            event_id=_event_id(message),
             attempt=attempt,
             seconds=round(delay.total_seconds(), 1),
             error=describe(error),
@@ -231,7 +231,7 @@ class Consuming:
         log.error(
             "buried",
             queue=queue.name,
-            event=_event_id(message),
+            event_id=_event_id(message),
             attempts=attempt,
             error=describe(error),
             at=stack(error),

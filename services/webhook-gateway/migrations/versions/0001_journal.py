@@ -1,0 +1,28 @@
+"""The journal: every verified event, raw. `said`: how many events of ours it meant."""
+
+from alembic import op
+
+from kit import plumbing
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    op.execute(
+        """
+        CREATE TABLE journal (
+            event_id text NOT NULL CONSTRAINT pk_journal PRIMARY KEY,
+            type text NOT NULL,
+            body bytea NOT NULL,
+            received_at timestamptz NOT NULL DEFAULT now(),
+            available_at timestamptz NOT NULL DEFAULT now(),
+            attempts integer NOT NULL DEFAULT 0,
+            published_at timestamptz,
+            said integer
+        )
+        """
+    )
+    op.execute("CREATE INDEX ix_journal_due ON journal (available_at) WHERE published_at IS NULL")
+    op.execute("CREATE INDEX ix_journal_received_at ON journal (received_at)")
+    op.execute(f'GRANT SELECT, INSERT ON journal TO "{plumbing.api_login()}"')

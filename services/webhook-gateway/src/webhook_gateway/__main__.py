@@ -1,0 +1,8 @@
+"""`python -m webhook_gateway api|relay|migrate`"""
+
+from kit.process import main
+from webhook_gateway.main import ROLES
+from webhook_gateway.topology import SERVICE
+
+if __name__ == "__main__":
+    main(SERVICE, ROLES)

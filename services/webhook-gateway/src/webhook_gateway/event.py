@@ -1,0 +1,47 @@
+"""A Stripe event as it came: the few attributes that the door needs, and the bytes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kit.errors import Problem
+
+_ID = re.compile(r"[A-Za-z0-9_\-]{1,255}")
+_TYPE = re.compile(r"[a-z0-9_.\[\]]{1,255}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StripeEvent:
+    id: str
+    type: str
+    body: bytes
+
+
+def read(body: bytes) -> StripeEvent:
+    """The event in a verified body. Raises a 400 Problem for whatever is none."""
+    event = decode(body)
+    event_id, event_type = event.get("id"), event.get("type")
+    if not isinstance(event_id, str) or not _ID.fullmatch(event_id):
+        raise _not_an_event("it has no id")
+    if not isinstance(event_type, str) or not _TYPE.fullmatch(event_type):
+        raise _not_an_event("it has no type")
+    return StripeEvent(id=event_id, type=event_type, body=body)
+
+
+def decode(body: bytes) -> Mapping[str, Any]:
+    """The JSON object in a body. Raises a 400 Problem for whatever is none, however it is built."""
+    try:
+        event = json.loads(body.decode())
+    except (ValueError, RecursionError):  # not UTF-8, not JSON, a number of 5,000 digits; nested too deep
+        raise _not_an_event("it is not JSON in UTF-8") from None
+    if not isinstance(event, dict):
+        raise _not_an_event("it is not a JSON object")
+    return event
+
+
+def _not_an_event(why: str) -> Problem:
+    return Problem(400, "not_an_event", f"This is not a Stripe event: {why}.")

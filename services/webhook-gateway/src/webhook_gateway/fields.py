@@ -1,0 +1,77 @@
+"""Reading fields out of JSON that anybody may have built: the value when it is what it should be, else None.
+
+Pure and total: no input makes any of these raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from contracts.money import Money
+
+_MOST_MINOR_UNITS = 10**12  # above what Stripe can charge; keeps hostile numbers out of everybody's columns
+_LATEST_SECOND = 253_402_300_799  # the end of the year 9999
+
+JsonObject = Mapping[str, Any]
+
+
+def at(value: object, *path: str) -> object:
+    """What stands at the path, None when there is nothing."""
+    for name in path:
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(name)
+    return value
+
+
+def an_object(value: object, *path: str) -> JsonObject:
+    found = at(value, *path)
+    return found if isinstance(found, Mapping) else {}
+
+
+def objects(value: object, *path: str) -> Iterator[JsonObject]:
+    found = at(value, *path)
+    if isinstance(found, list):
+        yield from (each for each in found if isinstance(each, Mapping))
+
+
+def text(value: object, *path: str, most: int = 200) -> str | None:
+    """A text that can be stored and sent: no NUL, no lone surrogates, at most `most` characters, not blank."""
+    found = at(value, *path)
+    if not isinstance(found, str):
+        return None
+    clean = found.replace("\x00", "").encode("utf-8", "ignore").decode().strip()
+    return clean[:most] or None
+
+
+def ref(value: object, *path: str) -> str | None:
+    """The id of an object, whether it stands there as an id or expanded."""
+    found = at(value, *path)
+    return text(found, "id") if isinstance(found, Mapping) else text(value, *path)
+
+
+def whole(value: object, *path: str) -> int | None:
+    """A whole number that is not negative."""
+    found = at(value, *path)
+    if isinstance(found, int) and not isinstance(found, bool) and 0 <= found <= _MOST_MINOR_UNITS:
+        return found
+    return None
+
+
+def money(value: object, name: str) -> Money | None:
+    """The amount `name` of an object in the object's `currency`."""
+    amount, currency = whole(value, name), text(value, "currency")
+    if amount is None or currency is None or len(currency) != 3:
+        return None
+    lower = currency.lower()
+    return Money(amount=amount, currency=lower) if lower.isascii() and lower.isalpha() else None
+
+
+def moment(value: object, *path: str) -> datetime | None:
+    """Unix seconds as a time in UTC."""
+    found = at(value, *path)
+    if isinstance(found, int) and not isinstance(found, bool) and 0 < found <= _LATEST_SECOND:
+        return datetime.fromtimestamp(found, UTC)
+    return None

@@ -1,0 +1,11 @@
+"""What webhook-gateway says, and the queue that stands in for its journal while the database is away."""
+
+from __future__ import annotations
+
+from contracts.registry import SAID_BY
+from kit.topology import Queue
+
+SERVICE = "webhook-gateway"
+SPILL = Queue("webhook-gateway.spill")
+QUEUES = (SPILL,)
+SAYS = SAID_BY[SERVICE]

@@ -1,0 +1,129 @@
+"""RabbitMQ and Erlang from the Debian or Ubuntu packages, unpacked into a cache folder: no root, nothing installed.
+
+About 31 MB to fetch and 90 MB on disk, once per user. `apt-get download` and `dpkg -x`; where the machine's package
+lists are missing or too old, `apt-get update` fills a private view of them in the cache folder.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from kit.testing.engines import Unavailable, say
+
+_COMMANDS = ("apt-get", "apt-cache", "dpkg")
+_WANTED = re.compile(r"^(erlang-[a-z0-9-]+|rabbitmq-server)$", re.MULTILINE)
+
+
+def cache_folder() -> Path:
+    """Where it is unpacked: below XDG_CACHE_HOME or ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bursar" / "rabbitmq"
+
+
+def unpacked() -> Path:
+    """The folder that holds usr/lib/rabbitmq and usr/lib/erlang, made if need be. Raises Unavailable."""
+    folder = cache_folder()
+    if _complete(folder):
+        return folder
+    if missing := [c for c in _COMMANDS if not shutil.which(c)]:
+        raise Unavailable(f"not a Debian or Ubuntu machine (no {', '.join(missing)})")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _lock(folder.with_name(folder.name + ".lock")):
+        if not _complete(folder):  # else another run did it while we waited
+            say(f"RabbitMQ: fetching the packages of this distribution (31 MB, once) into {folder}")
+            _unpack(folder)
+    return folder
+
+
+def _complete(folder: Path) -> bool:
+    """Made, and not moved since: Erlang's scripts carry the folder they were unpacked to."""
+    mark = folder / ".complete"
+    return mark.exists() and mark.read_text() == str(folder)
+
+
+def _unpack(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="debs.", dir=folder.parent) as name:
+        work = Path(name)
+        _download(work)
+        for package in sorted(work.glob("*.deb")):
+            _run(["dpkg", "-x", str(package), str(folder)])
+    for useless in ("usr/share/doc", "usr/share/man", "usr/share/lintian", "etc", "lib", "var"):
+        shutil.rmtree(folder / useless, ignore_errors=True)
+    erlang = folder / "usr/lib/erlang"
+    scripts = [*erlang.glob("bin/*"), *erlang.glob("erts-*/bin/*"), *erlang.glob("releases/**/*")]
+    for script in scripts:
+        _point_at(script, erlang)
+    (folder / ".complete").write_text(str(folder))
+
+
+def _download(work: Path) -> None:
+    private = [
+        *("-o", f"Dir::State::lists={work / 'lists'}", "-o", f"Dir::Cache={work / 'cache'}"),
+        *("-o", "Debug::NoLocking=1", "-o", "Acquire::Languages=none", "-o", "APT::Sandbox::User="),
+    ]
+    why = ""
+    for view in ([], private):
+        if view:
+            say("RabbitMQ: reading fresh package lists (a private copy)")
+            for part in ("lists/partial", "cache/archives/partial"):
+                (work / part).mkdir(parents=True)
+            try:
+                _run(["apt-get", *view, "-qq", "update"])
+            except Unavailable as error:
+                raise Unavailable(f"{error} (before that: {why})") from error
+        names = _closure(view)
+        if not names:
+            why = "the package lists know no rabbitmq-server"
+            continue
+        try:
+            _run(["apt-get", *view, "-q", "download", *names], cwd=work)
+            return
+        except Unavailable as error:  # lists from before the last point release ask for files that are gone
+            why = str(error)
+    raise Unavailable(why)
+
+
+def _closure(view: Sequence[str]) -> list[str]:
+    """rabbitmq-server and the Erlang part of what it depends on, installed on this machine or not. The rest (logrotate,
+    adduser, ...) serves the packaged service only, and the C libraries that Erlang wants are on any Debian."""
+    without = ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"]
+    flags = ["--recurse", *(f"--no-{kind}" for kind in without)]
+    try:
+        listing = _run(["apt-cache", *view, "depends", *flags, "rabbitmq-server"])
+    except Unavailable:
+        return []
+    names = {name for name in _WANTED.findall(listing) if "hipe" not in name}
+    return sorted(names) if len(names) > 1 else []
+
+
+def _point_at(script: Path, erlang: Path) -> None:
+    if script.is_symlink() or not script.is_file():
+        return
+    content = script.read_bytes()
+    if b"\0" not in content and b"/usr/lib/erlang" in content:
+        script.write_bytes(content.replace(b"/usr/lib/erlang", str(erlang).encode()))
+
+
+def _run(argv: Sequence[str], cwd: Path | None = None) -> str:
+    env = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
+    try:
+        done = subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Unavailable(f"{argv[0]}: {error}") from error
+    if done.returncode != 0:
+        end = " ".join((done.stderr or done.stdout).split())[-300:]
+        raise Unavailable(f"{argv[0]} failed: {end}")
+    return done.stdout
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,177 @@
+"""What must hold of the fold: any order, any duplication, any split of the same facts gives the same standing."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.contracts.payment_histories import (
+    BARBER,
+    PRICE,
+    STUDENT,
+    bank_debit,
+    declined,
+    disputed,
+    expired,
+    histories,
+    paid_by_card,
+    plan,
+    purchase,
+    refunded,
+)
+
+from contracts.facts import Policy, Standing, fold, keys, seats
+from contracts.money import usd
+from contracts.payments import PaymentEvent, PaymentRefs, PaymentRefunded, PaymentSucceeded
+
+
+def numbered(events: list[PaymentEvent]) -> dict[str, PaymentEvent]:
+    return {f"evt_{n}/{event.type}": event for n, event in enumerate(events)}
+
+
+def standing(events: list[PaymentEvent], policy: Policy | None = None) -> tuple[Standing, str | None]:
+    (seat,) = seats(numbered(events))
+    _, found, reason = seat.decisive(policy or Policy())
+    return found, reason
+
+
+ONE_PURCHASE = [
+    ("paid by card", paid_by_card(1), Standing.ACTIVE, None),
+    ("declined, then paid", declined(1) + paid_by_card(1), Standing.ACTIVE, None),
+    ("declined and left", declined(1), Standing.NONE, None),
+    ("expired", expired(1), Standing.NONE, None),
+    ("bank debit under way", bank_debit(1, settles=True)[:2], Standing.PENDING, None),
+    ("bank debit settled", bank_debit(1, settles=True), Standing.ACTIVE, None),
+    ("bank debit returned", bank_debit(1, settles=False), Standing.WITHDRAWN, "payment_failed"),
+    ("first instalment", plan(1, 1), Standing.ACTIVE, None),
+    ("instalment missed for good", plan(1, 2, missed=True), Standing.PAUSED, "past_due"),
+    ("instalment caught up", plan(1, 2, missed=True, caught_up=True), Standing.ACTIVE, None),
+    ("plan finished", plan(1, 4, ended=True), Standing.ACTIVE, None),
+    ("plan broken off", plan(1, 2, ended=True), Standing.PAUSED, "plan_cancelled"),
+    ("part refunded", paid_by_card(1) + refunded(1, 1_000), Standing.ACTIVE, None),
+    ("all refunded", paid_by_card(1) + refunded(1, 1_000, PRICE.amount), Standing.WITHDRAWN, "refunded"),
+    ("disputed", paid_by_card(1) + disputed(1, None), Standing.ACTIVE, None),
+    ("dispute won", paid_by_card(1) + disputed(1, "won"), Standing.ACTIVE, None),
+    ("dispute lost", paid_by_card(1) + disputed(1, "lost"), Standing.WITHDRAWN, "dispute_lost"),
+    ("only a warning", paid_by_card(1) + disputed(1, "warning_closed"), Standing.ACTIVE, None),
+    (
+        "one instalment of two refunded",
+        plan(1, 2) + refunded(1, PRICE.amount // 4, charge="ch_1_0"),
+        Standing.ACTIVE,
+        None,
+    ),
+    (
+        "both instalments refunded",
+        plan(1, 2) + refunded(1, PRICE.amount // 4, charge="ch_1_0") + refunded(1, PRICE.amount // 4, charge="ch_1_1"),
+        Standing.WITHDRAWN,
+        "refunded",
+    ),
+    ("refunded, bought again", paid_by_card(1) + refunded(1, PRICE.amount) + paid_by_card(2), Standing.ACTIVE, None),
+]
+
+
+@pytest.mark.parametrize(
+    ("events", "expected", "reason"), [case[1:] for case in ONE_PURCHASE], ids=[case[0] for case in ONE_PURCHASE]
+)
+def test_what_facts_say(events: list[PaymentEvent], expected: Standing, reason: str | None) -> None:
+    assert standing(events) == (expected, reason)
+
+
+@pytest.mark.parametrize("events", [case[1] for case in ONE_PURCHASE if len(case[1]) <= 5])
+def test_every_permutation_says_the_same(events: list[PaymentEvent]) -> None:
+    expected = seats(numbered(events))
+    items = list(numbered(events).items())
+    for order in itertools.permutations(items):
+        assert seats(dict(order)) == expected
+
+
+@given(facts=histories(), data=st.data())
+def test_merging_is_a_union_in_any_order(facts: dict[str, PaymentEvent], data: st.DataObject) -> None:
+    """Commutative, associative, idempotent: whatever parts arrive, in whatever order and however often."""
+    deliveries = data.draw(st.lists(st.sampled_from(sorted(facts)), max_size=30)) + list(
+        data.draw(st.permutations(sorted(facts)))
+    )
+    merged: dict[str, PaymentEvent] = {}
+    for event_id in deliveries:
+        merged |= {event_id: facts[event_id]}
+    assert seats(merged) == seats(facts)
+    assert fold(merged) == fold(facts)
+
+
+@given(histories())
+def test_a_seat_is_active_only_while_money_is_held(facts: dict[str, PaymentEvent]) -> None:
+    for seat in seats(facts):
+        bought, found, _ = seat.decisive()
+        if found is Standing.ACTIVE:
+            assert bought.paid > bought.refunded or bought.paid == 0
+            assert bought.settled_payments
+            assert not any(payment.lost for payment in bought.payments)
+
+
+@given(histories())
+def test_all_events_of_a_seat_are_connected_by_their_keys(facts: dict[str, PaymentEvent]) -> None:
+    """What the store groups by `keys` is what the fold needs to see together."""
+    remaining = [set(keys(event)) for event in facts.values()]
+    group = remaining.pop()
+    while found := next((each for each in remaining if each & group), None):
+        group |= found
+        remaining.remove(found)
+    assert not remaining
+
+
+def test_a_session_and_its_intent_are_one_payment() -> None:
+    (bought,) = fold(numbered(paid_by_card(1)))
+    assert len(bought.payments) == 1
+    assert bought.paid == PRICE.amount
+
+
+def test_a_refund_without_metadata_finds_its_purchase_whatever_comes_first() -> None:
+    refund, (intent, session) = refunded(1, PRICE.amount), paid_by_card(1)
+    for order in itertools.permutations([*refund, intent, session]):
+        (bought,) = fold(numbered(list(order)))
+        assert bought.standing() == (Standing.WITHDRAWN, "refunded")
+
+
+def test_refunds_that_fail_are_taken_off_again() -> None:
+    def one(refund_id: str, status: str) -> PaymentEvent:
+        return PaymentRefunded.model_validate(
+            {"refs": {"charge": "ch_1"}, "refund_id": refund_id, "amount": PRICE, "status": status}
+        )
+
+    back = refunded(1, PRICE.amount)
+    again = PaymentRefunded(refs=PaymentRefs(charge="ch_1"), total=PRICE, before=usd(0), of=PRICE)
+    assert standing(paid_by_card(1) + back + [one("re_1", "pending")]) == (Standing.WITHDRAWN, "refunded")
+    assert standing(paid_by_card(1) + back + [one("re_1", "failed")]) == (Standing.ACTIVE, None)
+    assert standing(paid_by_card(1) + back + [one("re_1", "failed"), again]) == (Standing.WITHDRAWN, "refunded")
+    assert standing(paid_by_card(1) + [one("re_1", "failed"), one("re_2", "succeeded")]) == (
+        Standing.WITHDRAWN,
+        "refunded",
+    )
+
+
+def test_nothing_due_is_settled_too() -> None:
+    free = PaymentSucceeded(
+        refs=PaymentRefs(checkout_session="cs_1"),
+        purchase_id=purchase(1),
+        student_id=STUDENT,
+        program=BARBER,
+        amount=usd(0),
+    )
+    assert standing([free]) == (Standing.ACTIVE, None)
+
+
+def test_policy_is_configuration() -> None:
+    lenient = Policy(past_due_pauses=False, full_refund_withdraws=False, lost_dispute_withdraws=False)
+    for events in (
+        plan(1, 2, missed=True),
+        paid_by_card(1) + refunded(1, PRICE.amount),
+        paid_by_card(1) + disputed(1, "lost"),
+    ):
+        assert standing(events, lenient) == (Standing.ACTIVE, None)
+
+
+def test_a_purchase_that_is_only_money_has_no_seat() -> None:
+    link = PaymentSucceeded(refs=PaymentRefs(invoice="in_9", payment_intent="pi_9"), amount=PRICE)
+    assert seats({"evt_1": link}) == ()

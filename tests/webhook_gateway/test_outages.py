@@ -1,0 +1,113 @@
+"""Broker down, database down, both: what was answered with 200 is never lost, and nothing else is promised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tests.waiting import until
+from tests.webhook_gateway import stripe_events as stripe
+from tests.webhook_gateway.gateway import EAR, Gateway, running
+
+from kit.testing.postgres_server import PostgresServer
+from kit.testing.rabbit_server import RabbitServer
+from kit.testing.servers import postgres, rabbitmq
+from kit.topology import declare_at
+
+
+@pytest.fixture(scope="module")
+def own_postgres() -> Iterator[PostgresServer]:
+    with postgres(durable=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def own_rabbit() -> Iterator[RabbitServer]:
+    with rabbitmq(durable=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def gateway(own_postgres: PostgresServer, own_rabbit: RabbitServer) -> Iterator[Gateway]:
+    with running(own_postgres, own_rabbit, "gateway_outages") as started:
+        yield started
+
+
+async def heard_all(gateway: Gateway, ids: set[str], seen: set[str]) -> bool:
+    seen |= {said.id.split("/")[0] for said in await gateway.heard()}
+    return ids <= seen
+
+
+async def all_published(gateway: Gateway, ids: set[str]) -> bool:
+    journal = await gateway.journal()
+    return all(journal.get(id) == 1 for id in ids)
+
+
+def payments(count: int) -> list[dict[str, object]]:
+    return [stripe.event("payment_intent.succeeded", stripe.intent()) for _ in range(count)]
+
+
+async def test_broker_down_is_answered_200_and_caught_up(gateway: Gateway, own_rabbit: RabbitServer) -> None:
+    await declare_at(gateway.amqp_url, [EAR])
+    events = payments(20)
+    ids = {str(event["id"]) for event in events}
+    own_rabbit.stop()
+    try:
+        assert [await gateway.deliver(event) for event in events] == [200] * 20
+        assert all(said is None for id, said in (await gateway.journal()).items() if id in ids)
+    finally:
+        own_rabbit.start()
+    seen: set[str] = set()
+    await until(lambda: heard_all(gateway, ids, seen), seconds=30, what="all events on the bus")
+    await until(lambda: all_published(gateway, ids), what="all rows marked")
+
+
+async def test_database_down_is_answered_200_and_said_and_journaled_later(
+    gateway: Gateway, own_postgres: PostgresServer
+) -> None:
+    await declare_at(gateway.amqp_url, [EAR])
+    await gateway.heard()
+    events = payments(10)
+    ids = {str(event["id"]) for event in events}
+    own_postgres.stop()
+    try:
+        assert [await gateway.deliver(event) for event in events] == [200] * 10
+        seen: set[str] = set()
+        await until(lambda: heard_all(gateway, ids, seen), what="said while the database is down")
+    finally:
+        own_postgres.start()
+    await until(lambda: all_published(gateway, ids), seconds=30, what="journaled afterwards")
+
+
+async def test_both_down_is_answered_503_and_promises_nothing(
+    gateway: Gateway, own_postgres: PostgresServer, own_rabbit: RabbitServer
+) -> None:
+    (event,) = payments(1)
+    own_postgres.stop()
+    own_rabbit.stop()
+    try:
+        assert await gateway.deliver(event) == 503
+    finally:
+        own_postgres.start()
+        own_rabbit.start()
+
+    async def taken_again() -> bool:
+        return await gateway.deliver(event) == 200
+
+    await until(taken_again, seconds=30, what="taken after both are back")
+    await until(lambda: all_published(gateway, {str(event["id"])}), seconds=30)
+
+
+async def test_the_relay_killed_in_between_loses_nothing(gateway: Gateway) -> None:
+    await declare_at(gateway.amqp_url, [EAR])
+    await gateway.heard()
+    events = payments(100)
+    ids = {str(event["id"]) for event in events}
+    for number, event in enumerate(events):
+        assert await gateway.deliver(event) == 200
+        if number == 50:
+            gateway.relay.kill()
+    gateway.relay.start()
+    seen: set[str] = set()
+    await until(lambda: heard_all(gateway, ids, seen), seconds=30)
+    await until(lambda: all_published(gateway, ids), seconds=30)

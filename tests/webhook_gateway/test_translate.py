@@ -1,0 +1,213 @@
+"""translate: one Stripe event, our events or none; any JSON object in, never an exception."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.webhook_gateway import stripe_events as stripe
+
+from contracts.envelope import parse
+from contracts.money import usd
+from contracts.payments import (
+    PaymentDisputeClosed,
+    PaymentDisputeOpened,
+    PaymentEvent,
+    PaymentExpired,
+    PaymentFailed,
+    PaymentPending,
+    PaymentRefunded,
+    PaymentSucceeded,
+    SubscriptionChanged,
+)
+from contracts.people import purchase_uuid
+from contracts.registry import EVENT_TYPES
+from webhook_gateway.translate import TRANSLATED, translate
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+def meaning(event: dict[str, Any]) -> Any:
+    said = translate(event, received_at=NOW)
+    assert len(said) <= 1
+    return said[0].data if said else None
+
+
+EXPECTED: list[tuple[str, dict[str, Any], type[PaymentEvent]]] = [
+    ("checkout.session.completed", stripe.session(), PaymentSucceeded),
+    (
+        "checkout.session.completed",
+        stripe.session(payment_status="no_payment_required", amount_total=0),
+        PaymentSucceeded,
+    ),
+    ("checkout.session.completed", stripe.session(payment_status="unpaid"), PaymentPending),
+    ("checkout.session.async_payment_succeeded", stripe.session(), PaymentSucceeded),
+    ("checkout.session.async_payment_failed", stripe.session(payment_status="unpaid"), PaymentFailed),
+    ("checkout.session.expired", stripe.session(payment_status="unpaid", payment_intent=None), PaymentExpired),
+    ("payment_intent.succeeded", stripe.intent(), PaymentSucceeded),
+    ("payment_intent.payment_failed", stripe.intent(), PaymentFailed),
+    ("payment_intent.processing", stripe.intent(), PaymentPending),
+    ("payment_intent.canceled", stripe.intent(), PaymentFailed),
+    ("invoice.paid", stripe.invoice(), PaymentSucceeded),
+    ("invoice.payment_failed", stripe.invoice(), PaymentFailed),
+    ("customer.subscription.created", stripe.subscription(), SubscriptionChanged),
+    ("customer.subscription.updated", stripe.subscription(status="past_due"), SubscriptionChanged),
+    ("customer.subscription.deleted", stripe.subscription(status="canceled"), SubscriptionChanged),
+    ("charge.refunded", stripe.charge(), PaymentRefunded),
+    ("refund.updated", stripe.refund(), PaymentRefunded),
+    ("refund.failed", stripe.refund(status="failed"), PaymentRefunded),
+    ("charge.dispute.created", stripe.dispute(), PaymentDisputeOpened),
+    ("charge.dispute.updated", stripe.dispute(status="under_review"), PaymentDisputeOpened),
+    ("charge.dispute.closed", stripe.dispute(status="lost"), PaymentDisputeClosed),
+]
+
+
+@pytest.mark.parametrize(
+    ("type", "thing", "expected"), EXPECTED, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_each_type_means_one_event(type: str, thing: dict[str, Any], expected: type[PaymentEvent]) -> None:
+    (said,) = translate(stripe.event(type, thing, id="evt_1"), received_at=NOW)
+    assert isinstance(said.data, expected)
+    assert said.id == f"evt_1/{expected.type}"
+    assert said.time == datetime.fromtimestamp(1_790_000_000, UTC)
+    assert parse(said.headers(), said.body(), EVENT_TYPES).data == said.data
+
+
+def test_the_types_of_the_tests_are_those_of_the_code() -> None:
+    assert {type for type, _, _ in EXPECTED} | {"refund.created", "invoice_payment.paid"} == TRANSLATED
+
+
+@pytest.mark.parametrize("type", ["product.created", "customer.created", "payment_intent.created", "account.updated"])
+def test_other_types_mean_nothing(type: str) -> None:
+    assert meaning(stripe.event(type, stripe.intent())) is None
+
+
+@pytest.mark.parametrize(
+    ("type", "thing"),
+    [
+        ("checkout.session.completed", stripe.session(metadata={"order": "1"})),
+        ("payment_intent.succeeded", stripe.intent(metadata={})),
+        ("invoice.paid", stripe.invoice(parent=None)),
+        ("customer.subscription.updated", stripe.subscription(metadata={"student_id": "only"})),
+    ],
+)
+def test_what_carries_none_of_our_metadata_is_not_ours(type: str, thing: dict[str, Any]) -> None:
+    assert meaning(stripe.event(type, thing)) is None
+
+
+def test_the_first_seeds_metadata_is_enough() -> None:
+    by_intent = meaning(stripe.event("payment_intent.succeeded", stripe.intent()))
+    by_session = meaning(stripe.event("checkout.session.completed", stripe.session()))
+    assert by_intent.purchase_id == by_session.purchase_id == purchase_uuid("pi_1")
+    assert by_intent.student_id == UUID(stripe.STUDENT)
+    assert (by_intent.program.slug, by_intent.program.id) == ("barber-apprenticeship", "prog_1")
+    assert by_session.contact.email == "ann@example.com"
+
+
+def test_a_subscriptions_purchase_is_derived_from_it_and_a_free_sessions_from_itself() -> None:
+    sub = stripe.session(mode="subscription", payment_intent=None, subscription="sub_1", invoice="in_1")
+    free = stripe.session(payment_intent=None, payment_status="no_payment_required", amount_total=0)
+    assert meaning(stripe.event("checkout.session.completed", sub)).purchase_id == purchase_uuid("sub_1")
+    assert meaning(stripe.event("invoice.paid", stripe.invoice())).purchase_id == purchase_uuid("sub_1")
+    assert meaning(stripe.event("checkout.session.completed", free)).purchase_id == purchase_uuid("cs_test_1")
+
+
+def test_our_own_metadata_names_the_purchase() -> None:
+    said = meaning(stripe.event("payment_intent.succeeded", stripe.intent(metadata=stripe.OUR_METADATA)))
+    assert str(said.purchase_id) == stripe.OUR_METADATA["purchase_id"]
+    assert said.program.provider == "milady"
+    assert said.payer == "student"
+
+
+def test_a_funding_source_means_that_a_sponsor_pays() -> None:
+    funded = {**stripe.SEED_METADATA, "funding_source": "WIOA"}
+    said = meaning(stripe.event("payment_intent.succeeded", stripe.intent(metadata=funded)))
+    assert (said.payer, said.funding_source) == ("sponsor", "WIOA")
+
+
+def test_old_and_new_invoices_say_the_same() -> None:
+    old = stripe.invoice(
+        parent=None,
+        subscription="sub_1",
+        payment_intent="pi_9",
+        charge="ch_9",
+        subscription_details={"metadata": {**stripe.SEED_METADATA, "instalments": "4"}},
+    )
+    new = stripe.invoice(payments={"data": [{"payment": {"payment_intent": "pi_9", "charge": "ch_9"}}]})
+    assert meaning(stripe.event("invoice.paid", old)) == meaning(stripe.event("invoice.paid", new))
+    said = meaning(stripe.event("invoice.paid", new))
+    assert (said.refs.subscription, said.refs.payment_intent, said.instalments) == ("sub_1", "pi_9", 4)
+
+
+def test_the_last_retry_is_final_and_a_sent_invoice_has_none() -> None:
+    retrying = stripe.invoice(next_payment_attempt=1_790_100_000, attempt_count=2)
+    last = stripe.invoice(attempt_count=4)
+    sent = stripe.invoice(collection_method="send_invoice")
+    finals = [meaning(stripe.event("invoice.payment_failed", each)).final for each in (retrying, last, sent)]
+    assert finals == [False, True, False]
+
+
+def test_refunds_and_disputes_are_told_without_metadata() -> None:
+    said = meaning(stripe.event("charge.refunded", stripe.charge(), previous_attributes={"amount_refunded": 1_000}))
+    assert (said.total, said.before, said.of) == (usd(489_000), usd(1_000), usd(489_000))
+    assert said.refs.of_payment() == {"ch_1", "pi_1"}
+    assert said.purchase_id is None
+    opened = meaning(stripe.event("charge.dispute.created", stripe.dispute()))
+    assert opened.evidence_due_by == datetime.fromtimestamp(1_791_000_000, UTC)
+
+
+def test_an_invoice_payment_links_an_intent_with_its_invoice() -> None:
+    link = {
+        "id": "inpay_1",
+        "object": "invoice_payment",
+        "invoice": "in_1",
+        "amount_paid": 122_250,
+        "currency": "usd",
+        "payment": {"type": "payment_intent", "payment_intent": "pi_9"},
+    }
+    said = meaning(stripe.event("invoice_payment.paid", link))
+    assert said.refs.of_payment() == {"in_1", "pi_9"}
+    assert said.student_id is None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=12,
+)
+SAMPLES = [thing for _, thing, _ in EXPECTED]
+
+
+@given(type=st.sampled_from(sorted(TRANSLATED)), thing=JSON, data=JSON)
+def test_any_json_is_survived(type: str, thing: Any, data: Any) -> None:
+    translate({"id": "evt_1", "type": type, "data": {"object": thing, "previous_attributes": data}}, received_at=NOW)
+    translate({"id": thing, "type": type, "data": data, "created": thing}, received_at=NOW)
+
+
+@given(type=st.sampled_from(sorted(TRANSLATED)), sample=st.sampled_from(SAMPLES), data=st.data())
+def test_any_field_may_be_anything(type: str, sample: dict[str, Any], data: st.DataObject) -> None:
+    """A real object with some fields replaced by something else: it is survived, and what is said can be sent."""
+    spoilt = dict(sample)
+    for name in data.draw(st.lists(st.sampled_from(sorted(sample)), max_size=4)):
+        spoilt[name] = data.draw(JSON)
+    if isinstance(spoilt.get("metadata"), dict):
+        spoilt["metadata"] = {
+            **spoilt["metadata"],
+            data.draw(st.sampled_from(sorted(stripe.OUR_METADATA))): data.draw(JSON),
+        }
+    for said in translate(stripe.event(type, spoilt), received_at=NOW):
+        body = said.body()
+        assert b"\\u0000" not in body
+        assert parse(said.headers(), body, EVENT_TYPES).data == said.data
+
+
+def test_lone_surrogates_and_nul_do_not_pass() -> None:
+    hostile = json.loads('{"student_id": "s\\ud800\\u0000x", "program_slug": "p\\u0000", "program_id": "\\udfff"}')
+    (said,) = translate(stripe.event("payment_intent.succeeded", stripe.intent(metadata=hostile)), received_at=NOW)
+    assert b"\x00" not in said.body()
+    assert said.data.program.slug == "p"  # type: ignore[attr-defined]
