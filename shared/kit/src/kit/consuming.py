@@ -26,7 +26,7 @@ from kit import inbox, metrics, outbox
 from kit.backoff import Backoff
 from kit.broker import BrokerDown, Publisher, Unroutable
 from kit.consumer import Consumer
-from kit.db import Database, is_down
+from kit.db import Database, is_down, lost_a_race
 from kit.failures import Permanent, describe, stack
 from kit.outbox import OutgoingMessage
 from kit.topology import Queue, declare_at
@@ -167,6 +167,8 @@ class Consuming:
                 return await self._handle(consumer, envelope)
             except Exception as error:
                 failed = error
+            if lost_a_race(failed):
+                continue
             try:
                 attempt = _attempt(message) + 1
                 permanent = isinstance(failed, (Permanent, BadEnvelope))

@@ -82,6 +82,14 @@ def is_down(error: BaseException) -> bool:
     return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
+def lost_a_race(error: BaseException) -> bool:
+    """Whether the database broke off a deadlock or a serialization conflict: the same again will work.
+
+    Source: https://www.postgresql.org/docs/current/errcodes-appendix.html (40P01, 40001)
+    """
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in ("40P01", "40001")
+
+
 def own_rows(table: str, *, owner: str, column: str = "student_id", staff: tuple[str, ...] = ("admin",)) -> list[str]:
     """The statements that force row-level security on `table`: for its migration.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import traceback
 
+from contracts.envelope import BadEnvelope
+
 
 class Permanent(Exception):
     """Trying again cannot help: the message cannot be read, or it breaks a rule. It goes to the dead letters."""
@@ -16,7 +18,7 @@ class Transient(Exception):
 def describe(error: BaseException) -> str:
     """The kind of error, and its text only where we wrote that ourselves (a driver's text may quote data)."""
     name = type(error).__name__
-    return f"{name}: {error}" if isinstance(error, (Permanent, Transient)) else name
+    return f"{name}: {error}" if isinstance(error, (Permanent, Transient, BadEnvelope)) else name
 
 
 def stack(error: BaseException, *, limit: int = 12) -> str:

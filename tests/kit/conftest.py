@@ -1,0 +1,59 @@
+"""A database with the kit's tables and one of the test's own, and a way to say events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from uuid import uuid4
+
+import pytest
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from sqlalchemy import Connection, text
+
+from kit import plumbing
+from kit.broker import Publisher
+from kit.db import Database
+from kit.testing import postgres_server as pg
+from kit.testing.rabbit_server import RabbitServer
+
+
+@pytest.fixture(scope="session")
+def kit_database(postgres_server: pg.PostgresServer) -> pg.Database:
+    return postgres_server.create_database("kit_tests")
+
+
+@pytest.fixture(scope="session")
+async def prepared(kit_database: pg.Database) -> pg.Database:
+    database = Database(kit_database.url)
+
+    def create(connection: Connection) -> None:
+        with Operations.context(MigrationContext.configure(connection)):
+            plumbing.create_v1(api_login=kit_database.api_login)
+        connection.execute(text("CREATE TABLE done (event_id text NOT NULL, note text NOT NULL DEFAULT '')"))
+
+    async with database.engine.begin() as connection:
+        await connection.run_sync(create)
+    await database.close()
+    return kit_database
+
+
+@pytest.fixture
+async def database(prepared: pg.Database) -> AsyncIterator[Database]:
+    """Empty tables."""
+    database = Database(prepared.url, pool_size=20)
+    async with database.transaction() as db:
+        await db.execute(text("TRUNCATE outbox, inbox, facts, fact_keys, effects, idempotency_keys, done"))
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def publisher(rabbit_server: RabbitServer) -> AsyncIterator[Publisher]:
+    publisher = Publisher(rabbit_server.url, name="tests")
+    yield publisher
+    await publisher.close()
+
+
+@pytest.fixture
+def queue_name() -> Iterator[str]:
+    yield f"kit-tests.{uuid4().hex[:8]}"

@@ -1,0 +1,246 @@
+"""Consumers on a real broker: each event once, failures parked or buried, nothing lost, whoever dies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import aio_pika
+from sqlalchemy import text
+from tests.kit.events import paid
+from tests.waiting import until
+
+from contracts.envelope import Envelope
+from contracts.payments import PaymentSucceeded
+from kit.backoff import Backoff
+from kit.broker import Publisher
+from kit.consumer import Consumer
+from kit.consuming import Consuming
+from kit.db import Database
+from kit.dead_letters import dead_letters
+from kit.failures import Permanent
+from kit.outbox import OutgoingMessage, to_message
+from kit.relay import Relay
+from kit.testing.rabbit_server import RabbitServer
+from kit.topology import Queue
+from kit.work import Work
+
+Handle = Callable[[Envelope[PaymentSucceeded], Work], Awaitable[None]]
+QUICK = Backoff(first=timedelta(milliseconds=100), longest=timedelta(milliseconds=200), attempts=4)
+
+
+async def note(heard: Envelope[PaymentSucceeded], work: Work) -> None:
+    await work.db.execute(text("INSERT INTO done (event_id) VALUES (:id)"), {"id": heard.id})
+
+
+async def done(database: Database) -> list[str]:
+    async with database.transaction() as db:
+        return list(await db.scalars(text("SELECT event_id FROM done ORDER BY event_id")))
+
+
+async def dead(rabbit: RabbitServer, queue: str) -> list[str]:
+    async with dead_letters(rabbit.url, queue) as letters:
+        return sorted(letter.event_id for letter in await letters.letters())
+
+
+@asynccontextmanager
+async def consuming(
+    rabbit: RabbitServer, database: Database, publisher: Publisher, name: str, handle: Handle
+) -> AsyncIterator[Consuming]:
+    """One consumer and a relay beside it."""
+    consumer = Consumer(Queue(name, hears=(PaymentSucceeded,)))
+    consumer.on(PaymentSucceeded)(handle)
+    running = Consuming(
+        service="kit-tests",
+        amqp_url=rabbit.url,
+        database=database,
+        publisher=publisher,
+        consumers=[consumer],
+        backoff=QUICK,
+    )
+    stop = asyncio.Event()
+    tasks = [asyncio.create_task(running.run(stop)), asyncio.create_task(Relay(database, publisher).run(stop))]
+
+    async def attached() -> bool:
+        return running.attached()
+
+    try:
+        await until(attached, what="consumer attached")
+        yield running
+    finally:
+        stop.set()
+        await asyncio.gather(*tasks)
+
+
+def to_queue(message: OutgoingMessage, queue: str) -> OutgoingMessage:
+    return OutgoingMessage(
+        key=message.key, exchange="", routing_key=queue, body=message.body, headers=message.headers, mandatory=True
+    )
+
+
+async def test_an_event_is_worked_on_once_however_often_it_comes(
+    rabbit_server: RabbitServer, database: Database, publisher: Publisher, queue_name: str
+) -> None:
+    async with consuming(rabbit_server, database, publisher, queue_name, note):
+        for _ in range(5):
+            await publisher.publish(to_queue(to_message(paid("evt_once")), queue_name))
+        await publisher.publish(to_queue(to_message(paid("evt_other")), queue_name))
+
+        async def both() -> bool:
+            return await done(database) == ["evt_once", "evt_other"]
+
+        await until(both)
+    assert await done(database) == ["evt_once", "evt_other"]
+
+
+async def test_a_failure_is_parked_and_tried_again_while_its_neighbours_flow(
+    rabbit_server: RabbitServer, database: Database, publisher: Publisher, queue_name: str
+) -> None:
+    attempts = 0
+
+    async def fails_twice(heard: Envelope[PaymentSucceeded], work: Work) -> None:
+        nonlocal attempts
+        await note(heard, work)
+        if heard.id == "evt_late":
+            attempts += 1
+            if attempts < 3:
+                raise RuntimeError("not yet")
+
+    async with consuming(rabbit_server, database, publisher, queue_name, fails_twice):
+        await publisher.publish(to_queue(to_message(paid("evt_late")), queue_name))
+        for n in range(20):
+            await publisher.publish(to_queue(to_message(paid(f"evt_{n:02}")), queue_name))
+
+        async def all_done() -> bool:
+            return len(await done(database)) == 21
+
+        await until(all_done)
+    assert attempts == 3
+    assert (await done(database)).count("evt_late") == 1  # what failed was rolled back
+
+
+async def test_what_never_works_is_buried_after_the_last_attempt_and_can_be_replayed(
+    rabbit_server: RabbitServer, database: Database, publisher: Publisher, queue_name: str
+) -> None:
+    mended = False
+    attempts = 0
+
+    async def broken(heard: Envelope[PaymentSucceeded], work: Work) -> None:
+        nonlocal attempts
+        attempts += 1
+        if not mended:
+            raise RuntimeError("a bug of ours")
+        await note(heard, work)
+
+    async with consuming(rabbit_server, database, publisher, queue_name, broken):
+        await publisher.publish(to_queue(to_message(paid("evt_bug")), queue_name))
+
+        async def buried() -> bool:
+            return await dead(rabbit_server, queue_name) == ["evt_bug"]
+
+        await until(buried)
+        assert attempts == QUICK.attempts
+        async with dead_letters(rabbit_server.url, queue_name) as letters:
+            (letter,) = await letters.letters()
+            assert (letter.reason, letter.attempts) == ("RuntimeError", QUICK.attempts)
+            assert "broken" in letter.stack
+            mended = True
+            assert await letters.replay(lambda each: each.event_id == "evt_bug") == 1
+
+        async def replayed() -> bool:
+            return await done(database) == ["evt_bug"]
+
+        await until(replayed)
+        # replayed once more (an operator with two terminals): the inbox knows it
+        await publisher.publish(to_queue(to_message(paid("evt_bug")), queue_name))
+        await asyncio.sleep(0.3)
+    assert await done(database) == ["evt_bug"]
+    assert await dead(rabbit_server, queue_name) == []
+
+
+async def test_what_breaks_a_rule_or_cannot_be_read_is_buried_at_once(
+    rabbit_server: RabbitServer, database: Database, publisher: Publisher, queue_name: str
+) -> None:
+    seen: list[str] = []
+
+    async def refuses(heard: Envelope[PaymentSucceeded], work: Work) -> None:
+        seen.append(heard.id)
+        raise Permanent("the rule is broken")
+
+    async with consuming(rabbit_server, database, publisher, queue_name, refuses):
+        good = to_message(paid("evt_rule"))
+        await publisher.publish(to_queue(good, queue_name))
+        for key, body, headers in (
+            ("evt_json", b"{", good.headers),
+            ("evt_shape", b'{"amount": 1}', good.headers),
+            ("evt_headers", good.body, {}),
+            ("evt_type", good.body, {**good.headers, "cloudEvents:type": "unheard.of.v9"}),
+            ("evt_time", good.body, {**good.headers, "cloudEvents:time": "yesterday"}),
+        ):
+            named = {**headers, "cloudEvents:id": key} if headers else {}
+            await publisher.publish(
+                OutgoingMessage(key=key, exchange="", routing_key=queue_name, body=body, headers=named, mandatory=True)
+            )
+
+        async def all_buried() -> bool:
+            return len(await dead(rabbit_server, queue_name)) == 6
+
+        await until(all_buried)
+    assert seen == ["evt_rule"]
+    async with dead_letters(rabbit_server.url, queue_name) as letters:
+        reasons = {letter.event_id: letter.reason for letter in await letters.letters()}
+        assert reasons["evt_rule"] == "Permanent: the rule is broken"
+        assert "unheard.of.v9" in reasons["evt_type"]
+        assert await letters.discard(lambda _: True) == 6
+    assert await dead(rabbit_server, queue_name) == []
+
+
+async def test_a_consumer_that_the_broker_has_forgotten_comes_back(
+    rabbit_server: RabbitServer, database: Database, publisher: Publisher, queue_name: str
+) -> None:
+    """The queue is deleted under it: the connection stays up, and the broker cancels the consumer."""
+    async with consuming(rabbit_server, database, publisher, queue_name, note) as running:
+        connection = await aio_pika.connect(rabbit_server.url)
+        async with connection:
+            channel = await connection.channel()
+            await channel.queue_delete(queue_name)
+
+        async def forgotten() -> bool:
+            return not running.attached()
+
+        async def back() -> bool:
+            return running.attached()
+
+        await until(forgotten)
+        await until(back)
+        await publisher.publish(to_queue(to_message(paid("evt_after")), queue_name))
+
+        async def worked() -> bool:
+            return await done(database) == ["evt_after"]
+
+        await until(worked)
+
+
+async def test_stopping_finishes_what_is_held_and_leaves_the_rest_to_the_broker(
+    rabbit_server: RabbitServer, database: Database, publisher: Publisher, queue_name: str
+) -> None:
+    async def slow(heard: Envelope[PaymentSucceeded], work: Work) -> None:
+        await asyncio.sleep(0.2)
+        await note(heard, work)
+
+    async with consuming(rabbit_server, database, publisher, queue_name, slow):
+        for n in range(100):
+            await publisher.publish(to_queue(to_message(paid(f"evt_{n:03}")), queue_name))
+        await asyncio.sleep(0.3)
+    before = await done(database)
+    async with consuming(rabbit_server, database, publisher, queue_name, note):
+
+        async def everything() -> bool:
+            return len(await done(database)) == 100
+
+        await until(everything)
+    assert len(set(await done(database))) == 100
+    assert len(before) < 100
+    assert await dead(rabbit_server, queue_name) == []

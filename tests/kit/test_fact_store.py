@@ -1,0 +1,102 @@
+"""The fact store: groups by shared keys, whatever the order and whoever writes at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+
+from sqlalchemy.exc import DBAPIError
+
+from kit import facts
+from kit.db import Database, lost_a_race
+from kit.facts import Fact
+
+
+def fact(n: int) -> Fact:
+    return Fact(event_id=f"evt_{n}", type="t", body={"n": n})
+
+
+# a chain: each fact shares one key with the next, the ends share none
+CHAIN = [(fact(n), {f"key_{n}", f"key_{n + 1}"}) for n in range(4)]
+
+
+async def store(database: Database, entry: tuple[Fact, set[str]]) -> set[str]:
+    async with database.transaction() as db:
+        return {each.event_id for each in await facts.merge(db, entry[0], entry[1])}
+
+
+async def test_every_order_ends_in_one_group(database: Database) -> None:
+    for attempt, order in enumerate(itertools.permutations(CHAIN)):
+        renamed = [
+            (Fact(event_id=f"{attempt}/{f.event_id}", type=f.type, body=f.body), {f"{attempt}/{key}" for key in keys})
+            for f, keys in order
+        ]
+        group: set[str] = set()
+        for entry in renamed:
+            group = await store(database, entry)
+            assert entry[0].event_id in group
+        assert len(group) == 4 or len(await _group_of(database, f"{attempt}/key_0")) == 4
+
+
+async def _group_of(database: Database, key: str) -> list[Fact]:
+    async with database.transaction() as db:
+        return await facts.known(db, key)
+
+
+async def test_merging_the_same_fact_again_changes_nothing(database: Database) -> None:
+    for _ in range(3):
+        assert await store(database, CHAIN[0]) == {"evt_0"}
+    assert await _group_of(database, "key_0") == [CHAIN[0][0]]
+
+
+async def test_strangers_stay_apart(database: Database) -> None:
+    await store(database, (fact(1), {"a", "b"}))
+    assert await store(database, (fact(2), {"c"})) == {"evt_2"}
+    assert await _group_of(database, "nobody") == []
+
+
+async def test_many_at_once_end_in_one_group_and_lose_nothing(database: Database) -> None:
+    """Sixty facts in one chain, in a random order, sixteen at a time."""
+    rng = random.Random(7)
+    entries = [(fact(n), {f"key_{n}", f"key_{n + 1}"}) for n in range(60)]
+    rng.shuffle(entries)
+    gate = asyncio.Semaphore(16)
+
+    async def one(entry: tuple[Fact, set[str]]) -> None:
+        async with gate:
+            for _ in range(20):
+                try:
+                    await store(database, entry)
+                    return
+                except DBAPIError as error:  # a deadlock is broken by the database and tried again, as a consumer does
+                    if not lost_a_race(error):
+                        raise
+            raise AssertionError("deadlocked twenty times")
+
+    await asyncio.gather(*(one(entry) for entry in entries))
+    assert len(await _group_of(database, "key_0")) == 60
+
+
+async def test_a_group_is_locked_until_its_transaction_ends(database: Database) -> None:
+    """Two writers of one group see each other's facts: the second waits, then sees the first's."""
+    first_holds = asyncio.Event()
+    release = asyncio.Event()
+
+    async def first() -> None:
+        async with database.transaction() as db:
+            await facts.merge(db, fact(1), {"shared"})
+            first_holds.set()
+            await release.wait()
+
+    async def second() -> set[str]:
+        await first_holds.wait()
+        return await store(database, (fact(2), {"shared", "more"}))
+
+    tasks = asyncio.create_task(first()), asyncio.create_task(second())
+    await first_holds.wait()
+    await asyncio.sleep(0.2)
+    assert not tasks[1].done()
+    release.set()
+    await tasks[0]
+    assert await tasks[1] == {"evt_1", "evt_2"}

@@ -1,0 +1,228 @@
+"""The HTTP edge: errors, tokens, slashes, limits and Idempotency-Key, over real requests."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import jwt
+import pytest
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, SecretStr
+from starlette.responses import Response
+
+from kit.auth import Admin, Authenticator, CurrentCaller, MaybeCaller
+from kit.db import Database
+from kit.errors import Problem
+from kit.failures import Transient
+from kit.http import BODY_LIMIT, create_app
+from kit.idempotency import once
+from kit.settings import AuthSettings
+
+SECRET = "a-secret-of-the-tests-with-32-bytes-or-more"
+STUDENT = UUID("3f0c8a62-64f5-4d3f-8f6a-0f0f5a3b1c11")
+SETTINGS = AuthSettings(jwt_secret=SecretStr(SECRET), jwt_issuer="https://issuer.test", jwt_audience="bursar")
+
+
+class Order(BaseModel):
+    what: str
+    count: int
+
+
+router = APIRouter()
+calls: list[str] = []
+
+
+@router.get("/who")
+async def who(caller: MaybeCaller) -> dict[str, Any]:
+    return {"role": caller.role, "id": str(caller.id)} if caller else {"role": None}
+
+
+@router.get("/mine/{item}")
+async def mine(item: str, caller: CurrentCaller) -> dict[str, str]:
+    return {"item": item, "id": str(caller.id)}
+
+
+@router.get("/admin")
+async def admin(caller: Admin) -> dict[str, str]:
+    return {"role": caller.role}
+
+
+@router.post("/orders")
+async def order(request: Request, body: Order, caller: CurrentCaller) -> Response:
+    async def act() -> dict[str, Any]:
+        calls.append(body.what)
+        await asyncio.sleep(0.2 if body.what == "slow" else 0)
+        if body.what == "refused":
+            raise Problem(409, "refused", "No.")
+        return {"order": str(uuid4()), "what": body.what}
+
+    return await once(request, request.app.state.database, caller=str(caller.id), act=act, status=201)
+
+
+@router.get("/fails")
+async def fails(how: str) -> None:
+    if how == "away":
+        raise Transient("the world is away")
+    raise RuntimeError("secret@example.com is in this message")
+
+
+@pytest.fixture
+async def client(database: Database) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app(title="tests", routers=[router], cors_origins=["https://front.test"])
+    app.state.database = database
+    app.state.authenticator = Authenticator(SETTINGS)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    calls.clear()
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client
+
+
+def token(*, key: str = SECRET, algorithm: str = "HS256", drop: str | None = None, **claims: Any) -> str:
+    told: dict[str, Any] = {
+        "sub": str(STUDENT),
+        "role": "student",
+        "iss": "https://issuer.test",
+        "aud": "bursar",
+        "exp": int(time.time()) + 600,
+        **claims,
+    }
+    if drop:
+        del told[drop]
+    return jwt.encode(told, key, algorithm=algorithm)
+
+
+def bearer(value: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {value}"}
+
+
+async def test_a_good_token_names_the_caller(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/mine/1", headers=bearer(token()))
+    assert answer.json() == {"item": "1", "id": str(STUDENT)}
+    assert (await client.get("/who")).json() == {"role": None}
+
+
+BAD = {
+    "another key": token(key="another-secret-of-the-tests-with-32-bytes"),
+    "no signature": jwt.encode({"sub": str(STUDENT)}, "", algorithm="none"),
+    "another algorithm": token(algorithm="HS512", key=SECRET * 2),
+    "expired": token(exp=int(time.time()) - 600),
+    "no expiry": token(drop="exp"),
+    "another issuer": token(iss="https://evil.test"),
+    "another audience": token(aud="somebody-else"),
+    "no subject": token(drop="sub"),
+    "a subject that is no UUID": token(sub="1; DROP TABLE"),
+    "a role that is none": token(role="root"),
+    "garbage": "a.b.c",
+    "not a token": "x",
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+async def test_a_bad_token_is_401_even_where_none_is_needed(client: httpx.AsyncClient, name: str) -> None:
+    for path in ("/mine/1", "/who"):
+        answer = await client.get(path, headers=bearer(BAD[name]))
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+async def test_no_token_and_the_wrong_role_are_told_apart(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/mine/1")).status_code == 401
+    assert (await client.get("/mine/1", headers={"Authorization": "Basic abc"})).status_code == 401
+    refused = await client.get("/admin", headers=bearer(token()))
+    assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+    assert (await client.get("/admin", headers=bearer(token(role="admin")))).status_code == 200
+
+
+async def test_a_trailing_slash_makes_no_difference(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/who/")).status_code == 200
+    assert (await client.post("/orders/", json={"what": "a", "count": 1}, headers=bearer(token()))).status_code == 201
+
+
+async def test_mistakes_are_named_without_their_values(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/orders", json={"what": "ann@example.com", "count": "x"}, headers=bearer(token()))
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["errors"][0]["field"] == "body.count"
+    assert "ann@example.com" not in answer.text
+
+
+async def test_what_is_away_is_503_and_what_is_our_fault_is_500_without_its_text(client: httpx.AsyncClient) -> None:
+    away = await client.get("/fails", params={"how": "away"})
+    assert (away.status_code, away.json()["code"], away.headers["retry-after"]) == (503, "unavailable", "2")
+    fault = await client.get("/fails", params={"how": "bug"})
+    assert (fault.status_code, fault.json()["code"]) == (500, "internal_error")
+    assert "secret@example.com" not in fault.text
+
+
+async def test_a_body_has_a_limit(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/orders", content=b" " * (BODY_LIMIT + 1), headers=bearer(token()))
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+
+
+async def test_the_same_key_and_body_get_the_same_answer_once(client: httpx.AsyncClient) -> None:
+    headers = {**bearer(token()), "Idempotency-Key": str(uuid4())}
+    first = await client.post("/orders", json={"what": "a", "count": 1}, headers=headers)
+    as_json = {**headers, "Content-Type": "application/json"}
+    again = await client.post("/orders", content=b'{ "count": 1, "what": "a" }', headers=as_json)
+    assert first.status_code == again.status_code == 201
+    assert first.json() == again.json()
+    assert again.headers["idempotent-replayed"] == "true"
+    assert calls == ["a"]
+
+
+async def test_the_same_key_with_another_body_is_refused(client: httpx.AsyncClient) -> None:
+    headers = {**bearer(token()), "Idempotency-Key": str(uuid4())}
+    await client.post("/orders", json={"what": "a", "count": 1}, headers=headers)
+    answer = await client.post("/orders", json={"what": "b", "count": 1}, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
+
+
+async def test_another_callers_key_is_another_key(client: httpx.AsyncClient) -> None:
+    key = {"Idempotency-Key": "1"}
+    await client.post("/orders", json={"what": "a", "count": 1}, headers={**bearer(token()), **key})
+    other = {**bearer(token(sub=str(uuid4()))), **key}
+    assert (await client.post("/orders", json={"what": "b", "count": 1}, headers=other)).status_code == 201
+
+
+async def test_at_the_same_time_only_one_acts(client: httpx.AsyncClient) -> None:
+    headers = {**bearer(token()), "Idempotency-Key": str(uuid4())}
+    answers = await asyncio.gather(
+        *(client.post("/orders", json={"what": "slow", "count": 1}, headers=headers) for _ in range(5))
+    )
+    assert calls == ["slow"]
+    assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409, 409]
+
+
+async def test_a_refusal_can_be_mended_under_its_key(client: httpx.AsyncClient) -> None:
+    headers = {**bearer(token()), "Idempotency-Key": str(uuid4())}
+    for _ in range(2):
+        assert (await client.post("/orders", json={"what": "refused", "count": 1}, headers=headers)).status_code == 409
+    assert calls == ["refused", "refused"]
+
+
+async def test_only_the_front_ends_origin_is_allowed(client: httpx.AsyncClient) -> None:
+    preflight = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    good = await client.options("/orders", headers={**preflight, "Origin": "https://front.test"})
+    bad = await client.options("/orders", headers={**preflight, "Origin": "https://evil.test"})
+    assert good.headers["access-control-allow-origin"] == "https://front.test"
+    assert "access-control-allow-origin" not in bad.headers
+
+
+async def test_health_says_what_is_missing(database: Database) -> None:
+    async def broken() -> None:
+        raise Transient("not there")
+
+    app = create_app(title="tests", checks={"database": database.ping, "broker": broken})
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        assert (await client.get("/healthz")).status_code == 200
+        ready = await client.get("/readyz")
+        assert ready.status_code == 503
+        assert ready.json()["checks"] == {"database": "ok", "broker": "Transient: not there"}
+        assert b"bursar_http_request_seconds" in (await client.get("/metrics")).content
+        assert json.loads((await client.get("/openapi.json")).content)["info"]["title"] == "tests"
