@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+from tests.checkout.sandbox import StripeSandbox
+from tests.checkout.service import Service
+
+import checkout
+from checkout import catalog
+from kit import db, migrate
+from kit.testing.postgres_server import Database, PostgresServer
+
+
+@pytest.fixture(scope="session")
+def stripe_sandbox() -> Iterator[StripeSandbox]:
+    with StripeSandbox() as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def checkout_database(postgres_server: PostgresServer) -> Database:
+    database = postgres_server.create_database("checkout")
+    migrate.upgrade(database.url, migrate.folder_of(checkout.__file__))
+    asyncio.run(_load(database.url))
+    return database
+
+
+async def _load(url: str) -> None:
+    database = db.Database(url)
+    await catalog.load(database, catalog.checked_in())
+    await database.close()
+
+
+@pytest_asyncio.fixture
+async def service(checkout_database: Database, stripe_sandbox: StripeSandbox) -> AsyncIterator[Service]:
+    running = Service(checkout_database, stripe_sandbox)
+    yield running
+    await stripe_sandbox.faults()
+    await running.close()

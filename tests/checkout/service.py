@@ -1,0 +1,167 @@
+"""checkout on a real database and the Stripe sandbox: its API as a caller sees it, and what it hears and says."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import jwt
+from pydantic import SecretStr
+from sqlalchemy import select, text
+from tests.checkout.sandbox import StripeSandbox
+from tests.checkout.stripe_ids import SECRET_KEY
+from tests.processes import JWT
+
+from checkout import consumers, main, plans
+from checkout.settings import ApiSettings, StripeSettings
+from checkout.stripe_client import Stripe
+from contracts.envelope import Envelope, Event
+from kit import effects, inbox
+from kit.db import Database, row_dict
+from kit.effects import Effect
+from kit.performer import Performer
+from kit.testing.postgres_server import Database as Server
+from kit.trace import cause_of
+from kit.work import Work, utc_now
+from webhook_gateway.translate import translate
+
+ADMIN = UUID("00000000-0000-4000-8000-0000000000ad")
+FRONTEND = "https://school.example"
+FINANCE = "finance@sponsors.example"
+CREATE = "/api/create-checkout-session"
+FUND = "/api/funding/create-checkout"
+
+
+def token(role: str, subject: UUID, **claims: Any) -> str:
+    claims |= {"sub": str(subject), "role": role, "iss": JWT["JWT_ISSUER"], "aud": JWT["JWT_AUDIENCE"]}
+    return jwt.encode({"exp": time.time() + 300, **claims}, JWT["JWT_SECRET"], algorithm="HS256")
+
+
+def bearer(role: str, subject: UUID, **claims: Any) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token(role, subject, **claims)}"}
+
+
+def wanted(slug: str = "barber-apprenticeship", price: Any = 4890, **other: Any) -> dict[str, Any]:
+    return {"programName": "As it is shown", "programSlug": slug, "price": price, "paymentType": "full", **other}
+
+
+class Service:
+    def __init__(self, server: Server, sandbox: StripeSandbox) -> None:
+        self.server = server
+        self.sandbox = sandbox
+        self.database = Database(server.url, pool_size=20)
+        self.consumers = {
+            event: consumer
+            for consumer in (consumers.payments(), consumers.enrollments())
+            for event in consumer.handlers()
+        }
+        self._stripe = Stripe(StripeSettings(stripe_api_key=SecretStr(SECRET_KEY), stripe_api_base=sandbox.url))
+        self.plan_end = plans.PlanEnd(self._stripe)
+        self.app = self.app_with()
+
+    def app_with(self, **settings: Any) -> Any:
+        return main.app(
+            ApiSettings(
+                **{
+                    "database_url": SecretStr(self.server.api_url),
+                    "jwt_secret": SecretStr(JWT["JWT_SECRET"]),
+                    "jwt_issuer": JWT["JWT_ISSUER"],
+                    "jwt_audience": JWT["JWT_AUDIENCE"],
+                    "stripe_api_key": SecretStr(SECRET_KEY),
+                    "stripe_api_base": self.sandbox.url,
+                    "frontend_url": FRONTEND,
+                    "sponsor_finance_email": FINANCE,
+                    **settings,
+                }
+            )
+        )
+
+    async def close(self) -> None:
+        await self._stripe.close()
+        await self.app.state.stripe.close()
+        await self.app.state.database.close()
+        await self.database.close()
+
+    async def call(
+        self, method: str, path: str, *, app: Any = None, raw: str | None = None, **sent: Any
+    ) -> httpx.Response:
+        if raw is not None:
+            sent = {**sent, "content": raw, "headers": {"Content-Type": "application/json", **sent.get("headers", {})}}
+        transport = httpx.ASGITransport(app or self.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://checkout") as client:
+            return await client.request(method, path, **sent)
+
+    async def buy(self, student: UUID | None, body: dict[str, Any] | None = None, **sent: Any) -> httpx.Response:
+        headers = sent.pop("headers", {}) | (bearer("student", student) if student else {})
+        return await self.call("POST", CREATE, json=body or wanted(), headers=headers, **sent)
+
+    async def fund(
+        self, student: UUID, *, role: str = "case_manager", slug: str = "dsp", **body: Any
+    ) -> httpx.Response:
+        body = {"studentId": str(student), "programId": "p-1", "programSlug": slug, "fundingSource": "WIOA", **body}
+        return await self.call("POST", FUND, json=body, headers=bearer(role, uuid4()))
+
+    async def admin(self, method: str, path: str, **body: Any) -> httpx.Response:
+        return await self.call(method, path, headers=bearer("admin", ADMIN), **({"json": body} if body else {}))
+
+    async def hear(self, *heard: Envelope[Any]) -> None:
+        """As the consumer process does it: inbox, handler, one commit."""
+        for each in heard:
+            consumer = self.consumers[each.type]
+            async with self.database.transaction() as db:
+                if await inbox.claim(db, queue=consumer.queue.name, event_id=each.id):
+                    work = Work(db=db, source="checkout", now=utc_now(), cause=cause_of(each))
+                    await consumer.handlers()[each.type](each, work)
+
+    async def say(self, event: Event, subject: str = "") -> None:
+        id = f"evt_{uuid4().hex}/{event.type}"
+        await self.hear(Envelope(id=id, source="test", subject=subject or id, time=utc_now(), data=event))
+
+    async def hear_stripe(self, student: UUID) -> list[str]:
+        """Hears what the gateway makes of all that Stripe has said about this student; the types."""
+        told: list[Envelope[Any]] = []
+        for event in await self.sandbox.events():
+            told += translate(event, received_at=utc_now())
+        mine = [e for e in told if e.data.student_id == student]
+        refs = frozenset().union(*(e.data.refs.of_payment() for e in mine))
+        about = [e for e in told if e in mine or e.data.refs.of_payment() & refs]
+        await self.hear(*about)
+        return [e.type for e in about]
+
+    async def perform(self, student: UUID) -> None:
+        """Performs the wanted effects of the student's purchases, also those that are done already."""
+        ids = [str(row["id"]) for row in await self.purchases(student)]
+        performer = Performer(self.database, "checkout", {plans.KIND: self.plan_end})
+        async with self.database.transaction() as db:
+            rows = (await db.execute(select(effects.effects).where(effects.effects.c.kind == plans.KIND))).all()
+        for row in rows:
+            if row.payload["purchase_id"] in ids:
+                await performer.attempt(
+                    Effect(id=row.id, kind=row.kind, key=row.key, payload=row.payload, cause=None, attempt=1)
+                )
+
+    async def rows(self, sql: str, **values: Any) -> list[dict[str, Any]]:
+        async with self.database.transaction() as db:
+            return [row_dict(row) for row in await db.execute(text(sql), values)]
+
+    async def purchases(self, student: UUID) -> list[dict[str, Any]]:
+        return await self.rows(
+            "SELECT * FROM purchases WHERE student_id = :student ORDER BY created_at, id", student=student
+        )
+
+    async def purchase(self, student: UUID) -> dict[str, Any]:
+        (found,) = await self.purchases(student)
+        return found
+
+    async def funding(self, student: UUID) -> dict[str, Any]:
+        (found,) = await self.rows("SELECT * FROM funding_payments WHERE student_id = :student", student=student)
+        return found
+
+    async def said(self, student: UUID, type: str) -> list[dict[str, Any]]:
+        found = await self.rows(
+            "SELECT convert_from(body, 'UTF8') AS body FROM outbox WHERE routing_key = :type ORDER BY id", type=type
+        )
+        return [said for row in found if (said := json.loads(row["body"]))["student_id"] == str(student)]

@@ -1,0 +1,26 @@
+"""A service's own database, migrated, for tests that look below the processes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from kit import migrate
+from kit.db import Database
+from kit.testing import postgres_server as pg
+
+
+def migrated(server: pg.PostgresServer, name: str, package_file: str) -> pg.Database:
+    """The database `name` at the newest version of the package's migrations."""
+    created = server.create_database(name)
+    migrate.upgrade(created.url, migrate.folder_of(package_file))
+    return created
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Database]:
+    database = Database(url)
+    try:
+        yield database
+    finally:
+        await database.close()

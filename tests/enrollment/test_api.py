@@ -1,0 +1,122 @@
+"""GET /api/enrollments: own rows, staff see all; the database enforces it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import text
+from tests.contracts.payment_histories import paid_by_card
+from tests.deliveries import deliver, envelope
+from tests.processes import JWT
+from tests.tokens import bearer
+
+from contracts.people import Program
+from enrollment import consumers, main
+from enrollment.settings import ApiSettings
+from kit.db import Database
+from kit.testing import postgres_server as pg
+
+ANN, BOB, STAFF = uuid4(), uuid4(), uuid4()
+CONSUMER = consumers.payments()
+
+
+async def seat(database: Database, student: UUID, slug: str) -> None:
+    """A paid seat, made as seats are made: by an event."""
+    purchase = uuid4()
+    for n, event in enumerate(paid_by_card(1)):
+        refs = event.refs.model_copy(
+            update={"payment_intent": f"pi_{purchase}", "charge": None, "checkout_session": None}
+        )
+        own = event.model_copy(
+            update={
+                "refs": refs,
+                "student_id": student,
+                "purchase_id": purchase,
+                "program": Program(slug=slug, id=slug),
+            }
+        )
+        await deliver(database, CONSUMER, "enrollment", envelope(f"{purchase}/{n}", own))
+
+
+@pytest.fixture
+async def client(database: Database, enrollment_database: pg.Database) -> AsyncIterator[httpx.AsyncClient]:
+    settings = ApiSettings(
+        database_url=SecretStr(enrollment_database.api_url),
+        jwt_secret=SecretStr(JWT["JWT_SECRET"]),
+        jwt_issuer=JWT["JWT_ISSUER"],
+        jwt_audience=JWT["JWT_AUDIENCE"],
+    )
+    app = main.app(settings)
+    for student, slug in ((ANN, "barber-apprenticeship"), (ANN, "cpr"), (BOB, "cpr")):
+        await seat(database, student, slug)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://enrollment") as client:
+        yield client
+    await app.state.database.close()
+
+
+async def items(client: httpx.AsyncClient, who: UUID, role: str = "student", **query: str) -> list[dict[str, str]]:
+    answer = await client.get("/api/enrollments", headers=bearer(who, role), params=query)
+    assert answer.status_code == 200, answer.text
+    found: list[dict[str, str]] = answer.json()["items"]
+    return found
+
+
+async def test_a_student_sees_only_their_own(client: httpx.AsyncClient) -> None:
+    assert {row["program_slug"] for row in await items(client, ANN)} == {"barber-apprenticeship", "cpr"}
+    assert [row["student_id"] for row in await items(client, BOB)] == [str(BOB)]
+    assert await items(client, BOB, student_id=str(ANN)) == []
+    assert await items(client, uuid4()) == []
+
+
+@pytest.mark.parametrize("role", ["admin", "case_manager"])
+async def test_staff_see_everybody(client: httpx.AsyncClient, role: str) -> None:
+    assert len(await items(client, STAFF, role)) == 3
+    assert len(await items(client, STAFF, role, student_id=str(ANN))) == 2
+
+
+async def test_a_specialist_is_no_staff_here(client: httpx.AsyncClient) -> None:
+    assert await items(client, STAFF, "specialist") == []
+
+
+async def test_filters(client: httpx.AsyncClient) -> None:
+    assert len(await items(client, STAFF, "admin", program_slug="cpr")) == 2
+    assert len(await items(client, STAFF, "admin", status="active", payment_status="paid", source="self_enroll")) == 3
+    assert await items(client, STAFF, "admin", status="withdrawn") == []
+    bad = await client.get("/api/enrollments", headers=bearer(ANN), params={"status": "gone"})
+    assert (bad.status_code, bad.json()["code"]) == (422, "invalid_request")
+
+
+async def test_pages_cover_everything_once(client: httpx.AsyncClient) -> None:
+    seen: list[str] = []
+    cursor: str | None = None
+    while True:
+        query = {"limit": "1"} | ({"cursor": cursor} if cursor else {})
+        answer = (await client.get("/api/enrollments/", headers=bearer(STAFF, "admin"), params=query)).json()
+        seen += [row["id"] for row in answer["items"]]
+        cursor = answer["next"]
+        if cursor is None:
+            break
+    assert len(seen) == len(set(seen)) == 3
+    for cursor in ("x", "AAAA", "é"):
+        bad = await client.get("/api/enrollments", headers=bearer(ANN), params={"cursor": cursor})
+        assert (bad.status_code, bad.json()["code"]) == (400, "cursor_invalid")
+
+
+async def test_without_a_token_nothing(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/api/enrollments")).status_code == 401
+
+
+async def test_the_database_itself_shows_the_api_nothing_without_a_caller(
+    client: httpx.AsyncClient, api_database: Database
+) -> None:
+    count = text("SELECT count(*) FROM enrollments")
+    async with api_database.transaction() as db:
+        assert await db.scalar(count) == 0
+    async with api_database.transaction_of(student_id=ANN, role="student") as db:
+        assert await db.scalar(count) == 2
+    async with api_database.transaction() as db:
+        assert await db.scalar(count) == 0, "a setting outlived its transaction"

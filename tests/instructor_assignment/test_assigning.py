@@ -1,0 +1,242 @@
+"""Payments, refunds and admins, against rows and events on a real database."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+
+from tests.instructor_assignment.service import Service, Student, envelope, new_program
+
+from contracts.payments import PaymentFailed, PaymentRefs
+
+
+async def test_a_paid_seat_gets_an_instructor_once(service: Service) -> None:
+    program = new_program()
+    await service.add(program, "Ada")
+    student = Student(program)
+    await service.hear(student.paid(), student.paid(), student.paid())
+    row = await service.assignment(student)
+    assert row and (row["status"], row["name"], row["purchase_id"]) == ("assigned", "Ada", student.purchase_id)
+    assert await service.said(student) == ["assigned"]
+
+
+async def test_a_redelivery_is_known(service: Service) -> None:
+    program = new_program()
+    await service.add(program, "Ada")
+    student = Student(program)
+    heard = envelope(student.paid())
+    await service.hear(heard, heard)
+    assert await service.said(student) == ["assigned"]
+
+
+async def test_the_event_names_the_instructor_and_the_payment_it_came_from(service: Service) -> None:
+    program = new_program()
+    await service.add(program, "Ada")
+    student = Student(program)
+    heard = envelope(student.paid())
+    await service.hear(heard)
+    (row,) = await service.rows(
+        "SELECT message_key, headers, convert_from(body, 'UTF8')::jsonb AS body FROM outbox "
+        "WHERE convert_from(body, 'UTF8')::jsonb ->> 'student_id' = :student",
+        student=str(student.id),
+    )
+    assert row["headers"]["cloudEvents:subject"] == str(student.purchase_id)
+    assert row["headers"]["cloudEvents:causationid"] == heard.id
+    assert row["body"]["instructor"]["name"] == "Ada"
+    assert row["message_key"] == f"{row['body']['assignment_id']}/1/instructor.assigned.v1"
+
+
+async def test_nobody_there_is_said_once_per_wait_and_mended_when_somebody_comes(service: Service) -> None:
+    program = new_program()
+    first, second = Student(program), Student(program)
+    await service.hear(first.paid(), first.paid(), second.paid())
+    assert await service.status(first) == await service.status(second) == "waiting"
+    assert await service.said(first) == ["unavailable"]
+
+    await service.add(program, "Ada", capacity=1)
+    assert await service.status(first) == "assigned", "who has waited longest comes first"
+    assert await service.status(second) == "waiting"
+
+    await service.add(program, "Ben", capacity=0)
+    assert await service.status(second) == "waiting"
+    (ben,) = (
+        i
+        for i in (await service.call("GET", f"/api/admin/instructors?program_slug={program.slug}")).json()["items"]
+        if i["name"] == "Ben"
+    )
+    await service.call("PATCH", f"/api/admin/instructors/{ben['id']}", json={"capacity": 1})
+    assert await service.status(second) == "assigned"
+    assert await service.said(second) == ["unavailable", "assigned"]
+
+
+async def test_an_instructor_who_is_activated_takes_those_who_wait(service: Service) -> None:
+    program = new_program()
+    ada = await service.add(program, "Ada", is_active=False)
+    student = Student(program)
+    await service.hear(student.paid())
+    assert await service.status(student) == "waiting"
+    await service.call("PATCH", f"/api/admin/instructors/{ada}", json={"is_active": True})
+    assert await service.status(student) == "assigned"
+
+
+async def test_what_comes_late_still_belongs_to_the_payment(service: Service) -> None:
+    program = new_program()
+    student = Student(program)
+    heard = envelope(student.paid())
+    await service.hear(heard)
+    await service.add(program, "Ada")
+    (row,) = await service.rows(
+        "SELECT headers FROM outbox WHERE routing_key = 'instructor.assigned.v1' "
+        "AND convert_from(body, 'UTF8')::jsonb ->> 'student_id' = :student",
+        student=str(student.id),
+    )
+    assert row["headers"]["cloudEvents:correlationid"] == heard.id
+
+
+async def test_a_refund_releases_and_its_place_serves_who_waits(service: Service) -> None:
+    program = new_program()
+    await service.add(program, "Ada", capacity=1)
+    leaver, waiter = Student(program), Student(program)
+    await service.hear(leaver.paid(), waiter.paid())
+    assert await service.status(waiter) == "waiting"
+    await service.hear(leaver.refunded())
+    assert (await service.status(leaver), await service.status(waiter)) == ("released", "assigned")
+    assert await service.said(leaver) == ["assigned", "released"]
+    assert await service.said(waiter) == ["unavailable", "assigned"]
+
+
+async def test_who_waits_and_gets_the_money_back_waits_no_more(service: Service) -> None:
+    program = new_program()
+    student = Student(program)
+    await service.hear(student.paid(), student.refunded())
+    await service.add(program, "Ada")
+    assert await service.status(student) == "released"
+    assert await service.said(student) == ["unavailable"]
+
+
+async def test_a_refund_that_comes_first_leaves_nobody_assigned(service: Service) -> None:
+    program = new_program()
+    await service.add(program, "Ada")
+    student = Student(program)
+    await service.hear(student.refunded(), student.paid())
+    assert await service.status(student) == "released"
+    assert await service.said(student) == []
+
+
+async def test_a_partial_refund_changes_nothing(service: Service) -> None:
+    program = new_program()
+    await service.add(program, "Ada")
+    student = Student(program)
+    await service.hear(student.paid(), student.refunded(1))
+    assert await service.said(student) == ["assigned"]
+
+
+async def test_bought_again_is_assigned_again(service: Service) -> None:
+    program = new_program()
+    await service.add(program, "Ada")
+    student = Student(program)
+    await service.hear(student.paid(), student.refunded())
+    student.buys_again()
+    await service.hear(student.paid())
+    assert await service.status(student) == "assigned"
+    assert await service.said(student) == ["assigned", "released", "assigned"]
+    assert (await service.assignment(student) or {})["purchase_id"] == student.purchase_id
+
+
+async def test_a_pause_keeps_the_instructor(service: Service) -> None:
+    program = new_program()
+    await service.add(program, "Ada")
+    student = Student(program)
+    missed = PaymentFailed(
+        refs=PaymentRefs(invoice=f"in_{student.id}"),
+        final=True,
+        attempt=4,
+        purchase_id=student.purchase_id,
+        student_id=student.id,
+        program=program,
+    )
+    await service.hear(student.paid(), missed)
+    assert await service.status(student) == "assigned"
+    assert await service.said(student) == ["assigned"]
+
+
+async def test_money_on_its_way_is_no_seat(service: Service) -> None:
+    student = Student(new_program())
+    await service.hear(student.pending())
+    assert await service.status(student) is None
+    await service.hear(student.paid())
+    assert await service.status(student) == "waiting"
+
+
+async def test_deactivating_hands_the_students_over_or_lets_them_wait(service: Service) -> None:
+    program = new_program()
+    ada = await service.add(program, "Ada", capacity=2)
+    students = [Student(program), Student(program)]
+    await service.hear(*(student.paid() for student in students))
+    await service.add(program, "Ben", capacity=1)
+    changed = await service.call("PATCH", f"/api/admin/instructors/{ada}", json={"is_active": False})
+    assert changed.json()["students"] == 0
+    assert await service.loads(program) == {"Ada": 0, "Ben": 1}
+    assert [await service.status(student) for student in students] == ["assigned", "waiting"]
+    assert await service.said(students[0]) == ["assigned", "released", "assigned"]
+    assert await service.said(students[1]) == ["assigned", "released", "unavailable"]
+
+
+async def test_an_instructor_with_students_goes_only_when_all_can_move(service: Service) -> None:
+    program = new_program()
+    ada = await service.add(program, "Ada", capacity=2)
+    students = [Student(program), Student(program)]
+    await service.hear(*(student.paid() for student in students))
+    refused = await service.call("DELETE", f"/api/admin/instructors/{ada}")
+    assert (refused.status_code, refused.json()["code"]) == (409, "instructor_has_students")
+    assert refused.json()["students"] == 2
+    assert await service.loads(program) == {"Ada": 2}, "a refusal leaves everything as it was"
+
+    await service.add(program, "Ben", capacity=2)
+    gone = await service.call("DELETE", f"/api/admin/instructors/{ada}/")
+    assert (gone.status_code, gone.content) == (204, b"")
+    assert await service.loads(program) == {"Ben": 2}
+    assert (await service.call("DELETE", f"/api/admin/instructors/{ada}")).status_code == 404
+
+
+async def test_parallel_payments_stay_balanced_and_within_the_capacity(service: Service) -> None:
+    program = new_program()
+    for name, capacity in (("Ada", 10), ("Ben", 10), ("Cid", 5)):
+        await service.add(program, name, capacity)
+    students = [Student(program) for _ in range(40)]
+    await asyncio.gather(*(service.hear(student.paid(), student.paid()) for student in students))
+    assert await service.loads(program) == {"Ada": 10, "Ben": 10, "Cid": 5}
+    statuses = [await service.status(student) for student in students]
+    assert (statuses.count("assigned"), statuses.count("waiting")) == (25, 15)
+
+    some = [student for student, status in zip(students, statuses, strict=True) if status == "assigned"][:10]
+    await asyncio.gather(
+        *(service.hear(student.refunded()) for student in some),
+        service.add(program, "Dan", 2),
+        *(service.hear(Student(program).paid()) for _ in range(5)),
+    )
+    assert await service.loads(program) == {"Ada": 10, "Ben": 10, "Cid": 5, "Dan": 2}
+    (waiting,) = await service.rows(
+        "SELECT count(*) AS n FROM ai_instructor_assignments WHERE program_slug = :slug AND status = 'waiting'",
+        slug=program.slug,
+    )
+    assert waiting["n"] == 40 + 5 - 10 - 27
+
+
+async def test_half_full_is_half_full_for_everybody(service: Service) -> None:
+    program = new_program()
+    for name, capacity in (("Ada", 20), ("Ben", 20), ("Cid", 10)):
+        await service.add(program, name, capacity)
+    await asyncio.gather(*(service.hear(Student(program).paid()) for _ in range(25)))
+    loads = await service.loads(program)
+    assert sum(loads.values()) == 25
+    shares = sorted((loads["Ada"] / 20, loads["Ben"] / 20, loads["Cid"] / 10))
+    assert all(b - a <= 0.1 for a, b in pairwise(shares)), loads
+
+
+async def test_a_payment_and_a_new_instructor_never_miss_each_other(service: Service) -> None:
+    for _ in range(10):
+        program = new_program()
+        student = Student(program)
+        await asyncio.gather(service.hear(student.paid()), service.add(program, "Ada"))
+        assert await service.status(student) == "assigned"

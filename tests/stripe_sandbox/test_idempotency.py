@@ -1,0 +1,84 @@
+"""Idempotency keys: one object per key, whatever the network does in between."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+import stripe
+from tests.stripe_sandbox.harness import SECRET_KEY, Operator, Running, new_session, until
+
+
+def create(client: stripe.StripeClient, key: str, **params: Any) -> stripe.Customer:
+    return client.v1.customers.create(params, {"idempotency_key": key})
+
+
+def test_the_same_request_gets_the_same_answer(client: stripe.StripeClient) -> None:
+    first, again = (create(client, "same", email="idem@example.org") for _ in range(2))
+    assert first.id == again.id
+    assert first.last_response and "idempotent-replayed" not in first.last_response.headers
+    assert again.last_response and again.last_response.headers["idempotent-replayed"] == "true"
+    assert len(client.v1.customers.list({"email": "idem@example.org"}).data) == 1
+
+
+def test_other_parameters_or_another_path_are_an_error(client: stripe.StripeClient) -> None:
+    create(client, "other", email="one@example.org")
+    with pytest.raises(stripe.IdempotencyError) as raised:
+        create(client, "other", email="two@example.org")
+    assert raised.value.http_status == 400
+    with pytest.raises(stripe.IdempotencyError):
+        client.v1.products.create({"name": "x"}, {"idempotency_key": "other"})
+
+
+def test_a_request_that_failed_validation_does_not_use_up_its_key(client: stripe.StripeClient) -> None:
+    wrong: Any = {"nonsense": "1"}
+    with pytest.raises(stripe.InvalidRequestError):
+        client.v1.customers.create(wrong, {"idempotency_key": "wrong-first"})
+    assert create(client, "wrong-first", email="right@example.org").id
+
+
+def test_a_decline_is_replayed(client: stripe.StripeClient) -> None:
+    order: Any = {"amount": 5_000, "currency": "usd", "confirm": True, "payment_method": "pm_card_chargeDeclined"}
+    ids = []
+    for _ in range(2):
+        with pytest.raises(stripe.CardError) as raised:
+            client.v1.payment_intents.create(order, {"idempotency_key": "declined"})
+        assert raised.value.json_body
+        ids.append(raised.value.json_body["error"]["payment_intent"]["id"])
+    assert ids[0] == ids[1]
+
+
+def test_the_same_key_while_the_first_is_under_way_is_a_409(client: stripe.StripeClient, operator: Operator) -> None:
+    operator.faults(api_delay_seconds=2_000.0)  # one real second
+    first = threading.Thread(target=create, args=(client, "in-flight"), kwargs={"email": "slow@example.org"})
+    first.start()
+    try:
+        until(lambda: client.v1.customers.list({"email": "slow@example.org"}).data)
+        with pytest.raises(stripe.StripeError) as raised:
+            create(client, "in-flight", email="slow@example.org")
+        assert raised.value.http_status == 409 and raised.value.json_body
+        assert raised.value.json_body["error"]["code"] == "idempotency_key_in_use"
+    finally:
+        operator.faults()
+        first.join()
+    assert len(client.v1.customers.list({"email": "slow@example.org"}).data) == 1
+
+
+def test_a_lost_answer_and_the_sdks_retry_make_one_session(running: Running, operator: Operator) -> None:
+    patient = stripe.StripeClient(SECRET_KEY, base_addresses={"api": running.base_url}, max_network_retries=2)
+    operator.faults(lose_answers=1)
+    session = new_session(patient, client_reference_id="lost-answer")
+    assert session.last_response and session.last_response.headers["idempotent-replayed"] == "true"
+    found = [
+        s for s in patient.v1.checkout.sessions.list({"limit": 100}).data if s.client_reference_id == "lost-answer"
+    ]
+    assert [s.id for s in found] == [session.id]
+
+
+def test_a_500_has_no_effect_and_can_be_tried_again(client: stripe.StripeClient, operator: Operator) -> None:
+    operator.faults(fail_requests=1)
+    with pytest.raises(stripe.APIError) as raised:
+        create(client, "after-500", email="fail@example.org")
+    assert raised.value.http_status == 500
+    assert create(client, "after-500", email="fail@example.org").id

@@ -1,0 +1,104 @@
+"""Every object that the API and its events show is what the SDK's resource class says it is: no field more or less."""
+
+from __future__ import annotations
+
+import types
+from typing import Any, Literal, Union, get_args, get_origin
+
+import stripe
+from tests.stripe_sandbox.harness import SUCCESS, Operator, monthly, new_session
+
+# Fields that Stripe shows only when they are asked for, or only when they apply.
+SOMETIMES = {
+    "line_items", "refunds", "payments", "subscriptions", "sources", "tax", "tax_ids", "cash_balance", "level3",
+    "confirmation_secret", "invoice_credit_balance", "currency_options", "tiers", "applies_to", "threshold_reason",
+    "deleted", "secret", "presentment_details", "authorization_code", "transfer", "radar_options", "optional_items",
+    "redirect_on_completion", "return_url", "intended_submission_method", "amount_paid_off_stripe", "hooks",
+    "payment_details", "payment_record", "instructions_email", "next_action", "failure_reason", "pending_reason",
+    "attach_to_self", "flow_directions",
+}  # fmt: skip
+
+
+def objects_in(value: Any) -> Any:
+    """Every nested hash that says what object it is."""
+    if isinstance(value, dict):
+        if isinstance(value.get("object"), str) and "id" in value:
+            yield value
+        for inner in value.values():
+            yield from objects_in(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from objects_in(inner)
+
+
+def nested(annotation: Any) -> Any:
+    """The class of a nested hash, or of the items of a list of them; none for anything else."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        found = [nested(part) for part in get_args(annotation)]
+        return next((part for part in found if part is not None), None)
+    if get_origin(annotation) is list:
+        return nested(get_args(annotation)[0])
+    return annotation if isinstance(annotation, type) and issubclass(annotation, stripe.StripeObject) else None
+
+
+def check(cls: Any, value: dict[str, Any], path: str, *, whole: bool) -> None:
+    declared = {k: v for k, v in cls.__annotations__.items() if not k.startswith("_") and k != "OBJECT_NAME"}
+    assert set(value) <= set(declared), f"{path} has {set(value) - set(declared)} which {cls.__qualname__} has not"
+    for name, annotation in declared.items():
+        nullable = type(None) in get_args(annotation)
+        if name not in value:
+            assert name in SOMETIMES or not whole, f"{path}.{name} is missing"
+            continue
+        if value[name] is None:
+            assert nullable or isinstance(annotation, str), f"{path}.{name} may not be null"
+            continue
+        words = [w for part in get_args(annotation) if get_origin(part) is Literal for w in get_args(part)]
+        if get_origin(annotation) is Union and words and isinstance(value[name], str) and name not in ("type",):
+            assert value[name] in words, f"{path}.{name} is {value[name]}, not one of {words}"
+        inner = nested(annotation)
+        if inner is None or inner.__name__ in ("UntypedStripeObject", "ListObject") or hasattr(inner, "OBJECT_NAME"):
+            continue
+        for entry in value[name] if isinstance(value[name], list) else [value[name]]:
+            if isinstance(entry, dict) and inner.__annotations__:
+                check(inner, entry, f"{path}.{name}", whole=False)
+
+
+def test_all_objects_of_all_flows_have_the_sdks_shape(client: stripe.StripeClient, operator: Operator) -> None:
+    product = client.v1.products.create({"name": "x"})
+    coupon = client.v1.coupons.create({"percent_off": 10, "duration": "once"})
+    client.v1.promotion_codes.create({"promotion": {"type": "coupon", "coupon": coupon.id}})
+    paid = operator.pay(new_session(client, invoice_creation={"enabled": True}, discounts=[{"coupon": coupon.id}]).id)
+    operator.pay(new_session(client).id, status=402, card="4000000000000002")
+    operator.pay(new_session(client).id, card="4000002500003155")
+    operator.pay(new_session(client).id, method="us_bank_account")
+    charge = client.v1.charges.list({"payment_intent": paid["payment_intent"]}).data[0].id
+    refund = client.v1.refunds.create({"charge": charge, "amount": 100})
+    operator.do(f"/refunds/{refund.id}/fail")
+    operator.do(f"/charges/{charge}/dispute")
+    plan = new_session(client, mode="subscription", line_items=[{"price": monthly(client), "quantity": 1}])
+    operator.pay(plan.id)
+    subscription: Any = client.v1.checkout.sessions.retrieve(plan.id).subscription
+    schedule = client.v1.subscription_schedules.create({"from_subscription": subscription})
+    customer = client.v1.customers.create({"email": "x@example.org"})
+    setup: Any = {"mode": "setup", "customer": customer.id, "currency": "usd", "success_url": SUCCESS}
+    operator.pay(client.v1.checkout.sessions.create(setup).id)
+    client.v1.billing_portal.sessions.create({"customer": customer.id})
+    client.v1.invoice_items.create({"customer": customer.id, "amount": 100})
+    clock = client.v1.test_helpers.test_clocks.create({"frozen_time": 1_800_000_000})
+    client.v1.test_helpers.test_clocks.advance(clock.id, {"frozen_time": 1_800_000_001})
+    client.v1.subscription_schedules.cancel(schedule.id)
+    client.v1.products.update(product.id, {"name": "y"})
+
+    seen: set[str] = set()
+    for event in client.v1.events.list({"limit": 100}).auto_paging_iter():
+        whole = event.to_dict()
+        check(stripe.Event, whole, "event", whole=False)
+        for obj in objects_in(whole["data"]["object"]):
+            cls: Any = stripe._object_classes.get_object_class("V1", obj["object"])  # type: ignore[attr-defined]
+            check(cls, obj, f"{event.type}:{obj['object']}", whole=True)
+            seen.add(obj["object"])
+    assert seen >= {
+        "customer", "product", "price", "plan", "coupon", "promotion_code", "checkout.session", "payment_intent",
+        "payment_method", "charge", "refund", "dispute", "balance_transaction", "subscription", "subscription_item",
+        "subscription_schedule", "invoice", "line_item", "invoice_payment", "setup_intent", "test_helpers.test_clock",
+    }  # fmt: skip
