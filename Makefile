@@ -24,7 +24,7 @@ types: .venv/.ready
 	$(BIN)/mypy
 
 walls: .venv/.ready
-	$(BIN)/lint-imports --no-timings
+	$(BIN)/lint-imports
 
 unit: .venv/.ready
 	$(BIN)/pytest

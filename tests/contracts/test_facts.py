@@ -145,7 +145,7 @@ def test_refunds_that_fail_are_taken_off_again() -> None:
     assert standing(paid_by_card(1) + back + [one("re_1", "pending")]) == (Standing.WITHDRAWN, "refunded")
     assert standing(paid_by_card(1) + back + [one("re_1", "failed")]) == (Standing.ACTIVE, None)
     assert standing(paid_by_card(1) + back + [one("re_1", "failed"), again]) == (Standing.WITHDRAWN, "refunded")
-    assert standing(paid_by_card(1) + [one("re_1", "failed"), one("re_2", "succeeded")]) == (
+    assert standing([*paid_by_card(1), one("re_1", "failed"), one("re_2", "succeeded")]) == (
         Standing.WITHDRAWN,
         "refunded",
     )

@@ -38,7 +38,7 @@ class Gateway:
         sent = {"Content-Type": "application/json", **headers}
         if said is not None:
             sent["Stripe-Signature"] = said
-        encoded = {name: value.encode("utf-8") for name, value in sent.items()}
+        encoded = [(name.encode(), value.encode()) for name, value in sent.items()]
         async with httpx.AsyncClient(timeout=20) as client:
             return await client.post(self.api.url + path, content=body, headers=encoded)
 
