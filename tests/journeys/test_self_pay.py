@@ -1,0 +1,186 @@
+"""A student pays: by card, by bank, in instalments; or does not."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.journeys.school import BARBER, School, count
+from tests.waiting import until
+
+MONTH = 31 * 24 * 3600
+
+
+async def test_a_card_payment_becomes_a_seat_an_instructor_a_milady_seat_and_mails(school: School) -> None:
+    student = school.student()
+    await student.buys()
+    seat = await student.seat_becomes("active")
+    assert (seat["payment_status"], seat["source"], seat["provider"]) == ("paid", "self_enroll", "milady")
+    assigned = await student.instructor_assigned()
+    enrolled = await student.milady_becomes("enrolled")
+    subjects = await student.mailed("welcome", "receipt")
+    await school.settled()
+    await asyncio.sleep(1)
+    subjects = student.subjects()
+    assert (count(subjects, "welcome"), count(subjects, "receipt")) == (1, 1), subjects
+    welcome = next(m for m in school.mails(student.person.email) if "welcome" in str(m["Subject"]).lower())
+    body = welcome.get_body(("plain",))
+    assert body is not None
+    assert assigned["instructor"]["name"] in body.get_content()
+    assert enrolled["links"][0]["url"] in body.get_content()
+    assert len(await student.instructors()) == len(await student.milady_seats()) == 1
+
+
+async def test_a_program_without_outside_provider_takes_no_milady_seat(school: School) -> None:
+    student = school.student()
+    await student.buys("cpr")
+    await student.seat_becomes("active", "cpr")
+    await student.mailed("welcome", "receipt")
+    assert await student.milady_seats() == []
+
+
+async def test_who_is_enrolled_cannot_pay_again(school: School) -> None:
+    student = school.student()
+    await student.buys("dsp")
+    await student.seat_becomes("active", "dsp")
+    body = {"programName": "DSP", "programSlug": "dsp", "price": 4325, "paymentType": "full"}
+
+    async def refused() -> bool:
+        answer = await student.post("checkout", "/api/create-checkout-session", body)
+        return answer.status_code == 409 and answer.json()["code"] == "already_enrolled"
+
+    await until(refused, what="409 already_enrolled")
+
+
+async def test_a_declined_card_makes_no_seat_and_says_what_to_do_and_may_be_tried_again(school: School) -> None:
+    student = school.student()
+    session = await student.checkout()
+    assert (await student.pay(session, card="4000000000009995"))["status"] == "declined"
+    subjects = await student.mailed("payment")
+    assert await student.seat() is None
+    assert (await student.pay(session))["status"] == "complete"
+    await student.seat_becomes("active")
+    subjects = await student.mailed("welcome", "receipt")
+    assert count(subjects, "receipt") == 1
+
+
+async def test_a_session_that_runs_out_leaves_nothing(school: School) -> None:
+    student = school.student()
+    session = await student.checkout()
+    await school.stripe(f"/sessions/{session}/expire")
+    await school.settled()
+    again = await student.checkout()
+    assert again != session
+    assert await student.seat() is None
+
+
+async def test_a_bank_debit_waits_until_it_settles(school: School) -> None:
+    student = school.student()
+    paid = await student.buys(method="us_bank_account")
+    seat = await student.seat_becomes("pending")
+    assert seat["payment_status"] == "pending"
+    assert await student.instructors() == []
+    await school.stripe(f"/payment_intents/{paid['payment_intent']}/settle")
+    seat = await student.seat_becomes("active")
+    assert seat["payment_status"] == "paid"
+    await student.instructor_assigned()
+    await student.mailed("welcome", "receipt")
+
+
+async def test_a_bank_debit_that_is_returned_withdraws_the_pending_seat(school: School) -> None:
+    student = school.student()
+    paid = await student.buys(method="us_bank_account")
+    await student.seat_becomes("pending")
+    await school.stripe(f"/payment_intents/{paid['payment_intent']}/fail")
+    await student.seat_becomes("withdrawn")
+    await student.mailed("payment")
+    assert await student.instructors() == []
+    assert count(student.subjects(), "welcome") == 0
+
+
+async def customer_of(school: School, session: str) -> str:
+    found = await school.stripe_api(f"/checkout/sessions/{session}")
+    return str(found["customer"])
+
+
+async def test_a_plan_opens_the_seat_with_its_first_instalment_sums_to_the_price_and_ends(school: School) -> None:
+    student = school.student()
+    session = await student.checkout(payment_type="plan")
+    await student.pay(session)
+    await student.seat_becomes("active")
+    subscription = (await school.stripe_api(f"/checkout/sessions/{session}"))["subscription"]
+
+    async def scheduled() -> bool:
+        return bool((await school.stripe_api(f"/subscriptions/{subscription}"))["schedule"])
+
+    await until(scheduled, what="the schedule that ends the plan")
+    for _ in range(5):
+        await school.stripe("/clock/advance", {"seconds": MONTH})
+        await school.settled()
+    invoices = (await school.stripe_api("/invoices", subscription=subscription))["data"]
+    assert sum(invoice["amount_paid"] for invoice in invoices) == 489_000
+    assert len([invoice for invoice in invoices if invoice["amount_paid"]]) == 4
+    assert (await school.stripe_api(f"/subscriptions/{subscription}"))["status"] == "canceled"
+    await asyncio.sleep(1)
+    seat = await student.seat()
+    assert seat is not None
+    assert seat["status"] == "active"
+    assert count(student.subjects(), "welcome") == 1
+
+
+async def test_a_missed_instalment_pauses_after_the_last_retry_and_catching_up_resumes(school: School) -> None:
+    student = school.student()
+    session = await student.checkout("hvac", "plan")
+    await student.pay(session)
+    await student.seat_becomes("active", "hvac")
+    await school.stripe(f"/customers/{await customer_of(school, session)}/fail_next_renewal", {"times": 4})
+    await school.stripe("/clock/advance", {"seconds": MONTH})
+    await school.settled()
+    seat = await student.seat("hvac")
+    assert seat is not None
+    assert seat["status"] == "active", "the first failure only warns"
+    for days in (1, 3, 7):
+        await school.stripe("/clock/advance", {"seconds": days * 24 * 3600 + 7200})
+        await school.settled()
+    await student.seat_becomes("paused", "hvac")
+    subscription = (await school.stripe_api(f"/checkout/sessions/{session}"))["subscription"]
+    invoices = (await school.stripe_api("/invoices", subscription=subscription))["data"]
+    (owed,) = [invoice for invoice in invoices if invoice["status"] == "open"]
+    await school.stripe(f"/invoices/{owed['id']}/pay", {"method": "card", "email": student.person.email})
+    await student.seat_becomes("active", "hvac")
+
+
+async def test_a_full_refund_undoes_everything_and_a_partial_one_nothing(school: School) -> None:
+    student = school.student()
+    paid = await student.buys(BARBER)
+    await student.seat_becomes("active")
+    await student.milady_becomes("enrolled")
+    await student.instructor_assigned()
+    charge = (await school.stripe_api(f"/payment_intents/{paid['payment_intent']}"))["latest_charge"]
+    await school.stripe(f"/charges/{charge}/refund", {"amount": 10_000})
+    await student.mailed("refund")
+    seat = await student.seat()
+    assert seat is not None
+    assert seat["status"] == "active"
+    await school.stripe(f"/charges/{charge}/refund", {})
+    await student.seat_becomes("withdrawn")
+    await student.milady_becomes("withdrawn")
+
+    async def released() -> bool:
+        return await student.instructors() == []
+
+    await until(released, what="the instructor released")
+
+
+async def test_a_lost_dispute_withdraws_and_an_open_one_does_not(school: School) -> None:
+    student = school.student()
+    paid = await student.buys("cpr")
+    await student.seat_becomes("active", "cpr")
+    charge = (await school.stripe_api(f"/payment_intents/{paid['payment_intent']}"))["latest_charge"]
+    dispute = await school.stripe(f"/charges/{charge}/dispute", {})
+    await school.settled()
+    await asyncio.sleep(1)
+    seat = await student.seat("cpr")
+    assert seat is not None
+    assert seat["status"] == "active"
+    await school.stripe(f"/disputes/{dispute['id']}/close", {"status": "lost"})
+    await student.seat_becomes("withdrawn", "cpr")

@@ -1,0 +1,55 @@
+"""A sponsor pays: a case manager asks, the sponsor's finance gets the link, the student gets the seat."""
+
+from __future__ import annotations
+
+from email.message import EmailMessage
+
+import asyncpg
+from tests.journeys.school import BARBER, School, count
+from tests.waiting import until
+
+
+async def test_a_sponsors_payment_becomes_the_students_seat(school: School) -> None:
+    student, case_manager = school.student(), school.staff("case_manager")
+    finance = "finance@sponsor.example.com"
+    body = {
+        "studentId": str(student.id),
+        "programId": BARBER,
+        "programSlug": BARBER,
+        "fundingSource": "WIOA",
+    }
+    answer = await case_manager.post("checkout", "/api/funding/create-checkout", body)
+    assert answer.is_success, answer.text
+    funding = answer.json()
+    assert funding["ok"] is True
+    session = funding["sessionId"]
+
+    async def link() -> EmailMessage | None:
+        sent = [m for m in school.mails(finance) if session in str(m.get_body(("plain",)))]
+        return sent[0] if sent else None
+
+    await until(link, what="the payment link in the sponsor's mailbox")
+    await school.stripe(f"/sessions/{session}/pay", {"method": "card", "email": finance, "name": "WIOA Finance"})
+    seat = await student.seat_becomes("active")
+    assert (seat["source"], seat["funding_source"], seat["payment_status"]) == ("case_manager", "WIOA", "paid")
+    await student.instructor_assigned()
+
+    connection = await asyncpg.connect(school.stack.databases["checkout"].url)
+    try:
+
+        async def paid() -> bool:
+            row = await connection.fetchrow(
+                "SELECT status, amount, paid_at FROM funding_payments WHERE stripe_checkout_session_id = $1", session
+            )
+            return bool(row and row["status"] == "paid" and str(row["amount"]) == "4890.00" and row["paid_at"])
+
+        await until(paid, what="the funding payment marked as paid")
+    finally:
+        await connection.close()
+    assert count(student.subjects(), "receipt") == 0, "the receipt is the sponsor's"
+
+
+async def test_a_student_cannot_ask_for_funding(school: School) -> None:
+    student = school.student()
+    body = {"studentId": str(student.id), "programId": BARBER, "programSlug": BARBER, "fundingSource": "WIOA"}
+    assert (await student.post("checkout", "/api/funding/create-checkout", body)).status_code == 403
