@@ -161,6 +161,12 @@ def last_event(client: stripe.StripeClient) -> str | None:
     return found[0].id if found else None
 
 
+def error_of(raised: stripe.StripeError) -> dict[str, Any]:
+    """The `error` hash of the body that an SDK exception was made from."""
+    body: Any = raised.json_body
+    return dict(body["error"])
+
+
 def plain(obj: Any) -> dict[str, Any]:
     """An SDK object as a plain dictionary, nested ones included."""
     return dict(obj.to_dict())

@@ -6,10 +6,14 @@ import threading
 import time
 from typing import Any
 
+import httpx
 import stripe
-from tests.stripe_sandbox.harness import SECRET_KEY, WEBHOOK_SECRET, Operator, Receiver, Running, until
+from pydantic import SecretStr
+from tests.stripe_sandbox.harness import SECRET_KEY, WEBHOOK_SECRET, Operator, Receiver, free_port, serving, until
 
+from stripe_sandbox.app import create_app
 from stripe_sandbox.delivery import retry_delays
+from stripe_sandbox.settings import Settings
 
 
 def make_event(client: stripe.StripeClient) -> None:
@@ -142,7 +146,7 @@ def test_events_name_the_request_that_caused_them(
 
 
 def test_endpoints_get_what_they_subscribed_to(
-    client: stripe.StripeClient, running: Running, receiver: Receiver, operator: Operator
+    client: stripe.StripeClient, receiver: Receiver, operator: Operator
 ) -> None:
     made = client.v1.webhook_endpoints.create(
         {"url": f"{receiver.url}", "enabled_events": ["product.created"], "api_version": "2026-10-28.endive"}
@@ -178,11 +182,7 @@ def test_a_rolled_secret_is_signed_with_beside_the_old_one(
         operator.do(f"/webhook_endpoints/{endpoint.id}/roll_secret", secret=WEBHOOK_SECRET)
 
 
-def test_a_receiver_that_is_not_there_is_tried_until_it_is_given_up(
-    client: stripe.StripeClient, operator: Operator, running: Running
-) -> None:
-    from tests.stripe_sandbox.harness import free_port
-
+def test_a_deleted_endpoint_is_not_tried_any_more(client: stripe.StripeClient, operator: Operator) -> None:
     url = f"http://127.0.0.1:{free_port()}/nobody"
     made = client.v1.webhook_endpoints.create({"url": url, "enabled_events": ["product.created"]})
     client.v1.products.create({"name": "Nobody hears of it"})
@@ -194,10 +194,26 @@ def test_a_receiver_that_is_not_there_is_tried_until_it_is_given_up(
 
     until(lambda: len(attempts()) >= 3)
     assert all(a["status"] is None and "ConnectError" in a["error"] for a in attempts())
-    lost: Any = {"delivery_success": False, "type": "product.*"}
-    assert event.id in [e.id for e in client.v1.events.list(lost).data]
     client.v1.webhook_endpoints.delete(made.id)
     operator.wait_idle()
+
+
+def test_what_nobody_took_in_three_days_is_given_up_and_stays_listed() -> None:
+    port, nobody = free_port(), f"http://127.0.0.1:{free_port()}/nobody"
+    hurried = Settings(port=port, secret_key=SecretStr(SECRET_KEY), webhook_url=nobody, time_factor=1e6)
+    with serving(create_app(hurried), port):
+        base = f"http://127.0.0.1:{port}"
+        client = stripe.StripeClient(SECRET_KEY, base_addresses={"api": base})
+        make_event(client)
+        event = the_event(client)
+        with httpx.Client(base_url=base) as http:
+            operator = Operator(http)
+            operator.wait_idle()
+            [delivery] = operator.get("/deliveries", event=event.id)["deliveries"]
+        assert (delivery["status"], len(delivery["attempts"])) == ("given_up", 1 + len(retry_delays()))
+        lost: Any = {"delivery_success": False, "type": "customer.*"}
+        assert [e.id for e in client.v1.events.list(lost).data] == [event.id]
+        assert client.v1.events.retrieve(event.id).pending_webhooks == 1
 
 
 def test_faults_that_do_not_exist_are_refused(operator: Operator) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import stripe
-from tests.stripe_sandbox.harness import SECRET_KEY, Operator, Running, new_session, until
+from tests.stripe_sandbox.harness import SECRET_KEY, Operator, Running, error_of, new_session, until
 
 
 def create(client: stripe.StripeClient, key: str, **params: Any) -> stripe.Customer:
-    return client.v1.customers.create(params, {"idempotency_key": key})
+    given: Any = params
+    return client.v1.customers.create(given, {"idempotency_key": key})
 
 
 def test_the_same_request_gets_the_same_answer(client: stripe.StripeClient) -> None:
@@ -44,8 +45,7 @@ def test_a_decline_is_replayed(client: stripe.StripeClient) -> None:
     for _ in range(2):
         with pytest.raises(stripe.CardError) as raised:
             client.v1.payment_intents.create(order, {"idempotency_key": "declined"})
-        assert raised.value.json_body
-        ids.append(raised.value.json_body["error"]["payment_intent"]["id"])
+        ids.append(error_of(raised.value)["payment_intent"]["id"])
     assert ids[0] == ids[1]
 
 
@@ -57,8 +57,8 @@ def test_the_same_key_while_the_first_is_under_way_is_a_409(client: stripe.Strip
         until(lambda: client.v1.customers.list({"email": "slow@example.org"}).data)
         with pytest.raises(stripe.StripeError) as raised:
             create(client, "in-flight", email="slow@example.org")
-        assert raised.value.http_status == 409 and raised.value.json_body
-        assert raised.value.json_body["error"]["code"] == "idempotency_key_in_use"
+        assert raised.value.http_status == 409
+        assert error_of(raised.value)["code"] == "idempotency_key_in_use"
     finally:
         operator.faults()
         first.join()

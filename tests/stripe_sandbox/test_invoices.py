@@ -21,7 +21,8 @@ def sponsor_invoice(client: stripe.StripeClient, amount: int = 489_000) -> Any:
         }
     )
     item: Any = {"customer": customer.id, "invoice": invoice.id, "amount": amount, "currency": "usd"}
-    client.v1.invoice_items.create({**item, "description": "Barber apprenticeship"})
+    item["description"] = "Barber apprenticeship"
+    client.v1.invoice_items.create(item)
     return client.v1.invoices.retrieve(invoice.id)
 
 

@@ -7,7 +7,11 @@ from typing import Any
 import httpx
 import pytest
 import stripe
-from tests.stripe_sandbox.harness import LINE, Operator, Receiver, new_session
+from pydantic import SecretStr
+from tests.stripe_sandbox.harness import LINE, SECRET_KEY, Operator, Receiver, free_port, new_session, serving, until
+
+from stripe_sandbox.app import create_app
+from stripe_sandbox.settings import Settings
 
 
 def line(amount: int) -> Any:
@@ -105,3 +109,19 @@ def test_other_methods_are_authorized_or_refused(
     assert operator.pay(session.id, method=method)["status"] == "complete"
     operator.wait_idle()
     assert receiver.types()[-1] == "checkout.session.completed"
+
+
+def test_a_bank_debit_can_settle_by_itself() -> None:
+    port = free_port()
+    hurried = Settings(port=port, secret_key=SecretStr(SECRET_KEY), ach_settle_seconds=3_600, time_factor=7_200)
+    with serving(create_app(hurried), port):
+        client = stripe.StripeClient(SECRET_KEY, base_addresses={"api": f"http://127.0.0.1:{port}"})
+        outcomes = {}
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as http:
+            for account in ("verified", "failing"):
+                session = new_session(client)
+                Operator(http).pay(session.id, method="us_bank_account", account=account)
+                outcomes[account] = session.id
+        until(lambda: len(client.v1.events.list({"type": "checkout.session.async_*"}).data) == 2)
+        assert client.v1.checkout.sessions.retrieve(outcomes["verified"]).payment_status == "paid"
+        assert client.v1.checkout.sessions.retrieve(outcomes["failing"]).payment_status == "unpaid"

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 import stripe
-from tests.stripe_sandbox.harness import Operator, events_of, last_event, plain
+from tests.stripe_sandbox.harness import Operator, error_of, events_of, last_event, plain
 
 
 def intent(client: stripe.StripeClient, **params: Any) -> stripe.PaymentIntent:
@@ -38,9 +38,9 @@ def test_a_decline_is_a_card_error_with_the_intent(client: stripe.StripeClient) 
     with pytest.raises(stripe.CardError) as raised:
         intent(client, confirm=True, payment_method="pm_card_chargeDeclinedInsufficientFunds")
     error = raised.value
-    assert (error.http_status, error.code) == (402, "card_declined") and error.json_body
-    assert error.json_body["error"]["decline_code"] == "insufficient_funds"
-    failed = error.json_body["error"]["payment_intent"]
+    assert (error.http_status, error.code) == (402, "card_declined")
+    assert error_of(error)["decline_code"] == "insufficient_funds"
+    failed = error_of(error)["payment_intent"]
     assert failed["status"] == "requires_payment_method" and failed["latest_charge"]
     assert client.v1.payment_intents.confirm(failed["id"], {"payment_method": "pm_card_visa"}).status == "succeeded"
 

@@ -95,7 +95,8 @@ def test_all_objects_of_all_flows_have_the_sdks_shape(client: stripe.StripeClien
         check(stripe.Event, whole, "event", whole=False)
         for obj in objects_in(whole["data"]["object"]):
             cls: Any = stripe._object_classes.get_object_class("V1", obj["object"])  # type: ignore[attr-defined]
-            check(cls, obj, f"{event.type}:{obj['object']}", whole=True)
+            # A payment method shows the hash of its own type only.
+            check(cls, obj, f"{event.type}:{obj['object']}", whole=obj["object"] != "payment_method")
             seen.add(obj["object"])
     assert seen >= {
         "customer", "product", "price", "plan", "coupon", "promotion_code", "checkout.session", "payment_intent",

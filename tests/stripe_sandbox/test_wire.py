@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 import stripe
-from tests.stripe_sandbox.harness import LINE, SECRET_KEY, SUCCESS, Operator, Running, new_session, plain
+from tests.stripe_sandbox.harness import LINE, SECRET_KEY, SUCCESS, Operator, Running, error_of, new_session, plain
 
 
 def refused(call: Any, *args: Any, **kwargs: Any) -> stripe.InvalidRequestError:
@@ -128,7 +128,7 @@ def test_metadata_is_merged_and_unset(client: stripe.StripeClient) -> None:
 def test_a_missing_object_is_a_404_and_a_missing_reference_a_400(client: stripe.StripeClient) -> None:
     gone = refused(client.v1.payment_intents.retrieve, "pi_gone")
     assert (gone.http_status, gone.code) == (404, "resource_missing")
-    assert gone.json_body and gone.json_body["error"]["request_log_url"]
+    assert error_of(gone)["request_log_url"]
     reference = refused(new_session, client, customer="cus_gone")
     assert (reference.http_status, reference.code, reference.param) == (400, "resource_missing", "customer")
 
@@ -138,9 +138,11 @@ def test_lists_page_both_ways(client: stripe.StripeClient) -> None:
     mine: Any = {"email": "paging@example.org", "limit": 2}
     first = client.v1.customers.list(mine)
     assert ([c.id for c in first.data], first.has_more, first.url) == (made[:2:-1], True, "/v1/customers")
-    second = client.v1.customers.list({**mine, "starting_after": first.data[-1].id})
+    cursor: Any = {**mine, "starting_after": first.data[-1].id}
+    second = client.v1.customers.list(cursor)
     assert [c.id for c in second.data] == [made[2], made[1]]
-    back = client.v1.customers.list({**mine, "ending_before": second.data[0].id})
+    cursor = {**mine, "ending_before": second.data[0].id}
+    back = client.v1.customers.list(cursor)
     assert [c.id for c in back.data] == [c.id for c in first.data]
     assert [c.id for c in client.v1.customers.list(mine).auto_paging_iter()] == made[::-1]
     assert refused(client.v1.customers.list, {"starting_after": "cus_gone"}).param == "starting_after"
@@ -202,3 +204,9 @@ def test_a_body_that_is_no_form_is_refused(http: httpx.Client) -> None:
     assert http.post("/v1/customers", headers=form, content=b"\xff\xfe").status_code == 400
     deep = "a" + "[b]" * 500 + "=1"
     assert http.post("/v1/customers", headers=form, content=deep.encode()).status_code == 400
+
+
+async def test_the_async_client_speaks_to_it_too(client: stripe.StripeClient) -> None:
+    made = await client.v1.customers.create_async({"email": "async@example.org"})
+    found = await client.v1.customers.retrieve_async(made.id)
+    assert found.email == "async@example.org"

@@ -1,0 +1,258 @@
+"""Webhook deliveries: signed anew at each attempt, the same bytes each time, retried for up to three days."""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import httpx
+
+from stripe_sandbox.endpoints import Endpoints
+from stripe_sandbox.faults import Faults
+from stripe_sandbox.signing import signature_header
+from stripe_sandbox.store import Obj
+
+_FIRST_RETRY, _GROWTH, _LONGEST_WAIT, _GIVE_UP_AFTER = 60.0, 3.0, 43_200.0, 259_200.0
+
+Status = Literal["pending", "delivered", "given_up", "dropped"]
+
+
+def retry_delays() -> list[float]:
+    """Seconds between attempts: 60 s, tripling, at most 12 h, as long as they fit into three days."""
+    delays: list[float] = []
+    while True:
+        delay = min(_FIRST_RETRY * _GROWTH ** len(delays), _LONGEST_WAIT)
+        if sum(delays) + delay > _GIVE_UP_AFTER:
+            return delays
+        delays.append(delay)
+
+
+@dataclass
+class Attempt:
+    """One POST. `status` is the receiver's, or none when it did not answer; times are real Unix seconds."""
+
+    at: float
+    status: int | None
+    error: str | None
+    seconds: float
+
+
+@dataclass
+class Delivery:
+    """One event on its way to one endpoint."""
+
+    event: str
+    type: str
+    endpoint: str
+    url: str
+    body: bytes
+    status: Status = "pending"
+    attempts: list[Attempt] = field(default_factory=list)
+    next_attempt_at: float | None = None
+
+
+class Deliveries:
+    """All deliveries, their queues and their retries. `start` and `stop` frame its life."""
+
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        faults: Callable[[], Faults],
+        *,
+        time_factor: float,
+        timeout: float,
+        concurrency: int,
+    ) -> None:
+        self._endpoints = endpoints
+        self._faults = faults
+        self._factor = time_factor
+        self._timeout = timeout
+        self._delays = retry_delays()
+        self._queues: dict[str, asyncio.Queue[Delivery]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._workers: list[asyncio.Task[None]] = []
+        self._held: list[Delivery] = []
+        self._release: asyncio.Task[None] | None = None
+        self._busy = 0
+        self._retrying = 0
+        self._client: httpx.AsyncClient | None = None
+        self._concurrency = concurrency
+        self._by_event: dict[str, list[Delivery]] = {}
+        self.log: list[Delivery] = []
+
+    async def start(self) -> None:
+        self._client = httpx.AsyncClient(timeout=self._timeout, follow_redirects=False, trust_env=False)
+
+    async def stop(self) -> None:
+        tasks = [*self._tasks, *self._workers]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._client is not None:
+            await self._client.aclose()
+
+    def expect(self, events: list[Obj]) -> list[Delivery]:
+        """Note who is to hear of these events; counts them as pending from now on."""
+        made = [delivery for event in events for delivery in self._addressed(event)]
+        self._busy += len(made)
+        return made
+
+    def send(self, deliveries: list[Delivery]) -> None:
+        """Hand over what `expect` noted; what happens to it from here is up to the faults in force."""
+        self._busy -= len(deliveries)
+        for delivery in deliveries:
+            if delivery.status == "pending":
+                self._admit(delivery)
+
+    async def send_after_answer(self, deliveries: list[Delivery]) -> None:
+        """`send` as a background task: those are run in a thread unless they are coroutines."""
+        self.send(deliveries)
+
+    async def send_now(self, deliveries: list[Delivery]) -> None:
+        """First attempts at once, one after the other; returns when they are over (failed ones are retried later)."""
+        for delivery in deliveries:
+            if delivery.status == "pending":
+                await self._first_attempts(delivery)
+            self._busy -= 1
+
+    def resend(self, event: Obj) -> int:
+        """Send an event once more to every endpoint that wants it; the number of them."""
+        again = self.expect([event])
+        self.send(again)
+        return len(again)
+
+    def of_event(self, event: str) -> list[Delivery]:
+        return self._by_event.get(event, [])
+
+    def succeeded(self, event: str) -> bool:
+        """Whether every endpoint that wants the event has taken it."""
+        best: dict[str, bool] = {}
+        for delivery in self.of_event(event):
+            best[delivery.endpoint] = best.get(delivery.endpoint, False) or delivery.status == "delivered"
+        return all(best.values())
+
+    def pending(self) -> dict[str, int]:
+        """Deliveries not yet over: waiting or under way, held for reordering, waiting for a retry."""
+        queued = sum(queue.qsize() for queue in self._queues.values())
+        return {"queued": queued + self._busy, "held": len(self._held), "retrying": self._retrying}
+
+    def _addressed(self, event: Obj) -> list[Delivery]:
+        wanting = self._endpoints.wanting(event["type"])
+        if not wanting:
+            return []
+        if not self.of_event(event["id"]):
+            event["pending_webhooks"] = len(wanting)
+        body = json.dumps(event, indent=2).encode()
+        drop = self._faults().drop
+        made = [Delivery(event["id"], event["type"], e["id"], e["url"], body) for e in wanting]
+        for delivery in made:
+            if "*" in drop or delivery.type in drop:
+                delivery.status = "dropped"
+            self.log.append(delivery)
+            self._by_event.setdefault(delivery.event, []).append(delivery)
+        return made
+
+    def _admit(self, delivery: Delivery) -> None:
+        faults = self._faults()
+        if faults.reorder_window:
+            self._hold(delivery, faults)
+        elif faults.delay_seconds:
+            self._busy += 1
+            self._spawn(self._after(faults.delay_seconds, delivery))
+        else:
+            self._queue(delivery)
+
+    async def _after(self, seconds: float, delivery: Delivery) -> None:
+        await asyncio.sleep(seconds / self._factor)
+        self._busy -= 1
+        self._queue(delivery)
+
+    def _hold(self, delivery: Delivery, faults: Faults) -> None:
+        self._held.append(delivery)
+        if len(self._held) >= faults.reorder_window:
+            self.release()
+        elif self._release is None:
+            self._release = self._spawn(self._release_after(faults.reorder_hold_seconds))
+
+    async def _release_after(self, seconds: float) -> None:
+        await asyncio.sleep(seconds / self._factor)
+        self._release = None
+        self.release()
+
+    def release(self) -> None:
+        """Let the held window go, shuffled."""
+        if self._release is not None:
+            self._release.cancel()
+            self._release = None
+        held, self._held = self._held, []
+        random.Random(self._faults().reorder_seed).shuffle(held)  # noqa: S311 (no secret depends on it)
+        for delivery in held:
+            self._queue(delivery)
+
+    def _queue(self, delivery: Delivery) -> None:
+        if delivery.endpoint not in self._queues:
+            queue = self._queues[delivery.endpoint] = asyncio.Queue()
+            self._workers += [asyncio.create_task(self._work(queue)) for _ in range(self._concurrency)]
+        self._queues[delivery.endpoint].put_nowait(delivery)
+
+    async def _work(self, queue: asyncio.Queue[Delivery]) -> None:
+        while True:
+            delivery = await queue.get()
+            self._busy += 1
+            try:
+                await self._first_attempts(delivery)
+            finally:
+                self._busy -= 1
+
+    async def _first_attempts(self, delivery: Delivery) -> None:
+        await self._attempt(delivery)
+        for _ in range(self._faults().duplicate):
+            await self._attempt(delivery)
+        if delivery.status == "pending":
+            self._spawn(self._retry(delivery))
+            self._retrying += 1
+
+    async def _retry(self, delivery: Delivery) -> None:
+        try:
+            for delay in self._delays:
+                wait = delay / self._factor
+                delivery.next_attempt_at = time.time() + wait
+                await asyncio.sleep(wait)
+                if not self._endpoints.secrets(delivery.endpoint):
+                    break  # the endpoint was deleted in the meantime
+                await self._attempt(delivery)
+                if delivery.status == "delivered":
+                    return
+            delivery.status = "given_up"
+        finally:
+            delivery.next_attempt_at = None
+            self._retrying -= 1
+
+    async def _attempt(self, delivery: Delivery) -> None:
+        secrets = self._endpoints.secrets(delivery.endpoint)
+        if not secrets or self._client is None:
+            return
+        headers = {
+            "Content-Type": "application/json; charset=utf-8",
+            "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
+            "Stripe-Signature": signature_header(delivery.body, secrets, at=int(time.time())),
+        }
+        started, status, error = time.time(), None, None
+        try:
+            answer = await self._client.post(delivery.url, content=delivery.body, headers=headers)
+            status = answer.status_code
+        except httpx.HTTPError as problem:
+            error = f"{type(problem).__name__}: {problem}"
+        delivery.attempts.append(Attempt(started, status, error, time.time() - started))
+        if status is not None and 200 <= status < 300 and delivery.status == "pending":
+            delivery.status = "delivered"
+            self._endpoints.delivered(delivery.event)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

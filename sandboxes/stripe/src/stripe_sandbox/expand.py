@@ -1,0 +1,65 @@
+"""`expand`: ids replaced by the objects they name, and the lists that an object shows only when asked."""
+
+import copy
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from stripe_sandbox.errors import StripeError
+from stripe_sandbox.store import Obj
+
+if TYPE_CHECKING:
+    from stripe_sandbox.state import Sandbox
+
+_MAX_DEPTH = 4
+
+OnRequest = Callable[["Sandbox", Obj], Obj]
+ON_REQUEST: dict[tuple[str, str], OnRequest] = {}
+"""(object type, field) -> the list that stands there when it is asked for. Filled by the resource modules."""
+
+
+def expand(sandbox: "Sandbox", answer: Obj, paths: list[str]) -> Obj:
+    """A copy of the answer with each path expanded. Raises a Stripe error for a path that leads nowhere."""
+    expanded = copy.deepcopy(answer)
+    for path in paths:
+        steps = path.split(".")
+        if len([step for step in steps if step != "data"]) > _MAX_DEPTH:
+            raise StripeError(
+                f"You cannot expand more than {_MAX_DEPTH} levels of a property ({path}).", param="expand"
+            )
+        _walk(sandbox, expanded, steps, path)
+    return expanded
+
+
+def _walk(sandbox: "Sandbox", at: Obj, steps: list[str], path: str) -> None:
+    name, rest = steps[0], steps[1:]
+    if name not in at:
+        at[name] = _shown_on_request(sandbox, at, name, path)
+    value = at[name]
+    if isinstance(value, list):
+        at[name] = [_step(sandbox, item, rest, path) for item in value]
+    else:
+        at[name] = _step(sandbox, value, rest, path)
+
+
+def _step(sandbox: "Sandbox", value: object, rest: list[str], path: str) -> object:
+    if isinstance(value, str):
+        found = sandbox.store.find(value)
+        if found is None:
+            raise _cannot(path)
+        value = copy.deepcopy(found)
+    if value is not None and not isinstance(value, dict):
+        raise _cannot(path)
+    if rest and value is not None:
+        _walk(sandbox, value, rest, path)
+    return value
+
+
+def _shown_on_request(sandbox: "Sandbox", at: Obj, name: str, path: str) -> Obj:
+    make = ON_REQUEST.get((str(at.get("object")), name))
+    if make is None:
+        raise _cannot(path)
+    return copy.deepcopy(make(sandbox, at))
+
+
+def _cannot(path: str) -> StripeError:
+    return StripeError(f"This property cannot be expanded ({path}).", param="expand")

@@ -1,0 +1,197 @@
+"""The customer at the hosted page: a choice of method, and what comes of it."""
+
+from typing import Literal
+
+import stripe
+from pydantic import BaseModel, ConfigDict
+
+from stripe_sandbox.errors import StripeError
+from stripe_sandbox.flows import checkout_completion, discounts, payment_methods, payments, settlement
+from stripe_sandbox.ids import new_id
+from stripe_sandbox.instruments import Instrument, affirm, bank_account, card, wallet
+from stripe_sandbox.methods import MINIMUM_CHARGE, eligible
+from stripe_sandbox.shapes import build
+from stripe_sandbox.state import Sandbox
+from stripe_sandbox.store import Obj
+
+
+class Choice(BaseModel):
+    """What the customer fills in. Of `card`, `phone`, `account` and `authorize` only the method's own one counts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: str = "card"
+    card: str = "4242424242424242"
+    phone: str = "555-555-5555"
+    account: Literal["verified", "failing"] = "verified"
+    authorize: bool = True
+    email: str | None = None
+    name: str | None = None
+
+    def instrument(self) -> Instrument:
+        """Raises a Stripe error for a card number that is none, or a phone that Affirm does not know."""
+        if self.method == "card":
+            return card(self.card)
+        if self.method == "us_bank_account":
+            return bank_account(succeeds=self.account != "failing")
+        if self.method == "affirm":
+            return affirm(self.phone)
+        return wallet(self.method, authorized=self.authorize)
+
+
+def pay(sandbox: Sandbox, session: Obj, choice: Choice) -> None:
+    """Let the customer pay. Raises a Stripe error for what the page refuses; a decline is left on its plan."""
+    require_open(session)
+    plan = sandbox.hidden.checkouts[session["id"]]
+    plan.error = None
+    plan.email = choice.email or _known_email(sandbox, session) or plan.email
+    plan.name = choice.name or plan.name
+    if not plan.email:
+        raise StripeError("Your email is incomplete.", param="email")
+    if session["amount_total"] == 0 and session["mode"] != "setup":
+        _complete_free(sandbox, session, choice)
+        return
+    if choice.method not in session["payment_method_types"]:
+        raise StripeError(f"The payment method {choice.method} is not offered here.", param="method")
+    instrument = choice.instrument()
+    method = payment_methods.create(sandbox, instrument, payment_methods.billing_details(plan.email, plan.name))
+    if session["mode"] == "setup":
+        _save(sandbox, session, method)
+    else:
+        intent = _intent(sandbox, session)
+        settlement.attempt(sandbox, intent, method, return_url=session["success_url"])
+
+
+def apply_promotion(sandbox: Sandbox, session: Obj, code: str) -> None:
+    """The customer typed a promotion code. Raises a Stripe error when it is not good."""
+    require_open(session)
+    if not session["allow_promotion_codes"]:
+        raise StripeError("Promotion codes are not accepted here.", param="promotion_code")
+    promotion = discounts.by_code(sandbox, code, session["amount_subtotal"])
+    plan = sandbox.hidden.checkouts[session["id"]]
+    plan.promotion_code = promotion["id"]
+    plan.discount = discounts.coupon_of(sandbox, promotion)
+    session["discounts"] = [{"coupon": None, "promotion_code": promotion["id"]}]
+    price(sandbox, session)
+
+
+def price(sandbox: Sandbox, session: Obj) -> None:
+    """Sum the session up and offer the methods that fit the sum. Raises when it is too small to be charged."""
+    plan = sandbox.hidden.checkouts[session["id"]]
+    trial = checkout_completion.trial_end_of(sandbox, plan.subscription_data, session["customer"]) is not None
+    due = [0 if trial and line.price["recurring"] else line.item["amount_subtotal"] for line in plan.lines]
+    off = discounts.amount_off(plan.discount, sum(due))
+    left = off
+    for line, amount in zip(plan.lines, due, strict=True):
+        share = min(amount, left)
+        left -= share
+        line.item.update(amount_subtotal=amount, amount_discount=share, amount_total=amount - share)
+    total = sum(due) - off
+    if 0 < total < MINIMUM_CHARGE:
+        raise StripeError(
+            "The Checkout Session's total amount due must add up to at least $0.50 usd", code="amount_too_small"
+        )
+    session.update(
+        amount_subtotal=sum(due),
+        amount_total=total,
+        total_details={"amount_discount": off, "amount_shipping": 0, "amount_tax": 0},
+    )
+    session["payment_method_types"] = eligible(
+        total or None,
+        session["currency"],
+        session["mode"],
+        allowed=session["allowed_payment_method_types"],
+        excluded=session["excluded_payment_method_types"],
+    )
+    if not session["payment_method_types"] and total:
+        raise StripeError(
+            "No valid payment method types for this Checkout Session. Please ensure that you have activated payment "
+            "methods compatible with your chosen currency and amount, and that they are among the allowed ones.",
+            param="allowed_payment_method_types",
+        )
+
+
+def require_open(session: Obj) -> None:
+    if session["status"] != "open":
+        raise StripeError(
+            f"This Checkout Session is {session['status']}; only an open one can be paid or expired.",
+            code="checkout_session_not_open",
+        )
+
+
+def success_url(session: Obj) -> str:
+    """Where the customer is sent, with the session's id in it where the URL asks for it."""
+    return str(session["success_url"]).replace("{CHECKOUT_SESSION_ID}", session["id"])
+
+
+def _complete_free(sandbox: Sandbox, session: Obj, choice: Choice) -> None:
+    if session["mode"] == "subscription":
+        subscription = checkout_completion.start_subscription(sandbox, session, None)
+        method = payment_methods.create(sandbox, choice.instrument(), payment_methods.billing_details(choice.email))
+        payment_methods.attach(sandbox, method, subscription["customer"])
+        subscription["default_payment_method"] = method["id"]
+    checkout_completion.invoice_payment(sandbox, session, None)
+    checkout_completion.complete(sandbox, session, "no_payment_required")
+
+
+def _save(sandbox: Sandbox, session: Obj, method: Obj) -> None:
+    """Setup mode: nothing is charged, the method is kept for later."""
+    customer = checkout_completion.customer_for(sandbox, session)
+    if customer is not None:
+        payment_methods.attach(sandbox, method, customer)
+    id = new_id("seti")
+    intent = build(
+        stripe.SetupIntent,
+        id=id,
+        client_secret=f"{id}_secret",
+        created=sandbox.clock.now(),
+        customer=customer,
+        metadata={},
+        payment_method=method["id"],
+        payment_method_types=session["payment_method_types"],
+        status="succeeded",
+        usage="off_session",
+    )
+    sandbox.store.add(intent)
+    session["setup_intent"] = id
+    sandbox.emit("setup_intent.created", intent)
+    sandbox.emit("setup_intent.succeeded", intent)
+    checkout_completion.complete(sandbox, session, "no_payment_required")
+
+
+def _intent(sandbox: Sandbox, session: Obj) -> Obj:
+    """The session's payment intent, made at the first attempt; a promotion code used since changes its amount."""
+    plan = sandbox.hidden.checkouts[session["id"]]
+    if plan.intent is not None:
+        intent = sandbox.store.get("payment_intent", plan.intent)
+        intent["amount"] = session["amount_total"]
+        return intent
+    customer = checkout_completion.customer_for(sandbox, session)
+    data = plan.payment_intent_data
+    intent = payments.create_intent(
+        sandbox,
+        amount=session["amount_total"],
+        currency=session["currency"],
+        customer=customer,
+        description=data.get("description") or ("Subscription creation" if session["mode"] == "subscription" else None),
+        metadata=dict(data.get("metadata") or {}),
+        payment_method_types=list(session["payment_method_types"]),
+        receipt_email=data.get("receipt_email"),
+        setup_future_usage=data.get("setup_future_usage")
+        or ("off_session" if session["mode"] == "subscription" else None),
+        statement_descriptor=data.get("statement_descriptor"),
+        statement_descriptor_suffix=data.get("statement_descriptor_suffix"),
+    )
+    plan.intent = intent["id"]
+    sandbox.hidden.session_of[intent["id"]] = session["id"]
+    if session["mode"] == "payment":
+        session["payment_intent"] = intent["id"]
+    return intent
+
+
+def _known_email(sandbox: Sandbox, session: Obj) -> str | None:
+    if session["customer"] is not None:
+        email: str | None = sandbox.store.get("customer", session["customer"])["email"]
+        return email or session["customer_email"]
+    given: str | None = session["customer_email"]
+    return given

@@ -1,0 +1,30 @@
+"""Customers, made through the API or by a checkout session."""
+
+from typing import Any
+
+import stripe
+
+from stripe_sandbox.flows.invoicing import invoice_prefix
+from stripe_sandbox.ids import new_id
+from stripe_sandbox.shapes import build, part
+from stripe_sandbox.state import Sandbox
+from stripe_sandbox.store import Obj
+
+
+def create_customer(sandbox: Sandbox, **values: Any) -> Obj:
+    """A new customer; says customer.created."""
+    values = {"metadata": {}, "test_clock": None, "tax_exempt": "none", "preferred_locales": [], **values}
+    customer = build(
+        stripe.Customer,
+        id=new_id("cus", 14),
+        balance=0,
+        created=sandbox.clock.now(values["test_clock"]),
+        delinquent=False,
+        invoice_prefix=invoice_prefix(),
+        invoice_settings=part(stripe.Customer.InvoiceSettings),
+        next_invoice_sequence=1,
+        **values,
+    )
+    sandbox.store.add(customer)
+    sandbox.emit("customer.created", customer)
+    return customer

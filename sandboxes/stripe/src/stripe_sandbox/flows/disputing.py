@@ -1,0 +1,124 @@
+"""Disputes: an inquiry (warning) takes no money; a chargeback takes it at once and a win brings it back."""
+
+from typing import Any
+
+import stripe
+
+from stripe_sandbox.clock import DAY
+from stripe_sandbox.errors import StripeError
+from stripe_sandbox.flows import ledger
+from stripe_sandbox.ids import new_id
+from stripe_sandbox.shapes import build, part
+from stripe_sandbox.state import Sandbox, copy_of
+from stripe_sandbox.store import Obj
+
+OPEN = ("needs_response", "under_review", "warning_needs_response", "warning_under_review")
+_CLOSED = {"won": "chargeback", "lost": "chargeback", "warning_closed": "inquiry"}
+
+
+def open_dispute(
+    sandbox: Sandbox, charge: Obj, *, amount: int | None = None, reason: str = "fraudulent", inquiry: bool = False
+) -> Obj:
+    """The customer's bank disputes a charge: charge.dispute.created, and funds_withdrawn unless it only inquires."""
+    if charge["status"] != "succeeded":
+        raise StripeError("Only a charge that succeeded can be disputed.")
+    if any(dispute["status"] in OPEN for dispute in sandbox.store.where("dispute", charge=charge["id"])):
+        raise StripeError("This charge is disputed already.")
+    kind = charge["payment_method_details"]["type"]
+    dispute = build(
+        stripe.Dispute,
+        id=new_id("du"),
+        amount=amount or charge["amount"],
+        balance_transactions=[],
+        charge=charge["id"],
+        created=sandbox.clock.now_for(charge["customer"]),
+        currency=charge["currency"],
+        enhanced_eligibility_types=[],
+        evidence=part(stripe.Dispute.Evidence, enhanced_evidence={}),
+        evidence_details=part(
+            stripe.Dispute.EvidenceDetails,
+            due_by=sandbox.clock.now_for(charge["customer"]) + 9 * DAY,
+            enhanced_eligibility={},
+            has_evidence=False,
+            past_due=False,
+            submission_count=0,
+            submission_method="not_submitted",
+        ),
+        is_charge_refundable=inquiry,
+        metadata={},
+        payment_intent=charge["payment_intent"],
+        payment_method_details={"type": kind, **_how(charge, inquiry)},
+        reason=reason,
+        status="warning_needs_response" if inquiry else "needs_response",
+    )
+    sandbox.store.add(dispute)
+    charge["disputed"] = not inquiry
+    if inquiry:
+        sandbox.emit("charge.dispute.created", dispute)
+    else:
+        _withdraw(sandbox, dispute, announce="charge.dispute.created")
+    return dispute
+
+
+def escalate(sandbox: Sandbox, dispute: Obj) -> None:
+    """An inquiry becomes a chargeback; says charge.dispute.updated and funds_withdrawn."""
+    if not dispute["status"].startswith("warning_") or dispute["status"] == "warning_closed":
+        raise StripeError("Only an open inquiry can be escalated.")
+    before = copy_of(dispute)
+    dispute.update(status="needs_response", is_charge_refundable=False)
+    sandbox.store.get("charge", dispute["charge"])["disputed"] = True
+    _withdraw(sandbox, dispute, announce="charge.dispute.updated", before=before)
+
+
+def submit(sandbox: Sandbox, dispute: Obj, evidence: dict[str, Any], *, final: bool) -> None:
+    """Add evidence, and hand it in when `final`; says charge.dispute.updated."""
+    if dispute["status"] not in OPEN:
+        raise StripeError("This dispute is already closed.", code="dispute_closed")
+    before = copy_of(dispute)
+    dispute["evidence"].update(evidence)
+    details = dispute["evidence_details"]
+    details["has_evidence"] = True
+    if final:
+        details["submission_count"] += 1
+        details["submission_method"] = "manual"
+        dispute["status"] = dispute["status"].replace("needs_response", "under_review")
+    sandbox.emit("charge.dispute.updated", dispute, before)
+
+
+def close(sandbox: Sandbox, dispute: Obj, status: str) -> None:
+    """The bank has decided: won, lost, or (an inquiry) warning_closed. A win brings the money and its fee back."""
+    if dispute["status"] not in OPEN:
+        raise StripeError("This dispute is already closed.", code="dispute_closed")
+    inquiry = dispute["status"].startswith("warning_")
+    if _CLOSED.get(status) != ("inquiry" if inquiry else "chargeback"):
+        raise StripeError(f"A dispute that is {dispute['status']} cannot become {status}.", param="status")
+    before = copy_of(dispute)
+    dispute["status"] = status
+    dispute["is_charge_refundable"] = status != "lost"
+    if status == "won":
+        movement = ledger.post(
+            sandbox, "adjustment", dispute["amount"], dispute["currency"], dispute["id"],
+            fee=-ledger.DISPUTE_FEE, category="dispute_reversal",
+        )  # fmt: skip
+        dispute["balance_transactions"].append(movement)
+    sandbox.emit("charge.dispute.closed", dispute, before)
+    if status == "won":
+        sandbox.emit("charge.dispute.funds_reinstated", dispute)
+
+
+def _withdraw(sandbox: Sandbox, dispute: Obj, *, announce: str, before: Obj | None = None) -> None:
+    movement = ledger.post(
+        sandbox, "adjustment", -dispute["amount"], dispute["currency"], dispute["id"],
+        fee=ledger.DISPUTE_FEE, category="dispute",
+    )  # fmt: skip
+    dispute["balance_transactions"].append(movement)
+    sandbox.emit(announce, dispute, before)
+    sandbox.emit("charge.dispute.funds_withdrawn", dispute)
+
+
+def _how(charge: Obj, inquiry: bool) -> Obj:
+    details = charge["payment_method_details"]
+    if details["type"] != "card":
+        return {}
+    case = "inquiry" if inquiry else "chargeback"
+    return {"card": {"brand": details["card"]["brand"], "case_type": case, "network_reason_code": "10.4"}}

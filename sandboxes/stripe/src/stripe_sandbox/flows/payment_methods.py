@@ -1,0 +1,112 @@
+"""Payment methods as objects, made from what the customer pays with."""
+
+from typing import Any
+
+import stripe
+
+from stripe_sandbox.ids import new_id, random_text
+from stripe_sandbox.instruments import TEST_PAYMENT_METHODS, Instrument, bank_account, card
+from stripe_sandbox.shapes import build, part
+from stripe_sandbox.state import Sandbox, copy_of
+from stripe_sandbox.store import Obj
+
+_PM = stripe.PaymentMethod
+_DETAILS = stripe.Charge.PaymentMethodDetails
+_EXPIRY = {"exp_month": 12, "exp_year": 2034}
+_BANK = {"account_holder_type": "individual", "account_type": "checking", "bank_name": "STRIPE TEST BANK"}
+
+
+def billing_details(email: str | None = None, name: str | None = None, phone: str | None = None) -> Obj:
+    """Billing details without an address beyond the country."""
+    address = {"city": None, "country": "US", "line1": None, "line2": None, "postal_code": None, "state": None}
+    return {"address": address, "email": email, "name": name, "phone": phone, "tax_id": None}
+
+
+def create(
+    sandbox: Sandbox, instrument: Instrument, billing: Obj | None = None, metadata: dict[str, str] | None = None
+) -> Obj:
+    """A payment method that is attached to no customer yet."""
+    method = build(
+        _PM,
+        id=new_id("pm"),
+        allow_redisplay="unspecified",
+        billing_details=billing or billing_details(),
+        created=sandbox.clock.now(),
+        metadata=metadata or {},
+        type=instrument.method,
+        **{instrument.method: _shown(instrument)},
+    )
+    for other in [name for name, value in method.items() if value is None and name not in _ALWAYS]:
+        del method[other]  # a payment method shows only the hash of its own type
+    sandbox.hidden.instruments[method["id"]] = instrument
+    return sandbox.store.add(method)
+
+
+_ALWAYS = frozenset({"customer", "customer_account"})
+
+
+def resolve(sandbox: Sandbox, id: str, param: str = "payment_method") -> Obj:
+    """The payment method with this id; one of Stripe's test names makes a new one. Raises 400 resource_missing."""
+    if id in TEST_PAYMENT_METHODS:
+        return create(sandbox, card(TEST_PAYMENT_METHODS[id]))
+    if id in ("pm_usBankAccount", "pm_usBankAccount_success"):
+        return create(sandbox, bank_account(succeeds=True))
+    if id in ("pm_usBankAccount_insufficientFunds", "pm_usBankAccount_accountClosed"):
+        return create(sandbox, bank_account(succeeds=False))
+    return sandbox.store.param("payment_method", id, param)
+
+
+def attach(sandbox: Sandbox, method: Obj, customer: str) -> Obj:
+    """Save a payment method to a customer; says so unless it is there already."""
+    if method["customer"] != customer:
+        before = copy_of(method)
+        method["customer"] = customer
+        sandbox.emit("payment_method.attached", method, before)
+    return method
+
+
+def default_of(sandbox: Sandbox, customer: str) -> Obj | None:
+    """The customer's default payment method for invoices, else none."""
+    holder = sandbox.store.find(customer)
+    default = holder["invoice_settings"]["default_payment_method"] if holder else None
+    return sandbox.store.find(default) if default else None
+
+
+def charge_details(instrument: Instrument) -> Obj:
+    """`payment_method_details` of a charge."""
+    if instrument.method == "card":
+        shown = part(
+            _DETAILS.Card,
+            brand=instrument.brand,
+            checks={"address_line1_check": None, "address_postal_code_check": None, "cvc_check": "pass"},
+            country="US",
+            fingerprint=random_text(16),
+            funding="credit",
+            last4=instrument.last4,
+            network=instrument.brand,
+            **_EXPIRY,
+        )
+    elif instrument.method == "us_bank_account":
+        shown = part(_DETAILS.UsBankAccount, last4=instrument.last4, routing_number="110000000", **_BANK)
+    else:
+        shown = {}
+    return {"type": instrument.method, instrument.method: shown}
+
+
+def _shown(instrument: Instrument) -> dict[str, Any]:
+    if instrument.method == "card":
+        return part(
+            _PM.Card,
+            brand=instrument.brand,
+            checks={"address_line1_check": None, "address_postal_code_check": None, "cvc_check": "pass"},
+            country="US",
+            display_brand=instrument.brand,
+            fingerprint=random_text(16),
+            funding="credit",
+            last4=instrument.last4,
+            networks={"available": [instrument.brand], "preferred": None},
+            **_EXPIRY,
+        )
+    if instrument.method == "us_bank_account":
+        return part(_PM.UsBankAccount, last4=instrument.last4, routing_number="110000000", **_BANK)
+    return {}

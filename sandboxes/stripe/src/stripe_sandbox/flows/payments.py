@@ -1,0 +1,212 @@
+"""One payment intent and its charges. Recording a change and announcing it are two steps.
+
+They are apart because Stripe tells what an intent pays for (an invoice) in between; `settlement` sets the order.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import stripe
+
+from stripe_sandbox.flows import ledger
+from stripe_sandbox.flows.payment_methods import charge_details
+from stripe_sandbox.ids import new_id, random_text
+from stripe_sandbox.instruments import Instrument
+from stripe_sandbox.shapes import build, part
+from stripe_sandbox.state import Sandbox, copy_of
+from stripe_sandbox.store import Obj
+
+
+@dataclass(frozen=True)
+class Decline:
+    """Why an attempt failed."""
+
+    code: str
+    message: str
+    decline_code: str | None = None
+    type: str = "card_error"
+
+    @classmethod
+    def of(cls, instrument: Instrument) -> "Decline":
+        return cls(instrument.code, instrument.message, instrument.decline_code)
+
+
+AUTHENTICATION_FAILED = Decline(
+    "payment_intent_authentication_failure",
+    "We are unable to authenticate your payment method. Please choose a different payment method and try again.",
+    type="invalid_request_error",
+)
+
+
+def create_intent(sandbox: Sandbox, *, amount: int, currency: str, customer: str | None, **values: Any) -> Obj:
+    """A new payment intent that waits for a payment method; says payment_intent.created."""
+    id = new_id("pi")
+    values = {
+        "automatic_payment_methods": {"allow_redirects": "always", "enabled": True},
+        "capture_method": "automatic",
+        "confirmation_method": "automatic",
+        "metadata": {},
+        "payment_method_options": {},
+        "payment_method_types": ["card"],
+        **values,
+    }
+    intent = build(
+        stripe.PaymentIntent,
+        id=id,
+        amount=amount,
+        amount_capturable=0,
+        amount_details={"tip": {}},
+        amount_received=0,
+        client_secret=f"{id}_secret_{random_text(25)}",
+        created=sandbox.clock.now_for(customer),
+        currency=currency,
+        customer=customer,
+        status="requires_payment_method",
+        **values,
+    )
+    sandbox.store.add(intent)
+    sandbox.emit("payment_intent.created", intent)
+    return intent
+
+
+def instrument_of(sandbox: Sandbox, intent: Obj) -> Instrument:
+    return sandbox.hidden.instruments[intent["payment_method"]]
+
+
+def record_success(sandbox: Sandbox, intent: Obj) -> Obj:
+    """The money is there: the charge (a new one, or the pending one) and the intent succeed."""
+    instrument = instrument_of(sandbox, intent)
+    charge = _pending_charge(sandbox, intent) or _charge(sandbox, intent, instrument, "pending")
+    fee = ledger.processing_fee(instrument.method, charge["amount"])
+    movement = ledger.post(sandbox, "charge", charge["amount"], charge["currency"], charge["id"], fee=fee)
+    charge.update(
+        status="succeeded",
+        paid=True,
+        amount_captured=charge["amount"],
+        balance_transaction=movement["id"],
+        receipt_url=sandbox.url(f"/receipts/{charge['id']}"),
+    )
+    intent.update(
+        status="succeeded",
+        amount_received=intent["amount"],
+        last_payment_error=None,
+        next_action=None,
+        processing=None,
+    )
+    sandbox.hidden.settles_at.pop(intent["id"], None)
+    return charge
+
+
+def announce_success(sandbox: Sandbox, intent: Obj, charge: Obj) -> None:
+    sandbox.emit("payment_intent.succeeded", intent)
+    sandbox.emit("charge.succeeded", charge)
+
+
+def fail(sandbox: Sandbox, intent: Obj, decline: Decline, *, charged: bool = True) -> None:
+    """The attempt failed; `charged` when it got as far as a charge (an authentication that failed did not)."""
+    charge: Obj | None = None
+    if charged:
+        instrument = instrument_of(sandbox, intent)
+        charge = _pending_charge(sandbox, intent) or _charge(sandbox, intent, instrument, "failed")
+        outcome = {"network_status": "declined_by_network", "reason": decline.decline_code, "type": "issuer_declined"}
+        charge["outcome"].update(outcome, seller_message=decline.message)
+        charge.update(status="failed", paid=False, failure_code=decline.code, failure_message=decline.message)
+    sandbox.hidden.settles_at.pop(intent["id"], None)
+    intent.update(
+        status="requires_payment_method",
+        last_payment_error=_error(sandbox, intent, decline, charge),
+        payment_method=None,
+        next_action=None,
+        processing=None,
+    )
+    sandbox.emit("payment_intent.payment_failed", intent)
+    if charge is not None:
+        sandbox.emit("charge.failed", charge)
+
+
+def process(sandbox: Sandbox, intent: Obj) -> None:
+    """A bank debit is under way: the charge is pending until it settles or fails, days later."""
+    charge = _charge(sandbox, intent, instrument_of(sandbox, intent), "pending")
+    intent.update(status="processing", next_action=None, last_payment_error=None)
+    if (wait := sandbox.settings.ach_settle_seconds) is not None:
+        now = sandbox.clock.now_for(intent["customer"])
+        sandbox.hidden.settles_at[intent["id"]] = now + round(wait / sandbox.settings.time_factor)
+    sandbox.emit("payment_intent.processing", intent)
+    sandbox.emit("charge.pending", charge)
+
+
+def require_action(sandbox: Sandbox, intent: Obj, return_url: str | None) -> None:
+    """The customer has to pass 3-D Secure on a page of ours first."""
+    page = sandbox.url(f"/authenticate/{intent['id']}")
+    redirect = {"return_url": return_url, "url": page}
+    intent.update(status="requires_action", next_action={"redirect_to_url": redirect, "type": "redirect_to_url"})
+    sandbox.emit("payment_intent.requires_action", intent)
+
+
+def cancel(sandbox: Sandbox, intent: Obj, reason: str | None) -> None:
+    intent.update(
+        status="canceled",
+        canceled_at=sandbox.clock.now_for(intent["customer"]),
+        cancellation_reason=reason,
+        next_action=None,
+    )
+    sandbox.emit("payment_intent.canceled", intent)
+
+
+def _pending_charge(sandbox: Sandbox, intent: Obj) -> Obj | None:
+    charge = sandbox.store.find(intent["latest_charge"]) if intent["latest_charge"] else None
+    return charge if charge is not None and charge["status"] == "pending" else None
+
+
+def _charge(sandbox: Sandbox, intent: Obj, instrument: Instrument, status: str) -> Obj:
+    method = sandbox.store.get("payment_method", intent["payment_method"])
+    charge = build(
+        stripe.Charge,
+        id=new_id("ch" if instrument.method == "card" else "py"),
+        amount=intent["amount"],
+        amount_captured=0,
+        amount_refunded=0,
+        billing_details=copy_of(method["billing_details"]),
+        calculated_statement_descriptor="BURSAR SANDBOX",
+        captured=True,
+        created=sandbox.clock.now_for(intent["customer"]),
+        currency=intent["currency"],
+        customer=intent["customer"],
+        description=intent["description"],
+        disputed=False,
+        fraud_details={},
+        metadata=dict(intent["metadata"]),
+        outcome=part(
+            stripe.Charge.Outcome,
+            network_status="approved_by_network",
+            risk_level="normal",
+            risk_score=20,
+            seller_message="Payment complete.",
+            type="authorized",
+        ),
+        paid=False,
+        payment_intent=intent["id"],
+        payment_method=method["id"],
+        payment_method_details=charge_details(instrument),
+        receipt_email=intent["receipt_email"],
+        refunded=False,
+        status=status,
+    )
+    intent["latest_charge"] = charge["id"]
+    return sandbox.store.add(charge)
+
+
+def _error(sandbox: Sandbox, intent: Obj, decline: Decline, charge: Obj | None) -> Obj:
+    error: Obj = {
+        "code": decline.code,
+        "doc_url": f"https://docs.stripe.com/error-codes/{decline.code.replace('_', '-')}",
+        "message": decline.message,
+        "type": decline.type,
+    }
+    if decline.decline_code:
+        error["decline_code"] = decline.decline_code
+    if charge is not None:
+        error["charge"] = charge["id"]
+    if intent["payment_method"]:
+        error["payment_method"] = copy_of(sandbox.store.get("payment_method", intent["payment_method"]))
+    return error

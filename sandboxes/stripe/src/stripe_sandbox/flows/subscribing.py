@@ -1,0 +1,237 @@
+"""Subscriptions: how they start, roll into the next period, fall behind, catch up and end."""
+
+from typing import Any
+
+import stripe
+
+from stripe_sandbox.clock import next_boundary
+from stripe_sandbox.flows import discounts, invoicing
+from stripe_sandbox.ids import new_id
+from stripe_sandbox.shapes import build, part, snapshot_list
+from stripe_sandbox.state import Sandbox, copy_of
+from stripe_sandbox.store import Obj
+
+LIVE = ("active", "trialing", "past_due", "unpaid", "paused", "incomplete")
+
+
+def create(
+    sandbox: Sandbox,
+    *,
+    customer: str,
+    prices: list[tuple[Obj, int]],
+    status: str,
+    trial_end: int | None = None,
+    **values: Any,
+) -> Obj:
+    """A new subscription of (price, quantity) pairs; says nothing yet. Its period runs from now (to a trial's end)."""
+    id, now = new_id("sub"), sandbox.clock.now_for(customer)
+    recurring = prices[0][0]["recurring"]
+    anchor = trial_end or now
+    end = trial_end or next_boundary(anchor, now, recurring["interval"], recurring["interval_count"])
+    values = {"collection_method": "charge_automatically", "metadata": {}, "discounts": [], **values}
+    subscription = build(
+        stripe.Subscription,
+        id=id,
+        automatic_tax=part(stripe.Subscription.AutomaticTax, enabled=False),
+        billing_cycle_anchor=anchor,
+        billing_mode=part(stripe.Subscription.BillingMode, type="classic"),
+        billing_schedules=[],
+        cancel_at_period_end=values.pop("cancel_at_period_end", False),
+        cancellation_details=part(stripe.Subscription.CancellationDetails),
+        created=now,
+        currency=prices[0][0]["currency"],
+        customer=customer,
+        default_tax_rates=[],
+        invoice_settings=part(stripe.Subscription.InvoiceSettings, issuer={"type": "self"}),
+        items=snapshot_list([], f"/v1/subscription_items?subscription={id}"),
+        payment_settings=part(stripe.Subscription.PaymentSettings, save_default_payment_method="off"),
+        start_date=now,
+        status=status,
+        test_clock=sandbox.clock.test_clock_of(customer),
+        trial_start=now if trial_end else None,
+        trial_end=trial_end,
+        trial_settings={"end_behavior": {"missing_payment_method": "create_invoice"}},
+        **values,
+    )
+    subscription["items"]["data"] = [item(subscription, price, quantity, now, end) for price, quantity in prices]
+    return sandbox.store.add(subscription)
+
+
+def item(subscription: Obj, price: Obj, quantity: int, start: int, end: int) -> Obj:
+    """One subscription item; the billing period stands here, not on the subscription."""
+    return build(
+        stripe.SubscriptionItem,
+        id=new_id("si", 14),
+        created=start,
+        current_period_start=start,
+        current_period_end=end,
+        discounts=[],
+        metadata={},
+        plan=_plan(price),
+        price=copy_of(price),
+        quantity=quantity,
+        subscription=subscription["id"],
+        tax_rates=[],
+    )
+
+
+def period(subscription: Obj) -> tuple[int, int]:
+    """(start, end) of the current billing period."""
+    first = subscription["items"]["data"][0]
+    return first["current_period_start"], first["current_period_end"]
+
+
+def roll(subscription: Obj) -> None:
+    """Move on to the next billing period."""
+    first = subscription["items"]["data"][0]
+    recurring, start = first["price"]["recurring"], first["current_period_end"]
+    end = next_boundary(subscription["billing_cycle_anchor"], start, recurring["interval"], recurring["interval_count"])
+    set_period(subscription, start, end)
+
+
+def set_period(subscription: Obj, start: int, end: int) -> None:
+    for entry in subscription["items"]["data"]:
+        entry.update(current_period_start=start, current_period_end=end)
+
+
+def draft_invoice(
+    sandbox: Sandbox, subscription: Obj, reason: str, *, extra: list[Obj] | None = None, **values: Any
+) -> Obj:
+    """The invoice of the current period (says invoice.created); nothing is charged for a trial."""
+    start, end = period(subscription)
+    lines = [_line(subscription, entry) for entry in subscription["items"]["data"]]
+    invoice = invoicing.draft(
+        sandbox,
+        customer=subscription["customer"],
+        currency=subscription["currency"],
+        lines=[*lines, *(extra or [])],
+        subscription=subscription,
+        billing_reason=reason,
+        collection_method=subscription["collection_method"],
+        days_until_due=subscription["days_until_due"],
+        default_payment_method=None,
+        discounts=_discounts_in_force(sandbox, subscription),
+        description=subscription["description"],
+        period_start=start,
+        period_end=end if reason == "subscription_create" else start,
+        **values,
+    )
+    subscription["latest_invoice"] = invoice["id"]
+    return invoice
+
+
+def subscription_of(sandbox: Sandbox, invoice: Obj) -> Obj | None:
+    """The subscription that an invoice belongs to."""
+    details = (invoice["parent"] or {}).get("subscription_details")
+    return sandbox.store.find(details["subscription"]) if details else None
+
+
+def change_status(sandbox: Sandbox, subscription: Obj, status: str) -> None:
+    """Set the status; says customer.subscription.updated when it differs."""
+    if subscription["status"] == status:
+        return
+    before = copy_of(subscription)
+    subscription["status"] = status
+    sandbox.emit("customer.subscription.updated", subscription, before)
+
+
+def caught_up(sandbox: Sandbox, subscription: Obj) -> None:
+    """An invoice was paid: the subscription is active again unless an earlier one is still open."""
+    if subscription["status"] not in ("past_due", "unpaid", "incomplete"):
+        return
+    owed = any(
+        invoice["status"] == "open" and subscription_of(sandbox, invoice) is subscription and invoice["attempted"]
+        for invoice in sandbox.store.where("invoice", customer=subscription["customer"])
+    )
+    if not owed:
+        change_status(sandbox, subscription, "active")
+
+
+def end(sandbox: Sandbox, subscription: Obj, *, reason: str | None = "cancellation_requested") -> None:
+    """Cancel at once; says customer.subscription.deleted. Open invoices are no longer retried."""
+    now = sandbox.clock.now_for(subscription["customer"])
+    subscription.update(
+        status="canceled",
+        ended_at=now,
+        canceled_at=subscription["canceled_at"] or now,
+    )
+    subscription["cancellation_details"]["reason"] = reason
+    for invoice in sandbox.store.where("invoice", customer=subscription["customer"], status="open"):
+        if subscription_of(sandbox, invoice) is subscription:
+            invoice.update(auto_advance=False, next_payment_attempt=None)
+    sandbox.emit("customer.subscription.deleted", subscription)
+
+
+def _line(subscription: Obj, entry: Obj) -> Obj:
+    price, trial = entry["price"], subscription["status"] == "trialing"
+    details = {
+        "invoice_item": None,
+        "proration": False,
+        "proration_details": {"credited_items": None},
+        "subscription": subscription["id"],
+        "subscription_item": entry["id"],
+    }
+    made = invoicing.line(
+        amount=0 if trial else (price["unit_amount"] or 0) * (entry["quantity"] or 1),
+        currency=price["currency"],
+        description=f"{entry['quantity']} x {price['nickname'] or price['product']}",
+        quantity=entry["quantity"],
+        price=price,
+        parent={
+            "type": "subscription_item_details",
+            "subscription_item_details": details,
+            "invoice_item_details": None,
+        },
+        period={"start": entry["current_period_start"], "end": entry["current_period_end"]},
+    )
+    made["metadata"] = dict(subscription["metadata"])
+    return made
+
+
+def _discounts_in_force(sandbox: Sandbox, subscription: Obj) -> list[str]:
+    """Discounts for the next invoice. One that is good for one invoice is taken off the subscription with this."""
+    now, kept, used = sandbox.clock.now_for(subscription["customer"]), [], []
+    for id in subscription["discounts"]:
+        applied = sandbox.store.get("discount", id)
+        coupon = sandbox.store.get("coupon", applied["source"]["coupon"])
+        if applied["end"] is not None and applied["end"] <= now:
+            continue
+        used.append(id)
+        if coupon["duration"] != "once":
+            kept.append(id)
+    subscription["discounts"] = kept
+    return used
+
+
+def add_discount(sandbox: Sandbox, subscription: Obj, coupon: Obj, promotion_code: str | None = None) -> None:
+    applied = discounts.discount(
+        sandbox,
+        coupon,
+        promotion_code=promotion_code,
+        subscription=subscription["id"],
+        customer=subscription["customer"],
+    )
+    if coupon["duration"] == "repeating":
+        start = sandbox.clock.now_for(subscription["customer"])
+        applied["end"] = next_boundary(start, start, "month", coupon["duration_in_months"])
+    subscription["discounts"] = [*subscription["discounts"], applied["id"]]
+
+
+def _plan(price: Obj) -> Obj:
+    recurring = price["recurring"]
+    return build(
+        stripe.Plan,
+        id=price["id"],
+        active=price["active"],
+        amount=price["unit_amount"],
+        amount_decimal=price["unit_amount_decimal"],
+        billing_scheme=price["billing_scheme"],
+        created=price["created"],
+        currency=price["currency"],
+        interval=recurring["interval"],
+        interval_count=recurring["interval_count"],
+        metadata=dict(price["metadata"]),
+        nickname=price["nickname"],
+        product=price["product"],
+        usage_type=recurring["usage_type"],
+    )

@@ -1,0 +1,130 @@
+"""What a customer can pay with here, and how each of them behaves."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from stripe_sandbox.errors import StripeError
+
+
+class Behaviour(StrEnum):
+    SUCCEEDS = "succeeds"
+    DECLINES = "declines"
+    NEEDS_ACTION = "needs_action"
+    """A 3-D Secure page first; charged later without the customer it succeeds."""
+    SETTLES_LATER = "settles_later"
+
+
+class RefundBehaviour(StrEnum):
+    SUCCEEDS = "succeeds"
+    PENDS = "pends"
+    """Starts as pending; the operator (or the clock) makes it succeed."""
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """A card, an account or a wallet. `code`/`decline_code`/`message` say why it declines."""
+
+    method: str
+    behaviour: Behaviour = Behaviour.SUCCEEDS
+    code: str = "card_declined"
+    decline_code: str | None = None
+    message: str = "Your card was declined."
+    later_succeeds: bool = True
+    refund: RefundBehaviour = RefundBehaviour.SUCCEEDS
+    brand: str = "visa"
+    last4: str = "4242"
+
+
+def _declining(decline_code: str, message: str, code: str = "card_declined") -> Instrument:
+    return Instrument("card", Behaviour.DECLINES, code=code, decline_code=decline_code, message=message)
+
+
+_CARDS: dict[str, Instrument] = {
+    "4242424242424242": Instrument("card"),
+    "4000000000000002": _declining("generic_decline", "Your card was declined."),
+    "4000000000009995": _declining("insufficient_funds", "Your card has insufficient funds."),
+    "4000000000009987": _declining("lost_card", "Your card was declined."),
+    "4000000000000069": _declining("expired_card", "Your card has expired.", code="expired_card"),
+    "4000000000000127": _declining("incorrect_cvc", "Your card's security code is incorrect.", code="incorrect_cvc"),
+    "4000000000000119": _declining(
+        "processing_error",
+        "An error occurred while processing your card. Try again in a little bit.",
+        "processing_error",
+    ),
+    "4000000000000341": _declining("generic_decline", "Your card was declined."),
+    "4000002500003155": Instrument("card", Behaviour.NEEDS_ACTION),
+    "4000002760003184": Instrument("card", Behaviour.NEEDS_ACTION),
+    "4000000000007726": Instrument("card", refund=RefundBehaviour.PENDS),
+}
+_BRANDS = {"4": "visa", "5": "mastercard", "2": "mastercard", "3": "amex", "6": "discover"}
+
+TEST_PAYMENT_METHODS: dict[str, str] = {
+    "pm_card_visa": "4242424242424242",
+    "pm_card_mastercard": "5555555555554444",
+    "pm_card_chargeDeclined": "4000000000000002",
+    "pm_card_visa_chargeDeclined": "4000000000000002",
+    "pm_card_chargeDeclinedInsufficientFunds": "4000000000009995",
+    "pm_card_visa_chargeDeclinedInsufficientFunds": "4000000000009995",
+    "pm_card_chargeDeclinedExpiredCard": "4000000000000069",
+    "pm_card_chargeCustomerFail": "4000000000000341",
+    "pm_card_authenticationRequired": "4000002760003184",
+    "pm_card_threeDSecure2Required": "4000002760003184",
+    "pm_card_pendingRefund": "4000000000007726",
+}
+"""Stripe's named test payment methods, by the card that they stand for."""
+
+_AFFIRM_APPROVED, _AFFIRM_REFUSED = "5555555555", "5555555556"
+
+
+def card(number: str) -> Instrument:
+    """The card with this number; spaces are ignored. Raises a 402 card_error for a number that is none."""
+    digits = number.replace(" ", "").replace("-", "")
+    if not (digits.isascii() and digits.isdigit() and 13 <= len(digits) <= 19 and _luhn(digits)):
+        raise StripeError("Your card number is incorrect.", status=402, type="card_error", code="incorrect_number")
+    known = _CARDS.get(digits, Instrument("card"))
+    return _with_number(known, digits)
+
+
+def bank_account(*, succeeds: bool) -> Instrument:
+    """A US bank account whose debit is pending at first and then settles or fails."""
+    return Instrument(
+        "us_bank_account",
+        Behaviour.SETTLES_LATER,
+        code="insufficient_funds",
+        message="The customer's account has insufficient funds to cover this payment.",
+        later_succeeds=succeeds,
+        refund=RefundBehaviour.PENDS,
+        last4="6789",
+    )
+
+
+def affirm(phone: str) -> Instrument:
+    """Affirm asks for a phone number: 555-555-5555 is approved, 555-555-5556 refused."""
+    digits = "".join(c for c in phone if c.isdigit())[-10:]
+    if digits not in (_AFFIRM_APPROVED, _AFFIRM_REFUSED):
+        raise StripeError("Use 555-555-5555 (approved) or 555-555-5556 (refused).", param="phone")
+    return wallet("affirm", authorized=digits == _AFFIRM_APPROVED)
+
+
+def wallet(method: str, *, authorized: bool) -> Instrument:
+    """A wallet or buy-now-pay-later method whose own page the customer authorizes or leaves."""
+    if authorized:
+        return Instrument(method)
+    return Instrument(
+        method,
+        Behaviour.DECLINES,
+        code="payment_intent_payment_attempt_failed",
+        message="The customer declined the payment on the payment method's page, or it was not approved.",
+    )
+
+
+def _with_number(known: Instrument, digits: str) -> Instrument:
+    return Instrument(**{**known.__dict__, "brand": _BRANDS.get(digits[0], "visa"), "last4": digits[-4:]})
+
+
+def _luhn(digits: str) -> bool:
+    total = 0
+    for position, digit in enumerate(reversed(digits)):
+        value = int(digit) * (2 if position % 2 else 1)
+        total += value - 9 if value > 9 else value
+    return total % 10 == 0

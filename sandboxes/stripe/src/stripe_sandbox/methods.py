@@ -1,0 +1,54 @@
+"""Which payment methods a US account can offer, for which amounts and modes.
+
+Limits in minor units of USD, as of November 2026 (Stripe's payment method pages, as dated in the design). PayPal is
+for European accounts only, and Venmo is no Stripe method at all; so neither is ever offered here.
+"""
+
+from dataclasses import dataclass
+
+_ANY = frozenset({"payment", "subscription", "setup"})
+_PAYMENT = frozenset({"payment"})
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method's limits. `modes` are the Checkout modes that it can be used in."""
+
+    label: str
+    minimum: int = 50
+    maximum: int = 99_999_999
+    modes: frozenset[str] = _ANY
+
+
+METHODS: dict[str, Method] = {
+    "card": Method("Card"),
+    "link": Method("Link"),
+    "us_bank_account": Method("US bank account (ACH)"),
+    "cashapp": Method("Cash App Pay"),
+    "affirm": Method("Affirm", 5_000, 3_000_000, _PAYMENT),
+    "klarna": Method("Klarna", 100, 1_000_000, frozenset({"payment", "subscription"})),
+    "afterpay_clearpay": Method("Afterpay", 100, 400_000, _PAYMENT),
+    "zip": Method("Zip", 3_500, 150_000, _PAYMENT),
+}
+MINIMUM_CHARGE = 50
+INVOICE_METHODS = ["card", "link", "us_bank_account"]
+
+
+def eligible(
+    amount: int | None,
+    currency: str,
+    mode: str,
+    *,
+    allowed: list[str] | None = None,
+    excluded: list[str] | None = None,
+) -> list[str]:
+    """The methods on offer for an amount (none in setup mode), in the order in which a page shows them."""
+    return [
+        name
+        for name, method in METHODS.items()
+        if mode in method.modes
+        and (currency == "usd" or name in ("card", "link"))
+        and (amount is None or method.minimum <= amount <= method.maximum)
+        and (allowed is None or name in allowed)
+        and name not in (excluded or [])
+    ]

@@ -1,0 +1,16 @@
+"""The pages that people see: server-rendered, plain forms, no JavaScript."""
+
+from starlette.routing import Route
+
+from stripe_sandbox.pages import authenticate, checkout, invoice, operator, portal
+from stripe_sandbox.state import Sandbox
+
+
+def routes(sandbox: Sandbox) -> list[Route]:
+    return [
+        *checkout.routes(sandbox),
+        *authenticate.routes(sandbox),
+        *invoice.routes(sandbox),
+        *portal.routes(sandbox),
+        *operator.routes(sandbox),
+    ]

@@ -1,0 +1,34 @@
+"""Templates, and how money and time are written in them."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+from starlette.responses import HTMLResponse
+
+from stripe_sandbox.methods import METHODS
+
+
+def money(minor: int | None, currency: str | None) -> str:
+    """`489000, "usd"` -> `$4,890.00`; other currencies carry their code."""
+    amount = f"{(minor or 0) / 100:,.2f}"
+    return f"${amount}" if currency in ("usd", None) else f"{amount} {currency.upper()}"
+
+
+def moment(unix: int | float | None) -> str:
+    """Seconds since 1970 as `2026-11-21 09:30:00 UTC`."""
+    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if unix else "–"
+
+
+_environment = Environment(
+    loader=PackageLoader("stripe_sandbox.pages"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+)
+_environment.filters["moment"] = moment
+_environment.globals["money"] = money
+_environment.globals["methods"] = METHODS
+
+
+def page(template: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """A rendered page. It is never cached and never framed."""
+    html = _environment.get_template(template).render(**values)
+    return HTMLResponse(html, status, {"Cache-Control": "no-store", "X-Frame-Options": "DENY"})

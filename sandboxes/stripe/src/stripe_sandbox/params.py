@@ -1,0 +1,200 @@
+"""What a request may carry, read from the SDK's own parameter dictionaries.
+
+`stripe.params` has one TypedDict per call, nested ones included. From its annotations follow the types of the values
+(the wire has only strings), which parameters exist, which are required, and which words an enum knows. So a parameter
+that a newer SDK dropped is refused here as it would be there, without a list to maintain.
+"""
+
+import re
+import sys
+import types
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from functools import lru_cache
+from typing import Any, Literal, NotRequired, Required, Union, get_args, get_origin, get_type_hints
+
+from stripe import RequestOptions
+from typing_extensions import is_typeddict
+
+from stripe_sandbox.errors import StripeError, missing_param, unknown_param
+
+Params = dict[str, Any]
+
+_CLIENT_ONLY = frozenset(RequestOptions.__annotations__)  # options of the client, never sent
+_METADATA_KEYS, _METADATA_KEY, _METADATA_VALUE = 50, 40, 500
+_ABSENT = object()
+
+
+def read(declared: type | None, wire: Mapping[str, Any]) -> Params:
+    """The typed parameters of a request. Raises Stripe's error for the first one that does not fit."""
+    return _record(declared, wire, "") if declared is not None else _only_expand(wire)
+
+
+def merge_metadata(current: Mapping[str, str] | None, given: Any) -> dict[str, str]:
+    """Metadata after an update: an empty value unsets its key, an empty string for the whole unsets all."""
+    if given == "":
+        return {}
+    merged = {**(current or {}), **(given or {})}
+    merged = {key: value for key, value in merged.items() if value != ""}
+    _check_metadata(merged, "metadata")
+    return merged
+
+
+@lru_cache
+def _declaration(declared: type) -> tuple[dict[str, Any], frozenset[str]]:
+    """(annotation by name, required names) of one TypedDict."""
+    annotations = {k: v for k, v in declared.__annotations__.items() if k not in _CLIENT_ONLY}
+    # A plain class with the same annotations: get_type_hints would otherwise also resolve the client's options, whose
+    # names are not importable at run time.
+    probe = type(declared.__name__, (), {"__annotations__": annotations, "__module__": declared.__module__})
+    hints = get_type_hints(probe, globalns=vars(sys.modules[declared.__module__]), include_extras=True)
+    required = frozenset(getattr(declared, "__required_keys__", ())) - _CLIENT_ONLY
+    return hints, required
+
+
+def _only_expand(wire: Mapping[str, Any]) -> Params:
+    for name in wire:
+        if name != "expand":
+            raise unknown_param(name)
+    return {"expand": _values(wire["expand"])} if "expand" in wire else {}
+
+
+def _record(declared: type, wire: Mapping[str, Any], path: str) -> Params:
+    hints, required = _declaration(declared)
+    for name in wire:
+        if name not in hints:
+            raise unknown_param(_join(path, name))
+    read_values = {name: _value(hints[name], value, _join(path, name)) for name, value in wire.items()}
+    for name in sorted(required):
+        if name not in read_values:
+            raise missing_param(_join(path, name))
+    return read_values
+
+
+def _value(annotation: Any, value: Any, path: str) -> Any:
+    alternatives = _alternatives(annotation)
+    if value == "":
+        return _empty(alternatives, path)
+    if isinstance(value, Mapping | list):
+        return _compound(alternatives, value, path)
+    found = _scalar(alternatives, value)
+    if found is _ABSENT:
+        raise _does_not_fit(alternatives, value, path)
+    return found
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    """The members of a union, with the wrappers around them taken off."""
+    origin = get_origin(annotation)
+    if origin in (NotRequired, Required):
+        return _alternatives(get_args(annotation)[0])
+    if origin in (Union, types.UnionType):
+        return [member for part in get_args(annotation) for member in _alternatives(part)]
+    return [annotation]
+
+
+def _words(alternatives: list[Any]) -> list[str]:
+    return [word for part in alternatives if get_origin(part) is Literal for word in get_args(part)]
+
+
+def _empty(alternatives: list[Any], path: str) -> str:
+    if "" in _words(alternatives):
+        return ""
+    raise StripeError(
+        f"You passed an empty string for '{path}'. We assume empty values are an attempt to unset a parameter; "
+        f"however '{path}' cannot be unset. You should remove '{path}' from your request or supply a non-empty value.",
+        code="parameter_invalid_empty",
+        param=path,
+    )
+
+
+def _compound(alternatives: list[Any], value: Any, path: str) -> Any:
+    for part in alternatives:
+        origin = get_origin(part)
+        if origin is list and (items := _values(value, only_numbered=True)) is not None:
+            return [_value(get_args(part)[0], item, f"{path}[{i}]") for i, item in enumerate(items)]
+        if isinstance(value, Mapping):
+            if is_typeddict(part):
+                return _record(part, value, path)
+            if origin is dict:
+                return _map(get_args(part)[1], value, path)
+    raise StripeError(f"Invalid {'object' if isinstance(value, Mapping) else 'array'}", param=path)
+
+
+def _map(of: Any, value: Mapping[str, Any], path: str) -> Params:
+    if of is not str:
+        return {key: _value(of, item, _join(path, key)) for key, item in value.items()}
+    for key, item in value.items():
+        if not isinstance(item, str):
+            raise StripeError(f"Invalid string: {item}", param=_join(path, key))
+    entries = dict(value)
+    if re.search(r"(^|\[)metadata\]?$", path):
+        _check_metadata(entries, path)
+    return entries
+
+
+def _check_metadata(entries: Mapping[str, str], path: str) -> None:
+    if len(entries) > _METADATA_KEYS:
+        raise StripeError(
+            f"You can only specify {_METADATA_KEYS} metadata keys, but you have {len(entries)}.", param=path
+        )
+    for key, value in entries.items():
+        if len(key) > _METADATA_KEY:
+            raise StripeError(
+                f"Metadata keys can have up to {_METADATA_KEY} characters, but you passed in a key that is {len(key)} "
+                f"characters. Invalid key: {key}",
+                param=path,
+            )
+        if len(value) > _METADATA_VALUE:
+            raise StripeError(
+                f"Metadata values can have up to {_METADATA_VALUE} characters, but you passed in a value that is "
+                f"{len(value)} characters. Invalid value: {value}",
+                param=f"{path}[{key}]",
+            )
+
+
+def _scalar(alternatives: list[Any], value: str) -> Any:
+    words = _words(alternatives)
+    if value in words:
+        return value
+    if bool in alternatives and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if int in alternatives and re.fullmatch(r"-?\d{1,18}", value):
+        return int(value)
+    if float in alternatives and re.fullmatch(r"-?\d+(\.\d+)?", value):
+        return float(value)
+    if Decimal in alternatives:
+        try:
+            return Decimal(value)
+        except InvalidOperation:
+            return _ABSENT
+    # `Literal[...] | str` is an enum that the SDK keeps open for versions to come; this version knows only the words.
+    if str in alternatives and not any(words):
+        return value
+    return _ABSENT
+
+
+def _does_not_fit(alternatives: list[Any], value: str, path: str) -> StripeError:
+    if words := [word for word in _words(alternatives) if word]:
+        listed = words[0] if len(words) == 1 else f"{', '.join(words[:-1])}, or {words[-1]}"
+        return StripeError(f"Invalid {path}: must be one of {listed}", param=path)
+    if int in alternatives:
+        return StripeError(f"Invalid integer: {value}", code="parameter_invalid_integer", param=path)
+    if bool in alternatives:
+        return StripeError(f"Invalid boolean: {value}", param=path)
+    if any(get_origin(part) is list for part in alternatives):
+        return StripeError("Invalid array", param=path)
+    return StripeError("Invalid object", param=path)
+
+
+def _values(value: Any, *, only_numbered: bool = False) -> Any:
+    """The items of a list, which the wire writes as a hash with numbered keys; none when it is a hash with names."""
+    if isinstance(value, list):
+        return value
+    if isinstance(value, Mapping) and all(key.isdigit() for key in value):
+        return [value[key] for key in sorted(value, key=int)]
+    return None if only_numbered else [value]
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}[{name}]" if path else name

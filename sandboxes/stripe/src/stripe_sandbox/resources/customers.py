@@ -1,0 +1,83 @@
+"""/v1/customers"""
+
+import stripe.params as p
+
+from stripe_sandbox.expand import ON_REQUEST
+from stripe_sandbox.flows import payment_methods, subscribing
+from stripe_sandbox.flows.customers import create_customer
+from stripe_sandbox.operation import Call, Operation, retrieve
+from stripe_sandbox.paging import matching, page
+from stripe_sandbox.params import merge_metadata
+from stripe_sandbox.shapes import snapshot_list
+from stripe_sandbox.state import Sandbox, copy_of
+from stripe_sandbox.store import Obj
+
+_TEXT = ("name", "email", "phone", "description", "address", "shipping", "preferred_locales", "tax_exempt")
+
+
+def create(call: Call) -> Obj:
+    params, sandbox = call.params, call.sandbox
+    if (clock := params.get("test_clock")) is not None:
+        sandbox.store.param("test_helpers.test_clock", clock, "test_clock")
+    values = {name: params[name] or None for name in _TEXT if name in params}
+    customer = create_customer(
+        sandbox, **values, metadata=merge_metadata({}, params.get("metadata")), test_clock=params.get("test_clock")
+    )
+    _set_defaults(call, customer)
+    return customer
+
+
+def update(call: Call) -> Obj:
+    customer = call.sandbox.store.get("customer", call.id)
+    before = copy_of(customer)
+    customer.update({name: call.params[name] or None for name in _TEXT if name in call.params})
+    if "metadata" in call.params:
+        customer["metadata"] = merge_metadata(customer["metadata"], call.params["metadata"])
+    _set_defaults(call, customer)
+    if before != customer:
+        call.sandbox.emit("customer.updated", customer, before)
+    return customer
+
+
+def delete(call: Call) -> Obj:
+    """Its subscriptions end with it."""
+    customer = call.sandbox.store.get("customer", call.id)
+    for subscription in list(call.sandbox.store.where("subscription", customer=call.id)):
+        if subscription["status"] in subscribing.LIVE:
+            subscribing.end(call.sandbox, subscription)
+    call.sandbox.store.remove(customer)
+    call.sandbox.emit("customer.deleted", customer)
+    return {"id": call.id, "object": "customer", "deleted": True}
+
+
+def list_all(call: Call) -> Obj:
+    customers = call.sandbox.store.all("customer")
+    found = [c for c in matching(customers, call.params, "email") if c["test_clock"] == call.params.get("test_clock")]
+    return page(call, found, "/v1/customers")
+
+
+def _set_defaults(call: Call, customer: Obj) -> None:
+    """A payment method given at creation is attached and made the default; invoice settings name a default."""
+    if (given := call.params.get("payment_method")) is not None:
+        method = payment_methods.attach(call.sandbox, payment_methods.resolve(call.sandbox, given), customer["id"])
+        customer["invoice_settings"]["default_payment_method"] = method["id"]
+    settings = call.params.get("invoice_settings") or {}
+    if (default := settings.get("default_payment_method")) is not None:
+        method = payment_methods.resolve(call.sandbox, default, "invoice_settings[default_payment_method]")
+        customer["invoice_settings"]["default_payment_method"] = method["id"]
+
+
+def _subscriptions(sandbox: Sandbox, customer: Obj) -> Obj:
+    found = [s for s in sandbox.store.where("subscription", customer=customer["id"]) if s["status"] != "canceled"]
+    return snapshot_list(found[::-1], f"/v1/customers/{customer['id']}/subscriptions")
+
+
+ON_REQUEST["customer", "subscriptions"] = _subscriptions
+
+OPERATIONS = [
+    Operation("POST", "/v1/customers", p.CustomerCreateParams, create),
+    Operation("GET", "/v1/customers", p.CustomerListParams, list_all),
+    Operation("GET", "/v1/customers/{id}", p.CustomerRetrieveParams, retrieve("customer")),
+    Operation("POST", "/v1/customers/{id}", p.CustomerUpdateParams, update),
+    Operation("DELETE", "/v1/customers/{id}", p.CustomerDeleteParams, delete),
+]

@@ -1,0 +1,80 @@
+"""/v1/invoiceitems"""
+
+import stripe.params as p
+
+from stripe_sandbox.errors import StripeError, missing_param
+from stripe_sandbox.flows import invoicing, prices
+from stripe_sandbox.operation import Call, Operation, retrieve
+from stripe_sandbox.paging import matching, page
+from stripe_sandbox.params import merge_metadata
+from stripe_sandbox.store import Obj
+
+
+def create(call: Call) -> Obj:
+    params, sandbox = call.params, call.sandbox
+    if "customer" not in params:
+        raise missing_param("customer")
+    sandbox.store.param("customer", params["customer"], "customer")
+    invoice = sandbox.store.param("invoice", params["invoice"], "invoice") if "invoice" in params else None
+    if invoice is not None and invoice["status"] != "draft":
+        raise StripeError("The invoice is no longer a draft, so nothing can be added to it.", param="invoice")
+    amount, currency, price = _amount(call)
+    item = invoicing.invoice_item(
+        sandbox,
+        customer=params["customer"],
+        amount=amount,
+        currency=currency,
+        description=params.get("description") or (price and sandbox.store.get("product", price["product"])["name"]),
+        invoice=invoice["id"] if invoice else None,
+        metadata=merge_metadata({}, params.get("metadata")),
+        quantity=params.get("quantity", 1),
+        pricing=price
+        and {
+            "type": "price_details",
+            "price_details": {"price": price["id"], "product": price["product"]},
+            "unit_amount_decimal": price["unit_amount_decimal"],
+        },
+        **({"period": params["period"]} if "period" in params else {}),
+    )
+    sandbox.emit("invoiceitem.created", item)
+    if invoice is not None:
+        invoicing.add_lines(sandbox, invoice, [invoicing.item_line(item, price)])
+        sandbox.emit("invoice.updated", invoice)
+    return item
+
+
+def delete(call: Call) -> Obj:
+    item = call.sandbox.store.get("invoiceitem", call.id)
+    if item["invoice"] is not None:
+        raise StripeError("The item is on an invoice; the sandbox deletes only items that wait for one.")
+    call.sandbox.store.remove(item)
+    return {"id": call.id, "object": "invoiceitem", "deleted": True}
+
+
+def list_all(call: Call) -> Obj:
+    created = [{**item, "created": item["date"]} for item in call.sandbox.store.all("invoiceitem")]
+    found = matching(created, call.params, "customer", "invoice")
+    if "pending" in call.params:
+        found = [item for item in found if (item["invoice"] is None) == call.params["pending"]]
+    kept = [call.sandbox.store.get("invoiceitem", item["id"]) for item in found]
+    return page(call, kept, "/v1/invoiceitems")
+
+
+def _amount(call: Call) -> tuple[int, str, Obj | None]:
+    """(amount for the whole quantity, currency, price or none)."""
+    params, quantity = call.params, call.params.get("quantity", 1)
+    if "amount" in params:
+        return params["amount"], prices.check_currency(params.get("currency", "usd")), None
+    given = {"price_data": params["price_data"]} if "price_data" in params else params.get("pricing") or {}
+    if not given:
+        raise missing_param("amount")
+    price = prices.resolve(call.sandbox, given, "pricing" if "price" in given else "price_data")
+    return (price["unit_amount"] or 0) * quantity, price["currency"], price
+
+
+OPERATIONS = [
+    Operation("POST", "/v1/invoiceitems", p.InvoiceItemCreateParams, create),
+    Operation("GET", "/v1/invoiceitems", p.InvoiceItemListParams, list_all),
+    Operation("GET", "/v1/invoiceitems/{id}", p.InvoiceItemRetrieveParams, retrieve("invoiceitem")),
+    Operation("DELETE", "/v1/invoiceitems/{id}", p.InvoiceItemDeleteParams, delete),
+]

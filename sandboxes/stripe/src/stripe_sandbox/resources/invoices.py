@@ -1,0 +1,182 @@
+"""/v1/invoices"""
+
+from typing import Any
+
+import stripe.params as p
+
+from stripe_sandbox.errors import StripeError, card_error, missing_param
+from stripe_sandbox.flows import collecting, invoicing, payment_methods, subscribing
+from stripe_sandbox.flows.prices import check_currency
+from stripe_sandbox.operation import Call, Operation, retrieve
+from stripe_sandbox.paging import matching, page
+from stripe_sandbox.params import merge_metadata
+from stripe_sandbox.state import copy_of
+from stripe_sandbox.store import Obj
+
+_TEXT = ("description", "footer", "custom_fields", "statement_descriptor", "default_payment_method")
+
+
+def create(call: Call) -> Obj:
+    params, sandbox = call.params, call.sandbox
+    if "customer" not in params:
+        raise missing_param("customer")
+    customer = sandbox.store.param("customer", params["customer"], "customer")
+    collection = params.get("collection_method", "charge_automatically")
+    if collection == "send_invoice" and not {"days_until_due", "due_date"} & set(params):
+        raise StripeError(
+            "If invoice collection_method is 'send_invoice', you must specify 'due_date' or 'days_until_due'.",
+            param="days_until_due",
+        )
+    waiting = []
+    if params.get("pending_invoice_items_behavior") == "include":
+        waiting = list(sandbox.store.where("invoiceitem", customer=customer["id"], invoice=None))
+    values: dict[str, Any] = {name: params[name] or None for name in (*_TEXT, "due_date") if name in params}
+    invoice = invoicing.draft(
+        sandbox,
+        customer=customer["id"],
+        currency=check_currency(params.get("currency", "usd")),
+        lines=[invoicing.item_line(item) for item in waiting],
+        auto_advance=params.get("auto_advance", False),
+        collection_method=collection,
+        days_until_due=params.get("days_until_due"),
+        metadata=merge_metadata({}, params.get("metadata")),
+        **values,
+    )
+    for item in waiting:
+        item["invoice"] = invoice["id"]
+    if invoice["auto_advance"]:
+        invoice["automatically_finalizes_at"] = invoice["created"] + sandbox.settings.invoice_finalization_seconds
+    return invoice
+
+
+def update(call: Call) -> Obj:
+    invoice = call.sandbox.store.get("invoice", call.id)
+    before = copy_of(invoice)
+    invoice.update({name: call.params[name] or None for name in _TEXT if name in call.params})
+    if "metadata" in call.params:
+        invoice["metadata"] = merge_metadata(invoice["metadata"], call.params["metadata"])
+    if "auto_advance" in call.params:
+        invoice["auto_advance"] = call.params["auto_advance"]
+    if before != invoice:
+        call.sandbox.emit("invoice.updated", invoice, before)
+    return invoice
+
+
+def delete(call: Call) -> Obj:
+    invoice = call.sandbox.store.get("invoice", call.id)
+    _require(invoice, "draft", "deleted")
+    call.sandbox.store.remove(invoice)
+    call.sandbox.emit("invoice.deleted", invoice)
+    return {"id": call.id, "object": "invoice", "deleted": True}
+
+
+def finalize(call: Call) -> Obj:
+    invoice = call.sandbox.store.get("invoice", call.id)
+    _require(invoice, "draft", "finalized", code="invoice_not_editable")
+    advance = call.params.get("auto_advance", invoice["auto_advance"])
+    if advance and invoice["collection_method"] == "charge_automatically":
+        collecting.finalize_and_collect(call.sandbox, invoice)
+    else:
+        invoicing.finalize(call.sandbox, invoice)
+    return invoice
+
+
+def send(call: Call) -> Obj:
+    """Finalizes a draft first. No mail is sent; the event says that it would have been."""
+    invoice = call.sandbox.store.get("invoice", call.id)
+    if invoice["collection_method"] != "send_invoice":
+        raise StripeError("You can only manually send an invoice if its collection method is 'send_invoice'.")
+    if invoice["status"] == "draft":
+        invoicing.finalize(call.sandbox, invoice)
+    elif invoice["status"] != "open":
+        raise StripeError(f"The invoice is {invoice['status']}, so it cannot be sent.")
+    call.sandbox.emit("invoice.sent", invoice)
+    return invoice
+
+
+def pay(call: Call) -> Obj:
+    """Charge now (402 on a decline), or note that it was paid outside of Stripe."""
+    sandbox, invoice = call.sandbox, call.sandbox.store.get("invoice", call.id)
+    if invoice["status"] == "paid":
+        raise StripeError("Invoice is already paid", code="invoice_already_paid")
+    if invoice["status"] == "draft":
+        invoicing.finalize(sandbox, invoice)
+    if invoice["status"] not in ("open", "uncollectible", "paid"):
+        raise StripeError(f"The invoice is {invoice['status']}, so it cannot be paid.")
+    if call.params.get("paid_out_of_band"):
+        invoicing.pay_out_of_band(sandbox, invoice)
+        if (subscription := subscribing.subscription_of(sandbox, invoice)) is not None:
+            subscribing.caught_up(sandbox, subscription)
+    elif invoice["status"] != "paid":
+        _charge(call, invoice)
+    return invoice
+
+
+def void(call: Call) -> Obj:
+    invoice = call.sandbox.store.get("invoice", call.id)
+    _require(invoice, "open", "voided")
+    invoice.update(status="void", auto_advance=False, next_payment_attempt=None)
+    invoice["status_transitions"]["voided_at"] = call.sandbox.clock.now_for(invoice["customer"])
+    invoicing.drop_payment(call.sandbox, invoice)
+    call.sandbox.emit("invoice.voided", invoice)
+    return invoice
+
+
+def mark_uncollectible(call: Call) -> Obj:
+    invoice = call.sandbox.store.get("invoice", call.id)
+    _require(invoice, "open", "marked uncollectible")
+    invoice.update(status="uncollectible", auto_advance=False, next_payment_attempt=None)
+    invoice["status_transitions"]["marked_uncollectible_at"] = call.sandbox.clock.now_for(invoice["customer"])
+    call.sandbox.emit("invoice.marked_uncollectible", invoice)
+    return invoice
+
+
+def list_all(call: Call) -> Obj:
+    found = matching(call.sandbox.store.all("invoice"), call.params, "customer", "status", "collection_method")
+    if (wanted := call.params.get("subscription")) is not None:
+        found = [i for i in found if i["parent"] and i["parent"]["subscription_details"]["subscription"] == wanted]
+    return page(call, found, "/v1/invoices")
+
+
+def list_lines(call: Call) -> Obj:
+    invoice = call.sandbox.store.get("invoice", call.id)
+    return page(call, invoice["lines"]["data"][::-1], f"/v1/invoices/{call.id}/lines")
+
+
+def _charge(call: Call, invoice: Obj) -> None:
+    sandbox = call.sandbox
+    given = call.params.get("payment_method")
+    method = payment_methods.resolve(sandbox, given) if given else collecting.default_method(sandbox, invoice)
+    if method is None:
+        raise StripeError(
+            "There is no `default_payment_method` set on this Customer or Invoice. Please set a default payment method "
+            "or provide one.",
+            code="missing",
+        )
+    collecting.collect(sandbox, invoice, method=method)
+    intent = invoicing.intent_of(sandbox, invoice)
+    error = intent and intent["last_payment_error"]
+    if invoice["status"] != "paid" and error:
+        raise card_error(error["message"], code=error["code"], decline_code=error.get("decline_code"))
+
+
+def _require(invoice: Obj, status: str, verb: str, code: str | None = None) -> None:
+    if invoice["status"] != status:
+        raise StripeError(
+            f"The invoice is {invoice['status']}; only an invoice that is {status} can be {verb}.", code=code
+        )
+
+
+OPERATIONS = [
+    Operation("POST", "/v1/invoices", p.InvoiceCreateParams, create),
+    Operation("GET", "/v1/invoices", p.InvoiceListParams, list_all),
+    Operation("GET", "/v1/invoices/{id}", p.InvoiceRetrieveParams, retrieve("invoice")),
+    Operation("POST", "/v1/invoices/{id}", p.InvoiceUpdateParams, update),
+    Operation("DELETE", "/v1/invoices/{id}", p.InvoiceDeleteParams, delete),
+    Operation("POST", "/v1/invoices/{id}/finalize", p.InvoiceFinalizeInvoiceParams, finalize),
+    Operation("POST", "/v1/invoices/{id}/send", p.InvoiceSendInvoiceParams, send),
+    Operation("POST", "/v1/invoices/{id}/pay", p.InvoicePayParams, pay),
+    Operation("POST", "/v1/invoices/{id}/void", p.InvoiceVoidInvoiceParams, void),
+    Operation("POST", "/v1/invoices/{id}/mark_uncollectible", p.InvoiceMarkUncollectibleParams, mark_uncollectible),
+    Operation("GET", "/v1/invoices/{id}/lines", p.InvoiceLineItemListParams, list_lines),
+]

@@ -1,0 +1,169 @@
+"""/v1/payment_intents"""
+
+from typing import Any
+
+import stripe.params as p
+
+from stripe_sandbox.errors import StripeError, card_error, missing_param
+from stripe_sandbox.flows import invoicing, payment_methods, payments, settlement
+from stripe_sandbox.flows.prices import check_currency
+from stripe_sandbox.instruments import bank_account, wallet
+from stripe_sandbox.methods import MINIMUM_CHARGE, eligible
+from stripe_sandbox.operation import Call, Operation, retrieve
+from stripe_sandbox.paging import matching, page
+from stripe_sandbox.params import Params, merge_metadata
+from stripe_sandbox.state import Sandbox, copy_of
+from stripe_sandbox.store import Obj
+
+_TEXT = ("description", "receipt_email", "setup_future_usage", "statement_descriptor", "statement_descriptor_suffix")
+_CONFIRMABLE = ("requires_payment_method", "requires_confirmation", "requires_action")
+
+
+def create(call: Call) -> Obj:
+    params, sandbox = call.params, call.sandbox
+    currency = check_currency(params["currency"])
+    if params["amount"] < MINIMUM_CHARGE:
+        raise StripeError("Amount must be at least $0.50 usd", code="amount_too_small", param="amount")
+    if params.get("capture_method", "automatic") == "manual":
+        raise StripeError("The sandbox does not cover manual capture.", param="capture_method")
+    for one, other in (("off_session", "confirm"), ("error_on_requires_action", "confirm")):
+        if params.get(one) and not params.get(other):
+            raise StripeError(f"The parameter `{one}` cannot be passed when `confirm` is false.", param=one)
+    if "customer" in params:
+        sandbox.store.param("customer", params["customer"], "customer")
+    methods = eligible(
+        params["amount"],
+        currency,
+        "payment",
+        allowed=params.get("allowed_payment_method_types"),
+        excluded=params.get("excluded_payment_method_types"),
+    )
+    if not methods:
+        raise StripeError(
+            "No valid payment method types for this Payment Intent.", param="allowed_payment_method_types"
+        )
+    intent = payments.create_intent(
+        sandbox,
+        amount=params["amount"],
+        currency=currency,
+        customer=params.get("customer"),
+        metadata=merge_metadata({}, params.get("metadata")),
+        payment_method_types=methods,
+        allowed_payment_method_types=params.get("allowed_payment_method_types"),
+        excluded_payment_method_types=params.get("excluded_payment_method_types"),
+        shipping=params.get("shipping"),
+        **{name: params[name] for name in _TEXT if name in params},
+    )
+    if (method := _given_method(sandbox, params)) is not None:
+        intent.update(payment_method=method["id"], status="requires_confirmation")
+    if params.get("confirm"):
+        _confirm(call, intent)
+    return intent
+
+
+def update(call: Call) -> Obj:
+    intent = call.sandbox.store.get("payment_intent", call.id)
+    if intent["status"] in ("succeeded", "canceled", "processing") and set(call.params) - {"metadata", "description"}:
+        raise _unexpected_state(intent, "updated")
+    intent.update({name: call.params[name] or None for name in (*_TEXT, "amount", "customer") if name in call.params})
+    if "metadata" in call.params:
+        intent["metadata"] = merge_metadata(intent["metadata"], call.params["metadata"])
+    if (method := _given_method(call.sandbox, call.params)) is not None:
+        intent.update(payment_method=method["id"], status="requires_confirmation")
+    return intent
+
+
+def confirm(call: Call) -> Obj:
+    intent = call.sandbox.store.get("payment_intent", call.id)
+    if (method := _given_method(call.sandbox, call.params)) is not None:
+        intent["payment_method"] = method["id"]
+    _confirm(call, intent)
+    return intent
+
+
+def cancel(call: Call) -> Obj:
+    intent = call.sandbox.store.get("payment_intent", call.id)
+    if intent["status"] in ("succeeded", "canceled", "processing"):
+        raise _unexpected_state(intent, "canceled")
+    if invoicing.invoice_of(call.sandbox, intent) is not None:
+        raise StripeError("You cannot cancel a PaymentIntent that belongs to an invoice; void the invoice instead.")
+    payments.cancel(call.sandbox, intent, call.params.get("cancellation_reason"))
+    return intent
+
+
+def list_all(call: Call) -> Obj:
+    return page(
+        call, matching(call.sandbox.store.all("payment_intent"), call.params, "customer"), "/v1/payment_intents"
+    )
+
+
+def _confirm(call: Call, intent: Obj) -> None:
+    """Try to charge. A decline is a 402 that carries the intent, a wish for 3-D Secure is not an error."""
+    if intent["status"] not in _CONFIRMABLE:
+        raise _unexpected_state(intent, "confirmed")
+    if intent["payment_method"] is None:
+        raise StripeError(
+            "You cannot confirm this PaymentIntent because it's missing a payment method. You can either update the "
+            "PaymentIntent with a payment method and then confirm it again, or confirm it again directly with a "
+            "payment method.",
+            code="payment_intent_unexpected_state",
+        )
+    method = call.sandbox.store.get("payment_method", intent["payment_method"])
+    if method["type"] not in intent["payment_method_types"]:
+        raise StripeError(
+            f"The PaymentMethod provided ({method['type']}) is not allowed for this PaymentIntent.",
+            code="payment_method_invalid_parameter",
+            param="payment_method",
+        )
+    off_session = bool(call.params.get("off_session"))
+    settlement.attempt(call.sandbox, intent, method, present=not off_session, return_url=call.params.get("return_url"))
+    error = intent["last_payment_error"]
+    if error is not None:
+        extra: dict[str, Any] = {"charge": error["charge"]} if "charge" in error else {}
+        raise card_error(
+            error["message"],
+            code=error["code"],
+            decline_code=error.get("decline_code"),
+            payment_intent=copy_of(intent),
+            payment_method=copy_of(method),
+            **extra,
+        )
+
+
+def _given_method(sandbox: Sandbox, params: Params) -> Obj | None:
+    if "payment_method" in params:
+        return payment_methods.resolve(sandbox, params["payment_method"])
+    if "payment_method_data" not in params:
+        return None
+    data = params["payment_method_data"]
+    kind = data.get("type")
+    if kind is None:
+        raise missing_param("payment_method_data[type]")
+    instrument = bank_account(succeeds=True) if kind == "us_bank_account" else wallet(kind, authorized=True)
+    if kind == "card":
+        raise StripeError(
+            "Sending credit card numbers directly to the Stripe API is generally unsafe. Use a test payment method "
+            "such as pm_card_visa.",
+            param="payment_method_data",
+        )
+    given = data.get("billing_details") or {}
+    billing = payment_methods.billing_details(given.get("email"), given.get("name"), given.get("phone"))
+    return payment_methods.create(sandbox, instrument, billing)
+
+
+def _unexpected_state(intent: Obj, verb: str) -> StripeError:
+    return StripeError(
+        f"This PaymentIntent's status is {intent['status']}, so it cannot be {verb}.",
+        code="payment_intent_unexpected_state",
+        payment_intent=copy_of(intent),
+    )
+
+
+OPERATIONS = [
+    Operation("POST", "/v1/payment_intents", p.PaymentIntentCreateParams, create),
+    Operation("GET", "/v1/payment_intents", p.PaymentIntentListParams, list_all),
+    Operation("GET", "/v1/payment_intents/{id}", p.PaymentIntentRetrieveParams, retrieve("payment_intent")),
+    Operation("POST", "/v1/payment_intents/{id}", p.PaymentIntentUpdateParams, update),
+    Operation("POST", "/v1/payment_intents/{id}/confirm", p.PaymentIntentConfirmParams, confirm),
+    Operation("POST", "/v1/payment_intents/{id}/cancel", p.PaymentIntentCancelParams, cancel),
+]

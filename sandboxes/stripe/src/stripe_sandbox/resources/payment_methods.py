@@ -1,0 +1,90 @@
+"""/v1/payment_methods"""
+
+import stripe.params as p
+
+from stripe_sandbox.errors import StripeError, missing_param
+from stripe_sandbox.flows import payment_methods
+from stripe_sandbox.instruments import Instrument, bank_account, card, wallet
+from stripe_sandbox.methods import METHODS
+from stripe_sandbox.operation import Call, Operation, retrieve
+from stripe_sandbox.paging import page
+from stripe_sandbox.params import Params, merge_metadata
+from stripe_sandbox.state import copy_of
+from stripe_sandbox.store import Obj
+
+_TOKENS = {"tok_visa": "4242424242424242", "tok_chargeDeclined": "4000000000000002"}
+
+
+def create(call: Call) -> Obj:
+    given = call.params.get("billing_details") or {}
+    billing = payment_methods.billing_details(given.get("email"), given.get("name"), given.get("phone"))
+    metadata = merge_metadata({}, call.params.get("metadata"))
+    return payment_methods.create(call.sandbox, _instrument(call.params), billing, metadata)
+
+
+def attach(call: Call) -> Obj:
+    if "customer" not in call.params:
+        raise missing_param("customer")
+    customer = call.sandbox.store.param("customer", call.params["customer"], "customer")
+    method = payment_methods.resolve(call.sandbox, call.id)
+    if method["customer"] not in (None, customer["id"]):
+        raise StripeError(
+            "The payment method you provided has already been attached to a customer.",
+            code="payment_method_unexpected_state",
+        )
+    return payment_methods.attach(call.sandbox, method, customer["id"])
+
+
+def detach(call: Call) -> Obj:
+    method = call.sandbox.store.get("payment_method", call.id)
+    if method["customer"] is None:
+        raise StripeError("The payment method you provided is not attached to a customer so detachment is impossible.")
+    before = copy_of(method)
+    method["customer"] = None
+    call.sandbox.emit("payment_method.detached", method, before)
+    return method
+
+
+def list_all(call: Call) -> Obj:
+    return _list(call, call.params.get("customer"), "/v1/payment_methods")
+
+
+def list_of_customer(call: Call) -> Obj:
+    call.sandbox.store.get("customer", call.id)
+    return _list(call, call.id, f"/v1/customers/{call.id}/payment_methods")
+
+
+def _list(call: Call, customer: str | None, url: str) -> Obj:
+    found = [
+        method
+        for method in call.sandbox.store.where("payment_method", customer=customer)
+        if call.params.get("type") in (None, method["type"])
+    ]
+    return page(call, found if customer else [], url)
+
+
+def _instrument(params: Params) -> Instrument:
+    kind = params.get("type")
+    if kind is None:
+        raise missing_param("type")
+    if kind == "card":
+        data = params.get("card") or {}
+        if "number" not in data and "token" not in data:
+            raise missing_param("card[number]")
+        return card(data["number"] if "number" in data else _TOKENS.get(data["token"], "4242424242424242"))
+    if kind == "us_bank_account":
+        account = (params.get("us_bank_account") or {}).get("account_number", "000123456789")
+        return bank_account(succeeds=account == "000123456789")
+    if kind not in METHODS:
+        raise StripeError(f"The payment method type {kind} is not covered by the sandbox.", param="type")
+    return wallet(kind, authorized=True)
+
+
+OPERATIONS = [
+    Operation("POST", "/v1/payment_methods", p.PaymentMethodCreateParams, create),
+    Operation("GET", "/v1/payment_methods", p.PaymentMethodListParams, list_all),
+    Operation("GET", "/v1/payment_methods/{id}", p.PaymentMethodRetrieveParams, retrieve("payment_method")),
+    Operation("POST", "/v1/payment_methods/{id}/attach", p.PaymentMethodAttachParams, attach),
+    Operation("POST", "/v1/payment_methods/{id}/detach", p.PaymentMethodDetachParams, detach),
+    Operation("GET", "/v1/customers/{id}/payment_methods", p.CustomerPaymentMethodListParams, list_of_customer),
+]

@@ -1,0 +1,263 @@
+"""/v1/subscriptions"""
+
+from typing import Any
+
+import stripe.params as p
+
+from stripe_sandbox.clock import DAY
+from stripe_sandbox.errors import StripeError, card_error, missing_param
+from stripe_sandbox.flows import collecting, discounts, invoicing, payment_methods, prices, subscribing
+from stripe_sandbox.operation import Call, Operation, retrieve
+from stripe_sandbox.paging import matching, page
+from stripe_sandbox.params import Params, merge_metadata
+from stripe_sandbox.state import Sandbox, copy_of
+from stripe_sandbox.store import Obj
+
+
+def create(call: Call) -> Obj:
+    params, sandbox = call.params, call.sandbox
+    if "customer" not in params:
+        raise missing_param("customer")
+    if not params.get("items"):
+        raise missing_param("items")
+    customer = sandbox.store.param("customer", params["customer"], "customer")["id"]
+    chosen = [(_recurring(sandbox, e, f"items[{i}]"), e.get("quantity", 1)) for i, e in enumerate(params["items"])]
+    collection = params.get("collection_method", "charge_automatically")
+    if collection == "send_invoice" and "days_until_due" not in params:
+        raise missing_param("days_until_due")
+    method = _default_method(sandbox, params)
+    trial_end = _trial_end(sandbox, params, customer)
+    _require_method(sandbox, params, customer, method, trial_end)
+    subscription = subscribing.create(
+        sandbox,
+        customer=customer,
+        prices=chosen,
+        status="trialing" if trial_end else ("active" if collection == "send_invoice" else "incomplete"),
+        trial_end=trial_end,
+        cancel_at_period_end=params.get("cancel_at_period_end", False),
+        cancel_at=params["cancel_at"] if isinstance(params.get("cancel_at"), int) else None,
+        collection_method=collection,
+        days_until_due=params.get("days_until_due"),
+        default_payment_method=method,
+        description=params.get("description"),
+        metadata=merge_metadata({}, params.get("metadata")),
+    )
+    _apply_discounts(sandbox, subscription, params)
+    _first_invoice(sandbox, subscription, params.get("payment_behavior", "allow_incomplete"))
+    return subscription
+
+
+def update(call: Call) -> Obj:
+    sandbox, params = call.sandbox, call.params
+    subscription = sandbox.store.get("subscription", call.id)
+    _require_alive(subscription)
+    if subscription["schedule"] is not None and {"cancel_at", "cancel_at_period_end"} & set(params):
+        raise StripeError(
+            f"The subscription is managed by the subscription schedule `{subscription['schedule']}`, and updating any "
+            "cancelation behavior directly is not allowed. Please update the schedule instead."
+        )
+    before = copy_of(subscription)
+    for name in ("description", "cancel_at_period_end", "days_until_due", "collection_method"):
+        if name in params:
+            subscription[name] = params[name] if params[name] != "" else None
+    if "metadata" in params:
+        subscription["metadata"] = merge_metadata(subscription["metadata"], params["metadata"])
+    if "default_payment_method" in params:
+        subscription["default_payment_method"] = _default_method(sandbox, params)
+    if "cancel_at" in params:
+        subscription["cancel_at"] = params["cancel_at"] if isinstance(params["cancel_at"], int) else None
+    if "pause_collection" in params:
+        pause = params["pause_collection"]
+        subscription["pause_collection"] = {"resumes_at": None, **pause} if pause else None
+    if params.get("trial_end") == "now":
+        subscription["trial_end"] = sandbox.clock.now_for(subscription["customer"])
+    _note_cancellation(sandbox, subscription, before)
+    _apply_discounts(sandbox, subscription, params)
+    _replace_items(sandbox, subscription, params.get("items", []))
+    if before != subscription:
+        sandbox.emit("customer.subscription.updated", subscription, before)
+    return subscription
+
+
+def cancel(call: Call) -> Obj:
+    subscription = call.sandbox.store.get("subscription", call.id)
+    if subscription["status"] in ("canceled", "incomplete_expired"):
+        raise StripeError(f"No such subscription: '{call.id}'", status=404, code="resource_missing", param="id")
+    details = call.params.get("cancellation_details") or {}
+    subscription["cancellation_details"].update({k: v or None for k, v in details.items()})
+    subscribing.end(call.sandbox, subscription)
+    if (schedule := subscription["schedule"]) is not None:
+        held = call.sandbox.store.get("subscription_schedule", schedule)
+        held.update(status="canceled", canceled_at=subscription["ended_at"], current_phase=None)
+        call.sandbox.emit("subscription_schedule.canceled", held)
+    return subscription
+
+
+def pause(call: Call) -> Obj:
+    """No invoices and no service until it is resumed."""
+    subscription = call.sandbox.store.get("subscription", call.id)
+    _require_alive(subscription)
+    if subscription["status"] == "paused":
+        raise StripeError("This subscription is already paused.")
+    before = copy_of(subscription)
+    subscription["status"] = "paused"
+    call.sandbox.emit("customer.subscription.updated", subscription, before)
+    call.sandbox.emit("customer.subscription.paused", subscription)
+    return subscription
+
+
+def resume(call: Call) -> Obj:
+    """Billing starts again: with a new period now, or with the old one where `billing_cycle_anchor` is unchanged."""
+    sandbox = call.sandbox
+    subscription = sandbox.store.get("subscription", call.id)
+    if subscription["status"] != "paused":
+        raise StripeError("Only a paused subscription can be resumed.")
+    before = copy_of(subscription)
+    subscription["status"] = "active"
+    anchor = (call.params.get("billing_cycle_anchor") or {}).get("type", "now")
+    now = sandbox.clock.now_for(subscription["customer"])
+    if anchor == "now" or subscribing.period(subscription)[1] <= now:
+        subscription["billing_cycle_anchor"] = now
+        subscribing.set_period(subscription, now, now)
+        subscribing.roll(subscription)
+        _renewal_now(sandbox, subscription)
+    sandbox.emit("customer.subscription.updated", subscription, before)
+    sandbox.emit("customer.subscription.resumed", subscription)
+    return subscription
+
+
+def list_all(call: Call) -> Obj:
+    """Canceled ones are left out unless `status` asks for them."""
+    params = call.params
+    found = matching(call.sandbox.store.all("subscription"), params, "customer", "collection_method")
+    status = params.get("status")
+    if status is None:
+        found = [s for s in found if s["status"] != "canceled"]
+    elif status == "ended":
+        found = [s for s in found if s["status"] in ("canceled", "incomplete_expired")]
+    elif status != "all":
+        found = [s for s in found if s["status"] == status]
+    if "price" in params:
+        found = [s for s in found if any(i["price"]["id"] == params["price"] for i in s["items"]["data"])]
+    return page(call, found, "/v1/subscriptions")
+
+
+def _first_invoice(sandbox: Sandbox, subscription: Obj, behavior: str) -> None:
+    with sandbox.events.held() as held:
+        invoice = subscribing.draft_invoice(sandbox, subscription, "subscription_create", auto_advance=True)
+        held.first("customer.subscription.created", subscription)
+    if subscription["collection_method"] == "send_invoice":
+        invoice["automatically_finalizes_at"] = invoice["created"] + sandbox.settings.invoice_finalization_seconds
+        return
+    invoicing.finalize(sandbox, invoice)
+    if invoice["status"] == "open" and behavior != "default_incomplete":
+        collecting.collect(sandbox, invoice)
+    if invoice["status"] == "paid":
+        subscribing.caught_up(sandbox, subscription)
+    elif behavior == "error_if_incomplete":
+        raise card_error("Your card was declined.", code="card_declined")
+
+
+def _renewal_now(sandbox: Sandbox, subscription: Obj) -> None:
+    invoice = subscribing.draft_invoice(sandbox, subscription, "subscription_update", auto_advance=True)
+    collecting.finalize_and_collect(sandbox, invoice)
+
+
+def _recurring(sandbox: Sandbox, entry: Params, path: str) -> Obj:
+    price = prices.resolve(sandbox, entry, path)
+    if not price["recurring"]:
+        raise StripeError(
+            "The price specified is set to `type=one_time` but this field only accepts prices with `type=recurring`.",
+            param=f"{path}[price]",
+        )
+    return price
+
+
+def _default_method(sandbox: Sandbox, params: Params) -> Any:
+    given = params.get("default_payment_method")
+    return payment_methods.resolve(sandbox, given, "default_payment_method")["id"] if given else None
+
+
+def _trial_end(sandbox: Sandbox, params: Params, customer: str) -> int | None:
+    if isinstance(params.get("trial_end"), int):
+        return int(params["trial_end"])
+    days = params.get("trial_period_days")
+    return sandbox.clock.now_for(customer) + days * DAY if days else None
+
+
+def _require_method(sandbox: Sandbox, params: Params, customer: str, method: Any, trial_end: int | None) -> None:
+    waits = params.get("payment_behavior") == "default_incomplete" or params.get("collection_method") == "send_invoice"
+    if method is None and trial_end is None and not waits and payment_methods.default_of(sandbox, customer) is None:
+        raise StripeError(
+            "This customer has no attached payment source or default payment method. Please consider adding a default "
+            "payment method.",
+            code="resource_missing",
+        )
+
+
+def _require_alive(subscription: Obj) -> None:
+    if subscription["status"] in ("canceled", "incomplete_expired"):
+        raise StripeError("A canceled subscription can only update its cancellation_details and metadata.")
+
+
+def _note_cancellation(sandbox: Sandbox, subscription: Obj, before: Obj) -> None:
+    """`canceled_at` is when the cancellation was asked for, not when it takes effect."""
+    wanted = subscription["cancel_at_period_end"] or subscription["cancel_at"] is not None
+    was_wanted = before["cancel_at_period_end"] or before["cancel_at"] is not None
+    if wanted and not was_wanted:
+        subscription["canceled_at"] = sandbox.clock.now_for(subscription["customer"])
+        subscription["cancellation_details"]["reason"] = "cancellation_requested"
+    if was_wanted and not wanted:
+        subscription["canceled_at"] = None
+        subscription["cancellation_details"]["reason"] = None
+    if subscription["cancel_at_period_end"] and not before["cancel_at_period_end"]:
+        subscription["cancel_at"] = subscribing.period(subscription)[1]
+    elif before["cancel_at_period_end"] and not subscription["cancel_at_period_end"]:
+        subscription["cancel_at"] = None
+
+
+def _apply_discounts(sandbox: Sandbox, subscription: Obj, params: Params) -> None:
+    if params.get("discounts") == "":
+        subscription["discounts"] = []
+    for given in params.get("discounts") or []:
+        code = None
+        if "promotion_code" in given:
+            code = sandbox.store.param("promotion_code", given["promotion_code"], "discounts[0][promotion_code]")
+        coupon = (
+            discounts.coupon_of(sandbox, code)
+            if code
+            else sandbox.store.param("coupon", given.get("coupon", ""), "discounts[0][coupon]")
+        )
+        subscribing.add_discount(sandbox, subscription, coupon, code["id"] if code else None)
+        discounts.redeem(sandbox, coupon, code["id"] if code else None)
+
+
+def _replace_items(sandbox: Sandbox, subscription: Obj, items: list[Params]) -> None:
+    """New prices count from the next invoice on: the sandbox does not prorate."""
+    start, end = subscribing.period(subscription)
+    kept = {entry["id"]: entry for entry in subscription["items"]["data"]}
+    for position, given in enumerate(items):
+        if given.get("deleted"):
+            kept.pop(given.get("id", ""), None)
+            continue
+        old = kept.get(given.get("id", ""))
+        new_price = "price" in given or "price_data" in given
+        price = _recurring(sandbox, given, f"items[{position}]") if new_price else old and old["price"]
+        if price is None:
+            raise missing_param(f"items[{position}][price]")
+        made = subscribing.item(subscription, price, given.get("quantity", old["quantity"] if old else 1), start, end)
+        if old is not None:
+            made["id"] = old["id"]
+        kept[made["id"]] = made
+    subscription["items"]["data"] = list(kept.values())
+
+
+OPERATIONS = [
+    Operation("POST", "/v1/subscriptions", p.SubscriptionCreateParams, create),
+    Operation("GET", "/v1/subscriptions", p.SubscriptionListParams, list_all),
+    Operation("GET", "/v1/subscriptions/{id}", p.SubscriptionRetrieveParams, retrieve("subscription")),
+    Operation("POST", "/v1/subscriptions/{id}", p.SubscriptionUpdateParams, update),
+    Operation("DELETE", "/v1/subscriptions/{id}", p.SubscriptionCancelParams, cancel),
+    Operation("POST", "/v1/subscriptions/{id}/pause", p.SubscriptionPauseParams, pause),
+    Operation("POST", "/v1/subscriptions/{id}/resume", p.SubscriptionResumeParams, resume),
+]
