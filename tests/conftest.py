@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -12,12 +13,20 @@ from kit.testing.servers import postgres, rabbitmq
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
+def postgres_server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
     with postgres() as server:
+        _tell(request, f"PostgreSQL: {server.rung}")
         yield server
 
 
 @pytest.fixture(scope="session")
-def rabbit_server() -> Iterator[RabbitServer]:
+def rabbit_server(request: pytest.FixtureRequest) -> Iterator[RabbitServer]:
     with rabbitmq() as server:
+        _tell(request, f"RabbitMQ: {server.rung}")
         yield server
+
+
+def _tell(request: pytest.FixtureRequest, line: str) -> None:
+    """Past the capture: where a server came from belongs into every run's output."""
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        sys.stderr.write(f"\n{line}\n")

@@ -1,0 +1,1 @@
+"""Starts all of Bursar on one machine, as its own operating system processes: `make demo`, `make serve`."""

@@ -1,0 +1,50 @@
+"""`python -m devstack demo|serve`: see `make help`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from devstack import demo, serve
+from devstack.stack import ROOT, Busy
+from kit.testing.processes import NotReady, ProcessDied
+from kit.testing.servers import NoServer
+
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m devstack", description=__doc__)
+    parser.add_argument("command", choices=("demo", "serve"))
+    parser.add_argument("--folder", type=Path, default=ROOT / ".local", help="where data, logs and stack.json go")
+    arguments = parser.parse_args()
+    for number in ENDS:
+        signal.signal(number, _leave)  # SIGINT too: a shell's background job inherits it ignored
+    try:
+        return demo.run(arguments.folder) if arguments.command == "demo" else serve.run(arguments.folder)
+    except (Busy, NoServer, ProcessDied, NotReady, demo.DemoFailed) as error:
+        print(f"devstack: {error}\nlogs: {arguments.folder / 'logs'}", file=sys.stderr)
+        return 1
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    """Unwinds the stack in order; a second signal ends us at once (the guardian of kit.testing.processes then ends the
+    children)."""
+    for again in ENDS:
+        signal.signal(again, _at_once)
+    raise SystemExit(128 + number)
+
+
+def _at_once(number: int, _: FrameType | None) -> None:
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    os._exit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

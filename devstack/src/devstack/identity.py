@@ -1,0 +1,78 @@
+"""The secrets of one machine's stack, made once and kept in `.local/secrets.json`, and tokens signed with them."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import jwt
+
+TOKEN_SECONDS = 30 * 24 * 3600
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Guards nothing but this machine's sandboxes; services get these by their environment only."""
+
+    jwt_secret: str = field(default_factory=lambda: secrets.token_urlsafe(48))
+    jwt_issuer: str = "https://auth.bursar.local"
+    jwt_audience: str = "bursar"
+    stripe_api_key: str = field(default_factory=lambda: f"sk_test_{secrets.token_hex(12)}")
+    stripe_publishable_key: str = field(default_factory=lambda: f"pk_test_{secrets.token_hex(12)}")
+    stripe_webhook_secret: str = field(default_factory=lambda: f"whsec_{secrets.token_hex(24)}")
+    milady_api_key: str = field(default_factory=lambda: f"milady_{secrets.token_hex(16)}")
+
+    @classmethod
+    def kept_in(cls, file: Path) -> Identity:
+        """The one in this file; a new one if there is none or it was made by another version."""
+        if file.exists():
+            try:
+                return cls(**json.loads(file.read_text()))
+            except (ValueError, TypeError):
+                pass
+        identity = cls()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(asdict(identity), indent=2) + "\n")
+        return identity
+
+    def token(self, person: Person) -> str:
+        """A bearer token, good for 30 days."""
+        now = int(time.time())
+        claims = {
+            "sub": str(person.id),
+            "role": person.role,
+            "email": person.email,
+            "name": person.name,
+            "iss": self.jwt_issuer,
+            "aud": self.jwt_audience,
+            "iat": now,
+            "exp": now + TOKEN_SECONDS,
+        }
+        return jwt.encode(claims, self.jwt_secret, algorithm="HS256")
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who calls the APIs."""
+
+    role: str
+    name: str
+    id: UUID = field(default_factory=uuid4)
+
+    @property
+    def email(self) -> str:
+        return f"{self.name.split()[0].lower()}.{self.id.hex[:8]}@example.com"
+
+
+def new_people() -> dict[str, Person]:
+    """A student (a new one per run: the database may remember the last one's seat), a case manager, an admin."""
+    return {
+        "student": Person("student", "Jordan Rivera"),
+        "case_manager": Person("case_manager", "Casey Morgan"),
+        "admin": Person("admin", "Alex Adams"),
+    }
