@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from kit.testing.postgres_server import PostgresServer
 from kit.testing.rabbit_server import RabbitServer
 from kit.testing.servers import postgres, rabbitmq
+
+# No deadlines: how long something takes is a benchmark's business. In CI the examples are the same on every run.
+settings.register_profile("bursar", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("bursar")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The Stripe sandbox as its own process, the operator's part in it, and Stripe's objects as the official SDK reads them."""
+"""The Stripe sandbox as its own process, the operator in it, and Stripe's objects as the official SDK reads them."""
 
 from __future__ import annotations
 

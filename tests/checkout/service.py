@@ -105,7 +105,7 @@ class Service:
         return await self.call("POST", FUND, json=body, headers=bearer(role, uuid4()))
 
     async def admin(self, method: str, path: str, **body: Any) -> httpx.Response:
-        return await self.call(method, path, headers=bearer("admin", ADMIN), **({"json": body} if body else {}))
+        return await self.call(method, path, headers=bearer("admin", ADMIN), json=body or None)
 
     async def hear(self, *heard: Envelope[Any]) -> None:
         """As the consumer process does it: inbox, handler, one commit."""

@@ -39,7 +39,7 @@ async def test_loading_again_keeps_an_admins_edit(service: Service) -> None:
     await catalog.load(service.database, catalog.checked_in())
     names = {item["slug"]: item["name"] for item in (await service.call("GET", "/api/programs")).json()["items"]}
     assert names["cpr"] == "CPR, first aid"
-    assert len(names) == len((await service.rows("SELECT 1 FROM programs WHERE active")))
+    assert len(names) == len(await service.rows("SELECT 1 FROM programs WHERE active"))
 
 
 async def test_an_admin_adds_prices_and_retires_a_program(service: Service) -> None:

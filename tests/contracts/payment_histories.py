@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from hypothesis import strategies as st
@@ -42,7 +43,8 @@ def paid_by_card(n: int, amount: Money = PRICE) -> list[PaymentEvent]:
 
 def declined(n: int) -> list[PaymentEvent]:
     told = {"purchase_id": purchase(n), "student_id": STUDENT, "program": BARBER}
-    return [PaymentFailed(refs=PaymentRefs(payment_intent=f"pi_{n}"), code="card_declined", **told)]
+    refs = PaymentRefs(payment_intent=f"pi_{n}", charge=f"ch_{n}_declined")
+    return [PaymentFailed(refs=refs, code="card_declined", **told)]
 
 
 def expired(n: int) -> list[PaymentEvent]:
@@ -51,11 +53,9 @@ def expired(n: int) -> list[PaymentEvent]:
 
 
 def bank_debit(n: int, *, settles: bool) -> list[PaymentEvent]:
-    told = {"purchase_id": purchase(n), "student_id": STUDENT, "program": BARBER}
-    intent, session = (
-        PaymentRefs(payment_intent=f"pi_{n}"),
-        PaymentRefs(payment_intent=f"pi_{n}", checkout_session=f"cs_{n}"),
-    )
+    told: dict[str, Any] = {"purchase_id": purchase(n), "student_id": STUDENT, "program": BARBER}
+    intent = PaymentRefs(payment_intent=f"pi_{n}", charge=f"py_{n}")
+    session = PaymentRefs(payment_intent=f"pi_{n}", checkout_session=f"cs_{n}")
     under_way: list[PaymentEvent] = [
         PaymentPending(refs=intent, amount=PRICE, method="us_bank_account", **told),
         PaymentPending(refs=session, amount=PRICE, **told),
@@ -149,7 +149,11 @@ def _one_purchase(n: int) -> st.SearchStrategy[list[PaymentEvent]]:
         st.lists(st.integers(1, PRICE.amount), max_size=3),
         st.sampled_from([None, "won", "lost", "warning_closed"]),
     )
-    bank = st.booleans().map(lambda settles: bank_debit(n, settles=settles))
+    bank = st.builds(
+        lambda declines, settles: declined(n) * declines + bank_debit(n, settles=settles),
+        st.integers(0, 1),
+        st.booleans(),
+    )
     return st.one_of(card, bank, _plans(n), st.just(declined(n)), st.just(expired(n)))
 
 

@@ -99,7 +99,11 @@ async def test_checkout_refuses_a_program_that_nobody_knows(school: School) -> N
 
 
 async def test_milady_down_and_back(school: School) -> None:
-    await school.milady("PUT", "/faults", {"fault": "error", "times": 3})
+    down = [
+        {"kind": "status", "status": 500, "requests": 2},
+        {"kind": "acts_then_times_out", "requests": 1, "seconds": 0},
+    ]
+    await school.milady("PUT", "/faults", {"faults": down})
     student = school.student()
     await student.buys()
     await student.seat_becomes("active")

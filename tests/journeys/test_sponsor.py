@@ -5,7 +5,7 @@ from __future__ import annotations
 from email.message import EmailMessage
 
 import asyncpg
-from tests.journeys.school import BARBER, School, count
+from tests.journeys.school import BARBER, School, count, text_of
 from tests.waiting import until
 
 
@@ -25,7 +25,7 @@ async def test_a_sponsors_payment_becomes_the_students_seat(school: School) -> N
     session = funding["sessionId"]
 
     async def link() -> EmailMessage | None:
-        sent = [m for m in school.mails(finance) if session in str(m.get_body(("plain",)))]
+        sent = [m for m in school.mails(finance) if session in text_of(m)]
         return sent[0] if sent else None
 
     await until(link, what="the payment link in the sponsor's mailbox")

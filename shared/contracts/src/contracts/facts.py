@@ -101,10 +101,6 @@ class Payment:
         return max(amounts, key=lambda money: (money.amount, money.currency), default=None)
 
     @property
-    def failed(self) -> bool:
-        return any(isinstance(fact, PaymentFailed) for fact in self.facts)
-
-    @property
     def past_due(self) -> bool:
         """An invoice whose last retry failed and that was not paid since. (An intent that failed is just dropped.)"""
         invoiced = any(fact.refs.invoice for fact in self.facts)
@@ -114,6 +110,16 @@ class Payment:
     def announced(self) -> bool:
         """The payer has acted; the money was on its way at some time."""
         return any(isinstance(fact, PaymentPending) for fact in self.facts)
+
+    @property
+    def under_way(self) -> bool:
+        """Announced, and that attempt has not failed. Attempts are told apart by their charges: a card that was
+        declined before does not end the bank debit that came after it."""
+        if any(isinstance(fact, PaymentFailed) and fact.final for fact in self.facts):
+            return False
+        begun = {fact.refs.charge for fact in self.facts if isinstance(fact, PaymentPending)}
+        failed = {fact.refs.charge for fact in self.facts if isinstance(fact, PaymentFailed)}
+        return bool((begun - {None} or begun) - failed)
 
     @property
     def expired(self) -> bool:
@@ -254,12 +260,11 @@ class Purchase:
         return Standing.ACTIVE, None
 
     def _unsettled(self) -> tuple[Standing, str | None]:
-        announced = [payment for payment in self.payments if payment.announced]
-        if not announced:
-            return Standing.NONE, None
-        if all(payment.failed for payment in announced):
+        if any(payment.under_way for payment in self.payments):
+            return Standing.PENDING, None
+        if any(payment.announced for payment in self.payments):
             return Standing.WITHDRAWN, "payment_failed"
-        return Standing.PENDING, None
+        return Standing.NONE, None
 
     @property
     def _plan_broken_off(self) -> bool:

@@ -62,8 +62,8 @@ def create_api(
     return app
 
 
-def api_process(app: FastAPI, settings: ApiSettings) -> Process:
-    return Process(settings=settings, app=app, close=[app.state.database.close])
+def api_process(app: FastAPI, settings: ApiSettings, *, close: Sequence[Any] = ()) -> Process:
+    return Process(settings=settings, app=app, close=[app.state.database.close, *close])
 
 
 def consumers_process(service: str, settings: WorkerSettings, consumers: Sequence[Consumer]) -> Process:

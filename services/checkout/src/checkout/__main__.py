@@ -1,0 +1,8 @@
+"""`python -m checkout api|consumers|relay|migrate`"""
+
+from checkout.main import ROLES
+from checkout.topology import SERVICE
+from kit.process import main
+
+if __name__ == "__main__":
+    main(SERVICE, ROLES)

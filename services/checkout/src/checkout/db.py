@@ -1,0 +1,232 @@
+"""Purchases, and what is known about them, in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, case, func, literal, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from checkout.domain import Purchase, Seat, State, Wish, funding_status_of
+from checkout.tables import contacts, funding_payments, purchases, seats
+from contracts.enrollment import EnrollmentEvent
+from contracts.money import Money
+from contracts.people import Contact, Program
+
+
+async def act_as(db: AsyncConnection, actor: str) -> None:
+    """Names who is acting, for the trail of changes that this transaction leaves."""
+    await db.execute(select(func.set_config("app.actor", actor, True)))
+
+
+async def read_seat(db: AsyncConnection, student_id: UUID, program_slug: str) -> Seat | None:
+    wanted = select(seats).where(seats.c.student_id == student_id, seats.c.program_slug == program_slug)
+    row = (await db.execute(wanted)).one_or_none()
+    return None if row is None else Seat(status=row.status, purchase_id=row.purchase_id)
+
+
+async def write_seat(db: AsyncConnection, event: EnrollmentEvent, *, status: str, at: datetime) -> None:
+    """Keeps the latest word: one with a lower revision than what is known changes nothing."""
+    values = {
+        "enrollment_id": event.enrollment_id,
+        "status": status,
+        "purchase_id": event.purchase_id,
+        "revision": event.revision,
+        "updated_at": at,
+    }
+    statement = insert(seats).values(student_id=event.student_id, program_slug=event.program.slug, **values)
+    await db.execute(
+        statement.on_conflict_do_update(
+            index_elements=["student_id", "program_slug"],
+            set_=values,
+            where=seats.c.revision < statement.excluded.revision,
+        )
+    )
+
+
+async def read_purchases(db: AsyncConnection, student_id: UUID, program_slug: str) -> list[Purchase]:
+    """The student's purchases of the program, newest first."""
+    wanted = (
+        select(purchases)
+        .where(purchases.c.student_id == student_id, purchases.c.program_slug == program_slug)
+        .order_by(purchases.c.created_at.desc(), purchases.c.id)
+    )
+    return [purchase_of(row) for row in await db.execute(wanted)]
+
+
+async def insert_purchase(
+    db: AsyncConnection, purchase_id: UUID, wish: Wish, *, params: Mapping[str, Any], at: datetime
+) -> bool:
+    """False when another request has opened one for the same student and program meanwhile."""
+    added = await db.execute(
+        insert(purchases)
+        .values(
+            id=purchase_id,
+            student_id=wish.student_id,
+            program_id=wish.program.id,
+            program_slug=wish.program.slug,
+            program_name=wish.program.title,
+            provider=wish.program.provider,
+            amount=wish.amount.amount,
+            currency=wish.amount.currency,
+            payer=wish.payer,
+            funding_source=wish.funding_source,
+            payment_type=wish.payment_type,
+            instalments=wish.instalments,
+            state=State.CREATED.value,
+            session_params=dict(params),
+            created_at=at,
+            updated_at=at,
+        )
+        .on_conflict_do_nothing()
+    )
+    return added.rowcount == 1
+
+
+async def params_of(db: AsyncConnection, purchase_id: UUID) -> dict[str, Any]:
+    found = await db.execute(select(purchases.c.session_params).where(purchases.c.id == purchase_id))
+    params: dict[str, Any] = found.scalar_one()
+    return params
+
+
+async def write_session(
+    db: AsyncConnection, purchase_id: UUID, *, session_id: str, url: str, expires_at: datetime, at: datetime
+) -> State:
+    """Keeps Stripe's answer, and tells the state: events of the payment may have been here before it."""
+    state = case((purchases.c.state == "created", literal("session_open")), else_=purchases.c.state)
+    answered = await db.execute(
+        update(purchases)
+        .where(purchases.c.id == purchase_id)
+        .values(
+            stripe_checkout_session_id=session_id, checkout_url=url, expires_at=expires_at, state=state, updated_at=at
+        )
+        .returning(purchases.c.state)
+    )
+    return State(answered.scalar_one())
+
+
+async def close_purchase(db: AsyncConnection, purchase_id: UUID, *, state: State, at: datetime) -> None:
+    """Ends a purchase that is not paid; one that has moved on meanwhile stays as it is."""
+    closed = await db.execute(
+        update(purchases)
+        .where(purchases.c.id == purchase_id, purchases.c.state.in_(("created", "session_open")))
+        .values(state=state.value, updated_at=at)
+    )
+    if closed.rowcount:
+        await db.execute(
+            update(funding_payments)
+            .where(funding_payments.c.id == purchase_id)
+            .values(status=funding_status_of(state), updated_at=at)
+        )
+
+
+async def lock_purchase(db: AsyncConnection, purchase_id: UUID) -> Row[Any] | None:
+    return (await db.execute(select(purchases).where(purchases.c.id == purchase_id).with_for_update())).one_or_none()
+
+
+async def settle_purchase(
+    db: AsyncConnection, purchase_id: UUID, *, state: State, subscription_id: str | None, at: datetime
+) -> None:
+    await db.execute(
+        update(purchases)
+        .where(purchases.c.id == purchase_id)
+        .values(
+            state=state.value,
+            stripe_subscription_id=func.coalesce(purchases.c.stripe_subscription_id, subscription_id),
+            updated_at=at,
+        )
+    )
+
+
+async def write_schedule(db: AsyncConnection, purchase_id: UUID, schedule_id: str | None, *, at: datetime) -> None:
+    values = {"stripe_schedule_id": schedule_id, "updated_at": at}
+    await db.execute(update(purchases).where(purchases.c.id == purchase_id).values(**values))
+
+
+async def insert_funding(db: AsyncConnection, purchase_id: UUID, wish: Wish, *, at: datetime) -> None:
+    await db.execute(
+        insert(funding_payments).values(
+            id=purchase_id,
+            student_id=wish.student_id,
+            program_id=wish.program.id,
+            funding_source=wish.funding_source,
+            amount=wish.amount.to_decimal(),
+            created_at=at,
+            updated_at=at,
+        )
+    )
+
+
+async def write_funding_session(db: AsyncConnection, purchase_id: UUID, session_id: str, *, at: datetime) -> None:
+    fresh = funding_payments.c.stripe_checkout_session_id.is_distinct_from(session_id)
+    await db.execute(
+        update(funding_payments)
+        .where(funding_payments.c.id == purchase_id, fresh)
+        .values(stripe_checkout_session_id=session_id, updated_at=at)
+    )
+
+
+async def settle_funding(
+    db: AsyncConnection,
+    purchase_id: UUID,
+    *,
+    state: State,
+    payment_intent_id: str | None,
+    session_id: str | None,
+    paid_at: datetime | None,
+    at: datetime,
+) -> None:
+    """Follows the purchase; writes nothing (and leaves no trail) when nothing is new.
+
+    `paid_at` is when a success that was just heard happened: the earliest one counts, in whatever order they come.
+    """
+    row = (await db.execute(select(funding_payments).where(funding_payments.c.id == purchase_id))).one_or_none()
+    if row is None:
+        return
+    status = funding_status_of(state)
+    times = [time for time in (row.paid_at, paid_at) if time is not None]
+    values = {
+        "status": status,
+        "stripe_payment_intent_id": row.stripe_payment_intent_id or payment_intent_id,
+        "stripe_checkout_session_id": row.stripe_checkout_session_id or session_id,
+        "paid_at": min(times, default=at) if status == "paid" else row.paid_at,
+    }
+    if any(getattr(row, name) != value for name, value in values.items()):
+        await db.execute(
+            update(funding_payments).where(funding_payments.c.id == purchase_id).values(**values, updated_at=at)
+        )
+
+
+async def note_contact(db: AsyncConnection, student_id: UUID, contact: Contact, *, at: datetime) -> int | None:
+    """Keeps how a student is reached. The number of the change; None when it was known."""
+    values = {"email": contact.email, "name": contact.name, "updated_at": at}
+    statement = insert(contacts).values(student_id=student_id, revision=1, **values)
+    name = func.coalesce(statement.excluded.name, contacts.c.name)
+    statement = statement.on_conflict_do_update(
+        index_elements=["student_id"],
+        set_={**values, "name": name, "revision": contacts.c.revision + 1},
+        where=(contacts.c.email != statement.excluded.email) | contacts.c.name.is_distinct_from(name),
+    )
+    revision: int | None = (await db.execute(statement.returning(contacts.c.revision))).scalar_one_or_none()
+    return revision
+
+
+def purchase_of(row: Row[Any]) -> Purchase:
+    return Purchase(
+        id=row.id,
+        wish=Wish(
+            student_id=row.student_id,
+            program=Program(slug=row.program_slug, id=row.program_id, name=row.program_name, provider=row.provider),
+            amount=Money(amount=row.amount, currency=row.currency),
+            payer=row.payer,
+            funding_source=row.funding_source,
+            payment_type=row.payment_type,
+        ),
+        state=State(row.state),
+        session_id=row.stripe_checkout_session_id,
+        created_at=row.created_at,
+    )

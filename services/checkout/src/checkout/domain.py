@@ -1,0 +1,183 @@
+"""What may be bought, by whom, and what becomes of it. Pure: plain data and the time in, decisions out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Literal
+from uuid import UUID
+
+from contracts import facts
+from contracts.facts import Standing
+from contracts.money import Money, usd
+from contracts.people import Payer, Program
+
+PaymentType = Literal["full", "plan"]
+SeatStatus = Literal["pending", "active", "paused", "withdrawn", "completed"]
+
+PLAN_INSTALMENTS = 4
+FUNDING_WITHOUT_COST = usd(29_500)
+"""What a sponsor pays for a program without a total cost."""
+UNANSWERED = timedelta(hours=23)
+"""Stripe forgets an idempotency key after a day, and a session that nobody has seen has run out by then."""
+
+
+class State(StrEnum):
+    """How far a purchase has come. `CREATED`: Stripe's answer is not known (yet)."""
+
+    CREATED = "created"
+    SESSION_OPEN = "session_open"
+    PROCESSING = "processing"
+    PAID = "paid"
+    WITHDRAWN = "withdrawn"
+    FAILED = "failed"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What somebody sets out to buy."""
+
+    student_id: UUID
+    program: Program
+    amount: Money
+    payer: Payer = "student"
+    funding_source: str | None = None
+    payment_type: PaymentType = "full"
+
+    @property
+    def instalments(self) -> int | None:
+        return PLAN_INSTALMENTS if self.payment_type == "plan" else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Purchase:
+    """A purchase that was started before."""
+
+    id: UUID
+    wish: Wish
+    state: State
+    session_id: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seat:
+    """What enrollment has said of this student's seat in this program."""
+
+    status: SeatStatus
+    purchase_id: UUID | None
+
+
+@dataclass(frozen=True)
+class Start:
+    """Nothing stands in the way: a new purchase."""
+
+
+@dataclass(frozen=True)
+class GoOn:
+    """The same was asked for before and is not paid: go on with that purchase."""
+
+    purchase: Purchase
+
+
+@dataclass(frozen=True)
+class Replace:
+    """Something else was asked for before and is not paid: close that first."""
+
+    purchase: Purchase
+
+
+@dataclass(frozen=True)
+class Abandon:
+    """A purchase whose session nobody can have seen, and that is too old to be asked for again."""
+
+    purchase: Purchase
+
+
+@dataclass(frozen=True)
+class Refuse:
+    code: Literal["already_enrolled", "payment_in_progress", "sponsor_payment_open"]
+
+
+Decision = Start | GoOn | Replace | Abandon | Refuse
+
+
+def begin(*, wish: Wish, seat: Seat | None, purchases: Sequence[Purchase], now: datetime) -> Decision:
+    """What to do about a wish, given the seat and the purchases (newest first) of the same student and program."""
+    if seat and seat.status in ("active", "paused", "completed"):
+        return Refuse("already_enrolled")
+    if seat and seat.status == "pending":
+        return Refuse("payment_in_progress")
+    ended = seat.purchase_id if seat and seat.status == "withdrawn" else None
+    for purchase in purchases:
+        if purchase.id == ended:
+            break  # this one and what was bought before it had their seat
+        if purchase.state in (State.PROCESSING, State.PAID):
+            return Refuse("payment_in_progress")
+    for purchase in purchases:
+        if purchase.state in (State.CREATED, State.SESSION_OPEN):
+            return _about_open(wish, purchase, now)
+    return Start()
+
+
+def _about_open(wish: Wish, purchase: Purchase, now: datetime) -> Decision:
+    if purchase.state is State.CREATED and now - purchase.created_at > UNANSWERED:
+        return Abandon(purchase)
+    if purchase.wish == wish:
+        return GoOn(purchase)
+    if purchase.wish.payer == "sponsor" and wish.payer == "student":
+        return Refuse("sponsor_payment_open")
+    return Replace(purchase)
+
+
+def same_price(price: Decimal | None, right: Money) -> bool:
+    """Whether a client's price is the right one. Clients send major units: 4890, 4890.00 or "4890.00"."""
+    return price is not None and price == right.to_decimal()
+
+
+def funding_amount(*, total_cost: Money | None) -> Money:
+    return total_cost or FUNDING_WITHOUT_COST
+
+
+def charges(*, amount: Money, payment_type: PaymentType) -> list[Money]:
+    """What is charged each time; together exactly the amount.
+
+    Raises ValueError when the amount cannot be split.
+    """
+    return amount.instalments(PLAN_INSTALMENTS) if payment_type == "plan" else [amount]
+
+
+def state_of(purchase: facts.Purchase) -> State | None:
+    """How far the payment events say that a purchase is. None: they do not say anything that matters here."""
+    standing, reason = purchase.standing()
+    match standing:
+        case Standing.ACTIVE | Standing.PAUSED:
+            return State.PAID
+        case Standing.PENDING:
+            return State.PROCESSING
+        case Standing.WITHDRAWN:
+            return State.FAILED if reason == "payment_failed" else State.WITHDRAWN
+        case Standing.NONE:
+            # a declined card leaves the page open
+            return State.EXPIRED if any(payment.expired for payment in purchase.payments) else None
+
+
+def funding_status_of(state: State) -> Literal["created", "paid", "failed"]:
+    """Money that went back again was paid nevertheless."""
+    match state:
+        case State.PAID | State.WITHDRAWN:
+            return "paid"
+        case State.FAILED | State.EXPIRED:
+            return "failed"
+        case _:
+            return "created"
+
+
+def months_left(*, started: datetime, phase_start: datetime, instalments: int) -> int:
+    """How many monthly charges a plan still has at the start of the given billing period, that one included."""
+    passed = (phase_start.year - started.year) * 12 + phase_start.month - started.month
+    return instalments - passed

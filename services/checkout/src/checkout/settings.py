@@ -1,0 +1,71 @@
+"""What checkout is told by its environment."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr, field_validator, model_validator
+
+from checkout.mail import Address
+from kit import service
+from kit.settings import CommaSeparated, Settings
+
+
+class StripeSettings(Settings):
+    """How Stripe is reached. `stripe_api_base` is for a sandbox or a proxy; without it, Stripe's own address."""
+
+    stripe_api_key: SecretStr
+    stripe_publishable_key: str = ""
+    stripe_api_base: str | None = None
+    stripe_api_version: str = "2026-10-28.endive"
+    stripe_timeout_seconds: float = 8.0
+    """For one attempt; a call with all its attempts gets two and a half times that."""
+    stripe_retries: int = 2
+
+    @field_validator("stripe_api_base", mode="before")
+    @classmethod
+    def _no_base(cls, value: object) -> object:
+        return value or None
+
+
+class ApiSettings(service.ApiSettings, StripeSettings):
+    frontend_url: str
+    """Where success and cancel pages are: `https://school.example` (a path is kept)."""
+    redirect_allowlist: CommaSeparated = ()
+    """Origins that a payer may be sent back to; the front end's own is always one of them."""
+    sponsor_finance_email: Address | None = None
+    """Where the bill of a sponsor goes that has no finance mail of its own."""
+    allow_guest_checkout: bool = True
+
+    @field_validator("sponsor_finance_email", mode="before")
+    @classmethod
+    def _no_mail(cls, value: object) -> object:
+        return value or None
+
+    @field_validator("frontend_url")
+    @classmethod
+    def _absolute(cls, value: str) -> str:
+        origin_of(value)
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _front_end_is_allowed(self) -> ApiSettings:
+        allowed = {origin_of(origin) for origin in self.redirect_allowlist}
+        if allowed and origin_of(self.frontend_url) not in allowed:
+            raise ValueError("FRONTEND_URL is not on the REDIRECT_ALLOWLIST")
+        return self
+
+
+class RelaySettings(service.WorkerSettings, StripeSettings):
+    """The relay performs the effects on Stripe."""
+
+
+WorkerSettings = service.WorkerSettings
+
+
+def origin_of(url: str) -> str:
+    """`https://host:port` of an absolute http(s) URL. Raises ValueError for anything else."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+        raise ValueError("not an absolute http(s) URL")
+    return f"{parts.scheme}://{parts.netloc.lower()}"

@@ -1,0 +1,12 @@
+"""What checkout hears and says."""
+
+from __future__ import annotations
+
+from contracts.registry import PAYMENT_EVENTS, SAID_BY
+from kit.topology import Queue
+
+SERVICE = "checkout"
+PAYMENTS = Queue("checkout.payments", hears=PAYMENT_EVENTS)
+ENROLLMENTS = Queue("checkout.enrollments", hears=SAID_BY["enrollment"])
+QUEUES = (PAYMENTS, ENROLLMENTS)
+SAYS = SAID_BY[SERVICE]

@@ -1,0 +1,130 @@
+"""checkout as it really runs: its four processes, a broker, and kill -9."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import aio_pika
+import httpx
+import pytest_asyncio
+from aio_pika.abc import AbstractQueue
+from tests.checkout.sandbox import StripeSandbox, metadata_of
+from tests.checkout.service import CREATE, FRONTEND, bearer, wanted
+from tests.checkout.stripe_ids import SECRET_KEY
+from tests.processes import RunningRole, migrate
+from tests.waiting import until
+
+from contracts.enrollment import EnrollmentActivated
+from contracts.envelope import Envelope, Event, attributes
+from contracts.people import Program
+from kit.broker import Publisher
+from kit.outbox import EVENTS_EXCHANGE, to_message
+from kit.testing.postgres_server import PostgresServer
+from kit.testing.processes import stop_all, wait_all_ready
+from kit.testing.rabbit_server import RabbitServer
+from kit.work import utc_now
+from webhook_gateway.translate import translate
+
+
+class Running:
+    def __init__(self, roles: dict[str, RunningRole], amqp_url: str, sandbox: StripeSandbox) -> None:
+        self.roles = roles
+        self.amqp_url = amqp_url
+        self.sandbox = sandbox
+
+    async def buy(self, student: UUID, **body: Any) -> httpx.Response:
+        async with httpx.AsyncClient(base_url=self.roles["api"].url, timeout=30) as http:
+            headers = bearer("student", student, email="ada@example.org", name="Ada Lovelace")
+            return await http.post(CREATE, json=wanted("cpr", 575, **body), headers=headers)
+
+    async def publish(self, *events: Envelope[Event]) -> None:
+        publisher = Publisher(self.amqp_url, name="tests")
+        for event in events:
+            await publisher.publish(to_message(event, mandatory=True))
+        await publisher.close()
+
+
+@pytest_asyncio.fixture
+async def running(
+    postgres_server: PostgresServer, rabbit_server: RabbitServer, stripe_sandbox: StripeSandbox, tmp_path: Path
+) -> AsyncIterator[Running]:
+    database = postgres_server.create_database("checkout_processes")
+    stripe = {"STRIPE_API_KEY": SECRET_KEY, "STRIPE_API_BASE": stripe_sandbox.url}
+    worker = {"DATABASE_URL": database.url, "AMQP_URL": rabbit_server.url}
+    api = {"DATABASE_URL": database.api_url, "FRONTEND_URL": FRONTEND, "REDIRECT_ALLOWLIST": f"{FRONTEND}, http://x"}
+    migrate("checkout", worker)  # needs no Stripe key
+    roles = {
+        "api": RunningRole("checkout", "api", api | stripe, log=tmp_path / "api.log"),
+        "consumers": RunningRole("checkout", "consumers", worker, log=tmp_path / "consumers.log"),
+        "relay": RunningRole("checkout", "relay", worker | stripe, log=tmp_path / "relay.log"),
+    }
+    for role in roles.values():
+        role.start()
+    wait_all_ready(roles.values())
+    yield Running(roles, rabbit_server.url, stripe_sandbox)
+    await stripe_sandbox.faults()
+    stop_all(roles.values())
+    for role in roles.values():
+        for private in ("ada@example.org", "Ada Lovelace", SECRET_KEY):
+            assert private not in role.tail(1_000)
+
+
+async def test_one_plan_all_the_way_with_a_crash_in_the_middle(running: Running) -> None:
+    student, sandbox = uuid4(), running.sandbox
+    heard = await _listen(running.amqp_url, "purchase.created.v1")
+
+    await sandbox.faults(api_delay_seconds=2)
+    dying = asyncio.create_task(running.buy(student, paymentType="plan"))
+    (made,) = await until(lambda: sandbox.sessions_of(student))
+    running.roles["api"].kill()  # Stripe has acted, and we have not heard of it
+    await asyncio.wait([dying])
+    assert isinstance(dying.exception(), httpx.TransportError)
+    await sandbox.faults()
+    running.roles["api"].start().wait_ready()
+
+    async def retried() -> str | None:
+        answer = await running.buy(student, paymentType="plan")
+        return str(answer.json()["url"]) if answer.status_code == 200 else None
+
+    assert await until(retried) == made.url
+    assert len(await sandbox.sessions_of(student)) == 1
+    message = await until(lambda: heard.get(fail=False))
+    assert attributes(message.headers)["subject"] == metadata_of(made)["purchase_id"]
+
+    await sandbox.pay(made.id)
+    told = [e for event in await sandbox.events() for e in translate(event, received_at=utc_now())]
+    await running.publish(*(e for e in told if getattr(e.data, "student_id", None) == student))
+
+    async def ends_by_itself() -> bool:
+        paid = await sandbox.api.checkout.sessions.retrieve_async(made.id, {"expand": ["subscription.schedule"]})
+        schedule = paid.to_dict()["subscription"]["schedule"]
+        return schedule is not None and schedule["end_behavior"] == "cancel"
+
+    await until(ends_by_itself)
+    answer = await running.buy(student)
+    assert (answer.status_code, answer.json()["code"]) == (409, "payment_in_progress")
+
+    seat = EnrollmentActivated(
+        enrollment_id=uuid4(), student_id=student, program=Program(slug="cpr", id="p"), revision=1
+    )
+    await running.publish(
+        Envelope(id=f"{uuid4()}", source="enrollment", subject=str(student), time=utc_now(), data=seat)
+    )
+
+    async def enrolled() -> bool:
+        return bool((await running.buy(student)).json()["code"] == "already_enrolled")
+
+    await until(enrolled)
+
+
+async def _listen(amqp_url: str, routing_key: str) -> AbstractQueue:
+    connection = await aio_pika.connect(amqp_url)
+    channel = await connection.channel()
+    exchange = await channel.declare_exchange(EVENTS_EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
+    queue = await channel.declare_queue(exclusive=True)
+    await queue.bind(exchange, routing_key=routing_key)
+    return queue
