@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.contracts.payment_histories import histories
+from tests.contracts.payment_histories import PRICE, bank_debit, declined, expired, histories, paid_by_card, refunded
 
 from contracts.facts import DEFAULT_POLICY, seats
 from contracts.instructor_assignment import Instructor
@@ -88,6 +89,19 @@ def test_any_order_and_duplication_of_the_facts_ends_in_the_same_row(history, ra
     taught = [kind for kind in said if kind in ("instructor.assigned.v1", "instructor.released.v1")]
     assert taught == (["instructor.assigned.v1", "instructor.released.v1"] * len(taught))[: len(taught)]
     assert len({(c.after.revision, e.type) for c in changes for e in c.says}) == len(said), "an event id each"
+
+
+def test_a_refunded_seat_that_is_being_bought_again_is_released_in_any_order() -> None:
+    events = [paid_by_card(1)[0], refunded(1, PRICE.amount)[0], bank_debit(2, settles=True)[0]]
+    for order in itertools.permutations(enumerate(events)):
+        known, _ = play([(f"evt_{number}/{event.type}", event) for number, event in order], [teacher(1)])
+        assert known is not None
+        assert known.status is Status.RELEASED
+
+
+def test_what_was_never_paid_has_no_row() -> None:
+    for events in (bank_debit(1, settles=False), declined(1), expired(1)):
+        assert play([(f"evt_{n}/{event.type}", event) for n, event in enumerate(events)], []) == (None, [])
 
 
 loads = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), max_size=5).map(

@@ -1,0 +1,1 @@
+"""The seat at the outside course provider."""

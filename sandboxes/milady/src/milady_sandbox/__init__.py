@@ -1,0 +1,1 @@
+"""An offline stand-in for the course provider."""

@@ -1,0 +1,22 @@
+"""`python -m milady_sandbox`: serve until SIGTERM or SIGINT, then finish what is being answered and stop."""
+
+import uvicorn
+
+from milady_sandbox.app import create_app
+from milady_sandbox.settings import Settings
+
+
+def main() -> None:
+    settings = Settings()
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_level=settings.log_level,
+        timeout_graceful_shutdown=2,
+        server_header=False,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""How the API is made to go wrong, to order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, RedirectResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+Kind = Literal["slow", "status", "acts_then_times_out", "redirect", "rate_limit", "garbage"]
+
+
+class Fault(BaseModel):
+    """One fault. `requests`: how many more of them it hits; none means until it is cleared."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Kind
+    requests: int | None = Field(default=None, ge=1)
+    methods: list[str] = Field(default_factory=list)
+    """GET, POST, …; empty hits all."""
+    seconds: float = Field(default=30.0, ge=0)
+    """slow: wait before acting. acts_then_times_out: hold the connection after acting, then answer 504."""
+    status: int = Field(default=500, ge=400, le=599)
+    retry_after: str | None = "1"
+    location: str = "/v1/elsewhere"
+    body: str = "<html><body>Welcome to the airport's network</body></html>"
+    size: int = Field(default=0, ge=0, le=50_000_000)
+    """garbage: padded to this many bytes."""
+
+
+class FaultOrder(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    faults: list[Fault]
+
+
+class Faults:
+    def __init__(self) -> None:
+        self.ordered: list[Fault] = []
+
+    def take(self, method: str) -> Fault | None:
+        """The first that is due for this request."""
+        for fault in self.ordered:
+            if fault.methods and method not in fault.methods:
+                continue
+            if fault.requests is not None:
+                fault.requests -= 1
+                if fault.requests == 0:
+                    self.ordered.remove(fault)
+            return fault
+        return None
+
+
+async def go_wrong(fault: Fault, request: Request, act: Callable[[], Awaitable[Response]]) -> Response:
+    """The answer under this fault. `act` carries out what was asked for; some faults do, some do not."""
+    match fault.kind:
+        case "slow":
+            await asyncio.sleep(fault.seconds)
+            return await act()
+        case "acts_then_times_out":
+            await act()
+            await _hold(request, fault.seconds)
+            return _error(504, "gateway_timeout")
+        case "redirect":
+            return RedirectResponse(fault.location, 307)
+        case "rate_limit":
+            headers = {} if fault.retry_after is None else {"Retry-After": fault.retry_after}
+            return _error(429, "rate_limited", headers)
+        case "garbage":
+            return Response(fault.body.ljust(fault.size), 200, media_type="application/json")
+        case "status":
+            return _error(fault.status, "ordered_fault")
+
+
+async def _hold(request: Request, seconds: float) -> None:
+    for _ in range(int(seconds * 20)):
+        if await request.is_disconnected():
+            return
+        await asyncio.sleep(0.05)
+
+
+def _error(status: int, code: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"error": {"code": code, "message": "A fault that was ordered."}}, status, headers=headers)

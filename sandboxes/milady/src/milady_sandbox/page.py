@@ -1,0 +1,66 @@
+"""The operator's page: everything it shows comes from /sandbox/api, as text."""
+
+OPERATOR_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Milady sandbox</title>
+<style>
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 64rem; padding: 0 1rem; }
+table { border-collapse: collapse; width: 100%; }
+th, td { border-bottom: 1px solid #ccc; padding: .3rem .6rem; text-align: left; overflow-wrap: anywhere; }
+button { margin: 0 .4rem .4rem 0; padding: .3rem .8rem; }
+[aria-live] { color: #555; }
+</style>
+</head>
+<body>
+<h1>Milady sandbox</h1>
+<h2>Faults</h2>
+<p id="faults" aria-live="polite">none</p>
+<p id="buttons"></p>
+<h2>Enrolments</h2>
+<table><thead><tr><th>Enrolment</th><th>Student</th><th>Program</th><th>Status</th><th>Since</th></tr></thead>
+<tbody id="enrollments"></tbody></table>
+<h2>Last requests</h2>
+<table><thead><tr><th>Request</th><th>Key</th><th>Fault</th><th>Status</th></tr></thead>
+<tbody id="requests"></tbody></table>
+<script>
+const orders = {
+  "all well": [],
+  "slow (5 s)": [{kind: "slow", seconds: 5}],
+  "down (500)": [{kind: "status", status: 500}],
+  "next POST acts, then times out": [{kind: "acts_then_times_out", requests: 1, methods: ["POST"]}],
+  "redirect": [{kind: "redirect"}],
+  "rate limit": [{kind: "rate_limit", retry_after: "5"}],
+  "garbage": [{kind: "garbage"}],
+};
+const byId = (id) => document.getElementById(id);
+const rows = (id, found) => byId(id).replaceChildren(...found.map((cells) => {
+  const row = document.createElement("tr");
+  row.append(...cells.map((text) => Object.assign(document.createElement("td"), {textContent: text ?? ""})));
+  return row;
+}));
+async function look() {
+  const [faults, enrollments, requests] = await Promise.all(["faults", "enrollments", "requests"].map(
+    async (name) => (await fetch("/sandbox/api/" + name)).json()));
+  byId("faults").textContent = faults.faults.map((f) => f.kind + (f.requests ? " x" + f.requests : "")).join(", ")
+    || "none";
+  rows("enrollments", enrollments.items.reverse().map((e) => [e.id, e.student_ref, e.program, e.status, e.created_at]));
+  rows("requests", requests.items.slice(-20).reverse().map(
+    (r) => [r.method + " " + r.path, r.idempotency_key, r.fault, r.status]));
+}
+for (const [label, faults] of Object.entries(orders)) {
+  const button = Object.assign(document.createElement("button"), {textContent: label, onclick: async () => {
+    await fetch("/sandbox/api/faults", {
+      method: "PUT", headers: {"Content-Type": "application/json"}, body: JSON.stringify({faults})});
+    await look();
+  }});
+  byId("buttons").append(button);
+}
+look();
+setInterval(look, 2000);
+</script>
+</body>
+</html>
+"""

@@ -1,0 +1,8 @@
+"""`python -m instructor_assignment api|consumers|relay|migrate`"""
+
+from instructor_assignment.main import ROLES
+from instructor_assignment.topology import SERVICE
+from kit.process import main
+
+if __name__ == "__main__":
+    main(SERVICE, ROLES)

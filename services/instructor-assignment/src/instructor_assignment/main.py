@@ -1,0 +1,45 @@
+"""Composition root of instructor-assignment: settings in, processes out."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+import instructor_assignment
+from instructor_assignment import consumers
+from instructor_assignment.api import router
+from instructor_assignment.settings import ApiSettings, WorkerSettings
+from instructor_assignment.topology import QUEUES, SAYS, SERVICE
+from kit.process import Process, Role
+from kit.service import api_process, consumers_process, create_api, migrate_service, relay_process
+
+
+def app(settings: ApiSettings) -> FastAPI:
+    return create_api(
+        SERVICE,
+        description=instructor_assignment.__doc__,
+        routers=[router],
+        queues=QUEUES,
+        says=SAYS,
+        settings=settings,
+    )
+
+
+def api() -> Process:
+    settings = ApiSettings()
+    return api_process(app(settings), settings)
+
+
+def consume() -> Process:
+    settings = WorkerSettings()
+    return consumers_process(SERVICE, settings, [consumers.payments(settings.policy)])
+
+
+def relay() -> Process:
+    return relay_process(SERVICE, WorkerSettings())
+
+
+def migrate() -> None:
+    migrate_service(WorkerSettings(), instructor_assignment.__file__, QUEUES)
+
+
+ROLES: dict[str, Role] = {"api": api, "consumers": consume, "relay": relay, "migrate": migrate}

@@ -1,0 +1,105 @@
+"""Milady's programs, the seats that we know, their places at Milady, and the kit's tables."""
+
+import json
+
+import sqlalchemy as sa
+from alembic import op
+
+from kit import plumbing
+from kit.db import own_rows
+
+revision = "0001"
+down_revision = None
+
+_BARBER = [
+    {"id": "milady-barber-foundations", "title": "Standard Barbering: Foundations"},
+    {"id": "milady-barber-practice", "title": "Standard Barbering: Practical Skills"},
+    {"id": "milady-barber-board-prep", "title": "Standard Barbering: State Board Preparation"},
+]
+_STAFF = ("admin", "case_manager")
+
+
+def upgrade() -> None:
+    api = plumbing.api_login()
+    plumbing.create_v1(api_login=api)
+    op.execute(
+        """
+        CREATE TABLE milady_programs (
+            program_slug text NOT NULL CONSTRAINT pk_milady_programs PRIMARY KEY,
+            program_id text,
+            title text NOT NULL,
+            courses jsonb NOT NULL,
+            is_active boolean NOT NULL,
+            revision integer NOT NULL,
+            created_at timestamptz NOT NULL DEFAULT now(),
+            updated_at timestamptz NOT NULL DEFAULT now()
+        )
+        """
+    )
+    op.execute(
+        """
+        CREATE TABLE seats (
+            id uuid NOT NULL CONSTRAINT pk_seats PRIMARY KEY,
+            student_id uuid NOT NULL,
+            program_slug text NOT NULL,
+            program_id text NOT NULL,
+            program_name text,
+            standing text NOT NULL,
+            wish text CONSTRAINT ck_seats_wish CHECK (wish IN ('enrolled', 'withdrawn')),
+            reason text,
+            purchase_id uuid,
+            contact_name text,
+            contact_email text,
+            cause jsonb,
+            created_at timestamptz NOT NULL DEFAULT now(),
+            updated_at timestamptz NOT NULL DEFAULT now(),
+            CONSTRAINT uq_seats_student_id_program_slug UNIQUE (student_id, program_slug)
+        )
+        """
+    )
+    op.execute("CREATE INDEX ix_seats_program_slug ON seats (program_slug)")
+    op.execute(
+        """
+        CREATE TABLE milady_enrollments (
+            id uuid NOT NULL CONSTRAINT pk_milady_enrollments PRIMARY KEY
+                CONSTRAINT fk_milady_enrollments_id REFERENCES seats (id),
+            student_id uuid NOT NULL,
+            program_slug text NOT NULL,
+            status text NOT NULL CONSTRAINT ck_milady_enrollments_status
+                CHECK (status IN ('wanted', 'enrolled', 'withdrawn', 'failed', 'manual')),
+            wish text NOT NULL CONSTRAINT ck_milady_enrollments_wish CHECK (wish IN ('enrolled', 'withdrawn')),
+            reason text,
+            purchase_id uuid,
+            step text CONSTRAINT ck_milady_enrollments_step CHECK (step IN ('enroll', 'withdraw')),
+            failed_step text CONSTRAINT ck_milady_enrollments_failed_step CHECK (failed_step IN ('enroll', 'withdraw')),
+            failure text,
+            generation integer NOT NULL,
+            announced boolean NOT NULL,
+            milady_enrollment_id text,
+            links jsonb NOT NULL,
+            revision integer NOT NULL,
+            created_at timestamptz NOT NULL DEFAULT now(),
+            updated_at timestamptz NOT NULL DEFAULT now(),
+            CONSTRAINT uq_milady_enrollments_student_id_program_slug UNIQUE (student_id, program_slug)
+        )
+        """
+    )
+    op.execute("CREATE INDEX ix_milady_enrollments_status ON milady_enrollments (status, created_at)")
+    for table in ("seats", "milady_enrollments"):
+        for statement in own_rows(table, owner=plumbing.owner(), staff=_STAFF):
+            op.execute(statement)
+    op.execute(f'GRANT SELECT, INSERT, UPDATE ON milady_programs TO "{api}"')
+    op.execute(f'GRANT SELECT ON seats TO "{api}"')
+    op.execute(f'GRANT SELECT, INSERT, UPDATE ON milady_enrollments TO "{api}"')
+    # students only look; what staff decide by hand is written under the same rules as what payments decide
+    staff = "current_setting('app.role', true) IN ('admin', 'case_manager')"
+    on = f'ON milady_enrollments AS RESTRICTIVE FOR {{}} TO "{api}"'
+    op.execute(f"CREATE POLICY only_staff_open {on.format('INSERT')} WITH CHECK ({staff})")
+    op.execute(f"CREATE POLICY only_staff_change {on.format('UPDATE')} USING ({staff})")
+    op.get_bind().execute(
+        sa.text(
+            "INSERT INTO milady_programs (program_slug, title, courses, is_active, revision) "
+            "VALUES ('barber-apprenticeship', 'Barber Apprenticeship', CAST(:courses AS jsonb), true, 1)"
+        ),
+        {"courses": json.dumps(_BARBER)},
+    )

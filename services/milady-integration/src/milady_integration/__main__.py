@@ -1,0 +1,8 @@
+"""`python -m milady_integration api|consumers|relay|migrate`"""
+
+from kit.process import main
+from milady_integration.main import ROLES
+from milady_integration.topology import SERVICE
+
+if __name__ == "__main__":
+    main(SERVICE, ROLES)

@@ -1,0 +1,60 @@
+"""Composition root of milady-integration: settings in, processes out."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from fastapi import FastAPI
+
+import milady_integration
+from kit.db import Database
+from kit.process import Process, Role
+from kit.service import api_process, consumers_process, create_api, migrate_service, relay_process
+from milady_integration import admin_api, api, consumers
+from milady_integration.breaker import Breaker
+from milady_integration.milady_client import MiladyClient
+from milady_integration.settings import ApiSettings, RelaySettings, WorkerSettings
+from milady_integration.steps import backoff_of, handlers
+from milady_integration.topology import QUEUES, SAYS, SERVICE
+
+
+def app(settings: ApiSettings) -> FastAPI:
+    return create_api(
+        SERVICE,
+        description=milady_integration.__doc__,
+        routers=[api.router, admin_api.router],
+        queues=QUEUES,
+        says=SAYS,
+        settings=settings,
+    )
+
+
+def serve() -> Process:
+    settings = ApiSettings()
+    return api_process(app(settings), settings)
+
+
+def consume() -> Process:
+    settings = WorkerSettings()
+    heard = [consumers.payments(settings.milady_mode, settings.policy), consumers.purchases()]
+    return consumers_process(SERVICE, settings, heard)
+
+
+def relay() -> Process:
+    settings = RelaySettings()
+    database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
+    client = None
+    if settings.milady_mode == "api" and settings.milady_api_base and settings.milady_api_key:
+        breaker = Breaker(open_seconds=min(5.0, settings.milady_retry_longest_seconds))
+        key = settings.milady_api_key.get_secret_value()
+        client = MiladyClient(str(settings.milady_api_base), key, breaker=breaker)
+    backoff = backoff_of(timedelta(seconds=settings.milady_retry_longest_seconds))
+    steps = handlers(database, client, settings.milady_mode, backoff)
+    return relay_process(SERVICE, settings, steps, close=[database.close, *([client.close] if client else [])])
+
+
+def migrate() -> None:
+    migrate_service(WorkerSettings(), milady_integration.__file__, QUEUES)
+
+
+ROLES: dict[str, Role] = {"api": serve, "consumers": consume, "relay": relay, "migrate": migrate}

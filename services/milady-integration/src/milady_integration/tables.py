@@ -1,0 +1,67 @@
+"""milady-integration's own tables."""
+
+from __future__ import annotations
+
+from sqlalchemy import Boolean, Column, DateTime, ForeignKey, Integer, Table, Text, UniqueConstraint, Uuid, func
+from sqlalchemy.dialects.postgresql import JSONB
+
+from kit.db import new_metadata
+
+metadata = new_metadata()
+
+milady_programs = Table(
+    "milady_programs",
+    metadata,
+    Column("program_slug", Text, primary_key=True),
+    Column("program_id", Text),
+    Column("title", Text, nullable=False),
+    Column("courses", JSONB, nullable=False),
+    Column("is_active", Boolean, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+seats = Table(
+    "seats",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("student_id", Uuid, nullable=False),
+    Column("program_slug", Text, nullable=False, index=True),
+    Column("program_id", Text, nullable=False),
+    Column("program_name", Text),
+    Column("standing", Text, nullable=False),
+    Column("wish", Text),
+    Column("reason", Text),
+    Column("purchase_id", Uuid),
+    Column("contact_name", Text),
+    Column("contact_email", Text),
+    Column("cause", JSONB(none_as_null=True)),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    UniqueConstraint("student_id", "program_slug"),
+)
+"""Every seat of every program, so that a program which turns out to be Milady's later finds those who have paid."""
+
+milady_enrollments = Table(
+    "milady_enrollments",
+    metadata,
+    Column("id", Uuid, ForeignKey("seats.id"), primary_key=True),
+    Column("student_id", Uuid, nullable=False),
+    Column("program_slug", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("wish", Text, nullable=False),
+    Column("reason", Text),
+    Column("purchase_id", Uuid),
+    Column("step", Text),
+    Column("failed_step", Text),
+    Column("failure", Text),
+    Column("generation", Integer, nullable=False),
+    Column("announced", Boolean, nullable=False),
+    Column("milady_enrollment_id", Text),
+    Column("links", JSONB, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    UniqueConstraint("student_id", "program_slug"),
+)
