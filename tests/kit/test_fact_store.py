@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from sqlalchemy.exc import DBAPIError
 
@@ -12,9 +14,11 @@ from kit import facts
 from kit.db import Database, lost_a_race
 from kit.facts import Fact
 
+AT = datetime(2026, 11, 21, tzinfo=UTC)
+
 
 def fact(n: int) -> Fact:
-    return Fact(event_id=f"evt_{n}", type="t", body={"n": n})
+    return Fact(event_id=f"evt_{n}", type="t", time=AT, body={"n": n})
 
 
 # a chain: each fact shares one key with the next, the ends share none
@@ -29,8 +33,7 @@ async def store(database: Database, entry: tuple[Fact, set[str]]) -> set[str]:
 async def test_every_order_ends_in_one_group(database: Database) -> None:
     for attempt, order in enumerate(itertools.permutations(CHAIN)):
         renamed = [
-            (Fact(event_id=f"{attempt}/{f.event_id}", type=f.type, body=f.body), {f"{attempt}/{key}" for key in keys})
-            for f, keys in order
+            (replace(f, event_id=f"{attempt}/{f.event_id}"), {f"{attempt}/{key}" for key in keys}) for f, keys in order
         ]
         group: set[str] = set()
         for entry in renamed:

@@ -96,7 +96,7 @@ async def test_a_row_that_is_not_due_waits(
     await declare_at(rabbit_server.url, [Queue(queue_name)])
     async with database.transaction() as db:
         await put(db, message("later", queue_name), available_at=datetime.now(UTC) + timedelta(hours=1))
-    assert await Relay(database, publisher).publish_due() == 0
+    assert not await Relay(database, publisher).publish_due()
     assert await unpublished(database) == 1
 
 

@@ -146,6 +146,7 @@ def service_environment(package: str, identity: Identity, ports: Ports) -> dict[
         case "milady_integration":
             return {"MILADY_API_BASE": ports.url("milady_sandbox"), "MILADY_API_KEY": identity.milady_api_key}
         case "notifications":
-            return {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(ports.public["mail"])}
+            waits = {"FAILURE_SETTLE_SECONDS": os.environ.get("FAILURE_SETTLE_SECONDS") or "3"}
+            return {**waits, "SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(ports.public["mail"])}
         case _:
             return {}

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from contracts.facts import Policy
+from contracts.facts import PolicySettings
 from kit import service
 
 
-class WorkerSettings(service.WorkerSettings):
-    """Consumers, relay and migrate. The policy is the school's: see contracts.facts."""
-
-    past_due_pauses: bool = True
-    full_refund_withdraws: bool = True
-    lost_dispute_withdraws: bool = True
-
-    @property
-    def policy(self) -> Policy:
-        return Policy(
-            past_due_pauses=self.past_due_pauses,
-            full_refund_withdraws=self.full_refund_withdraws,
-            lost_dispute_withdraws=self.lost_dispute_withdraws,
-        )
+class WorkerSettings(service.WorkerSettings, PolicySettings):
+    """Consumers, relay and migrate."""
 
 
 ApiSettings = service.ApiSettings

@@ -80,14 +80,11 @@ class Change:
 
 
 def wish(*, seat: Seat, policy: Policy) -> Wish | None:
-    """None while the seat was never paid for. A paused seat keeps its instructor.
-
-    What was open once is a fact of its own, so that a refund that comes before its payment ends in the same row.
-    """
+    """None while the seat was never paid for. A paused seat keeps its instructor."""
     purchase, standing, reason = seat.decisive(policy)
     if standing in (Standing.ACTIVE, Standing.PAUSED):
         return Wish(taught=True, reason=None, purchase_id=purchase.id)
-    if any(each.settled_payments for each in seat.purchases):
+    if seat.opened:
         return Wish(taught=False, reason=reason, purchase_id=purchase.id)
     return None
 

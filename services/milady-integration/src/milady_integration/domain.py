@@ -97,13 +97,12 @@ class NotNow(Exception):
 
 
 def wanted(*, seat: Seat, policy: Policy) -> Wanted:
-    """A paused seat keeps its place. What was open once is a fact of its own, so that a refund that comes before its
-    payment ends in the same row."""
+    """A paused seat keeps its place."""
     purchase, standing, reason = seat.decisive(policy)
     wish = None
     if standing in (Standing.ACTIVE, Standing.PAUSED):
         wish, reason = Wish.ENROLLED, None
-    elif any(each.settled_payments for each in seat.purchases):
+    elif seat.opened:
         wish = Wish.WITHDRAWN
     return Wanted(standing=standing, wish=wish, reason=reason, purchase_id=purchase.id)
 

@@ -4,29 +4,18 @@ from __future__ import annotations
 
 from pydantic import AnyHttpUrl, Field, SecretStr, model_validator
 
-from contracts.facts import Policy
+from contracts.facts import PolicySettings
 from kit import service
 from milady_integration.domain import Mode
 
 
-class WorkerSettings(service.WorkerSettings):
-    """Consumers and migrate. The policy is the school's: see contracts.facts.
+class WorkerSettings(service.WorkerSettings, PolicySettings):
+    """Consumers and migrate.
 
     MILADY_MODE: `api`, or `manual` where the provider has none (an admin exports a list and confirms by hand).
     """
 
-    past_due_pauses: bool = True
-    full_refund_withdraws: bool = True
-    lost_dispute_withdraws: bool = True
     milady_mode: Mode = "api"
-
-    @property
-    def policy(self) -> Policy:
-        return Policy(
-            past_due_pauses=self.past_due_pauses,
-            full_refund_withdraws=self.full_refund_withdraws,
-            lost_dispute_withdraws=self.lost_dispute_withdraws,
-        )
 
 
 class RelaySettings(WorkerSettings):

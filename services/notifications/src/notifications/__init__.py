@@ -1,0 +1,1 @@
+"""Mails to students and sponsors, alerts to admins: each once per cause."""

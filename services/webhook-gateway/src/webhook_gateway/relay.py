@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from datetime import timedelta
 
 import aio_pika
 import structlog
 from aio_pika.exceptions import AMQPError, QueueEmpty
 from sqlalchemy import Row, func, select, update
 
-from kit.backoff import Backoff
 from kit.broker import BrokerDown, Publisher, Unroutable
-from kit.db import Database, is_down
+from kit.db import Database
 from kit.errors import Problem
 from kit.failures import describe
-from kit.outbox import WAKE_CHANNEL, to_message
+from kit.outbox import to_message
+from kit.relay import RETRY, SWEEP_SECONDS, keep_publishing
 from kit.topology import declare_at
-from kit.wakeup import Wakeup
 from webhook_gateway.event import decode, read
 from webhook_gateway.journal import Journal, JournalDown
 from webhook_gateway.tables import journal
@@ -31,8 +29,6 @@ from webhook_gateway.translate import translate
 log = structlog.get_logger(__name__)
 
 BATCH = 100
-SWEEP_SECONDS = 1.0
-_RETRY = Backoff(first=timedelta(seconds=0.5), longest=timedelta(minutes=1))
 
 
 class JournalRelay:
@@ -44,22 +40,10 @@ class JournalRelay:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set; outlives a broker or a database that goes away."""
-        failures = 0
-        async with Wakeup(self._database.url, WAKE_CHANNEL) as wakeup:
-            while not stop.is_set():
-                try:
-                    taken = await self.publish_due()
-                    failures = 0
-                    if taken < BATCH:
-                        await wakeup.wait(SWEEP_SECONDS)
-                except Exception as error:
-                    failures += 1
-                    known = isinstance(error, BrokerDown) or is_down(error)
-                    log.warning("relay waits", error=describe(error), failures=failures, exc_info=not known)
-                    await wakeup.wait(min(_RETRY.delay(failures).total_seconds(), 5.0))
+        await keep_publishing(self.publish_due, self._database.url, stop)
 
-    async def publish_due(self) -> int:
-        """Publishes one batch; how many rows were taken. Raises BrokerDown when none could be published."""
+    async def publish_due(self) -> bool:
+        """Publishes one batch; whether there may be more. Raises BrokerDown when none of it could be published."""
         async with self._database.transaction() as db:
             due = (
                 select(journal)
@@ -78,13 +62,13 @@ class JournalRelay:
                     published += 1
                     await db.execute(this.values(published_at=func.clock_timestamp(), said=outcome))
                 elif isinstance(outcome, Unroutable):
-                    later = func.now() + _RETRY.delay(row.attempts + 1)
+                    later = func.now() + RETRY.delay(row.attempts + 1)
                     await db.execute(this.values(attempts=row.attempts + 1, available_at=later))
                 else:
                     down = outcome
         if down is not None and not published:
             raise down
-        return len(rows)
+        return len(rows) == BATCH
 
     async def _publish(self, row: Row[tuple[object, ...]]) -> int | Unroutable | BrokerDown:
         """How many events of ours it meant, all of them confirmed; or why not."""

@@ -19,7 +19,7 @@ _MOST_PARTS = 32
 
 
 def verify(*, header: str | None, body: bytes, secrets: Sequence[bytes], now: float) -> None:
-    """Raises a 400 Problem unless one of `secrets` signed `body` within 300 s of `now` (Unix seconds), before or after."""
+    """Raises a 400 Problem unless one of `secrets` signed `body`, within 300 s of `now` (Unix seconds) either way."""
     if not header:
         raise Problem(400, "signature_missing", "There is no Stripe-Signature header.")
     parts = [part.partition("=") for part in header.split(",", _MOST_PARTS)]

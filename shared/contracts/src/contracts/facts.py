@@ -14,6 +14,8 @@ from functools import cached_property
 from typing import TypeVar
 from uuid import UUID
 
+from pydantic import BaseModel
+
 from contracts.envelope import Model
 from contracts.money import Money
 from contracts.payments import (
@@ -48,8 +50,7 @@ class Standing(StrEnum):
         return list(Standing).index(self)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Policy:
+class Policy(Model):
     """What a school does about money that stops or goes back. The defaults are the house's."""
 
     past_due_pauses: bool = True
@@ -57,7 +58,21 @@ class Policy:
     lost_dispute_withdraws: bool = True
 
 
+class PolicySettings(BaseModel):
+    """A mixin for the settings of each service that acts on a standing: PAST_DUE_PAUSES and so on."""
+
+    past_due_pauses: bool = True
+    full_refund_withdraws: bool = True
+    lost_dispute_withdraws: bool = True
+
+    @property
+    def policy(self) -> Policy:
+        return Policy.model_validate(self, from_attributes=True)
+
+
 DEFAULT_POLICY = Policy()
+
+_SEAT = "seat:"
 
 # The last word on a dispute, by rank: an inquiry may become a dispute, and a closed one never reopens.
 _DISPUTE_RANK: Mapping[DisputeStatus, int] = {
@@ -80,8 +95,13 @@ def keys(event: PaymentEvent) -> frozenset[str]:
     if event.purchase_id:
         found.add(f"purchase:{event.purchase_id}")
     if event.student_id and event.program:
-        found.add(f"seat:{event.student_id}:{event.program.slug}")
+        found.add(seat_key(event.student_id, event.program.slug))
     return frozenset(found)
+
+
+def seat_key(student_id: UUID, program_slug: str) -> str:
+    """The key under which everything about a student's place in a program meets."""
+    return f"{_SEAT}{student_id}:{program_slug}"
 
 
 @dataclass(frozen=True)
@@ -280,6 +300,11 @@ class Seat:
     program: Program
     purchases: tuple[Purchase, ...]
 
+    @property
+    def opened(self) -> bool:
+        """Whether it was ever paid for: so that a refund that comes before its payment ends as one that comes after."""
+        return any(purchase.settled_payments for purchase in self.purchases)
+
     def decisive(self, policy: Policy = DEFAULT_POLICY) -> tuple[Purchase, Standing, str | None]:
         """The purchase that decides how the seat stands: the one with the best standing."""
         judged = [(purchase, *purchase.standing(policy)) for purchase in self.purchases]
@@ -308,7 +333,7 @@ def seats(facts: Facts) -> tuple[Seat, ...]:
 
 
 def _keys_of_purchase(event: PaymentEvent) -> frozenset[str]:
-    return frozenset(key for key in keys(event) if not key.startswith("seat:"))
+    return frozenset(key for key in keys(event) if not key.startswith(_SEAT))
 
 
 def _tie_break(purchase: Purchase) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -22,6 +23,7 @@ facts = Table(
     Column("event_id", Text, primary_key=True),
     Column("group_id", Uuid, nullable=False, index=True),
     Column("type", Text, nullable=False),
+    Column("time", DateTime(timezone=True), nullable=False),
     Column("body", JSONB, nullable=False),
     Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
@@ -35,8 +37,11 @@ fact_keys = Table(
 
 @dataclass(frozen=True, kw_only=True)
 class Fact:
+    """`time`: when it happened, as its event says."""
+
     event_id: str
     type: str
+    time: datetime
     body: Mapping[str, Any]
 
 
@@ -51,7 +56,7 @@ async def merge(db: AsyncConnection, fact: Fact, keys: Collection[str]) -> list[
     group_id = await _lock_group(db, sorted(keys))
     await db.execute(
         insert(facts)
-        .values(event_id=fact.event_id, group_id=group_id, type=fact.type, body=dict(fact.body))
+        .values(event_id=fact.event_id, group_id=group_id, type=fact.type, time=fact.time, body=dict(fact.body))
         .on_conflict_do_nothing()
     )
     return await _of_group(db, group_id)
@@ -65,11 +70,11 @@ async def known(db: AsyncConnection, key: str) -> list[Fact]:
 
 async def _of_group(db: AsyncConnection, group_id: UUID) -> list[Fact]:
     rows = await db.execute(
-        select(facts.c.event_id, facts.c.type, facts.c.body)
+        select(facts.c.event_id, facts.c.type, facts.c.time, facts.c.body)
         .where(facts.c.group_id == group_id)
         .order_by(facts.c.event_id)
     )
-    return [Fact(event_id=row.event_id, type=row.type, body=row.body) for row in rows]
+    return [Fact(event_id=row.event_id, type=row.type, time=row.time, body=row.body) for row in rows]
 
 
 async def _lock_group(db: AsyncConnection, keys: list[str]) -> UUID:

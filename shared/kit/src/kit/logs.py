@@ -25,8 +25,7 @@ def configure(*, service: str, role: str, level: str) -> None:
     structlog.configure(
         processors=[*_SHARED, stamp, _kind_of_exception, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
-        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
-        cache_logger_on_first_use=True,
+        logger_factory=structlog.WriteLoggerFactory(),
     )
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(

@@ -37,6 +37,7 @@ V1 = (
         event_id text NOT NULL CONSTRAINT pk_facts PRIMARY KEY,
         group_id uuid NOT NULL,
         type text NOT NULL,
+        time timestamptz NOT NULL,
         body jsonb NOT NULL,
         received_at timestamptz NOT NULL DEFAULT now()
     )
@@ -81,10 +82,16 @@ V1 = (
 
 
 def create_v1(*, api_login: str) -> None:
-    """Outbox, inbox, facts, effects and idempotency keys; the API's login may write what an API writes."""
+    """Outbox, inbox, facts, effects and idempotency keys.
+
+    The API's login may add to the outbox and the effects, and see how effects fare; bodies and payloads, which may hold
+    personal data, it cannot read.
+    """
     for statement in V1:
         op.execute(statement)
-    op.execute(f'GRANT SELECT, INSERT ON outbox, effects TO "{api_login}"')
+    op.execute(f'GRANT INSERT, SELECT (id, message_key) ON outbox TO "{api_login}"')
+    seen = "id, kind, key, created_at, available_at, attempts, done_at, failed_at, last_error"
+    op.execute(f'GRANT INSERT, SELECT ({seen}) ON effects TO "{api_login}"')
     op.execute(f'GRANT SELECT, INSERT, UPDATE, DELETE ON idempotency_keys TO "{api_login}"')
 
 

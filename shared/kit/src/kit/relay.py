@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import structlog
@@ -25,7 +26,36 @@ KEEP_PUBLISHED = timedelta(days=7)
 KEEP_INBOX = timedelta(days=45)
 """Longer than Stripe's 30 days of events: whatever can still be replayed is still recognised."""
 
-_RETRY = Backoff(first=timedelta(seconds=0.5), longest=timedelta(minutes=1))
+RETRY = Backoff(first=timedelta(seconds=0.5), longest=timedelta(minutes=1))
+
+
+async def keep_publishing(publish_due: Callable[[], Awaitable[bool]], database_url: str, stop: asyncio.Event) -> None:
+    """Calls `publish_due` whenever something may be due, until `stop` is set.
+
+    It returns whether there may be more, and may raise: a broker or database that is away is waited for.
+    """
+    failures = 0
+    async with Wakeup(database_url, WAKE_CHANNEL) as wakeup:
+        stopping = asyncio.create_task(_wake_on_stop(stop, wakeup))
+        try:
+            while not stop.is_set():
+                try:
+                    more = await publish_due()
+                    failures = 0
+                    if not more:
+                        await wakeup.wait(SWEEP_SECONDS)
+                except Exception as error:
+                    failures += 1
+                    known = isinstance(error, BrokerDown) or is_down(error)
+                    log.warning("relay waits", error=describe(error), failures=failures, exc_info=not known)
+                    await wakeup.wait(min(RETRY.delay(failures).total_seconds(), 5.0))
+        finally:
+            stopping.cancel()
+
+
+async def _wake_on_stop(stop: asyncio.Event, wakeup: Wakeup) -> None:
+    await stop.wait()
+    wakeup.set()
 
 
 class Relay:
@@ -37,30 +67,15 @@ class Relay:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set. Survives a broker or a database that goes away; nothing is lost meanwhile."""
-        failures = 0
-        async with Wakeup(self._database.url, WAKE_CHANNEL) as wakeup:
-            housekeeping = asyncio.create_task(self._keep_house(stop))
-            waker = asyncio.create_task(_wake_on_stop(stop, wakeup))
-            try:
-                while not stop.is_set():
-                    try:
-                        published = await self.publish_due()
-                        failures = 0
-                        if published < BATCH:
-                            await wakeup.wait(SWEEP_SECONDS)
-                    except Exception as error:
-                        if not isinstance(error, BrokerDown) and not is_down(error):
-                            log.exception("relay failed", error=describe(error))
-                        failures += 1
-                        log.warning("relay waits", error=describe(error), failures=failures)
-                        await wakeup.wait(min(_RETRY.delay(failures).total_seconds(), 5.0))
-            finally:
-                housekeeping.cancel()
-                waker.cancel()
-                await asyncio.gather(housekeeping, waker, return_exceptions=True)
+        housekeeping = asyncio.create_task(self._keep_house(stop))
+        try:
+            await keep_publishing(self.publish_due, self._database.url, stop)
+        finally:
+            housekeeping.cancel()
+            await asyncio.gather(housekeeping, return_exceptions=True)
 
-    async def publish_due(self) -> int:
-        """Publishes one batch; how many rows were taken. Raises BrokerDown when none of them could be published."""
+    async def publish_due(self) -> bool:
+        """Publishes one batch; whether there may be more. Raises BrokerDown when none of it could be published."""
         async with self._database.transaction() as db:
             due = (
                 select(outbox)
@@ -71,7 +86,7 @@ class Relay:
             )
             rows = (await db.execute(due)).all()
             if not rows:
-                return 0
+                return False
             outcomes = await asyncio.gather(*(self._publish(row) for row in rows))
             confirmed = [row.id for row, error in zip(rows, outcomes, strict=True) if error is None]
             if confirmed:
@@ -80,7 +95,7 @@ class Relay:
                 )
             for row, error in zip(rows, outcomes, strict=True):
                 if isinstance(error, Unroutable):
-                    later = func.now() + _RETRY.delay(row.attempts + 1)
+                    later = func.now() + RETRY.delay(row.attempts + 1)
                     await db.execute(
                         update(outbox)
                         .where(outbox.c.id == row.id)
@@ -89,7 +104,7 @@ class Relay:
         down = [error for error in outcomes if isinstance(error, BrokerDown)]
         if down and not confirmed:
             raise down[0]
-        return len(rows)
+        return len(rows) == BATCH
 
     async def _publish(self, row: Row[tuple[object, ...]]) -> Unroutable | BrokerDown | None:
         message = OutgoingMessage(
@@ -130,8 +145,3 @@ class Relay:
                 metrics.OUTBOX_DUE.set((await db.execute(due)).scalar_one())
         except Exception as error:
             log.warning("backlog unknown", error=describe(error))
-
-
-async def _wake_on_stop(stop: asyncio.Event, wakeup: Wakeup) -> None:
-    await stop.wait()
-    wakeup.set()

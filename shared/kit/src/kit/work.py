@@ -56,10 +56,13 @@ class Work:
 
     async def merge(self, heard: Envelope[Event], keys: Collection[str]) -> dict[str, Event]:
         """Adds the event to what is known and returns all that belongs together with it, by event id, locked."""
-        body = heard.data.model_dump(mode="json", exclude_none=True)
-        fact = facts.Fact(event_id=heard.id, type=heard.type, body=body)
-        group = await facts.merge(self.db, fact, keys)
+        group = await facts.merge(self.db, fact_of(heard), keys)
         return {fact.event_id: EVENT_TYPES[fact.type].model_validate(fact.body) for fact in group}
+
+
+def fact_of(heard: Envelope[Event]) -> facts.Fact:
+    body = heard.data.model_dump(mode="json", exclude_none=True)
+    return facts.Fact(event_id=heard.id, type=heard.type, time=heard.time, body=body)
 
 
 def utc_now() -> datetime:

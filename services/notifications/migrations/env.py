@@ -1,0 +1,1 @@
+"""Run by kit.migrate, which has configured the context."""

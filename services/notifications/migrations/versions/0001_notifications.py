@@ -1,0 +1,72 @@
+"""Notifications, the marks they carry, contacts, and the kit's tables."""
+
+from alembic import op
+
+from kit import plumbing
+from kit.db import own_rows
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    api = plumbing.api_login()
+    plumbing.create_v1(api_login=api)
+    op.execute(
+        """
+        CREATE TABLE notifications (
+            id uuid NOT NULL CONSTRAINT pk_notifications PRIMARY KEY,
+            key text NOT NULL CONSTRAINT uq_notifications_key UNIQUE,
+            template text NOT NULL,
+            channel text NOT NULL CONSTRAINT ck_notifications_channel CHECK (channel IN ('email', 'webhook')),
+            recipient text NOT NULL
+                CONSTRAINT ck_notifications_recipient CHECK (recipient IN ('student', 'sponsor', 'admin')),
+            student_id uuid,
+            about_student_id uuid,
+            purchase_id uuid,
+            about text,
+            told jsonb,
+            cause jsonb,
+            status text NOT NULL CONSTRAINT ck_notifications_status
+                CHECK (status IN ('waiting', 'no_contact', 'handed_over', 'sent', 'skipped', 'failed', 'unknown')),
+            code text,
+            round integer NOT NULL DEFAULT 1,
+            attempts integer NOT NULL DEFAULT 0,
+            handed_over_at timestamptz,
+            sent_at timestamptz,
+            created_at timestamptz NOT NULL DEFAULT now(),
+            updated_at timestamptz NOT NULL DEFAULT now(),
+            CONSTRAINT ck_notifications_derivable CHECK (about IS NOT NULL OR told IS NOT NULL)
+        )
+        """
+    )
+    op.execute("CREATE INDEX ix_notifications_student_id ON notifications (student_id, created_at)")
+    op.execute("CREATE INDEX ix_notifications_created_at ON notifications (created_at, id)")
+    op.execute(
+        "CREATE INDEX ix_notifications_no_contact ON notifications (about_student_id) WHERE status = 'no_contact'"
+    )
+    op.execute(
+        """
+        CREATE TABLE marks (
+            mark text NOT NULL CONSTRAINT pk_marks PRIMARY KEY,
+            notification_id uuid NOT NULL CONSTRAINT fk_marks_notification_id REFERENCES notifications (id)
+        )
+        """
+    )
+    op.execute("CREATE INDEX ix_marks_notification_id ON marks (notification_id)")
+    op.execute(
+        """
+        CREATE TABLE contacts (
+            student_id uuid NOT NULL CONSTRAINT pk_contacts PRIMARY KEY,
+            email text NOT NULL,
+            name text,
+            said_at timestamptz NOT NULL,
+            event_id text NOT NULL
+        )
+        """
+    )
+    for table in ("notifications", "contacts"):
+        for statement in own_rows(table, owner=plumbing.owner()):
+            op.execute(statement)
+    op.execute(f'GRANT SELECT ON notifications TO "{api}"')
+    op.execute(f'GRANT UPDATE (status, code, round, handed_over_at, sent_at, updated_at) ON notifications TO "{api}"')

@@ -1,0 +1,8 @@
+"""`python -m notifications api|consumers|relay|migrate`"""
+
+from kit.process import main
+from notifications.main import ROLES
+from notifications.topology import SERVICE
+
+if __name__ == "__main__":
+    main(SERVICE, ROLES)

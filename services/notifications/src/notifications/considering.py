@@ -1,0 +1,15 @@
+"""From what is known to what is wanted."""
+
+from __future__ import annotations
+
+from kit.work import Work
+from notifications import db, domain
+from notifications.domain import Policy
+from notifications.known import Known
+
+
+async def consider(known: Known, policy: Policy, work: Work) -> None:
+    """Wants every message that what is known calls for now. The facts are locked, so nobody else decides beside us."""
+    found = domain.messages(known, alert_channels=policy.alert_channels)
+    wanted = domain.wanted(found, await db.told(work.db, domain.marks(found)))
+    await db.want(work, wanted, due={message.id: work.now + policy.delay(message.hold) for message in wanted})

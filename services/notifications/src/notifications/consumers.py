@@ -1,0 +1,47 @@
+"""An event becomes the messages that it calls for, each once, whatever order the facts arrive in."""
+
+from __future__ import annotations
+
+from contracts.checkout import PurchaseCreated, RefundDecided, RefundRequested, StudentUpdated
+from contracts.envelope import Envelope, Event
+from contracts.registry import PAYMENT_EVENTS, SAID_BY
+from kit.consumer import Consumer
+from kit.topology import Queue
+from kit.work import Work
+from notifications import db
+from notifications.considering import consider
+from notifications.domain import Policy
+from notifications.known import names_a_contact
+from notifications.topology import CHECKOUT, ENROLLMENTS, INSTRUCTORS, MILADY, PAYMENTS
+
+
+def consumers(policy: Policy) -> list[Consumer]:
+    from_checkout = _listening(CHECKOUT, (PurchaseCreated, RefundRequested, RefundDecided), policy)
+
+    @from_checkout.on(StudentUpdated)
+    async def keep_contact(heard: Envelope[StudentUpdated], work: Work) -> None:
+        student_id = heard.data.student_id
+        await db.lock_contact(work.db, student_id)
+        await db.keep_contact(work.db, student_id, heard.data.contact, at=heard.time, event_id=heard.id)
+        await db.wake_waiting(work, (student_id,))
+
+    return [
+        _listening(PAYMENTS, PAYMENT_EVENTS, policy),
+        from_checkout,
+        _listening(ENROLLMENTS, SAID_BY["enrollment"], policy),
+        _listening(INSTRUCTORS, SAID_BY["instructor-assignment"], policy),
+        _listening(MILADY, SAID_BY["milady-integration"], policy),
+    ]
+
+
+def _listening(queue: Queue, events: tuple[type[Event], ...], policy: Policy) -> Consumer:
+    consumer = Consumer(queue)
+
+    @consumer.on(*events)
+    async def learn(heard: Envelope[Event], work: Work) -> None:
+        known = await db.merge(work, heard)
+        await consider(known, policy, work)
+        if names_a_contact(heard.data):
+            await db.wake_waiting(work, {place.student_id for place in known.places})
+
+    return consumer

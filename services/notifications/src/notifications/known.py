@@ -1,0 +1,186 @@
+"""What is known of a seat: everything that was said of it, by whomever, in an order that does not matter. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import TypeVar
+from uuid import UUID
+
+from contracts import facts
+from contracts.checkout import PurchaseCreated, RefundDecided, RefundRequested
+from contracts.enrollment import EnrollmentEvent
+from contracts.envelope import Event
+from contracts.facts import Payment, Purchase, seat_key
+from contracts.instructor_assignment import InstructorAssigned, InstructorEvent, InstructorUnavailable
+from contracts.milady_integration import MiladyEnrolled, MiladyEvent, MiladyFailed
+from contracts.payments import PaymentEvent
+from contracts.people import Contact, Payer, Program
+
+Naming = PurchaseCreated | EnrollmentEvent | InstructorEvent | MiladyEvent
+"""What always names a student and a program."""
+_NAMING: tuple[type[Naming], ...] = (PurchaseCreated, EnrollmentEvent, InstructorEvent, MiladyEvent)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """An event, and when its fact happened."""
+
+    id: str
+    time: datetime
+    data: Event
+
+
+T = TypeVar("T", bound=Event)
+
+
+@dataclass(frozen=True)
+class Known:
+    """All that belongs together."""
+
+    heard: tuple[Heard, ...]
+
+    def of(self, kind: type[T]) -> list[T]:
+        """Earliest first; what happened at the same moment in an order that is always the same."""
+        ordered = sorted(self.heard, key=lambda heard: (heard.time, heard.id))
+        return [heard.data for heard in ordered if isinstance(heard.data, kind)]
+
+    def time_of(self, event: Event) -> datetime:
+        return self._times[id(event)]
+
+    def id_of(self, event: Event) -> str:
+        return self._ids[id(event)]
+
+    @cached_property
+    def places(self) -> tuple[Place, ...]:
+        """Each student's place in each program."""
+        paid = {(seat.student_id, seat.program.slug): seat.purchases for seat in self._seats}
+        named: list[Naming] = [event for kind in _NAMING for event in self.of(kind)]
+        everyone = paid.keys() | {(event.student_id, event.program.slug) for event in named}
+        return tuple(
+            Place(known=self, student_id=student, slug=slug, purchases=paid.get((student, slug), ()))
+            for student, slug in sorted(everyone, key=str)
+        )
+
+    @cached_property
+    def _seats(self) -> tuple[facts.Seat, ...]:
+        return facts.seats({heard.id: heard.data for heard in self.heard if isinstance(heard.data, PaymentEvent)})
+
+    # Facts are told apart by identity: two events may say the very same thing.
+    @cached_property
+    def _times(self) -> dict[int, datetime]:
+        return {id(heard.data): heard.time for heard in self.heard}
+
+    @cached_property
+    def _ids(self) -> dict[int, str]:
+        return {id(heard.data): heard.id for heard in self.heard}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """One student in one program."""
+
+    known: Known
+    student_id: UUID
+    slug: str
+    purchases: tuple[Purchase, ...]
+
+    @property
+    def key(self) -> str:
+        return seat_key(self.student_id, self.slug)
+
+    @cached_property
+    def program(self) -> Program:
+        named = [event.program for kind in _NAMING for event in self._mine(kind)]
+        named += [purchase.program for purchase in self.purchases if purchase.program]
+        return max(named, key=lambda p: (len(p.model_dump(exclude_none=True)), p.model_dump_json()))
+
+    @cached_property
+    def created(self) -> list[PurchaseCreated]:
+        return self._mine(PurchaseCreated)
+
+    @cached_property
+    def steps(self) -> list[EnrollmentEvent]:
+        """What became of the seat, by revision: its own order, whatever the clocks say."""
+        return sorted(self._mine(EnrollmentEvent), key=lambda step: step.revision)
+
+    @cached_property
+    def instructor(self) -> InstructorEvent | None:
+        """The last word on who teaches."""
+        return max(self._mine(InstructorEvent), key=self._when, default=None)
+
+    @cached_property
+    def milady(self) -> MiladyEvent | None:
+        """The last word of the course provider."""
+        return max(self._mine(MiladyEvent), key=self._when, default=None)
+
+    @property
+    def words_are_in(self) -> bool:
+        """Whether everybody who has something to say for a welcome has said it."""
+        instructor = isinstance(self.instructor, (InstructorAssigned, InstructorUnavailable))
+        provider = not self._awaits_provider or isinstance(self.milady, (MiladyEnrolled, MiladyFailed))
+        return instructor and provider
+
+    @property
+    def _awaits_provider(self) -> bool:
+        """The catalog's word is in purchase.created; without it, nobody knows that there is no provider."""
+        return self.program.provider == "milady" or (self.program.provider is None and not self.created)
+
+    @cached_property
+    def student_contact(self) -> Contact | None:
+        """From the student's own payments; a sponsor's address is not the student's."""
+        own = [fact for p in self.purchases if self.payer(p) == "student" for fact in p.facts if fact.contact]
+        return max(own, key=self._when).contact if own else None
+
+    def created_of(self, purchase: Purchase) -> PurchaseCreated | None:
+        named = {fact.purchase_id for fact in purchase.facts if fact.purchase_id}
+        return next((created for created in self.created if created.purchase_id in named), None)
+
+    def payer(self, purchase: Purchase) -> Payer:
+        created = self.created_of(purchase)
+        return "sponsor" if created and created.payer == "sponsor" else purchase.payer
+
+    def payer_contact(self, purchase: Purchase, payment: Payment | None = None) -> Contact | None:
+        if self.payer(purchase) == "student":
+            return self.student_contact
+        told = [fact for fact in (payment or purchase).facts if fact.contact]
+        created = self.created_of(purchase)
+        if told:
+            return max(told, key=self._when).contact
+        return purchase.contact or (created.payer_contact if created else None)
+
+    def _mine(self, kind: type[T]) -> list[T]:
+        mine = []
+        for event in self.known.of(kind):
+            if (getattr(event, "student_id", None), _slug(event)) == (self.student_id, self.slug):
+                mine.append(event)
+        return mine
+
+    def _when(self, event: Event) -> tuple[datetime, str]:
+        return self.known.time_of(event), self.known.id_of(event)
+
+
+def _slug(event: Event) -> str | None:
+    program: Program | None = getattr(event, "program", None)
+    return program.slug if program else None
+
+
+def keys_of(event: Event) -> frozenset[str]:
+    """What this event has in common with others."""
+    match event:
+        case PaymentEvent():
+            return facts.keys(event)
+        case PurchaseCreated():
+            return frozenset((seat_key(event.student_id, event.program.slug), f"purchase:{event.purchase_id}"))
+        case RefundRequested() | RefundDecided():
+            return frozenset((f"purchase:{event.purchase_id}",))
+        case EnrollmentEvent() | InstructorEvent() | MiladyEvent():
+            return frozenset((seat_key(event.student_id, event.program.slug),))
+        case _:
+            return frozenset()
+
+
+def names_a_contact(event: Event) -> bool:
+    """Whether the event says where somebody can be reached."""
+    return any(getattr(event, name, None) for name in ("contact", "payer_contact"))

@@ -1,0 +1,64 @@
+"""Composition root of notifications: settings in, processes out."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+import notifications
+from kit.process import Process, Role
+from kit.service import (
+    api_process,
+    consumers_process,
+    create_api,
+    database_of,
+    migrate_service,
+    relay_process,
+)
+from notifications import db
+from notifications.api import router
+from notifications.consumers import consumers
+from notifications.mailer import Mailer
+from notifications.rendering import Letterhead
+from notifications.sending import Sending
+from notifications.settings import ApiSettings, RelaySettings, WorkerSettings
+from notifications.topology import QUEUES, SAYS, SERVICE
+from notifications.webhook import Webhook
+
+
+def app(settings: ApiSettings) -> FastAPI:
+    return create_api(
+        SERVICE, description=notifications.__doc__, routers=[router], queues=QUEUES, says=SAYS, settings=settings
+    )
+
+
+def api() -> Process:
+    settings = ApiSettings()
+    return api_process(app(settings), settings)
+
+
+def consume() -> Process:
+    settings = WorkerSettings()
+    return consumers_process(SERVICE, settings, consumers(settings.policy))
+
+
+def relay() -> Process:
+    settings = RelaySettings()
+    database = database_of(settings)
+    webhook = Webhook(settings.admin_webhook_url.get_secret_value()) if settings.admin_webhook_url else None
+    sending = Sending(
+        database,
+        policy=settings.policy,
+        mailer=Mailer(settings),
+        webhook=webhook,
+        letterhead=Letterhead.of(settings),
+        admins=settings.admin_emails,
+    )
+    close = [database.close, *([webhook.close] if webhook else [])]
+    return relay_process(SERVICE, settings, {db.KIND: sending}, close=close)
+
+
+def migrate() -> None:
+    migrate_service(WorkerSettings(), notifications.__file__, QUEUES)
+
+
+ROLES: dict[str, Role] = {"api": api, "consumers": consume, "relay": relay, "migrate": migrate}

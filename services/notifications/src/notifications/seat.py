@@ -1,0 +1,159 @@
+"""Messages about a seat: the welcome, what was not known then, and what becomes of the seat. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+from uuid import UUID
+
+from contracts.enrollment import (
+    EnrollmentActivated,
+    EnrollmentEvent,
+    EnrollmentPaused,
+    EnrollmentResumed,
+    EnrollmentWithdrawn,
+)
+from contracts.instructor_assignment import InstructorAssigned
+from contracts.milady_integration import MiladyEnrolled
+from notifications.known import Place
+from notifications.message import Hold, Message
+
+_NEVER_OPENED = "payment_failed"
+"""Why a seat is withdrawn that was only pending: the mail about the payment says it all."""
+
+
+def about_seat(place: Place) -> Iterator[Message]:
+    if not place.steps:
+        return
+    latest = place.steps[-1]
+    if any(isinstance(step, (EnrollmentActivated, EnrollmentResumed)) for step in place.steps) and not isinstance(
+        latest, EnrollmentWithdrawn
+    ):
+        yield from _opened(place)
+    match latest:
+        case EnrollmentPaused():
+            yield _step(place, latest, "seat-paused")
+        case EnrollmentResumed():
+            yield _step(place, latest, "seat-resumed")
+        case EnrollmentWithdrawn() if latest.reason != _NEVER_OPENED:
+            yield _step(place, latest, "seat-withdrawn")
+        case _:
+            pass
+
+
+def _opened(place: Place) -> Iterator[Message]:
+    """The welcome, or for a seat that was lost before and whose student has been welcomed: it is open again.
+
+    What either of them tells is not told a second time; what is known only later follows in a mail of its own.
+    """
+    seat_id = place.steps[-1].enrollment_id
+    welcome = f"welcome:{seat_id}"
+    after = welcome
+    tells = frozenset(_instructor_mark(place) | _links_mark(place))
+    told = {"program": place.program.title, **_instructor(place), **_links(place)}
+    hold = Hold.NOW if place.words_are_in else Hold.GRACE
+    reopened = _reopened(place)
+    if reopened:
+        after = f"reopened:{seat_id}/{reopened.revision}"
+        yield _message(
+            place,
+            key=f"seat-reopened/{seat_id}/{reopened.revision}",
+            template="seat-reopened",
+            purchase_id=reopened.purchase_id,
+            hold=hold,
+            once=frozenset((after,)),
+            after=frozenset((welcome,)),
+            tells=tells,
+            told=told,
+        )
+    yield _message(
+        place,
+        key=f"welcome/{seat_id}",
+        template="welcome",
+        purchase_id=place.steps[-1].purchase_id,
+        hold=hold,
+        once=frozenset((welcome,)),
+        tells=tells | ({after} - {welcome}),
+        told=told,
+    )
+    for marks, template, more in (
+        (_instructor_mark(place), "instructor", _instructor(place)),
+        (_links_mark(place), "course-links", _links(place)),
+    ):
+        for mark in marks:
+            yield _message(
+                place,
+                key=f"{template}/{seat_id}/{mark.partition(':')[2]}",
+                template=template,
+                purchase_id=place.steps[-1].purchase_id,
+                once=frozenset((mark,)),
+                after=frozenset((welcome, after)),
+                told={"program": place.program.title, **more},
+            )
+
+
+def _reopened(place: Place) -> EnrollmentEvent | None:
+    """The latest activation, when a withdrawal came before it."""
+    activations = [step for step in place.steps if isinstance(step, EnrollmentActivated)]
+    if not activations:
+        return None
+    lost = [step for step in place.steps if isinstance(step, EnrollmentWithdrawn) and step.reason != _NEVER_OPENED]
+    return activations[-1] if any(step.revision < activations[-1].revision for step in lost) else None
+
+
+def _step(
+    place: Place, step: EnrollmentEvent, template: Literal["seat-paused", "seat-resumed", "seat-withdrawn"]
+) -> Message:
+    """Each change of the seat once, unless a later one has overtaken it."""
+    key = f"{template}/{step.enrollment_id}/{step.revision}"
+    return _message(
+        place,
+        key=key,
+        template=template,
+        purchase_id=step.purchase_id,
+        once=frozenset((key,)),
+        told={"program": place.program.title, "slug": place.slug, "reason": step.reason},
+    )
+
+
+def _message(
+    place: Place, *, key: str, template: str, purchase_id: UUID | None, told: Mapping[str, Any], **more: Any
+) -> Message:
+    return Message(
+        key=key,
+        template=template,
+        recipient="student",
+        about=place.key,
+        student_id=place.student_id,
+        purchase_id=purchase_id,
+        contact=place.student_contact,
+        told=told,
+        **more,
+    )
+
+
+def _instructor(place: Place) -> dict[str, Any]:
+    word = place.instructor
+    if not isinstance(word, InstructorAssigned):
+        return {"instructor": None}
+    return {"instructor": {"name": word.instructor.name, "specialty": word.instructor.specialty}}
+
+
+def _instructor_mark(place: Place) -> set[str]:
+    return (
+        {f"instructor:{place.instructor.assignment_id}"} if isinstance(place.instructor, InstructorAssigned) else set()
+    )
+
+
+def _links(place: Place) -> dict[str, Any]:
+    """Only what a browser opens as a page: the provider's word is a stranger's."""
+    if not isinstance(place.milady, MiladyEnrolled):
+        return {"links": []}
+    pages = [link for link in place.milady.links if link.url.startswith(("https://", "http://"))]
+    return {"links": [{"title": link.title, "url": link.url} for link in pages]}
+
+
+def _links_mark(place: Place) -> set[str]:
+    if isinstance(place.milady, MiladyEnrolled) and _links(place)["links"]:
+        return {f"links:{place.milady.milady_enrollment_id}"}
+    return set()

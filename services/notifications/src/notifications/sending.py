@@ -1,0 +1,295 @@
+"""One round of one message: look again whether it is wanted, hand it over once, write down what became of it.
+
+docs/decisions/0006-mail-once.md says why a message whose outcome nobody knows is not sent again by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+from prometheus_client import Counter
+from sqlalchemy import Row
+
+from contracts.notifications import NotificationFailed, NotificationSent
+from contracts.people import Contact
+from kit.backoff import Backoff
+from kit.db import Database, is_down
+from kit.effects import Effect
+from kit.work import Work, utc_now
+from notifications import alerts, db, domain, rendering
+from notifications.considering import consider
+from notifications.domain import Policy
+from notifications.mailer import Mailer
+from notifications.message import Hold, Message
+from notifications.outcome import HandOver, Refused, Unknown, Unreachable
+from notifications.rendering import Letterhead
+from notifications.webhook import Webhook
+
+NOTIFICATIONS = Counter(
+    "bursar_notifications_total", "Messages by what became of them", ["template", "channel", "outcome"]
+)
+
+_UNDER_WAY = ("waiting", "handed_over")
+_WRITE_DOWN = (0.1, 0.5, 2.0, 5.0)
+"""Seconds between the tries to write down that a message was taken: better late than `unknown`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a round. `nothing`: it was over before it began."""
+
+    status: Literal["sent", "skipped", "no_contact", "unknown", "nothing"]
+    code: str | None = None
+
+
+class _Superfluous(Exception):
+    """It must not go after all."""
+
+
+class _Elsewhere(Exception):
+    """Another round has it."""
+
+
+class Sending:
+    """Performs the effects of kind `notification`."""
+
+    # three days of a mail server that is away: 300 attempts, most of them a quarter of an hour apart
+    backoff = Backoff(first=timedelta(seconds=1), longest=timedelta(minutes=15), attempts=300)
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        policy: Policy,
+        mailer: Mailer,
+        webhook: Webhook | None,
+        letterhead: Letterhead,
+        admins: Sequence[str],
+    ) -> None:
+        self._database = database
+        self._policy = policy
+        self._mailer = mailer
+        self._webhook = webhook
+        self._letterhead = letterhead
+        self._admins = [rendering.address_of(Contact(email=admin)) for admin in admins]
+
+    # --- acting -------------------------------------------------------------------------------------------------------
+
+    async def perform(self, effect: Effect) -> Outcome:
+        notification_id, round = _ids(effect)
+        async with self._database.transaction() as connection:
+            row = await db.read(connection, notification_id)
+            if row is None or row.round != round:
+                return Outcome(status="nothing")
+            if row.status == "handed_over":
+                # an attempt before this one died on the way: what it had not written down, nobody knows
+                return Outcome(status="sent") if row.sent_at else Outcome(status="unknown", code="outcome_unknown")
+            if row.status != "waiting":
+                return Outcome(status="nothing")
+            message = await self._message(connection, row)
+            if message is None:
+                return Outcome(status="skipped", code=db.SUPERSEDED)
+            contact = await self._contact(connection, message)
+        if message.recipient != "admin" and contact is None:
+            return Outcome(status="no_contact", code="no_contact")
+        try:
+            await self._send(message, contact, round)
+        except _Elsewhere:
+            return Outcome(status="nothing")
+        except _Superfluous as why:
+            return Outcome(status="skipped", code=str(why))
+        except Unknown:
+            return Outcome(status="unknown", code="outcome_unknown")
+        except (Unreachable, Refused):
+            await self._take_back(message.id)
+            raise
+        await self._write_down(message.id)
+        return Outcome(status="sent")
+
+    async def _message(self, connection: Any, row: Row[Any]) -> Message | None:
+        """What the message says now. None: it is not true any more."""
+        if row.about is None:
+            return await self._from_row(connection, row)
+        known = await db.load(connection, row.about)
+        found = domain.messages(known, alert_channels=self._policy.alert_channels)
+        wanted = domain.wanted(found, await db.told(connection, domain.marks(found)))
+        return next((message for message in wanted if message.key == row.key), None)
+
+    async def _from_row(self, connection: Any, row: Row[Any]) -> Message | None:
+        if row.told["code"] == "no_contact":
+            waiting = await db.read(connection, UUID(row.told["notification_id"]))
+            if waiting is None or waiting.status != "no_contact":
+                return None
+        return Message(
+            key=row.key,
+            template=row.template,
+            recipient=row.recipient,
+            channel=row.channel,
+            about=None,
+            student_id=None,
+            told=row.told,
+        )
+
+    async def _contact(self, connection: Any, message: Message) -> Contact | None:
+        if message.recipient == "student" and message.student_id:
+            return await db.contact_of(connection, message.student_id) or message.contact
+        return message.contact
+
+    async def _send(self, message: Message, contact: Contact | None, round: int) -> None:
+        async def hand_over() -> None:
+            async with self._database.transaction() as connection:
+                if not await db.hand_over(connection, message.id, round=round, now=utc_now()):
+                    raise _Elsewhere
+                if not await db.carry(connection, message):
+                    raise _Superfluous(db.SUPERSEDED)
+
+        if message.channel == "webhook":
+            if self._webhook is None:
+                raise _Superfluous("not_configured")
+            await self._webhook.send(rendering.chat_text(message.told), key=str(message.id), hand_over=hand_over)
+        else:
+            await self._mail(message, contact, hand_over)
+
+    async def _mail(self, message: Message, contact: Contact | None, hand_over: HandOver) -> None:
+        to = [rendering.address_of(contact)] if contact else self._admins
+        if not to:
+            raise _Superfluous("not_configured")
+        name = contact.name if contact else None
+        rendered = rendering.render(message.template, message.told, name=name, letterhead=self._letterhead)
+        sender = self._letterhead.sender
+        mail = rendering.compose(
+            rendered,
+            to=to,
+            letterhead=self._letterhead,
+            message_id=f"<{message.id}@{sender.rpartition('@')[2]}>",
+            at=utc_now(),
+        )
+        recipients = [address.addr_spec for address in to]
+        await self._mailer.send(mail, sender=sender, recipients=recipients, hand_over=hand_over)
+
+    async def _take_back(self, notification_id: UUID) -> None:
+        async with self._database.transaction() as connection:
+            await db.take_back(connection, notification_id, now=utc_now())
+
+    async def _write_down(self, notification_id: UUID) -> None:
+        for pause in (*_WRITE_DOWN, None):
+            try:
+                async with self._database.transaction() as connection:
+                    await db.accepted(connection, notification_id, now=utc_now())
+                return
+            except Exception as error:
+                if pause is None or not is_down(error):
+                    raise
+                await asyncio.sleep(pause)
+
+    # --- writing down -------------------------------------------------------------------------------------------------
+
+    async def record(self, effect: Effect, result: Outcome, work: Work) -> None:
+        notification_id, _ = _ids(effect)
+        if result.status == "nothing":
+            return
+        row = await self._locked(notification_id, work)
+        if row is None or row.status not in _UNDER_WAY:
+            return
+        NOTIFICATIONS.labels(row.template, row.channel, result.status).inc()
+        more = {"code": result.code, "attempts": row.attempts + effect.attempt}
+        match result.status:
+            case "sent":
+                await db.settle(work.db, row.id, status="sent", now=work.now, **more)
+                await work.say(
+                    NotificationSent(**_told_of(row)), id=f"{row.id}/notification.sent.v1", subject=_subject(row)
+                )
+                await self._what_follows(row, work)
+            case "unknown":
+                await db.settle(work.db, row.id, status="unknown", now=work.now, **more)
+                await self._failed(effect, row, "outcome_unknown", work)
+            case "no_contact":
+                await self._wait_for_contact(row, work, more)
+            case _:
+                await db.settle(work.db, row.id, status="skipped", now=work.now, **more)
+
+    async def give_up(self, effect: Effect, error: BaseException, work: Work) -> None:
+        notification_id, round = _ids(effect)
+        row = await self._locked(notification_id, work)
+        if row is None or row.round != round or row.status not in _UNDER_WAY:
+            return
+        if row.status == "handed_over":
+            # it was writing down that failed, not sending
+            outcome = Outcome(status="sent") if row.sent_at else Outcome(status="unknown", code="outcome_unknown")
+            await self.record(effect, outcome, work)
+            return
+        code = error.code if isinstance(error, Refused) else "gave_up"
+        NOTIFICATIONS.labels(row.template, row.channel, "failed").inc()
+        attempts = row.attempts + effect.attempt
+        await db.settle(work.db, row.id, status="failed", now=work.now, code=code, attempts=attempts)
+        message = await self._message(work.db, row)
+        if message is not None:
+            await db.carry(work.db, message)
+        await self._failed(effect, row, code, work)
+
+    async def _locked(self, notification_id: UUID, work: Work) -> Row[Any] | None:
+        """The message, with what it is derived from. In this order, as everybody: facts, contact, message."""
+        row = await db.read(work.db, notification_id)
+        if row is None:
+            return None
+        if row.about is not None:
+            await db.lock_facts(work.db, row.about)
+        if row.about_student_id is not None:
+            await db.lock_contact(work.db, row.about_student_id)
+        return await db.read(work.db, notification_id, lock=True)
+
+    async def _failed(self, effect: Effect, row: Row[Any], code: str, work: Work) -> None:
+        attempts = row.attempts + effect.attempt
+        await work.say(
+            NotificationFailed(**_told_of(row), code=code, attempts=max(attempts, 1)),
+            id=f"{row.id}/{row.round}/notification.failed.v1",
+            subject=_subject(row),
+        )
+        await self._alert(row, f"undelivered/{row.round}", code, Hold.NOW, work)
+
+    async def _what_follows(self, row: Row[Any], work: Work) -> None:
+        """What this message had to tell first, or what came while it was on its way."""
+        if row.about is not None:
+            await consider(await db.load(work.db, row.about), self._policy, work)
+
+    async def _wait_for_contact(self, row: Row[Any], work: Work, more: dict[str, Any]) -> None:
+        await db.settle(work.db, row.id, status="no_contact", now=work.now, **more)
+        message = await self._message(work.db, row)
+        if message is None or await self._contact(work.db, message):
+            await db.again(work.db, row.id, before=("no_contact",), now=work.now)  # it came meanwhile
+        else:
+            await self._alert(row, "no-contact", "no_contact", Hold.OVERDUE, work)
+
+    async def _alert(self, row: Row[Any], key: str, code: str, hold: Hold, work: Work) -> None:
+        """Not over the channel that has just failed, and not about an alert about an alert."""
+        if row.template == alerts.UNDELIVERED:
+            return
+        channels = [c for c in self._policy.alert_channels if row.recipient != "admin" or c != row.channel]
+        found = alerts.undelivered(
+            key=key, notification_id=row.id, template=row.template, code=code, channels=channels, hold=hold
+        )
+        await db.want(work, found, due={message.id: work.now + self._policy.delay(hold) for message in found})
+
+
+def _ids(effect: Effect) -> tuple[UUID, int]:
+    return UUID(effect.payload["notification_id"]), effect.payload["round"]
+
+
+def _told_of(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "notification_id": row.id,
+        "template": row.template,
+        "channel": row.channel,
+        "recipient": row.recipient,
+        "student_id": row.about_student_id,
+        "purchase_id": row.purchase_id,
+    }
+
+
+def _subject(row: Row[Any]) -> str:
+    return str(row.purchase_id or row.about_student_id or row.id)

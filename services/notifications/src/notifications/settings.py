@@ -1,0 +1,96 @@
+"""What notifications is told by its environment."""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import timedelta
+from email.utils import parseaddr
+from typing import Literal
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from kit import service
+from kit.settings import CommaSeparated
+from notifications.domain import Policy
+from notifications.message import Channel
+
+ApiSettings = service.ApiSettings
+
+
+class WorkerSettings(service.WorkerSettings):
+    """Consumers, relay and migrate: how long messages wait for facts, and where alerts go."""
+
+    receipt_settle_seconds: float = Field(default=2, ge=0)
+    failure_settle_seconds: float = Field(default=60, ge=0)
+    welcome_grace_seconds: float = Field(default=20, ge=0)
+    no_contact_alert_seconds: float = Field(default=900, ge=0)
+    admin_emails: CommaSeparated = ()
+    admin_webhook_url: SecretStr | None = None
+
+    @field_validator("admin_webhook_url", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @property
+    def policy(self) -> Policy:
+        channels: list[Channel] = []
+        if self.admin_emails:
+            channels.append("email")
+        if self.admin_webhook_url:
+            channels.append("webhook")
+        return Policy(
+            receipt_settle=timedelta(seconds=self.receipt_settle_seconds),
+            failure_settle=timedelta(seconds=self.failure_settle_seconds),
+            welcome_grace=timedelta(seconds=self.welcome_grace_seconds),
+            no_contact=timedelta(seconds=self.no_contact_alert_seconds),
+            alert_channels=tuple(channels),
+        )
+
+
+class RelaySettings(WorkerSettings):
+    """The relay also sends: the mail server, who writes, and where the pages are that mails point to."""
+
+    smtp_host: str
+    smtp_port: int = 587
+    smtp_tls: Literal["none", "starttls", "tls"] | None = None
+    smtp_username: str | None = None
+    smtp_password: SecretStr | None = None
+    smtp_timeout_seconds: float = Field(default=10, gt=0, le=20)
+    mail_from: str
+    support_email: str | None = None
+    school_name: str | None = None
+    portal_url: str
+
+    @field_validator("smtp_tls", "smtp_username", "smtp_password", "support_email", "school_name", mode="before")
+    @classmethod
+    def _unset(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @model_validator(mode="after")
+    def _can_be_used(self) -> RelaySettings:
+        if "@" not in self.sender:
+            raise ValueError("MAIL_FROM must be an address, or `Name <address>`")
+        if (self.smtp_username is None) != (self.smtp_password is None):
+            raise ValueError("set both of SMTP_USERNAME and SMTP_PASSWORD, or neither")
+        return self
+
+    @property
+    def tls(self) -> Literal["none", "starttls", "tls"]:
+        """STARTTLS unless told otherwise; on this machine there is nobody to hide from."""
+        return self.smtp_tls or ("none" if _is_loopback(self.smtp_host) else "starttls")
+
+    @property
+    def sender(self) -> str:
+        return parseaddr(self.mail_from)[1]
+
+    @property
+    def school(self) -> str:
+        return self.school_name or parseaddr(self.mail_from)[0] or "the school"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

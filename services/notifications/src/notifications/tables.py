@@ -1,0 +1,51 @@
+"""notifications' own tables."""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, DateTime, ForeignKey, Integer, Table, Text, Uuid, func
+from sqlalchemy.dialects.postgresql import JSONB
+
+from kit.db import new_metadata
+
+metadata = new_metadata()
+
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("key", Text, nullable=False, unique=True),
+    Column("template", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("recipient", Text, nullable=False),
+    Column("student_id", Uuid),  # whose row it is; none for what admins get
+    Column("about_student_id", Uuid),
+    Column("purchase_id", Uuid),
+    Column("about", Text),  # a key of the facts that the message is derived from; none: from `told`
+    Column("told", JSONB),
+    Column("cause", JSONB),  # what led here first: of every round
+    Column("status", Text, nullable=False),
+    Column("code", Text),
+    Column("round", Integer, nullable=False, server_default="1"),  # one effect for each
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("handed_over_at", DateTime(timezone=True)),  # from here on the other side may have it
+    Column("sent_at", DateTime(timezone=True)),  # the other side has said so
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+marks = Table(
+    "marks",
+    metadata,
+    Column("mark", Text, primary_key=True),
+    Column("notification_id", Uuid, ForeignKey("notifications.id"), nullable=False, index=True),
+)
+
+contacts = Table(
+    "contacts",
+    metadata,
+    Column("student_id", Uuid, primary_key=True),
+    Column("email", Text, nullable=False),
+    Column("name", Text),
+    Column("said_at", DateTime(timezone=True), nullable=False),
+    Column("event_id", Text, nullable=False),
+)

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from tests.databases import migrated, opened
+from tests.notifications.office import Office
+
+import notifications
+from kit.db import Database
+from kit.testing import postgres_server as pg
+from kit.testing.smtp import MailCatcher
+
+
+@pytest.fixture(scope="session")
+def notifications_database(postgres_server: pg.PostgresServer) -> pg.Database:
+    return migrated(postgres_server, "notifications_tests", notifications.__file__)
+
+
+@pytest.fixture
+async def database(notifications_database: pg.Database) -> AsyncIterator[Database]:
+    """As the consumers and the relay see it."""
+    async with opened(notifications_database.url) as database:
+        yield database
+
+
+@pytest.fixture
+async def api_database(notifications_database: pg.Database) -> AsyncIterator[Database]:
+    """As the API's login sees it."""
+    async with opened(notifications_database.api_url) as database:
+        yield database
+
+
+@pytest.fixture
+def mail(tmp_path: Path) -> Iterator[MailCatcher]:
+    with MailCatcher(tmp_path / "mail") as catcher:
+        yield catcher
+
+
+@pytest.fixture
+async def office(database: Database, mail: MailCatcher) -> Office:
+    """Empty, and nothing waits for facts that may still come."""
+    office = Office(database, mail)
+    await office.empty()
+    return office

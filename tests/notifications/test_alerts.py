@@ -1,0 +1,180 @@
+"""What admins are told, by mail and by webhook."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+import uvicorn
+from fastapi import FastAPI, Request
+from starlette.responses import RedirectResponse, Response
+from tests.notifications.office import (
+    ADMIN,
+    ANN,
+    AT_ONCE,
+    BARBER,
+    CONTACT,
+    UNAVAILABLE,
+    Office,
+    bodies,
+    one,
+    paid,
+    subjects,
+)
+from tests.waiting import until
+
+from contracts.checkout import RefundRequested
+from contracts.milady_integration import MiladyFailed
+from contracts.money import usd
+from contracts.payments import PaymentDisputeClosed, PaymentDisputeOpened, PaymentRefs
+from kit.backoff import Backoff
+from kit.testing.processes import free_ports
+from kit.testing.smtp import Fault
+
+INTENT = PaymentRefs(payment_intent="pi_1")
+OPENED = PaymentDisputeOpened(refs=INTENT, dispute_id="du_1", status="needs_response", amount=usd(489_000))
+REFUSED = MiladyFailed(student_id=ANN, program=BARBER, code="bad_<program>", attempts=3)
+
+
+async def test_a_dispute_of_ours_is_told_when_it_opens_and_when_it_closes(office: Office) -> None:
+    review = OPENED.model_copy(update={"status": "under_review"})
+    closed = PaymentDisputeClosed(refs=INTENT, dispute_id="du_1", status="won", amount=usd(489_000))
+    await office.hear(CONTACT, OPENED)
+    assert await office.post() == [], "nobody knows yet whether it is one of ours"
+    await office.hear(paid(), review)
+    await office.post()
+    await office.hear(closed, closed)
+    mails = await office.post()
+    assert subjects(mails, ADMIN) == [
+        "[Admin] Dispute closed: 4,890.00 USD, Barber Apprenticeship",
+        "[Admin] Dispute opened: 4,890.00 USD, Barber Apprenticeship",
+    ]
+    text, _ = bodies(one(mails, "Dispute closed"))
+    assert "Status: won" in text and "What to do:" in text and "Ann" not in text
+
+
+async def test_two_active_purchases_for_one_seat(office: Office) -> None:
+    await office.hear(CONTACT, paid(n=1), paid(n=1, checkout_session="cs_1", payment_intent="pi_1"))
+    await office.post()
+    await office.hear(paid(n=2))
+    text, _ = bodies(one(await office.post(), "Paid twice for one seat"))
+    assert str(UUID(int=1)) in text and str(UUID(int=2)) in text
+
+
+async def test_a_refund_request_is_for_an_admin_to_decide(office: Office) -> None:
+    await office.hear(
+        RefundRequested(refund_request_id=UUID(int=5), purchase_id=UUID(int=1), student_id=ANN, reason="private")
+    )
+    text, _ = bodies(one(await office.post(), "A student asks for a refund"))
+    assert "private" not in text and str(UUID(int=5)) in text
+
+
+async def test_an_address_that_refuses(office: Office) -> None:
+    office.mail.order(Fault.REJECT)
+    await office.hear(CONTACT, paid())
+    mails = await office.post()
+    assert subjects(mails) == []
+    text, _ = bodies(one(mails, "A message could not be delivered"))
+    assert "Message: receipt" in text and "smtp_550" in text and "ann@" not in text
+
+
+class Chat:
+    """A webhook that answers as it is told, and remembers what it got."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.got: list[dict[str, Any]] = []
+        self.answers: list[Callable[[], Awaitable[Response]]] = []
+
+
+@asynccontextmanager
+async def chat_server(chat: Chat) -> AsyncIterator[Chat]:
+    app = FastAPI()
+
+    @app.post("/hook")
+    async def hook(request: Request) -> Response:
+        answer = chat.answers.pop(0) if chat.answers else _fine
+        chat.got.append(await request.json())
+        return await answer()
+
+    (port,) = free_ports(1)
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, lifespan="off"))
+    serving = asyncio.create_task(server.serve())
+
+    async def started() -> bool:
+        return server.started
+
+    await until(started)
+    chat.url = f"http://127.0.0.1:{port}/hook"
+    try:
+        yield chat
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def _fine() -> Response:
+    return Response("ok")
+
+
+async def _busy() -> Response:
+    return Response("later", 503)
+
+
+async def _elsewhere() -> Response:
+    return RedirectResponse("http://169.254.169.254/", 307)
+
+
+@pytest.fixture
+async def chat() -> AsyncIterator[Chat]:
+    async with chat_server(Chat()) as chat:
+        yield chat
+
+
+def with_webhook(office: Office, url: str) -> Office:
+    policy = replace(AT_ONCE, alert_channels=("email", "webhook"))
+    return Office(office.database, office.mail, policy=policy, webhook_url=url)
+
+
+async def test_the_webhook_gets_each_alert_once(office: Office, chat: Chat) -> None:
+    office = with_webhook(office, chat.url)
+    await office.hear(REFUSED, REFUSED, UNAVAILABLE)
+    assert len(subjects(await office.post(), ADMIN)) == 2
+    assert len(chat.got) == 2
+    texts = "\n".join(each["text"] for each in chat.got)
+    assert "*Milady refuses a student of Barber Apprenticeship*" in texts and "Code: bad_&lt;program&gt;" in texts
+
+
+async def test_the_webhook_is_tried_again_when_it_is_busy(office: Office, chat: Chat) -> None:
+    office = with_webhook(office, chat.url)
+    chat.answers = [_busy, _busy]
+    await office.hear(UNAVAILABLE)
+    await office.post()
+    assert len(chat.got) == 3
+    assert [row["status"] for row in await office.rows("channel = 'webhook'")] == ["sent"]
+
+
+async def test_the_webhook_follows_nobody(office: Office, chat: Chat) -> None:
+    office = with_webhook(office, chat.url)
+    chat.answers = [_elsewhere]
+    await office.hear(UNAVAILABLE)
+    mails = await office.post()
+    (row,) = await office.rows("channel = 'webhook'")
+    assert (row["status"], row["code"]) == ("failed", "webhook_307")
+    assert "alert-instructor-unavailable" in bodies(one(mails, "could not be delivered"))[0], "by the other channel"
+
+
+async def test_a_webhook_that_is_away_costs_nothing_else(office: Office) -> None:
+    office = with_webhook(office, f"http://127.0.0.1:{free_ports(1)[0]}/hook")
+    office.sending.backoff = Backoff(first=timedelta(milliseconds=10), attempts=2)
+    await office.hear(CONTACT, paid(), UNAVAILABLE)
+    mails = await office.post()
+    assert len(subjects(mails)) == 1 and len(subjects(mails, ADMIN)) == 2
+    (row,) = await office.rows("channel = 'webhook'")
+    assert (row["status"], row["code"]) == ("failed", "gave_up")

@@ -1,0 +1,175 @@
+"""Whatever order a purchase's events arrive in, and however often: the same messages, each once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from typing import Any
+from uuid import UUID
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.contracts.payment_histories import bank_debit, declined, disputed, paid_by_card, plan, refunded
+from tests.notifications.office import (
+    ANN,
+    CONTACT,
+    LINKS,
+    UNAVAILABLE,
+    Office,
+    assigned,
+    paid,
+    said,
+    step,
+)
+from tests.waiting import until
+
+from contracts.checkout import StudentUpdated
+from contracts.enrollment import (
+    EnrollmentActivated,
+    EnrollmentEvent,
+    EnrollmentPaused,
+    EnrollmentResumed,
+    EnrollmentWithdrawn,
+)
+from contracts.envelope import Envelope, Event
+from contracts.facts import fold
+from contracts.instructor_assignment import InstructorAssigned
+from contracts.milady_integration import MiladyEnrolled
+from contracts.payments import PaymentEvent, PaymentRefs
+from contracts.people import Contact
+from kit.db import Database
+from kit.performer import Performer
+from notifications import db
+
+_SETTINGS = settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+
+LATE_LINK: list[PaymentEvent] = [
+    paid(payment_intent="pi_1", charge="ch_1"),
+    paid(invoice="in_1"),
+    paid(checkout_session="cs_1", payment_intent="pi_1", invoice="in_1"),
+]
+
+
+@st.composite
+def stories(draw: st.DrawFn) -> list[Event]:
+    """What everybody says of one student's seat, in the order in which it happens."""
+    events: list[Event] = [CONTACT, StudentUpdated(student_id=ANN, contact=Contact(email="moved@student.example.com"))]
+    events += draw(
+        st.sampled_from(
+            [
+                paid_by_card(1),
+                LATE_LINK,
+                declined(1) + paid_by_card(1),
+                declined(1),
+                bank_debit(1, settles=True),
+                bank_debit(1, settles=False),
+                plan(1, 2, missed=True),
+                plan(1, 3, missed=True, caught_up=True),
+                paid_by_card(1) + refunded(1, 10_000, 20_000, 489_000),
+                paid_by_card(1) + disputed(1, "won"),
+                paid_by_card(1) + paid_by_card(2),
+            ]
+        )
+    )
+    steps = draw(st.sampled_from([(), (0,), (0, 1), (0, 1, 2), (0, 3), (0, 3, 0)]))
+    kinds = (EnrollmentActivated, EnrollmentPaused, EnrollmentResumed, EnrollmentWithdrawn)
+    events += [step(kinds[kind], revision) for revision, kind in enumerate(steps, 1)]
+    events += draw(st.lists(st.sampled_from([UNAVAILABLE, assigned(), assigned("Grace Razor", n=2)]), max_size=2))
+    events += draw(st.sampled_from([[], [LINKS]]))
+    return events
+
+
+async def outcome(office: Office, heard: list[Envelope[Event]], *, post_after: frozenset[int]) -> list[tuple[Any, ...]]:
+    """Every message that went out: what, to whom, with which subject."""
+    await office.empty()
+    for number, envelope in enumerate(heard):
+        await office.hear(envelope)
+        if number in post_after:
+            await office.post()
+    mails = await office.post()
+    ids = Counter(str(mail["Message-ID"]) for mail in mails)
+    assert set(ids.values()) <= {1}, "a message went out twice"
+    assert len(mails) == len(await office.sent())
+    return sorted((str(mail["Message-ID"]), str(mail["X-Envelope-To"]), str(mail["Subject"])) for mail in mails)
+
+
+@_SETTINGS
+@given(story=stories(), data=st.data())
+async def test_any_order_and_any_duplication_gives_the_same_messages(
+    office: Office, story: list[Event], data: st.DataObject
+) -> None:
+    in_order = [said(number, event) for number, event in enumerate(story)]
+    repeats = data.draw(st.lists(st.sampled_from(in_order), max_size=6))
+    shuffled = data.draw(st.permutations(in_order + repeats))
+    expected = await outcome(office, in_order, post_after=frozenset())
+    assert await outcome(office, shuffled, post_after=frozenset()) == expected
+
+
+@_SETTINGS
+@given(story=stories(), seed=st.integers(0, 2**16))
+async def test_whenever_the_post_goes_there_is_one_receipt_for_each_payment_and_one_welcome(
+    office: Office, story: list[Event], seed: int
+) -> None:
+    """Even when messages have gone out long before the facts that belong to them arrive."""
+    chance = random.Random(seed)
+    heard = [said(number, event) for number, event in enumerate(story)]
+    heard += chance.choices(heard, k=4)
+    chance.shuffle(heard)
+    stops = frozenset(chance.sample(range(len(heard)), k=min(2, len(heard))))
+    subjects = [subject for _, _, subject in await outcome(office, heard, post_after=stops)]
+    facts = {envelope.id: envelope.data for envelope in heard if isinstance(envelope.data, PaymentEvent)}
+    payments = sum(len(purchase.settled_payments) for purchase in fold(facts) if purchase.id)
+    assert sum(subject.startswith("Receipt") for subject in subjects) == payments
+    assert sum(subject.startswith("Welcome") for subject in subjects) <= 1
+
+
+async def test_everything_at_once_while_the_post_goes_stands_in_nobodys_way(office: Office) -> None:
+    """Thirty students, all queues at the same time, the relay beside them: no deadlock, and everything once."""
+    busy = Office(Database(office.database.url, pool_size=20), office.mail)
+    stop = asyncio.Event()
+    performer = Performer(busy.database, "notifications", {db.KIND: busy.sending})
+    posting = [asyncio.create_task(performer.run(stop)) for _ in range(2)]
+    told: list[Event] = [*LATE_LINK, CONTACT, step(EnrollmentActivated, 1), assigned(), LINKS, UNAVAILABLE]
+    events = [_as(student, event) for student in range(1, 31) for event in told]
+    heard = [busy.envelope(event) for event in events] * 2
+    random.Random(7).shuffle(heard)
+    try:
+        await asyncio.gather(*(busy.hear(envelope) for envelope in heard))
+        await until(busy.nothing_due, seconds=30, what="nothing left to send")
+    finally:
+        stop.set()
+        await asyncio.gather(*posting)
+    mails = [mail for mail in office.mail.messages() if "@student" in str(mail["X-Envelope-To"])]
+    counted = Counter((str(mail["X-Envelope-To"]), str(mail["Subject"]).split(" ")[0]) for mail in mails)
+    for student in range(1, 31):
+        assert counted[f"s{student}@student.example.com", "Receipt:"] == 1
+        assert counted[f"s{student}@student.example.com", "Welcome"] == 1
+    assert await busy.value("SELECT count(*) FROM effects WHERE attempts > 1") == 0, "a deadlock"
+    await busy.database.close()
+
+
+async def test_messages_of_one_seat_do_not_wait_for_each_other(office: Office) -> None:
+    events = [CONTACT, step(EnrollmentActivated, 1), assigned(), LINKS]
+    await office.hear(*events, *(paid(manual=f"man_{n}") for n in range(6)))
+    assert len(await office.post()) == 7
+    assert await office.value("SELECT count(*) FROM effects WHERE attempts > 1") == 0, "a deadlock"
+
+
+def _as(student: int, event: Event) -> Event:
+    """The same event of another student."""
+    own: dict[str, object] = {"student_id": UUID(int=student)}
+    if isinstance(event, PaymentEvent):
+        refs = {name: f"{ref}_{student}" for name, ref in event.refs.model_dump(exclude_none=True).items()}
+        own |= {"purchase_id": UUID(int=student), "refs": PaymentRefs(**refs)}
+    if isinstance(event, EnrollmentEvent):
+        own["enrollment_id"] = UUID(int=student)
+    if isinstance(event, InstructorAssigned):
+        own["assignment_id"] = UUID(int=student)
+    if isinstance(event, MiladyEnrolled):
+        own["milady_enrollment_id"] = f"mil_{student}"
+    if isinstance(event, StudentUpdated):
+        own["contact"] = Contact(email=f"s{student}@student.example.com")
+    return event.model_copy(update=own)

@@ -1,0 +1,255 @@
+"""What a mail looks like, whatever somebody has called themselves; and that no mail goes where it should not."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import ssl
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from pydantic import ValidationError
+from tests.notifications.office import bodies, settings_of
+
+from contracts.money import Money, usd
+from contracts.people import Contact
+from kit.testing.processes import free_ports
+from kit.testing.smtp import MailCatcher
+from notifications.mailer import Mailer
+from notifications.outcome import Unreachable
+from notifications.rendering import Letterhead, address_of, compose, render, safe_name
+
+HEAD = Letterhead(
+    school="Elevate <Barber> School",
+    sender="enrollment@school.example.com",
+    support=None,
+    portal="https://portal.example.com",
+)
+WHEN = datetime(2026, 3, 3, 14, 5, tzinfo=UTC)
+MONEY: dict[str, Any] = {"program": "Cuts & <b>Shaves</b>", "amount": usd(489_000), "payer": "student"}
+OPENED: dict[str, Any] = {
+    "program": "Cuts & <b>Shaves</b>",
+    "instructor": {"name": "<script>alert(1)</script>", "specialty": None},
+    "links": [{"title": "<i>Theory</i>", "url": 'https://milady.example.com/"><script>'}],
+}
+FAILED = MONEY | {"slug": "cuts", "failed_at": WHEN, "bank_debit": False}
+TOLD: dict[str, dict[str, Any]] = {
+    "receipt": MONEY | {"paid_at": WHEN, "method": "card", "reference": "pi_1", "payments": 1, "instalments": None},
+    "welcome": OPENED,
+    "seat-reopened": OPENED,
+    "instructor": OPENED,
+    "course-links": OPENED,
+    "payment-failed": FAILED | {"reason": "other", "under_way": False, "paused": False, "next_attempt_at": None},
+    "sponsor-link": MONEY
+    | {"url": "https://pay.example.com/?a=1&b=2", "funding_source": None, "expires_at": None, "reference": "r"},
+    "refund": MONEY | {"of": usd(489_000), "full": True, "all_back": True, "manual": False, "reference": "pi_1"},
+    "seat-paused": {"program": "Cuts & <b>Shaves</b>", "slug": "cuts", "reason": "past_due"},
+    "seat-resumed": {"program": "Cuts & <b>Shaves</b>", "slug": "cuts", "reason": None},
+    "seat-withdrawn": {"program": "Cuts & <b>Shaves</b>", "slug": "cuts", "reason": "dispute_lost"},
+    "refund-requested": {"program": "Cuts & <b>Shaves</b>", "amount": None},
+    "refund-rejected": {"program": None, "amount": None},
+    "alert-anything": {"headline": "Cuts & <b>Shaves</b>", "lines": {"Due": WHEN, "Amount": usd(1)}, "to_do": "<Act>"},
+}
+
+
+def parsed(template: str, name: str | None = None) -> EmailMessage:
+    rendered = render(template, TOLD[template], name=name, letterhead=HEAD)
+    to = [address_of(Contact(email="ann@student.example.com", name=name))]
+    raw = compose(rendered, to=to, letterhead=HEAD, message_id="<1@x>", at=WHEN)
+    mail = email.message_from_bytes(raw, policy=email.policy.default)
+    assert isinstance(mail, EmailMessage) and raw.isascii() and max(map(len, raw.splitlines())) < 998
+    return mail
+
+
+@pytest.mark.parametrize("template", TOLD)
+def test_every_mail_is_whole_and_escapes_what_it_is_told(template: str) -> None:
+    mail = parsed(template, name="Ann Archer")
+    text, html = bodies(mail)
+    assert mail["Subject"] and mail["From"] == '"Elevate <Barber> School" <enrollment@school.example.com>'
+    assert mail.get_content_type() == "multipart/alternative"
+    assert "<b>" not in html and "<script>" not in html and "<i>" not in html
+    assert "{" not in text and "None" not in text and "\n\n\n" not in text and "&amp;" not in text
+    assert "https://portal.example.com" in text and "https://portal.example.com" in html
+    assert ("Hello Ann Archer," in text) == (not template.startswith("alert"))
+
+
+def test_every_template_is_tried_above() -> None:
+    from notifications import rendering
+
+    found = {file.stem for file in (Path(rendering.__file__).parent / "templates").glob("*.html")}
+    assert found - {"base", "parts"} == {"alert" if name.startswith("alert") else name for name in TOLD}
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("Ann Archer", "Ann Archer"),
+        ("Zoë 李雷 O'Neill-Smith", "Zoë 李雷 O'Neill-Smith"),
+        ("Ann\r\nBcc: all@school.example.com", None),
+        ("Ann\r\nX-Evil: 1", "Ann X-Evil: 1"),
+        ("Ann\u202egnp.exe", None),
+        ("Click https://evil.example.com", None),
+        ("<b>Ann</b>", None),
+        ("x" * 81, None),
+        ("\x00\x07", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_name_can_be_greeted_or_is_none(name: str | None, shown: str | None) -> None:
+    assert safe_name(name) == shown
+    mail = parsed("welcome", name=name)
+    assert mail["Bcc"] is None and mail["X-Evil"] is None
+    assert bodies(mail)[0].startswith(f"Hello {shown}," if shown else "Hello,")
+
+
+def test_nobody_forges_a_line_of_the_text() -> None:
+    told = OPENED | {"instructor": {"name": "Ada\n\nPay here", "specialty": None}, "links": []}
+    assert "Ada Pay here" in render("welcome", told, name=None, letterhead=HEAD).text
+
+
+@pytest.mark.parametrize(
+    ("payments", "instalments", "next_"),
+    [
+        (1, None, "your seat opens by itself, and your welcome mail comes separately."),
+        (1, 4, "your seat opens by itself, and your welcome mail comes separately."),
+        (3, 4, "your seat stays open, and the plan goes on."),
+        (4, 4, "this was the last payment, everything is paid."),
+    ],
+)
+def test_a_receipt_says_what_comes_next(payments: int, instalments: int | None, next_: str) -> None:
+    told = TOLD["receipt"] | {"payments": payments, "instalments": instalments}
+    rendered = render("receipt", told, name=None, letterhead=HEAD)
+    for part in (rendered.text, rendered.html):
+        assert f"What happens next: {next_} There is nothing you need to do." in part
+
+
+@pytest.mark.parametrize(
+    ("money", "shown"),
+    [
+        (usd(5), "0.05 USD"),
+        (usd(489_000), "4,890.00 USD"),
+        (Money(amount=500, currency="jpy"), "500 JPY"),
+        (Money(amount=1_234_567, currency="kwd"), "1,234.567 KWD"),
+    ],
+)
+def test_amounts_are_written_in_their_currency(money: Money, shown: str) -> None:
+    rendered = render("receipt", TOLD["receipt"] | {"amount": money}, name=None, letterhead=HEAD)
+    assert shown in rendered.subject and shown in rendered.text and shown in rendered.html
+
+
+def test_a_name_in_another_alphabet_survives_the_wire() -> None:
+    mail = parsed("welcome", name="Zoë 李雷")
+    assert mail["To"].addresses[0].display_name == "Zoë 李雷" and "Zoë 李雷" in bodies(mail)[1]
+
+
+# --- the way to the server --------------------------------------------------------------------------------------------
+
+
+async def deliver(mailer: Mailer) -> None:
+    async def hand_over() -> None: ...
+
+    mail = b"Subject: x\r\n\r\n.dot\r\n"
+    await mailer.send(mail, sender="a@x.example.com", recipients=["b@x.example.com"], hand_over=hand_over)
+
+
+@pytest.mark.parametrize("more", [{"smtp_tls": "starttls"}, {"smtp_username": "u", "smtp_password": "p"}])
+async def test_nothing_goes_in_the_clear_when_it_should_not(mail: MailCatcher, more: dict[str, Any]) -> None:
+    with pytest.raises(Unreachable):
+        await deliver(Mailer(settings_of(mail, **more)))
+    assert mail.files() == []
+
+
+async def test_one_of_several_recipients_is_enough(mail: MailCatcher) -> None:
+    from kit.testing.smtp import Fault
+
+    async def hand_over() -> None: ...
+
+    mail.order(Fault.REJECT)
+    to = ["gone@x.example.com", "here@x.example.com"]
+    mailer = Mailer(settings_of(mail))
+    await mailer.send(b"Subject: x\r\n\r\nx\r\n", sender="a@x.example.com", recipients=to, hand_over=hand_over)
+    assert [found["X-Envelope-To"] for found in mail.messages()] == ["here@x.example.com"]
+
+
+class _Kept:
+    def __init__(self) -> None:
+        self.mails: list[bytes] = []
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        self.mails.append(envelope.original_content)
+        return "250 OK"
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_the_servers_certificate_is_checked(
+    tmp_path: Path, mail: MailCatcher, monkeypatch: pytest.MonkeyPatch, trusted: bool
+) -> None:
+    from aiosmtpd.controller import Controller
+
+    certificate = _self_signed(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    kept = _Kept()
+    controller = Controller(kept, hostname="127.0.0.1", port=free_ports(1)[0], tls_context=context)
+    controller.start()
+    try:
+        if trusted:
+            monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        settings = settings_of(mail, smtp_host="localhost", smtp_port=controller.port, smtp_tls="starttls")
+        if trusted:
+            await deliver(Mailer(settings))
+        else:
+            with pytest.raises(Unreachable):
+                await deliver(Mailer(settings))
+    finally:
+        controller.stop()
+    assert len(kept.mails) == (1 if trusted else 0)
+
+
+def _self_signed(folder: Path) -> Path:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    file = folder / "server.pem"
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    file.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
+    return file
+
+
+def test_settings_default_to_what_is_safe(mail: MailCatcher) -> None:
+    assert settings_of(mail).tls == "none", "this machine"
+    assert settings_of(mail, smtp_host="smtp.example.com").tls == "starttls"
+    assert settings_of(mail, smtp_host="mail", smtp_tls="none").tls == "none"
+    assert settings_of(mail, admin_webhook_url="").policy.alert_channels == ("email",)
+    for wrong in ({"mail_from": "nobody"}, {"smtp_username": "u"}, {"smtp_tls": "maybe"}):
+        with pytest.raises(ValidationError):
+            settings_of(mail, **wrong)
+
+
+def test_an_id_is_no_secret_and_no_address() -> None:
+    from notifications.message import notification_id
+
+    assert notification_id("receipt/pi_1") == notification_id("receipt/pi_1") != notification_id("receipt/pi_2")
+    assert isinstance(notification_id("x"), UUID)

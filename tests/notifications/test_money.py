@@ -1,0 +1,291 @@
+"""Receipts, failures, refunds and sponsors' links: one for each cause, whichever references tell it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import permutations
+from uuid import UUID
+
+import pytest
+from tests.notifications.office import ANN, BARBER, CONTACT, EMAIL, Office, bodies, one, paid, said, step, subjects
+
+from contracts.checkout import PurchaseCreated, RefundDecided, RefundRequested
+from contracts.enrollment import EnrollmentActivated
+from contracts.money import usd
+from contracts.payments import (
+    PaymentEvent,
+    PaymentFailed,
+    PaymentPending,
+    PaymentRefs,
+    PaymentRefunded,
+    PaymentSucceeded,
+)
+from contracts.people import Contact
+
+PURCHASE = UUID(int=1)
+SPONSOR = "finance@sponsor.example.com"
+RECEIPT = "Receipt: 4,890.00 USD for Barber Apprenticeship"
+FAILED = "Your payment for Barber Apprenticeship did not go through"
+TOLD = {"purchase_id": PURCHASE, "student_id": ANN, "program": BARBER, "payer": "student"}
+
+
+def failed(code: str, attempt: int = 1, *, invoice: str | None = None, **more: object) -> PaymentFailed:
+    refs = PaymentRefs(invoice=invoice, subscription="sub_1") if invoice else PaymentRefs(payment_intent="pi_1")
+    return PaymentFailed.model_validate({"refs": refs, "code": code, "attempt": attempt, **TOLD, **more})
+
+
+def instalment(n: int) -> PaymentSucceeded:
+    refs = PaymentRefs(invoice=f"in_{n}", subscription="sub_1")
+    return PaymentSucceeded.model_validate({"refs": refs, "amount": usd(122_250), "instalments": 4, **TOLD})
+
+
+# --- receipts ---------------------------------------------------------------------------------------------------------
+
+
+async def test_says_how_much_for_what_and_when(office: Office) -> None:
+    await office.hear(CONTACT, paid())
+    for body in bodies(one(await office.post(), RECEIPT)):
+        assert "4,890.00 USD" in body and "Barber Apprenticeship" in body and "3 March 2026 at 14:07 UTC" in body
+        assert "pi_1" in body
+
+
+LINKED = (
+    paid(payment_intent="pi_1", charge="ch_1"),
+    paid(invoice="in_1"),
+    paid(checkout_session="cs_1", payment_intent="pi_1", invoice="in_1"),
+)
+"""A sponsor's session: intent and invoice tell the same money, and the session says so."""
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+@pytest.mark.parametrize("patient", [True, False])
+async def test_one_receipt_whenever_the_references_find_each_other(
+    office: Office, order: tuple[int, ...], patient: bool
+) -> None:
+    """Even when the link comes long after the receipt has gone out."""
+    await office.hear(CONTACT)
+    for n in order:
+        await office.hear(said(n + 10, LINKED[n]))
+        if not patient:
+            await office.post()
+    assert subjects(await office.post()) == [RECEIPT]
+
+
+async def test_a_link_from_a_stranger_tells_nothing(office: Office) -> None:
+    link = PaymentSucceeded(refs=PaymentRefs(invoice="in_9", payment_intent="pi_9"), amount=usd(100))
+    await office.hear(CONTACT, link, PaymentSucceeded(refs=PaymentRefs(payment_intent="pi_8"), amount=usd(100)))
+    assert await office.post() == [] and await office.rows() == []
+
+
+async def test_each_instalment_has_its_own_receipt(office: Office) -> None:
+    await office.hear(CONTACT)
+    for n in (1, 2):
+        link = PaymentSucceeded(refs=PaymentRefs(invoice=f"in_{n}", payment_intent=f"pi_{n}"), amount=usd(122_250))
+        await office.hear(instalment(n), link)
+        await office.post()
+    mails = await office.post()
+    assert subjects(mails) == ["Receipt: 1,222.50 USD for Barber Apprenticeship"] * 2
+    assert "Payments so far: 2 of 4" in bodies(mails[1])[0]
+
+
+async def test_what_turns_out_to_be_two_payments_has_two_receipts(office: Office) -> None:
+    """An intent and an invoice that might have been one, until each of them gets an invoice of its own."""
+    await office.hear(CONTACT, paid(payment_intent="pi_1"), paid(invoice="in_2"))
+    assert len(await office.post()) == 1
+    await office.hear(paid(payment_intent="pi_1", invoice="in_1"))
+    assert len(await office.post()) == 2
+
+
+async def test_no_money_no_receipt(office: Office) -> None:
+    waiver = paid(manual="man_1").model_copy(update={"method": "waiver"})
+    await office.hear(CONTACT, paid(0, checkout_session="cs_1"), waiver, paid(0, manual="man_2"))
+    assert await office.post() == []
+
+
+async def test_cash_has_a_receipt(office: Office) -> None:
+    await office.hear(CONTACT, paid(manual="man_1"), paid(manual="man_2"))
+    assert subjects(await office.post()) == [RECEIPT, RECEIPT], "two payments at the desk, whatever they have in common"
+
+
+async def test_the_sponsor_who_paid_gets_the_receipt(office: Office) -> None:
+    by_sponsor = paid(contact=Contact(email=SPONSOR)).model_copy(update={"payer": "sponsor"})
+    await office.hear(CONTACT, by_sponsor)
+    mails = await office.post()
+    assert subjects(mails, SPONSOR) == [RECEIPT] and subjects(mails) == []
+
+
+async def test_without_the_students_word_the_payments_own_contact_counts(office: Office) -> None:
+    await office.hear(paid(contact=Contact(email="typed@checkout.example.com")))
+    assert subjects(await office.post(), "typed@checkout.example.com") == [RECEIPT]
+
+
+# --- payments that failed ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "what", "to_do"),
+    [
+        ("insufficient_funds", "not enough money", "enough money, or use another card"),
+        ("expired_card", "has expired", "the new one from your bank"),
+        ("card_declined", "declined the card", "Call the number on the back"),
+        ("do_not_honor", "declined the card", "Call the number on the back"),
+        ("authentication_required", "confirm the payment", "Pay again"),
+        ("something_new", "did not let the payment through", "ask your bank"),
+    ],
+)
+async def test_says_what_to_do(office: Office, code: str, what: str, to_do: str) -> None:
+    await office.hear(CONTACT, failed(code))
+    for body in bodies(one(await office.post(), FAILED)):
+        assert what in body and to_do in body and "https://portal.example.com/enroll" in body
+        assert "No money was taken" in body
+
+
+async def test_nothing_when_the_money_has_come_meanwhile(office: Office) -> None:
+    await office.hear(CONTACT, failed("card_declined"), paid())
+    assert subjects(await office.post()) == [RECEIPT]
+
+
+async def test_nobody_is_told_of_a_page_that_was_closed(office: Office) -> None:
+    await office.hear(CONTACT, failed("canceled", final=True))
+    assert await office.post() == []
+
+
+async def test_a_debit_that_was_returned(office: Office) -> None:
+    refs = PaymentRefs(payment_intent="pi_1", checkout_session="cs_1")
+    pending = PaymentPending.model_validate({"refs": refs, "amount": usd(489_000), **TOLD})
+    session = PaymentFailed.model_validate({"refs": refs, "code": "async_payment_failed", "final": True, **TOLD})
+    await office.hear(CONTACT, pending, session)
+    assert "Your bank has returned the payment" in bodies(one(await office.post(), FAILED))[0]
+    await office.hear(failed("insufficient_funds"))
+    assert len(await office.post()) == 1, "the intent tells the same attempt"
+
+
+async def test_each_attempt_of_an_instalment_and_the_last_one_pauses(office: Office) -> None:
+    retry = datetime(2026, 3, 8, 9, 0, tzinfo=UTC)
+    await office.hear(CONTACT, instalment(1))
+    await office.post()
+    await office.hear(failed("card_declined", 1, invoice="in_2", next_attempt_at=retry, amount=usd(122_250)))
+    first = bodies(one(await office.post(), FAILED))[0]
+    assert "1,222.50 USD" in first and "We try again on 8 March 2026" in first and "stays open" in first
+    await office.hear(failed("card_declined", 4, invoice="in_2", final=True))
+    last = [bodies(mail)[0] for mail in await office.post() if mail["Subject"] == FAILED][-1]
+    assert "your seat is paused until it is paid" in " ".join(last.split()) and "We try again" not in last
+    await office.hear(
+        failed("card_declined", 4, invoice="in_2", final=True), failed("card_declined", 1, invoice="in_2")
+    )
+    assert subjects(await office.post()).count(FAILED) == 2
+
+
+# --- refunds ----------------------------------------------------------------------------------------------------------
+
+
+def charge(total: int, before: int) -> PaymentRefunded:
+    refs = PaymentRefs(charge="ch_1", payment_intent="pi_1")
+    return PaymentRefunded(refs=refs, total=usd(total), before=usd(before), of=usd(489_000))
+
+
+def refund(id: str, amount: int, status: str = "succeeded") -> PaymentRefunded:
+    refs = PaymentRefs(payment_intent="pi_1")
+    return PaymentRefunded.model_validate({"refs": refs, "refund_id": id, "amount": usd(amount), "status": status})
+
+
+async def test_a_full_refund(office: Office) -> None:
+    await office.hear(CONTACT, paid(), charge(489_000, 0), refund("re_1", 489_000, "pending"), refund("re_1", 489_000))
+    mail = one(await office.post(), "refund")
+    assert mail["Subject"] == "Full refund: 4,890.00 USD for Barber Apprenticeship"
+    assert "5 to 10 business days" in bodies(mail)[0]
+
+
+WITNESSES: tuple[PaymentEvent, ...] = (
+    charge(10_000, 0),
+    charge(20_000, 10_000),
+    charge(50_000, 20_000),
+    refund("re_1", 10_000),
+    refund("re_2", 10_000),
+    refund("re_3", 30_000),
+)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3, 4, 5), (5, 4, 3, 2, 1, 0), (3, 0, 4, 1, 5, 2), (2, 4, 0, 3, 5, 1)])
+@pytest.mark.parametrize("patient", [True, False])
+async def test_each_partial_refund_once_whoever_tells_it(office: Office, order: tuple[int, ...], patient: bool) -> None:
+    await office.hear(CONTACT, paid())
+    for n in order:
+        await office.hear(said(n + 10, WITNESSES[n]))
+        if not patient:
+            await office.post()
+    found = [subject for subject in subjects(await office.post()) if "refund" in subject]
+    assert found == [
+        *["Partial refund: 100.00 USD for Barber Apprenticeship"] * 2,
+        "Partial refund: 300.00 USD for Barber Apprenticeship",
+    ]
+
+
+async def test_a_refund_that_nobody_can_place_waits_for_its_payment(office: Office) -> None:
+    await office.hear(CONTACT, charge(489_000, 0))
+    assert await office.post() == []
+    await office.hear(paid())
+    assert len(subjects(await office.post())) == 2
+
+
+async def test_a_request_its_rejection_and_its_silence_when_approved(office: Office) -> None:
+    for n, decision in enumerate(("rejected", "approved")):
+        request = RefundRequested(refund_request_id=UUID(int=n), purchase_id=PURCHASE, student_id=ANN, reason="moving")
+        decided = RefundDecided.model_validate(
+            {"refund_request_id": UUID(int=n), "purchase_id": PURCHASE, "student_id": ANN, "decision": decision}
+        )
+        await office.hear(CONTACT, request)
+        await office.post()
+        await office.hear(decided)
+    mails = await office.post()
+    assert subjects(mails) == ["About your refund request", *["We have received your refund request"] * 2]
+    assert all("moving" not in body for mail in mails for body in bodies(mail))
+
+
+# --- sponsors ---------------------------------------------------------------------------------------------------------
+
+
+def asked(payer: str) -> PurchaseCreated:
+    return PurchaseCreated.model_validate(
+        {
+            "purchase_id": PURCHASE,
+            "student_id": ANN,
+            "program": BARBER,
+            "amount": usd(489_000),
+            "payer": payer,
+            "funding_source": "WIOA",
+            "payment_type": "full",
+            "checkout_url": "https://checkout.example.com/c/pay/cs_1?x=1&y=2",
+            "expires_at": datetime(2026, 3, 4, 14, 5, tzinfo=UTC),
+            "payer_contact": Contact(email=SPONSOR, name="Sponsor Finance"),
+        }
+    )
+
+
+async def test_a_sponsor_is_told_where_to_pay(office: Office) -> None:
+    await office.hear(asked("sponsor"))
+    mail = one(await office.post(), "Payment requested: 4,890.00 USD")
+    assert SPONSOR in str(mail["X-Envelope-To"])
+    text, html = bodies(mail)
+    assert "https://checkout.example.com/c/pay/cs_1?x=1&y=2" in text and "WIOA" in text
+    assert "by 4 March 2026 at 14:05 UTC" in text
+    assert 'href="https://checkout.example.com/c/pay/cs_1?x=1&amp;y=2"' in html
+
+
+async def test_a_student_who_pays_is_on_the_page_already(office: Office) -> None:
+    await office.hear(CONTACT, asked("student"))
+    assert await office.post() == []
+
+
+async def test_a_sponsor_who_has_paid_is_not_asked_again(office: Office) -> None:
+    await office.hear(paid().model_copy(update={"payer": "sponsor"}), asked("sponsor"))
+    assert [str(mail["Subject"]) for mail in await office.post()] == [RECEIPT]
+
+
+async def test_a_sponsors_address_is_never_taken_for_the_students(office: Office) -> None:
+    by_sponsor = paid(contact=Contact(email=SPONSOR)).model_copy(update={"payer": "sponsor"})
+    await office.hear(asked("sponsor"), by_sponsor, step(EnrollmentActivated, 1))
+    mails = await office.post()
+    assert subjects(mails, SPONSOR) == [RECEIPT]
+    await office.hear(CONTACT)
+    assert subjects(await office.post(), EMAIL) == ["Welcome to Barber Apprenticeship"]

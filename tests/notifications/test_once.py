@@ -1,0 +1,183 @@
+"""Each message exactly once, whatever the mail server does: docs/decisions/mail-once.md in tests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+from tests.notifications.office import ADMIN, ANN, CONTACT, EMAIL, Office, bodies, one, paid, subjects
+
+from contracts.checkout import StudentUpdated
+from contracts.people import Contact
+from kit.effects import Effect
+from kit.testing.smtp import Fault
+from notifications.sending import Outcome
+
+RECEIPT = "Receipt: 4,890.00 USD for Barber Apprenticeship"
+
+
+async def statuses(office: Office) -> dict[str, str]:
+    return {row["key"]: row["status"] for row in await office.rows("recipient <> 'admin'")}
+
+
+async def test_a_server_that_dies_between_accepting_and_answering_gets_it_once(office: Office) -> None:
+    office.mail.order(Fault.DROP_AFTER_DATA)
+    await office.hear(CONTACT, paid())
+    mails = await office.post()
+    assert subjects(mails) == [RECEIPT]
+    assert await statuses(office) == {"receipt/pi_1": "unknown"}
+    text, _ = bodies(one(mails, "may or may not have been delivered"))
+    assert "Message: receipt" in text and "/resend" in text
+    (row,) = await office.rows("key = 'receipt/pi_1'")
+    assert f"{row['id']}/1/notification.failed.v1" in await office.said()
+    await office.hear(paid(checkout_session="cs_1", payment_intent="pi_1"))
+    assert subjects(await office.post()) == [RECEIPT], "nor when the payment is told again"
+
+
+async def test_a_server_that_dies_without_it_is_not_guessed_at(office: Office) -> None:
+    """From here it looks the same as the case above: nobody is sent a second one by us, an admin decides."""
+    office.mail.order(Fault.DROP_BEFORE_STORE)
+    await office.hear(CONTACT, paid())
+    mails = await office.post()
+    assert subjects(mails) == [] and len(subjects(mails, ADMIN)) == 1
+    assert await statuses(office) == {"receipt/pi_1": "unknown"}
+
+
+async def test_a_relay_that_dies_after_the_hand_over_is_not_guessed_at_either(office: Office) -> None:
+    await office.hear(CONTACT, paid())
+    effect = await _taken(office)
+    office.mail.order(Fault.DROP_AFTER_DATA)
+    await office.sending.perform(effect)  # and nothing is written down: the process is gone
+    assert (await office.sending.perform(effect)).status == "unknown"
+    assert len(office.mail.messages()) == 1
+
+
+async def test_a_relay_that_dies_after_the_answer_knows_what_it_did(office: Office) -> None:
+    await office.hear(CONTACT, paid())
+    effect = await _taken(office)
+    for _ in range(2):
+        assert await office.sending.perform(effect) == Outcome(status="sent")
+    assert subjects(office.mail.messages()) == [RECEIPT]
+
+
+async def _taken(office: Office) -> Effect:
+    async with office.database.transaction() as connection:
+        row = (await connection.execute(text("SELECT * FROM effects"))).one()
+    return Effect(id=row.id, kind=row.kind, key=row.key, payload=row.payload, cause=None, attempt=1)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_not_now_is_tried_again(office: Office, times: int) -> None:
+    office.mail.order(Fault.REFUSE, times=times)
+    await office.hear(CONTACT, paid())
+    assert subjects(await office.post()) == [RECEIPT]
+    assert await statuses(office) == {"receipt/pi_1": "sent"}
+
+
+async def test_a_server_that_is_away_gets_it_when_it_is_back(office: Office) -> None:
+    office.mail.stop()
+    await office.hear(CONTACT, paid())
+    effect = await _taken(office)
+    with pytest.raises(Exception, match="smtp away"):
+        await office.sending.perform(effect)
+    assert await statuses(office) == {"receipt/pi_1": "waiting"}
+    office.mail.start()
+    assert subjects(await office.post()) == [RECEIPT]
+
+
+async def test_no_such_mailbox_is_final_and_said(office: Office) -> None:
+    office.mail.order(Fault.REJECT)
+    await office.hear(CONTACT, paid())
+    await office.post()
+    (row,) = await office.rows("key = 'receipt/pi_1'")
+    assert (row["status"], row["code"], row["attempts"]) == ("failed", "smtp_550", 1)
+    assert f"{row['id']}/1/notification.failed.v1" in await office.said()
+    await office.hear(paid(checkout_session="cs_1", payment_intent="pi_1"))
+    assert subjects(await office.post()) == [], "a new reference is no reason to write to a mailbox that is not there"
+
+
+async def test_an_answer_that_takes_its_time_is_an_answer(office: Office) -> None:
+    office.mail.order(Fault.SLOW, seconds=1.0)
+    await office.hear(CONTACT, paid())
+    assert subjects(await office.post()) == [RECEIPT]
+    assert await statuses(office) == {"receipt/pi_1": "sent"}
+
+
+async def test_the_message_id_comes_from_the_cause(office: Office) -> None:
+    await office.hear(CONTACT, paid())
+    (first,) = await office.post()
+    (row,) = await office.rows()
+    assert first["Message-ID"] == f"<{row['id']}@school.example.com>"
+    assert first["Auto-Submitted"] == "auto-generated"
+
+
+async def test_without_an_address_it_waits_and_an_admin_hears_of_it(office: Office) -> None:
+    await office.hear(paid())
+    mails = await office.post()
+    assert await statuses(office) == {"receipt/pi_1": "no_contact"}
+    assert "Message: receipt" in bodies(one(mails, "A message waits for an address"))[0]
+    await office.hear(CONTACT)
+    assert subjects(await office.post()) == [RECEIPT]
+
+
+async def test_an_address_that_comes_in_time_alarms_nobody(office: Office) -> None:
+    calm = Office(office.database, office.mail, policy=replace(office.policy, no_contact=timedelta(hours=1)))
+    await calm.hear(paid())
+    await calm.post()
+    await calm.hear(CONTACT)
+    mails = await calm.post()
+    async with office.database.transaction() as connection:
+        await connection.execute(text("UPDATE effects SET available_at = now() WHERE done_at IS NULL"))
+    assert subjects(mails) == [RECEIPT] and len(await calm.post()) == 1
+    (row,) = await calm.rows("recipient = 'admin'")
+    assert row["status"] == "skipped"
+
+
+async def test_the_payments_own_contact_ends_the_wait_too(office: Office) -> None:
+    await office.hear(paid(payment_intent="pi_1"))
+    await office.post()
+    await office.hear(paid(payment_intent="pi_1", checkout_session="cs_1", contact=Contact(email=EMAIL)))
+    assert subjects(await office.post()) == [RECEIPT]
+
+
+async def test_the_latest_word_on_an_address_counts_in_any_order(office: Office) -> None:
+    words = [
+        office.envelope(StudentUpdated(student_id=ANN, contact=Contact(email=f"{name}@student.example.com")))
+        for name in ("old", "new")
+    ]
+    await office.hear(words[1], words[0], paid())
+    assert subjects(await office.post(), "new@student.example.com") == [RECEIPT]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "no-at-sign",
+        "a@b@c.example.com",
+        "ann@x.example.com\r\nBcc: all@x.example.com",
+        "ann @x.example.com",
+        "é@x.example.com",
+        "a@" + "x" * 64,
+    ],
+)
+async def test_what_is_no_address_fails_and_reaches_nobody(office: Office, address: str) -> None:
+    await office.hear(StudentUpdated(student_id=ANN, contact=Contact(email=address)), paid())
+    mails = await office.post()
+    assert [mail["X-Envelope-To"] for mail in mails] == [ADMIN]
+    (row,) = await office.rows("recipient = 'student'")
+    assert (row["status"], row["code"]) == ("failed", "address_invalid")
+
+
+async def test_thirty_students_at_once_get_one_each(office: Office) -> None:
+    students = [UUID(int=1000 + n) for n in range(30)]
+    for n, student in enumerate(students):
+        own = paid(n=n + 1).model_copy(update={"student_id": student})
+        contact = Contact(email=f"s{n}@student.example.com")
+        await office.hear(own, StudentUpdated(student_id=student, contact=contact))
+    mails = await office.post()
+    assert sorted(str(mail["X-Envelope-To"]) for mail in mails) == sorted(
+        f"s{n}@student.example.com" for n in range(30)
+    )

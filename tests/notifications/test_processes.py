@@ -1,0 +1,135 @@
+"""The service as it runs: its own processes, the real broker, the real database, the mail catcher."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import pytest
+from sqlalchemy import text
+from tests.notifications.office import (
+    ADMIN,
+    ANN,
+    CONTACT,
+    EMAIL,
+    LINKS,
+    Office,
+    assigned,
+    bodies,
+    one,
+    paid,
+    step,
+    subjects,
+)
+from tests.processes import RunningRole, migrate
+from tests.tokens import bearer
+from tests.waiting import until
+
+from contracts.enrollment import EnrollmentActivated
+from contracts.envelope import Envelope, Event
+from contracts.money import usd
+from contracts.payments import PaymentDisputeOpened, PaymentRefs
+from kit.broker import Publisher
+from kit.outbox import to_message
+from kit.testing import postgres_server as pg
+from kit.testing.processes import stop_all, wait_all_ready
+from kit.testing.rabbit_server import RabbitServer
+from kit.testing.smtp import Fault, MailCatcher
+
+
+@pytest.fixture
+def env(notifications_database: pg.Database, rabbit_server: RabbitServer, mail: MailCatcher) -> dict[str, str]:
+    env = {
+        "DATABASE_URL": notifications_database.url,
+        "AMQP_URL": rabbit_server.url,
+        "SMTP_HOST": mail.host,
+        "SMTP_PORT": str(mail.port),
+        "MAIL_FROM": "Elevate Barber School <enrollment@school.example.com>",
+        "PORTAL_URL": "https://portal.example.com",
+        "ADMIN_EMAILS": ADMIN,
+        "RECEIPT_SETTLE_SECONDS": "0.3",
+    }
+    migrate("notifications", env)
+    return env
+
+
+@pytest.fixture
+def running(
+    office: Office, env: dict[str, str], notifications_database: pg.Database, tmp_path: Path
+) -> Iterator[dict[str, RunningRole]]:
+    of_api = {"DATABASE_URL": notifications_database.api_url}
+    roles = {
+        role: RunningRole("notifications", role, env | (of_api if role == "api" else {}), log=tmp_path / f"{role}.log")
+        for role in ("consumers", "relay", "api")
+    }
+    try:
+        for role in roles.values():
+            role.start()
+        wait_all_ready(list(roles.values()))
+        yield roles
+    finally:
+        stop_all(list(roles.values()))
+
+
+async def test_a_payment_becomes_mails_once(
+    office: Office, running: dict[str, RunningRole], rabbit_server: RabbitServer, mail: MailCatcher, tmp_path: Path
+) -> None:
+    publisher = Publisher(rabbit_server.url, name="tests")
+    dispute = PaymentDisputeOpened(
+        refs=PaymentRefs(payment_intent="pi_1"), dispute_id="du_1", status="needs_response", amount=usd(489_000)
+    )
+    events: list[Event] = [paid(), CONTACT, step(EnrollmentActivated, 1), assigned(), LINKS, dispute]
+    heard: list[Envelope[Event]] = [office.envelope(event) for event in events]
+    try:
+        for envelope in (*heard, *reversed(heard)):
+            await publisher.publish(to_message(envelope, mandatory=True))
+
+        async def three() -> bool:
+            return len(mail.files()) >= 3
+
+        await until(three, what="three mails")
+
+        async def all_said() -> bool:
+            return bool(await office.value("SELECT count(*) = 3 FROM outbox WHERE published_at IS NOT NULL"))
+
+        await until(all_said, what="three events published")
+    finally:
+        await publisher.close()
+    mails = mail.messages()
+    receipt, welcome = "Receipt: 4,890.00 USD for Barber Apprenticeship", "Welcome to Barber Apprenticeship"
+    assert subjects(mails) == [receipt, welcome] and len(subjects(mails, ADMIN)) == 1
+    assert "Ada Clipper" in bodies(one(mails, welcome))[0]
+    async with httpx.AsyncClient(base_url=running["api"].url) as client:
+        mine = (await client.get("/api/notifications", headers=bearer(ANN))).json()["items"]
+        assert {row["template"] for row in mine} == {"receipt", "welcome"}
+        assert (await client.get("/api/notifications", headers=bearer(uuid4()))).json()["items"] == []
+    logs = "".join((tmp_path / f"{role}.log").read_text() for role in running)
+    assert EMAIL not in logs and "Ann Archer" not in logs and ADMIN not in logs
+    bodies_said = await office.value("SELECT string_agg(convert_from(body, 'UTF8'), ' ') FROM outbox")
+    assert "@" not in bodies_said and "Ann" not in bodies_said
+
+
+async def test_a_relay_that_is_killed_while_the_server_has_the_mail_sends_no_second_one(
+    office: Office, env: dict[str, str], mail: MailCatcher
+) -> None:
+    mail.order(Fault.SLOW, seconds=20)
+    await office.hear(CONTACT, paid())
+    relay = RunningRole("notifications", "relay", env).start()
+    try:
+
+        async def stored() -> bool:
+            return bool(mail.files())
+
+        await until(stored, what="the mail with the server")
+    finally:
+        relay.kill()
+    (row,) = await office.rows()
+    assert row["status"] == "handed_over", "written down before the server had it"
+    async with office.database.transaction() as connection:
+        await connection.execute(text("UPDATE effects SET available_at = now()"))  # the lease has run out
+    mails = await office.post()
+    assert subjects(mails) == ["Receipt: 4,890.00 USD for Barber Apprenticeship"]
+    assert [row["status"] for row in await office.rows("recipient = 'student'")] == ["unknown"]
+    assert subjects(mails, ADMIN) == ["[Admin] A message may or may not have been delivered"]
