@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,15 +56,27 @@ def documents() -> dict[Path, str]:
     """Every generated document as it should be now, by path."""
     found = {SCHEMAS / f"{name}.json": _json(event.model_json_schema()) for name, event in sorted(EVENT_TYPES.items())}
     found[ROOT / "docs/event-map.md"] = _event_map()
-    os.environ.update(_ENVIRONMENT)
-    for package in SERVICES:
-        name = package.replace("_", "-")
-        process: Process = importlib.import_module(f"{package}.main").ROLES["api"]()
-        assert process.app is not None  # noqa: S101  the role api has one
-        found[ROOT / f"docs/openapi/{name}.json"] = _json(process.app.openapi())
-        asyncapi = next(r for r in process.app.routes if getattr(r, "path", "") == "/asyncapi.json")
-        found[ROOT / f"docs/asyncapi/{name}.json"] = _json(_call(asyncapi))
+    with _only_to_be_read():
+        for package in SERVICES:
+            name = package.replace("_", "-")
+            process: Process = importlib.import_module(f"{package}.main").ROLES["api"]()
+            assert process.app is not None  # noqa: S101  the role api has one
+            found[ROOT / f"docs/openapi/{name}.json"] = _json(process.app.openapi())
+            asyncapi = next(r for r in process.app.routes if getattr(r, "path", "") == "/asyncapi.json")
+            found[ROOT / f"docs/asyncapi/{name}.json"] = _json(_call(asyncapi))
     return found
+
+
+@contextmanager
+def _only_to_be_read() -> Iterator[None]:
+    """The environment as the composition roots want it, and afterwards as it was."""
+    before = dict(os.environ)
+    os.environ.update(_ENVIRONMENT)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def stale() -> list[Path]:
