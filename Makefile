@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN    := .venv/bin
 MEMBERS := $(wildcard shared/*/pyproject.toml services/*/pyproject.toml sandboxes/*/pyproject.toml devstack/pyproject.toml)
 
-.PHONY: help demo serve test lint types walls unit fast test-containers docs schemas lock clean
+.PHONY: help demo serve test lint types walls unit fast test-containers test-compose docs lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -34,6 +34,9 @@ fast: .venv/.ready  ## the tests that need no server
 
 test-containers: .venv/.ready  ## the integration tests, on PostgreSQL and RabbitMQ in containers
 	BURSAR_TEST_SERVERS=containers $(BIN)/pytest tests/journeys tests/faults
+
+test-compose: .venv/.ready  ## docker compose up with everything, a few hundred purchases, three enrollment consumers
+	$(BIN)/pytest tests/compose
 
 docs: .venv/.ready  ## write the generated documents anew: event map, OpenAPI, AsyncAPI, JSON schemas
 	$(BIN)/python -m devstack.documents

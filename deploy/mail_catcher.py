@@ -1,0 +1,89 @@
+"""Catches every mail instead of sending it, and shows it: SMTP on SMTP_PORT, pages on HTTP_PORT, files in MAIL_DIR.
+
+GET /             the messages, newest first, for people
+GET /messages     the same as JSON: [{"id", "to", "from", "subject", "date"}], oldest first
+GET /messages/ID  one message as it came
+"""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import html
+import os
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from kit.testing.smtp import MailCatcher
+
+FOLDER = Path(os.environ["MAIL_DIR"])
+
+
+def _messages() -> list[dict[str, str]]:
+    found = []
+    for file in sorted(FOLDER.glob("*.eml")):
+        with file.open("rb") as opened:
+            head = email.message_from_bytes(opened.read(), policy=email.policy.default)
+        said = {name: str(head[header] or "") for name, header in _HEADERS.items()}
+        found.append({"id": file.stem, **said})
+    return found
+
+
+_HEADERS = {"to": "X-Envelope-To", "from": "X-Envelope-From", "subject": "Subject", "date": "Date"}
+
+
+def alive(_: Request) -> Response:
+    return JSONResponse({"status": "alive"})
+
+
+def messages(_: Request) -> Response:
+    return JSONResponse(_messages())
+
+
+def message(request: Request) -> Response:
+    known = {file.stem: file for file in FOLDER.glob("*.eml")}
+    if (file := known.get(request.path_params["id"])) is None:
+        raise HTTPException(404)
+    return FileResponse(file, media_type="text/plain")
+
+
+def page(_: Request) -> Response:
+    rows = [
+        f"<tr><td>{html.escape(m['date'])}<td>{html.escape(m['to'])}"
+        f'<td><a href="/messages/{m["id"]}">{html.escape(m["subject"])}</a>'
+        for m in reversed(_messages())
+    ]
+    return HTMLResponse(f"<title>Mail</title><h1>{len(rows)} messages</h1><table>{''.join(rows)}</table>")
+
+
+app = Starlette(
+    routes=[
+        Route("/", page),
+        Route("/healthz", alive),
+        Route("/messages", messages),
+        Route("/messages/{id}", message),
+    ]
+)
+
+
+def main() -> None:
+    catcher = MailCatcher(FOLDER, int(os.environ["SMTP_PORT"]))
+    catcher.host = os.environ["HTTP_HOST"]
+    with catcher:
+        uvicorn.run(
+            app,
+            host=os.environ["HTTP_HOST"],
+            port=int(os.environ["HTTP_PORT"]),
+            log_level="warning",
+            timeout_graceful_shutdown=5,
+        )
+
+
+if __name__ == "__main__":
+    main()
