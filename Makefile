@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN    := .venv/bin
 MEMBERS := $(wildcard shared/*/pyproject.toml services/*/pyproject.toml sandboxes/*/pyproject.toml devstack/pyproject.toml)
 
-.PHONY: help demo serve test lint types walls unit fast test-containers test-compose docs lock clean
+.PHONY: help demo serve test lint types walls unit fast test-containers test-compose bench docs lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -37,6 +37,9 @@ test-containers: .venv/.ready  ## the integration tests, on PostgreSQL and Rabbi
 
 test-compose: .venv/.ready  ## docker compose up with everything, a few hundred purchases, three enrollment consumers
 	$(BIN)/pytest tests/compose
+
+bench: .venv/.ready  ## the two hot paths, as ratios to what the machine can do at all (BENCH_EVENTS=10000)
+	@$(BIN)/python -m tests.bench
 
 docs: .venv/.ready  ## write the generated documents anew: event map, OpenAPI, AsyncAPI, JSON schemas
 	$(BIN)/python -m devstack.documents

@@ -94,7 +94,6 @@ async def put(
     if available_at is not None:
         values["available_at"] = available_at
     added = await db.execute(insert(effects).values(**values).on_conflict_do_nothing(index_elements=["kind", "key"]))
-    await wake(db)
     return added.rowcount == 1
 
 

@@ -61,7 +61,7 @@ def to_message(envelope: Envelope[Event], *, mandatory: bool = False) -> Outgoin
 
 
 async def put(db: AsyncConnection, message: OutgoingMessage, *, available_at: datetime | None = None) -> None:
-    """Adds the message to the caller's transaction and wakes the relay when that commits."""
+    """Adds the message to the caller's transaction; the relay is woken when that commits (a trigger does it)."""
     values: dict[str, Any] = {
         "message_key": message.key,
         "exchange": message.exchange,
@@ -73,9 +73,9 @@ async def put(db: AsyncConnection, message: OutgoingMessage, *, available_at: da
     if available_at is not None:
         values["available_at"] = available_at
     await db.execute(insert(outbox).values(**values).on_conflict_do_nothing(index_elements=["message_key"]))
-    await wake(db)
 
 
 async def wake(db: AsyncConnection) -> None:
-    """Wakes the process that looks after what is due, when the caller's transaction commits."""
+    """Wakes the process that looks after what is due, when the caller's transaction commits: for what an UPDATE makes
+    due; additions wake it by themselves."""
     await db.execute(select(func.pg_notify(WAKE_CHANNEL, "")))

@@ -67,6 +67,50 @@ V1 = (
     )
     """,
     "CREATE INDEX ix_effects_due ON effects (available_at) WHERE done_at IS NULL AND failed_at IS NULL",
+    # Whoever looks after what is due is woken when the transaction that adds to it commits.
+    """
+    CREATE FUNCTION wake_outgoing() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM pg_notify('outgoing', '');
+        RETURN NULL;
+    END $$
+    """,
+    "CREATE TRIGGER wake AFTER INSERT ON outbox FOR EACH STATEMENT EXECUTE FUNCTION wake_outgoing()",
+    "CREATE TRIGGER wake AFTER INSERT ON effects FOR EACH STATEMENT EXECUTE FUNCTION wake_outgoing()",
+    # A key's row is the lock: every fact of a group has a key in it, two facts that share a key queue up on its row,
+    # and whoever works on a group holds all its rows. Groups are locked in key order, and looked for again until
+    # nothing has changed while we waited.
+    """
+    CREATE FUNCTION merge_fact(new_id text, new_type text, new_time timestamptz, new_body jsonb, new_keys text[])
+    RETURNS SETOF facts LANGUAGE plpgsql AS $$
+    #variable_conflict use_column
+    DECLARE
+        own uuid := gen_random_uuid();
+        target uuid;
+        named uuid[];
+        now_named uuid[];
+    BEGIN
+        INSERT INTO fact_keys (key, group_id)
+            SELECT each, own FROM unnest(new_keys) AS each ORDER BY each
+            ON CONFLICT (key) DO NOTHING;
+        LOOP
+            SELECT array_agg(DISTINCT group_id ORDER BY group_id) INTO named FROM fact_keys WHERE key = ANY (new_keys);
+            PERFORM 1 FROM fact_keys WHERE group_id = ANY (named) ORDER BY key FOR UPDATE;
+            SELECT array_agg(DISTINCT group_id ORDER BY group_id) INTO now_named
+                FROM fact_keys WHERE key = ANY (new_keys);
+            EXIT WHEN named = now_named;
+        END LOOP;
+        SELECT each INTO target FROM unnest(named) AS each ORDER BY each = own, each LIMIT 1;
+        IF cardinality(named) > 1 THEN
+            UPDATE fact_keys SET group_id = target WHERE group_id = ANY (named) AND group_id <> target;
+            UPDATE facts SET group_id = target WHERE group_id = ANY (named) AND group_id <> target;
+        END IF;
+        INSERT INTO facts (event_id, group_id, type, time, body)
+            VALUES (new_id, target, new_type, new_time, new_body)
+            ON CONFLICT (event_id) DO NOTHING;
+        RETURN QUERY SELECT * FROM facts WHERE group_id = target ORDER BY event_id;
+    END $$
+    """,
     """
     CREATE TABLE idempotency_keys (
         caller text NOT NULL,
