@@ -49,11 +49,10 @@ class Gateway:
         """event id -> how many events of ours it meant (None: not published yet)"""
         connection = await asyncpg.connect(self.database_url)
         try:
-            rows = await connection.fetch("SELECT event_id, said FROM journal WHERE published_at IS NOT NULL")
-            waiting = await connection.fetch("SELECT event_id FROM journal WHERE published_at IS NULL")
+            rows = await connection.fetch("SELECT event_id, said, published_at IS NOT NULL AS published FROM journal")
         finally:
             await connection.close()
-        return {row["event_id"]: row["said"] for row in rows} | {row["event_id"]: None for row in waiting}
+        return {row["event_id"]: row["said"] if row["published"] else None for row in rows}
 
     async def heard(self) -> list[Envelope[Event]]:
         """What has come out since the last time somebody listened."""
