@@ -1,4 +1,4 @@
-"""Everything in containers, as docker-compose.yml and .env.example say; all of it is gone afterwards."""
+"""Everything in containers, as docker-compose.yml and .env say; all of it is gone afterwards."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from kit.testing.engines import say
 from kit.testing.processes import answers, free_ports, guardian
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLE = ROOT / ".env.example"
+EXAMPLE = ROOT / ".env"
 BUILD_SECONDS = 240
 START_SECONDS = 120
 READY_SECONDS = 90
-# what a caller may have to say about this machine; everything else comes from .env.example
+# what a caller may have to say about this machine; everything else comes from .env
 _MACHINES = ("PATH", "HOME", "POSTGRES_IMAGE", "RABBITMQ_IMAGE", "PYTHON_IMAGE", "BUILD_NETWORK", "PIP_INDEX_URL")
 _PUBLISHED = {
     "webhook-gateway-api": "WEBHOOK_GATEWAY_PORT",

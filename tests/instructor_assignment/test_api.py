@@ -90,7 +90,7 @@ async def test_a_change_changes_what_it_names(service: Service) -> None:
         answer = await service.call("PATCH", f"{LIST}/{ada}", json=wrong)
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request"), wrong
     unknown = await service.call("PATCH", f"{LIST}/{uuid4()}", json={"capacity": 1})
-    assert (unknown.status_code, unknown.json()["code"]) == (404, "instructor_unknown")
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_instructor")
 
 
 async def test_a_school_starts_with_instructors(service: Service) -> None:

@@ -92,9 +92,9 @@ class TestAutoEnroll:
         student = Student(new_program(provider=None))
         await service.hear(student.paid())
         for body, code in (
-            ({"studentId": str(student.id), "programId": student.program.slug}, "program_unknown"),
-            ({"studentId": str(student.id), "programId": BARBER.slug}, "seat_unknown"),
-            ({"studentId": "somebody", "programId": "nothing"}, "program_unknown"),
+            ({"studentId": str(student.id), "programId": student.program.slug}, "unknown_program"),
+            ({"studentId": str(student.id), "programId": BARBER.slug}, "unknown_seat"),
+            ({"studentId": "somebody", "programId": "nothing"}, "unknown_program"),
         ):
             answer = await service.call("POST", self.PATH, role="case_manager", json=body)
             assert (answer.status_code, answer.json()["code"]) == (404, code)
@@ -218,7 +218,7 @@ class TestByHand:
     async def test_a_place_that_nobody_has(self, by_hand: Service) -> None:
         body = {"studentId": str(uuid4()), "programSlug": "barber-apprenticeship", "miladyEnrollmentId": "x"}
         answer = await by_hand.call("POST", f"{ADMIN_API}/confirm", json=body)
-        assert (answer.status_code, answer.json()["code"]) == (404, "seat_unknown")
+        assert (answer.status_code, answer.json()["code"]) == (404, "unknown_seat")
 
     async def test_the_export_is_no_formula(self, by_hand: Service) -> None:
         program = new_program()

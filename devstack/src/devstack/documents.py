@@ -115,7 +115,7 @@ def _event_map() -> str:
     for name, event in EVENT_TYPES.items():
         speakers = ", ".join(service for service, events in SAID_BY.items() if event in events)
         heard = "<br>".join(f"`{queue.name}`" for queue in queues.values() if event in queue.hears) or "nobody yet"
-        told = " ".join((event.__doc__ or "").split()).split(". ")[0].rstrip(".")
+        told = " ".join((event.__doc__ or "").split()).split(". ")[0].rstrip(".").replace("|", "\\|")
         lines.append(f"| `{name}` | {told} | {speakers} | {heard} |")
     return "\n".join(lines) + "\n"
 

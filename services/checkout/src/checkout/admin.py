@@ -16,10 +16,10 @@ from checkout.catalog import CODE, SLUG
 from checkout.mail import Address
 from checkout.tables import programs, sponsors
 from contracts.money import Currency
-from kit.auth import Admin
+from kit.auth import Admin, CaseManager
 from kit.db import Database, row_dict
 from kit.errors import Problem
-from kit.idempotency import once
+from kit.idempotency import HONOURS_KEY, once
 from kit.paging import Cursor, Page, page_of
 
 router = APIRouter(prefix="/api/admin", tags=["admin"])
@@ -84,13 +84,13 @@ class Sponsor(NewSponsor):
 
 
 @router.get("/programs")
-async def list_programs(request: Request, _: Admin, cursor: Cursor = None, limit: Limit = 50) -> Page[Program]:
+async def list_programs(request: Request, _: CaseManager, cursor: Cursor = None, limit: Limit = 50) -> Page[Program]:
     """The whole catalog, also what is not for sale (any more)."""
     async with _database(request).transaction() as db:
         return await page_of(db, select(programs), programs, Program, cursor=cursor, limit=limit)
 
 
-@router.post("/programs", status_code=201, response_model=Program)
+@router.post("/programs", status_code=201, response_model=Program, dependencies=HONOURS_KEY)
 async def create_program(request: Request, wanted: NewProgram, caller: Admin) -> JSONResponse:
     async def act() -> dict[str, Any]:
         return await _insert(request, programs, {"id": uuid4(), **wanted.model_dump()})
@@ -107,12 +107,12 @@ async def change_program(request: Request, slug: str, wanted: ProgramChange, _: 
 
 
 @router.get("/sponsors")
-async def list_sponsors(request: Request, _: Admin, cursor: Cursor = None, limit: Limit = 50) -> Page[Sponsor]:
+async def list_sponsors(request: Request, _: CaseManager, cursor: Cursor = None, limit: Limit = 50) -> Page[Sponsor]:
     async with _database(request).transaction() as db:
         return await page_of(db, select(sponsors), sponsors, Sponsor, cursor=cursor, limit=limit)
 
 
-@router.post("/sponsors", status_code=201, response_model=Sponsor)
+@router.post("/sponsors", status_code=201, response_model=Sponsor, dependencies=HONOURS_KEY)
 async def create_sponsor(request: Request, wanted: NewSponsor, caller: Admin) -> JSONResponse:
     async def act() -> dict[str, Any]:
         return await _insert(request, sponsors, {"id": uuid4(), **wanted.model_dump()})

@@ -12,17 +12,17 @@ from pydantic import BaseModel, Field
 from checkout import catalog, payment_methods
 from checkout.catalog import CatalogProgram
 from checkout.domain import PaymentType, Wish, funding_amount, same_price
-from checkout.exact_json import ExactJson, MajorUnits
+from checkout.exact_json import Amount, ExactJson
 from checkout.mail import is_address
 from checkout.payment_methods import Offer
 from checkout.purchasing import Buyer, Purchasing
 from checkout.settings import ApiSettings
 from contracts.money import Money
-from contracts.people import Contact, Payer
+from contracts.people import Contact, Payer, student_uuid
 from kit.auth import Caller, CaseManager, MaybeCaller
 from kit.db import Database
 from kit.errors import Problem
-from kit.idempotency import HEADER, once
+from kit.idempotency import HEADER, HONOURS_KEY, once
 from kit.paging import Page
 
 router = APIRouter(tags=["checkout"], route_class=ExactJson)
@@ -44,11 +44,11 @@ class ProgramOffer(BaseModel):
 
 
 class CheckoutRequest(BaseModel):
-    """What the front end sends. `price` is what it has shown, in major units; the catalog's is what counts."""
+    """What the front end sends. `price` is what it has shown; the catalog's is what counts."""
 
     programName: Annotated[str | None, Field(max_length=500)] = None
     programSlug: Slug
-    price: MajorUnits
+    price: Amount
     paymentType: PaymentType
 
 
@@ -59,7 +59,7 @@ class CheckoutAnswer(BaseModel):
 class FundingRequest(BaseModel):
     """`programId` is the caller's own name for the program; the slug says which one it is."""
 
-    studentId: UUID
+    studentId: Annotated[str, Field(min_length=1, max_length=200)]
     programId: Annotated[str, Field(min_length=1, max_length=200)]
     programSlug: Slug
     fundingSource: Annotated[str, Field(min_length=1, max_length=50)] = "WIOA"
@@ -79,7 +79,7 @@ async def list_programs(request: Request) -> Page[ProgramOffer]:
     return Page(items=[ProgramOffer.model_validate(program, from_attributes=True) for program in found])
 
 
-@router.post("/api/create-checkout-session", response_model=CheckoutAnswer)
+@router.post("/api/create-checkout-session", response_model=CheckoutAnswer, dependencies=HONOURS_KEY)
 async def create_checkout_session(request: Request, wanted: CheckoutRequest, caller: MaybeCaller) -> JSONResponse:
     """A page where the student pays, in one sum or in four monthly instalments. An open purchase keeps its page."""
     settings = _settings(request)
@@ -115,7 +115,7 @@ async def list_payment_methods(
     return Page(items=payment_methods.offers(amount=amount, payer=payer, payment_type=paymentType))
 
 
-@router.post("/api/funding/create-checkout", response_model=FundingAnswer)
+@router.post("/api/funding/create-checkout", response_model=FundingAnswer, dependencies=HONOURS_KEY)
 async def create_funding_checkout(request: Request, wanted: FundingRequest, caller: CaseManager) -> JSONResponse:
     """A page, and an invoice, with which a sponsor pays for a student."""
     program = await _program(request, wanted.programSlug)
@@ -135,7 +135,7 @@ async def create_funding_checkout(request: Request, wanted: FundingRequest, call
         id=caller.id, role=caller.role, bill_to=bill_to, payer_contact=Contact(email=bill_to, name=sponsor.name)
     )
     wish = Wish(
-        student_id=wanted.studentId,
+        student_id=student_uuid(wanted.studentId),
         program=program.as_program(id=wanted.programId),
         amount=funding_amount(total_cost=program.cost),
         payer="sponsor",
@@ -161,7 +161,7 @@ def _price_mismatch(right: Money) -> Problem:
     return Problem(
         409,
         "price_mismatch",
-        f"The price is {right}. Show that and send it in major units.",
+        f"The price is {right}. Show that, and send it.",
         price=right.amount,
         currency=right.currency,
         price_major=str(right.to_decimal()),

@@ -20,7 +20,7 @@ from contracts.enrollment import (
     EnrollmentWithdrawn,
 )
 from contracts.envelope import Envelope
-from contracts.facts import Facts, fold, keys
+from contracts.facts import DEFAULT_POLICY, Facts, Policy, fold, keys
 from contracts.payments import PaymentEvent, PaymentSucceeded
 from contracts.registry import PAYMENT_EVENTS
 from kit.consumer import Consumer
@@ -36,7 +36,7 @@ SEAT_STATUS: dict[type[EnrollmentEvent], domain.SeatStatus] = {
 }
 
 
-def payments() -> Consumer:
+def payments(policy: Policy = DEFAULT_POLICY) -> Consumer:
     consumer = Consumer(PAYMENTS)
 
     @consumer.on(*PAYMENT_EVENTS)
@@ -45,19 +45,19 @@ def payments() -> Consumer:
         await store.act_as(work.db, f"event:{heard.id}")
         for purchase in fold(known):
             if purchase.id is not None:
-                await _settle_purchase(purchase.id, purchase, heard, work)
+                await _settle_purchase(purchase.id, purchase, policy, heard, work)
 
     return consumer
 
 
 async def _settle_purchase(
-    purchase_id: UUID, purchase: facts.Purchase, heard: Envelope[PaymentEvent], work: Work
+    purchase_id: UUID, purchase: facts.Purchase, policy: Policy, heard: Envelope[PaymentEvent], work: Work
 ) -> None:
     """Follows the facts; a purchase that was not started here is none of ours."""
     row = await store.lock_purchase(work.db, purchase_id)
     if row is None:
         return
-    state = domain.state_of(purchase) or State(row.state)
+    state = domain.state_of(purchase, policy) or State(row.state)
     subscription_id = min(purchase.subscriptions, default=None)
     if state != row.state or subscription_id != row.stripe_subscription_id:
         await store.settle_purchase(work.db, purchase_id, state=state, subscription_id=subscription_id, at=work.now)

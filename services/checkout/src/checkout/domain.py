@@ -135,8 +135,12 @@ def _about_open(wish: Wish, purchase: Purchase, now: datetime) -> Decision:
 
 
 def same_price(price: Decimal | None, right: Money) -> bool:
-    """Whether a client's price is the right one. Clients send major units: 4890, 4890.00 or "4890.00"."""
-    return price is not None and price == right.to_decimal()
+    """Whether a client's price is the right one.
+
+    Clients send major units (4890, 4890.00 or "4890.00"), or the minor units that the list of programs gives (489000).
+    It is only compared: what is charged is the catalog's price.
+    """
+    return price is not None and price in (right.to_decimal(), Decimal(right.amount))
 
 
 def funding_amount(*, total_cost: Money | None) -> Money:
@@ -151,9 +155,9 @@ def charges(*, amount: Money, payment_type: PaymentType) -> list[Money]:
     return amount.instalments(PLAN_INSTALMENTS) if payment_type == "plan" else [amount]
 
 
-def state_of(purchase: facts.Purchase) -> State | None:
+def state_of(purchase: facts.Purchase, policy: facts.Policy) -> State | None:
     """How far the payment events say that a purchase is. None: they do not say anything that matters here."""
-    standing, reason = purchase.standing()
+    standing, reason = purchase.standing(policy)
     match standing:
         case Standing.ACTIVE | Standing.PAUSED:
             return State.PAID

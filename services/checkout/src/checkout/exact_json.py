@@ -54,14 +54,14 @@ def _price(value: object) -> Decimal | None:
     raise ValueError("a price is a number, or a number in a string")
 
 
-MajorUnits = Annotated[
+Amount = Annotated[
     Decimal | None,
     BeforeValidator(_price),
     WithJsonSchema(
         {
             "anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^\d+(\.\d+)?$"}],
-            "description": "major units: 4890, 4890.00 or “4890.00”",
+            "description": "major units (4890 or “4890.00”), or minor units as the list of programs gives them",
         }
     ),
 ]
-"""An amount in major units as a client writes it; None for a string that is no number."""
+"""An amount as a client writes it; None for a string that is no number."""

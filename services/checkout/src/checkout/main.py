@@ -37,7 +37,8 @@ def serve() -> Process:
 
 
 def consume() -> Process:
-    return consumers_process(SERVICE, WorkerSettings(), [consumers.payments(), consumers.enrollments()])
+    settings = WorkerSettings()
+    return consumers_process(SERVICE, settings, [consumers.payments(settings.policy), consumers.enrollments()])
 
 
 def relay() -> Process:

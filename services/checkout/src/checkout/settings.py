@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr, field_validator, model_validator
 
 from checkout.mail import Address
+from contracts.facts import PolicySettings
 from kit import service
 from kit.settings import CommaSeparated, Settings
 
@@ -60,7 +61,8 @@ class RelaySettings(service.WorkerSettings, StripeSettings):
     """The relay performs the effects on Stripe."""
 
 
-WorkerSettings = service.WorkerSettings
+class WorkerSettings(service.WorkerSettings, PolicySettings):
+    """Consumers and migrate."""
 
 
 def origin_of(url: str) -> str:

@@ -23,7 +23,7 @@ from instructor_assignment.topology import SERVICE
 from kit.auth import Admin, CaseManager, CurrentCaller
 from kit.db import Database, row_dict
 from kit.errors import Problem
-from kit.idempotency import HEADER, once
+from kit.idempotency import HEADER, HONOURS_KEY, once
 from kit.paging import Cursor, Page, page_of
 from kit.work import Work, utc_now
 
@@ -139,7 +139,13 @@ async def list_instructors(
         return await page_of(connection, wanted, instructors, InstructorRow, cursor=cursor, limit=limit)
 
 
-@router.post("/api/admin/instructors", status_code=201, response_model=InstructorRow)
+@router.get("/api/admin/instructors/{instructor_id}")
+async def read_instructor(request: Request, caller: Admin, instructor_id: UUID) -> InstructorRow:
+    async with _database(request).transaction_of(student_id=caller.id, role=caller.role) as connection:
+        return await _read(connection, instructor_id)
+
+
+@router.post("/api/admin/instructors", status_code=201, response_model=InstructorRow, dependencies=HONOURS_KEY)
 async def add_instructor(request: Request, caller: Admin, new: NewInstructor) -> JSONResponse:
     """Adds an instructor; who waits for one in this program is assigned in the same breath."""
     key = request.headers.get(HEADER)
@@ -233,5 +239,5 @@ async def _locked(connection: AsyncConnection, instructor_id: UUID) -> Instructo
 async def _read(connection: AsyncConnection, instructor_id: UUID) -> InstructorRow:
     row = (await connection.execute(_with_students().where(instructors.c.id == instructor_id))).one_or_none()
     if row is None:
-        raise Problem(404, "instructor_unknown", "There is no such instructor; GET /api/admin/instructors lists all.")
+        raise Problem(404, "unknown_instructor", "There is no such instructor; GET /api/admin/instructors lists all.")
     return InstructorRow.model_validate(row_dict(row))

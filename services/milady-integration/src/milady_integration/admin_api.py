@@ -191,7 +191,7 @@ async def confirm(request: Request, caller: Admin, told: Confirmation) -> AnyPla
         await db.lock_seat(connection, id)
         known, seat = await db.read_place(connection, id), await db.read_seat(connection, id)
         if known is None or seat is None:
-            raise Problem(404, "seat_unknown", "This student has no place of Milady's in this program.")
+            raise Problem(404, "unknown_seat", "This student has no place of Milady's in this program.")
         try:
             await carry_out(work, seat, known, decide(known[0]))
         except NotNow as why:
@@ -231,7 +231,7 @@ async def retry(request: Request, caller: Admin, which: Retry) -> Retried:
 
 
 @router.get("/programs")
-async def list_programs(request: Request, caller: Admin) -> Page[ProgramRow]:
+async def list_programs(request: Request, caller: CaseManager) -> Page[ProgramRow]:
     """The programs that are Milady's, by slug."""
     async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as connection:
         rows = (await connection.execute(select(programs).order_by(programs.c.program_slug))).all()

@@ -18,7 +18,7 @@ from contracts.people import student_uuid
 from kit.auth import CaseManager, CurrentCaller
 from kit.db import Database
 from kit.errors import Problem
-from kit.idempotency import once
+from kit.idempotency import HONOURS_KEY, once
 from kit.paging import Cursor, Page, page_of
 from kit.work import Work, utc_now
 from milady_integration import db, domain
@@ -72,7 +72,7 @@ async def my_places(request: Request, caller: CurrentCaller, cursor: Cursor = No
         return await page_of(connection, wanted, places, MyPlace, cursor=cursor, limit=limit)
 
 
-@router.post("/api/milady/auto-enroll", response_model=AutoEnrolled)
+@router.post("/api/milady/auto-enroll", response_model=AutoEnrolled, dependencies=HONOURS_KEY)
 async def auto_enroll(request: Request, caller: CaseManager, asked: AutoEnroll) -> JSONResponse:
     """Sees to it that a student who has paid is enrolled at Milady; as often as one likes.
 
@@ -87,7 +87,7 @@ async def auto_enroll(request: Request, caller: CaseManager, asked: AutoEnroll) 
             seat_id = domain.seat_id(student_id, slug)
             await db.lock_seat(connection, seat_id)
             if (seat := await db.read_seat(connection, seat_id)) is None:
-                raise Problem(404, "seat_unknown", "This student has not bought this program; check both ids.")
+                raise Problem(404, "unknown_seat", "This student has not bought this program; check both ids.")
             if seat.wanted.standing is not Standing.ACTIVE:
                 raise Problem(
                     409,
@@ -125,7 +125,7 @@ async def _slug(connection: AsyncConnection, student_id: UUID, program: str) -> 
         slug: str | None = (await connection.execute(wanted.order_by(programs.c.program_slug))).scalars().first()
         if slug is not None:
             return slug
-    raise Problem(404, "program_unknown", "This is none of Milady's programs; see GET /api/admin/milady/programs.")
+    raise Problem(404, "unknown_program", "This is none of Milady's programs; see GET /api/admin/milady/programs.")
 
 
 def with_program() -> Select[Any]:

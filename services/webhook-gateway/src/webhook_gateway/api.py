@@ -52,14 +52,24 @@ async def receive(request: Request) -> dict[str, bool]:
         event = read(body)
     except Problem as refusal:
         REFUSED.labels(refusal.code).inc()
+        log.warning("refused", code=refusal.code, bytes=request.headers.get("content-length", "")[:12])
         raise
     stored_in = await _store(door, event)
     RECEIVED.labels(event.type if event.type in TRANSLATED else "other", stored_in).inc()
     return {"received": True}
 
 
+_DOCUMENT = {
+    "parameters": [{"name": "Stripe-Signature", "in": "header", "required": True, "schema": {"type": "string"}}],
+    "requestBody": {
+        "required": True,
+        "description": "a Stripe event, byte for byte as it was signed",
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    },
+}
 for path in PATHS:
-    router.add_api_route(path, receive, methods=["POST"], name=path.strip("/").replace("/", "_"))
+    name = path.strip("/").replace("/", "_")
+    router.add_api_route(path, receive, methods=["POST"], name=name, openapi_extra=_DOCUMENT)
 
 
 async def _body(request: Request) -> bytes:

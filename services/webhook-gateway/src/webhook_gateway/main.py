@@ -64,9 +64,10 @@ def relay() -> Process:
     amqp_url = settings.amqp_url.get_secret_value()
     publisher = Publisher(amqp_url, name=f"{SERVICE}.relay")
     journal = Journal(settings.database_url.get_secret_value())
+    publishing = JournalRelay(database, publisher)
     return Process(
         settings=settings,
-        background=[JournalRelay(database, publisher).run, SpillDrain(amqp_url, journal).run],
+        background=[publishing.run, publishing.measure, SpillDrain(amqp_url, journal).run],
         checks={"database": database.ping, "broker": publisher.ping},
         close=[publisher.close, journal.close, database.close],
     )

@@ -13,6 +13,7 @@ import structlog
 from aio_pika.exceptions import AMQPError, QueueEmpty
 from sqlalchemy import Row, func, select, update
 
+from kit import metrics
 from kit.broker import BrokerDown, Publisher, Unroutable
 from kit.db import Database
 from kit.errors import Problem
@@ -29,6 +30,7 @@ from webhook_gateway.translate import translate
 log = structlog.get_logger(__name__)
 
 BATCH = 100
+MEASURE_SECONDS = 6.0
 
 
 class JournalRelay:
@@ -77,8 +79,22 @@ class JournalRelay:
             for event in events:
                 await self._publisher.publish(to_message(event, mandatory=True))
         except (Unroutable, BrokerDown) as error:
+            metrics.PUBLISH_FAILURES.labels(type(error).__name__).inc()
             return error
+        for event in events:
+            metrics.PUBLISHED.labels(event.type).inc()
         return len(events)
+
+    async def measure(self, stop: asyncio.Event) -> None:
+        """Keeps `bursar_due{table="journal"}` current: the first number to look at when seats do not come."""
+        while not stop.is_set():
+            try:
+                async with self._database.transaction() as db:
+                    due = select(func.count()).where(journal.c.published_at.is_(None))
+                    metrics.DUE.labels("journal").set((await db.execute(due)).scalar_one())
+            except Exception as error:
+                log.warning("backlog unknown", error=describe(error))
+            await _pause(stop, MEASURE_SECONDS)
 
 
 class SpillDrain:

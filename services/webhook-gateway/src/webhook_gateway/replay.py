@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from pydantic import ValidationError
 from sqlalchemy import func, update
 
 from kit.db import Database
@@ -43,7 +44,10 @@ async def _main() -> int:
     arguments = parser.parse_args()
     if not arguments.event_ids and arguments.since is None:
         parser.error("name events, or say --since")
-    database = database_of(RelaySettings())
+    try:
+        database = database_of(RelaySettings())
+    except ValidationError as error:
+        parser.error("; ".join(f"{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()))
     try:
         count = await replay(database, event_ids=arguments.event_ids, since=arguments.since)
     finally:

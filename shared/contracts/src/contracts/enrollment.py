@@ -22,24 +22,36 @@ class EnrollmentEvent(Event):
 
 
 class EnrollmentPending(EnrollmentEvent):
+    """Money is on its way: a seat is kept, and not open yet."""
+
     type = "enrollment.pending.v1"
 
 
 class EnrollmentActivated(EnrollmentEvent):
+    """The seat is open."""
+
     type = "enrollment.activated.v1"
 
 
 class EnrollmentPaused(EnrollmentEvent):
+    """An instalment is overdue: the seat rests."""
+
     type = "enrollment.paused.v1"
 
 
 class EnrollmentResumed(EnrollmentEvent):
+    """The student has caught up: the seat is open again."""
+
     type = "enrollment.resumed.v1"
 
 
 class EnrollmentWithdrawn(EnrollmentEvent):
+    """The money went back, or never came: there is no seat any more."""
+
     type = "enrollment.withdrawn.v1"
 
 
 class EnrollmentCompleted(EnrollmentEvent):
+    """The studies are done."""
+
     type = "enrollment.completed.v1"

@@ -24,12 +24,16 @@ class InstructorEvent(Event):
 
 
 class InstructorAssigned(InstructorEvent):
+    """This instructor teaches the student."""
+
     type = "instructor.assigned.v1"
     assignment_id: UUID
     instructor: Instructor
 
 
 class InstructorReleased(InstructorEvent):
+    """The student and the instructor have parted."""
+
     type = "instructor.released.v1"
     assignment_id: UUID
     instructor: Instructor

@@ -22,12 +22,16 @@ class MiladyEvent(Event):
 
 
 class MiladyEnrolled(MiladyEvent):
+    """The provider has a seat for the student, and these are its links."""
+
     type = "milady.enrolled.v1"
     milady_enrollment_id: str = Field(max_length=200)
     links: list[CourseLink] = Field(default_factory=list)
 
 
 class MiladyWithdrawn(MiladyEvent):
+    """The provider's seat was given back."""
+
     type = "milady.withdrawn.v1"
     milady_enrollment_id: str = Field(max_length=200)
     reason: str | None = Field(default=None, max_length=100)

@@ -20,10 +20,14 @@ class NotificationEvent(Event):
 
 
 class NotificationSent(NotificationEvent):
+    """A message has gone out."""
+
     type = "notification.sent.v1"
 
 
 class NotificationFailed(NotificationEvent):
+    """A message has not gone out, or nobody knows whether it has."""
+
     type = "notification.failed.v1"
     code: str = Field(max_length=100)
     attempts: int = Field(ge=1)

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import jwt
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from kit.errors import Problem
 from kit.settings import AuthSettings
@@ -79,7 +80,12 @@ def _unauthorized(detail: str) -> Problem:
     return Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
 
 
-async def optional_caller(request: Request) -> Caller | None:
+_scheme = HTTPBearer(auto_error=False, bearerFormat="JWT", description="`sub`: the caller's UUID; `role`.")
+
+
+async def optional_caller(
+    request: Request, documented: Annotated[HTTPAuthorizationCredentials | None, Security(_scheme)]
+) -> Caller | None:
     """The caller, or None without a token. A token that is not valid is still a 401."""
     header = request.headers.get("authorization")
     if header is None:

@@ -13,6 +13,8 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from kit.failures import sqlstate
+
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -83,11 +85,13 @@ def is_down(error: BaseException) -> bool:
 
 
 def lost_a_race(error: BaseException) -> bool:
-    """Whether the database broke off a deadlock or a serialization conflict: the same again will work.
+    """Whether the database broke off a deadlock or a serialization conflict: the same again will work."""
+    return isinstance(error, DBAPIError) and sqlstate(error) in ("40P01", "40001")
 
-    Source: https://www.postgresql.org/docs/current/errcodes-appendix.html (40P01, 40001)
-    """
-    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in ("40P01", "40001")
+
+def cannot_be_stored(error: BaseException) -> bool:
+    """Whether a value is none that the database can hold, such as a NUL in a text: the caller's fault."""
+    return isinstance(error, DBAPIError) and (sqlstate(error) or "").startswith("22")
 
 
 def own_rows(table: str, *, owner: str, column: str = "student_id", staff: tuple[str, ...] = ("admin",)) -> list[str]:

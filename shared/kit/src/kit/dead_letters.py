@@ -127,9 +127,14 @@ async def _main(arguments: argparse.Namespace) -> int:
     def wanted(letter: DeadLetter) -> bool:
         return bool(getattr(arguments, "all", False)) or letter.event_id == arguments.event_id
 
-    async with dead_letters(os.environ["AMQP_URL"], arguments.queue) as letters:
+    if not (amqp_url := os.environ.get("AMQP_URL")):
+        sys.exit("set AMQP_URL: amqp://user:password@host:port/vhost")
+    async with dead_letters(amqp_url, arguments.queue) as letters:
         if arguments.command in ("list", "show"):
-            for letter in await letters.letters():
+            found = await letters.letters()
+            if arguments.command == "show" and not any(wanted(letter) for letter in found):
+                sys.exit(f"{arguments.event_id} is not among the dead letters of {arguments.queue}")
+            for letter in found:
                 if arguments.command == "list":
                     _print(f"{letter.event_id}  {letter.type}  attempts={letter.attempts}  {letter.reason}")
                 elif letter.event_id == arguments.event_id:

@@ -10,15 +10,35 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from kit.db import is_down
+from kit.db import cannot_be_stored, is_down
 from kit.failures import Transient, describe
 
 log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+
+
+class ProblemDocument(BaseModel):
+    """RFC 9457 problem details. Some problems carry more members, which their `detail` speaks of."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="urn:bursar:problem:<code>")
+    title: str
+    status: int
+    code: str = Field(description="stable: programs may rely on it")
+    detail: str = Field(description="for people: what is wrong and what to do")
+
+
+PROBLEM_RESPONSE: dict[str, Any] = {
+    "model": ProblemDocument,
+    "description": "A problem document: `code` says which.",
+    "content": {MEDIA_TYPE: {}},
+}
 
 
 class Problem(Exception):
@@ -89,6 +109,10 @@ async def _unexpected(request: Request, error: Exception) -> Response:
         log.warning("unavailable", route=route_of(request), error=describe(error))
         detail = "Something that we need is away. Nothing was done; try again."
         return Problem(503, "unavailable", detail, headers={"Retry-After": "2"}).response()
+    if cannot_be_stored(error):
+        return Problem(
+            422, "invalid_request", "A value in the request cannot be stored, such as a NUL in a text."
+        ).response()
     log.error("unexpected", route=route_of(request), exc_info=error)
     return Problem(500, "internal_error", "This is our fault and has been logged.").response()
 

@@ -10,7 +10,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kit import metrics
-from kit.errors import Problem, handle_errors
+from kit.errors import PROBLEM_RESPONSE, Problem, handle_errors
 from kit.health import Check, health_routes
 
 BODY_LIMIT = 1024 * 1024
@@ -37,7 +37,7 @@ def create_app(
         redoc_url=None,
     )
     for router in routers:
-        app.include_router(router)
+        app.include_router(router, responses={422: PROBLEM_RESPONSE, "default": PROBLEM_RESPONSE})
     app.include_router(health_routes(checks or {}))
     if asyncapi is not None:
 
@@ -52,7 +52,7 @@ def create_app(
             allow_origins=list(cors_origins),
             allow_methods=["*"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Traceparent"],
-            expose_headers=["Retry-After"],
+            expose_headers=["Retry-After", "Idempotent-Replayed"],
         )
     app.add_middleware(Edge)
     return app

@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Request
+from fastapi import Depends, Header, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.responses import JSONResponse
 from sqlalchemy import Column, DateTime, Integer, Table, Text, delete, func, select, update
@@ -20,6 +20,19 @@ from kit.db import PLUMBING, Database
 from kit.errors import Problem
 
 HEADER = "idempotency-key"
+
+
+async def _documented(
+    idempotency_key: Annotated[
+        str | None, Header(max_length=255, description="the same key and body get the same answer, once")
+    ] = None,
+) -> None:
+    """Puts the header into the API's document; `once` reads it."""
+
+
+HONOURS_KEY = [Depends(_documented)]
+"""For the `dependencies` of a route that answers by `once`."""
+
 _ABANDONED_SECONDS = 60
 
 idempotency_keys = Table(

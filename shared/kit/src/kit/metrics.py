@@ -13,7 +13,7 @@ HANDLING = Histogram(
 )
 PUBLISHED = Counter("bursar_published_total", "Messages confirmed by the broker", ["routing_key"])
 PUBLISH_FAILURES = Counter("bursar_publish_failures_total", "Messages that the broker did not confirm", ["reason"])
-OUTBOX_DUE = Gauge("bursar_outbox_due", "Messages that are due and not yet published")
+DUE = Gauge("bursar_due", "Rows that are due and not yet published", ["table"])
 EFFECTS = Counter("bursar_effects_total", "Attempts at effects by what became of them", ["kind", "outcome"])
 REQUESTS = Histogram(
     "bursar_http_request_seconds",

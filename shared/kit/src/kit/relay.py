@@ -13,7 +13,9 @@ from kit import metrics
 from kit.backoff import Backoff
 from kit.broker import BrokerDown, Publisher, Unroutable
 from kit.db import Database, is_down
+from kit.effects import effects
 from kit.failures import describe
+from kit.idempotency import idempotency_keys
 from kit.inbox import inbox
 from kit.outbox import WAKE_CHANNEL, OutgoingMessage, outbox
 from kit.wakeup import Wakeup
@@ -25,6 +27,11 @@ SWEEP_SECONDS = 1.0
 KEEP_PUBLISHED = timedelta(days=7)
 KEEP_INBOX = timedelta(days=45)
 """Longer than Stripe's 30 days of events: whatever can still be replayed is still recognised."""
+
+KEEP_KEYS = timedelta(days=2)
+"""Idempotency-Keys; Stripe keeps them for one day."""
+KEEP_PAYLOADS = timedelta(days=30)
+"""What a done effect was told may name a person; that it was done is kept."""
 
 RETRY = Backoff(first=timedelta(seconds=0.5), longest=timedelta(minutes=1))
 
@@ -124,12 +131,16 @@ class Relay:
         return None
 
     async def _keep_house(self, stop: asyncio.Event) -> None:
-        """Removes what has been published and recognised long ago; what is unpublished is never touched."""
+        """Removes what nobody needs any more; what is unpublished or undone is never touched."""
         while not stop.is_set():
             try:
                 async with self._database.transaction() as db:
                     await db.execute(delete(outbox).where(outbox.c.published_at < func.now() - KEEP_PUBLISHED))
                     await db.execute(delete(inbox).where(inbox.c.received_at < func.now() - KEEP_INBOX))
+                    old_key = idempotency_keys.c.created_at < func.now() - KEEP_KEYS
+                    await db.execute(delete(idempotency_keys).where(old_key))
+                    done = effects.c.done_at < func.now() - KEEP_PAYLOADS
+                    await db.execute(update(effects).where(done, effects.c.payload != {}).values(payload={}))
             except Exception as error:
                 log.warning("housekeeping failed", error=describe(error))
             for _ in range(600):
@@ -142,6 +153,6 @@ class Relay:
         try:
             async with self._database.transaction() as db:
                 due = select(func.count()).where(outbox.c.published_at.is_(None), outbox.c.available_at <= func.now())
-                metrics.OUTBOX_DUE.set((await db.execute(due)).scalar_one())
+                metrics.DUE.labels("outbox").set((await db.execute(due)).scalar_one())
         except Exception as error:
             log.warning("backlog unknown", error=describe(error))
