@@ -14,6 +14,7 @@ import jwt
 import pytest
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, SecretStr
+from sqlalchemy import Text, func, literal, select
 from starlette.responses import Response
 
 from kit.auth import Admin, Authenticator, CurrentCaller, MaybeCaller
@@ -70,6 +71,12 @@ async def fails(how: str) -> None:
     if how == "away":
         raise Transient("the world is away")
     raise RuntimeError("secret@example.com is in this message")
+
+
+@router.get("/find")
+async def find(request: Request, text: str) -> int:
+    async with request.app.state.database.transaction() as db:
+        return int(await db.scalar(select(func.count()).where(literal(text, Text) == "x")) or 0)
 
 
 @pytest.fixture
@@ -188,6 +195,20 @@ async def test_another_callers_key_is_another_key(client: httpx.AsyncClient) -> 
     await client.post("/orders", json={"what": "a", "count": 1}, headers={**bearer(token()), **key})
     other = {**bearer(token(sub=str(uuid4()))), **key}
     assert (await client.post("/orders", json={"what": "b", "count": 1}, headers=other)).status_code == 201
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 956 + b"]" * 956, b'{"what": "\\u0000", "count": 1}', b'{"what": "\\ud800", "count": 1}']
+)
+async def test_hostile_bodies_are_the_callers_fault(client: httpx.AsyncClient, body: bytes) -> None:
+    headers = {**bearer(token()), "Idempotency-Key": str(uuid4()), "Content-Type": "application/json"}
+    answer = await client.post("/orders", content=body, headers=headers)
+    assert 400 <= answer.status_code < 500, answer.text
+
+
+async def test_a_value_that_cannot_be_stored_is_the_callers_fault(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/find", params={"text": "\x00"})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
 
 
 async def test_at_the_same_time_only_one_acts(client: httpx.AsyncClient) -> None:

@@ -117,6 +117,25 @@ async def test_what_no_queue_takes_waits_until_one_does(
     assert await bodies(rabbit_server, queue_name) == ["early"]
 
 
+async def test_a_row_that_cannot_be_put_on_the_wire_stops_nobody_else(
+    rabbit_server: RabbitServer, database: Database, publisher: Publisher, queue_name: str
+) -> None:
+    await declare_at(rabbit_server.url, [Queue(queue_name)])
+    async with database.transaction() as db:
+        await put(db, OutgoingMessage(key="broken", exchange="", routing_key="ä" * 200, body=b"", mandatory=True))
+        await put(db, message("fine", queue_name))
+    async with relaying(database, publisher):
+
+        async def fine() -> bool:
+            return await unpublished(database) == 1
+
+        await until(fine)
+    assert await bodies(rabbit_server, queue_name) == ["fine"]
+    async with database.transaction() as db:
+        told = await db.scalar(text("SELECT last_error FROM outbox WHERE message_key = 'broken'"))
+    assert "Unpublishable" in told
+
+
 async def test_nothing_is_marked_while_the_broker_is_away(database: Database, queue_name: str) -> None:
     nobody = Publisher("amqp://guest:guest@127.0.0.1:9/", name="tests", timeout=0.5)
     async with database.transaction() as db:
@@ -124,6 +143,38 @@ async def test_nothing_is_marked_while_the_broker_is_away(database: Database, qu
     with pytest.raises(BrokerDown):
         await Relay(database, nobody).publish_due()
     assert await unpublished(database) == 1
+
+
+async def test_a_broker_with_an_alarm_is_waited_for_and_not_flooded(
+    rabbit_server: RabbitServer, database: Database, queue_name: str
+) -> None:
+    """It reads nothing while it is short of memory: what is written meanwhile arrives later, once for every try."""
+    await declare_at(rabbit_server.url, [Queue(queue_name)])
+    publisher = Publisher(rabbit_server.url, name="tests", timeout=1)
+    await publisher.ping()
+    await asyncio.to_thread(rabbit_server.control, "set_vm_memory_high_watermark", "0.000001")
+    try:
+        async with database.transaction() as db:
+            for n in range(20):
+                await put(db, message(f"m{n:02}", queue_name))
+        for _ in range(4):
+            with pytest.raises(BrokerDown):
+                await Relay(database, publisher).publish_due()
+        with pytest.raises(BrokerDown):
+            await publisher.ping()
+        assert await unpublished(database) == 20
+    finally:
+        await asyncio.to_thread(rabbit_server.control, "set_vm_memory_high_watermark", "0.4")
+
+    async def published() -> bool:
+        return await unpublished(database) == 0
+
+    async with relaying(database, publisher):
+        await until(published)
+    arrived = await bodies(rabbit_server, queue_name)
+    assert set(arrived) == {f"m{n:02}" for n in range(20)}
+    assert len(arrived) <= 40, "more than the one try before the broker's word had come"
+    await publisher.close()
 
 
 async def test_an_event_without_a_cause_needs_a_subject(database: Database) -> None:

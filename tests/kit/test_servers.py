@@ -162,6 +162,15 @@ class TestRabbit:
             with pytest.raises(aiormq.exceptions.ChannelAccessRefused):
                 await channel.declare_queue("checkout.a", durable=True)
 
+    async def test_a_user_says_only_what_was_granted(self, mq: RabbitServer) -> None:
+        grant = servers.Grant("teller", ".*", ".*", ".*", says={"teller.events": r"^teller\."})
+        async with await aio_pika.connect(mq.create_users([grant])["teller"]) as connection:
+            channel = await connection.channel(publisher_confirms=True)
+            exchange = await channel.declare_exchange("teller.events", aio_pika.ExchangeType.TOPIC)
+            await exchange.publish(aio_pika.Message(b""), "teller.told", mandatory=False)
+            with pytest.raises(aiormq.exceptions.ChannelAccessRefused):
+                await exchange.publish(aio_pika.Message(b""), "banker.told", mandatory=False)
+
     async def test_a_renewed_user_has_a_new_password(self, mq: RabbitServer) -> None:
         old = mq.create_user("renewed", ".*", ".*", ".*")
         new = mq.create_user("renewed", ".*", ".*", ".*")

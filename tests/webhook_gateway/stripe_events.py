@@ -78,6 +78,7 @@ def invoice(**fields: Any) -> dict[str, Any]:
         "collection_method": "charge_automatically",
         "currency": "usd",
         "customer_email": "ann@example.com",
+        "hosted_invoice_url": None,
         "next_payment_attempt": None,
         "parent": {
             "type": "subscription_details",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
+import asyncpg
 import pytest
 from tests.waiting import until
 from tests.webhook_gateway import stripe_events as stripe
@@ -77,6 +79,29 @@ async def test_database_down_is_answered_200_and_said_and_journaled_later(
     finally:
         own_postgres.start()
     await until(lambda: all_published(gateway, ids), seconds=30, what="journaled afterwards")
+
+
+async def test_connections_that_are_cut_under_load_leave_nobody_waiting(
+    gateway: Gateway, own_postgres: PostgresServer
+) -> None:
+    """The driver's connection breaks in the middle of a statement, again and again: each delivery gets its answer."""
+    events = payments(300)
+
+    async def cut() -> None:
+        admin = await asyncpg.connect(own_postgres.admin_url)
+        try:
+            for _ in range(15):
+                await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename LIKE '%_api'")
+                await asyncio.sleep(0.05)
+        finally:
+            await admin.close()
+
+    async with asyncio.timeout(60):
+        cutting = asyncio.create_task(cut())
+        answers = await asyncio.gather(*(gateway.deliver(event) for event in events))
+        await cutting
+    assert set(answers) == {200}
+    await until(lambda: all_published(gateway, {str(event["id"]) for event in events}), seconds=30)
 
 
 async def test_both_down_is_answered_503_and_promises_nothing(

@@ -152,6 +152,33 @@ def test_the_last_retry_is_final_and_a_sent_invoice_has_none() -> None:
     assert finals == [False, True, False]
 
 
+@pytest.mark.parametrize(
+    ("told", "pay_url"),
+    [
+        ("https://invoice.stripe.com/i/acct_1/in_1?s=ap", "https://invoice.stripe.com/i/acct_1/in_1?s=ap"),
+        (" http://127.0.0.1:12111/i/in_1\x00 ", "http://127.0.0.1:12111/i/in_1"),
+        ("https://x/" + "y" * 1990, "https://x/" + "y" * 1990),
+        ("https://x/" + "y" * 1991, None),
+        ("https://x/ https://evil.example.com", None),
+        ("https://x/\r\nBcc: all@example.com", None),
+        ("javascript:alert(1)", None),
+        ("HTTPS//x", None),
+        ("", None),
+        (None, None),
+        (7, None),
+        ({"url": "https://x"}, None),
+    ],
+)
+def test_an_invoice_that_failed_says_where_it_can_be_paid(told: object, pay_url: str | None) -> None:
+    said = meaning(stripe.event("invoice.payment_failed", stripe.invoice(hosted_invoice_url=told)))
+    assert said.pay_url == pay_url
+
+
+def test_a_failure_without_an_invoice_has_no_page() -> None:
+    assert meaning(stripe.event("invoice.payment_failed", stripe.invoice())).pay_url is None
+    assert meaning(stripe.event("payment_intent.payment_failed", stripe.intent())).pay_url is None
+
+
 def test_refunds_and_disputes_are_told_without_metadata() -> None:
     said = meaning(stripe.event("charge.refunded", stripe.charge(), previous_attributes={"amount_refunded": 1_000}))
     assert (said.total, said.before, said.of) == (usd(489_000), usd(1_000), usd(489_000))

@@ -28,6 +28,7 @@ from kit.paging import Page
 router = APIRouter(tags=["checkout"], route_class=ExactJson)
 
 _GUESTS = uuid5(NAMESPACE_URL, "urn:bursar:guest")
+_GUESTS_KEY = 20
 
 Slug = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -175,8 +176,14 @@ def _buyer(caller: Caller) -> Buyer:
 
 
 def _guest(request: Request) -> UUID:
-    """A student id for somebody who has none. The same Idempotency-Key, the same guest: a retry finds the purchase."""
+    """A student id for somebody who has none. The same Idempotency-Key, the same guest: a retry finds the purchase.
+
+    So the key must be one that nobody else has: 400 for one that could be guessed.
+    """
     key = request.headers.get(HEADER)
+    if key is not None and len(key) < _GUESTS_KEY:
+        detail = f"Without a token, an Idempotency-Key has at least {_GUESTS_KEY} characters: send a UUID."
+        raise Problem(400, "idempotency_key_invalid", detail)
     return uuid5(_GUESTS, key) if key else uuid4()
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import quote
 
 import httpx
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from kit.failures import Permanent, Transient
 from milady_integration.breaker import Breaker
@@ -45,9 +45,14 @@ class Busy(Transient):
     """It answers, and asks to be asked later."""
 
 
+def _storable(text: str) -> str:
+    """What somebody else has written, without what no database takes."""
+    return text.replace("\x00", "").encode("utf-8", "ignore").decode()
+
+
 class Link(BaseModel):
-    title: str = Field(max_length=300)
-    url: str = Field(max_length=2000, pattern=r"^https?://[^\s<>\"]+$")
+    title: Annotated[str, AfterValidator(_storable), Field(max_length=300)]
+    url: str = Field(max_length=2000, pattern=r"^https?://[^\s<>\"\x00]+$")
 
 
 class RemoteEnrollment(BaseModel):

@@ -10,8 +10,8 @@ from typing import Any
 
 from kit.errors import Problem
 
-_ID = re.compile(r"[A-Za-z0-9_\-]{1,255}")
-_TYPE = re.compile(r"[a-z0-9_.\[\]]{1,255}")
+_ID = re.compile(r"[A-Za-z0-9_\-]{1,128}")
+_TYPE = re.compile(r"[a-z0-9_.\[\]]{1,128}")
 
 
 @dataclass(frozen=True, kw_only=True)

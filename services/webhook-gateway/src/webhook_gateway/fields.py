@@ -46,6 +46,14 @@ def text(value: object, *path: str, most: int = 200) -> str | None:
     return clean[:most] or None
 
 
+def url(value: object, *path: str, most: int = 2000) -> str | None:
+    """The address of a web page. One that is too long, or has a gap in it, is none: half of it leads elsewhere."""
+    found = text(value, *path, most=most + 1)
+    if found is None or len(found) > most or not found.startswith(("https://", "http://")):
+        return None
+    return found if found.isprintable() and " " not in found else None
+
+
 def ref(value: object, *path: str) -> str | None:
     """The id of an object, whether it stands there as an id or expanded."""
     found = at(value, *path)

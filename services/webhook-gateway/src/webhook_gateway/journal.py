@@ -11,16 +11,18 @@ from typing import Any
 
 import asyncpg
 
-from kit.failures import Transient
-from kit.outbox import WAKE_CHANNEL
+from kit.failures import Transient, describe
 from webhook_gateway.event import StripeEvent
 
 MOST_AT_ONCE = 500
 WRITE_SECONDS = 5.0
 
+# In the order of the ids, so that two gateways that hold the same events do not lock each other out. A trigger wakes
+# the relay when the rows are committed.
 _INSERT = """
     INSERT INTO journal (event_id, type, body)
-    SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[])
+    SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[]) AS each (event_id, type, body)
+    ORDER BY each.event_id
     ON CONFLICT (event_id) DO NOTHING
 """
 
@@ -55,24 +57,26 @@ class Journal:
     async def _write_all(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
-            error: JournalDown | None = None
+            error: Exception = JournalDown("interrupted")
+            written = False
             try:
                 await self._insert([event for event, _ in batch])
+                written = True
             except JournalDown as failed:
                 error = failed
-            for _, written in batch:
-                if written.done():
-                    continue  # the request was cancelled; the row is written all the same
-                if error is None:
-                    written.set_result(None)
-                else:
-                    written.set_exception(error)
+            finally:  # whatever has happened, nobody is left waiting
+                for _, answer in batch:
+                    if answer.done():
+                        continue  # the request was cancelled; the row is written all the same
+                    if written:
+                        answer.set_result(None)
+                    else:
+                        answer.set_exception(error)
 
     async def _insert(self, events: Sequence[StripeEvent]) -> None:
         unique = {event.id: event for event in events}.values()
         columns = [event.id for event in unique], [event.type for event in unique], [event.body for event in unique]
         await self._execute(_INSERT, *columns)
-        await self._execute(f"NOTIFY {WAKE_CHANNEL}")
 
     async def _execute(self, statement: str, *arguments: object) -> None:
         try:
@@ -80,8 +84,8 @@ class Journal:
                 if self._connection is None or self._connection.is_closed():
                     self._connection = await asyncpg.connect(self._url, timeout=2, command_timeout=WRITE_SECONDS)
                 await self._connection.execute(statement, *arguments)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except Exception as error:  # a driver whose connection breaks in the middle raises nearly anything
             if self._connection is not None:
                 self._connection.terminate()
                 self._connection = None
-            raise JournalDown(type(error).__name__) from error
+            raise JournalDown(describe(error)) from error

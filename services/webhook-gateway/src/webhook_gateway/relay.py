@@ -14,7 +14,7 @@ from aio_pika.exceptions import AMQPError, QueueEmpty
 from sqlalchemy import Row, func, select, update
 
 from kit import metrics
-from kit.broker import BrokerDown, Publisher, Unroutable
+from kit.broker import BrokerDown, Publisher, Unpublishable, Unroutable
 from kit.db import Database
 from kit.errors import Problem
 from kit.failures import describe
@@ -63,22 +63,25 @@ class JournalRelay:
                 if isinstance(outcome, int):
                     published += 1
                     await db.execute(this.values(published_at=func.clock_timestamp(), said=outcome))
-                elif isinstance(outcome, Unroutable):
+                elif isinstance(outcome, (Unroutable, Unpublishable)):
                     later = func.now() + RETRY.delay(row.attempts + 1)
                     await db.execute(this.values(attempts=row.attempts + 1, available_at=later))
+                    log.error(
+                        "not published", event_id=row.event_id, attempts=row.attempts + 1, error=describe(outcome)
+                    )
                 else:
                     down = outcome
         if down is not None and not published:
             raise down
         return len(rows) == BATCH
 
-    async def _publish(self, row: Row[tuple[object, ...]]) -> int | Unroutable | BrokerDown:
+    async def _publish(self, row: Row[tuple[object, ...]]) -> int | Unroutable | Unpublishable | BrokerDown:
         """How many events of ours it meant, all of them confirmed; or why not."""
         events = translate(decode(row.body), received_at=row.received_at)
         try:
             for event in events:
                 await self._publisher.publish(to_message(event, mandatory=True))
-        except (Unroutable, BrokerDown) as error:
+        except (Unroutable, Unpublishable, BrokerDown) as error:
             metrics.PUBLISH_FAILURES.labels(type(error).__name__).inc()
             return error
         for event in events:
@@ -119,6 +122,7 @@ class SpillDrain:
             channel = await connection.channel()
             queue = await channel.get_queue(SPILL.name, ensure=False)
             while not stop.is_set():
+                await self._journal.ping()  # what is taken while the journal is away would only be put back
                 try:
                     message = await queue.get(timeout=5)
                 except QueueEmpty:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from contracts.registry import SAID_BY
-from kit.topology import Queue
+from kit.topology import NO_LIMIT, Queue
 
 SERVICE = "webhook-gateway"
-SPILL = Queue("webhook-gateway.spill")
+SPILL = Queue("webhook-gateway.spill", redelivery_limit=NO_LIMIT)
 QUEUES = (SPILL,)
 SAYS = SAID_BY[SERVICE]

@@ -27,7 +27,7 @@ from contracts.payments import (
     SubscriptionChanged,
     SubscriptionStatus,
 )
-from webhook_gateway.fields import JsonObject, an_object, at, moment, money, objects, ref, text, whole
+from webhook_gateway.fields import JsonObject, an_object, at, moment, money, objects, ref, text, url, whole
 from webhook_gateway.purchase import about
 
 SOURCE = "webhook-gateway"
@@ -176,6 +176,7 @@ def _invoice_failed(invoice: JsonObject, _: JsonObject) -> PaymentEvent | None:
         # an invoice that was sent has no retries; only one that is charged by itself can have had its last
         final=next_attempt_at is None and invoice.get("collection_method") != "send_invoice",
         next_attempt_at=next_attempt_at,
+        pay_url=url(invoice, "hosted_invoice_url"),
     )
 
 

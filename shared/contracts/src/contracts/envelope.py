@@ -79,13 +79,24 @@ class Envelope(Generic[E]):
 
 
 def attributes(headers: Mapping[str, Any]) -> dict[str, str]:
-    """The CloudEvents attributes among AMQP headers, without their prefix."""
+    """The CloudEvents attributes among AMQP headers, without their prefix. Raises BadEnvelope for what is no text."""
     found: dict[str, str] = {}
     for name, value in headers.items():
         for prefix in (PREFIX, _ALTERNATE_PREFIX):
             if name.startswith(prefix):
-                found[name.removeprefix(prefix)] = value.decode() if isinstance(value, bytes) else str(value)
+                found[name.removeprefix(prefix)] = _text(value)
     return found
+
+
+def _text(value: object) -> str:
+    try:
+        text = value.decode() if isinstance(value, (bytes, bytearray)) else str(value)
+        text.encode()
+    except UnicodeError:
+        raise BadEnvelope("an attribute is not UTF-8") from None
+    if "\x00" in text:
+        raise BadEnvelope("an attribute has a NUL")
+    return text
 
 
 def parse(headers: Mapping[str, Any], body: bytes, types: Mapping[str, type[Event]]) -> Envelope[Event]:

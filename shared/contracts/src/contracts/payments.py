@@ -82,6 +82,12 @@ class PaymentFailed(PaymentEvent):
     attempt: StrictInt = Field(default=1, ge=0)
     final: bool = False
     next_attempt_at: datetime | None = None
+    pay_url: str | None = Field(
+        default=None,
+        max_length=2000,
+        pattern="^https?://",
+        description="the invoice's own page, on which whoever owes it can pay it; a web address, or None",
+    )
 
 
 class PaymentExpired(PaymentEvent):

@@ -73,7 +73,10 @@ def _caller(claims: dict[str, Any]) -> Caller:
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and 0 < len(value) <= 320 else None
+    """A claim that can be stored: no NUL, no lone surrogates."""
+    if not isinstance(value, str) or not 0 < len(value) <= 320 or "\x00" in value:
+        return None
+    return value if value.isascii() or value.encode("utf-8", "ignore").decode() == value else None
 
 
 def _unauthorized(detail: str) -> Problem:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from datetime import UTC, datetime
+from uuid import uuid4
 
 import aio_pika
 from aio_pika.abc import AbstractExchange, AbstractRobustChannel, AbstractRobustConnection
 from aio_pika.exceptions import AMQPError, DeliveryError
 
-from contracts.envelope import attributes
-from kit.failures import Transient
+from kit.failures import Permanent, Transient
 from kit.outbox import OutgoingMessage
 
 
@@ -20,6 +21,10 @@ class Unroutable(Transient):
 
 class BrokerDown(Transient):
     """The broker did not confirm: it is away, too slow, or refused. The message may or may not have arrived."""
+
+
+class Unpublishable(Permanent):
+    """The message cannot be put on the wire at all. It stays where it is, and its neighbours go on."""
 
 
 class Publisher:
@@ -37,12 +42,15 @@ class Publisher:
     async def publish(self, message: OutgoingMessage) -> None:
         """Publishes persistently and waits for the confirm, `timeout` seconds at the most (a reconnect included).
 
-        Raises Unroutable for a mandatory message that no queue took, BrokerDown when no confirm came.
+        Raises Unroutable for a mandatory message that no queue took, Unpublishable for one that AMQP cannot carry, and
+        BrokerDown when no confirm came.
         """
         try:
             async with asyncio.timeout(self._timeout):
                 exchange = await self._exchange(message.exchange)
                 await exchange.publish(_to_amqp(message), message.routing_key, mandatory=message.mandatory)
+        except (TypeError, ValueError, struct.error) as error:
+            raise Unpublishable(type(error).__name__) from error
         except DeliveryError as error:
             raise Unroutable(f"nothing is bound to {message.exchange or 'queue'} {message.routing_key}") from error
         except (AMQPError, OSError, TimeoutError, RuntimeError) as error:
@@ -81,17 +89,18 @@ class Publisher:
                     await self._channel.get_exchange(name, ensure=False) if name else self._channel.default_exchange
                 )
                 self._exchanges[name] = exchange
+        if self._connection.transport is not None:
+            # waits while the broker has blocked us (an alarm): what is written then is a copy with every retry
+            await self._connection.transport.connection.ready()
         return exchange
 
 
 def _to_amqp(message: OutgoingMessage) -> aio_pika.Message:
-    said = attributes(message.headers)
     return aio_pika.Message(
         body=message.body,
         headers=dict(message.headers),
-        message_id=said.get("id", message.key),
-        type=said.get("type"),
-        correlation_id=said.get("correlationid"),
+        # One per publishing, not per event (whose id is in the headers): returned messages are told apart by it.
+        message_id=uuid4().hex,
         content_type="application/json",
         delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
         timestamp=datetime.now(UTC),

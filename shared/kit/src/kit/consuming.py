@@ -24,7 +24,7 @@ from contracts.envelope import BadEnvelope, Envelope, Event, attributes, parse
 from contracts.registry import EVENT_TYPES
 from kit import inbox, metrics, outbox
 from kit.backoff import Backoff
-from kit.broker import BrokerDown, Publisher, Unroutable
+from kit.broker import BrokerDown, Publisher, Unpublishable, Unroutable
 from kit.consumer import Consumer
 from kit.db import Database, is_down, lost_a_race
 from kit.failures import Permanent, describe, stack
@@ -37,6 +37,7 @@ log = structlog.get_logger(__name__)
 
 ATTEMPT_HEADER = "bursar-attempt"
 WATCH_SECONDS = 3.0
+_MOST_ATTEMPTS = 10_000
 
 
 class Consuming:
@@ -94,8 +95,8 @@ class Consuming:
             await declare_at(self._amqp_url, [consumer.queue for consumer in self._consumers])
             await self._start()
             log.info("consuming", queues=[consumer.queue.name for consumer in self._consumers])
-        except (AMQPError, OSError, TimeoutError, RuntimeError) as error:
-            log.warning("broker away", error=describe(error))
+        except Exception as error:
+            log.warning("broker away", error=describe(error), at=stack(error, limit=3))
             await self._stop()
 
     async def _start(self) -> None:
@@ -129,7 +130,7 @@ class Consuming:
         try:
             async with asyncio.timeout(self._graceful_seconds + 5):
                 await broker.stop()
-        except (AMQPError, OSError, TimeoutError, RuntimeError) as error:
+        except Exception as error:  # FastStream tells several troubles at once as an ExceptionGroup
             log.warning("broker left", error=describe(error))
 
     def _receiver(self, consumer: Consumer) -> Any:
@@ -140,19 +141,20 @@ class Consuming:
 
     async def _receive(self, consumer: Consumer, message: RabbitMessage) -> None:
         began = time.perf_counter()
-        said = attributes(message.headers)
-        kind = said.get("type", "unknown")
         outcome = "requeued"
         try:
             outcome = await self._settle(consumer, message)
             if outcome == "requeued":
                 await message.nack(requeue=True)
+            elif outcome == "rejected":
+                await message.reject(requeue=False)  # to the dead letters, without our words on it
             else:
                 await message.ack()
         except (AMQPError, OSError, RuntimeError) as error:
             # the connection is gone: the broker delivers this again, and the inbox knows it
-            log.warning("unacknowledged", queue=consumer.queue.name, event_id=said.get("id"), error=describe(error))
+            log.warning("unacknowledged", queue=consumer.queue.name, event_id=_event_id(message), error=describe(error))
         finally:
+            kind = _said(message).get("type", "unknown")
             kind = kind if kind in EVENT_TYPES else "unknown"
             metrics.MESSAGES.labels(consumer.queue.name, kind, outcome).inc()
             metrics.HANDLING.labels(consumer.queue.name).observe(time.perf_counter() - began)
@@ -177,6 +179,9 @@ class Consuming:
                     return "buried"
                 await self._park(queue, message, failed, attempt)
                 return "parked"
+            except Unpublishable as second:
+                log.error("buried by the broker", queue=queue.name, error=describe(failed), and_then=describe(second))
+                return "rejected"
             except Exception as second:
                 # neither can it be kept elsewhere: hold it, let nothing else in, and try from the start
                 waits += 1
@@ -276,17 +281,27 @@ async def _undecoded(message: RabbitMessage) -> RabbitMessage:
     return message
 
 
+def _said(message: RabbitMessage) -> dict[str, str]:
+    try:
+        return attributes(message.headers)
+    except BadEnvelope:
+        return {}
+
+
 def _event_id(message: RabbitMessage) -> str:
-    return attributes(message.headers).get("id") or message.message_id or "unknown"
+    return _said(message).get("id") or message.message_id or "unknown"
 
 
 def _attempt(message: RabbitMessage) -> int:
+    """Our own count; whatever else stands there is none."""
     value = message.headers.get(ATTEMPT_HEADER, 0)
-    return value if isinstance(value, int) else 0
+    return value if isinstance(value, int) and 0 <= value <= _MOST_ATTEMPTS else 0
 
 
 def _plain(headers: dict[str, Any]) -> dict[str, Any]:
     """The headers that are ours; the broker adds its own (x-death, x-delivery-count) anew."""
-    return {
-        name: value for name, value in headers.items() if isinstance(value, (str, int)) and not name.startswith("x-")
-    }
+    return {name: value for name, value in headers.items() if not name.startswith("x-") and _can_be_kept(value)}
+
+
+def _can_be_kept(value: object) -> bool:
+    return isinstance(value, int) or (isinstance(value, str) and "\x00" not in value)

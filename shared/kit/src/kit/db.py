@@ -75,13 +75,19 @@ class Database:
         await self.engine.dispose()
 
 
+# connection lost; out of connections, memory or disk; shutting down or starting; too slow; waited too long for a lock
+_AWAY = ("08", "53", "57P0", "57014", "55P03")
+
+
 def is_down(error: BaseException) -> bool:
     """Whether the database could not be reached or broke the connection, so that nothing was decided."""
     if isinstance(error, (OSError, PoolTimeout, TimeoutError)):
         return True
     if isinstance(error, (OperationalError, InterfaceError)):
         return True
-    return isinstance(error, DBAPIError) and error.connection_invalidated
+    if not isinstance(error, DBAPIError):
+        return False
+    return error.connection_invalidated or (sqlstate(error) or "").startswith(_AWAY)
 
 
 def lost_a_race(error: BaseException) -> bool:

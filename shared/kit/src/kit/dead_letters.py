@@ -25,7 +25,7 @@ import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.exceptions import QueueEmpty
 
-from contracts.envelope import attributes
+from contracts.envelope import BadEnvelope, attributes
 from kit.consuming import ATTEMPT_HEADER
 
 
@@ -41,7 +41,10 @@ class DeadLetter:
 
 
 def _read(message: AbstractIncomingMessage) -> DeadLetter:
-    said = attributes(message.headers)
+    try:
+        said = attributes(message.headers)
+    except BadEnvelope:
+        said = {}
     told: dict[str, Any] = dict(message.headers)
     return DeadLetter(
         event_id=said.get("id") or message.message_id or "unknown",

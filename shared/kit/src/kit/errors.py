@@ -73,11 +73,10 @@ class Problem(Exception):
 
 
 def handle_errors(app: FastAPI) -> None:
-    """Every error of this app, expected or not, leaves as a problem document that quotes nothing of the request."""
+    """Every error that is expected leaves as a problem document that quotes nothing of the request."""
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unexpected)
 
 
 async def _problem(_: Request, error: Exception) -> Response:
@@ -104,7 +103,8 @@ async def _http(_: Request, error: Exception) -> Response:
     return Problem(error.status_code, code, detail, headers=error.headers).response()
 
 
-async def _unexpected(request: Request, error: Exception) -> Response:
+def unexpected(request: Request, error: Exception) -> Response:
+    """What the caller is told of an error that nobody has handled; a bug of ours is logged, without its text."""
     if is_down(error) or isinstance(error, Transient):
         log.warning("unavailable", route=route_of(request), error=describe(error))
         detail = "Something that we need is away. Nothing was done; try again."

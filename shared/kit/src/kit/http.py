@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 
 from fastapi import APIRouter, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kit import metrics
-from kit.errors import PROBLEM_RESPONSE, Problem, handle_errors
+from kit.errors import PROBLEM_RESPONSE, Problem, handle_errors, unexpected
 from kit.health import Check, health_routes
 
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 BODY_LIMIT = 1024 * 1024
 """Bytes; the largest request body that any API takes."""
 
@@ -73,6 +75,7 @@ class Edge:
             scope["path"] = path.rstrip("/") or "/"
         began = time.perf_counter()
         status = 500
+        started = False
         taken = 0
 
         async def limited() -> Message:
@@ -84,9 +87,9 @@ class Edge:
             return message
 
         async def watched(message: Message) -> None:
-            nonlocal status
+            nonlocal status, started
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, started = message["status"], True
             await send(message)
 
         try:
@@ -94,10 +97,16 @@ class Edge:
                 await _too_large().response()(scope, receive, watched)
             else:
                 await self._app(scope, limited, watched)
+        except Exception as error:
+            # here and not in an exception handler: the framework would raise it once more, for the server to print
+            if started:
+                raise
+            await unexpected(Request(scope), error)(scope, receive, watched)
         finally:
             route = str(getattr(scope.get("route"), "path", "unmatched"))
             if route not in ("/healthz", "/readyz", "/metrics"):
-                metrics.REQUESTS.labels(scope["method"], route, str(status)).observe(time.perf_counter() - began)
+                method = scope["method"] if scope["method"] in _METHODS else "other"
+                metrics.REQUESTS.labels(method, route, str(status)).observe(time.perf_counter() - began)
 
 
 def _too_large() -> Problem:

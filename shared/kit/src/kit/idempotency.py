@@ -108,6 +108,6 @@ async def _hash(request: Request) -> str:
     body = await request.body()
     try:
         canonical = json.dumps(json.loads(body), sort_keys=True).encode()
-    except ValueError:
+    except (ValueError, RecursionError):
         canonical = body
     return hashlib.sha256(request.scope["path"].encode() + b"\n" + canonical).hexdigest()

@@ -30,7 +30,7 @@ def configure(*, service: str, role: str, level: str) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*_SHARED, stamp, structlog.stdlib.add_logger_name],
+            foreign_pre_chain=[*_SHARED, stamp, structlog.stdlib.add_logger_name, _first_line],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 _kind_of_exception,
@@ -42,6 +42,12 @@ def configure(*, service: str, role: str, level: str) -> None:
     # libraries that print what they carry: addresses, headers, statements
     for chatty in ("aio_pika", "aiormq", "httpx", "httpcore", "sqlalchemy", "uvicorn.access", "stripe", "aiosmtplib"):
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
+
+
+def _first_line(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """asyncio adds the repr of a task, and with it the text of its exception, on lines of their own."""
+    event["event"] = str(event.get("event", "")).split("\n", 1)[0]
+    return event
 
 
 def _kind_of_exception(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from alembic import op
 
+WAKE = """
+    CREATE FUNCTION wake_outgoing() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM pg_notify('outgoing', '');
+        RETURN NULL;
+    END $$
+"""
+
 V1 = (
     """
     CREATE TABLE outbox (
@@ -68,13 +76,7 @@ V1 = (
     """,
     "CREATE INDEX ix_effects_due ON effects (available_at) WHERE done_at IS NULL AND failed_at IS NULL",
     # Whoever looks after what is due is woken when the transaction that adds to it commits.
-    """
-    CREATE FUNCTION wake_outgoing() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        PERFORM pg_notify('outgoing', '');
-        RETURN NULL;
-    END $$
-    """,
+    WAKE,
     "CREATE TRIGGER wake AFTER INSERT ON outbox FOR EACH STATEMENT EXECUTE FUNCTION wake_outgoing()",
     "CREATE TRIGGER wake AFTER INSERT ON effects FOR EACH STATEMENT EXECUTE FUNCTION wake_outgoing()",
     # A key's row is the lock: every fact of a group has a key in it, two facts that share a key queue up on its row,

@@ -62,11 +62,15 @@ def main(service: str, roles: Mapping[str, Role], argv: Sequence[str] | None = N
         parser.exit(2, f"{service} {role}: {wrong}\n")
     if process is not None:
         configure(service=service, role=role, level=process.settings.log_level)
-        asyncio.run(run(process, name=f"{service}.{role}"))
+        if not asyncio.run(run(process, name=f"{service}.{role}")):
+            parser.exit(1, f"{service} {role}: ended by itself; its log says why\n")
 
 
-async def run(process: Process, *, name: str) -> None:
-    """Runs until SIGTERM or SIGINT, then drains: what is under way is finished, nothing new is begun."""
+async def run(process: Process, *, name: str) -> bool:
+    """Runs until SIGTERM or SIGINT, then drains: what is under way is finished, nothing new is begun.
+
+    False: it was not told to end, but some of its work has (a supervisor should start a new one).
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -88,12 +92,14 @@ async def run(process: Process, *, name: str) -> None:
     gc.freeze()
     serving = asyncio.create_task(server.serve())
     working = [asyncio.create_task(_guard(work, stop, name)) for work in process.background]
+    in_order = True
     log.info("started", port=process.settings.http_port)
     try:
         await asyncio.wait((serving, asyncio.create_task(stop.wait())), return_when=asyncio.FIRST_COMPLETED)
     finally:
         stop.set()
         await asyncio.wait([*working, asyncio.create_task(asyncio.sleep(0))], timeout=DRAIN_SECONDS)
+        in_order = all(task.done() and task.result() for task in working)
         server.should_exit = True
         await serving
         for task in working:
@@ -101,14 +107,18 @@ async def run(process: Process, *, name: str) -> None:
         for close in process.close:
             with contextlib.suppress(Exception):
                 await close()
-        log.info("stopped")
+        log.info("stopped", in_order=in_order)
+    return in_order
 
 
-async def _guard(work: Run, stop: asyncio.Event, name: str) -> None:
-    """Background work that ends before it is told to ends the process: a supervisor starts a new one."""
+async def _guard(work: Run, stop: asyncio.Event, name: str) -> bool:
+    """Whether the work ended because it was told to. What ends before that ends the whole process."""
     try:
         await work(stop)
     except Exception as error:
         log.error("background work failed", name=name, exc_info=error)
-    if not stop.is_set():
         stop.set()
+        return False
+    told = stop.is_set()
+    stop.set()
+    return told

@@ -11,7 +11,7 @@ from sqlalchemy import Row, delete, func, select, update
 
 from kit import metrics
 from kit.backoff import Backoff
-from kit.broker import BrokerDown, Publisher, Unroutable
+from kit.broker import BrokerDown, Publisher, Unpublishable, Unroutable
 from kit.db import Database, is_down
 from kit.effects import effects
 from kit.failures import describe
@@ -101,7 +101,8 @@ class Relay:
                     update(outbox).where(outbox.c.id.in_(confirmed)).values(published_at=func.clock_timestamp())
                 )
             for row, error in zip(rows, outcomes, strict=True):
-                if isinstance(error, Unroutable):
+                if isinstance(error, (Unroutable, Unpublishable)):
+                    log.error("not published", key=row.message_key, attempts=row.attempts + 1, error=describe(error))
                     later = func.now() + RETRY.delay(row.attempts + 1)
                     await db.execute(
                         update(outbox)
@@ -113,7 +114,7 @@ class Relay:
             raise down[0]
         return len(rows) == BATCH
 
-    async def _publish(self, row: Row[tuple[object, ...]]) -> Unroutable | BrokerDown | None:
+    async def _publish(self, row: Row[tuple[object, ...]]) -> Unroutable | Unpublishable | BrokerDown | None:
         message = OutgoingMessage(
             key=row.message_key,
             exchange=row.exchange,
@@ -124,7 +125,7 @@ class Relay:
         )
         try:
             await self._publisher.publish(message)
-        except (Unroutable, BrokerDown) as error:
+        except (Unroutable, Unpublishable, BrokerDown) as error:
             metrics.PUBLISH_FAILURES.labels(type(error).__name__).inc()
             return error
         metrics.PUBLISHED.labels(row.routing_key).inc()

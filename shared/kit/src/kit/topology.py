@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,12 @@ REDELIVERY_LIMIT = 50
 RabbitMQ 3.10 has no limit of its own, 4.0 has 20). Failures that we see are counted by ourselves, see `consumer`."""
 
 
+NO_LIMIT = 1_000_000
+"""RabbitMQ 4 drops what is redelivered more than 20 times where no limit is set, and an operator who looks at dead
+letters redelivers them. (-1 would mean no limit there, and is refused by 3.10.)"""
+DEAD_ARGUMENTS: Mapping[str, Any] = {"x-queue-type": "quorum", "x-delivery-limit": NO_LIMIT}
+
+
 @dataclass(frozen=True)
 class Queue:
     """A durable quorum queue `<service>.<purpose>` and its dead letters `<service>.<purpose>.dead`."""
@@ -25,6 +31,7 @@ class Queue:
     name: str
     hears: tuple[type[Event], ...] = ()
     prefetch: int = PREFETCH
+    redelivery_limit: int = REDELIVERY_LIMIT
 
     @property
     def dead(self) -> str:
@@ -38,7 +45,7 @@ class Queue:
             "x-dead-letter-routing-key": self.dead,
             "x-dead-letter-strategy": "at-least-once",
             "x-overflow": "reject-publish",
-            "x-delivery-limit": REDELIVERY_LIMIT,
+            "x-delivery-limit": self.redelivery_limit,
         }
 
 
@@ -46,7 +53,7 @@ async def declare(channel: AbstractChannel, queues: Iterable[Queue]) -> None:
     """Makes the exchange, the queues, their dead letters and their bindings; what is there already stays."""
     exchange = await channel.declare_exchange(EVENTS_EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
     for queue in queues:
-        await channel.declare_queue(queue.dead, durable=True, arguments={"x-queue-type": "quorum"})
+        await channel.declare_queue(queue.dead, durable=True, arguments=dict(DEAD_ARGUMENTS))
         declared = await channel.declare_queue(queue.name, durable=True, arguments=queue.arguments)
         for event in queue.hears:
             await declared.bind(exchange, routing_key=event.type)

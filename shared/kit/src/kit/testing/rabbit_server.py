@@ -6,8 +6,8 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, urlsplit
 
 import aiormq
@@ -20,12 +20,14 @@ Control = Callable[[Sequence[str], str], str]
 
 @dataclass(frozen=True)
 class Grant:
-    """A user and the three permissions of RabbitMQ: regular expressions on the names of queues and exchanges."""
+    """A user and the three permissions of RabbitMQ: regular expressions on the names of queues and exchanges. `says`:
+    topic exchanges to which only routing keys that match may be published."""
 
     name: str
     configure: str
     write: str
     read: str
+    says: Mapping[str, str] = field(default_factory=dict)
 
 
 class RabbitServer:
@@ -62,6 +64,11 @@ class RabbitServer:
             "permissions": [
                 {"user": g.name, "vhost": vhost, "configure": g.configure, "write": g.write, "read": g.read}
                 for g in grants
+            ],
+            "topic_permissions": [
+                {"user": g.name, "vhost": vhost, "exchange": exchange, "write": keys, "read": ".*"}
+                for g in grants
+                for exchange, keys in g.says.items()
             ],
         }
         self._control(["import_definitions"], json.dumps(definitions))
