@@ -66,6 +66,11 @@ def test_serve_describes_itself_and_leaves_nothing_behind(tmp_path: Path) -> Non
         stack = json.loads(description.read_text())
         for name in NAMES:
             assert httpx.get(f"{stack[name]}/healthz", timeout=10).status_code == 200, name
+        assert {"checkout.api", "checkout.consumers", "webhook_gateway.relay", "milady_sandbox"} < set(stack["health"])
+        for name, url in stack["health"].items():
+            assert httpx.get(f"{url}/healthz", timeout=10).status_code == 200, name
+            if not name.endswith("_sandbox"):
+                assert "# HELP" in httpx.get(f"{url}/metrics", timeout=10).text, name
         assert stack["amqp_url"].startswith("amqp://")
         assert set(stack["databases"]) == set(NAMES[:6])
         assert stack["stripe_webhook_secret"].startswith("whsec_")

@@ -90,6 +90,8 @@ async def test_what_happened_can_be_seen_and_forgotten(sandbox: httpx.AsyncClien
 
 async def test_pages_for_people(sandbox: httpx.AsyncClient) -> None:
     opened = (await enroll(sandbox)).json()
+    home = await sandbox.get("/")
+    assert (home.status_code, home.headers["location"]) == (303, "/sandbox")
     assert "Milady sandbox" in (await sandbox.get("/sandbox")).text
     course = opened["links"][0]["url"].removeprefix("https://milady.test")
     assert "Practical Skills" in (await sandbox.get(course)).text

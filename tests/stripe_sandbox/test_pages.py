@@ -126,6 +126,67 @@ def test_the_operator_works_with_plain_forms(
     assert "refunded $4,890.00" in http.get(httpx.URL(receipt).path).text
 
 
+def test_a_decline_keeps_what_was_typed(client: stripe.StripeClient, http: httpx.Client) -> None:
+    session = new_session(client)
+    typed = {"method": "card", "card": "4000 0000 0000 0002", "name": "Ada <L>", "email": "ada@example.org"}
+    declined = http.post(f"/c/pay/{session.id}", data=typed)
+    assert declined.status_code == 402 and "declined" in declined.text
+    for page in (declined.text, http.get(f"/c/pay/{session.id}").text):
+        assert {'value="4000 0000 0000 0002"', 'value="Ada &lt;L&gt;"', 'value="ada@example.org"'} <= set(
+            re.findall(r'value="[^"]*"', page)
+        )
+        assert 'value="4242 4242 4242 4242"' not in page
+    refused = http.post(f"/c/pay/{session.id}", data={**typed, "method": "klarna", "authorize": "false"})
+    assert 'value="klarna" checked' in refused.text and 'value="card" checked' not in refused.text
+    assert '<option value="false" selected>' in refused.text
+
+
+def test_a_decline_on_an_invoice_keeps_what_was_typed(
+    client: stripe.StripeClient, http: httpx.Client, pages: dict[str, str]
+) -> None:
+    declined = http.post(pages["invoice"], data={"method": "card", "card": "4000000000000002", "name": "Ada"})
+    assert declined.status_code == 402
+    assert 'value="4000000000000002"' in declined.text and 'value="Ada"' in declined.text
+
+
+def test_the_operator_sees_whose_each_charge_is(
+    client: stripe.StripeClient, http: httpx.Client, operator: Operator
+) -> None:
+    session = new_session(client)
+    operator.pay(session.id, email="whose@example.org")
+    done: Any = client.v1.checkout.sessions.retrieve(session.id)
+    charge = client.v1.charges.list({"payment_intent": done.payment_intent}).data[0].id
+    page = http.get("/sandbox").text
+    row = re.search(rf'<tr id="{charge}">.*?</tr>', page, re.DOTALL)
+    assert row and "whose@example.org" in row[0] and "Barber apprenticeship" in row[0]
+    assert f'href="#{session.id}"' in row[0]
+    completed = re.search(rf'<tr id="{session.id}">.*?</tr>', page, re.DOTALL)
+    assert completed and f'href="#{charge}"' in completed[0]
+
+
+def test_the_operators_page_outlives_a_test_clock(
+    client: stripe.StripeClient, http: httpx.Client, operator: Operator
+) -> None:
+    clock = client.v1.test_helpers.test_clocks.create({"frozen_time": 1_800_000_000})
+    customer = client.v1.customers.create({"test_clock": clock.id, "email": "clocked@example.org"})
+    line: Any = {"price": monthly(client), "quantity": 1}
+    operator.pay(new_session(client, mode="subscription", line_items=[line], customer=customer.id).id)
+    client.v1.test_helpers.test_clocks.delete(clock.id)
+    assert http.get("/sandbox").status_code == 200
+
+
+def test_a_plans_invoice_says_what_is_bought_and_stays_listed(
+    client: stripe.StripeClient, http: httpx.Client, operator: Operator
+) -> None:
+    plan = new_session(client, mode="subscription", line_items=[{"price": monthly(client), "quantity": 1}])
+    operator.pay(plan.id)
+    done: Any = client.v1.checkout.sessions.retrieve(plan.id, {"expand": ["invoice"]})
+    assert done.invoice.lines.data[0].description == "1 × Barber apprenticeship, instalment"
+    page = http.get("/sandbox").text
+    row = re.search(rf'<tr><td><a href="/i/{done.invoice.id}">.*?</tr>', page, re.DOTALL)
+    assert row and "<td>paid</td>" in row[0] and "ada@example.org" in row[0]
+
+
 def test_operator_calls_that_make_no_sense_say_why(operator: Operator) -> None:
     assert operator.do("/sessions/cs_gone/pay", status=404)["error"]["code"] == "resource_missing"
     assert operator.do("/clock/advance", status=400, seconds=0)["error"]["param"] == "seconds"

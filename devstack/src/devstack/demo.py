@@ -8,17 +8,23 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from devstack.layout import receipt_wait
 from devstack.stack import Clock, Stack, running
+from devstack.trouble import last_trouble
 from kit.testing.processes import ProcessDied
 
 SLUG = "barber-apprenticeship"
 CARD = "4242424242424242"
 PATIENCE_SECONDS = 60.0
+RECEIPT = "mail: receipt"
+TELLING = ("payment_intent.succeeded", "checkout.session.completed")
+"""Stripe's events of which either one is enough to know of the payment."""
 
 
 class DemoFailed(RuntimeError):
@@ -27,7 +33,7 @@ class DemoFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Seen:
-    """Something that happened, at a Unix time."""
+    """Something that happened, at a Unix time: the time that its own record carries, or else when we saw it."""
 
     what: str
     at: float = field(default_factory=time.time)
@@ -88,14 +94,25 @@ def timeline(done: list[tuple[str, Seen]], began: float) -> str:
     name_width, what_width = max(len(r[0]) for r in rows), max(len(r[2]) for r in rows)
     head = f"  {'step':<{name_width}}  {'after':>8}  what happened"
     lines = [f"  {name:<{name_width}}  {after:>8}  {what}" for name, after, what in rows]
-    return "\n".join(["", head, "  " + "-" * (name_width + 12 + what_width), *lines, ""])
+    rule = "  " + "-" * (name_width + 12 + what_width)
+    notes = ["", *_ABOUT_RECEIPTS] if any(name == RECEIPT for name, _ in done) else []
+    return "\n".join(["", head, rule, *lines, *notes, ""])
+
+
+_ABOUT_RECEIPTS = (
+    f"  A receipt waits {receipt_wait()} s on purpose (RECEIPT_SETTLE_SECONDS): Stripe tells of one payment in several",
+    "  events, under several references, and there must be one receipt for all of them.",
+)
 
 
 def missing(stack: Stack, waiting: list[Step]) -> str:
+    """Each step that did not happen, the last thing that went wrong in the logs that concern it, and these logs."""
     lines = [f"still missing after {PATIENCE_SECONDS:.0f} s:"]
     for step in waiting:
-        logs = [str(stack.folder / "logs" / f"{name}.log") for name in stack.processes if name.startswith(step.logs)]
-        lines.append(f"  {step.name}: read {', '.join(logs)}")
+        logs = [process.command.log for name, process in stack.processes.items() if name.startswith(step.logs)]
+        files = [log for log in logs if log is not None]
+        lines.append(f"  {step.name}: {last_trouble(files) or 'no warning and no error in its logs'}")
+        lines.append(f"    read {', '.join(str(file) for file in files)}")
     return "\n".join(lines)
 
 
@@ -136,37 +153,41 @@ class Shop:
             Step("instructor", self._instructor, ("instructor_assignment", "webhook_gateway.relay")),
             Step("Milady", self._milady, ("milady", "webhook_gateway.relay")),
             Step("mail: welcome", lambda: self._mail("welcome"), ("notifications",)),
-            Step("mail: receipt", lambda: self._mail("receipt"), ("notifications",)),
+            Step(RECEIPT, lambda: self._mail("receipt"), ("notifications",)),
         ]
 
     def _webhook(self, session: str) -> Seen | None:
+        """When the first event that tells of the payment had been taken; it happened when all of them have been."""
         sandbox = self._stack.url("stripe_sandbox")
         key = {"Authorization": f"Bearer {self._stack.identity.stripe_api_key}"}
-        kind = "checkout.session.completed"
-        events = _json(self._client.get(f"{sandbox}/v1/events?limit=20&type={kind}", headers=key))["data"]
-        ours = next((e["id"] for e in events if e["data"]["object"]["id"] == session), None)
-        log = _json(self._client.get(f"{sandbox}/sandbox/api/deliveries?event={ours}"))["deliveries"] if ours else []
-        if log and log[0]["status"] == "delivered":
-            last = log[0]["attempts"][-1]
-            return Seen(f"{kind} taken by the gateway ({last['status']})", last["at"] + last["seconds"])
-        return None
+        events = _json(self._client.get(f"{sandbox}/v1/events?limit=100", headers=key))["data"]
+        about = {event["id"]: event["data"]["object"] for event in events if event["type"] in TELLING}
+        paid = next((o["payment_intent"] for o in about.values() if o["id"] == session), None)
+        ours = {event for event, o in about.items() if o["id"] in (session, paid)}
+        log = _json(self._client.get(f"{sandbox}/sandbox/api/deliveries"))["deliveries"]
+        sent = [delivery for delivery in log if delivery["event"] in ours][::-1]
+        if paid is None or any(delivery["status"] != "delivered" for delivery in sent):
+            return None
+        taken = [delivery["attempts"][-1] for delivery in sent]
+        kinds = ", ".join(delivery["type"] for delivery in sent)
+        return Seen(f"{kinds}: taken by the gateway", min(last["at"] + last["seconds"] for last in taken))
 
     def _enrolment(self) -> Seen | None:
         for item in self._mine("enrollment", "/api/enrollments"):
             if item["program_slug"] == SLUG and item["status"] == "active":
-                return Seen(f"seat active, payment {item['payment_status']}")
+                return Seen(f"seat active, payment {item['payment_status']}", _moment(item["updated_at"]))
         return None
 
     def _instructor(self) -> Seen | None:
         for item in self._mine("instructor_assignment", "/api/instructors/mine"):
             if item["program_slug"] == SLUG and item["instructor"]:
-                return Seen(f"{item['instructor']['name']} assigned")
+                return Seen(f"{item['instructor']['name']} assigned", _moment(item["updated_at"]))
         return None
 
     def _milady(self) -> Seen | None:
         for item in self._mine("milady_integration", "/api/milady/mine"):
             if item["program_slug"] == SLUG and item["status"] in ("enrolled", "active"):
-                return Seen("seat at the course provider")
+                return Seen("seat at the course provider", _moment(item["updated_at"]))
         return None
 
     def _mail(self, word: str) -> Seen | None:
@@ -183,6 +204,11 @@ class Shop:
         answer = self._client.get(self._stack.url(service) + path, headers=self._auth)
         items: list[dict[str, Any]] = _json(answer)["items"]
         return items
+
+
+def _moment(text: str) -> float:
+    """Unix time of an API's `updated_at`."""
+    return datetime.fromisoformat(text).timestamp()
 
 
 def _json(answer: httpx.Response) -> dict[str, Any]:

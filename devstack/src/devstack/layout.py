@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from devstack.identity import Identity
+from kit.outbox import EVENTS_EXCHANGE
 from kit.testing.processes import free_ports, is_free
 from kit.testing.servers import Grant
 
@@ -17,27 +18,31 @@ class Service:
 
     package: str
     roles: tuple[str, ...]
+    says: tuple[str, ...]
+    """The first words of the types of its events, as in deploy/rabbitmq/start.sh."""
 
     @property
     def broker_rights(self) -> Grant:
-        """Its own queues, the exchange of all events, and the default exchange (dead letters, replays)."""
+        """Its own queues, the exchange of all events (to which it may say its own facts only), and the default exchange
+        (dead letters, replays)."""
         own = rf"^{self.package.replace('_', '[-_]')}[._-]"
         return Grant(
             name=self.package,
             configure=rf"{own}|^bursar\.events$",
             write=rf"{own}|^bursar\.events$|^amq\.default$",
             read=rf"{own}|^bursar\.events$",
+            says={EVENTS_EXCHANGE: rf"^({'|'.join(self.says)})\."},
         )
 
 
 WORKING = ("api", "consumers", "relay")
 SERVICES = (
-    Service("webhook_gateway", ("api", "relay")),
-    Service("checkout", WORKING),
-    Service("enrollment", WORKING),
-    Service("instructor_assignment", WORKING),
-    Service("milady_integration", WORKING),
-    Service("notifications", WORKING),
+    Service("webhook_gateway", ("api", "relay"), ("payment", "subscription")),
+    Service("checkout", WORKING, ("payment", "purchase", "student", "refund")),
+    Service("enrollment", WORKING, ("enrollment",)),
+    Service("instructor_assignment", WORKING, ("instructor",)),
+    Service("milady_integration", WORKING, ("milady",)),
+    Service("notifications", WORKING, ("notification",)),
 )
 SANDBOXES = ("stripe_sandbox", "milady_sandbox")
 
@@ -57,23 +62,28 @@ PREFERRED_PORTS = {
 
 @dataclass(frozen=True)
 class Ports:
-    """`public` by service, sandbox and mail; `health` by process name (`enrollment.relay`)."""
+    """`public` by service, sandbox and mail; `health` by process name (`enrollment.relay`); `taken` are the preferred
+    ports, by the name that wanted them, on which somebody else listens."""
 
     public: Mapping[str, int]
     health: Mapping[str, int]
+    taken: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def choose(cls, *, stable: bool) -> Ports:
         """STRIPE_SANDBOX_PORT in the environment is obeyed; stable ports are taken when they are free."""
         health = [f"{s.package}.{role}" for s in SERVICES for role in s.roles if role != "api"]
         random = iter(free_ports(len(PREFERRED_PORTS) + len(health)))
-        public = {}
-        for name, wish in PREFERRED_PORTS.items():
-            other = next(random)
-            public[name] = wish if stable and is_free(wish) else other
-        if ordered := os.environ.get("STRIPE_SANDBOX_PORT"):
+        wanted = dict(PREFERRED_PORTS) if stable else {}
+        ordered = os.environ.get("STRIPE_SANDBOX_PORT")
+        if ordered:
+            wanted.pop("stripe_sandbox", None)
+        taken = {name: port for name, port in wanted.items() if not is_free(port)}
+        public = {name: next(random) for name in PREFERRED_PORTS}
+        public |= {name: port for name, port in wanted.items() if name not in taken}
+        if ordered:
             public["stripe_sandbox"] = int(ordered)
-        return cls(public, {name: next(random) for name in health})
+        return cls(public, {name: next(random) for name in health}, taken)
 
     def url(self, name: str) -> str:
         """Base URL of a service or sandbox, without a trailing slash."""
@@ -81,6 +91,13 @@ class Ports:
 
     def of(self, package: str, role: str) -> int:
         return self.public[package] if role == "api" else self.health[f"{package}.{role}"]
+
+    def of_processes(self) -> dict[str, str]:
+        """Base URLs of all processes, by their names: a service's answer /healthz, /readyz and /metrics, a sandbox's
+        /healthz."""
+        ports = {f"{s.package}.{role}": self.of(s.package, role) for s in SERVICES for role in s.roles}
+        ports |= {name: self.public[name] for name in SANDBOXES}
+        return {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
 
 
 # What a caller may have said already in the environment; everything else is ours to say.
@@ -147,6 +164,12 @@ def service_environment(package: str, identity: Identity, ports: Ports) -> dict[
             return {"MILADY_API_BASE": ports.url("milady_sandbox"), "MILADY_API_KEY": identity.milady_api_key}
         case "notifications":
             waits = {"FAILURE_SETTLE_SECONDS": os.environ.get("FAILURE_SETTLE_SECONDS") or "3"}
+            waits["RECEIPT_SETTLE_SECONDS"] = receipt_wait()
             return {**waits, "SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(ports.public["mail"])}
         case _:
             return {}
+
+
+def receipt_wait() -> str:
+    """Seconds that a receipt waits for what else Stripe says of the same payment; there is only one receipt for it."""
+    return os.environ.get("RECEIPT_SETTLE_SECONDS") or "2"

@@ -30,7 +30,7 @@ def addresses(stack: Stack) -> str:
         ("API documents", "each service: /docs, /openapi.json, /asyncapi.json"),
         ("mail", str(stack.mail.folder)),
         ("logs", str(stack.folder / "logs")),
-        ("tokens, databases", str(stack.description)),
+        ("the rest", f"{stack.description} (tokens, databases, health and metrics of every process)"),
     ]
     width = max(len(name) for name, _ in rows)
     lines = [f"  {name:<{width}}  {where}" for name, where in rows]

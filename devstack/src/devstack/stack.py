@@ -75,6 +75,7 @@ class Stack:
         names = [*(s.package for s in SERVICES), *SANDBOXES]
         return {
             **{name: self.url(name) for name in names},
+            "health": self.ports.of_processes(),
             "amqp_url": self.rabbit.url,
             "databases": {name: database.url for name, database in self.databases.items()},
             "stripe_webhook_secret": self.identity.stripe_webhook_secret,
@@ -123,6 +124,9 @@ class _Start:
             log.unlink()
 
     def run(self) -> Stack:
+        self._say("starting: this takes about ten seconds")
+        for name, port in self._ports.taken.items():
+            self._say(f"port {port} is taken: {name} is at {self._ports.public[name]} this time")
         mail = self._hold(MailCatcher(self._folder / "mail", self._ports.public["mail"]))
         sandboxes = {name: self._sandbox(name) for name in SANDBOXES}
         self._start(sandboxes)
@@ -137,7 +141,7 @@ class _Start:
             for role in s.roles
         }
         self._start(processes)
-        self._say(f"{len(processes)} service processes started, waiting until each is ready")
+        self._say(f"{len(processes)} service processes started; until the first are ready takes some seconds")
         everything = sandboxes | processes
         self._await(everything)
         return Stack(

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 
 from milady_sandbox.faults import FaultOrder, Faults
 from milady_sandbox.page import OPERATOR_PAGE
@@ -48,6 +48,11 @@ async def order_faults(request: Request, order: FaultOrder) -> FaultOrder:
 async def reset(request: Request) -> None:
     _store(request).reset()
     _faults(request).ordered = []
+
+
+@router.get("/", include_in_schema=False)
+async def home() -> RedirectResponse:
+    return RedirectResponse("/sandbox", 303)
 
 
 @router.get("/sandbox", response_class=HTMLResponse)

@@ -7,9 +7,11 @@ OPERATOR_PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Milady sandbox</title>
 <style>
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 64rem; padding: 0 1rem; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; }
 table { border-collapse: collapse; width: 100%; }
 th, td { border-bottom: 1px solid #ccc; padding: .3rem .6rem; text-align: left; overflow-wrap: anywhere; }
+th, td:nth-last-child(-n+2) { white-space: nowrap; }
+@media (max-width: 48rem) { td:last-child { white-space: normal; } }
 button { margin: 0 .4rem .4rem 0; padding: .3rem .8rem; }
 [aria-live] { color: #555; }
 </style>
@@ -41,12 +43,14 @@ const rows = (id, found) => byId(id).replaceChildren(...found.map((cells) => {
   row.append(...cells.map((text) => Object.assign(document.createElement("td"), {textContent: text ?? ""})));
   return row;
 }));
+const moment = (text) => text.slice(0, 19).replace("T", " ") + " UTC";
 async function look() {
   const [faults, enrollments, requests] = await Promise.all(["faults", "enrollments", "requests"].map(
     async (name) => (await fetch("/sandbox/api/" + name)).json()));
   byId("faults").textContent = faults.faults.map((f) => f.kind + (f.requests ? " x" + f.requests : "")).join(", ")
     || "none";
-  rows("enrollments", enrollments.items.reverse().map((e) => [e.id, e.student_ref, e.program, e.status, e.created_at]));
+  rows("enrollments", enrollments.items.reverse().map(
+    (e) => [e.id, e.student_ref, e.program, e.status, moment(e.created_at)]));
   rows("requests", requests.items.slice(-20).reverse().map(
     (r) => [r.method + " " + r.path, r.idempotency_key, r.fault, r.status]));
 }

@@ -32,5 +32,7 @@ class CheckoutPlan:
     customer: str | None = None
     email: str | None = None
     name: str | None = None
+    typed: dict[str, str] = field(default_factory=dict)
+    """What the page's form was last sent with, to be filled in again after a decline."""
     error: str | None = None
     """What the page tells the customer about the last attempt."""

@@ -210,10 +210,10 @@ def intent_of(sandbox: Sandbox, invoice: Obj) -> Obj | None:
 
 
 def invoice_of(sandbox: Sandbox, intent: Obj) -> Obj | None:
-    """The invoice that a payment intent pays."""
+    """The invoice that a payment intent pays; none when it went with its test clock."""
     for payment in sandbox.store.all("invoice_payment"):
         if payment["payment"]["payment_intent"] == intent["id"]:
-            return sandbox.store.get("invoice", payment["invoice"])
+            return sandbox.store.find(payment["invoice"])
     return None
 
 

@@ -99,7 +99,7 @@ def draft_invoice(
 ) -> Obj:
     """The invoice of the current period (says invoice.created); nothing is charged for a trial."""
     start, end = period(subscription)
-    lines = [_line(subscription, entry) for entry in subscription["items"]["data"]]
+    lines = [_line(sandbox, subscription, entry) for entry in subscription["items"]["data"]]
     invoice = invoicing.draft(
         sandbox,
         customer=subscription["customer"],
@@ -162,7 +162,7 @@ def end(sandbox: Sandbox, subscription: Obj, *, reason: str | None = "cancellati
     sandbox.emit("customer.subscription.deleted", subscription)
 
 
-def _line(subscription: Obj, entry: Obj) -> Obj:
+def _line(sandbox: Sandbox, subscription: Obj, entry: Obj) -> Obj:
     price, trial = entry["price"], subscription["status"] == "trialing"
     details = {
         "invoice_item": None,
@@ -174,7 +174,7 @@ def _line(subscription: Obj, entry: Obj) -> Obj:
     made = invoicing.line(
         amount=0 if trial else (price["unit_amount"] or 0) * (entry["quantity"] or 1),
         currency=price["currency"],
-        description=f"{entry['quantity']} x {price['nickname'] or price['product']}",
+        description=f"{entry['quantity']} × {_product_name(sandbox, price)}",
         quantity=entry["quantity"],
         price=price,
         parent={
@@ -186,6 +186,12 @@ def _line(subscription: Obj, entry: Obj) -> Obj:
     )
     made["metadata"] = dict(subscription["metadata"])
     return made
+
+
+def _product_name(sandbox: Sandbox, price: Obj) -> str:
+    """What is bought, as the customer reads it; a product that was deleted has its price's nickname or id left."""
+    product = sandbox.store.find(price["product"])
+    return str(product["name"] if product else price["nickname"] or price["product"])
 
 
 def _discounts_in_force(sandbox: Sandbox, subscription: Obj) -> list[str]:

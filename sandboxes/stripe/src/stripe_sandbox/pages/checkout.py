@@ -23,6 +23,7 @@ def routes(sandbox: Sandbox) -> list[Route]:
         session = _session(sandbox, request)
         if session is None:
             return page("gone.html", 404, what="checkout session")
+        sandbox.hidden.checkouts[session["id"]].typed = await read_form(request)
         try:
             checkout.pay(sandbox, session, await read_as(request, Choice))
         except StripeError as error:
@@ -70,6 +71,7 @@ def _render(sandbox: Sandbox, session: Obj, problem: str | None = None, status: 
         lines=plan.lines,
         offered=session["payment_method_types"],
         fixed_email=fixed,
-        email=fixed or plan.email or "",
+        email=fixed or plan.typed.get("email") or plan.email or "",
+        typed=plan.typed,
         problem=problem or plan.error,
     )

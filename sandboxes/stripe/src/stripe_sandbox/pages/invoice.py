@@ -5,7 +5,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from stripe_sandbox.errors import StripeError
-from stripe_sandbox.exchange import read_as, with_webhooks
+from stripe_sandbox.exchange import read_as, read_form, with_webhooks
 from stripe_sandbox.flows import invoicing
 from stripe_sandbox.flows.checkout import Choice
 from stripe_sandbox.operator_actions import pay_invoice
@@ -23,10 +23,11 @@ def routes(sandbox: Sandbox) -> list[Route]:
         invoice = _invoice(sandbox, request)
         if invoice is None:
             return page("gone.html", 404, what="invoice")
+        typed = await read_form(request)
         try:
             pay_invoice(sandbox, invoice["id"], await read_as(request, Choice))
         except StripeError as error:
-            return await with_webhooks(sandbox, _render(sandbox, invoice, error.message, error.status))
+            return await with_webhooks(sandbox, _render(sandbox, invoice, error.message, error.status, typed))
         intent = invoicing.intent_of(sandbox, invoice)
         action = intent and intent["next_action"]
         target = action["redirect_to_url"]["url"] if action else f"/i/{invoice['id']}"
@@ -52,7 +53,13 @@ def _invoice(sandbox: Sandbox, request: Request) -> Obj | None:
     return invoice if invoice is not None and invoice["object"] == "invoice" and invoice["status"] != "draft" else None
 
 
-def _render(sandbox: Sandbox, invoice: Obj, problem: str | None = None, status: int = 200) -> Response:
+def _render(
+    sandbox: Sandbox,
+    invoice: Obj,
+    problem: str | None = None,
+    status: int = 200,
+    typed: dict[str, str] | None = None,
+) -> Response:
     intent = invoicing.intent_of(sandbox, invoice)
     under_way = intent is not None and intent["status"] == "processing"
     return page(
@@ -63,6 +70,7 @@ def _render(sandbox: Sandbox, invoice: Obj, problem: str | None = None, status: 
         payable=invoice["status"] in ("open", "uncollectible") and intent is not None and not under_way,
         under_way=under_way and invoice["status"] == "open",
         fixed_email=invoice["customer_email"],
-        email=invoice["customer_email"] or "",
+        email=invoice["customer_email"] or (typed or {}).get("email", ""),
+        typed=typed or {},
         problem=problem,
     )
