@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import defaultdict
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -59,7 +60,9 @@ class Service:
             for event in consumer.handlers()
         }
         self._stripe = Stripe(StripeSettings(stripe_api_key=SecretStr(SECRET_KEY), stripe_api_base=sandbox.url))
-        self.plan_end = plans.PlanEnd(self._stripe)
+        self.handlers = plans.handlers(self._stripe)
+        self._refs: dict[UUID, frozenset[str]] = defaultdict(frozenset)
+        """What is known of a student's payments: Stripe forgets its events after a month."""
         self.app = self.app_with()
 
     def app_with(self, **settings: Any) -> Any:
@@ -126,21 +129,27 @@ class Service:
         for event in await self.sandbox.events():
             told += translate(event, received_at=utc_now())
         mine = [e for e in told if e.data.student_id == student]
-        refs = frozenset().union(*(e.data.refs.of_payment() for e in mine))
-        about = [e for e in told if e in mine or e.data.refs.of_payment() & refs]
+        refs, before = self._refs[student].union(*(e.data.refs.of_payment() for e in mine)), None
+        about = mine
+        while refs != before:  # an invoice leads to its payment, and that to its refund
+            about = [e for e in told if e in mine or e.data.refs.of_payment() & refs]
+            refs, before = refs.union(*(e.data.refs.of_payment() for e in about)), refs
+        self._refs[student] = refs
         await self.hear(*about)
         return [e.type for e in about]
 
-    async def perform(self, student: UUID) -> None:
-        """Performs the wanted effects of the student's purchases, also those that are done already."""
+    async def perform(self, student: UUID, *kinds: str, attempt: int = 1) -> None:
+        """Performs the wanted effects (of these kinds) of the student's purchases, also those that are done already."""
         ids = [str(row["id"]) for row in await self.purchases(student)]
-        performer = Performer(self.database, "checkout", {plans.KIND: self.plan_end})
+        performer = Performer(self.database, "checkout", self.handlers)
         async with self.database.transaction() as db:
-            rows = (await db.execute(select(effects.effects).where(effects.effects.c.kind == plans.KIND))).all()
+            rows = (
+                await db.execute(select(effects.effects).where(effects.effects.c.kind.in_(kinds or self.handlers)))
+            ).all()
         for row in rows:
             if row.payload["purchase_id"] in ids:
                 await performer.attempt(
-                    Effect(id=row.id, kind=row.kind, key=row.key, payload=row.payload, cause=None, attempt=1)
+                    Effect(id=row.id, kind=row.kind, key=row.key, payload=row.payload, cause=None, attempt=attempt)
                 )
 
     async def rows(self, sql: str, **values: Any) -> list[dict[str, Any]]:

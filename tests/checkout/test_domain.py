@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import permutations
@@ -71,6 +72,19 @@ def test_a_seat_that_was_withdrawn_is_not() -> None:
     assert decide(FULL, ended, seat=seat) == Start()
     assert decide(FULL, other, ended, seat=seat) == Refuse("payment_in_progress"), "a later one is paid, and not seated"
     assert decide(FULL, ended, other, seat=seat) == Start(), "an earlier one had its seat before"
+
+
+def test_a_plan_without_its_seat_is_in_the_way_until_it_is_cancelled() -> None:
+    for state in (State.WITHDRAWN, State.PAID):
+        running = purchase(PLAN, state)
+        over = replace(running, plan_cancelled=True)
+        gone = Seat(status="withdrawn", purchase_id=running.id)
+        for wish in (FULL, PLAN, WIOA):
+            assert decide(wish, running, seat=gone) == Refuse("plan_being_cancelled")
+            assert decide(wish, purchase(FULL, State.EXPIRED), running, seat=gone) == Refuse("plan_being_cancelled")
+            assert decide(wish, over, seat=gone) == Start()
+    assert decide(FULL, purchase(PLAN, State.WITHDRAWN)) == Refuse("plan_being_cancelled"), "it never had a seat"
+    assert decide(FULL, purchase(PLAN, State.EXPIRED), purchase(PLAN, State.FAILED)) == Start()
 
 
 def test_the_same_wish_goes_on_and_another_replaces() -> None:

@@ -3,36 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
-import stripe
+from tests.checkout.plan_steps import DAY, pay, plan, schedules
 from tests.checkout.sandbox import metadata_of
-from tests.checkout.service import Service, wanted
+from tests.checkout.service import Service
 
 from checkout.domain import months_left
-
-DAY = 86_400
-
-
-async def _plan(service: Service, student: UUID, slug: str, price: Any) -> stripe.checkout.Session:
-    answer = await service.buy(student, wanted(slug, price, paymentType="plan"))
-    assert answer.status_code == 200, answer.text
-    (session,) = await service.sandbox.sessions_of(student)
-    return session
-
-
-async def _pay(service: Service, session: stripe.checkout.Session) -> str:
-    await service.sandbox.pay(session.id)
-    paid = await service.sandbox.api.checkout.sessions.retrieve_async(session.id)
-    assert isinstance(paid.subscription, str)
-    return paid.subscription
-
-
-async def _schedules(service: Service, subscription: str) -> list[stripe.SubscriptionSchedule]:
-    found = await service.sandbox.api.subscription_schedules.list_async({"limit": 100})
-    return [s async for s in found.auto_paging_iter() if s.subscription == subscription]
 
 
 @pytest.mark.parametrize(
@@ -42,7 +20,7 @@ async def _schedules(service: Service, subscription: str) -> list[stripe.Subscri
 async def test_the_sum_is_the_price(service: Service, price: int, first: int, regular: int) -> None:
     slug, student = f"plan-{uuid4().hex[:8]}", uuid4()
     assert (await service.admin("POST", "/api/admin/programs", slug=slug, name="P", price=price)).status_code == 201
-    session = await _plan(service, student, slug, f"{price // 100}.{price % 100:02}")
+    session = await plan(service, student, slug, f"{price // 100}.{price % 100:02}")
     assert (session.mode, session.amount_total) == ("subscription", first)
     lines = (await service.sandbox.api.checkout.sessions.line_items.list_async(session.id)).data
     recurring = [line for line in lines if line.price and line.price.recurring]
@@ -57,8 +35,8 @@ async def test_the_sum_is_the_price(service: Service, price: int, first: int, re
 async def test_a_plan_ends_by_itself_after_four_charges(service: Service) -> None:
     slug, student = f"plan-{uuid4().hex[:8]}", uuid4()
     await service.admin("POST", "/api/admin/programs", slug=slug, name="P", price=10_003)
-    session = await _plan(service, student, slug, "100.03")
-    subscription_id = await _pay(service, session)
+    session = await plan(service, student, slug, "100.03")
+    subscription_id = await pay(service, session)
     api = service.sandbox.api
     told = metadata_of(await api.subscriptions.retrieve_async(subscription_id))
     assert (told["instalments"], told["student_id"], told["program_slug"]) == ("4", str(student), slug)
@@ -66,7 +44,7 @@ async def test_a_plan_ends_by_itself_after_four_charges(service: Service) -> Non
     await service.hear_stripe(student)
     for _ in range(3):  # performed again and again: a lease that ran out, a crash before the record
         await service.perform(student)
-    (schedule,) = await _schedules(service, subscription_id)
+    (schedule,) = await schedules(service, subscription_id)
     (phase,) = schedule.phases
     started = datetime.fromtimestamp(phase.start_date, UTC)
     ends = datetime.fromtimestamp(phase.end_date, UTC)
@@ -91,23 +69,23 @@ async def test_a_plan_ends_by_itself_after_four_charges(service: Service) -> Non
 async def test_a_crash_between_the_two_steps(service: Service) -> None:
     """The schedule is there and has no end yet; somebody else has made it: it is found, not made again."""
     student = uuid4()
-    subscription_id = await _pay(service, await _plan(service, student, "cpr", 575))
+    subscription_id = await pay(service, await plan(service, student, "cpr", 575))
     await service.sandbox.api.subscription_schedules.create_async({"from_subscription": subscription_id})
     await service.hear_stripe(student)
     await service.perform(student)
-    (schedule,) = await _schedules(service, subscription_id)
+    (schedule,) = await schedules(service, subscription_id)
     assert schedule.end_behavior == "cancel"
 
 
 async def test_a_lost_answer_makes_no_second_schedule(service: Service) -> None:
     student = uuid4()
-    subscription_id = await _pay(service, await _plan(service, student, "cpr", 575))
+    subscription_id = await pay(service, await plan(service, student, "cpr", 575))
     await service.hear_stripe(student)
     await service.sandbox.faults(lose_answers=2)
     await service.perform(student)
     await service.sandbox.faults()
     await service.perform(student)
-    (schedule,) = await _schedules(service, subscription_id)
+    (schedule,) = await schedules(service, subscription_id)
     assert schedule.end_behavior == "cancel"
     assert (await service.purchase(student))["stripe_schedule_id"] == schedule.id
 
@@ -115,7 +93,7 @@ async def test_a_lost_answer_makes_no_second_schedule(service: Service) -> None:
 async def test_attached_late_it_still_ends_in_time(service: Service) -> None:
     """The relay was down for two months: what is left is two charges, not four."""
     student = uuid4()
-    subscription_id = await _pay(service, await _plan(service, student, "cpr", 575))
+    subscription_id = await pay(service, await plan(service, student, "cpr", 575))
     await service.hear_stripe(student)
     for _ in range(2):
         await service.sandbox.operate("/clock/advance", seconds=31 * DAY)
@@ -129,11 +107,11 @@ async def test_attached_late_it_still_ends_in_time(service: Service) -> None:
 
 async def test_a_plan_that_was_cancelled_first_needs_no_schedule(service: Service) -> None:
     student = uuid4()
-    subscription_id = await _pay(service, await _plan(service, student, "cpr", 575))
+    subscription_id = await pay(service, await plan(service, student, "cpr", 575))
     await service.sandbox.api.subscriptions.cancel_async(subscription_id)
     await service.hear_stripe(student)
     await service.perform(student)
-    assert await _schedules(service, subscription_id) == []
+    assert await schedules(service, subscription_id) == []
     purchase = await service.purchase(student)
     assert purchase["stripe_schedule_id"] is None
     (effect,) = await service.rows("SELECT * FROM effects WHERE key = :key", key=f"{purchase['id']}/schedule")

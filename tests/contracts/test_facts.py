@@ -24,11 +24,16 @@ from tests.contracts.payment_histories import (
 
 from contracts.facts import Policy, Standing, fold, keys, seats
 from contracts.money import usd
-from contracts.payments import PaymentEvent, PaymentRefs, PaymentRefunded, PaymentSucceeded
+from contracts.payments import PaymentEvent, PaymentExpired, PaymentRefs, PaymentRefunded, PaymentSucceeded
 
 
 def numbered(events: list[PaymentEvent]) -> dict[str, PaymentEvent]:
     return {f"evt_{n}/{event.type}": event for n, event in enumerate(events)}
+
+
+def voided(n: int, instalment: int) -> list[PaymentEvent]:
+    """As Stripe tells of an invoice that a member of staff has cancelled."""
+    return [PaymentExpired(refs=PaymentRefs(invoice=f"in_{n}_{instalment}", subscription=f"sub_{n}"))]
 
 
 def standing(events: list[PaymentEvent], policy: Policy | None = None) -> tuple[Standing, str | None]:
@@ -51,6 +56,7 @@ ONE_PURCHASE = [
     ("first instalment", plan(1, 1), Standing.ACTIVE, None),
     ("instalment missed for good", plan(1, 2, missed=True), Standing.PAUSED, "past_due"),
     ("instalment caught up", plan(1, 2, missed=True, caught_up=True), Standing.ACTIVE, None),
+    ("instalment voided", plan(1, 2, missed=True) + voided(1, 2), Standing.ACTIVE, None),
     ("plan finished", plan(1, 4, ended=True), Standing.ACTIVE, None),
     ("plan broken off", plan(1, 2, ended=True), Standing.PAUSED, "plan_cancelled"),
     ("part refunded", paid_by_card(1) + refunded(1, 1_000), Standing.ACTIVE, None),

@@ -55,6 +55,7 @@ EXPECTED: list[tuple[str, dict[str, Any], type[PaymentEvent]]] = [
     ("payment_intent.canceled", stripe.intent(), PaymentFailed),
     ("invoice.paid", stripe.invoice(), PaymentSucceeded),
     ("invoice.payment_failed", stripe.invoice(), PaymentFailed),
+    ("invoice.voided", stripe.invoice(amount_paid=0), PaymentExpired),
     ("customer.subscription.created", stripe.subscription(), SubscriptionChanged),
     ("customer.subscription.updated", stripe.subscription(status="past_due"), SubscriptionChanged),
     ("customer.subscription.deleted", stripe.subscription(status="canceled"), SubscriptionChanged),

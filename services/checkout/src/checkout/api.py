@@ -18,7 +18,7 @@ from checkout.payment_methods import Offer
 from checkout.purchasing import Buyer, Purchasing
 from checkout.settings import ApiSettings
 from contracts.money import Money
-from contracts.people import Contact, Payer, student_uuid
+from contracts.people import Contact, Payer
 from kit.auth import Caller, CaseManager, MaybeCaller
 from kit.db import Database
 from kit.errors import Problem
@@ -60,7 +60,7 @@ class CheckoutAnswer(BaseModel):
 class FundingRequest(BaseModel):
     """`programId` is the caller's own name for the program; the slug says which one it is."""
 
-    studentId: Annotated[str, Field(min_length=1, max_length=200)]
+    studentId: UUID
     programId: Annotated[str, Field(min_length=1, max_length=200)]
     programSlug: Slug
     fundingSource: Annotated[str, Field(min_length=1, max_length=50)] = "WIOA"
@@ -136,7 +136,7 @@ async def create_funding_checkout(request: Request, wanted: FundingRequest, call
         id=caller.id, role=caller.role, bill_to=bill_to, payer_contact=Contact(email=bill_to, name=sponsor.name)
     )
     wish = Wish(
-        student_id=student_uuid(wanted.studentId),
+        student_id=wanted.studentId,
         program=program.as_program(id=wanted.programId),
         amount=funding_amount(total_cost=program.cost),
         payer="sponsor",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import cast
 from uuid import UUID
 
+import structlog
+
 from checkout import db as store
 from checkout import domain, plans
 from checkout.domain import State
@@ -25,6 +27,8 @@ from contracts.payments import PaymentEvent, PaymentSucceeded
 from contracts.registry import PAYMENT_EVENTS
 from kit.consumer import Consumer
 from kit.work import Work
+
+log = structlog.get_logger(__name__)
 
 SEAT_STATUS: dict[type[EnrollmentEvent], domain.SeatStatus] = {
     EnrollmentPending: "pending",
@@ -58,7 +62,7 @@ async def _settle_purchase(
     if row is None:
         return
     state = domain.state_of(purchase, policy) or State(row.state)
-    subscription_id = min(purchase.subscriptions, default=None)
+    subscription_id = row.stripe_subscription_id or min(purchase.subscriptions, default=None)
     if state != row.state or subscription_id != row.stripe_subscription_id:
         await store.settle_purchase(work.db, purchase_id, state=state, subscription_id=subscription_id, at=work.now)
     if row.payer == "sponsor":
@@ -72,7 +76,11 @@ async def _settle_purchase(
             paid_at=heard.time if isinstance(heard.data, PaymentSucceeded) and heard.data in purchase.facts else None,
             at=work.now,
         )
-    if row.instalments and subscription_id and purchase.settled_payments:
+    if subscription_id and state is State.WITHDRAWN:
+        await plans.want_cancel(work, purchase_id=purchase_id, subscription_id=subscription_id)
+    elif row.instalments and subscription_id and purchase.settled_payments:
+        if row.state == State.WITHDRAWN:  # a refund failed after all; Stripe brings no subscription back, nor do we
+            log.error("plan stays cancelled, though its purchase is paid again", purchase=str(purchase_id))
         await plans.want_end(
             work, purchase_id=purchase_id, subscription_id=subscription_id, instalments=row.instalments
         )

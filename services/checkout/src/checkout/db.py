@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, case, func, literal, select, update
+from sqlalchemy import Row, Text, case, cast, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,6 +16,15 @@ from checkout.tables import contacts, funding_payments, purchases, seats
 from contracts.enrollment import EnrollmentEvent
 from contracts.money import Money
 from contracts.people import Contact, Program
+from kit.effects import effects
+
+PLAN_CANCEL = "plan_cancel"
+"""The kind of effect that ends a plan before its time. That it is done is read back here: no other place knows."""
+_CANCEL = "/cancel"
+
+
+def plan_cancel_key(purchase_id: UUID) -> str:
+    return f"{purchase_id}{_CANCEL}"
 
 
 async def act_as(db: AsyncConnection, actor: str) -> None:
@@ -50,8 +59,14 @@ async def write_seat(db: AsyncConnection, event: EnrollmentEvent, *, status: str
 
 async def read_purchases(db: AsyncConnection, student_id: UUID, program_slug: str) -> list[Purchase]:
     """The student's purchases of the program, newest first."""
+    done = (
+        effects.c.kind == PLAN_CANCEL,
+        effects.c.key == cast(purchases.c.id, Text) + _CANCEL,
+        effects.c.done_at.is_not(None),
+    )
+    cancelled = select(effects.c.id).where(*done).exists()
     wanted = (
-        select(purchases)
+        select(purchases, cancelled.label("plan_cancelled"))
         .where(purchases.c.student_id == student_id, purchases.c.program_slug == program_slug)
         .order_by(purchases.c.created_at.desc(), purchases.c.id)
     )
@@ -229,4 +244,5 @@ def purchase_of(row: Row[Any]) -> Purchase:
         state=State(row.state),
         session_id=row.stripe_checkout_session_id,
         created_at=row.created_at,
+        plan_cancelled=row.plan_cancelled,
     )

@@ -62,6 +62,13 @@ class Purchase:
     state: State
     session_id: str | None
     created_at: datetime
+    plan_cancelled: bool = False
+
+    @property
+    def may_charge_again(self) -> bool:
+        """A plan goes on charging, whatever went back, until Stripe has been told to end it."""
+        paid = self.state in (State.PAID, State.WITHDRAWN)
+        return self.wish.payment_type == "plan" and paid and not self.plan_cancelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +107,7 @@ class Abandon:
 
 @dataclass(frozen=True)
 class Refuse:
-    code: Literal["already_enrolled", "payment_in_progress", "sponsor_payment_open"]
+    code: Literal["already_enrolled", "payment_in_progress", "plan_being_cancelled", "sponsor_payment_open"]
 
 
 Decision = Start | GoOn | Replace | Abandon | Refuse
@@ -118,6 +125,8 @@ def begin(*, wish: Wish, seat: Seat | None, purchases: Sequence[Purchase], now: 
             break  # this one and what was bought before it had their seat
         if purchase.state in (State.PROCESSING, State.PAID):
             return Refuse("payment_in_progress")
+    if any(purchase.may_charge_again for purchase in purchases):
+        return Refuse("plan_being_cancelled")  # its seat is gone, or never was: the cancel is on its way
     for purchase in purchases:
         if purchase.state in (State.CREATED, State.SESSION_OPEN):
             return _about_open(wish, purchase, now)

@@ -44,7 +44,7 @@ def consume() -> Process:
 def relay() -> Process:
     settings = RelaySettings()
     stripe = Stripe(settings)
-    return relay_process(SERVICE, settings, {plans.KIND: plans.PlanEnd(stripe)}, close=[stripe.close])
+    return relay_process(SERVICE, settings, plans.handlers(stripe), close=[stripe.close])
 
 
 def migrate() -> None:

@@ -1,11 +1,15 @@
 """A plan ends by itself: a schedule on its subscription, attached when the first instalment is paid.
 
-Checkout cannot carry a schedule, and a subscription without one goes on charging for ever.
+Checkout cannot carry a schedule, and a subscription without one goes on charging for ever. When the purchase is
+withdrawn (all of the money went back, or a dispute is lost), the plan is cancelled before its time. The two may meet in
+any order: what has ended at Stripe takes no schedule.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -14,13 +18,14 @@ from checkout import db as store
 from checkout.domain import months_left
 from checkout.stripe_client import Stripe, StripeRefuses
 from kit.backoff import Backoff
-from kit.effects import Effect
+from kit.effects import Effect, EffectHandler
 from kit.failures import Transient
 from kit.work import Work
 
 log = structlog.get_logger(__name__)
 
 KIND = "plan_schedule"
+PATIENT = Backoff(longest=timedelta(hours=1), attempts=1_000)
 
 
 async def want_end(work: Work, *, purchase_id: UUID, subscription_id: str, instalments: int) -> None:
@@ -33,7 +38,7 @@ class PlanEnd:
     """Looks before it makes, and makes under keys of its own: however often it is tried, there is one schedule."""
 
     # it is not too late for three months: whatever is wrong, somebody can mend it meanwhile
-    backoff = Backoff(longest=timedelta(hours=1), attempts=1_000)
+    backoff = PATIENT
 
     def __init__(self, stripe: Stripe) -> None:
         self._stripe = stripe
@@ -71,3 +76,55 @@ class PlanEnd:
 
     async def give_up(self, effect: Effect, error: BaseException, work: Work) -> None:
         log.error("plan goes on for ever", purchase=effect.payload["purchase_id"])
+
+
+async def want_cancel(work: Work, *, purchase_id: UUID, subscription_id: str) -> None:
+    """Wants the plan cancelled, once per purchase."""
+    payload = {"purchase_id": str(purchase_id), "subscription_id": subscription_id}
+    await work.want(store.PLAN_CANCEL, key=store.plan_cancel_key(purchase_id), payload=payload)
+
+
+class PlanCancel:
+    """Ends the subscription now, and what it has not collected yet. Looks first, each time.
+
+    The keys are of one attempt: a refusal that Stripe remembers must not answer the next one, and to end what has ended
+    changes nothing.
+    """
+
+    backoff = PATIENT
+
+    def __init__(self, stripe: Stripe) -> None:
+        self._stripe = stripe
+
+    async def perform(self, effect: Effect) -> int:
+        """How many invoices were voided."""
+        try:
+            return await self._cancel(effect.payload["subscription_id"], key=f"{effect.key}/{effect.attempt}")
+        except StripeRefuses as refusal:  # to give up would charge on
+            raise Transient(str(refusal)) from refusal
+
+    async def _cancel(self, subscription_id: str, *, key: str) -> int:
+        subscription = await self._stripe.subscription(subscription_id)
+        if not subscription.ended and subscription.schedule_id is not None:
+            schedule = await self._stripe.schedule(subscription.schedule_id)
+            if not schedule.over:
+                await self._stripe.end_schedule(schedule.id, key=f"{key}/schedule")
+            subscription = await self._stripe.subscription(subscription_id)
+        if not subscription.ended:
+            await self._stripe.end_subscription(subscription_id, key=f"{key}/subscription")
+        # only now: nothing can be added to them any more
+        unpaid = await self._stripe.unpaid_invoices(subscription_id)
+        for invoice in unpaid:
+            await self._stripe.void_invoice(invoice, key=f"{key}/{invoice.id}")
+        return len(unpaid)
+
+    async def record(self, effect: Effect, result: int, work: Work) -> None:
+        """That it is done is all there is to know: the student may buy again."""
+        log.info("plan cancelled", purchase=effect.payload["purchase_id"], voided=result)
+
+    async def give_up(self, effect: Effect, error: BaseException, work: Work) -> None:
+        log.error("plan of a withdrawn purchase goes on charging", purchase=effect.payload["purchase_id"])
+
+
+def handlers(stripe: Stripe) -> Mapping[str, EffectHandler[Any]]:
+    return {KIND: PlanEnd(stripe), store.PLAN_CANCEL: PlanCancel(stripe)}

@@ -51,6 +51,12 @@ class Subscription:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Invoice:
+    id: str
+    draft: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Schedule:
     """A plan's schedule; `phase_start` and `phase` are of its only (or last) phase."""
 
@@ -127,8 +133,41 @@ class Stripe:
         )
 
     async def end_subscription(self, id: str, *, key: str) -> None:
+        """Now, and nothing is reckoned up: no last invoice, no proration."""
         async with self._asking("end_subscription"):
-            await self._client.v1.subscriptions.cancel_async(id, None, {"idempotency_key": key})
+            subscriptions = self._client.v1.subscriptions
+            await subscriptions.cancel_async(id, {"invoice_now": False, "prorate": False}, {"idempotency_key": key})
+
+    async def end_schedule(self, id: str, *, key: str) -> None:
+        """Ends its subscription with it. (Stripe would reckon up here, unless it is told not to.)"""
+        async with self._asking("end_schedule"):
+            schedules = self._client.v1.subscription_schedules
+            await schedules.cancel_async(id, {"invoice_now": False, "prorate": False}, {"idempotency_key": key})
+
+    async def unpaid_invoices(self, subscription_id: str) -> list[Invoice]:
+        """The subscription's invoices that may still be charged: drafts first, then open ones."""
+        async with self._asking("unpaid_invoices"):
+            return [
+                Invoice(id=invoice.id, draft=status == "draft")
+                for status in ("draft", "open")
+                async for invoice in (
+                    await self._client.v1.invoices.list_async(
+                        {"subscription": subscription_id, "status": cast(Any, status), "limit": 100}
+                    )
+                ).auto_paging_iter()
+            ]
+
+    async def void_invoice(self, invoice: Invoice, *, key: str) -> None:
+        """A subscription's draft can be neither voided nor deleted: it is finalized first, without being charged."""
+        invoices = self._client.v1.invoices
+        async with self._asking("void_invoice"):
+            if invoice.draft:
+                final = await invoices.finalize_invoice_async(
+                    invoice.id, {"auto_advance": False}, {"idempotency_key": f"{key}/finalize"}
+                )
+                if final.status != "open":  # nothing was due
+                    return
+            await invoices.void_invoice_async(invoice.id, None, {"idempotency_key": f"{key}/void"})
 
     async def schedule(self, id: str) -> Schedule:
         async with self._asking("schedule"):

@@ -180,6 +180,11 @@ def _invoice_failed(invoice: JsonObject, _: JsonObject) -> PaymentEvent | None:
     )
 
 
+def _invoice_voided(invoice: JsonObject, _: JsonObject) -> PaymentEvent | None:
+    told = about(invoice, _invoice_refs(invoice))
+    return None if told is None else PaymentExpired(**told)
+
+
 def _invoice_payment(link: JsonObject, _: JsonObject) -> PaymentEvent | None:
     refs = PaymentRefs(
         invoice=ref(link, "invoice"),
@@ -269,6 +274,7 @@ _READERS: Mapping[str, Callable[[JsonObject, JsonObject], PaymentEvent | None]] 
     "payment_intent.canceled": _intent_canceled,
     "invoice.paid": _invoice_paid,
     "invoice.payment_failed": _invoice_failed,
+    "invoice.voided": _invoice_voided,
     "invoice_payment.paid": _invoice_payment,
     "customer.subscription.created": _subscription,
     "customer.subscription.updated": _subscription,

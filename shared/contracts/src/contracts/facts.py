@@ -122,9 +122,12 @@ class Payment:
 
     @property
     def past_due(self) -> bool:
-        """An invoice whose last retry failed and that was not paid since. (An intent that failed is just dropped.)"""
-        invoiced = any(fact.refs.invoice for fact in self.facts)
-        return invoiced and self.settled is None and any(isinstance(f, PaymentFailed) and f.final for f in self.facts)
+        """An invoice whose last retry failed, and that was neither paid since nor voided.
+
+        (An intent that failed is just dropped.)
+        """
+        owed = self.settled is None and not self.expired and any(fact.refs.invoice for fact in self.facts)
+        return owed and any(isinstance(fact, PaymentFailed) and fact.final for fact in self.facts)
 
     @property
     def announced(self) -> bool:
@@ -288,8 +291,8 @@ class Purchase:
 
     @property
     def _plan_broken_off(self) -> bool:
-        owed = self.instalments is not None and len(self.settled_payments) < self.instalments
-        return owed and self.subscription_ended
+        charged = sum(payment.settled.amount > 0 for payment in self.payments if payment.settled)
+        return self.subscription_ended and self.instalments is not None and charged < self.instalments
 
 
 @dataclass(frozen=True)
@@ -302,7 +305,7 @@ class Seat:
 
     @property
     def opened(self) -> bool:
-        """Whether it was ever paid for: so that a refund that comes before its payment ends as one that comes after."""
+        """Whether it was ever paid for. (So a refund that comes before its payment ends as one that comes after.)"""
         return any(purchase.settled_payments for purchase in self.purchases)
 
     def decisive(self, policy: Policy = DEFAULT_POLICY) -> tuple[Purchase, Standing, str | None]:

@@ -91,7 +91,7 @@ class PaymentFailed(PaymentEvent):
 
 
 class PaymentExpired(PaymentEvent):
-    """The payer left the page and the session ran out; nothing was paid."""
+    """It will not be paid any more: the session ran out, or the invoice was voided. Nothing is owed for it."""
 
     type = "payment.expired.v1"
 
