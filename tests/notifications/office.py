@@ -32,7 +32,7 @@ from kit.trace import cause_of
 from kit.work import Work, utc_now
 from notifications import db
 from notifications.consumers import consumers
-from notifications.domain import Policy
+from notifications.domain import Rules
 from notifications.mailer import Mailer
 from notifications.rendering import Letterhead
 from notifications.sending import Sending
@@ -45,7 +45,7 @@ SEAT = enrollment_id(ANN, BARBER.slug)
 BEGAN = datetime(2026, 3, 3, 14, 5, tzinfo=UTC)
 EMAIL = "ann@student.example.com"
 ADMIN = "admin@school.example.com"
-AT_ONCE = Policy(
+AT_ONCE = Rules(
     receipt_settle=timedelta(),
     failure_settle=timedelta(),
     welcome_grace=timedelta(),
@@ -76,7 +76,7 @@ def settings_of(mail: MailCatcher, **more: Any) -> RelaySettings:
 class Office:
     database: Database
     mail: MailCatcher
-    policy: Policy = AT_ONCE
+    rules: Rules = AT_ONCE
     settings: dict[str, Any] = field(default_factory=dict)
     webhook_url: str | None = None
 
@@ -84,7 +84,7 @@ class Office:
         settings = settings_of(self.mail, **self.settings)
         self.sending = Sending(
             self.database,
-            policy=self.policy,
+            rules=self.rules,
             mailer=Mailer(settings),
             webhook=Webhook(self.webhook_url) if self.webhook_url else None,
             letterhead=Letterhead.of(settings),
@@ -93,7 +93,7 @@ class Office:
         self.sending.backoff = Backoff(
             first=timedelta(milliseconds=50), longest=timedelta(milliseconds=100), attempts=6
         )
-        self._consumers = {event.type: each for each in consumers(self.policy) for event in each.queue.hears}
+        self._consumers = {event.type: each for each in consumers(self.rules) for event in each.queue.hears}
         self._heard = 0
 
     async def hear(self, *events: Event | Envelope[Event]) -> None:

@@ -138,8 +138,8 @@ async def chat() -> AsyncIterator[Chat]:
 
 
 def with_webhook(office: Office, url: str) -> Office:
-    policy = replace(AT_ONCE, alert_channels=("email", "webhook"))
-    return Office(office.database, office.mail, policy=policy, webhook_url=url)
+    rules = replace(AT_ONCE, alert_channels=("email", "webhook"))
+    return Office(office.database, office.mail, rules=rules, webhook_url=url)
 
 
 async def test_the_webhook_gets_each_alert_once(office: Office, chat: Chat) -> None:

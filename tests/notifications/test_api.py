@@ -138,7 +138,7 @@ async def test_what_was_sent_or_never_was_cannot_be_sent_again(office: Office, c
     sent = await client.post(f"/api/admin/notifications/{row['id']}/resend", headers=bearer(STAFF, "admin"))
     never = await client.post(f"/api/admin/notifications/{uuid4()}/resend", headers=bearer(STAFF, "admin"))
     assert (sent.status_code, never.status_code) == (409, 404)
-    assert never.json()["code"] == "notification_unknown"
+    assert never.json()["code"] == "unknown_notification"
 
 
 async def test_the_same_idempotency_key_is_the_same_answer(office: Office, client: httpx.AsyncClient) -> None:

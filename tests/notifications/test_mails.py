@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import email
 import email.policy
+import re
 import ssl
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
+from html import unescape
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -34,7 +36,9 @@ HEAD = Letterhead(
     portal="https://portal.example.com",
 )
 WHEN = datetime(2026, 3, 3, 14, 5, tzinfo=UTC)
-MONEY: dict[str, Any] = {"program": "Cuts & <b>Shaves</b>", "amount": usd(489_000), "payer": "student"}
+PAGE = "https://invoice.example.com/i/in_1"
+WHO: dict[str, Any] = {"payer": "student", "student": "Ann <b>Archer</b>", "student_id": "an-id"}
+MONEY: dict[str, Any] = {"program": "Cuts & <b>Shaves</b>", "amount": usd(489_000), **WHO}
 OPENED: dict[str, Any] = {
     "program": "Cuts & <b>Shaves</b>",
     "instructor": {"name": "<script>alert(1)</script>", "specialty": None},
@@ -42,16 +46,21 @@ OPENED: dict[str, Any] = {
 }
 FAILED = MONEY | {"slug": "cuts", "failed_at": WHEN, "bank_debit": False}
 TOLD: dict[str, dict[str, Any]] = {
-    "receipt": MONEY | {"paid_at": WHEN, "method": "card", "reference": "pi_1", "payments": 1, "instalments": None},
+    "receipt": MONEY
+    | {"paid_at": WHEN, "method": "card", "reference": "pi_1", "payments": 1, "instalments": None}
+    | {"seat": "opens", "welcome_follows": True},
     "welcome": OPENED,
     "seat-reopened": OPENED,
     "instructor": OPENED,
     "course-links": OPENED,
-    "payment-failed": FAILED | {"reason": "other", "under_way": False, "paused": False, "next_attempt_at": None},
+    "payment-failed": FAILED
+    | {"reason": "other", "seat": "closed", "over": False, "next_attempt_at": None, "pay_url": None},
     "sponsor-link": MONEY
     | {"url": "https://pay.example.com/?a=1&b=2", "funding_source": None, "expires_at": None, "reference": "r"},
-    "refund": MONEY | {"of": usd(489_000), "full": True, "all_back": True, "manual": False, "reference": "pi_1"},
-    "seat-paused": {"program": "Cuts & <b>Shaves</b>", "slug": "cuts", "reason": "past_due"},
+    "refund": MONEY
+    | {"of": usd(489_000), "full": True, "all_back": True, "manual": False, "seat_stays": False, "reference": "pi_1"},
+    "seat-paused": {"program": "Cuts & <b>Shaves</b>", "slug": "cuts", "reason": "past_due"}
+    | {"payer": "student", "missed": None, "pay_url": None, "reopens": True},
     "seat-resumed": {"program": "Cuts & <b>Shaves</b>", "slug": "cuts", "reason": None},
     "seat-withdrawn": {"program": "Cuts & <b>Shaves</b>", "slug": "cuts", "reason": "dispute_lost"},
     "refund-requested": {"program": "Cuts & <b>Shaves</b>", "amount": None},
@@ -117,19 +126,59 @@ def test_nobody_forges_a_line_of_the_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("payments", "instalments", "next_"),
+    ("told", "next_"),
     [
-        (1, None, "your seat opens by itself, and your welcome mail comes separately."),
-        (1, 4, "your seat opens by itself, and your welcome mail comes separately."),
-        (3, 4, "your seat stays open, and the plan goes on."),
-        (4, 4, "this was the last payment, everything is paid."),
+        ({"seat": "opens"}, "your seat opens by itself, and your welcome mail comes separately."),
+        ({"seat": "opens", "instalments": 4}, "your seat opens by itself, and your welcome mail comes separately."),
+        ({"seat": "opens", "welcome_follows": False}, "your seat opens by itself."),
+        ({"seat": "opens", "payer": "sponsor"}, "the student's seat opens by itself."),
+        ({"seat": "open"}, "your seat is open."),
+        ({"seat": "open", "payments": 3, "instalments": 4}, "your seat stays open, and the plan goes on."),
+        ({"seat": "open", "payments": 4, "instalments": 4}, "everything is paid, and your seat stays open."),
+        ({"seat": "opens", "payments": 4, "instalments": 4}, "everything is paid, and your seat opens by itself."),
     ],
 )
-def test_a_receipt_says_what_comes_next(payments: int, instalments: int | None, next_: str) -> None:
-    told = TOLD["receipt"] | {"payments": payments, "instalments": instalments}
-    rendered = render("receipt", told, name=None, letterhead=HEAD)
+def test_a_receipt_says_what_comes_next(told: dict[str, Any], next_: str) -> None:
+    rendered = render("receipt", TOLD["receipt"] | told, name=None, letterhead=HEAD)
     for part in (rendered.text, rendered.html):
         assert f"What happens next: {next_} There is nothing you need to do." in part
+
+
+def test_a_receipt_promises_nothing_when_the_seat_does_not_open() -> None:
+    rendered = render("receipt", TOLD["receipt"] | {"seat": None}, name=None, letterhead=HEAD)
+    for part in (rendered.text, rendered.html):
+        assert "seat" not in part and "nothing you need to do" not in part
+
+
+@pytest.mark.parametrize(
+    ("told", "says", "leads_to"),
+    [
+        ({"seat": "open", "next_attempt_at": WHEN}, ["We try again on", "Your seat stays open meanwhile"], None),
+        ({"seat": "closed", "next_attempt_at": WHEN}, ["We try again on", "Your seat opens as soon as"], None),
+        ({"seat": "closed", "over": True}, ["Your seat opens as soon as"], "https://portal.example.com/enroll"),
+        ({"seat": "paused", "over": True}, ["and your seat is paused until it is paid"], PAGE),
+        ({"seat": "open", "over": True}, ["do not try this payment again", "Your seat stays open"], PAGE),
+        ({"seat": None, "over": True}, ["do not try this payment again by ourselves."], PAGE),
+        (
+            {"seat": "paused", "over": True, "payer": "sponsor"},
+            ["the student's seat is paused", "(student: an-id)"],
+            PAGE,
+        ),
+    ],
+)
+def test_a_failure_says_what_is_true_of_the_seat_and_where_to_pay(
+    told: dict[str, Any], says: list[str], leads_to: str | None
+) -> None:
+    given = TOLD["payment-failed"] | {"pay_url": PAGE if leads_to == PAGE else None} | told
+    rendered = render("payment-failed", given, name=None, letterhead=HEAD)
+    for part in (rendered.text, rendered.html):
+        assert all(each in unescape(re.sub("<[^>]*>", "", part)) for each in says)
+        assert part.count("seat is paused") == (told["seat"] == "paused")
+    if leads_to:
+        assert f"here: {leads_to}" in rendered.text or f"To pay: {leads_to}" in rendered.text
+        assert f'href="{leads_to}"' in rendered.html
+    else:
+        assert "To pay" not in rendered.text and "Pay now" not in rendered.html
 
 
 @pytest.mark.parametrize(
@@ -242,7 +291,7 @@ def test_settings_default_to_what_is_safe(mail: MailCatcher) -> None:
     assert settings_of(mail).tls == "none", "this machine"
     assert settings_of(mail, smtp_host="smtp.example.com").tls == "starttls"
     assert settings_of(mail, smtp_host="mail", smtp_tls="none").tls == "none"
-    assert settings_of(mail, admin_webhook_url="").policy.alert_channels == ("email",)
+    assert settings_of(mail, admin_webhook_url="").rules.alert_channels == ("email",)
     for wrong in ({"mail_from": "nobody"}, {"smtp_username": "u"}, {"smtp_tls": "maybe"}):
         with pytest.raises(ValidationError):
             settings_of(mail, **wrong)

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import permutations
 from uuid import UUID
 
 import pytest
-from tests.notifications.office import ANN, BARBER, CONTACT, EMAIL, Office, bodies, one, paid, said, step, subjects
+from tests.notifications.office import (
+    ANN,
+    BARBER,
+    CONTACT,
+    EMAIL,
+    LINKS,
+    Office,
+    assigned,
+    bodies,
+    one,
+    paid,
+    said,
+    step,
+    subjects,
+)
 
 from contracts.checkout import PurchaseCreated, RefundDecided, RefundRequested
-from contracts.enrollment import EnrollmentActivated
+from contracts.enrollment import EnrollmentActivated, EnrollmentPaused, EnrollmentResumed
+from contracts.facts import Policy
 from contracts.money import usd
 from contracts.payments import (
     PaymentEvent,
@@ -69,6 +85,23 @@ async def test_one_receipt_whenever_the_references_find_each_other(
         if not patient:
             await office.post()
     assert subjects(await office.post()) == [RECEIPT]
+
+
+async def test_the_reference_is_the_charge_that_was_paid(office: Office) -> None:
+    declined = failed("card_declined").model_copy(update={"refs": PaymentRefs(payment_intent="pi_1", charge="ch_0")})
+    await office.hear(CONTACT, declined, paid(payment_intent="pi_1", charge="ch_1", invoice="in_1"))
+    assert "Reference: ch_1\r\n" in bodies(one(await office.post(), RECEIPT))[0]
+
+
+async def test_without_a_charge_the_reference_is_the_invoice(office: Office) -> None:
+    await office.hear(CONTACT, paid(payment_intent="a", checkout_session="b", invoice="in_1"))
+    assert "Reference: in_1\r\n" in bodies(one(await office.post(), RECEIPT))[0]
+
+
+async def test_a_receipt_does_not_open_a_seat_that_is_open(office: Office) -> None:
+    await office.hear(CONTACT, paid(), step(EnrollmentActivated, 1))
+    text = bodies(one(await office.post(), RECEIPT))[0]
+    assert "your seat is open" in text and "by itself" not in text
 
 
 async def test_a_link_from_a_stranger_tells_nothing(office: Office) -> None:
@@ -161,19 +194,111 @@ async def test_a_debit_that_was_returned(office: Office) -> None:
 
 
 async def test_each_attempt_of_an_instalment_and_the_last_one_pauses(office: Office) -> None:
-    retry = datetime(2026, 3, 8, 9, 0, tzinfo=UTC)
-    await office.hear(CONTACT, instalment(1))
+    await office.hear(CONTACT, instalment(1), step(EnrollmentActivated, 1))
     await office.post()
-    await office.hear(failed("card_declined", 1, invoice="in_2", next_attempt_at=retry, amount=usd(122_250)))
+    await office.hear(failed("card_declined", 1, invoice="in_2", next_attempt_at=RETRY, amount=usd(122_250)))
     first = bodies(one(await office.post(), FAILED))[0]
     assert "1,222.50 USD" in first and "We try again on 8 March 2026" in first and "stays open" in first
-    await office.hear(failed("card_declined", 4, invoice="in_2", final=True))
-    last = [bodies(mail)[0] for mail in await office.post() if mail["Subject"] == FAILED][-1]
-    assert "your seat is paused until it is paid" in " ".join(last.split()) and "We try again" not in last
-    await office.hear(
-        failed("card_declined", 4, invoice="in_2", final=True), failed("card_declined", 1, invoice="in_2")
-    )
-    assert subjects(await office.post()).count(FAILED) == 2
+    last = failed("expired_card", 4, invoice="in_2", final=True, amount=usd(122_250))
+    await office.hear(last)
+    assert len([mail for mail in await office.post() if mail["Subject"] == FAILED]) == 1, "the pause tells it"
+    await office.hear(step(EnrollmentPaused, 2, "past_due"), last, failed("card_declined", 1, invoice="in_2"))
+    mails = await office.post()
+    text = " ".join(bodies(one(mails, PAUSED))[0].split())
+    assert "(1,222.50 USD)" in text and "The card has expired." in text and "We try again" not in text
+    assert "To pay: https://portal.example.com" in text and subjects(mails).count(FAILED) == 1
+
+
+# What an invoice that fails says, with the page on which it can be paid.
+PAGE = "https://invoice.example.com/i/in_2"
+RETRY = datetime(2026, 3, 8, 9, 0, tzinfo=UTC)
+FIRST = failed("card_declined", 1, invoice="in_2", next_attempt_at=RETRY, pay_url=PAGE)
+LAST = failed("card_declined", 4, invoice="in_2", final=True, pay_url=PAGE)
+PAUSED = "Your seat in Barber Apprenticeship is paused"
+
+
+async def test_of_several_attempts_only_the_latest_is_told(office: Office) -> None:
+    await office.hear(CONTACT, instalment(1), failed("expired_card", 3, invoice="in_2", next_attempt_at=RETRY), FIRST)
+    assert "The card has expired" in bodies(one(await office.post(), FAILED))[0]
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+@pytest.mark.parametrize("patient", [True, False])
+async def test_a_pause_is_told_once_and_nothing_against_it(
+    office: Office, order: tuple[int, ...], patient: bool
+) -> None:
+    """An old attempt, the last one and the pause, in any order; the mail that tells it has the page to pay on."""
+    told = (FIRST, LAST, step(EnrollmentPaused, 2, "past_due"))
+    await office.hear(CONTACT, instalment(1), step(EnrollmentActivated, 1), assigned(), LINKS)
+    paused = False
+    for n in order:
+        await office.hear(said(n + 20, told[n]))
+        paused = paused or n > 0
+        if not patient:
+            before = len(office.mail.messages())
+            new = (await office.post())[before:]
+            assert not paused or all("We try again" not in bodies(mail)[0] for mail in new)
+    mails = await office.post()
+    tell = [m for m in mails if m["Subject"] == PAUSED or "seat is paused" in " ".join(bodies(m)[0].split())]
+    assert len(tell) == 1, subjects(mails)
+    assert all("We do not try" not in bodies(mail)[0] for mail in mails), "the mail about the pause tells that"
+    assert all(PAGE in body for body in bodies(tell[0]))
+    if patient:
+        assert [subject for subject in subjects(mails) if subject in (FAILED, PAUSED)] == [PAUSED]
+
+
+async def test_a_second_pause_is_told_again_and_a_second_missed_payment_too(office: Office) -> None:
+    await office.hear(CONTACT, instalment(1), LAST, step(EnrollmentActivated, 1), step(EnrollmentPaused, 2, "past_due"))
+    await office.post()
+    await office.hear(failed("insufficient_funds", 4, invoice="in_3", final=True))
+    assert subjects(await office.post()).count(FAILED) == 1
+    for n in (2, 3):
+        await office.hear(instalment(n))
+    await office.hear(step(EnrollmentResumed, 3))
+    await office.post()
+    await office.hear(failed("expired_card", 4, invoice="in_4", final=True), step(EnrollmentPaused, 4, "past_due"))
+    assert subjects(await office.post()).count(PAUSED) == 2
+
+
+async def test_what_has_been_paid_is_not_asked_for(office: Office) -> None:
+    """Enrollment has not said yet that the seat is open again."""
+    await office.hear(CONTACT, instalment(1), LAST, step(EnrollmentPaused, 2, "past_due"), instalment(2))
+    assert PAUSED not in subjects(await office.post())
+
+
+async def test_a_sponsor_hears_of_the_payment_and_the_student_of_the_pause(office: Office) -> None:
+    by_sponsor = {"payer": "sponsor", "contact": Contact(email=SPONSOR)}
+    await office.hear(CONTACT, instalment(1).model_copy(update=by_sponsor), LAST.model_copy(update=by_sponsor))
+    await office.hear(step(EnrollmentPaused, 2, "past_due"))
+    mails = await office.post()
+    assert FAILED in subjects(mails, SPONSOR) and subjects(mails) == [PAUSED]
+    assert PAGE in bodies(one(mails, FAILED))[0] and "student: Ann Archer" in bodies(one(mails, FAILED))[0]
+    assert PAGE not in bodies(one(mails, PAUSED))[0] and "whoever pays for you" in bodies(one(mails, PAUSED))[0]
+
+
+async def test_where_a_missed_instalment_pauses_nothing_nobody_says_so(office: Office) -> None:
+    lenient = replace(office.rules, policy=Policy(past_due_pauses=False, full_refund_withdraws=False))
+    office = Office(office.database, office.mail, rules=lenient)
+    await office.hear(CONTACT, instalment(1), LAST, step(EnrollmentActivated, 1))
+    text = " ".join(bodies(one(await office.post(), FAILED))[0].split())
+    assert "paused" not in text and "Your seat stays open; please pay what is owed" in text and PAGE in text
+
+
+@pytest.mark.parametrize("withdraws", [True, False])
+async def test_a_full_refund_says_of_the_seat_what_the_policy_does(office: Office, withdraws: bool) -> None:
+    rules = replace(office.rules, policy=Policy(full_refund_withdraws=withdraws))
+    office = Office(office.database, office.mail, rules=rules)
+    await office.hear(CONTACT, paid(payment_intent="pi_1", charge="ch_1"), charge(489_000, 0))
+    for body in bodies(one(await office.post(), "Full refund")):
+        assert ("This refund changes nothing about the seat" in body) is not withdraws
+
+
+async def test_a_card_that_was_declined_before_the_debit_is_no_news(office: Office) -> None:
+    refs = PaymentRefs(payment_intent="pi_1", charge="py_1")
+    pending = PaymentPending.model_validate({"refs": refs, "amount": usd(489_000), **TOLD})
+    declined = failed("card_declined").model_copy(update={"refs": PaymentRefs(payment_intent="pi_1", charge="ch_1")})
+    await office.hear(CONTACT, pending, declined)
+    assert await office.post() == [], "the money is on its way"
 
 
 # --- refunds ----------------------------------------------------------------------------------------------------------
@@ -268,8 +393,18 @@ async def test_a_sponsor_is_told_where_to_pay(office: Office) -> None:
     assert SPONSOR in str(mail["X-Envelope-To"])
     text, html = bodies(mail)
     assert "https://checkout.example.com/c/pay/cs_1?x=1&y=2" in text and "WIOA" in text
+    assert f"student {ANN}" in mail["Subject"] and f"Student: {ANN}" in text and str(ANN) in html
+    assert text.startswith("Hello,") and "Sponsor Finance" not in text + html
     assert "by 4 March 2026 at 14:05 UTC" in text
     assert 'href="https://checkout.example.com/c/pay/cs_1?x=1&amp;y=2"' in html
+
+
+async def test_a_sponsor_is_told_which_of_its_students_it_is(office: Office) -> None:
+    await office.hear(CONTACT, asked("sponsor"))
+    (mail,) = await office.post()
+    assert mail["Subject"] == "Payment requested: 4,890.00 USD for Ann Archer, Barber Apprenticeship"
+    for body in bodies(mail):
+        assert "Ann Archer" in body and "WIOA" in body and EMAIL not in body
 
 
 async def test_a_student_who_pays_is_on_the_page_already(office: Office) -> None:

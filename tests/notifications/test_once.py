@@ -124,7 +124,7 @@ async def test_without_an_address_it_waits_and_an_admin_hears_of_it(office: Offi
 
 
 async def test_an_address_that_comes_in_time_alarms_nobody(office: Office) -> None:
-    calm = Office(office.database, office.mail, policy=replace(office.policy, no_contact=timedelta(hours=1)))
+    calm = Office(office.database, office.mail, rules=replace(office.rules, no_contact=timedelta(hours=1)))
     await calm.hear(paid())
     await calm.post()
     await calm.hear(CONTACT)

@@ -46,7 +46,7 @@ async def test_says_who_teaches_and_where_the_courses_are(office: Office) -> Non
 
 
 async def test_waits_for_both_words_and_goes_at_once_when_they_are_in(office: Office) -> None:
-    patient = Office(office.database, office.mail, policy=replace(AT_ONCE, welcome_grace=timedelta(hours=1)))
+    patient = Office(office.database, office.mail, rules=replace(AT_ONCE, welcome_grace=timedelta(hours=1)))
     await patient.hear(CONTACT, step(EnrollmentActivated, 1), assigned())
     assert subjects(await patient.post()) == [], "Milady has not spoken"
     await patient.hear(LINKS)
@@ -54,7 +54,7 @@ async def test_waits_for_both_words_and_goes_at_once_when_they_are_in(office: Of
 
 
 async def test_a_refusal_is_a_word_too(office: Office) -> None:
-    patient = Office(office.database, office.mail, policy=replace(AT_ONCE, welcome_grace=timedelta(hours=1)))
+    patient = Office(office.database, office.mail, rules=replace(AT_ONCE, welcome_grace=timedelta(hours=1)))
     refused = MiladyFailed(student_id=ANN, program=BARBER, code="unknown_school", attempts=2)
     await patient.hear(CONTACT, step(EnrollmentActivated, 1), UNAVAILABLE, refused)
     mails = await patient.post()
@@ -67,7 +67,7 @@ async def test_a_refusal_is_a_word_too(office: Office) -> None:
 
 
 async def test_without_an_outside_provider_nobody_waits_for_one(office: Office) -> None:
-    patient = Office(office.database, office.mail, policy=replace(AT_ONCE, welcome_grace=timedelta(hours=1)))
+    patient = Office(office.database, office.mail, rules=replace(AT_ONCE, welcome_grace=timedelta(hours=1)))
     own = BARBER.model_copy(update={"provider": None})
     created = PurchaseCreated(
         purchase_id=SEAT,

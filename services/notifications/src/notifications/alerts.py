@@ -7,21 +7,21 @@ from typing import Any
 from uuid import UUID
 
 from contracts.checkout import RefundRequested
-from contracts.facts import Purchase, Standing
+from contracts.facts import Policy, Purchase, Standing
 from contracts.instructor_assignment import InstructorUnavailable
 from contracts.milady_integration import MiladyFailed
-from contracts.payments import PaymentDisputeClosed, PaymentDisputeOpened, PaymentRefunded
+from contracts.payments import DisputeStatus, PaymentDisputeClosed, PaymentDisputeOpened, PaymentRefunded
 from notifications.known import Known, Place
 from notifications.message import Channel, Hold, Message
 
 UNDELIVERED = "alert-undelivered"
 
 
-def about_place(place: Place, channels: Sequence[Channel]) -> Iterator[Message]:
+def about_place(place: Place, policy: Policy, channels: Sequence[Channel]) -> Iterator[Message]:
     for purchase in place.purchases:
-        yield from _disputes(place, purchase, channels)
+        yield from _disputes(place, purchase, policy, channels)
         yield from _refunds_that_failed(place, purchase, channels)
-    yield from _double_payment(place, channels)
+    yield from _double_payment(place, policy, channels)
     if isinstance(place.instructor, InstructorUnavailable):
         yield from _alert(
             f"alert/instructor-unavailable/{place.known.id_of(place.instructor)}",
@@ -102,10 +102,14 @@ _TO_DO = {
 }
 
 
-def _disputes(place: Place, purchase: Purchase, channels: Sequence[Channel]) -> Iterator[Message]:
+def _disputes(place: Place, purchase: Purchase, policy: Policy, channels: Sequence[Channel]) -> Iterator[Message]:
+    """The last word on each: nobody needs to send evidence for a dispute that is over."""
+    over = {fact.dispute_id for fact in purchase.facts if isinstance(fact, PaymentDisputeClosed)}
     for kind, what in ((PaymentDisputeOpened, "opened"), (PaymentDisputeClosed, "closed")):
         facts = [fact for fact in purchase.facts if isinstance(fact, kind)]
-        for dispute_id in sorted({fact.dispute_id for fact in facts}):
+        for dispute_id in sorted(
+            {fact.dispute_id for fact in facts if what == "closed" or fact.dispute_id not in over}
+        ):
             mine = [fact for fact in facts if fact.dispute_id == dispute_id]
             fact = max(mine, key=lambda f: (place.known.time_of(f), place.known.id_of(f)))
             due = getattr(fact, "evidence_due_by", None)
@@ -128,10 +132,19 @@ def _disputes(place: Place, purchase: Purchase, channels: Sequence[Channel]) -> 
                 purchase_id=purchase.id,
                 headline=f"Dispute {what}: {fact.amount}, {place.program.title}",
                 lines=lines,
-                to_do="Send Stripe the evidence in time; the seat stays open meanwhile."
-                if what == "opened"
-                else "Nothing, unless the outcome surprises you. A lost dispute withdraws the seat.",
+                to_do=_after_dispute(fact.status, policy)
+                if what == "closed"
+                else "Send Stripe the evidence in time. An open dispute changes nothing about the seat.",
             )
+
+
+def _after_dispute(status: DisputeStatus, policy: Policy) -> str:
+    nothing = "Nothing, unless the outcome surprises you."
+    if status != "lost":
+        return nothing
+    if policy.lost_dispute_withdraws:
+        return f"{nothing} A lost dispute withdraws the seat, unless another purchase holds it."
+    return f"{nothing} A lost dispute changes nothing about the seat (LOST_DISPUTE_WITHDRAWS is off)."
 
 
 def _refunds_that_failed(place: Place, purchase: Purchase, channels: Sequence[Channel]) -> Iterator[Message]:
@@ -149,8 +162,8 @@ def _refunds_that_failed(place: Place, purchase: Purchase, channels: Sequence[Ch
         )
 
 
-def _double_payment(place: Place, channels: Sequence[Channel]) -> Iterator[Message]:
-    active = sorted(str(p.id) for p in place.purchases if p.id and p.standing()[0] is Standing.ACTIVE)
+def _double_payment(place: Place, policy: Policy, channels: Sequence[Channel]) -> Iterator[Message]:
+    active = sorted(str(p.id) for p in place.purchases if p.id and p.standing(policy)[0] is Standing.ACTIVE)
     if len(active) > 1:
         yield from _alert(
             f"alert/double-payment/{place.key}/{'+'.join(active)}",

@@ -86,7 +86,7 @@ async def resend(request: Request, caller: Admin, notification_id: UUID) -> JSON
             queued = await db.again(connection, notification_id, before=("failed", "unknown"), now=utc_now())
             row = await db.read(connection, notification_id)
         if row is None:
-            raise Problem(404, "notification_unknown", "There is no notification with this id.")
+            raise Problem(404, "unknown_notification", "There is no notification with this id.")
         if not queued:
             raise Problem(
                 409,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from kit.work import Work
 from notifications import db, domain
-from notifications.domain import Policy
+from notifications.domain import Rules
 from notifications.known import Known
 
 
-async def consider(known: Known, policy: Policy, work: Work) -> None:
+async def consider(known: Known, rules: Rules, work: Work) -> None:
     """Wants every message that what is known calls for now. The facts are locked, so nobody else decides beside us."""
-    found = domain.messages(known, alert_channels=policy.alert_channels)
+    found = domain.messages(known, rules)
     wanted = domain.wanted(found, await db.told(work.db, domain.marks(found)))
-    await db.want(work, wanted, due={message.id: work.now + policy.delay(message.hold) for message in wanted})
+    await db.want(work, wanted, due={message.id: work.now + rules.delay(message.hold) for message in wanted})

@@ -10,13 +10,13 @@ from kit.topology import Queue
 from kit.work import Work
 from notifications import db
 from notifications.considering import consider
-from notifications.domain import Policy
+from notifications.domain import Rules
 from notifications.known import names_a_contact
 from notifications.topology import CHECKOUT, ENROLLMENTS, INSTRUCTORS, MILADY, PAYMENTS
 
 
-def consumers(policy: Policy) -> list[Consumer]:
-    from_checkout = _listening(CHECKOUT, (PurchaseCreated, RefundRequested, RefundDecided), policy)
+def consumers(rules: Rules) -> list[Consumer]:
+    from_checkout = _listening(CHECKOUT, (PurchaseCreated, RefundRequested, RefundDecided), rules)
 
     @from_checkout.on(StudentUpdated)
     async def keep_contact(heard: Envelope[StudentUpdated], work: Work) -> None:
@@ -26,21 +26,21 @@ def consumers(policy: Policy) -> list[Consumer]:
         await db.wake_waiting(work, (student_id,))
 
     return [
-        _listening(PAYMENTS, PAYMENT_EVENTS, policy),
+        _listening(PAYMENTS, PAYMENT_EVENTS, rules),
         from_checkout,
-        _listening(ENROLLMENTS, SAID_BY["enrollment"], policy),
-        _listening(INSTRUCTORS, SAID_BY["instructor-assignment"], policy),
-        _listening(MILADY, SAID_BY["milady-integration"], policy),
+        _listening(ENROLLMENTS, SAID_BY["enrollment"], rules),
+        _listening(INSTRUCTORS, SAID_BY["instructor-assignment"], rules),
+        _listening(MILADY, SAID_BY["milady-integration"], rules),
     ]
 
 
-def _listening(queue: Queue, events: tuple[type[Event], ...], policy: Policy) -> Consumer:
+def _listening(queue: Queue, events: tuple[type[Event], ...], rules: Rules) -> Consumer:
     consumer = Consumer(queue)
 
     @consumer.on(*events)
     async def learn(heard: Envelope[Event], work: Work) -> None:
         known = await db.merge(work, heard)
-        await consider(known, policy, work)
+        await consider(known, rules, work)
         if names_a_contact(heard.data):
             await db.wake_waiting(work, {place.student_id for place in known.places})
 

@@ -162,7 +162,7 @@ async def carry(db: AsyncConnection, message: Message) -> bool:
     if names:
         values = [{"mark": name, "notification_id": message.id} for name in names]
         await db.execute(insert(marks).values(values).on_conflict_do_nothing())
-    carried = await told(db, message.once | message.unless)
+    carried = await told(db, message.once | message.unless | message.yields)
     return all(carrier == message.id for carrier in carried.values())
 
 

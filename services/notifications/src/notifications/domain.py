@@ -12,8 +12,10 @@ from datetime import timedelta
 from uuid import UUID
 
 from contracts.checkout import RefundDecided, RefundRequested
+from contracts.facts import DEFAULT_POLICY, Policy
 from contracts.people import Program
 from notifications.alerts import about_place, about_requests
+from notifications.failures import about_failures
 from notifications.known import Known
 from notifications.message import Channel, Hold, Message
 from notifications.money import about_money
@@ -24,9 +26,11 @@ Told = Mapping[str, UUID]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Policy:
-    """How long messages wait for facts that may still be on their way, and how admins are alerted."""
+class Rules:
+    """What the school has chosen: what money does to a seat, how long messages wait for facts that may still be on
+    their way, and how admins are alerted."""
 
+    policy: Policy = DEFAULT_POLICY
     receipt_settle: timedelta = timedelta(seconds=2)
     failure_settle: timedelta = timedelta(seconds=60)
     welcome_grace: timedelta = timedelta(seconds=20)
@@ -47,21 +51,24 @@ class Policy:
                 return self.no_contact
 
 
-def messages(known: Known, *, alert_channels: Sequence[Channel]) -> list[Message]:
+def messages(known: Known, rules: Rules) -> list[Message]:
     """Every message that the facts call for, whether or not it has gone out already."""
     found: list[Message] = []
     for place in known.places:
-        found += about_money(place)
-        found += about_seat(place)
-        found += about_place(place, alert_channels)
+        found += about_money(place, rules.policy)
+        found += about_failures(place, rules.policy)
+        found += about_seat(place, rules.policy)
+        found += about_place(place, rules.policy, rules.alert_channels)
     found += _refund_requests(known)
-    found += about_requests(known, alert_channels)
+    found += about_requests(known, rules.alert_channels)
     return found
 
 
 def wanted(found: Sequence[Message], told: Told) -> list[Message]:
     """Those that may go: nobody else has told it, and what has to be told before has been."""
-    return [message for message in found if _may_go(message, told)]
+    may_go = [message for message in found if _may_go(message, told)]
+    going = frozenset[str]().union(*(m.once | m.tells for m in may_go if not m.once & told.keys()))
+    return [message for message in may_go if not message.yields & going]
 
 
 def marks(found: Sequence[Message]) -> frozenset[str]:
@@ -70,7 +77,9 @@ def marks(found: Sequence[Message]) -> frozenset[str]:
 
 
 def _may_go(message: Message, told: Told) -> bool:
-    by_another = any(told.get(mark, message.id) != message.id for mark in message.once | message.unless)
+    by_another = any(
+        told.get(mark, message.id) != message.id for mark in message.once | message.unless | message.yields
+    )
     return not by_another and all(mark in told for mark in message.after)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -10,12 +11,20 @@ from uuid import UUID
 
 from contracts import facts
 from contracts.checkout import PurchaseCreated, RefundDecided, RefundRequested
-from contracts.enrollment import EnrollmentEvent
+from contracts.enrollment import (
+    EnrollmentActivated,
+    EnrollmentCompleted,
+    EnrollmentEvent,
+    EnrollmentPaused,
+    EnrollmentResumed,
+    EnrollmentWithdrawn,
+)
 from contracts.envelope import Event
-from contracts.facts import Payment, Purchase, seat_key
+from contracts.facts import Payment, Policy, Purchase, Standing, seat_key
 from contracts.instructor_assignment import InstructorAssigned, InstructorEvent, InstructorUnavailable
 from contracts.milady_integration import MiladyEnrolled, MiladyEvent, MiladyFailed
-from contracts.payments import PaymentEvent
+from contracts.money import Money
+from contracts.payments import PaymentEvent, PaymentSucceeded
 from contracts.people import Contact, Payer, Program
 
 Naming = PurchaseCreated | EnrollmentEvent | InstructorEvent | MiladyEvent
@@ -105,6 +114,54 @@ class Place:
         """What became of the seat, by revision: its own order, whatever the clocks say."""
         return sorted(self._mine(EnrollmentEvent), key=lambda step: step.revision)
 
+    @property
+    def latest(self) -> EnrollmentEvent | None:
+        """The last word on the seat."""
+        return self.steps[-1] if self.steps else None
+
+    @property
+    def is_open(self) -> bool:
+        """By enrollment's word. Whether the money says so too is another question: `contradicted`."""
+        return isinstance(self.latest, (EnrollmentActivated, EnrollmentResumed, EnrollmentCompleted))
+
+    def standing(self, policy: Policy) -> tuple[Standing, str | None] | None:
+        """What the money says of the seat, and why. None: nothing that came in is known of."""
+        if not any(purchase.settled_payments for purchase in self.purchases):
+            return None
+        return max((purchase.standing(policy) for purchase in self.purchases), key=lambda judged: judged[0].rank)
+
+    def contradicted(self, policy: Policy) -> bool:
+        """Whether the money says otherwise than enrollment's last word: one of the two is still on its way to us, and
+        until it comes, nothing is said about how the seat stands."""
+        judged = self.standing(policy)
+        if judged is None:
+            return False
+        match self.latest:
+            case EnrollmentActivated() | EnrollmentResumed():
+                return judged[0] is not Standing.ACTIVE
+            case EnrollmentCompleted():
+                return judged[0] is Standing.WITHDRAWN
+            case EnrollmentPaused(reason="past_due" | "plan_cancelled"):
+                return judged[0] is not Standing.PAUSED
+            case EnrollmentWithdrawn(reason="refunded" | "dispute_lost"):
+                return judged[0] is not Standing.WITHDRAWN
+            case _:
+                return False
+
+    @cached_property
+    def past_due(self) -> tuple[Payment, ...]:
+        """The payments that were missed for good and are still owed."""
+        return tuple(payment for purchase in self.purchases for payment in purchase.payments if payment.past_due)
+
+    def would_be_open(self, paid: Collection[Payment], policy: Policy) -> bool:
+        """Whether the seat would be open if these payments were paid."""
+        supposed = {
+            f"supposed/{n}": PaymentSucceeded(refs=payment.facts[0].refs, amount=Money(amount=1, currency="usd"))
+            for n, payment in enumerate(paid)
+        }
+        known = {str(n): fact for n, fact in enumerate(fact for p in self.purchases for fact in p.facts)}
+        return any(purchase.standing(policy)[0] is Standing.ACTIVE for purchase in facts.fold(known | supposed))
+
     @cached_property
     def instructor(self) -> InstructorEvent | None:
         """The last word on who teaches."""
@@ -140,6 +197,18 @@ class Place:
     def payer(self, purchase: Purchase) -> Payer:
         created = self.created_of(purchase)
         return "sponsor" if created and created.payer == "sponsor" else purchase.payer
+
+    @property
+    def student_name(self) -> str | None:
+        return self.student_contact.name if self.student_contact else None
+
+    def who(self, purchase: Purchase) -> dict[str, str | None]:
+        """Who pays for whom, for the template: a sponsor pays for many students."""
+        return {
+            "payer": self.payer(purchase),
+            "student": self.student_name,
+            "student_id": str(self.student_id),
+        }
 
     def payer_contact(self, purchase: Purchase, payment: Payment | None = None) -> Contact | None:
         if self.payer(purchase) == "student":

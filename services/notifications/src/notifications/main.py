@@ -38,7 +38,7 @@ def api() -> Process:
 
 def consume() -> Process:
     settings = WorkerSettings()
-    return consumers_process(SERVICE, settings, consumers(settings.policy))
+    return consumers_process(SERVICE, settings, consumers(settings.rules))
 
 
 def relay() -> Process:
@@ -47,7 +47,7 @@ def relay() -> Process:
     webhook = Webhook(settings.admin_webhook_url.get_secret_value()) if settings.admin_webhook_url else None
     sending = Sending(
         database,
-        policy=settings.policy,
+        rules=settings.rules,
         mailer=Mailer(settings),
         webhook=webhook,
         letterhead=Letterhead.of(settings),

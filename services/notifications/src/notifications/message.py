@@ -36,6 +36,7 @@ class Message:
     contact: where it goes when the recipient is a sponsor, or a student who has told us no address
     once:    marks that one message only may carry (any reference of the payment of a receipt)
     unless:  marks that, on another message, make this one superfluous
+    yields:  marks of another message that makes this one superfluous as soon as it is wanted, gone out or not
     after:   marks that another message must have carried before
     tells:   what it tells besides, so that nobody else needs to
     """
@@ -52,6 +53,7 @@ class Message:
     hold: Hold = Hold.NOW
     once: frozenset[str] = _NOTHING
     unless: frozenset[str] = _NOTHING
+    yields: frozenset[str] = _NOTHING
     after: frozenset[str] = _NOTHING
     tells: frozenset[str] = field(default=_NOTHING)
 
@@ -61,7 +63,7 @@ class Message:
 
     @property
     def marks(self) -> frozenset[str]:
-        return self.once | self.unless | self.after | self.tells
+        return self.once | self.unless | self.yields | self.after | self.tells
 
 
 def notification_id(key: str) -> UUID:

@@ -1,63 +1,38 @@
-"""Messages about money: receipts, payments that failed, refunds, links for sponsors. Pure."""
+"""Messages about money: receipts, refunds, links for sponsors. Pure."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from contracts.facts import Payment, Purchase
+from contracts.enrollment import EnrollmentActivated
+from contracts.facts import Payment, Policy, Purchase, Standing
 from contracts.money import Money
-from contracts.payments import PaymentFailed, PaymentRefunded, PaymentSucceeded
+from contracts.payments import PaymentFailed, PaymentPending, PaymentRefunded, PaymentSucceeded
 from notifications.known import Place
 from notifications.message import Hold, Message
 
-_VAGUE = frozenset({"unknown", "invoice_payment_failed", "async_payment_failed", "generic_decline", "card_declined"})
-_ABANDONED = "canceled"
-"""An intent that somebody closed: nobody tried to pay."""
-
-_REASONS = {
-    "insufficient_funds": "funds",
-    "card_velocity_exceeded": "funds",
-    "withdrawal_count_limit_exceeded": "funds",
-    "expired_card": "expired",
-    "invalid_expiry_month": "details",
-    "invalid_expiry_year": "details",
-    "incorrect_number": "details",
-    "invalid_number": "details",
-    "incorrect_cvc": "details",
-    "invalid_cvc": "details",
-    "incorrect_zip": "details",
-    "authentication_required": "authentication",
-    "payment_intent_authentication_failure": "authentication",
-    "card_declined": "declined",
-    "generic_decline": "declined",
-    "do_not_honor": "declined",
-    "account_closed": "account",
-    "no_account": "account",
-    "invalid_account_number": "account",
-    "bank_account_restricted": "account",
-    "debit_not_authorized": "debit",
-    "payment_method_bank_account_blocked": "account",
-}
-"""Stripe's codes (https://docs.stripe.com/declines/codes, /payments/ach-direct-debit/blocked-bank-accounts)."""
+_KINDS = ("charge", "invoice", "payment_intent", "checkout_session", "manual")
+"""The references of a payment, the one first by which bank statements, payers and Stripe's pages know it best."""
 
 
-def about_money(place: Place) -> Iterator[Message]:
+def about_money(place: Place, policy: Policy) -> Iterator[Message]:
     for purchase in place.purchases:
-        yield from _receipts(place, purchase)
-        yield from _failures(place, purchase)
-        yield from _refunds(place, purchase)
+        yield from _receipts(place, purchase, policy)
+        yield from _refunds(place, purchase, policy)
     yield from _sponsor_links(place)
 
 
 # --- receipts ---------------------------------------------------------------------------------------------------------
 
 
-def _receipts(place: Place, purchase: Purchase) -> Iterator[Message]:
+def _receipts(place: Place, purchase: Purchase, policy: Policy) -> Iterator[Message]:
     """One for each payment that was received, whichever of its references say so and whenever they find each other."""
     received = [p for p in purchase.settled_payments if p.settled and p.settled.amount > 0 and p.method != "waiver"]
-    for single in one_by_one(received):
+    payments = one_by_one(received)
+    for single in payments:
         payment = single.payment
         times = [place.known.time_of(fact) for fact in payment.facts if isinstance(fact, PaymentSucceeded)]
         yield Message(
@@ -76,12 +51,34 @@ def _receipts(place: Place, purchase: Purchase) -> Iterator[Message]:
                 "amount": payment.settled,
                 "paid_at": min(times),
                 "method": payment.method,
-                "reference": min(payment.refs),
-                "payments": len(one_by_one(received)),
+                "reference": _reference(payment),
+                "payments": len(payments),
                 "instalments": purchase.instalments,
-                "payer": place.payer(purchase),
+                "seat": _seat_after_paying(place, policy, payments=len(payments)),
+                "welcome_follows": not any(isinstance(step, EnrollmentActivated) for step in place.steps),
+                **place.who(purchase),
             },
         )
+
+
+def _seat_after_paying(place: Place, policy: Policy, *, payments: int) -> Literal["open", "opens"] | None:
+    """None: it is not open, or not known to be; whoever needs to know is told so in a mail of its own."""
+    judged = place.standing(policy)
+    if judged is None or judged[0] is not Standing.ACTIVE:
+        return None
+    return "open" if place.is_open or (place.latest is None and payments > 1) else "opens"
+
+
+def _reference(payment: Payment) -> str:
+    """What a payer can quote. An attempt that failed has a charge, too, but no money came by it."""
+    kept = [fact.refs for fact in payment.facts if not isinstance(fact, (PaymentFailed, PaymentPending))]
+    every = [fact.refs for fact in payment.facts]
+    for some in (kept, every):
+        for kind in _KINDS:
+            named: list[str] = [ref for refs in some if (ref := getattr(refs, kind))]
+            if named:
+                return min(named)
+    raise ValueError("a payment without a reference")
 
 
 @dataclass(frozen=True)
@@ -128,68 +125,10 @@ def _named(payment: Payment) -> dict[str, set[str]]:
     return found
 
 
-# --- payments that failed ---------------------------------------------------------------------------------------------
-
-
-def _failures(place: Place, purchase: Purchase) -> Iterator[Message]:
-    """One for each attempt, as long as the money has not come after all."""
-    plan = bool(purchase.subscriptions) or (purchase.instalments or 1) > 1
-    under_way = plan and bool(purchase.settled_payments)
-    if not under_way and any(other.settled_payments for other in place.purchases):
-        return
-    for payment in purchase.payments:
-        if payment.settled is not None:
-            continue
-        attempts: dict[int, list[PaymentFailed]] = defaultdict(list)
-        for fact in payment.facts:
-            if isinstance(fact, PaymentFailed) and fact.code != _ABANDONED:
-                attempts[fact.attempt].append(fact)
-        for attempt, facts in sorted(attempts.items()):
-            yield _failure(place, purchase, payment, attempt, facts, under_way=under_way)
-
-
-def _failure(
-    place: Place, purchase: Purchase, payment: Payment, attempt: int, facts: list[PaymentFailed], *, under_way: bool
-) -> Message:
-    retries = [fact.next_attempt_at for fact in facts if fact.next_attempt_at]
-    amounts = [fact.amount for fact in facts if fact.amount]
-    final = any(fact.final for fact in facts)
-    return Message(
-        key=f"payment-failed/{min(payment.refs)}/{attempt}",
-        template="payment-failed",
-        recipient=place.payer(purchase),
-        about=place.key,
-        student_id=place.student_id,
-        purchase_id=purchase.id,
-        contact=place.payer_contact(purchase, payment),
-        hold=Hold.FAILURE,
-        once=frozenset(f"payment-failed:{ref}/{attempt}" for ref in payment.refs),
-        told={
-            "program": place.program.title,
-            "slug": place.slug,
-            "amount": max(amounts, key=lambda money: money.amount, default=None),
-            "failed_at": min(place.known.time_of(fact) for fact in facts),
-            "reason": _reason(facts, bank_debit=payment.announced),
-            "bank_debit": payment.announced,
-            "under_way": under_way,
-            "paused": under_way and final,
-            "next_attempt_at": None if final else max(retries, default=None),
-            "payer": place.payer(purchase),
-        },
-    )
-
-
-def _reason(facts: Sequence[PaymentFailed], *, bank_debit: bool) -> str:
-    """The plainest that anyone says of this attempt."""
-    codes = sorted({fact.code for fact in facts}, key=lambda code: (code in _VAGUE, code))
-    known = [_REASONS[code] for code in codes if code in _REASONS]
-    return known[0] if known else "returned" if bank_debit else "other"
-
-
 # --- refunds ----------------------------------------------------------------------------------------------------------
 
 
-def _refunds(place: Place, purchase: Purchase) -> Iterator[Message]:
+def _refunds(place: Place, purchase: Purchase, policy: Policy) -> Iterator[Message]:
     """One for each refund. A charge tells totals, a refund tells itself: both tell the same money, in any order.
 
     So refunds are told apart by amount and number: of two witnesses of the same amount, the one that has seen more of
@@ -218,9 +157,18 @@ def _refunds(place: Place, purchase: Purchase) -> Iterator[Message]:
                         "full": of is not None and amount == of,
                         "all_back": of is not None and payment.refunded >= of.amount,
                         "manual": payment.manual,
-                        "reference": min(payment.refs),
+                        "seat_stays": _seat_stays(purchase, payment, policy),
+                        "reference": _reference(payment),
+                        **place.who(purchase),
                     },
                 )
+
+
+def _seat_stays(purchase: Purchase, payment: Payment, policy: Policy) -> bool:
+    """Whether what has gone back so far takes the seat away from nobody."""
+    if not policy.full_refund_withdraws:
+        return True
+    return payment.settled is not None and purchase.refunded < purchase.paid
 
 
 def _steps(facts: Sequence[PaymentRefunded]) -> Counter[Money]:
@@ -249,10 +197,15 @@ def _taken_back(fact: PaymentRefunded) -> bool:
 
 
 def _sponsor_links(place: Place) -> Iterator[Message]:
-    """A sponsor is told where to pay, unless it has paid already."""
-    settled = {fact.purchase_id for purchase in place.purchases if purchase.settled_payments for fact in purchase.facts}
+    """A sponsor is told where to pay, unless it has paid, is paying, or the page is closed."""
+    done = {
+        fact.purchase_id
+        for purchase in place.purchases
+        if any(p.settled is not None or p.under_way or p.expired for p in purchase.payments)
+        for fact in purchase.facts
+    }
     for created in place.created:
-        if created.payer == "sponsor" and created.purchase_id not in settled:
+        if created.payer == "sponsor" and created.purchase_id not in done:
             yield Message(
                 key=f"sponsor-link/{created.purchase_id}",
                 template="sponsor-link",
@@ -268,5 +221,8 @@ def _sponsor_links(place: Place) -> Iterator[Message]:
                     "funding_source": created.funding_source,
                     "expires_at": created.expires_at,
                     "reference": str(created.purchase_id),
+                    "payer": "sponsor",
+                    "student": place.student_name,
+                    "student_id": str(place.student_id),
                 },
             )

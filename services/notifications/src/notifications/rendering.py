@@ -138,4 +138,4 @@ _environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_environment.filters |= {"day": _day, "moment": _moment, "shown": _shown}
+_environment.filters |= {"day": _day, "moment": _moment, "shown": _shown, "named": safe_name}

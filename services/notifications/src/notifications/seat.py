@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 from uuid import UUID
 
@@ -13,8 +14,10 @@ from contracts.enrollment import (
     EnrollmentResumed,
     EnrollmentWithdrawn,
 )
+from contracts.facts import Policy
 from contracts.instructor_assignment import InstructorAssigned
 from contracts.milady_integration import MiladyEnrolled
+from notifications.failures import cause_told, missed_told, page_to_pay, what_failed
 from notifications.known import Place
 from notifications.message import Hold, Message
 
@@ -22,23 +25,43 @@ _NEVER_OPENED = "payment_failed"
 """Why a seat is withdrawn that was only pending: the mail about the payment says it all."""
 
 
-def about_seat(place: Place) -> Iterator[Message]:
-    if not place.steps:
+def about_seat(place: Place, policy: Policy) -> Iterator[Message]:
+    latest = place.latest
+    if latest is None or place.contradicted(policy):
         return
-    latest = place.steps[-1]
-    if any(isinstance(step, (EnrollmentActivated, EnrollmentResumed)) for step in place.steps) and not isinstance(
-        latest, EnrollmentWithdrawn
-    ):
+    if place.is_open and any(isinstance(step, (EnrollmentActivated, EnrollmentResumed)) for step in place.steps):
         yield from _opened(place)
+    judged = place.standing(policy)
+    reason = judged[1] if judged and judged[1] else latest.reason
     match latest:
         case EnrollmentPaused():
-            yield _step(place, latest, "seat-paused")
+            yield _paused(place, latest, reason, policy)
         case EnrollmentResumed():
             yield _step(place, latest, "seat-resumed")
         case EnrollmentWithdrawn() if latest.reason != _NEVER_OPENED:
-            yield _step(place, latest, "seat-withdrawn")
+            yield _step(place, latest, "seat-withdrawn", told={"reason": reason})
         case _:
             pass
+
+
+def _paused(place: Place, step: EnrollmentEvent, reason: str | None, policy: Policy) -> Message:
+    """The student's only mail about the payment that has caused it, so it tells of that, too."""
+    missed = place.past_due if reason == "past_due" else ()
+    payers = {place.payer(p) for p in place.purchases if any(payment in missed for payment in p.payments)}
+    told = {
+        "reason": reason,
+        "payer": "sponsor" if payers == {"sponsor"} else "student",
+        "missed": what_failed(place, missed[0]) if len(missed) == 1 else None,
+        "pay_url": None if "sponsor" in payers else page_to_pay(missed),
+        "reopens": not missed or place.would_be_open(missed, policy),
+    }
+    return _step(
+        place,
+        step,
+        "seat-paused",
+        told=told,
+        tells=frozenset[str]().union(*(missed_told(payment) for payment in missed)) if missed else cause_told(place),
+    )
 
 
 def _opened(place: Place) -> Iterator[Message]:
@@ -102,7 +125,12 @@ def _reopened(place: Place) -> EnrollmentEvent | None:
 
 
 def _step(
-    place: Place, step: EnrollmentEvent, template: Literal["seat-paused", "seat-resumed", "seat-withdrawn"]
+    place: Place,
+    step: EnrollmentEvent,
+    template: Literal["seat-paused", "seat-resumed", "seat-withdrawn"],
+    *,
+    told: Mapping[str, Any] = MappingProxyType({}),
+    **more: Any,
 ) -> Message:
     """Each change of the seat once, unless a later one has overtaken it."""
     key = f"{template}/{step.enrollment_id}/{step.revision}"
@@ -112,7 +140,8 @@ def _step(
         template=template,
         purchase_id=step.purchase_id,
         once=frozenset((key,)),
-        told={"program": place.program.title, "slug": place.slug, "reason": step.reason},
+        told={"program": place.program.title, "slug": place.slug, **told},
+        **more,
     )
 
 

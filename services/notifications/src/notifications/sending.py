@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal
 from uuid import UUID
@@ -23,7 +23,7 @@ from kit.effects import Effect
 from kit.work import Work, utc_now
 from notifications import alerts, db, domain, rendering
 from notifications.considering import consider
-from notifications.domain import Policy
+from notifications.domain import Rules
 from notifications.mailer import Mailer
 from notifications.message import Hold, Message
 from notifications.outcome import HandOver, Refused, Unknown, Unreachable
@@ -65,14 +65,14 @@ class Sending:
         self,
         database: Database,
         *,
-        policy: Policy,
+        rules: Rules,
         mailer: Mailer,
         webhook: Webhook | None,
         letterhead: Letterhead,
         admins: Sequence[str],
     ) -> None:
         self._database = database
-        self._policy = policy
+        self._rules = rules
         self._mailer = mailer
         self._webhook = webhook
         self._letterhead = letterhead
@@ -95,6 +95,8 @@ class Sending:
             if message is None:
                 return Outcome(status="skipped", code=db.SUPERSEDED)
             contact = await self._contact(connection, message)
+            if message.recipient == "sponsor":
+                message = await self._naming_the_student(connection, message)
         if message.recipient != "admin" and contact is None:
             return Outcome(status="no_contact", code="no_contact")
         try:
@@ -116,7 +118,7 @@ class Sending:
         if row.about is None:
             return await self._from_row(connection, row)
         known = await db.load(connection, row.about)
-        found = domain.messages(known, alert_channels=self._policy.alert_channels)
+        found = domain.messages(known, self._rules)
         wanted = domain.wanted(found, await db.told(connection, domain.marks(found)))
         return next((message for message in wanted if message.key == row.key), None)
 
@@ -140,6 +142,13 @@ class Sending:
             return await db.contact_of(connection, message.student_id) or message.contact
         return message.contact
 
+    async def _naming_the_student(self, connection: Any, message: Message) -> Message:
+        """A sponsor has many students. What they told us last comes before what was typed at a checkout."""
+        contact = await db.contact_of(connection, message.student_id) if message.student_id else None
+        if contact is None or contact.name is None:
+            return message
+        return replace(message, told={**message.told, "student": contact.name})
+
     async def _send(self, message: Message, contact: Contact | None, round: int) -> None:
         async def hand_over() -> None:
             async with self._database.transaction() as connection:
@@ -159,7 +168,8 @@ class Sending:
         to = [rendering.address_of(contact)] if contact else self._admins
         if not to:
             raise _Superfluous("not_configured")
-        name = contact.name if contact else None
+        # a sponsor's name is that of a program or an office, and nobody says hello to those
+        name = contact.name if contact and message.recipient == "student" else None
         rendered = rendering.render(message.template, message.told, name=name, letterhead=self._letterhead)
         sender = self._letterhead.sender
         mail = rendering.compose(
@@ -255,7 +265,7 @@ class Sending:
     async def _what_follows(self, row: Row[Any], work: Work) -> None:
         """What this message had to tell first, or what came while it was on its way."""
         if row.about is not None:
-            await consider(await db.load(work.db, row.about), self._policy, work)
+            await consider(await db.load(work.db, row.about), self._rules, work)
 
     async def _wait_for_contact(self, row: Row[Any], work: Work, more: dict[str, Any]) -> None:
         await db.settle(work.db, row.id, status="no_contact", now=work.now, **more)
@@ -269,11 +279,11 @@ class Sending:
         """Not over the channel that has just failed, and not about an alert about an alert."""
         if row.template == alerts.UNDELIVERED:
             return
-        channels = [c for c in self._policy.alert_channels if row.recipient != "admin" or c != row.channel]
+        channels = [c for c in self._rules.alert_channels if row.recipient != "admin" or c != row.channel]
         found = alerts.undelivered(
             key=key, notification_id=row.id, template=row.template, code=code, channels=channels, hold=hold
         )
-        await db.want(work, found, due={message.id: work.now + self._policy.delay(hold) for message in found})
+        await db.want(work, found, due={message.id: work.now + self._rules.delay(hold) for message in found})
 
 
 def _ids(effect: Effect) -> tuple[UUID, int]:

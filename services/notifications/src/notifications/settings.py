@@ -9,16 +9,17 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from contracts.facts import PolicySettings
 from kit import service
 from kit.settings import CommaSeparated
-from notifications.domain import Policy
+from notifications.domain import Rules
 from notifications.message import Channel
 
 ApiSettings = service.ApiSettings
 
 
-class WorkerSettings(service.WorkerSettings):
-    """Consumers, relay and migrate: how long messages wait for facts, and where alerts go."""
+class WorkerSettings(service.WorkerSettings, PolicySettings):
+    """Consumers, relay and migrate: what money does to a seat, how long messages wait for facts, where alerts go."""
 
     receipt_settle_seconds: float = Field(default=2, ge=0)
     failure_settle_seconds: float = Field(default=60, ge=0)
@@ -33,13 +34,14 @@ class WorkerSettings(service.WorkerSettings):
         return None if value == "" else value
 
     @property
-    def policy(self) -> Policy:
+    def rules(self) -> Rules:
         channels: list[Channel] = []
         if self.admin_emails:
             channels.append("email")
         if self.admin_webhook_url:
             channels.append("webhook")
-        return Policy(
+        return Rules(
+            policy=self.policy,
             receipt_settle=timedelta(seconds=self.receipt_settle_seconds),
             failure_settle=timedelta(seconds=self.failure_settle_seconds),
             welcome_grace=timedelta(seconds=self.welcome_grace_seconds),
