@@ -7,6 +7,7 @@ import os
 import secrets
 import sys
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +21,7 @@ PULL_SECONDS = 120.0
 _REMOVE = "import docker,sys; docker.from_env().containers.get(sys.argv[1]).remove(force=True, v=True)"
 
 
-class _Container:
+class _Container(ABC):
     """One container that publishes one port on 127.0.0.1, the same for its whole life."""
 
     def __init__(self, image: str, inner_port: int) -> None:
@@ -49,8 +50,9 @@ class _Container:
             self._key = guardian.watch_command(f"container {name}", [sys.executable, "-c", _REMOVE, name])
         self.await_ready()
 
+    @abstractmethod
     def await_ready(self) -> None:
-        raise NotImplementedError
+        """Until the server in it can be used."""
 
     def pause(self, *, signal: str | None) -> None:
         """Ends the server, keeps the container with its data and port."""

@@ -1,0 +1,169 @@
+"""Refunds and sponsors' links: one mail for each cause, whichever references tell it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+from tests.notifications.office import (
+    ANN,
+    BARBER,
+    CONTACT,
+    EMAIL,
+    Office,
+    bodies,
+    one,
+    paid,
+    said,
+    step,
+    subjects,
+)
+
+from contracts.checkout import PurchaseCreated, RefundDecided, RefundRequested
+from contracts.enrollment import EnrollmentActivated
+from contracts.facts import Policy
+from contracts.money import usd
+from contracts.payments import (
+    PaymentEvent,
+    PaymentRefs,
+    PaymentRefunded,
+)
+from contracts.people import Contact
+
+PURCHASE = UUID(int=1)
+RECEIPT = "Receipt: 4,890.00 USD for Barber Apprenticeship"
+SPONSOR = "finance@sponsor.example.com"
+TOLD = {"purchase_id": PURCHASE, "student_id": ANN, "program": BARBER, "payer": "student"}
+
+
+def charge(total: int, before: int) -> PaymentRefunded:
+    refs = PaymentRefs(charge="ch_1", payment_intent="pi_1")
+    return PaymentRefunded(refs=refs, total=usd(total), before=usd(before), of=usd(489_000))
+
+
+def refund(id: str, amount: int, status: str = "succeeded") -> PaymentRefunded:
+    refs = PaymentRefs(payment_intent="pi_1")
+    return PaymentRefunded.model_validate({"refs": refs, "refund_id": id, "amount": usd(amount), "status": status})
+
+
+@pytest.mark.parametrize("withdraws", [True, False])
+async def test_a_full_refund_says_of_the_seat_what_the_policy_does(office: Office, withdraws: bool) -> None:
+    rules = replace(office.rules, policy=Policy(full_refund_withdraws=withdraws))
+    office = Office(office.database, office.mail, rules=rules)
+    await office.hear(CONTACT, paid(payment_intent="pi_1", charge="ch_1"), charge(489_000, 0))
+    for body in bodies(one(await office.post(), "Full refund")):
+        assert ("This refund changes nothing about the seat" in body) is not withdraws
+
+
+async def test_a_full_refund(office: Office) -> None:
+    await office.hear(CONTACT, paid(), charge(489_000, 0), refund("re_1", 489_000, "pending"), refund("re_1", 489_000))
+    mail = one(await office.post(), "refund")
+    assert mail["Subject"] == "Full refund: 4,890.00 USD for Barber Apprenticeship"
+    assert "5 to 10 business days" in bodies(mail)[0]
+
+
+WITNESSES: tuple[PaymentEvent, ...] = (
+    charge(10_000, 0),
+    charge(20_000, 10_000),
+    charge(50_000, 20_000),
+    refund("re_1", 10_000),
+    refund("re_2", 10_000),
+    refund("re_3", 30_000),
+)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3, 4, 5), (5, 4, 3, 2, 1, 0), (3, 0, 4, 1, 5, 2), (2, 4, 0, 3, 5, 1)])
+@pytest.mark.parametrize("patient", [True, False])
+async def test_each_partial_refund_once_whoever_tells_it(office: Office, order: tuple[int, ...], patient: bool) -> None:
+    await office.hear(CONTACT, paid())
+    for n in order:
+        await office.hear(said(n + 10, WITNESSES[n]))
+        if not patient:
+            await office.post()
+    found = [subject for subject in subjects(await office.post()) if "refund" in subject]
+    assert found == [
+        *["Partial refund: 100.00 USD for Barber Apprenticeship"] * 2,
+        "Partial refund: 300.00 USD for Barber Apprenticeship",
+    ]
+
+
+async def test_a_refund_that_nobody_can_place_waits_for_its_payment(office: Office) -> None:
+    await office.hear(CONTACT, charge(489_000, 0))
+    assert await office.post() == []
+    await office.hear(paid())
+    assert len(subjects(await office.post())) == 2
+
+
+async def test_a_request_its_rejection_and_its_silence_when_approved(office: Office) -> None:
+    for n, decision in enumerate(("rejected", "approved")):
+        request = RefundRequested(refund_request_id=UUID(int=n), purchase_id=PURCHASE, student_id=ANN, reason="moving")
+        decided = RefundDecided.model_validate(
+            {"refund_request_id": UUID(int=n), "purchase_id": PURCHASE, "student_id": ANN, "decision": decision}
+        )
+        await office.hear(CONTACT, request)
+        await office.post()
+        await office.hear(decided)
+    mails = await office.post()
+    assert subjects(mails) == ["About your refund request", *["We have received your refund request"] * 2]
+    assert all("moving" not in body for mail in mails for body in bodies(mail))
+
+
+# --- sponsors ---------------------------------------------------------------------------------------------------------
+
+
+def asked(payer: str) -> PurchaseCreated:
+    return PurchaseCreated.model_validate(
+        {
+            "purchase_id": PURCHASE,
+            "student_id": ANN,
+            "program": BARBER,
+            "amount": usd(489_000),
+            "payer": payer,
+            "funding_source": "WIOA",
+            "payment_type": "full",
+            "checkout_url": "https://checkout.example.com/c/pay/cs_1?x=1&y=2",
+            "expires_at": datetime(2026, 3, 4, 14, 5, tzinfo=UTC),
+            "payer_contact": Contact(email=SPONSOR, name="Sponsor Finance"),
+        }
+    )
+
+
+async def test_a_sponsor_is_told_where_to_pay(office: Office) -> None:
+    await office.hear(asked("sponsor"))
+    mail = one(await office.post(), "Payment requested: 4,890.00 USD")
+    assert SPONSOR in str(mail["X-Envelope-To"])
+    text, html = bodies(mail)
+    assert "https://checkout.example.com/c/pay/cs_1?x=1&y=2" in text and "WIOA" in text
+    assert f"student {ANN}" in mail["Subject"] and f"Student: {ANN}" in text and str(ANN) in html
+    assert text.startswith("Hello,") and "Sponsor Finance" not in text + html
+    assert "by 4 March 2026 at 14:05 UTC" in text
+    assert 'href="https://checkout.example.com/c/pay/cs_1?x=1&amp;y=2"' in html
+
+
+async def test_a_sponsor_is_told_which_of_its_students_it_is(office: Office) -> None:
+    await office.hear(CONTACT, asked("sponsor"))
+    (mail,) = await office.post()
+    assert mail["Subject"] == "Payment requested: 4,890.00 USD for Ann Archer, Barber Apprenticeship"
+    for body in bodies(mail):
+        assert "Ann Archer" in body and "WIOA" in body and EMAIL not in body
+
+
+async def test_a_student_who_pays_is_on_the_page_already(office: Office) -> None:
+    await office.hear(CONTACT, asked("student"))
+    assert await office.post() == []
+
+
+async def test_a_sponsor_who_has_paid_is_not_asked_again(office: Office) -> None:
+    await office.hear(paid().model_copy(update={"payer": "sponsor"}), asked("sponsor"))
+    assert [str(mail["Subject"]) for mail in await office.post()] == [RECEIPT]
+
+
+async def test_a_sponsors_address_is_never_taken_for_the_students(office: Office) -> None:
+    by_sponsor = paid(contact=Contact(email=SPONSOR)).model_copy(update={"payer": "sponsor"})
+    await office.hear(asked("sponsor"), by_sponsor, step(EnrollmentActivated, 1))
+    mails = await office.post()
+    assert subjects(mails, SPONSOR) == [RECEIPT]
+    await office.hear(CONTACT)
+    assert subjects(await office.post(), EMAIL) == ["Welcome to Barber Apprenticeship"]
