@@ -1,6 +1,7 @@
 # Every target works on a fresh machine that has Python 3.11+ (with venv) and make.
 PYTHON ?= python3
 BIN    := .venv/bin
+DELIVERY := tests/kit/test_consuming.py tests/kit/test_relay.py tests/webhook_gateway/test_spill.py
 MEMBERS := $(wildcard shared/*/pyproject.toml services/*/pyproject.toml sandboxes/*/pyproject.toml devstack/pyproject.toml)
 
 .PHONY: help demo serve test lint types walls unit fast test-containers test-compose bench docs lock clean
@@ -32,8 +33,8 @@ unit: .venv/.ready
 fast: .venv/.ready  ## the tests that need no server
 	$(BIN)/pytest tests/contracts tests/architecture
 
-test-containers: .venv/.ready  ## the integration tests, on PostgreSQL and RabbitMQ in containers
-	BURSAR_TEST_SERVERS=containers $(BIN)/pytest tests/journeys tests/faults
+test-containers: .venv/.ready  ## journeys, faults and delivery once more, on PostgreSQL and RabbitMQ in containers
+	BURSAR_TEST_SERVERS=containers $(BIN)/pytest tests/journeys tests/faults $(DELIVERY)
 
 test-compose: .venv/.ready  ## docker compose up with everything, a few hundred purchases, three enrollment consumers
 	$(BIN)/pytest tests/compose
