@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from contracts.enrollment import EnrollmentCompleted, EnrollmentPaused, EnrollmentWithdrawn
-from contracts.facts import Payment, Policy, Purchase, Standing
+from contracts.facts import Policy, Purchase, Standing
+from contracts.payment import Payment
 from contracts.payments import PaymentFailed
 from notifications.known import Place
 from notifications.message import Hold, Message

@@ -20,10 +20,11 @@ from contracts.enrollment import (
     EnrollmentWithdrawn,
 )
 from contracts.envelope import Event
-from contracts.facts import Payment, Policy, Purchase, Standing, seat_key
+from contracts.facts import Policy, Purchase, Standing, seat_key
 from contracts.instructor_assignment import InstructorAssigned, InstructorEvent, InstructorUnavailable
 from contracts.milady_integration import MiladyEnrolled, MiladyEvent, MiladyFailed
 from contracts.money import Money
+from contracts.payment import Payment
 from contracts.payments import PaymentEvent, PaymentSucceeded
 from contracts.people import Contact, Payer, Program
 
@@ -151,7 +152,7 @@ class Place:
     @cached_property
     def past_due(self) -> tuple[Payment, ...]:
         """The payments that were missed for good and are still owed."""
-        return tuple(payment for purchase in self.purchases for payment in purchase.payments if payment.past_due)
+        return tuple(payment for purchase in self.purchases for payment in purchase.past_due)
 
     def would_be_open(self, paid: Collection[Payment], policy: Policy) -> bool:
         """Whether the seat would be open if these payments were paid."""

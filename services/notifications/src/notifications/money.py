@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from contracts.enrollment import EnrollmentActivated
-from contracts.facts import Payment, Policy, Purchase, Standing
+from contracts.facts import Policy, Purchase, Standing
 from contracts.money import Money
+from contracts.payment import Payment
 from contracts.payments import PaymentFailed, PaymentPending, PaymentRefunded, PaymentSucceeded
 from notifications.known import Place
 from notifications.message import Hold, Message
@@ -168,7 +169,7 @@ def _seat_stays(purchase: Purchase, payment: Payment, policy: Policy) -> bool:
     """Whether what has gone back so far takes the seat away from nobody."""
     if not policy.full_refund_withdraws:
         return True
-    return payment.settled is not None and purchase.refunded < purchase.paid
+    return payment.settled is not None and not purchase.all_back
 
 
 def _steps(facts: Sequence[PaymentRefunded]) -> Counter[Money]:

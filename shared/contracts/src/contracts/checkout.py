@@ -1,4 +1,7 @@
-"""Said by checkout: what somebody set out to buy, and what became of refunds and contacts."""
+"""Said by checkout: what is sold, what somebody set out to buy, receipts, and what became of refunds and contacts.
+
+One of them comes from elsewhere: a system that makes courses registers them with `catalog.item_registered.v1`.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ from uuid import UUID
 
 from pydantic import Field, StrictInt
 
-from contracts.envelope import Event
-from contracts.money import Money
-from contracts.people import Contact, Payer, Program
+from contracts.envelope import Event, Model
+from contracts.money import Currency, Money
+from contracts.payments import PaymentRefs
+from contracts.people import Contact, ItemKind, Payer, Program
 
 
 class PurchaseCreated(Event):
@@ -28,6 +32,8 @@ class PurchaseCreated(Event):
     checkout_url: str
     expires_at: datetime | None = None
     payer_contact: Contact | None = Field(default=None, description="the sponsor's finance contact when they pay")
+    discount: Money | None = Field(default=None, description="taken off the catalog's price; `amount` is what is left")
+    promotion_code: str | None = Field(default=None, max_length=100)
 
 
 class StudentUpdated(Event):
@@ -58,3 +64,51 @@ class RefundDecided(Event):
     student_id: UUID
     decision: Literal["approved", "rejected"]
     amount: Money | None = None
+
+
+class CatalogItemRegistered(Event):
+    """Another system sells something new, or at another price. The same item twice is an update."""
+
+    type = "catalog.item_registered.v1"
+    product_type: ItemKind
+    product_id: str = Field(min_length=1, max_length=200, description="the other system's id; its own within its type")
+    product_name: str = Field(min_length=1, max_length=300)
+    price: StrictInt = Field(ge=0, description="minor units")
+    currency: Currency
+    auto_assign_payment_plan: bool = True
+    category: str | None = Field(default=None, max_length=100)
+    owner_id: UUID | None = Field(default=None, description="the specialist whose revenue it is")
+    active: bool = True
+
+
+class Project(Model):
+    """One part of a track: the next one opens when all steps of this one are done."""
+
+    title: str = Field(min_length=1, max_length=300)
+    steps: tuple[str, ...]
+
+
+class CatalogItemChanged(Event):
+    """What the catalog says of an item now. A higher `revision` is the later word."""
+
+    type = "catalog.item_changed.v1"
+    item: Program
+    price: Money
+    active: bool
+    revision: StrictInt = Field(ge=1)
+    projects: tuple[Project, ...] = Field(default=(), description="what there is to do in a track, in order")
+
+
+class ReceiptIssued(Event):
+    """A receipt (or a sponsor's invoice) has its number and its document."""
+
+    type = "receipt.issued.v1"
+    document_id: UUID
+    kind: Literal["receipt", "invoice"]
+    number: str = Field(max_length=50)
+    purchase_id: UUID
+    student_id: UUID
+    refs: PaymentRefs
+    amount: Money
+    filename: str = Field(max_length=100)
+    pdf: str = Field(max_length=400_000, description="the document, base64")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property
 from typing import TypeVar
@@ -18,18 +19,8 @@ from pydantic import BaseModel
 
 from contracts.envelope import Model
 from contracts.money import Money
-from contracts.payments import (
-    DisputeStatus,
-    PaymentDisputeClosed,
-    PaymentDisputeOpened,
-    PaymentEvent,
-    PaymentExpired,
-    PaymentFailed,
-    PaymentPending,
-    PaymentRefunded,
-    PaymentSucceeded,
-    SubscriptionChanged,
-)
+from contracts.payment import Payment
+from contracts.payments import PaymentEvent, PurchaseCancelled, SubscriptionChanged
 from contracts.people import Contact, Payer, Program
 
 Facts = Mapping[str, PaymentEvent]
@@ -74,18 +65,6 @@ DEFAULT_POLICY = Policy()
 
 _SEAT = "seat:"
 
-# The last word on a dispute, by rank: an inquiry may become a dispute, and a closed one never reopens.
-_DISPUTE_RANK: Mapping[DisputeStatus, int] = {
-    "warning_needs_response": 0,
-    "warning_under_review": 1,
-    "needs_response": 2,
-    "under_review": 3,
-    "warning_closed": 4,
-    "prevented": 5,
-    "won": 6,
-    "lost": 7,
-}
-
 
 def keys(event: PaymentEvent) -> frozenset[str]:
     """What this event has in common with others of the same seat. Events that share a key belong together."""
@@ -95,106 +74,13 @@ def keys(event: PaymentEvent) -> frozenset[str]:
     if event.purchase_id:
         found.add(f"purchase:{event.purchase_id}")
     if event.student_id and event.program:
-        found.add(seat_key(event.student_id, event.program.slug))
+        found.update(seat_key(event.student_id, seat.slug) for seat in event.program.seats)
     return frozenset(found)
 
 
 def seat_key(student_id: UUID, program_slug: str) -> str:
     """The key under which everything about a student's place in a program meets."""
     return f"{_SEAT}{student_id}:{program_slug}"
-
-
-@dataclass(frozen=True)
-class Payment:
-    """One payment: everything said under references that are connected with each other."""
-
-    facts: tuple[PaymentEvent, ...]
-
-    @cached_property
-    def refs(self) -> frozenset[str]:
-        return frozenset().union(*(fact.refs.of_payment() for fact in self.facts))
-
-    @cached_property
-    def settled(self) -> Money | None:
-        """The amount received; None while nothing is. (A session and its intent tell the same money twice.)"""
-        amounts = [fact.amount for fact in self.facts if isinstance(fact, PaymentSucceeded)]
-        return max(amounts, key=lambda money: (money.amount, money.currency), default=None)
-
-    @property
-    def past_due(self) -> bool:
-        """An invoice whose last retry failed, and that was neither paid since nor voided.
-
-        (An intent that failed is just dropped.)
-        """
-        owed = self.settled is None and not self.expired and any(fact.refs.invoice for fact in self.facts)
-        return owed and any(isinstance(fact, PaymentFailed) and fact.final for fact in self.facts)
-
-    @property
-    def announced(self) -> bool:
-        """The payer has acted; the money was on its way at some time."""
-        return any(isinstance(fact, PaymentPending) for fact in self.facts)
-
-    @property
-    def under_way(self) -> bool:
-        """Announced, and that attempt has not failed. Attempts are told apart by their charges: a card that was
-        declined before does not end the bank debit that came after it."""
-        if any(isinstance(fact, PaymentFailed) and fact.final for fact in self.facts):
-            return False
-        begun = {fact.refs.charge for fact in self.facts if isinstance(fact, PaymentPending)}
-        failed = {fact.refs.charge for fact in self.facts if isinstance(fact, PaymentFailed)}
-        return bool((begun - {None} or begun) - failed)
-
-    @property
-    def expired(self) -> bool:
-        return any(isinstance(fact, PaymentExpired) for fact in self.facts)
-
-    @property
-    def method(self) -> str | None:
-        named = {f.method for f in self.facts if isinstance(f, (PaymentSucceeded, PaymentPending)) and f.method}
-        return min(named, default=None)
-
-    @property
-    def manual(self) -> bool:
-        return any(fact.refs.manual for fact in self.facts)
-
-    @cached_property
-    def refunded(self) -> int:
-        """How much has gone back, in minor units; refunds that failed are taken off again.
-
-        Three witnesses, each of which may have missed something, none of which overstates: the largest cumulative
-        total, the sum of the steps that the totals took, and the sum of the refunds known one by one.
-        """
-        totals = [f for f in self.facts if isinstance(f, PaymentRefunded) and f.total is not None]
-        largest = max((f.total.amount for f in totals if f.total), default=0)
-        stepped = sum(max(f.total.amount - f.before.amount, 0) for f in totals if f.total and f.before)
-        by_status: dict[str, dict[str, int]] = defaultdict(dict)
-        for fact in self.facts:
-            if isinstance(fact, PaymentRefunded) and fact.refund_id and fact.amount:
-                by_status[fact.status][fact.refund_id] = fact.amount.amount
-        failed = by_status["failed"] | by_status["canceled"]
-        known = {**by_status["pending"], **by_status["requires_action"], **by_status["succeeded"]}
-        still = sum(amount for refund, amount in known.items() if refund not in failed)
-        taken_back = sum(failed.values())
-        return max(largest - taken_back, stepped - taken_back, still, 0)
-
-    @cached_property
-    def disputes(self) -> Mapping[str, DisputeStatus]:
-        """dispute id -> its last word"""
-        found: dict[str, DisputeStatus] = {}
-        for fact in self.facts:
-            if isinstance(fact, (PaymentDisputeOpened, PaymentDisputeClosed)):
-                known = found.get(fact.dispute_id)
-                if known is None or _DISPUTE_RANK[fact.status] > _DISPUTE_RANK[known]:
-                    found[fact.dispute_id] = fact.status
-        return found
-
-    @property
-    def disputed(self) -> bool:
-        return any(_DISPUTE_RANK[status] < _DISPUTE_RANK["warning_closed"] for status in self.disputes.values())
-
-    @property
-    def lost(self) -> bool:
-        return "lost" in self.disputes.values()
 
 
 @dataclass(frozen=True)
@@ -207,6 +93,18 @@ class Purchase:
     def payments(self) -> tuple[Payment, ...]:
         of_payments = [fact for fact in self.facts if fact.refs.of_payment()]
         return tuple(Payment(part) for part in _connected(of_payments, lambda fact: fact.refs.of_payment()))
+
+    @cached_property
+    def past_due(self) -> tuple[Payment, ...]:
+        """What is owed since its last retry failed: each an invoice, or an instalment with all its attempts."""
+
+        def of_due(fact: PaymentEvent) -> frozenset[str]:
+            instalment = {f"instalment:{fact.refs.instalment}"} if fact.refs.instalment else set()
+            return fact.refs.of_payment() | instalment
+
+        named = [fact for fact in self.facts if of_due(fact)]
+        dues = (Payment(part) for part in _connected(named, of_due))
+        return tuple(due for due in dues if due.past_due)
 
     @cached_property
     def id(self) -> UUID | None:
@@ -253,14 +151,44 @@ class Purchase:
         return tuple(payment for payment in self.payments if payment.settled is not None)
 
     @property
-    def paid(self) -> int:
-        """Minor units received in all payments."""
-        return sum(payment.settled.amount for payment in self.payments if payment.settled)
+    def price(self) -> Money | None:
+        """What all of it costs; None when nobody said."""
+        named = [fact.price for fact in self.facts if fact.price]
+        return max(named, key=lambda money: (money.amount, money.currency), default=None)
+
+    @cached_property
+    def paid(self) -> Mapping[str, int]:
+        """currency -> minor units received in all payments"""
+        found: dict[str, int] = defaultdict(int)
+        for money in (payment.settled for payment in self.payments):
+            if money is not None:
+                found[money.currency] += money.amount
+        return found
+
+    @cached_property
+    def refunded(self) -> Mapping[str, int]:
+        """currency -> minor units that went back, never more than came in"""
+        found: dict[str, int] = defaultdict(int)
+        for payment in self.payments:
+            if payment.settled is not None:
+                found[payment.settled.currency] += min(payment.refunded, payment.settled.amount)
+        return found
 
     @property
-    def refunded(self) -> int:
-        """Minor units that went back, never more than came in."""
-        return sum(min(payment.refunded, payment.settled.amount) for payment in self.payments if payment.settled)
+    def all_back(self) -> bool:
+        """Money came in, and all of it went back."""
+        came = {currency: amount for currency, amount in self.paid.items() if amount > 0}
+        return bool(came) and all(self.refunded.get(currency, 0) >= amount for currency, amount in came.items())
+
+    @property
+    def cancelled(self) -> bool:
+        return any(isinstance(fact, PurchaseCancelled) for fact in self.facts)
+
+    @property
+    def subscription(self) -> SubscriptionChanged | None:
+        """The last word on the subscription: an end is final, else the latest; what has no time is the oldest."""
+        told = [fact for fact in self.facts if isinstance(fact, SubscriptionChanged)]
+        return max(told, key=_lateness, default=None)
 
     @property
     def waived(self) -> bool:
@@ -272,14 +200,20 @@ class Purchase:
         """The standing and, where it is not plain, the reason for it."""
         if not self.settled_payments:
             return self._unsettled()
+        if self.cancelled:
+            return Standing.WITHDRAWN, "cancelled"
         if policy.lost_dispute_withdraws and any(payment.lost for payment in self.payments):
             return Standing.WITHDRAWN, "dispute_lost"
-        if policy.full_refund_withdraws and self.refunded >= self.paid > 0:
+        if policy.full_refund_withdraws and self.all_back:
             return Standing.WITHDRAWN, "refunded"
-        if policy.past_due_pauses and any(payment.past_due for payment in self.payments):
+        if self._is_membership and self.subscription_ended:
+            return Standing.WITHDRAWN, "membership_ended"
+        if policy.past_due_pauses and self.past_due:
             return Standing.PAUSED, "past_due"
         if self._plan_broken_off:
             return Standing.PAUSED, "plan_cancelled"
+        if self._is_membership and self.subscription is not None and self.subscription.collection_paused:
+            return Standing.PAUSED, "membership_paused"
         return Standing.ACTIVE, None
 
     def _unsettled(self) -> tuple[Standing, str | None]:
@@ -290,9 +224,17 @@ class Purchase:
         return Standing.NONE, None
 
     @property
+    def _is_membership(self) -> bool:
+        return self.program is not None and self.program.kind == "membership"
+
+    @property
     def _plan_broken_off(self) -> bool:
-        charged = sum(payment.settled.amount > 0 for payment in self.payments if payment.settled)
-        return self.subscription_ended and self.instalments is not None and charged < self.instalments
+        """Its subscription has ended, and neither all instalments nor all of the price was paid."""
+        if not self.subscription_ended or self.instalments is None:
+            return False
+        if self.price is not None and self.paid.get(self.price.currency, 0) >= self.price.amount:
+            return False
+        return sum(payment.settled.amount > 0 for payment in self.payments if payment.settled) < self.instalments
 
 
 @dataclass(frozen=True)
@@ -326,17 +268,24 @@ def seats(facts: Facts) -> tuple[Seat, ...]:
     by_seat: dict[tuple[UUID, str], list[Purchase]] = defaultdict(list)
     for purchase in fold(facts):
         if purchase.student_id and purchase.program:
-            by_seat[purchase.student_id, purchase.program.slug].append(purchase)
+            for program in purchase.program.seats:
+                by_seat[purchase.student_id, program.slug].append(purchase)
     found = []
-    for (student_id, _), purchases in sorted(by_seat.items(), key=lambda each: (each[0][0].hex, each[0][1])):
-        program = _fullest(purchase.program for purchase in purchases)
-        assert program is not None  # noqa: S101  each purchase here has one
-        found.append(Seat(student_id, program, tuple(purchases)))
+    for (student_id, slug), purchases in sorted(by_seat.items(), key=lambda each: (each[0][0].hex, each[0][1])):
+        bought = [purchase.program for purchase in purchases if purchase.program]
+        seat = _fullest(seat for program in bought for seat in program.seats if seat.slug == slug)
+        assert seat is not None  # noqa: S101  each purchase here has one
+        found.append(Seat(student_id, seat, tuple(purchases)))
     return tuple(found)
 
 
 def _keys_of_purchase(event: PaymentEvent) -> frozenset[str]:
     return frozenset(key for key in keys(event) if not key.startswith(_SEAT))
+
+
+def _lateness(told: SubscriptionChanged) -> tuple[bool, datetime, str]:
+    ended = told.status in ("canceled", "incomplete_expired")
+    return ended, told.as_of or datetime.min.replace(tzinfo=UTC), told.model_dump_json()
 
 
 def _tie_break(purchase: Purchase) -> str:

@@ -37,6 +37,9 @@ class PaymentRefs(Model):
     checkout_session: str | None = None
     manual: str | None = Field(default=None, description="our own id for cash, check, transfer, waiver")
     subscription: str | None = Field(default=None, description="the plan that the payment belongs to; not the payment")
+    instalment: str | None = Field(
+        default=None, description="our own id of the amount due that this pays, or fails to pay; not the payment"
+    )
 
     def of_payment(self) -> frozenset[str]:
         """The references that name the payment itself (a subscription has many payments)."""
@@ -55,6 +58,7 @@ class PaymentEvent(Event):
     funding_source: str | None = Field(default=None, max_length=50, description="WIOA, WRG, …; None for self-pay")
     instalments: StrictInt | None = Field(default=None, ge=1, description="how many payments the plan has in all")
     contact: Contact | None = Field(default=None, description="who paid")
+    price: Money | None = Field(default=None, description="what the whole purchase costs, all instalments together")
 
 
 class PaymentSucceeded(PaymentEvent):
@@ -63,6 +67,7 @@ class PaymentSucceeded(PaymentEvent):
     type = "payment.succeeded.v1"
     amount: Money
     method: str | None = Field(default=None, description="card, us_bank_account, …; cash, check, waiver when manual")
+    tax: Money | None = Field(default=None, description="how much of the amount is tax")
 
 
 class PaymentPending(PaymentEvent):
@@ -121,6 +126,9 @@ class PaymentDisputeOpened(PaymentEvent):
     amount: Money
     reason: str = Field(default="general", max_length=100)
     evidence_due_by: datetime | None = None
+    funds: Literal["withdrawn", "reinstated"] | None = Field(
+        default=None, description="the disputed money has left the school's account, or has come back to it"
+    )
 
 
 class PaymentDisputeClosed(PaymentEvent):
@@ -131,6 +139,9 @@ class PaymentDisputeClosed(PaymentEvent):
     status: DisputeStatus
     amount: Money
     reason: str = Field(default="general", max_length=100)
+    funds: Literal["withdrawn", "reinstated"] | None = Field(
+        default=None, description="the disputed money has left the school's account, or has come back to it"
+    )
 
 
 class SubscriptionChanged(PaymentEvent):
@@ -141,3 +152,13 @@ class SubscriptionChanged(PaymentEvent):
     cancel_at_period_end: bool = False
     current_period_end: datetime | None = None
     ended_at: datetime | None = None
+    tier: str | None = Field(default=None, max_length=50, description="what a membership gives access to")
+    collection_paused: bool = Field(default=False, description="on purpose: nothing is charged while it lasts")
+    as_of: datetime | None = Field(default=None, description="when this was so; the latest is the last word")
+
+
+class PurchaseCancelled(PaymentEvent):
+    """The school has ended a purchase: nothing more is charged, and its seat is given back, whatever was paid."""
+
+    type = "purchase.cancelled.v1"
+    reason: str = Field(max_length=500)

@@ -16,16 +16,19 @@ PAYMENT_EVENTS: tuple[type[payments.PaymentEvent], ...] = (
     payments.PaymentDisputeOpened,
     payments.PaymentDisputeClosed,
     payments.SubscriptionChanged,
+    payments.PurchaseCancelled,
 )
 
 SAID_BY: Mapping[str, tuple[type[Event], ...]] = {
-    "webhook-gateway": PAYMENT_EVENTS,
+    "webhook-gateway": tuple(event for event in PAYMENT_EVENTS if event is not payments.PurchaseCancelled),
     "checkout": (
         checkout.PurchaseCreated,
         checkout.StudentUpdated,
         checkout.RefundRequested,
         checkout.RefundDecided,
-        *(event for event in PAYMENT_EVENTS if event is not payments.SubscriptionChanged),
+        checkout.CatalogItemChanged,
+        checkout.ReceiptIssued,
+        *PAYMENT_EVENTS,
     ),
     "enrollment": (
         enrollment.EnrollmentPending,
@@ -45,6 +48,7 @@ SAID_BY: Mapping[str, tuple[type[Event], ...]] = {
         milady_integration.MiladyWithdrawn,
         milady_integration.MiladyFailed,
     ),
+    "other systems": (checkout.CatalogItemRegistered,),
     "notifications": (notifications.NotificationSent, notifications.NotificationFailed),
 }
 
