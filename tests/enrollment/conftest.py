@@ -2,13 +2,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import text
 from tests.databases import migrated, opened
+from tests.enrollment.school import School
+from tests.processes import JWT
 
 import enrollment
+from enrollment import main
+from enrollment.settings import ApiSettings
 from kit.db import Database
 from kit.testing import postgres_server as pg
+
+TABLES = "enrollments, curricula, project_progress, step_progress, outbox, inbox, facts, fact_keys"
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +29,7 @@ async def database(enrollment_database: pg.Database) -> AsyncIterator[Database]:
     """As the consumers see it; empty."""
     async with opened(enrollment_database.url) as database:
         async with database.transaction() as db:
-            await db.execute(text("TRUNCATE enrollments, outbox, inbox, facts, fact_keys"))
+            await db.execute(text(f"TRUNCATE {TABLES}"))
         yield database
 
 
@@ -30,3 +38,23 @@ async def api_database(enrollment_database: pg.Database) -> AsyncIterator[Databa
     """As the API's login sees it."""
     async with opened(enrollment_database.api_url) as database:
         yield database
+
+
+@pytest.fixture
+async def api(database: Database, enrollment_database: pg.Database) -> AsyncIterator[httpx.AsyncClient]:
+    """The API, with the API's own login."""
+    settings = ApiSettings(
+        database_url=SecretStr(enrollment_database.api_url),
+        jwt_secret=SecretStr(JWT["JWT_SECRET"]),
+        jwt_issuer=JWT["JWT_ISSUER"],
+        jwt_audience=JWT["JWT_AUDIENCE"],
+    )
+    app = main.app(settings)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://enrollment") as client:
+        yield client
+    await app.state.database.close()
+
+
+@pytest.fixture
+def school(database: Database, api: httpx.AsyncClient) -> School:
+    return School(database, api)

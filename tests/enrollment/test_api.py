@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from pydantic import SecretStr
 from sqlalchemy import text
 from tests.contracts.payment_histories import paid_by_card
 from tests.deliveries import deliver, envelope
-from tests.processes import JWT
 from tests.tokens import bearer
 
 from contracts.people import Program
-from enrollment import consumers, main
-from enrollment.settings import ApiSettings
+from enrollment import consumers
 from kit.db import Database
-from kit.testing import postgres_server as pg
 
 ANN, BOB, STAFF = uuid4(), uuid4(), uuid4()
 CONSUMER = consumers.payments()
@@ -43,19 +38,10 @@ async def seat(database: Database, student: UUID, slug: str) -> None:
 
 
 @pytest.fixture
-async def client(database: Database, enrollment_database: pg.Database) -> AsyncIterator[httpx.AsyncClient]:
-    settings = ApiSettings(
-        database_url=SecretStr(enrollment_database.api_url),
-        jwt_secret=SecretStr(JWT["JWT_SECRET"]),
-        jwt_issuer=JWT["JWT_ISSUER"],
-        jwt_audience=JWT["JWT_AUDIENCE"],
-    )
-    app = main.app(settings)
+async def client(database: Database, api: httpx.AsyncClient) -> httpx.AsyncClient:
     for student, slug in ((ANN, "barber-apprenticeship"), (ANN, "cpr"), (BOB, "cpr")):
         await seat(database, student, slug)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://enrollment") as client:
-        yield client
-    await app.state.database.close()
+    return api
 
 
 async def items(client: httpx.AsyncClient, who: UUID, role: str = "student", **query: str) -> list[dict[str, str]]:
@@ -104,6 +90,28 @@ async def test_pages_cover_everything_once(client: httpx.AsyncClient) -> None:
     for cursor in ("x", "AAAA", "é"):
         bad = await client.get("/api/enrollments", headers=bearer(ANN), params={"cursor": cursor})
         assert (bad.status_code, bad.json()["code"]) == (400, "cursor_invalid")
+
+
+async def test_the_kind_is_a_filter_too(client: httpx.AsyncClient) -> None:
+    assert len(await items(client, STAFF, "admin", kind="program")) == 3
+    assert await items(client, STAFF, "admin", kind="membership") == []
+    bad = await client.get("/api/enrollments", headers=bearer(ANN), params={"kind": "yacht"})
+    assert bad.status_code == 422
+
+
+async def test_one_enrolment_is_read_by_its_student_and_by_staff(client: httpx.AsyncClient) -> None:
+    (bobs,) = await items(client, BOB)
+    for who, role in ((BOB, "student"), (STAFF, "admin"), (STAFF, "case_manager")):
+        answer = await client.get(f"/api/enrollments/{bobs['id']}", headers=bearer(who, role))
+        assert (answer.status_code, answer.json()) == (200, bobs)
+
+
+async def test_somebody_elses_enrolment_is_as_unknown_as_none(client: httpx.AsyncClient) -> None:
+    (bobs,) = await items(client, BOB)
+    for enrollment_id in (bobs["id"], str(uuid4())):
+        for path in ("", "/progress"):
+            answer = await client.get(f"/api/enrollments/{enrollment_id}{path}", headers=bearer(ANN))
+            assert (answer.status_code, answer.json()["code"]) == (404, "unknown_enrollment")
 
 
 async def test_without_a_token_nothing(client: httpx.AsyncClient) -> None:

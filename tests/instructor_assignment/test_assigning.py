@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from itertools import pairwise
 
+import pytest
 from tests.instructor_assignment.service import Service, Student, envelope, new_program
 
 from contracts.payments import PaymentFailed, PaymentRefs
+from contracts.people import ItemKind, Program, Seatable
 
 
 async def test_a_paid_seat_gets_an_instructor_once(service: Service) -> None:
@@ -44,6 +46,45 @@ async def test_the_event_names_the_instructor_and_the_payment_it_came_from(servi
     assert row["headers"]["cloudEvents:causationid"] == heard.id
     assert row["body"]["instructor"]["name"] == "Ada"
     assert row["message_key"] == f"{row['body']['assignment_id']}/1/instructor.assigned.v1"
+
+
+@pytest.mark.parametrize("kind", ["product", "service", "membership"])
+async def test_what_is_not_taught_gets_no_instructor(service: Service, kind: ItemKind) -> None:
+    """Not even when there is one, and nobody is told that one is missing."""
+    for staffed in (False, True):
+        program = new_program().model_copy(update={"kind": kind})
+        if staffed:
+            await service.add(program, "Ada")
+        student = Student(program)
+        await service.hear(student.paid(), student.refunded())
+        student.buys_again()
+        await service.hear(student.paid())
+        assert await service.assignment(student) is None
+        assert await service.said(student) == []
+
+
+@pytest.mark.parametrize("kind", [None, "program", "track", "course"])
+async def test_what_is_taught_gets_one(service: Service, kind: ItemKind | None) -> None:
+    program = new_program().model_copy(update={"kind": kind})
+    await service.add(program, "Ada")
+    student = Student(program)
+    await service.hear(student.paid())
+    assert await service.said(student) == ["assigned"]
+
+
+async def test_of_a_bundle_only_what_is_taught_gets_one(service: Service) -> None:
+    course, book = new_program(), new_program().model_copy(update={"kind": "product"})
+    await service.add(course, "Ada")
+    parts = tuple(Seatable.model_validate(part.model_dump(exclude={"includes"})) for part in (course, book))
+    student = Student(Program(slug=f"both-{course.slug}", id="both", kind="bundle", includes=parts))
+    await service.hear(student.paid())
+    assert await service.said(student) == ["assigned"]
+    student.program = book
+    assert await service.assignment(student) is None
+    student.program = course
+    assert await service.status(student) == "assigned"
+    await service.hear(student.refunded())
+    assert await service.said(student) == ["assigned", "released"]
 
 
 async def test_nobody_there_is_said_once_per_wait_and_mended_when_somebody_comes(service: Service) -> None:

@@ -19,6 +19,7 @@ from tests.stripe_sandbox.harness import (
     free_port,
     serving,
 )
+from tests.stripe_sandbox.inside import Inside
 
 from stripe_sandbox.app import create_app
 from stripe_sandbox.settings import Settings
@@ -63,6 +64,12 @@ def receiver(running: Running, operator: Operator) -> Receiver:
     running.receiver.received.clear()
     running.receiver.answers.clear()
     return running.receiver
+
+
+@pytest.fixture
+def inside() -> Inside:
+    """A fresh sandbox without a server."""
+    return Inside()
 
 
 @pytest.fixture(scope="package")

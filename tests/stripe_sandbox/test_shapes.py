@@ -6,7 +6,8 @@ import types
 from typing import Any, Literal, Union, get_args, get_origin
 
 import stripe
-from tests.stripe_sandbox.harness import SUCCESS, Operator, monthly, new_session
+from tests.stripe_sandbox.harness import LINE, SUCCESS, Operator, monthly, new_session
+from tests.stripe_sandbox.inside import DAY, Inside
 
 # Fields that Stripe shows only when they are asked for, or only when they apply.
 SOMETIMES = {
@@ -63,6 +64,17 @@ def check(cls: Any, value: dict[str, Any], path: str, *, whole: bool) -> None:
                 check(inner, entry, f"{path}.{name}", whole=False)
 
 
+def check_all(value: dict[str, Any], where: str) -> set[str]:
+    """Check every object in it; the kinds that were found."""
+    seen = set()
+    for obj in objects_in(value):
+        cls: Any = stripe._object_classes.get_object_class("V1", obj["object"])  # type: ignore[attr-defined]
+        # A payment method shows the hash of its own type only.
+        check(cls, obj, f"{where}:{obj['object']}", whole=obj["object"] != "payment_method")
+        seen.add(obj["object"])
+    return seen
+
+
 def test_all_objects_of_all_flows_have_the_sdks_shape(client: stripe.StripeClient, operator: Operator) -> None:
     product = client.v1.products.create({"name": "x"})
     coupon = client.v1.coupons.create({"percent_off": 10, "duration": "once"})
@@ -93,13 +105,34 @@ def test_all_objects_of_all_flows_have_the_sdks_shape(client: stripe.StripeClien
     for event in client.v1.events.list({"limit": 100}).auto_paging_iter():
         whole = event.to_dict()
         check(stripe.Event, whole, "event", whole=False)
-        for obj in objects_in(whole["data"]["object"]):
-            cls: Any = stripe._object_classes.get_object_class("V1", obj["object"])  # type: ignore[attr-defined]
-            # A payment method shows the hash of its own type only.
-            check(cls, obj, f"{event.type}:{obj['object']}", whole=obj["object"] != "payment_method")
-            seen.add(obj["object"])
+        seen |= check_all(whole["data"]["object"], event.type)
     assert seen >= {
         "customer", "product", "price", "plan", "coupon", "promotion_code", "checkout.session", "payment_intent",
         "payment_method", "charge", "refund", "dispute", "balance_transaction", "subscription", "subscription_item",
         "subscription_schedule", "invoice", "line_item", "invoice_payment", "setup_intent", "test_helpers.test_clock",
     }  # fmt: skip
+
+
+def test_prorations_taxes_and_credit_have_the_sdks_shape(inside: Inside) -> None:
+    tax: Any = {"automatic_tax": {"enabled": True}}
+    customer = inside.customer()
+    items: Any = [{"price": inside.price(50_000)}]
+    plan = inside.api.subscriptions.create({"customer": customer.id, "items": items, **tax})
+    for amount, behavior in ((10_000, "always_invoice"), (20_000, "create_prorations")):
+        changed = {"items": [{"id": plan["items"].data[0].id, "price": inside.price(amount)}]}
+        inside.api.subscriptions.update(plan.id, {**changed, "proration_behavior": behavior})
+    inside.api.checkout.sessions.create({"mode": "payment", "line_items": [LINE], "success_url": SUCCESS, **tax})
+    inside.advance(40 * DAY)
+    seen = set()
+    for event in inside.told():
+        seen |= check_all(event["data"]["object"], event["type"])
+    for listed in (
+        inside.api.checkout.sessions.list({}),
+        inside.api.customers.balance_transactions.list(customer.id),
+        inside.api.invoice_items.list({}),
+        inside.api.invoices.list({"expand": ["data.confirmation_secret", "data.payments"]}),
+    ):
+        assert listed.data
+        for obj in listed.data:
+            seen |= check_all(obj.to_dict(), "list")
+    assert seen >= {"invoiceitem", "customer_balance_transaction", "checkout.session", "invoice", "line_item"}

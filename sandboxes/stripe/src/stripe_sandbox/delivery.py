@@ -20,6 +20,11 @@ _FIRST_RETRY, _GROWTH, _LONGEST_WAIT, _GIVE_UP_AFTER = 60.0, 3.0, 43_200.0, 259_
 Status = Literal["pending", "delivered", "given_up", "dropped"]
 
 
+def wire(event: Obj) -> bytes:
+    """An event as a webhook's body."""
+    return json.dumps(event, indent=2).encode()
+
+
 def retry_delays() -> list[float]:
     """Seconds between attempts: 60 s, tripling, at most 12 h, as long as they fit into three days."""
     delays: list[float] = []
@@ -145,7 +150,7 @@ class Deliveries:
             return []
         if not self.of_event(event["id"]):
             event["pending_webhooks"] = len(wanting)
-        body = json.dumps(event, indent=2).encode()
+        body = wire(event)
         drop = self._faults().drop
         made = [Delivery(event["id"], event["type"], e["id"], e["url"], body) for e in wanting]
         for delivery in made:

@@ -1,6 +1,5 @@
 """The event log: what happened, as the objects looked at that moment."""
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from typing import Any
 
 from stripe_sandbox.clock import Clock
 from stripe_sandbox.ids import new_id
-from stripe_sandbox.store import Obj, Store
+from stripe_sandbox.store import Obj, Store, clone
 
 _MISSING = object()
 
@@ -38,7 +37,7 @@ class EventLog:
 
     def emit(self, type: str, obj: Obj, before: Obj | None = None) -> Obj:
         """Log one event with a snapshot of `obj`; with `before` (a copy of earlier) also what changed since."""
-        data: Obj = {"object": copy.deepcopy(obj)}
+        data: Obj = {"object": clone(obj)}
         if before is not None:
             data["previous_attributes"] = changed(before, obj)
         event = {
@@ -93,5 +92,5 @@ def changed(before: Obj, after: Obj) -> Obj:
         if isinstance(old, dict) and isinstance(new, dict):
             difference[name] = changed(old, new)
         else:
-            difference[name] = None if old is _MISSING else copy.deepcopy(old)
+            difference[name] = None if old is _MISSING else clone(old)
     return difference

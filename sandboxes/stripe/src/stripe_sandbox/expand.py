@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _MAX_DEPTH = 4
 
-OnRequest = Callable[["Sandbox", Obj], Obj]
+OnRequest = Callable[["Sandbox", Obj], Obj | None]
 ON_REQUEST: dict[tuple[str, str], OnRequest] = {}
 """(object type, field) -> the list that stands there when it is asked for. Filled by the resource modules."""
 
@@ -54,7 +54,7 @@ def _step(sandbox: "Sandbox", value: object, rest: list[str], path: str) -> obje
     return value
 
 
-def _shown_on_request(sandbox: "Sandbox", at: Obj, name: str, path: str) -> Obj:
+def _shown_on_request(sandbox: "Sandbox", at: Obj, name: str, path: str) -> Obj | None:
     make = ON_REQUEST.get((str(at.get("object")), name))
     if make is None:
         raise _cannot(path)

@@ -10,7 +10,7 @@ class Behaviour(StrEnum):
     SUCCEEDS = "succeeds"
     DECLINES = "declines"
     NEEDS_ACTION = "needs_action"
-    """A 3-D Secure page first; charged later without the customer it succeeds."""
+    """A 3-D Secure page first; without the customer it is charged only where it was set up for that."""
     SETTLES_LATER = "settles_later"
 
 
@@ -30,6 +30,8 @@ class Instrument:
     decline_code: str | None = None
     message: str = "Your card was declined."
     later_succeeds: bool = True
+    always_asks: bool = False
+    """3-D Secure for every charge, even where the customer has agreed to later ones."""
     refund: RefundBehaviour = RefundBehaviour.SUCCEEDS
     brand: str = "visa"
     last4: str = "4242"
@@ -53,7 +55,7 @@ _CARDS: dict[str, Instrument] = {
     ),
     "4000000000000341": _declining("generic_decline", "Your card was declined."),
     "4000002500003155": Instrument("card", Behaviour.NEEDS_ACTION),
-    "4000002760003184": Instrument("card", Behaviour.NEEDS_ACTION),
+    "4000002760003184": Instrument("card", Behaviour.NEEDS_ACTION, always_asks=True),
     "4000000000007726": Instrument("card", refund=RefundBehaviour.PENDS),
 }
 _BRANDS = {"4": "visa", "5": "mastercard", "2": "mastercard", "3": "amex", "6": "discover"}
@@ -68,6 +70,7 @@ TEST_PAYMENT_METHODS: dict[str, str] = {
     "pm_card_chargeDeclinedExpiredCard": "4000000000000069",
     "pm_card_chargeCustomerFail": "4000000000000341",
     "pm_card_authenticationRequired": "4000002760003184",
+    "pm_card_authenticationRequiredOnSetup": "4000002500003155",
     "pm_card_threeDSecure2Required": "4000002760003184",
     "pm_card_pendingRefund": "4000000000007726",
 }

@@ -34,6 +34,11 @@ MINIMUM_CHARGE = 50
 INVOICE_METHODS = ["card", "link", "us_bank_account"]
 
 
+def reusable(name: str) -> bool:
+    """Whether a method can be kept for later charges."""
+    return "setup" in METHODS[name].modes
+
+
 def eligible(
     amount: int | None,
     currency: str,
@@ -41,12 +46,17 @@ def eligible(
     *,
     allowed: list[str] | None = None,
     excluded: list[str] | None = None,
+    saved: bool = False,
 ) -> list[str]:
-    """The methods on offer for an amount (none in setup mode), in the order in which a page shows them."""
+    """The methods on offer for an amount (none in setup mode), in the order in which a page shows them.
+
+    `saved`: only those that can be charged again without the customer.
+    """
     return [
         name
         for name, method in METHODS.items()
         if mode in method.modes
+        and (reusable(name) or not saved)
         and (currency == "usd" or name in ("card", "link"))
         and (amount is None or method.minimum <= amount <= method.maximum)
         and (allowed is None or name in allowed)

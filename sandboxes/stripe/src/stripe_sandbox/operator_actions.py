@@ -24,7 +24,7 @@ from stripe_sandbox.flows import (
 from stripe_sandbox.flows.checkout import Choice
 from stripe_sandbox.flows.payments import Decline
 from stripe_sandbox.ids import new_id
-from stripe_sandbox.state import Sandbox
+from stripe_sandbox.state import OrderedFailures, Sandbox
 from stripe_sandbox.store import Obj
 
 
@@ -65,8 +65,10 @@ class Verdict(Nothing):
     status: Literal["won", "lost", "warning_closed"]
 
 
-class Times(Nothing):
+class Failures(Nothing):
     times: int = Field(default=1, ge=0)
+    decline_code: str = "generic_decline"
+    """`authentication_required` fails as a card does that wants 3-D Secure."""
 
 
 class NewSecret(Nothing):
@@ -216,10 +218,10 @@ def advance_clock(sandbox: Sandbox, _: str, given: Seconds) -> Obj:
     return {"now": sandbox.clock.now(), "offset": round(sandbox.clock.offset)}
 
 
-def fail_next_renewal(sandbox: Sandbox, id: str, given: Times) -> Obj:
-    """Let the next charges without the customer fail: 1 is put right by the first retry, 4 outlast all retries."""
+def fail_next_charges(sandbox: Sandbox, id: str, given: Failures) -> Obj:
+    """Let the next charges without the customer fail, of renewals (which are tried again four times) and intents."""
     sandbox.store.get("customer", id)
-    sandbox.hidden.failing_renewals[id] = given.times
+    sandbox.hidden.failing_charges[id] = OrderedFailures(given.times, given.decline_code)
     return {"customer": id, "failing": given.times}
 
 
@@ -262,7 +264,8 @@ ACTIONS = [
     Action("/disputes/{id}/review", Nothing, review_dispute),
     Action("/disputes/{id}/close", Verdict, close_dispute),
     Action("/clock/advance", Seconds, advance_clock),
-    Action("/customers/{id}/fail_next_renewal", Times, fail_next_renewal),
+    Action("/customers/{id}/fail_next_charges", Failures, fail_next_charges),
+    Action("/customers/{id}/fail_next_renewal", Failures, fail_next_charges),
     Action("/events/{id}/resend", Nothing, resend_event),
     Action("/held/release", Nothing, release_held),
     Action("/webhook_endpoints/{id}/roll_secret", NewSecret, roll_secret),

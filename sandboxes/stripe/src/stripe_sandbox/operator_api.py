@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from stripe_sandbox import event_feed
 from stripe_sandbox.delivery import Delivery
 from stripe_sandbox.errors import StripeError
 from stripe_sandbox.exchange import is_form, read_as, with_webhooks
@@ -22,6 +23,7 @@ def routes(sandbox: Sandbox) -> list[Route]:
     return [
         *actions,
         Route("/sandbox/api/deliveries", _deliveries(sandbox)),
+        Route("/sandbox/api/events", _events(sandbox)),
         Route("/sandbox/api/idle", _idle(sandbox)),
         Route("/sandbox/api/clock", _clock(sandbox)),
         Route("/sandbox/api/faults", _faults(sandbox), methods=["GET", "PUT"]),
@@ -65,6 +67,22 @@ def _deliveries(sandbox: Sandbox) -> Any:
         }
         found = [d for d in reversed(sandbox.deliveries.log) if all(getattr(d, k) == v for k, v in wanted.items())]
         return JSONResponse({"deliveries": [shown(delivery) for delivery in found[:1000]]})
+
+    return endpoint
+
+
+def _events(sandbox: Sandbox) -> Any:
+    async def endpoint(request: Request) -> Response:
+        """All that was logged, oldest first, from `after` (an event's id) on; nothing is forgotten after 30 days."""
+        query = request.query_params
+        try:
+            found = event_feed.since(sandbox, query.get("after"), int(query.get("limit", "1000")))
+        except (StripeError, ValueError) as error:
+            refused = error if isinstance(error, StripeError) else StripeError("Invalid limit", param="limit")
+            return JSONResponse(refused.body(sandbox.url("/sandbox")), refused.status)
+        secret = query.get("secret") or event_feed.own_secret(sandbox)
+        shown = [dataclasses.asdict(event_feed.signed(event, secret)) for event in found.events]
+        return JSONResponse({"events": shown, "next": found.next, "has_more": found.has_more})
 
     return endpoint
 

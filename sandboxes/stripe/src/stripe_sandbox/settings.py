@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     """How long the draft of a renewal stays open before it is finalized and charged, as at Stripe."""
     after_last_retry: Literal["past_due", "unpaid", "canceled"] = "past_due"
     """What a subscription becomes when its last retry has failed (at Stripe: a dashboard setting)."""
+
+    tax_basis_points: int = Field(default=700, ge=0, le=10_000)
+    """The flat rate of Stripe Tax in hundredths of a percent, on top of the price (exclusive)."""
 
     log_level: str = "warning"
 

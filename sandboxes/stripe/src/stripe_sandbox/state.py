@@ -1,7 +1,6 @@
 """The whole sandbox: one object that every operation is handed."""
 
 import asyncio
-import copy
 from dataclasses import dataclass, field
 
 from stripe_sandbox.checkout_plan import CheckoutPlan
@@ -13,7 +12,15 @@ from stripe_sandbox.faults import Faults
 from stripe_sandbox.idempotency import IdempotencyKeys
 from stripe_sandbox.instruments import Instrument
 from stripe_sandbox.settings import Settings
-from stripe_sandbox.store import Obj, Store
+from stripe_sandbox.store import Obj, Store, clone
+
+
+@dataclass
+class OrderedFailures:
+    """So many charges still to fail, and the reason that the bank gives."""
+
+    left: int
+    decline_code: str = "generic_decline"
 
 
 @dataclass
@@ -28,8 +35,15 @@ class Hidden:
     """By payment intent: the checkout session that it pays for."""
     settles_at: dict[str, int] = field(default_factory=dict)
     """By payment intent: when a bank debit settles by itself."""
-    failing_renewals: dict[str, int] = field(default_factory=dict)
-    """By customer: how many of the next charges without the customer present are to fail."""
+    failing_charges: dict[str, OrderedFailures] = field(default_factory=dict)
+    """By customer: how the next charges without the customer present are to fail."""
+    set_up: set[str] = field(default_factory=set)
+    """Payment methods that were authenticated for charges to come."""
+    detached: set[str] = field(default_factory=set)
+    """Payment methods that were taken off a customer and cannot be used again."""
+    deleted_customers: set[str] = field(default_factory=set)
+    overdue: set[str] = field(default_factory=set)
+    """Invoices that have been said to be overdue."""
     invoice_counts: dict[str, int] = field(default_factory=dict)
     """By customer: how many invoices have been numbered."""
 
@@ -82,4 +96,5 @@ class Sandbox:
 
 def copy_of(obj: Obj) -> Obj:
     """The object as it is now, to compare with later."""
-    return copy.deepcopy(obj)
+    copied: Obj = clone(obj)
+    return copied

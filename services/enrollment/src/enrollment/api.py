@@ -1,19 +1,22 @@
-"""What enrollment answers."""
+"""What enrollment answers: seats."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel
-from sqlalchemy import select
+from pydantic import BaseModel, Field
+from sqlalchemy import Row, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contracts.people import ItemKind
 from enrollment.domain import PaymentStatus, Source, Status
 from enrollment.tables import enrollments
 from kit.auth import CurrentCaller
-from kit.db import Database
+from kit.db import Database, row_dict
+from kit.errors import Problem
 from kit.paging import Cursor, Page, page_of
 
 router = APIRouter(tags=["enrollments"])
@@ -26,6 +29,9 @@ class Enrollment(BaseModel):
     program_id: str
     program_name: str
     provider: str | None
+    kind: ItemKind
+    track: str | None = Field(description="the slug, when it is a track")
+    tier: str | None = Field(description="what a membership gives access to")
     status: Status
     reason: str | None
     payment_status: PaymentStatus
@@ -41,6 +47,7 @@ async def list_enrollments(
     request: Request,
     caller: CurrentCaller,
     status: Annotated[Status | None, Query()] = None,
+    kind: Annotated[ItemKind | None, Query()] = None,
     payment_status: Annotated[PaymentStatus | None, Query()] = None,
     source: Annotated[Source | None, Query()] = None,
     program_slug: Annotated[str | None, Query(max_length=200)] = None,
@@ -52,6 +59,7 @@ async def list_enrollments(
     wanted = select(enrollments)
     filters = {
         "status": status.value if status else None,
+        "kind": kind,
         "payment_status": payment_status,
         "source": source,
         "program_slug": program_slug,
@@ -60,6 +68,25 @@ async def list_enrollments(
     for column, value in filters.items():
         if value is not None:
             wanted = wanted.where(enrollments.c[column] == value)
-    database: Database = request.app.state.database
-    async with database.transaction_of(student_id=caller.id, role=caller.role) as db:
+    async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as db:
         return await page_of(db, wanted, enrollments, Enrollment, cursor=cursor, limit=limit)
+
+
+@router.get("/api/enrollments/{enrollment_id}")
+async def read_enrollment(request: Request, caller: CurrentCaller, enrollment_id: UUID) -> Enrollment:
+    """One enrolment: the caller's own, or anybody's for case managers and admins."""
+    async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as db:
+        return Enrollment.model_validate(row_dict(await visible(db, enrollment_id)))
+
+
+async def visible(db: AsyncConnection, enrollment_id: UUID) -> Row[Any]:
+    """The row, when the caller may see it; else a 404."""
+    row = (await db.execute(select(enrollments).where(enrollments.c.id == enrollment_id))).one_or_none()
+    if row is None:
+        raise Problem(404, "unknown_enrollment", "You have no such enrolment; GET /api/enrollments lists yours.")
+    return row
+
+
+def database_of(request: Request) -> Database:
+    database: Database = request.app.state.database
+    return database

@@ -1,15 +1,18 @@
-"""A payment event becomes a seat, once, whatever order the facts arrive in."""
+"""A payment event becomes a seat, once, whatever order the facts arrive in; a track's seat becomes studies."""
 
 from __future__ import annotations
 
 from typing import cast
 
+from contracts.checkout import CatalogItemChanged
 from contracts.envelope import Envelope
 from contracts.facts import DEFAULT_POLICY, Facts, Policy, Seat, keys, seats
 from contracts.payments import PaymentEvent
+from contracts.people import enrollment_uuid
 from contracts.registry import PAYMENT_EVENTS
-from enrollment import db, domain
-from enrollment.topology import PAYMENTS
+from enrollment import curricula, db, domain, studies
+from enrollment.domain import Status
+from enrollment.topology import CATALOG, PAYMENTS
 from kit.consumer import Consumer
 from kit.work import Work
 
@@ -20,18 +23,40 @@ def payments(policy: Policy = DEFAULT_POLICY) -> Consumer:
     @consumer.on(*PAYMENT_EVENTS)
     async def settle(heard: Envelope[PaymentEvent], work: Work) -> None:
         facts = cast(Facts, await work.merge(heard, keys(heard.data)))
-        for seat in seats(facts):
+        found = seats(facts)
+        await curricula.hold(work.db, (seat.program.slug for seat in found if domain.is_track(seat.program)))
+        for seat in found:
             await _settle_seat(seat, policy, work)
 
     return consumer
 
 
+def catalog() -> Consumer:
+    consumer = Consumer(CATALOG)
+
+    @consumer.on(CatalogItemChanged)
+    async def learn(heard: Envelope[CatalogItemChanged], work: Work) -> None:
+        """Whoever has paid for the track already begins now; whoever is under way keeps the copy they began with."""
+        if await curricula.replace(work, heard.data):
+            waiting = await curricula.waiting_for(work.db, heard.data.item.slug)
+            await studies.begin(work.db, waiting, projects=heard.data.projects)
+
+    return consumer
+
+
 async def _settle_seat(seat: Seat, policy: Policy, work: Work) -> None:
-    seat_id = db.enrollment_id(seat.student_id, seat.program.slug)
-    known, revision = await db.read(work.db, seat_id) or (None, 0)
-    change = domain.settle(seat=seat, known=known, policy=policy)
+    seat_id = enrollment_uuid(seat.student_id, seat.program.slug)
+    row = await db.lock(work.db, seat_id)
+    begun = await studies.read(work.db, seat_id) if row is not None and domain.is_track(seat.program) else None
+    change = domain.settle(
+        seat=seat,
+        known=db.state_of(row) if row is not None else None,
+        finished=begun is not None and begun.finished,
+        policy=policy,
+    )
     if change is None:
         return
+    revision = row.revision if row is not None else 0
     if change.event is not None:
         revision += 1
         event = change.event(
@@ -52,3 +77,6 @@ async def _settle_seat(seat: Seat, policy: Policy, work: Work) -> None:
         revision=revision,
         at=work.now,
     )
+    if change.state.track and change.state.status is Status.ACTIVE and not (begun and begun.projects):
+        projects = await curricula.projects_of(work.db, change.state.track)
+        await studies.begin(work.db, [(seat_id, seat.student_id)], projects=projects)

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 from datetime import datetime
-from uuid import NAMESPACE_URL, UUID, uuid5
+from typing import Any
+from uuid import UUID
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from contracts.people import Program
+from contracts.people import Program, enrollment_uuid
 from enrollment.domain import SeatState, Status
 from enrollment.tables import enrollments
 
-_ENROLLMENTS = uuid5(NAMESPACE_URL, "urn:bursar:enrollment")
+enrollment_id = enrollment_uuid  # by this name for tests/notifications
 
 
-def enrollment_id(student_id: UUID, program_slug: str) -> UUID:
-    """A seat has one id, whoever hears of it first."""
-    return uuid5(_ENROLLMENTS, f"{student_id}/{program_slug}")
+async def lock(db: AsyncConnection, seat_id: UUID) -> Row[Any] | None:
+    """The seat's row, until the transaction ends: facts (the consumers) and studies (the API) both change it.
+
+    Whatever is decided with it is read by statements after this one: this one may have waited, and would still show
+    other tables as they were before.
+    """
+    return (await db.execute(select(enrollments).where(enrollments.c.id == seat_id).with_for_update())).one_or_none()
 
 
-async def read(db: AsyncConnection, seat_id: UUID) -> tuple[SeatState, int] | None:
-    """The seat and its revision. The facts of the seat are locked already, so nobody else is writing it."""
-    row = (await db.execute(select(enrollments).where(enrollments.c.id == seat_id))).one_or_none()
-    return None if row is None else (state_of(row), row.revision)
-
-
-def state_of(row: Row[tuple[object, ...]]) -> SeatState:
+def state_of(row: Row[Any]) -> SeatState:
     return SeatState(
+        kind=row.kind,
+        track=row.track,
+        tier=row.tier,
         status=Status(row.status),
         reason=row.reason,
         payment_status=row.payment_status,
@@ -52,6 +54,9 @@ async def write(
         "program_id": program.id,
         "program_name": program.title,
         "provider": program.provider,
+        "kind": state.kind,
+        "track": state.track,
+        "tier": state.tier,
         "status": state.status.value,
         "reason": state.reason,
         "payment_status": state.payment_status,
@@ -65,3 +70,9 @@ async def write(
         id=seat_id, student_id=student_id, program_slug=program.slug, created_at=at, **changing
     )
     await db.execute(statement.on_conflict_do_update(index_elements=["id"], set_=changing))
+
+
+async def write_completed(db: AsyncConnection, seat_id: UUID, *, revision: int, at: datetime) -> None:
+    """What the API may write."""
+    changing = {"status": Status.COMPLETED.value, "reason": None, "revision": revision, "updated_at": at}
+    await db.execute(update(enrollments).where(enrollments.c.id == seat_id).values(**changing))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 from uuid import UUID
 
 from contracts.enrollment import (
     EnrollmentActivated,
+    EnrollmentCompleted,
     EnrollmentEvent,
     EnrollmentPaused,
     EnrollmentPending,
@@ -16,9 +17,12 @@ from contracts.enrollment import (
     EnrollmentWithdrawn,
 )
 from contracts.facts import Policy, Purchase, Seat, Standing
+from contracts.people import ItemKind, Program
 
 PaymentStatus = Literal["pending", "paid", "waived"]
 Source = Literal["application", "case_manager", "employer", "self_enroll"]
+
+UNDERPAID = "underpaid"
 
 _EMPLOYER_FUNDED = frozenset({"OJT", "WEX", "EMPLOYER"})
 
@@ -41,8 +45,15 @@ _STATUS_OF = {
 
 @dataclass(frozen=True, kw_only=True)
 class SeatState:
-    """A seat's row, as far as facts decide it."""
+    """A seat's row, as far as facts decide it.
 
+    track: the slug, when it is one
+    tier:  what a membership gives access to
+    """
+
+    kind: ItemKind
+    track: str | None
+    tier: str | None
     status: Status
     reason: str | None
     payment_status: PaymentStatus
@@ -59,20 +70,27 @@ class Change:
     event: type[EnrollmentEvent] | None
 
 
-def settle(*, seat: Seat, known: SeatState | None, policy: Policy) -> Change | None:
+def is_track(program: Program) -> bool:
+    return program.kind == "track"
+
+
+def settle(*, seat: Seat, known: SeatState | None, finished: bool, policy: Policy) -> Change | None:
     """What the facts change about the seat. None: nothing (or there is no seat to speak of yet).
 
-    A seat whose studies are completed stays completed, unless its money goes back.
+    `finished`: all there is to do in it is done. Such a seat is completed for as long as its money stays.
     """
-    purchase, standing, reason = seat.decisive(policy)
+    purchase, standing, reason = _decisive(seat, policy)
     if (status := _STATUS_OF.get(standing)) is None:
         return None
-    if known and known.status is Status.COMPLETED and status is not Status.WITHDRAWN:
-        status, reason = Status.COMPLETED, known.reason
+    if finished and status in (Status.ACTIVE, Status.PAUSED):
+        status, reason = Status.COMPLETED, None
     state = SeatState(
+        kind=seat.program.kind or "program",
+        track=seat.program.slug if is_track(seat.program) else None,
+        tier=_tier(seat.program, purchase),
         status=status,
         reason=reason,
-        payment_status=_payment_status(purchase),
+        payment_status="pending" if reason == UNDERPAID else _payment_status(purchase),
         source=_source(purchase),
         purchase_id=purchase.id,
         funding_source=purchase.funding_source,
@@ -80,6 +98,36 @@ def settle(*, seat: Seat, known: SeatState | None, policy: Policy) -> Change | N
     if state == known:
         return None
     return Change(state=state, event=_event(known.status if known else None, status))
+
+
+def _decisive(seat: Seat, policy: Policy) -> tuple[Purchase, Standing, str | None]:
+    """The purchase that decides, as `Seat.decisive` says it; but what is underpaid opens nothing by itself.
+
+    It is the facts of each purchase that are judged, so it does not matter which of them came first.
+    """
+    short = tuple(purchase for purchase in seat.purchases if _underpaid(seat.program, purchase))
+    rest = tuple(purchase for purchase in seat.purchases if purchase not in short)
+    verdicts = []
+    if short:
+        purchase, standing, reason = replace(seat, purchases=short).decisive(policy)
+        if standing in (Standing.ACTIVE, Standing.PAUSED):
+            standing, reason = Standing.PENDING, UNDERPAID
+        verdicts.append((purchase, standing, reason))
+    if rest:
+        verdicts.append(replace(seat, purchases=rest).decisive(policy))
+    return max(verdicts, key=lambda verdict: verdict[1].rank)
+
+
+def _underpaid(program: Program, purchase: Purchase) -> bool:
+    """Whether a track was paid in one sum, and with less than it costs. (What the school waives is not owed.)"""
+    if not is_track(program) or purchase.price is None or purchase.instalments or purchase.waived:
+        return False
+    return bool(purchase.settled_payments) and purchase.paid.get(purchase.price.currency, 0) < purchase.price.amount
+
+
+def _tier(program: Program, purchase: Purchase) -> str | None:
+    subscription = purchase.subscription if program.kind == "membership" else None
+    return subscription.tier if subscription else None
 
 
 def _event(before: Status | None, after: Status) -> type[EnrollmentEvent] | None:
@@ -95,7 +143,7 @@ def _event(before: Status | None, after: Status) -> type[EnrollmentEvent] | None
         case Status.WITHDRAWN:
             return EnrollmentWithdrawn
         case Status.COMPLETED:
-            return None  # said when it is completed, not when money moves
+            return EnrollmentCompleted  # again: the money had gone back, and was paid again
 
 
 def _payment_status(purchase: Purchase) -> PaymentStatus:

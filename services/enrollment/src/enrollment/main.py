@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 import enrollment
-from enrollment import consumers
-from enrollment.api import router
+from enrollment import api as seats_api
+from enrollment import consumers, studies_api
 from enrollment.settings import ApiSettings, WorkerSettings
 from enrollment.topology import QUEUES, SAYS, SERVICE
 from kit.process import Process, Role
@@ -15,7 +15,12 @@ from kit.service import api_process, consumers_process, create_api, migrate_serv
 
 def app(settings: ApiSettings) -> FastAPI:
     return create_api(
-        SERVICE, description=enrollment.__doc__, routers=[router], queues=QUEUES, says=SAYS, settings=settings
+        SERVICE,
+        description=enrollment.__doc__,
+        routers=[seats_api.router, studies_api.router],
+        queues=QUEUES,
+        says=SAYS,
+        settings=settings,
     )
 
 
@@ -26,7 +31,7 @@ def api() -> Process:
 
 def consume() -> Process:
     settings = WorkerSettings()
-    return consumers_process(SERVICE, settings, [consumers.payments(settings.policy)])
+    return consumers_process(SERVICE, settings, [consumers.payments(settings.policy), consumers.catalog()])
 
 
 def relay() -> Process:

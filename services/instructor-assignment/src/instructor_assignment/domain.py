@@ -80,7 +80,9 @@ class Change:
 
 
 def wish(*, seat: Seat, policy: Policy) -> Wish | None:
-    """None while the seat was never paid for. A paused seat keeps its instructor."""
+    """None while the seat was never paid for, and for what is not taught. A paused seat keeps its instructor."""
+    if not seat.program.taught:
+        return None
     purchase, standing, reason = seat.decisive(policy)
     if standing in (Standing.ACTIVE, Standing.PAUSED):
         return Wish(taught=True, reason=None, purchase_id=purchase.id)

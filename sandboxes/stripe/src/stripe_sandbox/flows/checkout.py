@@ -6,7 +6,7 @@ import stripe
 from pydantic import BaseModel, ConfigDict
 
 from stripe_sandbox.errors import StripeError
-from stripe_sandbox.flows import checkout_completion, discounts, payment_methods, payments, settlement
+from stripe_sandbox.flows import checkout_completion, discounts, payment_methods, payments, settlement, taxes
 from stripe_sandbox.ids import new_id
 from stripe_sandbox.instruments import Instrument, affirm, bank_account, card, wallet
 from stripe_sandbox.methods import MINIMUM_CHARGE, eligible
@@ -86,7 +86,8 @@ def price(sandbox: Sandbox, session: Obj) -> None:
         share = min(amount, left)
         left -= share
         line.item.update(amount_subtotal=amount, amount_discount=share, amount_total=amount - share)
-    total = sum(due) - off
+    tax = _tax(sandbox, session, [line.item for line in plan.lines])
+    total = sum(due) - off + tax
     if 0 < total < MINIMUM_CHARGE:
         raise StripeError(
             "The Checkout Session's total amount due must add up to at least $0.50 usd", code="amount_too_small"
@@ -94,7 +95,7 @@ def price(sandbox: Sandbox, session: Obj) -> None:
     session.update(
         amount_subtotal=sum(due),
         amount_total=total,
-        total_details={"amount_discount": off, "amount_shipping": 0, "amount_tax": 0},
+        total_details={"amount_discount": off, "amount_shipping": 0, "amount_tax": tax},
     )
     session["payment_method_types"] = eligible(
         total or None,
@@ -102,6 +103,7 @@ def price(sandbox: Sandbox, session: Obj) -> None:
         session["mode"],
         allowed=session["allowed_payment_method_types"],
         excluded=session["excluded_payment_method_types"],
+        saved=bool(plan.payment_intent_data.get("setup_future_usage")),
     )
     if not session["payment_method_types"] and total:
         raise StripeError(
@@ -139,6 +141,7 @@ def _save(sandbox: Sandbox, session: Obj, method: Obj) -> None:
     customer = checkout_completion.customer_for(sandbox, session)
     if customer is not None:
         payment_methods.attach(sandbox, method, customer)
+    sandbox.hidden.set_up.add(method["id"])
     id = new_id("seti")
     intent = build(
         stripe.SetupIntent,
@@ -187,6 +190,15 @@ def _intent(sandbox: Sandbox, session: Obj) -> Obj:
     if session["mode"] == "payment":
         session["payment_intent"] = intent["id"]
     return intent
+
+
+def _tax(sandbox: Sandbox, session: Obj, items: list[Obj]) -> int:
+    """Put each line's tax on top of it; the sum of them."""
+    rate = taxes.basis_points(sandbox, session["customer"], session["automatic_tax"])
+    each = taxes.spread([item["amount_total"] for item in items], rate)
+    for item, tax in zip(items, each, strict=True):
+        item.update(amount_tax=tax, amount_total=item["amount_total"] + tax)
+    return sum(each)
 
 
 def _known_email(sandbox: Sandbox, session: Obj) -> str | None:

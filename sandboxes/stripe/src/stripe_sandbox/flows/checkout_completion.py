@@ -1,7 +1,9 @@
 """A checkout session at its end: what it made, what it says of the customer, and its events."""
 
+import stripe
+
 from stripe_sandbox.clock import DAY
-from stripe_sandbox.flows import discounts, invoicing, payment_methods, subscribing
+from stripe_sandbox.flows import discounts, invoicing, payment_methods, subscribing, taxes
 from stripe_sandbox.flows.customers import create_customer
 from stripe_sandbox.state import Sandbox
 from stripe_sandbox.store import Obj
@@ -41,6 +43,7 @@ def start_subscription(sandbox: Sandbox, session: Obj, intent: Obj | None) -> Ob
         metadata=dict(data.get("metadata") or {}),
         description=data.get("description"),
         default_payment_method=method["id"] if method else None,
+        automatic_tax=session["automatic_tax"],
     )
     if plan.discount is not None:
         subscribing.add_discount(sandbox, subscription, plan.discount, plan.promotion_code)
@@ -81,6 +84,7 @@ def invoice_payment(sandbox: Sandbox, session: Obj, intent: Obj | None) -> None:
         custom_fields=plan.invoice_data.get("custom_fields") or None,
         metadata=dict(plan.invoice_data.get("metadata") or {}),
         discounts=applied,
+        automatic_tax=taxes.setting(stripe.Invoice.AutomaticTax, session["automatic_tax"]),
     )
     invoicing.finalize(sandbox, invoice, paid_by=intent)
     if invoice["status"] == "open":
@@ -136,7 +140,7 @@ def _announce_start(sandbox: Sandbox, subscription: Obj, extra: list[Obj]) -> Ob
     """customer.subscription.created comes before invoice.created, and already names the invoice."""
     with sandbox.events.held() as held:
         invoice = subscribing.draft_invoice(
-            sandbox, subscription, "subscription_create", extra=extra, auto_advance=True
+            sandbox, subscription, "subscription_create", extra=extra, pending=False, auto_advance=True
         )
         held.first("customer.subscription.created", subscription)
     return invoice

@@ -20,8 +20,12 @@ def collect(sandbox: Sandbox, invoice: Obj, *, method: Obj | None = None, presen
 def finalize_and_collect(sandbox: Sandbox, invoice: Obj) -> None:
     """What `auto_advance` does when a draft's hour is over."""
     invoicing.finalize(sandbox, invoice)
-    if invoice["status"] == "open" and invoice["collection_method"] == "charge_automatically":
+    if invoice["status"] != "open":
+        return
+    if invoice["collection_method"] == "charge_automatically":
         collect(sandbox, invoice)
+    else:
+        sandbox.emit("invoice.sent", invoice)
 
 
 def default_method(sandbox: Sandbox, invoice: Obj) -> Obj | None:

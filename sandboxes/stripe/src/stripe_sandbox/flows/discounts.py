@@ -1,5 +1,7 @@
 """Coupons and promotion codes: what they take off, and whether they can be used."""
 
+from decimal import ROUND_HALF_UP, Decimal
+
 import stripe
 
 from stripe_sandbox.errors import StripeError
@@ -14,8 +16,9 @@ def amount_off(coupon: Obj | None, subtotal: int) -> int:
     if coupon is None:
         return 0
     if coupon["percent_off"] is not None:
-        return min(subtotal, int(subtotal * coupon["percent_off"] / 100 + 0.5))
-    return min(subtotal, int(coupon["amount_off"]))
+        exact = Decimal(max(subtotal, 0)) * Decimal(str(coupon["percent_off"])) / 100
+        return int(exact.quantize(Decimal(1), ROUND_HALF_UP))
+    return min(max(subtotal, 0), int(coupon["amount_off"]))
 
 
 def usable(sandbox: Sandbox, coupon: Obj) -> bool:
@@ -50,6 +53,7 @@ def coupon_of(sandbox: Sandbox, promotion: Obj) -> Obj:
 
 def redeem(sandbox: Sandbox, coupon: Obj, promotion_code: str | None) -> None:
     coupon["times_redeemed"] += 1
+    coupon["valid"] = coupon["times_redeemed"] != coupon["max_redemptions"]
     if promotion_code is not None:
         sandbox.store.get("promotion_code", promotion_code)["times_redeemed"] += 1
 

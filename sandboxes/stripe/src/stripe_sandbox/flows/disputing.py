@@ -28,7 +28,7 @@ def open_dispute(
     dispute = build(
         stripe.Dispute,
         id=new_id("du"),
-        amount=amount or charge["amount"],
+        amount=amount or charge["amount"] - charge["amount_refunded"] or charge["amount"],
         balance_transactions=[],
         charge=charge["id"],
         created=sandbox.clock.now_for(charge["customer"]),
@@ -104,6 +104,20 @@ def close(sandbox: Sandbox, dispute: Obj, status: str) -> None:
     sandbox.emit("charge.dispute.closed", dispute, before)
     if status == "won":
         sandbox.emit("charge.dispute.funds_reinstated", dispute)
+
+
+def due(dispute: Obj) -> int | None:
+    """When a dispute that nobody answers is decided; none once it has been answered."""
+    if dispute["status"] not in ("needs_response", "warning_needs_response"):
+        return None
+    at: int = dispute["evidence_details"]["due_by"]
+    return at
+
+
+def lapse(sandbox: Sandbox, dispute: Obj) -> None:
+    """Nobody answered in time: a chargeback is lost, an inquiry closed."""
+    dispute["evidence_details"]["past_due"] = True
+    close(sandbox, dispute, "warning_closed" if dispute["status"].startswith("warning_") else "lost")
 
 
 def _withdraw(sandbox: Sandbox, dispute: Obj, *, announce: str, before: Obj | None = None) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import stripe
 
 from stripe_sandbox.clock import DAY
-from stripe_sandbox.flows import discounts, payments
+from stripe_sandbox.flows import balances, discounts, payments, taxes
 from stripe_sandbox.ids import new_id, random_text
 from stripe_sandbox.methods import INVOICE_METHODS
 from stripe_sandbox.shapes import build, part, snapshot_list
@@ -25,6 +25,7 @@ def draft(sandbox: Sandbox, *, customer: str, currency: str, lines: list[Obj], *
     subscription: Obj | None = values.pop("subscription", None)
     values = {
         "auto_advance": False,
+        "automatic_tax": part(stripe.Invoice.AutomaticTax, enabled=False),
         "billing_reason": "manual",
         "collection_method": "charge_automatically",
         "metadata": {},
@@ -45,7 +46,6 @@ def draft(sandbox: Sandbox, *, customer: str, currency: str, lines: list[Obj], *
         amount_shipping=0,
         attempt_count=0,
         attempted=False,
-        automatic_tax=part(stripe.Invoice.AutomaticTax, enabled=False),
         created=now,
         currency=currency,
         customer=customer,
@@ -67,6 +67,7 @@ def draft(sandbox: Sandbox, *, customer: str, currency: str, lines: list[Obj], *
         subtotal=0,
         test_clock=holder["test_clock"],
         total=0,
+        total_taxes=[],
         **values,
     )
     sandbox.store.add(invoice)
@@ -76,19 +77,30 @@ def draft(sandbox: Sandbox, *, customer: str, currency: str, lines: list[Obj], *
 
 
 def add_lines(sandbox: Sandbox, invoice: Obj, lines: list[Obj]) -> None:
-    """Append lines to a draft and sum it up again."""
+    """Append lines to a draft and sum it up again; invoice items among them wait no longer."""
     for line in lines:
         line["invoice"] = invoice["id"]
+        if (item := item_of(sandbox, line)) is not None:
+            item["invoice"] = invoice["id"]
     invoice["lines"]["data"] += lines
-    subtotal = sum(line["amount"] for line in invoice["lines"]["data"])
+    sum_up(sandbox, invoice)
+
+
+def sum_up(sandbox: Sandbox, invoice: Obj) -> None:
+    """Subtotal, discounts, tax and total of a draft from its lines."""
+    lines = invoice["lines"]["data"]
+    subtotal = sum(line["amount"] for line in lines)
     off = _discounted(sandbox, invoice, subtotal)
-    total = subtotal - sum(entry["amount"] for entry in off)
+    net = subtotal - sum(entry["amount"] for entry in off)
+    tax = _taxed(sandbox, invoice, lines, net)
+    total = net + sum(entry["amount"] for entry in tax)
     invoice.update(
         subtotal=subtotal,
         subtotal_excluding_tax=subtotal,
         total=total,
-        total_excluding_tax=total,
+        total_excluding_tax=net,
         total_discount_amounts=off,
+        total_taxes=tax,
         amount_due=max(0, total),
         amount_remaining=max(0, total),
     )
@@ -98,11 +110,7 @@ def line(
     *, amount: int, currency: str, description: str | None, quantity: int, price: Obj | None, parent: Obj, period: Obj
 ) -> Obj:
     """One line. `amount` is for the whole quantity."""
-    pricing = price and {
-        "type": "price_details",
-        "price_details": {"price": price["id"], "product": price["product"]},
-        "unit_amount_decimal": str(price["unit_amount"]),
-    }
+    details = parent["subscription_item_details"] or parent["invoice_item_details"]
     return build(
         stripe.InvoiceLineItem,
         id=new_id("il"),
@@ -116,17 +124,37 @@ def line(
         parent=parent,
         period=period,
         pretax_credit_amounts=[],
-        pricing=pricing,
+        pricing=price and pricing_of(price),
         quantity=quantity,
-        subscription=(parent.get("subscription_item_details") or {}).get("subscription"),
+        subscription=details["subscription"],
         subtotal=amount,
         taxes=[],
     )
 
 
+def pricing_of(price: Obj) -> Obj:
+    """`pricing` of an invoice item or a line."""
+    return {
+        "type": "price_details",
+        "price_details": {"price": price["id"], "product": price["product"]},
+        "unit_amount_decimal": str(price["unit_amount"]),
+    }
+
+
+def item_of(sandbox: Sandbox, line: Obj) -> Obj | None:
+    """The invoice item that a line came from."""
+    details = line["parent"]["invoice_item_details"]
+    return sandbox.store.find(details["invoice_item"]) if details else None
+
+
 def item_line(item: Obj, price: Obj | None = None) -> Obj:
     """The line that an invoice item becomes."""
-    details = {"invoice_item": item["id"], "proration": False, "proration_details": None, "subscription": None}
+    details = {
+        "invoice_item": item["id"],
+        "proration": item["proration"],
+        "proration_details": {"credited_items": None} if item["proration"] else None,
+        "subscription": item["parent"]["subscription_details"]["subscription"] if item["parent"] else None,
+    }
     parent = {"type": "invoice_item_details", "invoice_item_details": details, "subscription_item_details": None}
     made = line(
         amount=item["amount"],
@@ -137,6 +165,8 @@ def item_line(item: Obj, price: Obj | None = None) -> Obj:
         parent=parent,
         period=dict(item["period"]),
     )
+    if price is None:
+        made["pricing"] = item["pricing"]
     made["metadata"] = dict(item["metadata"])
     return made
 
@@ -156,6 +186,8 @@ def finalize(sandbox: Sandbox, invoice: Obj, *, paid_by: Obj | None = None) -> N
         automatically_finalizes_at=None,
     )
     invoice["status_transitions"]["finalized_at"] = now
+    if paid_by is None:
+        balances.apply(sandbox, invoice)
     if invoice["amount_due"] > 0:
         _expect_payment(sandbox, invoice, paid_by)
     sandbox.emit("invoice.finalized", invoice)
@@ -190,6 +222,22 @@ def pay_out_of_band(sandbox: Sandbox, invoice: Obj) -> None:
     pay(sandbox, invoice)
 
 
+def void(sandbox: Sandbox, invoice: Obj) -> None:
+    """Nobody is to pay it any more: its intent is canceled and credit that it used comes back; says invoice.voided."""
+    invoice.update(status="void", auto_advance=False, next_payment_attempt=None)
+    invoice["status_transitions"]["voided_at"] = sandbox.clock.now_for(invoice["customer"])
+    drop_payment(sandbox, invoice)
+    balances.unapply(sandbox, invoice)
+    sandbox.emit("invoice.voided", invoice)
+
+
+def give_up(sandbox: Sandbox, invoice: Obj) -> None:
+    """Not expected to be paid, though it still can be; says invoice.marked_uncollectible."""
+    invoice.update(status="uncollectible", auto_advance=False, next_payment_attempt=None)
+    invoice["status_transitions"]["marked_uncollectible_at"] = sandbox.clock.now_for(invoice["customer"])
+    sandbox.emit("invoice.marked_uncollectible", invoice)
+
+
 def drop_payment(sandbox: Sandbox, invoice: Obj) -> None:
     """Cancel the payment intent that an open invoice waits for."""
     now = sandbox.clock.now_for(invoice["customer"])
@@ -220,7 +268,15 @@ def invoice_of(sandbox: Sandbox, intent: Obj) -> Obj | None:
 def invoice_item(sandbox: Sandbox, *, customer: str, amount: int, currency: str, **values: Any) -> Obj:
     """An invoice item; `values` may hold invoice, description, quantity, metadata, pricing, period."""
     now = sandbox.clock.now_for(customer)
-    values = {"metadata": {}, "quantity": 1, "period": {"start": now, "end": now}, **values}
+    values = {
+        "discountable": True,
+        "metadata": {},
+        "parent": None,
+        "period": {"start": now, "end": now},
+        "proration": False,
+        "quantity": 1,
+        **values,
+    }
     return sandbox.store.add(
         build(
             stripe.InvoiceItem,
@@ -229,10 +285,8 @@ def invoice_item(sandbox: Sandbox, *, customer: str, amount: int, currency: str,
             currency=currency,
             customer=customer,
             date=now,
-            discountable=True,
             discounts=[],
             net_amount=amount,
-            proration=False,
             quantity_decimal=str(values["quantity"]),
             tax_rates=[],
             test_clock=sandbox.clock.test_clock_of(customer),
@@ -286,6 +340,21 @@ def _discounted(sandbox: Sandbox, invoice: Obj, subtotal: int) -> list[Obj]:
         left -= amount
         off.append({"amount": amount, "discount": id})
     return off
+
+
+def _taxed(sandbox: Sandbox, invoice: Obj, lines: list[Obj], net: int) -> list[Obj]:
+    """`total_taxes` for a sum after discounts; each line carries its share."""
+    if not invoice["automatic_tax"]["enabled"]:
+        return []
+    rate = taxes.basis_points(sandbox, invoice["customer"], invoice["automatic_tax"])
+    subtotal, upto = sum(line["amount"] for line in lines), 0
+    taxable: list[int] = []
+    for line in lines:
+        upto += line["amount"]
+        taxable.append((upto * net // subtotal if subtotal else 0) - sum(taxable))
+    for line, base, amount in zip(lines, taxable, taxes.spread(taxable, rate), strict=True):
+        line["taxes"] = [taxes.entry(amount, base, rate)]
+    return [taxes.entry(sum(line["taxes"][0]["amount"] for line in lines), net, rate)]
 
 
 def invoice_prefix() -> str:

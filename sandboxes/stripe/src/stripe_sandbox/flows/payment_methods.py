@@ -4,6 +4,7 @@ from typing import Any
 
 import stripe
 
+from stripe_sandbox.errors import StripeError
 from stripe_sandbox.ids import new_id, random_text
 from stripe_sandbox.instruments import TEST_PAYMENT_METHODS, Instrument, bank_account, card
 from stripe_sandbox.shapes import build, part
@@ -63,6 +64,40 @@ def attach(sandbox: Sandbox, method: Obj, customer: str) -> Obj:
         method["customer"] = customer
         sandbox.emit("payment_method.attached", method, before)
     return method
+
+
+def detach(sandbox: Sandbox, method: Obj) -> None:
+    """Take a payment method off its customer for good; it is no default any more. Says payment_method.detached."""
+    before, customer = copy_of(method), sandbox.store.find(method["customer"])
+    method["customer"] = None
+    sandbox.hidden.detached.add(method["id"])
+    sandbox.emit("payment_method.detached", method, before)
+    if customer is not None and customer["invoice_settings"]["default_payment_method"] == method["id"]:
+        earlier = copy_of(customer)
+        customer["invoice_settings"]["default_payment_method"] = None
+        sandbox.emit("customer.updated", customer, earlier)
+
+
+def require_owner(method: Obj, customer: str | None, param: str = "payment_method") -> None:
+    """Raises unless a payment method belongs to this customer."""
+    if method["customer"] != customer:
+        raise StripeError(
+            f"The customer does not have a payment method with the ID {method['id']}. The payment method must be "
+            "attached to the customer.",
+            code="resource_missing",
+            param=param,
+        )
+
+
+def require_fresh(sandbox: Sandbox, method: Obj) -> None:
+    """Raises for a payment method that was detached."""
+    if method["id"] in sandbox.hidden.detached:
+        raise StripeError(
+            "The provided PaymentMethod was previously used with a PaymentIntent without Customer attachment, shared "
+            "with a connected account without Customer attachment, or was detached from a Customer. It may not be "
+            "used again. To use a PaymentMethod multiple times, you must attach it to a Customer first.",
+            param="payment_method",
+        )
 
 
 def default_of(sandbox: Sandbox, customer: str) -> Obj | None:

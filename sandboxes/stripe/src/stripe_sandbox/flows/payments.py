@@ -37,6 +37,12 @@ AUTHENTICATION_FAILED = Decline(
     type="invalid_request_error",
 )
 
+AUTHENTICATION_REQUIRED = Decline(
+    "authentication_required",
+    "Your card was declined. This transaction requires authentication.",
+    "authentication_required",
+)
+
 
 def create_intent(sandbox: Sandbox, *, amount: int, currency: str, customer: str | None, **values: Any) -> Obj:
     """A new payment intent that waits for a payment method; says payment_intent.created."""
@@ -78,7 +84,10 @@ def record_success(sandbox: Sandbox, intent: Obj) -> Obj:
     instrument = instrument_of(sandbox, intent)
     charge = _pending_charge(sandbox, intent) or _charge(sandbox, intent, instrument, "pending")
     fee = ledger.processing_fee(instrument.method, charge["amount"])
-    movement = ledger.post(sandbox, "charge", charge["amount"], charge["currency"], charge["id"], fee=fee)
+    kind = "charge" if instrument.method == "card" else "payment"
+    movement = ledger.post(
+        sandbox, kind, charge["amount"], charge["currency"], charge["id"], fee=fee, category="charge"
+    )
     charge.update(
         status="succeeded",
         paid=True,

@@ -43,7 +43,8 @@ def create(
     if status == "pending":
         refund["pending_reason"] = "processing"
     sandbox.store.add(refund)
-    movement = ledger.post(sandbox, "refund", -amount, charge["currency"], refund["id"])
+    kind = "refund" if charge["id"].startswith("ch_") else "payment_refund"
+    movement = ledger.post(sandbox, kind, -amount, charge["currency"], refund["id"], category="refund")
     refund["balance_transaction"] = movement["id"]
     before = copy_of(charge)
     _count(charge, amount)

@@ -4,9 +4,10 @@ An intent may pay for a checkout session, for an invoice, for both, or for nothi
 what an invoice says (subscription, invoice, invoice payment), then the intent and the charge, then the session.
 """
 
-from stripe_sandbox.flows import checkout_completion, dunning, invoicing, payments, subscribing
-from stripe_sandbox.flows.payments import AUTHENTICATION_FAILED, Decline
+from stripe_sandbox.flows import checkout_completion, dunning, invoicing, payment_methods, payments, subscribing
+from stripe_sandbox.flows.payments import AUTHENTICATION_FAILED, AUTHENTICATION_REQUIRED, Decline
 from stripe_sandbox.instruments import Behaviour
+from stripe_sandbox.methods import reusable
 from stripe_sandbox.state import Sandbox
 from stripe_sandbox.store import Obj
 
@@ -18,10 +19,9 @@ def attempt(sandbox: Sandbox, intent: Obj, method: Obj, *, present: bool = True,
     """
     intent.update(payment_method=method["id"], last_payment_error=None)
     instrument = sandbox.hidden.instruments[method["id"]]
-    if not present and _ordered_to_fail(sandbox, intent):
-        fail(sandbox, intent, Decline("card_declined", "Your card was declined.", "generic_decline"))
-    elif instrument.behaviour is Behaviour.DECLINES:
-        fail(sandbox, intent, Decline.of(instrument))
+    refused = refusal(sandbox, intent["customer"], method, present=present)
+    if refused is not None:
+        fail(sandbox, intent, refused)
     elif instrument.behaviour is Behaviour.SETTLES_LATER:
         process(sandbox, intent)
     elif instrument.behaviour is Behaviour.NEEDS_ACTION and present:
@@ -30,9 +30,24 @@ def attempt(sandbox: Sandbox, intent: Obj, method: Obj, *, present: bool = True,
         succeed(sandbox, intent)
 
 
+def refusal(sandbox: Sandbox, customer: str | None, method: Obj, *, present: bool) -> Decline | None:
+    """Why the bank would refuse a charge now; none when it would not. Uses up one of the failures that are ordered."""
+    instrument = sandbox.hidden.instruments[method["id"]]
+    if not present and (ordered := _ordered_to_fail(sandbox, customer)) is not None:
+        return ordered
+    if instrument.behaviour is Behaviour.DECLINES:
+        return Decline.of(instrument)
+    agreed = method["id"] in sandbox.hidden.set_up and not instrument.always_asks
+    if instrument.behaviour is Behaviour.NEEDS_ACTION and not present and not agreed:
+        return AUTHENTICATION_REQUIRED
+    return None
+
+
 def authenticated(sandbox: Sandbox, intent: Obj, *, passed: bool) -> None:
     """The customer came back from the 3-D Secure page."""
     if passed:
+        if intent["setup_future_usage"] == "off_session":
+            sandbox.hidden.set_up.add(intent["payment_method"])
         succeed(sandbox, intent)
     else:
         fail(sandbox, intent, AUTHENTICATION_FAILED, charged=False)
@@ -42,10 +57,13 @@ def succeed(sandbox: Sandbox, intent: Obj) -> None:
     session = session_of(sandbox, intent)
     later = intent["status"] == "processing"
     charge = payments.record_success(sandbox, intent)
+    method = sandbox.store.get("payment_method", intent["payment_method"])
+    if intent["setup_future_usage"] and intent["customer"] and reusable(method["type"]):
+        payment_methods.attach(sandbox, method, intent["customer"])
     if session is not None and session["mode"] == "subscription" and session["subscription"] is None:
         checkout_completion.start_subscription(sandbox, session, intent)
     invoice = invoicing.invoice_of(sandbox, intent)
-    if invoice is not None and invoice["status"] == "open":
+    if invoice is not None and invoice["status"] in ("open", "uncollectible"):
         invoicing.pay(sandbox, invoice, attempted=not later)
     payments.announce_success(sandbox, intent, charge)
     if session is not None:
@@ -55,7 +73,7 @@ def succeed(sandbox: Sandbox, intent: Obj) -> None:
         else:
             checkout_completion.settled_later(sandbox, session, paid=True)
     if invoice is not None and (subscription := subscribing.subscription_of(sandbox, invoice)) is not None:
-        subscribing.caught_up(sandbox, subscription)
+        subscribing.caught_up(sandbox, subscription, method)
 
 
 def process(sandbox: Sandbox, intent: Obj) -> None:
@@ -67,6 +85,7 @@ def process(sandbox: Sandbox, intent: Obj) -> None:
     invoice = invoicing.invoice_of(sandbox, intent)
     if invoice is not None:
         invoice.update(attempted=True, attempt_count=invoice["attempt_count"] + 1, next_payment_attempt=None)
+        subscribing.trusted(sandbox, invoice, intent)
     if session is not None and session["status"] == "open":
         checkout_completion.complete(sandbox, session, "unpaid")
 
@@ -92,8 +111,11 @@ def session_of(sandbox: Sandbox, intent: Obj) -> Obj | None:
     return sandbox.store.find(id) if id else None
 
 
-def _ordered_to_fail(sandbox: Sandbox, intent: Obj) -> bool:
-    left = sandbox.hidden.failing_renewals.get(intent["customer"] or "", 0)
-    if left:
-        sandbox.hidden.failing_renewals[intent["customer"]] = left - 1
-    return left > 0
+def _ordered_to_fail(sandbox: Sandbox, customer: str | None) -> Decline | None:
+    ordered = sandbox.hidden.failing_charges.get(customer or "")
+    if ordered is None or not ordered.left:
+        return None
+    ordered.left -= 1
+    if ordered.decline_code == "authentication_required":
+        return AUTHENTICATION_REQUIRED
+    return Decline("card_declined", "Your card was declined.", ordered.decline_code)

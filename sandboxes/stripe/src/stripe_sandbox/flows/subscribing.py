@@ -5,7 +5,7 @@ from typing import Any
 import stripe
 
 from stripe_sandbox.clock import next_boundary
-from stripe_sandbox.flows import discounts, invoicing
+from stripe_sandbox.flows import discounts, invoicing, payment_methods, taxes
 from stripe_sandbox.ids import new_id
 from stripe_sandbox.shapes import build, part, snapshot_list
 from stripe_sandbox.state import Sandbox, copy_of
@@ -29,10 +29,13 @@ def create(
     anchor = trial_end or now
     end = trial_end or next_boundary(anchor, now, recurring["interval"], recurring["interval_count"])
     values = {"collection_method": "charge_automatically", "metadata": {}, "discounts": [], **values}
+    save_method = values.pop("save_default_payment_method", "off")
     subscription = build(
         stripe.Subscription,
         id=id,
-        automatic_tax=part(stripe.Subscription.AutomaticTax, enabled=False),
+        automatic_tax=taxes.setting(
+            stripe.Subscription.AutomaticTax, values.pop("automatic_tax", None), complete=False
+        ),
         billing_cycle_anchor=anchor,
         billing_mode=part(stripe.Subscription.BillingMode, type="classic"),
         billing_schedules=[],
@@ -44,7 +47,7 @@ def create(
         default_tax_rates=[],
         invoice_settings=part(stripe.Subscription.InvoiceSettings, issuer={"type": "self"}),
         items=snapshot_list([], f"/v1/subscription_items?subscription={id}"),
-        payment_settings=part(stripe.Subscription.PaymentSettings, save_default_payment_method="off"),
+        payment_settings=part(stripe.Subscription.PaymentSettings, save_default_payment_method=save_method),
         start_date=now,
         status=status,
         test_clock=sandbox.clock.test_clock_of(customer),
@@ -95,29 +98,74 @@ def set_period(subscription: Obj, start: int, end: int) -> None:
 
 
 def draft_invoice(
-    sandbox: Sandbox, subscription: Obj, reason: str, *, extra: list[Obj] | None = None, **values: Any
+    sandbox: Sandbox,
+    subscription: Obj,
+    reason: str,
+    *,
+    extra: list[Obj] | None = None,
+    pending: bool = True,
+    **values: Any,
 ) -> Obj:
-    """The invoice of the current period (says invoice.created); nothing is charged for a trial."""
+    """The invoice of the current period (says invoice.created); nothing is charged for a trial.
+
+    `pending`: invoice items that wait for this subscription or for no one in particular come along.
+    """
     start, end = period(subscription)
+    waiting = [invoicing.item_line(item) for item in _waiting(sandbox, subscription)] if pending else []
     lines = [_line(sandbox, subscription, entry) for entry in subscription["items"]["data"]]
-    invoice = invoicing.draft(
+    return _draft(
         sandbox,
-        customer=subscription["customer"],
-        currency=subscription["currency"],
-        lines=[*lines, *(extra or [])],
-        subscription=subscription,
-        billing_reason=reason,
-        collection_method=subscription["collection_method"],
-        days_until_due=subscription["days_until_due"],
-        default_payment_method=None,
+        subscription,
+        reason,
+        [*waiting, *lines, *(extra or [])],
         discounts=_discounts_in_force(sandbox, subscription),
-        description=subscription["description"],
         period_start=start,
         period_end=end if reason == "subscription_create" else start,
         **values,
     )
+
+
+def draft_prorations(sandbox: Sandbox, subscription: Obj, items: list[Obj]) -> Obj:
+    """An invoice of prorations alone, for a change that is to be paid at once."""
+    now = sandbox.clock.now_for(subscription["customer"])
+    lines = [invoicing.item_line(item) for item in items]
+    return _draft(
+        sandbox, subscription, "subscription_update", lines, auto_advance=True, period_start=now, period_end=now
+    )
+
+
+def draft_waiting(sandbox: Sandbox, subscription: Obj) -> Obj | None:
+    """The last invoice of a subscription that has ended: what still waits to be billed, if anything does."""
+    waiting = _waiting(sandbox, subscription)
+    return draft_prorations(sandbox, subscription, waiting) if waiting else None
+
+
+def _draft(sandbox: Sandbox, subscription: Obj, reason: str, lines: list[Obj], **values: Any) -> Obj:
+    invoice = invoicing.draft(
+        sandbox,
+        customer=subscription["customer"],
+        currency=subscription["currency"],
+        lines=lines,
+        subscription=subscription,
+        automatic_tax=taxes.setting(stripe.Invoice.AutomaticTax, subscription["automatic_tax"]),
+        billing_reason=reason,
+        collection_method=subscription["collection_method"],
+        days_until_due=subscription["days_until_due"],
+        default_payment_method=None,
+        description=subscription["description"],
+        **values,
+    )
     subscription["latest_invoice"] = invoice["id"]
     return invoice
+
+
+def _waiting(sandbox: Sandbox, subscription: Obj) -> list[Obj]:
+    """Invoice items that go onto the subscription's next invoice."""
+    found = sandbox.store.where(
+        "invoiceitem", customer=subscription["customer"], invoice=None, currency=subscription["currency"]
+    )
+    mine = (None, subscription["id"])
+    return [i for i in found if (i["parent"] and i["parent"]["subscription_details"]["subscription"]) in mine]
 
 
 def subscription_of(sandbox: Sandbox, invoice: Obj) -> Obj | None:
@@ -135,16 +183,54 @@ def change_status(sandbox: Sandbox, subscription: Obj, status: str) -> None:
     sandbox.emit("customer.subscription.updated", subscription, before)
 
 
-def caught_up(sandbox: Sandbox, subscription: Obj) -> None:
+def caught_up(sandbox: Sandbox, subscription: Obj, method: Obj | None = None) -> None:
     """An invoice was paid: the subscription is active again unless an earlier one is still open."""
-    if subscription["status"] not in ("past_due", "unpaid", "incomplete"):
+    before = copy_of(subscription)
+    _keep_method(subscription, method)
+    if _behind(sandbox, subscription):
+        subscription["status"] = "active"
+    if before != subscription:
+        sandbox.emit("customer.subscription.updated", subscription, before)
+
+
+def trusted(sandbox: Sandbox, invoice: Obj, intent: Obj) -> None:
+    """A bank debit for the first invoice is under way: the subscription is active until it should fail."""
+    subscription = subscription_of(sandbox, invoice)
+    if subscription is None or subscription["status"] != "incomplete":
         return
+    before = copy_of(subscription)
+    method = sandbox.store.get("payment_method", intent["payment_method"])
+    payment_methods.attach(sandbox, method, subscription["customer"])
+    _keep_method(subscription, method)
+    subscription["status"] = "active"
+    sandbox.emit("customer.subscription.updated", subscription, before)
+
+
+def never_began(sandbox: Sandbox, subscription: Obj) -> None:
+    """The first invoice was not paid within 23 hours."""
+    before = copy_of(subscription)
+    subscription.update(status="incomplete_expired", ended_at=sandbox.clock.now_for(subscription["customer"]))
+    sandbox.emit("customer.subscription.updated", subscription, before)
+    first = sandbox.store.get("invoice", subscription["latest_invoice"])
+    if first["status"] == "open":
+        invoicing.void(sandbox, first)
+
+
+def _keep_method(subscription: Obj, method: Obj | None) -> None:
+    wanted = subscription["payment_settings"]["save_default_payment_method"] == "on_subscription"
+    if method is not None and wanted:
+        subscription["default_payment_method"] = method["id"]
+
+
+def _behind(sandbox: Sandbox, subscription: Obj) -> bool:
+    """Whether it waited for money that is there now."""
+    if subscription["status"] not in ("past_due", "unpaid", "incomplete"):
+        return False
     owed = any(
         invoice["status"] == "open" and subscription_of(sandbox, invoice) is subscription and invoice["attempted"]
         for invoice in sandbox.store.where("invoice", customer=subscription["customer"])
     )
-    if not owed:
-        change_status(sandbox, subscription, "active")
+    return not owed
 
 
 def end(sandbox: Sandbox, subscription: Obj, *, reason: str | None = "cancellation_requested") -> None:

@@ -8,11 +8,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from stripe_sandbox.flows import checkout_completion, collecting, invoicing, payments, phases, settlement, subscribing
+from stripe_sandbox.flows import (
+    checkout_completion,
+    collecting,
+    disputing,
+    invoicing,
+    payments,
+    phases,
+    settlement,
+    subscribing,
+)
 from stripe_sandbox.flows.payments import Decline
 from stripe_sandbox.state import Sandbox, copy_of
 from stripe_sandbox.store import Obj
 
+_PATIENCE = 23 * 3_600  # seconds that a first invoice may wait for its payment
 _BILLED = ("active", "past_due", "unpaid", "trialing")
 
 
@@ -52,13 +62,22 @@ def _pending(sandbox: Sandbox, test_clock: str | None) -> Iterator[_Due]:
     for schedule in store.where("subscription_schedule", test_clock=test_clock, status="active"):
         if (at := phases.boundary(schedule)) is not None:
             yield _Due(at, 0, partial(phases.advance, sandbox, schedule))
-    for subscription in store.where("subscription", test_clock=test_clock):
-        if subscription["status"] in _BILLED:
+    for subscription in store.unfinished("subscription", "canceled", "incomplete_expired"):
+        if subscription["test_clock"] == test_clock:
             yield from _of_subscription(sandbox, subscription)
-    for invoice in store.where("invoice", test_clock=test_clock):
+    for invoice in store.unfinished("invoice", "paid", "void"):
+        if invoice["test_clock"] != test_clock:
+            continue
         if (at := _invoice_due(invoice)) is not None:
             yield _Due(at, 2, partial(_advance_invoice, sandbox, invoice))
-    for session in store.where("checkout.session", status="open"):
+        if invoice["status"] == "open" and invoice["due_date"] and invoice["id"] not in sandbox.hidden.overdue:
+            yield _Due(invoice["due_date"], 3, partial(_fall_overdue, sandbox, invoice))
+    for dispute in store.unfinished("dispute", "won", "lost", "warning_closed"):
+        charge = store.get("charge", dispute["charge"])
+        answer_by = disputing.due(dispute)
+        if answer_by is not None and sandbox.clock.test_clock_of(charge["customer"]) == test_clock:
+            yield _Due(answer_by, 3, partial(disputing.lapse, sandbox, dispute))
+    for session in store.unfinished("checkout.session", "complete", "expired"):
         if sandbox.clock.test_clock_of(session["customer"]) == test_clock:
             yield _Due(session["expires_at"], 3, partial(checkout_completion.expire, sandbox, session))
     for intent in [store.get("payment_intent", id) for id in sandbox.hidden.settles_at]:
@@ -67,6 +86,13 @@ def _pending(sandbox: Sandbox, test_clock: str | None) -> Iterator[_Due]:
 
 
 def _of_subscription(sandbox: Sandbox, subscription: Obj) -> Iterator[_Due]:
+    if subscription["status"] == "incomplete":
+        yield _Due(subscription["created"] + _PATIENCE, 0, lambda: subscribing.never_began(sandbox, subscription))
+    if subscription["status"] not in _BILLED:
+        return
+    pause = subscription["pause_collection"]
+    if pause is not None and pause["resumes_at"] is not None:
+        yield _Due(pause["resumes_at"], 0, lambda: _unpause(sandbox, subscription))
     end = subscribing.period(subscription)[1]
     if subscription["cancel_at"] is not None:
         yield _Due(subscription["cancel_at"], 0, lambda: subscribing.end(sandbox, subscription))
@@ -87,11 +113,27 @@ def renew(sandbox: Sandbox, subscription: Obj) -> None:
         held.first("customer.subscription.updated", subscription, before)
     if pause is None:
         invoice["automatically_finalizes_at"] = invoice["created"] + sandbox.settings.invoice_finalization_seconds
-    elif pause["behavior"] == "void":
+    elif pause["behavior"] != "keep_as_draft":
         invoicing.finalize(sandbox, invoice)
-        invoice.update(status="void")
-        invoicing.drop_payment(sandbox, invoice)
-        sandbox.emit("invoice.voided", invoice)
+        if invoice["status"] == "open" and pause["behavior"] == "void":
+            invoicing.void(sandbox, invoice)
+        elif invoice["status"] == "open":
+            invoicing.give_up(sandbox, invoice)
+
+
+def _unpause(sandbox: Sandbox, subscription: Obj) -> None:
+    before = copy_of(subscription)
+    subscription["pause_collection"] = None
+    sandbox.emit("customer.subscription.updated", subscription, before)
+
+
+def _fall_overdue(sandbox: Sandbox, invoice: Obj) -> None:
+    """Nobody paid in time: invoice.overdue, once; a subscription that is billed by invoice is past due."""
+    sandbox.hidden.overdue.add(invoice["id"])
+    sandbox.emit("invoice.overdue", invoice)
+    subscription = subscribing.subscription_of(sandbox, invoice)
+    if subscription is not None and subscription["status"] == "active":
+        subscribing.change_status(sandbox, subscription, "past_due")
 
 
 def settle(sandbox: Sandbox, intent: Obj) -> None:

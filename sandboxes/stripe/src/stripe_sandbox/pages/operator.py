@@ -51,7 +51,7 @@ def routes(sandbox: Sandbox) -> list[Route]:
             subscriptions=_newest([s for s in store.all("subscription") if s["status"] in LIVE]),
             invoices=invoices,
             of=of,
-            failing=sandbox.hidden.failing_renewals,
+            failing={customer: ordered.left for customer, ordered in sandbox.hidden.failing_charges.items()},
             deliveries=list(sandbox.deliveries.log)[: -2 * _SHOWN - 1 : -1],
             pending=sandbox.deliveries.pending(),
             faults=sandbox.faults,

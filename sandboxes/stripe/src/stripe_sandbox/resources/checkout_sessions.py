@@ -10,7 +10,7 @@ from stripe_sandbox.checkout_plan import CheckoutLine, CheckoutPlan
 from stripe_sandbox.clock import DAY
 from stripe_sandbox.errors import StripeError, missing_param
 from stripe_sandbox.expand import ON_REQUEST
-from stripe_sandbox.flows import checkout, checkout_completion, discounts, prices
+from stripe_sandbox.flows import checkout, checkout_completion, discounts, prices, taxes
 from stripe_sandbox.ids import new_id, random_text
 from stripe_sandbox.operation import Call, Operation, retrieve
 from stripe_sandbox.paging import matching, page
@@ -91,7 +91,7 @@ def _session(sandbox: Sandbox, params: Params, lines: list[CheckoutLine]) -> Obj
         allow_promotion_codes=params.get("allow_promotion_codes"),
         allowed_payment_method_types=params.get("allowed_payment_method_types"),
         excluded_payment_method_types=params.get("excluded_payment_method_types"),
-        automatic_tax=part(Session.AutomaticTax, enabled=False),
+        automatic_tax=taxes.setting(Session.AutomaticTax, params.get("automatic_tax")),
         billing_address_collection=params.get("billing_address_collection"),
         cancel_url=params.get("cancel_url"),
         client_reference_id=params.get("client_reference_id"),

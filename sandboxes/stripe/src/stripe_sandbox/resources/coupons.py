@@ -50,6 +50,18 @@ def create_coupon(call: Call) -> Obj:
     return coupon
 
 
+def update_coupon(call: Call) -> Obj:
+    """What a coupon takes off cannot be changed."""
+    coupon = call.sandbox.store.get("coupon", call.id)
+    before = copy_of(coupon)
+    coupon["name"] = call.params.get("name", coupon["name"]) or None
+    if "metadata" in call.params:
+        coupon["metadata"] = merge_metadata(coupon["metadata"], call.params["metadata"])
+    if before != coupon:
+        call.sandbox.emit("coupon.updated", coupon, before)
+    return coupon
+
+
 def delete_coupon(call: Call) -> Obj:
     coupon = call.sandbox.store.get("coupon", call.id)
     call.sandbox.store.remove(coupon)
@@ -113,6 +125,7 @@ OPERATIONS = [
     Operation("POST", "/v1/coupons", p.CouponCreateParams, create_coupon),
     Operation("GET", "/v1/coupons", p.CouponListParams, list_coupons),
     Operation("GET", "/v1/coupons/{id}", p.CouponRetrieveParams, retrieve("coupon")),
+    Operation("POST", "/v1/coupons/{id}", p.CouponUpdateParams, update_coupon),
     Operation("DELETE", "/v1/coupons/{id}", p.CouponDeleteParams, delete_coupon),
     Operation("POST", "/v1/promotion_codes", p.PromotionCodeCreateParams, create_promotion_code),
     Operation("GET", "/v1/promotion_codes", p.PromotionCodeListParams, list_promotion_codes),

@@ -5,7 +5,7 @@ import stripe.params as p
 from stripe_sandbox.expand import ON_REQUEST
 from stripe_sandbox.flows import payment_methods, subscribing
 from stripe_sandbox.flows.customers import create_customer
-from stripe_sandbox.operation import Call, Operation, retrieve
+from stripe_sandbox.operation import Call, Operation
 from stripe_sandbox.paging import matching, page
 from stripe_sandbox.params import merge_metadata
 from stripe_sandbox.shapes import snapshot_list
@@ -40,13 +40,27 @@ def update(call: Call) -> Obj:
 
 
 def delete(call: Call) -> Obj:
-    """Its subscriptions end with it."""
+    """Its subscriptions end with it, and its invoices wait for nobody's money."""
     customer = call.sandbox.store.get("customer", call.id)
     for subscription in list(call.sandbox.store.where("subscription", customer=call.id)):
         if subscription["status"] in subscribing.LIVE:
             subscribing.end(call.sandbox, subscription)
+    for invoice in call.sandbox.store.where("invoice", customer=call.id):
+        invoice.update(auto_advance=False, automatically_finalizes_at=None, next_payment_attempt=None)
     call.sandbox.store.remove(customer)
+    call.sandbox.hidden.deleted_customers.add(call.id)
     call.sandbox.emit("customer.deleted", customer)
+    return _gone(call)
+
+
+def find(call: Call) -> Obj:
+    """A deleted customer is answered with as much."""
+    if call.id in call.sandbox.hidden.deleted_customers:
+        return _gone(call)
+    return call.sandbox.store.get("customer", call.id)
+
+
+def _gone(call: Call) -> Obj:
     return {"id": call.id, "object": "customer", "deleted": True}
 
 
@@ -62,8 +76,12 @@ def _set_defaults(call: Call, customer: Obj) -> None:
         method = payment_methods.attach(call.sandbox, payment_methods.resolve(call.sandbox, given), customer["id"])
         customer["invoice_settings"]["default_payment_method"] = method["id"]
     settings = call.params.get("invoice_settings") or {}
-    if (default := settings.get("default_payment_method")) is not None:
-        method = payment_methods.resolve(call.sandbox, default, "invoice_settings[default_payment_method]")
+    if (default := settings.get("default_payment_method")) == "":
+        customer["invoice_settings"]["default_payment_method"] = None
+    elif default is not None and default != call.params.get("payment_method"):
+        param = "invoice_settings[default_payment_method]"
+        method = payment_methods.resolve(call.sandbox, default, param)
+        payment_methods.require_owner(method, customer["id"], param)
         customer["invoice_settings"]["default_payment_method"] = method["id"]
 
 
@@ -77,7 +95,7 @@ ON_REQUEST["customer", "subscriptions"] = _subscriptions
 OPERATIONS = [
     Operation("POST", "/v1/customers", p.CustomerCreateParams, create),
     Operation("GET", "/v1/customers", p.CustomerListParams, list_all),
-    Operation("GET", "/v1/customers/{id}", p.CustomerRetrieveParams, retrieve("customer")),
+    Operation("GET", "/v1/customers/{id}", p.CustomerRetrieveParams, find),
     Operation("POST", "/v1/customers/{id}", p.CustomerUpdateParams, update),
     Operation("DELETE", "/v1/customers/{id}", p.CustomerDeleteParams, delete),
 ]

@@ -6,13 +6,17 @@ from stripe_sandbox.flows import disputing
 from stripe_sandbox.operation import Call, Operation, retrieve
 from stripe_sandbox.paging import matching, page
 from stripe_sandbox.params import merge_metadata
+from stripe_sandbox.state import copy_of
 from stripe_sandbox.store import Obj
 
 
 def update(call: Call) -> Obj:
     dispute = call.sandbox.store.get("dispute", call.id)
     if "metadata" in call.params:
+        before = copy_of(dispute)
         dispute["metadata"] = merge_metadata(dispute["metadata"], call.params["metadata"])
+        if before != dispute:
+            call.sandbox.emit("charge.dispute.updated", dispute, before)
     if "evidence" in call.params or call.params.get("submit"):
         # Evidence is handed in unless `submit` says to wait.
         final = call.params.get("submit", True)

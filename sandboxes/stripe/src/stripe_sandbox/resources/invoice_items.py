@@ -7,6 +7,7 @@ from stripe_sandbox.flows import invoicing, prices
 from stripe_sandbox.operation import Call, Operation, retrieve
 from stripe_sandbox.paging import matching, page
 from stripe_sandbox.params import merge_metadata
+from stripe_sandbox.state import copy_of
 from stripe_sandbox.store import Obj
 
 
@@ -28,26 +29,50 @@ def create(call: Call) -> Obj:
         invoice=invoice["id"] if invoice else None,
         metadata=merge_metadata({}, params.get("metadata")),
         quantity=params.get("quantity", 1),
-        pricing=price
-        and {
-            "type": "price_details",
-            "price_details": {"price": price["id"], "product": price["product"]},
-            "unit_amount_decimal": price["unit_amount_decimal"],
-        },
+        pricing=price and invoicing.pricing_of(price),
         **({"period": params["period"]} if "period" in params else {}),
     )
     sandbox.emit("invoiceitem.created", item)
     if invoice is not None:
+        before = copy_of(invoice)
         invoicing.add_lines(sandbox, invoice, [invoicing.item_line(item, price)])
-        sandbox.emit("invoice.updated", invoice)
+        sandbox.emit("invoice.updated", invoice, before)
+    return item
+
+
+def update(call: Call) -> Obj:
+    """Amount, description and metadata, as long as its invoice (if it has one) is a draft."""
+    item, params = call.sandbox.store.get("invoiceitem", call.id), call.params
+    invoice = _draft_of(call, item)
+    item.update({name: params[name] for name in ("amount", "description") if name in params})
+    item["net_amount"] = item["amount"]
+    if "metadata" in params:
+        item["metadata"] = merge_metadata(item["metadata"], params["metadata"])
+    if invoice is not None:
+        before = copy_of(invoice)
+        line = next(line for line in invoice["lines"]["data"] if invoicing.item_of(call.sandbox, line) is item)
+        line.update(
+            amount=item["amount"],
+            subtotal=item["amount"],
+            description=item["description"],
+            metadata=dict(item["metadata"]),
+        )
+        invoicing.sum_up(call.sandbox, invoice)
+        call.sandbox.emit("invoice.updated", invoice, before)
     return item
 
 
 def delete(call: Call) -> Obj:
-    item = call.sandbox.store.get("invoiceitem", call.id)
-    if item["invoice"] is not None:
-        raise StripeError("The item is on an invoice; the sandbox deletes only items that wait for one.")
-    call.sandbox.store.remove(item)
+    sandbox = call.sandbox
+    item = sandbox.store.get("invoiceitem", call.id)
+    if (invoice := _draft_of(call, item)) is not None:
+        before = copy_of(invoice)
+        lines = invoice["lines"]["data"]
+        invoice["lines"]["data"] = [line for line in lines if invoicing.item_of(sandbox, line) is not item]
+        invoicing.sum_up(sandbox, invoice)
+        sandbox.emit("invoice.updated", invoice, before)
+    sandbox.store.remove(item)
+    sandbox.emit("invoiceitem.deleted", item)
     return {"id": call.id, "object": "invoiceitem", "deleted": True}
 
 
@@ -58,6 +83,14 @@ def list_all(call: Call) -> Obj:
         found = [item for item in found if (item["invoice"] is None) == call.params["pending"]]
     kept = [call.sandbox.store.get("invoiceitem", item["id"]) for item in found]
     return page(call, kept, "/v1/invoiceitems")
+
+
+def _draft_of(call: Call, item: Obj) -> Obj | None:
+    """The draft that an item is on; none while it waits. Raises when it is on an invoice that is fixed."""
+    invoice = call.sandbox.store.find(item["invoice"]) if item["invoice"] else None
+    if invoice is not None and invoice["status"] != "draft":
+        raise StripeError("The invoice is no longer a draft, so its items cannot be changed.")
+    return invoice
 
 
 def _amount(call: Call) -> tuple[int, str, Obj | None]:
@@ -76,5 +109,6 @@ OPERATIONS = [
     Operation("POST", "/v1/invoiceitems", p.InvoiceItemCreateParams, create),
     Operation("GET", "/v1/invoiceitems", p.InvoiceItemListParams, list_all),
     Operation("GET", "/v1/invoiceitems/{id}", p.InvoiceItemRetrieveParams, retrieve("invoiceitem")),
+    Operation("POST", "/v1/invoiceitems/{id}", p.InvoiceItemUpdateParams, update),
     Operation("DELETE", "/v1/invoiceitems/{id}", p.InvoiceItemDeleteParams, delete),
 ]

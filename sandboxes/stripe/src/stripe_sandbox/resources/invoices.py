@@ -2,15 +2,17 @@
 
 from typing import Any
 
+import stripe
 import stripe.params as p
 
 from stripe_sandbox.errors import StripeError, card_error, missing_param
-from stripe_sandbox.flows import collecting, invoicing, payment_methods, subscribing
+from stripe_sandbox.expand import ON_REQUEST
+from stripe_sandbox.flows import collecting, discounts, invoicing, payment_methods, subscribing, taxes
 from stripe_sandbox.flows.prices import check_currency
 from stripe_sandbox.operation import Call, Operation, retrieve
 from stripe_sandbox.paging import matching, page
 from stripe_sandbox.params import merge_metadata
-from stripe_sandbox.state import copy_of
+from stripe_sandbox.state import Sandbox, copy_of
 from stripe_sandbox.store import Obj
 
 _TEXT = ("description", "footer", "custom_fields", "statement_descriptor", "default_payment_method")
@@ -40,10 +42,10 @@ def create(call: Call) -> Obj:
         collection_method=collection,
         days_until_due=params.get("days_until_due"),
         metadata=merge_metadata({}, params.get("metadata")),
+        automatic_tax=taxes.setting(stripe.Invoice.AutomaticTax, params.get("automatic_tax")),
+        discounts=_discounts(call, customer["id"]),
         **values,
     )
-    for item in waiting:
-        item["invoice"] = invoice["id"]
     if invoice["auto_advance"]:
         invoice["automatically_finalizes_at"] = invoice["created"] + sandbox.settings.invoice_finalization_seconds
     return invoice
@@ -55,6 +57,13 @@ def update(call: Call) -> Obj:
     invoice.update({name: call.params[name] or None for name in _TEXT if name in call.params})
     if "metadata" in call.params:
         invoice["metadata"] = merge_metadata(invoice["metadata"], call.params["metadata"])
+    if "automatic_tax" in call.params or "discounts" in call.params:
+        _require(invoice, "draft", "changed", code="invoice_not_editable")
+        if "automatic_tax" in call.params:
+            invoice["automatic_tax"] = taxes.setting(stripe.Invoice.AutomaticTax, call.params["automatic_tax"])
+        if "discounts" in call.params:
+            invoice["discounts"] = _discounts(call, invoice["customer"])
+        invoicing.sum_up(call.sandbox, invoice)
     if "auto_advance" in call.params:
         invoice["auto_advance"] = call.params["auto_advance"]
     if before != invoice:
@@ -114,21 +123,23 @@ def pay(call: Call) -> Obj:
 
 def void(call: Call) -> Obj:
     invoice = call.sandbox.store.get("invoice", call.id)
-    _require(invoice, "open", "voided")
-    invoice.update(status="void", auto_advance=False, next_payment_attempt=None)
-    invoice["status_transitions"]["voided_at"] = call.sandbox.clock.now_for(invoice["customer"])
-    invoicing.drop_payment(call.sandbox, invoice)
-    call.sandbox.emit("invoice.voided", invoice)
+    if invoice["status"] != "uncollectible":
+        _require(invoice, "open", "voided")
+    invoicing.void(call.sandbox, invoice)
     return invoice
 
 
 def mark_uncollectible(call: Call) -> Obj:
     invoice = call.sandbox.store.get("invoice", call.id)
     _require(invoice, "open", "marked uncollectible")
-    invoice.update(status="uncollectible", auto_advance=False, next_payment_attempt=None)
-    invoice["status_transitions"]["marked_uncollectible_at"] = call.sandbox.clock.now_for(invoice["customer"])
-    call.sandbox.emit("invoice.marked_uncollectible", invoice)
+    invoicing.give_up(call.sandbox, invoice)
     return invoice
+
+
+def confirmation_secret(sandbox: Sandbox, invoice: Obj) -> Obj | None:
+    """What a front end confirms the payment of an open invoice with."""
+    intent = invoicing.intent_of(sandbox, invoice)
+    return {"client_secret": intent["client_secret"], "type": "payment_intent"} if intent else None
 
 
 def list_all(call: Call) -> Obj:
@@ -160,12 +171,26 @@ def _charge(call: Call, invoice: Obj) -> None:
         raise card_error(error["message"], code=error["code"], decline_code=error.get("decline_code"))
 
 
+def _discounts(call: Call, customer: str) -> list[str]:
+    """Coupons named by the request, as discounts of one invoice; counts each as redeemed."""
+    made = []
+    for position, given in enumerate(call.params.get("discounts") or []):
+        coupon = call.sandbox.store.param("coupon", given.get("coupon", ""), f"discounts[{position}][coupon]")
+        if not discounts.usable(call.sandbox, coupon):
+            raise StripeError(f"Coupon expired: {coupon['id']}", code="coupon_expired", param="discounts")
+        discounts.redeem(call.sandbox, coupon, None)
+        made.append(discounts.discount(call.sandbox, coupon, customer=customer)["id"])
+    return made
+
+
 def _require(invoice: Obj, status: str, verb: str, code: str | None = None) -> None:
     if invoice["status"] != status:
         raise StripeError(
             f"The invoice is {invoice['status']}; only an invoice that is {status} can be {verb}.", code=code
         )
 
+
+ON_REQUEST["invoice", "confirmation_secret"] = confirmation_secret
 
 OPERATIONS = [
     Operation("POST", "/v1/invoices", p.InvoiceCreateParams, create),

@@ -37,6 +37,7 @@ def create(call: Call) -> Obj:
         "payment",
         allowed=params.get("allowed_payment_method_types"),
         excluded=params.get("excluded_payment_method_types"),
+        saved=bool(params.get("setup_future_usage")),
     )
     if not methods:
         raise StripeError(
@@ -77,6 +78,8 @@ def confirm(call: Call) -> Obj:
     intent = call.sandbox.store.get("payment_intent", call.id)
     if (method := _given_method(call.sandbox, call.params)) is not None:
         intent["payment_method"] = method["id"]
+    if "setup_future_usage" in call.params:
+        intent["setup_future_usage"] = call.params["setup_future_usage"] or None
     _confirm(call, intent)
     return intent
 
@@ -115,6 +118,9 @@ def _confirm(call: Call, intent: Obj) -> None:
             code="payment_method_invalid_parameter",
             param="payment_method",
         )
+    payment_methods.require_fresh(call.sandbox, method)
+    if method["customer"] is not None:
+        payment_methods.require_owner(method, intent["customer"])
     off_session = bool(call.params.get("off_session"))
     settlement.attempt(call.sandbox, intent, method, present=not off_session, return_url=call.params.get("return_url"))
     error = intent["last_payment_error"]

@@ -27,6 +27,7 @@ def attach(call: Call) -> Obj:
         raise missing_param("customer")
     customer = call.sandbox.store.param("customer", call.params["customer"], "customer")
     method = payment_methods.resolve(call.sandbox, call.id)
+    payment_methods.require_fresh(call.sandbox, method)
     if method["customer"] not in (None, customer["id"]):
         raise StripeError(
             "The payment method you provided has already been attached to a customer.",
@@ -39,9 +40,19 @@ def detach(call: Call) -> Obj:
     method = call.sandbox.store.get("payment_method", call.id)
     if method["customer"] is None:
         raise StripeError("The payment method you provided is not attached to a customer so detachment is impossible.")
+    payment_methods.detach(call.sandbox, method)
+    return method
+
+
+def update(call: Call) -> Obj:
+    method = call.sandbox.store.get("payment_method", call.id)
     before = copy_of(method)
-    method["customer"] = None
-    call.sandbox.emit("payment_method.detached", method, before)
+    if "metadata" in call.params:
+        method["metadata"] = merge_metadata(method["metadata"], call.params["metadata"])
+    given = call.params.get("billing_details") or {}
+    method["billing_details"].update({name: value or None for name, value in given.items() if name != "address"})
+    if before != method:
+        call.sandbox.emit("payment_method.updated", method, before)
     return method
 
 
@@ -52,6 +63,13 @@ def list_all(call: Call) -> Obj:
 def list_of_customer(call: Call) -> Obj:
     call.sandbox.store.get("customer", call.id)
     return _list(call, call.id, f"/v1/customers/{call.id}/payment_methods")
+
+
+def of_customer(call: Call) -> Obj:
+    call.sandbox.store.get("customer", call.id)
+    method = call.sandbox.store.get("payment_method", call.path["method"])
+    payment_methods.require_owner(method, call.id)
+    return method
 
 
 def _list(call: Call, customer: str | None, url: str) -> Obj:
@@ -84,7 +102,14 @@ OPERATIONS = [
     Operation("POST", "/v1/payment_methods", p.PaymentMethodCreateParams, create),
     Operation("GET", "/v1/payment_methods", p.PaymentMethodListParams, list_all),
     Operation("GET", "/v1/payment_methods/{id}", p.PaymentMethodRetrieveParams, retrieve("payment_method")),
+    Operation("POST", "/v1/payment_methods/{id}", p.PaymentMethodUpdateParams, update),
     Operation("POST", "/v1/payment_methods/{id}/attach", p.PaymentMethodAttachParams, attach),
     Operation("POST", "/v1/payment_methods/{id}/detach", p.PaymentMethodDetachParams, detach),
     Operation("GET", "/v1/customers/{id}/payment_methods", p.CustomerPaymentMethodListParams, list_of_customer),
+    Operation(
+        "GET",
+        "/v1/customers/{id}/payment_methods/{method}",
+        p.CustomerPaymentMethodRetrieveParams,
+        of_customer,
+    ),
 ]

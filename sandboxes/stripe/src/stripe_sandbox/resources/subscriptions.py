@@ -2,16 +2,29 @@
 
 from typing import Any
 
+import stripe
 import stripe.params as p
 
 from stripe_sandbox.clock import DAY
-from stripe_sandbox.errors import StripeError, card_error, missing_param
-from stripe_sandbox.flows import collecting, discounts, invoicing, payment_methods, prices, subscribing
+from stripe_sandbox.errors import StripeError, card_error, missing_param, no_such
+from stripe_sandbox.flows import (
+    collecting,
+    discounts,
+    invoicing,
+    payment_methods,
+    plan_changes,
+    prices,
+    proration,
+    subscribing,
+    taxes,
+)
 from stripe_sandbox.operation import Call, Operation, retrieve
 from stripe_sandbox.paging import matching, page
 from stripe_sandbox.params import Params, merge_metadata
 from stripe_sandbox.state import Sandbox, copy_of
 from stripe_sandbox.store import Obj
+
+_PAYMENT_SETTINGS = ("save_default_payment_method", "payment_method_types")
 
 
 def create(call: Call) -> Obj:
@@ -41,6 +54,8 @@ def create(call: Call) -> Obj:
         default_payment_method=method,
         description=params.get("description"),
         metadata=merge_metadata({}, params.get("metadata")),
+        save_default_payment_method=(params.get("payment_settings") or {}).get("save_default_payment_method", "off"),
+        automatic_tax=params.get("automatic_tax"),
     )
     _apply_discounts(sandbox, subscription, params)
     _first_invoice(sandbox, subscription, params.get("payment_behavior", "allow_incomplete"))
@@ -69,12 +84,24 @@ def update(call: Call) -> Obj:
     if "pause_collection" in params:
         pause = params["pause_collection"]
         subscription["pause_collection"] = {"resumes_at": None, **pause} if pause else None
+    if "payment_settings" in params:
+        settings = params["payment_settings"] or {}
+        subscription["payment_settings"].update({n: settings[n] for n in _PAYMENT_SETTINGS if n in settings})
+    if "automatic_tax" in params:
+        subscription["automatic_tax"] = taxes.setting(
+            stripe.Subscription.AutomaticTax, params["automatic_tax"], complete=False
+        )
     if params.get("trial_end") == "now":
         subscription["trial_end"] = sandbox.clock.now_for(subscription["customer"])
     _note_cancellation(sandbox, subscription, before)
     _apply_discounts(sandbox, subscription, params)
-    _replace_items(sandbox, subscription, params.get("items", []))
-    if before != subscription:
+    if "items" in params or params.get("billing_cycle_anchor") == "now":
+        try:
+            _change_items(sandbox, subscription, params, before)
+        except StripeError:
+            subscription.update(before)
+            raise
+    elif before != subscription:
         sandbox.emit("customer.subscription.updated", subscription, before)
     return subscription
 
@@ -85,7 +112,13 @@ def cancel(call: Call) -> Obj:
         raise StripeError(f"No such subscription: '{call.id}'", status=404, code="resource_missing", param="id")
     details = call.params.get("cancellation_details") or {}
     subscription["cancellation_details"].update({k: v or None for k, v in details.items()})
+    items = subscription["items"]["data"]
+    if call.params.get("prorate"):
+        now = call.sandbox.clock.now_for(subscription["customer"])
+        proration.settle(call.sandbox, subscription, items, [], now, charge_new=False)
     subscribing.end(call.sandbox, subscription)
+    if call.params.get("invoice_now") and (last := subscribing.draft_waiting(call.sandbox, subscription)):
+        collecting.finalize_and_collect(call.sandbox, last)
     if (schedule := subscription["schedule"]) is not None:
         held = call.sandbox.store.get("subscription_schedule", schedule)
         held.update(status="canceled", canceled_at=subscription["ended_at"], current_phase=None)
@@ -202,6 +235,10 @@ def _require_alive(subscription: Obj) -> None:
 
 def _note_cancellation(sandbox: Sandbox, subscription: Obj, before: Obj) -> None:
     """`canceled_at` is when the cancellation was asked for, not when it takes effect."""
+    if subscription["cancel_at_period_end"] and not before["cancel_at_period_end"]:
+        subscription["cancel_at"] = subscribing.period(subscription)[1]
+    elif before["cancel_at_period_end"] and not subscription["cancel_at_period_end"]:
+        subscription["cancel_at"] = None
     wanted = subscription["cancel_at_period_end"] or subscription["cancel_at"] is not None
     was_wanted = before["cancel_at_period_end"] or before["cancel_at"] is not None
     if wanted and not was_wanted:
@@ -210,10 +247,6 @@ def _note_cancellation(sandbox: Sandbox, subscription: Obj, before: Obj) -> None
     if was_wanted and not wanted:
         subscription["canceled_at"] = None
         subscription["cancellation_details"]["reason"] = None
-    if subscription["cancel_at_period_end"] and not before["cancel_at_period_end"]:
-        subscription["cancel_at"] = subscribing.period(subscription)[1]
-    elif before["cancel_at_period_end"] and not subscription["cancel_at_period_end"]:
-        subscription["cancel_at"] = None
 
 
 def _apply_discounts(sandbox: Sandbox, subscription: Obj, params: Params) -> None:
@@ -232,11 +265,13 @@ def _apply_discounts(sandbox: Sandbox, subscription: Obj, params: Params) -> Non
         discounts.redeem(sandbox, coupon, code["id"] if code else None)
 
 
-def _replace_items(sandbox: Sandbox, subscription: Obj, items: list[Params]) -> None:
-    """New prices count from the next invoice on: the sandbox does not prorate."""
+def _items(sandbox: Sandbox, subscription: Obj, items: list[Params]) -> list[Obj]:
+    """The subscription's items as a request wants them; those that it does not name stay."""
     start, end = subscribing.period(subscription)
     kept = {entry["id"]: entry for entry in subscription["items"]["data"]}
     for position, given in enumerate(items):
+        if "id" in given and given["id"] not in kept:
+            raise no_such("subscription_item", given["id"], param=f"items[{position}][id]", status=400)
         if given.get("deleted"):
             kept.pop(given.get("id", ""), None)
             continue
@@ -247,9 +282,37 @@ def _replace_items(sandbox: Sandbox, subscription: Obj, items: list[Params]) -> 
             raise missing_param(f"items[{position}][price]")
         made = subscribing.item(subscription, price, given.get("quantity", old["quantity"] if old else 1), start, end)
         if old is not None:
-            made["id"] = old["id"]
+            made.update(id=old["id"], created=old["created"], metadata=old["metadata"])
         kept[made["id"]] = made
-    subscription["items"]["data"] = list(kept.values())
+    _check_items(list(kept.values()))
+    return list(kept.values())
+
+
+def _check_items(items: list[Obj]) -> None:
+    if not items:
+        raise StripeError("A subscription must have at least one item.", param="items")
+    if len({proration.interval(entry) for entry in items}) > 1:
+        raise StripeError(
+            "If a customer has multiple prices with different intervals, they cannot be on the same subscription.",
+            param="items",
+        )
+
+
+def _change_items(sandbox: Sandbox, subscription: Obj, params: Params, before: Obj) -> None:
+    """Say the update, and bill what the change of items makes due."""
+    terms = plan_changes.Terms(
+        behavior=params.get("proration_behavior", "create_prorations"),
+        payment=params.get("payment_behavior", "allow_incomplete"),
+        at=params.get("proration_date", sandbox.clock.now_for(subscription["customer"])),
+        anchor_now=params.get("billing_cycle_anchor") == "now",
+    )
+    start, end = subscribing.period(subscription)
+    if not start <= terms.at <= end:
+        raise StripeError(
+            "Cannot specify proration date outside of current subscription period", param="proration_date"
+        )
+    items = _items(sandbox, subscription, params.get("items", []))
+    plan_changes.change(sandbox, subscription, items, terms, before)
 
 
 OPERATIONS = [

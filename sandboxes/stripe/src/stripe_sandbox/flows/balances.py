@@ -1,0 +1,64 @@
+"""A customer's balance at Stripe: credit (negative) or debt that goes into the next invoice."""
+
+import stripe
+
+from stripe_sandbox.ids import new_id
+from stripe_sandbox.shapes import build
+from stripe_sandbox.state import Sandbox, copy_of
+from stripe_sandbox.store import Obj
+
+
+def post(
+    sandbox: Sandbox,
+    customer: Obj,
+    amount: int,
+    type: str,
+    *,
+    currency: str,
+    invoice: str | None = None,
+    description: str | None = None,
+    metadata: dict[str, str] | None = None,
+) -> Obj:
+    """Move the balance by signed minor units (negative: in the customer's favour); says customer.updated."""
+    before = copy_of(customer)
+    customer["balance"] += amount
+    entry = build(
+        stripe.CustomerBalanceTransaction,
+        id=new_id("cbtxn"),
+        amount=amount,
+        created=sandbox.clock.now_for(customer["id"]),
+        currency=currency,
+        customer=customer["id"],
+        description=description,
+        ending_balance=customer["balance"],
+        invoice=invoice,
+        metadata=metadata or {},
+        type=type,
+    )
+    sandbox.emit("customer.updated", customer, before)
+    return sandbox.store.add(entry)
+
+
+def apply(sandbox: Sandbox, invoice: Obj) -> None:
+    """At finalization: a negative total becomes credit, credit and debt change what is due."""
+    customer = sandbox.store.get("customer", invoice["customer"])
+    starting, total = customer["balance"], invoice["total"]
+    if total < 0:
+        used = total
+    elif starting < 0:
+        used = min(total, -starting)
+    else:
+        used = -starting if total else 0
+    if used:
+        post(sandbox, customer, used, "applied_to_invoice", currency=invoice["currency"], invoice=invoice["id"])
+    due = max(0, total - used)
+    invoice.update(starting_balance=starting, ending_balance=customer["balance"], amount_due=due, amount_remaining=due)
+
+
+def unapply(sandbox: Sandbox, invoice: Obj) -> None:
+    """A voided invoice gives back what it took."""
+    used = (invoice["ending_balance"] or 0) - invoice["starting_balance"]
+    if used:
+        customer = sandbox.store.get("customer", invoice["customer"])
+        back = "unapplied_from_invoice"
+        post(sandbox, customer, -used, back, currency=invoice["currency"], invoice=invoice["id"])

@@ -1,0 +1,72 @@
+"""Proration: unused time is credited and remaining time charged, to the second, in whole minor units."""
+
+from datetime import UTC, datetime
+
+import stripe
+
+from stripe_sandbox.flows import invoicing
+from stripe_sandbox.flows.taxes import portion
+from stripe_sandbox.shapes import part
+from stripe_sandbox.state import Sandbox
+from stripe_sandbox.store import Obj
+
+
+def interval(entry: Obj) -> tuple[str, int]:
+    """(interval, count) of a subscription item's price."""
+    recurring = entry["price"]["recurring"]
+    return recurring["interval"], recurring["interval_count"]
+
+
+def settle(
+    sandbox: Sandbox, subscription: Obj, old: list[Obj], new: list[Obj], at: int, *, charge_new: bool
+) -> list[Obj]:
+    """Invoice items for what changed between two lists of subscription items; says invoiceitem.created for each.
+
+    `charge_new` is false where a new period begins: the new items are charged whole then.
+    """
+    unchanged = {_terms(entry) for entry in old} & {_terms(entry) for entry in new} if charge_new else set()
+    made = [
+        _item(sandbox, subscription, entry, at, entry, credit=True) for entry in old if _terms(entry) not in unchanged
+    ]
+    if charge_new:
+        made += [
+            _item(sandbox, subscription, entry, at, old[0], credit=False)
+            for entry in new
+            if _terms(entry) not in unchanged
+        ]
+    return made
+
+
+def _terms(entry: Obj) -> tuple[str, str, int]:
+    return entry["id"], entry["price"]["id"], entry["quantity"]
+
+
+def _item(sandbox: Sandbox, subscription: Obj, entry: Obj, at: int, timing: Obj, *, credit: bool) -> Obj:
+    """A credit or a charge for the rest of the period that `timing` (a subscription item) is in."""
+    start, end = timing["current_period_start"], timing["current_period_end"]
+    price, quantity = entry["price"], entry["quantity"] or 1
+    left = min(max(end - at, 0), end - start)
+    amount = portion((price["unit_amount"] or 0) * quantity, left, end - start)
+    product = sandbox.store.find(price["product"])
+    day = datetime.fromtimestamp(at, UTC).strftime("%d %b %Y")
+    times = f"{quantity} × " if quantity > 1 else ""
+    made = invoicing.invoice_item(
+        sandbox,
+        customer=subscription["customer"],
+        amount=-amount if credit else amount,
+        currency=price["currency"],
+        description=f"{'Unused' if credit else 'Remaining'} time on {times}"
+        f"{product['name'] if product else price['id']} after {day}",
+        discountable=False,
+        parent={
+            "type": "subscription_details",
+            "subscription_details": {"subscription": subscription["id"], "subscription_item": entry["id"]},
+        },
+        period={"start": at, "end": end},
+        pricing=invoicing.pricing_of(price),
+        proration=True,
+        proration_details=part(stripe.InvoiceItem.ProrationDetails, discount_amounts=[]),
+        quantity=quantity,
+    )
+    sandbox.emit("invoiceitem.created", made)
+    return made

@@ -1,0 +1,116 @@
+"""How far each student has come, in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contracts.checkout import Project as Told
+from contracts.enrollment import EnrollmentCompleted
+from contracts.people import Program
+from enrollment import db, progress
+from enrollment.domain import Status
+from enrollment.progress import Decision, Marked, Progress, Project, ProjectStatus, Step, UnknownStep
+from enrollment.tables import project_progress, step_progress
+from kit.work import Work
+
+
+async def read(connection: AsyncConnection, enrollment_id: UUID) -> Progress:
+    """Empty when there is none."""
+    p, s = project_progress.c, step_progress.c
+    joined = project_progress.outerjoin(step_progress, s.project_id == p.id)
+    of_step = (s.id.label("step_id"), s.position.label("step_position"), s.title.label("step_title"), s.done_at)
+    rows = await connection.execute(
+        select(project_progress, *of_step)
+        .select_from(joined)
+        .where(p.enrollment_id == enrollment_id)
+        .order_by(p.position, s.position)
+    )
+    return Progress(projects=tuple(_project(list(group)) for _, group in groupby(rows, key=lambda row: row.id)))
+
+
+def _project(rows: Sequence[Row[Any]]) -> Project:
+    """From one row for each of its steps, or a single row without one."""
+    first = rows[0]
+    return Project(
+        id=first.id,
+        position=first.position,
+        title=first.title,
+        status=ProjectStatus(first.status),
+        steps=tuple(
+            Step(id=row.step_id, position=row.step_position, title=row.step_title, done_at=row.done_at)
+            for row in rows
+            if row.step_id is not None
+        ),
+    )
+
+
+async def begin(connection: AsyncConnection, seats: Iterable[tuple[UUID, UUID]], *, projects: tuple[Told, ...]) -> None:
+    """Each of these seats (enrolment and student), which have no progress yet, gets its copy of the curriculum."""
+    new_projects, new_steps = [], []
+    for enrollment_id, student_id in seats:
+        for project in progress.begin(enrollment_id=enrollment_id, projects=projects).projects:
+            new_projects.append(
+                {
+                    "id": project.id,
+                    "enrollment_id": enrollment_id,
+                    "student_id": student_id,
+                    "position": project.position,
+                    "title": project.title,
+                    "status": project.status.value,
+                }
+            )
+            new_steps += [
+                {
+                    "id": step.id,
+                    "project_id": project.id,
+                    "student_id": student_id,
+                    "position": step.position,
+                    "title": step.title,
+                }
+                for step in project.steps
+            ]
+    if new_projects:
+        await connection.execute(insert(project_progress), new_projects)
+        await connection.execute(insert(step_progress), new_steps)
+
+
+async def mark_done(work: Work, enrollment_id: UUID, step_id: UUID) -> Decision:
+    """The step is done. The last one completes the enrolment, and says so, in the same commit."""
+    seat = await db.lock(work.db, enrollment_id)
+    if seat is None:
+        return UnknownStep()
+    known = await read(work.db, enrollment_id)
+    decision = progress.mark(progress=known, status=Status(seat.status), step_id=step_id, at=work.now)
+    if not isinstance(decision, Marked):
+        return decision
+    await work.db.execute(
+        update(step_progress).where(step_progress.c.id == decision.step.id).values(done_at=decision.step.done_at)
+    )
+    for project in decision.projects:
+        await work.db.execute(
+            update(project_progress).where(project_progress.c.id == project.id).values(status=project.status.value)
+        )
+    if decision.after.finished:
+        revision = seat.revision + 1
+        event = EnrollmentCompleted(
+            enrollment_id=seat.id,
+            student_id=seat.student_id,
+            program=Program(
+                slug=seat.program_slug,
+                id=seat.program_id,
+                name=seat.program_name,
+                provider=seat.provider,
+                kind=seat.kind,
+            ),
+            purchase_id=seat.purchase_id,
+            revision=revision,
+        )
+        await work.say(event, id=f"{seat.id}/{revision}/{event.type}", subject=str(seat.purchase_id or seat.id))
+        await db.write_completed(work.db, seat.id, revision=revision, at=work.now)
+    return decision

@@ -1,0 +1,67 @@
+"""The service as it runs: two consumer processes and a relay, on a real broker."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import uuid4
+
+import aio_pika
+from tests.deliveries import envelope
+from tests.enrollment.school import Buyer, School, curriculum
+from tests.processes import RunningRole, migrate
+from tests.waiting import until
+
+from contracts.enrollment import EnrollmentCompleted
+from contracts.envelope import Event, parse
+from contracts.registry import EVENT_TYPES
+from kit.broker import Publisher
+from kit.outbox import to_message
+from kit.testing.postgres_server import Database
+from kit.testing.processes import stop_all, wait_all_ready
+from kit.testing.rabbit_server import RabbitServer
+from kit.topology import Queue, declare_at
+
+EAR = Queue("test.enrollment-ear", hears=(EnrollmentCompleted,))
+
+
+async def test_tracks_are_paid_for_begun_and_completed_whatever_comes_first(
+    school: School, enrollment_database: Database, rabbit_server: RabbitServer
+) -> None:
+    env = {"DATABASE_URL": enrollment_database.url, "AMQP_URL": rabbit_server.url}
+    migrate("enrollment", env)
+    await declare_at(rabbit_server.url, [EAR])
+    running = [RunningRole("enrollment", role, env).start() for role in ("consumers", "consumers", "relay")]
+    publisher = Publisher(rabbit_server.url, name="test")
+    buyers = [Buyer() for _ in range(20)]
+    events: list[Event] = [buyer.paid() for buyer in buyers]
+    events[10:10] = [curriculum(), curriculum(revision=2)]
+    heard = [envelope(f"evt_{uuid4()}", event) for event in events]
+    try:
+        await asyncio.gather(*(publisher.publish(to_message(each, mandatory=True)) for each in heard + heard))
+        wait_all_ready(running)
+
+        async def begun() -> bool:
+            found = await school.rows("SELECT count(*) AS n FROM project_progress")
+            return bool(found[0]["n"] == 2 * len(buyers))
+
+        await until(begun, seconds=30)
+        for buyer in buyers[:3]:
+            await school.does_all(buyer)
+
+        async def published() -> bool:
+            return not await school.rows("SELECT 1 FROM outbox WHERE published_at IS NULL")
+
+        await until(published)
+    finally:
+        stop_all(running)
+        await publisher.close()
+
+    told = []
+    connection = await aio_pika.connect(rabbit_server.url)
+    async with connection:
+        queue = await (await connection.channel()).get_queue(EAR.name)
+        while (message := await queue.get(fail=False, no_ack=True)) is not None:
+            event = parse(message.headers, message.body, EVENT_TYPES).data
+            assert isinstance(event, EnrollmentCompleted)
+            told.append(event.enrollment_id)
+    assert sorted(told) == sorted(buyer.enrollment_id for buyer in buyers[:3])

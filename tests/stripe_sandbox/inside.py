@@ -1,0 +1,54 @@
+"""What the tests that need no server share: a sandbox in the test's own process, and its events."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import stripe
+from tests.stripe_sandbox.harness import WEBHOOK_SECRET
+
+from stripe_sandbox.in_process import InProcess
+
+HOUR, DAY, YEAR = 3_600, 86_400, 365 * 86_400
+
+
+class Inside(InProcess):
+    """The in-process sandbox; `told` are the webhooks since the last look, as a receiver would parse them."""
+
+    @property
+    def api(self) -> Any:
+        return self.client.v1
+
+    def told(self) -> list[dict[str, Any]]:
+        taken = self.take(WEBHOOK_SECRET)
+        for webhook in taken:
+            assert webhook.signature is not None
+            stripe.WebhookSignature.verify_header(webhook.body.encode(), webhook.signature, WEBHOOK_SECRET, 300)
+        return [json.loads(webhook.body) for webhook in taken]
+
+    def types(self) -> list[str]:
+        """The types of what was told since the last look, without the catalog's."""
+        kinds = [event["type"] for event in self.told()]
+        return [kind for kind in kinds if not kind.startswith(("product.", "price.", "test_helpers."))]
+
+    def of(self, type: str) -> list[dict[str, Any]]:
+        """The data of the events of one type since the last look."""
+        return [event["data"] for event in self.told() if event["type"] == type]
+
+    def advance(self, seconds: int) -> None:
+        self.operate_now("/clock/advance", seconds=seconds)
+
+    def customer(self, card: str | None = "pm_card_visa", **params: Any) -> Any:
+        """A customer with a default card; none for a customer who has not got one."""
+        given = {"payment_method": card} if card else {}
+        return self.api.customers.create({"email": "ada@example.org", **given, **params})
+
+    def price(self, amount: int, interval: str | None = "month") -> str:
+        recurring: Any = {"recurring": {"interval": interval}} if interval else {}
+        data = {"currency": "usd", "unit_amount": amount, "product_data": {"name": "Seat"}, **recurring}
+        return str(self.api.prices.create(data).id)
+
+    def ledger(self) -> list[Any]:
+        """All balance transactions, newest first, page by page."""
+        return list(self.api.balance_transactions.list({"limit": 3}).auto_paging_iter())

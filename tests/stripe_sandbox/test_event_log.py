@@ -1,0 +1,72 @@
+"""The list of events, and the feed of signed webhooks for whoever has no endpoint."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import stripe
+from tests.stripe_sandbox.harness import WEBHOOK_SECRET, Operator, last_event
+from tests.stripe_sandbox.inside import DAY, HOUR, YEAR, Inside
+
+
+def test_the_list_pages_both_ways_and_filters(inside: Inside) -> None:
+    start = inside.sandbox.clock.now()
+    for n in range(7):
+        inside.advance(HOUR)
+        inside.customer(None, name=str(n))
+    inside.api.coupons.create({"percent_off": 5, "duration": "once"})
+    events = inside.api.events
+    newest = [e.id for e in events.list({"limit": 100}).data]
+    assert len(newest) == 8
+    first = events.list({"limit": 3})
+    assert ([e.id for e in first.data], first.has_more) == (newest[:3], True)
+    second = events.list({"limit": 3, "starting_after": newest[2]})
+    assert [e.id for e in second.data] == newest[3:6]
+    before = events.list({"limit": 2, "ending_before": newest[5]})
+    assert ([e.id for e in before.data], before.has_more) == (newest[3:5], True)
+    assert [e.id for e in events.list({"limit": 3}).auto_paging_iter()] == newest
+    assert [e.type for e in events.list({"type": "coupon.*"}).data] == ["coupon.created"]
+    assert len(events.list({"types": ["customer.created", "customer.updated"]}).data) == 7
+    third = start + 3 * HOUR + 60
+    assert len(events.list({"created": {"lte": third}}).data) == 3
+    assert len(events.list({"created": {"gt": third}, "type": "customer.created"}).data) == 4
+    inside.advance(31 * DAY)
+    assert events.list({}).data == []
+    assert len(inside.take()) == 8
+
+
+def test_the_feed_is_what_a_webhook_would_have_brought(
+    client: stripe.StripeClient, operator: Operator, http: httpx.Client
+) -> None:
+    since = last_event(client) or ""
+    customer = client.v1.customers.create({"email": "feed@example.org"})
+    client.v1.customers.update(customer.id, {"name": "Ada"})
+    page: dict[str, Any] = operator.get("/events", after=since, limit="1")
+    assert ([e["type"] for e in page["events"]], page["has_more"]) == (["customer.created"], True)
+    (event,) = operator.get("/events", after=page["next"])["events"]
+    stripe.WebhookSignature.verify_header(event["body"].encode(), event["signature"], WEBHOOK_SECRET, 300)
+    body = json.loads(event["body"])
+    assert (body["id"], body["data"]["previous_attributes"]) == (event["id"], {"name": None})
+    (other,) = operator.get("/events", after=page["next"], secret="whsec_mine")["events"]
+    stripe.WebhookSignature.verify_header(other["body"].encode(), other["signature"], "whsec_mine", 300)
+    empty = operator.get("/events", after=event["id"])
+    assert empty == {"events": [], "next": event["id"], "has_more": False}
+    assert http.get("/sandbox/api/events?after=evt_gone").status_code == 404
+
+
+def test_a_year_passes_quickly(inside: Inside) -> None:
+    item = {"price": inside.price(10_000)}
+    made = [inside.api.subscriptions.create({"customer": inside.customer().id, "items": [item]}) for _ in range(20)]
+    inside.told()
+    inside.advance(YEAR + DAY)
+    paid = [data["object"]["amount_paid"] for data in inside.of("invoice.paid")]
+    assert paid == [10_000] * 12 * len(made)
+
+
+async def test_it_works_in_a_running_loop(inside: Inside) -> None:
+    customer = await inside.client.v1.customers.create_async({"email": "loop@example.org"})
+    await inside.operate(f"/customers/{customer.id}/fail_next_charges", times=1)
+    assert inside.client.v1.customers.retrieve(customer.id).email == "loop@example.org"
+    assert [webhook.type for webhook in inside.take()] == ["customer.created"]

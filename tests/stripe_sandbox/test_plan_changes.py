@@ -1,0 +1,274 @@
+"""Subscriptions by API: begun with a client secret, changed with proration, paused, canceled, renewed yearly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import stripe
+from tests.stripe_sandbox.inside import DAY, HOUR, Inside
+
+BASIC, PRO = 10_000, 25_000
+
+
+class Plan:
+    """A monthly plan of 100 USD for a customer with a card, begun at a frozen moment."""
+
+    def __init__(self, inside: Inside, amount: int = BASIC, interval: str = "month", **params: Any) -> None:
+        self.inside = inside
+        self.start = 1_800_000_000
+        clock = inside.api.test_helpers.test_clocks.create({"frozen_time": self.start})
+        self.clock = clock.id
+        self.customer = inside.customer(test_clock=clock.id).id
+        items = [{"price": inside.price(amount, interval)}]
+        made = inside.api.subscriptions.create({"customer": self.customer, "items": items, **params})
+        self.id, self.item = made.id, made["items"].data[0].id
+        self.end = made["items"].data[0].current_period_end
+        inside.told()
+
+    def to(self, moment: int) -> None:
+        self.inside.api.test_helpers.test_clocks.advance(self.clock, {"frozen_time": moment})
+
+    def now(self) -> Any:
+        return self.inside.api.subscriptions.retrieve(self.id, {"expand": ["latest_invoice"]})
+
+    def change(self, amount: int, interval: str = "month", **params: Any) -> Any:
+        items = [{"id": self.item, "price": self.inside.price(amount, interval)}]
+        return self.inside.api.subscriptions.update(self.id, {"items": items, **params})
+
+    def waiting(self) -> list[int]:
+        found = self.inside.api.invoice_items.list({"customer": self.customer, "pending": True}).data
+        return [item.amount for item in found][::-1]
+
+    def balance(self) -> int:
+        return int(self.inside.api.customers.retrieve(self.customer).balance)
+
+    def paid(self) -> list[int]:
+        """What each invoice took, oldest first."""
+        return [i.amount_paid for i in self.inside.api.invoices.list({"subscription": self.id}).data][::-1]
+
+
+@pytest.fixture
+def plan(inside: Inside) -> Plan:
+    return Plan(inside)
+
+
+def begin(inside: Inside, customer: str, **params: Any) -> Any:
+    return inside.api.subscriptions.create(
+        {
+            "customer": customer,
+            "items": [{"price": inside.price(BASIC)}],
+            "payment_behavior": "default_incomplete",
+            "payment_settings": {"save_default_payment_method": "on_subscription"},
+            "expand": ["latest_invoice.confirmation_secret"],
+            "metadata": {"enrollment": "e1"},
+            **params,
+        }
+    )
+
+
+@pytest.mark.parametrize("how", ["browser", "api"])
+def test_a_client_secret_pays_the_first_invoice(inside: Inside, how: str) -> None:
+    customer = inside.customer(None)
+    made = begin(inside, customer.id)
+    secret = made.latest_invoice.confirmation_secret
+    assert (made.status, secret.type) == ("incomplete", "payment_intent")
+    intent = secret.client_secret.partition("_secret_")[0]
+    with pytest.raises(stripe.CardError):
+        inside.api.payment_intents.confirm(intent, {"payment_method": "pm_card_chargeDeclined"})
+    assert inside.api.subscriptions.retrieve(made.id).status == "incomplete"
+    inside.told()
+    if how == "browser":
+        assert inside.operate_now(f"/payment_intents/{intent}/pay")["status"] == "succeeded"
+    else:
+        inside.api.payment_intents.confirm(intent, {"payment_method": "pm_card_visa"})
+    (data,) = inside.of("customer.subscription.updated")
+    assert data["previous_attributes"] == {"status": "incomplete", "default_payment_method": None}
+    now = inside.api.subscriptions.retrieve(made.id)
+    assert (now.status, now.metadata.to_dict()) == ("active", {"enrollment": "e1"})
+    (card,) = inside.api.customers.payment_methods.list(customer.id).data
+    assert now.default_payment_method == card.id
+    inside.advance(32 * DAY)
+    assert [i.amount_paid for i in inside.api.invoices.list({"subscription": made.id}).data] == [BASIC, BASIC]
+
+
+def test_three_d_secure_for_the_first_invoice_holds_for_renewals(inside: Inside) -> None:
+    made = begin(inside, inside.customer(None).id)
+    intent = made.latest_invoice.confirmation_secret.client_secret.partition("_secret_")[0]
+    assert inside.operate_now(f"/payment_intents/{intent}/pay", card="4000002500003155")["status"] == "requires_action"
+    inside.operate_now(f"/payment_intents/{intent}/authenticate", passed=True)
+    inside.advance(32 * DAY)
+    assert len(inside.api.invoices.list({"subscription": made.id, "status": "paid"}).data) == 2
+
+
+def test_a_bank_debit_begins_the_plan_before_it_settles(inside: Inside) -> None:
+    made = begin(inside, inside.customer(None).id)
+    intent = made.latest_invoice.confirmation_secret.client_secret.partition("_secret_")[0]
+    inside.operate_now(f"/payment_intents/{intent}/pay", method="us_bank_account")
+    assert inside.api.subscriptions.retrieve(made.id).status == "active"
+    inside.operate_now(f"/payment_intents/{intent}/fail")
+    assert inside.api.subscriptions.retrieve(made.id).status == "past_due"
+
+
+def test_a_first_invoice_that_nobody_pays_ends_it(inside: Inside) -> None:
+    made = begin(inside, inside.customer(None).id)
+    inside.told()
+    inside.advance(23 * HOUR + 1)
+    assert inside.types() == ["customer.subscription.updated", "payment_intent.canceled", "invoice.voided"]
+    assert inside.api.subscriptions.retrieve(made.id).status == "incomplete_expired"
+
+
+def test_an_upgrade_waits_for_the_next_invoice(plan: Plan, inside: Inside) -> None:
+    third = plan.start + (plan.end - plan.start) // 3
+    plan.to(third)
+    inside.told()
+    plan.change(PRO)
+    share = (plan.end - third) / (plan.end - plan.start)
+    credit, charge = -round(BASIC * share), round(PRO * share)
+    told = inside.told()
+    kinds = [e["type"] for e in told if e["type"].startswith(("customer.", "invoice"))]
+    assert kinds == ["customer.subscription.updated", "invoiceitem.created", "invoiceitem.created"]
+    updated = next(e["data"] for e in told if e["type"] == "customer.subscription.updated")
+    assert updated["previous_attributes"]["items"]["data"][0]["price"]["unit_amount"] == BASIC
+    assert updated["object"]["items"]["data"][0]["id"] == plan.item
+    assert plan.waiting() == [credit, charge]
+    plan.to(plan.end + 2 * HOUR)
+    assert plan.paid() == [BASIC, credit + charge + PRO] and plan.waiting() == []
+    lines = plan.now().latest_invoice.lines.data
+    details = [line.parent.invoice_item_details for line in lines[:2]]
+    assert [(d.proration, d.subscription) for d in details] == [(True, plan.id)] * 2
+    assert (lines[0].period.start, lines[0].period.end) == (third, plan.end)
+
+
+def test_prorations_count_seconds_and_round_half_up(plan: Plan) -> None:
+    whole = plan.end - plan.start
+    assert whole == 31 * DAY
+    plan.change(PRO, proration_date=plan.start + 1)
+    assert plan.waiting() == [-10_000, 25_000]
+    plan.change(PRO + 1, proration_date=plan.start + whole // 2)
+    assert plan.waiting()[2:] == [-12_500, 12_501]
+
+
+def test_an_upgrade_can_be_paid_at_once(plan: Plan, inside: Inside) -> None:
+    plan.to(plan.start + (plan.end - plan.start) // 2)
+    inside.told()
+    changed = plan.change(PRO, proration_behavior="always_invoice")
+    assert changed["items"].data[0].current_period_end == plan.end
+    kinds = inside.types()
+    assert kinds[0] == "customer.subscription.updated" and "invoice.paid" in kinds
+    assert plan.paid() == [BASIC, 7_500]
+    assert plan.now().latest_invoice.billing_reason == "subscription_update"
+    plan.to(plan.end + 2 * HOUR)
+    assert plan.paid() == [BASIC, 7_500, PRO]
+
+
+def test_a_downgrade_leaves_credit(inside: Inside) -> None:
+    plan = Plan(inside, PRO)
+    plan.to(plan.start + (plan.end - plan.start) // 2)
+    plan.change(BASIC, proration_behavior="always_invoice")
+    assert (plan.now().latest_invoice.total, plan.now().latest_invoice.status) == (-7_500, "paid")
+    assert plan.balance() == -7_500
+    plan.to(plan.end + 2 * HOUR)
+    assert plan.paid() == [PRO, 0, BASIC - 7_500] and plan.balance() == 0
+
+
+def test_a_downgrade_can_wait_as_a_negative_line(inside: Inside) -> None:
+    plan = Plan(inside, PRO)
+    plan.change(2_000, proration_date=plan.start)
+    assert plan.waiting() == [-PRO, 2_000]
+    plan.to(plan.end + 2 * HOUR)
+    assert plan.now().latest_invoice.total == -21_000 and plan.balance() == -21_000
+    plan.to(plan.end + 32 * DAY)
+    assert plan.paid() == [PRO, 0, 0] and plan.balance() == -19_000
+
+
+def test_no_proration_only_changes_what_comes(plan: Plan) -> None:
+    plan.to(plan.start + DAY)
+    plan.change(PRO, proration_behavior="none")
+    assert plan.waiting() == []
+    plan.to(plan.end + 2 * HOUR)
+    assert plan.paid() == [BASIC, PRO]
+
+
+@pytest.mark.parametrize(("behavior", "credit"), [("create_prorations", 5_000), ("none", 0)])
+def test_from_month_to_year_a_new_period_begins_now(plan: Plan, behavior: str, credit: int) -> None:
+    half = plan.start + (plan.end - plan.start) // 2
+    plan.to(half)
+    changed = plan.change(100_000, "year", proration_behavior=behavior)
+    item = changed["items"].data[0]
+    assert (changed.billing_cycle_anchor, item.current_period_start) == (half, half)
+    assert item.current_period_end == half + 365 * DAY
+    assert plan.paid() == [BASIC, 100_000 - credit]
+    plan.to(half + 365 * DAY + 2 * HOUR)
+    assert plan.paid() == [BASIC, 100_000 - credit, 100_000]
+
+
+def test_a_yearly_plan_renews_yearly(inside: Inside) -> None:
+    plan = Plan(inside, 100_000, "year")
+    plan.to(plan.start + 3 * 366 * DAY)
+    assert plan.paid() == [100_000] * 4
+
+
+def test_an_update_that_cannot_be_paid(plan: Plan, inside: Inside) -> None:
+    inside.operate_now(f"/customers/{plan.customer}/fail_next_charges", times=1)
+    with pytest.raises(stripe.CardError):
+        plan.change(100_000, "year", payment_behavior="error_if_incomplete")
+    assert plan.now()["items"].data[0].price.unit_amount == BASIC and plan.paid() == [BASIC]
+    inside.operate_now(f"/customers/{plan.customer}/fail_next_charges", times=1)
+    assert plan.change(100_000, "year").status == "past_due"
+    with pytest.raises(stripe.InvalidRequestError, match="outside of current"):
+        plan.change(PRO, proration_date=plan.start - 10)
+
+
+def test_canceling_later_changing_ones_mind_and_canceling_now(plan: Plan, inside: Inside) -> None:
+    before = {"cancel_at_period_end": False, "cancel_at": None, "canceled_at": None}
+    asked = inside.api.subscriptions.update(plan.id, {"cancel_at_period_end": True})
+    assert (asked.cancel_at_period_end, asked.cancel_at) == (True, plan.end)
+    (data,) = inside.of("customer.subscription.updated")
+    assert data["previous_attributes"].items() >= before.items()
+    kept = inside.api.subscriptions.update(plan.id, {"cancel_at_period_end": False})
+    assert (kept.cancel_at, kept.canceled_at) == (None, None)
+    assert len(inside.of("customer.subscription.updated")) == 1
+    plan.to(plan.end + 2 * HOUR)
+    assert len(plan.paid()) == 2
+    inside.told()
+    gone = inside.api.subscriptions.cancel(plan.id, {"prorate": True, "invoice_now": True})
+    assert gone.status == "canceled" and "customer.subscription.deleted" in inside.types()
+    assert plan.balance() < -9_900
+
+
+def test_collection_can_be_paused_and_taken_up_again(plan: Plan, inside: Inside) -> None:
+    paused = inside.api.subscriptions.update(plan.id, {"pause_collection": {"behavior": "void"}})
+    assert (paused.status, paused.pause_collection.behavior) == ("active", "void")
+    (data,) = inside.of("customer.subscription.updated")
+    assert data["previous_attributes"] == {"pause_collection": None}
+    plan.to(plan.end + 2 * HOUR)
+    assert plan.now().latest_invoice.status == "void" and "invoice.voided" in inside.types()
+    resumed = inside.api.subscriptions.update(plan.id, {"pause_collection": ""})
+    assert resumed.pause_collection is None
+    plan.to(plan.end + 32 * DAY)
+    assert plan.paid() == [BASIC, 0, BASIC]
+    until: Any = {"behavior": "mark_uncollectible", "resumes_at": plan.end + 70 * DAY}
+    inside.api.subscriptions.update(plan.id, {"pause_collection": until})
+    plan.to(plan.end + 63 * DAY)
+    assert plan.now().latest_invoice.status == "uncollectible"
+    plan.to(plan.end + 71 * DAY)
+    assert plan.now().pause_collection is None
+
+
+def test_metadata_is_told_with_what_it_was(plan: Plan, inside: Inside) -> None:
+    inside.api.subscriptions.update(plan.id, {"metadata": {"enrollment": "e9"}})
+    (data,) = inside.of("customer.subscription.updated")
+    assert (data["object"]["metadata"], data["previous_attributes"]) == (
+        {"enrollment": "e9"},
+        {"metadata": {"enrollment": None}},
+    )
+
+
+def test_items_of_one_interval_only(plan: Plan, inside: Inside) -> None:
+    with pytest.raises(stripe.InvalidRequestError, match="different intervals"):
+        inside.api.subscriptions.update(plan.id, {"items": [{"price": inside.price(100, "year")}]})
+    with pytest.raises(stripe.InvalidRequestError):
+        inside.api.subscriptions.update(plan.id, {"items": [{"id": "si_gone", "quantity": 2}]})
+    inside.api.subscriptions.update(plan.id, {"items": [{"id": plan.item, "quantity": 3}]})
+    assert plan.waiting() == [-BASIC, 3 * BASIC]
