@@ -16,19 +16,17 @@ from tests.contracts.payment_histories import (
     disputed,
     expired,
     histories,
+    numbered,
     paid_by_card,
     plan,
     purchase,
     refunded,
+    wide_histories,
 )
 
-from contracts.facts import Policy, Standing, fold, keys, seats
+from contracts.facts import Policy, Seat, Standing, fold, keys, seats
 from contracts.money import usd
 from contracts.payments import PaymentEvent, PaymentExpired, PaymentRefs, PaymentRefunded, PaymentSucceeded
-
-
-def numbered(events: list[PaymentEvent]) -> dict[str, PaymentEvent]:
-    return {f"evt_{n}/{event.type}": event for n, event in enumerate(events)}
 
 
 def voided(n: int, instalment: int) -> list[PaymentEvent]:
@@ -96,7 +94,7 @@ def test_every_permutation_says_the_same(events: list[PaymentEvent]) -> None:
         assert seats(dict(order)) == expected
 
 
-@given(facts=histories(), data=st.data())
+@given(facts=histories() | wide_histories(), data=st.data())
 def test_merging_is_a_union_in_any_order(facts: dict[str, PaymentEvent], data: st.DataObject) -> None:
     """Commutative, associative, idempotent: whatever parts arrive, in whatever order and however often."""
     deliveries = data.draw(st.lists(st.sampled_from(sorted(facts)), max_size=30)) + list(
@@ -109,7 +107,7 @@ def test_merging_is_a_union_in_any_order(facts: dict[str, PaymentEvent], data: s
     assert fold(merged) == fold(facts)
 
 
-@given(histories())
+@given(histories() | wide_histories())
 def test_a_seat_is_active_only_while_money_is_held(facts: dict[str, PaymentEvent]) -> None:
     for seat in seats(facts):
         bought, found, _ = seat.decisive()
@@ -117,6 +115,7 @@ def test_a_seat_is_active_only_while_money_is_held(facts: dict[str, PaymentEvent
             assert not bought.all_back
             assert bought.settled_payments
             assert not any(payment.lost for payment in bought.payments)
+            assert not bought.cancelled
 
 
 @given(histories())
@@ -128,6 +127,22 @@ def test_all_events_of_a_seat_are_connected_by_their_keys(facts: dict[str, Payme
         group |= found
         remaining.remove(found)
     assert not remaining
+
+
+@given(wide_histories())
+def test_the_facts_that_share_keys_are_enough_to_know_a_seat(facts: dict[str, PaymentEvent]) -> None:
+    """A store that reads only what is connected with an event sees the same seats as one that reads everything."""
+    remaining = dict(facts)
+    apart: list[Seat] = []
+    while remaining:
+        first = next(iter(remaining))
+        group, connected = {first: remaining.pop(first)}, set(keys(facts[first]))
+        while found := [each for each, event in remaining.items() if keys(event) & connected]:
+            for event_id in found:
+                group[event_id] = remaining.pop(event_id)
+                connected |= keys(group[event_id])
+        apart += seats(group)
+    assert sorted(apart, key=lambda seat: seat.program.slug) == sorted(seats(facts), key=lambda seat: seat.program.slug)
 
 
 def test_a_session_and_its_intent_are_one_payment() -> None:

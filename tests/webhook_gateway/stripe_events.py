@@ -19,6 +19,18 @@ OUR_METADATA = {
     "provider": "milady",
     "payer": "student",
 }
+BUNDLE_METADATA = {
+    **OUR_METADATA,
+    "program_slug": "career-starter",
+    "program_kind": "bundle",
+    "includes_1": '{"slug":"barber-apprenticeship","id":"prog_1","provider":"milady","kind":"program"}',
+    "includes_2": '{"slug":"tool-kit","id":"prod_7","name":"Tool kit","kind":"product"}',
+    "instalment": "due_1",
+    "instalments": "4",
+    "price": "489000",
+    "price_currency": "usd",
+    "tier": "gold",
+}
 _numbers = itertools.count(1)
 
 
@@ -63,6 +75,7 @@ def session(**fields: Any) -> dict[str, Any]:
         "payment_status": "paid",
         "payment_method_types": ["card", "us_bank_account"],
         "customer_details": {"email": "ann@example.com", "name": "Ann"},
+        "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
         "metadata": SEED_METADATA,
         **fields,
     }
@@ -80,6 +93,7 @@ def invoice(**fields: Any) -> dict[str, Any]:
         "customer_email": "ann@example.com",
         "hosted_invoice_url": None,
         "next_payment_attempt": None,
+        "total_taxes": [],
         "parent": {
             "type": "subscription_details",
             "subscription_details": {"subscription": "sub_1", "metadata": {**SEED_METADATA, "instalments": "4"}},
@@ -94,6 +108,7 @@ def subscription(**fields: Any) -> dict[str, Any]:
         "object": "subscription",
         "status": "active",
         "cancel_at_period_end": False,
+        "pause_collection": None,
         "items": {"object": "list", "data": [{"id": "si_1", "current_period_end": 1_792_000_000}]},
         "metadata": SEED_METADATA,
         **fields,

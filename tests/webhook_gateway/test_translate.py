@@ -59,12 +59,16 @@ EXPECTED: list[tuple[str, dict[str, Any], type[PaymentEvent]]] = [
     ("customer.subscription.created", stripe.subscription(), SubscriptionChanged),
     ("customer.subscription.updated", stripe.subscription(status="past_due"), SubscriptionChanged),
     ("customer.subscription.deleted", stripe.subscription(status="canceled"), SubscriptionChanged),
+    ("customer.subscription.paused", stripe.subscription(status="paused"), SubscriptionChanged),
+    ("customer.subscription.resumed", stripe.subscription(), SubscriptionChanged),
     ("charge.refunded", stripe.charge(), PaymentRefunded),
     ("refund.updated", stripe.refund(), PaymentRefunded),
     ("refund.failed", stripe.refund(status="failed"), PaymentRefunded),
     ("charge.dispute.created", stripe.dispute(), PaymentDisputeOpened),
     ("charge.dispute.updated", stripe.dispute(status="under_review"), PaymentDisputeOpened),
     ("charge.dispute.closed", stripe.dispute(status="lost"), PaymentDisputeClosed),
+    ("charge.dispute.funds_withdrawn", stripe.dispute(), PaymentDisputeOpened),
+    ("charge.dispute.funds_reinstated", stripe.dispute(status="won"), PaymentDisputeClosed),
 ]
 
 
@@ -208,7 +212,13 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
     max_leaves=12,
 )
-SAMPLES = [thing for _, thing, _ in EXPECTED]
+NUMBERS = st.integers().map(str) | st.text("0123456789٣²", max_size=40)
+SAMPLES = [thing for _, thing, _ in EXPECTED] + [
+    stripe.session(metadata=stripe.BUNDLE_METADATA),
+    stripe.intent(metadata=stripe.BUNDLE_METADATA),
+    stripe.invoice(metadata=stripe.BUNDLE_METADATA, total_taxes=[{"amount": 7, "type": "tax_rate_details"}], tax=7),
+    stripe.subscription(metadata=stripe.BUNDLE_METADATA, pause_collection={"behavior": "void", "resumes_at": None}),
+]
 
 
 @given(type=st.sampled_from(sorted(TRANSLATED)), thing=JSON, data=JSON)
@@ -226,7 +236,11 @@ def test_any_field_may_be_anything(type: str, sample: dict[str, Any], data: st.D
     if isinstance(spoilt.get("metadata"), dict):
         spoilt["metadata"] = {
             **spoilt["metadata"],
-            data.draw(st.sampled_from(sorted(stripe.OUR_METADATA))): data.draw(JSON),
+            **data.draw(
+                st.dictionaries(
+                    st.sampled_from(sorted(stripe.BUNDLE_METADATA)), JSON | JSON.map(json.dumps) | NUMBERS, max_size=4
+                )
+            ),
         }
     for said in translate(stripe.event(type, spoilt), received_at=NOW):
         body = said.body()

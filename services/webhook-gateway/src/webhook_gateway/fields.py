@@ -5,6 +5,7 @@ Pure and total: no input makes any of these raise.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -68,13 +69,37 @@ def whole(value: object, *path: str) -> int | None:
     return None
 
 
+def digits(value: object, *path: str) -> int | None:
+    """A whole number that stands there as text, as metadata has it."""
+    found = text(value, *path) or ""
+    if len(found) > len(str(_MOST_MINOR_UNITS)) or not (found.isascii() and found.isdigit()):
+        return None
+    return number if (number := int(found)) <= _MOST_MINOR_UNITS else None
+
+
 def money(value: object, name: str) -> Money | None:
     """The amount `name` of an object in the object's `currency`."""
-    amount, currency = whole(value, name), text(value, "currency")
+    return in_currency(whole(value, name), text(value, "currency"))
+
+
+def in_currency(amount: int | None, currency: str | None) -> Money | None:
+    """The amount as money, when it is one and the currency looks like one."""
     if amount is None or currency is None or len(currency) != 3:
         return None
     lower = currency.lower()
     return Money(amount=amount, currency=lower) if lower.isascii() and lower.isalpha() else None
+
+
+def json_object(value: object, *path: str, most: int = 500) -> JsonObject:
+    """An object that stands there as JSON text of at most `most` characters (Stripe's limit for a metadata value)."""
+    found = at(value, *path)
+    if not isinstance(found, str) or len(found) > most:
+        return {}
+    try:
+        read = json.loads(found)
+    except (ValueError, RecursionError):
+        return {}
+    return read if isinstance(read, dict) else {}
 
 
 def moment(value: object, *path: str) -> datetime | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast, get_args
 from uuid import UUID
 
 from contracts.payments import PaymentRefs
-from contracts.people import Contact, Program, purchase_uuid, student_uuid
-from webhook_gateway.fields import JsonObject, an_object, text
+from contracts.people import Contact, ItemKind, Program, Seatable, purchase_uuid, student_uuid
+from webhook_gateway.fields import JsonObject, an_object, digits, in_currency, json_object, text
+
+_MOST_INCLUDED = 20  # a bundle; each takes one of the 50 entries that Stripe keeps
 
 
 def about(thing: JsonObject, refs: PaymentRefs) -> dict[str, Any] | None:
@@ -28,7 +30,7 @@ def about(thing: JsonObject, refs: PaymentRefs) -> dict[str, Any] | None:
     funding_source = text(metadata, "funding_source", most=50)
     payer = text(metadata, "payer")
     return {
-        "refs": refs,
+        "refs": refs.model_copy(update={"instalment": text(metadata, "instalment")}),
         "purchase_id": purchase_id,
         "student_id": student_uuid(student) if student else None,
         "program": program,
@@ -36,7 +38,13 @@ def about(thing: JsonObject, refs: PaymentRefs) -> dict[str, Any] | None:
         "funding_source": funding_source,
         "instalments": _instalments(metadata),
         "contact": _contact(thing),
+        "price": in_currency(digits(metadata, "price"), text(metadata, "price_currency")),
     }
+
+
+def tier(thing: JsonObject) -> str | None:
+    """What a membership gives access to."""
+    return text(_metadata(thing), "tier", most=50)
 
 
 def _metadata(thing: JsonObject) -> JsonObject:
@@ -57,7 +65,26 @@ def _program(metadata: JsonObject) -> Program | None:
         id=id or either,
         name=text(metadata, "program_name", most=300),
         provider=text(metadata, "provider", most=100),
+        kind=_kind(metadata, "program_kind"),
+        includes=_included(metadata),
     )
+
+
+def _included(metadata: JsonObject) -> tuple[Seatable, ...]:
+    """What a bundle consists of, `includes_1` first. One seat each, so a slug that comes again adds nothing."""
+    found: dict[str, Seatable] = {}
+    for number in range(1, _MOST_INCLUDED + 1):
+        part = json_object(metadata, f"includes_{number}")
+        slug, id = text(part, "slug"), text(part, "id")
+        if slug is not None and id is not None:
+            name, provider = text(part, "name", most=300), text(part, "provider", most=100)
+            found.setdefault(slug, Seatable(slug=slug, id=id, name=name, provider=provider, kind=_kind(part, "kind")))
+    return tuple(found.values())
+
+
+def _kind(value: JsonObject, name: str) -> ItemKind | None:
+    kind = text(value, name)
+    return cast(ItemKind, kind) if kind in get_args(ItemKind) else None
 
 
 def _contact(thing: JsonObject) -> Contact | None:
@@ -81,5 +108,5 @@ def _uuid(metadata: JsonObject, name: str) -> UUID | None:
 
 
 def _instalments(metadata: JsonObject) -> int | None:
-    value = text(metadata, "instalments", most=4) or ""
-    return int(value) if value.isascii() and value.isdigit() and 1 <= int(value) <= 120 else None
+    value = digits(metadata, "instalments")
+    return value if value is not None and 1 <= value <= 120 else None

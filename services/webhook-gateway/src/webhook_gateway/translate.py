@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, cast, get_args
 
 from contracts.envelope import Envelope, Event
+from contracts.money import Money
 from contracts.payments import (
     DisputeStatus,
     PaymentDisputeClosed,
@@ -28,11 +29,12 @@ from contracts.payments import (
     SubscriptionStatus,
 )
 from webhook_gateway.fields import JsonObject, an_object, at, moment, money, objects, ref, text, url, whole
-from webhook_gateway.purchase import about
+from webhook_gateway.purchase import about, tier
 
 SOURCE = "webhook-gateway"
 
 _CLOSED_DISPUTES = frozenset({"won", "lost", "warning_closed", "prevented"})
+_FUNDS = {"charge.dispute.funds_withdrawn": "withdrawn", "charge.dispute.funds_reinstated": "reinstated"}
 
 
 def translate(event: Mapping[str, Any], *, received_at: datetime) -> list[Envelope[Event]]:
@@ -40,7 +42,7 @@ def translate(event: Mapping[str, Any], *, received_at: datetime) -> list[Envelo
     event_id, event_type = text(event, "id", most=255), text(event, "type", most=255)
     if event_id is None or (reader := _READERS.get(event_type or "")) is None:
         return []
-    meant = reader(an_object(event, "data", "object"), an_object(event, "data", "previous_attributes"))
+    meant = reader(an_object(event, "data", "object"), event)
     if meant is None:
         return []
     said = Envelope(
@@ -79,7 +81,7 @@ def _session_settled(session: JsonObject, _: JsonObject) -> PaymentEvent | None:
     if told is None or amount is None or session.get("mode") == "setup":
         return None
     if session.get("payment_status") in ("paid", "no_payment_required"):
-        return PaymentSucceeded(**told, amount=amount, method=_only_method(session))
+        return PaymentSucceeded(**told, amount=amount, method=_only_method(session), tax=_session_tax(session, amount))
     return PaymentPending(**told, amount=amount, method=_only_method(session))
 
 
@@ -87,7 +89,11 @@ def _session_paid_later(session: JsonObject, _: JsonObject) -> PaymentEvent | No
     told, amount = about(session, _session_refs(session)), money(session, "amount_total")
     if told is None or amount is None:
         return None
-    return PaymentSucceeded(**told, amount=amount, method=_only_method(session))
+    return PaymentSucceeded(**told, amount=amount, method=_only_method(session), tax=_session_tax(session, amount))
+
+
+def _session_tax(session: JsonObject, amount: Money) -> Money | None:
+    return _part(amount, whole(session, "total_details", "amount_tax"))
 
 
 def _session_failed_later(session: JsonObject, _: JsonObject) -> PaymentEvent | None:
@@ -160,7 +166,10 @@ def _invoice_refs(invoice: JsonObject) -> PaymentRefs:
 
 def _invoice_paid(invoice: JsonObject, _: JsonObject) -> PaymentEvent | None:
     told, amount = about(invoice, _invoice_refs(invoice)), money(invoice, "amount_paid")
-    return None if told is None or amount is None else PaymentSucceeded(**told, amount=amount)
+    if told is None or amount is None:
+        return None
+    taxes = (whole(tax, "amount") or 0 for tax in objects(invoice, "total_taxes"))
+    return PaymentSucceeded(**told, amount=amount, tax=_part(amount, sum(taxes) or whole(invoice, "tax")))
 
 
 def _invoice_failed(invoice: JsonObject, _: JsonObject) -> PaymentEvent | None:
@@ -197,7 +206,7 @@ def _invoice_payment(link: JsonObject, _: JsonObject) -> PaymentEvent | None:
     return PaymentSucceeded(refs=refs, amount=amount)
 
 
-def _subscription(subscription: JsonObject, _: JsonObject) -> PaymentEvent | None:
+def _subscription(subscription: JsonObject, event: JsonObject) -> PaymentEvent | None:
     refs = PaymentRefs(subscription=ref(subscription, "id"))
     told, status = about(subscription, refs), text(subscription, "status")
     if told is None or refs.subscription is None or status not in get_args(SubscriptionStatus):
@@ -209,20 +218,23 @@ def _subscription(subscription: JsonObject, _: JsonObject) -> PaymentEvent | Non
         cancel_at_period_end=at(subscription, "cancel_at_period_end") is True,
         current_period_end=max(ends, default=None) or moment(subscription, "current_period_end"),
         ended_at=moment(subscription, "ended_at"),
+        tier=tier(subscription),
+        collection_paused=isinstance(at(subscription, "pause_collection"), Mapping),
+        as_of=moment(event, "created"),
     )
 
 
 # --- money that goes back ---------------------------------------------------------------------------------------------
 
 
-def _charge_refunded(charge: JsonObject, before: JsonObject) -> PaymentEvent | None:
+def _charge_refunded(charge: JsonObject, event: JsonObject) -> PaymentEvent | None:
     refs = PaymentRefs(
         charge=ref(charge, "id"), payment_intent=ref(charge, "payment_intent"), invoice=ref(charge, "invoice")
     )
     total = money(charge, "amount_refunded")
     if total is None or not refs.of_payment():
         return None
-    previous = whole(before, "amount_refunded")
+    previous = whole(event, "data", "previous_attributes", "amount_refunded")
     return PaymentRefunded(
         **(about(charge, refs) or {"refs": refs}),
         total=total,
@@ -244,7 +256,7 @@ def _refund(refund: JsonObject, _: JsonObject) -> PaymentEvent | None:
     )
 
 
-def _dispute(dispute: JsonObject, _: JsonObject) -> PaymentEvent | None:
+def _dispute(dispute: JsonObject, event: JsonObject) -> PaymentEvent | None:
     refs = PaymentRefs(charge=ref(dispute, "charge"), payment_intent=ref(dispute, "payment_intent"))
     dispute_id, amount, status = ref(dispute, "id"), money(dispute, "amount"), text(dispute, "status")
     if dispute_id is None or amount is None or not refs.of_payment() or status not in get_args(DisputeStatus):
@@ -252,9 +264,16 @@ def _dispute(dispute: JsonObject, _: JsonObject) -> PaymentEvent | None:
     told = about(dispute, refs) or {"refs": refs}
     told |= {"dispute_id": dispute_id, "amount": amount, "status": cast(DisputeStatus, status)}
     told["reason"] = text(dispute, "reason", most=100) or "general"
+    told["funds"] = _FUNDS.get(text(event, "type") or "")
     if status in _CLOSED_DISPUTES:
         return PaymentDisputeClosed(**told)
     return PaymentDisputeOpened(**told, evidence_due_by=moment(dispute, "evidence_details", "due_by"))
+
+
+def _part(whole_amount: Money, part: int | None) -> Money | None:
+    """So much of the amount, and never more than it (a credit may have paid the rest); None for nothing."""
+    least = min(part or 0, whole_amount.amount)
+    return whole_amount.model_copy(update={"amount": least}) if least else None
 
 
 def _only_method(thing: JsonObject) -> str | None:
@@ -263,6 +282,7 @@ def _only_method(thing: JsonObject) -> str | None:
     return text(methods[0], most=50) if isinstance(methods, list) and len(methods) == 1 else None
 
 
+# Each takes the object, and the event that brought it.
 _READERS: Mapping[str, Callable[[JsonObject, JsonObject], PaymentEvent | None]] = {
     "checkout.session.completed": _session_settled,
     "checkout.session.async_payment_succeeded": _session_paid_later,
@@ -279,6 +299,8 @@ _READERS: Mapping[str, Callable[[JsonObject, JsonObject], PaymentEvent | None]] 
     "customer.subscription.created": _subscription,
     "customer.subscription.updated": _subscription,
     "customer.subscription.deleted": _subscription,
+    "customer.subscription.paused": _subscription,
+    "customer.subscription.resumed": _subscription,
     "charge.refunded": _charge_refunded,
     "refund.created": _refund,
     "refund.updated": _refund,
@@ -286,6 +308,8 @@ _READERS: Mapping[str, Callable[[JsonObject, JsonObject], PaymentEvent | None]] 
     "charge.dispute.created": _dispute,
     "charge.dispute.updated": _dispute,
     "charge.dispute.closed": _dispute,
+    "charge.dispute.funds_withdrawn": _dispute,
+    "charge.dispute.funds_reinstated": _dispute,
 }
 
 TRANSLATED = frozenset(_READERS)

@@ -118,7 +118,10 @@ class Purchase:
 
     @cached_property
     def program(self) -> Program | None:
-        return _fullest(fact.program for fact in self.facts)
+        """The fullest; who names fewer parts of a bundle than another takes none of its seats away."""
+        named = [fact.program for fact in self.facts if fact.program]
+        parts = max((len(program.includes) for program in named), default=0)
+        return _fullest(program for program in named if len(program.includes) == parts)
 
     @cached_property
     def contact(self) -> Contact | None:
@@ -217,10 +220,10 @@ class Purchase:
         return Standing.ACTIVE, None
 
     def _unsettled(self) -> tuple[Standing, str | None]:
-        if any(payment.under_way for payment in self.payments):
+        if not self.cancelled and any(payment.under_way for payment in self.payments):
             return Standing.PENDING, None
         if any(payment.announced for payment in self.payments):
-            return Standing.WITHDRAWN, "payment_failed"
+            return Standing.WITHDRAWN, "cancelled" if self.cancelled else "payment_failed"
         return Standing.NONE, None
 
     @property

@@ -58,7 +58,7 @@ class Payment:
         if self.settled is not None or self._owed_no_more:
             return False
         failed = (fact for fact in self.facts if isinstance(fact, PaymentFailed) and fact.final)
-        return any(fact.refs.invoice or (fact.refs.instalment and fact.code != "canceled") for fact in failed)
+        return any((fact.refs.invoice or fact.refs.instalment) and fact.code != "canceled" for fact in failed)
 
     @property
     def _owed_no_more(self) -> bool:
