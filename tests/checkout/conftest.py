@@ -9,7 +9,7 @@ from tests.checkout.sandbox import StripeSandbox
 from tests.checkout.service import Service
 
 import checkout
-from checkout import catalog
+from checkout.catalog import loading as catalog
 from kit import db, migrate
 from kit.testing.postgres_server import Database, PostgresServer
 

@@ -16,7 +16,9 @@ from tests.checkout.sandbox import StripeSandbox
 from tests.checkout.stripe_ids import SECRET_KEY
 from tests.processes import JWT
 
-from checkout import consumers, main, plans
+from checkout import consumers, main
+from checkout.buying.desk import Buyer
+from checkout.catalog.consumers import registrations
 from checkout.settings import ApiSettings, StripeSettings
 from checkout.stripe_client import Stripe
 from contracts.envelope import Envelope, Event
@@ -56,11 +58,11 @@ class Service:
         self.database = Database(server.url, pool_size=20)
         self.consumers = {
             event: consumer
-            for consumer in (consumers.payments(), consumers.enrollments())
+            for consumer in (consumers.payments(), consumers.enrollments(), registrations())
             for event in consumer.handlers()
         }
         self._stripe = Stripe(StripeSettings(stripe_api_key=SecretStr(SECRET_KEY), stripe_api_base=sandbox.url))
-        self.handlers = plans.handlers(self._stripe)
+        self.handlers = main.effects(self.database, self._stripe)
         self._refs: dict[UUID, frozenset[str]] = defaultdict(frozenset)
         """What is known of a student's payments: Stripe forgets its events after a month."""
         self.app = self.app_with()
@@ -100,6 +102,10 @@ class Service:
     async def buy(self, student: UUID | None, body: dict[str, Any] | None = None, **sent: Any) -> httpx.Response:
         headers = sent.pop("headers", {}) | (bearer("student", student) if student else {})
         return await self.call("POST", CREATE, json=body or wanted(), headers=headers, **sent)
+
+    async def known_to_stripe(self, student: UUID) -> str:
+        """The student's customer at Stripe, made before anything is bought."""
+        return str(await self.app.state.customers.ensure(student, Buyer(id=student, role="student")))
 
     async def fund(
         self, student: UUID, *, role: str = "case_manager", slug: str = "dsp", **body: Any

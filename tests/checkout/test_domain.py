@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from checkout import domain
-from checkout.domain import Abandon, GoOn, Purchase, Refuse, Replace, Seat, Start, State, Wish, begin
+from checkout.buying import domain
+from checkout.buying.domain import Abandon, GoOn, Purchase, Refuse, Replace, Seat, Start, State, Wish, begin
 from contracts.facts import DEFAULT_POLICY, fold
 from contracts.money import Money, usd
 from contracts.payments import (
@@ -30,11 +30,14 @@ from contracts.people import Program
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 STUDENT = uuid4()
-FULL = Wish(student_id=STUDENT, program=Program(slug="dsp", id="p"), amount=usd(432_500))
-PLAN = Wish(student_id=STUDENT, program=Program(slug="dsp", id="p"), amount=usd(432_500), payment_type="plan")
+SLUG = "dsp"
+FULL = Wish(student_id=STUDENT, program=Program(slug=SLUG, id="p"), amount=usd(432_500))
+PLAN = Wish(
+    student_id=STUDENT, program=Program(slug=SLUG, id="p"), amount=usd(432_500), payment_type="plan", instalments=4
+)
 WIOA = Wish(
     student_id=STUDENT,
-    program=Program(slug="dsp", id="p"),
+    program=Program(slug=SLUG, id="p"),
     amount=usd(432_500),
     payer="sponsor",
     funding_source="WIOA",
@@ -46,7 +49,7 @@ def purchase(wish: Wish, state: State, *, age: timedelta = timedelta(minutes=5))
 
 
 def decide(wish: Wish, *known: Purchase, seat: Seat | None = None) -> domain.Decision:
-    return begin(wish=wish, seat=seat, purchases=known, now=NOW)
+    return begin(wish=wish, seats=[seat] if seat else [], purchases=known, now=NOW)
 
 
 def test_nothing_in_the_way() -> None:
@@ -57,18 +60,18 @@ def test_nothing_in_the_way() -> None:
 
 @pytest.mark.parametrize("status", ["active", "paused", "completed"])
 def test_a_seat_is_in_the_way(status: Any) -> None:
-    assert decide(FULL, seat=Seat(status=status, purchase_id=None)) == Refuse("already_enrolled")
+    assert decide(FULL, seat=Seat(slug=SLUG, status=status, purchase_id=None)) == Refuse("already_enrolled")
 
 
 def test_money_on_its_way_is_in_the_way() -> None:
-    assert decide(FULL, seat=Seat(status="pending", purchase_id=None)) == Refuse("payment_in_progress")
+    assert decide(FULL, seat=Seat(slug=SLUG, status="pending", purchase_id=None)) == Refuse("payment_in_progress")
     for state in (State.PROCESSING, State.PAID):
         assert decide(PLAN, purchase(FULL, state)) == Refuse("payment_in_progress")
 
 
 def test_a_seat_that_was_withdrawn_is_not() -> None:
     ended, other = purchase(FULL, State.PAID), purchase(FULL, State.PAID)
-    seat = Seat(status="withdrawn", purchase_id=ended.id)
+    seat = Seat(slug=SLUG, status="withdrawn", purchase_id=ended.id)
     assert decide(FULL, ended, seat=seat) == Start()
     assert decide(FULL, other, ended, seat=seat) == Refuse("payment_in_progress"), "a later one is paid, and not seated"
     assert decide(FULL, ended, other, seat=seat) == Start(), "an earlier one had its seat before"
@@ -78,7 +81,7 @@ def test_a_plan_without_its_seat_is_in_the_way_until_it_is_cancelled() -> None:
     for state in (State.WITHDRAWN, State.PAID):
         running = purchase(PLAN, state)
         over = replace(running, plan_cancelled=True)
-        gone = Seat(status="withdrawn", purchase_id=running.id)
+        gone = Seat(slug=SLUG, status="withdrawn", purchase_id=running.id)
         for wish in (FULL, PLAN, WIOA):
             assert decide(wish, running, seat=gone) == Refuse("plan_being_cancelled")
             assert decide(wish, purchase(FULL, State.EXPIRED), running, seat=gone) == Refuse("plan_being_cancelled")

@@ -48,6 +48,9 @@ async def test_a_sponsor_gets_a_page_and_an_invoice(service: Service) -> None:
         "program_slug": "barber-apprenticeship",
         "program_name": "Barber Apprenticeship",
         "provider": "milady",
+        "program_kind": "program",
+        "price": "489000",
+        "price_currency": "usd",
         "payer": "sponsor",
         "funding_source": "WIOA",
     }

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 from tests.checkout.service import ADMIN, Service, bearer, wanted
 
-from checkout import catalog
+from checkout.catalog import loading as catalog
 
 PROGRAMS = "/api/admin/programs"
 SPONSORS = "/api/admin/sponsors"
@@ -39,7 +39,7 @@ async def test_loading_again_keeps_an_admins_edit(service: Service) -> None:
     await catalog.load(service.database, catalog.checked_in())
     names = {item["slug"]: item["name"] for item in (await service.call("GET", "/api/programs")).json()["items"]}
     assert names["cpr"] == "CPR, first aid"
-    assert len(names) == len(await service.rows("SELECT 1 FROM programs WHERE active"))
+    assert len(names) == len(await service.rows("SELECT 1 FROM items WHERE active AND kind = 'program'"))
 
 
 async def test_an_admin_adds_prices_and_retires_a_program(service: Service) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import cast
-from uuid import UUID
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, cast
 
-import structlog
+from sqlalchemy import Row
 
-from checkout import db as store
-from checkout import domain, plans
-from checkout.domain import State
+from checkout.buying import domain, store
+from checkout.buying.following import settle
+from checkout.receipts.issuing import Issuer
 from checkout.topology import ENROLLMENTS, PAYMENTS
 from contracts import facts
 from contracts.enrollment import (
@@ -23,12 +23,10 @@ from contracts.enrollment import (
 )
 from contracts.envelope import Envelope
 from contracts.facts import DEFAULT_POLICY, Facts, Policy, fold, keys
-from contracts.payments import PaymentEvent, PaymentSucceeded
+from contracts.payments import PaymentEvent
 from contracts.registry import PAYMENT_EVENTS
 from kit.consumer import Consumer
 from kit.work import Work
-
-log = structlog.get_logger(__name__)
 
 SEAT_STATUS: dict[type[EnrollmentEvent], domain.SeatStatus] = {
     EnrollmentPending: "pending",
@@ -40,50 +38,29 @@ SEAT_STATUS: dict[type[EnrollmentEvent], domain.SeatStatus] = {
 }
 
 
-def payments(policy: Policy = DEFAULT_POLICY) -> Consumer:
+Follow = Callable[[Work, Row[Any], facts.Purchase, Envelope[PaymentEvent]], Awaitable[None]]
+"""What a room does when something is heard about a purchase of ours: given its row, locked and settled already, and all
+that is known of its money. Any order and any repetition must end in the same rows."""
+
+ROOMS: tuple[Follow, ...] = ()
+ISSUER = Issuer()
+
+
+def payments(policy: Policy = DEFAULT_POLICY, rooms: Sequence[Follow] = ROOMS, issuer: Issuer = ISSUER) -> Consumer:
+    """Receipts come last: they say what the other rooms have noted."""
     consumer = Consumer(PAYMENTS)
 
     @consumer.on(*PAYMENT_EVENTS)
-    async def settle(heard: Envelope[PaymentEvent], work: Work) -> None:
+    async def hear(heard: Envelope[PaymentEvent], work: Work) -> None:
         known = cast(Facts, await work.merge(heard, keys(heard.data)))
         await store.act_as(work.db, f"event:{heard.id}")
         for purchase in fold(known):
-            if purchase.id is not None:
-                await _settle_purchase(purchase.id, purchase, policy, heard, work)
+            row = await settle(purchase.id, purchase, policy, heard, work) if purchase.id is not None else None
+            if row is not None:
+                for follow in (*rooms, issuer.follow):
+                    await follow(work, row, purchase, heard)
 
     return consumer
-
-
-async def _settle_purchase(
-    purchase_id: UUID, purchase: facts.Purchase, policy: Policy, heard: Envelope[PaymentEvent], work: Work
-) -> None:
-    """Follows the facts; a purchase that was not started here is none of ours."""
-    row = await store.lock_purchase(work.db, purchase_id)
-    if row is None:
-        return
-    state = domain.state_of(purchase, policy) or State(row.state)
-    subscription_id = row.stripe_subscription_id or min(purchase.subscriptions, default=None)
-    if state != row.state or subscription_id != row.stripe_subscription_id:
-        await store.settle_purchase(work.db, purchase_id, state=state, subscription_id=subscription_id, at=work.now)
-    if row.payer == "sponsor":
-        refs = [fact.refs for fact in purchase.facts]
-        await store.settle_funding(
-            work.db,
-            purchase_id,
-            state=state,
-            payment_intent_id=min((r.payment_intent for r in refs if r.payment_intent), default=None),
-            session_id=min((r.checkout_session for r in refs if r.checkout_session), default=None),
-            paid_at=heard.time if isinstance(heard.data, PaymentSucceeded) and heard.data in purchase.facts else None,
-            at=work.now,
-        )
-    if subscription_id and state is State.WITHDRAWN:
-        await plans.want_cancel(work, purchase_id=purchase_id, subscription_id=subscription_id)
-    elif row.instalments and subscription_id and purchase.settled_payments:
-        if row.state == State.WITHDRAWN:  # a refund failed after all; Stripe brings no subscription back, nor do we
-            log.error("plan stays cancelled, though its purchase is paid again", purchase=str(purchase_id))
-        await plans.want_end(
-            work, purchase_id=purchase_id, subscription_id=subscription_id, instalments=row.instalments
-        )
 
 
 def enrollments() -> Consumer:

@@ -3,31 +3,57 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from fastapi import FastAPI
 
 import checkout
-from checkout import admin, api, catalog, consumers, plans
-from checkout.purchasing import Purchasing
+from checkout import consumers
+from checkout.buying import api, course_api, intent_api, plans
+from checkout.buying.customers import Customers
+from checkout.buying.desk import Desk
+from checkout.buying.domain import How
+from checkout.buying.intents import EXPIRY, IntentExpiry, Intents
+from checkout.buying.pages import Pages
+from checkout.buying.purchasing import Purchasing, Way
+from checkout.catalog import admin_api as admin
+from checkout.catalog import consumers as catalog_consumers
+from checkout.catalog import items_api, loading, promotion_api, public_api
+from checkout.receipts import api as receipts_api
 from checkout.settings import ApiSettings, RelaySettings, WorkerSettings
 from checkout.stripe_client import Stripe
 from checkout.topology import QUEUES, SAYS, SERVICE
+from kit.db import Database
+from kit.effects import EffectHandler
 from kit.process import Process, Role
 from kit.service import api_process, consumers_process, create_api, database_of, migrate_service, relay_process
+
+CATALOG = (items_api.router, promotion_api.router, public_api.router)
 
 
 def app(settings: ApiSettings) -> FastAPI:
     made = create_api(
         SERVICE,
         description=checkout.__doc__,
-        routers=[api.router, admin.router],
+        routers=[api.router, intent_api.router, course_api.router, admin.router, *CATALOG, receipts_api.router],
         queues=QUEUES,
         says=SAYS,
         settings=settings,
     )
     made.state.stripe = Stripe(settings)
-    made.state.purchasing = Purchasing(made.state.database, made.state.stripe, frontend_url=settings.frontend_url)
+    made.state.desk = desk = Desk(made.state.database, made.state.stripe, settings)
+    made.state.customers = customers = Customers(desk)
+    ways: dict[How, Way] = {
+        "page": Pages(desk, customers),
+        "intent": Intents(desk, customers),
+    }
+    made.state.purchasing = Purchasing(desk, ways)
     return made
+
+
+def effects(database: Database, stripe: Stripe) -> dict[str, EffectHandler[Any]]:
+    """Every kind of effect on the outside world that this service has."""
+    return {**plans.handlers(stripe), EXPIRY: IntentExpiry(database, stripe)}
 
 
 def serve() -> Process:
@@ -38,13 +64,22 @@ def serve() -> Process:
 
 def consume() -> Process:
     settings = WorkerSettings()
-    return consumers_process(SERVICE, settings, [consumers.payments(settings.policy), consumers.enrollments()])
+    return consumers_process(
+        SERVICE,
+        settings,
+        [
+            consumers.payments(settings.policy, issuer=settings.issuer),
+            consumers.enrollments(),
+            catalog_consumers.registrations(),
+        ],
+    )
 
 
 def relay() -> Process:
     settings = RelaySettings()
     stripe = Stripe(settings)
-    return relay_process(SERVICE, settings, plans.handlers(stripe), close=[stripe.close])
+    database = database_of(settings)
+    return relay_process(SERVICE, settings, effects(database, stripe), close=[stripe.close, database.close])
 
 
 def migrate() -> None:
@@ -56,7 +91,7 @@ def migrate() -> None:
 async def _load_catalog(settings: WorkerSettings) -> None:
     database = database_of(settings)
     try:
-        await catalog.load(database, catalog.checked_in())
+        await loading.load(database, loading.checked_in())
     finally:
         await database.close()
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from checkout.mail import Address
+from checkout.receipts.settings import IssuerSettings
 from contracts.facts import PolicySettings
 from kit import service
 from kit.settings import CommaSeparated, Settings
@@ -16,6 +18,7 @@ class StripeSettings(Settings):
     """How Stripe is reached. `stripe_api_base` is for a sandbox or a proxy; without it, Stripe's own address."""
 
     stripe_api_key: SecretStr
+    """Empty: there is no Stripe, and only money that an admin records is taken."""
     stripe_publishable_key: str = ""
     stripe_api_base: str | None = None
     stripe_api_version: str = "2026-10-28.endive"
@@ -37,6 +40,14 @@ class ApiSettings(service.ApiSettings, StripeSettings):
     sponsor_finance_email: Address | None = None
     """Where the bill of a sponsor goes that has no finance mail of its own."""
     allow_guest_checkout: bool = True
+    stripe_tax: bool = False
+    """Lets Stripe add the tax to what is paid on its pages and invoices. Prices are then without it."""
+    terms_version: str = "1"
+    """Which terms a buyer accepts by going to the checkout of a course."""
+    referral_percent: Annotated[int, Field(ge=1, le=100)] = 10
+    """What a student's referral code takes off for somebody else."""
+    test_clock: bool = False
+    """Whether admins may move the clock by which instalments fall due. For tests only."""
 
     @field_validator("sponsor_finance_email", mode="before")
     @classmethod
@@ -61,7 +72,7 @@ class RelaySettings(service.WorkerSettings, StripeSettings):
     """The relay performs the effects on Stripe."""
 
 
-class WorkerSettings(service.WorkerSettings, PolicySettings):
+class WorkerSettings(service.WorkerSettings, PolicySettings, IssuerSettings):
     """Consumers and migrate."""
 
 

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from checkout import catalog, payment_methods
-from checkout.catalog import CatalogProgram
-from checkout.domain import PaymentType, Wish, funding_amount, same_price
+from checkout.buying import payment_methods
+from checkout.buying.asking import price_mismatch
+from checkout.buying.desk import Buyer
+from checkout.buying.domain import PaymentType, Wish, funding_amount, same_price
+from checkout.buying.pages import OpenCheckout
+from checkout.buying.payment_methods import Offer
+from checkout.buying.wishing import wish_for
+from checkout.catalog import items as catalog
+from checkout.catalog.items import Item
 from checkout.exact_json import Amount, ExactJson
-from checkout.mail import is_address
-from checkout.payment_methods import Offer
-from checkout.purchasing import Buyer, Purchasing
-from checkout.settings import ApiSettings
-from contracts.money import Money
-from contracts.people import Contact, Payer
-from kit.auth import Caller, CaseManager, MaybeCaller
-from kit.db import Database
+from checkout.requests import buyer_of, database_of, guest_of, purchasing_of, settings_of
+from contracts.people import Contact, ItemKind, Payer
+from kit.auth import CaseManager, MaybeCaller
 from kit.errors import Problem
 from kit.idempotency import HEADER, HONOURS_KEY, once
 from kit.paging import Page
+from kit.work import utc_now
 
 router = APIRouter(tags=["checkout"], route_class=ExactJson)
 
 _GUESTS = uuid5(NAMESPACE_URL, "urn:bursar:guest")
 _GUESTS_KEY = 20
+_PROGRAMS: tuple[ItemKind, ...] = ("program",)
 
 Slug = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -51,6 +54,7 @@ class CheckoutRequest(BaseModel):
     programSlug: Slug
     price: Amount
     paymentType: PaymentType
+    promotionCode: Annotated[str | None, Field(max_length=100)] = None
 
 
 class CheckoutAnswer(BaseModel):
@@ -75,7 +79,7 @@ class FundingAnswer(BaseModel):
 @router.get("/api/programs")
 async def list_programs(request: Request) -> Page[ProgramOffer]:
     """What is for sale. `price` is minor units."""
-    async with _database(request).transaction() as db:
+    async with database_of(request).transaction() as db:
         found = await catalog.active_programs(db)
     return Page(items=[ProgramOffer.model_validate(program, from_attributes=True) for program in found])
 
@@ -83,24 +87,28 @@ async def list_programs(request: Request) -> Page[ProgramOffer]:
 @router.post("/api/create-checkout-session", response_model=CheckoutAnswer, dependencies=HONOURS_KEY)
 async def create_checkout_session(request: Request, wanted: CheckoutRequest, caller: MaybeCaller) -> JSONResponse:
     """A page where the student pays, in one sum or in four monthly instalments. An open purchase keeps its page."""
-    settings = _settings(request)
+    settings = settings_of(request)
     if caller is None and not settings.allow_guest_checkout:
         raise Problem(401, "unauthorized", "Sign in to buy.", headers={"WWW-Authenticate": "Bearer"})
     program = await _program(request, wanted.programSlug)
     if not same_price(wanted.price, program.money):
-        raise _price_mismatch(program.money)
-    buyer = _buyer(caller) if caller else Buyer(id=_guest(request), role="student")
-    wish = Wish(
-        student_id=buyer.id,
-        program=program.as_program(),
-        amount=program.money,
-        payment_type=wanted.paymentType,
-    )
+        raise price_mismatch(program.money)
+    buyer = buyer_of(caller) if caller else guest_of(_guest(request))
 
     async def act() -> CheckoutAnswer:
-        return CheckoutAnswer(url=(await _purchasing(request).open(wish, buyer)).url)
+        async with database_of(request).transaction_of(student_id=buyer.id, role=buyer.role) as db:
+            wish, quote = await wish_for(
+                db,
+                program,
+                buyer.id,
+                at=utc_now(),
+                payment_type=wanted.paymentType,
+                promotion_code=wanted.promotionCode,
+            )
+        opened: OpenCheckout = await purchasing_of(request).open(wish, buyer, quote=quote)
+        return CheckoutAnswer(url=opened.url)
 
-    return await once(request, _database(request), caller=str(caller.id) if caller else "guest", act=act)
+    return await once(request, database_of(request), caller=str(caller.id) if caller else "guest", act=act)
 
 
 @router.get("/api/payment-methods")
@@ -120,7 +128,7 @@ async def list_payment_methods(
 async def create_funding_checkout(request: Request, wanted: FundingRequest, caller: CaseManager) -> JSONResponse:
     """A page, and an invoice, with which a sponsor pays for a student."""
     program = await _program(request, wanted.programSlug)
-    async with _database(request).transaction() as db:
+    async with database_of(request).transaction() as db:
         sponsor = await catalog.find_sponsor(db, wanted.fundingSource)
         named = await catalog.slug_of(db, wanted.programId)
     if sponsor is None:
@@ -128,7 +136,7 @@ async def create_funding_checkout(request: Request, wanted: FundingRequest, call
         raise Problem(422, "unknown_funding_source", detail)
     if named not in (None, program.slug):
         raise Problem(422, "program_mismatch", "programId and programSlug name two different programs.")
-    bill_to = sponsor.finance_email or _settings(request).sponsor_finance_email
+    bill_to = sponsor.finance_email or settings_of(request).sponsor_finance_email
     if bill_to is None:
         detail = "Give the sponsor a finance_email, or set SPONSOR_FINANCE_EMAIL."
         raise Problem(409, "no_finance_email", detail)
@@ -138,41 +146,27 @@ async def create_funding_checkout(request: Request, wanted: FundingRequest, call
     wish = Wish(
         student_id=wanted.studentId,
         program=program.as_program(id=wanted.programId),
-        amount=funding_amount(total_cost=program.cost),
+        amount=(cost := funding_amount(total_cost=program.cost)),
+        item_id=program.id,
+        owner_id=program.owner_id,
+        list_price=cost,
         payer="sponsor",
         funding_source=sponsor.code,
     )
 
     async def act() -> FundingAnswer:
-        opened = await _purchasing(request).open(wish, buyer)
+        opened = await purchasing_of(request).open(wish, buyer)
         return FundingAnswer(url=opened.url, sessionId=opened.session_id)
 
-    return await once(request, _database(request), caller=str(caller.id), act=act)
+    return await once(request, database_of(request), caller=str(caller.id), act=act)
 
 
-async def _program(request: Request, slug: str) -> CatalogProgram:
-    async with _database(request).transaction() as db:
-        program = await catalog.find_program(db, slug)
+async def _program(request: Request, slug: str) -> Item:
+    async with database_of(request).transaction() as db:
+        program = await catalog.find_item(db, slug, kinds=_PROGRAMS)
     if program is None:
         raise Problem(404, "unknown_program", "There is no such program; GET /api/programs lists them.")
     return program
-
-
-def _price_mismatch(right: Money) -> Problem:
-    return Problem(
-        409,
-        "price_mismatch",
-        f"The price is {right}. Show that, and send it.",
-        price=right.amount,
-        currency=right.currency,
-        price_major=str(right.to_decimal()),
-    )
-
-
-def _buyer(caller: Caller) -> Buyer:
-    email = caller.email if caller.email and is_address(caller.email) else None
-    contact = Contact(email=email, name=caller.name[:200] if caller.name else None) if email else None
-    return Buyer(id=caller.id, role=caller.role, bill_to=email, contact=contact)
 
 
 def _guest(request: Request) -> UUID:
@@ -185,15 +179,3 @@ def _guest(request: Request) -> UUID:
         detail = f"Without a token, an Idempotency-Key has at least {_GUESTS_KEY} characters: send a UUID."
         raise Problem(400, "idempotency_key_invalid", detail)
     return uuid5(_GUESTS, key) if key else uuid4()
-
-
-def _database(request: Request) -> Database:
-    return cast(Database, request.app.state.database)
-
-
-def _settings(request: Request) -> ApiSettings:
-    return cast(ApiSettings, request.app.state.settings)
-
-
-def _purchasing(request: Request) -> Purchasing:
-    return cast(Purchasing, request.app.state.purchasing)

@@ -16,6 +16,9 @@ from contracts.money import Money, usd
 from contracts.people import Payer, Program
 
 PaymentType = Literal["full", "plan"]
+How = Literal["page", "intent", "schedule", "membership"]
+"""On Stripe's page; by one intent that the front end confirms; by our own schedule; as a subscription that goes on."""
+Interval = Literal["month", "year"]
 SeatStatus = Literal["pending", "active", "paused", "withdrawn", "completed"]
 
 PLAN_INSTALMENTS = 4
@@ -30,27 +33,51 @@ class State(StrEnum):
 
     CREATED = "created"
     SESSION_OPEN = "session_open"
+    AWAITING_PAYMENT = "awaiting_payment"
     PROCESSING = "processing"
     PAID = "paid"
     WITHDRAWN = "withdrawn"
     FAILED = "failed"
     EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+OPEN = (State.CREATED, State.SESSION_OPEN, State.AWAITING_PAYMENT)
+"""Started, and not paid: somebody who asks again goes on here."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """What somebody sets out to buy."""
+    """What somebody sets out to buy. `amount` is what all of it costs, after the discount.
+
+    `instalments`: how many payments a plan has in all; None for one sum, and for what goes on until it is ended.
+    """
 
     student_id: UUID
     program: Program
     amount: Money
+    item_id: UUID | None = None
+    owner_id: UUID | None = None
     payer: Payer = "student"
     funding_source: str | None = None
     payment_type: PaymentType = "full"
+    instalments: int | None = None
+    how: How = "page"
+    list_price: Money | None = None
+    promotion_code: str | None = None
+    tier: str | None = None
+    interval: Interval | None = None
 
     @property
-    def instalments(self) -> int | None:
-        return PLAN_INSTALMENTS if self.payment_type == "plan" else None
+    def covers(self) -> tuple[str, ...]:
+        """The slugs of the seats that it gives."""
+        return tuple(seat.slug for seat in self.program.seats)
+
+    @property
+    def discount(self) -> Money | None:
+        if self.list_price is None or self.list_price == self.amount:
+            return None
+        return self.list_price - self.amount
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,19 +89,23 @@ class Purchase:
     state: State
     session_id: str | None
     created_at: datetime
+    intent_id: str | None = None
+    client_secret: str | None = None
     plan_cancelled: bool = False
 
     @property
     def may_charge_again(self) -> bool:
         """A plan goes on charging, whatever went back, until Stripe has been told to end it."""
-        paid = self.state in (State.PAID, State.WITHDRAWN)
-        return self.wish.payment_type == "plan" and paid and not self.plan_cancelled
+        at_stripe = self.wish.how == "membership" or (self.wish.how == "page" and self.wish.payment_type == "plan")
+        paid = self.state in (State.PAID, State.WITHDRAWN, State.CANCELLED)
+        return at_stripe and paid and not self.plan_cancelled
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seat:
-    """What enrollment has said of this student's seat in this program."""
+    """What enrollment has said of one of the student's seats."""
 
+    slug: str
     status: SeatStatus
     purchase_id: UUID | None
 
@@ -113,22 +144,24 @@ class Refuse:
 Decision = Start | GoOn | Replace | Abandon | Refuse
 
 
-def begin(*, wish: Wish, seat: Seat | None, purchases: Sequence[Purchase], now: datetime) -> Decision:
-    """What to do about a wish, given the seat and the purchases (newest first) of the same student and program."""
-    if seat and seat.status in ("active", "paused", "completed"):
+def begin(*, wish: Wish, seats: Sequence[Seat], purchases: Sequence[Purchase], now: datetime) -> Decision:
+    """What to do about a wish, given the seats that it would give, and the student's purchases (newest first) that
+    give any of them too."""
+    if any(seat.status in ("active", "paused", "completed") for seat in seats):
         return Refuse("already_enrolled")
-    if seat and seat.status == "pending":
+    if any(seat.status == "pending" for seat in seats):
         return Refuse("payment_in_progress")
-    ended = seat.purchase_id if seat and seat.status == "withdrawn" else None
-    for purchase in purchases:
-        if purchase.id == ended:
-            break  # this one and what was bought before it had their seat
-        if purchase.state in (State.PROCESSING, State.PAID):
-            return Refuse("payment_in_progress")
+    ended = {seat.slug: seat.purchase_id for seat in seats if seat.status == "withdrawn"}
+    for slug in wish.covers:
+        for purchase in (each for each in purchases if slug in each.wish.covers):
+            if purchase.id == ended.get(slug):
+                break  # this one and what was bought before it had their seat
+            if purchase.state in (State.PROCESSING, State.PAID):
+                return Refuse("payment_in_progress")
     if any(purchase.may_charge_again for purchase in purchases):
         return Refuse("plan_being_cancelled")  # its seat is gone, or never was: the cancel is on its way
     for purchase in purchases:
-        if purchase.state in (State.CREATED, State.SESSION_OPEN):
+        if purchase.state in OPEN:
             return _about_open(wish, purchase, now)
     return Start()
 
@@ -173,6 +206,8 @@ def state_of(purchase: facts.Purchase, policy: facts.Policy) -> State | None:
         case Standing.PENDING:
             return State.PROCESSING
         case Standing.WITHDRAWN:
+            if reason == "cancelled":
+                return State.CANCELLED
             return State.FAILED if reason == "payment_failed" else State.WITHDRAWN
         case Standing.NONE:
             # a declined card leaves the page open
@@ -182,7 +217,7 @@ def state_of(purchase: facts.Purchase, policy: facts.Policy) -> State | None:
 def funding_status_of(state: State) -> Literal["created", "paid", "failed"]:
     """Money that went back again was paid nevertheless."""
     match state:
-        case State.PAID | State.WITHDRAWN:
+        case State.PAID | State.WITHDRAWN | State.CANCELLED:
             return "paid"
         case State.FAILED | State.EXPIRED:
             return "failed"

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from checkout.domain import PaymentType, charges
+from checkout.buying.domain import PaymentType, charges
 from contracts.money import Money
 from contracts.people import Payer
 

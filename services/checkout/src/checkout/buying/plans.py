@@ -14,8 +14,8 @@ from uuid import UUID
 
 import structlog
 
-from checkout import db as store
-from checkout.domain import months_left
+from checkout.buying import store
+from checkout.buying.domain import months_left
 from checkout.stripe_client import Stripe, StripeRefuses
 from kit.backoff import Backoff
 from kit.effects import Effect, EffectHandler

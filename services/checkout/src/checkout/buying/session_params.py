@@ -6,25 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from checkout import payment_methods
-from checkout.domain import Wish, charges
+from checkout.buying import payment_methods
+from checkout.buying.desk import Returns
+from checkout.buying.domain import Wish, charges
+from checkout.buying.metadata import metadata
 from contracts.money import Money
-
-
-def metadata(purchase_id: UUID, wish: Wish) -> dict[str, str]:
-    """What every Stripe object of a purchase carries: the gateway reads these names. No personal data."""
-    known = {
-        "purchase_id": str(purchase_id),
-        "student_id": str(wish.student_id),
-        "program_id": wish.program.id,
-        "program_slug": wish.program.slug,
-        "program_name": wish.program.title,
-        "provider": wish.program.provider,
-        "payer": wish.payer,
-        "funding_source": wish.funding_source,
-        "instalments": str(wish.instalments) if wish.instalments else None,
-    }
-    return {name: value for name, value in known.items() if value}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +26,14 @@ class PlanPrice:
     amount: Money
 
 
+@dataclass(frozen=True, kw_only=True)
+class Discount:
+    """A coupon of this purchase only, and what it takes off."""
+
+    coupon_id: str
+    amount: Money
+
+
 def plan_price(wish: Wish) -> PlanPrice:
     """Raises ValueError when the amount cannot be split."""
     regular = charges(amount=wish.amount, payment_type="plan")[-1]
@@ -51,49 +45,74 @@ def plan_price(wish: Wish) -> PlanPrice:
 
 
 def session_params(
-    *, purchase_id: UUID, wish: Wish, frontend_url: str, email: str | None, plan_price_id: str | None
+    *,
+    purchase_id: UUID,
+    wish: Wish,
+    frontend_url: str,
+    email: str | None,
+    customer_id: str | None = None,
+    discount: Discount | None = None,
+    recurring_price_id: str | None = None,
+    automatic_tax: bool = False,
+    returns: Returns | None = None,
 ) -> dict[str, Any]:
-    """The session's parameters, as the SDK takes them. `email` fills in the page's field; a plan needs its price's id.
+    """The session's parameters, as the SDK takes them. `email` fills in the page's field, where no customer is known;
+    what recurs needs its price's id.
 
     Raises ValueError when the amount cannot be split into the plan's instalments, or no method takes them.
     """
     data = metadata(purchase_id, wish)
-    methods = payment_methods.allowed(amount=wish.amount, payer=wish.payer, payment_type=wish.payment_type)
-    if not methods:  # an empty list would allow all of them
-        raise ValueError("no payment method takes this amount")
     params: dict[str, Any] = {
         "ui_mode": "hosted_page",
         "client_reference_id": str(purchase_id),
-        "success_url": f"{frontend_url}/enroll/success?session_id={{CHECKOUT_SESSION_ID}}&program={wish.program.slug}",
-        "cancel_url": f"{frontend_url}/enroll",
-        "allowed_payment_method_types": methods,
+        "success_url": returns.success_url if returns else _success_url(frontend_url, wish),
+        "cancel_url": returns.cancel_url if returns else f"{frontend_url}/enroll",
         "metadata": data,
-        **(_plan(wish, data, plan_price_id) if plan_price_id else _in_full(wish, data)),
+        **(_recurring(wish, data, recurring_price_id) if recurring_price_id else _in_full(wish, data, discount)),
     }
-    if email:
+    if wish.amount.amount:
+        methods = payment_methods.allowed(amount=wish.amount, payer=wish.payer, payment_type=wish.payment_type)
+        if not methods:  # an empty list would allow all of them
+            raise ValueError("no payment method takes this amount")
+        params["allowed_payment_method_types"] = methods
+    if customer_id:
+        params["customer"] = customer_id
+    elif email:
         params["customer_email"] = email
+    if automatic_tax:
+        params["automatic_tax"] = {"enabled": True}
+        if customer_id:
+            params["customer_update"] = {"address": "auto"}
     return params
 
 
-def _in_full(wish: Wish, data: dict[str, str]) -> dict[str, Any]:
+def _success_url(frontend_url: str, wish: Wish) -> str:
+    return f"{frontend_url}/enroll/success?session_id={{CHECKOUT_SESSION_ID}}&program={wish.program.slug}"
+
+
+def _in_full(wish: Wish, data: dict[str, str], discount: Discount | None) -> dict[str, Any]:
     title = wish.program.title
     params: dict[str, Any] = {
         "mode": "payment",
-        "line_items": [_line(title, wish.amount)],
-        "payment_intent_data": {"description": title, "metadata": data},
+        "line_items": [_line(title, wish.amount + discount.amount if discount else wish.amount)],
     }
+    if discount:
+        params["discounts"] = [{"coupon": discount.coupon_id}]
+    if wish.amount.amount:
+        params["payment_intent_data"] = {"description": title, "metadata": data}
     if wish.payer == "sponsor":
         params["invoice_creation"] = {"enabled": True, "invoice_data": {"description": title, "metadata": data}}
     return params
 
 
-def _plan(wish: Wish, data: dict[str, str], price_id: str) -> dict[str, Any]:
+def _recurring(wish: Wish, data: dict[str, str], price_id: str) -> dict[str, Any]:
     """The regular instalment recurs; what the first one has on top is a line of the first invoice only."""
     title = wish.program.title
-    first, *others = charges(amount=wish.amount, payment_type="plan")
     lines: list[dict[str, Any]] = [{"quantity": 1, "price": price_id}]
-    if (remainder := first - others[0]).amount:
-        lines.append(_line(f"{title}, remainder of the first instalment", remainder))
+    if wish.payment_type == "plan":
+        first, *others = charges(amount=wish.amount, payment_type="plan")
+        if (remainder := first - others[0]).amount:
+            lines.append(_line(f"{title}, remainder of the first instalment", remainder))
     return {
         "mode": "subscription",
         "line_items": lines,

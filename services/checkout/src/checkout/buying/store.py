@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import Row, Text, case, cast, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from checkout.domain import Purchase, Seat, State, Wish, funding_status_of
-from checkout.tables import contacts, funding_payments, purchases, seats
+from checkout.buying.domain import OPEN, Purchase, Seat, State, Wish, funding_status_of
+from checkout.buying.tables import contacts, customers, funding_payments, purchases, seats
+from checkout.catalog import promotion_store
+from checkout.metadata import overlaps
 from contracts.enrollment import EnrollmentEvent
 from contracts.money import Money
 from contracts.people import Contact, Program
 from kit.effects import effects
+
+if TYPE_CHECKING:
+    from checkout.buying.desk import Terms
 
 PLAN_CANCEL = "plan_cancel"
 """The kind of effect that ends a plan before its time. That it is done is read back here: no other place knows."""
@@ -32,10 +37,16 @@ async def act_as(db: AsyncConnection, actor: str) -> None:
     await db.execute(select(func.set_config("app.actor", actor, True)))
 
 
-async def read_seat(db: AsyncConnection, student_id: UUID, program_slug: str) -> Seat | None:
-    wanted = select(seats).where(seats.c.student_id == student_id, seats.c.program_slug == program_slug)
-    row = (await db.execute(wanted)).one_or_none()
-    return None if row is None else Seat(status=row.status, purchase_id=row.purchase_id)
+async def lock_student(db: AsyncConnection, student_id: UUID) -> None:
+    """Until this transaction ends, nobody else starts a purchase for the student."""
+    await db.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(str(student_id), 0))))
+
+
+async def read_seats(db: AsyncConnection, student_id: UUID, slugs: Collection[str]) -> list[Seat]:
+    wanted = select(seats).where(seats.c.student_id == student_id, seats.c.program_slug.in_(slugs))
+    return [
+        Seat(slug=row.program_slug, status=row.status, purchase_id=row.purchase_id) for row in await db.execute(wanted)
+    ]
 
 
 async def write_seat(db: AsyncConnection, event: EnrollmentEvent, *, status: str, at: datetime) -> None:
@@ -57,8 +68,8 @@ async def write_seat(db: AsyncConnection, event: EnrollmentEvent, *, status: str
     )
 
 
-async def read_purchases(db: AsyncConnection, student_id: UUID, program_slug: str) -> list[Purchase]:
-    """The student's purchases of the program, newest first."""
+async def read_purchases(db: AsyncConnection, student_id: UUID, slugs: Collection[str]) -> list[Purchase]:
+    """The student's purchases that give any of these seats, newest first."""
     done = (
         effects.c.kind == PLAN_CANCEL,
         effects.c.key == cast(purchases.c.id, Text) + _CANCEL,
@@ -67,14 +78,21 @@ async def read_purchases(db: AsyncConnection, student_id: UUID, program_slug: st
     cancelled = select(effects.c.id).where(*done).exists()
     wanted = (
         select(purchases, cancelled.label("plan_cancelled"))
-        .where(purchases.c.student_id == student_id, purchases.c.program_slug == program_slug)
+        .where(purchases.c.student_id == student_id, overlaps(purchases.c.covers, slugs))
         .order_by(purchases.c.created_at.desc(), purchases.c.id)
     )
     return [purchase_of(row) for row in await db.execute(wanted)]
 
 
 async def insert_purchase(
-    db: AsyncConnection, purchase_id: UUID, wish: Wish, *, params: Mapping[str, Any], at: datetime
+    db: AsyncConnection,
+    purchase_id: UUID,
+    wish: Wish,
+    *,
+    params: Mapping[str, Any],
+    terms: Terms | None = None,
+    payment_plan: Mapping[str, Any] | None = None,
+    at: datetime,
 ) -> bool:
     """False when another request has opened one for the same student and program meanwhile."""
     added = await db.execute(
@@ -86,6 +104,19 @@ async def insert_purchase(
             program_slug=wish.program.slug,
             program_name=wish.program.title,
             provider=wish.program.provider,
+            item_id=wish.item_id,
+            item_kind=wish.program.kind or "program",
+            owner_id=wish.owner_id,
+            includes=[part.model_dump(mode="json") for part in wish.program.includes],
+            covers=list(wish.covers),
+            how=wish.how,
+            list_price=(wish.list_price or wish.amount).amount,
+            promotion_code=wish.promotion_code,
+            tier=wish.tier,
+            interval=wish.interval,
+            payment_plan=None if payment_plan is None else dict(payment_plan),
+            terms_version=terms.version if terms else None,
+            terms_accepted_at=terms.accepted_at if terms else None,
             amount=wish.amount.amount,
             currency=wish.amount.currency,
             payer=wish.payer,
@@ -104,21 +135,43 @@ async def insert_purchase(
 
 async def params_of(db: AsyncConnection, purchase_id: UUID) -> dict[str, Any]:
     found = await db.execute(select(purchases.c.session_params).where(purchases.c.id == purchase_id))
-    params: dict[str, Any] = found.scalar_one()
+    params: dict[str, Any] = found.scalar_one() or {}
     return params
+
+
+async def read_row(db: AsyncConnection, purchase_id: UUID) -> Row[Any] | None:
+    return (await db.execute(select(purchases).where(purchases.c.id == purchase_id))).one_or_none()
 
 
 async def write_session(
     db: AsyncConnection, purchase_id: UUID, *, session_id: str, url: str, expires_at: datetime, at: datetime
 ) -> State:
     """Keeps Stripe's answer, and tells the state: events of the payment may have been here before it."""
-    state = case((purchases.c.state == "created", literal("session_open")), else_=purchases.c.state)
+    values = {"stripe_checkout_session_id": session_id, "checkout_url": url, "expires_at": expires_at}
+    return await _write_answer(db, purchase_id, State.SESSION_OPEN, values, at)
+
+
+async def write_intent(
+    db: AsyncConnection, purchase_id: UUID, *, intent_id: str, client_secret: str | None, at: datetime
+) -> State:
+    """Keeps Stripe's answer, and tells the state: events of the payment may have been here before it."""
+    values = {"stripe_payment_intent_id": intent_id, "client_secret": client_secret}
+    return await _write_answer(db, purchase_id, State.AWAITING_PAYMENT, values, at)
+
+
+async def write_awaiting(db: AsyncConnection, purchase_id: UUID, *, at: datetime) -> State:
+    """What is due is known now, and how it can be paid."""
+    return await _write_answer(db, purchase_id, State.AWAITING_PAYMENT, {}, at)
+
+
+async def _write_answer(
+    db: AsyncConnection, purchase_id: UUID, opened: State, values: Mapping[str, Any], at: datetime
+) -> State:
+    state = case((purchases.c.state == "created", literal(opened.value)), else_=purchases.c.state)
     answered = await db.execute(
         update(purchases)
         .where(purchases.c.id == purchase_id)
-        .values(
-            stripe_checkout_session_id=session_id, checkout_url=url, expires_at=expires_at, state=state, updated_at=at
-        )
+        .values(**values, state=state, updated_at=at)
         .returning(purchases.c.state)
     )
     return State(answered.scalar_one())
@@ -128,10 +181,11 @@ async def close_purchase(db: AsyncConnection, purchase_id: UUID, *, state: State
     """Ends a purchase that is not paid; one that has moved on meanwhile stays as it is."""
     closed = await db.execute(
         update(purchases)
-        .where(purchases.c.id == purchase_id, purchases.c.state.in_(("created", "session_open")))
+        .where(purchases.c.id == purchase_id, purchases.c.state.in_([each.value for each in OPEN]))
         .values(state=state.value, updated_at=at)
     )
     if closed.rowcount:
+        await promotion_store.release(db, purchase_id, at=at)
         await db.execute(
             update(funding_payments)
             .where(funding_payments.c.id == purchase_id)
@@ -155,6 +209,10 @@ async def settle_purchase(
             updated_at=at,
         )
     )
+    if state in (State.PAID, State.WITHDRAWN, State.CANCELLED):
+        await promotion_store.redeem(db, purchase_id, at=at)
+    elif state in (State.FAILED, State.EXPIRED):
+        await promotion_store.release(db, purchase_id, at=at)
 
 
 async def write_schedule(db: AsyncConnection, purchase_id: UUID, schedule_id: str | None, *, at: datetime) -> None:
@@ -230,19 +288,65 @@ async def note_contact(db: AsyncConnection, student_id: UUID, contact: Contact, 
     return revision
 
 
+async def read_customer(db: AsyncConnection, student_id: UUID) -> Row[Any] | None:
+    return (await db.execute(select(customers).where(customers.c.student_id == student_id))).one_or_none()
+
+
+async def keep_customer(
+    db: AsyncConnection, student_id: UUID, customer_id: str, contact: Contact | None, *, at: datetime
+) -> str:
+    """Keeps the student's customer; the one that was there before stays."""
+    told = {"email": contact.email, "name": contact.name} if contact else {}
+    statement = insert(customers).values(
+        student_id=student_id, stripe_customer_id=customer_id, **told, created_at=at, updated_at=at
+    )
+    kept = await db.execute(
+        statement.on_conflict_do_update(index_elements=["student_id"], set_={**told, "updated_at": at}).returning(
+            customers.c.stripe_customer_id
+        )
+    )
+    return str(kept.scalar_one())
+
+
 def purchase_of(row: Row[Any]) -> Purchase:
     return Purchase(
         id=row.id,
-        wish=Wish(
-            student_id=row.student_id,
-            program=Program(slug=row.program_slug, id=row.program_id, name=row.program_name, provider=row.provider),
-            amount=Money(amount=row.amount, currency=row.currency),
-            payer=row.payer,
-            funding_source=row.funding_source,
-            payment_type=row.payment_type,
-        ),
+        wish=wish_of(row),
         state=State(row.state),
         session_id=row.stripe_checkout_session_id,
         created_at=row.created_at,
+        intent_id=row.stripe_payment_intent_id,
+        client_secret=row.client_secret,
         plan_cancelled=row.plan_cancelled,
+    )
+
+
+def program_of(row: Row[Any]) -> Program:
+    """What the purchase is of, as events speak of it."""
+    return Program(
+        slug=row.program_slug,
+        id=row.program_id,
+        name=row.program_name,
+        provider=row.provider,
+        kind=row.item_kind,
+        includes=row.includes,
+    )
+
+
+def wish_of(row: Row[Any]) -> Wish:
+    return Wish(
+        student_id=row.student_id,
+        program=program_of(row),
+        amount=Money(amount=row.amount, currency=row.currency),
+        item_id=row.item_id,
+        owner_id=row.owner_id,
+        payer=row.payer,
+        funding_source=row.funding_source,
+        payment_type=row.payment_type,
+        instalments=row.instalments,
+        how=row.how,
+        list_price=Money(amount=row.list_price or row.amount, currency=row.currency),
+        promotion_code=row.promotion_code,
+        tier=row.tier,
+        interval=row.interval,
     )

@@ -1,104 +1,48 @@
-"""What the school sells, and who may pay for it instead of the student."""
+"""What the school sells, and who may pay for it instead of the student: how it is found."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import Row, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from checkout.tables import programs, sponsors
-from contracts.money import Currency, Money
-from contracts.people import Program
-from kit.db import Database
-
-_FILE = Path(__file__).with_name("catalog.yaml")
-
-SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
-CODE = r"^[A-Z0-9]+([_-][A-Z0-9]+)*$"
-
-
-class CatalogProgram(BaseModel):
-    """A program as the catalog knows it. Amounts are minor units; `total_cost` is what a sponsor pays."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    id: UUID
-    slug: str = Field(pattern=SLUG, max_length=100)
-    name: str = Field(min_length=1, max_length=300)
-    price: int = Field(ge=50)
-    currency: Currency
-    total_cost: int | None = Field(default=None, ge=50)
-    provider: str | None = Field(default=None, max_length=100)
-    active: bool = True
-
-    @property
-    def money(self) -> Money:
-        return Money(amount=self.price, currency=self.currency)
-
-    @property
-    def cost(self) -> Money | None:
-        return None if self.total_cost is None else Money(amount=self.total_cost, currency=self.currency)
-
-    def as_program(self, *, id: str | None = None) -> Program:
-        """As events speak of it; `id` is another system's name for it."""
-        return Program(slug=self.slug, id=id or str(self.id), name=self.name, provider=self.provider)
+# whoever needs items needs only this module
+from checkout.catalog.item import CODE as CODE
+from checkout.catalog.item import SLUG as SLUG
+from checkout.catalog.item import Item as Item
+from checkout.catalog.item import PaymentPlan as PaymentPlan
+from checkout.catalog.item import Sponsor as Sponsor
+from checkout.catalog.tables import bundle_items, items, sponsors
+from contracts.people import ItemKind
 
 
-class Sponsor(BaseModel):
-    """Who pays instead of a student, and where their bills go."""
+async def find_item(db: AsyncConnection, reference: str, *, kinds: Collection[ItemKind] | None = None) -> Item | None:
+    """The active item with this id, slug or external id, among these kinds.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    code: str = Field(pattern=CODE, max_length=50)
-    name: str = Field(min_length=1, max_length=200)
-    finance_email: str | None = None
-    active: bool = True
+    They are tried in this order. An external id that several kinds share names none of them: say which kind.
+    """
+    return await _find(db, reference, kinds, items.c.active)
 
 
-class Catalog(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    programs: tuple[CatalogProgram, ...]
-    sponsors: tuple[Sponsor, ...]
+async def find_any_item(db: AsyncConnection, reference: str, kinds: Collection[ItemKind] | None = None) -> Item | None:
+    """As `find_item`, also what is not sold (any more)."""
+    return await _find(db, reference, kinds)
 
 
-def checked_in() -> Catalog:
-    return Catalog.model_validate(yaml.safe_load(_FILE.read_text()))
-
-
-async def load(database: Database, catalog: Catalog) -> None:
-    """Adds what the database does not have; what it has stays as it is."""
-    async with database.transaction() as db:
-        for program in catalog.programs:
-            await db.execute(insert(programs).values(**program.model_dump()).on_conflict_do_nothing())
-        for sponsor in catalog.sponsors:
-            await db.execute(insert(sponsors).values(**sponsor.model_dump()).on_conflict_do_nothing())
-
-
-async def active_programs(db: AsyncConnection) -> list[CatalogProgram]:
-    rows = await db.execute(select(programs).where(programs.c.active).order_by(programs.c.created_at, programs.c.slug))
-    return [program_of(row) for row in rows]
-
-
-async def find_program(db: AsyncConnection, slug: str) -> CatalogProgram | None:
-    """The active program with this slug."""
-    row = (await db.execute(select(programs).where(programs.c.slug == slug, programs.c.active))).one_or_none()
-    return None if row is None else program_of(row)
+async def active_programs(db: AsyncConnection) -> list[Item]:
+    wanted = select(items).where(items.c.active, items.c.kind == "program")
+    rows = (await db.execute(wanted.order_by(items.c.created_at, items.c.slug))).all()
+    return await items_of(db, rows)
 
 
 async def slug_of(db: AsyncConnection, program_id: str) -> str | None:
-    """The slug of the program with this id; None for an id of another system."""
-    try:
-        id = UUID(program_id)
-    except ValueError:
+    """The slug of the item with this id; None for an id of another system."""
+    if (id := uuid_in(program_id)) is None:
         return None
-    return (await db.execute(select(programs.c.slug).where(programs.c.id == id))).scalar_one_or_none()
+    return (await db.execute(select(items.c.slug).where(items.c.id == id))).scalar_one_or_none()
 
 
 async def find_sponsor(db: AsyncConnection, code: str) -> Sponsor | None:
@@ -110,5 +54,44 @@ async def find_sponsor(db: AsyncConnection, code: str) -> Sponsor | None:
     return Sponsor(code=row.code, name=row.name, finance_email=row.finance_email, active=row.active)
 
 
-def program_of(row: Row[Any]) -> CatalogProgram:
-    return CatalogProgram(**{name: getattr(row, name) for name in CatalogProgram.model_fields})
+async def items_of(db: AsyncConnection, rows: Sequence[Row[Any]]) -> list[Item]:
+    """The items of these rows, in their order, bundles with their parts."""
+    parts: dict[UUID, list[Item]] = {row.id: [] for row in rows if row.kind == "bundle"}
+    if parts:
+        wanted = (
+            select(bundle_items.c.bundle_id, items)
+            .join(items, items.c.id == bundle_items.c.item_id)
+            .where(bundle_items.c.bundle_id.in_(parts))
+            .order_by(bundle_items.c.position)
+        )
+        for part in await db.execute(wanted):
+            parts[part.bundle_id].append(item_of(part))
+    return [item_of(row, tuple(parts.get(row.id, ()))) for row in rows]
+
+
+def item_of(row: Row[Any], includes: tuple[Item, ...] = ()) -> Item:
+    columns = Item.model_fields.keys() - {"includes"}
+    return Item(**{name: getattr(row, name) for name in columns}, includes=includes)
+
+
+def uuid_in(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+async def _find(
+    db: AsyncConnection, reference: str, kinds: Collection[ItemKind] | None, *only: ColumnElement[bool]
+) -> Item | None:
+    if "\x00" in reference:
+        return None
+    limits = (*only, *((items.c.kind.in_(kinds),) if kinds is not None else ()))
+    named = [items.c.slug == reference, items.c.external_id == reference]
+    if (id := uuid_in(reference)) is not None:
+        named.insert(0, items.c.id == id)
+    for name in named:
+        rows = (await db.execute(select(items).where(name, *limits).limit(2))).all()
+        if len(rows) == 1:
+            return (await items_of(db, rows))[0]
+    return None

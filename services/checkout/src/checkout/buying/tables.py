@@ -1,10 +1,9 @@
-"""checkout's own tables."""
+"""Purchases, and what checkout knows of seats and people."""
 
 from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     Column,
     DateTime,
     Identity,
@@ -17,56 +16,29 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from kit.db import new_metadata
+from checkout.metadata import metadata, times
 
-metadata = new_metadata()
-
-
-def _times() -> tuple[Column[object], Column[object]]:
-    return (
-        Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-        Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    )
-
-
-programs = Table(
-    "programs",
-    metadata,
-    Column("id", Uuid, primary_key=True),
-    Column("slug", Text, nullable=False, unique=True),
-    Column("name", Text, nullable=False),
-    Column("price", BigInteger, nullable=False),
-    Column("currency", Text, nullable=False),
-    Column("total_cost", BigInteger),
-    Column("provider", Text),
-    Column("active", Boolean, nullable=False, server_default=text("true")),
-    *_times(),
-)
-
-sponsors = Table(
-    "sponsors",
-    metadata,
-    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
-    Column("code", Text, nullable=False, unique=True),
-    Column("name", Text, nullable=False),
-    Column("finance_email", Text),
-    Column("active", Boolean, nullable=False, server_default=text("true")),
-    *_times(),
-)
-
-OPEN = text("state IN ('created', 'session_open')")
+OPEN = text("state IN ('created', 'session_open', 'awaiting_payment')")
 
 purchases = Table(
     "purchases",
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("student_id", Uuid, nullable=False),
+    Column("item_id", Uuid),
+    Column("item_kind", Text, nullable=False, server_default="program"),
+    Column("owner_id", Uuid),
     Column("program_id", Text, nullable=False),
     Column("program_slug", Text, nullable=False),
     Column("program_name", Text, nullable=False),
     Column("provider", Text),
+    Column("includes", JSONB, nullable=False, server_default=text("'[]'")),
+    Column("covers", ARRAY(Text), nullable=False),
+    Column("how", Text, nullable=False, server_default="page"),
+    Column("list_price", BigInteger),
+    Column("promotion_code", Text),
     Column("amount", BigInteger, nullable=False),
     Column("currency", Text, nullable=False),
     Column("payer", Text, nullable=False),
@@ -74,15 +46,27 @@ purchases = Table(
     Column("payment_type", Text, nullable=False),
     Column("instalments", Integer),
     Column("state", Text, nullable=False),
-    Column("session_params", JSONB, nullable=False),
+    Column("tier", Text),
+    Column("interval", Text),
+    Column("payment_plan", JSONB),
+    Column("session_params", JSONB),
+    Column("stripe_payment_intent_id", Text, unique=True),
+    Column("client_secret", Text),
     Column("stripe_checkout_session_id", Text, unique=True),
     Column("checkout_url", Text),
     Column("expires_at", DateTime(timezone=True)),
     Column("stripe_subscription_id", Text),
     Column("stripe_schedule_id", Text),
-    *_times(),
+    Column("terms_version", Text),
+    Column("terms_accepted_at", DateTime(timezone=True)),
+    Column("cancelled_at", DateTime(timezone=True)),
+    Column("cancel_reason", Text),
+    *times(),
     Index("uq_purchases_open", "student_id", "program_slug", unique=True, postgresql_where=OPEN),
+    Index("ix_purchases_covers", "covers", postgresql_using="gin"),
 )
+"""`amount` is what all of it costs after the discount; `covers` are the slugs of the seats that it gives;
+`how`: on Stripe's page, by one intent of the front end, by our own schedule, or as a membership."""
 
 funding_payments = Table(
     "funding_payments",
@@ -96,7 +80,7 @@ funding_payments = Table(
     Column("status", Text, nullable=False, server_default="created", index=True),
     Column("amount", Numeric(10, 2), nullable=False),
     Column("paid_at", DateTime(timezone=True)),
-    *_times(),
+    *times(),
 )
 """`id` is the purchase's."""
 
@@ -136,3 +120,14 @@ contacts = Table(
     Column("revision", Integer, nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
+
+customers = Table(
+    "customers",
+    metadata,
+    Column("student_id", Uuid, primary_key=True),
+    Column("stripe_customer_id", Text, nullable=False, unique=True),
+    Column("email", Text),
+    Column("name", Text),
+    *times(),
+)
+"""A student's one customer at Stripe; `email` and `name` are what Stripe was told last."""

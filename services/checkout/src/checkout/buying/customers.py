@@ -1,0 +1,56 @@
+"""A student's one customer at Stripe: made once, however many ask for it at once, and reused ever after."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from checkout.buying import store
+from checkout.buying.desk import Buyer, Desk, in_our_words, refused_by_stripe
+from checkout.buying.domain import Wish
+from checkout.stripe_client import StripeRefuses
+from contracts.people import Contact
+
+
+class Customers:
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def of(self, buyer: Buyer, wish: Wish) -> str | None:
+        """The customer who is to be charged; None for guests (the page makes one) and where a sponsor pays."""
+        if buyer.guest or wish.payer == "sponsor":
+            return None
+        return await self.ensure(wish.student_id, buyer)
+
+    async def known(self, student_id: UUID, buyer: Buyer) -> str | None:
+        async with self._desk.work(buyer) as work:
+            row = await store.read_customer(work.db, student_id)
+        return None if row is None else str(row.stripe_customer_id)
+
+    async def ensure(self, student_id: UUID, buyer: Buyer) -> str:
+        """Raises Problem 502 and 503 for Stripe.
+
+        The key is the student's, and what is asked for under it never changes: who asks at the same time gets the same
+        customer. How the student is reached is told afterwards.
+        """
+        contact = buyer.contact if buyer.id == student_id else None
+        async with self._desk.work(buyer) as work:
+            row = await store.read_customer(work.db, student_id)
+        if row is not None and (contact is None or (row.email, row.name) == (contact.email, contact.name)):
+            return str(row.stripe_customer_id)
+        try:
+            with in_our_words():
+                if row is None:
+                    customer_id = await self._desk.stripe.create_customer(
+                        metadata={"student_id": str(student_id)}, key=f"customer/{student_id}"
+                    )
+                else:
+                    customer_id = str(row.stripe_customer_id)
+                if contact is not None:
+                    await self._desk.stripe.tell_customer(customer_id, email=contact.email, name=contact.name)
+        except StripeRefuses:
+            raise refused_by_stripe() from None
+        return await self._keep(student_id, customer_id, contact, buyer)
+
+    async def _keep(self, student_id: UUID, customer_id: str, contact: Contact | None, buyer: Buyer) -> str:
+        async with self._desk.work(buyer) as work:
+            return await store.keep_customer(work.db, student_id, customer_id, contact, at=work.now)

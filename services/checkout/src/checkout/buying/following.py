@@ -1,0 +1,52 @@
+"""A purchase follows what is known of its money."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Row
+
+from checkout.buying import domain, plans, store
+from checkout.buying.domain import State
+from contracts import facts
+from contracts.envelope import Envelope
+from contracts.facts import Policy
+from contracts.payments import PaymentEvent, PaymentSucceeded
+from kit.work import Work
+
+log = structlog.get_logger(__name__)
+
+
+async def settle(
+    purchase_id: UUID, purchase: facts.Purchase, policy: Policy, heard: Envelope[PaymentEvent], work: Work
+) -> Row[Any] | None:
+    """The purchase as it is then, locked. None: it was not started here, and is none of ours."""
+    row = await store.lock_purchase(work.db, purchase_id)
+    if row is None:
+        return None
+    state = domain.state_of(purchase, policy) or State(row.state)
+    subscription_id = row.stripe_subscription_id or min(purchase.subscriptions, default=None)
+    if state != row.state or subscription_id != row.stripe_subscription_id:
+        await store.settle_purchase(work.db, purchase_id, state=state, subscription_id=subscription_id, at=work.now)
+    if row.payer == "sponsor":
+        refs = [fact.refs for fact in purchase.facts]
+        await store.settle_funding(
+            work.db,
+            purchase_id,
+            state=state,
+            payment_intent_id=min((r.payment_intent for r in refs if r.payment_intent), default=None),
+            session_id=min((r.checkout_session for r in refs if r.checkout_session), default=None),
+            paid_at=heard.time if isinstance(heard.data, PaymentSucceeded) and heard.data in purchase.facts else None,
+            at=work.now,
+        )
+    if subscription_id and state in (State.WITHDRAWN, State.CANCELLED, State.FAILED):
+        await plans.want_cancel(work, purchase_id=purchase_id, subscription_id=subscription_id)
+    elif row.how == "page" and row.instalments and subscription_id and purchase.settled_payments:
+        if row.state == State.WITHDRAWN:  # a refund failed after all; Stripe brings no subscription back, nor do we
+            log.error("plan stays cancelled, though its purchase is paid again", purchase=str(purchase_id))
+        await plans.want_end(
+            work, purchase_id=purchase_id, subscription_id=subscription_id, instalments=row.instalments
+        )
+    return await store.read_row(work.db, purchase_id)

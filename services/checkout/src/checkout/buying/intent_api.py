@@ -1,0 +1,204 @@
+"""Paying by an intent: `create-payment` for a track, `create-intent` for anything, and what became of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+
+from checkout.buying.asking import Asked, price_as_shown
+from checkout.buying.desk import Returns, in_our_words
+from checkout.buying.intents import OpenIntent
+from checkout.buying.pages import OpenCheckout
+from checkout.buying.wishing import wish_for
+from checkout.catalog.items import find_item
+from checkout.exact_json import Amount, ExactJson
+from checkout.money.store import payment_by_intent
+from checkout.requests import allowed_url, buyer_of, database_of, desk_of, purchasing_of, settings_of
+from checkout.stripe_client import StripeRefuses
+from contracts.people import ItemKind
+from kit.auth import Caller, CurrentCaller
+from kit.errors import Problem
+from kit.idempotency import HONOURS_KEY, once
+from kit.work import utc_now
+
+router = APIRouter(tags=["payments"], route_class=ExactJson)
+
+Reference = Annotated[str, Field(min_length=1, max_length=200)]
+Code = Annotated[str | None, Field(max_length=100)]
+Url = Annotated[str, Field(min_length=1, max_length=2000)]
+_TRACKS: tuple[ItemKind, ...] = ("track",)
+_MEMBERSHIPS = "membership"
+
+
+class TrackPayment(BaseModel):
+    """`amount` and `currency` are what the front end has shown; the catalog's are what counts."""
+
+    track: Reference
+    amount: Amount = None
+    currency: Annotated[str | None, Field(max_length=3)] = None
+    promotionCode: Code = None
+
+
+class IntentAnswer(BaseModel):
+    """`amount` is minor units. `clientSecret` null: nothing is due, and nothing has to be confirmed."""
+
+    clientSecret: str | None
+    paymentIntentId: str | None
+    amount: int
+    currency: str
+    publishableKey: str
+
+
+class TrackSession(BaseModel):
+    track: Reference
+    success_url: Url
+    cancel_url: Url
+    promotionCode: Code = None
+
+
+class SessionAnswer(BaseModel):
+    sessionId: str
+    url: str
+
+
+class NewIntent(BaseModel):
+    """`itemId`: the slug, the id, or (with `itemType`) the id in the system that registered it."""
+
+    itemId: Reference
+    itemType: ItemKind | None = None
+    amount: Amount = None
+    currency: Annotated[str | None, Field(max_length=3)] = None
+    promotionCode: Code = None
+
+
+class Breakdown(BaseModel):
+    """Minor units."""
+
+    list_price: int
+    discount: int
+    total: int
+    promotion_code: str | None
+
+
+class NewIntentAnswer(IntentAnswer):
+    paymentId: UUID
+    purchaseId: UUID
+    breakdown: Breakdown
+
+
+class Confirmation(BaseModel):
+    paymentIntentId: Annotated[str, Field(min_length=1, max_length=255)]
+
+
+class Confirmed(BaseModel):
+    """`status` is Stripe's, `paymentStatus` ours: it follows the verified event, and the seat with it."""
+
+    paymentId: UUID
+    paymentIntentId: str
+    status: str
+    paymentStatus: str
+    amount: int
+    currency: str
+
+
+@router.post("/api/payments/create-payment", response_model=IntentAnswer, dependencies=HONOURS_KEY)
+async def create_payment(request: Request, wanted: TrackPayment, caller: CurrentCaller) -> JSONResponse:
+    """An intent for a track, at the catalog's price."""
+
+    async def act() -> IntentAnswer:
+        asked = Asked(wanted.track.lower(), _TRACKS, wanted.amount, wanted.currency, wanted.promotionCode)
+        return await _intent(request, caller, asked)
+
+    return await once(request, database_of(request), caller=str(caller.id), act=act)
+
+
+@router.post("/api/payments/create-checkout-session", response_model=SessionAnswer, dependencies=HONOURS_KEY)
+async def create_track_session(request: Request, wanted: TrackSession, caller: CurrentCaller) -> JSONResponse:
+    """A page of Stripe's for a track. Both URLs must be on the allow-list."""
+    settings = settings_of(request)
+    returns = Returns(
+        success_url=allowed_url(settings, wanted.success_url, "success_url"),
+        cancel_url=allowed_url(settings, wanted.cancel_url, "cancel_url"),
+    )
+    buyer = buyer_of(caller, returns=returns)
+
+    async def act() -> SessionAnswer:
+        async with database_of(request).transaction_of(student_id=buyer.id, role=buyer.role) as db:
+            if (item := await find_item(db, wanted.track.lower(), kinds=_TRACKS)) is None:
+                raise unknown_item("track")
+            wish, quote = await wish_for(db, item, buyer.id, at=utc_now(), promotion_code=wanted.promotionCode)
+        opened: OpenCheckout = await purchasing_of(request).open(wish, buyer, quote=quote)
+        return SessionAnswer(sessionId=opened.session_id, url=opened.url)
+
+    return await once(request, database_of(request), caller=str(caller.id), act=act)
+
+
+@router.post("/api/payments/create-intent", response_model=NewIntentAnswer, dependencies=HONOURS_KEY)
+async def create_intent(request: Request, wanted: NewIntent, caller: CurrentCaller) -> JSONResponse:
+    """An intent for anything that is paid in one sum."""
+
+    async def act() -> NewIntentAnswer:
+        kinds = None if wanted.itemType is None else (wanted.itemType,)
+        asked = Asked(wanted.itemId, kinds, wanted.amount, wanted.currency, wanted.promotionCode)
+        return await _intent(request, caller, asked)
+
+    return await once(request, database_of(request), caller=str(caller.id), act=act)
+
+
+@router.post("/api/payments/confirm-payment")
+async def confirm_payment(request: Request, wanted: Confirmation, caller: CurrentCaller) -> Confirmed:
+    """How the payment stands at Stripe. It grants nothing: only a verified event does."""
+    async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as db:
+        row = await payment_by_intent(db, wanted.paymentIntentId)
+    if row is None:
+        raise Problem(404, "unknown_payment", "There is no such payment of yours.")
+    try:
+        with in_our_words():
+            intent = await desk_of(request).stripe.intent(wanted.paymentIntentId)
+    except StripeRefuses:
+        raise Problem(404, "unknown_payment", "Stripe does not know this payment.") from None
+    return Confirmed(
+        paymentId=row.id,
+        paymentIntentId=intent.id,
+        status=intent.status,
+        paymentStatus=row.status,
+        amount=intent.amount.amount,
+        currency=intent.amount.currency,
+    )
+
+
+async def _intent(request: Request, caller: Caller, asked: Asked) -> NewIntentAnswer:
+    buyer = buyer_of(caller)
+    async with database_of(request).transaction_of(student_id=buyer.id, role=buyer.role) as db:
+        if (item := await find_item(db, asked.reference, kinds=asked.kinds)) is None:
+            raise unknown_item("track" if asked.kinds == _TRACKS else "item")
+        if item.kind == _MEMBERSHIPS:
+            raise Problem(409, "use_memberships", "A membership is a subscription: POST /api/memberships.")
+        wish, quote = await wish_for(
+            db, item, buyer.id, at=utc_now(), how="intent", promotion_code=asked.promotion_code
+        )
+    price_as_shown(asked, item.money, wish.amount)
+    opened: OpenIntent = await purchasing_of(request).open(wish, buyer, quote=quote)
+    return NewIntentAnswer(
+        clientSecret=opened.client_secret,
+        paymentIntentId=opened.intent_id,
+        amount=opened.amount.amount,
+        currency=opened.amount.currency,
+        publishableKey=settings_of(request).stripe_publishable_key,
+        paymentId=opened.payment_id,
+        purchaseId=opened.purchase_id,
+        breakdown=Breakdown(
+            list_price=quote.list_price.amount,
+            discount=quote.discount.amount,
+            total=quote.total.amount,
+            promotion_code=wish.promotion_code,
+        ),
+    )
+
+
+def unknown_item(kind: str) -> Problem:
+    return Problem(404, f"unknown_{kind}", f"There is no such {kind} on sale; GET /api/catalog lists what is.")

@@ -1,0 +1,209 @@
+"""Paying by one payment intent, which the front end confirms with Stripe's own elements."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from checkout.buying import payment_methods, store
+from checkout.buying.customers import Customers
+from checkout.buying.desk import Buyer, Desk, in_our_words, not_payable, refusal, refused_by_stripe
+from checkout.buying.domain import Purchase, State, Wish
+from checkout.buying.metadata import metadata
+from checkout.money.store import insert_payment
+from checkout.stripe_client import Intent, Stripe, StripeRefuses
+from contracts.money import Money
+from contracts.payments import PaymentRefs, PaymentSucceeded
+from kit.backoff import Backoff
+from kit.db import Database
+from kit.effects import Effect
+from kit.failures import Transient
+from kit.work import Work
+
+log = structlog.get_logger(__name__)
+
+EXPIRY = "intent_expiry"
+OPEN_FOR = timedelta(hours=24)
+"""How long an intent may wait for its payer: as long as a page of Stripe's. (It would wait for ever by itself.)"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenIntent:
+    """`client_secret` None: nothing is due, and nothing has to be confirmed."""
+
+    purchase_id: UUID
+    payment_id: UUID
+    intent_id: str | None
+    client_secret: str | None
+    amount: Money
+
+
+class Intents:
+    """The way `intent`."""
+
+    def __init__(self, desk: Desk, customers: Customers) -> None:
+        self._desk = desk
+        self._stripe = desk.stripe
+        self._customers = customers
+
+    async def params(self, purchase_id: UUID, wish: Wish, buyer: Buyer) -> dict[str, Any]:
+        if not wish.amount.amount:
+            return {}
+        methods = payment_methods.allowed(amount=wish.amount, payer=wish.payer, payment_type="full")
+        if not methods:
+            raise not_payable()
+        params: dict[str, Any] = {
+            "amount": wish.amount.amount,
+            "currency": wish.amount.currency,
+            "allowed_payment_method_types": methods,
+            "description": wish.program.title,
+            "metadata": metadata(purchase_id, wish),
+        }
+        if customer_id := await self._customers.of(buyer, wish):
+            params["customer"] = customer_id
+        return params
+
+    async def begun(self, work: Work, purchase_id: UUID, wish: Wish, buyer: Buyer) -> None:
+        payload = {"purchase_id": str(purchase_id)}
+        await work.want(EXPIRY, key=f"{purchase_id}/expiry", payload=payload, available_at=work.now + OPEN_FOR)
+
+    async def ask(self, purchase_id: UUID, wish: Wish, buyer: Buyer) -> OpenIntent | None:
+        async with self._desk.work(buyer) as work:
+            params = await store.params_of(work.db, purchase_id)
+        if not params:
+            return await self._for_nothing(purchase_id, wish, buyer)
+        try:
+            with in_our_words():
+                intent = await self._stripe.create_intent(params, key=f"{purchase_id}/intent")
+        except StripeRefuses:
+            await self._desk.close(purchase_id, State.FAILED, buyer)
+            raise refused_by_stripe() from None
+        async with self._desk.work(buyer) as work:
+            state = await store.write_intent(
+                work.db, purchase_id, intent_id=intent.id, client_secret=intent.client_secret, at=work.now
+            )
+            if state in (State.EXPIRED, State.FAILED):
+                return None
+            payment_id = await insert_payment(
+                work.db, purchase_id, wish, refs=[intent.id], intent_id=intent.id, at=work.now
+            )
+            await self._desk.say_created(work, purchase_id, wish, expires_at=work.now + OPEN_FOR)
+        if state is not State.AWAITING_PAYMENT:  # the webhook was faster than the answer
+            raise refusal("payment_in_progress")
+        log.info("intent open", purchase=str(purchase_id), payer=wish.payer)
+        return _open(purchase_id, payment_id, intent, wish)
+
+    async def again(self, purchase: Purchase, buyer: Buyer) -> OpenIntent | None:
+        if purchase.intent_id is None:
+            return await self.ask(purchase.id, purchase.wish, buyer)
+        try:
+            with in_our_words():
+                intent = await self._stripe.intent(purchase.intent_id)
+        except StripeRefuses as refused:
+            await self._forget(purchase, refused, buyer)
+            return None
+        if intent.status in ("processing", "succeeded", "requires_capture"):
+            raise refusal("payment_in_progress")
+        if intent.status == "canceled":
+            await self._desk.close(purchase.id, State.EXPIRED, buyer)
+            return None
+        async with self._desk.work(buyer) as work:
+            payment_id = await insert_payment(
+                work.db, purchase.id, purchase.wish, refs=[intent.id], intent_id=intent.id, at=work.now
+            )
+        return _open(purchase.id, payment_id, intent, purchase.wish)
+
+    async def close(self, purchase: Purchase, buyer: Buyer) -> None:
+        async with self._desk.work(buyer) as work:
+            params = await store.params_of(work.db, purchase.id)
+        try:
+            intent_id = purchase.intent_id
+            with in_our_words():
+                if intent_id is None and params:
+                    intent_id = (await self._stripe.create_intent(params, key=f"{purchase.id}/intent")).id
+                if intent_id is not None:
+                    intent = await self._stripe.cancel_intent(intent_id, key=f"{purchase.id}/cancel")
+                    if intent.status != "canceled":
+                        raise refusal("payment_in_progress")
+        except StripeRefuses as refused:
+            await self._forget(purchase, refused, buyer)
+        else:
+            await self._desk.close(purchase.id, State.EXPIRED, buyer)
+
+    async def _for_nothing(self, purchase_id: UUID, wish: Wish, buyer: Buyer) -> OpenIntent:
+        """A discount of everything: there is nothing to pay, and the seat opens by our own word."""
+        manual = str(purchase_id)
+        async with self._desk.work(buyer) as work:
+            await store.write_awaiting(work.db, purchase_id, at=work.now)
+            payment_id = await insert_payment(work.db, purchase_id, wish, refs=[manual], manual_id=manual, at=work.now)
+            await self._desk.say_created(work, purchase_id, wish)
+            event = PaymentSucceeded(
+                refs=PaymentRefs(manual=manual),
+                purchase_id=purchase_id,
+                student_id=wish.student_id,
+                program=wish.program,
+                payer=wish.payer,
+                funding_source=wish.funding_source,
+                contact=buyer.contact,
+                amount=wish.amount,
+                price=wish.amount,
+                method="promotion",
+            )
+            await work.say(event, id=f"{manual}/{event.type}", subject=str(purchase_id))
+        return OpenIntent(
+            purchase_id=purchase_id, payment_id=payment_id, intent_id=None, client_secret=None, amount=wish.amount
+        )
+
+    async def _forget(self, purchase: Purchase, refused: StripeRefuses, buyer: Buyer) -> None:
+        """An intent that Stripe does not have (another account, a test mode that was wiped) cannot be paid."""
+        if purchase.intent_id is not None and refused.code != "resource_missing":
+            raise refused_by_stripe() from None
+        await self._desk.close(purchase.id, State.EXPIRED, buyer)
+
+
+def _open(purchase_id: UUID, payment_id: UUID, intent: Intent, wish: Wish) -> OpenIntent:
+    return OpenIntent(
+        purchase_id=purchase_id,
+        payment_id=payment_id,
+        intent_id=intent.id,
+        client_secret=intent.client_secret,
+        amount=wish.amount,
+    )
+
+
+class IntentExpiry:
+    """Cancels an intent that nobody has paid for a day, so that what it had reserved is free again."""
+
+    backoff = Backoff(longest=timedelta(hours=1), attempts=100)
+
+    def __init__(self, database: Database, stripe: Stripe) -> None:
+        self._database = database
+        self._stripe = stripe
+
+    async def perform(self, effect: Effect) -> bool:
+        """Whether the intent cannot be paid any more."""
+        async with self._database.transaction() as db:
+            row = await store.read_row(db, UUID(effect.payload["purchase_id"]))
+        if row is None or State(row.state) not in (State.CREATED, State.AWAITING_PAYMENT):
+            return False
+        if row.stripe_payment_intent_id is None:  # nobody has ever got its secret
+            return True
+        try:
+            intent = await self._stripe.cancel_intent(row.stripe_payment_intent_id, key=f"{effect.key}/cancel")
+        except StripeRefuses as refused:
+            if refused.code == "resource_missing":
+                return True
+            raise Transient(str(refused)) from refused
+        return intent.status == "canceled"
+
+    async def record(self, effect: Effect, result: bool, work: Work) -> None:
+        if result:
+            purchase_id = UUID(effect.payload["purchase_id"])
+            await store.close_purchase(work.db, purchase_id, state=State.EXPIRED, at=work.now)
+
+    async def give_up(self, effect: Effect, error: BaseException, work: Work) -> None:
+        log.error("intent stays open", purchase=effect.payload["purchase_id"])

@@ -1,0 +1,48 @@
+"""What a student asks for, at the catalog's price less what a promotion code takes off."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from checkout.buying.domain import PLAN_INSTALMENTS, How, PaymentType, Wish
+from checkout.catalog.items import Item
+from checkout.catalog.promotion_store import Quote, quote
+from contracts.money import Money
+
+
+async def wish_for(
+    db: AsyncConnection,
+    item: Item,
+    student_id: UUID,
+    *,
+    at: datetime,
+    how: How = "page",
+    payment_type: PaymentType = "full",
+    promotion_code: str | None = None,
+    price: Money | None = None,
+    instalments: int | None = None,
+) -> tuple[Wish, Quote]:
+    """The wish and its price. Raises Problem 404 or 409 for a code that does not apply.
+
+    `price` is the catalog's unless it is given; `instalments` the house's for a plan on Stripe's page.
+    """
+    priced = await quote(db, item, price or item.money, promotion_code, student_id=student_id, at=at)
+    if payment_type == "plan" and instalments is None:
+        instalments = PLAN_INSTALMENTS
+    wish = Wish(
+        student_id=student_id,
+        program=item.as_program(),
+        amount=priced.total,
+        item_id=item.id,
+        owner_id=item.owner_id,
+        payment_type=payment_type,
+        instalments=instalments,
+        how=how,
+        list_price=priced.list_price,
+        promotion_code=priced.promotion.code if priced.promotion else None,
+        tier=item.tier,
+    )
+    return wish, priced

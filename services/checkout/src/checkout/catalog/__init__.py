@@ -1,0 +1,1 @@
+"""What the school sells, at which price: items, bundles, sponsors, promotion codes."""

@@ -1,0 +1,34 @@
+"""What other systems register on the bus becomes items."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from checkout.catalog.changing import Unfit
+from checkout.catalog.registering import in_our_words, register
+from checkout.topology import CATALOG
+from contracts.checkout import CatalogItemRegistered
+from contracts.envelope import Envelope
+from kit.consumer import Consumer
+from kit.db import cannot_be_stored
+from kit.failures import Permanent
+from kit.work import Work
+
+
+def registrations() -> Consumer:
+    consumer = Consumer(CATALOG)
+
+    @consumer.on(CatalogItemRegistered)
+    async def enter(heard: Envelope[CatalogItemRegistered], work: Work) -> None:
+        try:
+            await register(work, heard.data, at=heard.time)
+        except Unfit as unfit:
+            raise Permanent(f"{unfit.code}: {unfit.detail}") from None
+        except ValidationError as error:
+            raise Permanent(f"this is no item: {in_our_words(error)}") from None
+        except Exception as error:
+            if cannot_be_stored(error):
+                raise Permanent("a value cannot be stored, such as a NUL in a text") from None
+            raise
+
+    return consumer

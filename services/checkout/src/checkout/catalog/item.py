@@ -1,0 +1,151 @@
+"""What an item is: pure, no I/O. Amounts are minor units."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
+
+from contracts.checkout import Project
+from contracts.money import Currency, Money
+from contracts.people import MEMBERSHIP, ItemKind, Program, Seatable
+
+SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
+CODE = r"^[A-Z0-9]+([_-][A-Z0-9]+)*$"
+SLUG_LENGTH = 100
+MOST = 99_999_999
+"""Minor units: what Stripe takes in one payment."""
+WITH_PROJECTS: tuple[ItemKind, ...] = ("program", "track", "course")
+
+Slug = Annotated[str, Field(pattern=SLUG, max_length=SLUG_LENGTH)]
+Amount = Annotated[StrictInt, Field(ge=0, le=MOST, description="minor units")]
+PlanType = Literal["full", "instalments", "deposit_instalments", "subscription"]
+
+
+class PaymentPlan(BaseModel):
+    """How an item is paid, when that is not left to the rules.
+
+    `instalments`: how many there are, after the deposit if there is one. `interval_days`: from one to the next; None:
+    monthly. A subscription goes on until it is ended.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: PlanType
+    instalments: Annotated[StrictInt, Field(ge=1, le=60)] | None = None
+    deposit_percent: Annotated[StrictInt, Field(ge=1, le=99)] | None = None
+    interval_days: Annotated[StrictInt, Field(ge=1, le=366)] | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> PaymentPlan:
+        if (self.instalments is not None) != (self.type in ("instalments", "deposit_instalments")):
+            raise ValueError("`instalments` is for the types instalments and deposit_instalments, and needed there")
+        if self.type == "instalments" and self.instalments == 1:
+            raise ValueError("one instalment is the type full")
+        if (self.deposit_percent is not None) != (self.type == "deposit_instalments"):
+            raise ValueError("`deposit_percent` is for the type deposit_instalments, and needed there")
+        if self.type == "full" and self.interval_days is not None:
+            raise ValueError("`interval_days` is not for the type full")
+        return self
+
+
+class Item(BaseModel):
+    """What is sold. `price` of a membership is by the month; `total_cost` is what a sponsor pays; `includes` are a
+    bundle's parts, in their order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: UUID
+    kind: ItemKind = "program"
+    slug: Slug
+    external_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    name: Annotated[str, Field(min_length=1, max_length=300)]
+    category: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    owner_id: UUID | None = None
+    price: Amount
+    currency: Currency
+    total_cost: Annotated[StrictInt, Field(ge=50, le=MOST)] | None = None
+    provider: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    auto_assign_payment_plan: StrictBool = True
+    payment_plan: PaymentPlan | None = None
+    tier: Annotated[str, Field(min_length=1, max_length=50)] | None = None
+    annual_price: Annotated[StrictInt, Field(ge=1, le=MOST)] | None = None
+    projects: tuple[Project, ...] = ()
+    active: StrictBool = True
+    revision: Annotated[StrictInt, Field(ge=1)] = 1
+    includes: tuple[Item, ...] = ()
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> Item:
+        if self.slug == MEMBERSHIP:
+            raise ValueError(f"the slug {MEMBERSHIP} is reserved")
+        if self.kind == "membership":
+            if self.tier is None:
+                raise ValueError("a membership has a tier")
+        elif self.tier is not None or self.annual_price is not None:
+            raise ValueError("only a membership has a tier and an annual price")
+        if self.projects and self.kind not in WITH_PROJECTS:
+            raise ValueError(f"only {', '.join(WITH_PROJECTS)} have projects")
+        if self.kind == "bundle":
+            self._check_parts()
+        elif self.includes:
+            raise ValueError("only a bundle includes others")
+        return self
+
+    def _check_parts(self) -> None:
+        if len(self.includes) < 2 or len({part.id for part in self.includes}) < len(self.includes):
+            raise ValueError("a bundle includes two items or more, each once")
+        if any(part.kind in ("bundle", "membership") for part in self.includes):
+            raise ValueError("a bundle includes neither bundles nor memberships")
+        if any(part.currency != self.currency for part in self.includes):
+            raise ValueError("a bundle and its parts have one currency")
+
+    @property
+    def money(self) -> Money:
+        return Money(amount=self.price, currency=self.currency)
+
+    @property
+    def cost(self) -> Money | None:
+        return None if self.total_cost is None else Money(amount=self.total_cost, currency=self.currency)
+
+    @property
+    def annual(self) -> Money | None:
+        return None if self.annual_price is None else Money(amount=self.annual_price, currency=self.currency)
+
+    @property
+    def parts_price(self) -> Money:
+        """What the parts of a bundle cost one by one."""
+        return sum((part.money for part in self.includes), start=Money(amount=0, currency=self.currency))
+
+    @property
+    def saving(self) -> Money | None:
+        """What a bundle costs less than its parts; None where it does not."""
+        saved = self.parts_price - self.money
+        return saved if self.includes and saved.amount > 0 else None
+
+    @property
+    def seat_slug(self) -> str:
+        """The name of the seat that it gives: a student has one membership, of whatever tier."""
+        return MEMBERSHIP if self.kind == "membership" else self.slug
+
+    def as_program(self, *, id: str | None = None) -> Program:
+        """As events speak of it; `id` is another system's name for it."""
+        return Program(**self._seat(id or str(self.id)), includes=tuple(part.as_seat() for part in self.includes))
+
+    def as_seat(self) -> Seatable:
+        return Seatable(**self._seat(str(self.id)))
+
+    def _seat(self, id: str) -> dict[str, Any]:
+        return {"slug": self.seat_slug, "id": id, "name": self.name, "provider": self.provider, "kind": self.kind}
+
+
+class Sponsor(BaseModel):
+    """Who pays instead of a student, and where their bills go."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    code: str = Field(pattern=CODE, max_length=50)
+    name: str = Field(min_length=1, max_length=200)
+    finance_email: str | None = None
+    active: bool = True

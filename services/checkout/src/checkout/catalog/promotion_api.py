@@ -1,0 +1,261 @@
+"""Promotion codes: what admins keep, what students ask, and a student's own referral code."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID, uuid4
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import JSONResponse
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field, StrictBool, StrictInt, model_validator
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from checkout.catalog.changing import Unfit
+from checkout.catalog.edge import Body, Limit, already_there, catalog_work, database_of
+from checkout.catalog.item import CODE, MOST, Slug
+from checkout.catalog.items import find_item
+from checkout.catalog.promotion_store import quote, written
+from checkout.catalog.tables import items, promotion_codes, redemptions
+from contracts.money import Currency
+from contracts.people import ItemKind
+from kit.auth import Admin, Caller, CurrentCaller, requires
+from kit.db import row_dict
+from kit.errors import Problem
+from kit.idempotency import HONOURS_KEY, once
+from kit.paging import Cursor, Page, page_of
+from kit.work import utc_now
+
+router = APIRouter(tags=["promotions"])
+
+Student = Annotated[Caller, Depends(requires("student"))]
+Code = Annotated[
+    str,
+    BeforeValidator(lambda said: written(said) if isinstance(said, str) else said),
+    Field(pattern=CODE, max_length=50),
+]
+Percent = Annotated[StrictInt, Field(ge=1, le=100)]
+Count = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
+Minor = Annotated[StrictInt, Field(ge=1, le=MOST, description="minor units")]
+Kinds = Annotated[tuple[ItemKind, ...], Field(min_length=1)]
+Slugs = Annotated[tuple[Slug, ...], Field(min_length=1, max_length=200)]
+
+_LETTERS = "ABCDEFGHJKMNPQRSTVWXYZ23456789"
+"""None that looks like another."""
+_LENGTH = 10
+"""Of 30 letters: 49 bits."""
+_TRIES = 5
+
+
+class Terms(Body):
+    """Either `percent_off`, or `amount_off` of `currency`. Without `kinds` and `items` (slugs) it is for everything;
+    with both, for what is named by either. From `valid_from` on, until before `valid_until`."""
+
+    percent_off: Percent | None = None
+    amount_off: Minor | None = None
+    currency: Currency | None = None
+    kinds: Kinds | None = None
+    items: Slugs | None = None
+    valid_from: AwareDatetime | None = None
+    valid_until: AwareDatetime | None = None
+    most_uses: Count | None = None
+    most_per_student: Count | None = None
+    active: StrictBool = True
+
+
+class _Whole(Terms):
+    @model_validator(mode="after")
+    def _fits(self) -> _Whole:
+        if (self.percent_off is None) == (self.amount_off is None):
+            raise ValueError("a code has either percent_off or amount_off")
+        if self.amount_off is not None and self.currency is None:
+            raise ValueError("amount_off needs its currency")
+        if self.valid_from and self.valid_until and self.valid_from >= self.valid_until:
+            raise ValueError("valid_from is before valid_until")
+        return self
+
+
+class NewPromotion(_Whole):
+    code: Code
+
+
+class PromotionChange(Terms):
+    """What is sent is changed, and nothing else. Purchases that have begun keep their discount."""
+
+
+class PromotionView(Terms):
+    id: UUID
+    code: str
+    uses: int
+    referrer_id: UUID | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class Redemption(BaseModel):
+    id: UUID
+    purchase_id: UUID
+    student_id: UUID
+    amount: int
+    currency: str
+    status: Literal["reserved", "redeemed", "released"]
+    created_at: datetime
+    updated_at: datetime
+
+
+class ReferralCode(BaseModel):
+    code: str
+    percent_off: int
+    uses: int
+    active: bool
+
+
+class PriceBreakdown(BaseModel):
+    """Minor units: `total` = `list_price` - `discount`."""
+
+    list_price: int
+    discount: int
+    total: int
+    currency: str
+
+
+@router.get("/api/admin/promotions")
+async def list_promotions(
+    request: Request, _: Admin, active: bool | None = None, cursor: Cursor = None, limit: Limit = 50
+) -> Page[PromotionView]:
+    """All codes, students' referral codes among them."""
+    wanted = select(promotion_codes)
+    if active is not None:
+        wanted = wanted.where(promotion_codes.c.active == active)
+    async with database_of(request).transaction() as db:
+        return await page_of(db, wanted, promotion_codes, PromotionView, cursor=cursor, limit=limit)
+
+
+@router.post("/api/admin/promotions", status_code=201, response_model=PromotionView, dependencies=HONOURS_KEY)
+async def create_promotion(request: Request, wanted: NewPromotion, caller: Admin) -> JSONResponse:
+    async def act() -> PromotionView:
+        async with catalog_work(request) as work:
+            await _check_items(work.db, wanted.items)
+            values = {"id": uuid4(), **wanted.model_dump(), "created_at": work.now, "updated_at": work.now}
+            added = insert(promotion_codes).values(**values).on_conflict_do_nothing().returning(promotion_codes)
+            row = (await work.db.execute(added)).one_or_none()
+        if row is None:
+            raise already_there()
+        return PromotionView.model_validate(row_dict(row))
+
+    return await once(request, database_of(request), caller=str(caller.id), act=act, status=201)
+
+
+@router.get("/api/admin/promotions/{code}")
+async def read_promotion(request: Request, code: str, _: Admin) -> PromotionView:
+    async with database_of(request).transaction() as db:
+        return await _read(db, code)
+
+
+@router.patch("/api/admin/promotions/{code}")
+async def change_promotion(request: Request, code: str, wanted: PromotionChange, _: Admin) -> PromotionView:
+    async with catalog_work(request) as work:
+        known = await _read(work.db, code, lock=True)
+        sent = wanted.model_dump(exclude_unset=True)
+        terms = {name: getattr(known, name) for name in Terms.model_fields}
+        whole = _Whole.model_validate({**terms, **sent})
+        await _check_items(work.db, whole.items if "items" in sent else None)
+        await work.db.execute(
+            update(promotion_codes)
+            .where(promotion_codes.c.id == known.id)
+            .values(**whole.model_dump(), updated_at=work.now)
+        )
+        return await _read(work.db, code)
+
+
+@router.get("/api/admin/promotions/{code}/redemptions")
+async def list_redemptions(
+    request: Request, code: str, caller: Admin, cursor: Cursor = None, limit: Limit = 50
+) -> Page[Redemption]:
+    """Who has used it, for which purchase, and what became of it."""
+    async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as db:
+        known = await _read(db, code)
+        wanted = select(redemptions).where(redemptions.c.promotion_code_id == known.id)
+        return await page_of(db, wanted, redemptions, Redemption, cursor=cursor, limit=limit)
+
+
+@router.post(
+    "/api/referral-code",
+    status_code=201,
+    response_model=ReferralCode,
+    responses={200: {"model": ReferralCode, "description": "Made before."}},
+)
+async def make_referral_code(request: Request, caller: Student) -> JSONResponse:
+    """The student's own code, for others: made once. Each of them can use it once."""
+    percent = request.app.state.settings.referral_percent
+    async with database_of(request).transaction() as db:
+        for _ in range(_TRIES):
+            if (known := await _referral_code(db, caller.id)) is not None:
+                return JSONResponse(known.model_dump(), 200)
+            code = "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
+            values = {"code": code, "percent_off": percent, "most_per_student": 1, "referrer_id": caller.id}
+            added = await db.execute(insert(promotion_codes).values(**values).on_conflict_do_nothing())
+            if added.rowcount == 1:
+                return JSONResponse(ReferralCode(code=code, percent_off=percent, uses=0, active=True).model_dump(), 201)
+    raise Problem(503, "no_code_found", "No free code was found; try again.")
+
+
+@router.get("/api/referral-code")
+async def read_referral_code(request: Request, caller: Student) -> ReferralCode:
+    async with database_of(request).transaction() as db:
+        known = await _referral_code(db, caller.id)
+    if known is None:
+        raise Problem(404, "no_referral_code", "You have no referral code yet: POST /api/referral-code makes it.")
+    return known
+
+
+@router.get("/api/promotions/{code}")
+async def price_with_promotion(
+    request: Request,
+    code: str,
+    item: Annotated[str, Query(min_length=1, max_length=200, description="the slug")],
+    caller: CurrentCaller,
+    interval: Annotated[Literal["month", "year"], Query(description="of a membership")] = "month",
+) -> PriceBreakdown:
+    """What the item costs the caller with this code. Nothing is reserved before it is bought."""
+    async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as db:
+        found = await find_item(db, item)
+        if found is None:
+            raise Problem(404, "unknown_item", "There is no such item; GET /api/catalog lists them.")
+        price = found.annual if interval == "year" else found.money
+        if price is None:
+            raise Problem(422, "no_annual_price", "This item has no annual price.")
+        quoted = await quote(db, found, price, code, student_id=caller.id, at=utc_now())
+    return PriceBreakdown(
+        list_price=quoted.list_price.amount,
+        discount=quoted.discount.amount,
+        total=quoted.total.amount,
+        currency=quoted.total.currency,
+    )
+
+
+async def _read(db: AsyncConnection, code: str, *, lock: bool = False) -> PromotionView:
+    wanted = select(promotion_codes).where(promotion_codes.c.code == written(code))
+    row = (await db.execute(wanted.with_for_update() if lock else wanted)).one_or_none()
+    if row is None:
+        detail = "There is no such promotion code; GET /api/admin/promotions lists them."
+        raise Problem(404, "unknown_promotion", detail)
+    return PromotionView.model_validate(row_dict(row))
+
+
+async def _referral_code(db: AsyncConnection, student_id: UUID) -> ReferralCode | None:
+    mine = select(promotion_codes).where(promotion_codes.c.referrer_id == student_id)
+    row = (await db.execute(mine)).one_or_none()
+    return None if row is None else ReferralCode.model_validate(row, from_attributes=True)
+
+
+async def _check_items(db: AsyncConnection, slugs: tuple[str, ...] | None) -> None:
+    if slugs is None:
+        return
+    wanted = set(slugs)
+    known = await db.scalar(select(func.count()).select_from(items).where(items.c.slug.in_(wanted)))
+    if known != len(wanted):
+        raise Unfit("unknown_item", "`items` names one that there is not; GET /api/admin/items lists them.")

@@ -1,0 +1,102 @@
+"""What a promotion code takes off a price: pure; codes, prices and the time in, an amount or a refusal out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+from uuid import UUID
+
+from contracts.money import Money
+from contracts.people import ItemKind
+
+RefusalCode = Literal[
+    "promotion_unknown",
+    "promotion_inactive",
+    "promotion_not_yet",
+    "promotion_over",
+    "promotion_not_for_this",
+    "promotion_currency_mismatch",
+    "promotion_used_up",
+    "promotion_used_by_you",
+    "promotion_own_referral",
+]
+
+
+class Sold(Protocol):
+    """What of an item matters here."""
+
+    @property
+    def kind(self) -> ItemKind: ...
+    @property
+    def slug(self) -> str: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promotion:
+    """A code: `percent_off` or `amount_off` (minor units of `currency`). `kinds` and `items` (slugs) say what it is
+    for, one of them is enough; when both are None it is for everything. Valid from `valid_from` on, until before
+    `valid_until`; None: no limit."""
+
+    id: UUID
+    code: str
+    percent_off: int | None = None
+    amount_off: int | None = None
+    currency: str | None = None
+    kinds: tuple[str, ...] | None = None
+    items: tuple[str, ...] | None = None
+    valid_from: datetime | None = None
+    valid_until: datetime | None = None
+    most_uses: int | None = None
+    most_per_student: int | None = None
+    uses: int = 0
+    referrer_id: UUID | None = None
+    active: bool = True
+
+    def is_for(self, item: Sold) -> bool:
+        """A bundle is an item of its own: a code for one of its parts is not for it."""
+        if self.kinds is None and self.items is None:
+            return True
+        return item.kind in (self.kinds or ()) or item.slug in (self.items or ())
+
+    def off(self, price: Money) -> Money:
+        """What it takes off, without asking whether it may: whole minor units, a percentage rounded down, and never
+        more than the price."""
+        amount = self.amount_off or price.amount * (self.percent_off or 0) // 100
+        return Money(amount=min(amount, price.amount), currency=price.currency)
+
+
+@dataclass(frozen=True)
+class Refused:
+    code: RefusalCode
+
+
+def discount(
+    *,
+    promotion: Promotion | None,
+    item: Sold,
+    price: Money,
+    now: datetime,
+    student_id: UUID,
+    used_by_student: int,
+) -> Money | Refused:
+    """What the code takes off this price for this student, who has used it so often before."""
+    if promotion is None:
+        return Refused("promotion_unknown")
+    if not promotion.active:
+        return Refused("promotion_inactive")
+    if promotion.valid_from is not None and now < promotion.valid_from:
+        return Refused("promotion_not_yet")
+    if promotion.valid_until is not None and now >= promotion.valid_until:
+        return Refused("promotion_over")
+    if not promotion.is_for(item):
+        return Refused("promotion_not_for_this")
+    if promotion.currency is not None and promotion.currency != price.currency:
+        return Refused("promotion_currency_mismatch")
+    if promotion.referrer_id == student_id:
+        return Refused("promotion_own_referral")
+    if promotion.most_uses is not None and promotion.uses >= promotion.most_uses:
+        return Refused("promotion_used_up")
+    if promotion.most_per_student is not None and used_by_student >= promotion.most_per_student:
+        return Refused("promotion_used_by_you")
+    return promotion.off(price)

@@ -1,0 +1,92 @@
+"""What everybody sees of the catalog."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+from sqlalchemy import select
+
+from checkout.catalog.edge import Limit, database_of
+from checkout.catalog.item import Item, PaymentPlan
+from checkout.catalog.items import items_of
+from checkout.catalog.tables import items
+from contracts.checkout import Project
+from contracts.people import ItemKind
+from kit.paging import Cursor, Page, page_of
+
+router = APIRouter(tags=["catalog"])
+
+
+class Part(BaseModel):
+    kind: ItemKind
+    slug: str
+    name: str
+    price: int
+
+
+class CatalogOffer(BaseModel):
+    """Amounts are minor units of `currency`."""
+
+    id: UUID
+    kind: ItemKind
+    slug: str
+    name: str
+    category: str | None
+    price: int = Field(description="of a membership: by the month")
+    currency: str
+    provider: str | None
+    payment_plan: PaymentPlan | None
+    tier: str | None = Field(description="of a membership: the access that it gives")
+    monthly_price: int | None = Field(description="of a membership")
+    annual_price: int | None = Field(description="of a membership")
+    includes: list[Part] = Field(description="the parts of a bundle")
+    saving: int | None = Field(description="what a bundle costs less than its parts")
+    projects: list[str] = Field(description="what there is to do, in this order")
+    first_project: Project | None
+
+
+class _Id(BaseModel):
+    id: UUID
+
+
+@router.get("/api/catalog")
+async def list_catalog(
+    request: Request,
+    kind: Annotated[ItemKind | None, Query()] = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Page[CatalogOffer]:
+    """What is for sale, newest first."""
+    wanted = select(items.c.id, items.c.created_at).where(items.c.active)
+    if kind is not None:
+        wanted = wanted.where(items.c.kind == kind)
+    async with database_of(request).transaction() as db:
+        page = await page_of(db, wanted, items, _Id, cursor=cursor, limit=limit)
+        rows = (await db.execute(select(items).where(items.c.id.in_(found.id for found in page.items)))).all()
+        known = {item.id: item for item in await items_of(db, rows)}
+    return Page(items=[_offer(known[found.id]) for found in page.items], next=page.next)
+
+
+def _offer(item: Item) -> CatalogOffer:
+    membership = item.kind == "membership"
+    return CatalogOffer(
+        id=item.id,
+        kind=item.kind,
+        slug=item.slug,
+        name=item.name,
+        category=item.category,
+        price=item.price,
+        currency=item.currency,
+        provider=item.provider,
+        payment_plan=item.payment_plan,
+        tier=item.tier,
+        monthly_price=item.price if membership else None,
+        annual_price=item.annual_price,
+        includes=[Part.model_validate(part, from_attributes=True) for part in item.includes],
+        saving=item.saving.amount if item.saving else None,
+        projects=[project.title for project in item.projects],
+        first_project=item.projects[0] if item.projects else None,
+    )

@@ -1,0 +1,64 @@
+"""A membership follows what Stripe says of its subscription, in whatever order that comes.
+
+The row is the last word that is known. Two events of one second cannot be ordered by their time, so after each of
+Stripe's the subscription itself is looked at (`syncing`).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Row
+
+from checkout.memberships import store
+from checkout.topology import SERVICE
+from contracts import facts
+from contracts.envelope import Envelope
+from contracts.payments import PaymentEvent, SubscriptionChanged
+from kit.work import Work
+
+SYNC = "membership_sync"
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+async def follow(work: Work, row: Row[Any], purchase: facts.Purchase, heard: Envelope[PaymentEvent]) -> None:
+    """Called for each purchase of which something is heard, with its row locked."""
+    told = purchase.subscription
+    if row.how != "membership" or told is None or told.refs.subscription is None:
+        return
+    await _keep(work, row, told, told.refs.subscription)
+    about_this = heard.data.refs.subscription in purchase.subscriptions
+    if isinstance(heard.data, SubscriptionChanged) and about_this and heard.source != SERVICE:
+        await work.want(SYNC, key=f"{heard.id}/sync", payload={"purchase_id": str(row.id)})
+
+
+async def _keep(work: Work, row: Row[Any], told: SubscriptionChanged, subscription_id: str) -> None:
+    known = await store.lock(work.db, row.id)
+    as_of = told.as_of or _LONG_AGO
+    if known is None:
+        first = {
+            "student_id": row.student_id,
+            "item_id": row.item_id,
+            "interval": row.interval,
+            "stripe_subscription_id": subscription_id,
+        }
+        await store.add(work.db, row.id, {**first, **word_of(told, tier=row.tier), "as_of": as_of}, at=work.now)
+        return
+    if known.status in store.ENDED and told.status not in store.ENDED:
+        return  # an end is final, and was read at Stripe before its event has come
+    values = {**word_of(told, tier=known.tier), "as_of": as_of}
+    if as_of >= known.as_of and any(getattr(known, name) != value for name, value in values.items()):
+        await store.write(work.db, row.id, values, at=work.now)
+
+
+def word_of(told: SubscriptionChanged, *, tier: str) -> dict[str, Any]:
+    """What a word says of a membership, by the columns that keep it. `tier`: the one known, where it does not say."""
+    return {
+        "status": told.status,
+        "tier": told.tier or tier,
+        "cancel_at_period_end": told.cancel_at_period_end,
+        "paused": told.collection_paused,
+        "current_period_end": told.current_period_end,
+        "ended_at": told.ended_at,
+    }

@@ -1,0 +1,1 @@
+"""What became of the money: payments, refunds, disputes, and how a student pays."""

@@ -1,0 +1,141 @@
+"""Payments, refunds and disputes follow what is known of their purchase's money."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from checkout.buying.store import lock_purchase
+from checkout.money import store, told
+from checkout.money.domain import outranked
+from checkout.money.told import RefundTold, Said
+from contracts import facts
+from contracts.envelope import Envelope
+from contracts.payment import Payment
+from contracts.payments import PaymentEvent
+from kit.work import Work
+
+
+async def follow(work: Work, row: Row[Any], purchase: facts.Purchase, heard: Envelope[PaymentEvent]) -> None:
+    """Makes the rows say what the facts say, in whatever order these came.
+
+    `row` is the purchase's, locked by this transaction: so nobody else is writing its payments after the facts.
+    """
+    await _follow(work, row, purchase, await store.said_of(work.db, row.id))
+
+
+async def follow_again(work: Work, purchase_id: UUID) -> None:
+    """Locks the purchase and its payments. For whoever has learned something that the facts do not know: which of the
+    refunds at Stripe is ours."""
+    row = await lock_purchase(work.db, purchase_id)
+    if row is None:
+        return
+    said = await store.said_of(work.db, purchase_id)
+    for purchase in facts.fold({each.id: each.event for each in said}):
+        if purchase.id == purchase_id:
+            await _follow(work, row, purchase, said)
+
+
+async def _follow(work: Work, row: Row[Any], purchase: facts.Purchase, said: Sequence[Said]) -> None:
+    if not purchase.payments:
+        return
+    refs = frozenset().union(*(payment.refs for payment in purchase.payments))
+    known = await store.lock_payments(work.db, row.id, refs)
+    for payment, rows in _matched(purchase.payments, known):
+        payment_id = await _one_row(work, row, payment, rows, said)
+        of_payment = {"payment_id": payment_id, "purchase_id": row.id, "student_id": row.student_id}
+        if refunds := told.refunds(payment, said):
+            await _follow_refunds(work, of_payment, refunds)
+        for dispute_id, values in told.disputes(payment, said).items():
+            await store.write_dispute(work.db, dispute_id, {**of_payment, **values}, at=work.now)
+
+
+def _matched(payments: Sequence[Payment], rows: Sequence[Row[Any]]) -> list[tuple[Payment, list[Row[Any]]]]:
+    """Each payment with its rows. A row knows references that belong together before any event has said so."""
+    apart = list(payments)
+    for row in rows:
+        same = [payment for payment in apart if payment.refs & set(row.refs)]
+        if len(same) > 1:
+            one = Payment(tuple(fact for payment in same for fact in payment.facts))
+            apart = [one, *(payment for payment in apart if payment not in same)]
+    return [(payment, [row for row in rows if payment.refs & set(row.refs)]) for payment in apart]
+
+
+async def _one_row(
+    work: Work, row: Row[Any], payment: Payment, rows: Sequence[Row[Any]], said: Sequence[Said]
+) -> UUID:
+    """Writes the payment's row; the oldest one, where there were several."""
+    kept = rows[0] if rows else None
+    for other in rows[1:]:
+        await store.join_payments(work.db, rows[0].id, other.id, at=work.now)
+    values = _values(row, payment, rows, said)
+    if kept is None:
+        kept = await store.add_payment(work.db, {**values, "created_at": work.now, "updated_at": work.now})
+    else:
+        await store.write_payment(work.db, kept, values, at=work.now)
+    return cast(UUID, kept.id)
+
+
+def _values(row: Row[Any], payment: Payment, rows: Sequence[Row[Any]], said: Sequence[Said]) -> dict[str, Any]:
+    """From the facts; what they leave open stays as it was written when the payment was asked for."""
+
+    def known(name: str) -> Any:
+        return next((value for each in rows if (value := getattr(each, name)) is not None), None)
+
+    amount = told.amount(payment)
+    total = amount.amount if amount else known("amount")
+    if total is None:  # nobody has said: what each payment of this purchase is of
+        total = row.amount // (row.instalments or 1)
+    return {
+        "purchase_id": row.id,
+        "student_id": row.student_id,
+        "item_slug": row.program_slug,
+        "item_name": row.program_name,
+        "item_kind": row.item_kind,
+        "owner_id": row.owner_id,
+        "payer": row.payer,
+        "amount": total,
+        "currency": amount.currency if amount else known("currency") or row.currency,
+        "tax": payment.tax.amount if payment.tax else 0,
+        "refunded": min(payment.refunded, total),
+        "status": told.status(payment),
+        "method": payment.method or known("method"),
+        "refs": sorted(payment.refs.union(*(each.refs for each in rows))),
+        "instalment": told.reference(payment, "instalment") or known("instalment"),
+        "stripe_payment_intent_id": told.reference(payment, "payment_intent") or known("stripe_payment_intent_id"),
+        "stripe_charge_id": told.reference(payment, "charge") or known("stripe_charge_id"),
+        "stripe_invoice_id": told.reference(payment, "invoice") or known("stripe_invoice_id"),
+        "manual_id": told.reference(payment, "manual") or known("manual_id"),
+        "disputed": payment.disputed,
+        "failure_code": told.failure_code(payment, said),
+        "paid_at": told.paid_at(payment, said),
+    }
+
+
+async def _follow_refunds(work: Work, of_payment: dict[str, Any], refunds: Sequence[RefundTold]) -> None:
+    rows = await store.refunds_of(work.db, of_payment["payment_id"])
+    known = {row.stripe_refund_id or str(row.id): row for row in rows}
+    # one of ours that Stripe has not answered yet may be any of those that we do not know: its answer will tell
+    answers_due = any(row.status == "pending" and row.stripe_refund_id is None for row in rows)
+    for refund in refunds:
+        if (row := known.get(refund.id)) is not None:
+            values = {"status": outranked(row.status, refund.status), "told": True}
+            await store.write_refund(work.db, row, values, at=work.now)
+        elif not answers_due:
+            values = {
+                **of_payment,
+                "amount": refund.amount.amount,
+                "currency": refund.amount.currency,
+                "reason": "made at Stripe",
+                "origin": "stripe",
+                "requested_by": "stripe",
+                "status": refund.status,
+                "stripe_refund_id": refund.id,
+                "told": True,
+                "created_at": refund.at,
+                "updated_at": work.now,
+            }
+            await store.add_refund(work.db, values)

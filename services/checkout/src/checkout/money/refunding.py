@@ -1,0 +1,209 @@
+"""Giving money back: the one door, whoever asks. The payment's row is locked while it is decided, so that what is
+reserved for one refund is not there for another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import structlog
+from sqlalchemy import Row
+
+from checkout.buying.plans import PATIENT
+from checkout.money import domain, store
+from checkout.money.domain import Give, Origin, Paid, Refuse, RefundStatus, Way, outranked
+from checkout.money.following import follow_again
+from checkout.stripe_client import Stripe, StripeRefund, StripeRefuses
+from contracts.money import Money
+from contracts.payments import PaymentRefs, PaymentRefunded
+from kit.effects import Effect
+from kit.errors import Problem
+from kit.failures import Permanent
+from kit.work import Work
+
+log = structlog.get_logger(__name__)
+
+KIND = "refund"
+
+_REFUSALS: dict[domain.Refusal, tuple[int, str]] = {
+    "payment_not_succeeded": (409, "No money has come in by this payment, so none can go back."),
+    "nothing_was_paid": (409, "This was waived or given away: there is no money to give back."),
+    "payment_disputed": (409, "The payer's bank has this payment in its hands; it is settled there, not by a refund."),
+    "refund_window_over": (409, "It is too late to refund this yourself; send a request, and an admin will decide."),
+    "nothing_to_refund": (409, "All of it has gone back already, or is on its way."),
+    "no_way_back": (409, "It is not known how this money came, so it cannot be sent back from here."),
+    "amount_invalid": (422, "A refund is of one minor unit at the least."),
+    "amount_too_large": (422, "So much is not left of this payment; see `left`."),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refund:
+    """Pending: on its way to Stripe. Money that did not come by Stripe is given back by hand, and succeeded at once."""
+
+    id: UUID
+    payment_id: UUID
+    amount: Money
+    status: RefundStatus
+    created_at: datetime
+
+
+async def refund(
+    work: Work,
+    payment_id: UUID,
+    amount: int | None,
+    *,
+    reason: str,
+    origin: Origin,
+    by: str,
+    window: timedelta | None = None,
+) -> Refund:
+    """Gives back `amount` minor units of the payment (None: all that is left), in the caller's transaction.
+
+    `window`: how long after the payment; None: at any time. Whoever refunds several payments in one transaction takes
+    them in the order of their ids. Raises Problem 404, 409 or 422.
+    """
+    row = await store.lock_payment(work.db, payment_id)
+    if row is None:
+        raise unknown_payment()
+    paid = await paid_of(work, row)
+    match domain.refund(paid=paid, wanted=amount, now=work.now, window=window):
+        case Refuse(code=code):
+            raise refused(code, left=paid.left, currency=row.currency)
+        case Give(amount=given, way=way):
+            return await _give(work, row, given, way, reason=reason, origin=origin, by=by)
+
+
+async def paid_of(work: Work, row: Row[Any]) -> Paid:
+    """The payment as `domain.refund` looks at it."""
+    refunds = await store.refunds_of(work.db, row.id)
+    return Paid(
+        status=row.status,
+        amount=row.amount,
+        refunded=row.refunded,
+        reserved=sum(each.amount for each in refunds if not each.told and each.status in ("pending", "succeeded")),
+        method=row.method,
+        disputed=row.disputed,
+        dispute_lost=await store.lost_dispute(work.db, row.id),
+        paid_at=row.paid_at or row.created_at,
+        way=_way(row),
+    )
+
+
+def refused(code: domain.Refusal, *, left: int, currency: str) -> Problem:
+    status, detail = _REFUSALS[code]
+    return Problem(status, code, detail, left=left, currency=currency)
+
+
+def unknown_payment() -> Problem:
+    return Problem(404, "unknown_payment", "There is no such payment of yours; GET /api/payments/history/customer.")
+
+
+def refund_of(row: Row[Any]) -> Refund:
+    return Refund(
+        id=row.id,
+        payment_id=row.payment_id,
+        amount=Money(amount=row.amount, currency=row.currency),
+        status=row.status,
+        created_at=row.created_at,
+    )
+
+
+async def _give(work: Work, row: Row[Any], amount: int, way: Way, *, reason: str, origin: Origin, by: str) -> Refund:
+    values = {
+        "id": uuid4(),
+        "payment_id": row.id,
+        "purchase_id": row.purchase_id,
+        "student_id": row.student_id,
+        "amount": amount,
+        "currency": row.currency,
+        "reason": reason,
+        "origin": origin,
+        "requested_by": by,
+        "status": "pending" if way == "stripe" else "succeeded",
+        "created_at": work.now,
+        "updated_at": work.now,
+    }
+    made = refund_of(await store.add_refund(work.db, values))
+    if way == "stripe":
+        payload = {
+            "refund_id": str(made.id),
+            "purchase_id": str(row.purchase_id),
+            "amount": amount,
+            "payment_intent": row.stripe_payment_intent_id,
+            "charge": row.stripe_charge_id,
+            "invoice": row.stripe_invoice_id,
+        }
+        await work.want(KIND, key=str(made.id), payload=payload)
+    else:
+        event = PaymentRefunded(
+            refs=PaymentRefs(manual=row.manual_id),
+            purchase_id=row.purchase_id,
+            student_id=row.student_id,
+            refund_id=str(made.id),
+            amount=made.amount,
+            status="succeeded",
+        )
+        await work.say(event, id=f"refund/{made.id}/{event.type}", subject=str(row.purchase_id))
+    log.info("refund", refund=str(made.id), payment=str(row.id), origin=origin, way=way)
+    return made
+
+
+def _way(row: Row[Any]) -> Way | None:
+    if row.stripe_payment_intent_id or row.stripe_charge_id or row.stripe_invoice_id:
+        return "stripe"
+    return "manual" if row.manual_id else None
+
+
+class RefundAtStripe:
+    """One refund at Stripe, however often it is tried: under its own id as the key, and, since Stripe forgets keys after
+    a day, only after a look at what is there."""
+
+    backoff = PATIENT
+
+    def __init__(self, stripe: Stripe) -> None:
+        self._stripe = stripe
+
+    async def perform(self, effect: Effect) -> StripeRefund:
+        """Raises StripeRefuses when it cannot be given back, for good."""
+        of = await self._money_of(effect)
+        metadata = {name: str(effect.payload[name]) for name in ("refund_id", "purchase_id")}
+        if effect.attempt > 1 and (made := await self._stripe.find_refund(of=of, metadata=metadata)) is not None:
+            return made
+        return await self._stripe.create_refund(
+            of=of, amount=int(effect.payload["amount"]), metadata=metadata, key=f"refund/{effect.key}"
+        )
+
+    async def _money_of(self, effect: Effect) -> dict[str, str]:
+        if intent := effect.payload["payment_intent"]:
+            return {"payment_intent": str(intent)}
+        if charge := effect.payload["charge"]:
+            return {"charge": str(charge)}
+        if (intent := await self._stripe.intent_of_invoice(str(effect.payload["invoice"]))) is None:
+            raise Permanent("no_payment_of_invoice")
+        return {"payment_intent": intent}
+
+    async def record(self, effect: Effect, result: StripeRefund, work: Work) -> None:
+        status: RefundStatus = {"succeeded": "succeeded", "failed": "failed", "canceled": "canceled"}.get(  # type: ignore[assignment]
+            result.status, "pending"
+        )
+        await self._note(effect, status, result.failure, work, stripe_refund_id=result.id)
+
+    async def give_up(self, effect: Effect, error: BaseException, work: Work) -> None:
+        """Stripe does not do it: what was reserved is free again."""
+        failure = error.code if isinstance(error, StripeRefuses) else str(error) or type(error).__name__
+        log.error("refund failed", refund=effect.key, code=failure)
+        await self._note(effect, "failed", failure, work)
+
+    async def _note(
+        self, effect: Effect, status: RefundStatus, failure: str | None, work: Work, **learned: str
+    ) -> None:
+        """The purchase first, then the refund: as it is locked when an event is heard."""
+        purchase_id = UUID(effect.payload["purchase_id"])
+        await store.lock_purchase(work.db, purchase_id)
+        row = await store.read_refund(work.db, UUID(effect.key))
+        values = {"status": outranked(row.status, status), "failure": failure, **learned}
+        await store.write_refund(work.db, row, values, at=work.now)
+        await follow_again(work, purchase_id)

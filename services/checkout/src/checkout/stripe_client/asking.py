@@ -1,0 +1,85 @@
+"""One client, bounded in time, and Stripe's errors in our words: what every kind of call shares."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import stripe
+import structlog
+
+from checkout.settings import StripeSettings
+from kit.failures import Permanent, Transient
+
+log = structlog.get_logger(__name__)
+
+_LATER = frozenset({401, 403, 409, 429})
+"""Not our request is wrong, but the moment, or a key that an operator has to mend."""
+
+
+class StripeRefuses(Permanent):
+    """Stripe has understood and says no. `code` is Stripe's own."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(f"Stripe refuses: {code}")
+        self.code = code
+
+
+class StripeAway(Transient):
+    """Stripe could not be asked, or cannot answer now."""
+
+
+class NoStripe(StripeAway):
+    """This system runs without Stripe."""
+
+
+class Asking:
+    def __init__(self, settings: StripeSettings) -> None:
+        self.configured = bool(settings.stripe_api_key.get_secret_value())
+        self._http = stripe.HTTPXClient(timeout=settings.stripe_timeout_seconds)
+        self._seconds = settings.stripe_timeout_seconds * 2.5
+        self._api = stripe.StripeClient(
+            settings.stripe_api_key.get_secret_value() or "sk_none",
+            stripe_version=settings.stripe_api_version,
+            base_addresses={"api": settings.stripe_api_base} if settings.stripe_api_base else None,
+            max_network_retries=settings.stripe_retries,
+            http_client=self._http,
+        )
+
+    async def close(self) -> None:
+        await self._http.close_async()  # type: ignore[no-untyped-call]
+
+    @asynccontextmanager
+    async def _asking(self, what: str) -> AsyncIterator[None]:
+        """Raises StripeAway or StripeRefuses; neither quotes what was sent."""
+        if not self.configured:
+            raise NoStripe("there is no Stripe here")
+        try:
+            async with asyncio.timeout(self._seconds):
+                yield
+        except TimeoutError:
+            log.warning("stripe away", call=what, error="timeout")
+            raise StripeAway("Stripe does not answer") from None
+        except stripe.StripeError as error:
+            status, code = error.http_status, _code(error)
+            if status is None or status >= 500 or status in _LATER:
+                log.warning("stripe away", call=what, status=status, code=code, request=error.request_id)
+                raise StripeAway(f"Stripe cannot answer now: {code}") from None
+            log.error("stripe refuses", call=what, status=status, code=code, request=error.request_id)
+            raise StripeRefuses(code) from None
+
+
+def _code(error: stripe.StripeError) -> str:
+    """Stripe's code, else the kind of error with the parameter that it names; never its text."""
+    return error.code or ":".join(filter(None, (type(error).__name__, getattr(error, "param", None))))
+
+
+def id_of(found: Any) -> str:
+    return found if isinstance(found, str) else str(found.id)
+
+
+def time_of(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,85 @@
+"""Customers: who is charged, and with what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import stripe
+
+from checkout.stripe_client.asking import Asking, id_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedMethod:
+    """A way to pay that a customer has kept. What a card does not have is None for other types."""
+
+    id: str
+    type: str
+    brand: str | None
+    last4: str | None
+    exp_month: int | None
+    exp_year: int | None
+
+
+class CustomerCalls(Asking):
+    async def create_customer(self, *, metadata: Mapping[str, str], key: str) -> str:
+        async with self._asking("create_customer"):
+            customers = self._api.v1.customers
+            return (await customers.create_async({"metadata": dict(metadata)}, {"idempotency_key": key})).id
+
+    async def tell_customer(self, id: str, *, email: str, name: str | None) -> None:
+        """How the customer is reached. The same again changes nothing, so it needs no key."""
+        async with self._asking("tell_customer"):
+            customers = self._api.v1.customers
+            await customers.update_async(id, {"email": email, **({"name": name} if name else {})})
+
+    async def saved_methods(self, customer_id: str) -> list[SavedMethod]:
+        """Newest first."""
+        async with self._asking("saved_methods"):
+            found = await self._api.v1.customers.payment_methods.list_async(customer_id, {"limit": 100})
+            return [_method(method) async for method in found.auto_paging_iter()]
+
+    async def saved_method(self, customer_id: str, method_id: str) -> SavedMethod:
+        """Refused with `resource_missing` for another customer's."""
+        async with self._asking("saved_method"):
+            return _method(await self._api.v1.customers.payment_methods.retrieve_async(customer_id, method_id))
+
+    async def default_method(self, customer_id: str) -> str | None:
+        async with self._asking("default_method"):
+            customer = await self._api.v1.customers.retrieve_async(customer_id)
+        if getattr(customer, "deleted", False) or customer.invoice_settings is None:
+            return None
+        default = customer.invoice_settings.default_payment_method
+        return None if default is None else id_of(default)
+
+    async def make_default(self, customer_id: str, method_id: str) -> None:
+        """The same again changes nothing, so it needs no key."""
+        async with self._asking("make_default"):
+            settings: stripe.params.CustomerUpdateParamsInvoiceSettings = {"default_payment_method": method_id}
+            await self._api.v1.customers.update_async(customer_id, {"invoice_settings": settings})
+
+    async def forget_method(self, method_id: str) -> None:
+        """Takes it off its customer for good."""
+        async with self._asking("forget_method"):
+            await self._api.v1.payment_methods.detach_async(method_id)
+
+    async def billing_portal(self, customer_id: str, *, return_url: str) -> str:
+        """The address of a page on which the customer looks after what they pay with. Good for some minutes, and once
+        more costs nothing, so it needs no key."""
+        async with self._asking("billing_portal"):
+            sessions = self._api.v1.billing_portal.sessions
+            return (await sessions.create_async({"customer": customer_id, "return_url": return_url})).url
+
+
+def _method(method: stripe.PaymentMethod) -> SavedMethod:
+    card = getattr(method, "card", None)
+    shown = getattr(method, method.type, None)
+    return SavedMethod(
+        id=method.id,
+        type=method.type,
+        brand=card.brand if card else None,
+        last4=getattr(shown, "last4", None),
+        exp_month=card.exp_month if card else None,
+        exp_year=card.exp_year if card else None,
+    )

@@ -1,0 +1,56 @@
+"""Payment intents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import stripe
+
+from checkout.stripe_client.asking import Asking, StripeRefuses
+from contracts.money import Money
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intent:
+    """`status` is Stripe's; `failure_code` that of the last attempt, when it failed."""
+
+    id: str
+    status: str
+    client_secret: str | None
+    amount: Money
+    received: Money
+    failure_code: str | None
+
+
+class IntentCalls(Asking):
+    async def create_intent(self, params: Mapping[str, Any], *, key: str) -> Intent:
+        async with self._asking("create_intent"):
+            intents = self._api.v1.payment_intents
+            return intent_of(await intents.create_async(cast(Any, params), {"idempotency_key": key}))
+
+    async def intent(self, id: str) -> Intent:
+        async with self._asking("intent"):
+            return intent_of(await self._api.v1.payment_intents.retrieve_async(id))
+
+    async def cancel_intent(self, id: str, *, key: str) -> Intent:
+        """Cancels it if it can be, and tells how it stands then: canceled, or succeeded, or processing."""
+        try:
+            async with self._asking("cancel_intent"):
+                intents = self._api.v1.payment_intents
+                return intent_of(await intents.cancel_async(id, None, {"idempotency_key": key}))
+        except StripeRefuses:
+            return await self.intent(id)
+
+
+def intent_of(intent: stripe.PaymentIntent) -> Intent:
+    error = intent.last_payment_error
+    return Intent(
+        id=intent.id,
+        status=intent.status,
+        client_secret=intent.client_secret,
+        amount=Money(amount=intent.amount, currency=intent.currency),
+        received=Money(amount=intent.amount_received or 0, currency=intent.currency),
+        failure_code=(error.decline_code or error.code) if error else None,
+    )

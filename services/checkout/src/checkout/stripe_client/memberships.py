@@ -1,0 +1,130 @@
+"""Memberships at Stripe: subscriptions of one price, which goes on until it is ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, cast
+
+import stripe
+
+from checkout.settings import StripeSettings
+from checkout.stripe_client.asking import Asking, StripeRefuses, id_of, time_of
+from contracts.money import Money
+from contracts.payments import SubscriptionStatus
+
+Interval = Literal["month", "year"]
+
+_KEPT = "membership"
+_WHOLE: list[str] = ["latest_invoice"]
+
+
+class PaymentDeclined(StripeRefuses):
+    """What was asked for had to be paid at once, and could not be; nothing has changed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecurringPrice:
+    """`amount` None: it is none of a fixed amount."""
+
+    id: str
+    amount: Money | None
+    interval: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StripeMembership:
+    """As it stands at Stripe. `tier` is what its price gives, else what its metadata says; `unpaid_period`: the period
+    that it is in was not charged, because it was paused when that began."""
+
+    id: str
+    item_id: str
+    price_id: str
+    amount: Money
+    interval: Interval
+    tier: str | None
+    program_id: str | None
+    status: SubscriptionStatus
+    cancel_at_period_end: bool
+    current_period_end: datetime
+    ended_at: datetime | None
+    paused: bool
+    unpaid_period: bool
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ("canceled", "incomplete_expired")
+
+
+class MembershipCalls(Asking):
+    def __init__(self, settings: StripeSettings) -> None:
+        super().__init__(settings)
+        self._prices = settings.membership_prices
+        self._tiers = {price: tier for (tier, _), price in self._prices.items()}
+
+    def configured_price(self, tier: str, interval: Interval) -> str | None:
+        """The id of the price that an operator has made for this."""
+        return self._prices.get((tier, interval))
+
+    async def price(self, id: str) -> RecurringPrice:
+        async with self._asking("price"):
+            found = await self._api.v1.prices.retrieve_async(id)
+        return RecurringPrice(
+            id=found.id,
+            amount=None if found.unit_amount is None else Money(amount=found.unit_amount, currency=found.currency),
+            # every second month is no interval of ours
+            interval=found.recurring.interval if found.recurring and found.recurring.interval_count == 1 else None,
+        )
+
+    async def membership(self, id: str) -> StripeMembership:
+        async with self._asking("membership"):
+            subscriptions = self._api.v1.subscriptions
+            return self._read(await subscriptions.retrieve_async(id, {"expand": _WHOLE}))
+
+    async def change_membership(self, id: str, changes: Mapping[str, Any], *, key: str) -> StripeMembership:
+        """Raises PaymentDeclined when the change was to be paid at once."""
+        params = cast(Any, {**changes, "expand": _WHOLE})
+        async with self._asking("change_membership"):
+            try:
+                changed = await self._api.v1.subscriptions.update_async(id, params, {"idempotency_key": key})
+            except stripe.CardError as declined:
+                raise PaymentDeclined(declined.code or "declined") from None
+            return self._read(changed)
+
+    async def end_membership(self, id: str, *, key: str) -> StripeMembership:
+        """Now; nothing more is charged, and nothing is paid back."""
+        params: Any = {"invoice_now": False, "prorate": False, "expand": _WHOLE}
+        async with self._asking("end_membership"):
+            return self._read(await self._api.v1.subscriptions.cancel_async(id, params, {"idempotency_key": key}))
+
+    def _read(self, found: stripe.Subscription) -> StripeMembership:
+        item = found["items"].data[0]
+        price, metadata = item.price, found.metadata.to_dict()
+        latest = found.latest_invoice
+        return StripeMembership(
+            id=found.id,
+            item_id=item.id,
+            price_id=id_of(price),
+            amount=Money(amount=price.unit_amount or 0, currency=price.currency),
+            interval="year" if price.recurring and price.recurring.interval == "year" else "month",
+            tier=self._tiers.get(price.id) or tier_of_key(price.lookup_key or "") or metadata.get("tier"),
+            program_id=metadata.get("program_id"),
+            status=cast(SubscriptionStatus, found.status),
+            cancel_at_period_end=bool(found.cancel_at_period_end),
+            current_period_end=time_of(item.current_period_end),
+            ended_at=None if found.ended_at is None else time_of(found.ended_at),
+            paused=found.pause_collection is not None,
+            unpaid_period=isinstance(latest, stripe.Invoice) and latest.status == "void",
+        )
+
+
+def key_of_price(tier: str, interval: Interval, amount: Money, name: str) -> str:
+    """The name of a price that we have made. `name` is a short one of the product's; no part has a slash but the tier."""
+    return f"{_KEPT}/{tier}/{interval}/{amount.currency}/{amount.amount}/{name}"
+
+
+def tier_of_key(key: str) -> str | None:
+    kind, _, rest = key.partition("/")
+    parts = rest.rsplit("/", 4)
+    return parts[0] if kind == _KEPT and len(parts) == 5 else None

@@ -1,0 +1,157 @@
+"""Plans at Stripe: a subscription, the schedule by which it ends, and its invoices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, cast
+
+import stripe
+
+from checkout.stripe_client.asking import Asking, id_of, time_of
+from contracts.money import Money
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subscription:
+    id: str
+    ended: bool
+    started: datetime
+    schedule_id: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invoice:
+    id: str
+    draft: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """A plan's schedule; `phase_start` and `phase` are of its only (or last) phase."""
+
+    id: str
+    ends_by_itself: bool
+    over: bool
+    phase_start: datetime
+    phase: Mapping[str, Any]
+
+
+class Plans(Asking):
+    async def recurring_price(
+        self, *, key: str, name: str, amount: Money, interval: Literal["month", "year"] = "month"
+    ) -> str:
+        """The id of the price that is kept under `key`; made when there is none yet."""
+        async with self._asking("recurring_price"):
+            prices = self._api.v1.prices
+            if known := (await prices.list_async({"lookup_keys": [key], "active": True, "limit": 1})).data:
+                return known[0].id
+            made = await prices.create_async(
+                {
+                    "lookup_key": key,
+                    "transfer_lookup_key": True,
+                    "currency": amount.currency,
+                    "unit_amount": amount.amount,
+                    "recurring": {"interval": interval},
+                    "product_data": {"name": name},
+                },
+                {"idempotency_key": key},
+            )
+            return made.id
+
+    async def subscription(self, id: str) -> Subscription:
+        async with self._asking("subscription"):
+            found = await self._api.v1.subscriptions.retrieve_async(id)
+        schedule = found.schedule
+        return Subscription(
+            id=found.id,
+            ended=found.status in ("canceled", "incomplete_expired"),
+            started=time_of(found.start_date),
+            schedule_id=schedule if schedule is None or isinstance(schedule, str) else schedule.id,
+        )
+
+    async def end_subscription(self, id: str, *, key: str) -> None:
+        """Now, and nothing is reckoned up: no last invoice, no proration."""
+        async with self._asking("end_subscription"):
+            subscriptions = self._api.v1.subscriptions
+            await subscriptions.cancel_async(id, {"invoice_now": False, "prorate": False}, {"idempotency_key": key})
+
+    async def end_schedule(self, id: str, *, key: str) -> None:
+        """Ends its subscription with it. (Stripe would reckon up here, unless it is told not to.)"""
+        async with self._asking("end_schedule"):
+            schedules = self._api.v1.subscription_schedules
+            await schedules.cancel_async(id, {"invoice_now": False, "prorate": False}, {"idempotency_key": key})
+
+    async def unpaid_invoices(self, subscription_id: str) -> list[Invoice]:
+        """The subscription's invoices that may still be charged: drafts first, then open ones."""
+        async with self._asking("unpaid_invoices"):
+            return [
+                Invoice(id=invoice.id, draft=status == "draft")
+                for status in ("draft", "open")
+                async for invoice in (
+                    await self._api.v1.invoices.list_async(
+                        {"subscription": subscription_id, "status": cast(Any, status), "limit": 100}
+                    )
+                ).auto_paging_iter()
+            ]
+
+    async def void_invoice(self, invoice: Invoice, *, key: str) -> None:
+        """A subscription's draft can be neither voided nor deleted: it is finalized first, without being charged."""
+        invoices = self._api.v1.invoices
+        async with self._asking("void_invoice"):
+            if invoice.draft:
+                final = await invoices.finalize_invoice_async(
+                    invoice.id, {"auto_advance": False}, {"idempotency_key": f"{key}/finalize"}
+                )
+                if final.status != "open":  # nothing was due
+                    return
+            await invoices.void_invoice_async(invoice.id, None, {"idempotency_key": f"{key}/void"})
+
+    async def schedule(self, id: str) -> Schedule:
+        async with self._asking("schedule"):
+            return _schedule(await self._api.v1.subscription_schedules.retrieve_async(id))
+
+    async def schedule_from(self, subscription_id: str, *, key: str) -> Schedule:
+        async with self._asking("schedule_from"):
+            schedules = self._api.v1.subscription_schedules
+            made = await schedules.create_async({"from_subscription": subscription_id}, {"idempotency_key": key})
+            return _schedule(made)
+
+    async def end_after(self, schedule: Schedule, *, months: int, metadata: Mapping[str, str], key: str) -> Schedule:
+        """Lets the schedule's phase last `months` from its start, and the subscription end with it."""
+        params = {
+            "end_behavior": "cancel",
+            "metadata": dict(metadata),
+            "phases": [
+                {
+                    **schedule.phase,
+                    "start_date": int(schedule.phase_start.timestamp()),
+                    "duration": {"interval": "month", "interval_count": months},
+                    "proration_behavior": "none",
+                }
+            ],
+            "proration_behavior": "none",
+        }
+        async with self._asking("end_after"):
+            schedules = self._api.v1.subscription_schedules
+            changed = await schedules.update_async(schedule.id, cast(Any, params), {"idempotency_key": key})
+            return _schedule(changed)
+
+
+def _schedule(schedule: stripe.SubscriptionSchedule) -> Schedule:
+    phase = schedule.phases[-1]
+    kept: dict[str, Any] = {
+        "items": [{"price": id_of(item.price), "quantity": item.quantity or 1} for item in phase["items"]],
+    }
+    if phase.default_payment_method:
+        kept["default_payment_method"] = id_of(phase.default_payment_method)
+    if phase.collection_method:
+        kept["collection_method"] = phase.collection_method
+    return Schedule(
+        id=schedule.id,
+        ends_by_itself=schedule.end_behavior == "cancel",
+        over=schedule.status in ("canceled", "completed", "released"),
+        phase_start=time_of(phase.start_date),
+        phase=kept,
+    )

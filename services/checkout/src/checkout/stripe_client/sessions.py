@@ -1,0 +1,66 @@
+"""Checkout sessions: the pages that Stripe hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, cast
+
+import stripe
+
+from checkout.stripe_client.asking import Asking, StripeRefuses, time_of
+from contracts.money import Money
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    id: str
+    status: Literal["open", "complete", "expired"]
+    url: str | None
+    expires_at: datetime
+
+
+class Sessions(Asking):
+    async def create_session(self, params: Mapping[str, Any], *, key: str) -> Session:
+        async with self._asking("create_session"):
+            sessions = self._api.v1.checkout.sessions
+            return _session(await sessions.create_async(cast(Any, params), {"idempotency_key": key}))
+
+    async def session(self, id: str) -> Session:
+        async with self._asking("session"):
+            return _session(await self._api.v1.checkout.sessions.retrieve_async(id))
+
+    async def expire_session(self, id: str, *, key: str) -> Session:
+        """Closes the session if it is open, and tells how it stands then: expired, or complete."""
+        try:
+            async with self._asking("expire_session"):
+                sessions = self._api.v1.checkout.sessions
+                return _session(await sessions.expire_async(id, None, {"idempotency_key": key}))
+        except StripeRefuses:
+            return await self.session(id)
+
+    async def coupon(self, *, id: str, name: str, amount: Money) -> str:
+        """The id of a coupon that takes `amount` off, once; made when there is none with this id yet."""
+        async with self._asking("coupon"):
+            made = await self._api.v1.coupons.create_async(
+                {
+                    "id": id,
+                    "name": name[:40],
+                    "amount_off": amount.amount,
+                    "currency": amount.currency,
+                    "duration": "once",
+                    "max_redemptions": 1,
+                },
+                {"idempotency_key": id},
+            )
+            return made.id
+
+
+def _session(session: stripe.checkout.Session) -> Session:
+    return Session(
+        id=session.id,
+        status=cast(Any, session.status),
+        url=session.url,
+        expires_at=time_of(session.expires_at),
+    )

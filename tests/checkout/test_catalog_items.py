@@ -1,0 +1,411 @@
+"""Items: what they can be, how they are found, and how admins keep them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from pydantic import ValidationError
+from tests.checkout.service import ADMIN, Service, bearer, wanted
+
+from checkout.catalog import loading
+from checkout.catalog.items import Item, PaymentPlan, active_programs, find_any_item, find_item, slug_of
+from contracts.money import usd
+
+ITEMS = "/api/admin/items"
+PROJECTS = [{"title": "A page", "steps": ["Write it", "Publish it"]}, {"title": "A shop", "steps": ["Sell it"]}]
+
+
+def new_slug(kind: str = "item") -> str:
+    return f"{kind}-{uuid4().hex[:8]}"
+
+
+def item(**fields: Any) -> Item:
+    return Item(**{"id": uuid4(), "kind": "track", "slug": "a", "name": "A", "price": 100, "currency": "usd"} | fields)
+
+
+async def made(service: Service, kind: str = "course", **fields: Any) -> dict[str, Any]:
+    body = {"kind": kind, "slug": new_slug(kind), "name": "Something", "price": 10_000, **fields}
+    answer = await service.admin("POST", ITEMS, **body)
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+async def told(service: Service, slug: str) -> list[dict[str, Any]]:
+    """What was said of an item, in the order of its revisions."""
+    found = await service.rows(
+        "SELECT convert_from(body, 'UTF8') AS body, mandatory FROM outbox WHERE message_key LIKE :key ORDER BY id",
+        key=f"catalog/{slug}/%",
+    )
+    assert all(row["mandatory"] for row in found)
+    return [json.loads(row["body"]) for row in found]
+
+
+# --- what an item can be ---------------------------------------------------------------------------------------------
+
+
+def test_as_events_speak_of_it() -> None:
+    parts = (
+        item(slug="a", name="A", price=100),
+        item(slug="b", name="B", price=250, kind="program", provider="milady"),
+    )
+    bundle = item(kind="bundle", slug="both", name="Both", price=300, includes=parts)
+    assert (bundle.parts_price, bundle.saving, bundle.money) == (usd(350), usd(50), usd(300))
+    program = bundle.as_program()
+    assert (program.slug, program.kind, program.id) == ("both", "bundle", str(bundle.id))
+    assert [(p.slug, p.kind, p.provider) for p in program.seats] == [("a", "track", None), ("b", "program", "milady")]
+    assert bundle.as_program(id="p-1").id == "p-1"
+    assert item(kind="bundle", price=400, includes=parts).saving is None
+    for tier in ("student", "career"):
+        member = item(kind="membership", slug=f"{tier}-m", tier=tier, annual_price=1_000)
+        assert (member.as_program().slug, member.as_program().kind) == ("membership", "membership")
+        assert member.annual == usd(1_000)
+
+
+PARTS = (item(slug="a"), item(slug="b"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"slug": "membership"},
+        {"slug": "No Slug"},
+        {"price": -1},
+        {"price": 10.0},
+        {"price": "100"},
+        {"price": True},
+        {"price": 100_000_000},
+        {"currency": "USD"},
+        {"kind": "thing"},
+        {"kind": "membership"},
+        {"tier": "student"},
+        {"annual_price": 5},
+        {"includes": PARTS},
+        {"kind": "bundle"},
+        {"kind": "bundle", "includes": PARTS[:1]},
+        {"kind": "bundle", "includes": (PARTS[0], PARTS[0])},
+        {"kind": "bundle", "includes": (PARTS[0], item(slug="b", currency="eur"))},
+        {"kind": "bundle", "currency": "eur", "includes": PARTS},
+        {"kind": "bundle", "includes": (PARTS[0], item(kind="membership", tier="x"))},
+        {"kind": "bundle", "includes": (PARTS[0], item(kind="bundle", includes=PARTS))},
+        {"kind": "service", "projects": PROJECTS},
+    ],
+)
+def test_what_is_no_item(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        item(**wrong)
+
+
+def test_payment_plans() -> None:
+    PaymentPlan(type="full")
+    PaymentPlan(type="subscription")
+    assert PaymentPlan(type="instalments", instalments=4).interval_days is None, "monthly"
+    PaymentPlan(type="deposit_instalments", deposit_percent=20, instalments=3, interval_days=14)
+    for wrong in (
+        {"type": "weekly"},
+        {"type": "instalments"},
+        {"type": "instalments", "instalments": 1},
+        {"type": "instalments", "instalments": 4, "deposit_percent": 10},
+        {"type": "full", "instalments": 4},
+        {"type": "full", "interval_days": 30},
+        {"type": "subscription", "instalments": 4},
+        {"type": "deposit_instalments", "instalments": 4},
+        {"type": "deposit_instalments", "instalments": 4, "deposit_percent": 100},
+        {"type": "deposit_instalments", "instalments": 4, "deposit_percent": 10.5},
+    ):
+        with pytest.raises(ValidationError):
+            PaymentPlan.model_validate(wrong)
+
+
+# --- what is there from the start ------------------------------------------------------------------------------------
+
+
+async def test_the_catalog_is_loaded_and_said(service: Service) -> None:
+    async with service.database.transaction() as db:
+        tracks = {slug: await find_item(db, slug) for slug in ("dp", "fsd")}
+        bundle = await find_item(db, "dp-and-fsd")
+        programs = await active_programs(db)
+    assert {slug: found and found.money for slug, found in tracks.items()} == {"dp": usd(49_900), "fsd": usd(59_900)}
+    for slug, track in tracks.items():
+        assert track is not None and len(track.projects) >= 3 and len(track.projects[0].steps) >= 3
+        said = (await told(service, slug))[0]
+        assert (said["revision"], said["item"]["kind"], len(said["projects"])) == (1, "track", len(track.projects))
+    assert bundle is not None and [part.slug for part in bundle.includes] == ["dp", "fsd"]
+    assert bundle.saving is not None and bundle.saving.amount > 0
+    assert [part["slug"] for part in (await told(service, "dp-and-fsd"))[0]["item"]["includes"]] == ["dp", "fsd"]
+    assert {program.kind for program in programs} == {"program"}
+
+
+async def test_loading_says_what_was_never_said(service: Service) -> None:
+    """The programs of a database that is older than the items."""
+    await service.rows("DELETE FROM outbox WHERE message_key = 'catalog/hvac/1' RETURNING id")
+    await loading.load(service.database, loading.checked_in())
+    await loading.load(service.database, loading.checked_in())
+    assert len(await told(service, "hvac")) >= 1
+
+
+# --- how it is found -------------------------------------------------------------------------------------------------
+
+
+async def test_an_item_is_found_by_slug_id_and_external_id(service: Service) -> None:
+    shared = f"X {uuid4().hex}"
+    course = await made(service, external_id=shared)
+    async with service.database.transaction() as db:
+        for reference in (course["slug"], course["id"], course["id"].upper(), shared):
+            found = await find_item(db, reference)
+            assert found is not None and str(found.id) == course["id"], reference
+            assert await find_item(db, reference, kinds=("track", "bundle")) is None
+            assert await find_item(db, reference, kinds={"course"}) == found
+        for nothing in ("", "nothing", str(uuid4()), "a\x00b", "' OR 1=1"):
+            assert await find_item(db, nothing) is None
+        assert await slug_of(db, course["id"]) == course["slug"]
+        assert await slug_of(db, "p-1") is None
+    product = await made(service, "product", external_id=shared)
+    async with service.database.transaction() as db:
+        assert await find_item(db, shared) is None, "two kinds have it: it names none"
+        found = await find_item(db, shared, kinds=("product",))
+        assert found is not None and found.slug == product["slug"]
+
+
+async def test_what_is_not_sold_is_found_only_on_purpose(service: Service) -> None:
+    slug = (await made(service, active=False))["slug"]
+    async with service.database.transaction() as db:
+        assert await find_item(db, slug) is None
+        assert await find_any_item(db, slug) is not None
+        assert await find_any_item(db, slug, kinds=("track",)) is None
+
+
+# --- how admins keep it ----------------------------------------------------------------------------------------------
+
+
+async def test_every_change_is_a_revision_and_an_event(service: Service) -> None:
+    owner = str(uuid4())
+    track = await made(service, "track", projects=PROJECTS, category="code", owner_id=owner)
+    assert (track["revision"], track["projects"], track["owner_id"], track["currency"]) == (1, PROJECTS, owner, "usd")
+    path = f"{ITEMS}/{track['slug']}"
+    plan = {"type": "deposit_instalments", "deposit_percent": 20, "instalments": 3}
+    changed = (await service.admin("PATCH", path, price=12_345, payment_plan=plan, projects=PROJECTS[:1])).json()
+    assert (changed["revision"], changed["price"], changed["name"]) == (2, 12_345, "Something")
+    assert changed["payment_plan"] == plan | {"interval_days": None}
+    same = (await service.admin("PATCH", path, price=12_345)).json()
+    assert same["revision"] == 2, "nothing has changed"
+    assert (await service.admin("PATCH", path, payment_plan=None)).json()["payment_plan"] is None
+    said = await told(service, track["slug"])
+    assert [each["revision"] for each in said] == [1, 2, 3]
+    assert said[1]["price"] == {"amount": 12_345, "currency": "usd"}
+    assert said[1]["projects"] == PROJECTS[:1]
+    assert (await service.admin("GET", path)).json()["revision"] == 3
+
+
+async def test_deleting_is_taking_it_out_of_sale(service: Service) -> None:
+    slug = (await made(service))["slug"]
+    for _ in range(2):
+        gone = await service.admin("DELETE", f"{ITEMS}/{slug}")
+        assert (gone.status_code, gone.json()["active"], gone.json()["revision"]) == (200, False, 2)
+    assert [each["active"] for each in await told(service, slug)] == [True, False]
+    back = await service.admin("PATCH", f"{ITEMS}/{slug}", active=True)
+    assert (back.json()["active"], back.json()["revision"]) == (True, 3)
+
+
+async def test_lists_are_filtered_and_paged(service: Service) -> None:
+    category, owner = uuid4().hex, str(uuid4())
+    kinds = ("course", "product", "service")
+    slugs = [(await made(service, kind, category=category, owner_id=owner))["slug"] for kind in kinds]
+    await service.admin("DELETE", f"{ITEMS}/{slugs[0]}")
+
+    async def listed(**filters: Any) -> list[str]:
+        answer = await service.call("GET", ITEMS, params=filters, headers=bearer("case_manager", uuid4()))
+        assert answer.status_code == 200, answer.text
+        return [each["slug"] for each in answer.json()["items"]]
+
+    assert await listed(category=category) == slugs[::-1]
+    assert await listed(owner_id=owner, active=True) == slugs[:0:-1]
+    assert await listed(category=category, kind="product") == [slugs[1]]
+    assert await listed(category=category, active=False) == [slugs[0]]
+    first = (await service.admin("GET", f"{ITEMS}?category={category}&limit=2")).json()
+    rest = (await service.admin("GET", f"{ITEMS}?category={category}&limit=2&cursor={first['next']}")).json()
+    assert [each["slug"] for each in first["items"] + rest["items"]] == slugs[::-1] and rest["next"] is None
+    assert (await service.admin("GET", f"{ITEMS}?kind=thing")).status_code == 422
+
+
+async def test_a_bundle(service: Service) -> None:
+    parts = [(await made(service, "track", price=price))["slug"] for price in (30_000, 20_000)]
+    bundle = await made(service, "bundle", price=45_000, includes=parts)
+    assert bundle["includes"] == parts
+    async with service.database.transaction() as db:
+        found = await find_item(db, bundle["slug"], kinds=("bundle",))
+    assert found is not None and (found.parts_price, found.saving) == (usd(50_000), usd(5_000))
+    assert [seat.slug for seat in found.as_program().seats] == parts
+
+    renamed = await service.admin("PATCH", f"{ITEMS}/{parts[0]}", name="Renamed")
+    assert renamed.status_code == 200
+    said = await told(service, bundle["slug"])
+    assert [each["revision"] for each in said] == [1, 2], "who hears of bundles hears of their parts"
+    assert said[1]["item"]["includes"][0]["name"] == "Renamed"
+    await service.admin("PATCH", f"{ITEMS}/{parts[0]}", price=31_000)
+    assert len(await told(service, bundle["slug"])) == 2
+
+    refused = await service.admin("PATCH", f"{ITEMS}/{parts[0]}", currency="eur")
+    assert (refused.status_code, refused.json()["code"]) == (409, "in_a_bundle")
+    refused = await service.admin("PATCH", f"{ITEMS}/{bundle['slug']}", currency="eur")
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
+
+
+async def test_what_cannot_be_bundled(service: Service) -> None:
+    track, euro = await made(service, "track"), await made(service, "track", currency="eur")
+    other = await made(service, "track")
+    member = await made(service, "membership", tier="gold")
+    bundle = await made(service, "bundle", includes=[track["slug"], other["slug"]])
+    for includes, code in (
+        ([track["slug"]], "invalid_request"),
+        ([], "invalid_request"),
+        ([track["slug"], track["slug"]], "invalid_request"),
+        ([track["slug"], euro["slug"]], "invalid_request"),
+        ([track["slug"], member["slug"]], "invalid_request"),
+        ([track["slug"], bundle["slug"]], "invalid_request"),
+        ([track["slug"], "no-such-item"], "unknown_item"),
+    ):
+        body = {"kind": "bundle", "slug": new_slug(), "name": "B", "price": 1_000, "includes": includes}
+        answer = await service.admin("POST", ITEMS, **body)
+        assert (answer.status_code, answer.json()["code"]) == (422, code), includes
+
+
+async def test_a_membership(service: Service) -> None:
+    member = await made(service, "membership", price=1_500, annual_price=15_000, tier="gold")
+    assert (member["tier"], member["annual_price"]) == ("gold", 15_000)
+    changed = await service.admin("PATCH", f"{ITEMS}/{member['slug']}", tier="silver", annual_price=14_000)
+    assert (changed.json()["tier"], changed.json()["annual_price"]) == ("silver", 14_000)
+    assert {each["item"]["slug"] for each in await told(service, member["slug"])} == {"membership"}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kind": "membership"},
+        {"kind": "thing"},
+        {"slug": "membership"},
+        {"price": 10.0},
+        {"price": "10"},
+        {"price": -1},
+        {"tier": "student"},
+        {"kind": "service", "projects": PROJECTS},
+        {"payment_plan": {"type": "instalments"}},
+        {"total_cost": 10.5},
+        {"active": "yes"},
+        {"name": "a\x00b"},
+        {"more": 1},
+    ],
+)
+async def test_what_cannot_be_made(service: Service, wrong: dict[str, Any]) -> None:
+    body = {"kind": "course", "slug": new_slug(), "name": "C", "price": 1_000, **wrong}
+    answer = await service.call("POST", ITEMS, json=body, headers=bearer("admin", ADMIN))
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"price": None},
+        {"price": 1.5},
+        {"name": None},
+        {"currency": None},
+        {"active": None},
+        {"projects": None},
+        {"tier": "gold"},
+        {"annual_price": 100},
+        {"slug": "another"},
+        {"kind": "track"},
+        {"includes": ["dp", "fsd"]},
+    ],
+)
+async def test_what_cannot_be_changed(service: Service, wrong: dict[str, Any]) -> None:
+    slug = (await made(service))["slug"]
+    answer = await service.call("PATCH", f"{ITEMS}/{slug}", json=wrong, headers=bearer("admin", ADMIN))
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+    assert len(await told(service, slug)) == 1
+
+
+async def test_names_are_given_once(service: Service) -> None:
+    external = f"x-{uuid4().hex}"
+    slug = (await made(service, external_id=external))["slug"]
+    for fields in ({"slug": slug}, {"slug": new_slug(), "external_id": external}):
+        again = await service.admin("POST", ITEMS, kind="course", name="C", price=1_000, **fields)
+        assert (again.status_code, again.json()["code"]) == (409, "already_there")
+
+
+async def test_a_key_makes_one_item(service: Service) -> None:
+    headers = bearer("admin", ADMIN) | {"Idempotency-Key": f"k-{uuid4()}"}
+    body = {"kind": "course", "slug": new_slug(), "name": "C", "price": 1_000}
+    first = await service.call("POST", ITEMS, json=body, headers=headers)
+    again = await service.call("POST", ITEMS, json=body, headers=headers)
+    assert (first.status_code, again.status_code, first.json()) == (201, 201, again.json())
+    assert (await service.call("POST", ITEMS, json={**body, "price": 1}, headers=headers)).status_code == 422
+
+
+async def test_programs_are_items_of_one_kind(service: Service) -> None:
+    slug = new_slug("program")
+    await service.admin("POST", "/api/admin/programs", slug=slug, name="Welding", price=120_000)
+    found = (await service.admin("GET", f"{ITEMS}/{slug}")).json()
+    assert (found["kind"], found["price"], found["revision"]) == ("program", 120_000, 1)
+    await service.admin("PATCH", f"/api/admin/programs/{slug}", price=130_000)
+    assert [each["price"]["amount"] for each in await told(service, slug)] == [120_000, 130_000]
+    listed = {each["slug"] for each in (await service.admin("GET", "/api/admin/programs?limit=200")).json()["items"]}
+    assert slug in listed and not listed & {"dp", "dp-and-fsd", "student-membership"}
+    answer = await service.admin("PATCH", "/api/admin/programs/dp", price=1_000)
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown_program"), "a track is none"
+
+
+@pytest.mark.parametrize("role", ["student", "case_manager", "specialist", None])
+async def test_only_admins_keep_items(service: Service, role: str | None) -> None:
+    headers = bearer(role, uuid4()) if role else {}
+    refused = 401 if role is None else 403
+    for method, path in (
+        ("POST", ITEMS),
+        ("PATCH", f"{ITEMS}/dp"),
+        ("DELETE", f"{ITEMS}/dp"),
+        ("POST", "/api/admin/payments/products"),
+    ):
+        answer = await service.call(method, path, json={}, headers=headers)
+        assert answer.status_code == refused, path
+    for path in (ITEMS, f"{ITEMS}/dp"):
+        answer = await service.call("GET", path, headers=headers)
+        assert answer.status_code == (200 if role == "case_manager" else refused)
+
+
+async def test_unknown_items(service: Service) -> None:
+    for method in ("GET", "PATCH", "DELETE"):
+        answer = await service.call(method, f"{ITEMS}/nothing", json={}, headers=bearer("admin", ADMIN))
+        assert (answer.status_code, answer.json()["code"]) == (404, "unknown_item")
+
+
+# --- what everybody sees ---------------------------------------------------------------------------------------------
+
+
+async def test_the_public_catalog(service: Service) -> None:
+    found: dict[str, Any] = {}
+    for kind in ("track", "bundle", "membership", "course"):
+        page = (await service.call("GET", "/api/catalog/", params={"kind": kind, "limit": 200})).json()
+        assert {each["kind"] for each in page["items"]} == {kind}
+        found |= {each["slug"]: each for each in page["items"]}
+    fsd, bundle, member = found["fsd"], found["dp-and-fsd"], found["career-membership"]
+    assert (fsd["price"], fsd["currency"], fsd["name"]) == (59_900, "usd", "Full-Stack Development")
+    assert fsd["first_project"]["title"] == fsd["projects"][0] and len(fsd["first_project"]["steps"]) >= 3
+    assert bundle["saving"] == 49_900 + 59_900 - bundle["price"] > 0
+    assert [(part["slug"], part["price"]) for part in bundle["includes"]] == [("dp", 49_900), ("fsd", 59_900)]
+    assert (member["monthly_price"], member["annual_price"], member["tier"]) == (4_900, 49_000, "career")
+    assert "owner_id" not in fsd and UUID(fsd["id"])
+    assert (await service.call("GET", "/api/catalog?kind=thing")).status_code == 422
+
+    gone = await made(service, "service")
+    await service.admin("DELETE", f"{ITEMS}/{gone['slug']}")
+    first = (await service.call("GET", "/api/catalog?limit=3")).json()
+    assert len(first["items"]) == 3 and first["next"]
+    slugs = [each["slug"] for each in (await service.call("GET", "/api/catalog?limit=200")).json()["items"]]
+    assert gone["slug"] not in slugs and slugs[:3] == [each["slug"] for each in first["items"]]
+
+
+async def test_what_is_no_program_cannot_be_bought_as_one(service: Service) -> None:
+    slug = (await made(service, active=False))["slug"]
+    assert (await service.buy(uuid4(), wanted(slug, 100))).status_code == 404

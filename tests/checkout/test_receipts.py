@@ -1,0 +1,258 @@
+"""Each payment has one receipt, each sponsor's purchase one invoice, and no number is left out."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import permutations
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import insert, text
+from tests.checkout.pdf_text import text_of
+from tests.checkout.plan_steps import DAY, pay, plan
+from tests.checkout.service import CREATE, Service, bearer, wanted
+
+from checkout.buying.tables import purchases
+from contracts.envelope import Envelope
+from contracts.money import Money, usd
+from contracts.payments import PaymentRefs, PaymentSucceeded
+from contracts.people import Contact
+from kit import inbox
+from kit.trace import cause_of
+from kit.work import Work, utc_now
+
+ISSUED = "receipt.issued.v1"
+
+
+async def bought(service: Service, **other: Any) -> tuple[UUID, UUID]:
+    """A student with an open purchase, without asking Stripe."""
+    row = {
+        "id": uuid4(),
+        "student_id": uuid4(),
+        "program_id": "p-1",
+        "program_slug": "dsp",
+        "program_name": "Direct Support Professional",
+        "covers": ["dsp"],
+        "list_price": 432_500,
+        "amount": 432_500,
+        "currency": "usd",
+        "payer": "student",
+        "payment_type": "full",
+        "state": "session_open",
+        **other,
+    }
+    async with service.database.transaction() as db:
+        await db.execute(insert(purchases).values(**row))
+    return row["student_id"], row["id"]
+
+
+def paid(student: UUID, purchase: UUID, *, id: str = "", **other: Any) -> Envelope[PaymentSucceeded]:
+    name = uuid4().hex[:12]
+    data = PaymentSucceeded(
+        **{
+            "refs": PaymentRefs(payment_intent=f"pi_{name}", charge=f"ch_{name}"),
+            "purchase_id": purchase,
+            "student_id": student,
+            "amount": usd(432_500),
+            "method": "card",
+            **other,
+        }
+    )
+    id = id or f"evt_{name}/payment.succeeded.v1"
+    return Envelope(id=id, source="test", subject=str(purchase), time=datetime(2026, 3, 1, 9, tzinfo=UTC), data=data)
+
+
+async def _documents(service: Service, *purchases: UUID) -> list[dict[str, Any]]:
+    return await service.rows(
+        "SELECT * FROM documents WHERE purchase_id = ANY(:ids) ORDER BY series, serial", ids=list(purchases)
+    )
+
+
+async def only(service: Service, purchase: UUID) -> dict[str, Any]:
+    (found,) = await _documents(service, purchase)
+    return found
+
+
+async def _receive(service: Service, student: UUID) -> tuple[dict[str, Any], str]:
+    """The one receipt that was said, and its text."""
+    (said,) = await service.said(student, ISSUED)
+    pdf = base64.b64decode(said["pdf"])
+    assert len(pdf) < 60_000
+    return said, text_of(pdf)
+
+
+def _in_a_row(serials: Sequence[int]) -> bool:
+    return list(serials) == list(range(serials[0], serials[0] + len(serials)))
+
+
+async def test_a_card_payment_gets_its_receipt(service: Service) -> None:
+    student = uuid4()
+    headers = bearer("student", student, email="lukasz@example.org", name="Łukasz Żółć")
+    assert (await service.call("POST", CREATE, json=wanted("dsp", 4325), headers=headers)).status_code == 200
+    purchase = (await service.purchase(student))["id"]
+    (session,) = await service.sandbox.sessions_of(student)
+    await service.sandbox.pay(session.id)
+    await service.hear_stripe(student)
+    await service.hear_stripe(student)  # and again, as a replay would
+    said, pdf = await _receive(service, student)
+    row = await only(service, purchase)
+    assert (said["document_id"], said["number"], said["kind"]) == (str(row["id"]), row["number"], "receipt")
+    assert (said["amount"], said["purchase_id"]) == ({"amount": 432_500, "currency": "usd"}, str(purchase))
+    assert said["filename"] == f"receipt-{row['number']}.pdf"
+    assert row["number"] == f"R-{row['issued_at'].year}-{row['serial']:06d}"
+    done = await service.sandbox.api.checkout.sessions.retrieve_async(session.id)
+    assert {session.id, done.payment_intent} <= set(row["refs"]), "also what was heard after it was given"
+    for part in (row["number"], "Received from Łukasz Żółć lukasz@example.org", "4,325.00 USD", str(student)):
+        assert part in pdf, (part, pdf)
+    (message,) = await service.rows(
+        "SELECT headers->>'cloudEvents:id' AS id, headers->>'cloudEvents:subject' AS subject FROM outbox "
+        "WHERE headers->>'cloudEvents:id' = :id",
+        id=f"{row['id']}/{ISSUED}",
+    )
+    assert message["subject"] == str(purchase)
+
+
+async def test_each_instalment_has_its_own(service: Service) -> None:
+    student = uuid4()
+    session = await plan(service, student, "dsp", 4325)
+    await pay(service, session)
+    await service.hear_stripe(student)
+    await service.perform(student)
+    for _ in range(5):
+        await service.sandbox.operate("/clock/advance", seconds=31 * DAY)
+        await service.hear_stripe(student)
+    said = await service.said(student, ISSUED)
+    texts = [text_of(base64.b64decode(each["pdf"])) for each in said]
+    assert [each["amount"]["amount"] for each in said] == [108_125] * 4
+    for n, pdf in enumerate(texts, start=1):
+        assert f"instalment {n} of 4 1,081.25 USD" in pdf
+        assert "Total 4,325.00 USD" in pdf
+    assert len({each["number"] for each in said}) == 4
+
+
+async def test_a_sponsor_gets_one_invoice(service: Service) -> None:
+    student = uuid4()
+    assert (await service.fund(student, slug="barber-apprenticeship")).status_code == 200
+    (session,) = await service.sandbox.sessions_of(student)
+    await service.sandbox.pay(session.id)
+    await service.hear_stripe(student)
+    purchase = await service.purchase(student)
+    await service.hear(paid(student, purchase["id"], amount=usd(100)))
+    said, pdf = await _receive(service, student)
+    row = await only(service, purchase["id"])
+    assert (said["kind"], row["number"][:2], len(row["refs"]) > 3) == ("invoice", "I-", True)
+    for part in ("Invoice", "Billed to Workforce Innovation and Opportunity Act", "Funding WIOA", str(student)):
+        assert part in pdf, (part, pdf)
+
+
+async def test_a_discount_and_the_tax_have_their_lines(service: Service) -> None:
+    student, purchase = await bought(
+        service, amount=400_000, promotion_code="EARLY", terms_version="7", terms_accepted_at=datetime.now(UTC),
+        includes=[{"slug": "cpr", "id": "1", "name": "First aid"}],
+    )  # fmt: skip
+    contact = Contact(email="li@example.org", name="李 Ada")
+    await service.hear(paid(student, purchase, amount=usd(433_000), tax=usd(33_000), contact=contact))
+    _, pdf = await _receive(service, student)
+    for part in ("Discount (EARLY) -325.00 USD", "First aid", "Terms 7 accepted on", "Received from 李 Ada"):
+        assert part in pdf, (part, pdf)
+    assert "Tax 330.00 USD Total 4,330.00 USD Paid on 2026-03-01 by card 4,330.00 USD" in pdf
+
+
+async def test_with_stripes_tax_the_receipt_waits_for_it(service: Service) -> None:
+    """The intent may be heard before the session, and does not say how much of it is tax."""
+    student, purchase = await bought(service, session_params={"automatic_tax": {"enabled": True}})
+    intent = PaymentRefs(payment_intent=f"pi_{purchase.hex}")
+    await service.hear(paid(student, purchase, amount=usd(440_000), refs=intent))
+    assert await service.said(student, ISSUED) == []
+    session = PaymentRefs(payment_intent=f"pi_{purchase.hex}", checkout_session=f"cs_{purchase.hex}")
+    await service.hear(paid(student, purchase, amount=usd(440_000), refs=session, tax=usd(7_500)))
+    _, pdf = await _receive(service, student)
+    assert "75.00 USD" in pdf
+
+
+@pytest.mark.parametrize("nothing", [{"amount": usd(0)}, {"method": "waiver"}])
+async def test_no_money_no_receipt(service: Service, nothing: dict[str, Any]) -> None:
+    student, purchase = await bought(service)
+    await service.hear(paid(student, purchase, **nothing))
+    assert await _documents(service, purchase) == []
+
+
+@pytest.mark.parametrize("method", ["cash", "check", "bank_transfer"])
+async def test_money_by_hand_gets_one_too(service: Service, method: str) -> None:
+    student, purchase = await bought(service)
+    refs = PaymentRefs(manual=str(uuid4()))
+    await service.hear(paid(student, purchase, refs=refs, method=method))
+    _, pdf = await _receive(service, student)
+    assert f"by {method.replace('_', ' ')}" in pdf
+
+
+async def test_any_order_and_any_repetition_is_one_document(service: Service) -> None:
+    for order in permutations(range(3)):
+        student, purchase = await bought(service)
+        name = purchase.hex
+        facts = [
+            paid(student, purchase, refs=PaymentRefs(payment_intent=f"pi_{name}", charge=f"ch_{name}")),
+            paid(student, purchase, refs=PaymentRefs(payment_intent=f"pi_{name}", checkout_session=f"cs_{name}")),
+            paid(student, purchase, refs=PaymentRefs(payment_intent=f"pi_{name}")),
+        ]
+        await service.hear(*(facts[n] for n in order), *facts)
+        await asyncio.gather(*(service.hear(fact) for fact in facts))
+        row = await only(service, purchase)
+        assert set(row["refs"]) == {f"pi_{name}", f"ch_{name}", f"cs_{name}"}
+        assert len(await service.said(student, ISSUED)) == 1
+
+
+async def test_the_same_purchase_heard_by_many_at_once_has_one(service: Service) -> None:
+    student, purchase = await bought(service)
+    refs = PaymentRefs(payment_intent=f"pi_{purchase.hex}")
+    await asyncio.gather(*(service.hear(paid(student, purchase, refs=refs)) for _ in range(8)))
+    assert len(await _documents(service, purchase)) == 1
+
+
+async def test_forty_at_once_leave_no_gap(service: Service) -> None:
+    forty = [await bought(service) for _ in range(40)]
+    await asyncio.gather(*(service.hear(paid(*each)) for each in forty))
+    rows = await _documents(service, *(purchase for _, purchase in forty))
+    assert len(rows) == 40
+    assert _in_a_row([row["serial"] for row in rows])
+    assert [row["issued_at"] for row in rows] == sorted(row["issued_at"] for row in rows), "numbers follow the dates"
+
+
+async def test_what_is_rolled_back_leaves_no_gap(service: Service) -> None:
+    first, broken, last = [await bought(service) for _ in range(3)]
+    await service.hear(paid(*first))
+    heard = paid(*broken)
+    with pytest.raises(ZeroDivisionError):
+        async with service.database.transaction() as db:
+            assert await inbox.claim(db, queue="checkout.payments", event_id=heard.id)
+            work = Work(db=db, source="checkout", now=utc_now(), cause=cause_of(heard))
+            await service.consumers[heard.type].handlers()[heard.type](heard, work)
+            serial = (await db.execute(text("SELECT max(serial) FROM documents WHERE kind = 'receipt'"))).scalar_one()
+            raise ZeroDivisionError
+    await service.hear(paid(*last))
+    rows = await _documents(service, first[1], broken[1], last[1])
+    assert [row["purchase_id"] for row in rows] == [first[1], last[1]]
+    assert rows[1]["serial"] == serial == rows[0]["serial"] + 1
+    await service.hear(heard)
+    assert (await only(service, broken[1]))["serial"] == serial + 1
+
+
+async def test_the_year_begins_with_one(service: Service) -> None:
+    student, purchase = await bought(service)
+    heard = paid(student, purchase)
+    async with service.database.transaction() as db:
+        work = Work(db=db, source="checkout", now=datetime(2031, 1, 1, tzinfo=UTC), cause=cause_of(heard))
+        await service.consumers[heard.type].handlers()[heard.type](heard, work)
+    assert (await only(service, purchase))["number"] == "R-2031-000001"
+
+
+async def test_another_currency_is_written_as_it_is(service: Service) -> None:
+    student, purchase = await bought(service)
+    await service.hear(paid(student, purchase, amount=Money(amount=650_000, currency="jpy")))
+    _, pdf = await _receive(service, student)
+    assert "650,000 JPY" in pdf
+    assert "4,325.00 USD" in pdf

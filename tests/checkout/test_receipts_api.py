@@ -1,0 +1,172 @@
+"""Who may see which receipt, and what a download shows that the mail could not."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import insert
+from tests.checkout.pdf_text import text_of
+from tests.checkout.service import Service, bearer
+from tests.checkout.test_receipts import bought, only, paid
+
+from checkout.money.tables import payments, refunds
+from checkout.receipts.settings import IssuerSettings
+from contracts.money import usd
+from kit.db import Database
+
+
+async def _receipt(service: Service, **other: Any) -> tuple[UUID, dict[str, Any]]:
+    """A student, and the document of what they have paid."""
+    student, purchase = await bought(service, **other)
+    await service.hear(paid(student, purchase))
+    return student, await only(service, purchase)
+
+
+async def _payment(service: Service, document: dict[str, Any], **other: Any) -> UUID:
+    """The payment's row as the money room keeps it."""
+    id = uuid4()
+    row = {
+        "id": id,
+        "purchase_id": document["purchase_id"],
+        "student_id": document["student_id"],
+        "item_slug": "dsp",
+        "item_name": "DSP",
+        "item_kind": "program",
+        "payer": "student",
+        "amount": 432_500,
+        "currency": "usd",
+        "status": "succeeded",
+        "refs": document["refs"],
+        **other,
+    }
+    async with service.database.transaction() as db:
+        await db.execute(insert(payments).values(**row))
+    return id
+
+
+async def _refund(service: Service, payment: UUID, document: dict[str, Any], amount: int, status: str) -> None:
+    async with service.database.transaction() as db:
+        await db.execute(
+            insert(refunds).values(
+                payment_id=payment, purchase_id=document["purchase_id"], student_id=document["student_id"],
+                amount=amount, currency="usd", reason="asked", origin="admin", requested_by="x", status=status,
+            )
+        )  # fmt: skip
+
+
+async def _get(service: Service, path: str, role: str, caller: UUID) -> Any:
+    return await service.call("GET", path, headers=bearer(role, caller))
+
+
+async def test_the_owner_downloads_it(service: Service) -> None:
+    student, document = await _receipt(service)
+    answer = await _get(service, f"/api/receipts/{document['id']}/pdf", "student", student)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/pdf")
+    assert answer.headers["content-disposition"] == f'attachment; filename="receipt-{document["number"]}.pdf"'
+    assert "private" in answer.headers["cache-control"]
+    assert document["number"] in text_of(answer.content)
+    again = await _get(service, f"/api/receipts/{document['id']}/pdf/", "student", student)
+    assert again.content == answer.content
+
+
+async def test_of_a_payment(service: Service) -> None:
+    """The money room's row may come after the document; the references tell that they belong together."""
+    student, document = await _receipt(service)
+    payment = await _payment(service, document)
+    for role, caller in (("student", student), ("admin", uuid4())):
+        answer = await _get(service, f"/api/payments/{payment}/receipt", role, caller)
+        assert document["number"] in text_of(answer.content)
+    unpaid = await _payment(service, document, refs=["pi_of_nothing"], status="failed")
+    answer = await _get(service, f"/api/payments/{unpaid}/receipt", "student", student)
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown_receipt")
+    await service.hear(paid(student, document["purchase_id"], amount=usd(1)))
+    assert document["payment_id"] is None
+    (known,) = await service.rows("SELECT payment_id FROM documents WHERE id = :id", id=document["id"])
+    assert known["payment_id"] == payment
+
+
+async def test_refunds_show_in_a_later_download(service: Service) -> None:
+    student, document = await _receipt(service)
+    payment = await _payment(service, document)
+    await _refund(service, payment, document, 10_000, "succeeded")
+    await _refund(service, payment, document, 77_700, "pending")
+    await _refund(service, payment, document, 88_800, "failed")
+    answer = await _get(service, f"/api/receipts/{document['id']}/pdf", "student", student)
+    text = text_of(answer.content)
+    assert "-100.00 USD Left after refunds 4,225.00 USD" in text
+    assert "777.00" not in text and "888.00" not in text
+    (said,) = await service.said(student, "receipt.issued.v1")
+    assert said["number"] == document["number"], "the number stays, and nothing is said again"
+
+
+@pytest.mark.parametrize("role", ["student", "specialist"])
+async def test_somebody_elses_is_not_there(service: Service, role: str) -> None:
+    _, document = await _receipt(service)
+    payment = await _payment(service, document)
+    for path in (f"/api/receipts/{document['id']}/pdf", f"/api/payments/{payment}/receipt"):
+        answer = await _get(service, path, role, uuid4())
+        assert (answer.status_code, answer.json()["code"]) == (404, "unknown_receipt")
+        assert (await service.call("GET", path)).status_code == 401
+    assert (await _get(service, "/api/receipts", role, uuid4())).json() == {"items": [], "next": None}
+    assert (await service.call("GET", "/api/receipts")).status_code == 401
+
+
+@pytest.mark.parametrize("role", ["case_manager", "admin"])
+async def test_staff_see_all(service: Service, role: str) -> None:
+    student, document = await _receipt(service)
+    assert (await _get(service, f"/api/receipts/{document['id']}/pdf", role, uuid4())).status_code == 200
+    found = (await _get(service, f"/api/receipts?student_id={student}", role, uuid4())).json()["items"]
+    assert [each["id"] for each in found] == [str(document["id"])]
+
+
+async def test_what_there_is_not(service: Service) -> None:
+    for path in (f"/api/receipts/{uuid4()}/pdf", f"/api/payments/{uuid4()}/receipt"):
+        assert (await _get(service, path, "admin", uuid4())).status_code == 404
+    assert (await _get(service, "/api/receipts/R-2026-000001/pdf", "admin", uuid4())).status_code == 422
+
+
+async def test_the_list_is_paged_and_filtered(service: Service) -> None:
+    student, purchase = await bought(service, instalments=3)
+    for amount in (300, 200, 100):
+        await service.hear(paid(student, purchase, amount=usd(amount)))
+    _, other = await bought(service, student_id=student, program_slug="hvac")
+    await service.hear(paid(student, other))
+    first = (await _get(service, "/api/receipts?limit=3", "student", student)).json()
+    rest = (await _get(service, f"/api/receipts?limit=3&cursor={first['next']}", "student", student)).json()
+    items = [*first["items"], *rest["items"]]
+    assert (len(first["items"]), len(items), rest["next"]) == (3, 4, None)
+    newest = items[0]
+    assert set(newest) == {
+        "id", "kind", "number", "purchase_id", "payment_id", "student_id", "program", "amount", "issued_at",
+        "created_at", "pdf",
+    }  # fmt: skip
+    assert newest["amount"] == {"amount": 432_500, "currency": "usd"}
+    assert newest["pdf"] == f"/api/receipts/{newest['id']}/pdf"
+    of_one = (await _get(service, f"/api/receipts?purchase_id={purchase}", "student", student)).json()["items"]
+    assert [each["amount"]["amount"] for each in of_one] == [100, 200, 300]
+    assert (await _get(service, "/api/receipts?kind=invoice", "student", student)).json()["items"] == []
+    assert (await _get(service, "/api/receipts?kind=poem", "student", student)).status_code == 422
+
+
+async def test_the_api_cannot_write_documents(service: Service) -> None:
+    api = Database(service.server.api_url)
+    try:
+        with pytest.raises(Exception, match="permission denied"):
+            async with api.transaction() as db:
+                await db.exec_driver_sql("UPDATE documents SET number = 'mine'")
+    finally:
+        await api.close()
+
+
+def test_who_gives_it_is_in_the_settings() -> None:
+    issuer = IssuerSettings(
+        seller_name="Elevate", seller_address="12 Main Street | Springfield, IL\nUSA", seller_tax_id="",
+        invoice_terms="Net 30", receipt_prefix="RC",
+    ).issuer  # fmt: skip
+    assert issuer.seller.address == ("12 Main Street", "Springfield, IL", "USA")
+    assert (issuer.seller.tax_id, issuer.invoice_terms, issuer.receipt_prefix) == (None, "Net 30", "RC")
+    assert IssuerSettings(seller_name="").issuer.seller.name == "The school"
+    with pytest.raises(ValueError):
+        IssuerSettings(invoice_prefix="no lower case")
