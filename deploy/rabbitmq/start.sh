@@ -11,7 +11,7 @@ exchange='bursar[.]events'
 # service, and the first words of the event types that it says
 services='
 webhook-gateway        payment|subscription
-checkout               payment|purchase|student|refund
+checkout               payment|subscription|purchase|student|refund|catalog|receipt
 enrollment             enrollment
 instructor-assignment  instructor
 milady-integration     milady

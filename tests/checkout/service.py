@@ -76,6 +76,7 @@ class Service:
                     "jwt_issuer": JWT["JWT_ISSUER"],
                     "jwt_audience": JWT["JWT_AUDIENCE"],
                     "stripe_api_key": SecretStr(SECRET_KEY),
+                    "stripe_publishable_key": "pk_test_checkout",
                     "stripe_api_base": self.sandbox.url,
                     "frontend_url": FRONTEND,
                     "sponsor_finance_email": FINANCE,

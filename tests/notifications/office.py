@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,15 +15,14 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from tests.waiting import until
 
-from contracts.checkout import StudentUpdated
+from contracts.checkout import ReceiptIssued, StudentUpdated
 from contracts.enrollment import EnrollmentEvent
 from contracts.envelope import Envelope, Event
 from contracts.instructor_assignment import Instructor, InstructorAssigned, InstructorUnavailable
 from contracts.milady_integration import CourseLink, MiladyEnrolled
 from contracts.money import usd
 from contracts.payments import PaymentRefs, PaymentSucceeded
-from contracts.people import Contact, Program
-from enrollment.db import enrollment_id
+from contracts.people import Contact, Program, enrollment_uuid
 from kit import inbox
 from kit.backoff import Backoff
 from kit.db import Database
@@ -41,12 +41,13 @@ from notifications.webhook import Webhook
 
 ANN = UUID("00000000-0000-4000-8000-000000000001")
 BARBER = Program(slug="barber-apprenticeship", id="prog-1", name="Barber Apprenticeship", provider="milady")
-SEAT = enrollment_id(ANN, BARBER.slug)
+SEAT = enrollment_uuid(ANN, BARBER.slug)
 BEGAN = datetime(2026, 3, 3, 14, 5, tzinfo=UTC)
 EMAIL = "ann@student.example.com"
 ADMIN = "admin@school.example.com"
 AT_ONCE = Rules(
     receipt_settle=timedelta(),
+    receipt_document=timedelta(),
     failure_settle=timedelta(),
     welcome_grace=timedelta(),
     no_contact=timedelta(),
@@ -54,7 +55,10 @@ AT_ONCE = Rules(
 )
 
 
-_TABLES = ["marks", "notifications", "contacts", "outbox", "inbox", "facts", "fact_keys", "effects", "idempotency_keys"]
+_TABLES = [
+    *("marks", "notifications", "contacts", "documents"),
+    *("outbox", "inbox", "facts", "fact_keys", "effects", "idempotency_keys"),
+]
 
 
 def settings_of(mail: MailCatcher, **more: Any) -> RelaySettings:
@@ -195,6 +199,28 @@ def paid(amount: int = 489_000, contact: Contact | None = None, n: int = 1, **re
         contact=contact,
         amount=usd(amount),
     )
+
+
+PDF = b"%PDF-1.7\n" + bytes(range(256)) * 20 + b"%%EOF"
+
+
+def issued(amount: int = 489_000, n: int = 1, number: str = "R-2026-0001", **refs: str) -> ReceiptIssued:
+    return ReceiptIssued(
+        document_id=UUID(int=300 + n),
+        kind="receipt",
+        number=number,
+        purchase_id=UUID(int=n),
+        student_id=ANN,
+        refs=PaymentRefs(**(refs or {"payment_intent": f"pi_{n}"})),
+        amount=usd(amount),
+        filename=f"receipt-{number}.pdf",
+        pdf=base64.b64encode(PDF).decode(),
+    )
+
+
+def files(mail: EmailMessage) -> dict[str, bytes]:
+    """What is attached, by name."""
+    return {str(part.get_filename()): part.get_content() for part in mail.iter_attachments()}
 
 
 def step(kind: type[EnrollmentEvent], revision: int, reason: str | None = None) -> EnrollmentEvent:

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from itertools import permutations
 from typing import Any
 from uuid import UUID
 
@@ -25,11 +27,12 @@ from tests.notifications.office import (
     bodies,
     one,
     paid,
+    said,
     subjects,
 )
 from tests.waiting import until
 
-from contracts.checkout import RefundRequested
+from contracts.checkout import RefundDecided, RefundRequested
 from contracts.milady_integration import MiladyFailed
 from contracts.money import usd
 from contracts.payments import PaymentDisputeClosed, PaymentDisputeOpened, PaymentRefs
@@ -52,10 +55,10 @@ async def test_a_dispute_of_ours_is_told_when_it_opens_and_when_it_closes(office
     await office.hear(closed, closed)
     mails = await office.post()
     assert subjects(mails, ADMIN) == [
-        "[Admin] Dispute closed: 4,890.00 USD, Barber Apprenticeship",
         "[Admin] Dispute opened: 4,890.00 USD, Barber Apprenticeship",
+        "[Admin] Dispute won: 4,890.00 USD, Barber Apprenticeship",
     ]
-    text, _ = bodies(one(mails, "Dispute closed"))
+    text, _ = bodies(one(mails, "Dispute won"))
     assert "Status: won" in text and "What to do:" in text and "Ann" not in text
 
 
@@ -69,10 +72,10 @@ async def test_two_active_purchases_for_one_seat(office: Office) -> None:
 
 async def test_a_refund_request_is_for_an_admin_to_decide(office: Office) -> None:
     await office.hear(
-        RefundRequested(refund_request_id=UUID(int=5), purchase_id=UUID(int=1), student_id=ANN, reason="private")
+        RefundRequested(refund_request_id=UUID(int=5), purchase_id=UUID(int=1), student_id=ANN, reason="I am moving")
     )
     text, _ = bodies(one(await office.post(), "A student asks for a refund"))
-    assert "private" not in text and str(UUID(int=5)) in text
+    assert "Why: I am moving" in text and str(UUID(int=5)) in text and str(ANN) in text
 
 
 async def test_an_address_that_refuses(office: Office) -> None:
@@ -178,3 +181,71 @@ async def test_a_webhook_that_is_away_costs_nothing_else(office: Office) -> None
     assert len(subjects(mails)) == 1 and len(subjects(mails, ADMIN)) == 2
     (row,) = await office.rows("channel = 'webhook'")
     assert (row["status"], row["code"]) == ("failed", "gave_up")
+
+
+# --- the life of a dispute --------------------------------------------------------------------------------------------
+
+DUE = datetime(2026, 4, 1, 12, 0, tzinfo=UTC)
+
+
+def dispute(status: str, *, closed: bool = False, **more: object) -> PaymentDisputeOpened | PaymentDisputeClosed:
+    told = {"refs": INTENT, "dispute_id": "du_1", "status": status, "amount": usd(489_000), "reason": "fraudulent"}
+    kind = PaymentDisputeClosed if closed else PaymentDisputeOpened
+    return kind.model_validate({**told, **more})
+
+
+def steps_of(mails: list[EmailMessage]) -> list[str]:
+    return sorted(subject.split(":")[0].removeprefix("[Admin] Dispute ") for subject in subjects(mails, ADMIN))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said_so"),
+    [("won", "won"), ("lost", "lost"), ("warning_closed", "inquiry closed"), ("prevented", "prevented")],
+)
+async def test_each_step_of_a_disputes_life_once(office: Office, outcome: str, said_so: str) -> None:
+    life = [
+        dispute("warning_needs_response", evidence_due_by=DUE),
+        dispute("needs_response", evidence_due_by=DUE),
+        dispute("needs_response", funds="withdrawn"),
+        dispute("needs_response", funds="reinstated"),
+        dispute(outcome, closed=True),
+    ]
+    await office.hear(CONTACT, paid())
+    for event in (*life, *life):
+        await office.hear(event)
+        await office.post()
+    mails = await office.post()
+    assert steps_of(mails) == sorted(["inquiry", "escalated", "funds withdrawn", "funds reinstated", said_so])
+    for word in ("inquiry", "escalated"):
+        text, html = bodies(one(mails, f"Dispute {word}:"))
+        for body in (text, html):
+            assert "4,890.00 USD" in body and "fraudulent" in body and "1 April 2026 at 12:00 UTC" in body
+    assert "Evidence" not in bodies(one(mails, "funds withdrawn"))[0]
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4))))
+async def test_what_is_over_is_not_told_and_the_metadata_comes_from_the_payment(
+    office: Office, order: tuple[int, ...]
+) -> None:
+    events = [
+        paid(),
+        dispute("warning_needs_response"),
+        dispute("needs_response", funds="withdrawn"),
+        dispute("lost", closed=True),
+    ]
+    await office.hear(CONTACT, *(said(n, events[n]) for n in order))
+    assert steps_of(await office.post()) == ["funds withdrawn", "lost"]
+
+
+async def test_an_inquiry_that_is_heard_of_late_makes_no_second_alert(office: Office) -> None:
+    await office.hear(CONTACT, paid(), dispute("needs_response"))
+    await office.post()
+    await office.hear(dispute("warning_needs_response"))
+    assert steps_of(await office.post()) == ["opened"]
+
+
+async def test_a_request_that_is_decided_needs_nobody(office: Office) -> None:
+    asked = RefundRequested(refund_request_id=UUID(int=5), purchase_id=UUID(int=1), student_id=ANN, reason="x")
+    decided = RefundDecided(refund_request_id=UUID(int=5), purchase_id=UUID(int=1), student_id=ANN, decision="rejected")
+    await office.hear(CONTACT, decided, asked, paid())
+    assert subjects(await office.post(), ADMIN) == []

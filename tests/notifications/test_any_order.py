@@ -18,13 +18,18 @@ from tests.notifications.office import (
     UNAVAILABLE,
     Office,
     assigned,
+    files,
+    issued,
     paid,
     said,
     step,
 )
+from tests.notifications.test_alerts import dispute
+from tests.notifications.test_instalments import of_checkout, of_gateway, received
+from tests.notifications.test_kinds import BUNDLE, CANCELLED, CREATED, FADES, SHAVES, TOOLS, bought, of, teaches
 from tests.waiting import until
 
-from contracts.checkout import StudentUpdated
+from contracts.checkout import RefundDecided, RefundRequested, StudentUpdated
 from contracts.enrollment import (
     EnrollmentActivated,
     EnrollmentEvent,
@@ -36,6 +41,7 @@ from contracts.envelope import Envelope, Event
 from contracts.facts import fold
 from contracts.instructor_assignment import InstructorAssigned
 from contracts.milady_integration import MiladyEnrolled
+from contracts.money import usd
 from contracts.payments import PaymentEvent, PaymentRefs
 from contracts.people import Contact
 from kit.db import Database
@@ -43,7 +49,26 @@ from kit.performer import Performer
 from notifications import db
 
 _SETTINGS = settings(
-    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+
+INSTALMENTS: list[PaymentEvent] = [
+    received(1),
+    of_gateway(1),
+    of_checkout(1),
+    of_gateway(2),
+    of_checkout(2, "insufficient_funds"),
+    of_checkout(3, final=True),
+]
+DISPUTE: list[PaymentEvent] = [
+    dispute("warning_needs_response"),
+    dispute("needs_response", funds="withdrawn"),
+    dispute("needs_response", funds="reinstated"),
+    dispute("won", closed=True),
+]
+ASKED = RefundRequested(refund_request_id=UUID(int=5), purchase_id=UUID(int=1), student_id=ANN, reason="moving")
+DECIDED = RefundDecided(
+    refund_request_id=UUID(int=5), purchase_id=UUID(int=1), student_id=ANN, decision="approved", amount=usd(100)
 )
 
 LATE_LINK: list[PaymentEvent] = [
@@ -62,6 +87,10 @@ def stories(draw: st.DrawFn) -> list[Event]:
             [
                 paid_by_card(1),
                 LATE_LINK,
+                INSTALMENTS,
+                [*INSTALMENTS, received(2, attempt=9)],
+                [paid(payment_intent="pi_1", charge="ch_1"), CANCELLED],
+                [paid(payment_intent="pi_1", charge="ch_1"), *DISPUTE],
                 declined(1) + paid_by_card(1),
                 declined(1),
                 bank_debit(1, settles=True),
@@ -79,6 +108,19 @@ def stories(draw: st.DrawFn) -> list[Event]:
     events += [step(kinds[kind], revision) for revision, kind in enumerate(steps, 1)]
     events += draw(st.lists(st.sampled_from([UNAVAILABLE, assigned(), assigned("Grace Razor", n=2)]), max_size=2))
     events += draw(st.sampled_from([[], [LINKS]]))
+    events += draw(st.sampled_from([[], [issued()], [issued(invoice="in_1")]]))
+    events += draw(st.sampled_from([[], [ASKED], [ASKED, DECIDED]]))
+    return events
+
+
+@st.composite
+def stories_of_bundles(draw: st.DrawFn) -> list[Event]:
+    """A bundle of three, whose seats open (or open and end) one by one."""
+    events: list[Event] = [CONTACT, bought(BUNDLE), CREATED, issued(5_000)]
+    events += draw(st.sampled_from([[], [teaches(FADES)], [teaches(FADES), teaches(SHAVES)]]))
+    for each in (FADES, SHAVES, TOOLS):
+        kinds = draw(st.sampled_from([(), (EnrollmentActivated,), (EnrollmentActivated, EnrollmentWithdrawn)]))
+        events += [of(each, kind, revision) for revision, kind in enumerate(kinds, 1)]
     return events
 
 
@@ -93,11 +135,14 @@ async def outcome(office: Office, heard: list[Envelope[Event]], *, post_after: f
     ids = Counter(str(mail["Message-ID"]) for mail in mails)
     assert set(ids.values()) <= {1}, "a message went out twice"
     assert len(mails) == len(await office.sent())
-    return sorted((str(mail["Message-ID"]), str(mail["X-Envelope-To"]), str(mail["Subject"])) for mail in mails)
+    return sorted(
+        (str(mail["Message-ID"]), str(mail["X-Envelope-To"]), str(mail["Subject"]), tuple(files(mail)))
+        for mail in mails
+    )
 
 
 @_SETTINGS
-@given(story=stories(), data=st.data())
+@given(story=stories() | stories_of_bundles(), data=st.data())
 async def test_any_order_and_any_duplication_gives_the_same_messages(
     office: Office, story: list[Event], data: st.DataObject
 ) -> None:
@@ -119,7 +164,7 @@ async def test_whenever_the_post_goes_there_is_one_receipt_for_each_payment_and_
     heard += chance.choices(heard, k=4)
     chance.shuffle(heard)
     stops = frozenset(chance.sample(range(len(heard)), k=min(2, len(heard))))
-    subjects = [subject for _, _, subject in await outcome(office, heard, post_after=stops)]
+    subjects = [subject for _, _, subject, _ in await outcome(office, heard, post_after=stops)]
     facts = {envelope.id: envelope.data for envelope in heard if isinstance(envelope.data, PaymentEvent)}
     payments = sum(len(purchase.settled_payments) for purchase in fold(facts) if purchase.id)
     assert sum(subject.startswith("Receipt") for subject in subjects) == payments

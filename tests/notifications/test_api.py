@@ -10,7 +10,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
-from tests.notifications.office import ANN, CONTACT, UNAVAILABLE, Office, paid, subjects
+from tests.notifications.office import ANN, CONTACT, UNAVAILABLE, Office, issued, paid, subjects
 from tests.processes import JWT
 from tests.tokens import bearer
 
@@ -68,6 +68,15 @@ async def test_a_student_sees_only_their_own_and_no_alert(office: Office, client
     assert await items(client, BOB, student_id=str(ANN)) == [] == await items(client, uuid4())
     for role in ("case_manager", "specialist"):
         assert await items(client, STAFF, role) == []
+
+
+async def test_a_receipt_shows_the_name_of_its_file_and_nothing_of_what_is_in_it(
+    office: Office, client: httpx.AsyncClient
+) -> None:
+    await office.hear(CONTACT, paid(), issued())
+    await office.post()
+    (mine,) = await items(client, ANN)
+    assert mine["attachment"] == "receipt-R-2026-0001.pdf" and "JVBER" not in str(mine)
 
 
 async def test_admins_see_all_and_filter(office: Office, client: httpx.AsyncClient) -> None:

@@ -38,17 +38,21 @@ HEAD = Letterhead(
 WHEN = datetime(2026, 3, 3, 14, 5, tzinfo=UTC)
 PAGE = "https://invoice.example.com/i/in_1"
 WHO: dict[str, Any] = {"payer": "student", "student": "Ann <b>Archer</b>", "student_id": "an-id"}
-MONEY: dict[str, Any] = {"program": "Cuts & <b>Shaves</b>", "amount": usd(489_000), **WHO}
-OPENED: dict[str, Any] = {
-    "program": "Cuts & <b>Shaves</b>",
+MONEY: dict[str, Any] = {"program": "Cuts & <b>Shaves</b>", "what": "seat", "amount": usd(489_000), **WHO}
+SEAT: dict[str, Any] = {"program": "Cuts & <b>Shaves</b>", "slug": "cuts", "what": "seat", "kind": "program"} | {
+    "taught": True,
+    "tier": None,
+    "seats": [],
+}
+OPENED: dict[str, Any] = SEAT | {
     "instructor": {"name": "<script>alert(1)</script>", "specialty": None},
     "links": [{"title": "<i>Theory</i>", "url": 'https://milady.example.com/"><script>'}],
 }
-FAILED = MONEY | {"slug": "cuts", "failed_at": WHEN, "bank_debit": False}
+FAILED = MONEY | {"slug": "cuts", "failed_at": WHEN, "bank_debit": False, "instalment": False}
 TOLD: dict[str, dict[str, Any]] = {
     "receipt": MONEY
     | {"paid_at": WHEN, "method": "card", "reference": "pi_1", "payments": 1, "instalments": None}
-    | {"seat": "opens", "welcome_follows": True},
+    | {"seat": "opens", "welcome_follows": True, "tax": None, "documents": []},
     "welcome": OPENED,
     "seat-reopened": OPENED,
     "instructor": OPENED,
@@ -59,12 +63,13 @@ TOLD: dict[str, dict[str, Any]] = {
     | {"url": "https://pay.example.com/?a=1&b=2", "funding_source": None, "expires_at": None, "reference": "r"},
     "refund": MONEY
     | {"of": usd(489_000), "full": True, "all_back": True, "manual": False, "seat_stays": False, "reference": "pi_1"},
-    "seat-paused": {"program": "Cuts & <b>Shaves</b>", "slug": "cuts", "reason": "past_due"}
-    | {"payer": "student", "missed": None, "pay_url": None, "reopens": True},
-    "seat-resumed": {"program": "Cuts & <b>Shaves</b>", "slug": "cuts", "reason": None},
-    "seat-withdrawn": {"program": "Cuts & <b>Shaves</b>", "slug": "cuts", "reason": "dispute_lost"},
-    "refund-requested": {"program": "Cuts & <b>Shaves</b>", "amount": None},
-    "refund-rejected": {"program": None, "amount": None},
+    "seat-paused": SEAT
+    | {"reason": "past_due", "payer": "student", "missed": None, "pay_url": None, "reopens": True, "rest": None},
+    "seat-resumed": SEAT,
+    "seat-withdrawn": SEAT | {"reason": "cancelled", "because": "Too <b>few</b>", "refunds": [usd(1)]},
+    "refund-requested": {"program": "Cuts & <b>Shaves</b>", "amount": None, "what": "seat"},
+    "refund-approved": {"program": "Cuts & <b>Shaves</b>", "amount": usd(1), "what": "seat"},
+    "refund-rejected": {"program": None, "amount": None, "what": "seat"},
     "alert-anything": {"headline": "Cuts & <b>Shaves</b>", "lines": {"Due": WHEN, "Amount": usd(1)}, "to_do": "<Act>"},
 }
 
@@ -88,6 +93,23 @@ def test_every_mail_is_whole_and_escapes_what_it_is_told(template: str) -> None:
     assert "{" not in text and "None" not in text and "\n\n\n" not in text and "&amp;" not in text
     assert "https://portal.example.com" in text and "https://portal.example.com" in html
     assert ("Hello Ann Archer," in text) == (not template.startswith("alert"))
+
+
+@pytest.mark.parametrize("what", ["membership", "access", "seats"])
+@pytest.mark.parametrize("template", [name for name, told in TOLD.items() if "what" in told])
+def test_what_is_no_seat_is_not_called_one(template: str, what: str) -> None:
+    own = {"program": "Gold", "what": what, "taught": False, "instructor": None}
+    if what == "seats":
+        own["seats"] = [SEAT | {"program": "Fades", "instructor": None, "links": []}]
+    if template in ("instructor", "course-links", "seat-reopened"):
+        return  # of one seat each
+    rendered = render(template, TOLD[template] | own, name=None, letterhead=HEAD)
+    for part in (rendered.text, unescape(re.sub("<[^>]*>", " ", rendered.html))):
+        assert not re.search(r"\bseat\b", part), part
+        if what != "seats":
+            assert not re.search(r"instructor|lesson|enrolled|enrollment in", part), part
+        elif template.startswith(("seat-", "welcome")):
+            assert "Fades" in part
 
 
 def test_every_template_is_tried_above() -> None:

@@ -15,9 +15,12 @@ from tests.notifications.office import (
     CONTACT,
     EMAIL,
     LINKS,
+    PDF,
     Office,
     assigned,
     bodies,
+    files,
+    issued,
     one,
     paid,
     step,
@@ -50,6 +53,7 @@ def env(notifications_database: pg.Database, rabbit_server: RabbitServer, mail: 
         "PORTAL_URL": "https://portal.example.com",
         "ADMIN_EMAILS": ADMIN,
         "RECEIPT_SETTLE_SECONDS": "0.3",
+        "RECEIPT_DOCUMENT_SECONDS": "30",
     }
     migrate("notifications", env)
     return env
@@ -80,7 +84,7 @@ async def test_a_payment_becomes_mails_once(
     dispute = PaymentDisputeOpened(
         refs=PaymentRefs(payment_intent="pi_1"), dispute_id="du_1", status="needs_response", amount=usd(489_000)
     )
-    events: list[Event] = [paid(), CONTACT, step(EnrollmentActivated, 1), assigned(), LINKS, dispute]
+    events: list[Event] = [paid(), issued(), CONTACT, step(EnrollmentActivated, 1), assigned(), LINKS, dispute]
     heard: list[Envelope[Event]] = [office.envelope(event) for event in events]
     try:
         for envelope in (*heard, *reversed(heard)):
@@ -101,12 +105,14 @@ async def test_a_payment_becomes_mails_once(
     receipt, welcome = "Receipt: 4,890.00 USD for Barber Apprenticeship", "Welcome to Barber Apprenticeship"
     assert subjects(mails) == [receipt, welcome] and len(subjects(mails, ADMIN)) == 1
     assert "Ada Clipper" in bodies(one(mails, welcome))[0]
+    assert files(one(mails, receipt)) == {"receipt-R-2026-0001.pdf": PDF}
     async with httpx.AsyncClient(base_url=running["api"].url) as client:
         mine = (await client.get("/api/notifications", headers=bearer(ANN))).json()["items"]
         assert {row["template"] for row in mine} == {"receipt", "welcome"}
         assert (await client.get("/api/notifications", headers=bearer(uuid4()))).json()["items"] == []
     logs = "".join((tmp_path / f"{role}.log").read_text() for role in running)
     assert EMAIL not in logs and "Ann Archer" not in logs and ADMIN not in logs
+    assert issued().pdf[:40] not in logs and "PDF-1" not in logs
     bodies_said = await office.value("SELECT string_agg(convert_from(body, 'UTF8'), ' ') FROM outbox")
     assert "@" not in bodies_said and "Ann" not in bodies_said
 

@@ -96,18 +96,24 @@ async def test_a_refund_that_nobody_can_place_waits_for_its_payment(office: Offi
     assert len(subjects(await office.post())) == 2
 
 
-async def test_a_request_its_rejection_and_its_silence_when_approved(office: Office) -> None:
+async def test_a_request_and_what_became_of_it(office: Office) -> None:
     for n, decision in enumerate(("rejected", "approved")):
         request = RefundRequested(refund_request_id=UUID(int=n), purchase_id=PURCHASE, student_id=ANN, reason="moving")
         decided = RefundDecided.model_validate(
             {"refund_request_id": UUID(int=n), "purchase_id": PURCHASE, "student_id": ANN, "decision": decision}
+            | ({"amount": usd(10_000)} if decision == "approved" else {})
         )
         await office.hear(CONTACT, request)
         await office.post()
         await office.hear(decided)
     mails = await office.post()
-    assert subjects(mails) == ["About your refund request", *["We have received your refund request"] * 2]
-    assert all("moving" not in body for mail in mails for body in bodies(mail))
+    assert subjects(mails) == [
+        "About your refund request",
+        *["We have received your refund request"] * 2,
+        "Your refund request is approved",
+    ]
+    assert all("100.00 USD" in body for body in bodies(one(mails, "approved")))
+    assert all("moving" not in body for mail in mails if EMAIL in mail["X-Envelope-To"] for body in bodies(mail))
 
 
 # --- sponsors ---------------------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ class Service:
 WORKING = ("api", "consumers", "relay")
 SERVICES = (
     Service("webhook_gateway", ("api", "relay"), ("payment", "subscription")),
-    Service("checkout", WORKING, ("payment", "purchase", "student", "refund")),
+    Service("checkout", WORKING, ("payment", "subscription", "purchase", "student", "refund", "catalog", "receipt")),
     Service("enrollment", WORKING, ("enrollment",)),
     Service("instructor_assignment", WORKING, ("instructor",)),
     Service("milady_integration", WORKING, ("milady",)),

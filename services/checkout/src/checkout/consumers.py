@@ -9,6 +9,8 @@ from sqlalchemy import Row
 
 from checkout.buying import domain, store
 from checkout.buying.following import settle
+from checkout.memberships import following as memberships
+from checkout.money import following as money
 from checkout.receipts.issuing import Issuer
 from checkout.topology import ENROLLMENTS, PAYMENTS
 from contracts import facts
@@ -42,7 +44,7 @@ Follow = Callable[[Work, Row[Any], facts.Purchase, Envelope[PaymentEvent]], Awai
 """What a room does when something is heard about a purchase of ours: given its row, locked and settled already, and all
 that is known of its money. Any order and any repetition must end in the same rows."""
 
-ROOMS: tuple[Follow, ...] = ()
+ROOMS: tuple[Follow, ...] = (money.follow, memberships.follow)
 ISSUER = Issuer()
 
 

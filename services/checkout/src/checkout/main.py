@@ -19,6 +19,14 @@ from checkout.buying.purchasing import Purchasing, Way
 from checkout.catalog import admin_api as admin
 from checkout.catalog import consumers as catalog_consumers
 from checkout.catalog import items_api, loading, promotion_api, public_api
+from checkout.memberships import api as memberships_api
+from checkout.memberships.following import SYNC
+from checkout.memberships.managing import Managing
+from checkout.memberships.syncing import MembershipSync
+from checkout.memberships.way import MembershipWay
+from checkout.money import admin_api as money_admin_api
+from checkout.money import api as money_api
+from checkout.money import methods_api, refunding, request_api, statistics_api
 from checkout.receipts import api as receipts_api
 from checkout.settings import ApiSettings, RelaySettings, WorkerSettings
 from checkout.stripe_client import Stripe
@@ -28,14 +36,23 @@ from kit.effects import EffectHandler
 from kit.process import Process, Role
 from kit.service import api_process, consumers_process, create_api, database_of, migrate_service, relay_process
 
+MONEY = (
+    money_api.router,
+    request_api.router,
+    request_api.admin_router,
+    methods_api.router,
+    statistics_api.router,
+    money_admin_api.router,
+)
 CATALOG = (items_api.router, promotion_api.router, public_api.router)
+OTHERS = (receipts_api.router, memberships_api.router)
 
 
 def app(settings: ApiSettings) -> FastAPI:
     made = create_api(
         SERVICE,
         description=checkout.__doc__,
-        routers=[api.router, intent_api.router, course_api.router, admin.router, *CATALOG, receipts_api.router],
+        routers=[api.router, intent_api.router, course_api.router, admin.router, *MONEY, *CATALOG, *OTHERS],
         queues=QUEUES,
         says=SAYS,
         settings=settings,
@@ -46,14 +63,21 @@ def app(settings: ApiSettings) -> FastAPI:
     ways: dict[How, Way] = {
         "page": Pages(desk, customers),
         "intent": Intents(desk, customers),
+        "membership": MembershipWay(desk, customers),
     }
     made.state.purchasing = Purchasing(desk, ways)
+    made.state.memberships = Managing(desk)
     return made
 
 
 def effects(database: Database, stripe: Stripe) -> dict[str, EffectHandler[Any]]:
     """Every kind of effect on the outside world that this service has."""
-    return {**plans.handlers(stripe), EXPIRY: IntentExpiry(database, stripe)}
+    return {
+        **plans.handlers(stripe),
+        EXPIRY: IntentExpiry(database, stripe),
+        SYNC: MembershipSync(database, stripe),
+        refunding.KIND: refunding.RefundAtStripe(stripe),
+    }
 
 
 def serve() -> Process:

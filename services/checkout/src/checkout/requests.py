@@ -7,6 +7,7 @@ from uuid import UUID
 
 from fastapi import Request
 
+from checkout.buying.customers import Customers
 from checkout.buying.desk import Buyer, Desk, Returns
 from checkout.buying.purchasing import Purchasing
 from checkout.mail import is_address
@@ -27,6 +28,10 @@ def settings_of(request: Request) -> ApiSettings:
 
 def desk_of(request: Request) -> Desk:
     return cast(Desk, request.app.state.desk)
+
+
+def customers_of(request: Request) -> Customers:
+    return cast(Customers, request.app.state.customers)
 
 
 def purchasing_of(request: Request) -> Purchasing:

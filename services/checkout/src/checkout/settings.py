@@ -8,13 +8,14 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from checkout.mail import Address
+from checkout.memberships.settings import MembershipPriceSettings
 from checkout.receipts.settings import IssuerSettings
 from contracts.facts import PolicySettings
 from kit import service
 from kit.settings import CommaSeparated, Settings
 
 
-class StripeSettings(Settings):
+class StripeSettings(Settings, MembershipPriceSettings):
     """How Stripe is reached. `stripe_api_base` is for a sandbox or a proxy; without it, Stripe's own address."""
 
     stripe_api_key: SecretStr
@@ -46,6 +47,8 @@ class ApiSettings(service.ApiSettings, StripeSettings):
     """Which terms a buyer accepts by going to the checkout of a course."""
     referral_percent: Annotated[int, Field(ge=1, le=100)] = 10
     """What a student's referral code takes off for somebody else."""
+    refund_window_days: int = Field(default=30, ge=0)
+    """How long after a payment its payer may refund it without asking."""
     test_clock: bool = False
     """Whether admins may move the clock by which instalments fall due. For tests only."""
 

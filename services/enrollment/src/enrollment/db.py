@@ -10,11 +10,9 @@ from sqlalchemy import Row, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from contracts.people import Program, enrollment_uuid
+from contracts.people import Program
 from enrollment.domain import SeatState, Status
 from enrollment.tables import enrollments
-
-enrollment_id = enrollment_uuid  # by this name for tests/notifications
 
 
 async def lock(db: AsyncConnection, seat_id: UUID) -> Row[Any] | None:

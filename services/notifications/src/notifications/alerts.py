@@ -6,24 +6,20 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
-from contracts.checkout import RefundRequested
-from contracts.facts import Policy, Purchase, Standing
+from contracts.facts import Policy, Standing
 from contracts.instructor_assignment import InstructorUnavailable
 from contracts.milady_integration import MiladyFailed
-from contracts.payments import DisputeStatus, PaymentDisputeClosed, PaymentDisputeOpened, PaymentRefunded
-from notifications.known import Known, Place
+from contracts.payments import PaymentRefunded
+from notifications.known import Bought, Place
 from notifications.message import Channel, Hold, Message
 
 UNDELIVERED = "alert-undelivered"
 
 
 def about_place(place: Place, policy: Policy, channels: Sequence[Channel]) -> Iterator[Message]:
-    for purchase in place.purchases:
-        yield from _disputes(place, purchase, policy, channels)
-        yield from _refunds_that_failed(place, purchase, channels)
     yield from _double_payment(place, policy, channels)
     if isinstance(place.instructor, InstructorUnavailable):
-        yield from _alert(
+        yield from alert(
             f"alert/instructor-unavailable/{place.known.id_of(place.instructor)}",
             "alert-instructor-unavailable",
             channels,
@@ -34,7 +30,7 @@ def about_place(place: Place, policy: Policy, channels: Sequence[Channel]) -> It
             "itself then, and told.",
         )
     if isinstance(place.milady, MiladyFailed):
-        yield from _alert(
+        yield from alert(
             f"alert/milady-failed/{place.known.id_of(place.milady)}",
             "alert-milady-failed",
             channels,
@@ -50,32 +46,12 @@ def about_place(place: Place, policy: Policy, channels: Sequence[Channel]) -> It
         )
 
 
-def about_requests(known: Known, channels: Sequence[Channel]) -> Iterator[Message]:
-    for request in known.of(RefundRequested):
-        yield from _messages(
-            f"alert/refund-requested/{request.refund_request_id}",
-            "alert-refund-requested",
-            channels,
-            about=f"purchase:{request.purchase_id}",
-            student_id=request.student_id,
-            purchase_id=request.purchase_id,
-            headline="A student asks for a refund",
-            lines={
-                "Student": request.student_id,
-                "Purchase": request.purchase_id,
-                "Amount": request.amount or "all of it",
-                "Request": request.refund_request_id,
-            },
-            to_do="Approve, amend or reject the request. The reason is shown with it, not here.",
-        )
-
-
 def undelivered(
     *, key: str, notification_id: UUID, template: str, code: str, channels: Sequence[Channel], hold: Hold = Hold.NOW
 ) -> list[Message]:
     """That a message has not reached anybody, or nobody knows whether it has."""
     return list(
-        _messages(
+        messages(
             f"alert/{key}/{notification_id}",
             UNDELIVERED,
             channels,
@@ -102,55 +78,11 @@ _TO_DO = {
 }
 
 
-def _disputes(place: Place, purchase: Purchase, policy: Policy, channels: Sequence[Channel]) -> Iterator[Message]:
-    """The last word on each: nobody needs to send evidence for a dispute that is over."""
-    over = {fact.dispute_id for fact in purchase.facts if isinstance(fact, PaymentDisputeClosed)}
-    for kind, what in ((PaymentDisputeOpened, "opened"), (PaymentDisputeClosed, "closed")):
-        facts = [fact for fact in purchase.facts if isinstance(fact, kind)]
-        for dispute_id in sorted(
-            {fact.dispute_id for fact in facts if what == "closed" or fact.dispute_id not in over}
-        ):
-            mine = [fact for fact in facts if fact.dispute_id == dispute_id]
-            fact = max(mine, key=lambda f: (place.known.time_of(f), place.known.id_of(f)))
-            due = getattr(fact, "evidence_due_by", None)
-            lines: dict[str, Any] = {
-                "Student": place.student_id,
-                "Program": place.slug,
-                "Purchase": purchase.id,
-                "Dispute": dispute_id,
-                "Amount": fact.amount,
-                "Reason": fact.reason,
-                "Status": fact.status,
-            }
-            if due:
-                lines["Evidence due by"] = due
-            yield from _alert(
-                f"alert/dispute-{what}/{dispute_id}",
-                f"alert-dispute-{what}",
-                channels,
-                place,
-                purchase_id=purchase.id,
-                headline=f"Dispute {what}: {fact.amount}, {place.program.title}",
-                lines=lines,
-                to_do=_after_dispute(fact.status, policy)
-                if what == "closed"
-                else "Send Stripe the evidence in time. An open dispute changes nothing about the seat.",
-            )
-
-
-def _after_dispute(status: DisputeStatus, policy: Policy) -> str:
-    nothing = "Nothing, unless the outcome surprises you."
-    if status != "lost":
-        return nothing
-    if policy.lost_dispute_withdraws:
-        return f"{nothing} A lost dispute withdraws the seat, unless another purchase holds it."
-    return f"{nothing} A lost dispute changes nothing about the seat (LOST_DISPUTE_WITHDRAWS is off)."
-
-
-def _refunds_that_failed(place: Place, purchase: Purchase, channels: Sequence[Channel]) -> Iterator[Message]:
+def refunds_that_failed(bought: Bought, channels: Sequence[Channel]) -> Iterator[Message]:
+    place, purchase = bought.place, bought.purchase
     facts = {f.refund_id: f for f in purchase.facts if isinstance(f, PaymentRefunded) and f.status == "failed"}
     for refund_id, fact in sorted(facts.items(), key=lambda each: str(each[0])):
-        yield from _alert(
+        yield from alert(
             f"alert/refund-failed/{refund_id}",
             "alert-refund-failed",
             channels,
@@ -165,7 +97,7 @@ def _refunds_that_failed(place: Place, purchase: Purchase, channels: Sequence[Ch
 def _double_payment(place: Place, policy: Policy, channels: Sequence[Channel]) -> Iterator[Message]:
     active = sorted(str(p.id) for p in place.purchases if p.id and p.standing(policy)[0] is Standing.ACTIVE)
     if len(active) > 1:
-        yield from _alert(
+        yield from alert(
             f"alert/double-payment/{place.key}/{'+'.join(active)}",
             "alert-double-payment",
             channels,
@@ -176,15 +108,15 @@ def _double_payment(place: Place, policy: Policy, channels: Sequence[Channel]) -
         )
 
 
-def _alert(
+def alert(
     key: str, template: str, channels: Sequence[Channel], place: Place, *, purchase_id: UUID | None = None, **told: Any
 ) -> Iterator[Message]:
-    return _messages(
+    return messages(
         key, template, channels, about=place.key, student_id=place.student_id, purchase_id=purchase_id, **told
     )
 
 
-def _messages(
+def messages(
     key: str,
     template: str,
     channels: Sequence[Channel],
@@ -197,7 +129,9 @@ def _messages(
     to_do: str,
     hold: Hold = Hold.SETTLE,
     more: dict[str, Any] | None = None,
+    once: str | None = None,
 ) -> Iterator[Message]:
+    """One for each channel. `once`: the key of another alert that tells the same."""
     lines = {label: value for label, value in lines.items() if value is not None}
     for channel in channels:
         yield Message(
@@ -209,6 +143,6 @@ def _messages(
             student_id=student_id,
             purchase_id=purchase_id,
             hold=hold,
-            once=frozenset((f"{key}/{channel}",)),
+            once=frozenset((f"{once or key}/{channel}",)),
             told={"headline": headline, "lines": lines, "to_do": to_do, **(more or {})},
         )

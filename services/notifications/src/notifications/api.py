@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlalchemy import select
 
 from kit.auth import Admin, CurrentCaller
@@ -38,6 +38,7 @@ class Notification(BaseModel):
     status: Status
     code: str | None
     attempts: int
+    attachment: str | None = Field(description="the name of the file that went along: a receipt, an invoice")
     sent_at: datetime | None
     created_at: datetime
     updated_at: datetime

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contracts.checkout import PurchaseCreated, RefundDecided, RefundRequested, StudentUpdated
+from contracts.checkout import PurchaseCreated, ReceiptIssued, RefundDecided, RefundRequested, StudentUpdated
 from contracts.envelope import Envelope, Event
 from contracts.registry import PAYMENT_EVENTS, SAID_BY
 from kit.consumer import Consumer
 from kit.topology import Queue
 from kit.work import Work
-from notifications import db
+from notifications import db, documents
 from notifications.considering import consider
 from notifications.domain import Rules
 from notifications.known import names_a_contact
@@ -24,6 +24,11 @@ def consumers(rules: Rules) -> list[Consumer]:
         await db.lock_contact(work.db, student_id)
         await db.keep_contact(work.db, student_id, heard.data.contact, at=heard.time, event_id=heard.id)
         await db.wake_waiting(work, (student_id,))
+
+    @from_checkout.on(ReceiptIssued)
+    async def keep_document(heard: Envelope[ReceiptIssued], work: Work) -> None:
+        await documents.keep(work.db, heard.data)
+        await consider(await db.merge(work, documents.without_content(heard)), rules, work)
 
     return [
         _listening(PAYMENTS, PAYMENT_EVENTS, rules),

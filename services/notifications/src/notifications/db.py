@@ -145,13 +145,15 @@ def _row(message: Message, work: Work) -> dict[str, Any]:
 # --- going out --------------------------------------------------------------------------------------------------------
 
 
-async def hand_over(db: AsyncConnection, notification_id: UUID, *, round: int, now: datetime) -> bool:
+async def hand_over(
+    db: AsyncConnection, notification_id: UUID, *, round: int, now: datetime, attachment: str | None
+) -> bool:
     """Writes down that from now on the other side may have the message. False: this round is over already."""
     at_rest = (notifications.c.status == "waiting", notifications.c.round == round)
     changed = await db.execute(
         update(notifications)
         .where(notifications.c.id == notification_id, *at_rest)
-        .values(status="handed_over", handed_over_at=now, updated_at=now)
+        .values(status="handed_over", handed_over_at=now, updated_at=now, attachment=attachment)
     )
     return changed.rowcount == 1
 

@@ -6,19 +6,21 @@ still wanted). So what goes out depends on what is known then, never on the orde
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from contracts.checkout import RefundDecided, RefundRequested
 from contracts.facts import DEFAULT_POLICY, Policy
-from contracts.people import Program
-from notifications.alerts import about_place, about_requests
+from notifications.alerts import about_place, refunds_that_failed
+from notifications.bundles import together
+from notifications.disputes import about_disputes
 from notifications.failures import about_failures
 from notifications.known import Known
 from notifications.message import Channel, Hold, Message
-from notifications.money import about_money
+from notifications.money import about_refunds, sponsor_links
+from notifications.receipts import about_receipts
+from notifications.requests import about_requests
 from notifications.seat import about_seat
 
 Told = Mapping[str, UUID]
@@ -32,6 +34,7 @@ class Rules:
 
     policy: Policy = DEFAULT_POLICY
     receipt_settle: timedelta = timedelta(seconds=2)
+    receipt_document: timedelta = timedelta(seconds=60)
     failure_settle: timedelta = timedelta(seconds=60)
     welcome_grace: timedelta = timedelta(seconds=20)
     no_contact: timedelta = timedelta(minutes=15)
@@ -41,6 +44,8 @@ class Rules:
         match hold:
             case Hold.NOW:
                 return timedelta()
+            case Hold.DOCUMENT:
+                return self.receipt_document
             case Hold.SETTLE:
                 return self.receipt_settle
             case Hold.FAILURE:
@@ -54,12 +59,16 @@ class Rules:
 def messages(known: Known, rules: Rules) -> list[Message]:
     """Every message that the facts call for, whether or not it has gone out already."""
     found: list[Message] = []
+    for bought in known.bought:
+        found += about_receipts(bought, rules.policy)
+        found += about_refunds(bought, rules.policy)
+        found += about_failures(bought, rules.policy)
+        found += about_disputes(bought, rules.policy, rules.alert_channels)
+        found += refunds_that_failed(bought, rules.alert_channels)
     for place in known.places:
-        found += about_money(place, rules.policy)
-        found += about_failures(place, rules.policy)
-        found += about_seat(place, rules.policy)
         found += about_place(place, rules.policy, rules.alert_channels)
-    found += _refund_requests(known)
+    found += together(known, [message for place in known.places for message in about_seat(place, rules.policy)])
+    found += sponsor_links(known)
     found += about_requests(known, rules.alert_channels)
     return found
 
@@ -81,31 +90,3 @@ def _may_go(message: Message, told: Told) -> bool:
         told.get(mark, message.id) != message.id for mark in message.once | message.unless | message.yields
     )
     return not by_another and all(mark in told for mark in message.after)
-
-
-def _refund_requests(known: Known) -> Iterator[Message]:
-    """That a request has come in, and that it was rejected; what was approved is told when the money goes back."""
-    decided = {decision.refund_request_id: decision for decision in known.of(RefundDecided)}
-    for request in known.of(RefundRequested):
-        if request.refund_request_id not in decided:
-            yield _about_request(known, request, "refund-requested")
-    for decision in decided.values():
-        if decision.decision == "rejected":
-            yield _about_request(known, decision, "refund-rejected")
-
-
-def _about_request(known: Known, said: RefundRequested | RefundDecided, template: str) -> Message:
-    key = f"{template}/{said.refund_request_id}"
-    place = next((place for place in known.places if place.student_id == said.student_id), None)
-    program: Program | None = place.program if place else None
-    return Message(
-        key=key,
-        template=template,
-        recipient="student",
-        about=f"purchase:{said.purchase_id}",
-        student_id=said.student_id,
-        purchase_id=said.purchase_id,
-        contact=place.student_contact if place else None,
-        once=frozenset((key,)),
-        told={"program": program.title if program else None, "amount": said.amount},
-    )

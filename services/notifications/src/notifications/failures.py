@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from contracts.enrollment import EnrollmentCompleted, EnrollmentPaused, EnrollmentWithdrawn
-from contracts.facts import Policy, Purchase, Standing
+from contracts.facts import Policy, Standing
 from contracts.payment import Payment
-from contracts.payments import PaymentFailed
-from notifications.known import Place
+from contracts.payments import PaymentEvent, PaymentFailed
+from notifications.instalments import instalments_of, names, word_of_checkout
+from notifications.known import Bought, Place
 from notifications.message import Hold, Message
 
 SeatThen = Literal["closed", "open", "paused"]
@@ -46,20 +47,38 @@ _REASONS = {
 """Stripe's codes (https://docs.stripe.com/declines/codes, /payments/ach-direct-debit/blocked-bank-accounts)."""
 
 
-def about_failures(place: Place, policy: Policy) -> Iterator[Message]:
-    """The latest attempt of each payment that is owed and not on its way. What came before it is not true any more."""
-    for purchase in place.purchases:
-        plan = bool(purchase.subscriptions) or (purchase.instalments or 1) > 1
-        begun = plan and bool(purchase.settled_payments)
-        if not (_plan_goes_on(place, policy) if begun else _seat_is_wanted(place, policy)):
-            continue
+def about_failures(bought: Bought, policy: Policy) -> Iterator[Message]:
+    """The latest attempt of each payment that is owed and not on its way. What came before it is not true any more.
+
+    An instalment that checkout collects has many payments, one for each attempt. Only checkout knows what happens next,
+    so its word is what is told, and what the gateway says of the same attempt is not. (But a first one by bank debit
+    that comes back days later is nobody's attempt but the payer's.)
+    """
+    place, purchase = bought.weakest(policy), bought.purchase
+    if purchase.cancelled:
+        return
+    plan = bool(purchase.subscriptions) or (purchase.instalments or 1) > 1
+    begun = plan and bool(purchase.settled_payments)
+    if _plan_goes_on(place, policy) if begun else _seat_is_wanted(place, policy):
         for payment in purchase.payments:
             attempt = latest_attempt(place, payment)
-            seat = _seat(place, payment, policy) if begun else "closed"
-            awaited = seat == "paused" and not isinstance(place.latest, EnrollmentPaused)  # enrollment says that it is
             owed = payment.settled is None and not payment.under_way and not payment.expired
-            if attempt and owed and not awaited:
-                yield _failure(place, purchase, payment, attempt, seat)
+            collected = names(payment) and (purchase.settled_payments or not payment.announced)
+            if attempt and owed and not collected:
+                seat = _seat(place, payment, policy) if begun else "closed"
+                yield from _failure(bought, place, payment, attempt, seat)
+    if _plan_goes_on(place, policy):
+        yield from _instalments(bought, place, policy)
+
+
+def _instalments(bought: Bought, place: Place, policy: Policy) -> Iterator[Message]:
+    for instalment in instalments_of(bought.purchase):
+        attempt = latest_attempt(place, instalment.due)
+        if not attempt or not instalment.owed or not any(word_of_checkout(fact) for fact in attempt):
+            continue
+        if instalment.due.past_due and place.standing(policy) is None:
+            continue  # what it means for the seat is still on its way to us
+        yield from _failure(bought, place, instalment.due, attempt, _seat(place, instalment.due, policy))
 
 
 def page_to_pay(payments: Sequence[Payment]) -> str | None:
@@ -72,7 +91,7 @@ def page_to_pay(payments: Sequence[Payment]) -> str | None:
 
 def missed_told(payment: Payment) -> frozenset[str]:
     """The mark of a mail about a pause that tells of the payment as well."""
-    return frozenset(f"pause-tells-failure:{ref}" for ref in payment.refs)
+    return frozenset(f"pause-tells-failure:{ref}" for ref in payment.refs | names(payment))
 
 
 def cause_told(place: Place) -> frozenset[str]:
@@ -84,11 +103,20 @@ def what_failed(place: Place, payment: Payment) -> dict[str, Any]:
     """What a mail says of the latest attempt."""
     facts = latest_attempt(place, payment)
     amounts = [fact.amount for fact in facts if fact.amount]
+    bank_debit = Payment(_of_attempt(payment, facts)).announced
     return {
         "amount": max(amounts, key=lambda money: money.amount, default=None),
-        "reason": _reason(facts, bank_debit=payment.announced),
-        "bank_debit": payment.announced,
+        "reason": _reason(facts, bank_debit=bank_debit),
+        "bank_debit": bank_debit,
+        "instalment": bool(names(payment)),
     }
+
+
+def _of_attempt(payment: Payment, facts: Sequence[PaymentFailed]) -> tuple[PaymentEvent, ...]:
+    """Everything about the payment that was tried. (An invoice is one payment, however often it is tried.)"""
+    tried = frozenset[str]().union(*(fact.refs.of_payment() for fact in facts))
+    same = tuple(fact for fact in payment.facts if fact.refs.of_payment() & tried)
+    return same if names(payment) and same else payment.facts
 
 
 def _seat_is_wanted(place: Place, policy: Policy) -> bool:
@@ -116,26 +144,37 @@ def _seat(place: Place, payment: Payment, policy: Policy) -> SeatThen | None:
 
 
 def latest_attempt(place: Place, payment: Payment) -> list[PaymentFailed]:
-    """Everything that is said of it. Attempts of an invoice are counted; those of an intent differ by their charge."""
+    """Everything that is said of it. Attempts of an invoice are counted, those of an instalment by checkout; those of
+    an intent differ by their charge."""
     failed = [fact for fact in payment.facts if isinstance(fact, PaymentFailed) and fact.code != _ABANDONED]
-    last = max((fact.attempt for fact in failed), default=0)
+    counted = [fact for fact in failed if word_of_checkout(fact)] or failed
+    last = max((fact.attempt for fact in counted), default=0)
     facts = sorted(
-        (fact for fact in failed if fact.attempt == last), key=lambda f: (place.known.time_of(f), place.known.id_of(f))
+        (fact for fact in counted if fact.attempt == last), key=lambda f: (place.known.time_of(f), place.known.id_of(f))
     )
     charge = next((fact.refs.charge for fact in reversed(facts) if fact.refs.charge), None)
-    return [fact for fact in facts if fact.refs.charge in (None, charge)]
+    facts = [fact for fact in facts if fact.refs.charge in (None, charge)]
+    tried = frozenset[str]().union(*(fact.refs.of_payment() for fact in facts))
+    # why it failed, the gateway may know better
+    return facts + [fact for fact in failed if fact not in counted and fact.refs.of_payment() & tried]
 
 
 def _failure(
-    place: Place, purchase: Purchase, payment: Payment, facts: list[PaymentFailed], seat: SeatThen | None
-) -> Message:
+    bought: Bought, place: Place, payment: Payment, facts: list[PaymentFailed], seat: SeatThen | None
+) -> Iterator[Message]:
+    purchase = bought.purchase
+    if seat == "paused" and not isinstance(place.latest, EnrollmentPaused):
+        return  # enrollment says that it is
     attempt = facts[0].attempt
     retries = [fact.next_attempt_at for fact in facts if fact.next_attempt_at]
     over = payment.past_due or purchase.subscription_ended or any(fact.final for fact in facts)
     to_student = place.payer(purchase) == "student"
-    told_by_pause = missed_told(payment) | cause_told(place) if seat == "paused" else missed_told(payment)
-    return Message(
-        key=f"payment-failed/{min(payment.refs)}/{attempt}",
+    told_by_pause = missed_told(payment)
+    if seat == "paused":
+        told_by_pause |= frozenset[str]().union(*(cause_told(each) for each in bought.places))
+    named = names(payment)
+    yield Message(
+        key=f"payment-failed/{min(named or payment.refs)}/{attempt}",
         template="payment-failed",
         recipient=place.payer(purchase),
         about=place.key,
@@ -143,10 +182,11 @@ def _failure(
         purchase_id=purchase.id,
         contact=place.payer_contact(purchase, payment),
         hold=Hold.FAILURE,
-        once=frozenset(f"payment-failed:{ref}/{attempt}" for ref in payment.refs),
+        once=frozenset(f"payment-failed:{ref}/{attempt}" for ref in named or payment.refs),
         yields=told_by_pause if to_student and over else frozenset(),
         told={
-            "program": place.program.title,
+            "program": bought.title,
+            "what": bought.what,
             "slug": place.slug,
             "failed_at": min(place.known.time_of(fact) for fact in facts),
             # the student has heard of the pause already, in a mail of its own

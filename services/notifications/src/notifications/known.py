@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
-from typing import TypeVar
+from typing import Literal, TypeVar
 from uuid import UUID
 
 from contracts import facts
-from contracts.checkout import PurchaseCreated, RefundDecided, RefundRequested
+from contracts.checkout import PurchaseCreated, ReceiptIssued, RefundDecided, RefundRequested
 from contracts.enrollment import (
     EnrollmentActivated,
     EnrollmentCompleted,
@@ -25,12 +25,16 @@ from contracts.instructor_assignment import InstructorAssigned, InstructorEvent,
 from contracts.milady_integration import MiladyEnrolled, MiladyEvent, MiladyFailed
 from contracts.money import Money
 from contracts.payment import Payment
-from contracts.payments import PaymentEvent, PaymentSucceeded
+from contracts.payments import PaymentEvent, PaymentSucceeded, SubscriptionChanged
 from contracts.people import Contact, Payer, Program
 
 Naming = PurchaseCreated | EnrollmentEvent | InstructorEvent | MiladyEvent
 """What always names a student and a program."""
 _NAMING: tuple[type[Naming], ...] = (PurchaseCreated, EnrollmentEvent, InstructorEvent, MiladyEvent)
+
+
+What = Literal["seat", "seats", "membership", "access"]
+"""What a student gets, by the word that mails have for it."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +71,41 @@ class Known:
         """Each student's place in each program."""
         paid = {(seat.student_id, seat.program.slug): seat.purchases for seat in self._seats}
         named: list[Naming] = [event for kind in _NAMING for event in self.of(kind)]
-        everyone = paid.keys() | {(event.student_id, event.program.slug) for event in named}
+        everyone = paid.keys() | {(event.student_id, seat.slug) for event in named for seat in event.program.seats}
         return tuple(
             Place(known=self, student_id=student, slug=slug, purchases=paid.get((student, slug), ()))
             for student, slug in sorted(everyone, key=str)
         )
+
+    @cached_property
+    def bought(self) -> tuple[Bought, ...]:
+        """Each purchase that has a place, in the order of its first one."""
+        found: dict[int, tuple[Purchase, list[Place]]] = {}
+        for place in self.places:
+            for purchase in place.purchases:
+                found.setdefault(id(purchase), (purchase, []))[1].append(place)
+        return tuple(Bought(purchase=purchase, places=tuple(places)) for purchase, places in found.values())
+
+    def places_of(self, purchase_id: UUID) -> tuple[Place, ...]:
+        """What that purchase gives (or is to give, when nothing is known of its payments)."""
+        created = {
+            (event.student_id, seat.slug)
+            for event in self.of(PurchaseCreated)
+            if event.purchase_id == purchase_id
+            for seat in event.program.seats
+        }
+        return tuple(
+            place
+            for place in self.places
+            if (place.student_id, place.slug) in created
+            or any(fact.purchase_id == purchase_id for p in place.purchases for fact in p.facts)
+        )
+
+    def title_of(self, purchase_id: UUID) -> str | None:
+        """What was bought; None while nobody has said."""
+        sold = [event.program for event in self.of(PurchaseCreated) if event.purchase_id == purchase_id]
+        paid = [event.program for event in self.of(PaymentEvent) if event.purchase_id == purchase_id and event.program]
+        return _title([*sold, *paid])
 
     @cached_property
     def _seats(self) -> tuple[facts.Seat, ...]:
@@ -104,7 +138,25 @@ class Place:
     def program(self) -> Program:
         named = [event.program for kind in _NAMING for event in self._mine(kind)]
         named += [purchase.program for purchase in self.purchases if purchase.program]
-        return max(named, key=lambda p: (len(p.model_dump(exclude_none=True)), p.model_dump_json()))
+        return max((seat for program in named for seat in program.seats if seat.slug == self.slug), key=_fullness)
+
+    @property
+    def what(self) -> What:
+        match self.program.kind:
+            case "membership":
+                return "membership"
+            case "product" | "service":
+                return "access"
+            case _:
+                return "seat"
+
+    @property
+    def tier(self) -> str | None:
+        """Of a membership, by the last word on it."""
+        told = [f for p in self.purchases for f in p.facts if isinstance(f, SubscriptionChanged) and f.tier]
+        oldest = datetime.min.replace(tzinfo=UTC)
+        last = max(told, key=lambda fact: (fact.as_of or oldest, self.when(fact)), default=None)
+        return last.tier if last else None
 
     @cached_property
     def created(self) -> list[PurchaseCreated]:
@@ -142,54 +194,53 @@ class Place:
                 return judged[0] is not Standing.ACTIVE
             case EnrollmentCompleted():
                 return judged[0] is Standing.WITHDRAWN
-            case EnrollmentPaused(reason="past_due" | "plan_cancelled"):
+            case EnrollmentPaused(reason="past_due" | "plan_cancelled" | "membership_paused"):
                 return judged[0] is not Standing.PAUSED
-            case EnrollmentWithdrawn(reason="refunded" | "dispute_lost"):
+            case EnrollmentWithdrawn(reason="refunded" | "dispute_lost" | "cancelled" | "membership_ended"):
                 return judged[0] is not Standing.WITHDRAWN
             case _:
                 return False
 
     @cached_property
     def past_due(self) -> tuple[Payment, ...]:
-        """The payments that were missed for good and are still owed."""
+        """What was missed for good and is still owed: invoices, and instalments with all their attempts."""
         return tuple(payment for purchase in self.purchases for payment in purchase.past_due)
 
     def would_be_open(self, paid: Collection[Payment], policy: Policy) -> bool:
         """Whether the seat would be open if these payments were paid."""
-        supposed = {
-            f"supposed/{n}": PaymentSucceeded(refs=payment.facts[0].refs, amount=Money(amount=1, currency="usd"))
-            for n, payment in enumerate(paid)
-        }
+        supposed = {f"supposed/{n}": _supposed(payment, n) for n, payment in enumerate(paid)}
         known = {str(n): fact for n, fact in enumerate(fact for p in self.purchases for fact in p.facts)}
         return any(purchase.standing(policy)[0] is Standing.ACTIVE for purchase in facts.fold(known | supposed))
 
     @cached_property
     def instructor(self) -> InstructorEvent | None:
         """The last word on who teaches."""
-        return max(self._mine(InstructorEvent), key=self._when, default=None)
+        return max(self._mine(InstructorEvent), key=self.when, default=None)
 
     @cached_property
     def milady(self) -> MiladyEvent | None:
         """The last word of the course provider."""
-        return max(self._mine(MiladyEvent), key=self._when, default=None)
+        return max(self._mine(MiladyEvent), key=self.when, default=None)
 
     @property
     def words_are_in(self) -> bool:
         """Whether everybody who has something to say for a welcome has said it."""
-        instructor = isinstance(self.instructor, (InstructorAssigned, InstructorUnavailable))
+        taught = self.program.taught
+        instructor = not taught or isinstance(self.instructor, (InstructorAssigned, InstructorUnavailable))
         provider = not self._awaits_provider or isinstance(self.milady, (MiladyEnrolled, MiladyFailed))
         return instructor and provider
 
     @property
     def _awaits_provider(self) -> bool:
         """The catalog's word is in purchase.created; without it, nobody knows that there is no provider."""
-        return self.program.provider == "milady" or (self.program.provider is None and not self.created)
+        untold = self.program.provider is None and self.program.taught and not self.created
+        return self.program.provider == "milady" or untold
 
     @cached_property
     def student_contact(self) -> Contact | None:
         """From the student's own payments; a sponsor's address is not the student's."""
         own = [fact for p in self.purchases if self.payer(p) == "student" for fact in p.facts if fact.contact]
-        return max(own, key=self._when).contact if own else None
+        return max(own, key=self.when).contact if own else None
 
     def created_of(self, purchase: Purchase) -> PurchaseCreated | None:
         named = {fact.purchase_id for fact in purchase.facts if fact.purchase_id}
@@ -217,23 +268,72 @@ class Place:
         told = [fact for fact in (payment or purchase).facts if fact.contact]
         created = self.created_of(purchase)
         if told:
-            return max(told, key=self._when).contact
+            return max(told, key=self.when).contact
         return purchase.contact or (created.payer_contact if created else None)
 
     def _mine(self, kind: type[T]) -> list[T]:
         mine = []
         for event in self.known.of(kind):
-            if (getattr(event, "student_id", None), _slug(event)) == (self.student_id, self.slug):
+            program: Program | None = getattr(event, "program", None)
+            slugs = {seat.slug for seat in program.seats} if program else set()
+            if getattr(event, "student_id", None) == self.student_id and self.slug in slugs:
                 mine.append(event)
         return mine
 
-    def _when(self, event: Event) -> tuple[datetime, str]:
+    def when(self, event: Event) -> tuple[datetime, str]:
+        """For the latest of several: when its fact happened, and among equals always the same one."""
         return self.known.time_of(event), self.known.id_of(event)
 
 
-def _slug(event: Event) -> str | None:
-    program: Program | None = getattr(event, "program", None)
-    return program.slug if program else None
+@dataclass(frozen=True, kw_only=True)
+class Bought:
+    """A purchase, and the places that it gives: one, or those of a bundle."""
+
+    purchase: Purchase
+    places: tuple[Place, ...]
+
+    @property
+    def place(self) -> Place:
+        """For what is the same in all of them: who bought it, and who pays."""
+        return self.places[0]
+
+    @property
+    def title(self) -> str:
+        created = self.place.created_of(self.purchase)
+        sold = [program for program in (self.purchase.program, created.program if created else None) if program]
+        bundles = [program for program in sold if program.includes]
+        return (_title(bundles) if bundles else None) or self.place.program.title
+
+    @property
+    def what(self) -> What:
+        return "seats" if len(self.places) > 1 else self.place.what
+
+    def weakest(self, policy: Policy) -> Place:
+        """The place that stands worst: what is true of it, is true of all of them at least."""
+
+        def strength(place: Place) -> tuple[int, bool, str]:
+            judged = place.standing(policy)
+            return judged[0].rank if judged else -1, place.is_open, place.slug
+
+        return min(self.places, key=strength)
+
+
+def _title(named: Collection[Program]) -> str | None:
+    return max(named, key=_fullness).title if named else None
+
+
+def _fullness(program: Program) -> tuple[int, str]:
+    return len(program.model_dump(exclude_none=True)), program.model_dump_json()
+
+
+def _supposed(payment: Payment, number: int) -> PaymentSucceeded:
+    """As if this were paid."""
+    named = [fact.refs.instalment for fact in payment.facts if fact.refs.instalment]
+    refs = payment.facts[0].refs.model_copy(
+        update={"manual": f"supposed/{number}", "instalment": min(named, default=None)}
+    )
+    purchase = next((fact.purchase_id for fact in payment.facts if fact.purchase_id), None)
+    return PaymentSucceeded(refs=refs, purchase_id=purchase, amount=Money(amount=1, currency="usd"))
 
 
 def keys_of(event: Event) -> frozenset[str]:
@@ -242,7 +342,10 @@ def keys_of(event: Event) -> frozenset[str]:
         case PaymentEvent():
             return facts.keys(event)
         case PurchaseCreated():
-            return frozenset((seat_key(event.student_id, event.program.slug), f"purchase:{event.purchase_id}"))
+            seats = {seat_key(event.student_id, seat.slug) for seat in event.program.seats}
+            return frozenset(seats | {f"purchase:{event.purchase_id}"})
+        case ReceiptIssued():
+            return event.refs.of_payment() | {f"purchase:{event.purchase_id}"}
         case RefundRequested() | RefundDecided():
             return frozenset((f"purchase:{event.purchase_id}",))
         case EnrollmentEvent() | InstructorEvent() | MiladyEvent():

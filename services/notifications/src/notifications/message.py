@@ -21,6 +21,7 @@ class Hold(StrEnum):
     """How long a message waits for facts that may still be on their way."""
 
     NOW = "now"
+    DOCUMENT = "document"  # the receipt's document
     SETTLE = "settle"  # the references of one payment find each other
     FAILURE = "failure"  # the payer may be trying another card at this moment
     GRACE = "grace"  # the instructor's and the provider's word
@@ -30,15 +31,16 @@ class Hold(StrEnum):
 @dataclass(frozen=True, kw_only=True)
 class Message:
     """
-    key:     names the cause: the same key is the same message, for ever
-    about:   a key of the facts that it is derived from, and derived from again when it goes out
-    told:    what its template says
-    contact: where it goes when the recipient is a sponsor, or a student who has told us no address
-    once:    marks that one message only may carry (any reference of the payment of a receipt)
-    unless:  marks that, on another message, make this one superfluous
-    yields:  marks of another message that makes this one superfluous as soon as it is wanted, gone out or not
-    after:   marks that another message must have carried before
-    tells:   what it tells besides, so that nobody else needs to
+    key:      names the cause: the same key is the same message, for ever
+    about:    a key of the facts that it is derived from, and derived from again when it goes out
+    told:     what its template says
+    contact:  where it goes when the recipient is a sponsor, or a student who has told us no address
+    once:     marks that one message only may carry (any reference of the payment of a receipt)
+    unless:   marks that, on another message, make this one superfluous
+    yields:   marks of another message that makes this one superfluous as soon as it is wanted, gone out or not
+    after:    marks that another message must have carried before
+    tells:    what it tells besides, so that nobody else needs to
+    attached: the documents that go along
     """
 
     key: str
@@ -56,6 +58,7 @@ class Message:
     yields: frozenset[str] = _NOTHING
     after: frozenset[str] = _NOTHING
     tells: frozenset[str] = field(default=_NOTHING)
+    attached: tuple[UUID, ...] = ()
 
     @property
     def id(self) -> UUID:

@@ -17,6 +17,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from contracts.people import Contact
+from notifications.documents import Document
+from notifications.known import What
 from notifications.outcome import Refused
 from notifications.settings import RelaySettings
 from notifications.webhook import escaped
@@ -25,6 +27,7 @@ _ALERT = "alert"
 _LOCAL_PART = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}")
 _DOMAIN = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 _LOOKS_LIKE_A_LINK = re.compile(r"://|www\.|\w\.\w|[<>@/\\]", re.IGNORECASE)
+_NOT_IN_A_FILENAME = re.compile(r"[^A-Za-z0-9._-]+")
 _POLICY = SMTP.clone(cte_type="7bit")
 
 
@@ -65,7 +68,13 @@ def render(template: str, told: Mapping[str, Any], *, name: str | None, letterhe
 
 
 def compose(
-    rendered: Rendered, *, to: Sequence[Address], letterhead: Letterhead, message_id: str, at: datetime
+    rendered: Rendered,
+    *,
+    to: Sequence[Address],
+    letterhead: Letterhead,
+    message_id: str,
+    at: datetime,
+    attached: Sequence[Document] = (),
 ) -> bytes:
     """The mail as it goes over the wire. The same `message_id` tells a mailbox that it has this one already."""
     mail = EmailMessage(policy=_POLICY)
@@ -79,6 +88,9 @@ def compose(
     mail["Auto-Submitted"] = "auto-generated"
     mail.set_content(rendered.text)
     mail.add_alternative(rendered.html, subtype="html")
+    for document in attached:
+        name = _NOT_IN_A_FILENAME.sub("-", document.filename).strip("-.") or "receipt.pdf"
+        mail.add_attachment(document.content, maintype="application", subtype="pdf", filename=name)
     return mail.as_bytes()
 
 
@@ -112,6 +124,17 @@ def safe_name(name: str | None) -> str | None:
     return plain if 0 < len(plain) <= 80 and not _LOOKS_LIKE_A_LINK.search(plain) else None
 
 
+def _held(program: str, what: What) -> str:
+    """What somebody has: a seat in a program, a membership of some name, access to a product."""
+    match what:
+        case "membership":
+            return program if "membership" in program.lower() else f"membership ({program})"
+        case "access":
+            return f"access to {program}"
+        case _:
+            return f"{what} in {program}"
+
+
 def _one_line(text: str) -> str:
     visible = "".join(" " if unicodedata.category(c).startswith(("C", "Z")) else c for c in text)
     return " ".join(visible.split())
@@ -138,4 +161,4 @@ _environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_environment.filters |= {"day": _day, "moment": _moment, "shown": _shown, "named": safe_name}
+_environment.filters |= {"day": _day, "moment": _moment, "shown": _shown, "named": safe_name, "held": _held}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal
 from uuid import UUID
@@ -14,9 +15,11 @@ from contracts.enrollment import (
     EnrollmentResumed,
     EnrollmentWithdrawn,
 )
-from contracts.facts import Policy
+from contracts.facts import Policy, Purchase, Standing
 from contracts.instructor_assignment import InstructorAssigned
 from contracts.milady_integration import MiladyEnrolled
+from contracts.money import Money
+from contracts.payments import PurchaseCancelled
 from notifications.failures import cause_told, missed_told, page_to_pay, what_failed
 from notifications.known import Place
 from notifications.message import Hold, Message
@@ -39,7 +42,7 @@ def about_seat(place: Place, policy: Policy) -> Iterator[Message]:
         case EnrollmentResumed():
             yield _step(place, latest, "seat-resumed")
         case EnrollmentWithdrawn() if latest.reason != _NEVER_OPENED:
-            yield _step(place, latest, "seat-withdrawn", told={"reason": reason})
+            yield _step(place, latest, "seat-withdrawn", told={"reason": reason, **_ending(place, reason)})
         case _:
             pass
 
@@ -47,13 +50,16 @@ def about_seat(place: Place, policy: Policy) -> Iterator[Message]:
 def _paused(place: Place, step: EnrollmentEvent, reason: str | None, policy: Policy) -> Message:
     """The student's only mail about the payment that has caused it, so it tells of that, too."""
     missed = place.past_due if reason == "past_due" else ()
-    payers = {place.payer(p) for p in place.purchases if any(payment in missed for payment in p.payments)}
+    stopped = [p for p in place.purchases if p.standing(policy) == (Standing.PAUSED, "plan_cancelled")]
+    behind = [p for p in place.purchases if any(payment in missed for payment in p.past_due)]
+    payers = {place.payer(purchase) for purchase in (behind if reason == "past_due" else stopped)}
     told = {
         "reason": reason,
         "payer": "sponsor" if payers == {"sponsor"} else "student",
         "missed": what_failed(place, missed[0]) if len(missed) == 1 else None,
         "pay_url": None if "sponsor" in payers else page_to_pay(missed),
         "reopens": not missed or place.would_be_open(missed, policy),
+        "rest": _rest(stopped),
     }
     return _step(
         place,
@@ -62,6 +68,28 @@ def _paused(place: Place, step: EnrollmentEvent, reason: str | None, policy: Pol
         told=told,
         tells=frozenset[str]().union(*(missed_told(payment) for payment in missed)) if missed else cause_told(place),
     )
+
+
+def _rest(stopped: Sequence[Purchase]) -> Money | None:
+    """What is left of the price of a plan that has ended too early; None when that is not known."""
+    if len(stopped) != 1 or (price := stopped[0].price) is None:
+        return None
+    return Money(amount=price.amount - stopped[0].paid.get(price.currency, 0), currency=price.currency)
+
+
+def _ending(place: Place, reason: str | None) -> dict[str, Any]:
+    """The school's own words when it has ended the purchase, and what has gone back of the money so far."""
+    if reason != "cancelled":
+        return {"because": None, "refunds": []}
+    ended = [purchase for purchase in place.purchases if purchase.cancelled]
+    words = [fact for p in ended for fact in p.facts if isinstance(fact, PurchaseCancelled)]
+    back: Counter[str] = Counter()
+    for purchase in ended:
+        back.update(purchase.refunded)
+    return {
+        "because": max(words, key=place.when).reason if words else None,
+        "refunds": [Money(amount=amount, currency=code) for code, amount in sorted(back.items()) if amount > 0],
+    }
 
 
 def _opened(place: Place) -> Iterator[Message]:
@@ -73,7 +101,7 @@ def _opened(place: Place) -> Iterator[Message]:
     welcome = f"welcome:{seat_id}"
     after = welcome
     tells = frozenset(_instructor_mark(place) | _links_mark(place))
-    told = {"program": place.program.title, **_instructor(place), **_links(place)}
+    told = {**_instructor(place), **_links(place)}
     hold = Hold.NOW if place.words_are_in else Hold.GRACE
     reopened = _reopened(place)
     if reopened:
@@ -111,7 +139,7 @@ def _opened(place: Place) -> Iterator[Message]:
                 purchase_id=place.steps[-1].purchase_id,
                 once=frozenset((mark,)),
                 after=frozenset((welcome, after)),
-                told={"program": place.program.title, **more},
+                told=more,
             )
 
 
@@ -140,7 +168,7 @@ def _step(
         template=template,
         purchase_id=step.purchase_id,
         once=frozenset((key,)),
-        told={"program": place.program.title, "slug": place.slug, **told},
+        told={"slug": place.slug, **told},
         **more,
     )
 
@@ -156,22 +184,31 @@ def _message(
         student_id=place.student_id,
         purchase_id=purchase_id,
         contact=place.student_contact,
-        told=told,
+        told={
+            "program": place.program.title,
+            "what": place.what,
+            "kind": place.program.kind or "program",
+            "taught": place.program.taught,
+            "tier": place.tier,
+            "seats": [],
+            **told,
+        },
         **more,
     )
 
 
 def _instructor(place: Place) -> dict[str, Any]:
     word = place.instructor
-    if not isinstance(word, InstructorAssigned):
+    if not isinstance(word, InstructorAssigned) or not place.program.taught:
         return {"instructor": None}
     return {"instructor": {"name": word.instructor.name, "specialty": word.instructor.specialty}}
 
 
 def _instructor_mark(place: Place) -> set[str]:
-    return (
-        {f"instructor:{place.instructor.assignment_id}"} if isinstance(place.instructor, InstructorAssigned) else set()
-    )
+    word = place.instructor
+    if isinstance(word, InstructorAssigned) and place.program.taught:
+        return {f"instructor:{word.assignment_id}"}
+    return set()
 
 
 def _links(place: Place) -> dict[str, Any]:

@@ -21,8 +21,9 @@ from kit.backoff import Backoff
 from kit.db import Database, is_down
 from kit.effects import Effect
 from kit.work import Work, utc_now
-from notifications import alerts, db, domain, rendering
+from notifications import alerts, db, documents, domain, rendering
 from notifications.considering import consider
+from notifications.documents import Document
 from notifications.domain import Rules
 from notifications.mailer import Mailer
 from notifications.message import Hold, Message
@@ -97,10 +98,11 @@ class Sending:
             contact = await self._contact(connection, message)
             if message.recipient == "sponsor":
                 message = await self._naming_the_student(connection, message)
+            attached = await documents.read(connection, message.attached) if message.attached else []
         if message.recipient != "admin" and contact is None:
             return Outcome(status="no_contact", code="no_contact")
         try:
-            await self._send(message, contact, round)
+            await self._send(message, contact, attached, round)
         except _Elsewhere:
             return Outcome(status="nothing")
         except _Superfluous as why:
@@ -149,10 +151,13 @@ class Sending:
             return message
         return replace(message, told={**message.told, "student": contact.name})
 
-    async def _send(self, message: Message, contact: Contact | None, round: int) -> None:
+    async def _send(self, message: Message, contact: Contact | None, attached: Sequence[Document], round: int) -> None:
+        attachment = ", ".join(document.filename for document in attached) or None
+
         async def hand_over() -> None:
             async with self._database.transaction() as connection:
-                if not await db.hand_over(connection, message.id, round=round, now=utc_now()):
+                now = utc_now()
+                if not await db.hand_over(connection, message.id, round=round, now=now, attachment=attachment):
                     raise _Elsewhere
                 if not await db.carry(connection, message):
                     raise _Superfluous(db.SUPERSEDED)
@@ -162,9 +167,11 @@ class Sending:
                 raise _Superfluous("not_configured")
             await self._webhook.send(rendering.chat_text(message.told), key=str(message.id), hand_over=hand_over)
         else:
-            await self._mail(message, contact, hand_over)
+            await self._mail(message, contact, attached, hand_over)
 
-    async def _mail(self, message: Message, contact: Contact | None, hand_over: HandOver) -> None:
+    async def _mail(
+        self, message: Message, contact: Contact | None, attached: Sequence[Document], hand_over: HandOver
+    ) -> None:
         to = [rendering.address_of(contact)] if contact else self._admins
         if not to:
             raise _Superfluous("not_configured")
@@ -178,6 +185,7 @@ class Sending:
             letterhead=self._letterhead,
             message_id=f"<{message.id}@{sender.rpartition('@')[2]}>",
             at=utc_now(),
+            attached=attached,
         )
         recipients = [address.addr_spec for address in to]
         await self._mailer.send(mail, sender=sender, recipients=recipients, hand_over=hand_over)

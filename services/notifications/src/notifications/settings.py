@@ -22,6 +22,7 @@ class WorkerSettings(service.WorkerSettings, PolicySettings):
     """Consumers, relay and migrate: what money does to a seat, how long messages wait for facts, where alerts go."""
 
     receipt_settle_seconds: float = Field(default=2, ge=0)
+    receipt_document_seconds: float = Field(default=60, ge=0)
     failure_settle_seconds: float = Field(default=60, ge=0)
     welcome_grace_seconds: float = Field(default=20, ge=0)
     no_contact_alert_seconds: float = Field(default=900, ge=0)
@@ -43,6 +44,7 @@ class WorkerSettings(service.WorkerSettings, PolicySettings):
         return Rules(
             policy=self.policy,
             receipt_settle=timedelta(seconds=self.receipt_settle_seconds),
+            receipt_document=timedelta(seconds=self.receipt_document_seconds),
             failure_settle=timedelta(seconds=self.failure_settle_seconds),
             welcome_grace=timedelta(seconds=self.welcome_grace_seconds),
             no_contact=timedelta(seconds=self.no_contact_alert_seconds),

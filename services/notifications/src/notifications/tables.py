@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, DateTime, ForeignKey, Integer, Table, Text, Uuid, func
+from sqlalchemy import Column, DateTime, ForeignKey, Integer, LargeBinary, Table, Text, Uuid, func
 from sqlalchemy.dialects.postgresql import JSONB
 
 from kit.db import new_metadata
@@ -28,6 +28,7 @@ notifications = Table(
     Column("round", Integer, nullable=False, server_default="1"),  # one effect for each
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("handed_over_at", DateTime(timezone=True)),  # from here on the other side may have it
+    Column("attachment", Text),  # the name of the file that went along
     Column("sent_at", DateTime(timezone=True)),  # the other side has said so
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
@@ -48,4 +49,14 @@ contacts = Table(
     Column("name", Text),
     Column("said_at", DateTime(timezone=True), nullable=False),
     Column("event_id", Text, nullable=False),
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("student_id", Uuid, nullable=False),
+    Column("filename", Text, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )

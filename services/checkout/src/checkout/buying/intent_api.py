@@ -111,7 +111,8 @@ async def create_payment(request: Request, wanted: TrackPayment, caller: Current
 
     async def act() -> IntentAnswer:
         asked = Asked(wanted.track.lower(), _TRACKS, wanted.amount, wanted.currency, wanted.promotionCode)
-        return await _intent(request, caller, asked)
+        made = await _intent(request, caller, asked)
+        return IntentAnswer.model_validate(made.model_dump(include=set(IntentAnswer.model_fields)))
 
     return await once(request, database_of(request), caller=str(caller.id), act=act)
 

@@ -70,6 +70,11 @@ def allowed(*, amount: Money, payer: Payer, payment_type: PaymentType) -> list[s
     return [offer.method for offer in found if offer.offered]
 
 
+def recurring(*, amount: Money, payer: Payer) -> list[str]:
+    """The methods that can be charged this amount again and again, by Stripe's names."""
+    return [method.method for method in table().methods if _against(method, [amount], payer, "plan") is None]
+
+
 def _offer(method: Method, each: Sequence[Money], payer: Payer, payment_type: PaymentType) -> Offer:
     reason = _against(method, each, payer, payment_type)
     return Offer(

@@ -45,10 +45,13 @@ async def _keep(work: Work, row: Row[Any], told: SubscriptionChanged, subscripti
         }
         await store.add(work.db, row.id, {**first, **word_of(told, tier=row.tier), "as_of": as_of}, at=work.now)
         return
-    if known.status in store.ENDED and told.status not in store.ENDED:
+    ended, had_ended = told.status in store.ENDED, known.status in store.ENDED
+    if had_ended and not ended:
         return  # an end is final, and was read at Stripe before its event has come
-    values = {**word_of(told, tier=known.tier), "as_of": as_of}
-    if as_of >= known.as_of and any(getattr(known, name) != value for name, value in values.items()):
+    if ended == had_ended and as_of < known.as_of:
+        return
+    values = {**word_of(told, tier=known.tier), "as_of": max(as_of, known.as_of)}
+    if any(getattr(known, name) != value for name, value in values.items()):
         await store.write(work.db, row.id, values, at=work.now)
 
 

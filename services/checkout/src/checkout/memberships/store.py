@@ -1,4 +1,4 @@
-"""Memberships in the database. Every write counts the row's `revision` up: who has seen an older one has to look again."""
+"""Memberships in the database. Every write counts the row's `revision` up: who has seen an older one looks again."""
 
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ import structlog
 from sqlalchemy import Row
 
 from checkout.buying.plans import PATIENT
-from checkout.money import domain, store
+from checkout.buying.store import lock_purchase
+from checkout.money import domain, store, told
 from checkout.money.domain import Give, Origin, Paid, Refuse, RefundStatus, Way, outranked
 from checkout.money.following import follow_again
 from checkout.stripe_client import Stripe, StripeRefund, StripeRefuses
@@ -20,7 +21,7 @@ from contracts.money import Money
 from contracts.payments import PaymentRefs, PaymentRefunded
 from kit.effects import Effect
 from kit.errors import Problem
-from kit.failures import Permanent
+from kit.failures import Permanent, describe
 from kit.work import Work
 
 log = structlog.get_logger(__name__)
@@ -186,14 +187,12 @@ class RefundAtStripe:
         return {"payment_intent": intent}
 
     async def record(self, effect: Effect, result: StripeRefund, work: Work) -> None:
-        status: RefundStatus = {"succeeded": "succeeded", "failed": "failed", "canceled": "canceled"}.get(  # type: ignore[assignment]
-            result.status, "pending"
-        )
+        status = told.REFUND_STATUS.get(result.status, "pending")
         await self._note(effect, status, result.failure, work, stripe_refund_id=result.id)
 
     async def give_up(self, effect: Effect, error: BaseException, work: Work) -> None:
         """Stripe does not do it: what was reserved is free again."""
-        failure = error.code if isinstance(error, StripeRefuses) else str(error) or type(error).__name__
+        failure = error.code if isinstance(error, StripeRefuses) else describe(error)
         log.error("refund failed", refund=effect.key, code=failure)
         await self._note(effect, "failed", failure, work)
 
@@ -202,7 +201,7 @@ class RefundAtStripe:
     ) -> None:
         """The purchase first, then the refund: as it is locked when an event is heard."""
         purchase_id = UUID(effect.payload["purchase_id"])
-        await store.lock_purchase(work.db, purchase_id)
+        await lock_purchase(work.db, purchase_id)
         row = await store.read_refund(work.db, UUID(effect.key))
         values = {"status": outranked(row.status, status), "failure": failure, **learned}
         await store.write_refund(work.db, row, values, at=work.now)

@@ -22,7 +22,7 @@ from contracts.payments import (
     PaymentSucceeded,
 )
 
-_REFUND_STATUS: Mapping[str, RefundStatus] = {
+REFUND_STATUS: Mapping[str, RefundStatus] = {
     "pending": "pending",
     "requires_action": "pending",
     "succeeded": "succeeded",
@@ -105,7 +105,7 @@ def refunds(payment: Payment, said: Sequence[Said]) -> list[RefundTold]:
         RefundTold(
             id=refund_id,
             amount=max((event.amount for _, event in words if event.amount), key=lambda m: (m.amount, m.currency)),
-            status=outranked(*(_REFUND_STATUS[event.status] for _, event in words)),
+            status=outranked(*(REFUND_STATUS[event.status] for _, event in words)),
             at=words[0][0].time,
         )
         for refund_id, words in sorted(told.items())

@@ -5,12 +5,13 @@ from __future__ import annotations
 from checkout.stripe_client.asking import NoStripe, StripeAway, StripeRefuses
 from checkout.stripe_client.customers import CustomerCalls, SavedMethod
 from checkout.stripe_client.intents import Intent, IntentCalls
+from checkout.stripe_client.memberships import MembershipCalls, PaymentDeclined, StripeMembership
 from checkout.stripe_client.plans import Invoice, Plans, Schedule, Subscription
 from checkout.stripe_client.refunds import RefundCalls, StripeRefund
 from checkout.stripe_client.sessions import Session, Sessions
 
 
-class Stripe(Sessions, Plans, IntentCalls, CustomerCalls, RefundCalls):
+class Stripe(Sessions, Plans, IntentCalls, CustomerCalls, RefundCalls, MembershipCalls):
     """Stripe, as far as checkout needs it."""
 
 
@@ -18,11 +19,13 @@ __all__ = [
     "Intent",
     "Invoice",
     "NoStripe",
+    "PaymentDeclined",
     "SavedMethod",
     "Schedule",
     "Session",
     "Stripe",
     "StripeAway",
+    "StripeMembership",
     "StripeRefund",
     "StripeRefuses",
     "Subscription",

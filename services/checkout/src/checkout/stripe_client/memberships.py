@@ -120,7 +120,7 @@ class MembershipCalls(Asking):
 
 
 def key_of_price(tier: str, interval: Interval, amount: Money, name: str) -> str:
-    """The name of a price that we have made. `name` is a short one of the product's; no part has a slash but the tier."""
+    """The name of a price that we have made. `name` is a short one of the product's; only the tier may have a slash."""
     return f"{_KEPT}/{tier}/{interval}/{amount.currency}/{amount.amount}/{name}"
 
 

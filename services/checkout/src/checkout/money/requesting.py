@@ -1,0 +1,106 @@
+"""Requests for money back: at most one open for a payment, decided once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from checkout.money import domain, store
+from checkout.money.domain import Refuse
+from checkout.money.refunding import Refund, paid_of, refund, refused, unknown_payment
+from checkout.money.tables import refund_requests
+from contracts.checkout import RefundDecided, RefundRequested
+from contracts.money import Money
+from kit.errors import Problem
+from kit.work import Work
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """`amount` in minor units; None: all that is left."""
+
+    approved: bool
+    amount: int | None = None
+    note: str | None = None
+
+
+async def ask(work: Work, student_id: UUID, payment_intent_id: str, *, reason: str) -> Row[Any]:
+    """Raises Problem 404 for a payment that is not the student's, 409 for one that cannot be refunded at all, or that
+    is asked for already."""
+    payment = await store.payment_by_intent(work.db, payment_intent_id)
+    if payment is None or payment.student_id != student_id:
+        raise unknown_payment()
+    paid = await paid_of(work, payment)
+    judged = domain.refund(paid=paid, wanted=None, now=work.now, window=None)
+    if isinstance(judged, Refuse):
+        raise refused(judged.code, left=paid.left, currency=payment.currency)
+    added = await work.db.execute(
+        insert(refund_requests)
+        .values(
+            payment_id=payment.id,
+            purchase_id=payment.purchase_id,
+            student_id=student_id,
+            reason=reason,
+            created_at=work.now,
+            updated_at=work.now,
+        )
+        .on_conflict_do_nothing()
+        .returning(refund_requests)
+    )
+    if (row := added.one_or_none()) is None:
+        open_one = (refund_requests.c.payment_id == payment.id, refund_requests.c.status == "pending")
+        id = (await work.db.execute(select(refund_requests.c.id).where(*open_one))).scalar_one_or_none()
+        detail = "You have asked for this already; an admin will decide, and you will be told."
+        raise Problem(409, "refund_request_pending", detail, refund_request_id=str(id) if id else None)
+    event = RefundRequested(
+        refund_request_id=row.id,
+        purchase_id=row.purchase_id,
+        student_id=student_id,
+        amount=Money(amount=paid.left, currency=payment.currency),
+        reason=reason,
+    )
+    await work.say(event, id=f"refund-request/{row.id}/{event.type}", subject=str(row.purchase_id))
+    return row
+
+
+async def decide(work: Work, request_id: UUID, verdict: Verdict, *, by: str) -> Row[Any]:
+    """Raises Problem 404, 409 when it is decided already, and whatever refuses the refund: then it stays open."""
+    wanted = select(refund_requests).where(refund_requests.c.id == request_id)
+    asked = (await work.db.execute(wanted)).one_or_none()
+    if asked is None:
+        raise Problem(404, "unknown_refund_request", "There is none; GET /api/admin/refund-requests lists them.")
+    await store.lock_payment(work.db, asked.payment_id)  # before the request, as everybody does
+    asked = (await work.db.execute(wanted.with_for_update())).one()
+    if asked.status != "pending":
+        detail = f"This request is {asked.status} already."
+        raise Problem(409, "refund_request_decided", detail, decision=asked.status)
+    given: Refund | None = None
+    if verdict.approved:
+        given = await refund(work, asked.payment_id, verdict.amount, reason=asked.reason, origin="request", by=by)
+    decided = await work.db.execute(
+        update(refund_requests)
+        .where(refund_requests.c.id == request_id)
+        .values(
+            status="approved" if given else "rejected",
+            decided_amount=given.amount.amount if given else None,
+            decided_by=by,
+            decided_at=work.now,
+            note=verdict.note,
+            refund_id=given.id if given else None,
+            updated_at=work.now,
+        )
+        .returning(refund_requests)
+    )
+    event = RefundDecided(
+        refund_request_id=request_id,
+        purchase_id=asked.purchase_id,
+        student_id=asked.student_id,
+        decision="approved" if given else "rejected",
+        amount=given.amount if given else None,
+    )
+    await work.say(event, id=f"refund-request/{request_id}/{event.type}", subject=str(asked.purchase_id))
+    return decided.one()

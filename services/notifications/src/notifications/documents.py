@@ -1,0 +1,51 @@
+"""Receipts and invoices as they were issued, kept until a mail takes them along. Their content is shown nowhere."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contracts.checkout import ReceiptIssued
+from contracts.envelope import Envelope
+from kit.failures import Permanent
+from notifications.tables import documents
+
+
+@dataclass(frozen=True)
+class Document:
+    filename: str
+    content: bytes = field(repr=False)
+
+
+async def keep(db: AsyncConnection, issued: ReceiptIssued) -> None:
+    """Raises Permanent for what is no base64: such a document can never be sent."""
+    try:
+        content = base64.b64decode(issued.pdf, validate=True)
+    except binascii.Error:
+        raise Permanent("the document is not base64") from None
+    row = {
+        "id": issued.document_id,
+        "student_id": issued.student_id,
+        "filename": issued.filename,
+        "content": content,
+    }
+    await db.execute(insert(documents).values(row).on_conflict_do_nothing())
+
+
+def without_content(heard: Envelope[ReceiptIssued]) -> Envelope[ReceiptIssued]:
+    """As the facts keep it: they are read as a whole, for every message."""
+    return replace(heard, data=heard.data.model_copy(update={"pdf": ""}))
+
+
+async def read(db: AsyncConnection, ids: Sequence[UUID]) -> list[Document]:
+    """In the order of `ids`."""
+    rows = (await db.execute(select(documents).where(documents.c.id.in_(ids)))).all()
+    found = {row.id: Document(row.filename, row.content) for row in rows}
+    return [found[id] for id in ids if id in found]

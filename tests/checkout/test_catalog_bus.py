@@ -1,0 +1,62 @@
+"""Registrations on a real broker: the queue hears them, and what is no item becomes a dead letter that says why."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+from tests.checkout.service import Service
+from tests.checkout.test_catalog_registering import new_id, product, rows
+from tests.waiting import until
+
+from checkout.catalog.consumers import registrations
+from checkout.topology import CATALOG
+from contracts.checkout import CatalogItemRegistered
+from contracts.envelope import Envelope
+from kit.broker import Publisher
+from kit.consuming import Consuming
+from kit.dead_letters import dead_letters
+from kit.outbox import to_message
+from kit.testing.rabbit_server import RabbitServer
+from kit.topology import declare_at
+from kit.work import utc_now
+
+
+def said(product_id: str, **fields: Any) -> Envelope[CatalogItemRegistered]:
+    event = CatalogItemRegistered.model_validate(product(product_id, **fields))
+    return Envelope(id=f"lms/{uuid4()}", source="lms", subject=product_id, time=utc_now(), data=event)
+
+
+async def test_a_registration_from_the_bus_and_one_that_is_none(service: Service, rabbit_server: RabbitServer) -> None:
+    await declare_at(rabbit_server.url, [CATALOG])
+    publisher = Publisher(rabbit_server.url, name="tests")
+    running = Consuming(
+        service="checkout",
+        amqp_url=rabbit_server.url,
+        database=service.database,
+        publisher=publisher,
+        consumers=[registrations()],
+    )
+    stop = asyncio.Event()
+    task = asyncio.create_task(running.run(stop))
+    good, bad = said(new_id()), said(new_id(), product_type="bundle")
+    try:
+        for each in (bad, good, good):
+            await publisher.publish(to_message(each, mandatory=True))
+
+        async def settled() -> bool:
+            async with dead_letters(rabbit_server.url, CATALOG.name) as letters:
+                dead = {letter.event_id: letter for letter in await letters.letters()}
+            return bad.id in dead and "cannot_be_registered" in dead[bad.id].reason and good.id not in dead
+
+        async def there() -> bool:
+            return len(await rows(service, good.data.product_id)) == 1
+
+        await until(there)
+        await until(settled)
+    finally:
+        stop.set()
+        await task
+        await publisher.close()
+    assert not await rows(service, bad.data.product_id)

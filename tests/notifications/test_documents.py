@@ -1,0 +1,107 @@
+"""A receipt waits for its document and takes it along; without one it goes after a while. One mail either way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from itertools import permutations
+
+import pytest
+from sqlalchemy import text
+from tests.notifications.office import AT_ONCE, CONTACT, PDF, Office, bodies, files, issued, one, paid, said, subjects
+
+from contracts.envelope import Event
+from contracts.people import Contact
+from kit.db import Database
+from kit.failures import Permanent
+
+RECEIPT = "Receipt: 4,890.00 USD for Barber Apprenticeship"
+SPONSOR = "finance@sponsor.example.com"
+FILE = {"receipt-R-2026-0001.pdf": PDF}
+
+
+@pytest.fixture
+def patient(office: Office) -> Office:
+    """Waits for documents longer than any test."""
+    return Office(office.database, office.mail, rules=replace(AT_ONCE, receipt_document=timedelta(hours=1)))
+
+
+STORY: tuple[Event, ...] = (CONTACT, paid(), paid(checkout_session="cs_1", payment_intent="pi_1"), issued())
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4))))
+async def test_it_goes_with_its_document_as_soon_as_that_comes(patient: Office, order: tuple[int, ...]) -> None:
+    """In any order, each event twice, and the post goes after each of them."""
+    for n in (*order, *order):
+        await patient.hear(said(n, STORY[n]))
+        mails = await patient.post()
+    assert subjects(mails) == [RECEIPT]
+    receipt = one(mails, RECEIPT)
+    assert files(receipt) == FILE
+    for body in bodies(receipt):
+        assert "R-2026-0001" in body and "receipt is attached" in body
+    assert receipt.get_content_type() == "multipart/mixed"
+
+
+async def test_without_a_document_it_waits(patient: Office) -> None:
+    await patient.hear(CONTACT, paid())
+    assert await patient.post() == []
+    await patient.hear(issued(number="R-2", n=2))
+    assert await patient.post() == [], "another purchase's document"
+
+
+async def test_when_none_comes_it_goes_without_and_a_late_one_makes_no_second_mail(office: Office) -> None:
+    await office.hear(CONTACT, paid())
+    await office.post()
+    await office.hear(issued())
+    (mail,) = await office.post()
+    assert files(mail) == {} and "attached" not in bodies(mail)[0] and "number" not in bodies(mail)[0]
+
+
+async def test_a_document_finds_its_payment_by_the_purchase_alone(patient: Office) -> None:
+    """Checkout has heard of the invoice, we have heard of its intent; nobody has linked them yet."""
+    await patient.hear(CONTACT, paid(payment_intent="pi_1"), issued(invoice="in_1"))
+    assert files(one(await patient.post(), RECEIPT)) == FILE
+
+
+async def test_a_document_of_another_instalment_is_not_taken(patient: Office) -> None:
+    await patient.hear(CONTACT, paid(100, payment_intent="pi_1"), issued(100, payment_intent="pi_2", number="R-2"))
+    assert await patient.post() == []
+    await patient.hear(paid(100, payment_intent="pi_2"))
+    assert list(files((await patient.post())[0])) == ["receipt-R-2.pdf"]
+
+
+async def test_a_sponsor_gets_the_invoice(patient: Office) -> None:
+    by_sponsor = paid(contact=Contact(email=SPONSOR)).model_copy(update={"payer": "sponsor"})
+    invoice = issued(number="I-7").model_copy(update={"kind": "invoice", "filename": "invoice I/7.pdf"})
+    await patient.hear(CONTACT, by_sponsor, invoice)
+    mails = await patient.post()
+    assert subjects(mails, SPONSOR) == [RECEIPT] and subjects(mails) == []
+    assert files(mails[0]) == {"invoice-I-7.pdf": PDF}, "no stranger chooses a path"
+    for body in bodies(mails[0]):
+        assert "Invoice number" in body and "I-7" in body and "invoice is attached" in body
+        assert "Receipt number" not in body
+
+
+async def test_tax_is_shown(office: Office) -> None:
+    await office.hear(CONTACT, paid().model_copy(update={"tax": paid(4_000).amount}))
+    for body in bodies(one(await office.post(), RECEIPT)):
+        assert "Of this, tax" in body and "40.00 USD" in body
+
+
+async def test_the_document_is_kept_once_and_shown_nowhere(office: Office, api_database: Database) -> None:
+    await office.hear(CONTACT, paid(), issued(), issued())
+    await office.post()
+    (row,) = await office.rows()
+    assert row["attachment"] == "receipt-R-2026-0001.pdf"
+    assert await office.value("SELECT count(*) FROM documents") == 1
+    assert await office.value("SELECT count(*) FROM facts WHERE body ->> 'pdf' <> ''") == 0
+    async with api_database.transaction_of(student_id=row["student_id"], role="admin") as db:
+        denied = "SELECT has_table_privilege(current_user, 'documents', 'SELECT')"
+        assert not await db.scalar(text(denied)), "the API has no business with them"
+
+
+async def test_what_is_no_document_is_refused(office: Office) -> None:
+    with pytest.raises(Permanent):
+        await office.hear(issued().model_copy(update={"pdf": "no base64!"}))
+    assert await office.value("SELECT count(*) FROM facts") == 0

@@ -1,0 +1,158 @@
+"""Instalments that checkout collects: one mail for each attempt, with what happens next, as long as it is owed."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime
+from itertools import permutations
+from typing import Any
+from uuid import UUID
+
+import pytest
+from tests.notifications.office import ANN, BARBER, CONTACT, Office, bodies, one, said, step, subjects
+
+from contracts.enrollment import EnrollmentActivated, EnrollmentPaused
+from contracts.envelope import Event
+from contracts.money import usd
+from contracts.payments import PaymentExpired, PaymentFailed, PaymentPending, PaymentRefs, PaymentSucceeded
+from contracts.people import Contact
+
+SPONSOR = "finance@sponsor.example.com"
+FAILED = "Your payment for Barber Apprenticeship did not go through"
+PAUSED = "Your seat in Barber Apprenticeship is paused"
+RECEIPT = "Receipt: 1,222.50 USD for Barber Apprenticeship"
+PAGE = "https://portal.example.com/pay/i2"
+DAYS = [datetime(2026, 3, day, 9, 0, tzinfo=UTC) for day in (6, 9, 13)]
+SHARE = usd(122_250)
+TOLD: dict[str, Any] = {
+    "purchase_id": UUID(int=1),
+    "student_id": ANN,
+    "program": BARBER,
+    "payer": "student",
+    "instalments": 4,
+    "price": usd(489_000),
+}
+
+
+def received(n: int, attempt: int = 0) -> PaymentSucceeded:
+    refs = PaymentRefs(payment_intent=f"pi_{n}_{attempt}", charge=f"ch_{n}_{attempt}", instalment=f"i{n}")
+    return PaymentSucceeded(refs=refs, amount=SHARE, **TOLD)
+
+
+def of_gateway(attempt: int, code: str = "card_declined") -> PaymentFailed:
+    refs = PaymentRefs(payment_intent=f"pi_2_{attempt}", charge=f"ch_2_{attempt}", instalment="i2")
+    return PaymentFailed(refs=refs, amount=SHARE, code=code, **TOLD)
+
+
+def of_checkout(attempt: int, code: str = "card_declined", *, final: bool = False) -> PaymentFailed:
+    return PaymentFailed(
+        refs=PaymentRefs(payment_intent=f"pi_2_{attempt}", instalment="i2"),
+        amount=SHARE,
+        code=code,
+        attempt=attempt,
+        final=final,
+        next_attempt_at=None if final else DAYS[attempt - 1],
+        pay_url=PAGE,
+        **TOLD,
+    )
+
+
+BEGUN = (CONTACT, received(1), step(EnrollmentActivated, 1))
+
+
+async def begun(office: Office) -> None:
+    await office.hear(*BEGUN)
+    await office.post()
+
+
+async def test_the_gateways_own_word_sends_no_mail(office: Office) -> None:
+    await begun(office)
+    await office.hear(of_gateway(1))
+    assert FAILED not in subjects(await office.post())
+
+
+async def test_a_first_one_by_bank_debit_that_comes_back_is_told(office: Office) -> None:
+    """Checkout has nothing to collect yet, and says nothing of it."""
+    on_its_way = PaymentPending(refs=of_gateway(1).refs, amount=SHARE, **TOLD)
+    await office.hear(CONTACT, on_its_way, of_gateway(1, "insufficient_funds"))
+    text = " ".join(bodies(one(await office.post(), FAILED))[0].split())
+    assert "not enough money" in text and "Your seat opens as soon as a payment has gone through" in text
+
+
+async def test_each_attempt_once_with_what_happens_next(office: Office) -> None:
+    await begun(office)
+    told = [(of_gateway(1, "expired_card"), of_checkout(1, "unknown")), (of_checkout(2, "insufficient_funds"),)]
+    for events in told:
+        for event in (*events, *events):
+            await office.hear(event)
+            await office.post()
+    mails = [mail for mail in await office.post() if mail["Subject"] == FAILED]
+    assert len(mails) == 2
+    for mail, why, day in zip(mails, ("card has expired", "not enough money"), ("6 March", "9 March"), strict=True):
+        text, html = bodies(mail)
+        assert PAGE in html
+        for each in ("1,222.50 USD", why, f"We try again on {day} 2026", "seat stays open meanwhile", PAGE):
+            assert each in " ".join(text.split())
+
+
+async def test_the_last_attempt_is_told_with_the_pause(office: Office) -> None:
+    await begun(office)
+    await office.hear(of_checkout(3, final=True))
+    assert FAILED not in subjects(await office.post()), "the pause tells it"
+    await office.hear(step(EnrollmentPaused, 2, "past_due"), of_gateway(3))
+    mails = await office.post()
+    text = " ".join(bodies(one(mails, PAUSED))[0].split())
+    for each in ("1,222.50 USD", "declined the card", "opens again by itself as soon as", PAGE):
+        assert each in text
+    assert PAGE in bodies(one(mails, PAUSED))[1] and FAILED not in subjects(mails)
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_any_order_of_everything_is_one_mail(office: Office, seed: int) -> None:
+    events: list[Event] = [*BEGUN, step(EnrollmentPaused, 2, "past_due")]
+    for attempt in (1, 2, 3):
+        events += [of_gateway(attempt), of_checkout(attempt, final=attempt == 3)]
+    heard = [said(n, event) for n, event in enumerate(events)] * 2
+    random.Random(seed).shuffle(heard)
+    await office.hear(*heard)
+    assert [s for s in subjects(await office.post()) if s in (FAILED, PAUSED)] == [PAUSED]
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+async def test_what_has_been_paid_is_not_asked_for(office: Office, order: tuple[int, ...]) -> None:
+    await begun(office)
+    events = (of_gateway(1), of_checkout(1), received(2, attempt=9))
+    await office.hear(*(said(n + 20, events[n]) for n in order))
+    assert subjects(await office.post()) == [RECEIPT, RECEIPT, "Welcome to Barber Apprenticeship"]
+
+
+async def test_paid_after_the_mail_ends_it(office: Office) -> None:
+    await begun(office)
+    await office.hear(of_checkout(1))
+    await office.post()
+    await office.hear(received(2, attempt=9), of_checkout(2))
+    assert subjects(await office.post()).count(FAILED) == 1
+
+
+async def test_a_page_that_ran_out_is_not_the_end_of_what_is_owed_but_its_own_end_is(office: Office) -> None:
+    await begun(office)
+    page = PaymentExpired(refs=PaymentRefs(checkout_session="cs_9", instalment="i2"), **TOLD)
+    await office.hear(page, of_checkout(1))
+    assert subjects(await office.post()).count(FAILED) == 1
+    await office.hear(PaymentExpired(refs=PaymentRefs(instalment="i2"), **TOLD), of_checkout(2))
+    assert subjects(await office.post()).count(FAILED) == 1
+
+
+async def test_a_sponsor_is_told_of_its_instalment(office: Office) -> None:
+    by_sponsor = {"payer": "sponsor", "contact": Contact(email=SPONSOR)}
+    await office.hear(CONTACT, received(1).model_copy(update=by_sponsor), step(EnrollmentActivated, 1))
+    await office.hear(of_checkout(1).model_copy(update=by_sponsor))
+    mails = await office.post()
+    text = " ".join(bodies(one(mails, FAILED))[0].split())
+    assert FAILED in subjects(mails, SPONSOR) and "student: Ann Archer" in text and "We try again on 6 March" in text
+    last = of_checkout(3, final=True).model_copy(update=by_sponsor)
+    await office.hear(last, step(EnrollmentPaused, 2, "past_due"))
+    mails = await office.post()
+    text = " ".join(bodies(mails[-1] if mails[-1]["Subject"] == FAILED else mails[-2])[0].split())
+    assert subjects(mails, SPONSOR).count(FAILED) == 2 and PAUSED in subjects(mails)
+    assert "the student's seat is paused until it is paid" in text and "opens again" in text and PAGE in text

@@ -1,0 +1,214 @@
+"""What is said of a membership, a product, a bundle; and of seats that the school or the plan has ended."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from itertools import permutations
+from typing import Any
+from uuid import UUID
+
+import pytest
+from tests.notifications.office import ANN, AT_ONCE, BARBER, CONTACT, Office, bodies, one, paid, said, step, subjects
+
+from contracts.checkout import PurchaseCreated
+from contracts.enrollment import (
+    EnrollmentActivated,
+    EnrollmentEvent,
+    EnrollmentPaused,
+    EnrollmentResumed,
+    EnrollmentWithdrawn,
+)
+from contracts.envelope import Event
+from contracts.instructor_assignment import Instructor, InstructorAssigned
+from contracts.money import usd
+from contracts.payments import PaymentRefs, PaymentRefunded, PurchaseCancelled, SubscriptionChanged
+from contracts.people import MEMBERSHIP, Program, Seatable, enrollment_uuid
+
+GOLD = Program(slug=MEMBERSHIP, id="m-1", name="Studio Membership", kind="membership")
+CLIPPER = Program(slug="clipper", id="p-1", name="Clipper Set", kind="product")
+FADES = Seatable(slug="fades", id="c-1", name="Fades", kind="course")
+SHAVES = Seatable(slug="shaves", id="c-2", name="Shaves", kind="course")
+TOOLS = Seatable(slug="tools", id="p-2", name="Tool Kit", kind="product")
+BUNDLE = Program(slug="starter", id="b-1", name="Starter Bundle", kind="bundle", includes=(FADES, SHAVES, TOOLS))
+LONG = replace(AT_ONCE, welcome_grace=timedelta(hours=1), receipt_settle=timedelta(hours=1))
+
+
+@pytest.fixture
+def patient(office: Office) -> Office:
+    return Office(office.database, office.mail, rules=LONG)
+
+
+def bought(program: Program, amount: int = 5_000, **more: Any) -> Event:
+    return paid(amount, payment_intent="pi_1", charge="ch_1").model_copy(update={"program": program, **more})
+
+
+def of(program: Seatable, kind: type[EnrollmentEvent], revision: int, reason: str | None = None) -> EnrollmentEvent:
+    seat = Program(**program.model_dump())
+    own = {"program": seat, "enrollment_id": enrollment_uuid(ANN, program.slug)}
+    return step(kind, revision, reason).model_copy(update=own)
+
+
+def membership(**more: Any) -> SubscriptionChanged:
+    told = {"purchase_id": UUID(int=1), "student_id": ANN, "program": GOLD, "tier": "Gold", "status": "active"}
+    return SubscriptionChanged.model_validate({"refs": PaymentRefs(subscription="sub_1"), **told, **more})
+
+
+def plain(office_mail: Any) -> str:
+    return " ".join(bodies(office_mail)[0].split())
+
+
+# --- kinds ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_product_waits_for_nobody_and_speaks_of_no_lessons(patient: Office) -> None:
+    await patient.hear(CONTACT, bought(CLIPPER), of(CLIPPER, EnrollmentActivated, 1))
+    mails = await patient.post()
+    assert subjects(mails) == ["Receipt: 50.00 USD for Clipper Set", "Your access to Clipper Set is open"]
+    for mail in mails:
+        for body in bodies(mail):
+            assert not any(word in body.lower() for word in ("instructor", "lesson", "course", "enrolled", " seat"))
+
+
+async def test_a_membership_has_words_of_its_own(office: Office) -> None:
+    await office.hear(CONTACT, bought(GOLD), membership(), of(GOLD, EnrollmentActivated, 1))
+    mails = await office.post()
+    welcome = plain(one(mails, "Welcome to Studio Membership"))
+    assert "Your Studio Membership has started. Your tier: Gold." in welcome
+    await office.hear(
+        membership(collection_paused=True, as_of="2026-04-01T00:00:00Z"),
+        of(GOLD, EnrollmentPaused, 2, "membership_paused"),
+    )
+    assert "put on hold" in plain(one(await office.post(), "Your Studio Membership is paused"))
+    await office.hear(membership(as_of="2026-05-01T00:00:00Z"), of(GOLD, EnrollmentResumed, 3))
+    await office.post()
+    await office.hear(
+        membership(status="canceled", as_of="2026-06-01T00:00:00Z"),
+        of(GOLD, EnrollmentWithdrawn, 4, "membership_ended"),
+    )
+    mails = await office.post()
+    assert "come to its end" in plain(one(mails, "Your Studio Membership has ended"))
+    assert one(mails, "Your Studio Membership is active again")
+    for mail in mails:
+        for body in bodies(mail):
+            assert not any(
+                word in body.lower() for word in ("instructor", "lesson", "course", "enrollment in", " seat")
+            )
+
+
+async def test_nobody_is_told_of_an_end_that_the_money_denies(office: Office) -> None:
+    await office.hear(CONTACT, bought(GOLD), membership(), of(GOLD, EnrollmentWithdrawn, 2, "membership_ended"))
+    assert subjects(await office.post()) == ["Receipt: 50.00 USD for Studio Membership"]
+
+
+# --- bundles ----------------------------------------------------------------------------------------------------------
+
+OPENED: tuple[Event, ...] = (
+    CONTACT,
+    bought(BUNDLE),
+    *(of(each, EnrollmentActivated, 1) for each in (FADES, SHAVES, TOOLS)),
+)
+
+
+def teaches(program: Seatable) -> InstructorAssigned:
+    ada = Instructor(id=UUID(int=101), name="Ada Clipper")
+    seat = Program(**program.model_dump())
+    return InstructorAssigned(student_id=ANN, program=seat, assignment_id=UUID(int=len(program.slug)), instructor=ada)
+
+
+CREATED = PurchaseCreated(
+    purchase_id=UUID(int=1),
+    student_id=ANN,
+    program=BUNDLE,
+    amount=usd(5_000),
+    payer="student",
+    payment_type="full",
+    checkout_url="https://pay.example.com",
+)
+
+
+async def test_a_bundle_has_one_receipt_and_one_welcome(patient: Office) -> None:
+    await patient.hear(*OPENED[:-1], teaches(FADES), teaches(SHAVES), CREATED)
+    assert "Welcome to Starter Bundle" not in subjects(await patient.post()), "one seat has not opened yet"
+    await patient.hear(OPENED[-1])
+    mails = await patient.post()
+    assert subjects(mails) == ["Receipt: 50.00 USD for Starter Bundle", "Welcome to Starter Bundle"]
+    for body in bodies(one(mails, "Welcome")):
+        assert all(name in body for name in ("Fades", "Shaves", "Tool Kit")) and body.count("Ada Clipper") == 2
+    assert "your seats" in plain(one(mails, "Receipt"))
+
+
+@pytest.mark.parametrize("order", list(permutations(range(2, 5))))
+@pytest.mark.parametrize("post_after", [None, 0, 1])
+async def test_a_seat_that_opens_late_is_told_by_itself_and_none_twice(
+    office: Office, order: tuple[int, ...], post_after: int | None
+) -> None:
+    await office.hear(*(said(n, OPENED[n]) for n in (0, 1)))
+    for number, n in enumerate(order):
+        await office.hear(said(n, OPENED[n]), said(n, OPENED[n]))
+        if number == post_after:
+            await office.post()
+    mails = [m for m in await office.post() if str(m["Subject"]).startswith(("Welcome", "Your access"))]
+    listed = [name for mail in mails for name in ("Fades", "Shaves", "Tool Kit") if name in bodies(mail)[0]]
+    assert sorted(listed) == ["Fades", "Shaves", "Tool Kit"]
+    if post_after is None:
+        assert [str(mail["Subject"]) for mail in mails] == ["Welcome to Starter Bundle"]
+
+
+async def test_what_comes_after_a_bundles_welcome_follows(office: Office) -> None:
+    await office.hear(*OPENED)
+    await office.post()
+    await office.hear(teaches(FADES))
+    assert "Meet your instructor for Fades" in subjects(await office.post())
+
+
+async def test_a_bundles_refund_and_end_are_one_mail_each(office: Office) -> None:
+    await office.hear(*OPENED)
+    await office.post()
+    back = PaymentRefunded(refs=PaymentRefs(charge="ch_1"), total=usd(5_000), before=usd(0), of=usd(5_000))
+    await office.hear(back, *(of(each, EnrollmentWithdrawn, 2, "refunded") for each in (FADES, SHAVES, TOOLS)))
+    found = [subject for subject in subjects(await office.post()) if "efund" in subject or "ended" in subject]
+    assert found == ["Full refund: 50.00 USD for Starter Bundle", "Your enrollment in Starter Bundle has ended"]
+
+
+# --- ended by the school, or by the plan ------------------------------------------------------------------------------
+
+CANCELLED = PurchaseCancelled(
+    refs=PaymentRefs(), purchase_id=UUID(int=1), student_id=ANN, program=BARBER, reason="Too few students for <spring>"
+)
+WITHDRAWN = step(EnrollmentWithdrawn, 2, "cancelled")
+ENDED = "Your enrollment in Barber Apprenticeship has ended"
+
+
+@pytest.mark.parametrize("order", list(permutations(range(2))))
+async def test_a_seat_that_the_school_has_ended(office: Office, order: tuple[int, ...]) -> None:
+    await office.hear(CONTACT, bought(BARBER), step(EnrollmentActivated, 1))
+    await office.post()
+    for n in order:
+        await office.hear(said(n + 20, (CANCELLED, WITHDRAWN)[n]))
+        await office.post()
+    text, html = bodies(one(await office.post(), ENDED))
+    assert "Too few students for <spring>." in text and "Too few students for &lt;spring&gt;." in html
+    assert "a separate mail to whoever paid tells how much" in " ".join(text.split())
+
+
+async def test_what_is_refunded_is_told_when_it_is_known(office: Office) -> None:
+    back = PaymentRefunded(refs=PaymentRefs(charge="ch_1"), total=usd(2_000), before=usd(0), of=usd(5_000))
+    await office.hear(CONTACT, bought(BARBER), step(EnrollmentActivated, 1), back, CANCELLED, WITHDRAWN)
+    assert "Refunded so far: 20.00 USD" in plain(one(await office.post(), ENDED))
+
+
+async def test_a_sponsor_is_not_asked_to_pay_what_was_cancelled(office: Office) -> None:
+    created = CREATED.model_copy(update={"payer": "sponsor", "program": BARBER})
+    await office.hear(CONTACT, CANCELLED, created)
+    assert await office.post() == []
+
+
+async def test_a_plan_that_was_cancelled_can_still_be_paid(office: Office) -> None:
+    told: dict[str, Any] = {"instalments": 4, "price": usd(20_000)}
+    ended = membership(status="canceled", program=BARBER, tier=None)
+    await office.hear(CONTACT, bought(BARBER, **told), step(EnrollmentActivated, 1), ended)
+    await office.hear(step(EnrollmentPaused, 2, "plan_cancelled"))
+    text = plain(one(await office.post(), "Your seat in Barber Apprenticeship is paused"))
+    assert "the rest (150.00 USD) can still be paid. Your seat opens again by itself" in text
+    assert "To pay: https://portal.example.com" in text
