@@ -47,8 +47,10 @@ def _floats(tree: ast.AST) -> Iterator[str]:
         line = getattr(node, "lineno", 0)
         if isinstance(node, ast.Constant) and isinstance(node.value, float):
             yield f"line {line}: {node.value}"
-        elif isinstance(node, ast.Name) and node.id in ("float", "round"):
-            yield f"line {line}: {node.id}"
+        elif isinstance(node, ast.Name) and node.id == "float":
+            yield f"line {line}: float"
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "round":
+            yield f"line {line}: round"
         elif isinstance(node, ast.Attribute) and node.attr in ("Float", "REAL", "DOUBLE_PRECISION"):
             yield f"line {line}: {node.attr}"
         elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and not _of_paths(node):
@@ -78,7 +80,7 @@ def test_the_check_sees(bad: str) -> None:
 
 def test_no_column_is_a_float() -> None:
     for path in ROOT.glob("services/*/migrations/versions/*.py"):
-        assert not re.search(r"\b(real|float\d?|double precision|money)\b", path.read_text().lower()), path
+        assert not re.search(r"\b(real|float\d?|double precision)\b", path.read_text().lower()), path
 
 
 def _numbers(schema: Any, at: str = "") -> Iterator[str]:

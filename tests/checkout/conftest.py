@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
+from tests.checkout.membership_steps import Member
 from tests.checkout.sandbox import StripeSandbox
 from tests.checkout.service import Service
 
@@ -40,3 +41,18 @@ async def service(checkout_database: Database, stripe_sandbox: StripeSandbox) ->
     yield running
     await stripe_sandbox.faults()
     await running.close()
+
+
+@pytest.fixture(scope="session")
+def membership_sandbox() -> Iterator[StripeSandbox]:
+    """One of their own: the tests of memberships move its clock by years."""
+    with StripeSandbox() as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def member(checkout_database: Database, membership_sandbox: StripeSandbox) -> AsyncIterator[Member]:
+    service = Service(checkout_database, membership_sandbox)
+    yield Member(service)
+    await membership_sandbox.faults()
+    await service.close()

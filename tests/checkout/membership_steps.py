@@ -81,6 +81,12 @@ class Member:
         for each in seconds:
             await self.sandbox.operate("/clock/advance", seconds=each)
 
+    async def renewal(self, after: int = 2 * HOUR) -> None:
+        """To so many seconds after the next period has begun; its charge comes an hour after that."""
+        now = (await self.sandbox.operate("/clock/advance", seconds=1))["now"]
+        end = (await self.subscription())["items"].data[0].current_period_end
+        await self.later(end - now + after)
+
     async def fetch(self) -> list[Envelope[Any]]:
         """What Stripe has said since the last look, about this student, as the gateway says it."""
         events: list[dict[str, Any]] = []

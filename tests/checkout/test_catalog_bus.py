@@ -55,6 +55,8 @@ async def test_a_registration_from_the_bus_and_one_that_is_none(service: Service
 
         await until(there)
         await until(settled)
+        async with dead_letters(rabbit_server.url, CATALOG.name) as letters:
+            assert await letters.discard(lambda letter: letter.event_id == bad.id) == 1
     finally:
         stop.set()
         await task

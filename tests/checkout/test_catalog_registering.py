@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from tests.checkout.service import ADMIN, Service, bearer
+from tests.checkout.service import ADMIN, Service, bearer, wanted
 from tests.checkout.test_catalog_items import ITEMS, told
 
 from checkout.catalog.consumers import registrations
@@ -201,6 +201,16 @@ async def test_a_key_registers_once(service: Service) -> None:
 
 async def test_a_currency_may_be_written_large(service: Service) -> None:
     assert (await register(service, new_id(), currency="EUR")).json()["currency"] == "eur"
+
+
+async def test_a_purchase_under_way_keeps_its_price(service: Service) -> None:
+    id, student = new_id("p"), uuid4()
+    await register(service, id, product_type="program", price=120_000)
+    assert (await service.buy(student, wanted(id, 1200))).status_code == 200
+    await register(service, id, product_type="program", price=90_000, currency="eur")
+    await hear(service, id, product_type="program", price=80_000)
+    purchase = await service.purchase(student)
+    assert (purchase["amount"], purchase["currency"], purchase["state"]) == (120_000, "usd", "session_open")
 
 
 async def test_a_late_word_does_not_undo_a_later_one(service: Service) -> None:

@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import uuid4
 
 import pytest
-import pytest_asyncio
 import stripe
 from tests.checkout.membership_steps import PATH, Member, refused
-from tests.checkout.sandbox import StripeSandbox, metadata_of
-from tests.checkout.service import FRONTEND, Service, bearer
-
-from kit.testing.postgres_server import Database
-
-
-@pytest.fixture(scope="module")
-def own_sandbox() -> Iterator[StripeSandbox]:
-    with StripeSandbox() as running:
-        yield running
-
-
-@pytest_asyncio.fixture
-async def member(checkout_database: Database, own_sandbox: StripeSandbox) -> AsyncIterator[Member]:
-    service = Service(checkout_database, own_sandbox)
-    yield Member(service)
-    await service.close()
+from tests.checkout.sandbox import metadata_of
+from tests.checkout.service import FRONTEND, bearer
 
 
 async def _session(member: Member, id: str) -> stripe.checkout.Session:
@@ -131,7 +114,7 @@ async def test_paid_but_not_seated_yet(member: Member) -> None:
 async def test_a_code_takes_its_discount_off_the_first_invoice(member: Member) -> None:
     code = f"HELLO{uuid4().hex[:8].upper()}"
     made = await member.service.admin(
-        "POST", "/api/admin/promotion-codes", code=code, percent_off=50, kinds=["membership"]
+        "POST", "/api/admin/promotions", code=code, percent_off=50, kinds=["membership"]
     )
     assert made.status_code == 201, made.text
     answer = await member.buy("career", promotion_code=code)
@@ -150,7 +133,7 @@ async def test_a_code_takes_its_discount_off_the_first_invoice(member: Member) -
 
 async def test_the_first_month_for_nothing(member: Member) -> None:
     code = f"FREE{uuid4().hex[:8].upper()}"
-    await member.service.admin("POST", "/api/admin/promotion-codes", code=code, percent_off=100)
+    await member.service.admin("POST", "/api/admin/promotions", code=code, percent_off=100)
     await member.join("student", promotion_code=code)
     assert await member.standing() == ("active", None)
     await member.later(32 * 86_400)

@@ -95,7 +95,7 @@ def update(call: Call) -> Obj:
         subscription["trial_end"] = sandbox.clock.now_for(subscription["customer"])
     _note_cancellation(sandbox, subscription, before)
     _apply_discounts(sandbox, subscription, params)
-    if "items" in params or params.get("billing_cycle_anchor") == "now":
+    if "items" in params or _anchor_now(params):
         try:
             _change_items(sandbox, subscription, params, before)
         except StripeError:
@@ -298,13 +298,17 @@ def _check_items(items: list[Obj]) -> None:
         )
 
 
+def _anchor_now(params: Params) -> bool:
+    return bool((params.get("billing_cycle_anchor") or {}).get("type") == "now")
+
+
 def _change_items(sandbox: Sandbox, subscription: Obj, params: Params, before: Obj) -> None:
     """Say the update, and bill what the change of items makes due."""
     terms = plan_changes.Terms(
         behavior=params.get("proration_behavior", "create_prorations"),
         payment=params.get("payment_behavior", "allow_incomplete"),
         at=params.get("proration_date", sandbox.clock.now_for(subscription["customer"])),
-        anchor_now=params.get("billing_cycle_anchor") == "now",
+        anchor_now=_anchor_now(params),
     )
     start, end = subscribing.period(subscription)
     if not start <= terms.at <= end:

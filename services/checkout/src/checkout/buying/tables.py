@@ -49,6 +49,7 @@ purchases = Table(
     Column("tier", Text),
     Column("interval", Text),
     Column("payment_plan", JSONB),
+    Column("enrollment_id", Uuid, index=True),
     Column("session_params", JSONB),
     Column("stripe_payment_intent_id", Text, unique=True),
     Column("client_secret", Text),

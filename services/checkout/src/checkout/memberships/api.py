@@ -149,11 +149,13 @@ async def current_membership(request: Request, caller: CurrentCaller) -> Current
 
 
 @router.post("/{id}/cancel", response_model=MembershipView, dependencies=HONOURS_KEY)
-async def cancel_membership(request: Request, id: UUID, wanted: Cancel, caller: CurrentCaller) -> JSONResponse:
+async def cancel_membership(
+    request: Request, id: UUID, caller: CurrentCaller, wanted: Cancel | None = None
+) -> JSONResponse:
     """At the end of what is paid, or now; nothing more is charged, and what was paid is not paid back by itself."""
 
     async def act() -> MembershipView:
-        return _view(id, await _managing(request).cancel(id, buyer_of(caller), at=wanted.at))
+        return _view(id, await _managing(request).cancel(id, buyer_of(caller), at=(wanted or Cancel()).at))
 
     return await once(request, database_of(request), caller=str(caller.id), act=act)
 

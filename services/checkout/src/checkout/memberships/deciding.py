@@ -84,7 +84,7 @@ def resume(stands: Stands) -> Decision:
         params["pause_collection"] = ""
         if stands.unpaid_period:
             params |= {
-                "billing_cycle_anchor": "now",
+                "billing_cycle_anchor": {"type": "now"},
                 "proration_behavior": "none",
                 "payment_behavior": "error_if_incomplete",
             }

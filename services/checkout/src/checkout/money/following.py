@@ -64,9 +64,7 @@ def _matched(payments: Sequence[Payment], rows: Sequence[Row[Any]]) -> list[tupl
     return [(payment, [row for row in rows if payment.refs & set(row.refs)]) for payment in apart]
 
 
-async def _one_row(
-    work: Work, row: Row[Any], payment: Payment, rows: Sequence[Row[Any]], said: Sequence[Said]
-) -> UUID:
+async def _one_row(work: Work, row: Row[Any], payment: Payment, rows: Sequence[Row[Any]], said: Sequence[Said]) -> UUID:
     """Writes the payment's row; the oldest one, where there were several."""
     kept = rows[0] if rows else None
     for other in rows[1:]:
@@ -122,8 +120,8 @@ async def _follow_refunds(work: Work, of_payment: dict[str, Any], refunds: Seque
     answers_due = any(row.status == "pending" and row.stripe_refund_id is None for row in rows)
     for refund in refunds:
         if (row := known.get(refund.id)) is not None:
-            values = {"status": outranked(row.status, refund.status), "told": True}
-            await store.write_refund(work.db, row, values, at=work.now)
+            heard = {"status": outranked(row.status, refund.status), "told": True}
+            await store.write_refund(work.db, row, heard, at=work.now)
         elif not answers_due:
             values = {
                 **of_payment,

@@ -14,7 +14,7 @@ from sqlalchemy import Row
 from checkout.buying.plans import PATIENT
 from checkout.buying.store import lock_purchase
 from checkout.money import domain, store, told
-from checkout.money.domain import Give, Origin, Paid, Refuse, RefundStatus, Way, outranked
+from checkout.money.domain import Give, Origin, Paid, RefundStatus, Refuse, Way, outranked
 from checkout.money.following import follow_again
 from checkout.stripe_client import Stripe, StripeRefund, StripeRefuses
 from contracts.money import Money
@@ -159,8 +159,8 @@ def _way(row: Row[Any]) -> Way | None:
 
 
 class RefundAtStripe:
-    """One refund at Stripe, however often it is tried: under its own id as the key, and, since Stripe forgets keys after
-    a day, only after a look at what is there."""
+    """One refund at Stripe, however often it is tried: under its own id as the key, and, since Stripe forgets keys
+    after a day, only after a look at what is there."""
 
     backoff = PATIENT
 

@@ -112,9 +112,7 @@ async def list_refund_requests(
         return await page_of(db, wanted, refund_requests, ListedRequest, cursor=cursor, limit=limit)
 
 
-@admin_router.post(
-    "/refund-requests/{request_id}/decide", response_model=RefundRequest, dependencies=HONOURS_KEY
-)
+@admin_router.post("/refund-requests/{request_id}/decide", response_model=RefundRequest, dependencies=HONOURS_KEY)
 async def decide_refund_request(request: Request, request_id: UUID, wanted: Decision, caller: Admin) -> JSONResponse:
     """Once: whoever comes second finds it decided. Approved, it is refunded like any other payment."""
     verdict = Verdict(approved=wanted.decision == "approve", amount=wanted.amount, note=wanted.note)

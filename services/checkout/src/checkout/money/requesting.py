@@ -51,7 +51,8 @@ async def ask(work: Work, student_id: UUID, payment_intent_id: str, *, reason: s
         .on_conflict_do_nothing()
         .returning(refund_requests)
     )
-    if (row := added.one_or_none()) is None:
+    row: Row[Any] | None = added.one_or_none()
+    if row is None:
         open_one = (refund_requests.c.payment_id == payment.id, refund_requests.c.status == "pending")
         id = (await work.db.execute(select(refund_requests.c.id).where(*open_one))).scalar_one_or_none()
         detail = "You have asked for this already; an admin will decide, and you will be told."
@@ -103,4 +104,5 @@ async def decide(work: Work, request_id: UUID, verdict: Verdict, *, by: str) -> 
         amount=given.amount if given else None,
     )
     await work.say(event, id=f"refund-request/{request_id}/{event.type}", subject=str(asked.purchase_id))
-    return decided.one()
+    row: Row[Any] = decided.one()
+    return row

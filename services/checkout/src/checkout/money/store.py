@@ -96,7 +96,8 @@ async def read_payment(db: AsyncConnection, id: UUID) -> Row[Any] | None:
 
 
 async def add_payment(db: AsyncConnection, values: Mapping[str, Any]) -> Row[Any]:
-    return (await db.execute(insert(payments).values(**values).returning(payments))).one()
+    row: Row[Any] = (await db.execute(insert(payments).values(**values).returning(payments))).one()
+    return row
 
 
 async def write_payment(db: AsyncConnection, row: Row[Any], values: Mapping[str, Any], *, at: datetime) -> None:
@@ -134,7 +135,8 @@ async def read_refund(db: AsyncConnection, id: UUID) -> Row[Any]:
 
 
 async def add_refund(db: AsyncConnection, values: Mapping[str, Any]) -> Row[Any]:
-    return (await db.execute(insert(refunds).values(**values).returning(refunds))).one()
+    row: Row[Any] = (await db.execute(insert(refunds).values(**values).returning(refunds))).one()
+    return row
 
 
 async def write_refund(db: AsyncConnection, row: Row[Any], values: Mapping[str, Any], *, at: datetime) -> None:

@@ -57,8 +57,8 @@ refunds = Table(
     Column("told", Boolean, nullable=False, server_default=text("false")),
     *times(),
 )
-"""Money that we send back, or that somebody sent back at Stripe (`origin` stripe). `told`: the facts speak of it, and so
-the payment's `refunded` has it already; until then it is reserved."""
+"""Money that we send back, or that somebody sent back at Stripe (`origin` stripe). `told`: the facts speak of it, and
+so the payment's `refunded` has it already; until then it is reserved."""
 
 refund_requests = Table(
     "refund_requests",

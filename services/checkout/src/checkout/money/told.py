@@ -118,9 +118,7 @@ def disputes(payment: Payment, said: Sequence[Said]) -> dict[str, dict[str, Any]
     for each in about(payment, said):
         if isinstance(each.event, (PaymentDisputeOpened, PaymentDisputeClosed)):
             told[each.event.dispute_id].append((each, each.event))
-    return {
-        dispute_id: _dispute(words, payment.disputes[dispute_id]) for dispute_id, words in sorted(told.items())
-    }
+    return {dispute_id: _dispute(words, payment.disputes[dispute_id]) for dispute_id, words in sorted(told.items())}
 
 
 def _dispute(

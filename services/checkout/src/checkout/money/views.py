@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from checkout.money.domain import Origin, PaymentStatus, Refusal, RefundStatus
+from checkout.money.domain import Origin, PaymentStatus, RefundStatus, Refusal
 from contracts.payments import DisputeStatus
 from contracts.people import ItemKind, Payer
 
@@ -72,7 +72,7 @@ class AdminPayment(Payment):
 
 
 class PaymentState(BaseModel):
-    """`status` is ours and follows the verified events; `stripe_status` is Stripe's own, null when it does not answer."""
+    """`status` is ours and follows the verified events; `stripe_status` is Stripe's own, null when it is away."""
 
     payment_id: UUID
     payment_intent_id: str

@@ -18,6 +18,8 @@ from sqlalchemy import (
     text,
 )
 
+from sqlalchemy.dialects.postgresql import ARRAY
+
 from checkout.metadata import metadata, times
 
 schedules = Table(
@@ -34,7 +36,11 @@ schedules = Table(
     Column("status", Text, nullable=False),
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("next_attempt_at", DateTime(timezone=True)),
+    Column("timers", Integer, nullable=False, server_default="0"),
+    Column("asked", Integer, nullable=False, server_default="0"),
+    Column("failed_debits", Integer, nullable=False, server_default="0"),
     Column("round", Integer, nullable=False, server_default="1"),
+    Column("closed_because", Text),
     Column("stripe_payment_intent_id", Text, unique=True),
     Column("stripe_invoice_id", Text, unique=True),
     Column("client_secret", Text),
@@ -46,10 +52,12 @@ schedules = Table(
     Index(
         "ix_schedules_next_attempt_at",
         "next_attempt_at",
-        postgresql_where=text("status IN ('open', 'overdue')"),
+        postgresql_where=text("status = 'open'"),
     ),
 )
-"""One amount due. `next_attempt_at` is its timer: when the service acts on it next, by itself."""
+"""One amount due. `next_attempt_at` is its timer: when the service acts on it next, by itself; `timers` is how often it
+did. `attempts` are the steps of the present round that count: each failed charge, or an invoice sent and its reminders.
+`asked` is how often Stripe was asked for something to pay it with: an intent or an invoice, one at a time."""
 
 manual_payments = Table(
     "manual_payments",
@@ -66,6 +74,30 @@ manual_payments = Table(
     Column("recorded_by", Text, nullable=False),
     *times(),
     UniqueConstraint("student_id", "method", "transaction_reference"),
+)
+
+cancellations = Table(
+    "cancellations",
+    metadata,
+    Column("purchase_id", Uuid, primary_key=True),
+    Column("student_id", Uuid, nullable=False, index=True),
+    Column("reason", Text, nullable=False),
+    Column("paid", BigInteger, nullable=False),
+    Column("refunded", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("counted", ARRAY(Text), nullable=False),
+    Column("cancelled_by", Text, nullable=False),
+    *times(),
+)
+"""A purchase that the school has ended, and what goes back. `counted` are the payments that were looked at then: money
+that comes later goes back as a whole."""
+
+sponsor_customers = Table(
+    "sponsor_customers",
+    metadata,
+    Column("code", Text, primary_key=True),
+    Column("stripe_customer_id", Text, nullable=False, unique=True),
+    *times(),
 )
 
 test_clock = Table(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from checkout.stripe_client.asking import NoStripe, StripeAway, StripeRefuses
 from checkout.stripe_client.customers import CustomerCalls, SavedMethod
 from checkout.stripe_client.intents import Intent, IntentCalls
+from checkout.stripe_client.invoices import InvoiceCalls, SentInvoice
 from checkout.stripe_client.memberships import MembershipCalls, PaymentDeclined, StripeMembership
 from checkout.stripe_client.plans import Invoice, Plans, Schedule, Subscription
 from checkout.stripe_client.refunds import RefundCalls, StripeRefund
 from checkout.stripe_client.sessions import Session, Sessions
 
 
-class Stripe(Sessions, Plans, IntentCalls, CustomerCalls, RefundCalls, MembershipCalls):
+class Stripe(Sessions, Plans, IntentCalls, CustomerCalls, RefundCalls, MembershipCalls, InvoiceCalls):
     """Stripe, as far as checkout needs it."""
 
 
@@ -22,6 +23,7 @@ __all__ = [
     "PaymentDeclined",
     "SavedMethod",
     "Schedule",
+    "SentInvoice",
     "Session",
     "Stripe",
     "StripeAway",

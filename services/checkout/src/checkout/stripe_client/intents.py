@@ -34,6 +34,28 @@ class IntentCalls(Asking):
         async with self._asking("intent"):
             return intent_of(await self._api.v1.payment_intents.retrieve_async(id))
 
+    async def charge_off_session(self, id: str, *, method_id: str, key: str) -> Intent:
+        """Charges the saved method while the payer is not there, and tells how the intent stands then.
+
+        A decline is no error here: the intent waits for another attempt, and `failure_code` says why. One that cannot be
+        confirmed (any more) is told as it is. Raises StripeRefuses for what is wrong with the request itself.
+        """
+        try:
+            async with self._asking("charge_off_session"):
+                try:
+                    intents = self._api.v1.payment_intents
+                    return intent_of(
+                        await intents.confirm_async(
+                            id, {"payment_method": method_id, "off_session": True}, {"idempotency_key": key}
+                        )
+                    )
+                except stripe.CardError:
+                    return intent_of(await self._api.v1.payment_intents.retrieve_async(id))
+        except StripeRefuses as refused:
+            if refused.code != "payment_intent_unexpected_state":
+                raise
+            return await self.intent(id)
+
     async def cancel_intent(self, id: str, *, key: str) -> Intent:
         """Cancels it if it can be, and tells how it stands then: canceled, or succeeded, or processing."""
         try:

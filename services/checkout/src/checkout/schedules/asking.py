@@ -1,0 +1,198 @@
+"""Something to pay an amount due with: one intent or one invoice at a time, known to us before anybody can pay it.
+
+Three steps as in `buying`: the row is read, Stripe is asked under a key that belongs to the row, and the answer is kept
+if the row still wants it. Only what is kept is handed out, charged or sent; what the row does not want is ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from checkout.buying import payment_methods
+from checkout.buying.metadata import metadata
+from checkout.buying.store import wish_of
+from checkout.money.store import insert_payment
+from checkout.schedules import store
+from checkout.schedules.domain import PAYABLE
+from checkout.stripe_client import Intent, SentInvoice, Stripe
+from contracts.money import Money
+from kit.failures import Transient
+from kit.work import Work
+
+Begin = Callable[[], AbstractAsyncContextManager[Work]]
+"""Opens a unit of work, on whoever's behalf."""
+
+INVOICE_DAYS = 7
+"""As long as its reminders go on."""
+_ENDED = ("succeeded", "processing", "canceled", "requires_capture")
+
+
+class NotDue(Exception):
+    """It is not to be paid (any more): paid, closed, or on its way."""
+
+
+class Asking:
+    def __init__(self, stripe: Stripe, begin: Begin) -> None:
+        self._stripe = stripe
+        self._begin = begin
+
+    async def intent(self, id: UUID, customer_id: str | None) -> Intent:
+        """The intent with which this amount can be paid, as it stands: also one that is paid or on its way.
+
+        Raises NotDue, and StripeAway or StripeRefuses.
+        """
+        for _ in range(5):
+            purchase, row = await self._payable(id)
+            if row.stripe_invoice_id is not None and not await self.end(row):
+                raise NotDue
+            known = row.stripe_payment_intent_id
+            if known is not None:
+                intent = await self._stripe.intent(known)
+                if intent.status != "canceled":
+                    return intent
+                await self._forget(row)
+                continue
+            number = row.asked + 1
+            params = intent_params(purchase, row, customer_id)
+            made = await self._stripe.create_intent(params, key=f"{row.id}/{row.round}/intent/{number}")
+            if made.status == "canceled" or await self._keep_intent(id, row, made, number):
+                return made
+            await self._stripe.cancel_intent(made.id, key=f"{made.id}/cancel")
+        raise Transient("others are changing this amount")
+
+    async def invoice(self, id: UUID, customer_id: str) -> SentInvoice:
+        """The invoice for this amount, sent. Raises NotDue, and StripeAway or StripeRefuses."""
+        for _ in range(5):
+            purchase, row = await self._payable(id)
+            if row.stripe_payment_intent_id is not None and not await self.end(row):
+                raise NotDue
+            if row.stripe_invoice_id is not None:
+                key = f"{row.id}/{row.round}/invoice/{row.asked}"
+                sent = await self._stripe.send_invoice(row.stripe_invoice_id, key=key)
+                if sent.status != "void":
+                    return sent
+                await self._forget(row)
+                continue
+            number = row.asked + 1
+            wish = wish_of(purchase)
+            draft = await self._stripe.draft_invoice(
+                customer_id=customer_id,
+                amount=Money(amount=row.amount, currency=row.currency),
+                description=wish.program.title,
+                days_until_due=INVOICE_DAYS,
+                metadata=metadata(purchase.id, wish, instalment=store.reference(row)),
+                key=f"{row.id}/{row.round}/invoice/{number}",
+            )
+            if not await self._keep(id, row, number, stripe_invoice_id=draft.id):
+                await self._stripe.end_invoice(draft.id, key=draft.id)
+        raise Transient("others are changing this amount")
+
+    async def end(self, row: Row[Any]) -> bool:
+        """Makes that nobody can pay by what was handed out for the row. False: somebody has, or is about to."""
+        if row.stripe_payment_intent_id is not None:
+            intent = await self._stripe.cancel_intent(row.stripe_payment_intent_id, key=f"{row.stripe_payment_intent_id}/end")
+            if intent.status != "canceled":
+                return False
+        if row.stripe_invoice_id is not None:
+            invoice = await self._stripe.end_invoice(row.stripe_invoice_id, key=f"{row.stripe_invoice_id}/end")
+            if invoice.status != "void":
+                return False
+        await self._forget(row)
+        return True
+
+    async def _payable(self, id: UUID) -> tuple[Row[Any], Row[Any]]:
+        async with self._begin() as work:
+            found = await store.lock(work.db, id)
+        if found is None or found[1].status not in PAYABLE:
+            raise NotDue
+        return found
+
+    async def _keep_intent(self, id: UUID, row: Row[Any], intent: Intent, number: int) -> bool:
+        return await self._keep(
+            id, row, number, stripe_payment_intent_id=intent.id, client_secret=intent.client_secret
+        )
+
+    async def _keep(self, id: UUID, seen: Row[Any], number: int, **values: Any) -> bool:
+        """False: the row has changed, and wants it no more."""
+        async with self._begin() as work:
+            found = await store.lock(work.db, id)
+            if found is None:
+                return False
+            purchase, row = found
+            asked = next(iter(values.values()))
+            if asked in (row.stripe_payment_intent_id, row.stripe_invoice_id):
+                return True  # somebody else has asked for the same, under the same key
+            if row.status not in PAYABLE or (row.asked, row.round, row.amount) != (seen.asked, seen.round, seen.amount):
+                return False
+            if not await self._alone(work, row):
+                return False
+            await store.write(work.db, id, at=work.now, asked=number, **values)
+            await insert_payment(
+                work.db,
+                purchase.id,
+                wish_of(purchase),
+                refs=[asked],
+                intent_id=values.get("stripe_payment_intent_id"),
+                amount=Money(amount=row.amount, currency=row.currency),
+                instalment=store.reference(row),
+                at=work.now,
+            )
+            return True
+
+    async def _alone(self, work: Work, row: Row[Any]) -> bool:
+        """Nothing else is out by which the same money could be paid: the rest at once, or one of its parts."""
+        others = [each for each in await store.of_purchase(work.db, row.purchase_id) if each.id != row.id]
+        rivals = [each for each in others if (each.kind == "remainder") != (row.kind == "remainder")]
+        return not any(each.status in (*PAYABLE, "processing") and handed_out(each) for each in rivals)
+
+    async def _forget(self, row: Row[Any]) -> None:
+        async with self._begin() as work:
+            found = await store.lock(work.db, row.id)
+            if found is None:
+                return
+            now = found[1]
+            same = (row.stripe_payment_intent_id, row.stripe_invoice_id)
+            if (now.stripe_payment_intent_id, now.stripe_invoice_id) == same:
+                gone = {"stripe_payment_intent_id": None, "stripe_invoice_id": None, "client_secret": None}
+                await store.write(work.db, row.id, at=work.now, **gone)
+
+
+def handed_out(row: Row[Any]) -> bool:
+    return bool(row.stripe_payment_intent_id or row.stripe_invoice_id)
+
+
+def over(intent: Intent) -> bool:
+    return intent.status in _ENDED
+
+
+def intent_params(purchase: Row[Any], row: Row[Any], customer_id: str | None) -> dict[str, Any]:
+    wish = wish_of(purchase)
+    return params_for(
+        purchase.id, wish, store.reference(row), Money(amount=row.amount, currency=row.currency), customer_id
+    )
+
+
+def params_for(purchase_id: UUID, wish: Any, instalment: str, amount: Money, customer_id: str | None) -> dict[str, Any]:
+    """What Stripe is asked for. Where more is to come, what it is paid with is saved for that."""
+    later = wish.payment_type == "plan" and customer_id is not None
+    if later:
+        methods = payment_methods.recurring(amount=amount, payer=wish.payer)
+    else:
+        methods = payment_methods.allowed(amount=amount, payer=wish.payer, payment_type="full")
+    params: dict[str, Any] = {
+        "amount": amount.amount,
+        "currency": amount.currency,
+        "allowed_payment_method_types": methods,
+        "description": wish.program.title,
+        "metadata": metadata(purchase_id, wish, instalment=instalment),
+    }
+    if customer_id is not None:
+        params["customer"] = customer_id
+    if later:
+        params["setup_future_usage"] = "off_session"
+    return params

@@ -1,0 +1,110 @@
+"""Invoices that are sent: one amount, and a page of Stripe's on which it can be paid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import stripe
+
+from checkout.stripe_client.asking import Asking, StripeRefuses, id_of
+from contracts.money import Money
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentInvoice:
+    """`url`: where it can be paid, once it is final."""
+
+    id: str
+    status: Literal["draft", "open", "paid", "uncollectible", "void"]
+    url: str | None
+
+
+class InvoiceCalls(Asking):
+    async def draft_invoice(
+        self,
+        *,
+        customer_id: str,
+        amount: Money,
+        description: str,
+        days_until_due: int,
+        metadata: Mapping[str, str],
+        key: str,
+    ) -> SentInvoice:
+        """A draft over this amount, which nobody can pay yet: the same one for the same key."""
+        async with self._asking("draft_invoice"):
+            invoice = await self._api.v1.invoices.create_async(
+                {
+                    "customer": customer_id,
+                    "currency": amount.currency,
+                    "collection_method": "send_invoice",
+                    "days_until_due": days_until_due,
+                    "auto_advance": False,
+                    "pending_invoice_items_behavior": "exclude",
+                    "description": description[:500],
+                    "metadata": dict(metadata),
+                },
+                {"idempotency_key": f"{key}/invoice"},
+            )
+            await self._api.v1.invoice_items.create_async(
+                {
+                    "customer": customer_id,
+                    "invoice": invoice.id,
+                    "amount": amount.amount,
+                    "currency": amount.currency,
+                    "description": description[:500],
+                },
+                {"idempotency_key": f"{key}/item"},
+            )
+            return _sent(invoice)
+
+    async def send_invoice(self, id: str, *, key: str) -> SentInvoice:
+        """Makes the draft final and lets Stripe mail it; one that is final already is just told."""
+        async with self._asking("send_invoice"):
+            invoices = self._api.v1.invoices
+            invoice = await invoices.retrieve_async(id)
+            if invoice.status != "draft":
+                return _sent(invoice)
+            await invoices.finalize_invoice_async(id, {"auto_advance": False}, {"idempotency_key": f"{key}/finalize"})
+            return _sent(await invoices.send_invoice_async(id, None, {"idempotency_key": f"{key}/send"}))
+
+    async def sent_invoice(self, id: str) -> SentInvoice:
+        async with self._asking("sent_invoice"):
+            return _sent(await self._api.v1.invoices.retrieve_async(id))
+
+    async def invoice_under_way(self, id: str) -> bool:
+        """Whether somebody has begun to pay it by a debit, which takes days."""
+        async with self._asking("invoice_under_way"):
+            links = await self._api.v1.invoice_payments.list_async({"invoice": id, "limit": 10})
+            for link in links.data:
+                if link.payment.payment_intent is None:
+                    continue
+                intent = await self._api.v1.payment_intents.retrieve_async(id_of(link.payment.payment_intent))
+                if intent.status == "processing":
+                    return True
+        return False
+
+    async def end_invoice(self, id: str, *, key: str) -> SentInvoice:
+        """Makes that nobody can pay it, if that can be, and tells how it stands then: void, or paid, or open."""
+        invoices = self._api.v1.invoices
+        try:
+            if await self.invoice_under_way(id):
+                return await self.sent_invoice(id)
+            async with self._asking("end_invoice"):
+                invoice = await invoices.retrieve_async(id)
+                if invoice.status == "draft":
+                    await invoices.delete_async(id)
+                    return SentInvoice(id=id, status="void", url=None)
+                if invoice.status in ("open", "uncollectible"):
+                    invoice = await invoices.void_invoice_async(id, None, {"idempotency_key": f"{key}/void"})
+                return _sent(invoice)
+        except StripeRefuses as refused:
+            if refused.code == "resource_missing":
+                return SentInvoice(id=id, status="void", url=None)
+            return await self.sent_invoice(id)
+
+
+def _sent(invoice: stripe.Invoice) -> SentInvoice:
+    status = cast(Literal["draft", "open", "paid", "uncollectible", "void"], invoice.status)
+    return SentInvoice(id=invoice.id, status=status, url=invoice.hosted_invoice_url)

@@ -1,0 +1,74 @@
+"""What the tests of money do: buy and pay in the sandbox, hear of it, and look at the rows."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+from tests.checkout.service import Service, bearer, wanted
+
+from contracts.envelope import Envelope
+from kit.work import utc_now
+from webhook_gateway.translate import translate
+
+PRICE = 57_500
+
+
+async def paid(
+    service: Service, student: UUID, *, slug: str = "cpr", price: Any = 575, **choice: Any
+) -> dict[str, Any]:
+    """A payment on Stripe's page, of which everything was heard."""
+    answer = await service.buy(student, wanted(slug, price))
+    assert answer.status_code == 200, answer.text
+    session = (await service.sandbox.sessions_of(student))[0]
+    await service.sandbox.pay(session.id, **choice)
+    await service.hear_stripe(student)
+    return await payment(service, student)
+
+
+async def payments(service: Service, student: UUID) -> list[dict[str, Any]]:
+    return await service.rows(
+        "SELECT * FROM payments WHERE student_id = :student ORDER BY created_at, id", student=student
+    )
+
+
+async def payment(service: Service, student: UUID) -> dict[str, Any]:
+    (found,) = await payments(service, student)
+    return found
+
+
+async def refunds(service: Service, payment_id: UUID) -> list[dict[str, Any]]:
+    return await service.rows("SELECT * FROM refunds WHERE payment_id = :id ORDER BY created_at, id", id=payment_id)
+
+
+async def ask(
+    service: Service, payment_id: object, *, by: tuple[str, UUID], headers: dict[str, str] | None = None, **body: Any
+) -> httpx.Response:
+    """POST /api/payments/{id}/refund"""
+    body = {"reason": "moved away", **body}
+    sent = bearer(*by) | (headers or {})
+    return await service.call("POST", f"/api/payments/{payment_id}/refund", json=body, headers=sent)
+
+
+async def read(service: Service, path: str, *, role: str = "student", by: UUID | None = None) -> httpx.Response:
+    return await service.call("GET", path, headers=bearer(role, by or uuid4()))
+
+
+async def stripes(service: Service, intent: str) -> list[Any]:
+    """The refunds that Stripe has made."""
+    return list((await service.sandbox.api.refunds.list_async({"payment_intent": intent, "limit": 100})).data)
+
+
+async def told(service: Service, student: UUID, refs: set[str]) -> list[Envelope[Any]]:
+    """All that the gateway makes of what Stripe said about the student or these references, oldest first."""
+    found: list[Envelope[Any]] = []
+    for event in await service.sandbox.events():
+        found += translate(event, received_at=utc_now())
+    before: set[str] = set()
+    while before != refs:
+        before = set(refs)
+        for each in found:
+            if each.data.student_id == student or each.data.refs.of_payment() & refs:
+                refs |= each.data.refs.of_payment()
+    return [e for e in found if e.data.student_id == student or e.data.refs.of_payment() & refs]

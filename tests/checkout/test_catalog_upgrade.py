@@ -1,0 +1,43 @@
+"""A database from before the items: its programs become items, and everybody hears of them."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sqlalchemy import text
+
+import checkout
+from checkout.catalog import loading
+from checkout.catalog.items import active_programs, find_item
+from contracts.money import usd
+from kit import migrate
+from kit.db import Database
+from kit.testing.postgres_server import PostgresServer
+
+BARBER = "5f0c0e0a-6a51-4c5e-9a30-0d4b1f6f0a01"
+
+
+async def test_programs_become_items(postgres_server: PostgresServer) -> None:
+    server = postgres_server.create_database("checkout_upgrade")
+    folder = migrate.folder_of(checkout.__file__)
+    await asyncio.to_thread(migrate.upgrade, server.url, folder, "0001")
+    database = Database(server.url)
+    async with database.transaction() as db:
+        await db.execute(
+            text(
+                "INSERT INTO programs (id, slug, name, price, currency, provider) VALUES "
+                f"('{BARBER}', 'barber-apprenticeship', 'As an admin calls it', 450000, 'usd', 'milady'), "
+                "(gen_random_uuid(), 'welding', 'Welding', 100000, 'usd', NULL)"
+            )
+        )
+    await asyncio.to_thread(migrate.upgrade, server.url, folder)
+    await loading.load(database, loading.checked_in())
+    async with database.transaction() as db:
+        barber = await find_item(db, BARBER)
+        assert barber is not None
+        assert (barber.kind, barber.name, barber.money) == ("program", "As an admin calls it", usd(450_000))
+        programs = {program.slug for program in await active_programs(db)}
+        assert programs == {"barber-apprenticeship", "welding", "dsp", "hvac", "cpr"}
+        said = set(await db.scalars(text("SELECT message_key FROM outbox")))
+    assert {"catalog/welding/1", "catalog/barber-apprenticeship/1", "catalog/dp-and-fsd/1"} <= said
+    await database.close()

@@ -1,0 +1,262 @@
+"""A membership is cancelled, paused, resumed and changed: Stripe is asked, its answer is told, and the row follows."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from tests.checkout.membership_steps import DAY, MONTH, PATH, Member, refused
+from tests.checkout.sandbox import metadata_of
+from tests.checkout.service import ADMIN, bearer
+
+
+async def test_cancel_at_the_end_of_the_month(member: Member) -> None:
+    await member.join()
+    answer = await member.act("cancel")
+    assert (answer.json()["status"], answer.json()["cancel_at_period_end"]) == ("active", True)
+    assert (await member.row())["cancel_at_period_end"] is False, "the row waits for what is heard"
+    await member.settle()
+    assert (await member.row())["cancel_at_period_end"] is True
+    assert (await member.current())["access"] is True, "what is paid is kept"
+    again = await member.done("cancel")
+    assert again["cancel_at_period_end"] is True
+    await member.later(MONTH, DAY)
+    await member.settle()
+    row = await member.row()
+    assert (row["status"], row["ended_at"] is not None) == ("canceled", True)
+    assert await member.standing() == ("withdrawn", "membership_ended")
+    assert await member.invoices() == [("paid", 1_900)]
+    assert refused(await member.call("GET", "/current")) == (404, "no_membership")
+    for action, body in (("cancel", {}), ("pause", {}), ("resume", {}), ("change", {"membership": "career"})):
+        assert refused(await member.act(action, **body)) == (409, "membership_ended")
+
+
+async def test_a_cancel_that_is_to_come_is_taken_back(member: Member) -> None:
+    await member.join()
+    await member.done("cancel", at="period_end")
+    assert (await member.done("resume"))["cancel_at_period_end"] is False
+    assert (await member.done("resume"))["cancel_at_period_end"] is False
+    await member.later(MONTH, DAY)
+    await member.settle()
+    assert await member.invoices() == [("paid", 1_900)] * 2
+    assert (await member.row())["cancel_at_period_end"] is False
+
+
+async def test_cancel_now_charges_no_more_and_another_may_be_bought(member: Member) -> None:
+    await member.join()
+    assert (await member.done("cancel", at="now"))["status"] == "canceled"
+    assert await member.standing() == ("withdrawn", "membership_ended")
+    assert (await member.service.purchase(member.id))["state"] == "withdrawn"
+    assert refused(await member.buy("career")) == (409, "already_enrolled"), "enrollment has not said it yet"
+    await member.seat()
+    await member.later(MONTH, MONTH, DAY)
+    assert await member.invoices() == [("paid", 1_900)]
+    await member.settle()
+    await member.join("career")
+    assert [row["status"] for row in await member.rows()] == ["canceled", "active"]
+    assert (await member.current())["tier"] == "career"
+
+
+async def test_cancel_now_with_a_charge_that_is_being_tried_again(member: Member) -> None:
+    await member.join()
+    await member.fail_next(1)
+    await member.renewal()
+    await member.settle()
+    assert (await member.row())["status"] == "past_due"
+    for action, body in (("pause", {}), ("change", {"membership": "career"})):
+        assert refused(await member.act(action, **body)) == (409, "payment_due")
+    await member.done("cancel", at="now")
+    await member.later(MONTH)
+    assert await member.invoices() == [("paid", 1_900), ("void", 0)]
+
+
+async def test_a_pause_charges_nothing_and_takes_the_access(member: Member) -> None:
+    await member.join()
+    assert (await member.done("pause"))["paused"] is True
+    assert await member.standing() == ("paused", "membership_paused")
+    await member.seat()
+    current = await member.current()
+    assert (current["access"], current["paused"], current["status"]) == (False, True, "active")
+    assert refused(await member.act("change", membership="career")) == (409, "membership_paused")
+    assert (await member.done("pause"))["paused"] is True, "it is so already"
+    await member.later(DAY)
+    assert (await member.done("resume"))["paused"] is False
+    assert await member.standing() == ("active", None)
+    assert await member.invoices() == [("paid", 1_900)], "the month was paid already"
+
+
+async def test_who_comes_back_in_a_month_that_was_not_charged_pays_for_a_new_one(member: Member) -> None:
+    await member.join()
+    await member.done("pause")
+    await member.later(MONTH, MONTH, 10 * DAY)
+    await member.settle()
+    assert await member.invoices() == [("paid", 1_900), ("void", 0), ("void", 0)]
+    assert await member.standing() == ("paused", "membership_paused")
+    await member.fail_next(1)
+    answer = await member.act("resume")
+    assert refused(answer) == (402, "payment_declined")
+    assert (await member.subscription()).pause_collection, "no access without the money"
+    await member.fail_next(0)
+    before = (await member.row())["current_period_end"]
+    assert (await member.done("resume"))["paused"] is False, "a retry after a refusal is a new request"
+    assert await member.invoices() == [("paid", 1_900), ("void", 0), ("void", 0), ("paid", 1_900)]
+    assert (await member.row())["current_period_end"] > before
+    assert await member.standing() == ("active", None)
+
+
+async def test_pause_resume_pause(member: Member) -> None:
+    """Each is a request of its own, though nothing was heard in between."""
+    await member.join()
+    for action, paused in (("pause", True), ("resume", False)) * 2 + (("pause", True),):
+        assert (await member.act(action)).json()["paused"] is paused
+        assert bool((await member.subscription()).pause_collection) is paused
+    await member.settle()
+    assert (await member.row())["paused"] is True
+
+
+async def test_an_upgrade_is_paid_at_once(member: Member) -> None:
+    await member.join("student")
+    period = (await member.row())["current_period_end"]
+    await member.later(15 * DAY)
+    answer = await member.done("change", membership="career")
+    assert (answer["tier"], answer["interval"]) == ("career", "month")
+    row = await member.row()
+    assert (row["tier"], row["current_period_end"]) == ("career", period)
+    item = await member.service.rows("SELECT id FROM items WHERE slug = 'career-membership'")
+    assert row["item_id"] == item[0]["id"]
+    first, prorated = await member.invoices()
+    assert first == ("paid", 1_900)
+    assert prorated[0] == "paid" and 1_300 < prorated[1] < 1_700, "half a month of the difference"
+    told = metadata_of(await member.subscription())
+    assert (told["tier"], told["program_name"], told["program_id"]) == (
+        "career",
+        "Career Membership",
+        str(row["item_id"]),
+    )
+    assert (told["purchase_id"], told["program_slug"]) == (str(row["id"]), "membership"), "the rest stays"
+    assert await member.standing() == ("active", None)
+    assert refused(await member.act("change", membership="career-membership")) == (409, "nothing_to_change")
+    await member.later(17 * DAY)
+    assert (await member.invoices())[-1] == ("paid", 4_900)
+
+
+async def test_an_upgrade_that_is_not_paid_is_none(member: Member) -> None:
+    await member.join("student")
+    await member.fail_next(1)
+    assert refused(await member.act("change", membership="career")) == (402, "payment_declined")
+    await member.settle()
+    row = await member.row()
+    assert (row["tier"], row["status"]) == ("student", "active")
+    await member.fail_next(0)
+    assert (await member.done("change", membership="career"))["tier"] == "career"
+
+
+async def test_a_downgrade_is_a_credit(member: Member) -> None:
+    await member.join("career")
+    await member.later(15 * DAY)
+    assert (await member.done("change", membership="student"))["tier"] == "student"
+    assert await member.invoices() == [("paid", 4_900)]
+    assert (await member.row())["tier"] == "student"
+    await member.later(17 * DAY)
+    (_, second) = await member.invoices()
+    assert second[0] == "paid" and 200 < second[1] < 700
+
+
+async def test_from_months_to_years_and_back(member: Member) -> None:
+    await member.join("student")
+    answer = await member.done("change", membership="student", interval="year")
+    assert (answer["tier"], answer["interval"]) == ("student", "year")
+    assert (await member.row())["interval"] == "year"
+    assert (await member.invoices())[-1] == ("paid", 19_000 - 1_900)
+    await member.later(DAY)
+    assert (await member.done("change", membership="student", interval="month"))["interval"] == "month"
+    assert (await member.row())["interval"] == "month"
+    assert await member.standing() == ("active", None)
+    await member.later(MONTH, DAY)
+    await member.settle()
+    assert (await member.invoices())[-1][1] == 0, "the year's credit pays it"
+    assert await member.standing() == ("active", None)
+
+
+async def test_what_cannot_be_changed_to(member: Member) -> None:
+    await member.join("student")
+    assert refused(await member.act("change", membership="fsd")) == (404, "unknown_membership")
+    assert refused(await member.act("change", membership="student")) == (409, "nothing_to_change")
+    assert refused(await member.act("change", membership="career", interval="week")) == (422, "invalid_request")
+    assert refused(await member.act("cancel", at="tomorrow")) == (422, "invalid_request")
+    slug = f"euro-{uuid4().hex[:8]}"
+    item = {"kind": "membership", "slug": slug, "name": "Euro", "price": 5_000, "currency": "eur", "tier": slug}
+    assert (await member.service.admin("POST", "/api/admin/items", **item)).status_code == 201
+    assert refused(await member.act("change", membership=slug)) == (409, "currency_mismatch")
+    assert refused(await member.act("change", membership=slug, interval="year")) == (422, "interval_not_offered")
+    await member.service.admin("DELETE", f"/api/admin/items/{slug}")
+    assert refused(await member.act("change", membership=slug)) == (404, "unknown_membership")
+
+
+@pytest.mark.parametrize(
+    ("action", "body"), [("cancel", {}), ("pause", {}), ("resume", {}), ("change", {"membership": "career"})]
+)
+async def test_only_ones_own(member: Member, action: str, body: dict[str, Any]) -> None:
+    await member.join()
+    path = f"{PATH}/{(await member.row())['id']}/{action}"
+
+    async def by(role: str) -> tuple[int, str]:
+        answer = await member.service.call("POST", path, headers=bearer(role, uuid4()), json=body)
+        return answer.status_code, answer.json().get("code", "")
+
+    assert await by("student") == await by("specialist") == (404, "unknown_membership")
+    assert await by("case_manager") == (403, "forbidden")
+    assert (await member.service.call("POST", path, json=body)).status_code == 401
+    missing = await member.service.call(
+        "POST", f"{PATH}/{uuid4()}/{action}", headers=bearer("admin", ADMIN), json=body
+    )
+    assert refused(missing) == (404, "unknown_membership")
+    assert (await member.service.admin("POST", path, **body)).status_code == 200
+
+
+async def test_a_retry_is_the_same_change(member: Member) -> None:
+    """The answer was lost on the way, again and again; Stripe has done it once."""
+    await member.join("student")
+    await member.later(10 * DAY)
+    await member.sandbox.faults(lose_answers=6)
+    answers = [await member.act("change", membership="career") for _ in range(2)]
+    await member.sandbox.faults()
+    assert {refused(each)[0] for each in answers} <= {503, 200}
+    answer = await member.act("change", membership="career")
+    assert (answer.status_code, answer.json()["tier"]) == (200, "career")
+    await member.settle()
+    assert len(await member.invoices()) == 2, "prorated once"
+    assert (await member.row())["tier"] == "career"
+
+
+async def test_an_idempotency_key_is_honoured(member: Member) -> None:
+    await member.join()
+    path = f"/{(await member.row())['id']}/cancel"
+    key = {"Idempotency-Key": str(uuid4())}
+    first = await member.call("POST", path, json={"at": "period_end"}, headers=key)
+    again = await member.call("POST", path, json={"at": "period_end"}, headers=key)
+    assert (again.json(), again.headers["Idempotent-Replayed"]) == (first.json(), "true")
+    other = await member.call("POST", path, json={"at": "now"}, headers=key)
+    assert refused(other) == (422, "idempotency_key_reused")
+
+
+async def test_without_stripe_nothing_changes(member: Member) -> None:
+    await member.join()
+    app = member.service.app_with(stripe_api_key="")
+    answer = await member.call("POST", f"/{(await member.row())['id']}/pause", app=app)
+    assert refused(answer) == (503, "stripe_not_configured")
+
+
+async def test_a_lost_webhook_does_not_matter(member: Member) -> None:
+    """The change itself wants a look at Stripe, and says what it sees."""
+    await member.join()
+    await member.act("pause")
+    await member.fetch()  # and nobody hears it
+    await member.service.perform(member.id)
+    assert (await member.row())["paused"] is True
+    (said,) = await member.said()
+    assert (said.source, said.data.collection_paused, said.data.tier) == ("checkout", True, "student")
+    assert said.data.program and said.data.program.kind == "membership"
+    await member.service.hear(said)
+    assert await member.standing() == ("paused", "membership_paused")

@@ -1,0 +1,289 @@
+"""Payments follow what is heard of them, in any order; students and staff read them."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import text
+from tests.checkout.payment_steps import PRICE, ask, paid, payment, payments, read, refunds, told
+from tests.checkout.service import ADMIN, Service, bearer, wanted
+
+from contracts.envelope import Envelope
+from contracts.money import usd
+from contracts.payments import (
+    PaymentDisputeClosed,
+    PaymentDisputeOpened,
+    PaymentEvent,
+    PaymentFailed,
+    PaymentPending,
+    PaymentRefs,
+    PaymentRefunded,
+    PaymentSucceeded,
+)
+
+
+async def test_a_payment_on_stripes_page_is_one_row(service: Service) -> None:
+    student = uuid4()
+    row = await paid(service, student)
+    assert (row["status"], row["amount"], row["currency"], row["refunded"]) == ("succeeded", PRICE, "usd", 0)
+    assert (row["item_slug"], row["item_kind"], row["payer"]) == ("cpr", "program", "student")
+    assert row["stripe_payment_intent_id"].startswith("pi_") and row["stripe_charge_id"].startswith("ch_")
+    assert row["paid_at"] is not None and row["failure_code"] is None and not row["disputed"]
+    await service.hear_stripe(student)
+    assert await payment(service, student) == row, "what is heard twice changes nothing"
+
+
+async def test_an_intent_has_its_row_from_the_start(service: Service) -> None:
+    student = uuid4()
+    headers = bearer("student", student)
+    answer = await service.call("POST", "/api/payments/create-intent", json={"itemId": "cpr"}, headers=headers)
+    assert answer.status_code == 200, answer.text
+    made = answer.json()
+    row = await payment(service, student)
+    assert (str(row["id"]), row["status"], row["amount"]) == (made["paymentId"], "requires_payment", PRICE)
+
+    intent = made["paymentIntentId"]
+    path = f"/api/payments/status/{intent}/"
+    shown = (await read(service, path, by=student)).json()
+    assert (shown["status"], shown["stripe_status"]) == ("requires_payment", "requires_payment_method")
+    await service.sandbox.operate(f"/payment_intents/{intent}/pay", card="4000000000009995")
+    await service.hear_stripe(student)
+    row = await payment(service, student)
+    assert (row["status"], row["failure_code"]) == ("failed", "insufficient_funds")
+
+    await service.sandbox.operate(f"/payment_intents/{intent}/pay")
+    shown = (await read(service, path, by=student)).json()
+    assert (shown["status"], shown["stripe_status"]) == ("failed", "succeeded"), "we wait for the verified event"
+    await service.hear_stripe(student)
+    row = await payment(service, student)
+    assert (str(row["id"]), row["status"], row["failure_code"]) == (made["paymentId"], "succeeded", None)
+    shown = (await read(service, path, by=student)).json()
+    assert shown == {
+        "payment_id": made["paymentId"],
+        "payment_intent_id": intent,
+        "status": "succeeded",
+        "stripe_status": "succeeded",
+        "amount": PRICE,
+        "currency": "usd",
+        "paid_at": row["paid_at"].isoformat().replace("+00:00", "Z"),
+    }
+    assert (await read(service, path)).status_code == 404, "someone else's"
+    assert (await read(service, path, role="admin", by=ADMIN)).status_code == 404, "own only"
+    assert (await read(service, "/api/payments/status/pi_unknown", by=student)).status_code == 404
+
+    await service.sandbox.faults(fail_requests=100)
+    shown = (await read(service, path, by=student)).json()
+    assert (shown["status"], shown["stripe_status"]) == ("succeeded", None), "Stripe is away"
+
+
+async def test_a_bank_debit_is_processing_and_may_fail(service: Service) -> None:
+    student = uuid4()
+    row = await paid(service, student, method="us_bank_account", account="failing")
+    assert (row["status"], row["paid_at"]) == ("processing", None)
+    await service.sandbox.operate(f"/payment_intents/{row['stripe_payment_intent_id']}/fail")
+    await service.hear_stripe(student)
+    assert (await payment(service, student))["status"] == "failed"
+
+
+async def test_reading_payments(service: Service) -> None:
+    student, other = uuid4(), uuid4()
+    row = await paid(service, student)
+    path = f"/api/payments/{row['id']}"
+    shown = (await read(service, path, by=student)).json()
+    assert (shown["id"], shown["amount"], shown["currency"]) == (str(row["id"]), PRICE, "usd")
+    assert shown["refunds"] == []
+    assert shown["refundable"] == {"amount": PRICE, "allowed": True, "code": None}
+    refused = await read(service, path, by=other)
+    assert (refused.status_code, refused.json()["code"]) == (404, "unknown_payment")
+    assert (await read(service, f"/api/payments/{uuid4()}", by=student)).status_code == 404
+    assert (await service.call("GET", path)).status_code == 401
+    for role in ("case_manager", "admin"):
+        assert (await read(service, path, role=role)).json()["id"] == str(row["id"])
+    assert (await read(service, path, role="specialist")).status_code == 404
+    assert (await read(service, path, role="case_manager")).json()["refundable"]["allowed"] is False
+
+
+async def test_the_history_is_paged_newest_first(service: Service) -> None:
+    student = uuid4()
+    first = await paid(service, student)
+    await service.buy(student, wanted("hvac", 5000))
+    session = (await service.sandbox.sessions_of(student))[0]
+    await service.sandbox.pay(session.id)
+    await service.hear_stripe(student)
+    _, second = await payments(service, student)
+    page = (await read(service, "/api/payments/history/customer?limit=1", by=student)).json()
+    assert [each["id"] for each in page["items"]] == [str(second["id"])]
+    rest = (await read(service, f"/api/payments/history/customer?limit=1&cursor={page['next']}", by=student)).json()
+    assert ([each["id"] for each in rest["items"]], rest["next"]) == ([str(first["id"])], None)
+    mine = (await read(service, "/api/payments/my-payments/", by=student)).json()
+    assert [each["item_slug"] for each in mine["items"]] == ["hvac", "cpr"]
+    none = await read(service, "/api/payments/history/customer?status=failed", by=student)
+    assert none.json() == {"items": [], "next": None}
+    assert (await read(service, "/api/payments/history/customer?status=odd", by=student)).status_code == 422
+    assert (await read(service, "/api/payments/history/customer?cursor=odd", by=student)).status_code == 400
+    assert (await read(service, "/api/payments/my-payments", role="admin")).json()["items"] == []
+
+
+async def test_an_admin_sees_everybodys(service: Service) -> None:
+    student = uuid4()
+    row = await paid(service, student)
+
+    async def found(query: str) -> list[str]:
+        answer = await read(service, f"/api/admin/payments?student_id={student}{query}", role="admin")
+        assert answer.status_code == 200, answer.text
+        return [each["id"] for each in answer.json()["items"]]
+
+    assert await found("") == await found("&status=succeeded") == await found("&item_slug=cpr") == [str(row["id"])]
+    assert await found("&status=failed") == await found("&item_slug=hvac") == []
+    assert await found("&from=2020-01-01T00:00:00Z&to=2999-01-01T00:00:00Z") == [str(row["id"])]
+    assert await found("&to=2020-01-01T00:00:00Z") == []
+    for role in ("student", "case_manager", "specialist"):
+        assert (await read(service, "/api/admin/payments", role=role)).status_code == 403
+    assert (await read(service, "/api/admin/payments?from=2020-01-01", role="admin")).status_code == 422
+
+
+def _without(row: dict[str, Any], *names: str) -> dict[str, Any]:
+    names = (*names, "id", "payment_id", "purchase_id", "student_id", "created_at", "updated_at")
+    return {name: value for name, value in row.items() if name not in names}
+
+
+async def _rows(service: Service, student: UUID) -> list[list[dict[str, Any]]]:
+    """All that is kept of the student's money, without what is another one each time."""
+    kept = []
+    for table, order in (("payments", "refs"), ("refunds", "stripe_refund_id"), ("disputes", "stripe_dispute_id")):
+        rows = await service.rows(f"SELECT * FROM {table} WHERE student_id = :id ORDER BY {order}", id=student)
+        kept.append([_without(row) for row in rows])
+    return kept
+
+
+def _at(minute: int) -> datetime:
+    return datetime(2026, 10, 1, 12, minute, tzinfo=UTC)
+
+
+def _story(purchase_id: UUID, student: UUID, tag: str) -> list[Envelope[Any]]:
+    """An invoice, declined at first, then paid by an intent that only a link connects with it; refunds; disputes."""
+    ours = {"purchase_id": purchase_id, "student_id": student}
+    invoice = PaymentRefs(invoice=f"in_{tag}", subscription=f"sub_{tag}")
+    intent = PaymentRefs(payment_intent=f"pi_{tag}", charge=f"ch_{tag}")
+    link = PaymentRefs(invoice=f"in_{tag}", payment_intent=f"pi_{tag}")
+    charge = PaymentRefs(charge=f"ch_{tag}")
+    second = PaymentRefs(payment_intent=f"pi_{tag}_2", charge=f"ch_{tag}_2")
+    due = _at(59)
+
+    def dispute(status: Any, **more: Any) -> PaymentDisputeOpened:
+        told = {"dispute_id": f"du_{tag}", "amount": usd(40_000), "reason": "fraudulent", "evidence_due_by": due}
+        return PaymentDisputeOpened(refs=charge, status=status, **{**told, **more})
+
+    def refund(id: str, status: Any, amount: int) -> PaymentRefunded:
+        return PaymentRefunded(refs=charge, refund_id=id, amount=usd(amount), status=status)
+
+    events: list[PaymentEvent] = [
+        PaymentFailed(refs=invoice, amount=usd(PRICE), code="card_declined", **ours),
+        PaymentSucceeded(refs=invoice, amount=usd(PRICE), tax=usd(500), **ours),
+        PaymentSucceeded(refs=intent, amount=usd(PRICE), method="card", **ours),
+        PaymentSucceeded(refs=link, amount=usd(PRICE)),
+        refund(f"re_{tag}_1", "pending", 1_000),
+        refund(f"re_{tag}_1", "succeeded", 1_000),
+        PaymentRefunded(refs=charge, total=usd(1_000), before=usd(0), of=usd(PRICE)),
+        refund(f"re_{tag}_2", "succeeded", 2_000),
+        refund(f"re_{tag}_2", "failed", 2_000),
+        dispute("warning_needs_response"),
+        dispute("needs_response", evidence_due_by=_at(58)),
+        dispute("needs_response", funds="withdrawn"),
+        PaymentDisputeClosed(refs=charge, dispute_id=f"du_{tag}", status="won", amount=usd(40_000), funds="reinstated"),
+        PaymentPending(refs=second, amount=usd(PRICE), method="us_bank_account", **ours),
+        PaymentFailed(refs=second, amount=usd(PRICE), code="insufficient_funds", final=True, **ours),
+    ]
+    return [
+        Envelope(id=f"evt_{tag}_{n}/{event.type}", source="test", subject=str(purchase_id), time=_at(n), data=event)
+        for n, event in enumerate(events)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_any_order_and_any_repetition_end_in_the_same_rows(service: Service, seed: int) -> None:
+    ended = []
+    shuffle = random.Random(seed)
+    tag = uuid4().hex[:12]
+    for attempt in ("as it happened", "shuffled"):
+        student = uuid4()
+        await service.buy(student)
+        purchase_id = (await service.purchase(student))["id"]
+        story = _story(purchase_id, student, tag)
+        heard = story if attempt == "as it happened" else shuffle.sample(story, len(story)) + story[:5]
+        await service.hear(*heard)
+        ended.append(await _rows(service, student))
+        await _forget(service, tag, student)
+    assert ended[0] == ended[1]
+    payments, refunds, disputes = ended[0]
+    first = next(row for row in payments if row["stripe_invoice_id"])
+    assert (first["status"], first["amount"], first["tax"], first["refunded"]) == ("succeeded", PRICE, 500, 1_000)
+    assert first["refs"] == sorted((f"in_{tag}", f"pi_{tag}", f"ch_{tag}"))
+    assert first["paid_at"] == _at(1) and not first["disputed"]
+    other = next(row for row in payments if not row["stripe_invoice_id"])
+    assert (other["status"], other["failure_code"]) == ("failed", "insufficient_funds")
+    assert [(row["amount"], row["status"], row["origin"]) for row in refunds] == [
+        (1_000, "succeeded", "stripe"),
+        (2_000, "failed", "stripe"),
+    ]
+    (dispute,) = disputes
+    assert (dispute["status"], dispute["funds"], dispute["closed_at"]) == ("won", "reinstated", _at(12))
+    assert (dispute["evidence_due_by"], len(dispute["history"])) == (_at(59), 4)
+
+
+async def _forget(service: Service, tag: str, student: UUID) -> None:
+    """So that the same story can be told again."""
+    async with service.database.transaction() as db:
+        for table in ("payments", "refunds", "disputes"):
+            await db.execute(text(f"DELETE FROM {table} WHERE student_id = :id"), {"id": student})
+        await db.execute(text("DELETE FROM facts WHERE event_id LIKE :tag"), {"tag": f"evt_{tag}%"})
+        await db.execute(text("DELETE FROM inbox WHERE event_id LIKE :tag"), {"tag": f"evt_{tag}%"})
+        await db.execute(text("DELETE FROM fact_keys WHERE key LIKE :tag"), {"tag": f"%{tag}%"})
+        await db.execute(text("DELETE FROM documents WHERE student_id = :id"), {"id": student})
+
+
+async def test_two_rows_that_are_one_payment_become_one(service: Service) -> None:
+    """What hangs on the younger one moves to the older one."""
+    student, tag = uuid4(), uuid4().hex[:12]
+    await service.buy(student)
+    story = _story((await service.purchase(student))["id"], student, tag)
+    await service.hear(story[1], story[2], story[5])
+    older, younger = await payments(service, student)
+    assert await refunds(service, younger["id"]), "the refund names the charge only"
+    await service.hear(story[3])
+    row = await payment(service, student)
+    assert (row["id"], row["refunded"], row["tax"]) == (older["id"], 1_000, 500)
+    (moved,) = await refunds(service, row["id"])
+    assert moved["payment_id"] == row["id"]
+    shown = (await read(service, f"/api/payments/{row['id']}", by=student)).json()
+    assert [each["amount"] for each in shown["refunds"]] == [1_000]
+
+
+async def test_what_stripe_says_of_a_whole_life_in_any_order(service: Service) -> None:
+    """The sandbox's own events: paid, refunded in part by us and at Stripe, disputed, won."""
+    student = uuid4()
+    await service.buy(student, wanted("cpr", 575))
+    session = (await service.sandbox.sessions_of(student))[0]
+    await service.sandbox.pay(session.id)
+    await service.hear_stripe(student)
+    row = await payment(service, student)
+    assert (await ask(service, row["id"], by=("admin", ADMIN), amount=700)).status_code == 201
+    await service.perform(student)
+    charge = row["stripe_charge_id"]
+    await service.sandbox.operate(f"/charges/{charge}/refund", amount=300)
+    dispute = await service.sandbox.operate(f"/charges/{charge}/dispute")
+    await service.sandbox.operate(f"/disputes/{dispute['id']}/review")
+    await service.sandbox.operate(f"/disputes/{dispute['id']}/close", status="won")
+    heard = await told(service, student, {charge})
+    for each in random.Random(7).sample(heard, len(heard)):
+        await service.hear(each)
+    row = await payment(service, student)
+    assert (row["refunded"], row["disputed"], row["status"]) == (1_000, False, "succeeded")
+    assert sorted((r["amount"], r["origin"], r["status"], r["told"]) for r in await refunds(service, row["id"])) == [
+        (300, "stripe", "succeeded", True),
+        (700, "admin", "succeeded", True),
+    ]

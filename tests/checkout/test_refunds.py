@@ -1,0 +1,370 @@
+"""Money back: who may, when not, once at Stripe, and never more than came in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+from itertools import permutations
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from tests.checkout.payment_steps import PRICE, ask, paid, payment, read, refunds, stripes, told
+from tests.checkout.service import ADMIN, Service, bearer, wanted
+
+from checkout.money import refunding
+from contracts.envelope import Envelope
+from contracts.money import usd
+from contracts.payments import PaymentRefs, PaymentRefunded, PaymentSucceeded
+from kit.errors import Problem
+from kit.work import Work, utc_now
+
+BY_ADMIN = ("admin", ADMIN)
+
+
+async def _refused(answer: Any, status: int, code: str) -> None:
+    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+
+
+async def test_an_admin_refunds_all_of_it(service: Service) -> None:
+    student = uuid4()
+    row = await paid(service, student)
+    answer = await ask(service, f"{row['id']}", by=BY_ADMIN)
+    assert answer.status_code == 201, answer.text
+    made = answer.json()
+    assert (made["amount"], made["currency"], made["status"], made["origin"]) == (PRICE, "usd", "pending", "admin")
+    assert await stripes(service, row["stripe_payment_intent_id"]) == [], "Stripe is asked by the relay"
+
+    for attempt in (1, 2, 3):  # a lease that ran out, a crash before the record
+        await service.perform(student, refunding.KIND, attempt=attempt)
+    (at_stripe,) = await stripes(service, row["stripe_payment_intent_id"])
+    assert at_stripe.amount == PRICE
+    assert at_stripe.metadata.to_dict() == {"refund_id": made["id"], "purchase_id": str(row["purchase_id"])}
+    (kept,) = await refunds(service, row["id"])
+    assert (str(kept["id"]), kept["stripe_refund_id"], kept["status"]) == (made["id"], at_stripe.id, "succeeded")
+
+    await service.hear_stripe(student)
+    assert (await payment(service, student))["refunded"] == PRICE
+    assert (await service.purchase(student))["state"] == "withdrawn"
+    shown = (await read(service, f"/api/payments/{row['id']}", by=student)).json()
+    assert [(each["id"], each["status"]) for each in shown["refunds"]] == [(made["id"], "succeeded")]
+    assert shown["refundable"] == {"amount": 0, "allowed": False, "code": "nothing_to_refund"}
+    await _refused(await ask(service, row["id"], by=BY_ADMIN), 409, "nothing_to_refund")
+
+
+async def test_its_owner_refunds_a_part_within_the_window(service: Service) -> None:
+    student = uuid4()
+    row = await paid(service, student)
+    answer = await ask(service, row["id"], by=("student", student), amount=10_000)
+    assert (answer.status_code, answer.json()["origin"], answer.json()["amount"]) == (201, "student", 10_000)
+    too_much = await ask(service, row["id"], by=("student", student), amount=PRICE)
+    await _refused(too_much, 422, "amount_too_large")
+    assert (too_much.json()["left"], too_much.json()["currency"]) == (PRICE - 10_000, "usd"), "reserved already"
+
+    await service.rows(
+        "UPDATE payments SET paid_at = paid_at - interval '31 days' WHERE id = :id RETURNING id", id=row["id"]
+    )
+    await _refused(await ask(service, row["id"], by=("student", student)), 409, "refund_window_over")
+    patient = service.app_with(refund_window_days=60)
+    path, body = f"/api/payments/{row['id']}/refund/", {"reason": "x", "amount": 1}
+    longer = await service.call("POST", path, app=patient, json=body, headers=bearer("student", student))
+    assert longer.status_code == 201
+    assert (await ask(service, row["id"], by=BY_ADMIN, amount=1)).status_code == 201, "an admin is never too late"
+
+
+async def test_who_may_not(service: Service) -> None:
+    student = uuid4()
+    row = await paid(service, student)
+    await _refused(await ask(service, row["id"], by=("student", uuid4())), 404, "unknown_payment")
+    await _refused(await ask(service, uuid4(), by=BY_ADMIN), 404, "unknown_payment")
+    await _refused(await ask(service, row["id"], by=("case_manager", uuid4())), 403, "forbidden")
+    await _refused(await ask(service, row["id"], by=("specialist", uuid4())), 404, "unknown_payment")
+    answer = await service.call("POST", f"/api/payments/{row['id']}/refund", json={"reason": "x"})
+    assert answer.status_code == 401
+    assert (await ask(service, "not-an-id", by=BY_ADMIN)).status_code in (404, 405)
+    assert await refunds(service, row["id"]) == []
+
+
+async def test_a_sponsors_money_is_not_the_students_to_send_back(service: Service) -> None:
+    student = uuid4()
+    await service.fund(student)
+    session = (await service.sandbox.sessions_of(student))[0]
+    await service.sandbox.pay(session.id)
+    await service.hear_stripe(student)
+    row = await payment(service, student)
+    assert row["payer"] == "sponsor"
+    await _refused(await ask(service, row["id"], by=("student", student)), 403, "forbidden")
+    assert (await ask(service, row["id"], by=BY_ADMIN)).status_code == 201
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"amount": 0},
+        {"amount": -1},
+        {"amount": 10.5},
+        {"amount": "100"},
+        {"amount": True},
+        {"amount": 10**30},
+        {"reason": ""},
+        {"reason": None},
+        {"reason": "NUL \x00"},
+        {"amonut": 1},
+    ],
+)
+async def test_what_is_no_refund(service: Service, body: dict[str, Any]) -> None:
+    await _refused(await ask(service, await _known(service), by=BY_ADMIN, **body), 422, "invalid_request")
+
+
+async def _known(service: Service) -> UUID:
+    return UUID(str((await paid(service, uuid4()))["id"]))
+
+
+async def test_what_has_not_come_in_cannot_go_back(service: Service) -> None:
+    student = uuid4()
+    body, headers = {"itemId": "cpr"}, bearer("student", student)
+    made = (await service.call("POST", "/api/payments/create-intent", json=body, headers=headers)).json()
+    await _refused(await ask(service, made["paymentId"], by=BY_ADMIN), 409, "payment_not_succeeded")
+
+
+@pytest.mark.parametrize("outcome", [None, "won", "lost"])
+async def test_a_disputed_payment_is_not_refunded(service: Service, outcome: str | None) -> None:
+    student = uuid4()
+    row = await paid(service, student)
+    dispute = await service.sandbox.operate(f"/charges/{row['stripe_charge_id']}/dispute")
+    if outcome:
+        await service.sandbox.operate(f"/disputes/{dispute['id']}/close", status=outcome)
+    await service.hear_stripe(student)
+    answer = await ask(service, row["id"], by=BY_ADMIN)
+    if outcome == "won":
+        assert answer.status_code == 201
+    else:
+        await _refused(answer, 409, "payment_disputed")
+
+
+async def test_stripe_refuses_and_what_was_reserved_is_free_again(service: Service) -> None:
+    """The dispute is opened before we have heard of it."""
+    student = uuid4()
+    row = await paid(service, student)
+    dispute = await service.sandbox.operate(f"/charges/{row['stripe_charge_id']}/dispute")
+    assert (await ask(service, row["id"], by=BY_ADMIN)).status_code == 201
+    await service.perform(student, refunding.KIND)
+    (kept,) = await refunds(service, row["id"])
+    assert (kept["status"], kept["failure"], kept["stripe_refund_id"]) == ("failed", "charge_disputed", None)
+    await service.sandbox.operate(f"/disputes/{dispute['id']}/close", status="won")
+    await service.hear_stripe(student)
+    assert (await ask(service, row["id"], by=BY_ADMIN)).json()["amount"] == PRICE
+    await service.perform(student, refunding.KIND)
+    assert len(await stripes(service, row["stripe_payment_intent_id"])) == 1
+
+
+async def test_stripe_is_away_and_then_back(service: Service) -> None:
+    student = uuid4()
+    row = await paid(service, student)
+    await ask(service, row["id"], by=BY_ADMIN)
+    await service.sandbox.faults(fail_requests=100)
+    await service.perform(student, refunding.KIND)
+    (kept,) = await refunds(service, row["id"])
+    assert (kept["status"], kept["failure"]) == ("pending", None)
+    await service.sandbox.faults()
+    await service.perform(student, refunding.KIND, attempt=2)
+    (kept,) = await refunds(service, row["id"])
+    assert kept["status"] == "succeeded"
+
+
+async def test_a_lost_answer_is_found_again_even_without_stripes_memory(service: Service) -> None:
+    """Stripe forgets an idempotency key after a day: the refund itself is looked for."""
+    student = uuid4()
+    row = await paid(service, student)
+    await ask(service, row["id"], by=BY_ADMIN, amount=500)
+    await service.sandbox.faults(lose_answers=100)
+    await service.perform(student, refunding.KIND)
+    await service.sandbox.faults()
+    assert len(await stripes(service, row["stripe_payment_intent_id"])) == 1
+    await service.sandbox.operate("/clock/advance", seconds=2 * 86_400)
+    await service.perform(student, refunding.KIND, attempt=2)
+    (only,) = await stripes(service, row["stripe_payment_intent_id"])
+    (kept,) = await refunds(service, row["id"])
+    assert (kept["stripe_refund_id"], kept["status"]) == (only.id, "succeeded")
+
+
+async def test_a_refund_that_pends_and_fails(service: Service) -> None:
+    student = uuid4()
+    row = await paid(service, student, card="4000000000007726")
+    await ask(service, row["id"], by=BY_ADMIN)
+    await service.perform(student, refunding.KIND)
+    (kept,) = await refunds(service, row["id"])
+    assert kept["status"] == "pending"
+    await service.hear_stripe(student)
+    assert (await payment(service, student))["refunded"] == PRICE, "on its way"
+    await service.sandbox.operate(f"/refunds/{kept['stripe_refund_id']}/fail")
+    await service.hear_stripe(student)
+    (kept,) = await refunds(service, row["id"])
+    assert kept["status"] == "failed"
+    assert (await payment(service, student))["refunded"] == 0
+    assert (await ask(service, row["id"], by=BY_ADMIN)).status_code == 201
+
+
+@pytest.mark.parametrize("order", permutations(("perform", "hear", "hear_other")))
+async def test_ours_and_stripes_own_are_told_apart_in_any_order(service: Service, order: tuple[str, ...]) -> None:
+    """Somebody refunds at Stripe while ours is on its way, and the webhooks are faster than Stripe's answer."""
+    student = uuid4()
+    row = await paid(service, student)
+    made = (await ask(service, row["id"], by=BY_ADMIN, amount=700)).json()
+    await service.sandbox.operate(f"/charges/{row['stripe_charge_id']}/refund", amount=300)
+    for step in order:
+        if step == "perform":
+            await service.perform(student, refunding.KIND)
+        else:
+            await service.sandbox.faults(lose_answers=1)  # Stripe has made it; the answer is yet to come
+            await service.perform(student, refunding.KIND)
+            await service.sandbox.faults()
+            heard = await told(service, student, {row["stripe_charge_id"]})
+            await service.hear(*(heard if step == "hear" else reversed(heard)))
+    kept = await refunds(service, row["id"])
+    assert sorted((each["amount"], each["origin"], each["status"], each["told"]) for each in kept) == [
+        (300, "stripe", "succeeded", True),
+        (700, "admin", "succeeded", True),
+    ]
+    assert made["id"] in [str(each["id"]) for each in kept]
+    assert (await payment(service, student))["refunded"] == 1_000
+    await _refused(await ask(service, row["id"], by=BY_ADMIN, amount=PRICE - 999), 422, "amount_too_large")
+    assert (await ask(service, row["id"], by=BY_ADMIN, amount=PRICE - 1_000)).status_code == 201
+
+
+async def test_fifty_full_refunds_at_once_are_one(service: Service) -> None:
+    student = uuid4()
+    row = await paid(service, student)
+    answers = await asyncio.gather(*(ask(service, row["id"], by=BY_ADMIN) for _ in range(50)))
+    assert Counter(answer.status_code for answer in answers) == {201: 1, 409: 49}
+    assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {"nothing_to_refund"}
+    await asyncio.gather(*(service.perform(student, refunding.KIND) for _ in range(5)))
+    (only,) = await stripes(service, row["stripe_payment_intent_id"])
+    assert only.amount == PRICE
+    await service.hear_stripe(student)
+    assert (await payment(service, student))["refunded"] == PRICE
+
+
+async def test_fifty_partial_refunds_at_once_never_exceed_the_sum(service: Service) -> None:
+    student = uuid4()
+    row = await paid(service, student)
+    answers = await asyncio.gather(*(ask(service, row["id"], by=BY_ADMIN, amount=4_000) for _ in range(50)))
+    assert Counter(answer.status_code for answer in answers) == {201: PRICE // 4_000, 422: 50 - PRICE // 4_000}
+    await service.perform(student, refunding.KIND)
+    sent = await stripes(service, row["stripe_payment_intent_id"])
+    assert sum(each.amount for each in sent) == PRICE // 4_000 * 4_000
+    assert {each["status"] for each in await refunds(service, row["id"])} == {"succeeded"}
+
+
+async def test_the_same_key_is_the_same_refund(service: Service) -> None:
+    row = await paid(service, uuid4())
+    key = {"Idempotency-Key": str(uuid4())}
+    first = await ask(service, row["id"], by=BY_ADMIN, amount=100, headers=key)
+    again = await ask(service, row["id"], by=BY_ADMIN, amount=100, headers=key)
+    assert (first.status_code, again.status_code, again.json()) == (201, 201, first.json())
+    other = await ask(service, row["id"], by=BY_ADMIN, amount=200, headers=key)
+    await _refused(other, 422, "idempotency_key_reused")
+    assert len(await refunds(service, row["id"])) == 1
+
+
+async def _by_hand(service: Service, student: UUID, *, method: str, amount: int = 30_000) -> dict[str, Any]:
+    """Money that an admin has recorded, as checkout says it."""
+    await service.buy(student, wanted("cpr", 575))
+    purchase_id = (await service.purchase(student))["id"]
+    event = PaymentSucceeded(
+        refs=PaymentRefs(manual=f"m_{student}"), purchase_id=purchase_id, student_id=student, amount=usd(amount),
+        method=method,
+    )  # fmt: skip
+    await service.say(event)
+    return await payment(service, student)
+
+
+async def test_cash_goes_back_by_hand(service: Service) -> None:
+    student = uuid4()
+    row = await _by_hand(service, student, method="cash")
+    assert (row["status"], row["manual_id"], row["method"]) == ("succeeded", f"m_{student}", "cash")
+    made = (await ask(service, row["id"], by=BY_ADMIN, amount=10_000)).json()
+    assert made["status"] == "succeeded"
+    (said,) = await service.said(student, "payment.refunded.v1")
+    assert said == {
+        "refs": {"manual": f"m_{student}"},
+        "purchase_id": str(row["purchase_id"]),
+        "student_id": str(student),
+        "refund_id": made["id"],
+        "amount": {"amount": 10_000, "currency": "usd"},
+        "status": "succeeded",
+    }
+    (key,) = await service.rows("SELECT message_key FROM outbox WHERE message_key LIKE :id", id=f"%{made['id']}%")
+    assert key["message_key"] == f"refund/{made['id']}/payment.refunded.v1"
+    await _refused(await ask(service, row["id"], by=BY_ADMIN, amount=20_001), 422, "amount_too_large")
+
+    heard: Envelope[Any] = Envelope(
+        id=key["message_key"], source="checkout", subject=str(row["purchase_id"]), time=utc_now(),
+        data=PaymentRefunded.model_validate(said),
+    )  # fmt: skip
+    await service.hear(heard)
+    (kept,) = await refunds(service, row["id"])
+    assert (kept["status"], kept["told"], kept["origin"]) == ("succeeded", True, "admin")
+    assert (await payment(service, student))["refunded"] == 10_000
+    assert (await ask(service, row["id"], by=BY_ADMIN)).json()["amount"] == 20_000
+
+
+@pytest.mark.parametrize(("method", "amount"), [("waiver", 30_000), ("promotion", 0), ("cash", 0)])
+async def test_what_was_waived_is_no_money(service: Service, method: str, amount: int) -> None:
+    row = await _by_hand(service, uuid4(), method=method, amount=amount)
+    await _refused(await ask(service, row["id"], by=BY_ADMIN), 409, "nothing_was_paid")
+
+
+async def test_other_rooms_come_through_the_same_door(service: Service) -> None:
+    """A cancelled enrolment gives back what it reckons, in its own transaction: all of it, or nothing."""
+    student = uuid4()
+    row = await paid(service, student)
+
+    async def cancel(amount: int) -> None:
+        async with service.database.transaction() as db:
+            work = Work(db=db, source="checkout", now=utc_now())
+            made = await refunding.refund(work, row["id"], amount, reason="ill", origin="cancellation", by="admin:1")
+            assert made.amount == usd(amount)
+            await refunding.refund(work, row["id"], 1, reason="ill", origin="cancellation", by="admin:1")
+
+    with pytest.raises(Problem) as refused:
+        await cancel(PRICE)
+    assert refused.value.code == "nothing_to_refund"
+    assert await refunds(service, row["id"]) == []
+    await cancel(PRICE - 1)
+    assert sum(each["amount"] for each in await refunds(service, row["id"])) == PRICE
+
+
+async def test_an_instalment_that_only_its_invoice_names(service: Service) -> None:
+    """invoice.paid was heard, and the link to its intent was not: Stripe is asked which it was."""
+    student = uuid4()
+    await service.buy(student, wanted("cpr", 575, paymentType="plan"))
+    session = (await service.sandbox.sessions_of(student))[0]
+    await service.sandbox.pay(session.id)
+    heard = await told(service, student, set())
+    await service.hear(*(each for each in heard if each.data.refs.invoice and not each.data.refs.payment_intent))
+    row = await payment(service, student)
+    assert (row["stripe_payment_intent_id"], row["amount"]) == (None, PRICE // 4)
+    assert (await ask(service, row["id"], by=BY_ADMIN)).status_code == 201
+    await service.perform(student, refunding.KIND)
+    (kept,) = await refunds(service, row["id"])
+    assert kept["status"] == "succeeded"
+    await service.hear_stripe(student)
+    assert (await payment(service, student))["refunded"] == PRICE // 4
+
+
+async def test_the_window_ends_with_its_last_moment() -> None:
+    """Pure: the rules of domain.py need no database."""
+    from checkout.money.domain import Give, Paid, Refuse, refund
+
+    now = utc_now()
+    paid = Paid(
+        status="succeeded", amount=100, refunded=30, reserved=20, method="card", disputed=False, dispute_lost=False,
+        paid_at=now - timedelta(days=30), way="stripe",
+    )  # fmt: skip
+    assert refund(paid=paid, wanted=None, now=now, window=timedelta(days=30)) == Give(50, "stripe")
+    late = now + timedelta(microseconds=1)
+    assert refund(paid=paid, wanted=None, now=late, window=timedelta(days=30)) == Refuse("refund_window_over")
+    assert refund(paid=paid, wanted=51, now=late, window=None) == Refuse("amount_too_large")
+    assert refund(paid=paid, wanted=0, now=late, window=None) == Refuse("amount_invalid")
