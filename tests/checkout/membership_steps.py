@@ -181,5 +181,3 @@ class Member:
 
 def refused(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, str(answer.json().get("code"))
-
-

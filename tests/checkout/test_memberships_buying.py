@@ -113,9 +113,7 @@ async def test_paid_but_not_seated_yet(member: Member) -> None:
 
 async def test_a_code_takes_its_discount_off_the_first_invoice(member: Member) -> None:
     code = f"HELLO{uuid4().hex[:8].upper()}"
-    made = await member.service.admin(
-        "POST", "/api/admin/promotions", code=code, percent_off=50, kinds=["membership"]
-    )
+    made = await member.service.admin("POST", "/api/admin/promotions", code=code, percent_off=50, kinds=["membership"])
     assert made.status_code == 201, made.text
     answer = await member.buy("career", promotion_code=code)
     assert answer.status_code == 200, answer.text

@@ -208,9 +208,7 @@ async def test_only_ones_own(member: Member, action: str, body: dict[str, Any]) 
     assert await by("student") == await by("specialist") == (404, "unknown_membership")
     assert await by("case_manager") == (403, "forbidden")
     assert (await member.service.call("POST", path, json=body)).status_code == 401
-    missing = await member.service.call(
-        "POST", f"{PATH}/{uuid4()}/{action}", headers=bearer("admin", ADMIN), json=body
-    )
+    missing = await member.service.call("POST", f"{PATH}/{uuid4()}/{action}", headers=bearer("admin", ADMIN), json=body)
     assert refused(missing) == (404, "unknown_membership")
     assert (await member.service.admin("POST", path, **body)).status_code == 200
 

@@ -206,7 +206,7 @@ async def test_a_refund_that_pends_and_fails(service: Service) -> None:
     assert (await ask(service, row["id"], by=BY_ADMIN)).status_code == 201
 
 
-@pytest.mark.parametrize("order", permutations(("perform", "hear", "hear_other")))
+@pytest.mark.parametrize("order", list(permutations(("perform", "hear", "hear_other"))))
 async def test_ours_and_stripes_own_are_told_apart_in_any_order(service: Service, order: tuple[str, ...]) -> None:
     """Somebody refunds at Stripe while ours is on its way, and the webhooks are faster than Stripe's answer."""
     student = uuid4()
@@ -217,7 +217,7 @@ async def test_ours_and_stripes_own_are_told_apart_in_any_order(service: Service
         if step == "perform":
             await service.perform(student, refunding.KIND)
         else:
-            await service.sandbox.faults(lose_answers=1)  # Stripe has made it; the answer is yet to come
+            await service.sandbox.faults(lose_answers=100)  # Stripe has made it; the answer is yet to come
             await service.perform(student, refunding.KIND)
             await service.sandbox.faults()
             heard = await told(service, student, {row["stripe_charge_id"]})

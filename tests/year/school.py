@@ -1,4 +1,4 @@
-"""A whole school in one process: checkout and enrollment on real rows, the gateway's translation, the Stripe sandbox, and
+"""A whole school in one process: checkout and enrollment on real rows, the gateway, the Stripe sandbox, and
 between them a bus that shuffles and repeats. Nothing waits: `pump` goes on until nobody has anything left to do."""
 
 from __future__ import annotations

@@ -159,6 +159,7 @@ def service_environment(package: str, identity: Identity, ports: Ports) -> dict[
                 "STRIPE_API_KEY": identity.stripe_api_key,
                 "STRIPE_PUBLISHABLE_KEY": identity.stripe_publishable_key,
                 "STRIPE_API_BASE": os.environ.get("STRIPE_API_BASE") or ports.url("stripe_sandbox"),
+                "TEST_CLOCK": os.environ.get("TEST_CLOCK") or "true",
             }
         case "milady_integration":
             return {"MILADY_API_BASE": ports.url("milady_sandbox"), "MILADY_API_KEY": identity.milady_api_key}

@@ -35,24 +35,36 @@ async def follow(work: Work, row: Row[Any], purchase: facts.Purchase, heard: Env
 
 async def _keep(work: Work, row: Row[Any], told: SubscriptionChanged, subscription_id: str) -> None:
     known = await store.lock(work.db, row.id)
+    values = after(known, told, tier=row.tier)
+    if values is None:
+        return
+    if known is not None:
+        await store.write(work.db, row.id, values, at=work.now)
+        return
+    first = {
+        "student_id": row.student_id,
+        "item_id": row.item_id,
+        "interval": row.interval,
+        "stripe_subscription_id": subscription_id,
+    }
+    await store.add(work.db, row.id, {**first, **values}, at=work.now)
+
+
+def after(known: Any, told: SubscriptionChanged, *, tier: str) -> dict[str, Any] | None:
+    """What the row says after the last word of all that was heard; None: what it said before. Pure.
+
+    The row may know more than was heard: a look at Stripe is recorded in it at once. `tier`: the one that was bought.
+    """
     as_of = told.as_of or _LONG_AGO
     if known is None:
-        first = {
-            "student_id": row.student_id,
-            "item_id": row.item_id,
-            "interval": row.interval,
-            "stripe_subscription_id": subscription_id,
-        }
-        await store.add(work.db, row.id, {**first, **word_of(told, tier=row.tier), "as_of": as_of}, at=work.now)
-        return
+        return {**word_of(told, tier=tier), "as_of": as_of}
     ended, had_ended = told.status in store.ENDED, known.status in store.ENDED
     if had_ended and not ended:
-        return  # an end is final, and was read at Stripe before its event has come
+        return None  # an end is final, and was read at Stripe before its event has come
     if ended == had_ended and as_of < known.as_of:
-        return
+        return None
     values = {**word_of(told, tier=known.tier), "as_of": max(as_of, known.as_of)}
-    if any(getattr(known, name) != value for name, value in values.items()):
-        await store.write(work.db, row.id, values, at=work.now)
+    return values if any(getattr(known, name) != value for name, value in values.items()) else None
 
 
 def word_of(told: SubscriptionChanged, *, tier: str) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class Asking:
             number = row.asked + 1
             params = intent_params(purchase, row, customer_id)
             made = await self._stripe.create_intent(params, key=f"{row.id}/{row.round}/intent/{number}")
-            if made.status == "canceled" or await self._keep_intent(id, row, made, number):
+            if await self._keep_intent(id, row, made, number):
                 return made
             await self._stripe.cancel_intent(made.id, key=f"{made.id}/cancel")
         raise Transient("others are changing this amount")
@@ -106,10 +106,19 @@ class Asking:
         return True
 
     async def _payable(self, id: UUID) -> tuple[Row[Any], Row[Any]]:
+        """The purchase and the row, when nothing else is out by which the same money could be paid."""
         async with self._begin() as work:
             found = await store.lock(work.db, id)
+            rivals = await self._rivals(work, found[1]) if found is not None else []
         if found is None or found[1].status not in PAYABLE:
             raise NotDue
+        for rival in rivals:
+            if rival.status == "processing" or not await self.end(rival):
+                raise NotDue
+            if rival.kind == "remainder":
+                async with self._begin() as work:
+                    await store.lock(work.db, rival.id)
+                    await store.write(work.db, rival.id, at=work.now, status="cancelled", closed_because="covered")
         return found
 
     async def _keep_intent(self, id: UUID, row: Row[Any], intent: Intent, number: int) -> bool:
@@ -129,7 +138,7 @@ class Asking:
                 return True  # somebody else has asked for the same, under the same key
             if row.status not in PAYABLE or (row.asked, row.round, row.amount) != (seen.asked, seen.round, seen.amount):
                 return False
-            if not await self._alone(work, row):
+            if any(handed_out(rival) for rival in await self._rivals(work, row)):
                 return False
             await store.write(work.db, id, at=work.now, asked=number, **values)
             await insert_payment(
@@ -144,11 +153,12 @@ class Asking:
             )
             return True
 
-    async def _alone(self, work: Work, row: Row[Any]) -> bool:
-        """Nothing else is out by which the same money could be paid: the rest at once, or one of its parts."""
+    async def _rivals(self, work: Work, row: Row[Any]) -> list[Row[Any]]:
+        """What else is out by which the same money could be paid: the rest at once, or one of its parts."""
         others = [each for each in await store.of_purchase(work.db, row.purchase_id) if each.id != row.id]
         rivals = [each for each in others if (each.kind == "remainder") != (row.kind == "remainder")]
-        return not any(each.status in (*PAYABLE, "processing") and handed_out(each) for each in rivals)
+        out = [each for each in rivals if each.status in (*PAYABLE, "processing")]
+        return [each for each in out if handed_out(each) or each.kind == "remainder"]
 
     async def _forget(self, row: Row[Any]) -> None:
         async with self._begin() as work:

@@ -1,0 +1,246 @@
+"""What a timer sets off: the saved method is charged, or an invoice is sent and reminded of.
+
+What Stripe answers grants nothing: an amount is paid when its verified event has been heard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Row
+
+from checkout.buying import store as purchases
+from checkout.buying.domain import State
+from checkout.buying.plans import PATIENT
+from checkout.clock import Clock
+from checkout.schedules import dues, store
+from checkout.schedules.asking import Asking, NotDue, over
+from checkout.schedules.domain import NEVER, Again, after_attempt
+from checkout.stripe_client import Stripe, StripeRefuses
+from checkout.topology import SERVICE
+from kit.db import Database
+from kit.effects import Effect
+from kit.failures import Transient
+from kit.work import Work, utc_now
+
+log = structlog.get_logger(__name__)
+
+_CHARGEABLE = ("card", "us_bank_account", "link", "cashapp")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """accepted: on its way, its event will tell. sent: the invoice is out. failed: with Stripe's code. later: somebody is
+    just paying in another way. gone: there is nothing to do any more."""
+
+    kind: Literal["accepted", "sent", "failed", "later", "gone"]
+    code: str = NEVER
+    url: str | None = None
+
+
+class Charging:
+    """One step for one amount due."""
+
+    backoff = PATIENT
+
+    def __init__(self, database: Database, stripe: Stripe, clock: Clock) -> None:
+        self._database = database
+        self._stripe = stripe
+        self._clock = clock
+        self._asking = Asking(stripe, self._begin)
+
+    @asynccontextmanager
+    async def _begin(self) -> AsyncIterator[Work]:
+        async with self._database.transaction() as db:
+            yield Work(db=db, source=SERVICE, now=utc_now())
+
+    async def perform(self, effect: Effect) -> Outcome:
+        async with self._begin() as work:
+            found = await store.lock(work.db, UUID(effect.payload["schedule_id"]))
+        if found is None or not _current(effect, found[1]):
+            return Outcome("gone")
+        purchase, row = found
+        if not self._stripe.configured:
+            return Outcome("failed")
+        try:
+            if purchase.payer == "sponsor" or row.stripe_invoice_id is not None:
+                return await self._bill(purchase, row)
+            customer_id = await self._customer(purchase.student_id)
+            method_id = await self._method(customer_id)
+            if method_id is None:
+                return await self._bill(purchase, row, customer_id)
+            return await self._charge(row, customer_id, method_id, key=f"{effect.key}/{effect.attempt}")
+        except NotDue:
+            return Outcome("later")
+        except StripeRefuses as refused:
+            log.error("instalment refused", schedule=str(row.id), code=refused.code)
+            return Outcome("failed", code=refused.code)
+
+    async def _charge(self, row: Row[Any], customer_id: str, method_id: str, *, key: str) -> Outcome:
+        intent = await self._asking.intent(row.id, customer_id)
+        if not over(intent):
+            intent = await self._stripe.charge_off_session(intent.id, method_id=method_id, key=key)
+        if intent.status in ("succeeded", "processing"):
+            return Outcome("accepted")
+        if intent.status == "canceled":
+            raise Transient("the intent was cancelled just now")
+        return Outcome("failed", code=intent.failure_code or intent.status)
+
+    async def _bill(self, purchase: Row[Any], row: Row[Any], customer_id: str | None = None) -> Outcome:
+        """The first time it is sent; after that, it is looked at."""
+        known = row.stripe_invoice_id
+        if known is not None and row.attempts:
+            invoice = await self._stripe.sent_invoice(known)
+            if invoice.status == "paid" or await self._stripe.invoice_under_way(known):
+                return Outcome("accepted")
+            if invoice.status == "open":
+                return Outcome("failed")
+        if purchase.payer == "sponsor":
+            customer_id = await self._sponsor(purchase)
+        customer_id = customer_id or await self._customer(purchase.student_id)
+        sent = await self._asking.invoice(row.id, customer_id)
+        return Outcome("accepted") if sent.status == "paid" else Outcome("sent", url=sent.url)
+
+    async def _customer(self, student_id: UUID) -> str:
+        """As `buying.customers` makes it: under the student's key, so there is one."""
+        async with self._begin() as work:
+            known = await purchases.read_customer(work.db, student_id)
+            contact = await store.contact_of(work.db, student_id)
+        if known is not None:
+            return str(known.stripe_customer_id)
+        metadata = {"student_id": str(student_id)}
+        customer_id = await self._stripe.create_customer(metadata=metadata, key=f"customer/{student_id}")
+        if contact is not None:
+            await self._stripe.tell_customer(customer_id, email=contact.email, name=contact.name)
+        async with self._begin() as work:
+            return await purchases.keep_customer(work.db, student_id, customer_id, contact, at=work.now)
+
+    async def _sponsor(self, purchase: Row[Any]) -> str:
+        async with self._begin() as work:
+            known = await store.sponsor_customer(work.db, str(purchase.funding_source))
+        if known is None:
+            raise StripeRefuses("no_sponsor_customer")
+        return known
+
+    async def _method(self, customer_id: str) -> str | None:
+        """The customer's default, else what they have saved last."""
+        if default := await self._stripe.default_method(customer_id):
+            return default
+        saved = await self._stripe.saved_methods(customer_id)
+        return next((method.id for method in saved if method.type in _CHARGEABLE), None)
+
+    async def record(self, effect: Effect, result: Outcome, work: Work) -> None:
+        found = await store.lock(work.db, UUID(effect.payload["schedule_id"]))
+        if found is None or not _current(effect, found[1]) or found[1].next_attempt_at is not None:
+            return  # its events were faster, or somebody has changed it
+        purchase, row = found
+        now = await self._clock.now_in(work.db)
+        match result.kind:
+            case "accepted":
+                await store.write(work.db, row.id, at=work.now, status="processing")
+            case "sent":
+                attempts = row.attempts + 1
+                again = after_attempt(attempts=attempts, now=now)
+                at = again.at if isinstance(again, Again) else now
+                values = {"attempts": attempts, "next_attempt_at": at, "pay_url": result.url or row.pay_url}
+                await store.write(work.db, row.id, at=work.now, **values)
+            case "failed":
+                await dues.failed(work, purchase, row, code=result.code, now=now)
+            case "later" | "gone":
+                again = after_attempt(attempts=1, now=now)
+                assert isinstance(again, Again)  # noqa: S101
+                await store.write(work.db, row.id, at=work.now, next_attempt_at=again.at)
+
+    async def give_up(self, effect: Effect, error: BaseException, work: Work) -> None:
+        log.error("instalment given up", schedule=effect.payload["schedule_id"])
+        await self.record(effect, Outcome("failed", code="unavailable"), work)
+
+
+def _current(effect: Effect, row: Row[Any]) -> bool:
+    here = (row.round, row.timers) == (effect.payload["round"], effect.payload["timer"])
+    return bool(row.status == "open" and here)
+
+
+class Closing:
+    """Ends an intent or an invoice of an amount that is not owed any more. One that was paid is told by its event."""
+
+    backoff = PATIENT
+
+    def __init__(self, stripe: Stripe) -> None:
+        self._stripe = stripe
+
+    async def perform(self, effect: Effect) -> str:
+        """How it stands then."""
+        id, key = str(effect.payload["id"]), f"{effect.payload['id']}/end"
+        try:
+            if effect.payload["what"] == "intent":
+                return (await self._stripe.cancel_intent(id, key=key)).status
+            return (await self._stripe.end_invoice(id, key=key)).status
+        except StripeRefuses as refused:
+            if refused.code == "resource_missing":
+                return "canceled"
+            raise Transient(str(refused)) from refused
+
+    async def record(self, effect: Effect, result: str, work: Work) -> None:
+        log.info("closed", what=effect.payload["what"], status=result, purchase=effect.payload["purchase_id"])
+
+    async def give_up(self, effect: Effect, error: BaseException, work: Work) -> None:
+        log.error("stays open", what=effect.payload["what"], purchase=effect.payload["purchase_id"])
+
+
+class EnrollmentExpiry:
+    """Ends an enrolment whose first amount nobody has paid, so that what it had reserved is free again."""
+
+    backoff = PATIENT
+
+    def __init__(self, database: Database, stripe: Stripe) -> None:
+        self._database = database
+        self._stripe = stripe
+
+    async def perform(self, effect: Effect) -> bool:
+        """Whether none of it can be paid any more."""
+        async with self._database.transaction() as db:
+            purchase = await purchases.read_row(db, UUID(effect.payload["purchase_id"]))
+            rows = await store.of_purchase(db, UUID(effect.payload["purchase_id"]))
+        if purchase is None or State(purchase.state) not in (State.CREATED, State.AWAITING_PAYMENT):
+            return False
+        if not self._stripe.configured:
+            return True
+        asking = Asking(self._stripe, lambda: _begin(self._database))
+        try:
+            return all([await asking.end(row) for row in rows])
+        except StripeRefuses as refused:
+            raise Transient(str(refused)) from refused
+
+    async def record(self, effect: Effect, result: bool, work: Work) -> None:
+        if result:
+            await end_unpaid(work, UUID(effect.payload["purchase_id"]), State.EXPIRED)
+
+    async def give_up(self, effect: Effect, error: BaseException, work: Work) -> None:
+        log.error("enrolment stays open", purchase=effect.payload["purchase_id"])
+
+
+async def end_unpaid(work: Work, purchase_id: UUID, state: State) -> bool:
+    """Closes an unpaid enrolment and its rows. False: it has moved on meanwhile."""
+    purchase = await purchases.lock_purchase(work.db, purchase_id)
+    if purchase is None or State(purchase.state) not in (State.CREATED, State.AWAITING_PAYMENT):
+        return False
+    rows = await store.of_purchase(work.db, purchase_id)
+    if any(row.status in ("processing", "paid", "waived") for row in rows):
+        return False  # the event of it is on its way
+    for row in rows:
+        if row.status != "cancelled":
+            await dues.close(work, purchase, row, because="ended")
+    await purchases.close_purchase(work.db, purchase_id, state=state, at=work.now)
+    return True
+
+
+@asynccontextmanager
+async def _begin(database: Database) -> AsyncIterator[Work]:
+    async with database.transaction() as db:
+        yield Work(db=db, source=SERVICE, now=utc_now())

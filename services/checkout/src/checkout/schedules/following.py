@@ -1,0 +1,166 @@
+"""Amounts due follow what is known of their purchase's money."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Row
+
+from checkout.buying.domain import State
+from checkout.clock import ahead
+from checkout.money import refunding
+from checkout.money.domain import NOT_MONEY
+from checkout.schedules import domain, dues, store
+from checkout.schedules.domain import Become, Close, DebitFailed, Due, Keep, Reopen, Told
+from contracts import facts
+from contracts.envelope import Envelope
+from contracts.money import Money
+from contracts.payment import Payment
+from contracts.payments import PaymentEvent, PaymentFailed, PaymentPending, PaymentSucceeded
+from kit.errors import Problem
+from kit.work import Work
+
+log = structlog.get_logger(__name__)
+
+_OVER = (State.WITHDRAWN, State.CANCELLED, State.FAILED, State.EXPIRED)
+_STEPS = 3
+"""One decision may lead to another: what is reopened may be on its way already."""
+
+
+async def follow(work: Work, row: Row[Any], purchase: facts.Purchase, heard: Envelope[PaymentEvent]) -> None:
+    """`row` is the purchase's, locked: what is due for it is ours to write."""
+    rows = await store.of_purchase(work.db, row.id)
+    if row.how == "page":
+        rows = await _rest_of_page_plan(work, row, purchase, rows)
+    ended = row.cancelled_at is not None or purchase.cancelled or State(row.state) in _OVER
+    if rows:
+        paid_of = {each.id: _payments_of(purchase, each.id) for each in rows}
+        covered = any(_settled(paid_of[each.id]) for each in rows if each.kind == "remainder")
+        now = work.now + await ahead(work.db)
+        for due in rows:
+            told = _told(paid_of[due.id], ended=ended, covered=covered and due.kind != "remainder")
+            await _follow_one(work, row, due, told, heard, now=now)
+    if purchase.cancelled or row.cancelled_at is not None:
+        await _send_back(work, row, purchase)
+
+
+async def _follow_one(
+    work: Work, purchase: Row[Any], row: Row[Any], told: Told, heard: Envelope[PaymentEvent], *, now: datetime
+) -> None:
+    for _ in range(_STEPS):
+        kept = domain.Row(status=row.status, closed_because=row.closed_because, failed_debits=row.failed_debits)
+        match domain.follow(kept, told):
+            case Keep():
+                break
+            case Become(status="processing"):
+                await store.write(work.db, row.id, at=work.now, status="processing", next_attempt_at=None)
+            case Become(status=status):
+                if row.status == "cancelled":
+                    log.warning("paid after it was closed", schedule=str(row.id))
+                values = {"status": status, "closed_because": None, "next_attempt_at": None, "failure_code": None}
+                await store.write(work.db, row.id, at=work.now, **values)
+            case Close(because=because):
+                await dues.close(work, purchase, row, because=because)
+            case Reopen():
+                await dues.reopen(work, row, now=now)
+            case DebitFailed(failed=failed):
+                await dues.debit_failed(work, purchase, row, failed_debits=failed, now=now)
+        row = await _again(work, row)
+    if isinstance(heard.data, PaymentSucceeded) and _names(heard.data, row.id):
+        await store.write(work.db, row.id, at=work.now, paid_at=min(row.paid_at or heard.time, heard.time))
+
+
+async def _again(work: Work, row: Row[Any]) -> Row[Any]:
+    found = await store.read(work.db, row.id)
+    assert found is not None  # noqa: S101  never deleted
+    return found
+
+
+def _told(payments: Sequence[Payment], *, ended: bool, covered: bool) -> Told:
+    settled = [payment for payment in payments if payment.settled is not None]
+    failed: set[tuple[str | None, str | None]] = set()
+    for payment in payments:
+        begun = {_attempt(fact) for fact in payment.facts if isinstance(fact, PaymentPending)}
+        failed |= begun & {_attempt(fact) for fact in payment.facts if isinstance(fact, PaymentFailed)}
+    return Told(
+        settled=bool(settled),
+        waived=bool(settled) and all(payment.method == "waiver" for payment in settled),
+        under_way=any(payment.under_way for payment in payments),
+        failed_debits=len(failed),
+        ended=ended,
+        covered=covered,
+    )
+
+
+def _attempt(fact: PaymentEvent) -> tuple[str | None, str | None]:
+    return fact.refs.payment_intent, fact.refs.charge
+
+
+def _payments_of(purchase: facts.Purchase, id: UUID) -> list[Payment]:
+    return [payment for payment in purchase.payments if any(_names(fact, id) for fact in payment.facts)]
+
+
+def _names(fact: PaymentEvent, id: UUID) -> bool:
+    return bool(fact.refs.instalment and fact.refs.instalment.startswith(f"{id}:"))
+
+
+def _settled(payments: Sequence[Payment]) -> bool:
+    return any(payment.settled is not None for payment in payments)
+
+
+async def _rest_of_page_plan(
+    work: Work, row: Row[Any], purchase: facts.Purchase, rows: list[Row[Any]]
+) -> list[Row[Any]]:
+    """A plan on Stripe's page that was broken off leaves a rest, which can be paid in one sum."""
+    broken_off = purchase.standing()[1] == "plan_cancelled"
+    if not broken_off and not rows:
+        return rows
+    paid = purchase.paid.get(row.currency, 0)
+    settled_here = sum(each.amount for each in rows if _settled(_payments_of(purchase, each.id)))
+    rest = row.amount - (paid - settled_here) - purchase_tax(purchase, row.currency)
+    if not rows and broken_off and rest > 0:
+        amount = Money(amount=rest, currency=row.currency)
+        now = work.now + await ahead(work.db)
+        due = Due(position=1, kind="remainder", amount=amount, due_at=now)
+        await store.insert_due(work.db, row.id, row.student_id, due, next_attempt_at=None, page=None)
+        return await store.of_purchase(work.db, row.id)
+    for each in rows:
+        if each.status in domain.PAYABLE and each.amount != rest:
+            if rest <= 0:
+                await dues.close(work, row, each, because="covered")
+                continue
+            await dues.want_ended(work, each)
+            await dues.reopen(work, each, now=work.now)
+            await store.write(work.db, each.id, at=work.now, amount=rest, next_attempt_at=None)
+    return await store.of_purchase(work.db, row.id)
+
+
+def purchase_tax(purchase: facts.Purchase, currency: str) -> int:
+    """Tax is paid on top of the price, so it pays nothing of it: minor units, negative in a rest."""
+    named = (payment.tax for payment in purchase.settled_payments)
+    return -sum(tax.amount for tax in named if tax is not None and tax.currency == currency)
+
+
+async def _send_back(work: Work, row: Row[Any], purchase: facts.Purchase) -> None:
+    """Money that comes after a purchase was cancelled goes back by itself, all of it."""
+    cancelled = await store.read_cancellation(work.db, row.id)
+    if cancelled is None:
+        return
+    counted = set(cancelled.counted)
+    late = {ref for payment in purchase.settled_payments if not payment.refs & counted for ref in payment.refs}
+    for payment in sorted(await store.payments_of(work.db, row.id), key=lambda each: str(each.id)):
+        if payment.status != "succeeded" or not set(payment.refs) & late or payment.method in NOT_MONEY:
+            continue
+        try:
+            await refunding.refund(
+                work, payment.id, None, reason="The purchase was cancelled.", origin="cancellation", by="system"
+            )
+        except Problem as refused:
+            if refused.code not in ("nothing_to_refund", "nothing_was_paid"):
+                log.error("late payment stays", payment=str(payment.id), code=refused.code)
+
+

@@ -1,0 +1,266 @@
+"""The life of a membership, in whatever order it is heard: the row ends as Stripe has it, and so does the standing."""
+
+from __future__ import annotations
+
+import random
+from itertools import permutations
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from tests.checkout.membership_steps import DAY, HOUR, SAME, Member
+
+from checkout.memberships import store
+from checkout.memberships.following import SYNC, after
+from contracts.envelope import Envelope
+from contracts.facts import Purchase
+from contracts.payments import SubscriptionChanged
+from kit.effects import Effect
+from kit.performer import Performer
+
+
+async def _a_life(member: Member) -> None:
+    """Created, upgraded, past due, active again, paused, resumed, cancelled at the period's end, ended."""
+    await member.join("student")
+    await member.later(DAY)
+    await member.done("change", membership="career")
+    await member.fail_next(1)
+    await member.renewal()
+    await member.later(2 * DAY)
+    await member.settle()
+    for action in ("pause", "resume", "cancel"):
+        await member.done(action)
+        await member.later(HOUR)
+    await member.renewal()
+    await member.settle()
+
+
+async def _forget(member: Member) -> None:
+    """As if nothing had been heard of the student's purchase yet."""
+    mine: dict[str, Any] = {"purchase": str((await member.service.purchase(member.id))["id"]), "student": member.id}
+    ids = [e.id for e in (*member.told, *await member.said())]
+    for sql, values in (
+        ("DELETE FROM memberships WHERE student_id = :student", {"student": member.id}),
+        ("DELETE FROM effects WHERE payload ->> 'purchase_id' = :purchase", {"purchase": mine["purchase"]}),
+        ("DELETE FROM inbox WHERE event_id = ANY(:ids)", {"ids": ids}),
+        (
+            "DELETE FROM fact_keys WHERE group_id IN (SELECT group_id FROM facts WHERE event_id = ANY(:ids))",
+            {"ids": ids},
+        ),
+        ("DELETE FROM facts WHERE event_id = ANY(:ids)", {"ids": ids}),
+        ("DELETE FROM outbox WHERE message_key = ANY(:ids)", {"ids": [e.id for e in await member.said()]}),
+        ("UPDATE purchases SET state = 'session_open', stripe_subscription_id = NULL WHERE student_id = :student", {}),
+    ):
+        await member.service.rows(f"{sql} RETURNING 1", **(values or {"student": member.id}))
+
+
+async def _hear(member: Member, order: list[Envelope[Any]], chance: random.Random | None = None) -> None:
+    for each in order:
+        await member.service.hear(each)
+        if chance and chance.random() < 0.2:
+            await member.service.perform(member.id, SYNC)
+            await member.service.hear(*await member.said())
+    await member.service.perform(member.id)
+    await member.service.hear(*await member.said())
+
+
+async def _outcome(member: Member) -> dict[str, Any]:
+    (row,) = await member.rows()
+    (purchase,) = await member.purchases()
+    word = purchase.subscription
+    assert word is not None
+    names = ("status", "tier", "cancel_at_period_end", "current_period_end", "ended_at", "collection_paused")
+    return {
+        **{name: row[name] for name in (*SAME, "item_id", "stripe_price_id", "stripe_subscription_id")},
+        "standing": purchase.standing(),
+        "word": {name: getattr(word, name) for name in names},
+        "state": (await member.service.purchase(member.id))["state"],
+    }
+
+
+async def _is_what_stripe_says(member: Member) -> None:
+    row, subscription = await member.row(), await member.subscription()
+    item = subscription["items"].data[0]
+    assert (row["status"], row["cancel_at_period_end"], row["paused"]) == (
+        subscription.status,
+        subscription.cancel_at_period_end,
+        subscription.pause_collection is not None,
+    )
+    assert int(row["current_period_end"].timestamp()) == item.current_period_end
+    assert item.price.recurring and (row["interval"], row["stripe_price_id"]) == (
+        item.price.recurring.interval,
+        item.price.id,
+    )
+    (purchase,) = await member.purchases()
+    word = purchase.subscription
+    assert word and (word.status, word.tier, word.collection_paused) == (row["status"], row["tier"], row["paused"])
+
+
+async def test_a_life_in_every_order(member: Member) -> None:
+    """Every order of what is said of the subscription, as the row takes it; some things are heard twice."""
+    await _a_life(member)
+    told: list[SubscriptionChanged] = [e.data for e in member.told if isinstance(e.data, SubscriptionChanged)]
+    kept: list[SubscriptionChanged] = []
+    for each in told:  # what differs; eight of them are forty thousand orders
+        if not any(each.model_copy(update={"as_of": known.as_of}) == known for known in kept):
+            kept.append(each)
+    statuses = [each.status for each in kept]
+    assert {"past_due", "active", "canceled"} <= set(statuses) and any(each.collection_paused for each in kept)
+    assert {each.tier for each in kept} == {"student", "career"} and any(e.cancel_at_period_end for e in kept)
+    kept = kept[-8:]
+    last_words: dict[frozenset[int], SubscriptionChanged | None] = {}
+
+    def last_word(heard: frozenset[int]) -> SubscriptionChanged:
+        if heard not in last_words:
+            last_words[heard] = Purchase(tuple(kept[n] for n in heard)).subscription
+        word = last_words[heard]
+        assert word is not None
+        return word
+
+    ends = set()
+    for order in permutations(range(len(kept))):
+        known: Any = None
+        heard: frozenset[int] = frozenset()
+        for number in (*order, order[0]):
+            heard |= {number}
+            values = after(known, last_word(heard), tier="student")
+            known = SimpleNamespace(**values) if values else known
+        ends.add(tuple(sorted(vars(known).items(), key=str)))
+    assert len(ends) == 1
+    assert dict(ends.pop())["status"] == "canceled"
+
+
+async def test_a_life_in_many_orders_on_the_database(member: Member) -> None:
+    await _a_life(member)
+    first = await _outcome(member)
+    assert (first["status"], first["tier"], first["standing"][1]) == ("canceled", "career", "membership_ended")
+    await _is_what_stripe_says(member)
+    for seed in range(12):
+        chance = random.Random(seed)
+        order = member.told + chance.sample(member.told, len(member.told) // 3)
+        chance.shuffle(order)
+        await _forget(member)
+        await _hear(member, order, chance)
+        assert await _outcome(member) == first, f"seed {seed}"
+
+
+async def test_events_of_one_second(member: Member) -> None:
+    """Nobody can tell from their times which of them is the last; Stripe can."""
+    await member.join("student")
+    before = len(member.told)
+    for action in ("pause", "resume", "pause"):
+        assert (await member.act(action)).status_code == 200
+    await member.fetch()
+    same, rest = member.told[before:], member.told[:before]
+    second = same[0].data.as_of
+    same = [e.__class__(**{**vars(e), "data": e.data.model_copy(update={"as_of": second})}) for e in same]
+    member.told = rest + same
+    for order in permutations(same):
+        await _forget(member)
+        await _hear(member, [*rest, *order, order[0]])
+        await _is_what_stripe_says(member)
+        assert (await member.row())["paused"] is True
+        assert await member.standing() == ("paused", "membership_paused")
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_whatever_is_done_and_however_late_it_is_heard(member: Member, seed: int) -> None:
+    chance = random.Random(seed)
+    await member.join("student")
+    late: list[Envelope[Any]] = []
+    requests: list[tuple[str, dict[str, Any]]] = [
+        ("pause", {}),
+        ("resume", {}),
+        ("cancel", {}),
+        ("change", {"membership": "career"}),
+        ("change", {"membership": "student", "interval": "year"}),
+        ("change", {"membership": "student", "interval": "month"}),
+    ]
+    for _ in range(12):
+        action, body = chance.choice(requests)
+        assert (await member.act(action, **body)).status_code in (200, 409)
+        late += await member.fetch()
+        chance.shuffle(late)
+        some, late = late[::2], late[1::2]
+        await member.service.hear(*some)
+        if chance.random() < 0.5:
+            await member.service.perform(member.id, SYNC)
+    await _hear(member, late)
+    await member.settle()
+    await _is_what_stripe_says(member)
+
+
+async def test_what_checkout_says_itself_is_not_looked_at_again(member: Member) -> None:
+    await member.join()
+    await member.act("pause")
+    await member.service.perform(member.id)
+
+    async def looks() -> int:
+        wanted = "SELECT 1 FROM effects WHERE kind = :kind AND payload ->> 'purchase_id' = :purchase"
+        return len(await member.service.rows(wanted, kind=SYNC, purchase=str((await member.row())["id"])))
+
+    before = await looks()
+    (said,) = await member.said()
+    await member.service.hear(said)
+    assert await looks() == before
+    await member.settle()
+    assert len(await member.said()) == 1, "Stripe's own event tells nothing new"
+
+
+async def test_a_look_that_was_overtaken_is_taken_again(member: Member) -> None:
+    """Stripe was asked before the pause, and the answer is recorded after it was heard of."""
+    await member.join()
+    sync = member.service.handlers[SYNC]
+
+    class Overtaken:
+        backoff = sync.backoff
+
+        async def perform(self, effect: Effect) -> Any:
+            seen = await sync.perform(effect)
+            assert (await member.act("pause")).status_code == 200
+            await member.service.hear(*await member.fetch())
+            return seen
+
+        async def record(self, *given: Any) -> None:
+            await sync.record(*given)
+
+        async def give_up(self, *given: Any) -> None:
+            await sync.give_up(*given)
+
+    async with member.service.database.transaction() as db:
+        row = await store.read(db, (await member.row())["id"])
+        assert row is not None
+    key = f"test/{uuid4()}"
+    (wanted,) = await member.service.rows(
+        "INSERT INTO effects (kind, key, payload) VALUES (:kind, :key, jsonb_build_object('purchase_id', "
+        "CAST(:purchase AS text))) RETURNING *",
+        kind=SYNC,
+        key=key,
+        purchase=str(row.id),
+    )
+    effect = Effect(id=wanted["id"], kind=SYNC, key=key, payload=wanted["payload"], cause=None, attempt=1)
+    await Performer(member.service.database, "checkout", {SYNC: Overtaken()}).attempt(effect)
+    (waiting,) = await member.service.rows("SELECT done_at, last_error FROM effects WHERE key = :key", key=key)
+    assert waiting["done_at"] is None and "meanwhile" in waiting["last_error"]
+    assert (await member.row())["paused"] is True, "the old answer was not recorded"
+    await Performer(member.service.database, "checkout", {SYNC: sync}).attempt(effect)
+    (done,) = await member.service.rows("SELECT done_at FROM effects WHERE key = :key", key=key)
+    assert done["done_at"] is not None and (await member.row())["paused"] is True
+
+
+async def test_a_price_that_was_changed_at_stripe_by_hand(member: Member) -> None:
+    """The metadata still says student; what is paid for counts."""
+    await member.join("student")
+    other = Member(member.service)
+    await other.join("career")
+    subscription = await member.subscription()
+    await member.sandbox.api.subscriptions.update_async(
+        subscription.id,
+        {"items": [{"id": subscription["items"].data[0].id, "price": (await other.row())["stripe_price_id"]}]},
+    )
+    await member.settle()
+    row = await member.row()
+    assert (row["tier"], row["item_id"]) == ("career", (await other.row())["item_id"])
+    (purchase,) = await member.purchases()
+    assert purchase.subscription and purchase.subscription.tier == "career"

@@ -1,0 +1,180 @@
+"""Every way to pay and to get money back, through all services at once: what it does to seats, mails and documents."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pypdf
+from tests.journeys.school import School, Student, count, text_of
+from tests.waiting import until
+
+from contracts.people import enrollment_uuid
+
+MONTH = 31 * 24 * 3600
+DAY = 24 * 3600
+
+
+async def intent(student: Student, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    answer = await student.post("checkout", path, body)
+    assert answer.is_success, answer.text
+    told: dict[str, Any] = answer.json()
+    return told
+
+
+async def confirm(student: Student, client_secret: str, **choice: Any) -> Any:
+    """What Stripe's own form does in the student's browser."""
+    chosen = {"method": "card", "email": student.person.email, **choice}
+    return await student.school.stripe(f"/payment_intents/{client_secret.partition('_secret_')[0]}/pay", chosen)
+
+
+async def advance(school: School, seconds: int) -> None:
+    """Stripe's clock and the school's."""
+    await school.stripe("/clock/advance", {"seconds": seconds})
+    answer = await school.staff("admin").post("checkout", "/api/admin/test-clock/advance", {"seconds": seconds})
+    assert answer.is_success, answer.text
+
+
+async def payment_of(student: Student, slug: str) -> dict[str, Any]:
+    """The enrolment's money, as its student sees it."""
+    found: dict[str, Any] = await student.get(
+        "checkout", f"/api/enrollments/{enrollment_uuid(student.id, slug)}/payment"
+    )
+    return found
+
+
+async def paid_instalments(student: Student, slug: str, many: int) -> dict[str, Any]:
+    async def look() -> dict[str, Any] | None:
+        found = await payment_of(student, slug)
+        return found if sum(each["status"] == "paid" for each in found["schedules"]) == many else None
+
+    return await until(look, seconds=60, what=f"{many} paid instalments of {slug}")
+
+
+async def test_a_track_is_bought_and_studied_to_its_end(school: School) -> None:
+    student = school.student()
+    made = await intent(student, "/api/payments/create-payment/", {"track": "DP", "amount": 499, "currency": "usd"})
+    await confirm(student, made["clientSecret"])
+    seat = await student.seat_becomes("active", "dp")
+    assert (seat["track"], seat["kind"]) == ("dp", "track")
+    path = f"/api/enrollments/{seat['id']}/progress"
+    progress = await student.get("enrollment", path)
+    assert [project["status"] for project in progress["projects"]] == ["unlocked", "locked", "locked"]
+    for project in progress["projects"]:
+        for step in project["steps"]:
+            done = await student.post("enrollment", f"{path}/steps/{step['id']}/done", {})
+            assert done.status_code == 200, done.text
+    assert done.json()["percent"] == 100
+    await student.seat_becomes("completed", "dp")
+    await student.mailed("welcome", "receipt")
+
+
+async def test_the_receipt_comes_as_a_document_and_can_be_fetched_again(school: School) -> None:
+    student = school.student("Łukasz Wójcik")
+    made = await intent(student, "/api/payments/create-intent", {"itemId": "barbering-safety"})
+    await confirm(student, made["clientSecret"], name="Łukasz Wójcik")
+    await student.mailed("receipt")
+    (mail,) = [m for m in school.mails(student.person.email) if "receipt" in str(m["Subject"]).lower()]
+    (attached,) = list(mail.iter_attachments())
+    assert attached.get_content_type() == "application/pdf"
+    text = pypdf.PdfReader(io.BytesIO(attached.get_content())).pages[0].extract_text()
+    (receipt,) = (await student.get("checkout", "/api/receipts"))["items"]
+    assert receipt["number"] in text and receipt["number"] in text_of(mail)
+    assert "79.00" in text and "Łukasz" in text
+    other = await school.http.get(
+        school.stack.url("checkout") + f"/api/receipts/{receipt['id']}/pdf", headers=school.student("Eve").headers
+    )
+    assert other.status_code == 404
+
+
+async def test_enrolled_with_a_plan_that_collects_itself(school: School) -> None:
+    student = school.student()
+    enrolled = await intent(student, "/api/enrollments", {"product_id": "hvac", "user_id": str(student.id)})
+    assert enrolled["requires_immediate_payment"] and len(enrolled["schedules"]) > 1
+    assert sum(each["amount"] for each in enrolled["schedules"]) == 500_000
+    assert enrolled["enrollment_id"] == str(enrollment_uuid(student.id, "hvac"))
+    await confirm(student, enrolled["stripe_client_secret"])
+    await student.seat_becomes("active", "hvac")
+    for number in range(1, len(enrolled["schedules"]) + 1):
+        await paid_instalments(student, "hvac", number)
+        if number < len(enrolled["schedules"]):
+            await advance(school, MONTH)
+    found = await payment_of(student, "hvac")
+    assert sum(payment["amount"] for payment in found["payments"] if payment["status"] == "succeeded") == 500_000
+    assert found["next_due"] is None
+    assert (await student.seat_becomes("active", "hvac"))["status"] == "active"
+
+
+async def test_a_missed_instalment_pauses_and_paying_it_resumes(school: School) -> None:
+    student = school.student()
+    enrolled = await intent(student, "/api/enrollments", {"product_id": "dsp", "user_id": str(student.id)})
+    await confirm(student, enrolled["stripe_client_secret"])
+    await student.seat_becomes("active", "dsp")
+    await paid_instalments(student, "dsp", 1)
+    (method,) = (await student.get("checkout", "/api/payments/methods"))["items"]
+    assert method["last4"] == "4242"
+    removed = await school.http.delete(
+        school.stack.url("checkout") + f"/api/payments/methods/{method['id']}", headers=student.headers
+    )
+    assert removed.is_success, removed.text
+    await advance(school, MONTH)  # no card any more: an invoice is sent, and nobody pays it
+    for days in (1, 3, 7, 1):
+        await advance(school, days * DAY)
+        await school.settled()
+    await student.seat_becomes("paused", "dsp")
+    await student.mailed("paused")
+    due = next(each for each in (await payment_of(student, "dsp"))["schedules"] if each["status"] == "overdue")
+    now = await intent(student, f"/api/payments/schedules/{due['id']}/intent", {})
+    await confirm(student, now["clientSecret"])
+    await student.seat_becomes("active", "dsp")
+    await student.mailed("open again")
+
+
+async def test_a_bundle_gives_its_seats_with_one_receipt(school: School) -> None:
+    student = school.student()
+    answer = await student.post("checkout", "/api/checkout", {"courseId": "dp-and-fsd"})
+    assert answer.is_success, answer.text
+    await student.pay(await school.session(answer.json()["url"]))
+    await student.seat_becomes("active", "dp")
+    await student.seat_becomes("active", "fsd")
+    await student.mailed("receipt")
+    assert count(student.subjects(), "receipt") == 1
+
+
+async def test_money_back_by_request(school: School) -> None:
+    student, admin = school.student(), school.staff("admin")
+    made = await intent(student, "/api/payments/create-payment/", {"track": "fsd"})
+    await confirm(student, made["clientSecret"])
+    await student.seat_becomes("active", "fsd")
+    body = {"payment_intent_id": made["paymentIntentId"], "reason": "I have to move away"}
+
+    async def asked() -> dict[str, Any] | None:
+        answer = await student.post("checkout", "/api/payments/request-refund/", body)
+        return dict(answer.json()) if answer.is_success else None
+
+    request = await until(asked, what="a refund request")
+    await admin.post("checkout", f"/api/admin/refund-requests/{request['id']}/decide", {"decision": "approve"})
+    await student.seat_becomes("withdrawn", "fsd")
+    status = await student.get("checkout", f"/api/payments/status/{made['paymentIntentId']}/")
+    assert status["amount"] == 59_900
+    await student.mailed("refund")
+
+
+async def test_a_membership_from_joining_to_its_end(school: School) -> None:
+    student = school.student()
+    joined = await intent(student, "/api/memberships", {"membership": "student", "interval": "month"})
+    await student.pay(await school.session(joined["url"]))
+    seat = await student.seat_becomes("active", "membership")
+    assert seat["kind"] == "membership"
+
+    async def current() -> dict[str, Any] | None:
+        answer = await school.http.get(
+            school.stack.url("checkout") + "/api/memberships/current", headers=student.headers
+        )
+        return dict(answer.json()) if answer.is_success else None
+
+    membership = await until(current, what="a membership")
+    assert (membership["tier"], membership["access"]) == ("student", True)
+    ended = await student.post("checkout", f"/api/memberships/{membership['id']}/cancel", {"at": "now"})
+    assert ended.is_success, ended.text
+    await student.seat_becomes("withdrawn", "membership")
