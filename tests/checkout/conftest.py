@@ -7,6 +7,7 @@ import pytest
 import pytest_asyncio
 from tests.checkout.membership_steps import Member
 from tests.checkout.sandbox import StripeSandbox
+from tests.checkout.schedule_steps import School
 from tests.checkout.service import Service
 
 import checkout
@@ -25,8 +26,13 @@ def stripe_sandbox() -> Iterator[StripeSandbox]:
 def checkout_database(postgres_server: PostgresServer) -> Database:
     database = postgres_server.create_database("checkout")
     migrate.upgrade(database.url, migrate.folder_of(checkout.__file__))
-    asyncio.run(_load(database.url))
+    loaded(database)
     return database
+
+
+def loaded(database: Database) -> None:
+    """With the catalog that is checked in."""
+    asyncio.run(_load(database.url))
 
 
 async def _load(url: str) -> None:
@@ -56,3 +62,10 @@ async def member(checkout_database: Database, membership_sandbox: StripeSandbox)
     yield Member(service)
     await membership_sandbox.faults()
     await service.close()
+
+
+@pytest_asyncio.fixture
+async def school(service: Service) -> AsyncIterator[School]:
+    running = School(service)
+    yield running
+    await running.close()

@@ -40,6 +40,7 @@ class Member:
     service: Service
     id: UUID = field(default_factory=uuid4)
     told: list[Envelope[Any]] = field(default_factory=list)
+    _all: list[Envelope[Any]] = field(default_factory=list)
     _after: str | None = None
     _seat_revision: int = 0
 
@@ -97,10 +98,14 @@ class Member:
                 page = (await http.get("/sandbox/api/events", params=params)).json()
                 events += [json.loads(event["body"]) for event in page["events"]]
                 self._after, more = page["next"], page["has_more"]
-        heard = [each for event in events for each in translate(event, received_at=utc_now())]
-        mine = [e for e in [*self.told, *heard] if e.data.student_id == self.id]
-        refs: frozenset[str] = frozenset().union(*(e.data.refs.of_payment() for e in mine))
-        fresh = [e for e in heard if e in mine or e.data.refs.of_payment() & refs]
+        self._all += [each for event in events for each in translate(event, received_at=utc_now())]
+        refs, before = frozenset[str](), None
+        about: list[Envelope[Any]] = []
+        while refs != before:  # an invoice leads to its payment, and that to its refund
+            about = [e for e in self._all if e.data.student_id == self.id or e.data.refs.of_payment() & refs]
+            refs, before = refs.union(*(e.data.refs.of_payment() for e in about)), refs
+        known = {each.id for each in self.told}
+        fresh = [each for each in about if each.id not in known]
         self.told += fresh
         return fresh
 

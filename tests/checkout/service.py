@@ -61,8 +61,8 @@ class Service:
             for consumer in (consumers.payments(), consumers.enrollments(), registrations())
             for event in consumer.handlers()
         }
-        self._stripe = Stripe(StripeSettings(stripe_api_key=SecretStr(SECRET_KEY), stripe_api_base=sandbox.url))
-        self.handlers = main.effects(self.database, self._stripe)
+        self.stripe = Stripe(StripeSettings(stripe_api_key=SecretStr(SECRET_KEY), stripe_api_base=sandbox.url))
+        self.handlers = main.effects(self.database, self.stripe)
         self._refs: dict[UUID, frozenset[str]] = defaultdict(frozenset)
         """What is known of a student's payments: Stripe forgets its events after a month."""
         self.app = self.app_with()
@@ -86,7 +86,7 @@ class Service:
         )
 
     async def close(self) -> None:
-        await self._stripe.close()
+        await self.stripe.close()
         await self.app.state.stripe.close()
         await self.app.state.database.close()
         await self.database.close()

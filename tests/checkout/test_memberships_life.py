@@ -38,21 +38,21 @@ async def _a_life(member: Member) -> None:
 
 async def _forget(member: Member) -> None:
     """As if nothing had been heard of the student's purchase yet."""
-    mine: dict[str, Any] = {"purchase": str((await member.service.purchase(member.id))["id"]), "student": member.id}
-    ids = [e.id for e in (*member.told, *await member.said())]
+    purchase = str((await member.service.purchase(member.id))["id"])
+    said = [e.id for e in await member.said()]
+    ids = [e.id for e in member.told] + said
+    groups = "SELECT group_id FROM facts WHERE event_id = ANY(:ids)"
+    opened = "SET state = 'session_open', stripe_subscription_id = NULL"
     for sql, values in (
-        ("DELETE FROM memberships WHERE student_id = :student", {"student": member.id}),
-        ("DELETE FROM effects WHERE payload ->> 'purchase_id' = :purchase", {"purchase": mine["purchase"]}),
+        ("DELETE FROM memberships WHERE id = CAST(:purchase AS uuid)", {"purchase": purchase}),
+        ("DELETE FROM effects WHERE payload ->> 'purchase_id' = :purchase", {"purchase": purchase}),
         ("DELETE FROM inbox WHERE event_id = ANY(:ids)", {"ids": ids}),
-        (
-            "DELETE FROM fact_keys WHERE group_id IN (SELECT group_id FROM facts WHERE event_id = ANY(:ids))",
-            {"ids": ids},
-        ),
+        (f"DELETE FROM fact_keys WHERE group_id IN ({groups})", {"ids": ids}),
         ("DELETE FROM facts WHERE event_id = ANY(:ids)", {"ids": ids}),
-        ("DELETE FROM outbox WHERE message_key = ANY(:ids)", {"ids": [e.id for e in await member.said()]}),
-        ("UPDATE purchases SET state = 'session_open', stripe_subscription_id = NULL WHERE student_id = :student", {}),
+        ("DELETE FROM outbox WHERE message_key = ANY(:ids)", {"ids": said}),
+        (f"UPDATE purchases {opened} WHERE id = CAST(:purchase AS uuid)", {"purchase": purchase}),
     ):
-        await member.service.rows(f"{sql} RETURNING 1", **(values or {"student": member.id}))
+        await member.service.rows(f"{sql} RETURNING 1", **values)
 
 
 async def _hear(member: Member, order: list[Envelope[Any]], chance: random.Random | None = None) -> None:
@@ -264,3 +264,20 @@ async def test_a_price_that_was_changed_at_stripe_by_hand(member: Member) -> Non
     assert (row["tier"], row["item_id"]) == ("career", (await other.row())["item_id"])
     (purchase,) = await member.purchases()
     assert purchase.subscription and purchase.subscription.tier == "career"
+
+
+async def test_an_item_that_is_not_sold_any_more_stays_its_members(member: Member) -> None:
+    def item(name: str, tier: str) -> dict[str, Any]:
+        return {"kind": "membership", "slug": name, "name": name, "price": 700, "tier": tier}
+
+    tier = f"tier-{uuid4().hex[:8]}"
+    for name in (f"{tier}-old", f"{tier}-new"):
+        assert (await member.service.admin("POST", "/api/admin/items", **item(name, tier))).status_code == 201
+    assert (await member.buy(tier)).status_code == 404, "two have this tier"
+    await member.join(f"{tier}-old")
+    first = (await member.row())["item_id"]
+    await member.service.admin("DELETE", f"/api/admin/items/{tier}-old")
+    await member.done("pause")
+    row = await member.row()
+    assert (row["item_id"], row["tier"], row["paused"]) == (first, tier, True)
+    assert (await Member(member.service).buy(tier)).status_code == 200, "now it is one"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from uuid import uuid4
 
@@ -258,3 +259,45 @@ async def test_a_lost_webhook_does_not_matter(member: Member) -> None:
     assert said.data.program and said.data.program.kind == "membership"
     await member.service.hear(said)
     assert await member.standing() == ("paused", "membership_paused")
+
+
+async def test_a_double_click_is_one_change(member: Member) -> None:
+    await member.join("student")
+    await member.later(10 * DAY)
+    answers = await asyncio.gather(*(member.act("change", membership="career") for _ in range(5)))
+    assert {each.status_code for each in answers} <= {200, 503}, "503: the same is under way at Stripe"
+    assert any(each.status_code == 200 for each in answers)
+    await member.settle()
+    assert len(await member.invoices()) == 2
+    assert (await member.row())["tier"] == "career"
+
+
+async def test_a_cancel_in_stripes_own_portal(member: Member) -> None:
+    """The portal names a date, and leaves `cancel_at_period_end` false."""
+    await member.join()
+    subscription = await member.subscription()
+    end = subscription["items"].data[0].current_period_end
+    await member.sandbox.api.subscriptions.update_async(subscription.id, {"cancel_at": end})
+    await member.settle()
+    assert (await member.current())["cancel_at_period_end"] is True
+    (purchase,) = await member.purchases()
+    assert purchase.subscription and purchase.subscription.cancel_at_period_end, "everybody hears it"
+    assert (await member.done("cancel"))["cancel_at_period_end"] is True
+    assert (await member.done("resume"))["cancel_at_period_end"] is False
+    assert (await member.subscription()).cancel_at is None
+    assert (await member.current())["cancel_at_period_end"] is False
+
+
+async def test_a_subscription_that_was_halted_at_stripe(member: Member) -> None:
+    """As an operator may do it, or Stripe itself after failed payments: no invoices, so no access."""
+    await member.join()
+    subscription = await member.subscription()
+    await member.sandbox.api.subscriptions.pause_async(subscription.id)
+    await member.settle()
+    row = await member.row()
+    assert (row["status"], row["paused"]) == ("paused", True)
+    assert await member.standing() == ("paused", "membership_paused")
+    answer = await member.done("resume")
+    assert (answer["status"], answer["paused"]) == ("active", False)
+    assert await member.standing() == ("active", None)
+    assert await member.invoices() == [("paid", 1_900)] * 2

@@ -13,10 +13,12 @@ import pytest
 from tests.checkout.payment_steps import PRICE, ask, paid, payment, read, refunds, stripes, told
 from tests.checkout.service import ADMIN, Service, bearer, wanted
 
-from checkout.money import refunding
+from checkout.money import domain, refunding
+from checkout.money.domain import Give, Paid, Refuse
 from contracts.envelope import Envelope
 from contracts.money import usd
 from contracts.payments import PaymentRefs, PaymentRefunded, PaymentSucceeded
+from kit.effects import Effect
 from kit.errors import Problem
 from kit.work import Work, utc_now
 
@@ -177,16 +179,15 @@ async def test_a_lost_answer_is_found_again_even_without_stripes_memory(service:
     """Stripe forgets an idempotency key after a day: the refund itself is looked for."""
     student = uuid4()
     row = await paid(service, student)
-    await ask(service, row["id"], by=BY_ADMIN, amount=500)
-    await service.sandbox.faults(lose_answers=100)
-    await service.perform(student, refunding.KIND)
-    await service.sandbox.faults()
-    assert len(await stripes(service, row["stripe_payment_intent_id"])) == 1
-    await service.sandbox.operate("/clock/advance", seconds=2 * 86_400)
+    made = (await ask(service, row["id"], by=BY_ADMIN, amount=500)).json()
+    metadata = {"refund_id": made["id"], "purchase_id": str(row["purchase_id"])}
+    lost = await service.sandbox.api.refunds.create_async(  # as we did, under a key that is forgotten
+        {"payment_intent": row["stripe_payment_intent_id"], "amount": 500, "metadata": metadata}
+    )
     await service.perform(student, refunding.KIND, attempt=2)
     (only,) = await stripes(service, row["stripe_payment_intent_id"])
     (kept,) = await refunds(service, row["id"])
-    assert (kept["stripe_refund_id"], kept["status"]) == (only.id, "succeeded")
+    assert (kept["stripe_refund_id"], kept["status"]) == (only.id, "succeeded") == (lost.id, "succeeded")
 
 
 async def test_a_refund_that_pends_and_fails(service: Service) -> None:
@@ -217,9 +218,7 @@ async def test_ours_and_stripes_own_are_told_apart_in_any_order(service: Service
         if step == "perform":
             await service.perform(student, refunding.KIND)
         else:
-            await service.sandbox.faults(lose_answers=100)  # Stripe has made it; the answer is yet to come
-            await service.perform(student, refunding.KIND)
-            await service.sandbox.faults()
+            await _die_before_the_record(service, made["id"])
             heard = await told(service, student, {row["stripe_charge_id"]})
             await service.hear(*(heard if step == "hear" else reversed(heard)))
     kept = await refunds(service, row["id"])
@@ -231,6 +230,36 @@ async def test_ours_and_stripes_own_are_told_apart_in_any_order(service: Service
     assert (await payment(service, student))["refunded"] == 1_000
     await _refused(await ask(service, row["id"], by=BY_ADMIN, amount=PRICE - 999), 422, "amount_too_large")
     assert (await ask(service, row["id"], by=BY_ADMIN, amount=PRICE - 1_000)).status_code == 201
+
+
+async def test_hearing_recording_and_asking_at_once(service: Service) -> None:
+    """Consumers, the relay and the API meet on one payment: nobody waits for ever, and nothing is counted twice."""
+    student = uuid4()
+    row = await paid(service, student)
+    for amount in (100, 200, 300):
+        made = (await ask(service, row["id"], by=BY_ADMIN, amount=amount)).json()
+        await _die_before_the_record(service, made["id"])
+    await service.sandbox.operate(f"/charges/{row['stripe_charge_id']}/refund", amount=400)
+    heard = await told(service, student, {row["stripe_charge_id"]})
+    await asyncio.gather(
+        *(service.hear(each) for each in heard * 2),
+        *(service.perform(student, refunding.KIND) for _ in range(3)),
+        *(ask(service, row["id"], by=BY_ADMIN, amount=1) for _ in range(5)),
+    )
+    await service.perform(student, refunding.KIND)
+    kept = await refunds(service, row["id"])
+    assert sorted((each["amount"], each["origin"]) for each in kept) == sorted(
+        [(100, "admin"), (200, "admin"), (300, "admin"), (400, "stripe"), *[(1, "admin")] * 5]
+    )
+    assert {each["status"] for each in kept} == {"succeeded"}
+    await service.hear_stripe(student)
+    assert (await payment(service, student))["refunded"] == 1_005
+
+
+async def _die_before_the_record(service: Service, refund_id: str) -> None:
+    (row,) = await service.rows("SELECT * FROM effects WHERE kind = 'refund' AND key = :key", key=refund_id)
+    effect = Effect(id=row["id"], kind="refund", key=row["key"], payload=row["payload"], cause=None, attempt=1)
+    await service.handlers["refund"].perform(effect)
 
 
 async def test_fifty_full_refunds_at_once_are_one(service: Service) -> None:
@@ -355,16 +384,13 @@ async def test_an_instalment_that_only_its_invoice_names(service: Service) -> No
 
 
 async def test_the_window_ends_with_its_last_moment() -> None:
-    """Pure: the rules of domain.py need no database."""
-    from checkout.money.domain import Give, Paid, Refuse, refund
-
     now = utc_now()
     paid = Paid(
         status="succeeded", amount=100, refunded=30, reserved=20, method="card", disputed=False, dispute_lost=False,
         paid_at=now - timedelta(days=30), way="stripe",
     )  # fmt: skip
-    assert refund(paid=paid, wanted=None, now=now, window=timedelta(days=30)) == Give(50, "stripe")
+    assert domain.refund(paid=paid, wanted=None, now=now, window=timedelta(days=30)) == Give(50, "stripe")
     late = now + timedelta(microseconds=1)
-    assert refund(paid=paid, wanted=None, now=late, window=timedelta(days=30)) == Refuse("refund_window_over")
-    assert refund(paid=paid, wanted=51, now=late, window=None) == Refuse("amount_too_large")
-    assert refund(paid=paid, wanted=0, now=late, window=None) == Refuse("amount_invalid")
+    assert domain.refund(paid=paid, wanted=None, now=late, window=timedelta(days=30)) == Refuse("refund_window_over")
+    assert domain.refund(paid=paid, wanted=51, now=late, window=None) == Refuse("amount_too_large")
+    assert domain.refund(paid=paid, wanted=0, now=late, window=None) == Refuse("amount_invalid")

@@ -17,13 +17,18 @@ from sqlalchemy import select, text, update
 from tests.checkout.sandbox import StripeSandbox
 from tests.checkout.service import ADMIN, Service, bearer
 
+from checkout import consumers as checkout_consumers
+from checkout import main
+from checkout.catalog.consumers import registrations
+from checkout.clock import Clock
+from checkout.schedules.timer import Timer
 from contracts.envelope import Envelope, parse
 from contracts.registry import EVENT_TYPES
 from enrollment import consumers as enrollment_consumers
 from kit import inbox
 from kit.consumer import Consumer
 from kit.db import Database, row_dict
-from kit.effects import Effect, effects
+from kit.effects import Effect, EffectHandler, effects
 from kit.outbox import outbox
 from kit.performer import Performer
 from kit.testing.postgres_server import Database as Server
@@ -68,6 +73,9 @@ class Listener:
 @dataclass
 class School:
     service: Service
+    app: Any
+    timer: Timer
+    handlers: dict[str, EffectHandler[Any]]
     sandbox: StripeSandbox
     checkout: Listener
     enrollment: Listener
@@ -78,10 +86,14 @@ class School:
 
     @classmethod
     def open(cls, service: Service, sandbox: StripeSandbox, enrollment: Server, chance: random.Random) -> School:
+        heard_by_checkout = [checkout_consumers.payments(), checkout_consumers.enrollments(), registrations()]
         return cls(
             service=service,
+            app=service.app_with(test_clock=True),
+            timer=Timer(service.database, Clock(service.database, enabled=True)),
+            handlers=main.effects(service.database, service.stripe, test_clock=True),
             sandbox=sandbox,
-            checkout=Listener("checkout", service.database, [*service.all_consumers]),
+            checkout=Listener("checkout", service.database, heard_by_checkout),
             enrollment=Listener(
                 "enrollment",
                 Database(enrollment.url),
@@ -91,6 +103,8 @@ class School:
         )
 
     async def close(self) -> None:
+        await self.app.state.stripe.close()
+        await self.app.state.database.close()
         await self.enrollment.database.close()
 
     # --- people -------------------------------------------------------------------------------------------------------
@@ -100,7 +114,7 @@ class School:
     ) -> httpx.Response:
         """Nobody may ever get a 500, whatever they ask for."""
         headers = bearer(role, who, email=f"{who.hex[:8]}@example.org", name="Ada")
-        answer = await self.service.call(method, path, json=body, headers=headers)
+        answer = await self.service.call(method, path, json=body, headers=headers, app=self.app)
         self.answers.append((path, answer.status_code))
         assert answer.status_code < 500, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer
@@ -125,7 +139,7 @@ class School:
     async def pump(self) -> None:
         for _ in range(ROUNDS):
             moved = await self._from_stripe()
-            moved += await self._timers()
+            moved += await self.timer.sweep()
             moved += await self._effects()
             moved += await self._deliver()
             if not moved:
@@ -156,16 +170,12 @@ class School:
             await listener.hear(event)
         return len(heard)
 
-    async def _timers(self) -> int:
-        return await self.service.tick()
-
     async def _effects(self) -> int:
         """Those that are due now; what is for later (an intent's expiry) stays for later."""
-        handlers = self.service.handlers
-        performer = Performer(self.service.database, "checkout", handlers)
+        performer = Performer(self.service.database, "checkout", self.handlers)
         async with self.service.database.transaction() as db:
             due = select(effects).where(
-                effects.c.kind.in_(handlers),
+                effects.c.kind.in_(self.handlers),
                 effects.c.done_at.is_(None),
                 effects.c.failed_at.is_(None),
                 effects.c.available_at <= utc_now(),

@@ -12,6 +12,7 @@ from checkout.buying.following import settle
 from checkout.memberships import following as memberships
 from checkout.money import following as money
 from checkout.receipts.issuing import Issuer
+from checkout.schedules import following as schedules
 from checkout.topology import ENROLLMENTS, PAYMENTS
 from contracts import facts
 from contracts.enrollment import (
@@ -44,7 +45,7 @@ Follow = Callable[[Work, Row[Any], facts.Purchase, Envelope[PaymentEvent]], Awai
 """What a room does when something is heard about a purchase of ours: given its row, locked and settled already, and all
 that is known of its money. Any order and any repetition must end in the same rows."""
 
-ROOMS: tuple[Follow, ...] = (money.follow, memberships.follow)
+ROOMS: tuple[Follow, ...] = (money.follow, schedules.follow, memberships.follow)
 ISSUER = Issuer()
 
 

@@ -19,6 +19,7 @@ from checkout.buying.purchasing import Purchasing, Way
 from checkout.catalog import admin_api as admin
 from checkout.catalog import consumers as catalog_consumers
 from checkout.catalog import items_api, loading, promotion_api, public_api
+from checkout.clock import Clock
 from checkout.memberships import api as memberships_api
 from checkout.memberships.following import SYNC
 from checkout.memberships.managing import Managing
@@ -28,6 +29,13 @@ from checkout.money import admin_api as money_admin_api
 from checkout.money import api as money_api
 from checkout.money import methods_api, refunding, request_api, statistics_api
 from checkout.receipts import api as receipts_api
+from checkout.schedules import admin_api as schedules_admin_api
+from checkout.schedules import api as schedules_api
+from checkout.schedules.charging import Charging, Closing, EnrollmentExpiry
+from checkout.schedules.dues import CLOSING
+from checkout.schedules.enrolling import Enrolling
+from checkout.schedules.timer import CHARGE, ENROLLMENT_EXPIRY, Timer
+from checkout.schedules.way import ScheduleWay
 from checkout.settings import ApiSettings, RelaySettings, WorkerSettings
 from checkout.stripe_client import Stripe
 from checkout.topology import QUEUES, SAYS, SERVICE
@@ -45,7 +53,7 @@ MONEY = (
     money_admin_api.router,
 )
 CATALOG = (items_api.router, promotion_api.router, public_api.router)
-OTHERS = (receipts_api.router, memberships_api.router)
+OTHERS = (receipts_api.router, memberships_api.router, schedules_api.router, schedules_admin_api.router)
 
 
 def app(settings: ApiSettings) -> FastAPI:
@@ -60,23 +68,30 @@ def app(settings: ApiSettings) -> FastAPI:
     made.state.stripe = Stripe(settings)
     made.state.desk = desk = Desk(made.state.database, made.state.stripe, settings)
     made.state.customers = customers = Customers(desk)
+    made.state.clock = clock = Clock(made.state.database, enabled=settings.test_clock)
     ways: dict[How, Way] = {
         "page": Pages(desk, customers),
         "intent": Intents(desk, customers),
         "membership": MembershipWay(desk, customers),
+        "schedule": ScheduleWay(desk, customers, clock),
     }
     made.state.purchasing = Purchasing(desk, ways)
+    made.state.enrolling = Enrolling(desk, made.state.purchasing, clock)
     made.state.memberships = Managing(desk)
     return made
 
 
-def effects(database: Database, stripe: Stripe) -> dict[str, EffectHandler[Any]]:
+def effects(database: Database, stripe: Stripe, *, test_clock: bool = False) -> dict[str, EffectHandler[Any]]:
     """Every kind of effect on the outside world that this service has."""
+    clock = Clock(database, enabled=test_clock)
     return {
         **plans.handlers(stripe),
         EXPIRY: IntentExpiry(database, stripe),
         SYNC: MembershipSync(database, stripe),
         refunding.KIND: refunding.RefundAtStripe(stripe),
+        CHARGE: Charging(database, stripe, clock),
+        CLOSING: Closing(stripe),
+        ENROLLMENT_EXPIRY: EnrollmentExpiry(database, stripe),
     }
 
 
@@ -103,7 +118,14 @@ def relay() -> Process:
     settings = RelaySettings()
     stripe = Stripe(settings)
     database = database_of(settings)
-    return relay_process(SERVICE, settings, effects(database, stripe), close=[stripe.close, database.close])
+    timer = Timer(database, Clock(database, enabled=settings.test_clock))
+    return relay_process(
+        SERVICE,
+        settings,
+        effects(database, stripe, test_clock=settings.test_clock),
+        background=[timer.run],
+        close=[stripe.close, database.close],
+    )
 
 
 def migrate() -> None:

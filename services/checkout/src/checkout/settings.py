@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from checkout.mail import Address
 from checkout.memberships.settings import MembershipPriceSettings
 from checkout.receipts.settings import IssuerSettings
+from checkout.schedules.domain import cancel_policy
 from contracts.facts import PolicySettings
 from kit import service
 from kit.settings import CommaSeparated, Settings
@@ -49,6 +50,11 @@ class ApiSettings(service.ApiSettings, StripeSettings):
     """What a student's referral code takes off for somebody else."""
     refund_window_days: int = Field(default=30, ge=0)
     """How long after a payment its payer may refund it without asking."""
+    cancel_refund: str = "14:100,30:50"
+    """What goes back when the school cancels: up to so many days after the first payment, so much percent of what was
+    paid; after that, nothing."""
+    enrollment_open_days: Annotated[int, Field(ge=1, le=365)] = 7
+    """How long an enrolment waits for its first amount."""
     test_clock: bool = False
     """Whether admins may move the clock by which instalments fall due. For tests only."""
 
@@ -56,6 +62,12 @@ class ApiSettings(service.ApiSettings, StripeSettings):
     @classmethod
     def _no_mail(cls, value: object) -> object:
         return value or None
+
+    @field_validator("cancel_refund")
+    @classmethod
+    def _policy(cls, value: str) -> str:
+        cancel_policy(value)
+        return value
 
     @field_validator("frontend_url")
     @classmethod
@@ -72,7 +84,10 @@ class ApiSettings(service.ApiSettings, StripeSettings):
 
 
 class RelaySettings(service.WorkerSettings, StripeSettings):
-    """The relay performs the effects on Stripe."""
+    """The relay performs the effects on Stripe, and keeps the timers."""
+
+    test_clock: bool = False
+    """As in the API's: amounts fall due by the same clock."""
 
 
 class WorkerSettings(service.WorkerSettings, PolicySettings, IssuerSettings):

@@ -86,17 +86,18 @@ def relay_process(
     settings: WorkerSettings,
     effects: Mapping[str, EffectHandler[Any]] | None = None,
     *,
+    background: Sequence[Run] = (),
     close: Sequence[Any] = (),
 ) -> Process:
-    """Publishes the outbox and performs the effects of these kinds."""
+    """Publishes the outbox and performs the effects of these kinds, beside what else is to run in the `background`."""
     database = database_of(settings)
     publisher = Publisher(settings.amqp_url.get_secret_value(), name=f"{service}.relay")
-    background: list[Run] = [Relay(database, publisher).run]
+    running: list[Run] = [Relay(database, publisher).run, *background]
     if effects:
-        background.append(Performer(database, service, effects).run)
+        running.append(Performer(database, service, effects).run)
     return Process(
         settings=settings,
-        background=background,
+        background=running,
         checks={"database": database.ping, "broker": publisher.ping},
         close=[publisher.close, database.close, *close],
     )

@@ -210,8 +210,12 @@ def state_of(purchase: facts.Purchase, policy: facts.Policy) -> State | None:
                 return State.CANCELLED
             return State.FAILED if reason == "payment_failed" else State.WITHDRAWN
         case Standing.NONE:
-            # a declined card leaves the page open
-            return State.EXPIRED if any(payment.expired for payment in purchase.payments) else None
+            if purchase.cancelled:
+                return State.CANCELLED
+            # a declined card leaves the page open, and an amount due outlives the invoice that was sent for it
+            ended = [payment for payment in purchase.payments if payment.expired]
+            of_page = [payment for payment in ended if not any(fact.refs.instalment for fact in payment.facts)]
+            return State.EXPIRED if of_page else None
 
 
 def funding_status_of(state: State) -> Literal["created", "paid", "failed"]:

@@ -16,14 +16,16 @@ At = Literal["period_end", "now"]
 
 @dataclass(frozen=True, kw_only=True)
 class Stands:
-    """How a membership stands at Stripe. `unpaid_period`: the present period was not charged, because of a pause."""
+    """How a membership stands at Stripe: see StripeMembership, whose fields these are."""
 
     status: SubscriptionStatus
     tier: str | None
     interval: Interval
     amount: Money
     cancel_at_period_end: bool
+    cancel_dated: bool
     paused: bool
+    halted: bool
     unpaid_period: bool
     ended: bool
 
@@ -48,13 +50,18 @@ class End:
 
 
 @dataclass(frozen=True)
+class Restart:
+    """Ends a halt of the subscription."""
+
+
+@dataclass(frozen=True)
 class Change:
     """Changes the subscription by these parameters."""
 
     params: Mapping[str, Any]
 
 
-Decision = Refuse | AsItIs | End | Change
+Decision = Refuse | AsItIs | End | Restart | Change
 
 
 def cancel(stands: Stands, *, at: At) -> Decision:
@@ -77,9 +84,11 @@ def resume(stands: Stands) -> Decision:
     new one now, and pays for it at once."""
     if stands.ended:
         return Refuse("membership_ended")
+    if stands.halted:
+        return Restart()
     params: dict[str, Any] = {}
     if stands.cancel_at_period_end:
-        params["cancel_at_period_end"] = False
+        params |= {"cancel_at": ""} if stands.cancel_dated else {"cancel_at_period_end": False}
     if stands.paused:
         params["pause_collection"] = ""
         if stands.unpaid_period:

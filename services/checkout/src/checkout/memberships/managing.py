@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +24,7 @@ from checkout.buying.desk import Buyer, Desk, in_our_words, refused_by_stripe
 from checkout.buying.domain import Interval
 from checkout.catalog.items import Item
 from checkout.memberships import deciding, store
-from checkout.memberships.deciding import AsItIs, At, Change, Decision, End, RefusalCode, Refuse, Stands
+from checkout.memberships.deciding import AsItIs, At, Change, Decision, End, RefusalCode, Refuse, Restart, Stands
 from checkout.memberships.following import SYNC
 from checkout.memberships.prices import price_for
 from checkout.stripe_client import StripeRefuses
@@ -113,16 +114,13 @@ class Managing:
         except StripeRefuses:
             raise refused_by_stripe() from None
 
-    async def _ask(self, row: Row[Any], buyer: Buyer, action: str, asked: Change | End) -> StripeMembership:
+    async def _ask(self, row: Row[Any], buyer: Buyer, action: str, asked: Change | End | Restart) -> StripeMembership:
         params = asked.params if isinstance(asked, Change) else {}
         key = f"{row.id}/{row.revision}/{action}"
         sent = f"{key}/{hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:16]}"
         try:
             with in_our_words():
-                if isinstance(asked, End):
-                    answer = await self._stripe.end_membership(row.stripe_subscription_id, key=sent)
-                else:
-                    answer = await self._stripe.change_membership(row.stripe_subscription_id, params, key=sent)
+                answer = await self._send(row.stripe_subscription_id, asked, key=sent)
         except StripeRefuses as refused:
             await self._answered(row, buyer, key)
             if isinstance(refused, PaymentDeclined):
@@ -132,6 +130,15 @@ class Managing:
         await self._answered(row, buyer, key)
         log.info("membership changed", membership=str(row.id), action=action, by=buyer.role)
         return answer
+
+    async def _send(self, id: str, asked: Change | End | Restart, *, key: str) -> StripeMembership:
+        match asked:
+            case End():
+                return await self._stripe.end_membership(id, key=key)
+            case Restart():
+                return await self._stripe.restart_membership(id, key=key)
+            case Change(params=params):
+                return await self._stripe.change_membership(id, params, key=key)
 
     async def _answered(self, row: Row[Any], buyer: Buyer, key: str) -> None:
         async with self._desk.work(buyer) as work:
@@ -159,16 +166,7 @@ def _tier(item: Item) -> str:
 
 
 def _stands(seen: StripeMembership) -> Stands:
-    return Stands(
-        status=seen.status,
-        tier=seen.tier,
-        interval=seen.interval,
-        amount=seen.amount,
-        cancel_at_period_end=seen.cancel_at_period_end,
-        paused=seen.paused,
-        unpaid_period=seen.unpaid_period,
-        ended=seen.ended,
-    )
+    return Stands(**{each.name: getattr(seen, each.name) for each in fields(Stands)})
 
 
 def _refusal(code: RefusalCode) -> Problem:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Annotated, cast
+from typing import cast
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, field_validator
 
 from checkout.buying.domain import Interval
+from kit.settings import CommaSeparated
 
-_PriceId = Annotated[str, Field(min_length=1, max_length=255)]
+_PRICE = re.compile(r"(.{1,50})/(month|year)=([^\s=]{1,255})")
 
 
 class MembershipPriceSettings(BaseModel):
@@ -19,8 +21,8 @@ class MembershipPriceSettings(BaseModel):
     stripe_price_career: str | None = None
     stripe_price_student_annual: str | None = None
     stripe_price_career_annual: str | None = None
-    stripe_prices: dict[Annotated[str, Field(pattern="^.{1,50}/(month|year)$")], _PriceId] = {}
-    """For any other tier, and before the four above: `{"alumni/month": "price_…"}`."""
+    stripe_prices: CommaSeparated = ()
+    """For any other tier, and before the four above: `alumni/month=price_…, alumni/year=price_…`."""
 
     @field_validator(
         "stripe_price_student",
@@ -33,10 +35,12 @@ class MembershipPriceSettings(BaseModel):
     def _no_price(cls, value: object) -> object:
         return value or None
 
-    @field_validator("stripe_prices", mode="before")
+    @field_validator("stripe_prices")
     @classmethod
-    def _no_prices(cls, value: object) -> object:
-        return value or {}
+    def _named(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(_PRICE.fullmatch(each) for each in value):
+            raise ValueError("each is tier/month=price id, or tier/year=price id")
+        return value
 
     @property
     def membership_prices(self) -> Mapping[tuple[str, Interval], str]:
@@ -47,7 +51,8 @@ class MembershipPriceSettings(BaseModel):
             ("student", "year"): self.stripe_price_student_annual,
             ("career", "year"): self.stripe_price_career_annual,
         }
-        for name, price in self.stripe_prices.items():
-            tier, _, interval = name.rpartition("/")
-            named[tier, cast(Interval, interval)] = price
+        for each in self.stripe_prices:
+            if (found := _PRICE.fullmatch(each)) is not None:
+                tier, interval, price = found.groups()
+                named[tier, cast(Interval, interval)] = price
         return {key: price for key, price in named.items() if price}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,7 +11,7 @@ from sqlalchemy import Row, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from checkout.catalog.items import Item, find_item, items_of, uuid_in
+from checkout.catalog.items import Item, find_item, items_of
 from checkout.catalog.tables import items
 from checkout.memberships.tables import memberships
 from contracts.people import ItemKind
@@ -48,18 +48,21 @@ async def find_membership(db: AsyncConnection, reference: str) -> Item | None:
     """The active membership with this slug, id or tier. A tier that several have names none of them."""
     if (item := await find_item(db, reference, kinds=_KINDS)) is not None or "\x00" in reference:
         return item
-    found = await _of_tier(db, reference)
-    return found[0] if len(found) == 1 else None
+    return _only_active(await _of_tier(db, reference))
 
 
-async def item_of_tier(db: AsyncConnection, tier: str, *, named: str | None) -> Item | None:
-    """The membership that gives this tier: the one whose id is named, where several do. None: nobody can tell."""
-    found = await _of_tier(db, tier)
-    if (id := uuid_in(named or "")) is not None:
-        found = [item for item in found if item.id == id] or found
-    return found[0] if len(found) == 1 else None
+async def item_of_tier(db: AsyncConnection, tier: str, *, likely: Sequence[UUID | None]) -> Item | None:
+    """The membership that gives this tier: the first of the likely ones that does, else the only one that is sold."""
+    found = {item.id: item for item in await _of_tier(db, tier)}
+    named = [found[id] for id in likely if id in found]
+    return named[0] if named else _only_active(list(found.values()))
 
 
 async def _of_tier(db: AsyncConnection, tier: str) -> list[Item]:
-    wanted = select(items).where(items.c.kind.in_(_KINDS), items.c.active, items.c.tier == tier)
-    return await items_of(db, (await db.execute(wanted.order_by(items.c.slug))).all())
+    wanted = select(items).where(items.c.kind.in_(_KINDS), items.c.tier == tier)
+    return await items_of(db, (await db.execute(wanted)).all())
+
+
+def _only_active(found: Sequence[Item]) -> Item | None:
+    active = [item for item in found if item.active]
+    return active[0] if len(active) == 1 else None

@@ -17,6 +17,7 @@ from sqlalchemy import Row
 
 from checkout.buying import store as purchase_store
 from checkout.buying.plans import PATIENT
+from checkout.catalog.items import uuid_in
 from checkout.memberships import store
 from checkout.memberships.following import word_of
 from checkout.stripe_client import Stripe
@@ -62,7 +63,8 @@ class MembershipSync:
         if row.revision != result.revision:
             raise Transient("more was heard of the membership meanwhile")
         seen = result.membership
-        item = await store.item_of_tier(work.db, seen.tier or row.tier, named=seen.program_id)
+        likely = (uuid_in(seen.program_id or ""), row.item_id)
+        item = await store.item_of_tier(work.db, seen.tier or row.tier, likely=likely)
         word = SubscriptionChanged(
             refs=PaymentRefs(subscription=seen.id),
             purchase_id=row.id,

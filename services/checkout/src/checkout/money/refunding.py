@@ -63,8 +63,9 @@ async def refund(
 ) -> Refund:
     """Gives back `amount` minor units of the payment (None: all that is left), in the caller's transaction.
 
-    `window`: how long after the payment; None: at any time. Whoever refunds several payments in one transaction takes
-    them in the order of their ids. Raises Problem 404, 409 or 422.
+    `window`: how long after the payment; None: at any time. Locks the payment. Whoever refunds several in one
+    transaction, or holds other rows of the purchase, locks the purchase first, as those do who hear of it. Raises
+    Problem 404, 409 or 422.
     """
     row = await store.lock_payment(work.db, payment_id)
     if row is None:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 from checkout.money.domain import PaymentStatus, RefundStatus, outranked
 from contracts.money import Money
@@ -137,8 +137,15 @@ def _dispute(
         "evidence_due_by": next((each for each in reversed(due) if each is not None), None),
         "closed_at": min(closed, default=None),
         "created_at": words[0][0].time,
-        "history": [_word(each, event) for each, event in words],
+        "history": [_word(each, event) for each, event in sorted(words, key=_in_life)],
     }
+
+
+def _in_life(word: tuple[Said, PaymentDisputeOpened | PaymentDisputeClosed]) -> tuple[datetime, bool, int, str]:
+    """Stripe's times are whole seconds; within one, as a dispute goes on."""
+    each, event = word
+    stage = get_args(DisputeStatus).index(event.status)
+    return each.time, isinstance(event, PaymentDisputeClosed), stage, each.id
 
 
 def _word(each: Said, event: PaymentDisputeOpened | PaymentDisputeClosed) -> dict[str, Any]:

@@ -95,7 +95,9 @@ class Asking:
     async def end(self, row: Row[Any]) -> bool:
         """Makes that nobody can pay by what was handed out for the row. False: somebody has, or is about to."""
         if row.stripe_payment_intent_id is not None:
-            intent = await self._stripe.cancel_intent(row.stripe_payment_intent_id, key=f"{row.stripe_payment_intent_id}/end")
+            intent = await self._stripe.cancel_intent(
+                row.stripe_payment_intent_id, key=f"{row.stripe_payment_intent_id}/end"
+            )
             if intent.status != "canceled":
                 return False
         if row.stripe_invoice_id is not None:
@@ -122,9 +124,7 @@ class Asking:
         return found
 
     async def _keep_intent(self, id: UUID, row: Row[Any], intent: Intent, number: int) -> bool:
-        return await self._keep(
-            id, row, number, stripe_payment_intent_id=intent.id, client_secret=intent.client_secret
-        )
+        return await self._keep(id, row, number, stripe_payment_intent_id=intent.id, client_secret=intent.client_secret)
 
     async def _keep(self, id: UUID, seen: Row[Any], number: int, **values: Any) -> bool:
         """False: the row has changed, and wants it no more."""

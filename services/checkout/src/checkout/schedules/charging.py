@@ -35,8 +35,8 @@ _CHARGEABLE = ("card", "us_bank_account", "link", "cashapp")
 
 @dataclass(frozen=True)
 class Outcome:
-    """accepted: on its way, its event will tell. sent: the invoice is out. failed: with Stripe's code. later: somebody is
-    just paying in another way. gone: there is nothing to do any more."""
+    """accepted: on its way, its event will tell. sent: the invoice is out. failed: with Stripe's code. later: somebody
+    is just paying in another way. gone: there is nothing to do any more."""
 
     kind: Literal["accepted", "sent", "failed", "later", "gone"]
     code: str = NEVER

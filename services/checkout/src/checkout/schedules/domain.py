@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Literal
 
 from checkout.catalog.item import Item, PaymentPlan
@@ -234,7 +235,7 @@ def cancel_policy(text: str) -> tuple[Back, ...]:
     if not _POLICY.fullmatch(plain):
         raise ValueError("write days:percent, and commas between them")
     steps = tuple(Back(*map(int, step.split(":"))) for step in plain.split(",") if step)
-    for earlier, later in zip(steps, steps[1:], strict=False):
+    for earlier, later in pairwise(steps):
         if later.days <= earlier.days or later.percent > earlier.percent:
             raise ValueError("the days rise, and the percentages do not")
     if any(step.percent > 100 for step in steps):

@@ -20,11 +20,12 @@ CLOSING = "schedule_closing"
 async def failed(work: Work, purchase: Row[Any], row: Row[Any], *, code: str, now: datetime) -> None:
     """One attempt brought no money: it is tried again, or is overdue; whoever owes it is told. `now` is the clock's."""
     attempts = row.attempts + 1
+    next_attempt_at: datetime | None = None
     match after_attempt(attempts=attempts, now=now):
         case Again(at=at):
             status, next_attempt_at = "open", at
         case GiveUp():
-            status, next_attempt_at = "overdue", None
+            status = "overdue"
     await store.write(
         work.db,
         row.id,
@@ -44,9 +45,7 @@ async def failed(work: Work, purchase: Row[Any], row: Row[Any], *, code: str, no
         next_attempt_at=next_attempt_at,
         pay_url=row.pay_url,
     )
-    await work.say(
-        event, id=f"{store.reference(row)}/{attempts}/{event.type}", subject=str(purchase.id)
-    )
+    await work.say(event, id=f"{store.reference(row)}/{attempts}/{event.type}", subject=str(purchase.id))
 
 
 async def say_nothing_owed(work: Work, purchase: Row[Any], row: Row[Any]) -> None:

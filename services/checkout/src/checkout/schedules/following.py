@@ -119,9 +119,8 @@ async def _rest_of_page_plan(
     broken_off = purchase.standing()[1] == "plan_cancelled"
     if not broken_off and not rows:
         return rows
-    paid = purchase.paid.get(row.currency, 0)
     settled_here = sum(each.amount for each in rows if _settled(_payments_of(purchase, each.id)))
-    rest = row.amount - (paid - settled_here) - purchase_tax(purchase, row.currency)
+    rest = row.amount - (_towards_price(purchase, row.currency) - settled_here)
     if not rows and broken_off and rest > 0:
         amount = Money(amount=rest, currency=row.currency)
         now = work.now + await ahead(work.db)
@@ -139,10 +138,11 @@ async def _rest_of_page_plan(
     return await store.of_purchase(work.db, row.id)
 
 
-def purchase_tax(purchase: facts.Purchase, currency: str) -> int:
-    """Tax is paid on top of the price, so it pays nothing of it: minor units, negative in a rest."""
+def _towards_price(purchase: facts.Purchase, currency: str) -> int:
+    """Minor units paid of the price: tax comes on top of it, and pays nothing of it."""
     named = (payment.tax for payment in purchase.settled_payments)
-    return -sum(tax.amount for tax in named if tax is not None and tax.currency == currency)
+    tax = sum(each.amount for each in named if each is not None and each.currency == currency)
+    return purchase.paid.get(currency, 0) - tax
 
 
 async def _send_back(work: Work, row: Row[Any], purchase: facts.Purchase) -> None:
@@ -162,5 +162,3 @@ async def _send_back(work: Work, row: Row[Any], purchase: facts.Purchase) -> Non
         except Problem as refused:
             if refused.code not in ("nothing_to_refund", "nothing_was_paid"):
                 log.error("late payment stays", payment=str(payment.id), code=refused.code)
-
-

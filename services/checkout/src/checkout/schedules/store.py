@@ -36,7 +36,12 @@ async def insert_dues(
     """The first one waits for its payer, or (`first_timer`) for the timer as the others do."""
     for due in dues:
         await insert_due(
-            db, purchase_id, student_id, due, next_attempt_at=due.due_at if due.position > 1 or first_timer else None, page=page
+            db,
+            purchase_id,
+            student_id,
+            due,
+            next_attempt_at=due.due_at if due.position > 1 or first_timer else None,
+            page=page,
         )
 
 
@@ -95,7 +100,13 @@ async def open_remainder(db: AsyncConnection, purchase_id: UUID) -> Row[Any] | N
 
 
 async def write_plan(
-    db: AsyncConnection, purchase_id: UUID, student_id: UUID, slug: str, *, plan: dict[str, Any], expires_at: datetime | None
+    db: AsyncConnection,
+    purchase_id: UUID,
+    student_id: UUID,
+    slug: str,
+    *,
+    plan: dict[str, Any],
+    expires_at: datetime | None,
 ) -> None:
     await db.execute(
         update(purchases)
@@ -150,8 +161,9 @@ async def manual_by_reference(db: AsyncConnection, student_id: UUID, method: str
 
 async def add_manual(db: AsyncConnection, **values: Any) -> Row[Any] | None:
     """None: this reference is there already."""
-    added = insert(manual_payments).values(**values).on_conflict_do_nothing().returning(manual_payments)
-    return (await db.execute(added)).one_or_none()
+    statement = insert(manual_payments).values(**values).on_conflict_do_nothing()
+    added: Row[Any] | None = (await db.execute(statement.returning(manual_payments))).one_or_none()
+    return added
 
 
 async def add_cancellation(db: AsyncConnection, **values: Any) -> None:

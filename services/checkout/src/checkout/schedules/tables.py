@@ -17,7 +17,6 @@ from sqlalchemy import (
     func,
     text,
 )
-
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from checkout.metadata import metadata, times

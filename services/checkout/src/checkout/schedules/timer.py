@@ -18,7 +18,7 @@ from kit.work import Work, utc_now
 log = structlog.get_logger(__name__)
 
 CHARGE = "instalment"
-EXPIRY = "enrollment_expiry"
+ENROLLMENT_EXPIRY = "enrollment_expiry"
 SWEEP_SECONDS = 1.0
 _MOST = 100
 
@@ -92,5 +92,5 @@ class Timer:
             over = (await db.execute(unpaid)).scalars().all()
             for id in over:
                 await db.execute(update(purchases).where(purchases.c.id == id).values(expires_at=None))
-                await work.want(EXPIRY, key=f"{id}/expiry", payload={"purchase_id": str(id)})
+                await work.want(ENROLLMENT_EXPIRY, key=f"{id}/expiry", payload={"purchase_id": str(id)})
         return max(len(due), len(over))

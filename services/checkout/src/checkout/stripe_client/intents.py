@@ -37,8 +37,8 @@ class IntentCalls(Asking):
     async def charge_off_session(self, id: str, *, method_id: str, key: str) -> Intent:
         """Charges the saved method while the payer is not there, and tells how the intent stands then.
 
-        A decline is no error here: the intent waits for another attempt, and `failure_code` says why. One that cannot be
-        confirmed (any more) is told as it is. Raises StripeRefuses for what is wrong with the request itself.
+        A decline is no error here: the intent waits for another attempt, and `failure_code` says why. One that cannot
+        be confirmed (any more) is told as it is. Raises StripeRefuses for what is wrong with the request itself.
         """
         try:
             async with self._asking("charge_off_session"):
@@ -74,5 +74,5 @@ def intent_of(intent: stripe.PaymentIntent) -> Intent:
         client_secret=intent.client_secret,
         amount=Money(amount=intent.amount, currency=intent.currency),
         received=Money(amount=intent.amount_received or 0, currency=intent.currency),
-        failure_code=(error.decline_code or error.code) if error else None,
+        failure_code=(getattr(error, "decline_code", None) or getattr(error, "code", None)) if error else None,
     )

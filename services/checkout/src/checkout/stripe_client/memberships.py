@@ -35,8 +35,12 @@ class RecurringPrice:
 
 @dataclass(frozen=True, kw_only=True)
 class StripeMembership:
-    """As it stands at Stripe. `tier` is what its price gives, else what its metadata says; `unpaid_period`: the period
-    that it is in was not charged, because it was paused when that began."""
+    """As it stands at Stripe. `tier` is what its price gives, else what its metadata says.
+
+    Stripe has two ways to pause (no collection, or the whole subscription: `halted`), and two ways to say that it will
+    be cancelled (at the period's end, or at a date, as its own portal does it: `cancel_dated`). `unpaid_period`: the
+    period that it is in was not charged, because collection was paused when that began.
+    """
 
     id: str
     item_id: str
@@ -47,10 +51,15 @@ class StripeMembership:
     program_id: str | None
     status: SubscriptionStatus
     cancel_at_period_end: bool
+    cancel_dated: bool
     current_period_end: datetime
     ended_at: datetime | None
     paused: bool
     unpaid_period: bool
+
+    @property
+    def halted(self) -> bool:
+        return self.status == "paused"
 
     @property
     def ended(self) -> bool:
@@ -98,6 +107,17 @@ class MembershipCalls(Asking):
         async with self._asking("end_membership"):
             return self._read(await self._api.v1.subscriptions.cancel_async(id, params, {"idempotency_key": key}))
 
+    async def restart_membership(self, id: str, *, key: str) -> StripeMembership:
+        """Ends a halt: a new period begins now, and it runs as soon as that is paid."""
+        paid: Any = {"billing_cycle_anchor": {"type": "now"}, "payment_behavior": "resume_on_payment_success"}
+        params: Any = {**paid, "expand": _WHOLE}
+        async with self._asking("restart_membership"):
+            try:
+                resumed = await self._api.v1.subscriptions.resume_async(id, params, {"idempotency_key": key})
+            except stripe.CardError as declined:
+                raise PaymentDeclined(declined.code or "declined") from None
+            return self._read(resumed)
+
     def _read(self, found: stripe.Subscription) -> StripeMembership:
         item = found["items"].data[0]
         price, metadata = item.price, found.metadata.to_dict()
@@ -111,10 +131,11 @@ class MembershipCalls(Asking):
             tier=self._tiers.get(price.id) or tier_of_key(price.lookup_key or "") or metadata.get("tier"),
             program_id=metadata.get("program_id"),
             status=cast(SubscriptionStatus, found.status),
-            cancel_at_period_end=bool(found.cancel_at_period_end),
+            cancel_at_period_end=found.cancel_at_period_end or (found.cancel_at is not None and not found.ended_at),
+            cancel_dated=found.cancel_at is not None and not found.cancel_at_period_end,
             current_period_end=time_of(item.current_period_end),
             ended_at=None if found.ended_at is None else time_of(found.ended_at),
-            paused=found.pause_collection is not None,
+            paused=found.pause_collection is not None or found.status == "paused",
             unpaid_period=isinstance(latest, stripe.Invoice) and latest.status == "void",
         )
 

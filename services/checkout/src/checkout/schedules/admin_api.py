@@ -1,0 +1,306 @@
+"""What admins do about amounts due and enrolments, and the test clock."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal, cast
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request
+from pydantic import AwareDatetime, BaseModel, Field, StrictInt
+from sqlalchemy import Row, func, select
+
+from checkout.clock import Clock
+from checkout.requests import buyer_of, database_of, desk_of, purchasing_of, settings_of
+from checkout.schedules import dues, store
+from checkout.schedules.cancelling import Cancelled, Cancelling
+from checkout.schedules.domain import PAYABLE, Status, cancel_policy
+from checkout.schedules.paying import not_due, unknown_schedule
+from checkout.schedules.recording import Method, Recorded, Recording
+from checkout.schedules.tables import schedules
+from checkout.schedules.views import ScheduleView
+from kit.auth import Admin, Caller
+from kit.errors import Problem
+from kit.paging import Cursor, Page, page_of
+from kit.work import Work
+
+router = APIRouter(tags=["admin"])
+
+_SCHEDULES = "/api/admin/payments/schedules"
+_FAR = timedelta(days=3 * 366)
+
+
+class AdminSchedule(ScheduleView):
+    purchase_id: UUID
+    student_id: UUID
+    created_at: datetime
+
+
+class NewDueDate(BaseModel):
+    due_at: AwareDatetime
+
+
+class ManualPayment(BaseModel):
+    """`transaction_reference`: a receipt's, a check's or a transfer's number; the decision, for a waiver."""
+
+    payment_method: Method
+    transaction_reference: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*\S[^\x00]*$")]
+    notes: Annotated[str | None, Field(max_length=2000)] = None
+
+
+class ManualAnswer(BaseModel):
+    """`amount` is minor units."""
+
+    payment_id: UUID
+    schedule_id: UUID
+    payment_method: str
+    transaction_reference: str
+    amount: int
+    currency: str
+    recorded_at: datetime
+
+
+class Cancellation(BaseModel):
+    """`refund_amount`: minor units of what goes back; without it, the school's policy says."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    refund_amount: Annotated[StrictInt | None, Field(ge=0)] = None
+
+
+class CancellationAnswer(BaseModel):
+    """Minor units."""
+
+    enrollment_id: UUID
+    purchase_id: UUID
+    status: Literal["cancelled"] = "cancelled"
+    reason: str
+    paid: int
+    refunded: int
+    currency: str
+
+
+class Sum(BaseModel):
+    count: int
+    amount: int
+
+
+class CurrencyStatistics(BaseModel):
+    """Minor units. `due`: not paid yet, and not overdue; `overdue` after its last attempt."""
+
+    currency: str
+    due: Sum
+    overdue: Sum
+    processing: Sum
+    paid: Sum
+    waived: Sum
+    cancelled: Sum
+
+
+class Statistics(BaseModel):
+    items: list[CurrencyStatistics]
+
+
+class Advance(BaseModel):
+    seconds: Annotated[StrictInt, Field(ge=1, le=10 * 366 * 86_400)]
+
+
+class Time(BaseModel):
+    now: datetime
+
+
+@router.get(_SCHEDULES)
+async def list_schedules(
+    request: Request,
+    caller: Admin,
+    cursor: Cursor = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    status: Status | None = None,
+    due_from: AwareDatetime | None = None,
+    due_to: Annotated[AwareDatetime | None, Query(description="before that moment")] = None,
+    student_id: UUID | None = None,
+) -> Page[AdminSchedule]:
+    """Every amount due, newest first."""
+    wanted = select(schedules)
+    if status is not None:
+        wanted = wanted.where(schedules.c.status == status)
+    if due_from is not None:
+        wanted = wanted.where(schedules.c.due_at >= due_from)
+    if due_to is not None:
+        wanted = wanted.where(schedules.c.due_at < due_to)
+    if student_id is not None:
+        wanted = wanted.where(schedules.c.student_id == student_id)
+    async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as db:
+        return await page_of(db, wanted, schedules, AdminSchedule, cursor=cursor, limit=limit)
+
+
+@router.get(f"{_SCHEDULES}/statistics")
+async def statistics(request: Request, caller: Admin) -> Statistics:
+    """How much is due, overdue and paid, in each currency."""
+    # the rest at once is what the other amounts are one by one: it counts when it is paid
+    counted = (schedules.c.kind != "remainder") | (schedules.c.status == "paid")
+    wanted = select(
+        schedules.c.currency,
+        schedules.c.status,
+        func.count().label("count"),
+        func.sum(schedules.c.amount).label("amount"),
+    ).where(counted)
+    async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as db:
+        rows = (await db.execute(wanted.group_by(schedules.c.currency, schedules.c.status))).all()
+    return Statistics(items=[_sums(rows, currency) for currency in sorted({row.currency for row in rows})])
+
+
+@router.patch(f"{_SCHEDULES}/{{id}}")
+async def change_due_date(request: Request, id: UUID, wanted: NewDueDate, caller: Admin) -> AdminSchedule:
+    """Another due date. An overdue amount begins anew: its seat is not paused for it any more."""
+    async with _work(request, caller) as (work, clock):
+        purchase, row = await _payable(work, id)
+        now = await clock.now_in(work.db)
+        due_at = wanted.due_at.astimezone(UTC)
+        if not now <= due_at <= now + _FAR:
+            raise Problem(422, "due_date_out_of_range", "Give a day from now on, within three years.")
+        if row.kind == "remainder":
+            raise Problem(409, "schedule_closed", "All that is left is paid when somebody asks for it; it has no date.")
+        if row.status == "overdue":
+            await dues.say_nothing_owed(work, purchase, row)
+            await dues.want_ended(work, row)
+            await dues.reopen(work, row, now=now, due_at=due_at)
+        elif row.status == "paused":
+            await store.write(work.db, id, at=work.now, due_at=due_at)
+        else:
+            unpaid_first = row.position == 1 and row.next_attempt_at is None and row.attempts == 0
+            next_attempt_at = None if unpaid_first and purchase.payer == "student" else due_at
+            await store.write(work.db, id, at=work.now, due_at=due_at, next_attempt_at=next_attempt_at)
+        return await _shown(work, id)
+
+
+@router.post(f"{_SCHEDULES}/{{id}}/pause")
+async def pause(request: Request, id: UUID, caller: Admin) -> AdminSchedule:
+    """Nothing is tried by itself while it lasts; it can be paid nevertheless. The same again changes nothing."""
+    async with _work(request, caller) as (work, _):
+        _, row = await _payable(work, id)
+        if row.status == "overdue":
+            raise Problem(409, "schedule_overdue", "Its attempts are over already; give it another due date instead.")
+        await store.write(work.db, id, at=work.now, status="paused", next_attempt_at=None)
+        return await _shown(work, id)
+
+
+@router.post(f"{_SCHEDULES}/{{id}}/resume")
+async def resume(request: Request, id: UUID, caller: Admin) -> AdminSchedule:
+    """It is collected again, on its day, or now when that has passed."""
+    async with _work(request, caller) as (work, clock):
+        _, row = await _payable(work, id)
+        if row.status == "paused":
+            at = max(row.due_at, await clock.now_in(work.db))
+            await store.write(work.db, id, at=work.now, status="open", next_attempt_at=at)
+        return await _shown(work, id)
+
+
+@router.post(f"{_SCHEDULES}/{{id}}/record-payment")
+async def record_payment(request: Request, id: UUID, wanted: ManualPayment, caller: Admin) -> ManualAnswer:
+    """Cash, a check, a transfer or a waiver pays all of the amount. The same reference twice is one payment."""
+    recording = Recording(desk_of(request), buyer_of(Caller(id=caller.id, role=caller.role)))
+    made: Recorded = await recording.record(
+        id, wanted.payment_method, wanted.transaction_reference.strip(), wanted.notes
+    )
+    return ManualAnswer(
+        payment_id=made.id,
+        schedule_id=made.schedule_id,
+        payment_method=made.method,
+        transaction_reference=made.transaction_reference,
+        amount=made.amount.amount,
+        currency=made.amount.currency,
+        recorded_at=made.recorded_at,
+    )
+
+
+@router.post("/api/admin/enrollments/{id}/cancel")
+async def cancel_enrollment(request: Request, id: UUID, wanted: Cancellation, caller: Admin) -> CancellationAnswer:
+    """Ends it: what is open is closed, the seat is withdrawn, and money goes back.
+
+    `id`: the enrolment's or the purchase's.
+    """
+    cancelling = Cancelling(
+        desk_of(request),
+        purchasing_of(request),
+        _clock(request),
+        cancel_policy(settings_of(request).cancel_refund),
+        buyer_of(Caller(id=caller.id, role=caller.role)),
+    )
+    done: Cancelled = await cancelling.cancel(id, wanted.reason, wanted.refund_amount)
+    return CancellationAnswer(
+        enrollment_id=done.enrollment_id,
+        purchase_id=done.purchase_id,
+        reason=done.reason,
+        paid=done.paid.amount,
+        refunded=done.refunded.amount,
+        currency=done.paid.currency,
+    )
+
+
+@router.get("/api/admin/test-clock")
+async def test_clock(request: Request, _: Admin) -> Time:
+    return Time(now=await _enabled(request).now())
+
+
+@router.post("/api/admin/test-clock/advance")
+async def advance_test_clock(request: Request, wanted: Advance, _: Admin) -> Time:
+    """Moves the clock by which amounts fall due. 404 where there is none."""
+    return Time(now=await _enabled(request).advance(timedelta(seconds=wanted.seconds)))
+
+
+class _Open:
+    def __init__(self, request: Request, caller: Caller) -> None:
+        self._clock = _clock(request)
+        self._work = desk_of(request).work(buyer_of(Caller(id=caller.id, role=caller.role)))
+
+    async def __aenter__(self) -> tuple[Work, Clock]:
+        return await self._work.__aenter__(), self._clock
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._work.__aexit__(*error)
+
+
+def _work(request: Request, caller: Caller) -> _Open:
+    return _Open(request, caller)
+
+
+async def _payable(work: Work, id: UUID) -> tuple[Row[Any], Row[Any]]:
+    found = await store.lock(work.db, id)
+    if found is None:
+        raise unknown_schedule()
+    if found[1].status not in PAYABLE:
+        raise not_due(found[1].status)
+    return found
+
+
+async def _shown(work: Work, id: UUID) -> AdminSchedule:
+    row = await store.read(work.db, id)
+    assert row is not None  # noqa: S101  never deleted
+    return AdminSchedule.model_validate(dict(row._mapping))
+
+
+def _sums(rows: Any, currency: str) -> CurrencyStatistics:
+    def total(*statuses: Status) -> Sum:
+        found = [row for row in rows if row.currency == currency and row.status in statuses]
+        return Sum(count=sum(row.count for row in found), amount=int(sum(row.amount for row in found)))
+
+    return CurrencyStatistics(
+        currency=currency,
+        due=total("open", "paused"),
+        overdue=total("overdue"),
+        processing=total("processing"),
+        paid=total("paid"),
+        waived=total("waived"),
+        cancelled=total("cancelled"),
+    )
+
+
+def _clock(request: Request) -> Clock:
+    return cast(Clock, request.app.state.clock)
+
+
+def _enabled(request: Request) -> Clock:
+    clock = _clock(request)
+    if not clock.enabled:
+        raise Problem(404, "not_found", "There is no test clock here.")
+    return clock

@@ -1,0 +1,138 @@
+"""The school ends an enrolment: what goes back, what is not charged any more, and that the seat is given back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, update
+
+from checkout.buying import plans
+from checkout.buying import store as purchases
+from checkout.buying.desk import Buyer, Desk
+from checkout.buying.domain import OPEN, State
+from checkout.buying.purchasing import Purchasing
+from checkout.buying.tables import purchases as purchase_rows
+from checkout.clock import Clock
+from checkout.money import refunding
+from checkout.money.domain import NOT_MONEY
+from checkout.schedules import dues, store, views
+from checkout.schedules.domain import DONE, Back, refund_by_policy, spread
+from checkout.schedules.paying import unknown_enrollment
+from contracts.money import Money
+from contracts.payments import PaymentRefs, PurchaseCancelled
+from kit.errors import Problem
+from kit.work import Work
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cancelled:
+    """`paid`: what had come in; `refunded`: what goes back of it now."""
+
+    enrollment_id: UUID
+    purchase_id: UUID
+    reason: str
+    paid: Money
+    refunded: Money
+
+
+class Cancelling:
+    def __init__(
+        self, desk: Desk, purchasing: Purchasing, clock: Clock, policy: tuple[Back, ...], buyer: Buyer
+    ) -> None:
+        self._desk = desk
+        self._purchasing = purchasing
+        self._clock = clock
+        self._policy = policy
+        self._buyer = buyer
+
+    async def cancel(self, id: UUID, reason: str, refund_amount: int | None) -> Cancelled:
+        """The same again answers the same. Raises Problem 404, 409 and 422."""
+        async with self._desk.work(self._buyer) as work:
+            found = await store.find_purchase(work.db, id)
+        if found is None:
+            raise unknown_enrollment()
+        if found.state in OPEN and found.how != "schedule":
+            await self._close_at_stripe(found)
+        async with self._desk.work(self._buyer) as work:
+            purchase = await purchases.lock_purchase(work.db, found.id)
+            assert purchase is not None  # noqa: S101  never deleted
+            if (known := await store.read_cancellation(work.db, purchase.id)) is not None:
+                return _cancelled(purchase, known)
+            if purchase.state in (State.EXPIRED, State.FAILED) and found.state not in OPEN:
+                raise Problem(409, "enrollment_over", "This enrolment was never paid, and has ended already.")
+            return await self._cancel(work, purchase, reason, refund_amount)
+
+    async def _cancel(self, work: Work, purchase: Row[Any], reason: str, wanted: int | None) -> Cancelled:
+        made = await store.payments_of(work.db, purchase.id)
+        came = [each for each in made if each.status == "succeeded" and each.method not in NOT_MONEY and each.amount]
+        paid = sum(each.amount for each in came)
+        left = []
+        for each in came:  # newest first; what a bank has in its hands is settled there
+            of = await refunding.paid_of(work, each)
+            left.append((each.id, 0 if of.disputed or of.dispute_lost or of.way is None else of.left))
+        most = sum(amount for _, amount in left)
+        back = await self._back(work, came, paid=paid, most=most) if wanted is None else wanted
+        if back > most:
+            detail = "That is more than was paid and has not gone back yet; see `most`."
+            raise Problem(422, "refund_too_large", detail, most=most, currency=purchase.currency)
+        # a refund locks its payment: in the order of their ids, whoever does it
+        for part in sorted(spread(back, left), key=lambda each: str(each.payment)):
+            payment_id = UUID(str(part.payment))
+            await refunding.refund(
+                work, payment_id, part.amount, reason=reason, origin="cancellation", by=self._buyer.actor
+            )
+        values = {"purchase_id": purchase.id, "student_id": purchase.student_id, "reason": reason, "paid": paid}
+        # what is only on its way is not counted: when it comes, it goes back by itself
+        counted = sorted({ref for each in made if each.status == "succeeded" for ref in each.refs})
+        values |= {"refunded": back, "currency": purchase.currency, "counted": counted}
+        await store.add_cancellation(work.db, **values, cancelled_by=self._buyer.actor)
+        await self._end(work, purchase, reason)
+        known = await store.read_cancellation(work.db, purchase.id)
+        assert known is not None  # noqa: S101
+        return _cancelled(purchase, known)
+
+    async def _back(self, work: Work, came: list[Row[Any]], *, paid: int, most: int) -> int:
+        """By the policy, and never more than can go back."""
+        first = min((each.paid_at for each in came if each.paid_at), default=None)
+        by_policy = refund_by_policy(
+            policy=self._policy,
+            paid=paid,
+            refunded=paid - most,
+            first_paid_at=first,
+            now=await self._clock.now_in(work.db),
+        )
+        return min(by_policy, most)
+
+    async def _end(self, work: Work, purchase: Row[Any], reason: str) -> None:
+        for row in await store.of_purchase(work.db, purchase.id):
+            if row.status not in (*DONE, "processing"):
+                await dues.close(work, purchase, row, because="ended")
+        if purchase.stripe_subscription_id is not None:
+            await plans.want_cancel(work, purchase_id=purchase.id, subscription_id=purchase.stripe_subscription_id)
+        await purchases.close_purchase(work.db, purchase.id, state=State.CANCELLED, at=work.now)
+        values = {"state": State.CANCELLED.value, "cancelled_at": work.now, "cancel_reason": reason}
+        await work.db.execute(
+            update(purchase_rows).where(purchase_rows.c.id == purchase.id).values(**values, updated_at=work.now)
+        )
+        event = PurchaseCancelled(**dues.about(purchase), refs=PaymentRefs(), reason=reason)
+        await work.say(event, id=f"{purchase.id}/{event.type}", subject=str(purchase.id))
+
+    async def _close_at_stripe(self, row: Row[Any]) -> None:
+        """A page or an intent that nobody has paid is closed there first. Raises Problem 409 when somebody just has."""
+        async with self._desk.work(self._buyer) as work:
+            known = await purchases.read_purchases(work.db, row.student_id, row.covers)
+        mine = next((each for each in known if each.id == row.id and each.state in OPEN), None)
+        if mine is not None:
+            await self._purchasing.close(mine, self._buyer)
+
+
+def _cancelled(purchase: Row[Any], row: Row[Any]) -> Cancelled:
+    return Cancelled(
+        enrollment_id=views.enrollment_of(purchase),
+        purchase_id=purchase.id,
+        reason=row.reason,
+        paid=Money(amount=row.paid, currency=row.currency),
+        refunded=Money(amount=row.refunded, currency=row.currency),
+    )

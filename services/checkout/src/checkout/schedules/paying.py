@@ -1,0 +1,122 @@
+"""Paying what is due by an intent that the payer confirms: one amount, or all that is left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from checkout.buying import store as purchases
+from checkout.buying.customers import Customers
+from checkout.buying.desk import Buyer, Desk, in_our_words, refused_by_stripe
+from checkout.buying.domain import State
+from checkout.clock import Clock
+from checkout.schedules import dues, store
+from checkout.schedules.asking import Asking, NotDue
+from checkout.schedules.domain import PAYABLE, Due
+from checkout.stripe_client import Intent, StripeRefuses
+from contracts.money import Money
+from kit.errors import Problem
+
+_OVER = (State.WITHDRAWN, State.CANCELLED, State.FAILED, State.EXPIRED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToPay:
+    schedule_id: UUID
+    intent: Intent
+
+
+class Paying:
+    def __init__(self, desk: Desk, customers: Customers, clock: Clock, buyer: Buyer) -> None:
+        self._desk = desk
+        self._customers = customers
+        self._clock = clock
+        self._buyer = buyer
+
+    async def now(self, id: UUID) -> ToPay:
+        """Raises Problem 404, 409, 502 and 503."""
+        async with self._desk.work(self._buyer) as work:
+            found = await store.lock(work.db, id)
+        if found is None:
+            raise unknown_schedule()
+        purchase, row = found
+        if row.status not in PAYABLE:
+            raise not_due(row.status)
+        return await self._to_pay(purchase, row)
+
+    async def rest(self, id: UUID) -> ToPay:
+        """The same amount again is the same intent; another one replaces it."""
+        async with self._desk.work(self._buyer) as work:
+            found = await store.find_purchase(work.db, id)
+        if found is None:
+            raise unknown_enrollment()
+        purchase, row = await self._remainder(found.id)
+        return await self._to_pay(purchase, row)
+
+    async def _remainder(self, purchase_id: UUID) -> tuple[Row[Any], Row[Any]]:
+        now = await self._clock.now()
+        async with self._desk.work(self._buyer) as work:
+            purchase = await purchases.lock_purchase(work.db, purchase_id)
+            assert purchase is not None  # noqa: S101  found just now
+            if purchase.state in _OVER or purchase.cancelled_at is not None:
+                raise Problem(409, "enrollment_over", "This enrolment has ended; nothing is owed for it.")
+            rows = await store.of_purchase(work.db, purchase_id)
+            remainder = next((row for row in rows if row.kind == "remainder" and row.status in PAYABLE), None)
+            if purchase.how == "page":
+                if remainder is None:
+                    detail = "Nothing is left to be paid here; a plan on Stripe's page is collected by Stripe."
+                    raise Problem(409, "nothing_due", detail)
+                return purchase, remainder
+            if any(row.status == "processing" for row in rows):
+                raise not_due("processing")
+            parts = [row for row in rows if row.kind != "remainder" and row.status in PAYABLE]
+            if not parts:
+                raise Problem(409, "nothing_due", "Nothing is left to be paid.")
+            if len(parts) == 1:
+                return purchase, parts[0]
+            rest = Money(amount=sum(row.amount for row in parts), currency=purchase.currency)
+            if remainder is not None and remainder.amount == rest.amount:
+                return purchase, remainder
+            if remainder is not None:
+                await dues.close(work, purchase, remainder, because="covered")
+            due = Due(position=rows[-1].position + 1, kind="remainder", amount=rest, due_at=now)
+            page = self._desk.pay_page(purchase_id)
+            await store.insert_due(work.db, purchase_id, purchase.student_id, due, next_attempt_at=None, page=page)
+            made = await store.read(work.db, store.schedule_id(purchase_id, due.position))
+            assert made is not None  # noqa: S101
+            return purchase, made
+
+    async def _to_pay(self, purchase: Row[Any], row: Row[Any]) -> ToPay:
+        asking = Asking(self._desk.stripe, lambda: self._desk.work(self._buyer))
+        wish = purchases.wish_of(purchase)
+        try:
+            customer_id = await self._customers.of(self._buyer, wish)
+            with in_our_words():
+                intent = await asking.intent(row.id, customer_id)
+        except NotDue:
+            raise not_due("processing") from None
+        except StripeRefuses:
+            raise refused_by_stripe() from None
+        if intent.status in ("succeeded", "processing"):
+            raise not_due("processing")
+        return ToPay(schedule_id=row.id, intent=intent)
+
+
+def not_due(status: str) -> Problem:
+    if status == "processing":
+        detail = "This has been paid, or the payment is on its way; wait until it has arrived."
+        return Problem(409, "payment_in_progress", detail)
+    if status in ("paid", "waived"):
+        return Problem(409, "already_paid", "This amount is settled already; nothing was charged.")
+    return Problem(409, "schedule_closed", "This amount is not owed any more; GET the enrolment's payment for what is.")
+
+
+def unknown_schedule() -> Problem:
+    return Problem(404, "unknown_schedule", "There is no such amount due of yours.")
+
+
+def unknown_enrollment() -> Problem:
+    return Problem(404, "unknown_enrollment", "There is no such enrolment of yours.")

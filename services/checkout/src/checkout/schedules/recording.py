@@ -1,0 +1,147 @@
+"""Money that did not come by Stripe: written down by an admin, and told as any other money is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID, uuid4
+
+from sqlalchemy import Row
+
+from checkout.buying import store as purchases
+from checkout.buying.desk import Buyer, Desk, in_our_words, refused_by_stripe
+from checkout.money.store import insert_payment
+from checkout.schedules import dues, store
+from checkout.schedules.asking import Asking, handed_out
+from checkout.schedules.domain import PAYABLE
+from checkout.schedules.paying import not_due, unknown_schedule
+from checkout.stripe_client import StripeRefuses
+from contracts.money import Money
+from contracts.payments import PaymentRefs, PaymentSucceeded
+from kit.errors import Problem
+from kit.work import Work
+
+Method = Literal["cash", "check", "bank_transfer", "waiver"]
+_ROUNDS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    id: UUID
+    schedule_id: UUID
+    method: Method
+    transaction_reference: str
+    amount: Money
+    recorded_at: datetime
+
+
+class Recording:
+    """What was handed out at Stripe is ended first, and the row is only written as long as that is all there was."""
+
+    def __init__(self, desk: Desk, buyer: Buyer) -> None:
+        self._desk = desk
+        self._buyer = buyer
+        self._asking = Asking(desk.stripe, lambda: desk.work(buyer))
+
+    async def record(self, id: UUID, method: Method, reference: str, notes: str | None) -> Recorded:
+        """The same reference for the same amount is the same payment. Raises Problem 404, 409, 502 and 503."""
+        for _ in range(_ROUNDS):
+            async with self._desk.work(self._buyer) as work:
+                found = await store.lock(work.db, id)
+                if found is None:
+                    raise unknown_schedule()
+                purchase, row = found
+                if (known := await self._known(work, row, method, reference)) is not None:
+                    return known
+                if row.status not in PAYABLE:
+                    raise not_due(row.status)
+                out = await self._handed_out(work, row)
+                if not out:
+                    return await self._write(work, purchase, row, method, reference, notes)
+            try:
+                with in_our_words():
+                    ended = [await self._asking.end(each) for each in out]
+            except StripeRefuses:
+                raise refused_by_stripe() from None
+            if not all(ended):
+                raise Problem(409, "already_paid", "This has been paid at Stripe meanwhile; its event is on its way.")
+        raise Problem(409, "schedule_busy", "Others are changing this amount; try again.")
+
+    async def _handed_out(self, work: Work, row: Row[Any]) -> list[Row[Any]]:
+        """By what else the same money could be paid: its own intent or invoice, or one for more than this."""
+        rows = await store.of_purchase(work.db, row.purchase_id)
+        same = [each for each in rows if each.id == row.id or (each.kind == "remainder") != (row.kind == "remainder")]
+        if any(each.status == "processing" for each in same):
+            raise not_due("processing")
+        return [each for each in same if each.status in PAYABLE and handed_out(each)]
+
+    async def _known(self, work: Work, row: Row[Any], method: Method, reference: str) -> Recorded | None:
+        known = await store.manual_by_reference(work.db, row.student_id, method, reference)
+        if known is None:
+            return None
+        if known.schedule_id != row.id:
+            detail = "This reference was recorded for another amount due; every payment has its own."
+            raise Problem(409, "reference_already_recorded", detail, schedule_id=str(known.schedule_id))
+        return _recorded(known)
+
+    async def _write(
+        self, work: Work, purchase: Row[Any], row: Row[Any], method: Method, reference: str, notes: str | None
+    ) -> Recorded:
+        manual = await store.add_manual(
+            work.db,
+            id=uuid4(),
+            student_id=row.student_id,
+            purchase_id=purchase.id,
+            schedule_id=row.id,
+            method=method,
+            transaction_reference=reference,
+            notes=notes,
+            amount=row.amount,
+            currency=row.currency,
+            recorded_by=self._buyer.actor,
+            created_at=work.now,
+            updated_at=work.now,
+        )
+        if manual is None:  # taken for another purchase of the student's at the same moment
+            raise Problem(409, "reference_already_recorded", "This reference was recorded for another amount due.")
+        status = "waived" if method == "waiver" else "paid"
+        values = {"status": status, "paid_at": work.now, "next_attempt_at": None, "failure_code": None}
+        await store.write(work.db, row.id, at=work.now, **values)
+        for each in await store.of_purchase(work.db, purchase.id):
+            if each.kind == "remainder" and each.id != row.id and each.status in PAYABLE and purchase.how != "page":
+                await dues.close(work, purchase, each, because="covered")
+        # a waiver settles, and no money comes
+        money = Money(amount=0 if method == "waiver" else row.amount, currency=row.currency)
+        wish = purchases.wish_of(purchase)
+        instalment = store.reference(row)
+        await insert_payment(
+            work.db,
+            purchase.id,
+            wish,
+            refs=[str(manual.id)],
+            manual_id=str(manual.id),
+            amount=money,
+            instalment=instalment,
+            at=work.now,
+        )
+        event = PaymentSucceeded(
+            **dues.about(purchase),
+            refs=PaymentRefs(manual=str(manual.id), instalment=instalment),
+            contact=await store.contact_of(work.db, row.student_id),
+            amount=money,
+            method=method,
+        )
+        await work.say(event, id=f"{manual.id}/{event.type}", subject=str(purchase.id))
+        return _recorded(manual)
+
+
+def _recorded(row: Row[Any]) -> Recorded:
+    return Recorded(
+        id=row.id,
+        schedule_id=row.schedule_id,
+        method=row.method,
+        transaction_reference=row.transaction_reference,
+        amount=Money(amount=row.amount, currency=row.currency),
+        recorded_at=row.created_at,
+    )

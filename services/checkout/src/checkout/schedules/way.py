@@ -1,0 +1,157 @@
+"""Enrolling with a plan that the school collects itself: the way `schedule`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Row
+
+from checkout.buying import store as purchases
+from checkout.buying.customers import Customers
+from checkout.buying.desk import Buyer, Desk, in_our_words, refusal, refused_by_stripe
+from checkout.buying.domain import Purchase, State, Wish
+from checkout.catalog.item import PaymentPlan
+from checkout.clock import Clock
+from checkout.schedules import store
+from checkout.schedules.asking import Asking, NotDue, params_for
+from checkout.schedules.charging import end_unpaid
+from checkout.schedules.domain import FULL, schedule
+from checkout.stripe_client import StripeRefuses
+from contracts.money import Money
+from kit.errors import Problem
+from kit.work import Work
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Enroller(Buyer):
+    """Who enrols, and by which plan that is to be paid."""
+
+    plan: PaymentPlan = FULL
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenEnrollment:
+    """`client_secret` None: what is due is paid by hand, or by the invoice that a sponsor gets."""
+
+    purchase_id: UUID
+    client_secret: str | None
+    due_now: Money | None
+
+
+class ScheduleWay:
+    def __init__(self, desk: Desk, customers: Customers, clock: Clock) -> None:
+        self._desk = desk
+        self._customers = customers
+        self._clock = clock
+
+    async def params(self, purchase_id: UUID, wish: Wish, buyer: Buyer) -> dict[str, Any]:
+        """What the first intent will be asked for, as a proof that it can be; it is asked for from the row."""
+        if not self._by_intent(wish):
+            return {}
+        (first, *_) = schedule(_plan(buyer), wish.amount, await self._clock.now())
+        customer_id = await self._customers.of(buyer, wish)
+        instalment = f"{store.schedule_id(purchase_id, first.position)}:1"
+        params = params_for(purchase_id, wish, instalment, first.amount, customer_id)
+        if not params["allowed_payment_method_types"]:
+            raise Problem(422, "amount_not_payable", "No payment method takes this price in this way.")
+        return params
+
+    async def begun(self, work: Work, purchase_id: UUID, wish: Wish, buyer: Buyer) -> None:
+        now = await self._clock.now_in(work.db)
+        plan = _plan(buyer)
+        sponsored = wish.payer == "sponsor"
+        open_for = timedelta(days=self._desk.settings.enrollment_open_days)
+        await store.write_plan(
+            work.db,
+            purchase_id,
+            wish.student_id,
+            wish.covers[0],
+            plan=plan.model_dump(mode="json", exclude_none=True),
+            expires_at=None if sponsored else now + open_for,
+        )
+        await store.insert_dues(
+            work.db,
+            purchase_id,
+            wish.student_id,
+            schedule(plan, wish.amount, now),
+            first_timer=sponsored,
+            page=self._desk.pay_page(purchase_id),
+        )
+        if sponsored:
+            await purchases.insert_funding(work.db, purchase_id, wish, at=work.now)
+
+    async def ask(self, purchase_id: UUID, wish: Wish, buyer: Buyer) -> OpenEnrollment | None:
+        secret = await self._secret(purchase_id, wish, buyer)
+        async with self._desk.work(buyer) as work:
+            state = await purchases.write_awaiting(work.db, purchase_id, at=work.now)
+            if state in (State.EXPIRED, State.FAILED, State.CANCELLED):
+                return None
+            row = await purchases.read_row(work.db, purchase_id)
+            await self._desk.say_created(
+                work,
+                purchase_id,
+                wish,
+                expires_at=row.expires_at if row is not None else None,
+                payer_contact=buyer.payer_contact,
+            )
+        if state is not State.AWAITING_PAYMENT:  # an event was faster than the answer
+            raise refusal("payment_in_progress")
+        log.info("enrolment open", purchase=str(purchase_id), payer=wish.payer, payment_type=wish.payment_type)
+        return await self._opened(purchase_id, secret, buyer)
+
+    async def again(self, purchase: Purchase, buyer: Buyer) -> OpenEnrollment | None:
+        secret = await self._secret(purchase.id, purchase.wish, buyer)
+        return await self._opened(purchase.id, secret, buyer)
+
+    async def close(self, purchase: Purchase, buyer: Buyer) -> None:
+        rows = await self._rows(purchase.id, buyer)
+        asking = Asking(self._desk.stripe, lambda: self._desk.work(buyer))
+        try:
+            with in_our_words():
+                ended = [await asking.end(row) for row in rows]
+        except StripeRefuses:
+            raise refused_by_stripe() from None
+        async with self._desk.work(buyer) as work:
+            if not all(ended) or not await end_unpaid(work, purchase.id, State.EXPIRED):
+                raise refusal("payment_in_progress")
+
+    def _by_intent(self, wish: Wish) -> bool:
+        return self._desk.stripe.configured and wish.payer == "student"
+
+    async def _secret(self, purchase_id: UUID, wish: Wish, buyer: Buyer) -> str | None:
+        if not self._by_intent(wish):
+            return None
+        (first, *_) = await self._rows(purchase_id, buyer)
+        asking = Asking(self._desk.stripe, lambda: self._desk.work(buyer))
+        customer_id = await self._customers.of(buyer, wish)
+        try:
+            with in_our_words():
+                intent = await asking.intent(first.id, customer_id)
+        except NotDue:
+            raise refusal("payment_in_progress") from None
+        except StripeRefuses:
+            raise refused_by_stripe() from None
+        if intent.status in ("processing", "succeeded"):
+            raise refusal("payment_in_progress")
+        return intent.client_secret
+
+    async def _opened(self, purchase_id: UUID, secret: str | None, buyer: Buyer) -> OpenEnrollment:
+        rows = await self._rows(purchase_id, buyer)
+        now = await self._clock.now()
+        due = next((row for row in rows if row.status == "open" and row.due_at <= now), None)
+        due_now = None if due is None else Money(amount=due.amount, currency=due.currency)
+        return OpenEnrollment(purchase_id=purchase_id, client_secret=secret, due_now=due_now)
+
+    async def _rows(self, purchase_id: UUID, buyer: Buyer) -> list[Row[Any]]:
+        async with self._desk.work(buyer) as work:
+            return await store.of_purchase(work.db, purchase_id)
+
+
+def _plan(buyer: Buyer) -> PaymentPlan:
+    return buyer.plan if isinstance(buyer, Enroller) else FULL

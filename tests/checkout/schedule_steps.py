@@ -1,0 +1,183 @@
+"""What the tests of plans that the school collects itself do, again and again."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+from tests.checkout.sandbox import StripeSandbox
+from tests.checkout.service import ADMIN, Service, bearer
+
+from checkout import main
+from checkout.clock import Clock
+from checkout.schedules.timer import Timer
+from contracts.envelope import Envelope
+from contracts.facts import fold
+from contracts.registry import EVENT_TYPES
+from kit import facts
+from kit.effects import Effect
+from kit.performer import Performer
+
+DAY = timedelta(days=1)
+CARD = "4242424242424242"
+NEEDS_ACTION = "4000002760003184"
+FIRST = 97_800
+"""20 percent of a barber apprenticeship; the rest in five."""
+EACH = 78_240
+
+
+class School:
+    """A service with a test clock, and a student who enrols there."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.student = uuid4()
+        self.app = service.app_with(test_clock=True)
+        service.handlers = main.effects(service.database, service.stripe, test_clock=True)
+        self.clock = Clock(service.database, enabled=True)
+        self.timer = Timer(service.database, self.clock)
+        self._heard: set[str] = set()
+
+    async def close(self) -> None:
+        await self.app.state.stripe.close()
+        await self.app.state.database.close()
+
+    @property
+    def sandbox(self) -> StripeSandbox:
+        return self.service.sandbox
+
+    async def call(self, method: str, path: str, *, role: str = "student", id: UUID | None = None, **sent: Any) -> Any:
+        who = id or (ADMIN if role != "student" else self.student)
+        claims = {"email": f"{who.hex}@example.org", "name": "Ada"} if role == "student" else {}
+        headers = bearer(role, who, **claims) | sent.pop("headers", {})
+        answer: httpx.Response = await self.service.call(method, path, app=self.app, headers=headers, **sent)
+        return answer
+
+    async def enrol(self, product: str = "barber-apprenticeship", **body: Any) -> Any:
+        sent = {"product_id": product, "user_id": str(self.student), **body}
+        return await self.call("POST", "/api/enrollments", json=sent)
+
+    async def enrolled(self, product: str = "barber-apprenticeship", **body: Any) -> dict[str, Any]:
+        answer = await self.enrol(product, **body)
+        assert answer.status_code == 201, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def begun(self, product: str = "barber-apprenticeship", **body: Any) -> dict[str, Any]:
+        """Enrolled, and the first amount is paid by a card that is kept."""
+        enrolled = await self.enrolled(product, **body)
+        await self.pay(enrolled["stripe_client_secret"])
+        await self.hear()
+        return enrolled
+
+    async def admin(self, method: str, path: str, **sent: Any) -> Any:
+        return await self.call(method, path, role="admin", **sent)
+
+    async def pay(self, secret: str, **choice: Any) -> dict[str, Any]:
+        """The student confirms the intent in the browser."""
+        intent = secret.split("_secret_")[0]
+        return await self.sandbox.operate(f"/payment_intents/{intent}/pay", **choice)
+
+    async def hear(self) -> None:
+        """All that Stripe and checkout itself have said comes in."""
+        await self.service.hear_stripe(self.student)
+        for _ in range(3):
+            if not await self._hear_own():
+                return
+
+    async def _hear_own(self) -> bool:
+        rows = await self.service.rows(
+            "SELECT headers, convert_from(body, 'UTF8') AS body, message_key, routing_key FROM outbox ORDER BY id"
+        )
+        new = False
+        for row in rows:
+            if row["routing_key"] not in self.service.consumers or row["message_key"] in self._heard:
+                continue
+            data = EVENT_TYPES[row["routing_key"]].model_validate_json(row["body"])
+            if getattr(data, "student_id", None) != self.student:
+                continue
+            self._heard.add(row["message_key"])
+            new = True
+            time = datetime.now(UTC)
+            await self.service.hear(
+                Envelope(id=row["message_key"], source="checkout", subject="own", time=time, data=data)
+            )
+        return new
+
+    async def later(self, days: int = 0, **more: int) -> None:
+        """Time goes by; what falls due is done, and its events come in."""
+        await self.clock.advance(timedelta(days=days, **more))
+        await self.work()
+
+    async def work(self) -> None:
+        for _ in range(3):
+            await self.timer.sweep()
+            await self.perform()
+            await self.hear()
+
+    async def perform(self) -> None:
+        """What is wanted for this student and not done yet."""
+        ids = {str(row["id"]) for row in await self.service.purchases(self.student)}
+        rows = await self.service.rows("SELECT * FROM effects WHERE done_at IS NULL AND failed_at IS NULL")
+        performer = Performer(self.service.database, "checkout", self.service.handlers)
+        for row in rows:
+            if row["kind"] in self.service.handlers and row["payload"].get("purchase_id") in ids:
+                attempt = row["attempts"] + 1
+                await performer.attempt(
+                    Effect(
+                        id=row["id"],
+                        kind=row["kind"],
+                        key=row["key"],
+                        payload=row["payload"],
+                        cause=None,
+                        attempt=attempt,
+                    )
+                )
+
+    async def dues(self) -> list[dict[str, Any]]:
+        return await self.service.rows(
+            "SELECT s.* FROM schedules s JOIN purchases p ON p.id = s.purchase_id WHERE s.student_id = :student"
+            " ORDER BY p.created_at, s.position",
+            student=self.student,
+        )
+
+    async def statuses(self) -> list[str]:
+        return [row["status"] for row in await self.dues()]
+
+    async def overview(self, id: object) -> dict[str, Any]:
+        answer = await self.call("GET", f"/api/enrollments/{id}/payment")
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def failures(self) -> list[dict[str, Any]]:
+        return await self.service.said(self.student, "payment.failed.v1")
+
+    async def charges(self) -> int:
+        """Minor units that the student's customer has paid at Stripe, and that have not gone back."""
+        rows = await self.service.rows("SELECT * FROM customers WHERE student_id = :student", student=self.student)
+        found = await self.sandbox.api.charges.list_async({"customer": rows[0]["stripe_customer_id"], "limit": 100})
+        return sum(each.amount - each.amount_refunded for each in found.data if each.paid)
+
+    async def customer(self) -> str:
+        (row,) = await self.service.rows("SELECT * FROM customers WHERE student_id = :student", student=self.student)
+        return str(row["stripe_customer_id"])
+
+    async def fail_next(self, times: int, decline_code: str = "insufficient_funds") -> None:
+        path = f"/customers/{await self.customer()}/fail_next_charges"
+        await self.sandbox.operate(path, times=times, decline_code=decline_code)
+
+    async def state(self) -> str:
+        return str((await self.service.purchase(self.student))["state"])
+
+    async def standing(self) -> tuple[str, str | None]:
+        """As every service derives it from the facts."""
+        purchase_id = (await self.service.purchase(self.student))["id"]
+        async with self.service.database.transaction() as db:
+            group = await facts.known(db, f"purchase:{purchase_id}")
+        known = {each.event_id: EVENT_TYPES[each.type].model_validate(each.body) for each in group}
+        (purchase,) = [each for each in fold(known) if each.id == purchase_id]  # type: ignore[arg-type]
+        standing, reason = purchase.standing()
+        return str(standing), reason

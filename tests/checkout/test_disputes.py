@@ -1,0 +1,97 @@
+"""Disputes through their whole life: warnings, evidence, verdicts, money that leaves and comes back."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from tests.checkout.payment_steps import PRICE, paid, payment, read
+from tests.checkout.service import Service
+
+
+async def _disputed(service: Service, **how: Any) -> tuple[UUID, dict[str, Any], str]:
+    """The student, the payment and Stripe's id of the dispute."""
+    student = uuid4()
+    row = await paid(service, student)
+    dispute = await service.sandbox.operate(f"/charges/{row['stripe_charge_id']}/dispute", **how)
+    await service.hear_stripe(student)
+    return student, row, dispute["id"]
+
+
+async def _shown(service: Service, student: UUID, query: str = "") -> list[dict[str, Any]]:
+    answer = await read(service, f"/api/admin/disputes?student_id={student}{query}", role="admin")
+    assert answer.status_code == 200, answer.text
+    return list(answer.json()["items"])
+
+
+async def test_a_dispute_that_is_won(service: Service) -> None:
+    student, row, dispute = await _disputed(service)
+    (open,) = await _shown(service, student)
+    assert (open["stripe_dispute_id"], open["payment_id"]) == (dispute, str(row["id"]))
+    assert (open["status"], open["reason"], open["amount"]) == ("needs_response", "fraudulent", PRICE)
+    assert (open["funds"], open["closed_at"]) == ("withdrawn", None) and open["evidence_due_by"]
+    assert (await payment(service, student))["disputed"]
+    assert (await service.purchase(student))["state"] == "paid", "it is only shown"
+
+    await service.sandbox.operate(f"/disputes/{dispute}/review")
+    await service.hear_stripe(student)
+    (reviewed,) = await _shown(service, student, "&open=true")
+    assert reviewed["status"] == "under_review"
+    await service.sandbox.operate(f"/disputes/{dispute}/close", status="won")
+    await service.hear_stripe(student)
+    assert await _shown(service, student, "&open=true") == []
+    (won,) = await _shown(service, student, "&open=false")
+    assert (won["id"], won["status"], won["funds"]) == (open["id"], "won", "reinstated") and won["closed_at"]
+    row = await payment(service, student)
+    assert (row["disputed"], row["status"]) == (False, "succeeded")
+
+    detail = (await read(service, f"/api/admin/disputes/{won['id']}", role="admin")).json()
+    assert [word["status"] for word in detail["history"]] == [
+        "needs_response",
+        "needs_response",
+        "under_review",
+        "won",
+        "won",
+    ]
+    assert [word["funds"] for word in detail["history"] if word["funds"]] == ["withdrawn", "reinstated"]
+    assert len({word["event_id"] for word in detail["history"]}) == 5
+
+
+async def test_a_dispute_that_is_lost_withdraws(service: Service) -> None:
+    student, _, dispute = await _disputed(service)
+    await service.sandbox.operate(f"/disputes/{dispute}/close", status="lost")
+    await service.hear_stripe(student)
+    (lost,) = await _shown(service, student)
+    assert (lost["status"], lost["funds"]) == ("lost", "withdrawn")
+    assert (await service.purchase(student))["state"] == "withdrawn"
+
+
+async def test_a_warning_that_comes_to_nothing_and_one_that_grows(service: Service) -> None:
+    student, _, dispute = await _disputed(service, kind="inquiry")
+    (warning,) = await _shown(service, student)
+    assert (warning["status"], warning["funds"]) == ("warning_needs_response", None)
+    await service.sandbox.operate(f"/disputes/{dispute}/close", status="warning_closed")
+    await service.hear_stripe(student)
+    (closed,) = await _shown(service, student)
+    assert closed["status"] == "warning_closed" and closed["closed_at"]
+
+    student, _, dispute = await _disputed(service, kind="inquiry")
+    await service.sandbox.operate(f"/disputes/{dispute}/escalate")
+    await service.hear_stripe(student)
+    (grown,) = await _shown(service, student)
+    assert (grown["status"], grown["funds"], grown["closed_at"]) == ("needs_response", "withdrawn", None)
+
+
+@pytest.mark.parametrize("role", ["student", "case_manager", "specialist"])
+async def test_only_admins_look_at_disputes(service: Service, role: str) -> None:
+    student, _, _ = await _disputed(service)
+    (shown,) = await _shown(service, student)
+    for path in ("/api/admin/disputes", f"/api/admin/disputes/{shown['id']}"):
+        assert (await read(service, path, role=role, by=student)).status_code == 403
+
+
+async def test_an_unknown_dispute(service: Service) -> None:
+    answer = await read(service, f"/api/admin/disputes/{uuid4()}", role="admin")
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown_dispute")
+    assert (await read(service, "/api/admin/disputes/du_1", role="admin")).status_code == 422

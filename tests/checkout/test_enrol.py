@@ -1,0 +1,243 @@
+"""`POST /api/enrollments {product_id, user_id}`: what a school answers to whoever wants to enrol."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+from tests.checkout.schedule_steps import EACH, FIRST, School
+
+from contracts.people import enrollment_uuid
+
+
+async def test_the_plan_is_detected_and_its_first_amount_can_be_paid(school: School) -> None:
+    answer = await school.enrol()
+    assert answer.status_code == 201, answer.text
+    told = answer.json()
+    assert told["enrollment_id"] == str(enrollment_uuid(school.student, "barber-apprenticeship"))
+    assert told["payment_plan"] == {"type": "deposit_instalments", "deposit_percent": 20, "instalments": 5}
+    assert [each["amount"] for each in told["schedules"]] == [FIRST] + [EACH] * 5
+    assert [each["kind"] for each in told["schedules"]] == ["deposit"] + ["instalment"] * 5
+    assert told["requires_immediate_payment"] is True
+    intent = await school.sandbox.api.payment_intents.retrieve_async(told["stripe_client_secret"].split("_secret_")[0])
+    assert (intent.amount, intent.setup_future_usage, intent.customer) == (
+        FIRST,
+        "off_session",
+        await school.customer(),
+    )
+    assert intent.metadata["instalment"] == f"{told['schedules'][0]['id']}:1"
+    assert intent.metadata["price"] == "489000"
+    (created,) = await school.service.said(school.student, "purchase.created.v1")
+    assert (created["payment_type"], created["instalments"]) == ("plan", 6)
+
+
+async def test_the_catalogs_id_is_as_good_as_the_slug(school: School) -> None:
+    told = await school.enrolled("5f0c0e0a-6a51-4c5e-9a30-0d4b1f6f0a04")
+    assert told["payment_plan"] == {"type": "full"}
+    assert [(each["kind"], each["amount"]) for each in told["schedules"]] == [("full", 57_500)]
+
+
+async def test_whoever_asks_again_before_paying_goes_on(school: School) -> None:
+    first, second = await school.enrolled(), await school.enrolled()
+    assert first == second
+
+
+async def test_twenty_at_once_are_one_enrolment(school: School) -> None:
+    answers = await asyncio.gather(*(school.enrol() for _ in range(20)))
+    assert {answer.status_code for answer in answers} <= {201, 409}
+    assert len({answer.json()["purchase_id"] for answer in answers if answer.status_code == 201}) == 1
+    assert len(await school.dues()) == 6
+
+
+async def test_a_retry_under_its_key_gets_its_answer(school: School) -> None:
+    body = {"product_id": "cpr", "user_id": str(school.student)}
+    headers = {"Idempotency-Key": str(uuid4())}
+    first = await school.call("POST", "/api/enrollments", json=body, headers=headers)
+    again = await school.call("POST", "/api/enrollments", json=body, headers=headers)
+    other = await school.call("POST", "/api/enrollments", json={**body, "product_id": "dsp"}, headers=headers)
+    assert (first.status_code, again.status_code, other.status_code) == (201, 201, 422)
+    assert again.json() == first.json()
+    assert other.json()["code"] == "idempotency_key_reused"
+
+
+async def test_nobody_enrols_without_a_token(school: School) -> None:
+    answer = await school.service.call("POST", "/api/enrollments", app=school.app, json={})
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"product_id": "astronaut"}, 404, "unknown_product"),
+        ({"user_id": str(uuid4())}, 403, "forbidden"),
+        ({"funding_source": "WIOA"}, 403, "forbidden"),
+        ({"promotion_code": "NEVERHEARD"}, 404, "unknown_promotion"),
+        ({"user_id": "me"}, 422, "invalid_request"),
+    ],
+)
+async def test_what_is_refused(school: School, body: dict[str, str], status: int, code: str) -> None:
+    answer = await school.enrol(**{"product": "cpr"}, **body) if "product_id" not in body else await school.enrol(**body)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+async def test_what_is_not_sold_any_more_is_refused(school: School) -> None:
+    slug = await school.product(active=False)
+    answer = await school.enrol(slug)
+    assert (answer.status_code, answer.json()["code"]) == (409, "product_inactive")
+
+
+async def test_whoever_has_paid_does_not_pay_twice(school: School) -> None:
+    enrolled = await school.enrolled()
+    await school.pay(enrolled["stripe_client_secret"])
+    early = await school.enrol()
+    await school.hear()
+    late = await school.enrol()
+    assert [(each.status_code, each.json()["code"]) for each in (early, late)] == [(409, "payment_in_progress")] * 2
+
+
+async def test_another_way_to_pay_replaces_what_nobody_has_paid(school: School) -> None:
+    enrolled = await school.enrolled()
+    body = {"programName": "x", "programSlug": "barber-apprenticeship", "price": 4890, "paymentType": "full"}
+    answer = await school.call("POST", "/api/create-checkout-session", json=body)
+    assert answer.status_code == 200, answer.text
+    intent = enrolled["stripe_client_secret"].split("_secret_")[0]
+    assert (await school.sandbox.api.payment_intents.retrieve_async(intent)).status == "canceled"
+    assert set(await school.statuses()) == {"cancelled"}
+
+
+async def test_a_payment_for_what_was_closed_just_then_counts(school: School) -> None:
+    """The money is there, so the seat is: the amounts are due again."""
+    enrolled = await school.enrolled()
+    await school.pay(enrolled["stripe_client_secret"])
+    purchase = (await school.service.purchase(school.student))["id"]
+    await school.service.rows(
+        "UPDATE schedules SET status = 'cancelled', closed_because = 'ended' WHERE purchase_id = :id RETURNING id",
+        id=purchase,
+    )
+    await school.service.rows("UPDATE purchases SET state = 'expired' WHERE id = :id RETURNING id", id=purchase)
+    await school.hear()
+    assert await school.state() == "paid"
+    assert await school.statuses() == ["paid"] + ["open"] * 5
+    await school.later(days=31)
+    assert (await school.statuses())[1] == "paid"
+
+
+async def test_staff_enrol_somebody_else(school: School) -> None:
+    body = {"product_id": "cpr", "user_id": str(school.student)}
+    answer = await school.call("POST", "/api/enrollments", role="case_manager", json=body)
+    assert answer.status_code == 201, answer.text
+    await school.pay(answer.json()["stripe_client_secret"])
+    await school.hear()
+    assert await school.statuses() == ["paid"]
+
+
+async def test_a_sponsor_gets_a_bill_and_one_customer(school: School) -> None:
+    ids = []
+    for student in (school.student, uuid4()):
+        body = {"product_id": "dsp", "user_id": str(student), "funding_source": "WIOA"}
+        answer = await school.call("POST", "/api/enrollments", role="case_manager", json=body)
+        assert answer.status_code == 201, answer.text
+        told = answer.json()
+        assert (told["stripe_client_secret"], told["schedules"][0]["amount"]) == (None, 86_500)
+        ids.append(told["purchase_id"])
+    await school.work()
+    due = (await school.dues())[0]
+    invoice = await school.sandbox.api.invoices.retrieve_async(due["stripe_invoice_id"])
+    assert (invoice.status, invoice.amount_due, invoice.customer_email) == ("open", 86_500, "finance@sponsors.example")
+    assert await school.statuses() == ["open"] * 6
+    assert await school.state() == "awaiting_payment"
+    await school.sandbox.operate(f"/invoices/{invoice.id}/pay")
+    await school.hear()
+    assert (await school.statuses())[0] == "paid"
+    assert await school.state() == "paid"
+    assert len(await school.service.rows("SELECT * FROM sponsor_customers WHERE code = 'WIOA'")) == 1
+    # the next amount is billed too, and not charged to a card
+    await school.later(days=31)
+    second = (await school.dues())[1]
+    assert second["stripe_invoice_id"] is not None
+    assert second["stripe_payment_intent_id"] is None
+    unknown = {"product_id": "cpr", "user_id": str(school.student), "funding_source": "NASA"}
+    answer = await school.call("POST", "/api/enrollments", role="admin", json=unknown)
+    assert (answer.status_code, answer.json()["code"]) == (422, "unknown_funding_source")
+
+
+async def test_without_stripe_the_school_takes_the_money_by_hand(school: School) -> None:
+    from pydantic import SecretStr
+
+    bare = school.service.app_with(stripe_api_key=SecretStr(""), test_clock=True)
+    school.app, usual = bare, school.app
+    told = await school.enrolled()
+    assert (told["stripe_client_secret"], told["requires_immediate_payment"]) == (None, True)
+    body = {"payment_method": "cash", "transaction_reference": "R-1", "notes": "at the desk"}
+    answer = await school.admin("POST", f"/api/admin/payments/schedules/{told['schedules'][0]['id']}/record-payment", json=body)
+    assert answer.status_code == 200, answer.text
+    await school.hear()
+    assert await school.state() == "paid"
+    answer = await school.call("POST", f"/api/payments/schedules/{told['schedules'][1]['id']}/intent")
+    assert (answer.status_code, answer.json()["code"]) == (503, "stripe_not_configured")
+    await bare.state.database.close()
+    await bare.state.stripe.close()
+    school.app = usual
+
+
+async def test_a_membership_is_no_enrolment(school: School) -> None:
+    rows = await school.service.rows("SELECT slug FROM items WHERE kind = 'membership' LIMIT 1")
+    answer = await school.enrol(rows[0]["slug"])
+    assert (answer.status_code, answer.json()["code"]) == (409, "use_memberships")
+
+
+async def test_ones_own_enrolments_and_what_is_due(school: School) -> None:
+    told = await school.begun()
+    other = await school.enrolled("cpr")
+    answer = await school.call("GET", "/api/enrollments")
+    newest, oldest = answer.json()["items"]
+    assert newest["purchase_id" if "purchase_id" in newest else "id"] == other["purchase_id"]
+    assert (newest["status"], newest["plan"], newest["due"]) == ("awaiting_payment", "full", 57_500)
+    assert (oldest["enrollment_id"], oldest["product"]) == (told["enrollment_id"], "barber-apprenticeship")
+    assert (oldest["paid"], oldest["due"], oldest["plan"]) == (FIRST, 5 * EACH, "deposit_instalments")
+    assert oldest["next_due_at"] == told["schedules"][1]["due_at"]
+    for query, count in (
+        ("status=awaiting_payment", 1),
+        ("plan=full", 1),
+        ("product=barber-apprenticeship", 1),
+        (f"user_id={uuid4()}", 0),
+        ("limit=1", 1),
+    ):
+        answer = await school.call("GET", f"/api/enrollments?{query}")
+        assert len(answer.json()["items"]) == count, query
+    cursor = answer.json()["next"]
+    answer = await school.call("GET", f"/api/enrollments?limit=1&cursor={cursor}")
+    assert [each["product"] for each in answer.json()["items"]] == ["barber-apprenticeship"]
+    everybody = await school.call("GET", f"/api/enrollments?user_id={school.student}", role="case_manager")
+    assert len(everybody.json()["items"]) == 2
+
+
+async def test_what_is_due_is_told_to_its_payer_only(school: School) -> None:
+    told = await school.begun()
+    for id in (told["enrollment_id"], told["purchase_id"]):
+        overview = await school.overview(id)
+        assert overview["next_due"]["amount"] == EACH
+        assert (overview["price"], overview["paid"], overview["due"]) == (489_000, FIRST, 5 * EACH)
+    path = f"/api/enrollments/{told['enrollment_id']}/payment"
+    stranger = await school.call("GET", path, id=uuid4())
+    assert (stranger.status_code, stranger.json()["code"]) == (404, "unknown_enrollment")
+    staff = await school.call("GET", path, role="case_manager")
+    assert staff.status_code == 200
+    due = f"/api/payments/schedules/{told['schedules'][1]['id']}/intent"
+    stranger = await school.call("POST", due, id=uuid4())
+    assert (stranger.status_code, stranger.json()["code"]) == (404, "unknown_schedule")
+
+
+async def test_a_discount_is_spread_over_the_amounts(school: School) -> None:
+    code = await school.code(percent_off=10)
+    told = await school.enrolled(promotion_code=code)
+    assert sum(each["amount"] for each in told["schedules"]) == 440_100
+
+
+async def test_a_discount_of_everything_opens_the_seat(school: School) -> None:
+    code = await school.code(percent_off=100)
+    told = await school.enrolled(promotion_code=code)
+    assert (told["schedules"], told["stripe_client_secret"], told["requires_immediate_payment"]) == ([], None, False)
+    await school.hear()
+    assert await school.state() == "paid"

@@ -1,0 +1,210 @@
+"""A plan that the school collects itself, from the first amount to the last."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+from tests.checkout.schedule_steps import EACH, FIRST, NEEDS_ACTION, School
+
+
+async def test_six_amounts_are_collected_by_the_clock_with_the_card_of_the_first(school: School) -> None:
+    enrolled = await school.begun()
+    assert await school.statuses() == ["paid"] + ["open"] * 5
+    assert await school.state() == "paid"
+    for month in range(1, 6):
+        await school.later(days=31)
+        assert await school.statuses() == ["paid"] * (month + 1) + ["open"] * (5 - month)
+    assert await school.charges() == FIRST + 5 * EACH == 489_000
+    overview = await school.overview(enrolled["enrollment_id"])
+    assert (overview["paid"], overview["due"], overview["next_due"]) == (489_000, 0, None)
+    assert [each["status"] for each in overview["payments"]] == ["succeeded"] * 6
+    assert await school.failures() == []
+    await school.later(days=90)
+    assert await school.charges() == 489_000
+
+
+async def test_nothing_is_collected_before_its_day(school: School) -> None:
+    await school.begun()
+    await school.later(days=25)
+    assert await school.charges() == FIRST
+
+
+async def test_a_failing_card_is_tried_again_after_1_3_and_7_days_and_then_the_seat_is_paused(school: School) -> None:
+    enrolled = await school.begun()
+    await school.fail_next(4)
+    await school.later(days=31)
+    assert await school.statuses() == ["paid"] + ["open"] * 5
+    for days in (1, 2, 4):
+        assert await school.standing() == ("active", None)
+        await school.later(days=days)
+    assert await school.statuses() == ["paid", "overdue"] + ["open"] * 4
+    assert await school.standing() == ("paused", "past_due")
+    told = [each for each in await school.failures() if each["refs"]["instalment"]]
+    assert [each["attempt"] for each in told] == [1, 2, 3, 4]
+    assert [each["final"] for each in told] == [False, False, False, True]
+    assert {each["code"] for each in told} == {"insufficient_funds"}
+    assert {each["pay_url"] for each in told} == {f"https://school.example/pay/{enrolled['purchase_id']}"}
+    times = [datetime.fromisoformat(each["next_attempt_at"]) for each in told[:3]]
+    assert [(b - a).days for a, b in pairwise(times)] == [2, 4]
+    assert "next_attempt_at" not in told[3]
+    assert len({each["refs"]["payment_intent"] for each in told}) == 1, "one intent, whatever it is tried with"
+
+    # paid later, by another card: the seat goes on
+    overdue = (await school.dues())[1]
+    answer = await school.call("POST", f"/api/payments/schedules/{overdue['id']}/intent")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["amount"] == EACH
+    await school.pay(answer.json()["stripe_client_secret"])
+    await school.hear()
+    assert await school.statuses() == ["paid", "paid"] + ["open"] * 4
+    assert await school.standing() == ("active", None)
+    assert await school.charges() == FIRST + EACH
+
+
+async def test_a_card_that_works_again_is_charged_once(school: School) -> None:
+    await school.begun()
+    await school.fail_next(2)
+    await school.later(days=31)
+    await school.later(days=1)
+    await school.later(days=2)
+    assert (await school.statuses())[:2] == ["paid", "paid"]
+    assert await school.charges() == FIRST + EACH
+    await school.later(days=10)
+    assert await school.charges() == FIRST + EACH
+
+
+async def test_a_bank_that_wants_the_payer_to_be_there_gets_them(school: School) -> None:
+    enrolled = await school.enrolled()
+    intent = await school.pay(enrolled["stripe_client_secret"], card=NEEDS_ACTION)
+    await school.sandbox.operate(f"/payment_intents/{intent['id']}/authenticate", passed=True)
+    await school.hear()
+    await school.later(days=31)
+    (told,) = [each for each in await school.failures() if each["attempt"] == 1 and each["pay_url"]]
+    assert told["code"] == "authentication_required"
+    due = (await school.dues())[1]
+    answer = await school.call("POST", f"/api/payments/schedules/{due['id']}/intent")
+    await school.pay(answer.json()["stripe_client_secret"], card=NEEDS_ACTION)
+    await school.sandbox.operate(f"/payment_intents/{answer.json()['payment_intent_id']}/authenticate", passed=True)
+    await school.hear()
+    assert (await school.statuses())[:2] == ["paid", "paid"]
+    await school.later(days=7)
+    assert await school.charges() == FIRST + EACH
+
+
+async def test_two_timers_at_once_charge_once(school: School) -> None:
+    await school.begun()
+    await school.clock.advance(timedelta(days=31))
+    await asyncio.gather(*(school.timer.sweep() for _ in range(8)))
+    wanted = await school.service.rows("SELECT * FROM effects WHERE kind = 'instalment'")
+    due = (await school.dues())[1]
+    assert len([each for each in wanted if each["payload"]["schedule_id"] == str(due["id"])]) == 1
+    await asyncio.gather(*(school.perform() for _ in range(3)))
+    await school.hear()
+    assert (await school.statuses())[:3] == ["paid", "paid", "open"]
+    assert await school.charges() == FIRST + EACH
+
+
+async def test_two_loops_at_once_charge_once(school: School) -> None:
+    await school.begun()
+    await school.clock.advance(timedelta(days=31))
+    stop = asyncio.Event()
+    loops = [asyncio.create_task(school.timer.run(stop)) for _ in range(2)]
+    await asyncio.sleep(0.5)
+    stop.set()
+    await asyncio.gather(*loops)
+    await school.perform()
+    await school.hear()
+    assert await school.charges() == FIRST + EACH
+
+
+async def test_stripe_that_is_away_is_no_attempt(school: School) -> None:
+    await school.begun()
+    await school.sandbox.faults(fail_requests=1000)
+    await school.clock.advance(timedelta(days=31))
+    await school.timer.sweep()
+    await school.perform()
+    due = (await school.dues())[1]
+    assert (due["status"], due["attempts"]) == ("open", 0)
+    await school.sandbox.faults()
+    await school.perform()
+    await school.hear()
+    assert (await school.statuses())[1] == "paid"
+
+
+async def test_a_bank_debit_is_waited_for_and_its_failure_is_an_attempt(school: School) -> None:
+    enrolled = await school.enrolled()
+    intent = await school.pay(enrolled["stripe_client_secret"], method="us_bank_account")
+    await school.hear()
+    assert (await school.statuses())[0] == "processing"
+    assert await school.state() == "processing"
+    await school.later(days=31)
+    assert (await school.statuses())[1] == "open", "nothing more is charged before the first is there"
+    await school.sandbox.operate(f"/payment_intents/{intent['id']}/settle")
+    await school.hear()
+    await school.work()
+    assert (await school.statuses())[:2] == ["paid", "processing"]
+    due = (await school.dues())[1]
+    await school.later(days=5)
+    await school.sandbox.operate(f"/payment_intents/{due['stripe_payment_intent_id']}/fail")
+    await school.hear()
+    due = (await school.dues())[1]
+    assert (due["status"], due["attempts"]) == ("open", 1)
+    await school.later(days=1)
+    due = (await school.dues())[1]
+    assert due["status"] == "processing", [{k: str(due[k]) for k in ("attempts", "timers", "failure_code", "next_attempt_at", "failed_debits")}, [(f["code"], f["attempt"]) for f in await school.failures()]]
+    await school.sandbox.operate(f"/payment_intents/{due['stripe_payment_intent_id']}/settle")
+    await school.hear()
+    assert (await school.statuses())[:2] == ["paid", "paid"]
+
+
+async def test_without_a_saved_method_an_invoice_is_sent_and_reminded_of(school: School) -> None:
+    await school.begun()
+    customer = await school.customer()
+    for method in (await school.sandbox.api.customers.payment_methods.list_async(customer)).data:
+        await school.sandbox.api.payment_methods.detach_async(method.id)
+    await school.later(days=31)
+    due = (await school.dues())[1]
+    invoice = await school.sandbox.api.invoices.retrieve_async(due["stripe_invoice_id"])
+    assert (invoice.status, invoice.amount_due, invoice.collection_method) == ("open", EACH, "send_invoice")
+    assert due["pay_url"] == invoice.hosted_invoice_url
+    assert await school.failures() == []
+    await school.later(days=1)
+    (told,) = await school.failures()
+    assert (told["code"], told["pay_url"], told["final"]) == ("not_paid", invoice.hosted_invoice_url, False)
+    await school.later(days=2)
+    await school.later(days=4)
+    assert (await school.failures())[-1]["final"] is True
+    assert await school.standing() == ("paused", "past_due")
+    await school.sandbox.operate(f"/invoices/{invoice.id}/pay")
+    await school.hear()
+    assert (await school.statuses())[:2] == ["paid", "paid"]
+    assert await school.standing() == ("active", None)
+
+
+async def test_a_payment_is_heard_before_the_answer_and_twice(school: School) -> None:
+    await school.begun()
+    await school.clock.advance(timedelta(days=31))
+    await school.timer.sweep()
+    await school.perform()
+    await school.hear()
+    before = await school.dues()
+    await school.service.perform(school.student, "instalment")
+    school._heard.clear()
+    await school.hear()
+    assert await school.dues() == before
+
+
+async def test_an_enrolment_that_nobody_pays_ends(school: School) -> None:
+    enrolled = await school.enrolled()
+    await school.later(days=6)
+    assert await school.state() == "awaiting_payment"
+    await school.later(days=1, minutes=1)
+    assert await school.state() == "expired"
+    assert set(await school.statuses()) == {"cancelled"}
+    intent = await school.sandbox.api.payment_intents.retrieve_async(enrolled["stripe_client_secret"].split("_secret")[0])
+    assert intent.status == "canceled"
+    again = await school.enrolled()
+    assert again["purchase_id"] != enrolled["purchase_id"]
+    assert again["enrollment_id"] == enrolled["enrollment_id"]

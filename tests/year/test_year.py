@@ -1,0 +1,176 @@
+"""A year of a school, generated: whatever people and banks do, the books agree and every standing is what the facts say.
+
+`YEARS=200 make year` plays more of them than the tests do.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import pytest_asyncio
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+from tests.checkout.conftest import loaded
+from tests.checkout.sandbox import StripeSandbox
+from tests.checkout.service import Service
+from tests.databases import migrated
+from tests.year.acts import Act, PassDays, SettleDebits, years
+from tests.year.school import Listener, School
+
+import checkout
+import enrollment
+from contracts.envelope import Event
+from contracts.facts import Standing, fold, seats
+from contracts.payments import PaymentEvent
+from contracts.registry import EVENT_TYPES
+from kit.testing.postgres_server import Database, PostgresServer
+
+YEARS = int(os.environ.get("YEARS") or "12")
+MOST_ACTS = 30
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[StripeSandbox]:
+    """Stripe of its own: its clock is moved by months."""
+    with StripeSandbox() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def databases(postgres_server: PostgresServer) -> tuple[Database, Database]:
+    bought = migrated(postgres_server, "year_checkout", checkout.__file__)
+    loaded(bought)
+    return bought, migrated(postgres_server, "year_enrollment", enrollment.__file__)
+
+
+@pytest_asyncio.fixture
+async def service(databases: tuple[Database, Database], sandbox: StripeSandbox) -> AsyncIterator[Service]:
+    running = Service(databases[0], sandbox)
+    yield running
+    await running.close()
+
+
+@settings(
+    max_examples=YEARS,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(acts=years(MOST_ACTS), seed=st.integers(0, 2**32 - 1))
+async def test_a_year_of_a_school(
+    databases: tuple[Database, Database], service: Service, sandbox: StripeSandbox, acts: list[Act], seed: int
+) -> None:
+    school = School.open(service, sandbox, databases[1], random.Random(seed))
+    try:
+        people = [uuid4() for _ in range(4)]
+        before, held_before = await school.balance(), await school.held()
+        for act in (*acts, SettleDebits(settles=True), PassDays(1)):
+            await act.play(school, people)
+            await school.pump()
+        note(str(Counter(school.answers)))
+        assert minus(await school.balance(), before) == minus(await school.held(), held_before), "the books agree"
+        await every_standing_is_what_the_facts_say(school, people)
+        await every_purchase_is_what_the_facts_say(school, people)
+        await no_money_without_a_seat_and_no_seat_without_money(school, people)
+        await nothing_is_charged_beyond_the_price(school, people)
+        await every_payment_has_its_receipt(school, people)
+        await nothing_was_given_up(school)
+    finally:
+        await school.close()
+
+
+def minus(after: dict[str, int], before: dict[str, int]) -> dict[str, int]:
+    changed = {currency: after.get(currency, 0) - before.get(currency, 0) for currency in after.keys() | before.keys()}
+    return {currency: amount for currency, amount in changed.items() if amount}
+
+
+async def facts_of(listener: Listener) -> dict[str, PaymentEvent]:
+    rows = await listener.rows("SELECT event_id, type, body FROM facts ORDER BY event_id")
+    found: dict[str, Event] = {row["event_id"]: EVENT_TYPES[row["type"]].model_validate(row["body"]) for row in rows}
+    return {id: event for id, event in found.items() if isinstance(event, PaymentEvent)}
+
+
+async def mine(listener: Listener, people: list[UUID], table: str) -> list[dict[str, Any]]:
+    return await listener.rows(f"SELECT * FROM {table} WHERE student_id = ANY(:people)", people=people)
+
+
+async def every_standing_is_what_the_facts_say(school: School, people: list[UUID]) -> None:
+    known = await facts_of(school.enrollment)
+    expected = {}
+    for seat in seats(known):
+        _, standing, _ = seat.decisive()
+        if seat.student_id in people and standing is not Standing.NONE:
+            expected[seat.student_id, seat.program.slug] = standing.value
+    rows = await mine(school.enrollment, people, "enrollments")
+    assert {(row["student_id"], row["program_slug"]): row["status"] for row in rows} == expected
+    there = await mine(school.checkout, people, "seats")
+    assert {(row["student_id"], row["program_slug"]): row["status"] for row in there} == expected, "checkout knows it"
+    assert known.keys() == (await facts_of(school.checkout)).keys(), "both have heard the same"
+
+
+async def every_purchase_is_what_the_facts_say(school: School, people: list[UUID]) -> None:
+    bought = {purchase.id: purchase for purchase in fold(await facts_of(school.checkout))}
+    by_purchase: dict[UUID, list[dict[str, Any]]] = {}
+    for row in await mine(school.checkout, people, "payments"):
+        by_purchase.setdefault(row["purchase_id"], []).append(row)
+    for row in await mine(school.checkout, people, "purchases"):
+        if (purchase := bought.get(row["id"])) is None:
+            assert row["state"] in ("created", "session_open", "awaiting_payment", "expired"), row["state"]
+            continue
+        payments = [each for each in by_purchase.get(row["id"], []) if each["status"] == "succeeded"]
+        assert sum(each["amount"] for each in payments) == sum(purchase.paid.values())
+        assert sum(each["refunded"] for each in payments) == sum(purchase.refunded.values())
+        standing, _ = purchase.standing()
+        if standing in (Standing.ACTIVE, Standing.PAUSED):
+            assert row["state"] == "paid"
+        if standing is Standing.WITHDRAWN and purchase.settled_payments:
+            assert row["state"] in ("withdrawn", "cancelled")
+
+
+async def no_money_without_a_seat_and_no_seat_without_money(school: School, people: list[UUID]) -> None:
+    open_seats = {
+        (row["student_id"], row["program_slug"])
+        for row in await mine(school.enrollment, people, "enrollments")
+        if row["status"] in ("active", "paused", "completed")
+    }
+    covered = set()
+    for row in await mine(school.checkout, people, "purchases"):
+        if row["state"] == "paid":
+            covered |= {(row["student_id"], slug) for slug in row["covers"]}
+    assert open_seats == covered
+
+
+async def nothing_is_charged_beyond_the_price(school: School, people: list[UUID]) -> None:
+    """However often it was tried, by whatever means: a plan's payments together are the price at the most."""
+    for row in await mine(school.checkout, people, "purchases"):
+        if row["how"] == "membership":
+            continue
+        (paid,) = await school.checkout.rows(
+            "SELECT coalesce(sum(amount - tax), 0) AS sum FROM payments WHERE purchase_id = :id AND status = 'succeeded'",
+            id=row["id"],
+        )
+        assert paid["sum"] <= row["amount"], row["program_slug"]
+
+
+async def every_payment_has_its_receipt(school: School, people: list[UUID]) -> None:
+    paid = [
+        row
+        for row in await mine(school.checkout, people, "payments")
+        if row["status"] == "succeeded"
+        and row["amount"] > 0
+        and row["method"] != "waiver"
+        and row["payer"] == "student"
+    ]
+    documents = await mine(school.checkout, people, "documents")
+    assert sorted(str(row["id"]) for row in paid) == sorted(str(row["payment_id"]) for row in documents)
+    for series in await school.checkout.rows("SELECT series, count(*), max(serial) FROM documents GROUP BY series"):
+        assert series["count"] == series["max"], "numbers without gaps"
+
+
+async def nothing_was_given_up(school: School) -> None:
+    assert await school.checkout.rows("SELECT kind, key, last_error FROM effects WHERE failed_at IS NOT NULL") == []
