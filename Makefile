@@ -4,7 +4,7 @@ BIN    := .venv/bin
 DELIVERY := tests/kit/test_consuming.py tests/kit/test_relay.py tests/webhook_gateway/test_spill.py
 MEMBERS := $(wildcard shared/*/pyproject.toml services/*/pyproject.toml sandboxes/*/pyproject.toml devstack/pyproject.toml)
 
-.PHONY: help demo serve test lint types walls unit fast test-containers test-compose bench docs lock clean
+.PHONY: help demo serve test lint types walls unit fast test-containers test-compose year bench docs lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -38,6 +38,9 @@ test-containers: .venv/.ready  ## journeys, faults and delivery once more, on Po
 
 test-compose: .venv/.ready  ## docker compose up with everything, a few hundred purchases, three enrollment consumers
 	$(BIN)/pytest tests/compose
+
+year: .venv/.ready  ## a school on a test clock, generated: 100 years of purchases, failures, refunds, disputes (YEARS=100)
+	YEARS=$${YEARS:-100} $(BIN)/pytest tests/year
 
 bench: .venv/.ready  ## the two hot paths, as ratios to what the machine can do at all (BENCH_EVENTS=10000)
 	@$(BIN)/python -m tests.bench

@@ -66,6 +66,7 @@ async def member(checkout_database: Database, membership_sandbox: StripeSandbox)
 
 @pytest_asyncio.fixture
 async def school(service: Service) -> AsyncIterator[School]:
+    await service.rows("DELETE FROM test_clock RETURNING id")
     running = School(service)
     yield running
     await running.close()

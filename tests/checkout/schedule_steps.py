@@ -75,6 +75,24 @@ class School:
     async def admin(self, method: str, path: str, **sent: Any) -> Any:
         return await self.call(method, path, role="admin", **sent)
 
+    async def product(self, *, active: bool = True, **values: Any) -> str:
+        """A course of its own; its slug."""
+        slug = f"course-{uuid4().hex[:12]}"
+        body = {"kind": "course", "slug": slug, "name": "A course", "price": 90_000, "currency": "usd", **values}
+        answer = await self.admin("POST", "/api/admin/items", json=body)
+        assert answer.status_code == 201, answer.text
+        if not active:
+            answer = await self.admin("PATCH", f"/api/admin/items/{slug}", json={"active": False})
+            assert answer.status_code == 200, answer.text
+        return slug
+
+    async def code(self, **values: Any) -> str:
+        """A promotion code."""
+        code = f"C{uuid4().hex[:10].upper()}"
+        answer = await self.admin("POST", "/api/admin/promotions", json={"code": code, **values})
+        assert answer.status_code == 201, answer.text
+        return code
+
     async def pay(self, secret: str, **choice: Any) -> dict[str, Any]:
         """The student confirms the intent in the browser."""
         intent = secret.split("_secret_")[0]
@@ -87,24 +105,26 @@ class School:
             if not await self._hear_own():
                 return
 
-    async def _hear_own(self) -> bool:
+    async def own(self) -> list[Envelope[Any]]:
+        """What checkout itself has said about this student, and hears too."""
         rows = await self.service.rows(
-            "SELECT headers, convert_from(body, 'UTF8') AS body, message_key, routing_key FROM outbox ORDER BY id"
+            "SELECT convert_from(body, 'UTF8') AS body, message_key, routing_key FROM outbox ORDER BY id"
         )
-        new = False
+        said = []
         for row in rows:
-            if row["routing_key"] not in self.service.consumers or row["message_key"] in self._heard:
+            if row["routing_key"] not in self.service.consumers:
                 continue
             data = EVENT_TYPES[row["routing_key"]].model_validate_json(row["body"])
-            if getattr(data, "student_id", None) != self.student:
-                continue
-            self._heard.add(row["message_key"])
-            new = True
-            time = datetime.now(UTC)
-            await self.service.hear(
-                Envelope(id=row["message_key"], source="checkout", subject="own", time=time, data=data)
-            )
-        return new
+            if getattr(data, "student_id", None) == self.student:
+                time = datetime.now(UTC)
+                said.append(Envelope(id=row["message_key"], source="checkout", subject="own", time=time, data=data))
+        return said
+
+    async def _hear_own(self) -> bool:
+        new = [each for each in await self.own() if each.id not in self._heard]
+        self._heard.update(each.id for each in new)
+        await self.service.hear(*new)
+        return bool(new)
 
     async def later(self, days: int = 0, **more: int) -> None:
         """Time goes by; what falls due is done, and its events come in."""

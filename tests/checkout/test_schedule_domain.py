@@ -39,7 +39,7 @@ from checkout.schedules.rules import Rules
 from contracts.money import Money, usd
 
 NOW = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
-moments = st.datetimes(datetime(2020, 1, 1), datetime(2035, 1, 1), timezones=st.just(UTC))
+moments = st.integers(1_577_836_800, 2_051_222_400).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
 plans = st.one_of(
     st.just(FULL),
     st.just(PaymentPlan(type="subscription")),
@@ -64,7 +64,7 @@ def item(**values: object) -> Item:
     return Item.model_validate({**known, **values})
 
 
-@given(plans, st.integers(200, 99_999_999), moments)
+@given(plans, st.integers(10_000, 99_999_999), moments)
 def test_what_is_due_is_exactly_the_price(plan: PaymentPlan, amount: int, start: datetime) -> None:
     dues = schedule(plan, usd(amount), start)
     assert sum(due.amount.amount for due in dues) == amount
@@ -133,7 +133,11 @@ def test_an_amount_that_cannot_be_split_is_refused() -> None:
         ({"kind": "product"}, None, FULL),
         ({"auto_assign_payment_plan": False}, None, FULL),
         ({"kind": "membership", "tier": "student", "price": 1900}, None, PaymentPlan(type="subscription")),
-        ({"payment_plan": {"type": "instalments", "instalments": 2}}, None, PaymentPlan(type="instalments", instalments=2)),
+        (
+            {"payment_plan": {"type": "instalments", "instalments": 2}},
+            None,
+            PaymentPlan(type="instalments", instalments=2),
+        ),
         (
             {"payment_plan": {"type": "full"}, "auto_assign_payment_plan": False},
             "career",
@@ -147,7 +151,9 @@ def test_the_plan_is_the_items_own_or_the_rules(values: dict[str, object], tier:
 
 def test_a_price_band_names_its_currency() -> None:
     with pytest.raises(ValueError, match="needs its currency"):
-        Rules.model_validate({"as_of": "2026-11-01", "rules": [{"kinds": ["course"], "from": 1, "plan": {"type": "full"}}]})
+        Rules.model_validate(
+            {"as_of": "2026-11-01", "rules": [{"kinds": ["course"], "from": 1, "plan": {"type": "full"}}]}
+        )
 
 
 @given(moments)
@@ -258,8 +264,8 @@ def test_payments_give_in_their_order_and_never_more_than_is_left(amount: int, l
         return
     parts = spread(amount, named)
     assert sum(part.amount for part in parts) == amount
-    assert all(0 < part.amount <= left[part.payment] for part in parts)  # type: ignore[index]
-    assert [part.payment for part in parts] == sorted(part.payment for part in parts)  # type: ignore[type-var]
+    assert all(0 < part.amount <= left[part.payment] for part in parts)
+    assert [part.payment for part in parts] == sorted(part.payment for part in parts)
 
 
 def test_currencies_are_not_mixed() -> None:

@@ -153,7 +153,10 @@ async def test_a_bank_debit_is_waited_for_and_its_failure_is_an_attempt(school: 
     assert (due["status"], due["attempts"]) == ("open", 1)
     await school.later(days=1)
     due = (await school.dues())[1]
-    assert due["status"] == "processing", [{k: str(due[k]) for k in ("attempts", "timers", "failure_code", "next_attempt_at", "failed_debits")}, [(f["code"], f["attempt"]) for f in await school.failures()]]
+    assert due["status"] == "processing", [
+        {k: str(due[k]) for k in ("attempts", "timers", "failure_code", "next_attempt_at", "failed_debits")},
+        [(f["code"], f["attempt"]) for f in await school.failures()],
+    ]
     await school.sandbox.operate(f"/payment_intents/{due['stripe_payment_intent_id']}/settle")
     await school.hear()
     assert (await school.statuses())[:2] == ["paid", "paid"]
@@ -203,8 +206,23 @@ async def test_an_enrolment_that_nobody_pays_ends(school: School) -> None:
     await school.later(days=1, minutes=1)
     assert await school.state() == "expired"
     assert set(await school.statuses()) == {"cancelled"}
-    intent = await school.sandbox.api.payment_intents.retrieve_async(enrolled["stripe_client_secret"].split("_secret")[0])
+    intent = await school.sandbox.api.payment_intents.retrieve_async(
+        enrolled["stripe_client_secret"].split("_secret")[0]
+    )
     assert intent.status == "canceled"
     again = await school.enrolled()
     assert again["purchase_id"] != enrolled["purchase_id"]
     assert again["enrollment_id"] == enrolled["enrollment_id"]
+
+
+async def test_an_enrolment_that_nobody_can_have_seen_leaves_nothing_due(school: School) -> None:
+    await school.enrolled()
+    await school.service.rows(
+        "UPDATE purchases SET state = 'created', created_at = now() - interval '2 days' WHERE student_id = :s RETURNING id",
+        s=school.student,
+    )
+    again = await school.enrolled()
+    assert again["purchase_id"] != str((await school.service.purchases(school.student))[0]["id"])
+    await school.later(days=8)
+    assert set(await school.statuses()) == {"cancelled"}
+    assert {row["state"] for row in await school.service.purchases(school.student)} == {"expired"}

@@ -116,14 +116,14 @@ class FailNext:
     times: int
 
     async def play(self, school: School, people: Sequence[UUID]) -> None:
-        who = people[self.student % len(people)]
-        rows = await school.checkout.rows("SELECT * FROM customers WHERE student_id = :who", who=who)
-        if rows:
-            path = f"/customers/{rows[0]['stripe_customer_id']}/fail_next_charges"
-            await operate(school, path, times=self.times)
+        rows = await school.checkout.rows(
+            "SELECT * FROM customers WHERE student_id = ANY(:people) ORDER BY created_at", people=list(people)
+        )
+        if (customer := pick(rows, self.student)) is not None:
+            await operate(school, f"/customers/{customer['stripe_customer_id']}/fail_next_charges", times=self.times)
 
 
-PAID = "SELECT * FROM payments WHERE status = 'succeeded' AND amount > 0 ORDER BY created_at, id"
+PAID = "SELECT * FROM payments WHERE status = 'succeeded' AND amount > 0 ORDER BY created_at DESC, id"
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,8 @@ class Manual:
 
     async def play(self, school: School, people: Sequence[UUID]) -> None:
         rows = await school.checkout.rows(
-            "SELECT * FROM schedules WHERE status IN ('open', 'overdue', 'processing') ORDER BY created_at, position, id"
+            "SELECT * FROM schedules WHERE status IN ('open', 'overdue', 'processing') "
+            "ORDER BY created_at DESC, position, id"
         )
         if (schedule := pick(rows, self.number)) is None:
             return
@@ -221,7 +222,12 @@ class ChangeSchedule:
     days: int
 
     async def play(self, school: School, people: Sequence[UUID]) -> None:
-        rows = await school.checkout.rows("SELECT * FROM schedules ORDER BY created_at, position, id")
+        paused = self.how == "resume"
+        rows = await school.checkout.rows(
+            "SELECT * FROM schedules WHERE (status = 'paused') = :paused AND status IN ('open', 'overdue', 'paused') "
+            "ORDER BY created_at DESC, position, id",
+            paused=paused,
+        )
         if (schedule := pick(rows, self.number)) is None:
             return
         path = f"/api/admin/payments/schedules/{schedule['id']}"
@@ -241,7 +247,7 @@ class Cancel:
     number: int
 
     async def play(self, school: School, people: Sequence[UUID]) -> None:
-        rows = await school.checkout.rows("SELECT id FROM purchases WHERE state = 'paid' ORDER BY created_at, id")
+        rows = await school.checkout.rows("SELECT id FROM purchases WHERE state = 'paid' ORDER BY created_at DESC, id")
         if (purchase := pick(rows, self.number)) is not None:
             body = {"reason": "the class does not take place"}
             await school.admin("POST", f"/api/admin/enrollments/{purchase['id']}/cancel", body)
@@ -253,7 +259,8 @@ class PayRest:
 
     async def play(self, school: School, people: Sequence[UUID]) -> None:
         rows = await school.checkout.rows(
-            "SELECT id, student_id FROM purchases WHERE state = 'paid' AND payment_type = 'plan' ORDER BY created_at, id"
+            "SELECT id, student_id FROM purchases WHERE state = 'paid' AND payment_type = 'plan' "
+            "ORDER BY created_at DESC, id"
         )
         if (purchase := pick(rows, self.number)) is not None:
             await school.ask(purchase["student_id"], "POST", f"/api/enrollments/{purchase['id']}/pay-remaining", {})
@@ -265,7 +272,7 @@ class Membership:
     act: Literal["cancel_now", "cancel_later", "pause", "resume", "upgrade", "downgrade", "yearly"]
 
     async def play(self, school: School, people: Sequence[UUID]) -> None:
-        rows = await school.checkout.rows("SELECT * FROM memberships ORDER BY created_at, id")
+        rows = await school.checkout.rows("SELECT * FROM memberships ORDER BY created_at DESC, id")
         if (membership := pick(rows, self.number)) is None:
             return
         path, body = {
@@ -338,8 +345,9 @@ _other: st.SearchStrategy[Act] = st.one_of(
 )
 
 
-def years(most: int) -> st.SearchStrategy[list[Act]]:
+def years(*, least: int, most: int) -> st.SearchStrategy[list[Act]]:
     """Purchases that are mostly paid, and everything that can happen to them, as time goes by."""
-    sold = st.lists(st.one_of(_buying, _paying), min_size=4, max_size=8)
-    rest = st.lists(st.one_of(_buying, _paying, _paying, _time, _time, _other, _other, _other), max_size=most)
-    return st.builds(lambda first, then: [*first, *then], sold, rest)
+    sale = st.tuples(_buying, _paying)
+    later = st.one_of(sale, *(st.tuples(act) for act in (_paying, _time, _time, _time, _other, _other, _other, _other)))
+    year = st.tuples(st.lists(sale, min_size=3, max_size=6), st.lists(later, min_size=least, max_size=most))
+    return year.map(lambda parts: [act for part in parts for acts in part for act in acts])

@@ -147,8 +147,9 @@ class School:
         raise AssertionError("it never comes to rest")
 
     async def _from_stripe(self) -> int:
+        since = {"after": self.after} if self.after else {}
         async with httpx.AsyncClient(base_url=self.sandbox.url) as http:
-            found = (await http.get("/sandbox/api/events", params={"after": self.after, "limit": 1000})).json()
+            found = (await http.get("/sandbox/api/events", params={"limit": 1000, **since})).json()
         for event in found["events"]:
             self.undelivered += translate(json.loads(event["body"]), received_at=utc_now())
         self.after = found["next"] or self.after

@@ -90,7 +90,7 @@ TABLES = (
     "CREATE INDEX ix_purchases_enrollment_id ON purchases (enrollment_id)",
     # what can run out, for the timer
     "CREATE INDEX ix_purchases_expires_at ON purchases (expires_at) "
-    "WHERE how = 'schedule' AND state IN ('created', 'awaiting_payment')",
+    "WHERE how = 'schedule' AND state IN ('created', 'awaiting_payment', 'expired')",
     """
     CREATE TABLE test_clock (
         id boolean NOT NULL DEFAULT true CONSTRAINT pk_test_clock PRIMARY KEY CONSTRAINT ck_test_clock_one CHECK (id),

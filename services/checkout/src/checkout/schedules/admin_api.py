@@ -198,7 +198,7 @@ async def resume(request: Request, id: UUID, caller: Admin) -> AdminSchedule:
 @router.post(f"{_SCHEDULES}/{{id}}/record-payment")
 async def record_payment(request: Request, id: UUID, wanted: ManualPayment, caller: Admin) -> ManualAnswer:
     """Cash, a check, a transfer or a waiver pays all of the amount. The same reference twice is one payment."""
-    recording = Recording(desk_of(request), buyer_of(Caller(id=caller.id, role=caller.role)))
+    recording = Recording(desk_of(request), _clock(request), buyer_of(Caller(id=caller.id, role=caller.role)))
     made: Recorded = await recording.record(
         id, wanted.payment_method, wanted.transaction_reference.strip(), wanted.notes
     )

@@ -182,9 +182,9 @@ def over(intent: Intent) -> bool:
 
 def intent_params(purchase: Row[Any], row: Row[Any], customer_id: str | None) -> dict[str, Any]:
     wish = wish_of(purchase)
-    return params_for(
-        purchase.id, wish, store.reference(row), Money(amount=row.amount, currency=row.currency), customer_id
-    )
+    amount = Money(amount=row.amount, currency=row.currency)
+    last = row.kind == "remainder"
+    return params_for(purchase.id, wish, store.reference(row), amount, customer_id, last=last)
 
 
 def params_for(purchase_id: UUID, wish: Any, instalment: str, amount: Money, customer_id: str | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -79,9 +80,8 @@ class Cancelling:
             raise Problem(422, "refund_too_large", detail, most=most, currency=purchase.currency)
         # a refund locks its payment: in the order of their ids, whoever does it
         for part in sorted(spread(back, left), key=lambda each: str(each.payment)):
-            payment_id = UUID(str(part.payment))
             await refunding.refund(
-                work, payment_id, part.amount, reason=reason, origin="cancellation", by=self._buyer.actor
+                work, part.payment, part.amount, reason=reason, origin="cancellation", by=self._buyer.actor
             )
         values = {"purchase_id": purchase.id, "student_id": purchase.student_id, "reason": reason, "paid": paid}
         # what is only on its way is not counted: when it comes, it goes back by itself
@@ -95,7 +95,7 @@ class Cancelling:
 
     async def _back(self, work: Work, came: list[Row[Any]], *, paid: int, most: int) -> int:
         """By the policy, and never more than can go back."""
-        first = min((each.paid_at for each in came if each.paid_at), default=None)
+        first = await self._first_paid_at(work, came)
         by_policy = refund_by_policy(
             policy=self._policy,
             paid=paid,
@@ -104,6 +104,15 @@ class Cancelling:
             now=await self._clock.now_in(work.db),
         )
         return min(by_policy, most)
+
+    async def _first_paid_at(self, work: Work, came: list[Row[Any]]) -> datetime | None:
+        """By the clock that amounts fall due by, where they are our own."""
+        times = [each.paid_at for each in came if each.paid_at]
+        if came:
+            times = [
+                row.paid_at for row in await store.of_purchase(work.db, came[0].purchase_id) if row.paid_at
+            ] or times
+        return min(times, default=None)
 
     async def _end(self, work: Work, purchase: Row[Any], reason: str) -> None:
         for row in await store.of_purchase(work.db, purchase.id):

@@ -30,6 +30,8 @@ from kit.work import Work, utc_now
 
 log = structlog.get_logger(__name__)
 
+_UNPAID = (State.CREATED, State.AWAITING_PAYMENT, State.EXPIRED)
+"""Also what was given up because nobody can have seen it: its rows end here."""
 _CHARGEABLE = ("card", "us_bank_account", "link", "cashapp")
 
 
@@ -207,7 +209,7 @@ class EnrollmentExpiry:
         async with self._database.transaction() as db:
             purchase = await purchases.read_row(db, UUID(effect.payload["purchase_id"]))
             rows = await store.of_purchase(db, UUID(effect.payload["purchase_id"]))
-        if purchase is None or State(purchase.state) not in (State.CREATED, State.AWAITING_PAYMENT):
+        if purchase is None or State(purchase.state) not in _UNPAID:
             return False
         if not self._stripe.configured:
             return True
@@ -228,7 +230,7 @@ class EnrollmentExpiry:
 async def end_unpaid(work: Work, purchase_id: UUID, state: State) -> bool:
     """Closes an unpaid enrolment and its rows. False: it has moved on meanwhile."""
     purchase = await purchases.lock_purchase(work.db, purchase_id)
-    if purchase is None or State(purchase.state) not in (State.CREATED, State.AWAITING_PAYMENT):
+    if purchase is None or State(purchase.state) not in _UNPAID:
         return False
     rows = await store.of_purchase(work.db, purchase_id)
     if any(row.status in ("processing", "paid", "waived") for row in rows):

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Literal
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from checkout.catalog.item import Item, PaymentPlan
-from checkout.schedules.rules import Rules
 from contracts.money import Money
+
+if TYPE_CHECKING:
+    from checkout.schedules.rules import Rules
 
 Kind = Literal["full", "deposit", "instalment", "subscription", "remainder"]
 Status = Literal["open", "processing", "overdue", "paused", "paid", "waived", "cancelled"]
@@ -254,15 +256,18 @@ def refund_by_policy(
     return max(paid * percent // 100 - refunded, 0)
 
 
+P = TypeVar("P")
+
+
 @dataclass(frozen=True)
-class Part:
+class Part(Generic[P]):
     """So much of one payment."""
 
-    payment: object
+    payment: P
     amount: int
 
 
-def spread(amount: int, left: Sequence[tuple[object, int]]) -> list[Part]:
+def spread(amount: int, left: Sequence[tuple[P, int]]) -> list[Part[P]]:
     """Which payment (in this order) gives how much of the amount. Raises ValueError when that is more than is left."""
     parts = []
     for payment, most in left:

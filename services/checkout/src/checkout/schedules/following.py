@@ -71,7 +71,9 @@ async def _follow_one(
                 await dues.debit_failed(work, purchase, row, failed_debits=failed, now=now)
         row = await _again(work, row)
     if isinstance(heard.data, PaymentSucceeded) and _names(heard.data, row.id):
-        await store.write(work.db, row.id, at=work.now, paid_at=min(row.paid_at or heard.time, heard.time))
+        # by the clock that amounts fall due by
+        paid_at = heard.time + (now - work.now)
+        await store.write(work.db, row.id, at=work.now, paid_at=min(row.paid_at or paid_at, paid_at))
 
 
 async def _again(work: Work, row: Row[Any]) -> Row[Any]:

@@ -92,6 +92,8 @@ class Paying:
     async def _to_pay(self, purchase: Row[Any], row: Row[Any]) -> ToPay:
         asking = Asking(self._desk.stripe, lambda: self._desk.work(self._buyer))
         wish = purchases.wish_of(purchase)
+        if wish.payer == "sponsor":
+            raise Problem(409, "sponsor_pays", "A sponsor pays this, by the invoice that it gets.")
         try:
             customer_id = await self._customers.of(self._buyer, wish)
             with in_our_words():

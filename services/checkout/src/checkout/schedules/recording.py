@@ -11,6 +11,7 @@ from sqlalchemy import Row
 
 from checkout.buying import store as purchases
 from checkout.buying.desk import Buyer, Desk, in_our_words, refused_by_stripe
+from checkout.clock import Clock
 from checkout.money.store import insert_payment
 from checkout.schedules import dues, store
 from checkout.schedules.asking import Asking, handed_out
@@ -39,8 +40,9 @@ class Recorded:
 class Recording:
     """What was handed out at Stripe is ended first, and the row is only written as long as that is all there was."""
 
-    def __init__(self, desk: Desk, buyer: Buyer) -> None:
+    def __init__(self, desk: Desk, clock: Clock, buyer: Buyer) -> None:
         self._desk = desk
+        self._clock = clock
         self._buyer = buyer
         self._asking = Asking(desk.stripe, lambda: desk.work(buyer))
 
@@ -106,7 +108,12 @@ class Recording:
         if manual is None:  # taken for another purchase of the student's at the same moment
             raise Problem(409, "reference_already_recorded", "This reference was recorded for another amount due.")
         status = "waived" if method == "waiver" else "paid"
-        values = {"status": status, "paid_at": work.now, "next_attempt_at": None, "failure_code": None}
+        values = {
+            "status": status,
+            "paid_at": await self._clock.now_in(work.db),
+            "next_attempt_at": None,
+            "failure_code": None,
+        }
         await store.write(work.db, row.id, at=work.now, **values)
         for each in await store.of_purchase(work.db, purchase.id):
             if each.kind == "remainder" and each.id != row.id and each.status in PAYABLE and purchase.how != "page":

@@ -179,4 +179,4 @@ async def payments_of(db: AsyncConnection, purchase_id: UUID) -> list[Row[Any]]:
     """Newest first."""
     wanted = select(payments).where(payments.c.purchase_id == purchase_id)
     when = func.coalesce(payments.c.paid_at, payments.c.created_at).desc()
-    return list((await db.execute(wanted.order_by(when, payments.c.id))).all())
+    return list((await db.execute(wanted.order_by(when, payments.c.created_at.desc(), payments.c.id))).all())

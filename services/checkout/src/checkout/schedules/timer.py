@@ -83,7 +83,7 @@ class Timer:
                 select(purchases.c.id)
                 .where(
                     purchases.c.how == "schedule",
-                    purchases.c.state.in_(("created", "awaiting_payment")),
+                    purchases.c.state.in_(("created", "awaiting_payment", "expired")),
                     purchases.c.expires_at <= now,
                 )
                 .limit(_MOST)

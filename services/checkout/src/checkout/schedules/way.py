@@ -83,7 +83,7 @@ class ScheduleWay:
             first_timer=sponsored,
             page=self._desk.pay_page(purchase_id),
         )
-        if sponsored:
+        if sponsored and wish.payment_type == "full":  # what is paid in parts would be noted as paid with the first
             await purchases.insert_funding(work.db, purchase_id, wish, at=work.now)
 
     async def ask(self, purchase_id: UUID, wish: Wish, buyer: Buyer) -> OpenEnrollment | None:

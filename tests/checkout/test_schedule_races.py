@@ -1,0 +1,160 @@
+"""Two who act on the same amount at the same time, and answers that get lost: it is paid once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+from tests.checkout.schedule_steps import DAY, EACH, FIRST, School
+
+from contracts.envelope import Envelope
+from kit.work import utc_now
+from webhook_gateway.translate import translate
+
+
+async def record(school: School, id: object, reference: str = "R-1") -> Any:
+    body = {"payment_method": "cash", "transaction_reference": reference, "notes": None}
+    return await school.admin("POST", f"/api/admin/payments/schedules/{id}/record-payment", json=body)
+
+
+@pytest.mark.parametrize("delay", [0, 0.02, 0.05, 0.1])
+async def test_the_timer_and_the_desk(school: School, delay: float) -> None:
+    told = await school.begun()
+    await school.clock.advance(31 * DAY)
+    await school.timer.sweep()
+
+    async def desk() -> Any:
+        await asyncio.sleep(delay)
+        return await record(school, told["schedules"][1]["id"])
+
+    answer, _ = await asyncio.gather(desk(), school.perform())
+    await school.hear()
+    await school.work()
+    by_hand = EACH if answer.status_code == 200 else 0
+    assert await school.charges() + by_hand == FIRST + EACH, answer.text
+    assert (await school.statuses())[:3] == ["paid", "paid", "open"]
+
+
+@pytest.mark.parametrize("delay", [0, 0.03, 0.08])
+async def test_the_timer_and_all_that_is_left(school: School, delay: float) -> None:
+    told = await school.begun()
+    await school.clock.advance(31 * DAY)
+    await school.timer.sweep()
+
+    async def student() -> Any:
+        await asyncio.sleep(delay)
+        answer = await school.call("POST", f"/api/enrollments/{told['purchase_id']}/pay-remaining")
+        if answer.status_code == 200:
+            path = f"/payment_intents/{answer.json()['payment_intent_id']}/pay"
+            await asyncio.sleep(0.05)
+            intent = await school.sandbox.api.payment_intents.retrieve_async(answer.json()["payment_intent_id"])
+            if intent.status == "requires_payment_method":
+                await school.sandbox.operate(path)
+        return answer
+
+    await asyncio.gather(student(), school.perform(), return_exceptions=True)
+    await school.hear()
+    await school.work()
+    answer = await school.call("POST", f"/api/enrollments/{told['purchase_id']}/pay-remaining")
+    if answer.status_code == 200:
+        await school.pay(answer.json()["stripe_client_secret"])
+        await school.work()
+    assert await school.charges() == 489_000
+    assert await school.standing() == ("active", None)
+
+
+@pytest.mark.parametrize("lost", [1, 3, 5, 8])
+async def test_answers_that_get_lost(school: School, lost: int) -> None:
+    await school.begun()
+    await school.clock.advance(31 * DAY)
+    await school.timer.sweep()
+    await school.sandbox.faults(lose_answers=lost)
+    for _ in range(5):
+        await school.perform()
+    await school.sandbox.faults()
+    await school.hear()
+    assert await school.charges() == FIRST + EACH
+    assert (await school.statuses())[1] == "paid"
+
+
+async def test_a_first_debit_that_fails_ends_it_and_one_may_begin_again(school: School) -> None:
+    told = await school.enrolled()
+    intent = await school.pay(told["stripe_client_secret"], method="us_bank_account")
+    await school.hear()
+    await school.sandbox.operate(f"/payment_intents/{intent['id']}/fail")
+    await school.work()
+    assert await school.state() == "failed"
+    assert set(await school.statuses()) == {"cancelled"}
+    assert (await school.sandbox.api.payment_intents.retrieve_async(intent["id"])).status == "canceled"
+    again = await school.enrolled()
+    assert again["purchase_id"] != told["purchase_id"]
+
+
+async def test_all_money_back_closes_what_is_open(school: School) -> None:
+    await school.begun()
+    (payment,) = await school.service.rows("SELECT id FROM payments WHERE student_id = :s", s=school.student)
+    answer = await school.admin("POST", f"/api/payments/{payment['id']}/refund", json={"reason": "goodwill"})
+    assert answer.status_code < 300, answer.text
+    await school.work()
+    assert await school.state() == "withdrawn"
+    assert await school.statuses() == ["paid"] + ["cancelled"] * 5
+    await school.later(days=62)
+    assert await school.charges() == 0
+
+
+async def test_a_refund_that_fails_brings_the_amounts_back(school: School) -> None:
+    await school.begun()
+    (payment,) = await school.service.rows("SELECT id FROM payments WHERE student_id = :s", s=school.student)
+    await school.admin("POST", f"/api/payments/{payment['id']}/refund", json={"reason": "goodwill"})
+    await school.work()
+    (refund,) = await school.service.rows("SELECT * FROM refunds WHERE student_id = :s", s=school.student)
+    await school.sandbox.operate(f"/refunds/{refund['stripe_refund_id']}/fail")
+    await school.work()
+    assert await school.state() == "paid"
+    assert await school.statuses() == ["paid"] + ["open"] * 5
+    await school.later(days=31)
+    assert (await school.statuses())[1] == "paid"
+
+
+async def _all_said(school: School) -> list[Envelope[Any]]:
+    heard: list[Envelope[Any]] = []
+    for event in await school.sandbox.events():
+        heard += translate(event, received_at=utc_now())
+    return [each for each in heard if each.data.student_id == school.student] + await school.own()
+
+
+async def _forget(school: School) -> None:
+    """As before the first event, with what was asked of Stripe since."""
+    purchase = (await school.service.purchase(school.student))["id"]
+    for statement in (
+        "UPDATE schedules SET status = 'open', paid_at = NULL, failure_code = NULL WHERE purchase_id = :id",
+        "UPDATE purchases SET state = 'awaiting_payment' WHERE id = :id",
+        "DELETE FROM inbox WHERE :id IS NOT NULL",
+        "DELETE FROM fact_keys WHERE :id IS NOT NULL",
+        "DELETE FROM facts WHERE :id IS NOT NULL",
+    ):
+        typed = statement.replace(":id", "CAST(:id AS uuid)")
+        await school.service.rows(f"{typed} RETURNING 1", id=purchase)
+
+
+async def test_the_same_events_in_any_order_end_in_the_same_rows(school: School) -> None:
+    told = await school.begun()
+    await school.fail_next(1)
+    for days in (31, 1, 31):
+        await school.later(days=days)
+    await record(school, told["schedules"][3]["id"])
+    await school.hear()
+    known = ("status", "round", "amount", "stripe_payment_intent_id")
+    expected = [{name: row[name] for name in known} for row in await school.dues()]
+    assert [row["status"] for row in expected] == ["paid"] * 4 + ["open"] * 2
+    said = await _all_said(school)
+    shuffle = random.Random(7)
+    for _ in range(6):
+        await _forget(school)
+        order = said * 2
+        shuffle.shuffle(order)
+        await school.service.hear(*order)
+        assert [{name: row[name] for name in known} for row in await school.dues()] == expected
+        assert await school.state() == "paid"
