@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy import Row
 
 from checkout.buying import payment_methods
+from checkout.buying.domain import Wish
 from checkout.buying.metadata import metadata
 from checkout.buying.store import wish_of
 from checkout.money.store import insert_payment
@@ -187,9 +188,11 @@ def intent_params(purchase: Row[Any], row: Row[Any], customer_id: str | None) ->
     return params_for(purchase.id, wish, store.reference(row), amount, customer_id, last=last)
 
 
-def params_for(purchase_id: UUID, wish: Any, instalment: str, amount: Money, customer_id: str | None) -> dict[str, Any]:
-    """What Stripe is asked for. Where more is to come, what it is paid with is saved for that."""
-    later = wish.payment_type == "plan" and customer_id is not None
+def params_for(
+    purchase_id: UUID, wish: Wish, instalment: str, amount: Money, customer_id: str | None, *, last: bool = False
+) -> dict[str, Any]:
+    """What Stripe is asked for. Where more is to come (not after the `last`), what it is paid with is saved for that."""
+    later = wish.payment_type == "plan" and customer_id is not None and not last
     if later:
         methods = payment_methods.recurring(amount=amount, payer=wish.payer)
     else:
