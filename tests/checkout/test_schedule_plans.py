@@ -218,7 +218,8 @@ async def test_an_enrolment_that_nobody_pays_ends(school: School) -> None:
 async def test_an_enrolment_that_nobody_can_have_seen_leaves_nothing_due(school: School) -> None:
     await school.enrolled()
     await school.service.rows(
-        "UPDATE purchases SET state = 'created', created_at = now() - interval '2 days' WHERE student_id = :s RETURNING id",
+        "UPDATE purchases SET state = 'created', created_at = now() - interval '2 days'"
+        " WHERE student_id = :s RETURNING id",
         s=school.student,
     )
     again = await school.enrolled()

@@ -37,7 +37,7 @@ async def test_the_timer_and_the_desk(school: School, delay: float) -> None:
     assert (await school.statuses())[:3] == ["paid", "paid", "open"]
 
 
-@pytest.mark.parametrize("delay", [0, 0.03, 0.08])
+@pytest.mark.parametrize("delay", [0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.08])
 async def test_the_timer_and_all_that_is_left(school: School, delay: float) -> None:
     told = await school.begun()
     await school.clock.advance(31 * DAY)

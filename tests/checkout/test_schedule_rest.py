@@ -138,3 +138,19 @@ async def test_somebody_elses_rest_is_not_there(school: School) -> None:
     told = await school.begun()
     answer = await rest(school, told["purchase_id"], id=uuid4())
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_enrollment")
+
+
+async def test_a_rest_is_reckoned_up_anew_when_a_part_of_it_is_paid(school: School) -> None:
+    told = await school.begun()
+    old = await rest(school, told["purchase_id"])
+    body = {"payment_method": "cash", "transaction_reference": "R-7", "notes": None}
+    path = f"/api/admin/payments/schedules/{told['schedules'][1]['id']}/record-payment"
+    assert (await school.admin("POST", path, json=body)).status_code == 200
+    intent = await school.sandbox.api.payment_intents.retrieve_async(old.json()["payment_intent_id"])
+    assert intent.status == "canceled"
+    new = await rest(school, told["purchase_id"])
+    assert new.json()["amount"] == 4 * EACH
+    await school.pay(new.json()["stripe_client_secret"])
+    await school.hear()
+    assert await school.charges() == FIRST + 4 * EACH
+    assert (await school.overview(told["purchase_id"]))["paid"] == 489_000

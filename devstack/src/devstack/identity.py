@@ -66,7 +66,8 @@ class Person:
 
     @property
     def email(self) -> str:
-        return f"{self.name.split()[0].lower()}.{self.id.hex[:8]}@example.com"
+        first = "".join(letter for letter in self.name.split()[0].lower() if letter.isascii())
+        return f"{first}.{self.id.hex[:8]}@example.com"
 
 
 def new_people() -> dict[str, Person]:

@@ -166,6 +166,7 @@ def service_environment(package: str, identity: Identity, ports: Ports) -> dict[
         case "notifications":
             waits = {"FAILURE_SETTLE_SECONDS": os.environ.get("FAILURE_SETTLE_SECONDS") or "3"}
             waits["RECEIPT_SETTLE_SECONDS"] = receipt_wait()
+            waits["RECEIPT_DOCUMENT_SECONDS"] = os.environ.get("RECEIPT_DOCUMENT_SECONDS") or "5"
             return {**waits, "SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(ports.public["mail"])}
         case _:
             return {}

@@ -9,12 +9,12 @@ from fastapi import FastAPI
 
 import checkout
 from checkout import consumers
-from checkout.buying import api, course_api, intent_api, plans
+from checkout.buying import api, course_api, intent_api, pages, plans
 from checkout.buying.customers import Customers
 from checkout.buying.desk import Desk
 from checkout.buying.domain import How
 from checkout.buying.intents import EXPIRY, IntentExpiry, Intents
-from checkout.buying.pages import Pages
+from checkout.buying.pages import PageExpiry, Pages
 from checkout.buying.purchasing import Purchasing, Way
 from checkout.catalog import admin_api as admin
 from checkout.catalog import consumers as catalog_consumers
@@ -87,6 +87,7 @@ def effects(database: Database, stripe: Stripe, *, test_clock: bool = False) -> 
     return {
         **plans.handlers(stripe),
         EXPIRY: IntentExpiry(database, stripe),
+        pages.EXPIRY: PageExpiry(database),
         SYNC: MembershipSync(database, stripe),
         refunding.KIND: refunding.RefundAtStripe(stripe),
         CHARGE: Charging(database, stripe, clock),

@@ -49,11 +49,12 @@ def guest_of(id: UUID) -> Buyer:
 
 
 def allowed_url(settings: ApiSettings, url: str, field: str) -> str:
-    """The URL, when a payer may be sent there: 422 for one that is not on the allow-list."""
+    """The URL, when a payer may be sent there: 422 for one that is not on the allow-list, or is none."""
     try:
         origin = origin_of(url)
     except ValueError:
         origin = None
-    if origin not in {origin_of(each) for each in (settings.frontend_url, *settings.redirect_allowlist)}:
+    unclean = " " in url or not url.isprintable()  # a parser drops them where another one does not
+    if unclean or origin not in {origin_of(each) for each in (settings.frontend_url, *settings.redirect_allowlist)}:
         raise Problem(422, "redirect_not_allowed", f"{field} leads to an origin that is not on the allow-list.")
     return url

@@ -104,6 +104,7 @@ async def create_checkout_session(request: Request, wanted: CheckoutRequest, cal
                 at=utc_now(),
                 payment_type=wanted.paymentType,
                 promotion_code=wanted.promotionCode,
+                guest=buyer.guest,
             )
         opened: OpenCheckout = await purchasing_of(request).open(wish, buyer, quote=quote)
         return CheckoutAnswer(url=opened.url)

@@ -14,10 +14,12 @@ from kit.errors import Problem
 
 @dataclass(frozen=True)
 class Asked:
-    """`amount` and `currency` None: the front end did not say what it has shown."""
+    """`shown`: whether the front end has said an amount; None is then one that is no number. `currency` None: it has
+    not said one."""
 
     reference: str
     kinds: Collection[ItemKind] | None
+    shown: bool
     amount: Decimal | None
     currency: str | None
     promotion_code: str | None
@@ -33,7 +35,7 @@ def price_as_shown(asked: Asked, price: Money, total: Money) -> None:
             price=total.amount,
             currency=total.currency,
         )
-    if asked.amount is not None and not (same_price(asked.amount, price) or same_price(asked.amount, total)):
+    if asked.shown and not (same_price(asked.amount, price) or same_price(asked.amount, total)):
         raise price_mismatch(total)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -45,13 +46,13 @@ async def checkout_course(request: Request, wanted: CourseCheckout, caller: Curr
         async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as db:
             if (item := await find_item(db, wanted.courseId, kinds=_KINDS)) is None:
                 raise Problem(404, "unknown_course", "There is no such course on sale; GET /api/catalog lists them.")
-            wish, quote = await wish_for(db, item, caller.id, at=utc_now(), promotion_code=wanted.promotionCode)
-        page = f"{settings.frontend_url}/courses/{item.external_id or item.slug}"
+            wish, priced = await wish_for(db, item, caller.id, at=utc_now(), promotion_code=wanted.promotionCode)
+        page = f"{settings.frontend_url}/courses/{quote(item.external_id or item.slug, safe='')}"
         returns = Returns(success_url=f"{page}?success=1", cancel_url=f"{page}?canceled=1")
         terms = Terms(version=wanted.termsVersion or settings.terms_version, accepted_at=utc_now())
         try:
             opened: OpenCheckout = await purchasing_of(request).open(
-                wish, buyer_of(caller, returns=returns), quote=quote, terms=terms
+                wish, buyer_of(caller, returns=returns), quote=priced, terms=terms
             )
         except Problem as problem:
             if problem.code == "already_enrolled":

@@ -13,6 +13,7 @@ from uuid import UUID
 from contracts import facts
 from contracts.facts import Standing
 from contracts.money import Money, usd
+from contracts.payments import PaymentFailed
 from contracts.people import Payer, Program
 
 PaymentType = Literal["full", "plan"]
@@ -197,7 +198,7 @@ def charges(*, amount: Money, payment_type: PaymentType) -> list[Money]:
     return amount.instalments(PLAN_INSTALMENTS) if payment_type == "plan" else [amount]
 
 
-def state_of(purchase: facts.Purchase, policy: facts.Policy) -> State | None:
+def state_of(purchase: facts.Purchase, policy: facts.Policy, *, how: How) -> State | None:
     """How far the payment events say that a purchase is. None: they do not say anything that matters here."""
     standing, reason = purchase.standing(policy)
     match standing:
@@ -208,7 +209,10 @@ def state_of(purchase: facts.Purchase, policy: facts.Policy) -> State | None:
         case Standing.WITHDRAWN:
             if reason == "cancelled":
                 return State.CANCELLED
-            return State.FAILED if reason == "payment_failed" else State.WITHDRAWN
+            if reason != "payment_failed":
+                return State.WITHDRAWN
+            # a debit that failed leaves its intent open: who has its secret can pay it until it is cancelled
+            return State.AWAITING_PAYMENT if how == "intent" and not failures(purchase, final=True) else State.FAILED
         case Standing.NONE:
             if purchase.cancelled:
                 return State.CANCELLED
@@ -216,6 +220,12 @@ def state_of(purchase: facts.Purchase, policy: facts.Policy) -> State | None:
             ended = [payment for payment in purchase.payments if payment.expired]
             of_page = [payment for payment in ended if not any(fact.refs.instalment for fact in payment.facts)]
             return State.EXPIRED if of_page else None
+
+
+def failures(purchase: facts.Purchase, *, final: bool) -> int:
+    """How many attempts to pay have failed; `final`: for good."""
+    failed = [fact for fact in purchase.facts if isinstance(fact, PaymentFailed)]
+    return sum(fact.final or not final for fact in failed)
 
 
 def funding_status_of(state: State) -> Literal["created", "paid", "failed"]:

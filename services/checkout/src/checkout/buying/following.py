@@ -10,6 +10,7 @@ from sqlalchemy import Row
 
 from checkout.buying import domain, plans, store
 from checkout.buying.domain import State
+from checkout.buying.intents import want_expiry
 from contracts import facts
 from contracts.envelope import Envelope
 from contracts.facts import Policy
@@ -26,7 +27,12 @@ async def settle(
     row = await store.lock_purchase(work.db, purchase_id)
     if row is None:
         return None
-    state = domain.state_of(purchase, policy) or State(row.state)
+    state = domain.state_of(purchase, policy, how=row.how) or State(row.state)
+    if state is State.AWAITING_PAYMENT:
+        if State(row.state) in (State.CREATED, State.AWAITING_PAYMENT, State.PROCESSING):
+            await want_expiry(work, purchase_id, after=domain.failures(purchase, final=False))
+        else:  # closed, or decided by other facts; what is late opens nothing again
+            state = State(row.state)
     subscription_id = row.stripe_subscription_id or min(purchase.subscriptions, default=None)
     if state != row.state or subscription_id != row.stripe_subscription_id:
         await store.settle_purchase(work.db, purchase_id, state=state, subscription_id=subscription_id, at=work.now)

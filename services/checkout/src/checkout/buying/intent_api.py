@@ -110,7 +110,9 @@ async def create_payment(request: Request, wanted: TrackPayment, caller: Current
     """An intent for a track, at the catalog's price."""
 
     async def act() -> IntentAnswer:
-        asked = Asked(wanted.track.lower(), _TRACKS, wanted.amount, wanted.currency, wanted.promotionCode)
+        asked = Asked(
+            wanted.track.lower(), _TRACKS, _says_amount(wanted), wanted.amount, wanted.currency, wanted.promotionCode
+        )
         made = await _intent(request, caller, asked)
         return IntentAnswer.model_validate(made.model_dump(include=set(IntentAnswer.model_fields)))
 
@@ -144,7 +146,7 @@ async def create_intent(request: Request, wanted: NewIntent, caller: CurrentCall
 
     async def act() -> NewIntentAnswer:
         kinds = None if wanted.itemType is None else (wanted.itemType,)
-        asked = Asked(wanted.itemId, kinds, wanted.amount, wanted.currency, wanted.promotionCode)
+        asked = Asked(wanted.itemId, kinds, _says_amount(wanted), wanted.amount, wanted.currency, wanted.promotionCode)
         return await _intent(request, caller, asked)
 
     return await once(request, database_of(request), caller=str(caller.id), act=act)
@@ -170,6 +172,10 @@ async def confirm_payment(request: Request, wanted: Confirmation, caller: Curren
         amount=intent.amount.amount,
         currency=intent.amount.currency,
     )
+
+
+def _says_amount(wanted: BaseModel) -> bool:
+    return "amount" in wanted.model_fields_set
 
 
 async def _intent(request: Request, caller: Caller, asked: Asked) -> NewIntentAnswer:

@@ -31,6 +31,13 @@ OPEN_FOR = timedelta(hours=24)
 """How long an intent may wait for its payer: as long as a page of Stripe's. (It would wait for ever by itself.)"""
 
 
+async def want_expiry(work: Work, purchase_id: UUID, *, after: int = 0) -> None:
+    """Wants the intent cancelled that is still open in a day, once after so many failures to pay it."""
+    key = f"{purchase_id}/expiry/{after}" if after else f"{purchase_id}/expiry"
+    payload = {"purchase_id": str(purchase_id)}
+    await work.want(EXPIRY, key=key, payload=payload, available_at=work.now + OPEN_FOR)
+
+
 @dataclass(frozen=True, kw_only=True)
 class OpenIntent:
     """`client_secret` None: nothing is due, and nothing has to be confirmed."""
@@ -68,8 +75,7 @@ class Intents:
         return params
 
     async def begun(self, work: Work, purchase_id: UUID, wish: Wish, buyer: Buyer) -> None:
-        payload = {"purchase_id": str(purchase_id)}
-        await work.want(EXPIRY, key=f"{purchase_id}/expiry", payload=payload, available_at=work.now + OPEN_FOR)
+        await want_expiry(work, purchase_id)
 
     async def ask(self, purchase_id: UUID, wish: Wish, buyer: Buyer) -> OpenIntent | None:
         async with self._desk.work(buyer) as work:
@@ -118,27 +124,38 @@ class Intents:
         return _open(purchase.id, payment_id, intent, purchase.wish)
 
     async def close(self, purchase: Purchase, buyer: Buyer) -> None:
+        if not purchase.wish.amount.amount:
+            await self._close_for_nothing(purchase.id, buyer)
+            return
         async with self._desk.work(buyer) as work:
             params = await store.params_of(work.db, purchase.id)
         try:
-            intent_id = purchase.intent_id
             with in_our_words():
-                if intent_id is None and params:
+                intent_id = purchase.intent_id
+                if intent_id is None:
                     intent_id = (await self._stripe.create_intent(params, key=f"{purchase.id}/intent")).id
-                if intent_id is not None:
-                    intent = await self._stripe.cancel_intent(intent_id, key=f"{purchase.id}/cancel")
-                    if intent.status != "canceled":
-                        raise refusal("payment_in_progress")
+                intent = await self._stripe.cancel_intent(intent_id, key=f"{purchase.id}/cancel")
+            if intent.status != "canceled":
+                raise refusal("payment_in_progress")
         except StripeRefuses as refused:
             await self._forget(purchase, refused, buyer)
         else:
             await self._desk.close(purchase.id, State.EXPIRED, buyer)
 
-    async def _for_nothing(self, purchase_id: UUID, wish: Wish, buyer: Buyer) -> OpenIntent:
+    async def _close_for_nothing(self, purchase_id: UUID, buyer: Buyer) -> None:
+        """Once its success is said, the seat is on its way, though nobody may have heard of it yet."""
+        async with self._desk.work(buyer) as work:
+            row = await store.lock_purchase(work.db, purchase_id)
+            if row is not None and row.state != State.CREATED:
+                raise refusal("payment_in_progress")
+            await store.close_purchase(work.db, purchase_id, state=State.EXPIRED, at=work.now)
+
+    async def _for_nothing(self, purchase_id: UUID, wish: Wish, buyer: Buyer) -> OpenIntent | None:
         """A discount of everything: there is nothing to pay, and the seat opens by our own word."""
         manual = str(purchase_id)
         async with self._desk.work(buyer) as work:
-            await store.write_awaiting(work.db, purchase_id, at=work.now)
+            if await store.write_awaiting(work.db, purchase_id, at=work.now) in (State.EXPIRED, State.FAILED):
+                return None
             payment_id = await insert_payment(work.db, purchase_id, wish, refs=[manual], manual_id=manual, at=work.now)
             await self._desk.say_created(work, purchase_id, wish)
             event = PaymentSucceeded(
@@ -190,8 +207,8 @@ class IntentExpiry:
             row = await store.read_row(db, UUID(effect.payload["purchase_id"]))
         if row is None or State(row.state) not in (State.CREATED, State.AWAITING_PAYMENT):
             return False
-        if row.stripe_payment_intent_id is None:  # nobody has ever got its secret
-            return True
+        if row.stripe_payment_intent_id is None:  # nobody has got its secret; what costs nothing is paid by then
+            return bool(row.state == State.CREATED)
         try:
             intent = await self._stripe.cancel_intent(row.stripe_payment_intent_id, key=f"{effect.key}/cancel")
         except StripeRefuses as refused:

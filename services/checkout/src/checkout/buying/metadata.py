@@ -41,5 +41,7 @@ def _part(part: Seatable) -> str:
     """What is too long loses its name first, which is for people only."""
     told = json.dumps(part.model_dump(exclude_none=True), separators=(",", ":"), ensure_ascii=False)
     if len(told) > _MOST:
-        told = json.dumps(part.model_dump(exclude_none=True, exclude={"name"}), separators=(",", ":"))
+        told = json.dumps(
+            part.model_dump(exclude_none=True, exclude={"name"}), separators=(",", ":"), ensure_ascii=False
+        )
     return told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,9 +15,16 @@ from checkout.buying.desk import Buyer, Desk, in_our_words, not_payable, refusal
 from checkout.buying.domain import Purchase, State, Wish
 from checkout.buying.session_params import Discount, PlanPrice, plan_price, session_params
 from checkout.stripe_client import Session, StripeRefuses
+from kit.backoff import Backoff
+from kit.db import Database
+from kit.effects import Effect
 from kit.work import Work
 
 log = structlog.get_logger(__name__)
+
+EXPIRY = "page_expiry"
+GIVEN_UP_AFTER = timedelta(hours=24)
+"""Later than anybody may go on with a page that was never opened (see UNANSWERED)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +61,8 @@ class Pages:
             raise not_payable() from None
 
     async def begun(self, work: Work, purchase_id: UUID, wish: Wish, buyer: Buyer) -> None:
+        payload = {"purchase_id": str(purchase_id)}
+        await work.want(EXPIRY, key=f"{purchase_id}/expiry", payload=payload, available_at=work.now + GIVEN_UP_AFTER)
         if wish.payer == "sponsor":
             await store.insert_funding(work.db, purchase_id, wish, at=work.now)
 
@@ -153,3 +163,27 @@ class Pages:
         except StripeRefuses:
             raise refused_by_stripe() from None
         return Discount(coupon_id=coupon, amount=wish.discount)
+
+
+class PageExpiry:
+    """Ends a purchase whose page was never opened, so that what it had reserved is free again. (Stripe tells of the
+    end of a page that was.)"""
+
+    backoff = Backoff()
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def perform(self, effect: Effect) -> bool:
+        """Whether nobody has ever got the page's address."""
+        async with self._database.transaction() as db:
+            row = await store.read_row(db, UUID(effect.payload["purchase_id"]))
+        return row is not None and row.state == State.CREATED
+
+    async def record(self, effect: Effect, result: bool, work: Work) -> None:
+        if result:
+            purchase_id = UUID(effect.payload["purchase_id"])
+            await store.close_purchase(work.db, purchase_id, state=State.EXPIRED, at=work.now)
+
+    async def give_up(self, effect: Effect, error: BaseException, work: Work) -> None:
+        log.error("page stays open", purchase=effect.payload["purchase_id"])

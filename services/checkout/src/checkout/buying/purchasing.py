@@ -58,10 +58,12 @@ class Purchasing:
         `quote`: the price with a promotion code, of which one use is reserved with the purchase.
         """
         way = self._ways[wish.how]
-        for _ in range(ROUNDS):
+        for _ in range(ROUNDS + len(wish.covers)):  # a bundle may have to replace each of its parts first
             async with self._desk.work(buyer) as work:
                 await self._desk.note_contact(work, wish.student_id, buyer)
                 decision = await self._decide(work, wish)
+                if terms is not None and isinstance(decision, GoOn):
+                    await store.note_terms(work.db, decision.purchase.id, terms, at=work.now)
             match decision:
                 case Refuse(code=code):
                     raise refusal(code)

@@ -133,6 +133,13 @@ async def insert_purchase(
     return added.rowcount == 1
 
 
+async def note_terms(db: AsyncConnection, purchase_id: UUID, terms: Terms, *, at: datetime) -> None:
+    """Keeps what was accepted last; the same again keeps its time."""
+    values = {"terms_version": terms.version, "terms_accepted_at": terms.accepted_at, "updated_at": at}
+    others = purchases.c.terms_version.is_distinct_from(terms.version)
+    await db.execute(update(purchases).where(purchases.c.id == purchase_id, others).values(**values))
+
+
 async def params_of(db: AsyncConnection, purchase_id: UUID) -> dict[str, Any]:
     found = await db.execute(select(purchases.c.session_params).where(purchases.c.id == purchase_id))
     params: dict[str, Any] = found.scalar_one() or {}

@@ -22,6 +22,7 @@ async def wish_for(
     how: How = "page",
     payment_type: PaymentType = "full",
     promotion_code: str | None = None,
+    guest: bool = False,
     price: Money | None = None,
     instalments: int | None = None,
 ) -> tuple[Wish, Quote]:
@@ -29,7 +30,7 @@ async def wish_for(
 
     `price` is the catalog's unless it is given; `instalments` the house's for a plan on Stripe's page.
     """
-    priced = await quote(db, item, price or item.money, promotion_code, student_id=student_id, at=at)
+    priced = await quote(db, item, price or item.money, promotion_code, student_id=student_id, at=at, guest=guest)
     if payment_type == "plan" and instalments is None:
         instalments = PLAN_INSTALMENTS
     wish = Wish(

@@ -29,6 +29,7 @@ _DETAILS: dict[RefusalCode, str] = {
     "promotion_currency_mismatch": "This promotion code is for another currency; buy without it.",
     "promotion_used_up": "This promotion code is used up; buy without it.",
     "promotion_used_by_you": "You have used this promotion code as often as you can; buy without it.",
+    "promotion_not_for_guests": "This promotion code is for students who have signed in; sign in, or buy without it.",
     "promotion_own_referral": "Your own referral code is for others; buy without it.",
 }
 
@@ -44,7 +45,14 @@ class Quote:
 
 
 async def quote(
-    db: AsyncConnection, item: Sold, price: Money, code: str | None, *, student_id: UUID, at: datetime
+    db: AsyncConnection,
+    item: Sold,
+    price: Money,
+    code: str | None,
+    *,
+    student_id: UUID,
+    at: datetime,
+    guest: bool = False,
 ) -> Quote:
     """The price with this code (in whatever case it is written), or without any.
 
@@ -59,7 +67,15 @@ async def quote(
         counted = await _count(db, promotion.id, student_id)
         redeemed = counted.get("redeemed", 0)
         promotion = replace(promotion, uses=max(0, promotion.uses - counted.get("reserved", 0)))
-    off = discount(promotion=promotion, item=item, price=price, now=at, student_id=student_id, used_by_student=redeemed)
+    off = discount(
+        promotion=promotion,
+        item=item,
+        price=price,
+        now=at,
+        student_id=student_id,
+        used_by_student=redeemed,
+        guest=guest,
+    )
     if isinstance(off, Refused):
         raise refusal(off.code)
     return Quote(list_price=price, discount=off, total=price - off, promotion=promotion)

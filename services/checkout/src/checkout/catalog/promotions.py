@@ -20,6 +20,7 @@ RefusalCode = Literal[
     "promotion_used_up",
     "promotion_used_by_you",
     "promotion_own_referral",
+    "promotion_not_for_guests",
 ]
 
 
@@ -79,8 +80,10 @@ def discount(
     now: datetime,
     student_id: UUID,
     used_by_student: int,
+    guest: bool = False,
 ) -> Money | Refused:
-    """What the code takes off this price for this student, who has used it so often before."""
+    """What the code takes off this price for this student, who has used it so often before. (Nobody knows how often a
+    guest has, nor whose referral it is.)"""
     if promotion is None:
         return Refused("promotion_unknown")
     if not promotion.active:
@@ -93,6 +96,8 @@ def discount(
         return Refused("promotion_not_for_this")
     if promotion.currency is not None and promotion.currency != price.currency:
         return Refused("promotion_currency_mismatch")
+    if guest and (promotion.referrer_id is not None or promotion.most_per_student is not None):
+        return Refused("promotion_not_for_guests")
     if promotion.referrer_id == student_id:
         return Refused("promotion_own_referral")
     if promotion.most_uses is not None and promotion.uses >= promotion.most_uses:

@@ -26,7 +26,7 @@ router = APIRouter(tags=["receipts"])
 
 Limit = Annotated[int, Query(ge=1, le=200)]
 _PDF: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"application/pdf": {}}, "description": "The document, with the refunds known now."}
+    200: {"content": {"application/pdf": {}}, "description": "The document, with the refunds and the other payments known now."}
 }
 
 
@@ -87,6 +87,7 @@ async def _answer(request: Request, caller: Caller, id: UUID, *, of_payment: boo
     async with _database(request).transaction_of(student_id=caller.id, role=caller.role) as db:
         document: Document | None = await find(db, id)
         refunds = await store.refunds_of(db, document) if document else []
+        others = await store.others_of(db, document) if document else []
     if document is None:
         detail = (
             "There is no such receipt of yours; GET /api/receipts lists them. A payment has one once it is settled."
@@ -96,7 +97,7 @@ async def _answer(request: Request, caller: Caller, id: UUID, *, of_payment: boo
         "Content-Disposition": f'attachment; filename="{document.content.filename}"',
         "Cache-Control": "private, no-cache",
     }
-    return Response(render(document.content, refunds), media_type="application/pdf", headers=headers)
+    return Response(render(document.content, refunds, others), media_type="application/pdf", headers=headers)
 
 
 def _database(request: Request) -> Database:

@@ -12,6 +12,8 @@ from contracts.money import Money
 
 Kind = Literal["receipt", "invoice"]
 
+_DUE = "Still due"
+
 _METHODS = {
     "us_bank_account": "bank debit",
     "afterpay_clearpay": "Afterpay",
@@ -44,6 +46,14 @@ class Refund(Model):
     amount: Money
 
 
+class Paid(Model):
+    """Another payment of the same purchase, which a sponsor's invoice is for too."""
+
+    at: datetime
+    amount: Money
+    method: str | None = None
+
+
 class Row(NamedTuple):
     """One line of the sums. `strong`: what the eye looks for."""
 
@@ -53,7 +63,7 @@ class Row(NamedTuple):
 
 
 class Content(Model):
-    """All that a document says, as it was when it was issued. (Refunds come later: they are given when it is drawn.)
+    """All that a document says, as it was when it was issued. (What comes later is given when it is drawn.)
 
     list_price: what all of the purchase costs by the catalog; `total`: what is left of that after the discount
     tax:        how much of `paid` is tax
@@ -89,11 +99,6 @@ class Content(Model):
         return f"{self.kind}-{self.number}.pdf"
 
     @property
-    def paid_by(self) -> str:
-        """The method as people call it."""
-        return _METHODS.get(self.method or "", (self.method or "").replace("_", " "))
-
-    @property
     def tax_on_top(self) -> bool:
         """Whether the tax was added to the price. (Else the price has it inside, or only a part was paid.)"""
         if not self.tax or not self._taxed or self.tax.currency != self.total.currency:
@@ -115,9 +120,17 @@ class Content(Model):
         found.append(Row(self._payment, self.paid, strong=True))
         if self.tax and self._taxed and not self.tax_on_top:
             found.append(Row("of which tax", self.tax))
-        if self.kind == "invoice" and self._less_than(total) and (self.tax_on_top or not self._taxed):
-            found.append(Row("Still due", total - self.paid, strong=True))
+        if (due := self.due) is not None:
+            found.append(Row(_DUE, due, strong=True))
         return tuple(found)
+
+    @property
+    def due(self) -> Money | None:
+        """What an invoice left to be paid when it was issued."""
+        total = self.total + self.tax if self.tax and self.tax_on_top else self.total
+        if self.kind == "invoice" and self._less_than(total) and (self.tax_on_top or not self._taxed):
+            return total - self.paid
+        return None
 
     @property
     def _taxed(self) -> bool:
@@ -133,17 +146,28 @@ class Content(Model):
             part = f", instalment {self.instalment} of {self.instalments}"
         elif self.instalment and self.instalment > 1:
             part = f", payment {self.instalment}"
-        return f"Paid on {self.paid_at:%Y-%m-%d}" + (f" by {self.paid_by}" if self.paid_by else "") + part
+        return _paid(self.paid_at, self.method) + part
 
 
-def after(content: Content, refunds: Sequence[Refund]) -> tuple[Row, ...]:
-    """What has gone back, and what is left of the payment then."""
-    if not refunds:
-        return ()
-    back = [Row(f"Refunded on {refund.at:%Y-%m-%d}", _negative(refund.amount)) for refund in refunds]
-    same = [refund.amount.amount for refund in refunds if refund.amount.currency == content.paid.currency]
-    left = Money(amount=content.paid.amount - sum(same), currency=content.paid.currency)
-    return (*back, Row("Left after refunds", left, strong=True))
+def after(content: Content, refunds: Sequence[Refund], others: Sequence[Paid] = ()) -> tuple[Row, ...]:
+    """What else was paid, what has gone back, and what is left of all payments then."""
+    currency = content.paid.currency
+    more = sum(paid.amount.amount for paid in others if paid.amount.currency == currency)
+    rows = [Row(_paid(paid.at, paid.method), paid.amount, strong=True) for paid in others]
+    if others and content.due is not None:
+        rows.append(Row(_DUE, Money(amount=max(content.due.amount - more, 0), currency=currency), strong=True))
+    if refunds:
+        back = sum(refund.amount.amount for refund in refunds if refund.amount.currency == currency)
+        rows += [Row(f"Refunded on {refund.at:%Y-%m-%d}", _negative(refund.amount)) for refund in refunds]
+        left = Money(amount=content.paid.amount + more - back, currency=currency)
+        rows.append(Row("Left after refunds", left, strong=True))
+    return tuple(rows)
+
+
+def _paid(at: datetime, method: str | None) -> str:
+    """With the method as people call it."""
+    by = _METHODS.get(method or "", (method or "").replace("_", " "))
+    return f"Paid on {at:%Y-%m-%d}" + (f" by {by}" if by else "")
 
 
 def _negative(money: Money) -> Money:

@@ -13,6 +13,7 @@ from sqlalchemy import Row, select
 
 from checkout.buying.tables import contacts
 from checkout.catalog.tables import sponsors
+from checkout.money.domain import NOT_MONEY
 from checkout.receipts import store
 from checkout.receipts.document import Buyer, Content, Kind, Line, Seller
 from checkout.receipts.pdf import render
@@ -88,7 +89,9 @@ class Issuer:
             content=content,
         )
         await store.insert_document(work.db, document, series=series, serial=serial)
-        pdf = render(content, await store.refunds_of(work.db, document))
+        pdf = render(
+            content, await store.refunds_of(work.db, document), await store.others_of(work.db, document)
+        )
         said = ReceiptIssued(
             document_id=document.id,
             kind=kind,
@@ -119,6 +122,11 @@ class Issuer:
         assert paid is not None  # noqa: S101  only settled payments get here
         total = Money(amount=row.amount, currency=row.currency)
         price = Money(amount=max(row.list_price or row.amount, row.amount), currency=row.currency)
+        name = row.program_name
+        if row.how == "membership" and (nth > 1 or not _adds_up(paid, total, payment.tax)):
+            # a renewal, or a change, has a price of its own
+            name = _named(payment) or name
+            price = total = paid - payment.tax if payment.tax else paid
         off = price - total
         parts = (Line(text=_title(part)) for part in row.includes or ())
         return Content(
@@ -129,8 +137,8 @@ class Issuer:
             buyer=buyer,
             purchase_id=row.id,
             student_id=row.student_id,
-            program=row.program_name,
-            lines=(Line(text=row.program_name, amount=price), *parts),
+            program=name,
+            lines=(Line(text=name, amount=price), *parts),
             list_price=price,
             discount=off if off.amount else None,
             promotion_code=row.promotion_code if off.amount else None,
@@ -148,8 +156,17 @@ class Issuer:
         )
 
 
+def _adds_up(paid: Money, total: Money, tax: Money | None) -> bool:
+    return paid == total or (tax is not None and tax.currency == total.currency and paid == total + tax)
+
+
+def _named(payment: Payment) -> str | None:
+    """What was paid for, as the payment itself says."""
+    return min((fact.program.title for fact in payment.facts if fact.program), default=None)
+
+
 def _of_money(payment: Payment) -> bool:
-    return payment.settled is not None and payment.settled.amount > 0 and payment.method != "waiver"
+    return payment.settled is not None and payment.settled.amount > 0 and payment.method not in NOT_MONEY
 
 
 def _tax_is_told(row: Row[Any], payment: Payment) -> bool:

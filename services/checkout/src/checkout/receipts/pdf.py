@@ -10,7 +10,7 @@ from reportlab.lib.pagesizes import LETTER
 from reportlab.pdfbase.pdfmetrics import stringWidth
 from reportlab.pdfgen.canvas import Canvas
 
-from checkout.receipts.document import Content, Refund, Row, after
+from checkout.receipts.document import Content, Paid, Refund, Row, after
 from checkout.receipts.lettering import BOLD, REGULAR, clean, runs, width, wrap
 
 _WIDE, _HIGH = LETTER
@@ -22,14 +22,14 @@ _SMALL = 8.0
 _GREY = 0.4
 
 
-def render(content: Content, refunds: Sequence[Refund] = ()) -> bytes:
-    """The document, with the refunds that are known now. Raises for no text and no amount; takes about 5 ms."""
+def render(content: Content, refunds: Sequence[Refund] = (), others: Sequence[Paid] = ()) -> bytes:
+    """The document, with the refunds and the other payments that are known now. Raises for no text and no amount; takes about 5 ms."""
     target = BytesIO()
     sheet = _Sheet(target, content)
     _head(sheet, content)
     _lines(sheet, content)
     _sums(sheet, content.sums)
-    _sums(sheet, after(content, refunds))
+    _sums(sheet, after(content, refunds, others))
     _foot(sheet, content)
     sheet.save()
     return target.getvalue()

@@ -8,12 +8,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Row, Text, cast, func, or_, select, update
+from sqlalchemy import ARRAY, ColumnElement, Row, Text, cast, func, not_, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from checkout.money.domain import NOT_MONEY
 from checkout.money.tables import payments, refunds
-from checkout.receipts.document import Content, Kind, Refund
+from checkout.receipts.document import Content, Kind, Paid, Refund
 from checkout.receipts.tables import document_series, documents
 from contracts.money import Money
 
@@ -112,6 +113,27 @@ async def refunds_of(db: AsyncConnection, document: Document) -> list[Refund]:
         .order_by(refunds.c.created_at, refunds.c.id)
     )
     return [Refund(at=row.created_at, amount=Money(amount=row.amount, currency=row.currency)) for row in found]
+
+
+async def others_of(db: AsyncConnection, document: Document) -> list[Paid]:
+    """The other payments that an invoice is for; each payment that has a receipt stands for itself."""
+    if document.kind != "invoice":
+        return []
+    found = await db.execute(
+        select(payments.c.paid_at, payments.c.amount, payments.c.currency, payments.c.method)
+        .where(
+            payments.c.purchase_id == document.purchase_id,
+            not_(_overlap(payments.c.refs, document.content.refs)),
+            payments.c.status == "succeeded",
+            payments.c.amount > 0,
+            or_(payments.c.method.is_(None), payments.c.method.not_in(NOT_MONEY)),
+        )
+        .order_by(payments.c.paid_at, payments.c.id)
+    )
+    return [
+        Paid(at=row.paid_at, amount=Money(amount=row.amount, currency=row.currency), method=row.method)
+        for row in found
+    ]
 
 
 def document_of(row: Row[Any]) -> Document:

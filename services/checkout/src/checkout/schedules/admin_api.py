@@ -10,15 +10,18 @@ from fastapi import APIRouter, Query, Request
 from pydantic import AwareDatetime, BaseModel, Field, StrictInt
 from sqlalchemy import Row, func, select
 
+from checkout.buying.desk import Buyer, in_our_words, refused_by_stripe
 from checkout.clock import Clock
 from checkout.requests import buyer_of, database_of, desk_of, purchasing_of, settings_of
 from checkout.schedules import dues, store
+from checkout.schedules.asking import Asking, handed_out
 from checkout.schedules.cancelling import Cancelled, Cancelling
 from checkout.schedules.domain import PAYABLE, Status, cancel_policy
 from checkout.schedules.paying import not_due, unknown_schedule
 from checkout.schedules.recording import Method, Recorded, Recording
 from checkout.schedules.tables import schedules
 from checkout.schedules.views import ScheduleView
+from checkout.stripe_client import StripeRefuses
 from kit.auth import Admin, Caller
 from kit.errors import Problem
 from kit.paging import Cursor, Page, page_of
@@ -152,6 +155,7 @@ async def statistics(request: Request, caller: Admin) -> Statistics:
 @router.patch(f"{_SCHEDULES}/{{id}}")
 async def change_due_date(request: Request, id: UUID, wanted: NewDueDate, caller: Admin) -> AdminSchedule:
     """Another due date. An overdue amount begins anew: its seat is not paused for it any more."""
+    await _end_overdue(request, caller, id)
     async with _work(request, caller) as (work, clock):
         purchase, row = await _payable(work, id)
         now = await clock.now_in(work.db)
@@ -160,9 +164,10 @@ async def change_due_date(request: Request, id: UUID, wanted: NewDueDate, caller
             raise Problem(422, "due_date_out_of_range", "Give a day from now on, within three years.")
         if row.kind == "remainder":
             raise Problem(409, "schedule_closed", "All that is left is paid when somebody asks for it; it has no date.")
+        if row.status == "overdue" and handed_out(row):
+            raise Problem(409, "schedule_busy", "Somebody is about to pay this amount; try again.")
         if row.status == "overdue":
             await dues.say_nothing_owed(work, purchase, row)
-            await dues.want_ended(work, row)
             await dues.reopen(work, row, now=now, due_at=due_at)
         elif row.status == "paused":
             await store.write(work.db, id, at=work.now, due_at=due_at)
@@ -198,7 +203,7 @@ async def resume(request: Request, id: UUID, caller: Admin) -> AdminSchedule:
 @router.post(f"{_SCHEDULES}/{{id}}/record-payment")
 async def record_payment(request: Request, id: UUID, wanted: ManualPayment, caller: Admin) -> ManualAnswer:
     """Cash, a check, a transfer or a waiver pays all of the amount. The same reference twice is one payment."""
-    recording = Recording(desk_of(request), _clock(request), buyer_of(Caller(id=caller.id, role=caller.role)))
+    recording = Recording(desk_of(request), _clock(request), _on_behalf(caller))
     made: Recorded = await recording.record(
         id, wanted.payment_method, wanted.transaction_reference.strip(), wanted.notes
     )
@@ -224,7 +229,7 @@ async def cancel_enrollment(request: Request, id: UUID, wanted: Cancellation, ca
         purchasing_of(request),
         _clock(request),
         cancel_policy(settings_of(request).cancel_refund),
-        buyer_of(Caller(id=caller.id, role=caller.role)),
+        _on_behalf(caller),
     )
     done: Cancelled = await cancelling.cancel(id, wanted.reason, wanted.refund_amount)
     return CancellationAnswer(
@@ -251,7 +256,7 @@ async def advance_test_clock(request: Request, wanted: Advance, _: Admin) -> Tim
 class _Open:
     def __init__(self, request: Request, caller: Caller) -> None:
         self._clock = _clock(request)
-        self._work = desk_of(request).work(buyer_of(Caller(id=caller.id, role=caller.role)))
+        self._work = desk_of(request).work(_on_behalf(caller))
 
     async def __aenter__(self) -> tuple[Work, Clock]:
         return await self._work.__aenter__(), self._clock
@@ -271,6 +276,27 @@ async def _payable(work: Work, id: UUID) -> tuple[Row[Any], Row[Any]]:
     if found[1].status not in PAYABLE:
         raise not_due(found[1].status)
     return found
+
+
+async def _end_overdue(request: Request, caller: Caller, id: UUID) -> None:
+    """What was handed out for the round that ends can be paid no more. Raises Problem 409 when it has been."""
+    async with _work(request, caller) as (work, _):
+        _, row = await _payable(work, id)
+    if row.status != "overdue" or not handed_out(row):
+        return
+    asking = Asking(desk_of(request).stripe, lambda: desk_of(request).work(_on_behalf(caller)))
+    try:
+        with in_our_words():
+            ended = await asking.end(row)
+    except StripeRefuses:
+        raise refused_by_stripe() from None
+    if not ended:
+        raise not_due("processing")
+
+
+def _on_behalf(caller: Caller) -> Buyer:
+    """An admin's own address is no student's."""
+    return buyer_of(Caller(id=caller.id, role=caller.role))
 
 
 async def _shown(work: Work, id: UUID) -> AdminSchedule:

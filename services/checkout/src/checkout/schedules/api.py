@@ -42,7 +42,7 @@ class EnrollmentAnswer(BaseModel):
     schedules: list[ScheduleView]
     stripe_client_secret: str | None
     requires_immediate_payment: bool
-    publishableKey: str
+    stripe_publishable_key: str
 
 
 class PayAnswer(BaseModel):
@@ -53,7 +53,7 @@ class PayAnswer(BaseModel):
     payment_intent_id: str
     amount: int
     currency: str
-    publishableKey: str
+    stripe_publishable_key: str
 
 
 @router.post("/api/enrollments", status_code=201, response_model=EnrollmentAnswer, dependencies=HONOURS_KEY)
@@ -82,7 +82,7 @@ async def enrol(request: Request, wanted: NewEnrollment, caller: CurrentCaller) 
             schedules=[views.schedule_view(row) for row in rows],
             stripe_client_secret=opened.client_secret,
             requires_immediate_payment=opened.due_now is not None,
-            publishableKey=settings_of(request).stripe_publishable_key,
+            stripe_publishable_key=settings_of(request).stripe_publishable_key,
         )
 
     return await once(request, database_of(request), caller=str(caller.id), act=act, status=201)
@@ -149,7 +149,7 @@ async def _answer(request: Request, paid: Awaitable[ToPay]) -> PayAnswer:
         payment_intent_id=found.intent.id,
         amount=found.intent.amount.amount,
         currency=found.intent.amount.currency,
-        publishableKey=settings_of(request).stripe_publishable_key,
+        stripe_publishable_key=settings_of(request).stripe_publishable_key,
     )
 
 

@@ -113,16 +113,31 @@ class Asking:
         async with self._begin() as work:
             found = await store.lock(work.db, id)
             rivals = await self._rivals(work, found[1]) if found is not None else []
-        if found is None or found[1].status not in PAYABLE:
+            outdated = found is not None and await self._outdated(work, *found)
+        if found is None or found[1].status not in PAYABLE or outdated:
             raise NotDue
         for rival in rivals:
             if rival.status == "processing" or not await self.end(rival):
                 raise NotDue
             if rival.kind == "remainder":
-                async with self._begin() as work:
-                    await store.lock(work.db, rival.id)
-                    await store.write(work.db, rival.id, at=work.now, status="cancelled", closed_because="covered")
+                await self._drop(rival)
         return found
+
+    async def _drop(self, remainder: Row[Any]) -> None:
+        """Nobody pays the rest at once now. What was handed out for it meanwhile is seen before anything is kept."""
+        async with self._begin() as work:
+            found = await store.lock(work.db, remainder.id)
+            if found is not None and found[1].status in PAYABLE and not handed_out(found[1]):
+                await store.write(work.db, remainder.id, at=work.now, status="cancelled", closed_because="covered")
+
+    async def _outdated(self, work: Work, purchase: Row[Any], row: Row[Any]) -> bool:
+        """Whether a part of the rest has been paid since it was reckoned up. (That of a page follows its facts.)"""
+        if row.kind != "remainder" or purchase.how == "page":
+            return False
+        parts = [each for each in await store.of_purchase(work.db, purchase.id) if each.kind != "remainder"]
+        if any(each.status == "processing" for each in parts):
+            return True
+        return bool(sum(each.amount for each in parts if each.status in PAYABLE) != row.amount)
 
     async def _keep_intent(self, id: UUID, row: Row[Any], intent: Intent, number: int) -> bool:
         return await self._keep(id, row, number, stripe_payment_intent_id=intent.id, client_secret=intent.client_secret)
@@ -140,6 +155,8 @@ class Asking:
             if row.status not in PAYABLE or (row.asked, row.round, row.amount) != (seen.asked, seen.round, seen.amount):
                 return False
             if any(handed_out(rival) for rival in await self._rivals(work, row)):
+                return False
+            if await self._outdated(work, purchase, row):
                 return False
             await store.write(work.db, id, at=work.now, asked=number, **values)
             await insert_payment(
@@ -191,7 +208,7 @@ def intent_params(purchase: Row[Any], row: Row[Any], customer_id: str | None) ->
 def params_for(
     purchase_id: UUID, wish: Wish, instalment: str, amount: Money, customer_id: str | None, *, last: bool = False
 ) -> dict[str, Any]:
-    """What Stripe is asked for. Where more is to come (not after the `last`), what it is paid with is saved for that."""
+    """What Stripe is asked for. Where more is to come (not after the `last`), what it is paid with is saved."""
     later = wish.payment_type == "plan" and customer_id is not None and not last
     if later:
         methods = payment_methods.recurring(amount=amount, payer=wish.payer)

@@ -14,12 +14,13 @@ from checkout.buying.desk import Buyer, Desk, in_our_words, refused_by_stripe
 from checkout.buying.domain import State
 from checkout.clock import Clock
 from checkout.schedules import dues, store
-from checkout.schedules.asking import Asking, NotDue
+from checkout.schedules.asking import Asking, NotDue, handed_out
 from checkout.schedules.domain import PAYABLE, Due
 from checkout.stripe_client import Intent, StripeRefuses
 from contracts.money import Money
 from kit.errors import Problem
 
+_ROUNDS = 5
 _OVER = (State.WITHDRAWN, State.CANCELLED, State.FAILED, State.EXPIRED)
 
 
@@ -53,10 +54,22 @@ class Paying:
             found = await store.find_purchase(work.db, id)
         if found is None:
             raise unknown_enrollment()
-        purchase, row = await self._remainder(found.id)
-        return await self._to_pay(purchase, row)
+        asking = Asking(self._desk.stripe, lambda: self._desk.work(self._buyer))
+        for _ in range(_ROUNDS):
+            purchase, row, stale = await self._remainder(found.id)
+            if stale is None:
+                return await self._to_pay(purchase, row)
+            try:
+                with in_our_words():
+                    ended = await asking.end(stale)
+            except StripeRefuses:
+                raise refused_by_stripe() from None
+            if not ended:
+                raise not_due("processing")
+        raise Problem(409, "schedule_busy", "Others are changing these amounts; try again.")
 
-    async def _remainder(self, purchase_id: UUID) -> tuple[Row[Any], Row[Any]]:
+    async def _remainder(self, purchase_id: UUID) -> tuple[Row[Any], Row[Any], Row[Any] | None]:
+        """The purchase, what is to be paid, and what has to be ended at Stripe before that."""
         now = await self._clock.now()
         async with self._desk.work(self._buyer) as work:
             purchase = await purchases.lock_purchase(work.db, purchase_id)
@@ -69,17 +82,19 @@ class Paying:
                 if remainder is None:
                     detail = "Nothing is left to be paid here; a plan on Stripe's page is collected by Stripe."
                     raise Problem(409, "nothing_due", detail)
-                return purchase, remainder
+                return purchase, remainder, None
             if any(row.status == "processing" for row in rows):
                 raise not_due("processing")
             parts = [row for row in rows if row.kind != "remainder" and row.status in PAYABLE]
             if not parts:
                 raise Problem(409, "nothing_due", "Nothing is left to be paid.")
             if len(parts) == 1:
-                return purchase, parts[0]
+                return purchase, parts[0], None
             rest = Money(amount=sum(row.amount for row in parts), currency=purchase.currency)
             if remainder is not None and remainder.amount == rest.amount:
-                return purchase, remainder
+                return purchase, remainder, None
+            if remainder is not None and handed_out(remainder):
+                return purchase, remainder, remainder
             if remainder is not None:
                 await dues.close(work, purchase, remainder, because="covered")
             due = Due(position=rows[-1].position + 1, kind="remainder", amount=rest, due_at=now)
@@ -87,7 +102,7 @@ class Paying:
             await store.insert_due(work.db, purchase_id, purchase.student_id, due, next_attempt_at=None, page=page)
             made = await store.read(work.db, store.schedule_id(purchase_id, due.position))
             assert made is not None  # noqa: S101
-            return purchase, made
+            return purchase, made, None
 
     async def _to_pay(self, purchase: Row[Any], row: Row[Any]) -> ToPay:
         asking = Asking(self._desk.stripe, lambda: self._desk.work(self._buyer))

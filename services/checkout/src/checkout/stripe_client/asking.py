@@ -65,7 +65,7 @@ class Asking:
             raise StripeAway("Stripe does not answer") from None
         except stripe.StripeError as error:
             status, code = error.http_status, _code(error)
-            if status is None or status >= 500 or status in _LATER:
+            if status is None or not 400 <= status < 500 or status in _LATER:
                 log.warning("stripe away", call=what, status=status, code=code, request=error.request_id)
                 raise StripeAway(f"Stripe cannot answer now: {code}") from None
             log.error("stripe refuses", call=what, status=status, code=code, request=error.request_id)

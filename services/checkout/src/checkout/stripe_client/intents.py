@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
+from uuid import uuid4
 
 import stripe
 
@@ -57,11 +58,14 @@ class IntentCalls(Asking):
             return await self.intent(id)
 
     async def cancel_intent(self, id: str, *, key: str) -> Intent:
-        """Cancels it if it can be, and tells how it stands then: canceled, or succeeded, or processing."""
+        """Cancels it if it can be, and tells how it stands then: canceled, or succeeded, or processing.
+
+        A refusal that Stripe remembers must not answer the next call: each has its own key.
+        """
         try:
             async with self._asking("cancel_intent"):
                 intents = self._api.v1.payment_intents
-                return intent_of(await intents.cancel_async(id, None, {"idempotency_key": key}))
+                return intent_of(await intents.cancel_async(id, None, {"idempotency_key": f"{key}/{uuid4()}"}))
         except StripeRefuses:
             return await self.intent(id)
 

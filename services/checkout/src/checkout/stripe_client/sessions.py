@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, cast
+from uuid import uuid4
 
 import stripe
 
@@ -32,11 +33,14 @@ class Sessions(Asking):
             return _session(await self._api.v1.checkout.sessions.retrieve_async(id))
 
     async def expire_session(self, id: str, *, key: str) -> Session:
-        """Closes the session if it is open, and tells how it stands then: expired, or complete."""
+        """Closes the session if it is open, and tells how it stands then: expired, or complete.
+
+        A refusal that Stripe remembers must not answer the next call: each has its own key.
+        """
         try:
             async with self._asking("expire_session"):
                 sessions = self._api.v1.checkout.sessions
-                return _session(await sessions.expire_async(id, None, {"idempotency_key": key}))
+                return _session(await sessions.expire_async(id, None, {"idempotency_key": f"{key}/{uuid4()}"}))
         except StripeRefuses:
             return await self.session(id)
 

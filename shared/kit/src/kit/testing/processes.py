@@ -8,6 +8,7 @@ import atexit
 import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -33,12 +34,20 @@ class NotReady(TimeoutError):
 
 
 def free_ports(count: int) -> list[int]:
-    """That many different TCP ports which were free on 127.0.0.1 a moment ago."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(s.getsockname()[1]) for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
+    """That many different TCP ports which were free on 127.0.0.1 a moment ago.
+
+    Below those that the system gives to outgoing connections (32768 and on, on Linux): what is free now is then not
+    taken by the next client that connects somewhere, before our server listens.
+    """
+    found: set[int] = set()
+    while len(found) < count:
+        port = secrets.choice(_PORTS)
+        if is_free(port):
+            found.add(port)
+    return list(found)
+
+
+_PORTS = range(16_000, 32_000)
 
 
 def is_free(port: int) -> bool:

@@ -1,0 +1,202 @@
+"""Nobody pays twice for one seat, and no code is used beyond its limit or stuck: attacks on buying."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from tests.checkout.service import CREATE, FRONTEND, Service, bearer, wanted
+from tests.checkout.test_courses import COURSE, buy, promotion, session_of
+
+DEAD_STRIPE = "http://127.0.0.1:9"
+
+
+async def intent(service: Service, student: UUID, item: str = COURSE, **more: Any) -> httpx.Response:
+    body = {"itemId": item, **more}
+    return await service.call("POST", "/api/payments/create-intent", json=body, headers=bearer("student", student))
+
+
+async def pay(service: Service, intent_id: str, **choice: Any) -> dict[str, Any]:
+    return await service.sandbox.operate(f"/payment_intents/{intent_id}/pay", **choice)
+
+
+async def test_a_debit_that_failed_leaves_its_intent_open(service: Service) -> None:
+    """At Stripe the intent can be paid again, so it stays the one thing that can be paid."""
+    student = uuid4()
+    first = (await intent(service, student)).json()
+    debit = {"method": "us_bank_account", "email": "ada@example.org", "name": "Ada"}
+    assert (await pay(service, first["paymentIntentId"], **debit))["status"] == "processing"
+    await service.hear_stripe(student)
+    assert (await service.purchase(student))["state"] == "processing"
+    await service.sandbox.operate(f"/payment_intents/{first['paymentIntentId']}/fail")
+    await service.hear_stripe(student)
+    again = await intent(service, student)
+    assert again.status_code == 200, again.text
+    assert again.json()["paymentIntentId"] == first["paymentIntentId"]
+    page = await buy(service, student, COURSE)
+    assert page.status_code == 200, page.text
+    closed = await service.sandbox.api.payment_intents.retrieve_async(first["paymentIntentId"])
+    assert closed.status == "canceled", "or both could be paid"
+    await service.hear_stripe(student)
+    assert [row["state"] for row in await service.purchases(student)] == ["failed", "session_open"]
+
+
+async def test_an_intent_whose_debit_has_failed_is_cancelled_in_the_end(service: Service) -> None:
+    student, code = uuid4(), await promotion(service, percent_off=10, most_uses=1)
+    made = (await intent(service, student, promotionCode=code)).json()
+    debit = {"method": "us_bank_account", "email": "ada@example.org", "name": "Ada"}
+    await pay(service, made["paymentIntentId"], **debit)
+    await service.hear_stripe(student)
+    await service.perform(student, "intent_expiry")  # a day later: the debit is still on its way
+    await service.sandbox.operate(f"/payment_intents/{made['paymentIntentId']}/fail")
+    await service.hear_stripe(student)
+    await service.perform(student, "intent_expiry")
+    assert (await service.sandbox.api.payment_intents.retrieve_async(made["paymentIntentId"])).status == "canceled"
+    assert (await service.purchase(student))["state"] == "expired"
+    (row,) = await service.rows("SELECT uses FROM promotion_codes WHERE code = :code", code=code)
+    assert row["uses"] == 0
+
+
+async def test_what_was_given_for_nothing_cannot_be_replaced(service: Service) -> None:
+    """Its seat is on the way: another page for it would be paid in vain, and its code's use would be free again."""
+    student, code = uuid4(), await promotion(service, percent_off=100, most_uses=1)
+    assert (await intent(service, student, promotionCode=code)).status_code == 200
+    page = await buy(service, student, COURSE)
+    assert (page.status_code, page.json()["code"]) == (409, "payment_in_progress")
+    (row,) = await service.rows("SELECT uses FROM promotion_codes WHERE code = :code", code=code)
+    assert row["uses"] == 1
+    await service.perform(student, "intent_expiry")
+    assert (await service.purchase(student))["state"] == "awaiting_payment", "what was said counts"
+
+
+async def test_a_page_that_never_was_gives_its_use_back(service: Service) -> None:
+    """Stripe was away, and the student never came back: no event will ever end the purchase."""
+    student, other, code = uuid4(), uuid4(), await promotion(service, percent_off=25, most_uses=1)
+    # a discount's coupon comes before the purchase; the session after it
+    await service.known_to_stripe(student)
+    body = {"courseId": COURSE, "promotionCode": code}
+    stripe = service.app.state.stripe
+    asked = stripe.create_session
+
+    async def away(*_: Any, **__: Any) -> Any:
+        from checkout.stripe_client import StripeAway
+
+        raise StripeAway("gone")
+
+    stripe.create_session = away
+    answer = await service.call("POST", "/api/checkout", json=body, headers=bearer("student", student))
+    stripe.create_session = asked
+    assert answer.status_code == 503
+    assert (await service.purchase(student))["state"] == "created"
+    refused = await buy(service, other, COURSE, promotionCode=code)
+    assert (refused.status_code, refused.json()["code"]) == (409, "promotion_used_up")
+    await service.perform(student)
+    assert (await service.purchase(student))["state"] == "expired"
+    assert (await buy(service, other, COURSE, promotionCode=code)).status_code == 200
+
+
+async def test_the_expiry_leaves_a_page_alone_that_is_open(service: Service) -> None:
+    student = uuid4()
+    await buy(service, student, COURSE)
+    await service.perform(student)
+    assert (await service.purchase(student))["state"] == "session_open"
+
+
+async def test_a_bundle_after_many_of_its_parts(service: Service) -> None:
+    """Each of their open pages is closed, however many there are."""
+    student, tag = uuid4(), uuid4().hex[:6]
+    slugs = [f"part-{tag}-{n}" for n in range(7)]
+    for slug in slugs:
+        body = {"kind": "course", "slug": slug, "name": slug, "price": 1000}
+        assert (await service.admin("POST", "/api/admin/items", **body)).status_code == 201
+    bundle = {"kind": "bundle", "slug": f"all-{tag}", "name": "All", "price": 5000, "includes": slugs}
+    assert (await service.admin("POST", "/api/admin/items", **bundle)).status_code == 201
+    for slug in slugs:
+        assert (await buy(service, student, slug)).status_code == 200
+    answer = await buy(service, student, f"all-{tag}")
+    assert answer.status_code == 200, answer.text
+    states = [row["state"] for row in await service.purchases(student)]
+    assert states == ["expired"] * 7 + ["session_open"]
+
+
+async def test_terms_are_kept_also_for_a_page_that_was_open(service: Service) -> None:
+    student = uuid4()
+    assert (await service.buy(student, wanted("cpr", 575))).status_code == 200
+    assert (await service.purchase(student))["terms_version"] is None
+    assert (await buy(service, student, "cpr", termsVersion="7")).status_code == 200
+    (*_, last) = await service.purchases(student)
+    assert (last["state"], last["terms_version"]) == ("session_open", "7")
+    assert last["terms_accepted_at"] is not None
+
+
+async def test_a_refusal_that_stripe_remembers(service: Service) -> None:
+    """A cancel that came too early must not answer for the next one."""
+    student = uuid4()
+    made = (await intent(service, student)).json()
+    debit = {"method": "us_bank_account", "email": "ada@example.org", "name": "Ada"}
+    await pay(service, made["paymentIntentId"], **debit)
+    refused = await buy(service, student, COURSE)
+    assert (refused.status_code, refused.json()["code"]) == (409, "payment_in_progress")
+    await service.sandbox.operate(f"/payment_intents/{made['paymentIntentId']}/fail")
+    assert (await buy(service, student, COURSE)).status_code == 200
+
+
+async def test_guests_and_codes_that_are_once_for_each(service: Service) -> None:
+    """Nobody knows who a guest is: such a code would be good for ever."""
+    code = await promotion(service, percent_off=25, most_per_student=1)
+    answer = await service.buy(None, wanted("cpr", 575, promotionCode=code))
+    assert (answer.status_code, answer.json()["code"]) == (409, "promotion_not_for_guests")
+    assert (await service.buy(uuid4(), wanted("cpr", 575, promotionCode=code))).status_code == 200
+    everybodys = await promotion(service, percent_off=25, most_uses=5)
+    assert (await service.buy(None, wanted("cpr", 575, promotionCode=everybodys))).status_code == 200
+
+
+async def test_ones_own_referral_code_as_a_guest(service: Service) -> None:
+    made = await service.call("POST", "/api/referral-code", headers=bearer("student", uuid4()))
+    answer = await service.buy(None, wanted("cpr", 575, promotionCode=made.json()["code"]))
+    assert (answer.status_code, answer.json()["code"]) == (409, "promotion_not_for_guests")
+
+
+async def test_an_id_of_another_system_in_a_page(service: Service) -> None:
+    id = f"Maths 101/é?x#{uuid4().hex[:6]}"
+    made = await service.admin(
+        "POST",
+        "/api/admin/payments/products",
+        product_type="course",
+        product_id=id,
+        product_name="Maths",
+        price=9900,
+        currency="usd",
+    )
+    assert made.status_code == 201, made.text
+    student = uuid4()
+    assert (await buy(service, student, id)).status_code == 200
+    session = await session_of(service, student)
+    assert session.success_url == f"{FRONTEND}/courses/{quote(id, safe='')}?success=1"
+
+
+@pytest.mark.parametrize("amount", ["$1", "", "1,00", "free"])
+@pytest.mark.parametrize("path", ["create-payment", "create-intent"])
+async def test_an_amount_that_is_none(service: Service, path: str, amount: str) -> None:
+    body = {"track": "dp", "itemId": "dp", "amount": amount}
+    answer = await service.call("POST", f"/api/payments/{path}", json=body, headers=bearer("student", uuid4()))
+    assert (answer.status_code, answer.json()["code"]) == (409, "price_mismatch")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://school.example/a b",
+        "https://school.example/\n",
+        " https://school.example/",
+        "https://school.example/\x7f",
+    ],
+)
+async def test_an_url_that_is_none(service: Service, url: str) -> None:
+    body = {"track": "dp", "success_url": url, "cancel_url": f"{FRONTEND}/x"}
+    path = "/api/payments/create-checkout-session"
+    answer = await service.call("POST", path, json=body, headers=bearer("student", uuid4()))
+    assert (answer.status_code, answer.json()["code"]) == (422, "redirect_not_allowed")

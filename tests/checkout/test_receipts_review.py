@@ -1,0 +1,59 @@
+"""Receipts that add up: renewals and changes of a membership, and a sponsor who pays in parts."""
+
+from __future__ import annotations
+
+import base64
+from uuid import UUID, uuid4
+
+from tests.checkout.membership_steps import Member
+from tests.checkout.pdf_text import text_of
+from tests.checkout.service import ADMIN, Service, bearer
+from tests.checkout.test_receipts import ISSUED, bought, only, paid
+
+from contracts.money import usd
+from contracts.payments import PaymentRefs, PaymentRefunded
+
+
+async def _texts(service: Service, student: UUID) -> list[str]:
+    return [text_of(base64.b64decode(said["pdf"])) for said in await service.said(student, ISSUED)]
+
+
+async def test_a_renewal_is_of_the_list_price(member: Member) -> None:
+    service = member.service
+    code = f"M{uuid4().hex[:8].upper()}"
+    made = await service.admin("POST", "/api/admin/promotions", code=code, percent_off=50)
+    assert made.status_code < 300, made.text
+    await member.join("student", promotion_code=code)
+    await member.renewal()
+    await member.settle()
+    first, second = await _texts(service, member.id)
+    assert f"Student Membership 19.00 USD Discount ({code}) -9.50 USD Total 9.50 USD Paid on" in first
+    assert "Student Membership 19.00 USD Total 19.00 USD Paid on" in second
+
+
+async def test_an_upgrade_is_what_it_says(member: Member) -> None:
+    await member.join("student")
+    await member.done("change", membership="career")
+    await member.renewal()
+    await member.settle()
+    first, change, renewal = await _texts(member.service, member.id)
+    assert "Student Membership 19.00 USD Total 19.00 USD Paid on" in first
+    assert "Career Membership 30.00 USD Total 30.00 USD Paid on" in change
+    assert "Career Membership 49.00 USD Total 49.00 USD Paid on" in renewal
+    shown = (await member.service.call("GET", "/api/receipts", headers=bearer("student", member.id))).json()["items"]
+    assert [each["program"] for each in shown] == ["Career Membership"] * 2 + ["Student Membership"]
+
+
+async def test_a_sponsor_pays_in_parts_and_gets_a_part_back(service: Service) -> None:
+    student, purchase = await bought(service, payer="sponsor", funding_source="WIOA", amount=100_000, list_price=100_000)
+    first = paid(student, purchase, amount=usd(40_000))
+    second = paid(student, purchase, amount=usd(60_000), refs=PaymentRefs(manual=str(uuid4())), method="check")
+    await service.hear(first, second)
+    path = f"/api/receipts/{(await only(service, purchase))['id']}/pdf"
+    invoice = text_of((await service.call("GET", path, headers=bearer("admin", ADMIN))).content)
+    parts = "Paid on 2026-03-01 by card 400.00 USD Still due 600.00 USD Paid on 2026-03-01 by check 600.00 USD"
+    assert f"{parts} Still due 0.00 USD" in invoice
+    refs = second.data.refs
+    await service.say(PaymentRefunded(refs=refs, refund_id=f"re_{purchase.hex}", amount=usd(60_000)))
+    invoice = text_of((await service.call("GET", path, headers=bearer("admin", ADMIN))).content)
+    assert "-600.00 USD Left after refunds 400.00 USD" in invoice
