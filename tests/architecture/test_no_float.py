@@ -20,6 +20,7 @@ NO_MONEY = {
     "checkout/receipts/lettering.py": "points on a page",
     "checkout/receipts/pdf.py": "points on a page",
     "checkout/settings.py": "seconds",
+    "checkout/schedules/timer.py": "seconds",
     "checkout/stripe_client/asking.py": "seconds",
     "milady_integration/breaker.py": "seconds",
     "milady_integration/main.py": "seconds",

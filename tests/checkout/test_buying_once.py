@@ -8,10 +8,11 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from tests.checkout.schedule_steps import School
 from tests.checkout.service import CREATE, FRONTEND, Service, bearer, wanted
 from tests.checkout.test_courses import COURSE, buy, promotion, session_of
 
-DEAD_STRIPE = "http://127.0.0.1:9"
+from checkout.stripe_client import StripeAway
 
 
 async def intent(service: Service, student: UUID, item: str = COURSE, **more: Any) -> httpx.Response:
@@ -82,7 +83,6 @@ async def test_a_page_that_never_was_gives_its_use_back(service: Service) -> Non
     asked = stripe.create_session
 
     async def away(*_: Any, **__: Any) -> Any:
-        from checkout.stripe_client import StripeAway
 
         raise StripeAway("gone")
 
@@ -200,3 +200,132 @@ async def test_an_url_that_is_none(service: Service, url: str) -> None:
     path = "/api/payments/create-checkout-session"
     answer = await service.call("POST", path, json=body, headers=bearer("student", uuid4()))
     assert (answer.status_code, answer.json()["code"]) == (422, "redirect_not_allowed")
+
+
+async def test_an_enrolment_too_old_to_ask_again_leaves_nothing_to_be_paid(school: School) -> None:
+    """Its amounts due can be paid one by one, whether or not its first answer ever came."""
+    stripe = school.app.state.stripe
+    asked = stripe.create_intent
+
+    async def away(*_: Any, **__: Any) -> Any:
+        raise StripeAway("gone")
+
+    stripe.create_intent = away
+    assert (await school.enrol()).status_code == 503
+    stripe.create_intent = asked
+    await school.service.rows(
+        "UPDATE purchases SET created_at = now() - interval '1 day' WHERE student_id = :student RETURNING id",
+        student=school.student,
+    )
+    (first, *_) = await school.dues()
+    assert (await school.enrol("barber-apprenticeship")).status_code == 201
+    page = await school.call("POST", CREATE, json=wanted())
+    assert page.status_code == 200, page.text
+    paid = await school.call("POST", f"/api/payments/schedules/{first['id']}/intent")
+    assert (paid.status_code, paid.json()["code"]) == (409, "schedule_closed")
+
+
+async def test_a_page_that_is_given_up_frees_nothing_that_is_paid(service: Service) -> None:
+    student = uuid4()
+    await buy(service, student, COURSE)
+    await service.sandbox.pay((await session_of(service, student)).id)
+    await service.hear_stripe(student)
+    await service.perform(student, "page_expiry")
+    assert (await service.purchase(student))["state"] == "paid"
+
+
+@pytest.mark.parametrize("currency, price", [("jpy", 5000), ("eur", 5000), ("kwd", 5000)])
+async def test_other_currencies(service: Service, currency: str, price: int) -> None:
+    slug, student = f"c-{uuid4().hex[:8]}", uuid4()
+    body = {"kind": "course", "slug": slug, "name": "X", "price": price, "currency": currency}
+    assert (await service.admin("POST", "/api/admin/items", **body)).status_code == 201
+    page = await buy(service, student, slug)
+    assert page.status_code == 200, page.text
+    session = await session_of(service, student)
+    assert (session.amount_total, session.currency) == (price, currency)
+    assert set(session.allowed_payment_method_types or []) == {"card", "link"}
+    made = await intent(service, student, slug, amount=price, currency=currency.upper())
+    assert (made.status_code, made.json()["amount"]) == (200, price), made.text
+    await pay(service, made.json()["paymentIntentId"])
+    await service.hear_stripe(student)
+    assert [row["state"] for row in await service.purchases(student)] == ["expired", "paid"]
+
+
+@pytest.mark.parametrize("cents", [1, 49])
+async def test_less_than_stripe_takes(service: Service, cents: int) -> None:
+    student, code = uuid4(), await promotion(service, amount_off=7900 - cents, currency="usd", most_uses=1)
+    for answer in (
+        await buy(service, student, COURSE, promotionCode=code),
+        await intent(service, student, promotionCode=code),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (422, "amount_not_payable")
+    assert await service.purchases(student) == []
+    (row,) = await service.rows("SELECT uses FROM promotion_codes WHERE code = :code", code=code)
+    assert row["uses"] == 0
+
+
+async def test_a_code_that_is_changed_while_it_is_used(service: Service) -> None:
+    """Between the quote and the commit Stripe is asked; the code that is then there is what counts."""
+    student, code = uuid4(), await promotion(service, percent_off=90)
+    stripe = service.app.state.stripe
+    asked = stripe.coupon
+
+    async def slowly(**sent: Any) -> Any:
+        changed = await service.admin("PATCH", f"/api/admin/promotions/{code}", percent_off=10)
+        assert changed.status_code == 200
+        return await asked(**sent)
+
+    stripe.coupon = slowly
+    refused = await buy(service, student, COURSE, promotionCode=code)
+    stripe.coupon = asked
+    assert (refused.status_code, refused.json()["code"]) == (409, "price_changed")
+    assert await service.purchases(student) == []
+    assert (await buy(service, student, COURSE, promotionCode=code)).status_code == 200
+    assert (await service.purchase(student))["amount"] == 7110
+
+
+@pytest.mark.parametrize("change", [{"price": 9900}, {"active": False}])
+async def test_an_item_that_is_changed_while_it_is_bought(service: Service, change: dict[str, Any]) -> None:
+    slug, student = f"c-{uuid4().hex[:8]}", uuid4()
+    body = {"kind": "course", "slug": slug, "name": "X", "price": 5000}
+    assert (await service.admin("POST", "/api/admin/items", **body)).status_code == 201
+    stripe = service.app.state.stripe
+    asked = stripe.create_customer
+
+    async def slowly(**sent: Any) -> Any:
+        assert (await service.admin("PATCH", f"/api/admin/items/{slug}", **change)).status_code == 200
+        return await asked(**sent)
+
+    stripe.create_customer = slowly
+    refused = await buy(service, student, slug)
+    stripe.create_customer = asked
+    assert (refused.status_code, refused.json()["code"]) == (409, "price_changed")
+    assert await service.purchases(student) == []
+
+
+async def test_a_customer_that_stripe_has_forgotten(service: Service) -> None:
+    """Deleted by hand, another account, or a test mode that was wiped."""
+    student = uuid4()
+    customer = await service.known_to_stripe(student)
+    await service.sandbox.api.customers.delete_async(customer)
+    assert (await buy(service, student, COURSE)).status_code == 200
+    assert (await intent(service, student, "dp")).status_code == 200
+    (row,) = await service.rows("SELECT * FROM customers WHERE student_id = :student", student=student)
+    assert row["stripe_customer_id"] != customer
+
+
+async def test_with_tax_a_track_is_paid_in_full(service: Service) -> None:
+    student = uuid4()
+    app = service.app_with(stripe_tax=True)
+    answer = await service.call(
+        "POST", "/api/checkout", json={"courseId": "dp"}, headers=bearer("student", student), app=app
+    )
+    assert answer.status_code == 200, answer.text
+    session = await session_of(service, student)
+    lines = (
+        await service.sandbox.api.checkout.sessions.line_items.list_async(session.id, {"expand": ["data.price"]})
+    ).data
+    assert [line.price.tax_behavior for line in lines if line.price] == ["exclusive"]
+    await service.sandbox.pay(session.id)
+    await service.hear_stripe(student)
+    assert (await service.purchase(student))["state"] == "paid"

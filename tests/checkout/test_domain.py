@@ -154,4 +154,19 @@ PARTLY = [PaymentSucceeded(**TOLD, amount=usd(100)), PaymentRefunded(**TOLD, tot
 def test_the_state_follows_the_facts_in_any_order(told: list[PaymentEvent], state: State | None) -> None:
     for order in permutations(told):
         (found,) = fold({f"evt_{told.index(event)}": event for event in order})
-        assert domain.state_of(found, DEFAULT_POLICY) is state
+        assert domain.state_of(found, DEFAULT_POLICY, how="page") is state
+
+
+@pytest.mark.parametrize(
+    ("told", "state"),
+    [
+        ([PaymentPending(**TOLD), PaymentFailed(**TOLD, code="debit_not_authorized")], State.AWAITING_PAYMENT),
+        ([*BOUNCED, PaymentFailed(**TOLD, code="canceled", final=True)], State.FAILED),
+        (SETTLED_LATER, State.PAID),
+        ([PaymentFailed(**TOLD, code="card_declined")], None),
+    ],
+)
+def test_an_intent_can_be_paid_until_it_has_failed_for_good(told: list[PaymentEvent], state: State | None) -> None:
+    for order in permutations(told):
+        (found,) = fold({f"evt_{told.index(event)}": event for event in order})
+        assert domain.state_of(found, DEFAULT_POLICY, how="intent") is state

@@ -55,6 +55,15 @@ def test_prices_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(StripeSettings().membership_prices) == 3
 
 
+@pytest.mark.parametrize(
+    "twice", [{"stripe_price_career": "p"}, {"stripe_price_student_annual": "p"}, {"stripe_prices": ("x/month=p",)}]
+)
+def test_one_price_for_two_memberships_is_a_mistake(twice: dict[str, Any]) -> None:
+    """Who buys the one would get the other's tier."""
+    with pytest.raises(ValidationError):
+        MembershipPriceSettings(stripe_price_student="p", **twice)
+
+
 @pytest.mark.parametrize("wrong", ["student=p", "student/week=p", "/month=p", "student/month=", "student/month"])
 def test_prices_that_name_nothing(wrong: str) -> None:
     with pytest.raises(ValidationError):

@@ -72,19 +72,14 @@ async def test_the_owner_downloads_it(service: Service) -> None:
 
 
 async def test_of_a_payment(service: Service) -> None:
-    """The money room's row may come after the document; the references tell that they belong together."""
     student, document = await _receipt(service)
-    payment = await _payment(service, document)
+    payment = document["payment_id"]
     for role, caller in (("student", student), ("admin", uuid4())):
         answer = await _get(service, f"/api/payments/{payment}/receipt", role, caller)
         assert document["number"] in text_of(answer.content)
     unpaid = await _payment(service, document, refs=["pi_of_nothing"], status="failed")
     answer = await _get(service, f"/api/payments/{unpaid}/receipt", "student", student)
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_receipt")
-    await service.hear(paid(student, document["purchase_id"], amount=usd(1)))
-    assert document["payment_id"] is None
-    (known,) = await service.rows("SELECT payment_id FROM documents WHERE id = :id", id=document["id"])
-    assert known["payment_id"] == payment
 
 
 async def test_refunds_show_in_a_later_download(service: Service) -> None:

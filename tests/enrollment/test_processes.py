@@ -14,6 +14,7 @@ from tests.waiting import until
 from contracts.enrollment import EnrollmentCompleted
 from contracts.envelope import Event, parse
 from contracts.registry import EVENT_TYPES
+from enrollment.topology import QUEUES
 from kit.broker import Publisher
 from kit.outbox import to_message
 from kit.testing.postgres_server import Database
@@ -59,7 +60,10 @@ async def test_tracks_are_paid_for_begun_and_completed_whatever_comes_first(
     told = []
     connection = await aio_pika.connect(rabbit_server.url)
     async with connection:
-        queue = await (await connection.channel()).get_queue(EAR.name)
+        channel = await connection.channel()
+        for ours in QUEUES:  # the second copies that nobody got to: the broker is the next test's, too
+            await (await channel.get_queue(ours.name)).purge()
+        queue = await channel.get_queue(EAR.name)
         while (message := await queue.get(fail=False, no_ack=True)) is not None:
             event = parse(message.headers, message.body, EVENT_TYPES).data
             assert isinstance(event, EnrollmentCompleted)
