@@ -278,7 +278,7 @@ async def test_a_code_that_is_changed_while_it_is_used(service: Service) -> None
     stripe.coupon = slowly
     refused = await buy(service, student, COURSE, promotionCode=code)
     stripe.coupon = asked
-    assert (refused.status_code, refused.json()["code"]) == (409, "price_changed")
+    assert (refused.status_code, refused.json()["code"]) == (409, "promotion_changed")
     assert await service.purchases(student) == []
     assert (await buy(service, student, COURSE, promotionCode=code)).status_code == 200
     assert (await service.purchase(student))["amount"] == 7110

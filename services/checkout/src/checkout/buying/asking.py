@@ -12,7 +12,7 @@ from contracts.people import ItemKind
 from kit.errors import Problem
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Asked:
     """`shown`: whether the front end has said an amount; None is then one that is no number. `currency` None: it has
     not said one."""

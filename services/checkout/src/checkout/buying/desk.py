@@ -114,6 +114,7 @@ _REFUSALS = {
     "already_enrolled": "This student has a seat in this program already; nothing was charged.",
     "payment_in_progress": "This has been paid, or the payment is on its way; wait for the seat.",
     "plan_being_cancelled": "The plan that paid for this before is just being cancelled; wait a moment, and try again.",
+    "price_changed": "What you buy has been changed this very moment; look at it again, and send it again.",
     "sponsor_payment_open": "A sponsor has been asked to pay for this; ask the case manager.",
 }
 

@@ -168,7 +168,9 @@ def begin(*, wish: Wish, seats: Sequence[Seat], purchases: Sequence[Purchase], n
 
 
 def _about_open(wish: Wish, purchase: Purchase, now: datetime) -> Decision:
-    if purchase.state is State.CREATED and now - purchase.created_at > UNANSWERED:
+    # (what is due for an enrolment can be paid by itself, so that one has to be closed or gone on with)
+    unanswered = purchase.state is State.CREATED and now - purchase.created_at > UNANSWERED
+    if unanswered and purchase.wish.how != "schedule":
         return Abandon(purchase)
     if purchase.wish == wish:
         return GoOn(purchase)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated
 from uuid import UUID
 
@@ -110,9 +111,7 @@ async def create_payment(request: Request, wanted: TrackPayment, caller: Current
     """An intent for a track, at the catalog's price."""
 
     async def act() -> IntentAnswer:
-        asked = Asked(
-            wanted.track.lower(), _TRACKS, _says_amount(wanted), wanted.amount, wanted.currency, wanted.promotionCode
-        )
+        asked = _asked(wanted, wanted.track.lower(), _TRACKS)
         made = await _intent(request, caller, asked)
         return IntentAnswer.model_validate(made.model_dump(include=set(IntentAnswer.model_fields)))
 
@@ -146,8 +145,7 @@ async def create_intent(request: Request, wanted: NewIntent, caller: CurrentCall
 
     async def act() -> NewIntentAnswer:
         kinds = None if wanted.itemType is None else (wanted.itemType,)
-        asked = Asked(wanted.itemId, kinds, _says_amount(wanted), wanted.amount, wanted.currency, wanted.promotionCode)
-        return await _intent(request, caller, asked)
+        return await _intent(request, caller, _asked(wanted, wanted.itemId, kinds))
 
     return await once(request, database_of(request), caller=str(caller.id), act=act)
 
@@ -174,8 +172,15 @@ async def confirm_payment(request: Request, wanted: Confirmation, caller: Curren
     )
 
 
-def _says_amount(wanted: BaseModel) -> bool:
-    return "amount" in wanted.model_fields_set
+def _asked(wanted: TrackPayment | NewIntent, reference: str, kinds: Collection[ItemKind] | None) -> Asked:
+    return Asked(
+        reference=reference,
+        kinds=kinds,
+        shown="amount" in wanted.model_fields_set,
+        amount=wanted.amount,
+        currency=wanted.currency,
+        promotion_code=wanted.promotionCode,
+    )
 
 
 async def _intent(request: Request, caller: Caller, asked: Asked) -> NewIntentAnswer:

@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 from checkout.buying import store
 from checkout.buying.desk import Buyer, Desk, Terms, refusal
 from checkout.buying.domain import Abandon, Decision, GoOn, How, Purchase, Refuse, Replace, Start, State, Wish, begin
+from checkout.catalog.items import is_sold_at
 from checkout.catalog.promotion_store import Quote, reserve
 from kit.errors import Problem
 from kit.work import Work
@@ -104,7 +105,16 @@ class Purchasing:
                 return None
             if not await store.insert_purchase(work.db, purchase_id, wish, params=params, terms=terms, at=work.now):
                 return None
+            if not await _still_so(work, wish):
+                raise refusal("price_changed")
             if quote is not None and quote.promotion is not None:
                 await reserve(work.db, quote, purchase_id=purchase_id, student_id=wish.student_id, at=work.now)
             await way.begun(work, purchase_id, wish, buyer)
         return purchase_id
+
+
+async def _still_so(work: Work, wish: Wish) -> bool:
+    """Whether the catalog says what it said before Stripe was asked. (What a sponsor pays is not the price.)"""
+    if wish.item_id is None:
+        return True
+    return await is_sold_at(work.db, wish.item_id, wish.list_price if wish.payer == "student" else None)

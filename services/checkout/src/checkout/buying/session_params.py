@@ -121,5 +121,10 @@ def _recurring(wish: Wish, data: dict[str, str], price_id: str) -> dict[str, Any
 
 
 def _line(name: str, amount: Money) -> dict[str, Any]:
-    price = {"currency": amount.currency, "unit_amount": amount.amount, "product_data": {"name": name}}
+    price = {
+        "currency": amount.currency,
+        "unit_amount": amount.amount,
+        "tax_behavior": "exclusive",
+        "product_data": {"name": name},
+    }
     return {"quantity": 1, "price_data": price}

@@ -21,7 +21,8 @@ def registrations() -> Consumer:
     @consumer.on(CatalogItemRegistered)
     async def enter(heard: Envelope[CatalogItemRegistered], work: Work) -> None:
         try:
-            await register(work, heard.data, at=heard.time)
+            # a clock that is ahead must not have the last word for years
+            await register(work, heard.data, at=min(heard.time, work.now))
         except Unfit as unfit:
             raise Permanent(f"{unfit.code}: {unfit.detail}") from None
         except ValidationError as error:

@@ -16,6 +16,8 @@ CODE = r"^[A-Z0-9]+([_-][A-Z0-9]+)*$"
 SLUG_LENGTH = 100
 MOST = 99_999_999
 """Minor units: what Stripe takes in one payment."""
+MOST_PARTS = 20
+"""Of a bundle: as many as the metadata of a payment names, and the gateway reads."""
 WITH_PROJECTS: tuple[ItemKind, ...] = ("program", "track", "course")
 
 Slug = Annotated[str, Field(pattern=SLUG, max_length=SLUG_LENGTH)]
@@ -94,6 +96,8 @@ class Item(BaseModel):
         return self
 
     def _check_parts(self) -> None:
+        if len(self.includes) > MOST_PARTS:
+            raise ValueError(f"a bundle includes {MOST_PARTS} items at the most")
         if len(self.includes) < 2 or len({part.id for part in self.includes}) < len(self.includes):
             raise ValueError("a bundle includes two items or more, each once")
         if any(part.kind in ("bundle", "membership") for part in self.includes):

@@ -16,6 +16,7 @@ from checkout.catalog.item import Item as Item
 from checkout.catalog.item import PaymentPlan as PaymentPlan
 from checkout.catalog.item import Sponsor as Sponsor
 from checkout.catalog.tables import bundle_items, items, sponsors
+from contracts.money import Money
 from contracts.people import ItemKind
 
 
@@ -52,6 +53,14 @@ async def find_sponsor(db: AsyncConnection, code: str) -> Sponsor | None:
     if row is None:
         return None
     return Sponsor(code=row.code, name=row.name, finance_email=row.finance_email, active=row.active)
+
+
+async def is_sold_at(db: AsyncConnection, id: UUID, price: Money | None) -> bool:
+    """Whether the item is sold now, and at this price (a membership: by the month or by the year) where one is given."""
+    row = (await db.execute(select(items).where(items.c.id == id, items.c.active))).one_or_none()
+    if row is None or price is None:
+        return row is not None
+    return price.currency == row.currency and price.amount in (row.price, row.annual_price)
 
 
 async def items_of(db: AsyncConnection, rows: Sequence[Row[Any]]) -> list[Item]:

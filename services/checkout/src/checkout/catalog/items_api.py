@@ -88,7 +88,7 @@ class Product(Body):
     """Another system's product; the same `product_type` and `product_id` again is an update."""
 
     product_type: ItemKind
-    product_id: Annotated[str, Field(min_length=1, max_length=200)] | StrictInt
+    product_id: Annotated[str, Field(min_length=1, max_length=200)] | Annotated[StrictInt, Field(ge=0, lt=10**18)]
     product_name: Name
     price: Amount
     currency: Annotated[Currency, BeforeValidator(lambda said: said.lower() if isinstance(said, str) else said)]

@@ -23,6 +23,7 @@ from kit.errors import Problem
 _DETAILS: dict[RefusalCode, str] = {
     "promotion_unknown": "There is no such promotion code; look at its spelling, or buy without it.",
     "promotion_inactive": "This promotion code is not in use (any more); buy without it.",
+    "promotion_changed": "This promotion code has been changed this very moment; look at the price again.",
     "promotion_not_yet": "This promotion code cannot be used yet; buy without it, or later.",
     "promotion_over": "The time of this promotion code is over; buy without it.",
     "promotion_not_for_this": "This promotion code is not for this item; buy without it.",
@@ -84,8 +85,8 @@ async def quote(
 async def reserve(db: AsyncConnection, quote: Quote, *, purchase_id: UUID, student_id: UUID, at: datetime) -> None:
     """Takes one use of the quote's code for this purchase, once; nothing when the quote has none.
 
-    Raises Problem 409 (promotion_used_up, promotion_used_by_you, promotion_inactive) when somebody else was faster;
-    nothing is taken then.
+    Raises Problem 409 (promotion_used_up, promotion_used_by_you, promotion_inactive, promotion_changed) when somebody else
+    was faster; nothing is taken then.
     """
     promotion = quote.promotion
     if promotion is None:
@@ -169,12 +170,18 @@ async def _take(db: AsyncConnection, promotion: Promotion, *, student_id: UUID) 
         update(promotion_codes)
         .where(codes.id == promotion.id, codes.active, free)
         .values(uses=codes.uses + 1)
-        .returning(codes.most_per_student)
+        .returning(codes.most_per_student, codes.percent_off, codes.amount_off, codes.currency)
     )
     row = taken.one_or_none()
     if row is None:
         active = (await db.execute(select(codes.active).where(codes.id == promotion.id))).scalar_one()
         raise refusal("promotion_used_up" if active else "promotion_inactive")
+    if (row.percent_off, row.amount_off, row.currency) != (
+        promotion.percent_off,
+        promotion.amount_off,
+        promotion.currency,
+    ):
+        raise refusal("promotion_changed")
     # in a statement of its own: it sees what was committed while the one above waited for the row
     counted = await _count(db, promotion.id, student_id)
     if row.most_per_student is not None and sum(counted.values()) > row.most_per_student:

@@ -13,6 +13,7 @@ from contracts.people import ItemKind
 RefusalCode = Literal[
     "promotion_unknown",
     "promotion_inactive",
+    "promotion_changed",
     "promotion_not_yet",
     "promotion_over",
     "promotion_not_for_this",

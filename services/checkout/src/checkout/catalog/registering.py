@@ -78,14 +78,14 @@ def slugs(product_type: str, product_id: str) -> Iterator[str]:
 
 
 async def _named(work: Work, wanted: CatalogItemRegistered) -> ColumnElement[bool]:
-    """Which item it is: by the other system's id, or by our own if that is what we are told."""
-    name = items.c.external_id == wanted.product_id
+    """Which item it is: by our own id if that is what we are told, else by the other system's."""
     if (id := uuid_in(wanted.product_id)) is not None:
         kind = (await work.db.execute(select(items.c.kind).where(items.c.id == id))).scalar_one_or_none()
-        if kind not in (None, wanted.product_type):
+        if kind is not None and kind != wanted.product_type:
             raise Unfit("of_another_type", f"This product_id is the id of one of our items, which is a {kind}.")
-        name = name | (items.c.id == id)
-    return (items.c.kind == wanted.product_type) & name
+        if kind is not None:
+            return items.c.id == id
+    return (items.c.kind == wanted.product_type) & (items.c.external_id == wanted.product_id)
 
 
 async def _update(work: Work, wanted: CatalogItemRegistered, of_it: ColumnElement[bool], at: datetime) -> Item | None:

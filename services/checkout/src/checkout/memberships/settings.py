@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import cast
 
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, field_validator, model_validator
 
 from checkout.buying.domain import Interval
 from kit.settings import CommaSeparated
@@ -41,6 +41,14 @@ class MembershipPriceSettings(BaseModel):
         if not all(_PRICE.fullmatch(each) for each in value):
             raise ValueError("each is tier/month=price id, or tier/year=price id")
         return value
+
+    @model_validator(mode="after")
+    def _one_price_for_each(self) -> MembershipPriceSettings:
+        """What a subscription gives is read from its price: with one price for two, who buys the one gets the other."""
+        prices = list(self.membership_prices.values())
+        if len(prices) != len(set(prices)):
+            raise ValueError("two memberships have the same price at Stripe")
+        return self
 
     @property
     def membership_prices(self) -> Mapping[tuple[str, Interval], str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Annotated, Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import JSONResponse
@@ -21,7 +21,7 @@ from checkout.stripe_client import StripeAway, StripeRefuses
 from kit.auth import Caller, CurrentCaller
 from kit.db import row_dict
 from kit.errors import Problem
-from kit.idempotency import HONOURS_KEY, once
+from kit.idempotency import HEADER, HONOURS_KEY, once
 from kit.paging import Cursor, Page, page_of
 
 router = APIRouter(prefix="/api/payments", tags=["payments"])
@@ -117,10 +117,17 @@ async def refund_payment(request: Request, payment_id: UUID, wanted: RefundWish,
                 origin="admin" if caller.is_admin else "student",
                 by=f"{caller.role}:{caller.id}",
                 window=_window(request, caller),
+                id=_id_of(request, caller, payment_id, wanted),
             )
             return Refund.model_validate(row_dict(await store.read_refund(work.db, made.id))).model_dump(mode="json")
 
     return await once(request, database_of(request), caller=str(caller.id), act=act, status=201)
+
+
+def _id_of(request: Request, caller: Caller, payment_id: UUID, wanted: RefundWish) -> UUID | None:
+    """The same wish under the same Idempotency-Key is the same refund, even where its answer was lost in a crash."""
+    key = request.headers.get(HEADER)
+    return None if key is None else uuid5(payment_id, f"{caller.id}/{wanted.model_dump_json()}/{key}")
 
 
 def _may_refund(caller: Caller, row: Any) -> bool:

@@ -114,13 +114,15 @@ def _values(row: Row[Any], payment: Payment, rows: Sequence[Row[Any]], said: Seq
 
 
 async def _follow_refunds(work: Work, of_payment: dict[str, Any], refunds: Sequence[RefundTold]) -> None:
-    rows = await store.refunds_of(work.db, of_payment["payment_id"])
+    # of the whole purchase: nobody may have said yet that the refund's charge is the invoice that we have given back
+    rows = await store.refunds_of_all(work.db, of_payment["purchase_id"], of_payment["payment_id"])
     known = {row.stripe_refund_id or str(row.id): row for row in rows}
     # one of ours that Stripe has not answered yet may be any of those that we do not know: its answer will tell
     answers_due = any(row.status == "pending" and row.stripe_refund_id is None for row in rows)
     for refund in refunds:
         if (row := known.get(refund.id)) is not None:
-            heard = {"status": outranked(row.status, refund.status), "told": True}
+            told_of = row.told or row.payment_id == of_payment["payment_id"]
+            heard = {"status": outranked(row.status, refund.status), "told": told_of}
             await store.write_refund(work.db, row, heard, at=work.now)
         elif not answers_due:
             values = {

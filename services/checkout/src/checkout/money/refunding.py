@@ -60,22 +60,26 @@ async def refund(
     origin: Origin,
     by: str,
     window: timedelta | None = None,
+    id: UUID | None = None,
 ) -> Refund:
     """Gives back `amount` minor units of the payment (None: all that is left), in the caller's transaction.
 
-    `window`: how long after the payment; None: at any time. Locks the payment. Whoever refunds several in one
+    `window`: how long after the payment; None: at any time. `id`: of the refund, where the caller has one by which the
+    same wish is known again; a refund that is there already is the answer. Locks the payment. Whoever refunds several in one
     transaction, or holds other rows of the purchase, locks the purchase first, as those do who hear of it. Raises
     Problem 404, 409 or 422.
     """
     row = await store.lock_payment(work.db, payment_id)
     if row is None:
         raise unknown_payment()
+    if id is not None and (known := await store.find_refund(work.db, id)) is not None:
+        return refund_of(known)
     paid = await paid_of(work, row)
     match domain.refund(paid=paid, wanted=amount, now=work.now, window=window):
         case Refuse(code=code):
             raise refused(code, left=paid.left, currency=row.currency)
         case Give(amount=given, way=way):
-            return await _give(work, row, given, way, reason=reason, origin=origin, by=by)
+            return await _give(work, row, given, way, id=id or uuid4(), reason=reason, origin=origin, by=by)
 
 
 async def paid_of(work: Work, row: Row[Any]) -> Paid:
@@ -113,9 +117,11 @@ def refund_of(row: Row[Any]) -> Refund:
     )
 
 
-async def _give(work: Work, row: Row[Any], amount: int, way: Way, *, reason: str, origin: Origin, by: str) -> Refund:
+async def _give(
+    work: Work, row: Row[Any], amount: int, way: Way, *, id: UUID, reason: str, origin: Origin, by: str
+) -> Refund:
     values = {
-        "id": uuid4(),
+        "id": id,
         "payment_id": row.id,
         "purchase_id": row.purchase_id,
         "student_id": row.student_id,

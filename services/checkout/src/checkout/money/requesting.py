@@ -34,6 +34,11 @@ async def ask(work: Work, student_id: UUID, payment_intent_id: str, *, reason: s
     payment = await store.payment_by_intent(work.db, payment_intent_id)
     if payment is None or payment.student_id != student_id:
         raise unknown_payment()
+    # where its row was just joined to an older one of the same payment, that one
+    locked = await store.lock_payment(work.db, payment.id)
+    payment = locked or await store.payment_by_intent(work.db, payment_intent_id)
+    if payment is None:
+        raise unknown_payment()
     paid = await paid_of(work, payment)
     judged = domain.refund(paid=paid, wanted=None, now=work.now, window=None)
     if isinstance(judged, Refuse):

@@ -130,8 +130,18 @@ async def refunds_of(db: AsyncConnection, payment_id: UUID) -> list[Row[Any]]:
     return list(found)
 
 
+async def refunds_of_all(db: AsyncConnection, purchase_id: UUID, payment_id: UUID) -> list[Row[Any]]:
+    """Of all payments of the purchase, and of this one, wherever it belonged when they were made."""
+    wanted = or_(refunds.c.purchase_id == purchase_id, refunds.c.payment_id == payment_id)
+    return list(await db.execute(select(refunds).where(wanted)))
+
+
 async def read_refund(db: AsyncConnection, id: UUID) -> Row[Any]:
     return (await db.execute(select(refunds).where(refunds.c.id == id))).one()
+
+
+async def find_refund(db: AsyncConnection, id: UUID) -> Row[Any] | None:
+    return (await db.execute(select(refunds).where(refunds.c.id == id))).one_or_none()
 
 
 async def add_refund(db: AsyncConnection, values: Mapping[str, Any]) -> Row[Any]:
