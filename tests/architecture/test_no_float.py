@@ -37,7 +37,7 @@ NO_MONEY = {
 
 
 def _modules() -> dict[str, Path]:
-    found = {}
+    found: dict[str, Path] = {}
     for source in (*ROOT.glob("services/*/src"), ROOT / "shared/contracts/src"):
         found |= {path.relative_to(source).as_posix(): path for path in source.rglob("*.py")}
     return found

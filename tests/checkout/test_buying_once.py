@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID, uuid4
@@ -322,10 +324,36 @@ async def test_with_tax_a_track_is_paid_in_full(service: Service) -> None:
     )
     assert answer.status_code == 200, answer.text
     session = await session_of(service, student)
-    lines = (
-        await service.sandbox.api.checkout.sessions.line_items.list_async(session.id, {"expand": ["data.price"]})
-    ).data
-    assert [line.price.tax_behavior for line in lines if line.price] == ["exclusive"]
+    (line,) = (await service.purchase(student))["session_params"]["line_items"]
+    assert line["price_data"]["tax_behavior"] == "exclusive", "whatever the account's default is"
+    assert session.amount_total > 49_900
     await service.sandbox.pay(session.id)
     await service.hear_stripe(student)
     assert (await service.purchase(student))["state"] == "paid"
+
+
+@pytest.mark.parametrize("by", ["page", "intent"])
+async def test_paid_while_it_is_replaced(service: Service, by: str) -> None:
+    """Whoever is first: what is paid stays the only thing that can be paid."""
+    for delay in (0.0, 0.005, 0.01, 0.02, 0.03):
+        student = uuid4()
+        if by == "page":
+            await buy(service, student, COURSE)
+            path = f"/sessions/{(await session_of(service, student)).id}/pay"
+        else:
+            path = f"/payment_intents/{(await intent(service, student)).json()['paymentIntentId']}/pay"
+
+        async def pays(path: str = path, delay: float = delay) -> bool:
+            await asyncio.sleep(delay)
+            with suppress(AssertionError):  # it was closed before
+                return bool((await service.sandbox.operate(path, email="ada@example.org"))["status"] != "declined")
+            return False
+
+        code = await promotion(service, percent_off=10)
+        paid, other = await asyncio.gather(pays(), buy(service, student, COURSE, promotionCode=code))
+        assert other.status_code == (409 if paid else 200), other.text
+        open_ones = [s for s in await service.sandbox.sessions_of(student) if s.status == "open"]
+        assert len(open_ones) == (0 if paid else 1)
+        await service.hear_stripe(student)
+        states = [row["state"] for row in await service.purchases(student)]
+        assert states == (["paid"] if paid else ["expired", "session_open"])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from tests.checkout.service import Service
+from tests.checkout.service import ADMIN, Service, bearer
 from tests.checkout.test_catalog_registering import product
 from tests.checkout.test_courses import buy, session_of
 
@@ -61,7 +62,9 @@ async def test_a_bundle_is_no_larger_than_its_payment_tells(service: Service) ->
     student = uuid4()
     assert (await buy(service, student, slug)).status_code == 200
     await service.sandbox.pay((await session_of(service, student)).id)
-    told = [said for event in await service.sandbox.events() for said in translate(event, received_at=utc_now())]
+    told: list[Any] = [
+        said for event in await service.sandbox.events() for said in translate(event, received_at=utc_now())
+    ]
     named = [said.data.program for said in told if said.data.student_id == student]
     assert named and all({seat.slug for seat in program.seats} == set(parts[:20]) for program in named)
 
@@ -164,9 +167,6 @@ BODIES: list[tuple[str, str, dict[str, Any]]] = [
 async def test_nothing_that_is_sent_is_an_error_of_ours(
     service: Service, method: str, path: str, body: dict[str, Any]
 ) -> None:
-    import json
-
-    from tests.checkout.service import ADMIN, bearer
 
     for name in [*body, "\ud800", "x\x00"]:
         for value in HOSTILE:

@@ -170,3 +170,15 @@ def test_an_intent_can_be_paid_until_it_has_failed_for_good(told: list[PaymentEv
     for order in permutations(told):
         (found,) = fold({f"evt_{told.index(event)}": event for event in order})
         assert domain.state_of(found, DEFAULT_POLICY, how="intent") is state
+
+
+@pytest.mark.parametrize(
+    ("cost", "price", "right"),
+    [
+        (usd(432_500), usd(489_000), usd(432_500)),
+        (None, usd(489_000), usd(29_500)),
+        (None, Money(amount=489_000, currency="eur"), Money(amount=489_000, currency="eur")),
+    ],
+)
+def test_what_a_sponsor_pays(cost: Money | None, price: Money, right: Money) -> None:
+    assert domain.funding_amount(total_cost=cost, price=price) == right

@@ -149,7 +149,7 @@ async def test_schedule_and_cancel_in_either_order(service: Service, order: tupl
     await _later(service)
     assert len(await invoices(service, subscription)) == 1
     purchase = await service.purchase(student)
-    undone = "SELECT kind FROM effects WHERE done_at IS NULL AND key LIKE :keys"
+    undone = "SELECT kind FROM effects WHERE done_at IS NULL AND available_at <= now() AND key LIKE :keys"
     assert await service.rows(undone, keys=f"{purchase['id']}/%") == []
 
 

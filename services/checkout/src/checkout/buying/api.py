@@ -121,7 +121,7 @@ async def list_payment_methods(
 ) -> Page[Offer]:
     """Every way to pay that there is: whether it is offered here, within which limits, and why not."""
     found = await _program(request, program)
-    amount = found.money if payer == "student" else funding_amount(total_cost=found.cost)
+    amount = found.money if payer == "student" else funding_amount(total_cost=found.cost, price=found.money)
     return Page(items=payment_methods.offers(amount=amount, payer=payer, payment_type=paymentType))
 
 
@@ -147,7 +147,7 @@ async def create_funding_checkout(request: Request, wanted: FundingRequest, call
     wish = Wish(
         student_id=wanted.studentId,
         program=program.as_program(id=wanted.programId),
-        amount=(cost := funding_amount(total_cost=program.cost)),
+        amount=(cost := funding_amount(total_cost=program.cost, price=program.money)),
         item_id=program.id,
         owner_id=program.owner_id,
         list_price=cost,

@@ -47,9 +47,31 @@ class Customers:
                     customer_id = str(row.stripe_customer_id)
                 if contact is not None:
                     await self._desk.stripe.tell_customer(customer_id, email=contact.email, name=contact.name)
-        except StripeRefuses:
+        except StripeRefuses as refused:
+            if row is not None and refused.code == "resource_missing":
+                return await self._anew(student_id, str(row.stripe_customer_id), buyer)
             raise refused_by_stripe() from None
         return await self._keep(student_id, customer_id, contact, buyer)
+
+    async def forgotten(self, student_id: UUID, refused: StripeRefuses, buyer: Buyer) -> bool:
+        """Whether something was refused because Stripe has no such customer (any more): there is another one then."""
+        if (refused.code, refused.param) != ("resource_missing", "customer"):
+            return False
+        known = await self.known(student_id, buyer)
+        if known is not None:
+            await self._anew(student_id, known, buyer)
+        return known is not None
+
+    async def _anew(self, student_id: UUID, gone: str, buyer: Buyer) -> str:
+        try:
+            with in_our_words():
+                customer_id = await self._desk.stripe.create_customer(
+                    metadata={"student_id": str(student_id)}, key=f"customer/{student_id}/after/{gone}"
+                )
+        except StripeRefuses:
+            raise refused_by_stripe() from None
+        async with self._desk.work(buyer) as work:
+            return await store.replace_customer(work.db, student_id, gone, customer_id, at=work.now)
 
     async def _keep(self, student_id: UUID, customer_id: str, contact: Contact | None, buyer: Buyer) -> str:
         async with self._desk.work(buyer) as work:

@@ -188,8 +188,9 @@ def same_price(price: Decimal | None, right: Money) -> bool:
     return price is not None and price in (right.to_decimal(), Decimal(right.amount))
 
 
-def funding_amount(*, total_cost: Money | None) -> Money:
-    return total_cost or FUNDING_WITHOUT_COST
+def funding_amount(*, total_cost: Money | None, price: Money) -> Money:
+    """What a sponsor pays. The house's flat amount is in its own currency, and in no other."""
+    return total_cost or (FUNDING_WITHOUT_COST if price.currency == FUNDING_WITHOUT_COST.currency else price)
 
 
 def charges(*, amount: Money, payment_type: PaymentType) -> list[Money]:

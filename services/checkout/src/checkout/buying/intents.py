@@ -85,8 +85,10 @@ class Intents:
         try:
             with in_our_words():
                 intent = await self._stripe.create_intent(params, key=f"{purchase_id}/intent")
-        except StripeRefuses:
+        except StripeRefuses as refused:
             await self._desk.close(purchase_id, State.FAILED, buyer)
+            if await self._customers.forgotten(wish.student_id, refused, buyer):
+                return None
             raise refused_by_stripe() from None
         async with self._desk.work(buyer) as work:
             state = await store.write_intent(

@@ -69,8 +69,10 @@ class Pages:
     async def ask(self, purchase_id: UUID, wish: Wish, buyer: Buyer) -> OpenCheckout | None:
         try:
             session = await self._session_of(purchase_id, buyer)
-        except StripeRefuses:
+        except StripeRefuses as refused:
             await self._desk.close(purchase_id, State.FAILED, buyer)
+            if await self._customers.forgotten(wish.student_id, refused, buyer):
+                return None
             raise refused_by_stripe() from None
         if session.url is None:  # never so for a hosted page that was just made, or that Stripe's memory replays
             raise refused_by_stripe()

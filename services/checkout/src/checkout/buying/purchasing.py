@@ -107,7 +107,7 @@ class Purchasing:
                 return None
             if not await _still_so(work, wish):
                 raise refusal("price_changed")
-            if quote is not None and quote.promotion is not None:
+            if quote is not None:
                 await reserve(work.db, quote, purchase_id=purchase_id, student_id=wish.student_id, at=work.now)
             await way.begun(work, purchase_id, wish, buyer)
         return purchase_id

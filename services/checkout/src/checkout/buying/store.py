@@ -315,6 +315,14 @@ async def keep_customer(
     return str(kept.scalar_one())
 
 
+async def replace_customer(db: AsyncConnection, student_id: UUID, gone: str, customer_id: str, *, at: datetime) -> str:
+    """The student's customer, which is this one where it was the one that is gone. (It has not been told anything.)"""
+    values = {"stripe_customer_id": customer_id, "email": None, "name": None, "updated_at": at}
+    mine = customers.c.student_id == student_id
+    await db.execute(update(customers).where(mine, customers.c.stripe_customer_id == gone).values(**values))
+    return str((await db.execute(select(customers.c.stripe_customer_id).where(mine))).scalar_one())
+
+
 def purchase_of(row: Row[Any]) -> Purchase:
     return Purchase(
         id=row.id,

@@ -56,7 +56,7 @@ async def find_sponsor(db: AsyncConnection, code: str) -> Sponsor | None:
 
 
 async def is_sold_at(db: AsyncConnection, id: UUID, price: Money | None) -> bool:
-    """Whether the item is sold now, and at this price (a membership: by the month or by the year) where one is given."""
+    """Whether the item is sold now, and at this price (of a membership: one of its two), where one is given."""
     row = (await db.execute(select(items).where(items.c.id == id, items.c.active))).one_or_none()
     if row is None or price is None:
         return row is not None

@@ -85,8 +85,8 @@ async def quote(
 async def reserve(db: AsyncConnection, quote: Quote, *, purchase_id: UUID, student_id: UUID, at: datetime) -> None:
     """Takes one use of the quote's code for this purchase, once; nothing when the quote has none.
 
-    Raises Problem 409 (promotion_used_up, promotion_used_by_you, promotion_inactive, promotion_changed) when somebody else
-    was faster; nothing is taken then.
+    Raises Problem 409 (promotion_used_up, promotion_used_by_you, promotion_inactive, promotion_changed) when somebody
+    else was faster; nothing is taken then.
     """
     promotion = quote.promotion
     if promotion is None:

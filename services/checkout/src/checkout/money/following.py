@@ -123,6 +123,8 @@ async def _follow_refunds(work: Work, of_payment: dict[str, Any], refunds: Seque
         if (row := known.get(refund.id)) is not None:
             told_of = row.told or row.payment_id == of_payment["payment_id"]
             heard = {"status": outranked(row.status, refund.status), "told": told_of}
+            if row.origin == "stripe":  # an earlier word of it may come later
+                heard["created_at"] = refund.at
             await store.write_refund(work.db, row, heard, at=work.now)
         elif not answers_due:
             values = {

@@ -65,9 +65,9 @@ async def refund(
     """Gives back `amount` minor units of the payment (None: all that is left), in the caller's transaction.
 
     `window`: how long after the payment; None: at any time. `id`: of the refund, where the caller has one by which the
-    same wish is known again; a refund that is there already is the answer. Locks the payment. Whoever refunds several in one
-    transaction, or holds other rows of the purchase, locks the purchase first, as those do who hear of it. Raises
-    Problem 404, 409 or 422.
+    same wish is known again; a refund that is there already is the answer. Locks the payment. Whoever refunds several
+    in one transaction, or holds other rows of the purchase, locks the purchase first, as those do who hear of it.
+    Raises Problem 404, 409 or 422.
     """
     row = await store.lock_payment(work.db, payment_id)
     if row is None:

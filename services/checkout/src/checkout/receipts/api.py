@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
@@ -16,9 +16,9 @@ from checkout.receipts.document import Kind
 from checkout.receipts.pdf import render
 from checkout.receipts.store import Document
 from checkout.receipts.tables import documents
+from checkout.requests import database_of
 from contracts.money import Money
 from kit.auth import Caller, CurrentCaller
-from kit.db import Database
 from kit.errors import Problem
 from kit.paging import Cursor, Page, page_of
 
@@ -26,7 +26,10 @@ router = APIRouter(tags=["receipts"])
 
 Limit = Annotated[int, Query(ge=1, le=200)]
 _PDF: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"application/pdf": {}}, "description": "The document, with the refunds and the other payments known now."}
+    200: {
+        "content": {"application/pdf": {}},
+        "description": "The document, with the refunds and the other payments known now.",
+    }
 }
 
 
@@ -66,7 +69,7 @@ async def list_receipts(
     wanted = select(documents, content["program"].astext.label("program"), content["paid"].label("amount")).where(
         *(documents.c[name] == value for name, value in asked.items() if value is not None)
     )
-    async with _database(request).transaction_of(student_id=caller.id, role=caller.role) as db:
+    async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as db:
         return await page_of(db, wanted, documents, Receipt, cursor=cursor, limit=limit)
 
 
@@ -84,7 +87,7 @@ async def download_receipt_of_payment(request: Request, payment_id: UUID, caller
 
 async def _answer(request: Request, caller: Caller, id: UUID, *, of_payment: bool = False) -> Response:
     find = store.find_document_of_payment if of_payment else store.find_document
-    async with _database(request).transaction_of(student_id=caller.id, role=caller.role) as db:
+    async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as db:
         document: Document | None = await find(db, id)
         refunds = await store.refunds_of(db, document) if document else []
         others = await store.others_of(db, document) if document else []
@@ -98,7 +101,3 @@ async def _answer(request: Request, caller: Caller, id: UUID, *, of_payment: boo
         "Cache-Control": "private, no-cache",
     }
     return Response(render(document.content, refunds, others), media_type="application/pdf", headers=headers)
-
-
-def _database(request: Request) -> Database:
-    return cast(Database, request.app.state.database)

@@ -89,9 +89,7 @@ class Issuer:
             content=content,
         )
         await store.insert_document(work.db, document, series=series, serial=serial)
-        pdf = render(
-            content, await store.refunds_of(work.db, document), await store.others_of(work.db, document)
-        )
+        pdf = render(content, await store.refunds_of(work.db, document), await store.others_of(work.db, document))
         said = ReceiptIssued(
             document_id=document.id,
             kind=kind,

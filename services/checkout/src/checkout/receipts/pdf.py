@@ -23,7 +23,8 @@ _GREY = 0.4
 
 
 def render(content: Content, refunds: Sequence[Refund] = (), others: Sequence[Paid] = ()) -> bytes:
-    """The document, with the refunds and the other payments that are known now. Raises for no text and no amount; takes about 5 ms."""
+    """The document, with the refunds and the other payments that are known now. Raises for no text and no amount;
+    takes about 5 ms."""
     target = BytesIO()
     sheet = _Sheet(target, content)
     _head(sheet, content)

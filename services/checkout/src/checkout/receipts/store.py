@@ -8,10 +8,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Row, Text, cast, func, not_, or_, select, update
+from sqlalchemy import Row, func, not_, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from checkout.metadata import overlaps
 from checkout.money.domain import NOT_MONEY
 from checkout.money.tables import payments, refunds
 from checkout.receipts.document import Content, Kind, Paid, Refund
@@ -77,7 +78,7 @@ async def write_refs(
 
 async def documents_of(db: AsyncConnection, purchase_id: UUID, refs: Collection[str]) -> list[Document]:
     """The documents of the purchase, and those that name one of these references; oldest first."""
-    wanted = or_(documents.c.purchase_id == purchase_id, _overlap(documents.c.refs, refs))
+    wanted = or_(documents.c.purchase_id == purchase_id, overlaps(documents.c.refs, refs))
     found = await db.execute(select(documents).where(wanted).order_by(documents.c.created_at, documents.c.serial))
     return [document_of(row) for row in found]
 
@@ -97,13 +98,13 @@ async def find_document_of_payment(db: AsyncConnection, payment_id: UUID) -> Doc
 
 async def payment_id_of(db: AsyncConnection, purchase_id: UUID, refs: Collection[str]) -> UUID | None:
     """The row of the payment, where there is one yet."""
-    wanted = select(payments.c.id).where(payments.c.purchase_id == purchase_id, _overlap(payments.c.refs, refs))
+    wanted = select(payments.c.id).where(payments.c.purchase_id == purchase_id, overlaps(payments.c.refs, refs))
     return (await db.execute(wanted.order_by(payments.c.created_at, payments.c.id).limit(1))).scalar_one_or_none()
 
 
 async def refunds_of(db: AsyncConnection, document: Document) -> list[Refund]:
     """What has gone back of the document's payment (of all payments that its purchase's invoice is for)."""
-    paid = select(payments.c.id).where(_overlap(payments.c.refs, document.refs))
+    paid = select(payments.c.id).where(overlaps(payments.c.refs, document.refs))
     found = await db.execute(
         select(refunds.c.created_at, refunds.c.amount, refunds.c.currency)
         .where(
@@ -123,7 +124,7 @@ async def others_of(db: AsyncConnection, document: Document) -> list[Paid]:
         select(payments.c.paid_at, payments.c.amount, payments.c.currency, payments.c.method)
         .where(
             payments.c.purchase_id == document.purchase_id,
-            not_(_overlap(payments.c.refs, document.content.refs)),
+            not_(overlaps(payments.c.refs, document.content.refs)),
             payments.c.status == "succeeded",
             payments.c.amount > 0,
             or_(payments.c.method.is_(None), payments.c.method.not_in(NOT_MONEY)),
@@ -131,8 +132,7 @@ async def others_of(db: AsyncConnection, document: Document) -> list[Paid]:
         .order_by(payments.c.paid_at, payments.c.id)
     )
     return [
-        Paid(at=row.paid_at, amount=Money(amount=row.amount, currency=row.currency), method=row.method)
-        for row in found
+        Paid(at=row.paid_at, amount=Money(amount=row.amount, currency=row.currency), method=row.method) for row in found
     ]
 
 
@@ -145,7 +145,3 @@ def document_of(row: Row[Any]) -> Document:
         refs=frozenset(row.refs),
         content=Content.model_validate(row.content),
     )
-
-
-def _overlap(column: ColumnElement[Any], refs: Collection[str]) -> ColumnElement[bool]:
-    return column.bool_op("&&")(cast(sorted(refs), ARRAY(Text)))

@@ -45,7 +45,9 @@ async def test_an_upgrade_is_what_it_says(member: Member) -> None:
 
 
 async def test_a_sponsor_pays_in_parts_and_gets_a_part_back(service: Service) -> None:
-    student, purchase = await bought(service, payer="sponsor", funding_source="WIOA", amount=100_000, list_price=100_000)
+    student, purchase = await bought(
+        service, payer="sponsor", funding_source="WIOA", amount=100_000, list_price=100_000
+    )
     first = paid(student, purchase, amount=usd(40_000))
     second = paid(student, purchase, amount=usd(60_000), refs=PaymentRefs(manual=str(uuid4())), method="check")
     await service.hear(first, second)

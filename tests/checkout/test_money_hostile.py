@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -85,7 +84,19 @@ GETS = (
     "/api/admin/payments?student_id={}", "/api/admin/disputes?open={}", "/api/receipts?kind={}",
     "/api/receipts?purchase_id={}", "/api/memberships?student_id={}", "/api/admin/refund-requests?status={}",
 )  # fmt: skip
-VALUES = ("%00", "a%00b", "%ff%fe", "%ED%A0%80", "9" * 4000, "1e9", "true", "-1", "%2e%2e%2f", "x" * 2000, "%F0%9F%92%A9")
+VALUES = (
+    "%00",
+    "a%00b",
+    "%ff%fe",
+    "%ED%A0%80",
+    "9" * 4000,
+    "1e9",
+    "true",
+    "-1",
+    "%2e%2e%2f",
+    "x" * 2000,
+    "%F0%9F%92%A9",
+)
 
 
 @pytest.mark.parametrize("path", GETS)
@@ -97,6 +108,3 @@ async def test_hostile_paths_and_queries(service: Service, path: str) -> None:
         for value in VALUES:
             answer = await service.call(method, url.format(value), headers=bearer("admin", ADMIN))
             assert answer.status_code < 500, (value[:40], answer.text)
-
-
-def _(value: Any) -> None: ...

@@ -6,7 +6,7 @@ import asyncio
 from uuid import uuid4
 
 from sqlalchemy import text
-from tests.checkout.payment_steps import PRICE, ask, paid, payment, refunds, told
+from tests.checkout.payment_steps import PRICE, ask, paid, payment, refunds, stripes, told
 from tests.checkout.service import ADMIN, Service, bearer, wanted
 
 from checkout.money import refunding, store
@@ -79,3 +79,17 @@ async def test_a_request_for_a_row_that_is_just_joined_to_another(service: Servi
         await asyncio.sleep(0.5)
     answer = await asking
     assert (answer.status_code, answer.json()["payment_id"]) == (201, str(older["id"])), answer.text
+
+
+async def test_a_refund_made_at_stripe_has_its_day_whatever_was_heard_first(service: Service) -> None:
+    student = uuid4()
+    row = await paid(service, student)
+    charge = row["stripe_charge_id"]
+    await service.sandbox.operate(f"/charges/{charge}/refund", amount=300)
+    (made,) = await stripes(service, row["stripe_payment_intent_id"])
+    await service.sandbox.operate("/clock/advance", seconds=3 * 86_400)
+    await service.sandbox.operate(f"/refunds/{made.id}/fail")
+    for each in reversed(await told(service, student, {charge})):
+        await service.hear(each)
+    (kept,) = await refunds(service, row["id"])
+    assert (kept["created_at"].timestamp(), kept["status"]) == (made.created, "failed")
