@@ -22,7 +22,8 @@ BY_WEBHOOK, BY_CHECKOUT = 200, 5
 BARBER = "barber-apprenticeship"
 SETTLE_SECONDS = 150
 AT_ONCE = 16
-SERVICES = tuple(SAID_BY)
+OTHERS = "other systems"
+SERVICES = tuple(name for name in SAID_BY if name != OTHERS)
 CONSUMING = ("checkout", "enrollment", "instructor-assignment", "milady-integration", "notifications")
 
 
@@ -239,7 +240,8 @@ def due(system: Containers) -> dict[str, int]:
     """What each service still has to send or to do."""
     query = """
         SELECT (SELECT count(*) FROM outbox WHERE published_at IS NULL) AS outbox,
-               (SELECT count(*) FROM effects WHERE done_at IS NULL) AS effects
+               (SELECT count(*) FROM effects
+                WHERE done_at IS NULL AND available_at < now() + interval '1 hour') AS effects
     """
     found: dict[str, int] = {}
     for service in CONSUMING:
