@@ -11,6 +11,7 @@ from pydantic import AwareDatetime, BaseModel, Field, StrictInt
 from sqlalchemy import Row, func, select
 
 from checkout.buying.desk import Buyer, in_our_words, refused_by_stripe
+from checkout.buying.tables import purchases
 from checkout.clock import Clock
 from checkout.requests import buyer_of, database_of, desk_of, purchasing_of, settings_of
 from checkout.schedules import dues, store
@@ -139,8 +140,11 @@ async def list_schedules(
 @router.get(f"{_SCHEDULES}/statistics")
 async def statistics(request: Request, caller: Admin) -> Statistics:
     """How much is due, overdue and paid, in each currency."""
-    # the rest at once is what the other amounts are one by one: it counts when it is paid
-    counted = (schedules.c.kind != "remainder") | (schedules.c.status == "paid")
+    # the rest at once is what the other amounts are one by one: they count until it is paid, and then it does. That of
+    # a page stands for nothing else.
+    of_page = schedules.c.purchase_id.in_(select(purchases.c.id).where(purchases.c.how == "page"))
+    alone = (schedules.c.kind != "remainder") | of_page | schedules.c.status.in_(("paid", "waived"))
+    counted = alone & (func.coalesce(schedules.c.closed_because, "") != "covered")
     wanted = select(
         schedules.c.currency,
         schedules.c.status,
@@ -159,22 +163,25 @@ async def change_due_date(request: Request, id: UUID, wanted: NewDueDate, caller
     async with _work(request, caller) as (work, clock):
         purchase, row = await _payable(work, id)
         now = await clock.now_in(work.db)
-        due_at = wanted.due_at.astimezone(UTC)
-        if not now <= due_at <= now + _FAR:
+        if not now <= wanted.due_at <= now + _FAR:
             raise Problem(422, "due_date_out_of_range", "Give a day from now on, within three years.")
-        if row.kind == "remainder":
-            raise Problem(409, "schedule_closed", "All that is left is paid when somebody asks for it; it has no date.")
+        due_at = wanted.due_at.astimezone(UTC)
+        _has_a_date(row)
         if row.status == "overdue" and handed_out(row):
             raise Problem(409, "schedule_busy", "Somebody is about to pay this amount; try again.")
         if row.status == "overdue":
             await dues.say_nothing_owed(work, purchase, row)
-            await dues.reopen(work, row, now=now, due_at=due_at)
-        elif row.status == "paused":
-            await store.write(work.db, id, at=work.now, due_at=due_at)
-        else:
-            unpaid_first = row.position == 1 and row.next_attempt_at is None and row.attempts == 0
-            next_attempt_at = None if unpaid_first and purchase.payer == "student" else due_at
-            await store.write(work.db, id, at=work.now, due_at=due_at, next_attempt_at=next_attempt_at)
+            await dues.reopen(work, purchase, row, now=now, due_at=due_at)
+            return await _shown(work, id)
+        # a charge that the day before has set off already, and that has not been tried yet, is not wanted any more
+        values: dict[str, Any] = {"due_at": due_at, "timers": row.timers + 1}
+        if row.status == "open" and row.position == 1 and row.next_attempt_at is None and row.timers == 0:
+            values["timers"] = 0  # it waits for its payer still, and its enrolment with it
+            open_for = timedelta(days=settings_of(request).enrollment_open_days)
+            await store.keep_open(work.db, purchase.id, until=due_at + open_for)
+        elif row.status == "open":
+            values["next_attempt_at"] = due_at
+        await store.write(work.db, id, at=work.now, **values)
         return await _shown(work, id)
 
 
@@ -183,6 +190,7 @@ async def pause(request: Request, id: UUID, caller: Admin) -> AdminSchedule:
     """Nothing is tried by itself while it lasts; it can be paid nevertheless. The same again changes nothing."""
     async with _work(request, caller) as (work, _):
         _, row = await _payable(work, id)
+        _has_a_date(row)
         if row.status == "overdue":
             raise Problem(409, "schedule_overdue", "Its attempts are over already; give it another due date instead.")
         await store.write(work.db, id, at=work.now, status="paused", next_attempt_at=None)
@@ -194,6 +202,7 @@ async def resume(request: Request, id: UUID, caller: Admin) -> AdminSchedule:
     """It is collected again, on its day, or now when that has passed."""
     async with _work(request, caller) as (work, clock):
         _, row = await _payable(work, id)
+        _has_a_date(row)
         if row.status == "paused":
             at = max(row.due_at, await clock.now_in(work.db))
             await store.write(work.db, id, at=work.now, status="open", next_attempt_at=at)
@@ -276,6 +285,11 @@ async def _payable(work: Work, id: UUID) -> tuple[Row[Any], Row[Any]]:
     if found[1].status not in PAYABLE:
         raise not_due(found[1].status)
     return found
+
+
+def _has_a_date(row: Row[Any]) -> None:
+    if row.kind == "remainder":
+        raise Problem(409, "schedule_closed", "All that is left is paid when somebody asks for it; it has no date.")
 
 
 async def _end_overdue(request: Request, caller: Caller, id: UUID) -> None:

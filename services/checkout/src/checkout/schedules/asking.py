@@ -64,6 +64,7 @@ class Asking:
             if await self._keep_intent(id, row, made, number):
                 return made
             await self._stripe.cancel_intent(made.id, key=f"{made.id}/cancel")
+            await self._used_up(id, number)
         raise Transient("others are changing this amount")
 
     async def invoice(self, id: UUID, customer_id: str) -> SentInvoice:
@@ -91,6 +92,7 @@ class Asking:
             )
             if not await self._keep(id, row, number, stripe_invoice_id=draft.id):
                 await self._stripe.end_invoice(draft.id, key=draft.id)
+                await self._used_up(id, number)
         raise Transient("others are changing this amount")
 
     async def end(self, row: Row[Any]) -> bool:
@@ -171,6 +173,13 @@ class Asking:
             )
             return True
 
+    async def _used_up(self, id: UUID, number: int) -> None:
+        """What was asked for has been ended, and under the same key Stripe would answer with it again."""
+        async with self._begin() as work:
+            found = await store.lock(work.db, id)
+            if found is not None and found[1].asked < number:
+                await store.write(work.db, id, at=work.now, asked=number)
+
     async def _rivals(self, work: Work, row: Row[Any]) -> list[Row[Any]]:
         """What else is out by which the same money could be paid: the rest at once, or one of its parts."""
         others = [each for each in await store.of_purchase(work.db, row.purchase_id) if each.id != row.id]
@@ -183,11 +192,11 @@ class Asking:
             found = await store.lock(work.db, row.id)
             if found is None:
                 return
-            now = found[1]
+            purchase, now = found
             same = (row.stripe_payment_intent_id, row.stripe_invoice_id)
             if (now.stripe_payment_intent_id, now.stripe_invoice_id) == same:
                 gone = {"stripe_payment_intent_id": None, "stripe_invoice_id": None, "client_secret": None}
-                await store.write(work.db, row.id, at=work.now, **gone)
+                await store.write(work.db, row.id, at=work.now, **gone, pay_url=store.pay_page(purchase, now))
 
 
 def handed_out(row: Row[Any]) -> bool:

@@ -67,6 +67,9 @@ class Cancelling:
 
     async def _cancel(self, work: Work, purchase: Row[Any], reason: str, wanted: int | None) -> Cancelled:
         made = await store.payments_of(work.db, purchase.id)
+        if any(each.manual_id is not None and each.status != "succeeded" for each in made):
+            detail = "Money has just been recorded by hand; try again when it has been counted, in a moment."
+            raise Problem(409, "payment_in_progress", detail)
         came = [each for each in made if each.status == "succeeded" and each.method not in NOT_MONEY and each.amount]
         paid = sum(each.amount for each in came)
         left = []

@@ -96,11 +96,11 @@ class Charging:
     async def _bill(self, purchase: Row[Any], row: Row[Any], customer_id: str | None = None) -> Outcome:
         """The first time it is sent; after that, it is looked at."""
         known = row.stripe_invoice_id
-        if known is not None and row.attempts:
+        if known is not None:
             invoice = await self._stripe.sent_invoice(known)
             if invoice.status == "paid" or await self._stripe.invoice_under_way(known):
                 return Outcome("accepted")
-            if invoice.status == "open":
+            if invoice.status == "open" and invoice.url == row.pay_url:
                 return Outcome("failed")
         if purchase.payer == "sponsor":
             customer_id = await self._sponsor(purchase)

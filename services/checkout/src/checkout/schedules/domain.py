@@ -207,8 +207,8 @@ def follow(row: Row, told: Told) -> Decision:
     if row.status == "cancelled":
         gone = told.ended or told.covered or row.closed_because == "covered"
         return Keep() if gone else Reopen()
-    if told.under_way:
-        return Keep() if row.status == "processing" else Become("processing")
+    if told.under_way:  # what is paused stays so, whatever becomes of it
+        return Keep() if row.status in ("processing", "paused") else Become("processing")
     if told.ended:
         return Close("ended")
     if told.covered:

@@ -9,7 +9,7 @@ from sqlalchemy import Row
 
 from checkout.buying.store import program_of
 from checkout.schedules import store
-from checkout.schedules.domain import Again, ClosedBecause, GiveUp, after_attempt
+from checkout.schedules.domain import RETRIES, Again, ClosedBecause, GiveUp, after_attempt
 from contracts.money import Money
 from contracts.payments import PaymentExpired, PaymentFailed, PaymentRefs
 from kit.work import Work
@@ -18,12 +18,19 @@ CLOSING = "schedule_closing"
 
 
 async def failed(work: Work, purchase: Row[Any], row: Row[Any], *, code: str, now: datetime) -> None:
-    """One attempt brought no money: it is tried again, or is overdue; whoever owes it is told. `now` is the clock's."""
+    """One attempt brought no money: it is tried again, or is overdue; whoever owes it is told. `now` is the clock's.
+
+    What is paused, and the rest at once, is tried by nobody but its payer. (The rest is never overdue: its parts are.)
+    """
     attempts = row.attempts + 1
-    next_attempt_at: datetime | None = None
+    status, next_attempt_at = "open", None
     match after_attempt(attempts=attempts, now=now):
+        case _ if row.kind == "remainder":
+            pass
+        case _ if row.status == "paused":
+            status = "paused"
         case Again(at=at):
-            status, next_attempt_at = "open", at
+            next_attempt_at = at
         case GiveUp():
             status = "overdue"
     await store.write(
@@ -41,7 +48,7 @@ async def failed(work: Work, purchase: Row[Any], row: Row[Any], *, code: str, no
         amount=Money(amount=row.amount, currency=row.currency),
         code=code[:100],
         attempt=attempts,
-        final=next_attempt_at is None,
+        final=status == "overdue",
         next_attempt_at=next_attempt_at,
         pay_url=row.pay_url,
     )
@@ -70,8 +77,10 @@ async def want_ended(work: Work, row: Row[Any]) -> None:
             await work.want(CLOSING, key=id, payload=payload)
 
 
-async def reopen(work: Work, row: Row[Any], *, now: datetime, due_at: datetime | None = None) -> None:
-    """A new round: nothing that was said of the one before speaks of it."""
+async def reopen(
+    work: Work, purchase: Row[Any], row: Row[Any], *, now: datetime, due_at: datetime | None = None
+) -> None:
+    """A new round: nothing that was said of the one before speaks of it. The rest at once has no timer."""
     due = due_at or row.due_at
     await store.write(
         work.db,
@@ -82,19 +91,30 @@ async def reopen(work: Work, row: Row[Any], *, now: datetime, due_at: datetime |
         round=row.round + 1,
         attempts=0,
         due_at=due,
-        next_attempt_at=max(due, now),
+        next_attempt_at=None if row.kind == "remainder" else max(due, now),
         stripe_payment_intent_id=None,
         stripe_invoice_id=None,
         client_secret=None,
+        pay_url=store.pay_page(purchase, row),
         failure_code=None,
     )
+
+
+async def collect_passed_over(work: Work, row: Row[Any], *, now: datetime) -> None:
+    """The first amount waits for its payer; but once another one has opened the seat, nobody comes back for it."""
+    waiting = row.status == "open" and row.next_attempt_at is None and row.timers == 0
+    if waiting and row.kind != "remainder":
+        # its payer may be just about to
+        await store.write(work.db, row.id, at=work.now, next_attempt_at=max(row.due_at, now + RETRIES[0]))
 
 
 async def debit_failed(work: Work, purchase: Row[Any], row: Row[Any], *, failed_debits: int, now: datetime) -> None:
     """A debit that was on its way did not come: an attempt, unless somebody had paid before it was due."""
     values: dict[str, Any] = {"failed_debits": failed_debits}
     if row.due_at > now + timedelta(seconds=1) and not row.attempts:
-        await store.write(work.db, row.id, at=work.now, status="open", next_attempt_at=row.due_at, **values)
+        if row.status != "paused":
+            values |= {"status": "open", "next_attempt_at": row.due_at}
+        await store.write(work.db, row.id, at=work.now, **values)
         return
     await store.write(work.db, row.id, at=work.now, **values)
     await failed(work, purchase, row, code="debit_failed", now=now)

@@ -44,6 +44,9 @@ async def follow(work: Work, row: Row[Any], purchase: facts.Purchase, heard: Env
         for due in rows:
             told = _told(paid_of[due.id], ended=ended, covered=covered and due.kind != "remainder")
             await _follow_one(work, row, due, told, heard, now=now)
+        if purchase.settled_payments and not ended:
+            for due in await store.of_purchase(work.db, row.id):
+                await dues.collect_passed_over(work, due, now=now)
     if purchase.cancelled or row.cancelled_at is not None:
         await _send_back(work, row, purchase)
 
@@ -66,7 +69,7 @@ async def _follow_one(
             case Close(because=because):
                 await dues.close(work, purchase, row, because=because)
             case Reopen():
-                await dues.reopen(work, row, now=now)
+                await dues.reopen(work, purchase, row, now=now)
             case DebitFailed(failed=failed):
                 await dues.debit_failed(work, purchase, row, failed_debits=failed, now=now)
         row = await _again(work, row)
@@ -135,7 +138,7 @@ async def _rest_of_page_plan(
                 await dues.close(work, row, each, because="covered")
                 continue
             await dues.want_ended(work, each)
-            await dues.reopen(work, each, now=work.now)
+            await dues.reopen(work, row, each, now=work.now)
             await store.write(work.db, each.id, at=work.now, amount=rest, next_attempt_at=None)
     return await store.of_purchase(work.db, row.id)
 

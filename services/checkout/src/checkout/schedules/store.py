@@ -15,7 +15,7 @@ from checkout.buying.store import lock_purchase
 from checkout.buying.tables import contacts, purchases, seats
 from checkout.memberships.tables import memberships
 from checkout.money.tables import payments
-from checkout.schedules.domain import PAYABLE, Due
+from checkout.schedules.domain import Due
 from checkout.schedules.tables import cancellations, manual_payments, schedules, sponsor_customers
 from contracts.people import Contact, enrollment_uuid
 
@@ -28,6 +28,12 @@ def schedule_id(purchase_id: UUID, position: int) -> UUID:
 def reference(row: Row[Any]) -> str:
     """By which events and Stripe's objects name this amount, in its present round."""
     return f"{row.id}:{row.round}"
+
+
+def pay_page(purchase: Row[Any], row: Row[Any]) -> str | None:
+    """Where it can be paid when no invoice is out for it."""
+    own: str | None = purchase.checkout_url if purchase.how == "schedule" else None
+    return own or row.pay_url
 
 
 async def insert_dues(
@@ -93,12 +99,6 @@ async def write(db: AsyncConnection, id: UUID, *, at: datetime, **values: Any) -
     await db.execute(update(schedules).where(schedules.c.id == id).values(**values, updated_at=at))
 
 
-async def open_remainder(db: AsyncConnection, purchase_id: UUID) -> Row[Any] | None:
-    """What was made to pay all that is left, and is not paid."""
-    mine = (schedules.c.purchase_id == purchase_id, schedules.c.kind == "remainder")
-    return (await db.execute(select(schedules).where(*mine, schedules.c.status.in_(PAYABLE)))).one_or_none()
-
-
 async def write_plan(
     db: AsyncConnection,
     purchase_id: UUID,
@@ -106,13 +106,25 @@ async def write_plan(
     slug: str,
     *,
     plan: dict[str, Any],
+    page: str,
     expires_at: datetime | None,
 ) -> None:
     await db.execute(
         update(purchases)
         .where(purchases.c.id == purchase_id)
-        .values(payment_plan=plan, expires_at=expires_at, enrollment_id=enrollment_uuid(student_id, slug))
+        .values(
+            payment_plan=plan,
+            checkout_url=page,
+            expires_at=expires_at,
+            enrollment_id=enrollment_uuid(student_id, slug),
+        )
     )
+
+
+async def keep_open(db: AsyncConnection, purchase_id: UUID, *, until: datetime) -> None:
+    """An enrolment that nobody has paid yet ends no sooner."""
+    waits = (purchases.c.id == purchase_id, purchases.c.expires_at < until)
+    await db.execute(update(purchases).where(*waits).values(expires_at=until))
 
 
 async def find_purchase(db: AsyncConnection, id: UUID) -> Row[Any] | None:

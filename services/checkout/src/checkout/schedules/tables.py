@@ -54,9 +54,10 @@ schedules = Table(
         postgresql_where=text("status = 'open'"),
     ),
 )
-"""One amount due. `next_attempt_at` is its timer: when the service acts on it next, by itself; `timers` is how often it
-did. `attempts` are the steps of the present round that count: each failed charge, or an invoice sent and its reminders.
-`asked` is how often Stripe was asked for something to pay it with: an intent or an invoice, one at a time."""
+"""One amount due. `next_attempt_at` is its timer: when the service acts on it next, by itself; `timers` counts
+what it has set off: when that has gone on, what was set off before is void. `attempts` are the steps of the present
+round that count: each failed charge, or an invoice sent and its reminders. `asked` is how often Stripe was asked for
+something to pay it with: an intent or an invoice, one at a time."""
 
 manual_payments = Table(
     "manual_payments",

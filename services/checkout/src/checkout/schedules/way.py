@@ -65,6 +65,7 @@ class ScheduleWay:
     async def begun(self, work: Work, purchase_id: UUID, wish: Wish, buyer: Buyer) -> None:
         now = await self._clock.now_in(work.db)
         plan = _plan(buyer)
+        page = self._desk.pay_page(purchase_id)
         sponsored = wish.payer == "sponsor"
         open_for = timedelta(days=self._desk.settings.enrollment_open_days)
         await store.write_plan(
@@ -73,6 +74,7 @@ class ScheduleWay:
             wish.student_id,
             wish.covers[0],
             plan=plan.model_dump(mode="json", exclude_none=True),
+            page=page,
             expires_at=None if sponsored else now + open_for,
         )
         await store.insert_dues(
@@ -81,7 +83,7 @@ class ScheduleWay:
             wish.student_id,
             schedule(plan, wish.amount, now),
             first_timer=sponsored,
-            page=self._desk.pay_page(purchase_id),
+            page=page,
         )
         if sponsored and wish.payment_type == "full":  # what is paid in parts would be noted as paid with the first
             await purchases.insert_funding(work.db, purchase_id, wish, at=work.now)

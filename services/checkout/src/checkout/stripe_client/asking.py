@@ -21,11 +21,12 @@ _LATER = frozenset({401, 403, 409, 429})
 
 
 class StripeRefuses(Permanent):
-    """Stripe has understood and says no. `code` is Stripe's own."""
+    """Stripe has understood and says no. `code` is Stripe's own, and `param` the parameter that it names."""
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, param: str | None = None) -> None:
         super().__init__(f"Stripe refuses: {code}")
         self.code = code
+        self.param = param
 
 
 class StripeAway(Transient):
@@ -69,7 +70,7 @@ class Asking:
                 log.warning("stripe away", call=what, status=status, code=code, request=error.request_id)
                 raise StripeAway(f"Stripe cannot answer now: {code}") from None
             log.error("stripe refuses", call=what, status=status, code=code, request=error.request_id)
-            raise StripeRefuses(code) from None
+            raise StripeRefuses(code, getattr(error, "param", None)) from None
 
 
 def _code(error: stripe.StripeError) -> str:

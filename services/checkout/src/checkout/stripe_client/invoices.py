@@ -60,13 +60,19 @@ class InvoiceCalls(Asking):
             return _sent(invoice)
 
     async def send_invoice(self, id: str, *, key: str) -> SentInvoice:
-        """Makes the draft final and lets Stripe mail it; one that is final already is just told."""
+        """Makes the draft final and lets Stripe mail it; also one that is final already, which nobody may have sent.
+
+        One that is paid or void is just told.
+        """
         async with self._asking("send_invoice"):
             invoices = self._api.v1.invoices
             invoice = await invoices.retrieve_async(id)
-            if invoice.status != "draft":
+            if invoice.status not in ("draft", "open"):
                 return _sent(invoice)
-            await invoices.finalize_invoice_async(id, {"auto_advance": False}, {"idempotency_key": f"{key}/finalize"})
+            if invoice.status == "draft":
+                await invoices.finalize_invoice_async(
+                    id, {"auto_advance": False}, {"idempotency_key": f"{key}/finalize"}
+                )
             return _sent(await invoices.send_invoice_async(id, None, {"idempotency_key": f"{key}/send"}))
 
     async def sent_invoice(self, id: str) -> SentInvoice:

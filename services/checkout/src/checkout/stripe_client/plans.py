@@ -53,6 +53,7 @@ class Plans(Asking):
                     "transfer_lookup_key": True,
                     "currency": amount.currency,
                     "unit_amount": amount.amount,
+                    "tax_behavior": "exclusive",
                     "recurring": {"interval": interval},
                     "product_data": {"name": name},
                 },
