@@ -9,8 +9,6 @@ import httpx
 from tests.checkout.service import Service, bearer, wanted
 
 from contracts.envelope import Envelope
-from kit.work import utc_now
-from webhook_gateway.translate import translate
 
 PRICE = 57_500
 
@@ -62,9 +60,7 @@ async def stripes(service: Service, intent: str) -> list[Any]:
 
 async def told(service: Service, student: UUID, refs: set[str]) -> list[Envelope[Any]]:
     """All that the gateway makes of what Stripe said about the student or these references, oldest first."""
-    found: list[Envelope[Any]] = []
-    for event in await service.sandbox.events():
-        found += translate(event, received_at=utc_now())
+    found = await service.sandbox.told()
     before: set[str] = set()
     while before != refs:
         before = set(refs)

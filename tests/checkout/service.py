@@ -29,7 +29,6 @@ from kit.performer import Performer
 from kit.testing.postgres_server import Database as Server
 from kit.trace import cause_of
 from kit.work import Work, utc_now
-from webhook_gateway.translate import translate
 
 ADMIN = UUID("00000000-0000-4000-8000-0000000000ad")
 FRONTEND = "https://school.example"
@@ -132,14 +131,12 @@ class Service:
 
     async def hear_stripe(self, student: UUID) -> list[str]:
         """Hears what the gateway makes of all that Stripe has said about this student; the types."""
-        told: list[Envelope[Any]] = []
-        for event in await self.sandbox.events():
-            told += translate(event, received_at=utc_now())
-        mine = [e for e in told if e.data.student_id == student]
-        refs, before = self._refs[student].union(*(e.data.refs.of_payment() for e in mine)), None
-        about = mine
+        told = await self.sandbox.told()
+        about = [e for e in told if e.data.student_id == student]
+        mine = {e.id for e in about}
+        refs, before = self._refs[student].union(*(e.data.refs.of_payment() for e in about)), None
         while refs != before:  # an invoice leads to its payment, and that to its refund
-            about = [e for e in told if e in mine or e.data.refs.of_payment() & refs]
+            about = [e for e in told if e.id in mine or e.data.refs.of_payment() & refs]
             refs, before = refs.union(*(e.data.refs.of_payment() for e in about)), refs
         self._refs[student] = refs
         await self.hear(*about)

@@ -27,7 +27,6 @@ from kit.testing.postgres_server import PostgresServer
 from kit.testing.processes import stop_all, wait_all_ready
 from kit.testing.rabbit_server import RabbitServer
 from kit.work import utc_now
-from webhook_gateway.translate import translate
 
 
 class Running:
@@ -96,7 +95,7 @@ async def test_one_plan_all_the_way_with_a_crash_in_the_middle(running: Running)
     assert attributes(message.headers)["subject"] == metadata_of(made)["purchase_id"]
 
     await sandbox.pay(made.id)
-    told = [e for event in await sandbox.events() for e in translate(event, received_at=utc_now())]
+    told = await sandbox.told()
     await running.publish(*(e for e in told if getattr(e.data, "student_id", None) == student))
 
     async def ends_by_itself() -> bool:

@@ -65,7 +65,7 @@ async def test_its_owner_refunds_a_part_within_the_window(service: Service) -> N
     assert (too_much.json()["left"], too_much.json()["currency"]) == (PRICE - 10_000, "usd"), "reserved already"
 
     await service.rows(
-        "UPDATE payments SET paid_at = paid_at - interval '31 days' WHERE id = :id RETURNING id", id=row["id"]
+        "UPDATE payments SET paid_at = now() - interval '31 days' WHERE id = :id RETURNING id", id=row["id"]
     )
     await _refused(await ask(service, row["id"], by=("student", student)), 409, "refund_window_over")
     patient = service.app_with(refund_window_days=60)

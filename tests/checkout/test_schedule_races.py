@@ -10,8 +10,6 @@ import pytest
 from tests.checkout.schedule_steps import DAY, EACH, FIRST, School
 
 from contracts.envelope import Envelope
-from kit.work import utc_now
-from webhook_gateway.translate import translate
 
 
 async def record(school: School, id: object, reference: str = "R-1") -> Any:
@@ -119,9 +117,7 @@ async def test_a_refund_that_fails_brings_the_amounts_back(school: School) -> No
 
 
 async def _all_said(school: School) -> list[Envelope[Any]]:
-    heard: list[Envelope[Any]] = []
-    for event in await school.sandbox.events():
-        heard += translate(event, received_at=utc_now())
+    heard = await school.sandbox.told()
     return [each for each in heard if each.data.student_id == school.student] + await school.own()
 
 
