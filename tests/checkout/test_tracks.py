@@ -12,6 +12,8 @@ from tests.checkout.sandbox import metadata_of
 from tests.checkout.service import FRONTEND, Service, bearer
 
 from checkout.buying.intents import EXPIRY
+from checkout.buying.store import keep_customer
+from kit.work import utc_now
 
 CREATE_PAYMENT = "/api/payments/create-payment/"
 CREATE_SESSION = "/api/payments/create-checkout-session/"
@@ -191,3 +193,14 @@ async def test_an_intent_that_was_paid_is_left_alone(service: Service) -> None:
     await service.hear_stripe(student)
     await service.perform(student, EXPIRY)
     assert (await service.purchase(student))["state"] == "paid"
+
+
+async def test_what_stripe_answered_to_many_is_kept_once(service: Service) -> None:
+    """Two unique keys meet here, the student and the customer: neither may make anybody fail."""
+
+    async def keep(student: UUID) -> str:
+        async with service.database.transaction() as db:
+            return await keep_customer(db, student, f"cus_{student.hex}", None, at=utc_now())
+
+    for student in [uuid4() for _ in range(20)]:
+        assert set(await asyncio.gather(*(keep(student) for _ in range(8)))) == {f"cus_{student.hex}"}

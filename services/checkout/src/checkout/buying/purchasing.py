@@ -18,7 +18,7 @@ from checkout.buying.domain import Abandon, Decision, GoOn, How, Purchase, Refus
 from checkout.catalog.items import is_sold_at
 from checkout.catalog.promotion_store import Quote, reserve
 from kit.errors import Problem
-from kit.work import Work
+from kit.work import Work, utc_now
 
 ROUNDS = 5
 """How often a request looks again when others change the same purchase at the same time."""
@@ -58,7 +58,7 @@ class Purchasing:
 
         `quote`: the price with a promotion code, of which one use is reserved with the purchase.
         """
-        way = self._ways[wish.how]
+        way, began = self._ways[wish.how], utc_now()
         for _ in range(ROUNDS + len(wish.covers)):  # a bundle may have to replace each of its parts first
             async with self._desk.work(buyer) as work:
                 await self._desk.note_contact(work, wish.student_id, buyer)
@@ -70,6 +70,8 @@ class Purchasing:
                     raise refusal(code)
                 case Abandon(purchase=old):
                     await self._desk.close(old.id, State.EXPIRED, buyer)
+                case Replace(purchase=old) if old.created_at > began:
+                    break  # begun beside this request: to close each other's would leave nothing that can be paid
                 case Replace(purchase=old):
                     await self._ways[old.wish.how].close(old, buyer)
                 case GoOn(purchase=known) if known.state is not State.CREATED:

@@ -303,6 +303,7 @@ async def keep_customer(
     db: AsyncConnection, student_id: UUID, customer_id: str, contact: Contact | None, *, at: datetime
 ) -> str:
     """Keeps the student's customer; the one that was there before stays."""
+    await lock_student(db, student_id)  # two unique keys: ON CONFLICT waits for one of them only
     told = {"email": contact.email, "name": contact.name} if contact else {}
     statement = insert(customers).values(
         student_id=student_id, stripe_customer_id=customer_id, **told, created_at=at, updated_at=at
