@@ -46,7 +46,7 @@ from contracts.payments import PaymentEvent
 from contracts.registry import EVENT_TYPES
 from kit.testing.postgres_server import Database, PostgresServer
 
-YEARS = int(os.environ.get("YEARS") or "5")
+YEARS = int(os.environ.get("YEARS") or "3")
 
 
 @pytest.fixture(scope="module")
