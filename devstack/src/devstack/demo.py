@@ -14,7 +14,6 @@ from typing import Any
 
 import httpx
 
-from devstack.layout import receipt_wait
 from devstack.stack import Clock, Stack, running
 from devstack.trouble import last_trouble
 from kit.testing.processes import ProcessDied
@@ -100,8 +99,8 @@ def timeline(done: list[tuple[str, Seen]], began: float) -> str:
 
 
 _ABOUT_RECEIPTS = (
-    f"  A receipt waits {receipt_wait()} s on purpose (RECEIPT_SETTLE_SECONDS): Stripe tells of one payment in several",
-    "  events, under several references, and there must be one receipt for all of them.",
+    "  A receipt goes out as soon as checkout has issued its document, which is attached. Stripe tells of one payment",
+    "  in several events, under several references: there is one receipt for all of them.",
 )
 
 

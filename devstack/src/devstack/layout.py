@@ -165,13 +165,8 @@ def service_environment(package: str, identity: Identity, ports: Ports) -> dict[
             return {"MILADY_API_BASE": ports.url("milady_sandbox"), "MILADY_API_KEY": identity.milady_api_key}
         case "notifications":
             waits = {"FAILURE_SETTLE_SECONDS": os.environ.get("FAILURE_SETTLE_SECONDS") or "3"}
-            waits["RECEIPT_SETTLE_SECONDS"] = receipt_wait()
+            waits["RECEIPT_SETTLE_SECONDS"] = os.environ.get("RECEIPT_SETTLE_SECONDS") or "2"
             waits["RECEIPT_DOCUMENT_SECONDS"] = os.environ.get("RECEIPT_DOCUMENT_SECONDS") or "5"
             return {**waits, "SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(ports.public["mail"])}
         case _:
             return {}
-
-
-def receipt_wait() -> str:
-    """Seconds that a receipt waits for what else Stripe says of the same payment; there is only one receipt for it."""
-    return os.environ.get("RECEIPT_SETTLE_SECONDS") or "2"
