@@ -7,8 +7,18 @@ from uuid import UUID
 from checkout.buying import store
 from checkout.buying.desk import Buyer, Desk, in_our_words, refused_by_stripe
 from checkout.buying.domain import Wish
-from checkout.stripe_client import StripeRefuses
+from checkout.stripe_client import Stripe, StripeRefuses
 from contracts.people import Contact
+
+
+async def make(stripe: Stripe, student_id: UUID, *, after: str | None = None) -> str:
+    """The id of the student's customer; of a new one `after` the one that Stripe has no more.
+
+    The key is the student's, and what is asked for under it never changes: who asks at the same time gets the same
+    customer. How the student is reached is told afterwards.
+    """
+    key = f"customer/{student_id}/after/{after}" if after else f"customer/{student_id}"
+    return await stripe.create_customer(metadata={"student_id": str(student_id)}, key=key)
 
 
 class Customers:
@@ -27,11 +37,7 @@ class Customers:
         return None if row is None else str(row.stripe_customer_id)
 
     async def ensure(self, student_id: UUID, buyer: Buyer) -> str:
-        """Raises Problem 502 and 503 for Stripe.
-
-        The key is the student's, and what is asked for under it never changes: who asks at the same time gets the same
-        customer. How the student is reached is told afterwards.
-        """
+        """Raises Problem 502 and 503 for Stripe."""
         contact = buyer.contact if buyer.id == student_id else None
         async with self._desk.work(buyer) as work:
             row = await store.read_customer(work.db, student_id)
@@ -40,9 +46,7 @@ class Customers:
         try:
             with in_our_words():
                 if row is None:
-                    customer_id = await self._desk.stripe.create_customer(
-                        metadata={"student_id": str(student_id)}, key=f"customer/{student_id}"
-                    )
+                    customer_id = await make(self._desk.stripe, student_id)
                 else:
                     customer_id = str(row.stripe_customer_id)
                 if contact is not None:
@@ -65,9 +69,7 @@ class Customers:
     async def _anew(self, student_id: UUID, gone: str, buyer: Buyer) -> str:
         try:
             with in_our_words():
-                customer_id = await self._desk.stripe.create_customer(
-                    metadata={"student_id": str(student_id)}, key=f"customer/{student_id}/after/{gone}"
-                )
+                customer_id = await make(self._desk.stripe, student_id, after=gone)
         except StripeRefuses:
             raise refused_by_stripe() from None
         async with self._desk.work(buyer) as work:

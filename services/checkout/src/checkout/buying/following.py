@@ -34,7 +34,8 @@ async def settle(
         else:  # closed, or decided by other facts; what is late opens nothing again
             state = State(row.state)
     subscription_id = row.stripe_subscription_id or min(purchase.subscriptions, default=None)
-    if state != row.state or subscription_id != row.stripe_subscription_id:
+    changed = state != row.state or subscription_id != row.stripe_subscription_id
+    if changed:
         await store.settle_purchase(work.db, purchase_id, state=state, subscription_id=subscription_id, at=work.now)
     if row.payer == "sponsor":
         refs = [fact.refs for fact in purchase.facts]
@@ -55,4 +56,4 @@ async def settle(
         await plans.want_end(
             work, purchase_id=purchase_id, subscription_id=subscription_id, instalments=row.instalments
         )
-    return await store.read_row(work.db, purchase_id)
+    return await store.read_row(work.db, purchase_id) if changed else row

@@ -14,6 +14,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Row
 
+from checkout.buying import customers
 from checkout.buying import store as purchases
 from checkout.buying.domain import State
 from checkout.buying.plans import PATIENT
@@ -109,14 +110,12 @@ class Charging:
         return Outcome("accepted") if sent.status == "paid" else Outcome("sent", url=sent.url)
 
     async def _customer(self, student_id: UUID) -> str:
-        """As `buying.customers` makes it: under the student's key, so there is one."""
         async with self._begin() as work:
             known = await purchases.read_customer(work.db, student_id)
             contact = await store.contact_of(work.db, student_id)
         if known is not None:
             return str(known.stripe_customer_id)
-        metadata = {"student_id": str(student_id)}
-        customer_id = await self._stripe.create_customer(metadata=metadata, key=f"customer/{student_id}")
+        customer_id = await customers.make(self._stripe, student_id)
         if contact is not None:
             await self._stripe.tell_customer(customer_id, email=contact.email, name=contact.name)
         async with self._begin() as work:
