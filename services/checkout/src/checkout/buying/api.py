@@ -10,11 +10,11 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from checkout.buying import payment_methods
-from checkout.buying.asking import price_mismatch
 from checkout.buying.desk import Buyer
 from checkout.buying.domain import PaymentType, Wish, funding_amount, same_price
 from checkout.buying.pages import OpenCheckout
 from checkout.buying.payment_methods import Offer
+from checkout.buying.shown import price_mismatch
 from checkout.buying.wishing import wish_for
 from checkout.catalog import items as catalog
 from checkout.catalog.items import Item

@@ -10,10 +10,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from checkout.buying.asking import Asked, price_as_shown
 from checkout.buying.desk import Returns, in_our_words
 from checkout.buying.intents import OpenIntent
 from checkout.buying.pages import OpenCheckout
+from checkout.buying.shown import Asked, price_as_shown
 from checkout.buying.wishing import wish_for
 from checkout.catalog.items import find_item
 from checkout.exact_json import Amount, ExactJson

@@ -15,9 +15,9 @@ from checkout.buying.tables import purchases
 from checkout.clock import Clock
 from checkout.requests import buyer_of, database_of, desk_of, purchasing_of, settings_of
 from checkout.schedules import dues, store
-from checkout.schedules.asking import Asking, handed_out
 from checkout.schedules.cancelling import Cancelled, Cancelling
 from checkout.schedules.domain import PAYABLE, Status, cancel_policy
+from checkout.schedules.means import Means, handed_out
 from checkout.schedules.paying import not_due, unknown_schedule
 from checkout.schedules.recording import Method, Recorded, Recording
 from checkout.schedules.tables import schedules
@@ -298,10 +298,10 @@ async def _end_overdue(request: Request, caller: Caller, id: UUID) -> None:
         _, row = await _payable(work, id)
     if row.status != "overdue" or not handed_out(row):
         return
-    asking = Asking(desk_of(request).stripe, lambda: desk_of(request).work(_on_behalf(caller)))
+    means = Means(desk_of(request).stripe, lambda: desk_of(request).work(_on_behalf(caller)))
     try:
         with in_our_words():
-            ended = await asking.end(row)
+            ended = await means.end(row)
     except StripeRefuses:
         raise refused_by_stripe() from None
     if not ended:

@@ -20,8 +20,8 @@ from checkout.buying.domain import State
 from checkout.buying.plans import PATIENT
 from checkout.clock import Clock
 from checkout.schedules import dues, store
-from checkout.schedules.asking import Asking, NotDue, over
 from checkout.schedules.domain import NEVER, Again, after_attempt
+from checkout.schedules.means import Means, NotDue, over
 from checkout.stripe_client import Stripe, StripeRefuses
 from checkout.topology import SERVICE
 from kit.db import Database
@@ -55,7 +55,7 @@ class Charging:
         self._database = database
         self._stripe = stripe
         self._clock = clock
-        self._asking = Asking(stripe, self._begin)
+        self._means = Means(stripe, self._begin)
 
     @asynccontextmanager
     async def _begin(self) -> AsyncIterator[Work]:
@@ -85,7 +85,7 @@ class Charging:
             return Outcome("failed", code=refused.code)
 
     async def _charge(self, row: Row[Any], customer_id: str, method_id: str, *, key: str) -> Outcome:
-        intent = await self._asking.intent(row.id, customer_id)
+        intent = await self._means.intent(row.id, customer_id)
         if not over(intent):
             intent = await self._stripe.charge_off_session(intent.id, method_id=method_id, key=key)
         if intent.status in ("succeeded", "processing"):
@@ -106,7 +106,7 @@ class Charging:
         if purchase.payer == "sponsor":
             customer_id = await self._sponsor(purchase)
         customer_id = customer_id or await self._customer(purchase.student_id)
-        sent = await self._asking.invoice(row.id, customer_id)
+        sent = await self._means.invoice(row.id, customer_id)
         return Outcome("accepted") if sent.status == "paid" else Outcome("sent", url=sent.url)
 
     async def _customer(self, student_id: UUID) -> str:
@@ -212,9 +212,9 @@ class EnrollmentExpiry:
             return False
         if not self._stripe.configured:
             return True
-        asking = Asking(self._stripe, lambda: _begin(self._database))
+        means = Means(self._stripe, lambda: _begin(self._database))
         try:
-            return all([await asking.end(row) for row in rows])
+            return all([await means.end(row) for row in rows])
         except StripeRefuses as refused:
             raise Transient(str(refused)) from refused
 

@@ -14,8 +14,8 @@ from checkout.buying.desk import Buyer, Desk, in_our_words, refused_by_stripe
 from checkout.buying.domain import State
 from checkout.clock import Clock
 from checkout.schedules import dues, store
-from checkout.schedules.asking import Asking, NotDue, handed_out
 from checkout.schedules.domain import PAYABLE, Due
+from checkout.schedules.means import Means, NotDue, handed_out
 from checkout.stripe_client import Intent, StripeRefuses
 from contracts.money import Money
 from kit.errors import Problem
@@ -54,14 +54,14 @@ class Paying:
             found = await store.find_purchase(work.db, id)
         if found is None:
             raise unknown_enrollment()
-        asking = Asking(self._desk.stripe, lambda: self._desk.work(self._buyer))
+        means = Means(self._desk.stripe, lambda: self._desk.work(self._buyer))
         for _ in range(_ROUNDS):
             purchase, row, stale = await self._remainder(found.id)
             if stale is None:
                 return await self._to_pay(purchase, row)
             try:
                 with in_our_words():
-                    ended = await asking.end(stale)
+                    ended = await means.end(stale)
             except StripeRefuses:
                 raise refused_by_stripe() from None
             if not ended:
@@ -105,14 +105,14 @@ class Paying:
             return purchase, made, None
 
     async def _to_pay(self, purchase: Row[Any], row: Row[Any]) -> ToPay:
-        asking = Asking(self._desk.stripe, lambda: self._desk.work(self._buyer))
+        means = Means(self._desk.stripe, lambda: self._desk.work(self._buyer))
         wish = purchases.wish_of(purchase)
         if wish.payer == "sponsor":
             raise Problem(409, "sponsor_pays", "A sponsor pays this, by the invoice that it gets.")
         try:
             customer_id = await self._customers.of(self._buyer, wish)
             with in_our_words():
-                intent = await asking.intent(row.id, customer_id)
+                intent = await means.intent(row.id, customer_id)
         except NotDue:
             raise not_due("processing") from None
         except StripeRefuses:

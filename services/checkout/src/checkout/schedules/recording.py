@@ -14,8 +14,8 @@ from checkout.buying.desk import Buyer, Desk, in_our_words, refused_by_stripe
 from checkout.clock import Clock
 from checkout.money.store import insert_payment
 from checkout.schedules import dues, store
-from checkout.schedules.asking import Asking, handed_out
 from checkout.schedules.domain import PAYABLE
+from checkout.schedules.means import Means, handed_out
 from checkout.schedules.paying import not_due, unknown_schedule
 from checkout.stripe_client import StripeRefuses
 from contracts.money import Money
@@ -44,7 +44,7 @@ class Recording:
         self._desk = desk
         self._clock = clock
         self._buyer = buyer
-        self._asking = Asking(desk.stripe, lambda: desk.work(buyer))
+        self._means = Means(desk.stripe, lambda: desk.work(buyer))
 
     async def record(self, id: UUID, method: Method, reference: str, notes: str | None) -> Recorded:
         """The same reference for the same amount is the same payment. Raises Problem 404, 409, 502 and 503."""
@@ -63,7 +63,7 @@ class Recording:
                     return await self._write(work, purchase, row, method, reference, notes)
             try:
                 with in_our_words():
-                    ended = [await self._asking.end(each) for each in out]
+                    ended = [await self._means.end(each) for each in out]
             except StripeRefuses:
                 raise refused_by_stripe() from None
             if not all(ended):

@@ -17,9 +17,9 @@ from checkout.buying.domain import Purchase, State, Wish
 from checkout.catalog.item import PaymentPlan
 from checkout.clock import Clock
 from checkout.schedules import store
-from checkout.schedules.asking import Asking, NotDue, params_for
 from checkout.schedules.charging import end_unpaid
 from checkout.schedules.domain import FULL, schedule
+from checkout.schedules.means import Means, NotDue, params_for
 from checkout.stripe_client import StripeRefuses
 from contracts.money import Money
 from kit.errors import Problem
@@ -113,10 +113,10 @@ class ScheduleWay:
 
     async def close(self, purchase: Purchase, buyer: Buyer) -> None:
         rows = await self._rows(purchase.id, buyer)
-        asking = Asking(self._desk.stripe, lambda: self._desk.work(buyer))
+        means = Means(self._desk.stripe, lambda: self._desk.work(buyer))
         try:
             with in_our_words():
-                ended = [await asking.end(row) for row in rows]
+                ended = [await means.end(row) for row in rows]
         except StripeRefuses:
             raise refused_by_stripe() from None
         async with self._desk.work(buyer) as work:
@@ -130,11 +130,11 @@ class ScheduleWay:
         if not self._by_intent(wish):
             return None
         (first, *_) = await self._rows(purchase_id, buyer)
-        asking = Asking(self._desk.stripe, lambda: self._desk.work(buyer))
+        means = Means(self._desk.stripe, lambda: self._desk.work(buyer))
         customer_id = await self._customers.of(buyer, wish)
         try:
             with in_our_words():
-                intent = await asking.intent(first.id, customer_id)
+                intent = await means.intent(first.id, customer_id)
         except NotDue:
             raise refusal("payment_in_progress") from None
         except StripeRefuses:

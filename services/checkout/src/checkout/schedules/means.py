@@ -37,7 +37,7 @@ class NotDue(Exception):
     """It is not to be paid (any more): paid, closed, or on its way."""
 
 
-class Asking:
+class Means:
     def __init__(self, stripe: Stripe, begin: Begin) -> None:
         self._stripe = stripe
         self._begin = begin
