@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from kit.testing.smtp import MailCatcher
+from testkit.smtp import MailCatcher
 
 FOLDER = Path(os.environ["MAIL_DIR"])
 

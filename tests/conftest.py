@@ -1,4 +1,4 @@
-"""Real servers for everybody: started once per run, found or started as kit.testing says."""
+"""Real servers for everybody: started once per run, found or started as testkit says."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from kit.testing.postgres_server import PostgresServer
-from kit.testing.rabbit_server import RabbitServer
-from kit.testing.servers import postgres, rabbitmq
+from testkit.postgres_server import PostgresServer
+from testkit.rabbit_server import RabbitServer
+from testkit.servers import postgres, rabbitmq
 
 # No deadlines: how long something takes is a benchmark's business. In CI the examples are the same on every run.
 settings.register_profile("bursar", deadline=None, derandomize=bool(os.environ.get("CI")))

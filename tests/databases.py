@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from kit import migrate
 from kit.db import Database
-from kit.testing import postgres_server as pg
+from testkit import postgres_server as pg
 
 
 def migrated(server: pg.PostgresServer, name: str, package_file: str) -> pg.Database:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from kit.testing.processes import Command, Process, free_ports
+from testkit.processes import Command, Process, free_ports
 
 JWT = {
     "JWT_SECRET": "a-secret-of-the-tests-with-32-bytes-or-more",

@@ -30,8 +30,8 @@ from contracts.payments import PaymentRefs, PaymentSucceeded
 from contracts.people import Program
 from kit.broker import Publisher
 from kit.outbox import to_message
-from kit.testing.processes import Command, Process, await_port, free_ports
-from kit.testing.servers import postgres, rabbitmq
+from testkit.processes import Command, Process, await_port, free_ports
+from testkit.servers import postgres, rabbitmq
 from kit.topology import Queue, declare_at
 
 EVENTS = int(os.environ.get("BENCH_EVENTS", "10000"))

@@ -13,7 +13,7 @@ from tests.checkout.service import Service
 import checkout
 from checkout.catalog import loading as catalog
 from kit import db, migrate
-from kit.testing.postgres_server import Database, PostgresServer
+from testkit.postgres_server import Database, PostgresServer
 
 
 @pytest.fixture(scope="session")

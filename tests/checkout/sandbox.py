@@ -12,7 +12,7 @@ import stripe
 from tests.checkout.stripe_ids import SECRET_KEY
 
 from contracts.envelope import Envelope
-from kit.testing.processes import Command, Process, free_ports
+from testkit.processes import Command, Process, free_ports
 from kit.work import utc_now
 from webhook_gateway.translate import translate
 

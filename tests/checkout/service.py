@@ -26,7 +26,7 @@ from kit import effects, inbox
 from kit.db import Database, row_dict
 from kit.effects import Effect
 from kit.performer import Performer
-from kit.testing.postgres_server import Database as Server
+from testkit.postgres_server import Database as Server
 from kit.trace import cause_of
 from kit.work import Work, utc_now
 

@@ -18,7 +18,7 @@ from kit.broker import Publisher
 from kit.consuming import Consuming
 from kit.dead_letters import dead_letters
 from kit.outbox import to_message
-from kit.testing.rabbit_server import RabbitServer
+from testkit.rabbit_server import RabbitServer
 from kit.topology import declare_at
 from kit.work import utc_now
 

@@ -11,7 +11,7 @@ from tests.checkout.service import Service
 
 from checkout.buying.store import PLAN_CANCEL
 from contracts.payments import PaymentRefs, PurchaseCancelled
-from kit.testing.postgres_server import Database
+from testkit.postgres_server import Database
 
 
 async def _charges(member: Member) -> list[str]:

@@ -23,9 +23,9 @@ from contracts.envelope import Envelope, Event, attributes
 from contracts.people import Program
 from kit.broker import Publisher
 from kit.outbox import EVENTS_EXCHANGE, to_message
-from kit.testing.postgres_server import PostgresServer
-from kit.testing.processes import stop_all, wait_all_ready
-from kit.testing.rabbit_server import RabbitServer
+from testkit.postgres_server import PostgresServer
+from testkit.processes import stop_all, wait_all_ready
+from testkit.rabbit_server import RabbitServer
 from kit.work import utc_now
 
 

@@ -22,7 +22,7 @@ from checkout.catalog.tables import promotion_codes
 from contracts.money import Money, usd
 from kit.db import Database
 from kit.errors import Problem
-from kit.testing.postgres_server import Database as Server
+from testkit.postgres_server import Database as Server
 from kit.work import utc_now
 
 PRICE = usd(59_900)

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from kit.testing.engines import say
-from kit.testing.processes import answers, free_ports, guardian
+from testkit.engines import say
+from testkit.processes import answers, free_ports, guardian
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / ".env"

@@ -13,7 +13,7 @@ import pytest
 from devstack import layout
 from devstack.layout import PREFERRED_PORTS, SERVICES, Ports
 from devstack.trouble import last_trouble
-from kit.testing.processes import free_ports
+from testkit.processes import free_ports
 
 ROOT = Path(__file__).parents[2]
 

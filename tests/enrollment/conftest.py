@@ -14,7 +14,7 @@ import enrollment
 from enrollment import main
 from enrollment.settings import ApiSettings
 from kit.db import Database
-from kit.testing import postgres_server as pg
+from testkit import postgres_server as pg
 
 TABLES = "enrollments, curricula, project_progress, step_progress, outbox, inbox, facts, fact_keys"
 

@@ -18,9 +18,9 @@ from contracts.payments import PaymentRefs, PaymentSucceeded
 from contracts.people import Program
 from kit.broker import Publisher
 from kit.outbox import to_message
-from kit.testing.postgres_server import PostgresServer
-from kit.testing.processes import Command, Process, free_ports
-from kit.testing.rabbit_server import RabbitServer
+from testkit.postgres_server import PostgresServer
+from testkit.processes import Command, Process, free_ports
+from testkit.rabbit_server import RabbitServer
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDENTS = [uuid4() for _ in range(10)]

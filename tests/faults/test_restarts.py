@@ -18,10 +18,10 @@ from contracts.payments import PaymentRefs, PaymentSucceeded
 from contracts.people import Program
 from kit.broker import BrokerDown, Publisher
 from kit.outbox import to_message
-from kit.testing.postgres_server import PostgresServer
-from kit.testing.processes import stop_all, wait_all_ready
-from kit.testing.rabbit_server import RabbitServer
-from kit.testing.servers import postgres, rabbitmq
+from testkit.postgres_server import PostgresServer
+from testkit.processes import stop_all, wait_all_ready
+from testkit.rabbit_server import RabbitServer
+from testkit.servers import postgres, rabbitmq
 
 PAYMENTS = 150
 

@@ -8,7 +8,7 @@ from tests.instructor_assignment.service import Service
 
 import instructor_assignment
 from kit import migrate
-from kit.testing.postgres_server import Database, PostgresServer
+from testkit.postgres_server import Database, PostgresServer
 
 
 @pytest.fixture(scope="package")

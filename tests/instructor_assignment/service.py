@@ -22,7 +22,7 @@ from instructor_assignment import consumers, main
 from instructor_assignment.settings import ApiSettings
 from kit import inbox
 from kit.db import Database, row_dict
-from kit.testing.postgres_server import Database as Server
+from testkit.postgres_server import Database as Server
 from kit.trace import cause_of
 from kit.work import Work, utc_now
 

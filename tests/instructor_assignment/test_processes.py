@@ -15,9 +15,9 @@ from contracts.instructor_assignment import InstructorAssigned, InstructorReleas
 from contracts.registry import EVENT_TYPES
 from kit.broker import Publisher
 from kit.outbox import to_message
-from kit.testing.postgres_server import Database
-from kit.testing.processes import stop_all, wait_all_ready
-from kit.testing.rabbit_server import RabbitServer
+from testkit.postgres_server import Database
+from testkit.processes import stop_all, wait_all_ready
+from testkit.rabbit_server import RabbitServer
 from kit.topology import Queue, declare_at
 
 EAR = Queue("test.instructor-assignment-ear", hears=(InstructorAssigned, InstructorReleased))

@@ -13,8 +13,8 @@ from sqlalchemy import Connection, text
 from kit import plumbing
 from kit.broker import Publisher
 from kit.db import Database
-from kit.testing import postgres_server as pg
-from kit.testing.rabbit_server import RabbitServer
+from testkit import postgres_server as pg
+from testkit.rabbit_server import RabbitServer
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from kit.dead_letters import dead_letters
 from kit.failures import Permanent
 from kit.outbox import OutgoingMessage, to_message
 from kit.relay import Relay
-from kit.testing.rabbit_server import RabbitServer
+from testkit.rabbit_server import RabbitServer
 from kit.topology import Queue, declare_at
 from kit.work import Work
 

@@ -17,7 +17,7 @@ from kit.broker import BrokerDown, Publisher
 from kit.db import Database
 from kit.outbox import OutgoingMessage, put
 from kit.relay import Relay
-from kit.testing.rabbit_server import RabbitServer
+from testkit.rabbit_server import RabbitServer
 from kit.topology import Queue, declare_at
 from kit.work import Work
 

@@ -15,13 +15,13 @@ import aiormq
 import asyncpg
 import pytest
 
-from kit.testing import postgres_binaries, rabbit_packages, servers
-from kit.testing.engines import Unavailable
-from kit.testing.postgres_binaries import PostgresEngine
-from kit.testing.postgres_server import PostgresServer
-from kit.testing.processes import Command, Process, ProcessDied, free_ports, is_free
-from kit.testing.rabbit_server import RabbitServer
-from kit.testing.smtp import Fault, MailCatcher
+from testkit import postgres_binaries, rabbit_packages, servers
+from testkit.engines import Unavailable
+from testkit.postgres_binaries import PostgresEngine
+from testkit.postgres_server import PostgresServer
+from testkit.processes import Command, Process, ProcessDied, free_ports, is_free
+from testkit.rabbit_server import RabbitServer
+from testkit.smtp import Fault, MailCatcher
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +243,7 @@ def test_an_unknown_wish_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 PARENT = """
 import sys, time
-from kit.testing import servers
+from testkit import servers
 with servers.postgres() as pg, servers.rabbitmq() as mq:
     print(pg.admin_url.rsplit(":", 1)[1].split("/")[0], mq.url.rsplit(":", 1)[1].strip("/"), flush=True)
     time.sleep(60)

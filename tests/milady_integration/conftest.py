@@ -8,7 +8,7 @@ from tests.milady_integration.service import Sandbox, Service, sandbox_running
 
 import milady_integration
 from kit import migrate
-from kit.testing.postgres_server import Database, PostgresServer
+from testkit.postgres_server import Database, PostgresServer
 
 
 @pytest.fixture(scope="package")

@@ -28,8 +28,8 @@ from contracts.people import Contact, Program
 from kit import inbox
 from kit.db import Database, row_dict
 from kit.performer import Performer
-from kit.testing.postgres_server import Database as Server
-from kit.testing.processes import Command, Process, free_ports
+from testkit.postgres_server import Database as Server
+from testkit.processes import Command, Process, free_ports
 from kit.trace import cause_of
 from kit.work import Work, utc_now
 from milady_integration import consumers, main, steps

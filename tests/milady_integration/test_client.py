@@ -14,7 +14,7 @@ import pytest_asyncio
 from tests.milady_integration.service import KEY, Sandbox
 
 from kit.failures import Permanent, Transient
-from kit.testing.processes import free_ports
+from testkit.processes import free_ports
 from milady_integration.breaker import Breaker, CircuitOpen, State
 from milady_integration.milady_client import Busy, MiladyClient, NotThere, Refused, RemoteEnrollment, Unwell
 

@@ -9,8 +9,8 @@ from tests.notifications.office import Office
 
 import notifications
 from kit.db import Database
-from kit.testing import postgres_server as pg
-from kit.testing.smtp import MailCatcher
+from testkit import postgres_server as pg
+from testkit.smtp import MailCatcher
 
 
 @pytest.fixture(scope="session")

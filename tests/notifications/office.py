@@ -27,7 +27,7 @@ from kit import inbox
 from kit.backoff import Backoff
 from kit.db import Database
 from kit.performer import Performer
-from kit.testing.smtp import MailCatcher
+from testkit.smtp import MailCatcher
 from kit.trace import cause_of
 from kit.work import Work, utc_now
 from notifications import db

@@ -37,8 +37,8 @@ from contracts.milady_integration import MiladyFailed
 from contracts.money import usd
 from contracts.payments import PaymentDisputeClosed, PaymentDisputeOpened, PaymentRefs
 from kit.backoff import Backoff
-from kit.testing.processes import free_ports
-from kit.testing.smtp import Fault
+from testkit.processes import free_ports
+from testkit.smtp import Fault
 
 INTENT = PaymentRefs(payment_intent="pi_1")
 OPENED = PaymentDisputeOpened(refs=INTENT, dispute_id="du_1", status="needs_response", amount=usd(489_000))

@@ -17,8 +17,8 @@ from tests.tokens import bearer
 from contracts.checkout import StudentUpdated
 from contracts.people import Contact
 from kit.db import Database
-from kit.testing import postgres_server as pg
-from kit.testing.smtp import Fault
+from testkit import postgres_server as pg
+from testkit.smtp import Fault
 from notifications import main
 from notifications.settings import ApiSettings
 

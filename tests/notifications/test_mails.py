@@ -23,8 +23,8 @@ from tests.notifications.office import bodies, settings_of
 
 from contracts.money import Money, usd
 from contracts.people import Contact
-from kit.testing.processes import free_ports
-from kit.testing.smtp import MailCatcher
+from testkit.processes import free_ports
+from testkit.smtp import MailCatcher
 from notifications.mailer import Mailer
 from notifications.outcome import Unreachable
 from notifications.rendering import Letterhead, address_of, compose, render, safe_name
@@ -240,7 +240,7 @@ async def test_nothing_goes_in_the_clear_when_it_should_not(mail: MailCatcher, m
 
 
 async def test_one_of_several_recipients_is_enough(mail: MailCatcher) -> None:
-    from kit.testing.smtp import Fault
+    from testkit.smtp import Fault
 
     async def hand_over() -> None: ...
 

@@ -13,7 +13,7 @@ from tests.notifications.office import ADMIN, ANN, CONTACT, EMAIL, Office, bodie
 from contracts.checkout import StudentUpdated
 from contracts.people import Contact
 from kit.effects import Effect
-from kit.testing.smtp import Fault
+from testkit.smtp import Fault
 from notifications.sending import Outcome
 
 RECEIPT = "Receipt: 4,890.00 USD for Barber Apprenticeship"

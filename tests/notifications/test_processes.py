@@ -36,10 +36,10 @@ from contracts.money import usd
 from contracts.payments import PaymentDisputeOpened, PaymentRefs
 from kit.broker import Publisher
 from kit.outbox import to_message
-from kit.testing import postgres_server as pg
-from kit.testing.processes import stop_all, wait_all_ready
-from kit.testing.rabbit_server import RabbitServer
-from kit.testing.smtp import Fault, MailCatcher
+from testkit import postgres_server as pg
+from testkit.processes import stop_all, wait_all_ready
+from testkit.rabbit_server import RabbitServer
+from testkit.smtp import Fault, MailCatcher
 
 
 @pytest.fixture

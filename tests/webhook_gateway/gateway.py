@@ -15,9 +15,9 @@ from tests.webhook_gateway.stripe_events import SECRET, body_of, sign
 
 from contracts.envelope import Envelope, Event, parse
 from contracts.registry import EVENT_TYPES, PAYMENT_EVENTS
-from kit.testing.postgres_server import PostgresServer
-from kit.testing.processes import stop_all, wait_all_ready
-from kit.testing.rabbit_server import RabbitServer
+from testkit.postgres_server import PostgresServer
+from testkit.processes import stop_all, wait_all_ready
+from testkit.rabbit_server import RabbitServer
 from kit.topology import Queue
 
 EAR = Queue("test.ear", hears=PAYMENT_EVENTS)

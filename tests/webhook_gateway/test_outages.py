@@ -11,9 +11,9 @@ from tests.waiting import until
 from tests.webhook_gateway import stripe_events as stripe
 from tests.webhook_gateway.gateway import EAR, Gateway, running
 
-from kit.testing.postgres_server import PostgresServer
-from kit.testing.rabbit_server import RabbitServer
-from kit.testing.servers import postgres, rabbitmq
+from testkit.postgres_server import PostgresServer
+from testkit.rabbit_server import RabbitServer
+from testkit.servers import postgres, rabbitmq
 from kit.topology import declare_at
 
 

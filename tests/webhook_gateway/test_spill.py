@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import aio_pika
 
-from kit.testing.rabbit_server import RabbitServer
+from testkit.rabbit_server import RabbitServer
 from kit.topology import REDELIVERY_LIMIT, declare_at
 from webhook_gateway.topology import SPILL
 

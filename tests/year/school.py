@@ -31,7 +31,7 @@ from kit.db import Database, row_dict
 from kit.effects import Effect, EffectHandler, effects
 from kit.outbox import outbox
 from kit.performer import Performer
-from kit.testing.postgres_server import Database as Server
+from testkit.postgres_server import Database as Server
 from kit.trace import cause_of
 from kit.work import Work, utc_now
 from webhook_gateway.translate import translate

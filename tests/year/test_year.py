@@ -44,7 +44,7 @@ from contracts.envelope import Event
 from contracts.facts import Standing, fold, seats
 from contracts.payments import PaymentEvent
 from contracts.registry import EVENT_TYPES
-from kit.testing.postgres_server import Database, PostgresServer
+from testkit.postgres_server import Database, PostgresServer
 
 YEARS = int(os.environ.get("YEARS") or "3")
 

@@ -12,8 +12,8 @@ from types import FrameType
 
 from devstack import demo, serve
 from devstack.stack import ROOT, Busy
-from kit.testing.processes import NotReady, ProcessDied
-from kit.testing.servers import NoServer
+from testkit.processes import NotReady, ProcessDied
+from testkit.servers import NoServer
 
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -33,7 +33,7 @@ def main() -> int:
 
 
 def _leave(number: int, _: FrameType | None) -> None:
-    """Unwinds the stack in order; a second signal ends us at once (the guardian of kit.testing.processes then ends the
+    """Unwinds the stack in order; a second signal ends us at once (the guardian of testkit.processes then ends the
     children)."""
     for again in ENDS:
         signal.signal(again, _at_once)

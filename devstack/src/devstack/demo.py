@@ -16,7 +16,7 @@ import httpx
 
 from devstack.stack import Clock, Stack, running
 from devstack.trouble import last_trouble
-from kit.testing.processes import ProcessDied
+from testkit.processes import ProcessDied
 
 SLUG = "barber-apprenticeship"
 CARD = "4242424242424242"

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from devstack.identity import Identity
 from kit.outbox import EVENTS_EXCHANGE
-from kit.testing.processes import free_ports, is_free
-from kit.testing.servers import Grant
+from testkit.processes import free_ports, is_free
+from testkit.servers import Grant
 
 
 @dataclass(frozen=True)

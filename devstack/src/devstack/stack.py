@@ -18,10 +18,10 @@ from typing import TypeVar
 from devstack import layout
 from devstack.identity import Identity, Person, new_people
 from devstack.layout import SANDBOXES, SERVICES, Ports, Service
-from kit.testing import servers
-from kit.testing.processes import Command, Process, ProcessDied, stop_all, wait_all_ready
-from kit.testing.servers import Database, PostgresServer, RabbitServer
-from kit.testing.smtp import MailCatcher
+from testkit import servers
+from testkit.processes import Command, Process, ProcessDied, stop_all, wait_all_ready
+from testkit.servers import Database, PostgresServer, RabbitServer
+from testkit.smtp import MailCatcher
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[3]

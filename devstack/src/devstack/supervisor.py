@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from kit.testing.processes import Process
+from testkit.processes import Process
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0

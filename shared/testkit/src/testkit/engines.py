@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from kit.testing.processes import guardian
+from testkit.processes import guardian
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import aiormq
 
-from kit.testing.engines import Engine, NotOurs, until_answer
+from testkit.engines import Engine, NotOurs, until_answer
 
 Control = Callable[[Sequence[str], str], str]
 """Runs rabbitmqctl with these arguments and, unless empty, a file with this text as the last; raises RuntimeError."""

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from kit.testing.engines import Unavailable, say
+from testkit.engines import Unavailable, say
 
 _COMMANDS = ("apt-get", "apt-cache", "dpkg")
 _WANTED = re.compile(r"^(erlang-[a-z0-9-]+|rabbitmq-server)$", re.MULTILINE)

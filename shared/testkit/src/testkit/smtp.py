@@ -19,7 +19,7 @@ from typing import Any
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from kit.testing.processes import free_ports
+from testkit.processes import free_ports
 
 
 class Fault(Enum):

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit.testing.engines import Unavailable
-from kit.testing.processes import Command, Process, await_port, free_ports
-from kit.testing.rabbit_packages import unpacked
-from kit.testing.rabbit_server import await_broker
+from testkit.engines import Unavailable
+from testkit.processes import Command, Process, await_port, free_ports
+from testkit.rabbit_packages import unpacked
+from testkit.rabbit_server import await_broker
 
 _PLACES = ("/usr/lib/rabbitmq/bin", "/opt/homebrew/opt/rabbitmq/sbin", "/usr/local/opt/rabbitmq/sbin")
 _NODE = "bursar@localhost"  # the name decides where the data lies, so it must not change with the port

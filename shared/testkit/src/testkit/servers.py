@@ -15,12 +15,12 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kit.testing import containers, postgres_binaries, rabbit_binaries
-from kit.testing.engines import Engine, NoServer, NotOurs, Unavailable, blocking, say, scratch, until_answer
-from kit.testing.postgres_server import Database, PostgresServer, plain
-from kit.testing.postgres_server import version_of as postgres_version
-from kit.testing.rabbit_server import Grant, RabbitServer
-from kit.testing.rabbit_server import version_of as rabbit_version
+from testkit import containers, postgres_binaries, rabbit_binaries
+from testkit.engines import Engine, NoServer, NotOurs, Unavailable, blocking, say, scratch, until_answer
+from testkit.postgres_server import Database, PostgresServer, plain
+from testkit.postgres_server import version_of as postgres_version
+from testkit.rabbit_server import Grant, RabbitServer
+from testkit.rabbit_server import version_of as rabbit_version
 
 __all__ = ["Database", "Grant", "NoServer", "NotOurs", "PostgresServer", "RabbitServer", "postgres", "rabbitmq"]
 

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from kit.testing.engines import Unavailable, say, until_answer
-from kit.testing.postgres_server import version_of
-from kit.testing.processes import free_ports, guardian
-from kit.testing.rabbit_server import await_broker
+from testkit.engines import Unavailable, say, until_answer
+from testkit.postgres_server import version_of
+from testkit.processes import free_ports, guardian
+from testkit.rabbit_server import await_broker
 
 PULL_SECONDS = 120.0
 _REMOVE = "import docker,sys; docker.from_env().containers.get(sys.argv[1]).remove(force=True, v=True)"

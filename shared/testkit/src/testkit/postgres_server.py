@@ -7,7 +7,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import asyncpg
 
-from kit.testing.engines import Engine, NotOurs, blocking
+from testkit.engines import Engine, NotOurs, blocking
 
 _LOCK = 5_242_884_991  # advisory lock: two test runs on one server must not create the same role at once
 

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit.testing.engines import Unavailable, until_answer
-from kit.testing.postgres_server import version_of
-from kit.testing.processes import Command, Process, free_ports
+from testkit.engines import Unavailable, until_answer
+from testkit.postgres_server import version_of
+from testkit.processes import Command, Process, free_ports
 
 OLDEST = 13  # DROP DATABASE .. WITH (FORCE), gen_random_uuid()
 _PLACES = (
