@@ -1,7 +1,7 @@
 """`make bench`: how fast the two hot paths are, as ratios to what the machine can do at all.
 
 Ratios, because seconds say more about the machine than about us: the gateway against an app that answers 200 and does
-nothing, and the enrolment consumer against the broker's own delivery of the same messages.
+nothing, and the enrollment consumer against the broker's own delivery of the same messages.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ async def consumer(amqp_url: str, database_url: str, role: RunningRole) -> None:
         began = time.perf_counter()
         await until(lambda: _worked_on(db, EVENTS), seconds=600)
         ours = EVENTS / (time.perf_counter() - began)
-    print(f"enrolment    {ours:8,.0f} events/s (facts, seat, inbox and outbox in one commit each)")
+    print(f"enrollment    {ours:8,.0f} events/s (facts, seat, inbox and outbox in one commit each)")
     print(f"floor        {floor:8,.0f} messages/s (the broker hands them out, nobody does anything)")
     print(f"ratio        {ours / floor:8.2f}")
 

@@ -29,7 +29,7 @@ EACH = 78_240
 
 
 class School:
-    """A service with a test clock, and a student who enrols there."""
+    """A service with a test clock, and a student who enrolls there."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
@@ -55,12 +55,12 @@ class School:
         answer: httpx.Response = await self.service.call(method, path, app=self.app, headers=headers, **sent)
         return answer
 
-    async def enrol(self, product: str = "barber-apprenticeship", **body: Any) -> Any:
+    async def enroll(self, product: str = "barber-apprenticeship", **body: Any) -> Any:
         sent = {"product_id": product, "user_id": str(self.student), **body}
         return await self.call("POST", "/api/enrollments", json=sent)
 
     async def enrolled(self, product: str = "barber-apprenticeship", **body: Any) -> dict[str, Any]:
-        answer = await self.enrol(product, **body)
+        answer = await self.enroll(product, **body)
         assert answer.status_code == 201, answer.text
         found: dict[str, Any] = answer.json()
         return found

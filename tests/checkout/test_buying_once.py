@@ -47,7 +47,7 @@ async def test_a_debit_that_failed_leaves_its_intent_open(service: Service) -> N
     assert [row["state"] for row in await service.purchases(student)] == ["failed", "session_open"]
 
 
-async def test_an_intent_whose_debit_has_failed_is_cancelled_in_the_end(service: Service) -> None:
+async def test_an_intent_whose_debit_has_failed_is_canceled_in_the_end(service: Service) -> None:
     student, code = uuid4(), await promotion(service, percent_off=10, most_uses=1)
     made = (await intent(service, student, promotionCode=code)).json()
     debit = {"method": "us_bank_account", "email": "ada@example.org", "name": "Ada"}
@@ -204,7 +204,7 @@ async def test_an_url_that_is_none(service: Service, url: str) -> None:
     assert (answer.status_code, answer.json()["code"]) == (422, "redirect_not_allowed")
 
 
-async def test_an_enrolment_too_old_to_ask_again_leaves_nothing_to_be_paid(school: School) -> None:
+async def test_an_enrollment_too_old_to_ask_again_leaves_nothing_to_be_paid(school: School) -> None:
     """Its amounts due can be paid one by one, whether or not its first answer ever came."""
     stripe = school.app.state.stripe
     asked = stripe.create_intent
@@ -213,14 +213,14 @@ async def test_an_enrolment_too_old_to_ask_again_leaves_nothing_to_be_paid(schoo
         raise StripeAway("gone")
 
     stripe.create_intent = away
-    assert (await school.enrol()).status_code == 503
+    assert (await school.enroll()).status_code == 503
     stripe.create_intent = asked
     await school.service.rows(
         "UPDATE purchases SET created_at = now() - interval '1 day' WHERE student_id = :student RETURNING id",
         student=school.student,
     )
     (first, *_) = await school.dues()
-    assert (await school.enrol("barber-apprenticeship")).status_code == 201
+    assert (await school.enroll("barber-apprenticeship")).status_code == 201
     page = await school.call("POST", CREATE, json=wanted())
     assert page.status_code == 200, page.text
     paid = await school.call("POST", f"/api/payments/schedules/{first['id']}/intent")

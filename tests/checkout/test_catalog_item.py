@@ -73,19 +73,19 @@ def test_what_is_no_item(wrong: dict[str, Any]) -> None:
 def test_payment_plans() -> None:
     PaymentPlan(type="full")
     PaymentPlan(type="subscription")
-    assert PaymentPlan(type="instalments", instalments=4).interval_days is None, "monthly"
-    PaymentPlan(type="deposit_instalments", deposit_percent=20, instalments=3, interval_days=14)
+    assert PaymentPlan(type="installments", installments=4).interval_days is None, "monthly"
+    PaymentPlan(type="deposit_installments", deposit_percent=20, installments=3, interval_days=14)
     for wrong in (
         {"type": "weekly"},
-        {"type": "instalments"},
-        {"type": "instalments", "instalments": 1},
-        {"type": "instalments", "instalments": 4, "deposit_percent": 10},
-        {"type": "full", "instalments": 4},
+        {"type": "installments"},
+        {"type": "installments", "installments": 1},
+        {"type": "installments", "installments": 4, "deposit_percent": 10},
+        {"type": "full", "installments": 4},
         {"type": "full", "interval_days": 30},
-        {"type": "subscription", "instalments": 4},
-        {"type": "deposit_instalments", "instalments": 4},
-        {"type": "deposit_instalments", "instalments": 4, "deposit_percent": 100},
-        {"type": "deposit_instalments", "instalments": 4, "deposit_percent": 10.5},
+        {"type": "subscription", "installments": 4},
+        {"type": "deposit_installments", "installments": 4},
+        {"type": "deposit_installments", "installments": 4, "deposit_percent": 100},
+        {"type": "deposit_installments", "installments": 4, "deposit_percent": 10.5},
     ):
         with pytest.raises(ValidationError):
             PaymentPlan.model_validate(wrong)

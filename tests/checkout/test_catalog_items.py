@@ -104,7 +104,7 @@ async def test_every_change_is_a_revision_and_an_event(service: Service) -> None
     track = await made(service, "track", projects=PROJECTS, category="code", owner_id=owner)
     assert (track["revision"], track["projects"], track["owner_id"], track["currency"]) == (1, PROJECTS, owner, "usd")
     path = f"{ITEMS}/{track['slug']}"
-    plan = {"type": "deposit_instalments", "deposit_percent": 20, "instalments": 3}
+    plan = {"type": "deposit_installments", "deposit_percent": 20, "installments": 3}
     changed = (await service.admin("PATCH", path, price=12_345, payment_plan=plan, projects=PROJECTS[:1])).json()
     assert (changed["revision"], changed["price"], changed["name"]) == (2, 12_345, "Something")
     assert changed["payment_plan"] == plan | {"interval_days": None}
@@ -210,7 +210,7 @@ async def test_a_membership(service: Service) -> None:
         {"price": -1},
         {"tier": "student"},
         {"kind": "service", "projects": PROJECTS},
-        {"payment_plan": {"type": "instalments"}},
+        {"payment_plan": {"type": "installments"}},
         {"total_cost": 10.5},
         {"active": "yes"},
         {"name": "a\x00b"},

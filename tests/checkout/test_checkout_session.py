@@ -330,7 +330,7 @@ async def test_a_wrong_key_is_our_fault_and_passes(service: Service) -> None:
     assert (await service.buy(student)).status_code == 200
 
 
-async def test_a_price_too_small_for_instalments(service: Service) -> None:
+async def test_a_price_too_small_for_installments(service: Service) -> None:
     slug = f"small-{uuid4().hex[:6]}"
     assert (await service.admin("POST", "/api/admin/programs", slug=slug, name="X", price=199)).status_code == 201
     plan = await service.buy(uuid4(), wanted(slug, "1.99", paymentType="plan"))

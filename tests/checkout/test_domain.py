@@ -33,7 +33,7 @@ STUDENT = uuid4()
 SLUG = "dsp"
 FULL = Wish(student_id=STUDENT, program=Program(slug=SLUG, id="p"), amount=usd(432_500))
 PLAN = Wish(
-    student_id=STUDENT, program=Program(slug=SLUG, id="p"), amount=usd(432_500), payment_type="plan", instalments=4
+    student_id=STUDENT, program=Program(slug=SLUG, id="p"), amount=usd(432_500), payment_type="plan", installments=4
 )
 WIOA = Wish(
     student_id=STUDENT,
@@ -77,16 +77,16 @@ def test_a_seat_that_was_withdrawn_is_not() -> None:
     assert decide(FULL, ended, other, seat=seat) == Start(), "an earlier one had its seat before"
 
 
-def test_a_plan_without_its_seat_is_in_the_way_until_it_is_cancelled() -> None:
+def test_a_plan_without_its_seat_is_in_the_way_until_it_is_canceled() -> None:
     for state in (State.WITHDRAWN, State.PAID):
         running = purchase(PLAN, state)
-        over = replace(running, plan_cancelled=True)
+        over = replace(running, plan_canceled=True)
         gone = Seat(slug=SLUG, status="withdrawn", purchase_id=running.id)
         for wish in (FULL, PLAN, WIOA):
-            assert decide(wish, running, seat=gone) == Refuse("plan_being_cancelled")
-            assert decide(wish, purchase(FULL, State.EXPIRED), running, seat=gone) == Refuse("plan_being_cancelled")
+            assert decide(wish, running, seat=gone) == Refuse("plan_being_canceled")
+            assert decide(wish, purchase(FULL, State.EXPIRED), running, seat=gone) == Refuse("plan_being_canceled")
             assert decide(wish, over, seat=gone) == Start()
-    assert decide(FULL, purchase(PLAN, State.WITHDRAWN)) == Refuse("plan_being_cancelled"), "it never had a seat"
+    assert decide(FULL, purchase(PLAN, State.WITHDRAWN)) == Refuse("plan_being_canceled"), "it never had a seat"
     assert decide(FULL, purchase(PLAN, State.EXPIRED), purchase(PLAN, State.FAILED)) == Start()
 
 
@@ -109,7 +109,7 @@ def test_what_was_never_answered_is_given_up_after_a_day() -> None:
 
 
 @given(amount=st.integers(min_value=4, max_value=99_999_999))
-def test_instalments_sum_to_the_price(amount: int) -> None:
+def test_installments_sum_to_the_price(amount: int) -> None:
     each = domain.charges(amount=usd(amount), payment_type="plan")
     assert (len(each), sum(money.amount for money in each)) == (4, amount)
     assert each[1] == each[2] == each[3]

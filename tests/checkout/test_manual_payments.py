@@ -26,7 +26,7 @@ async def test_money_by_hand_is_told_like_stripes(school: School, method: str) -
     assert answer.status_code == 200, answer.text
     assert (answer.json()["amount"], answer.json()["currency"]) == (FIRST, "usd")
     (said,) = await school.service.said(school.student, "payment.succeeded.v1")
-    assert said["refs"] == {"manual": answer.json()["payment_id"], "instalment": f"{first['id']}:1"}
+    assert said["refs"] == {"manual": answer.json()["payment_id"], "installment": f"{first['id']}:1"}
     assert (said["method"], said["amount"]["amount"], said["price"]["amount"]) == (method, FIRST, 489_000)
     assert said["program"]["slug"] == "barber-apprenticeship"
     assert said["contact"]["email"] == f"{school.student.hex}@example.org"

@@ -21,7 +21,7 @@ from kit.performer import Performer
 
 
 async def _a_life(member: Member) -> None:
-    """Created, upgraded, past due, active again, paused, resumed, cancelled at the period's end, ended."""
+    """Created, upgraded, past due, active again, paused, resumed, canceled at the period's end, ended."""
     await member.join("student")
     await member.later(DAY)
     await member.done("change", membership="career")

@@ -1,4 +1,4 @@
-"""A membership is cancelled, paused, resumed and changed: Stripe is asked, its answer is told, and the row follows."""
+"""A membership is canceled, paused, resumed and changed: Stripe is asked, its answer is told, and the row follows."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ async def test_a_retry_is_the_same_change(member: Member) -> None:
     assert (await member.row())["tier"] == "career"
 
 
-async def test_an_idempotency_key_is_honoured(member: Member) -> None:
+async def test_an_idempotency_key_is_honored(member: Member) -> None:
     await member.join()
     path = f"/{(await member.row())['id']}/cancel"
     key = {"Idempotency-Key": str(uuid4())}

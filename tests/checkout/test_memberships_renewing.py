@@ -10,7 +10,7 @@ from tests.checkout.sandbox import StripeSandbox
 from tests.checkout.service import Service
 
 from checkout.buying.store import PLAN_CANCEL
-from contracts.payments import PaymentRefs, PurchaseCancelled
+from contracts.payments import PaymentRefs, PurchaseCanceled
 from testkit.postgres_server import Database
 
 
@@ -136,7 +136,7 @@ async def test_a_full_refund_ends_it_at_stripe(member: Member) -> None:
     await member.service.hear(*await member.fetch())
     assert await member.standing() == ("withdrawn", "refunded")
     await member.seat()
-    assert refused(await member.buy("career")) == (409, "plan_being_cancelled")
+    assert refused(await member.buy("career")) == (409, "plan_being_canceled")
     for attempt in (1, 2):
         await member.service.perform(member.id, PLAN_CANCEL, attempt=attempt)
     assert (await member.sandbox.api.subscriptions.retrieve_async(subscription)).status == "canceled"
@@ -188,10 +188,10 @@ async def test_the_schools_own_cancel_ends_it_at_stripe(member: Member) -> None:
     subscription = await member.join("student")
     purchase = await member.service.purchase(member.id)
     refs = PaymentRefs(subscription=subscription)
-    await member.service.say(PurchaseCancelled(refs=refs, purchase_id=purchase["id"], reason="moved away"))
+    await member.service.say(PurchaseCanceled(refs=refs, purchase_id=purchase["id"], reason="moved away"))
     await member.service.perform(member.id)
     await member.settle()
     assert (await member.row())["status"] == "canceled"
-    assert await member.standing() == ("withdrawn", "cancelled")
+    assert await member.standing() == ("withdrawn", "canceled")
     await member.later(MONTH, MONTH)
     assert await member.invoices() == [("paid", 1_900)]

@@ -103,7 +103,7 @@ async def test_the_page_of_a_sponsor_and_of_a_plan(service: Service) -> None:
     assert {item["method"] for item in items if item["offered"]} == SPONSORS
     assert next(i["reason"] for i in items if i["method"] == "klarna") == "Klarna is not for sponsors."
     items = (await service.call("GET", "/api/payment-methods?program=cpr&paymentType=plan")).json()["items"]
-    assert next(i["reason"] for i in items if i["method"] == "affirm") == "Affirm cannot pay in instalments."
+    assert next(i["reason"] for i in items if i["method"] == "affirm") == "Affirm cannot pay in installments."
 
 
 @pytest.mark.parametrize(

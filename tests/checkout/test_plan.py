@@ -1,4 +1,4 @@
-"""Four monthly instalments that sum to the price and end by themselves."""
+"""Four monthly installments that sum to the price and end by themselves."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def test_the_sum_is_the_price(service: Service, price: int, first: int, re
     ] == [(regular, "month")]
     assert first + 3 * regular == price
     (said,) = await service.said(student, "purchase.created.v1")
-    assert (said["payment_type"], said["instalments"], said["amount"]["amount"]) == ("plan", 4, price)
+    assert (said["payment_type"], said["installments"], said["amount"]["amount"]) == ("plan", 4, price)
 
 
 async def test_a_plan_ends_by_itself_after_four_charges(service: Service) -> None:
@@ -39,7 +39,7 @@ async def test_a_plan_ends_by_itself_after_four_charges(service: Service) -> Non
     subscription_id = await pay(service, session)
     api = service.sandbox.api
     told = metadata_of(await api.subscriptions.retrieve_async(subscription_id))
-    assert (told["instalments"], told["student_id"], told["program_slug"]) == ("4", str(student), slug)
+    assert (told["installments"], told["student_id"], told["program_slug"]) == ("4", str(student), slug)
 
     await service.hear_stripe(student)
     for _ in range(3):  # performed again and again: a lease that ran out, a crash before the record
@@ -105,7 +105,7 @@ async def test_attached_late_it_still_ends_in_time(service: Service) -> None:
     assert (await service.sandbox.api.subscriptions.retrieve_async(subscription_id)).status == "canceled"
 
 
-async def test_a_plan_that_was_cancelled_first_needs_no_schedule(service: Service) -> None:
+async def test_a_plan_that_was_canceled_first_needs_no_schedule(service: Service) -> None:
     student = uuid4()
     subscription_id = await pay(service, await plan(service, student, "cpr", 575))
     await service.sandbox.api.subscriptions.cancel_async(subscription_id)
@@ -131,7 +131,7 @@ async def test_paid_in_full_wants_no_schedule(service: Service) -> None:
 def test_months_left() -> None:
     def left(started: str, phase: str) -> int:
         return months_left(
-            started=datetime.fromisoformat(started), phase_start=datetime.fromisoformat(phase), instalments=4
+            started=datetime.fromisoformat(started), phase_start=datetime.fromisoformat(phase), installments=4
         )
 
     assert left("2026-11-21T10:00:00+00:00", "2026-11-21T10:00:00+00:00") == 4

@@ -54,14 +54,14 @@ async def test_a_refund_cancels_the_plan_and_its_student_may_buy_again(service: 
     subscription = await _running(service, student)
     await refund(service, subscription)
     await _seat(service, student, EnrollmentWithdrawn, revision=2)
-    assert await _code(service, student) == "plan_being_cancelled", "enrollment was faster than we are"
+    assert await _code(service, student) == "plan_being_canceled", "enrollment was faster than we are"
     await service.hear_stripe(student)
     purchase = await service.purchase(student)
     assert purchase["state"] == "withdrawn"
     (effect,) = await service.rows("SELECT * FROM effects WHERE kind = :kind AND key = :key", **_effect(purchase["id"]))
     assert effect["payload"] == {"purchase_id": str(purchase["id"]), "subscription_id": subscription}
     refused = await service.buy(student, wanted("cpr", 575))
-    assert (refused.status_code, refused.json()["code"]) == (409, "plan_being_cancelled")
+    assert (refused.status_code, refused.json()["code"]) == (409, "plan_being_canceled")
     assert "wait a moment" in refused.json()["detail"]
 
     for attempt in (1, 2, 3):  # a lease that ran out, a crash before the record
@@ -83,7 +83,7 @@ def _effect(purchase_id: object) -> dict[str, str]:
     return {"kind": "plan_cancel", "key": f"{purchase_id}/cancel"}
 
 
-async def test_a_lost_dispute_of_a_later_instalment_cancels_the_plan(service: Service) -> None:
+async def test_a_lost_dispute_of_a_later_installment_cancels_the_plan(service: Service) -> None:
     student = uuid4()
     subscription = await _running(service, student)
     await _later(service, 1)
@@ -153,7 +153,7 @@ async def test_schedule_and_cancel_in_either_order(service: Service, order: tupl
     assert await service.rows(undone, keys=f"{purchase['id']}/%") == []
 
 
-async def test_a_plan_that_was_cancelled_by_hand_is_fine(service: Service) -> None:
+async def test_a_plan_that_was_canceled_by_hand_is_fine(service: Service) -> None:
     student = uuid4()
     subscription = await _running(service, student)
     await service.sandbox.api.subscriptions.cancel_async(subscription)
@@ -181,7 +181,7 @@ async def test_lost_answers_and_refusals_are_tried_again(service: Service) -> No
     assert "resource_missing" in waiting["last_error"]
     assert await _code(service, student) == "already_enrolled"  # enrollment has not said yet that the seat is gone
     await _seat(service, student, EnrollmentWithdrawn, revision=2)
-    assert await _code(service, student) == "plan_being_cancelled"
+    assert await _code(service, student) == "plan_being_canceled"
 
     await service.rows(elsewhere, id=subscription, **_effect(purchase["id"]))
     await service.sandbox.faults(lose_answers=4)
@@ -203,7 +203,7 @@ async def test_a_refund_that_fails_later_does_not_bring_the_plan_back(
     await service.sandbox.operate(f"/refunds/{gone}/fail")
     await service.hear_stripe(student)
     assert (await service.purchase(student))["state"] == "paid"
-    assert "plan stays cancelled" in capsys.readouterr().out + caplog.text
+    assert "plan stays canceled" in capsys.readouterr().out + caplog.text
     await service.perform(student)
     await _later(service)
     assert (await service.sandbox.api.subscriptions.retrieve_async(subscription)).status == "canceled"

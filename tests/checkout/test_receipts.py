@@ -116,7 +116,7 @@ async def test_a_card_payment_gets_its_receipt(service: Service) -> None:
     assert message["subject"] == str(purchase)
 
 
-async def test_each_instalment_has_its_own(service: Service) -> None:
+async def test_each_installment_has_its_own(service: Service) -> None:
     student = uuid4()
     session = await plan(service, student, "dsp", 4325)
     await pay(service, session)
@@ -129,7 +129,7 @@ async def test_each_instalment_has_its_own(service: Service) -> None:
     texts = [text_of(base64.b64decode(each["pdf"])) for each in said]
     assert [each["amount"]["amount"] for each in said] == [108_125] * 4
     for n, pdf in enumerate(texts, start=1):
-        assert f"instalment {n} of 4 1,081.25 USD" in pdf
+        assert f"installment {n} of 4 1,081.25 USD" in pdf
         assert "Total 4,325.00 USD" in pdf
     assert len({each["number"] for each in said}) == 4
 

@@ -123,7 +123,7 @@ async def test_what_there_is_not(service: Service) -> None:
 
 
 async def test_the_list_is_paged_and_filtered(service: Service) -> None:
-    student, purchase = await bought(service, instalments=3)
+    student, purchase = await bought(service, installments=3)
     for amount in (300, 200, 100):
         await service.hear(paid(student, purchase, amount=usd(amount)))
     _, other = await bought(service, student_id=student, program_slug="hvac")

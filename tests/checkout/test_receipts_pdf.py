@@ -53,15 +53,15 @@ def content(**other: Any) -> Content:
 
 def test_it_says_all_of_it() -> None:
     said = content(
-        discount=usd(48_900), promotion_code="SPRING10", total=usd(440_100), paid=usd(110_025), instalment=2,
-        instalments=4, tax=usd(825), method="us_bank_account", terms_accepted="Terms 7 accepted on 2026-11-20.",
+        discount=usd(48_900), promotion_code="SPRING10", total=usd(440_100), paid=usd(110_025), installment=2,
+        installments=4, tax=usd(825), method="us_bank_account", terms_accepted="Terms 7 accepted on 2026-11-20.",
     )  # fmt: skip
     text = text_of(render(said, [Refund(at=AT, amount=usd(5_000))]))
     for part in (
         "Elevate", "12 Main Street", "Springfield, IL", "Tax ID 12-3456789", "Receipt", "R-2026-000001", "2026-11-21",
         str(ID), str(STUDENT), "Received from", "Łukasz Żółć", "lukasz@example.org", "Barber Apprenticeship",
         "4,890.00 USD", "Discount (SPRING10)", "-489.00 USD", "4,401.00 USD", "1,100.25 USD",
-        "Paid on 2026-11-21 by bank debit", "instalment 2 of 4", "of which tax", "8.25 USD", "pi_1", "Terms 7 accepted",
+        "Paid on 2026-11-21 by bank debit", "installment 2 of 4", "of which tax", "8.25 USD", "pi_1", "Terms 7 accepted",
         "Refunded on 2026-11-21", "-50.00 USD", "Left after refunds", "1,050.25 USD",
     ):  # fmt: skip
         assert part in text, (part, text)
@@ -187,8 +187,8 @@ contents = st.builds(
     paid_at=times,
     method=st.none() | texts,
     refs=st.lists(texts, max_size=6).map(tuple),
-    instalment=st.none() | st.integers(-2, 2**31),
-    instalments=st.none() | st.integers(-2, 2**31),
+    installment=st.none() | st.integers(-2, 2**31),
+    installments=st.none() | st.integers(-2, 2**31),
     funding_source=st.none() | texts,
     terms=st.none() | texts,
 )

@@ -346,7 +346,7 @@ async def test_what_was_waived_is_no_money(service: Service, method: str, amount
 
 
 async def test_other_rooms_come_through_the_same_door(service: Service) -> None:
-    """A cancelled enrolment gives back what it reckons, in its own transaction: all of it, or nothing."""
+    """A canceled enrollment gives back what it reckons, in its own transaction: all of it, or nothing."""
     student = uuid4()
     row = await paid(service, student)
 
@@ -365,7 +365,7 @@ async def test_other_rooms_come_through_the_same_door(service: Service) -> None:
     assert sum(each["amount"] for each in await refunds(service, row["id"])) == PRICE
 
 
-async def test_an_instalment_that_only_its_invoice_names(service: Service) -> None:
+async def test_an_installment_that_only_its_invoice_names(service: Service) -> None:
     """invoice.paid was heard, and the link to its intent was not: Stripe is asked which it was."""
     student = uuid4()
     await service.buy(student, wanted("cpr", 575, paymentType="plan"))

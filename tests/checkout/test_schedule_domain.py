@@ -45,14 +45,14 @@ plans = st.one_of(
     st.just(PaymentPlan(type="subscription")),
     st.builds(
         PaymentPlan,
-        type=st.just("instalments"),
-        instalments=st.integers(2, 60),
+        type=st.just("installments"),
+        installments=st.integers(2, 60),
         interval_days=st.none() | st.integers(1, 366),
     ),
     st.builds(
         PaymentPlan,
-        type=st.just("deposit_instalments"),
-        instalments=st.integers(1, 60),
+        type=st.just("deposit_installments"),
+        installments=st.integers(1, 60),
         deposit_percent=st.integers(1, 99),
         interval_days=st.none() | st.integers(1, 366),
     ),
@@ -72,7 +72,7 @@ def test_what_is_due_is_exactly_the_price(plan: PaymentPlan, amount: int, start:
     assert [due.position for due in dues] == list(range(1, len(dues) + 1))
     assert dues[0].due_at == start
     assert all(earlier.due_at < later.due_at for earlier, later in pairwise(dues))
-    wanted = (plan.instalments or 1) + (plan.type == "deposit_instalments")
+    wanted = (plan.installments or 1) + (plan.type == "deposit_installments")
     assert len(dues) == wanted
 
 
@@ -93,7 +93,7 @@ def test_months_keep_the_day(start: datetime, months: int) -> None:
 
 
 def test_the_last_of_january_comes_back_in_march() -> None:
-    plan = PaymentPlan(type="instalments", instalments=4)
+    plan = PaymentPlan(type="installments", installments=4)
     assert [due.due_at.strftime("%d.%m.") for due in schedule(plan, usd(1000), NOW)] == [
         "31.01.",
         "28.02.",
@@ -103,13 +103,13 @@ def test_the_last_of_january_comes_back_in_march() -> None:
 
 
 def test_a_deposit_comes_first_and_the_remainder_is_in_one_of_them() -> None:
-    plan = PaymentPlan(type="deposit_instalments", instalments=3, deposit_percent=20)
+    plan = PaymentPlan(type="deposit_installments", installments=3, deposit_percent=20)
     dues = schedule(plan, usd(10_001), NOW)
     assert [(due.kind, due.amount.amount) for due in dues] == [
         ("deposit", 2001),
-        ("instalment", 2668),
-        ("instalment", 2666),
-        ("instalment", 2666),
+        ("installment", 2668),
+        ("installment", 2666),
+        ("installment", 2666),
     ]
 
 
@@ -119,24 +119,24 @@ def test_nothing_is_due_for_nothing() -> None:
 
 def test_an_amount_that_cannot_be_split_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot be paid by"):
-        schedule(PaymentPlan(type="instalments", instalments=5), usd(4), NOW)
+        schedule(PaymentPlan(type="installments", installments=5), usd(4), NOW)
 
 
 @pytest.mark.parametrize(
     ("values", "tier", "plan"),
     [
-        ({}, None, PaymentPlan(type="deposit_instalments", deposit_percent=20, instalments=5)),
-        ({}, "student", PaymentPlan(type="instalments", instalments=6)),
-        ({"price": 199_999}, None, PaymentPlan(type="instalments", instalments=3)),
+        ({}, None, PaymentPlan(type="deposit_installments", deposit_percent=20, installments=5)),
+        ({}, "student", PaymentPlan(type="installments", installments=6)),
+        ({"price": 199_999}, None, PaymentPlan(type="installments", installments=3)),
         ({"price": 74_999}, None, FULL),
         ({"currency": "eur"}, None, FULL),
         ({"kind": "product"}, None, FULL),
         ({"auto_assign_payment_plan": False}, None, FULL),
         ({"kind": "membership", "tier": "student", "price": 1900}, None, PaymentPlan(type="subscription")),
         (
-            {"payment_plan": {"type": "instalments", "instalments": 2}},
+            {"payment_plan": {"type": "installments", "installments": 2}},
             None,
-            PaymentPlan(type="instalments", instalments=2),
+            PaymentPlan(type="installments", installments=2),
         ),
         (
             {"payment_plan": {"type": "full"}, "auto_assign_payment_plan": False},
@@ -172,7 +172,7 @@ def test_it_is_tried_again_1_3_and_7_days_after_the_first_attempt(first: datetim
 
 rows = st.builds(
     Row,
-    status=st.sampled_from(["open", "processing", "overdue", "paused", "paid", "waived", "cancelled"]),
+    status=st.sampled_from(["open", "processing", "overdue", "paused", "paid", "waived", "canceled"]),
     closed_because=st.sampled_from([None, "ended", "covered"]),
     failed_debits=st.integers(0, 3),
 )
@@ -194,7 +194,7 @@ def _apply(row: Row, facts: Told) -> Row:
         case Become(status=status):
             return Row(status=status, failed_debits=row.failed_debits)
         case Close(because=because):
-            return Row(status="cancelled", closed_because=because, failed_debits=row.failed_debits)
+            return Row(status="canceled", closed_because=because, failed_debits=row.failed_debits)
         case Reopen():
             return Row(status="open", failed_debits=row.failed_debits)
         case DebitFailed(failed=failed):
@@ -222,7 +222,7 @@ def test_nothing_is_asked_for_once_it_is_over(row: Row, facts: Told) -> None:
     for _ in range(3):
         row = _apply(row, facts)
     if (facts.ended or facts.covered) and not facts.under_way:
-        assert row.status in ("paid", "waived", "cancelled")
+        assert row.status in ("paid", "waived", "canceled")
 
 
 @given(st.integers(0, 10**8), st.integers(0, 10**8), st.integers(0, 10**6))
@@ -269,5 +269,5 @@ def test_payments_give_in_their_order_and_never_more_than_is_left(amount: int, l
 
 
 def test_currencies_are_not_mixed() -> None:
-    dues = schedule(PaymentPlan(type="instalments", instalments=2), Money(amount=999, currency="jpy"), NOW)
+    dues = schedule(PaymentPlan(type="installments", installments=2), Money(amount=999, currency="jpy"), NOW)
     assert {due.amount.currency for due in dues} == {"jpy"}

@@ -41,7 +41,7 @@ async def test_a_failing_card_is_tried_again_after_1_3_and_7_days_and_then_the_s
         await school.later(days=days)
     assert await school.statuses() == ["paid", "overdue"] + ["open"] * 4
     assert await school.standing() == ("paused", "past_due")
-    told = [each for each in await school.failures() if each["refs"]["instalment"]]
+    told = [each for each in await school.failures() if each["refs"]["installment"]]
     assert [each["attempt"] for each in told] == [1, 2, 3, 4]
     assert [each["final"] for each in told] == [False, False, False, True]
     assert {each["code"] for each in told} == {"insufficient_funds"}
@@ -97,7 +97,7 @@ async def test_two_timers_at_once_charge_once(school: School) -> None:
     await school.begun()
     await school.clock.advance(timedelta(days=31))
     await asyncio.gather(*(school.timer.sweep() for _ in range(8)))
-    wanted = await school.service.rows("SELECT * FROM effects WHERE kind = 'instalment'")
+    wanted = await school.service.rows("SELECT * FROM effects WHERE kind = 'installment'")
     due = (await school.dues())[1]
     assert len([each for each in wanted if each["payload"]["schedule_id"] == str(due["id"])]) == 1
     await asyncio.gather(*(school.perform() for _ in range(3)))
@@ -193,19 +193,19 @@ async def test_a_payment_is_heard_before_the_answer_and_twice(school: School) ->
     await school.perform()
     await school.hear()
     before = await school.dues()
-    await school.service.perform(school.student, "instalment")
+    await school.service.perform(school.student, "installment")
     school._heard.clear()
     await school.hear()
     assert await school.dues() == before
 
 
-async def test_an_enrolment_that_nobody_pays_ends(school: School) -> None:
+async def test_an_enrollment_that_nobody_pays_ends(school: School) -> None:
     enrolled = await school.enrolled()
     await school.later(days=6)
     assert await school.state() == "awaiting_payment"
     await school.later(days=1, minutes=1)
     assert await school.state() == "expired"
-    assert set(await school.statuses()) == {"cancelled"}
+    assert set(await school.statuses()) == {"canceled"}
     intent = await school.sandbox.api.payment_intents.retrieve_async(
         enrolled["stripe_client_secret"].split("_secret")[0]
     )
@@ -215,7 +215,7 @@ async def test_an_enrolment_that_nobody_pays_ends(school: School) -> None:
     assert again["enrollment_id"] == enrolled["enrollment_id"]
 
 
-async def test_an_enrolment_without_an_answer_is_gone_on_with(school: School) -> None:
+async def test_an_enrollment_without_an_answer_is_gone_on_with(school: School) -> None:
     await school.enrolled()
     await school.service.rows(
         "UPDATE purchases SET state = 'created', created_at = now() - interval '2 days'"
@@ -225,5 +225,5 @@ async def test_an_enrolment_without_an_answer_is_gone_on_with(school: School) ->
     again = await school.enrolled()
     assert again["purchase_id"] == str((await school.service.purchase(school.student))["id"])
     await school.later(days=8)
-    assert set(await school.statuses()) == {"cancelled"}
+    assert set(await school.statuses()) == {"canceled"}
     assert {row["state"] for row in await school.service.purchases(school.student)} == {"expired"}

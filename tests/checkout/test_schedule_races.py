@@ -84,7 +84,7 @@ async def test_a_first_debit_that_fails_ends_it_and_one_may_begin_again(school: 
     await school.sandbox.operate(f"/payment_intents/{intent['id']}/fail")
     await school.work()
     assert await school.state() == "failed"
-    assert set(await school.statuses()) == {"cancelled"}
+    assert set(await school.statuses()) == {"canceled"}
     assert (await school.sandbox.api.payment_intents.retrieve_async(intent["id"])).status == "canceled"
     again = await school.enrolled()
     assert again["purchase_id"] != told["purchase_id"]
@@ -97,7 +97,7 @@ async def test_all_money_back_closes_what_is_open(school: School) -> None:
     assert answer.status_code < 300, answer.text
     await school.work()
     assert await school.state() == "withdrawn"
-    assert await school.statuses() == ["paid"] + ["cancelled"] * 5
+    assert await school.statuses() == ["paid"] + ["canceled"] * 5
     await school.later(days=62)
     assert await school.charges() == 0
 

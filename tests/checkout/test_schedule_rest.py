@@ -23,7 +23,7 @@ async def test_all_that_is_left_in_one_sum(school: School) -> None:
     assert (await school.overview(told["enrollment_id"]))["due"] == 5 * EACH
     await school.pay(answer.json()["stripe_client_secret"])
     await school.hear()
-    assert await school.statuses() == ["paid"] + ["cancelled"] * 5 + ["paid"]
+    assert await school.statuses() == ["paid"] + ["canceled"] * 5 + ["paid"]
     await school.later(days=200)
     assert await school.charges() == 489_000
     assert await school.standing() == ("active", None)
@@ -83,7 +83,7 @@ async def test_a_rest_that_is_just_being_paid_keeps_the_timer_away(school: Schoo
     await school.perform()  # its event has not been heard yet
     assert await school.charges() == 489_000
     await school.hear()
-    assert await school.statuses() == ["paid"] + ["cancelled"] * 5 + ["paid"]
+    assert await school.statuses() == ["paid"] + ["canceled"] * 5 + ["paid"]
     assert await school.charges() == 489_000
 
 
@@ -124,7 +124,7 @@ async def test_a_plan_on_stripes_page_that_was_broken_off_leaves_a_rest(school: 
     assert (early.status_code, early.json()["code"]) == (409, "nothing_due")
     await school.sandbox.api.subscriptions.cancel_async(purchase["stripe_subscription_id"])
     await school.work()
-    assert await school.standing() == ("paused", "plan_cancelled")
+    assert await school.standing() == ("paused", "plan_canceled")
     answer = await rest(school, purchase["id"])
     assert (answer.status_code, answer.json()["amount"]) == (200, 375_000), answer.text
     await school.pay(answer.json()["stripe_client_secret"])

@@ -65,7 +65,7 @@ async def test_a_rest_that_comes_back_with_its_purchase_is_not_charged_by_itself
     )
     await school.admin("POST", f"/api/payments/{payment['id']}/refund", json={"reason": "goodwill"})
     await school.work()
-    assert set((await school.statuses())[1:]) == {"cancelled"}
+    assert set((await school.statuses())[1:]) == {"canceled"}
     (refund,) = await school.service.rows("SELECT * FROM refunds WHERE student_id = :s", s=school.student)
     await school.sandbox.operate(f"/refunds/{refund['stripe_refund_id']}/fail")
     await school.work()
@@ -104,7 +104,7 @@ async def test_a_date_moved_while_the_charge_was_waiting(school: School, paused:
     assert await school.charges() == FIRST + EACH
 
 
-async def test_an_enrolment_whose_first_date_is_moved_waits_for_it(school: School) -> None:
+async def test_an_enrollment_whose_first_date_is_moved_waits_for_it(school: School) -> None:
     told = await school.enrolled()
     path = f"{SCHEDULES}/{told['schedules'][0]['id']}"
     due_at = await school.clock.now() + timedelta(days=20)
@@ -149,11 +149,11 @@ async def test_texts_that_cannot_be_kept(school: School, text: str) -> None:
 async def totals(school: School) -> dict[str, int]:
     answer = await school.admin("GET", f"{SCHEDULES}/statistics")
     (usd,) = [each for each in answer.json()["items"] if each["currency"] == "usd"]
-    return {name: usd[name]["amount"] for name in ("due", "overdue", "processing", "paid", "waived", "cancelled")}
+    return {name: usd[name]["amount"] for name in ("due", "overdue", "processing", "paid", "waived", "canceled")}
 
 
 async def test_the_figures_of_a_rest(school: School) -> None:
-    """What was paid or waived in one sum is counted once, and nothing of it as cancelled."""
+    """What was paid or waived in one sum is counted once, and nothing of it as canceled."""
     told = await school.begun()
     before = await totals(school)
     whole = await rest(school, told["purchase_id"])
@@ -163,7 +163,7 @@ async def test_the_figures_of_a_rest(school: School) -> None:
     after = await totals(school)
     assert after["waived"] - before["waived"] == 5 * EACH
     assert before["due"] - after["due"] == 5 * EACH
-    assert after["cancelled"] == before["cancelled"]
+    assert after["canceled"] == before["canceled"]
 
 
 async def test_the_figures_of_a_rest_that_is_under_way(school: School) -> None:

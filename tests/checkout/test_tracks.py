@@ -176,7 +176,7 @@ async def test_urls_are_held_against_the_allow_list(service: Service, field: str
     assert (answer.status_code, answer.json()["code"]) == (422, "redirect_not_allowed")
 
 
-async def test_an_intent_that_nobody_pays_is_cancelled(service: Service) -> None:
+async def test_an_intent_that_nobody_pays_is_canceled(service: Service) -> None:
     student = uuid4()
     intent_id = (await post(service, CREATE_PAYMENT, student, {"track": "dp"})).json()["paymentIntentId"]
     await service.perform(student, EXPIRY)

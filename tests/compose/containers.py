@@ -1,4 +1,4 @@
-"""Everything in containers, as docker-compose.yml and .env say; all of it is gone afterwards."""
+"""Everything in containers, as docker-compose.yml and .env say; all of it is gone afterward."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from contracts.payments import (
     PaymentRefs,
     PaymentRefunded,
     PaymentSucceeded,
-    PurchaseCancelled,
+    PurchaseCanceled,
     SubscriptionChanged,
 )
 from contracts.people import MEMBERSHIP, Program, Seatable
@@ -92,8 +92,8 @@ def bank_debit(n: int, *, settles: bool) -> list[PaymentEvent]:
 def plan(
     n: int, paid: int, *, missed: bool = False, caught_up: bool = False, ended: bool = False
 ) -> list[PaymentEvent]:
-    """Four instalments, of which `paid` are paid; then perhaps one missed for good, and perhaps paid after all."""
-    told = {"purchase_id": purchase(n), "student_id": STUDENT, "program": BARBER, "instalments": 4}
+    """Four installments, of which `paid` are paid; then perhaps one missed for good, and perhaps paid after all."""
+    told = {"purchase_id": purchase(n), "student_id": STUDENT, "program": BARBER, "installments": 4}
     sub = f"sub_{n}"
     share = usd(PRICE.amount // 4)
     events: list[PaymentEvent] = [SubscriptionChanged(refs=PaymentRefs(subscription=sub), status="active", **told)]
@@ -127,7 +127,7 @@ def refunded(n: int, *totals: int, charge: str | None = None) -> list[PaymentEve
 
 
 End = Literal["left", "card", "invoice", "cash", "given_up"]
-"""What becomes of an instalment after its last try has failed."""
+"""What becomes of an installment after its last try has failed."""
 
 
 def due(n: int, k: int) -> str:
@@ -138,19 +138,19 @@ def due(n: int, k: int) -> str:
 def schedule(
     n: int, paid: int, *, missed: End | None = None, count: int = 4, program: Program = BARBER
 ) -> list[PaymentEvent]:
-    """Instalments that the school collects itself, without a subscription; `paid` of them at once, one not."""
+    """Installments that the school collects itself, without a subscription; `paid` of them at once, one not."""
     price = usd(PRICE.amount)
     told: dict[str, Any] = {
         "purchase_id": purchase(n),
         "student_id": STUDENT,
         "program": program,
-        "instalments": count,
+        "installments": count,
         "price": price,
     }
-    shares = price.instalments(count)
+    shares = price.installments(count)
     events: list[PaymentEvent] = []
     for k in range(paid):
-        refs = PaymentRefs(payment_intent=f"pi_{n}_{k}", charge=f"ch_{n}_{k}", instalment=due(n, k))
+        refs = PaymentRefs(payment_intent=f"pi_{n}_{k}", charge=f"ch_{n}_{k}", installment=due(n, k))
         events.append(PaymentSucceeded(refs=refs, amount=shares[k], method="card", **told))
     if missed:
         events += _missed(n, paid, shares[paid], told)
@@ -159,11 +159,11 @@ def schedule(
 
 
 def _missed(n: int, k: int, share: Money, told: dict[str, Any]) -> list[PaymentEvent]:
-    """Stripe tells each decline and that the intent was cancelled; only checkout knows which try was the last."""
+    """Stripe tells each decline and that the intent was canceled; only checkout knows which try was the last."""
     intent = f"pi_{n}_{k}"
-    first = PaymentRefs(payment_intent=intent, charge=f"ch_{n}_{k}_1", instalment=due(n, k))
-    second = PaymentRefs(payment_intent=intent, charge=f"ch_{n}_{k}_2", instalment=due(n, k))
-    last = PaymentRefs(payment_intent=intent, instalment=due(n, k))
+    first = PaymentRefs(payment_intent=intent, charge=f"ch_{n}_{k}_1", installment=due(n, k))
+    second = PaymentRefs(payment_intent=intent, charge=f"ch_{n}_{k}_2", installment=due(n, k))
+    last = PaymentRefs(payment_intent=intent, installment=due(n, k))
     return [
         PaymentFailed(refs=first, amount=share, code="card_declined", **told),
         PaymentFailed(refs=second, amount=share, code="insufficient_funds", **told),
@@ -172,17 +172,17 @@ def _missed(n: int, k: int, share: Money, told: dict[str, Any]) -> list[PaymentE
 
 
 def _made_good(n: int, k: int, share: Money, told: dict[str, Any], end: End) -> list[PaymentEvent]:
-    instalment = due(n, k)
-    old = PaymentRefs(payment_intent=f"pi_{n}_{k}", instalment=instalment)
+    installment = due(n, k)
+    old = PaymentRefs(payment_intent=f"pi_{n}_{k}", installment=installment)
     put_aside = PaymentFailed(refs=old, amount=share, code="canceled", final=True, **told)
     match end:
         case "left":
             return []
         case "card":  # the same intent, with another card
-            refs = PaymentRefs(payment_intent=f"pi_{n}_{k}", charge=f"ch_{n}_{k}", instalment=instalment)
+            refs = PaymentRefs(payment_intent=f"pi_{n}_{k}", charge=f"ch_{n}_{k}", installment=installment)
             return [PaymentSucceeded(refs=refs, amount=share, method="card", **told)]
         case "invoice":  # what pays an invoice is a new intent, that carries none of our metadata
-            refs = PaymentRefs(invoice=f"in_{n}_{k}", instalment=instalment)
+            refs = PaymentRefs(invoice=f"in_{n}_{k}", installment=installment)
             link = PaymentRefs(invoice=f"in_{n}_{k}", payment_intent=f"pi_{n}_{k}_b", charge=f"ch_{n}_{k}")
             return [
                 put_aside,
@@ -191,21 +191,21 @@ def _made_good(n: int, k: int, share: Money, told: dict[str, Any], end: End) -> 
                 PaymentSucceeded(refs=link, amount=share),
             ]
         case "cash":
-            refs = PaymentRefs(manual=f"manual_{n}_{k}", instalment=instalment)
+            refs = PaymentRefs(manual=f"manual_{n}_{k}", installment=installment)
             return [put_aside, PaymentSucceeded(refs=refs, amount=share, method="cash", **told)]
         case "given_up":
-            return [put_aside, PaymentExpired(refs=PaymentRefs(instalment=instalment), **told)]
+            return [put_aside, PaymentExpired(refs=PaymentRefs(installment=installment), **told)]
 
 
-def cash(n: int, amount: Money, *, instalment: str | None = None, program: Program = BARBER) -> list[PaymentEvent]:
+def cash(n: int, amount: Money, *, installment: str | None = None, program: Program = BARBER) -> list[PaymentEvent]:
     told: dict[str, Any] = {"purchase_id": purchase(n), "student_id": STUDENT, "program": program}
-    refs = PaymentRefs(manual=f"manual_{n}_{amount.amount}_{amount.currency}", instalment=instalment)
+    refs = PaymentRefs(manual=f"manual_{n}_{amount.amount}_{amount.currency}", installment=installment)
     return [PaymentSucceeded(refs=refs, amount=amount, method="cash", **told)]
 
 
-def cancelled(n: int, program: Program = BARBER) -> list[PaymentEvent]:
+def canceled(n: int, program: Program = BARBER) -> list[PaymentEvent]:
     told: dict[str, Any] = {"purchase_id": purchase(n), "student_id": STUDENT, "program": program}
-    return [PurchaseCancelled(refs=PaymentRefs(), reason="moved away", **told)]
+    return [PurchaseCanceled(refs=PaymentRefs(), reason="moved away", **told)]
 
 
 Word = Literal["active", "paused", "resumed", "past_due", "ending", "ended"]
@@ -322,13 +322,13 @@ def _one_purchase(n: int) -> st.SearchStrategy[list[PaymentEvent]]:
     bought = st.one_of(
         _card(n), bank, _plans(n), _schedules(n), two_currencies, st.just(declined(n)), st.just(expired(n))
     )
-    return st.builds(lambda events, ended: events + cancelled(n) * ended, bought, st.sampled_from([0, 0, 0, 1]))
+    return st.builds(lambda events, ended: events + canceled(n) * ended, bought, st.sampled_from([0, 0, 0, 1]))
 
 
 def bundles(n: int) -> st.SearchStrategy[list[PaymentEvent]]:
     """A bundle, however it was paid for."""
     bought = st.one_of(_card(n, BUNDLE), _schedules(n, BUNDLE))
-    return st.builds(lambda events, ended: events + cancelled(n, BUNDLE) * ended, bought, st.integers(0, 1))
+    return st.builds(lambda events, ended: events + canceled(n, BUNDLE) * ended, bought, st.integers(0, 1))
 
 
 @st.composite

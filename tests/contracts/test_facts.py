@@ -29,9 +29,9 @@ from contracts.money import usd
 from contracts.payments import PaymentEvent, PaymentExpired, PaymentRefs, PaymentRefunded, PaymentSucceeded
 
 
-def voided(n: int, instalment: int) -> list[PaymentEvent]:
-    """As Stripe tells of an invoice that a member of staff has cancelled."""
-    return [PaymentExpired(refs=PaymentRefs(invoice=f"in_{n}_{instalment}", subscription=f"sub_{n}"))]
+def voided(n: int, installment: int) -> list[PaymentEvent]:
+    """As Stripe tells of an invoice that a member of staff has canceled."""
+    return [PaymentExpired(refs=PaymentRefs(invoice=f"in_{n}_{installment}", subscription=f"sub_{n}"))]
 
 
 def standing(events: list[PaymentEvent], policy: Policy | None = None) -> tuple[Standing, str | None]:
@@ -51,12 +51,12 @@ ONE_PURCHASE = [
     ("declined, then bank debit", declined(1) + bank_debit(1, settles=True)[:2], Standing.PENDING, None),
     ("declined, then debit returned", declined(1) + bank_debit(1, settles=False), Standing.WITHDRAWN, "payment_failed"),
     ("debit returned, no session", bank_debit(1, settles=False)[::2], Standing.WITHDRAWN, "payment_failed"),
-    ("first instalment", plan(1, 1), Standing.ACTIVE, None),
-    ("instalment missed for good", plan(1, 2, missed=True), Standing.PAUSED, "past_due"),
-    ("instalment caught up", plan(1, 2, missed=True, caught_up=True), Standing.ACTIVE, None),
-    ("instalment voided", plan(1, 2, missed=True) + voided(1, 2), Standing.ACTIVE, None),
+    ("first installment", plan(1, 1), Standing.ACTIVE, None),
+    ("installment missed for good", plan(1, 2, missed=True), Standing.PAUSED, "past_due"),
+    ("installment caught up", plan(1, 2, missed=True, caught_up=True), Standing.ACTIVE, None),
+    ("installment voided", plan(1, 2, missed=True) + voided(1, 2), Standing.ACTIVE, None),
     ("plan finished", plan(1, 4, ended=True), Standing.ACTIVE, None),
-    ("plan broken off", plan(1, 2, ended=True), Standing.PAUSED, "plan_cancelled"),
+    ("plan broken off", plan(1, 2, ended=True), Standing.PAUSED, "plan_canceled"),
     ("part refunded", paid_by_card(1) + refunded(1, 1_000), Standing.ACTIVE, None),
     ("all refunded", paid_by_card(1) + refunded(1, 1_000, PRICE.amount), Standing.WITHDRAWN, "refunded"),
     ("disputed", paid_by_card(1) + disputed(1, None), Standing.ACTIVE, None),
@@ -64,13 +64,13 @@ ONE_PURCHASE = [
     ("dispute lost", paid_by_card(1) + disputed(1, "lost"), Standing.WITHDRAWN, "dispute_lost"),
     ("only a warning", paid_by_card(1) + disputed(1, "warning_closed"), Standing.ACTIVE, None),
     (
-        "one instalment of two refunded",
+        "one installment of two refunded",
         plan(1, 2) + refunded(1, PRICE.amount // 4, charge="ch_1_0"),
         Standing.ACTIVE,
         None,
     ),
     (
-        "both instalments refunded",
+        "both installments refunded",
         plan(1, 2) + refunded(1, PRICE.amount // 4, charge="ch_1_0") + refunded(1, PRICE.amount // 4, charge="ch_1_1"),
         Standing.WITHDRAWN,
         "refunded",
@@ -115,7 +115,7 @@ def test_a_seat_is_active_only_while_money_is_held(facts: dict[str, PaymentEvent
             assert not bought.all_back
             assert bought.settled_payments
             assert not any(payment.lost for payment in bought.payments)
-            assert not bought.cancelled
+            assert not bought.canceled
 
 
 @given(histories())

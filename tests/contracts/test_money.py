@@ -1,4 +1,4 @@
-"""Money: integers, one currency at a time, and instalments that sum to the price."""
+"""Money: integers, one currency at a time, and installments that sum to the price."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from contracts.money import CurrencyMismatch, Money, usd
 
 
 @given(amount=st.integers(1, 10**9), count=st.integers(1, 48))
-def test_instalments_sum_to_the_price_and_differ_in_the_first_only(amount: int, count: int) -> None:
+def test_installments_sum_to_the_price_and_differ_in_the_first_only(amount: int, count: int) -> None:
     price = usd(max(amount, count))
-    parts = price.instalments(count)
+    parts = price.installments(count)
     assert len(parts) == count
     assert sum(part.amount for part in parts) == price.amount
     assert len({part.amount for part in parts[1:]}) <= 1
@@ -25,7 +25,7 @@ def test_instalments_sum_to_the_price_and_differ_in_the_first_only(amount: int, 
 @pytest.mark.parametrize(("amount", "count"), [(3, 4), (0, 1), (100, 0), (100, -1)])
 def test_what_cannot_be_split(amount: int, count: int) -> None:
     with pytest.raises(ValueError, match="split"):
-        usd(amount).instalments(count)
+        usd(amount).installments(count)
 
 
 def test_no_arithmetic_across_currencies() -> None:

@@ -1,4 +1,4 @@
-"""What must hold of instalments, bundles, memberships, cancelled purchases, disputed money and currencies.
+"""What must hold of installments, bundles, memberships, canceled purchases, disputed money and currencies.
 
 Facts get their ids in a drawn order, so that neither the order of arrival nor that of the ids can matter.
 """
@@ -21,7 +21,7 @@ from tests.contracts.payment_histories import (
     Word,
     bank_debit,
     bundles,
-    cancelled,
+    canceled,
     cash,
     declined,
     disputed,
@@ -70,8 +70,8 @@ def so_far(draw: st.DrawFn) -> dict[str, PaymentEvent]:
 
 
 def failed(n: int, k: int, *, code: str = "canceled", **refs: str) -> PaymentFailed:
-    """The final word on an attempt at an instalment."""
-    named = PaymentRefs(instalment=due(n, k), **refs)
+    """The final word on an attempt at an installment."""
+    named = PaymentRefs(installment=due(n, k), **refs)
     told = {"purchase_id": purchase(n), "student_id": STUDENT, "program": BARBER}
     return PaymentFailed.model_validate({"refs": named, "code": code, "final": True, **told})
 
@@ -81,8 +81,8 @@ def priced(events: Events, price: Money = PRICE) -> Events:
 
 
 WHAT_HAPPENED: list[tuple[str, Events, Standing, str | None]] = [
-    ("the first of our instalments", schedule(1, 1), Standing.ACTIVE, None),
-    ("all of our instalments", schedule(1, 4), Standing.ACTIVE, None),
+    ("the first of our installments", schedule(1, 1), Standing.ACTIVE, None),
+    ("all of our installments", schedule(1, 4), Standing.ACTIVE, None),
     ("the first one missed", schedule(1, 0, missed="left"), Standing.NONE, None),
     ("one missed", schedule(1, 2, missed="left"), Standing.PAUSED, "past_due"),
     ("missed, no card to try", [*schedule(1, 1), failed(1, 1, code="no_card")], Standing.PAUSED, "past_due"),
@@ -91,17 +91,17 @@ WHAT_HAPPENED: list[tuple[str, Events, Standing, str | None]] = [
     ("missed, then in cash", schedule(1, 2, missed="cash"), Standing.ACTIVE, None),
     ("missed, then given up", schedule(1, 2, missed="given_up"), Standing.ACTIVE, None),
     ("an attempt put aside", [*schedule(1, 2), failed(1, 2, payment_intent="pi_1_2")], Standing.ACTIVE, None),
-    ("cancelled with money", paid_by_card(1) + cancelled(1), Standing.WITHDRAWN, "cancelled"),
+    ("canceled with money", paid_by_card(1) + canceled(1), Standing.WITHDRAWN, "canceled"),
     (
-        "cancelled and refunded",
-        paid_by_card(1) + refunded(1, PRICE.amount) + cancelled(1),
+        "canceled and refunded",
+        paid_by_card(1) + refunded(1, PRICE.amount) + canceled(1),
         Standing.WITHDRAWN,
-        "cancelled",
+        "canceled",
     ),
-    ("cancelled without money", cancelled(1), Standing.NONE, None),
-    ("cancelled after a decline", declined(1) + cancelled(1), Standing.NONE, None),
-    ("cancelled while debited", bank_debit(1, settles=True)[:2] + cancelled(1), Standing.WITHDRAWN, "cancelled"),
-    ("cancelled, bought again", paid_by_card(1) + cancelled(1) + paid_by_card(2), Standing.ACTIVE, None),
+    ("canceled without money", canceled(1), Standing.NONE, None),
+    ("canceled after a decline", declined(1) + canceled(1), Standing.NONE, None),
+    ("canceled while debited", bank_debit(1, settles=True)[:2] + canceled(1), Standing.WITHDRAWN, "canceled"),
+    ("canceled, bought again", paid_by_card(1) + canceled(1) + paid_by_card(2), Standing.ACTIVE, None),
     ("money withdrawn", paid_by_card(1) + funds(1, "withdrawn", "needs_response"), Standing.ACTIVE, None),
     (
         "money withdrawn, dispute lost",
@@ -128,7 +128,7 @@ def test_what_facts_say(events: Events, expected: Standing, reason: str | None) 
         assert seat.decisive()[1:] == (expected, reason)
 
 
-# --- instalments ------------------------------------------------------------------------------------------------------
+# --- installments ------------------------------------------------------------------------------------------------------
 
 
 @given(st.integers(1, 3), st.sampled_from(ENDS), st.data())
@@ -139,7 +139,7 @@ def test_what_is_past_due_pauses_until_it_is_paid_by_whatever_means(paid: int, e
 
 
 @given(so_far(), st.data())
-def test_an_intent_that_is_cancelled_never_makes_anything_past_due(
+def test_an_intent_that_is_canceled_never_makes_anything_past_due(
     facts: dict[str, PaymentEvent], data: st.DataObject
 ) -> None:
     before = sum(len(bought.past_due) for bought in fold(facts))
@@ -150,7 +150,7 @@ def test_an_intent_that_is_cancelled_never_makes_anything_past_due(
         assert sum(len(bought.past_due) for bought in fold(facts | {"evt_x": put_aside})) <= before
 
 
-def test_the_intent_of_an_invoice_that_is_still_tried_may_be_cancelled() -> None:
+def test_the_intent_of_an_invoice_that_is_still_tried_may_be_canceled() -> None:
     """In older API versions an intent names its invoice."""
     *paid, first_try, _, _ = plan(1, 2, missed=True)
     refs = PaymentRefs(payment_intent="pi_1_2", invoice="in_1_2")
@@ -161,19 +161,19 @@ def test_the_intent_of_an_invoice_that_is_still_tried_may_be_cancelled() -> None
 @pytest.mark.parametrize("refs", [{"checkout_session": "cs_1"}, {"invoice": "in_1"}])
 def test_an_amount_due_outlives_what_it_was_to_be_paid_with(refs: dict[str, str]) -> None:
     """A link that ran out or an invoice that was voided; what ends the debt is the school's own word."""
-    ended = PaymentExpired(refs=PaymentRefs(instalment=due(1, 2), **refs), purchase_id=purchase(1))
-    given_up = PaymentExpired(refs=PaymentRefs(instalment=due(1, 2)), purchase_id=purchase(1))
+    ended = PaymentExpired(refs=PaymentRefs(installment=due(1, 2), **refs), purchase_id=purchase(1))
+    given_up = PaymentExpired(refs=PaymentRefs(installment=due(1, 2)), purchase_id=purchase(1))
     missed = [*schedule(1, 2, missed="left"), ended]
     assert only(missed).standing() == (Standing.PAUSED, "past_due")
     assert only([*missed, given_up]).standing() == (Standing.ACTIVE, None)
 
 
-def test_giving_up_one_instalment_forgives_no_other() -> None:
+def test_giving_up_one_installment_forgives_no_other() -> None:
     both = [*schedule(1, 1, missed="left"), failed(1, 2, code="card_declined", payment_intent="pi_1_2")]
-    given_up = PaymentExpired(refs=PaymentRefs(instalment=due(1, 1)), purchase_id=purchase(1))
+    given_up = PaymentExpired(refs=PaymentRefs(installment=due(1, 1)), purchase_id=purchase(1))
     assert len(only(both).past_due) == 2
     assert len(only([*both, given_up]).past_due) == 1
-    assert len(only([*both, *cash(1, usd(SHARE), instalment=due(1, 2))]).past_due) == 1
+    assert len(only([*both, *cash(1, usd(SHARE), installment=due(1, 2))]).past_due) == 1
 
 
 @given(st.integers(1, 2), st.data())
@@ -181,12 +181,12 @@ def test_a_plan_that_was_broken_off_goes_on_once_its_price_is_paid(paid: int, da
     left = PRICE.amount - paid * SHARE
     short = data.draw(st.integers(1, left - 1))
     broken_off = priced(plan(1, paid, ended=True))
-    assert only(broken_off).standing() == (Standing.PAUSED, "plan_cancelled")
+    assert only(broken_off).standing() == (Standing.PAUSED, "plan_canceled")
     for rest, expected in (
         (cash(1, usd(left)), (Standing.ACTIVE, None)),
-        (cash(1, usd(left - short)), (Standing.PAUSED, "plan_cancelled")),
-        (cash(1, YEN), (Standing.PAUSED, "plan_cancelled")),
-        (cash(1, usd(left - short)) + cash(1, YEN), (Standing.PAUSED, "plan_cancelled")),
+        (cash(1, usd(left - short)), (Standing.PAUSED, "plan_canceled")),
+        (cash(1, YEN), (Standing.PAUSED, "plan_canceled")),
+        (cash(1, usd(left - short)) + cash(1, YEN), (Standing.PAUSED, "plan_canceled")),
     ):
         if paid + len(rest) < 4:
             assert only(data.draw(st.permutations(broken_off + rest))).standing() == expected
@@ -292,18 +292,18 @@ def test_the_end_of_a_plan_is_no_end_of_a_membership() -> None:
     assert only([*plan(1, 2), paused]).standing() == (Standing.ACTIVE, None)
 
 
-# --- cancelled purchases, disputed money, currencies ------------------------------------------------------------------
+# --- canceled purchases, disputed money, currencies ------------------------------------------------------------------
 
 
 @given(so_far(), st.data())
-def test_a_cancelled_purchase_never_stands_above_withdrawn(facts: dict[str, PaymentEvent], data: st.DataObject) -> None:
+def test_a_canceled_purchase_never_stands_above_withdrawn(facts: dict[str, PaymentEvent], data: st.DataObject) -> None:
     n = data.draw(st.integers(1, 5))
-    extra = {f"evt_c/{event.type}": event for event in cancelled(n)}
+    extra = {f"evt_c/{event.type}": event for event in canceled(n)}
     for bought in fold(facts | extra):
-        if bought.cancelled:
+        if bought.canceled:
             standing, reason = bought.standing()
             assert standing.rank <= Standing.WITHDRAWN.rank
-            assert reason == ("cancelled" if bought.settled_payments else reason)
+            assert reason == ("canceled" if bought.settled_payments else reason)
 
 
 @given(st.permutations(["withdrawn", "reinstated", "word"]), st.sampled_from(["won", "lost", "warning_closed"]))

@@ -38,7 +38,7 @@ def test_demo_prints_the_timeline_and_ends_well(tmp_path: Path) -> None:
         "checkout",
         "payment",
         "webhook",
-        "enrolment",
+        "enrollment",
         "instructor",
         "Milady",
         "mail: welcome",

@@ -22,7 +22,7 @@ from contracts.payments import (
     PaymentRefs,
     PaymentRefunded,
     PaymentSucceeded,
-    PurchaseCancelled,
+    PurchaseCanceled,
     SubscriptionChanged,
 )
 from contracts.people import MEMBERSHIP, Program, Seatable, enrollment_uuid
@@ -53,13 +53,13 @@ class Buyer:
 
     program: Program = TRACK
     price: Money | None = PRICE
-    instalments: int | None = None
+    installments: int | None = None
     id: UUID = field(default_factory=uuid4)
     purchase_id: UUID = field(default_factory=uuid4)
 
     def _told(self) -> dict[str, Any]:
         told = {"purchase_id": self.purchase_id, "student_id": self.id, "program": self.program}
-        return told | {"price": self.price, "instalments": self.instalments}
+        return told | {"price": self.price, "installments": self.installments}
 
     @property
     def _intent(self) -> PaymentRefs:
@@ -82,8 +82,8 @@ class Buyer:
     def refund_failed(self, amount: int = PRICE.amount) -> PaymentEvent:
         return PaymentRefunded(refs=self._intent, refund_id="re_1", amount=usd(amount), status="failed")
 
-    def cancelled(self) -> PaymentEvent:
-        return PurchaseCancelled(refs=PaymentRefs(), reason="moved away", **self._told())
+    def canceled(self) -> PaymentEvent:
+        return PurchaseCanceled(refs=PaymentRefs(), reason="moved away", **self._told())
 
     def invoice_paid(self, n: int) -> PaymentEvent:
         refs = PaymentRefs(invoice=f"in_{self.purchase_id}_{n}", subscription=self._subscription)

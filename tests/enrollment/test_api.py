@@ -99,14 +99,14 @@ async def test_the_kind_is_a_filter_too(client: httpx.AsyncClient) -> None:
     assert bad.status_code == 422
 
 
-async def test_one_enrolment_is_read_by_its_student_and_by_staff(client: httpx.AsyncClient) -> None:
+async def test_one_enrollment_is_read_by_its_student_and_by_staff(client: httpx.AsyncClient) -> None:
     (bobs,) = await items(client, BOB)
     for who, role in ((BOB, "student"), (STAFF, "admin"), (STAFF, "case_manager")):
         answer = await client.get(f"/api/enrollments/{bobs['id']}", headers=bearer(who, role))
         assert (answer.status_code, answer.json()) == (200, bobs)
 
 
-async def test_somebody_elses_enrolment_is_as_unknown_as_none(client: httpx.AsyncClient) -> None:
+async def test_somebody_elses_enrollment_is_as_unknown_as_none(client: httpx.AsyncClient) -> None:
     (bobs,) = await items(client, BOB)
     for enrollment_id in (bobs["id"], str(uuid4())):
         for path in ("", "/progress"):

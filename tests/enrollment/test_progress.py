@@ -51,7 +51,7 @@ def test_it_begins_with_the_first_project_open() -> None:
     assert (progress.percent, progress.finished, progress.completed_at) == (0, False, None)
 
 
-def test_every_enrolment_has_steps_of_its_own() -> None:
+def test_every_enrollment_has_steps_of_its_own() -> None:
     mine, yours = (begin(enrollment_id=UUID(int=n), projects=TRACK) for n in (1, 2))
     assert not {step.id for step in mine.steps} & {step.id for step in yours.steps}
     assert len({step.id for step in mine.steps}) == 3

@@ -80,7 +80,7 @@ async def test_the_last_step_of_a_project_opens_the_next(school: School, student
     assert (await school.done(student, third)).status_code == 200
 
 
-async def test_the_last_step_of_all_completes_the_enrolment_and_says_so_once(school: School, student: Buyer) -> None:
+async def test_the_last_step_of_all_completes_the_enrollment_and_says_so_once(school: School, student: Buyer) -> None:
     await school.does_all(student)
     progress = await school.progress(student)
     assert (progress["status"], progress["percent"]) == ("completed", 100)
@@ -118,14 +118,14 @@ async def test_a_case_manager_looks_and_does_not_mark(school: School, student: B
 
 
 @pytest.mark.parametrize("role", ["student", "specialist"])
-async def test_somebody_elses_enrolment_is_unknown(school: School, student: Buyer, role: str) -> None:
+async def test_somebody_elses_enrollment_is_unknown(school: School, student: Buyer, role: str) -> None:
     first, *_ = await school.steps(student)
     assert problem(await school.done(student, first, role=role, who=uuid4())) == (404, "unknown_enrollment")
     nobodys = f"/api/enrollments/{uuid4()}/progress/steps/{first}/done"
     assert problem(await school.api.post(nobodys, headers=bearer(student.id))) == (404, "unknown_enrollment")
 
 
-async def test_a_step_of_another_enrolment_is_unknown(school: School, student: Buyer) -> None:
+async def test_a_step_of_another_enrollment_is_unknown(school: School, student: Buyer) -> None:
     other = Buyer()
     await school.hear(other.paid())
     (theirs, *_) = await school.steps(other)
@@ -150,7 +150,7 @@ async def test_a_membership_has_no_steps(school: School) -> None:
 
 
 async def test_a_seat_that_rests_takes_no_steps_until_it_is_open_again(school: School) -> None:
-    buyer = Buyer(instalments=4)
+    buyer = Buyer(installments=4)
     await school.hear(curriculum(), buyer.invoice_paid(1))
     first, *_ = await school.steps(buyer)
     await school.hear(buyer.invoice_missed(2))
@@ -183,7 +183,7 @@ async def test_a_seat_that_turns_out_to_be_underpaid_takes_no_steps(school: Scho
     assert await school.said(buyer.id) == ["1 activated", "2 pending"]
 
 
-async def test_a_completed_enrolment_stays_so_until_its_money_goes_back(school: School, student: Buyer) -> None:
+async def test_a_completed_enrollment_stays_so_until_its_money_goes_back(school: School, student: Buyer) -> None:
     await school.does_all(student)
     await school.hear(student.paid(), student.refunded(1))
     assert await school.standing(student) == ("completed", None)

@@ -92,16 +92,16 @@ async def test_a_membership_that_ends_is_withdrawn_and_may_begin_anew(school: Sc
     assert await school.said(buyer.id) == ["1 activated", "2 withdrawn", "3 activated"]
 
 
-async def test_a_cancelled_purchase_gives_its_seat_back_in_either_order(school: School) -> None:
+async def test_a_canceled_purchase_gives_its_seat_back_in_either_order(school: School) -> None:
     for order in (0, 1):
         buyer = Buyer()
-        events = [buyer.paid(), buyer.cancelled()]
+        events = [buyer.paid(), buyer.canceled()]
         await school.hear(events[order], events[1 - order])
-        assert await school.standing(buyer) == ("withdrawn", "cancelled")
+        assert await school.standing(buyer) == ("withdrawn", "canceled")
 
 
-async def test_a_purchase_after_a_cancelled_one_opens_the_seat_again(school: School) -> None:
+async def test_a_purchase_after_a_canceled_one_opens_the_seat_again(school: School) -> None:
     buyer = Buyer()
-    await school.hear(buyer.paid(), buyer.cancelled(), Buyer(id=buyer.id).paid())
+    await school.hear(buyer.paid(), buyer.canceled(), Buyer(id=buyer.id).paid())
     assert await school.standing(buyer) == ("active", None)
     assert await school.said(buyer.id) == ["1 activated", "2 withdrawn", "3 activated"]

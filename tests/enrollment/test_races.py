@@ -1,4 +1,4 @@
-"""Students and payments change the same enrolment at the same time: on a real database, in every order."""
+"""Students and payments change the same enrollment at the same time: on a real database, in every order."""
 
 from __future__ import annotations
 

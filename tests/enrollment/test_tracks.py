@@ -155,12 +155,12 @@ async def test_money_in_another_currency_is_not_the_price(school: School) -> Non
     ("buyer", "paid"),
     [
         (Buyer(price=None), {"amount": 1}),
-        (Buyer(instalments=4), {"amount": 25_000}),
+        (Buyer(installments=4), {"amount": 25_000}),
         (Buyer(), {"amount": 0, "method": "waiver"}),
         (Buyer(price=usd(0)), {"amount": 0}),
         (Buyer(program=Program(slug="cpr", id="c", kind="course")), {"amount": 1}),
     ],
-    ids=["a price that nobody told", "an instalment", "a waiver", "free of charge", "no track"],
+    ids=["a price that nobody told", "an installment", "a waiver", "free of charge", "no track"],
 )
 async def test_what_need_not_be_the_whole_price(school: School, buyer: Buyer, paid: dict[str, Any]) -> None:
     await school.hear(buyer.paid(**paid))

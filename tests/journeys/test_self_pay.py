@@ -1,4 +1,4 @@
-"""A student pays: by card, by bank, in instalments; or does not."""
+"""A student pays: by card, by bank, in installments; or does not."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ async def customer_of(school: School, session: str) -> str:
     return str(found["customer"])
 
 
-async def test_a_plan_opens_the_seat_with_its_first_instalment_sums_to_the_price_and_ends(school: School) -> None:
+async def test_a_plan_opens_the_seat_with_its_first_installment_sums_to_the_price_and_ends(school: School) -> None:
     student = school.student()
     session = await student.checkout(payment_type="plan")
     await student.pay(session)
@@ -125,7 +125,7 @@ async def test_a_plan_opens_the_seat_with_its_first_instalment_sums_to_the_price
     assert count(student.subjects(), "welcome") == 1
 
 
-async def test_a_missed_instalment_pauses_after_the_last_retry_and_catching_up_resumes(school: School) -> None:
+async def test_a_missed_installment_pauses_after_the_last_retry_and_catching_up_resumes(school: School) -> None:
     student = school.student()
     session = await student.checkout("hvac", "plan")
     await student.pay(session)

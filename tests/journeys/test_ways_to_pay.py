@@ -36,26 +36,26 @@ async def advance(school: School, seconds: int) -> None:
 
 
 async def payment_of(student: Student, slug: str) -> dict[str, Any]:
-    """The enrolment's money, as its student sees it."""
+    """The enrollment's money, as its student sees it."""
     found: dict[str, Any] = await student.get(
         "checkout", f"/api/enrollments/{enrollment_uuid(student.id, slug)}/payment"
     )
     return found
 
 
-async def paid_instalments(student: Student, slug: str, many: int) -> dict[str, Any]:
+async def paid_installments(student: Student, slug: str, many: int) -> dict[str, Any]:
     async def look() -> dict[str, Any] | None:
         found = await payment_of(student, slug)
         return found if sum(each["status"] == "paid" for each in found["schedules"]) == many else None
 
-    return await until(look, seconds=60, what=f"{many} paid instalments of {slug}")
+    return await until(look, seconds=60, what=f"{many} paid installments of {slug}")
 
 
 async def asked_for(student: Student, slug: str, times: int) -> None:
     async def look() -> bool:
         return any(each["attempts"] >= times for each in (await payment_of(student, slug))["schedules"])
 
-    await until(look, what=f"attempt {times} of an instalment of {slug}")
+    await until(look, what=f"attempt {times} of an installment of {slug}")
 
 
 async def test_a_track_is_bought_and_studied_to_its_end(school: School) -> None:
@@ -103,7 +103,7 @@ async def test_enrolled_with_a_plan_that_collects_itself(school: School) -> None
     await confirm(student, enrolled["stripe_client_secret"])
     await student.seat_becomes("active", "hvac")
     for number in range(1, len(enrolled["schedules"]) + 1):
-        await paid_instalments(student, "hvac", number)
+        await paid_installments(student, "hvac", number)
         if number < len(enrolled["schedules"]):
             await advance(school, MONTH)
     found = await payment_of(student, "hvac")
@@ -112,12 +112,12 @@ async def test_enrolled_with_a_plan_that_collects_itself(school: School) -> None
     assert (await student.seat_becomes("active", "hvac"))["status"] == "active"
 
 
-async def test_a_missed_instalment_pauses_and_paying_it_resumes(school: School) -> None:
+async def test_a_missed_installment_pauses_and_paying_it_resumes(school: School) -> None:
     student = school.student()
     enrolled = await intent(student, "/api/enrollments", {"product_id": "dsp", "user_id": str(student.id)})
     await confirm(student, enrolled["stripe_client_secret"])
     await student.seat_becomes("active", "dsp")
-    await paid_instalments(student, "dsp", 1)
+    await paid_installments(student, "dsp", 1)
     (method,) = (await student.get("checkout", "/api/payments/methods"))["items"]
     assert method["last4"] == "4242"
     removed = await school.http.delete(

@@ -1,4 +1,4 @@
-"""milady-integration on a real database and against the real sandbox: payments in, rows, events and enrolments out."""
+"""milady-integration on a real database and against the real sandbox: payments in, rows, events and enrollments out."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Sandbox(Process):
         return found
 
     def enrollments(self, student_id: UUID) -> list[str]:
-        """The statuses of the student's enrolments, oldest first."""
+        """The statuses of the student's enrollments, oldest first."""
         return [e["status"] for e in self._items("enrollments") if e["student_ref"] == str(student_id)]
 
     def enrollment(self, student_id: UUID) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def remote(sandbox: Sandbox) -> int:
     return len(sandbox._items("enrollments"))
 
 
-async def test_enrol_find_withdraw(client: MiladyClient, sandbox: Sandbox) -> None:
+async def test_enroll_find_withdraw(client: MiladyClient, sandbox: Sandbox) -> None:
     enrolled = await enroll(client, course_ids=["milady-cosmetology"], name="Sam", email="sam@example.org")
     assert [link.title for link in enrolled.links] == ["Standard Cosmetology"]
     who = {"student_ref": "student-1", "program": "barber-apprenticeship"}
@@ -48,7 +48,7 @@ async def test_enrol_find_withdraw(client: MiladyClient, sandbox: Sandbox) -> No
     assert await client.find(**who) == []
 
 
-async def test_the_same_key_is_the_same_enrolment(client: MiladyClient, sandbox: Sandbox) -> None:
+async def test_the_same_key_is_the_same_enrollment(client: MiladyClient, sandbox: Sandbox) -> None:
     assert (await enroll(client)).id == (await enroll(client)).id
     with pytest.raises(Refused, match="idempotency_key_reused"):
         await enroll(client, name="Somebody else")

@@ -114,7 +114,7 @@ def test_whatever_happens_milady_ends_as_the_facts_want_it(
         world.hear(event_id, event)
         for _ in range(random.randint(0, 3)):
             world.work()
-            assert len(world.active) <= 1, "never two enrolments at once"
+            assert len(world.active) <= 1, "never two enrollments at once"
     world.come_to_rest()
 
     wishes = [domain.wanted(seat=seat, policy=DEFAULT_POLICY) for seat in seats(history)]

@@ -89,7 +89,7 @@ async def test_a_refund_before_the_first_attempt_opens_nothing(service: Service,
     assert await service.said(student) == []
 
 
-async def test_a_refund_while_the_enrolment_is_in_doubt_undoes_it(service: Service, sandbox: Sandbox) -> None:
+async def test_a_refund_while_the_enrollment_is_in_doubt_undoes_it(service: Service, sandbox: Sandbox) -> None:
     student = Student(BARBER)
     await service.hear(student.paid())
     sandbox.faults({"kind": "acts_then_times_out", "seconds": 2, "requests": 1})
@@ -102,7 +102,7 @@ async def test_a_refund_while_the_enrolment_is_in_doubt_undoes_it(service: Servi
     assert await service.said(student) == ["withdrawn"]
 
 
-async def test_a_refund_while_the_enrolment_is_still_in_the_air_undoes_it(service: Service, sandbox: Sandbox) -> None:
+async def test_a_refund_while_the_enrollment_is_still_in_the_air_undoes_it(service: Service, sandbox: Sandbox) -> None:
     student = Student(BARBER)
     await service.hear(student.paid())
     sandbox.faults({"kind": "slow", "seconds": 1.0, "requests": 1})
@@ -115,7 +115,7 @@ async def test_a_refund_while_the_enrolment_is_still_in_the_air_undoes_it(servic
     assert await service.status(student) == "withdrawn"
 
 
-async def test_a_refund_after_the_enrolment_was_refused_still_undoes_what_may_be_there(
+async def test_a_refund_after_the_enrollment_was_refused_still_undoes_what_may_be_there(
     service: Service, sandbox: Sandbox
 ) -> None:
     student = Student(BARBER)
@@ -132,7 +132,7 @@ async def test_a_refund_after_the_enrolment_was_refused_still_undoes_what_may_be
     assert await service.status(student) == "withdrawn"
 
 
-async def test_acts_then_times_out_ends_in_one_enrolment(service: Service, sandbox: Sandbox) -> None:
+async def test_acts_then_times_out_ends_in_one_enrollment(service: Service, sandbox: Sandbox) -> None:
     student = Student(BARBER)
     await service.hear(student.paid())
     sandbox.faults({"kind": "acts_then_times_out", "seconds": 2, "requests": 3})
@@ -312,7 +312,7 @@ async def test_a_program_that_is_switched_off_enrolls_nobody_new_until_it_is_on(
     assert [await service.status(s) for s in (before, after)] == ["withdrawn", "enrolled"]
 
 
-async def test_parallel_events_of_one_seat_end_in_one_enrolment(service: Service, sandbox: Sandbox) -> None:
+async def test_parallel_events_of_one_seat_end_in_one_enrollment(service: Service, sandbox: Sandbox) -> None:
     student = Student(BARBER)
     await asyncio.gather(*(service.hear(student.paid()) for _ in range(8)), service.work_off(rounds=2))
     await service.work_off()

@@ -18,7 +18,7 @@ async def enroll(sandbox: httpx.AsyncClient, key: str = "k", **other: Any) -> ht
     return await sandbox.post("/v1/enrollments", json={**WANTED, **other}, headers={"Idempotency-Key": key})
 
 
-async def test_an_enrolment_can_be_opened_read_listed_and_ended(sandbox: httpx.AsyncClient) -> None:
+async def test_an_enrollment_can_be_opened_read_listed_and_ended(sandbox: httpx.AsyncClient) -> None:
     opened = (await enroll(sandbox)).json()
     assert opened["links"] == [
         {
@@ -35,7 +35,7 @@ async def test_an_enrolment_can_be_opened_read_listed_and_ended(sandbox: httpx.A
     assert (first["status"], first["links"]) == ("withdrawn", [])
 
 
-async def test_one_key_is_one_enrolment(sandbox: httpx.AsyncClient) -> None:
+async def test_one_key_is_one_enrollment(sandbox: httpx.AsyncClient) -> None:
     first, again = await enroll(sandbox), await enroll(sandbox)
     assert (first.status_code, again.status_code) == (201, 201)
     assert first.json() == again.json()

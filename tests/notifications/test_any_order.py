@@ -25,8 +25,8 @@ from tests.notifications.office import (
     step,
 )
 from tests.notifications.test_alerts import dispute
-from tests.notifications.test_instalments import of_checkout, of_gateway, received
-from tests.notifications.test_kinds import BUNDLE, CANCELLED, CREATED, FADES, SHAVES, TOOLS, bought, of, teaches
+from tests.notifications.test_installments import of_checkout, of_gateway, received
+from tests.notifications.test_kinds import BUNDLE, CANCELED, CREATED, FADES, SHAVES, TOOLS, bought, of, teaches
 from tests.waiting import until
 
 from contracts.checkout import RefundDecided, RefundRequested, StudentUpdated
@@ -52,7 +52,7 @@ _SETTINGS = settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
-INSTALMENTS: list[PaymentEvent] = [
+INSTALLMENTS: list[PaymentEvent] = [
     received(1),
     of_gateway(1),
     of_checkout(1),
@@ -87,9 +87,9 @@ def stories(draw: st.DrawFn) -> list[Event]:
             [
                 paid_by_card(1),
                 LATE_LINK,
-                INSTALMENTS,
-                [*INSTALMENTS, received(2, attempt=9)],
-                [paid(payment_intent="pi_1", charge="ch_1"), CANCELLED],
+                INSTALLMENTS,
+                [*INSTALLMENTS, received(2, attempt=9)],
+                [paid(payment_intent="pi_1", charge="ch_1"), CANCELED],
                 [paid(payment_intent="pi_1", charge="ch_1"), *DISPUTE],
                 declined(1) + paid_by_card(1),
                 declined(1),

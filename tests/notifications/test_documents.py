@@ -64,7 +64,7 @@ async def test_a_document_finds_its_payment_by_the_purchase_alone(patient: Offic
     assert files(one(await patient.post(), RECEIPT)) == FILE
 
 
-async def test_a_document_of_another_instalment_is_not_taken(patient: Office) -> None:
+async def test_a_document_of_another_installment_is_not_taken(patient: Office) -> None:
     await patient.hear(CONTACT, paid(100, payment_intent="pi_1"), issued(100, payment_intent="pi_2", number="R-2"))
     assert await patient.post() == []
     await patient.hear(paid(100, payment_intent="pi_2"))

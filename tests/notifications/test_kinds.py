@@ -22,7 +22,7 @@ from contracts.enrollment import (
 from contracts.envelope import Event
 from contracts.instructor_assignment import Instructor, InstructorAssigned
 from contracts.money import usd
-from contracts.payments import PaymentRefs, PaymentRefunded, PurchaseCancelled, SubscriptionChanged
+from contracts.payments import PaymentRefs, PaymentRefunded, PurchaseCanceled, SubscriptionChanged
 from contracts.people import MEMBERSHIP, Program, Seatable, enrollment_uuid
 
 GOLD = Program(slug=MEMBERSHIP, id="m-1", name="Studio Membership", kind="membership")
@@ -173,10 +173,10 @@ async def test_a_bundles_refund_and_end_are_one_mail_each(office: Office) -> Non
 
 # --- ended by the school, or by the plan ------------------------------------------------------------------------------
 
-CANCELLED = PurchaseCancelled(
+CANCELED = PurchaseCanceled(
     refs=PaymentRefs(), purchase_id=UUID(int=1), student_id=ANN, program=BARBER, reason="Too few students for <spring>"
 )
-WITHDRAWN = step(EnrollmentWithdrawn, 2, "cancelled")
+WITHDRAWN = step(EnrollmentWithdrawn, 2, "canceled")
 ENDED = "Your enrollment in Barber Apprenticeship has ended"
 
 
@@ -185,7 +185,7 @@ async def test_a_seat_that_the_school_has_ended(office: Office, order: tuple[int
     await office.hear(CONTACT, bought(BARBER), step(EnrollmentActivated, 1))
     await office.post()
     for n in order:
-        await office.hear(said(n + 20, (CANCELLED, WITHDRAWN)[n]))
+        await office.hear(said(n + 20, (CANCELED, WITHDRAWN)[n]))
         await office.post()
     text, html = bodies(one(await office.post(), ENDED))
     assert "Too few students for <spring>." in text and "Too few students for &lt;spring&gt;." in html
@@ -194,21 +194,21 @@ async def test_a_seat_that_the_school_has_ended(office: Office, order: tuple[int
 
 async def test_what_is_refunded_is_told_when_it_is_known(office: Office) -> None:
     back = PaymentRefunded(refs=PaymentRefs(charge="ch_1"), total=usd(2_000), before=usd(0), of=usd(5_000))
-    await office.hear(CONTACT, bought(BARBER), step(EnrollmentActivated, 1), back, CANCELLED, WITHDRAWN)
+    await office.hear(CONTACT, bought(BARBER), step(EnrollmentActivated, 1), back, CANCELED, WITHDRAWN)
     assert "Refunded so far: 20.00 USD" in plain(one(await office.post(), ENDED))
 
 
-async def test_a_sponsor_is_not_asked_to_pay_what_was_cancelled(office: Office) -> None:
+async def test_a_sponsor_is_not_asked_to_pay_what_was_canceled(office: Office) -> None:
     created = CREATED.model_copy(update={"payer": "sponsor", "program": BARBER})
-    await office.hear(CONTACT, CANCELLED, created)
+    await office.hear(CONTACT, CANCELED, created)
     assert await office.post() == []
 
 
-async def test_a_plan_that_was_cancelled_can_still_be_paid(office: Office) -> None:
-    told: dict[str, Any] = {"instalments": 4, "price": usd(20_000)}
+async def test_a_plan_that_was_canceled_can_still_be_paid(office: Office) -> None:
+    told: dict[str, Any] = {"installments": 4, "price": usd(20_000)}
     ended = membership(status="canceled", program=BARBER, tier=None)
     await office.hear(CONTACT, bought(BARBER, **told), step(EnrollmentActivated, 1), ended)
-    await office.hear(step(EnrollmentPaused, 2, "plan_cancelled"))
+    await office.hear(step(EnrollmentPaused, 2, "plan_canceled"))
     text = plain(one(await office.post(), "Your seat in Barber Apprenticeship is paused"))
     assert "the rest (150.00 USD) can still be paid. Your seat opens again by itself" in text
     assert "To pay: https://portal.example.com" in text

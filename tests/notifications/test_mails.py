@@ -48,10 +48,10 @@ OPENED: dict[str, Any] = SEAT | {
     "instructor": {"name": "<script>alert(1)</script>", "specialty": None},
     "links": [{"title": "<i>Theory</i>", "url": 'https://milady.example.com/"><script>'}],
 }
-FAILED = MONEY | {"slug": "cuts", "failed_at": WHEN, "bank_debit": False, "instalment": False}
+FAILED = MONEY | {"slug": "cuts", "failed_at": WHEN, "bank_debit": False, "installment": False}
 TOLD: dict[str, dict[str, Any]] = {
     "receipt": MONEY
-    | {"paid_at": WHEN, "method": "card", "reference": "pi_1", "payments": 1, "instalments": None}
+    | {"paid_at": WHEN, "method": "card", "reference": "pi_1", "payments": 1, "installments": None}
     | {"seat": "opens", "welcome_follows": True, "tax": None, "documents": []},
     "welcome": OPENED,
     "seat-reopened": OPENED,
@@ -66,7 +66,7 @@ TOLD: dict[str, dict[str, Any]] = {
     "seat-paused": SEAT
     | {"reason": "past_due", "payer": "student", "missed": None, "pay_url": None, "reopens": True, "rest": None},
     "seat-resumed": SEAT,
-    "seat-withdrawn": SEAT | {"reason": "cancelled", "because": "Too <b>few</b>", "refunds": [usd(1)]},
+    "seat-withdrawn": SEAT | {"reason": "canceled", "because": "Too <b>few</b>", "refunds": [usd(1)]},
     "refund-requested": {"program": "Cuts & <b>Shaves</b>", "amount": None, "what": "seat"},
     "refund-approved": {"program": "Cuts & <b>Shaves</b>", "amount": usd(1), "what": "seat"},
     "refund-rejected": {"program": None, "amount": None, "what": "seat"},
@@ -151,13 +151,13 @@ def test_nobody_forges_a_line_of_the_text() -> None:
     ("told", "next_"),
     [
         ({"seat": "opens"}, "your seat opens by itself, and your welcome mail comes separately."),
-        ({"seat": "opens", "instalments": 4}, "your seat opens by itself, and your welcome mail comes separately."),
+        ({"seat": "opens", "installments": 4}, "your seat opens by itself, and your welcome mail comes separately."),
         ({"seat": "opens", "welcome_follows": False}, "your seat opens by itself."),
         ({"seat": "opens", "payer": "sponsor"}, "the student's seat opens by itself."),
         ({"seat": "open"}, "your seat is open."),
-        ({"seat": "open", "payments": 3, "instalments": 4}, "your seat stays open, and the plan goes on."),
-        ({"seat": "open", "payments": 4, "instalments": 4}, "everything is paid, and your seat stays open."),
-        ({"seat": "opens", "payments": 4, "instalments": 4}, "everything is paid, and your seat opens by itself."),
+        ({"seat": "open", "payments": 3, "installments": 4}, "your seat stays open, and the plan goes on."),
+        ({"seat": "open", "payments": 4, "installments": 4}, "everything is paid, and your seat stays open."),
+        ({"seat": "opens", "payments": 4, "installments": 4}, "everything is paid, and your seat opens by itself."),
     ],
 )
 def test_a_receipt_says_what_comes_next(told: dict[str, Any], next_: str) -> None:

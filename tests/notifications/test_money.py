@@ -46,9 +46,9 @@ def failed(code: str, attempt: int = 1, *, invoice: str | None = None, **more: o
     return PaymentFailed.model_validate({"refs": refs, "code": code, "attempt": attempt, **TOLD, **more})
 
 
-def instalment(n: int) -> PaymentSucceeded:
+def installment(n: int) -> PaymentSucceeded:
     refs = PaymentRefs(invoice=f"in_{n}", subscription="sub_1")
-    return PaymentSucceeded.model_validate({"refs": refs, "amount": usd(122_250), "instalments": 4, **TOLD})
+    return PaymentSucceeded.model_validate({"refs": refs, "amount": usd(122_250), "installments": 4, **TOLD})
 
 
 # --- receipts ---------------------------------------------------------------------------------------------------------
@@ -106,11 +106,11 @@ async def test_a_link_from_a_stranger_tells_nothing(office: Office) -> None:
     assert await office.post() == [] and await office.rows() == []
 
 
-async def test_each_instalment_has_its_own_receipt(office: Office) -> None:
+async def test_each_installment_has_its_own_receipt(office: Office) -> None:
     await office.hear(CONTACT)
     for n in (1, 2):
         link = PaymentSucceeded(refs=PaymentRefs(invoice=f"in_{n}", payment_intent=f"pi_{n}"), amount=usd(122_250))
-        await office.hear(instalment(n), link)
+        await office.hear(installment(n), link)
         await office.post()
     mails = await office.post()
     assert subjects(mails) == ["Receipt: 1,222.50 USD for Barber Apprenticeship"] * 2
@@ -189,8 +189,8 @@ async def test_a_debit_that_was_returned(office: Office) -> None:
     assert len(await office.post()) == 1, "the intent tells the same attempt"
 
 
-async def test_each_attempt_of_an_instalment_and_the_last_one_pauses(office: Office) -> None:
-    await office.hear(CONTACT, instalment(1), step(EnrollmentActivated, 1))
+async def test_each_attempt_of_an_installment_and_the_last_one_pauses(office: Office) -> None:
+    await office.hear(CONTACT, installment(1), step(EnrollmentActivated, 1))
     await office.post()
     await office.hear(failed("card_declined", 1, invoice="in_2", next_attempt_at=RETRY, amount=usd(122_250)))
     first = bodies(one(await office.post(), FAILED))[0]
@@ -214,7 +214,7 @@ PAUSED = "Your seat in Barber Apprenticeship is paused"
 
 
 async def test_of_several_attempts_only_the_latest_is_told(office: Office) -> None:
-    await office.hear(CONTACT, instalment(1), failed("expired_card", 3, invoice="in_2", next_attempt_at=RETRY), FIRST)
+    await office.hear(CONTACT, installment(1), failed("expired_card", 3, invoice="in_2", next_attempt_at=RETRY), FIRST)
     assert "The card has expired" in bodies(one(await office.post(), FAILED))[0]
 
 
@@ -225,7 +225,7 @@ async def test_a_pause_is_told_once_and_nothing_against_it(
 ) -> None:
     """An old attempt, the last one and the pause, in any order; the mail that tells it has the page to pay on."""
     told = (FIRST, LAST, step(EnrollmentPaused, 2, "past_due"))
-    await office.hear(CONTACT, instalment(1), step(EnrollmentActivated, 1), assigned(), LINKS)
+    await office.hear(CONTACT, installment(1), step(EnrollmentActivated, 1), assigned(), LINKS)
     paused = False
     for n in order:
         await office.hear(said(n + 20, told[n]))
@@ -244,12 +244,12 @@ async def test_a_pause_is_told_once_and_nothing_against_it(
 
 
 async def test_a_second_pause_is_told_again_and_a_second_missed_payment_too(office: Office) -> None:
-    await office.hear(CONTACT, instalment(1), LAST, step(EnrollmentActivated, 1), step(EnrollmentPaused, 2, "past_due"))
+    await office.hear(CONTACT, installment(1), LAST, step(EnrollmentActivated, 1), step(EnrollmentPaused, 2, "past_due"))
     await office.post()
     await office.hear(failed("insufficient_funds", 4, invoice="in_3", final=True))
     assert subjects(await office.post()).count(FAILED) == 1
     for n in (2, 3):
-        await office.hear(instalment(n))
+        await office.hear(installment(n))
     await office.hear(step(EnrollmentResumed, 3))
     await office.post()
     await office.hear(failed("expired_card", 4, invoice="in_4", final=True), step(EnrollmentPaused, 4, "past_due"))
@@ -258,13 +258,13 @@ async def test_a_second_pause_is_told_again_and_a_second_missed_payment_too(offi
 
 async def test_what_has_been_paid_is_not_asked_for(office: Office) -> None:
     """Enrollment has not said yet that the seat is open again."""
-    await office.hear(CONTACT, instalment(1), LAST, step(EnrollmentPaused, 2, "past_due"), instalment(2))
+    await office.hear(CONTACT, installment(1), LAST, step(EnrollmentPaused, 2, "past_due"), installment(2))
     assert PAUSED not in subjects(await office.post())
 
 
 async def test_a_sponsor_hears_of_the_payment_and_the_student_of_the_pause(office: Office) -> None:
     by_sponsor = {"payer": "sponsor", "contact": Contact(email=SPONSOR)}
-    await office.hear(CONTACT, instalment(1).model_copy(update=by_sponsor), LAST.model_copy(update=by_sponsor))
+    await office.hear(CONTACT, installment(1).model_copy(update=by_sponsor), LAST.model_copy(update=by_sponsor))
     await office.hear(step(EnrollmentPaused, 2, "past_due"))
     mails = await office.post()
     assert FAILED in subjects(mails, SPONSOR) and subjects(mails) == [PAUSED]
@@ -272,10 +272,10 @@ async def test_a_sponsor_hears_of_the_payment_and_the_student_of_the_pause(offic
     assert PAGE not in bodies(one(mails, PAUSED))[0] and "whoever pays for you" in bodies(one(mails, PAUSED))[0]
 
 
-async def test_where_a_missed_instalment_pauses_nothing_nobody_says_so(office: Office) -> None:
+async def test_where_a_missed_installment_pauses_nothing_nobody_says_so(office: Office) -> None:
     lenient = replace(office.rules, policy=Policy(past_due_pauses=False, full_refund_withdraws=False))
     office = Office(office.database, office.mail, rules=lenient)
-    await office.hear(CONTACT, instalment(1), LAST, step(EnrollmentActivated, 1))
+    await office.hear(CONTACT, installment(1), LAST, step(EnrollmentActivated, 1))
     text = " ".join(bodies(one(await office.post(), FAILED))[0].split())
     assert "paused" not in text and "Your seat stays open; please pay what is owed" in text and PAGE in text
 

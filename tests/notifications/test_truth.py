@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.contracts.payment_histories import bank_debit, declined, disputed, paid_by_card, plan, refunded
 from tests.notifications.office import ANN, BARBER, SEAT, assigned, said
-from tests.notifications.test_instalments import of_checkout, of_gateway, received
-from tests.notifications.test_kinds import CANCELLED
+from tests.notifications.test_installments import of_checkout, of_gateway, received
+from tests.notifications.test_kinds import CANCELED
 
 from contracts.enrollment import EnrollmentPaused
 from contracts.envelope import Envelope
@@ -49,8 +49,8 @@ HISTORIES: list[list[PaymentEvent]] = [
     [received(1), of_gateway(1), of_checkout(1), of_gateway(2), of_checkout(2)],
     [received(1), of_checkout(1), of_checkout(3, final=True)],
     [received(1), of_checkout(1), of_checkout(3, final=True), received(2, attempt=9)],
-    [received(1), of_checkout(3, final=True), PaymentExpired(refs=PaymentRefs(instalment="i2"), purchase_id=PURCHASE)],
-    [*paid_by_card(1), CANCELLED],
+    [received(1), of_checkout(3, final=True), PaymentExpired(refs=PaymentRefs(installment="i2"), purchase_id=PURCHASE)],
+    [*paid_by_card(1), CANCELED],
 ]
 
 
@@ -91,10 +91,10 @@ def tells_of_a_pause(message: Message) -> bool:
 
 
 def about(ref: str, place: Place) -> list[PaymentEvent]:
-    """All that is said of a payment, or of an instalment by its own name."""
+    """All that is said of a payment, or of an installment by its own name."""
     facts = [fact for purchase in place.purchases for fact in purchase.facts]
     payments = [payment for purchase in place.purchases for payment in purchase.payments if ref in payment.refs]
-    return [f for f in facts if ref == f"instalment:{f.refs.instalment}"] + [f for p in payments for f in p.facts]
+    return [f for f in facts if ref == f"installment:{f.refs.installment}"] + [f for p in payments for f in p.facts]
 
 
 def check(message: Message, place: Place, policy: Policy) -> None:

@@ -140,7 +140,7 @@ def monthly(client: stripe.StripeClient, amount: int = 122_250) -> str:
             "currency": "usd",
             "unit_amount": amount,
             "recurring": {"interval": "month"},
-            "product_data": {"name": "Barber apprenticeship, instalment"},
+            "product_data": {"name": "Barber apprenticeship, installment"},
         }
     )
     return price.id

@@ -17,7 +17,7 @@ class Fields(HTMLParser):
 
     def __init__(self, html: str) -> None:
         super().__init__()
-        self.labelled: set[str] = set()
+        self.labeled: set[str] = set()
         self.controls: list[dict[str, str | None]] = []
         self.scripts = 0
         self.feed(html)
@@ -25,13 +25,13 @@ class Fields(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
         if tag == "label" and given.get("for"):
-            self.labelled.add(str(given["for"]))
+            self.labeled.add(str(given["for"]))
         if tag in ("input", "select") and given.get("type") != "hidden":
             self.controls.append(given)
         self.scripts += tag == "script"
 
-    def unlabelled(self) -> list[dict[str, str | None]]:
-        return [c for c in self.controls if c.get("id") not in self.labelled and not c.get("aria-label")]
+    def unlabeled(self) -> list[dict[str, str | None]]:
+        return [c for c in self.controls if c.get("id") not in self.labeled and not c.get("aria-label")]
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_every_control_has_a_label_and_nothing_needs_scripts(http: httpx.Client,
         page = http.get(path)
         assert page.status_code == 200, name
         fields = Fields(page.text)
-        assert fields.unlabelled() == [] and fields.scripts == 0, name
+        assert fields.unlabeled() == [] and fields.scripts == 0, name
         assert '<html lang="en">' in page.text and re.search(r"<title>[^<]+</title>", page.text)
 
 
@@ -181,7 +181,7 @@ def test_a_plans_invoice_says_what_is_bought_and_stays_listed(
     plan = new_session(client, mode="subscription", line_items=[{"price": monthly(client), "quantity": 1}])
     operator.pay(plan.id)
     done: Any = client.v1.checkout.sessions.retrieve(plan.id, {"expand": ["invoice"]})
-    assert done.invoice.lines.data[0].description == "1 × Barber apprenticeship, instalment"
+    assert done.invoice.lines.data[0].description == "1 × Barber apprenticeship, installment"
     page = http.get("/sandbox").text
     row = re.search(rf'<tr><td><a href="/i/{done.invoice.id}">.*?</tr>', page, re.DOTALL)
     assert row and "<td>paid</td>" in row[0] and "ada@example.org" in row[0]

@@ -1,4 +1,4 @@
-"""Instalment plans: four months to their end, a failed renewal and its retries, pausing, canceling."""
+"""Installment plans: four months to their end, a failed renewal and its retries, pausing, canceling."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_checkout_starts_the_subscription_in_stripes_order(client: stripe.Stripe
     assert by_type["invoice_payment.paid"]["payment"]["payment_intent"] == intent
 
 
-def test_a_declined_first_instalment_starts_nothing(client: stripe.StripeClient, operator: Operator) -> None:
+def test_a_declined_first_installment_starts_nothing(client: stripe.StripeClient, operator: Operator) -> None:
     line = {"price": monthly(client), "quantity": 1}
     session = new_session(client, mode="subscription", line_items=[line])
     since = last_event(client)

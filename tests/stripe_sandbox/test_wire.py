@@ -79,7 +79,7 @@ def test_what_newer_versions_dropped_is_refused(client: stripe.StripeClient) -> 
 
 def test_enums_know_only_their_words(client: stripe.StripeClient) -> None:
     assert "must be one of" in str(refused(new_session, client, ui_mode="hosted"))
-    assert refused(new_session, client, mode="instalments").param == "mode"
+    assert refused(new_session, client, mode="installments").param == "mode"
     methods: Any = ["card", "venmo"]
     assert refused(new_session, client, allowed_payment_method_types=methods).param == "allowed_payment_method_types[1]"
 

@@ -25,8 +25,8 @@ BUNDLE_METADATA = {
     "program_kind": "bundle",
     "includes_1": '{"slug":"barber-apprenticeship","id":"prog_1","provider":"milady","kind":"program"}',
     "includes_2": '{"slug":"tool-kit","id":"prod_7","name":"Tool kit","kind":"product"}',
-    "instalment": "due_1",
-    "instalments": "4",
+    "installment": "due_1",
+    "installments": "4",
     "price": "489000",
     "price_currency": "usd",
     "tier": "gold",
@@ -96,7 +96,7 @@ def invoice(**fields: Any) -> dict[str, Any]:
         "total_taxes": [],
         "parent": {
             "type": "subscription_details",
-            "subscription_details": {"subscription": "sub_1", "metadata": {**SEED_METADATA, "instalments": "4"}},
+            "subscription_details": {"subscription": "sub_1", "metadata": {**SEED_METADATA, "installments": "4"}},
         },
         **fields,
     }

@@ -78,7 +78,7 @@ async def test_database_down_is_answered_200_and_said_and_journaled_later(
         await until(lambda: heard_all(gateway, ids, seen), what="said while the database is down")
     finally:
         own_postgres.start()
-    await until(lambda: all_published(gateway, ids), seconds=30, what="journaled afterwards")
+    await until(lambda: all_published(gateway, ids), seconds=30, what="journaled afterward")
 
 
 async def test_connections_that_are_cut_under_load_leave_nobody_waiting(

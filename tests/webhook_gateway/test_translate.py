@@ -141,12 +141,12 @@ def test_old_and_new_invoices_say_the_same() -> None:
         subscription="sub_1",
         payment_intent="pi_9",
         charge="ch_9",
-        subscription_details={"metadata": {**stripe.SEED_METADATA, "instalments": "4"}},
+        subscription_details={"metadata": {**stripe.SEED_METADATA, "installments": "4"}},
     )
     new = stripe.invoice(payments={"data": [{"payment": {"payment_intent": "pi_9", "charge": "ch_9"}}]})
     assert meaning(stripe.event("invoice.paid", old)) == meaning(stripe.event("invoice.paid", new))
     said = meaning(stripe.event("invoice.paid", new))
-    assert (said.refs.subscription, said.refs.payment_intent, said.instalments) == ("sub_1", "pi_9", 4)
+    assert (said.refs.subscription, said.refs.payment_intent, said.installments) == ("sub_1", "pi_9", 4)
 
 
 def test_the_last_retry_is_final_and_a_sent_invoice_has_none() -> None:

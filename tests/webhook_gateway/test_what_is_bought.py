@@ -1,4 +1,4 @@
-"""What Stripe objects tell of a purchase beside the payment: kind, bundle, instalment, price, tax, tier, funds."""
+"""What Stripe objects tell of a purchase beside the payment: kind, bundle, installment, price, tax, tier, funds."""
 
 from __future__ import annotations
 
@@ -107,14 +107,14 @@ def test_parts_come_in_the_order_of_their_numbers_each_once_and_twenty_at_most()
 )
 def test_every_payment_of_an_amount_due_names_it(type: str, thing: dict[str, Any]) -> None:
     said = meaning(type, thing)
-    assert said.refs.instalment == "due_1"
+    assert said.refs.installment == "due_1"
     assert "due_1" not in said.refs.of_payment()
     assert said.price == usd(489_000)
 
 
 def test_what_nobody_told_is_not_told() -> None:
     said = meaning("payment_intent.succeeded", stripe.intent())
-    assert (said.refs.instalment, said.price, said.program.kind, said.program.includes) == (None, None, None, ())
+    assert (said.refs.installment, said.price, said.program.kind, said.program.includes) == (None, None, None, ())
 
 
 @pytest.mark.parametrize(
@@ -145,11 +145,11 @@ def test_a_price_is_digits_and_a_currency(amount: object, currency: object, pric
 
 
 @pytest.mark.parametrize(
-    ("count", "instalments"), [("4", 4), ("120", 120), ("121", None), ("0", None), ("000012345", None), ("x", None)]
+    ("count", "installments"), [("4", 4), ("120", 120), ("121", None), ("0", None), ("000012345", None), ("x", None)]
 )
-def test_a_count_of_instalments_is_not_cut(count: str, instalments: int | None) -> None:
-    metadata = {**stripe.OUR_METADATA, "instalments": count}
-    assert meaning("payment_intent.succeeded", stripe.intent(metadata=metadata)).instalments == instalments
+def test_a_count_of_installments_is_not_cut(count: str, installments: int | None) -> None:
+    metadata = {**stripe.OUR_METADATA, "installments": count}
+    assert meaning("payment_intent.succeeded", stripe.intent(metadata=metadata)).installments == installments
 
 
 @pytest.mark.parametrize("type", ["checkout.session.completed", "checkout.session.async_payment_succeeded"])

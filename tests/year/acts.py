@@ -28,7 +28,7 @@ def pick(found: Sequence[dict[str, Any]], number: int) -> dict[str, Any] | None:
 @dataclass(frozen=True)
 class Buy:
     student: int
-    what: Literal["program", "plan", "track", "course", "enrol", "membership"]
+    what: Literal["program", "plan", "track", "course", "enroll", "membership"]
     number: int
 
     async def play(self, school: School, people: Sequence[UUID]) -> None:
@@ -45,7 +45,7 @@ class Buy:
             case "course":
                 body = {"courseId": COURSES[self.number % len(COURSES)]}
                 await school.ask(who, "POST", "/api/checkout", body)
-            case "enrol":
+            case "enroll":
                 body = {"product_id": (*PROGRAMS, *TRACKS)[self.number % 5], "user_id": str(who)}
                 await school.ask(who, "POST", "/api/enrollments", body)
             case "membership":
@@ -55,7 +55,7 @@ class Buy:
 
 @dataclass(frozen=True)
 class Pay:
-    """Somebody pays what is open: a page, an intent, or an instalment's own intent."""
+    """Somebody pays what is open: a page, an intent, or an installment's own intent."""
 
     number: int
     means: Means
@@ -197,7 +197,7 @@ class SettleDebits:
 
 @dataclass(frozen=True)
 class Manual:
-    """Cash at the desk for an instalment; or it is waived."""
+    """Cash at the desk for an installment; or it is waived."""
 
     number: int
     method: Literal["cash", "check", "bank_transfer", "waiver"]
@@ -309,7 +309,7 @@ _means: st.SearchStrategy[Means] = st.sampled_from(("card", "card", "card", "dec
 _buying: st.SearchStrategy[Act] = st.builds(
     Buy,
     student=_numbers,
-    what=st.sampled_from(("program", "plan", "track", "course", "enrol", "enrol", "membership")),
+    what=st.sampled_from(("program", "plan", "track", "course", "enroll", "enroll", "membership")),
     number=_numbers,
 )
 _paying: st.SearchStrategy[Act] = st.builds(Pay, number=_numbers, means=_means)

@@ -71,7 +71,7 @@ async def service(databases: tuple[Database, Database], sandbox: StripeSandbox) 
 
 
 MISSED: list[Act] = [
-    Buy(0, "enrol", 0),
+    Buy(0, "enroll", 0),
     Pay(0, "card"),
     FailNext(0, 12),
     PassDays(45),
@@ -83,7 +83,7 @@ MISSED: list[Act] = [
     PayRest(0),
     Pay(0, "card"),
 ]
-"""An instalment is missed for good and paid at the desk; the rest at once."""
+"""An installment is missed for good and paid at the desk; the rest at once."""
 BROKEN_OFF: list[Act] = [
     Buy(0, "plan", 0),
     Pay(0, "card"),
@@ -206,7 +206,7 @@ async def every_purchase_is_what_the_facts_say(school: School, people: list[UUID
         if standing in (Standing.ACTIVE, Standing.PAUSED):
             assert row["state"] == "paid"
         if standing is Standing.WITHDRAWN and purchase.settled_payments:
-            assert row["state"] in ("withdrawn", "cancelled")
+            assert row["state"] in ("withdrawn", "canceled")
 
 
 async def no_money_without_a_seat_and_no_seat_without_money(school: School, people: list[UUID]) -> None:

@@ -148,7 +148,7 @@ class Shop:
     def steps(self, session: str) -> list[Step]:
         return [
             Step("webhook", lambda: self._webhook(session), ("webhook_gateway", "stripe_sandbox")),
-            Step("enrolment", self._enrolment, ("enrollment", "webhook_gateway.relay")),
+            Step("enrollment", self._enrollment, ("enrollment", "webhook_gateway.relay")),
             Step("instructor", self._instructor, ("instructor_assignment", "webhook_gateway.relay")),
             Step("Milady", self._milady, ("milady", "webhook_gateway.relay")),
             Step("mail: welcome", lambda: self._mail("welcome"), ("notifications",)),
@@ -171,7 +171,7 @@ class Shop:
         kinds = ", ".join(delivery["type"] for delivery in sent)
         return Seen(f"{kinds}: taken by the gateway", min(last["at"] + last["seconds"] for last in taken))
 
-    def _enrolment(self) -> Seen | None:
+    def _enrollment(self) -> Seen | None:
         for item in self._mine("enrollment", "/api/enrollments"):
             if item["program_slug"] == SLUG and item["status"] == "active":
                 return Seen(f"seat active, payment {item['payment_status']}", _moment(item["updated_at"]))

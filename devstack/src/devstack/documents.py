@@ -69,7 +69,7 @@ def documents() -> dict[Path, str]:
 
 @contextmanager
 def _only_to_be_read() -> Iterator[None]:
-    """The environment as the composition roots want it, and afterwards as it was."""
+    """The environment as the composition roots want it, and afterward as it was."""
     before = dict(os.environ)
     os.environ.update(_ENVIRONMENT)
     try:

@@ -95,7 +95,7 @@ class Stack:
 def running(
     folder: Path = ROOT / ".local", *, stable_ports: bool = False, say: Callable[[str], None] | None = None
 ) -> Iterator[Stack]:
-    """Everything, ready to be used; all of it is gone afterwards but the data in `folder`.
+    """Everything, ready to be used; all of it is gone afterward but the data in `folder`.
 
     Raises Busy, NoServer, ProcessDied or NotReady; the last two tell the end of the log that matters.
     """

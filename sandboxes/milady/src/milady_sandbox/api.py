@@ -50,7 +50,7 @@ async def list_courses() -> dict[str, Any]:
 
 @router.post("/enrollments", status_code=201)
 async def enroll(request: Request) -> JSONResponse:
-    """Opens an enrolment. The Idempotency-Key is required: the same key never opens a second one."""
+    """Opens an enrollment. The Idempotency-Key is required: the same key never opens a second one."""
     key = request.headers.get("idempotency-key", "")
     if not 0 < len(key) <= 255:
         raise Refused(400, "idempotency_key_missing", "Send an Idempotency-Key of 1 to 255 characters.")
@@ -73,7 +73,7 @@ async def enroll(request: Request) -> JSONResponse:
 async def list_enrollments(
     request: Request, student_ref: Annotated[str, Query(min_length=1, max_length=100)]
 ) -> dict[str, Any]:
-    """A student's enrolments, oldest first."""
+    """A student's enrollments, oldest first."""
     found = [e for e in _store(request).enrollments.values() if e.student_ref == student_ref]
     return {"items": [_view(request, enrollment) for enrollment in found]}
 
@@ -85,7 +85,7 @@ async def read(request: Request, enrollment_id: str) -> dict[str, Any]:
 
 @router.post("/enrollments/{enrollment_id}/withdraw")
 async def withdraw(request: Request, enrollment_id: str) -> dict[str, Any]:
-    """Ends an enrolment; on one that has ended it changes nothing."""
+    """Ends an enrollment; on one that has ended it changes nothing."""
     enrollment = _known(request, enrollment_id)
     _store(request).withdraw(enrollment)
     return _view(request, enrollment)
@@ -98,7 +98,7 @@ def _store(request: Request) -> Store:
 
 def _known(request: Request, enrollment_id: str) -> Enrollment:
     if (enrollment := _store(request).enrollments.get(enrollment_id)) is None:
-        raise Refused(404, "enrollment_unknown", "There is no such enrolment.")
+        raise Refused(404, "enrollment_unknown", "There is no such enrollment.")
     return enrollment
 
 

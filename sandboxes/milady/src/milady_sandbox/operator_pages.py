@@ -1,4 +1,4 @@
-"""What operators and tests see of the sandbox: its enrolments, the requests it got, and the faults in force."""
+"""What operators and tests see of the sandbox: its enrollments, the requests it got, and the faults in force."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def course(request: Request, enrollment_id: str, course_id: str) -> HTMLRe
     if enrollment is None or title is None:
         return HTMLResponse("<h1>There is no such course here</h1>", 404)
     if enrollment.status != "active":
-        return HTMLResponse("<h1>This enrolment has ended</h1>", 403)
+        return HTMLResponse("<h1>This enrollment has ended</h1>", 403)
     return HTMLResponse(
         f"<title>Milady sandbox</title><h1>{html.escape(title)}</h1><p>Here the course would begin.</p>"
     )

@@ -21,8 +21,8 @@ button { margin: 0 .4rem .4rem 0; padding: .3rem .8rem; }
 <h2>Faults</h2>
 <p id="faults" aria-live="polite">none</p>
 <p id="buttons"></p>
-<h2>Enrolments</h2>
-<table><thead><tr><th>Enrolment</th><th>Student</th><th>Program</th><th>Status</th><th>Since</th></tr></thead>
+<h2>Enrollments</h2>
+<table><thead><tr><th>Enrollment</th><th>Student</th><th>Program</th><th>Status</th><th>Since</th></tr></thead>
 <tbody id="enrollments"></tbody></table>
 <h2>Last requests</h2>
 <table><thead><tr><th>Request</th><th>Key</th><th>Fault</th><th>Status</th></tr></thead>

@@ -1,4 +1,4 @@
-"""Enrolments and what was answered under which Idempotency-Key, in memory."""
+"""Enrollments and what was answered under which Idempotency-Key, in memory."""
 
 from __future__ import annotations
 

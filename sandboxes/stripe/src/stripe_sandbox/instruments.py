@@ -6,7 +6,7 @@ from enum import StrEnum
 from stripe_sandbox.errors import StripeError
 
 
-class Behaviour(StrEnum):
+class Behavior(StrEnum):
     SUCCEEDS = "succeeds"
     DECLINES = "declines"
     NEEDS_ACTION = "needs_action"
@@ -14,7 +14,7 @@ class Behaviour(StrEnum):
     SETTLES_LATER = "settles_later"
 
 
-class RefundBehaviour(StrEnum):
+class RefundBehavior(StrEnum):
     SUCCEEDS = "succeeds"
     PENDS = "pends"
     """Starts as pending; the operator (or the clock) makes it succeed."""
@@ -25,20 +25,20 @@ class Instrument:
     """A card, an account or a wallet. `code`/`decline_code`/`message` say why it declines."""
 
     method: str
-    behaviour: Behaviour = Behaviour.SUCCEEDS
+    behavior: Behavior = Behavior.SUCCEEDS
     code: str = "card_declined"
     decline_code: str | None = None
     message: str = "Your card was declined."
     later_succeeds: bool = True
     always_asks: bool = False
     """3-D Secure for every charge, even where the customer has agreed to later ones."""
-    refund: RefundBehaviour = RefundBehaviour.SUCCEEDS
+    refund: RefundBehavior = RefundBehavior.SUCCEEDS
     brand: str = "visa"
     last4: str = "4242"
 
 
 def _declining(decline_code: str, message: str, code: str = "card_declined") -> Instrument:
-    return Instrument("card", Behaviour.DECLINES, code=code, decline_code=decline_code, message=message)
+    return Instrument("card", Behavior.DECLINES, code=code, decline_code=decline_code, message=message)
 
 
 _CARDS: dict[str, Instrument] = {
@@ -54,9 +54,9 @@ _CARDS: dict[str, Instrument] = {
         "processing_error",
     ),
     "4000000000000341": _declining("generic_decline", "Your card was declined."),
-    "4000002500003155": Instrument("card", Behaviour.NEEDS_ACTION),
-    "4000002760003184": Instrument("card", Behaviour.NEEDS_ACTION, always_asks=True),
-    "4000000000007726": Instrument("card", refund=RefundBehaviour.PENDS),
+    "4000002500003155": Instrument("card", Behavior.NEEDS_ACTION),
+    "4000002760003184": Instrument("card", Behavior.NEEDS_ACTION, always_asks=True),
+    "4000000000007726": Instrument("card", refund=RefundBehavior.PENDS),
 }
 _BRANDS = {"4": "visa", "5": "mastercard", "2": "mastercard", "3": "amex", "6": "discover"}
 
@@ -92,11 +92,11 @@ def bank_account(*, succeeds: bool) -> Instrument:
     """A US bank account whose debit is pending at first and then settles or fails."""
     return Instrument(
         "us_bank_account",
-        Behaviour.SETTLES_LATER,
+        Behavior.SETTLES_LATER,
         code="insufficient_funds",
         message="The customer's account has insufficient funds to cover this payment.",
         later_succeeds=succeeds,
-        refund=RefundBehaviour.PENDS,
+        refund=RefundBehavior.PENDS,
         last4="6789",
     )
 
@@ -115,7 +115,7 @@ def wallet(method: str, *, authorized: bool) -> Instrument:
         return Instrument(method)
     return Instrument(
         method,
-        Behaviour.DECLINES,
+        Behavior.DECLINES,
         code="payment_intent_payment_attempt_failed",
         message="The customer declined the payment on the payment method's page, or it was not approved.",
     )

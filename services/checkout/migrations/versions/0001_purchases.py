@@ -47,7 +47,7 @@ TABLES = (
         payer text NOT NULL CONSTRAINT ck_purchases_payer CHECK (payer IN ('student', 'sponsor')),
         funding_source text,
         payment_type text NOT NULL CONSTRAINT ck_purchases_payment_type CHECK (payment_type IN ('full', 'plan')),
-        instalments integer,
+        installments integer,
         state text NOT NULL CONSTRAINT ck_purchases_state CHECK (state IN
             ('created', 'session_open', 'processing', 'paid', 'withdrawn', 'failed', 'expired')),
         session_params jsonb NOT NULL,

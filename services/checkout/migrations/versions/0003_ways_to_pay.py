@@ -27,14 +27,14 @@ PURCHASES = (
         ADD client_secret text,
         ADD terms_version text,
         ADD terms_accepted_at timestamptz,
-        ADD cancelled_at timestamptz,
+        ADD canceled_at timestamptz,
         ADD cancel_reason text,
         ALTER session_params DROP NOT NULL,
         DROP CONSTRAINT ck_purchases_amount,
         ADD CONSTRAINT ck_purchases_amount CHECK (amount >= 0),
         DROP CONSTRAINT ck_purchases_state,
         ADD CONSTRAINT ck_purchases_state CHECK (state IN ('created', 'session_open', 'awaiting_payment', 'processing',
-            'paid', 'withdrawn', 'failed', 'expired', 'cancelled'))
+            'paid', 'withdrawn', 'failed', 'expired', 'canceled'))
     """,
     "UPDATE purchases SET covers = ARRAY[program_slug], list_price = amount",
     "ALTER TABLE purchases ALTER covers SET NOT NULL",

@@ -29,7 +29,7 @@ TABLES = (
             CHECK (status IN ('requires_payment', 'processing', 'succeeded', 'failed', 'canceled')),
         method text,
         refs text[] NOT NULL,
-        instalment text,
+        installment text,
         stripe_payment_intent_id text CONSTRAINT uq_payments_stripe_payment_intent_id UNIQUE,
         stripe_charge_id text,
         stripe_invoice_id text,
@@ -43,7 +43,7 @@ TABLES = (
     "CREATE INDEX ix_payments_purchase_id ON payments (purchase_id)",
     "CREATE INDEX ix_payments_student_id ON payments (student_id)",
     "CREATE INDEX ix_payments_owner_id ON payments (owner_id)",
-    "CREATE INDEX ix_payments_instalment ON payments (instalment)",
+    "CREATE INDEX ix_payments_installment ON payments (installment)",
     "CREATE INDEX ix_payments_refs ON payments USING gin (refs)",
     f"""
     CREATE TABLE refunds (

@@ -18,12 +18,12 @@ TABLES = (
         student_id uuid NOT NULL,
         position integer NOT NULL CONSTRAINT ck_schedules_position CHECK (position > 0),
         kind text NOT NULL CONSTRAINT ck_schedules_kind
-            CHECK (kind IN ('full', 'deposit', 'instalment', 'subscription', 'remainder')),
+            CHECK (kind IN ('full', 'deposit', 'installment', 'subscription', 'remainder')),
         amount bigint NOT NULL CONSTRAINT ck_schedules_amount CHECK (amount > 0),
         currency text NOT NULL,
         due_at timestamptz NOT NULL,
         status text NOT NULL CONSTRAINT ck_schedules_status
-            CHECK (status IN ('open', 'processing', 'overdue', 'paused', 'paid', 'waived', 'cancelled')),
+            CHECK (status IN ('open', 'processing', 'overdue', 'paused', 'paid', 'waived', 'canceled')),
         attempts integer NOT NULL DEFAULT 0,
         next_attempt_at timestamptz,
         timers integer NOT NULL DEFAULT 0,
@@ -73,7 +73,7 @@ TABLES = (
         refunded bigint NOT NULL,
         currency text NOT NULL,
         counted text[] NOT NULL,
-        cancelled_by text NOT NULL,
+        canceled_by text NOT NULL,
         {TIMES}
     )
     """,

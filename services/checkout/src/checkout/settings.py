@@ -54,9 +54,9 @@ class ApiSettings(service.ApiSettings, StripeSettings):
     """What goes back when the school cancels: up to so many days after the first payment, so much percent of what was
     paid; after that, nothing."""
     enrollment_open_days: Annotated[int, Field(ge=1, le=365)] = 7
-    """How long an enrolment waits for its first amount."""
+    """How long an enrollment waits for its first amount."""
     test_clock: bool = False
-    """Whether admins may move the clock by which instalments fall due. For tests only."""
+    """Whether admins may move the clock by which installments fall due. For tests only."""
 
     @field_validator("sponsor_finance_email", mode="before")
     @classmethod

@@ -55,7 +55,7 @@ async def list_enrollments(
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Page[Enrollment]:
-    """The caller's own enrolments, newest first; case managers and admins see everybody's."""
+    """The caller's own enrollments, newest first; case managers and admins see everybody's."""
     wanted = select(enrollments)
     filters = {
         "status": status.value if status else None,
@@ -74,7 +74,7 @@ async def list_enrollments(
 
 @router.get("/api/enrollments/{enrollment_id}")
 async def read_enrollment(request: Request, caller: CurrentCaller, enrollment_id: UUID) -> Enrollment:
-    """One enrolment: the caller's own, or anybody's for case managers and admins."""
+    """One enrollment: the caller's own, or anybody's for case managers and admins."""
     async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as db:
         return Enrollment.model_validate(row_dict(await visible(db, enrollment_id)))
 
@@ -83,7 +83,7 @@ async def visible(db: AsyncConnection, enrollment_id: UUID) -> Row[Any]:
     """The row, when the caller may see it; else a 404."""
     row = (await db.execute(select(enrollments).where(enrollments.c.id == enrollment_id))).one_or_none()
     if row is None:
-        raise Problem(404, "unknown_enrollment", "You have no such enrolment; GET /api/enrollments lists yours.")
+        raise Problem(404, "unknown_enrollment", "You have no such enrollment; GET /api/enrollments lists yours.")
     return row
 
 

@@ -52,7 +52,7 @@ async def projects_of(db: AsyncConnection, slug: str) -> tuple[Project, ...]:
 
 
 async def waiting_for(db: AsyncConnection, slug: str) -> Sequence[tuple[UUID, UUID]]:
-    """Enrolment and student of every open seat in the track that has no progress yet."""
+    """Enrollment and student of every open seat in the track that has no progress yet."""
     begun = select(project_progress.c.id).where(project_progress.c.enrollment_id == enrollments.c.id).exists()
     wanted = select(enrollments.c.id, enrollments.c.student_id).where(
         enrollments.c.program_slug == slug,

@@ -120,7 +120,7 @@ def _decisive(seat: Seat, policy: Policy) -> tuple[Purchase, Standing, str | Non
 
 def _underpaid(program: Program, purchase: Purchase) -> bool:
     """Whether a track was paid in one sum, and with less than it costs. (What the school waives is not owed.)"""
-    if not is_track(program) or purchase.price is None or purchase.instalments or purchase.waived:
+    if not is_track(program) or purchase.price is None or purchase.installments or purchase.waived:
         return False
     return bool(purchase.settled_payments) and purchase.paid.get(purchase.price.currency, 0) < purchase.price.amount
 

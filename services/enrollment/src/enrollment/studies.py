@@ -51,7 +51,7 @@ def _project(rows: Sequence[Row[Any]]) -> Project:
 
 
 async def begin(connection: AsyncConnection, seats: Iterable[tuple[UUID, UUID]], *, projects: tuple[Told, ...]) -> None:
-    """Each of these seats (enrolment and student), which have no progress yet, gets its copy of the curriculum."""
+    """Each of these seats (enrollment and student), which have no progress yet, gets its copy of the curriculum."""
     new_projects, new_steps = [], []
     for enrollment_id, student_id in seats:
         for project in progress.begin(enrollment_id=enrollment_id, projects=projects).projects:
@@ -81,7 +81,7 @@ async def begin(connection: AsyncConnection, seats: Iterable[tuple[UUID, UUID]],
 
 
 async def mark_done(work: Work, enrollment_id: UUID, step_id: UUID) -> Decision:
-    """The step is done. The last one completes the enrolment, and says so, in the same commit."""
+    """The step is done. The last one completes the enrollment, and says so, in the same commit."""
     seat = await db.lock(work.db, enrollment_id)
     if seat is None:
         return UnknownStep()

@@ -63,7 +63,7 @@ async def read_progress(request: Request, caller: CurrentCaller, enrollment_id: 
 async def mark_step_done(request: Request, caller: CurrentCaller, enrollment_id: UUID, step_id: UUID) -> TrackProgress:
     """The student (or an admin for them) says that a step is done; again changes nothing.
 
-    The last step of a project completes it and opens the next one; the last step of all completes the enrolment.
+    The last step of a project completes it and opens the next one; the last step of all completes the enrollment.
     """
     async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as db:
         seat = await visible(db, enrollment_id)
@@ -76,10 +76,10 @@ async def mark_step_done(request: Request, caller: CurrentCaller, enrollment_id:
 def _refuse(decision: Decision) -> None:
     match decision:
         case UnknownStep():
-            raise Problem(404, "unknown_step", "This enrolment has no such step; its progress lists all.")
+            raise Problem(404, "unknown_step", "This enrollment has no such step; its progress lists all.")
         case NotActive(status=status):
             raise Problem(
-                409, "enrollment_not_active", f"The enrolment is {status.value}; steps wait until it is open again."
+                409, "enrollment_not_active", f"The enrollment is {status.value}; steps wait until it is open again."
             )
         case ProjectLocked(project=project):
             raise Problem(

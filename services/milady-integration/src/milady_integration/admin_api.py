@@ -139,7 +139,7 @@ async def list_places(
 
 @router.get("/export.csv")
 async def export(request: Request, caller: Admin, action: Literal["enroll", "withdraw"] = "enroll") -> Response:
-    """Those whom an admin has to enrol (or withdraw) by hand, as a CSV for the provider's bulk import."""
+    """Those whom an admin has to enroll (or withdraw) by hand, as a CSV for the provider's bulk import."""
     due = places.c.status == Status.MANUAL.value
     if action == "withdraw":
         by_hand = places.c.status.in_((Status.ENROLLED.value, Status.FAILED.value))

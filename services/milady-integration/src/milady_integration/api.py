@@ -97,7 +97,7 @@ async def auto_enroll(request: Request, caller: CaseManager, asked: AutoEnroll) 
                 )
             mode = mode_of(request)
             if (place := await follow(work, seat, mode)) is None:
-                raise Problem(409, "program_inactive", "Enrolment at Milady is switched off for this program.")
+                raise Problem(409, "program_inactive", "Enrollment at Milady is switched off for this program.")
             if place.status is Status.FAILED and (known := await db.read_place(connection, seat_id)):
                 place = await carry_out(work, seat, known, domain.retry(place=place, mode=mode))
             return AutoEnrolled(

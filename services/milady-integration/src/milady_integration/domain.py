@@ -37,7 +37,7 @@ class Status(StrEnum):
     WITHDRAWN = "withdrawn"
     FAILED = "failed"
     MANUAL = "manual"
-    """Waits for an admin, who enrols by hand and confirms."""
+    """Waits for an admin, who enrolls by hand and confirms."""
 
 
 class Wish(StrEnum):
@@ -114,7 +114,7 @@ def contact_of(seat: Seat, policy: Policy) -> Contact | None:
 
 
 def follow(*, wanted: Wanted, known: Place | None, served: bool, mode: Mode) -> Change | None:
-    """What the facts change. `served`: the program is one of Milady's that we enrol for now. None: nothing."""
+    """What the facts change. `served`: the program is one of Milady's that we enroll for now. None: nothing."""
     if wanted.wish is None or (known is None and not served):
         return None
     if known is None:
@@ -138,7 +138,7 @@ def enrolled(*, place: Place, milady_enrollment_id: str, links: tuple[CourseLink
 
 
 def withdrawn(*, place: Place, milady_enrollment_id: str | None, mode: Mode) -> Change:
-    """Milady has no active enrolment of the student any more. None: it never had one that we know of."""
+    """Milady has no active enrollment of the student any more. None: it never had one that we know of."""
     known = milady_enrollment_id or place.milady_enrollment_id
     gone = replace(_idle(place), status=Status.WITHDRAWN, milady_enrollment_id=known, links=())
     change = _told(place, _go_on(gone, mode))
@@ -204,7 +204,7 @@ def _go_on(place: Place, mode: Mode) -> Place:
     if mode == "manual":
         return _leave_to_a_human(place, step)
     if step is Step.ENROLL:
-        again = place.status is Status.WITHDRAWN  # a new enrolment: what was is history
+        again = place.status is Status.WITHDRAWN  # a new enrollment: what was is history
         place = replace(
             place,
             status=Status.WANTED,
@@ -227,7 +227,7 @@ def _idle(place: Place) -> Place:
 
 
 def _told(before: Place, after: Place) -> Change:
-    """An enrolment is told once it is there, still wished, and nothing is under way that may end it."""
+    """An enrollment is told once it is there, still wished, and nothing is under way that may end it."""
     there = after.status is Status.ENROLLED and after.wish is Wish.ENROLLED and after.step is None
     if there and not after.announced:
         return Change(place=replace(after, announced=True), says=MiladyEnrolled)

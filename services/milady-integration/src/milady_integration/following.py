@@ -77,7 +77,7 @@ def _event(kind: type[MiladyEvent], seat: KnownSeat, place: Place, attempts: int
             attempts=attempts,
         )
     if place.milady_enrollment_id is None:
-        raise ValueError("nothing to say about an enrolment without an id")
+        raise ValueError("nothing to say about an enrollment without an id")
     if kind is MiladyWithdrawn:
         return MiladyWithdrawn(
             student_id=seat.student_id,

@@ -96,7 +96,7 @@ class MiladyClient:
         name: str | None,
         email: str | None,
     ) -> RemoteEnrollment:
-        """Enrols once per key, however often it is called."""
+        """Enrolls once per key, however often it is called."""
         body: dict[str, Any] = {"student_ref": student_ref, "program": program, "course_ids": course_ids}
         body |= {field: value for field, value in (("name", name), ("email", email)) if value}
         found = await self._call("POST", "/v1/enrollments", RemoteEnrollment, key=key, json=body)
@@ -105,13 +105,13 @@ class MiladyClient:
         return found
 
     async def find(self, *, student_ref: str, program: str) -> list[RemoteEnrollment]:
-        """The student's active enrolments in the program."""
+        """The student's active enrollments in the program."""
         params = {"student_ref": student_ref}
         found = await self._call("GET", "/v1/enrollments", RemoteEnrollments, params=params)
         return [e for e in found.items if (e.student_ref, e.program, e.status) == (student_ref, program, "active")]
 
     async def withdraw(self, milady_enrollment_id: str, *, key: str) -> None:
-        """Ends the enrolment; one that has ended, or is not there, is as it should be."""
+        """Ends the enrollment; one that has ended, or is not there, is as it should be."""
         path = f"/v1/enrollments/{quote(milady_enrollment_id, safe='')}/withdraw"
         try:
             ended = await self._call("POST", path, RemoteEnrollment, key=key)

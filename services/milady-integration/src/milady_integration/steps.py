@@ -1,4 +1,4 @@
-"""What the relay does about places: enrols and withdraws at Milady, and finds the seats of a new program of theirs."""
+"""What the relay does about places: enrolls and withdraws at Milady, and finds the seats of a new program of theirs."""
 
 from __future__ import annotations
 

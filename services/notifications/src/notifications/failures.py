@@ -9,7 +9,7 @@ from contracts.enrollment import EnrollmentCompleted, EnrollmentPaused, Enrollme
 from contracts.facts import Policy, Standing
 from contracts.payment import Payment
 from contracts.payments import PaymentEvent, PaymentFailed
-from notifications.instalments import instalments_of, names, word_of_checkout
+from notifications.installments import installments_of, names, word_of_checkout
 from notifications.known import Bought, Place
 from notifications.message import Hold, Message
 
@@ -50,14 +50,14 @@ _REASONS = {
 def about_failures(bought: Bought, policy: Policy) -> Iterator[Message]:
     """The latest attempt of each payment that is owed and not on its way. What came before it is not true any more.
 
-    An instalment that checkout collects has many payments, one for each attempt. Only checkout knows what happens next,
+    An installment that checkout collects has many payments, one for each attempt. Only checkout knows what happens next,
     so its word is what is told, and what the gateway says of the same attempt is not. (But a first one by bank debit
     that comes back days later is nobody's attempt but the payer's.)
     """
     place, purchase = bought.weakest(policy), bought.purchase
-    if purchase.cancelled:
+    if purchase.canceled:
         return
-    plan = bool(purchase.subscriptions) or (purchase.instalments or 1) > 1
+    plan = bool(purchase.subscriptions) or (purchase.installments or 1) > 1
     begun = plan and bool(purchase.settled_payments)
     if _plan_goes_on(place, policy) if begun else _seat_is_wanted(place, policy):
         for payment in purchase.payments:
@@ -68,17 +68,17 @@ def about_failures(bought: Bought, policy: Policy) -> Iterator[Message]:
                 seat = _seat(place, payment, policy) if begun else "closed"
                 yield from _failure(bought, place, payment, attempt, seat)
     if _plan_goes_on(place, policy):
-        yield from _instalments(bought, place, policy)
+        yield from _installments(bought, place, policy)
 
 
-def _instalments(bought: Bought, place: Place, policy: Policy) -> Iterator[Message]:
-    for instalment in instalments_of(bought.purchase):
-        attempt = latest_attempt(place, instalment.due)
-        if not attempt or not instalment.owed or not any(word_of_checkout(fact) for fact in attempt):
+def _installments(bought: Bought, place: Place, policy: Policy) -> Iterator[Message]:
+    for installment in installments_of(bought.purchase):
+        attempt = latest_attempt(place, installment.due)
+        if not attempt or not installment.owed or not any(word_of_checkout(fact) for fact in attempt):
             continue
-        if instalment.due.past_due and place.standing(policy) is None:
+        if installment.due.past_due and place.standing(policy) is None:
             continue  # what it means for the seat is still on its way to us
-        yield from _failure(bought, place, instalment.due, attempt, _seat(place, instalment.due, policy))
+        yield from _failure(bought, place, installment.due, attempt, _seat(place, installment.due, policy))
 
 
 def page_to_pay(payments: Sequence[Payment]) -> str | None:
@@ -108,7 +108,7 @@ def what_failed(place: Place, payment: Payment) -> dict[str, Any]:
         "amount": max(amounts, key=lambda money: money.amount, default=None),
         "reason": _reason(facts, bank_debit=bank_debit),
         "bank_debit": bank_debit,
-        "instalment": bool(names(payment)),
+        "installment": bool(names(payment)),
     }
 
 
@@ -144,7 +144,7 @@ def _seat(place: Place, payment: Payment, policy: Policy) -> SeatThen | None:
 
 
 def latest_attempt(place: Place, payment: Payment) -> list[PaymentFailed]:
-    """Everything that is said of it. Attempts of an invoice are counted, those of an instalment by checkout; those of
+    """Everything that is said of it. Attempts of an invoice are counted, those of an installment by checkout; those of
     an intent differ by their charge."""
     failed = [fact for fact in payment.facts if isinstance(fact, PaymentFailed) and fact.code != _ABANDONED]
     counted = [fact for fact in failed if word_of_checkout(fact)] or failed

@@ -194,16 +194,16 @@ class Place:
                 return judged[0] is not Standing.ACTIVE
             case EnrollmentCompleted():
                 return judged[0] is Standing.WITHDRAWN
-            case EnrollmentPaused(reason="past_due" | "plan_cancelled" | "membership_paused"):
+            case EnrollmentPaused(reason="past_due" | "plan_canceled" | "membership_paused"):
                 return judged[0] is not Standing.PAUSED
-            case EnrollmentWithdrawn(reason="refunded" | "dispute_lost" | "cancelled" | "membership_ended"):
+            case EnrollmentWithdrawn(reason="refunded" | "dispute_lost" | "canceled" | "membership_ended"):
                 return judged[0] is not Standing.WITHDRAWN
             case _:
                 return False
 
     @cached_property
     def past_due(self) -> tuple[Payment, ...]:
-        """What was missed for good and is still owed: invoices, and instalments with all their attempts."""
+        """What was missed for good and is still owed: invoices, and installments with all their attempts."""
         return tuple(payment for purchase in self.purchases for payment in purchase.past_due)
 
     def would_be_open(self, paid: Collection[Payment], policy: Policy) -> bool:
@@ -328,9 +328,9 @@ def _fullness(program: Program) -> tuple[int, str]:
 
 def _supposed(payment: Payment, number: int) -> PaymentSucceeded:
     """As if this were paid."""
-    named = [fact.refs.instalment for fact in payment.facts if fact.refs.instalment]
+    named = [fact.refs.installment for fact in payment.facts if fact.refs.installment]
     refs = payment.facts[0].refs.model_copy(
-        update={"manual": f"supposed/{number}", "instalment": min(named, default=None)}
+        update={"manual": f"supposed/{number}", "installment": min(named, default=None)}
     )
     purchase = next((fact.purchase_id for fact in payment.facts if fact.purchase_id), None)
     return PaymentSucceeded(refs=refs, purchase_id=purchase, amount=Money(amount=1, currency="usd"))

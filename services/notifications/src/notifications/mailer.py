@@ -1,4 +1,4 @@
-"""Hands a mail to the SMTP server, and says honestly what is known of it afterwards."""
+"""Hands a mail to the SMTP server, and says honestly what is known of it afterward."""
 
 from __future__ import annotations
 

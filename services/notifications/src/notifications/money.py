@@ -9,7 +9,7 @@ from contracts.checkout import PurchaseCreated
 from contracts.facts import Policy, Purchase
 from contracts.money import Money
 from contracts.payment import Payment
-from contracts.payments import PaymentRefunded, PurchaseCancelled
+from contracts.payments import PaymentRefunded, PurchaseCanceled
 from notifications.known import Bought, Known
 from notifications.message import Hold, Message
 from notifications.receipts import reference
@@ -92,7 +92,7 @@ def sponsor_links(known: Known) -> Iterator[Message]:
         for bought in known.bought
         if any(p.settled is not None or p.under_way or p.expired for p in bought.purchase.payments)
         for fact in bought.purchase.facts
-    } | {cancelled.purchase_id for cancelled in known.of(PurchaseCancelled)}
+    } | {canceled.purchase_id for canceled in known.of(PurchaseCanceled)}
     for created in known.of(PurchaseCreated):
         if created.payer == "sponsor" and created.purchase_id not in done:
             place = known.places_of(created.purchase_id)[0]

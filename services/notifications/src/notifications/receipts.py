@@ -55,7 +55,7 @@ def about_receipts(bought: Bought, policy: Policy) -> Iterator[Message]:
                 "reference": reference(payment),
                 "documents": [{"kind": document.kind, "number": document.number} for document in mine],
                 "payments": len(payments),
-                "instalments": purchase.instalments,
+                "installments": purchase.installments,
                 "seat": _seat_after_paying(bought, policy, payments=len(payments)),
                 "welcome_follows": not any(
                     isinstance(step, EnrollmentActivated) for place in bought.places for step in place.steps
@@ -130,7 +130,7 @@ def _by_kind(refs: PaymentRefs) -> dict[str, str]:
         "intent": refs.payment_intent,
         "invoice": refs.invoice,
         "session": refs.checkout_session,
-        "instalment": refs.instalment,
+        "installment": refs.installment,
     }
     return {kind: ref for kind, ref in named.items() if ref}
 
@@ -160,8 +160,8 @@ def _payment_of(document: ReceiptIssued, bought: Bought, payments: Sequence[Sing
 
 
 def _shares(refs: PaymentRefs, payment: Payment) -> bool:
-    instalments = {fact.refs.instalment for fact in payment.facts} - {None}
-    return bool(refs.of_payment() & payment.refs) or refs.instalment in instalments
+    installments = {fact.refs.installment for fact in payment.facts} - {None}
+    return bool(refs.of_payment() & payment.refs) or refs.installment in installments
 
 
 def _may_be_of(document: ReceiptIssued, payment: Payment) -> bool:

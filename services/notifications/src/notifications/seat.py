@@ -19,7 +19,7 @@ from contracts.facts import Policy, Purchase, Standing
 from contracts.instructor_assignment import InstructorAssigned
 from contracts.milady_integration import MiladyEnrolled
 from contracts.money import Money
-from contracts.payments import PurchaseCancelled
+from contracts.payments import PurchaseCanceled
 from notifications.failures import cause_told, missed_told, page_to_pay, what_failed
 from notifications.known import Place
 from notifications.message import Hold, Message
@@ -50,7 +50,7 @@ def about_seat(place: Place, policy: Policy) -> Iterator[Message]:
 def _paused(place: Place, step: EnrollmentEvent, reason: str | None, policy: Policy) -> Message:
     """The student's only mail about the payment that has caused it, so it tells of that, too."""
     missed = place.past_due if reason == "past_due" else ()
-    stopped = [p for p in place.purchases if p.standing(policy) == (Standing.PAUSED, "plan_cancelled")]
+    stopped = [p for p in place.purchases if p.standing(policy) == (Standing.PAUSED, "plan_canceled")]
     behind = [p for p in place.purchases if any(payment in missed for payment in p.past_due)]
     payers = {place.payer(purchase) for purchase in (behind if reason == "past_due" else stopped)}
     told = {
@@ -79,10 +79,10 @@ def _rest(stopped: Sequence[Purchase]) -> Money | None:
 
 def _ending(place: Place, reason: str | None) -> dict[str, Any]:
     """The school's own words when it has ended the purchase, and what has gone back of the money so far."""
-    if reason != "cancelled":
+    if reason != "canceled":
         return {"because": None, "refunds": []}
-    ended = [purchase for purchase in place.purchases if purchase.cancelled]
-    words = [fact for p in ended for fact in p.facts if isinstance(fact, PurchaseCancelled)]
+    ended = [purchase for purchase in place.purchases if purchase.canceled]
+    words = [fact for p in ended for fact in p.facts if isinstance(fact, PurchaseCanceled)]
     back: Counter[str] = Counter()
     for purchase in ended:
         back.update(purchase.refunded)

@@ -67,7 +67,7 @@ class Journal:
             finally:  # whatever has happened, nobody is left waiting
                 for _, answer in batch:
                     if answer.done():
-                        continue  # the request was cancelled; the row is written all the same
+                        continue  # the request was canceled; the row is written all the same
                     if written:
                         answer.set_result(None)
                     else:

@@ -30,13 +30,13 @@ def about(thing: JsonObject, refs: PaymentRefs) -> dict[str, Any] | None:
     funding_source = text(metadata, "funding_source", most=50)
     payer = text(metadata, "payer")
     return {
-        "refs": refs.model_copy(update={"instalment": text(metadata, "instalment")}),
+        "refs": refs.model_copy(update={"installment": text(metadata, "installment")}),
         "purchase_id": purchase_id,
         "student_id": student_uuid(student) if student else None,
         "program": program,
         "payer": payer if payer in ("student", "sponsor") else "sponsor" if funding_source else None,
         "funding_source": funding_source,
-        "instalments": _instalments(metadata),
+        "installments": _installments(metadata),
         "contact": _contact(thing),
         "price": in_currency(digits(metadata, "price"), text(metadata, "price_currency")),
     }
@@ -107,6 +107,6 @@ def _uuid(metadata: JsonObject, name: str) -> UUID | None:
         return None
 
 
-def _instalments(metadata: JsonObject) -> int | None:
-    value = digits(metadata, "instalments")
+def _installments(metadata: JsonObject) -> int | None:
+    value = digits(metadata, "installments")
     return value if value is not None and 1 <= value <= 120 else None

@@ -28,7 +28,7 @@ class PurchaseCreated(Event):
     payer: Payer
     funding_source: str | None = None
     payment_type: Literal["full", "plan"]
-    instalments: StrictInt | None = None
+    installments: StrictInt | None = None
     checkout_url: str
     expires_at: datetime | None = None
     payer_contact: Contact | None = Field(default=None, description="the sponsor's finance contact when they pay")

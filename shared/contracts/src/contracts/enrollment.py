@@ -34,7 +34,7 @@ class EnrollmentActivated(EnrollmentEvent):
 
 
 class EnrollmentPaused(EnrollmentEvent):
-    """An instalment is overdue: the seat rests."""
+    """An installment is overdue: the seat rests."""
 
     type = "enrollment.paused.v1"
 

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from contracts.envelope import Model
 from contracts.money import Money
 from contracts.payment import Payment
-from contracts.payments import PaymentEvent, PurchaseCancelled, SubscriptionChanged
+from contracts.payments import PaymentEvent, PurchaseCanceled, SubscriptionChanged
 from contracts.people import Contact, Payer, Program
 
 Facts = Mapping[str, PaymentEvent]
@@ -85,7 +85,7 @@ def seat_key(student_id: UUID, program_slug: str) -> str:
 
 @dataclass(frozen=True)
 class Purchase:
-    """A set of payments for one thing: a single one, or the instalments of a plan."""
+    """A set of payments for one thing: a single one, or the installments of a plan."""
 
     facts: tuple[PaymentEvent, ...]
 
@@ -96,11 +96,11 @@ class Purchase:
 
     @cached_property
     def past_due(self) -> tuple[Payment, ...]:
-        """What is owed since its last retry failed: each an invoice, or an instalment with all its attempts."""
+        """What is owed since its last retry failed: each an invoice, or an installment with all its attempts."""
 
         def of_due(fact: PaymentEvent) -> frozenset[str]:
-            instalment = {f"instalment:{fact.refs.instalment}"} if fact.refs.instalment else set()
-            return fact.refs.of_payment() | instalment
+            installment = {f"installment:{fact.refs.installment}"} if fact.refs.installment else set()
+            return fact.refs.of_payment() | installment
 
         named = [fact for fact in self.facts if of_due(fact)]
         dues = (Payment(part) for part in _connected(named, of_due))
@@ -136,8 +136,8 @@ class Purchase:
         return min((fact.funding_source for fact in self.facts if fact.funding_source), default=None)
 
     @property
-    def instalments(self) -> int | None:
-        return max((fact.instalments for fact in self.facts if fact.instalments), default=None)
+    def installments(self) -> int | None:
+        return max((fact.installments for fact in self.facts if fact.installments), default=None)
 
     @property
     def subscriptions(self) -> frozenset[str]:
@@ -145,7 +145,7 @@ class Purchase:
 
     @property
     def subscription_ended(self) -> bool:
-        """Stripe never brings a cancelled subscription back, so this fact needs no order."""
+        """Stripe never brings a canceled subscription back, so this fact needs no order."""
         ended = ("canceled", "incomplete_expired")
         return any(isinstance(fact, SubscriptionChanged) and fact.status in ended for fact in self.facts)
 
@@ -184,8 +184,8 @@ class Purchase:
         return bool(came) and all(self.refunded.get(currency, 0) >= amount for currency, amount in came.items())
 
     @property
-    def cancelled(self) -> bool:
-        return any(isinstance(fact, PurchaseCancelled) for fact in self.facts)
+    def canceled(self) -> bool:
+        return any(isinstance(fact, PurchaseCanceled) for fact in self.facts)
 
     @property
     def subscription(self) -> SubscriptionChanged | None:
@@ -203,8 +203,8 @@ class Purchase:
         """The standing and, where it is not plain, the reason for it."""
         if not self.settled_payments:
             return self._unsettled()
-        if self.cancelled:
-            return Standing.WITHDRAWN, "cancelled"
+        if self.canceled:
+            return Standing.WITHDRAWN, "canceled"
         if policy.lost_dispute_withdraws and any(payment.lost for payment in self.payments):
             return Standing.WITHDRAWN, "dispute_lost"
         if policy.full_refund_withdraws and self.all_back:
@@ -214,16 +214,16 @@ class Purchase:
         if policy.past_due_pauses and self.past_due:
             return Standing.PAUSED, "past_due"
         if self._plan_broken_off:
-            return Standing.PAUSED, "plan_cancelled"
+            return Standing.PAUSED, "plan_canceled"
         if self._is_membership and self.subscription is not None and self.subscription.collection_paused:
             return Standing.PAUSED, "membership_paused"
         return Standing.ACTIVE, None
 
     def _unsettled(self) -> tuple[Standing, str | None]:
-        if not self.cancelled and any(payment.under_way for payment in self.payments):
+        if not self.canceled and any(payment.under_way for payment in self.payments):
             return Standing.PENDING, None
         if any(payment.announced for payment in self.payments):
-            return Standing.WITHDRAWN, "cancelled" if self.cancelled else "payment_failed"
+            return Standing.WITHDRAWN, "canceled" if self.canceled else "payment_failed"
         return Standing.NONE, None
 
     @property
@@ -232,12 +232,12 @@ class Purchase:
 
     @property
     def _plan_broken_off(self) -> bool:
-        """Its subscription has ended, and neither all instalments nor all of the price was paid."""
-        if not self.subscription_ended or self.instalments is None:
+        """Its subscription has ended, and neither all installments nor all of the price was paid."""
+        if not self.subscription_ended or self.installments is None:
             return False
         if self.price is not None and self.paid.get(self.price.currency, 0) >= self.price.amount:
             return False
-        return sum(payment.settled.amount > 0 for payment in self.payments if payment.settled) < self.instalments
+        return sum(payment.settled.amount > 0 for payment in self.payments if payment.settled) < self.installments
 
 
 @dataclass(frozen=True)

@@ -36,13 +36,13 @@ class Money(BaseModel):
         self._same_currency(other)
         return Money(amount=self.amount - other.amount, currency=self.currency)
 
-    def instalments(self, count: int) -> list[Money]:
+    def installments(self, count: int) -> list[Money]:
         """`count` amounts that sum to this one exactly; the remainder goes into the first.
 
-        Raises ValueError when there is less than one minor unit for each instalment.
+        Raises ValueError when there is less than one minor unit for each installment.
         """
         if count < 1 or self.amount < count:
-            raise ValueError(f"{self.amount} {self.currency} cannot be split into {count} instalments")
+            raise ValueError(f"{self.amount} {self.currency} cannot be split into {count} installments")
         each, remainder = divmod(self.amount, count)
         return [Money(amount=each + (remainder if n == 0 else 0), currency=self.currency) for n in range(count)]
 

@@ -51,20 +51,20 @@ class Payment:
 
     @property
     def past_due(self) -> bool:
-        """An invoice or an instalment whose last retry failed, and that was neither paid since nor given up.
+        """An invoice or an installment whose last retry failed, and that was neither paid since nor given up.
 
-        (An intent that failed is just dropped, and one that was cancelled is no failure.)
+        (An intent that failed is just dropped, and one that was canceled is no failure.)
         """
         if self.settled is not None or self._owed_no_more:
             return False
         failed = (fact for fact in self.facts if isinstance(fact, PaymentFailed) and fact.final)
-        return any((fact.refs.invoice or fact.refs.instalment) and fact.code != "canceled" for fact in failed)
+        return any((fact.refs.invoice or fact.refs.installment) and fact.code != "canceled" for fact in failed)
 
     @property
     def _owed_no_more(self) -> bool:
-        """An instalment outlives the session or invoice that it was to be paid with: it ends by its own name only."""
+        """An installment outlives the session or invoice that it was to be paid with: it ends by its own name only."""
         ended = [fact for fact in self.facts if isinstance(fact, PaymentExpired)]
-        if any(fact.refs.instalment for fact in self.facts):
+        if any(fact.refs.installment for fact in self.facts):
             return any(not fact.refs.of_payment() for fact in ended)
         return bool(ended)
 

@@ -37,7 +37,7 @@ class PaymentRefs(Model):
     checkout_session: str | None = None
     manual: str | None = Field(default=None, description="our own id for cash, check, transfer, waiver")
     subscription: str | None = Field(default=None, description="the plan that the payment belongs to; not the payment")
-    instalment: str | None = Field(
+    installment: str | None = Field(
         default=None, description="our own id of the amount due that this pays, or fails to pay; not the payment"
     )
 
@@ -56,9 +56,9 @@ class PaymentEvent(Event):
     program: Program | None = None
     payer: Payer | None = None
     funding_source: str | None = Field(default=None, max_length=50, description="WIOA, WRG, …; None for self-pay")
-    instalments: StrictInt | None = Field(default=None, ge=1, description="how many payments the plan has in all")
+    installments: StrictInt | None = Field(default=None, ge=1, description="how many payments the plan has in all")
     contact: Contact | None = Field(default=None, description="who paid")
-    price: Money | None = Field(default=None, description="what the whole purchase costs, all instalments together")
+    price: Money | None = Field(default=None, description="what the whole purchase costs, all installments together")
 
 
 class PaymentSucceeded(PaymentEvent):
@@ -157,8 +157,8 @@ class SubscriptionChanged(PaymentEvent):
     as_of: datetime | None = Field(default=None, description="when this was so; the latest is the last word")
 
 
-class PurchaseCancelled(PaymentEvent):
+class PurchaseCanceled(PaymentEvent):
     """The school has ended a purchase: nothing more is charged, and its seat is given back, whatever was paid."""
 
-    type = "purchase.cancelled.v1"
+    type = "purchase.canceled.v1"
     reason: str = Field(max_length=500)

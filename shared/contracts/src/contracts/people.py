@@ -71,5 +71,5 @@ def purchase_uuid(reference: str) -> UUID:
 
 
 def enrollment_uuid(student_id: UUID, program_slug: str) -> UUID:
-    """The id of a student's enrolment in a program: one, whoever speaks of it first."""
+    """The id of a student's enrollment in a program: one, whoever speaks of it first."""
     return uuid5(_ENROLLMENTS, f"{student_id}/{program_slug}")

@@ -16,11 +16,11 @@ PAYMENT_EVENTS: tuple[type[payments.PaymentEvent], ...] = (
     payments.PaymentDisputeOpened,
     payments.PaymentDisputeClosed,
     payments.SubscriptionChanged,
-    payments.PurchaseCancelled,
+    payments.PurchaseCanceled,
 )
 
 SAID_BY: Mapping[str, tuple[type[Event], ...]] = {
-    "webhook-gateway": tuple(event for event in PAYMENT_EVENTS if event is not payments.PurchaseCancelled),
+    "webhook-gateway": tuple(event for event in PAYMENT_EVENTS if event is not payments.PurchaseCanceled),
     "checkout": (
         checkout.PurchaseCreated,
         checkout.StudentUpdated,

@@ -24,7 +24,7 @@ class BrokerDown(Transient):
 
 
 class Unpublishable(Permanent):
-    """The message cannot be put on the wire at all. It stays where it is, and its neighbours go on."""
+    """The message cannot be put on the wire at all. It stays where it is, and its neighbors go on."""
 
 
 class Publisher:

@@ -211,7 +211,7 @@ class Consuming:
         return "handled"
 
     async def _park(self, queue: Queue, message: RabbitMessage, error: BaseException, attempt: int) -> None:
-        """Keeps the message in our own database until it is due again, so that its neighbours flow."""
+        """Keeps the message in our own database until it is due again, so that its neighbors flow."""
         delay = self._backoff.delay(attempt)
         log.warning(
             "parked",

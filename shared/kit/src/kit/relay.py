@@ -26,7 +26,7 @@ BATCH = 200
 SWEEP_SECONDS = 1.0
 KEEP_PUBLISHED = timedelta(days=7)
 KEEP_INBOX = timedelta(days=45)
-"""Longer than Stripe's 30 days of events: whatever can still be replayed is still recognised."""
+"""Longer than Stripe's 30 days of events: whatever can still be replayed is still recognized."""
 
 KEEP_KEYS = timedelta(days=2)
 """Idempotency-Keys; Stripe keeps them for one day."""

@@ -89,7 +89,7 @@ def until_answer(
 
 @contextmanager
 def scratch(prefix: str) -> Iterator[Path]:
-    """A temporary folder that is gone afterwards, also when we are killed."""
+    """A temporary folder that is gone afterward, also when we are killed."""
     folder = Path(tempfile.mkdtemp(prefix=prefix))
     key = guardian.watch_folder(folder)
     try:

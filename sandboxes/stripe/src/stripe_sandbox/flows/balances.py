@@ -19,7 +19,7 @@ def post(
     description: str | None = None,
     metadata: dict[str, str] | None = None,
 ) -> Obj:
-    """Move the balance by signed minor units (negative: in the customer's favour); says customer.updated."""
+    """Move the balance by signed minor units (negative: in the customer's favor); says customer.updated."""
     before = copy_of(customer)
     customer["balance"] += amount
     entry = build(

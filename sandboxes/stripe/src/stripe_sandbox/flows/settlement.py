@@ -6,7 +6,7 @@ what an invoice says (subscription, invoice, invoice payment), then the intent a
 
 from stripe_sandbox.flows import checkout_completion, dunning, invoicing, payment_methods, payments, subscribing
 from stripe_sandbox.flows.payments import AUTHENTICATION_FAILED, AUTHENTICATION_REQUIRED, Decline
-from stripe_sandbox.instruments import Behaviour
+from stripe_sandbox.instruments import Behavior
 from stripe_sandbox.methods import reusable
 from stripe_sandbox.state import Sandbox
 from stripe_sandbox.store import Obj
@@ -22,9 +22,9 @@ def attempt(sandbox: Sandbox, intent: Obj, method: Obj, *, present: bool = True,
     refused = refusal(sandbox, intent["customer"], method, present=present)
     if refused is not None:
         fail(sandbox, intent, refused)
-    elif instrument.behaviour is Behaviour.SETTLES_LATER:
+    elif instrument.behavior is Behavior.SETTLES_LATER:
         process(sandbox, intent)
-    elif instrument.behaviour is Behaviour.NEEDS_ACTION and present:
+    elif instrument.behavior is Behavior.NEEDS_ACTION and present:
         payments.require_action(sandbox, intent, return_url)
     else:
         succeed(sandbox, intent)
@@ -35,10 +35,10 @@ def refusal(sandbox: Sandbox, customer: str | None, method: Obj, *, present: boo
     instrument = sandbox.hidden.instruments[method["id"]]
     if not present and (ordered := _ordered_to_fail(sandbox, customer)) is not None:
         return ordered
-    if instrument.behaviour is Behaviour.DECLINES:
+    if instrument.behavior is Behavior.DECLINES:
         return Decline.of(instrument)
     agreed = method["id"] in sandbox.hidden.set_up and not instrument.always_asks
-    if instrument.behaviour is Behaviour.NEEDS_ACTION and not present and not agreed:
+    if instrument.behavior is Behavior.NEEDS_ACTION and not present and not agreed:
         return AUTHENTICATION_REQUIRED
     return None
 

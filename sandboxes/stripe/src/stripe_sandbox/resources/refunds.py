@@ -4,7 +4,7 @@ import stripe.params as p
 
 from stripe_sandbox.errors import StripeError
 from stripe_sandbox.flows import refunding
-from stripe_sandbox.instruments import RefundBehaviour
+from stripe_sandbox.instruments import RefundBehavior
 from stripe_sandbox.operation import Call, Operation, retrieve
 from stripe_sandbox.paging import matching, page
 from stripe_sandbox.params import merge_metadata
@@ -61,7 +61,7 @@ def _charge(call: Call) -> Obj:
 
 def _pends(sandbox: Sandbox, charge: Obj) -> bool:
     instrument = sandbox.hidden.instruments[charge["payment_method"]]
-    return sandbox.faults.pending_refunds or instrument.refund is RefundBehaviour.PENDS
+    return sandbox.faults.pending_refunds or instrument.refund is RefundBehavior.PENDS
 
 
 OPERATIONS = [

@@ -86,7 +86,7 @@ async def list_programs(request: Request) -> Page[ProgramOffer]:
 
 @router.post("/api/create-checkout-session", response_model=CheckoutAnswer, dependencies=HONOURS_KEY)
 async def create_checkout_session(request: Request, wanted: CheckoutRequest, caller: MaybeCaller) -> JSONResponse:
-    """A page where the student pays, in one sum or in four monthly instalments. An open purchase keeps its page."""
+    """A page where the student pays, in one sum or in four monthly installments. An open purchase keeps its page."""
     settings = settings_of(request)
     if caller is None and not settings.allow_guest_checkout:
         raise Problem(401, "unauthorized", "Sign in to buy.", headers={"WWW-Authenticate": "Bearer"})

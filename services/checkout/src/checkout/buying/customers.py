@@ -15,7 +15,7 @@ async def make(stripe: Stripe, student_id: UUID, *, after: str | None = None) ->
     """The id of the student's customer; of a new one `after` the one that Stripe has no more.
 
     The key is the student's, and what is asked for under it never changes: who asks at the same time gets the same
-    customer. How the student is reached is told afterwards.
+    customer. How the student is reached is told afterward.
     """
     key = f"customer/{student_id}/after/{after}" if after else f"customer/{student_id}"
     return await stripe.create_customer(metadata={"student_id": str(student_id)}, key=key)

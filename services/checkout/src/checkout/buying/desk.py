@@ -96,7 +96,7 @@ class Desk:
             payer=wish.payer,
             funding_source=wish.funding_source,
             payment_type=wish.payment_type,
-            instalments=wish.instalments,
+            installments=wish.installments,
             checkout_url=url or self.pay_page(purchase_id),
             expires_at=expires_at,
             payer_contact=payer_contact,
@@ -113,7 +113,7 @@ class Desk:
 _REFUSALS = {
     "already_enrolled": "This student has a seat in this program already; nothing was charged.",
     "payment_in_progress": "This has been paid, or the payment is on its way; wait for the seat.",
-    "plan_being_cancelled": "The plan that paid for this before is just being cancelled; wait a moment, and try again.",
+    "plan_being_canceled": "The plan that paid for this before is just being canceled; wait a moment, and try again.",
     "price_changed": "What you buy has been changed this very moment; look at it again, and send it again.",
     "sponsor_payment_open": "A sponsor has been asked to pay for this; ask the case manager.",
 }

@@ -22,7 +22,7 @@ How = Literal["page", "intent", "schedule", "membership"]
 Interval = Literal["month", "year"]
 SeatStatus = Literal["pending", "active", "paused", "withdrawn", "completed"]
 
-PLAN_INSTALMENTS = 4
+PLAN_INSTALLMENTS = 4
 FUNDING_WITHOUT_COST = usd(29_500)
 """What a sponsor pays for a program without a total cost."""
 UNANSWERED = timedelta(hours=23)
@@ -40,7 +40,7 @@ class State(StrEnum):
     WITHDRAWN = "withdrawn"
     FAILED = "failed"
     EXPIRED = "expired"
-    CANCELLED = "cancelled"
+    CANCELED = "canceled"
 
 
 OPEN = (State.CREATED, State.SESSION_OPEN, State.AWAITING_PAYMENT)
@@ -51,7 +51,7 @@ OPEN = (State.CREATED, State.SESSION_OPEN, State.AWAITING_PAYMENT)
 class Wish:
     """What somebody sets out to buy. `amount` is what all of it costs, after the discount.
 
-    `instalments`: how many payments a plan has in all; None for one sum, and for what goes on until it is ended.
+    `installments`: how many payments a plan has in all; None for one sum, and for what goes on until it is ended.
     """
 
     student_id: UUID
@@ -62,7 +62,7 @@ class Wish:
     payer: Payer = "student"
     funding_source: str | None = None
     payment_type: PaymentType = "full"
-    instalments: int | None = None
+    installments: int | None = None
     how: How = "page"
     list_price: Money | None = None
     promotion_code: str | None = None
@@ -92,14 +92,14 @@ class Purchase:
     created_at: datetime
     intent_id: str | None = None
     client_secret: str | None = None
-    plan_cancelled: bool = False
+    plan_canceled: bool = False
 
     @property
     def may_charge_again(self) -> bool:
         """A plan goes on charging, whatever went back, until Stripe has been told to end it."""
         at_stripe = self.wish.how == "membership" or (self.wish.how == "page" and self.wish.payment_type == "plan")
-        paid = self.state in (State.PAID, State.WITHDRAWN, State.CANCELLED)
-        return at_stripe and paid and not self.plan_cancelled
+        paid = self.state in (State.PAID, State.WITHDRAWN, State.CANCELED)
+        return at_stripe and paid and not self.plan_canceled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +139,7 @@ class Abandon:
 
 @dataclass(frozen=True)
 class Refuse:
-    code: Literal["already_enrolled", "payment_in_progress", "plan_being_cancelled", "sponsor_payment_open"]
+    code: Literal["already_enrolled", "payment_in_progress", "plan_being_canceled", "sponsor_payment_open"]
 
 
 Decision = Start | GoOn | Replace | Abandon | Refuse
@@ -160,7 +160,7 @@ def begin(*, wish: Wish, seats: Sequence[Seat], purchases: Sequence[Purchase], n
             if purchase.state in (State.PROCESSING, State.PAID):
                 return Refuse("payment_in_progress")
     if any(purchase.may_charge_again for purchase in purchases):
-        return Refuse("plan_being_cancelled")  # its seat is gone, or never was: the cancel is on its way
+        return Refuse("plan_being_canceled")  # its seat is gone, or never was: the cancel is on its way
     for purchase in purchases:
         if purchase.state in OPEN:
             return _about_open(wish, purchase, now)
@@ -168,7 +168,7 @@ def begin(*, wish: Wish, seats: Sequence[Seat], purchases: Sequence[Purchase], n
 
 
 def _about_open(wish: Wish, purchase: Purchase, now: datetime) -> Decision:
-    # (what is due for an enrolment can be paid by itself, so that one has to be closed or gone on with)
+    # (what is due for an enrollment can be paid by itself, so that one has to be closed or gone on with)
     unanswered = purchase.state is State.CREATED and now - purchase.created_at > UNANSWERED
     if unanswered and purchase.wish.how != "schedule":
         return Abandon(purchase)
@@ -198,7 +198,7 @@ def charges(*, amount: Money, payment_type: PaymentType) -> list[Money]:
 
     Raises ValueError when the amount cannot be split.
     """
-    return amount.instalments(PLAN_INSTALMENTS) if payment_type == "plan" else [amount]
+    return amount.installments(PLAN_INSTALLMENTS) if payment_type == "plan" else [amount]
 
 
 def state_of(purchase: facts.Purchase, policy: facts.Policy, *, how: How) -> State | None:
@@ -210,18 +210,18 @@ def state_of(purchase: facts.Purchase, policy: facts.Policy, *, how: How) -> Sta
         case Standing.PENDING:
             return State.PROCESSING
         case Standing.WITHDRAWN:
-            if reason == "cancelled":
-                return State.CANCELLED
+            if reason == "canceled":
+                return State.CANCELED
             if reason != "payment_failed":
                 return State.WITHDRAWN
-            # a debit that failed leaves its intent open: who has its secret can pay it until it is cancelled
+            # a debit that failed leaves its intent open: who has its secret can pay it until it is canceled
             return State.AWAITING_PAYMENT if how == "intent" and not failures(purchase, final=True) else State.FAILED
         case Standing.NONE:
-            if purchase.cancelled:
-                return State.CANCELLED
+            if purchase.canceled:
+                return State.CANCELED
             # a declined card leaves the page open, and an amount due outlives the invoice that was sent for it
             ended = [payment for payment in purchase.payments if payment.expired]
-            of_page = [payment for payment in ended if not any(fact.refs.instalment for fact in payment.facts)]
+            of_page = [payment for payment in ended if not any(fact.refs.installment for fact in payment.facts)]
             return State.EXPIRED if of_page else None
 
 
@@ -234,7 +234,7 @@ def failures(purchase: facts.Purchase, *, final: bool) -> int:
 def funding_status_of(state: State) -> Literal["created", "paid", "failed"]:
     """Money that went back again was paid nevertheless."""
     match state:
-        case State.PAID | State.WITHDRAWN | State.CANCELLED:
+        case State.PAID | State.WITHDRAWN | State.CANCELED:
             return "paid"
         case State.FAILED | State.EXPIRED:
             return "failed"
@@ -242,7 +242,7 @@ def funding_status_of(state: State) -> Literal["created", "paid", "failed"]:
             return "created"
 
 
-def months_left(*, started: datetime, phase_start: datetime, instalments: int) -> int:
+def months_left(*, started: datetime, phase_start: datetime, installments: int) -> int:
     """How many monthly charges a plan still has at the start of the given billing period, that one included."""
     passed = (phase_start.year - started.year) * 12 + phase_start.month - started.month
-    return instalments - passed
+    return installments - passed

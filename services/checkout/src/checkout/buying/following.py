@@ -48,12 +48,12 @@ async def settle(
             paid_at=heard.time if isinstance(heard.data, PaymentSucceeded) and heard.data in purchase.facts else None,
             at=work.now,
         )
-    if subscription_id and state in (State.WITHDRAWN, State.CANCELLED, State.FAILED):
+    if subscription_id and state in (State.WITHDRAWN, State.CANCELED, State.FAILED):
         await plans.want_cancel(work, purchase_id=purchase_id, subscription_id=subscription_id)
-    elif row.how == "page" and row.instalments and subscription_id and purchase.settled_payments:
+    elif row.how == "page" and row.installments and subscription_id and purchase.settled_payments:
         if row.state == State.WITHDRAWN:  # a refund failed after all; Stripe brings no subscription back, nor do we
-            log.error("plan stays cancelled, though its purchase is paid again", purchase=str(purchase_id))
+            log.error("plan stays canceled, though its purchase is paid again", purchase=str(purchase_id))
         await plans.want_end(
-            work, purchase_id=purchase_id, subscription_id=subscription_id, instalments=row.instalments
+            work, purchase_id=purchase_id, subscription_id=subscription_id, installments=row.installments
         )
     return await store.read_row(work.db, purchase_id) if changed else row

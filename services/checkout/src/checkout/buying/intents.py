@@ -32,7 +32,7 @@ OPEN_FOR = timedelta(hours=24)
 
 
 async def want_expiry(work: Work, purchase_id: UUID, *, after: int = 0) -> None:
-    """Wants the intent cancelled that is still open in a day, once after so many failures to pay it."""
+    """Wants the intent canceled that is still open in a day, once after so many failures to pay it."""
     key = f"{purchase_id}/expiry/{after}" if after else f"{purchase_id}/expiry"
     payload = {"purchase_id": str(purchase_id)}
     await work.want(EXPIRY, key=key, payload=payload, available_at=work.now + OPEN_FOR)

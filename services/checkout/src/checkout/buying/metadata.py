@@ -14,8 +14,8 @@ from contracts.people import Seatable
 _MOST = 500
 
 
-def metadata(purchase_id: UUID, wish: Wish, *, instalment: str | None = None) -> dict[str, str]:
-    """`instalment`: which amount due the object is for."""
+def metadata(purchase_id: UUID, wish: Wish, *, installment: str | None = None) -> dict[str, str]:
+    """`installment`: which amount due the object is for."""
     program = wish.program
     known = {
         "purchase_id": str(purchase_id),
@@ -27,8 +27,8 @@ def metadata(purchase_id: UUID, wish: Wish, *, instalment: str | None = None) ->
         "provider": program.provider,
         "payer": wish.payer,
         "funding_source": wish.funding_source,
-        "instalments": str(wish.instalments) if wish.instalments else None,
-        "instalment": instalment,
+        "installments": str(wish.installments) if wish.installments else None,
+        "installment": installment,
         "tier": wish.tier,
         **{f"includes_{n}": _part(part) for n, part in enumerate(program.includes, 1)},
     }

@@ -35,7 +35,7 @@ class OpenCheckout:
 
 
 class Pages:
-    """The way `page`: in one sum, or in the monthly instalments of a plan."""
+    """The way `page`: in one sum, or in the monthly installments of a plan."""
 
     def __init__(self, desk: Desk, customers: Customers) -> None:
         self._desk = desk
@@ -154,7 +154,7 @@ class Pages:
             raise refused_by_stripe() from None
 
     async def _discount(self, purchase_id: UUID, wish: Wish) -> Discount | None:
-        """The discount as a coupon, so that Stripe's page shows it. (A plan's instalments are of what is left.)"""
+        """The discount as a coupon, so that Stripe's page shows it. (A plan's installments are of what is left.)"""
         if wish.discount is None or wish.payment_type == "plan":
             return None
         try:

@@ -95,9 +95,9 @@ def _against(method: Method, each: Sequence[Money], payer: Payer, payment_type: 
     if payer == "sponsor" and payment_type == "plan":
         return "Sponsors pay in one sum."
     if payment_type not in method.types:
-        return f"{method.label} cannot pay in instalments."
+        return f"{method.label} cannot pay in installments."
     if not each:
-        return "The price is too small for instalments."
+        return "The price is too small for installments."
     if method.currencies and each[0].currency not in method.currencies:
         return f"{method.label} does not take {each[0].currency.upper()}."
     if method.min is not None and (smallest := min(each, key=_amount)).amount < method.min:

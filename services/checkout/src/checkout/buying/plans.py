@@ -1,7 +1,7 @@
-"""A plan ends by itself: a schedule on its subscription, attached when the first instalment is paid.
+"""A plan ends by itself: a schedule on its subscription, attached when the first installment is paid.
 
 Checkout cannot carry a schedule, and a subscription without one goes on charging for ever. When the purchase is
-withdrawn (all of the money went back, or a dispute is lost), the plan is cancelled before its time. The two may meet in
+withdrawn (all of the money went back, or a dispute is lost), the plan is canceled before its time. The two may meet in
 any order: what has ended at Stripe takes no schedule.
 """
 
@@ -28,9 +28,9 @@ KIND = "plan_schedule"
 PATIENT = Backoff(longest=timedelta(hours=1), attempts=1_000)
 
 
-async def want_end(work: Work, *, purchase_id: UUID, subscription_id: str, instalments: int) -> None:
+async def want_end(work: Work, *, purchase_id: UUID, subscription_id: str, installments: int) -> None:
     """Wants the plan's end, once per purchase."""
-    payload = {"purchase_id": str(purchase_id), "subscription_id": subscription_id, "instalments": instalments}
+    payload = {"purchase_id": str(purchase_id), "subscription_id": subscription_id, "installments": installments}
     await work.want(KIND, key=f"{purchase_id}/schedule", payload=payload)
 
 
@@ -51,7 +51,7 @@ class PlanEnd:
             raise Transient(str(refusal)) from refusal
 
     async def _attach(self, effect: Effect) -> str | None:
-        purchase_id, instalments = str(effect.payload["purchase_id"]), int(effect.payload["instalments"])
+        purchase_id, installments = str(effect.payload["purchase_id"]), int(effect.payload["installments"])
         subscription = await self._stripe.subscription(effect.payload["subscription_id"])
         if subscription.ended:
             return None
@@ -61,9 +61,9 @@ class PlanEnd:
             schedule = await self._stripe.schedule_from(subscription.id, key=f"{effect.key}/create")
         if schedule.over or schedule.ends_by_itself:
             return schedule.id
-        left = months_left(started=subscription.started, phase_start=schedule.phase_start, instalments=instalments)
+        left = months_left(started=subscription.started, phase_start=schedule.phase_start, installments=installments)
         if left < 1:
-            log.error("plan has outrun its instalments", purchase=purchase_id)
+            log.error("plan has outrun its installments", purchase=purchase_id)
             await self._stripe.end_subscription(subscription.id, key=f"{effect.key}/end")
             return schedule.id
         ended = await self._stripe.end_after(
@@ -79,7 +79,7 @@ class PlanEnd:
 
 
 async def want_cancel(work: Work, *, purchase_id: UUID, subscription_id: str) -> None:
-    """Wants the plan cancelled, once per purchase."""
+    """Wants the plan canceled, once per purchase."""
     payload = {"purchase_id": str(purchase_id), "subscription_id": subscription_id}
     await work.want(store.PLAN_CANCEL, key=store.plan_cancel_key(purchase_id), payload=payload)
 
@@ -120,7 +120,7 @@ class PlanCancel:
 
     async def record(self, effect: Effect, result: int, work: Work) -> None:
         """That it is done is all there is to know: the student may buy again."""
-        log.info("plan cancelled", purchase=effect.payload["purchase_id"], voided=result)
+        log.info("plan canceled", purchase=effect.payload["purchase_id"], voided=result)
 
     async def give_up(self, effect: Effect, error: BaseException, work: Work) -> None:
         log.error("plan of a withdrawn purchase goes on charging", purchase=effect.payload["purchase_id"])

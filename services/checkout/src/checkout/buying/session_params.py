@@ -15,7 +15,7 @@ from contracts.money import Money
 
 @dataclass(frozen=True, kw_only=True)
 class PlanPrice:
-    """The regular instalment, as a price that Stripe keeps. `key` names it for good.
+    """The regular installment, as a price that Stripe keeps. `key` names it for good.
 
     A price that is described in the session itself is made inactive, and an inactive price may not be taken into the
     schedule that ends the plan.
@@ -37,7 +37,7 @@ class Discount:
 def plan_price(wish: Wish) -> PlanPrice:
     """Raises ValueError when the amount cannot be split."""
     regular = charges(amount=wish.amount, payment_type="plan")[-1]
-    name = f"{wish.program.title}, {wish.instalments} monthly instalments"
+    name = f"{wish.program.title}, {wish.installments} monthly installments"
     called = uuid5(NAMESPACE_URL, name).hex[:8]
     return PlanPrice(
         key=f"plan/{wish.program.slug}/{regular.currency}/{regular.amount}/{called}", name=name, amount=regular
@@ -59,7 +59,7 @@ def session_params(
     """The session's parameters, as the SDK takes them. `email` fills in the page's field, where no customer is known;
     what recurs needs its price's id.
 
-    Raises ValueError when the amount cannot be split into the plan's instalments, or no method takes them.
+    Raises ValueError when the amount cannot be split into the plan's installments, or no method takes them.
     """
     data = metadata(purchase_id, wish)
     params: dict[str, Any] = {
@@ -106,13 +106,13 @@ def _in_full(wish: Wish, data: dict[str, str], discount: Discount | None) -> dic
 
 
 def _recurring(wish: Wish, data: dict[str, str], price_id: str) -> dict[str, Any]:
-    """The regular instalment recurs; what the first one has on top is a line of the first invoice only."""
+    """The regular installment recurs; what the first one has on top is a line of the first invoice only."""
     title = wish.program.title
     lines: list[dict[str, Any]] = [{"quantity": 1, "price": price_id}]
     if wish.payment_type == "plan":
         first, *others = charges(amount=wish.amount, payment_type="plan")
         if (remainder := first - others[0]).amount:
-            lines.append(_line(f"{title}, remainder of the first instalment", remainder))
+            lines.append(_line(f"{title}, remainder of the first installment", remainder))
     return {
         "mode": "subscription",
         "line_items": lines,

@@ -75,9 +75,9 @@ async def read_purchases(db: AsyncConnection, student_id: UUID, slugs: Collectio
         effects.c.key == cast(purchases.c.id, Text) + _CANCEL,
         effects.c.done_at.is_not(None),
     )
-    cancelled = select(effects.c.id).where(*done).exists()
+    canceled = select(effects.c.id).where(*done).exists()
     wanted = (
-        select(purchases, cancelled.label("plan_cancelled"))
+        select(purchases, canceled.label("plan_canceled"))
         .where(purchases.c.student_id == student_id, overlaps(purchases.c.covers, slugs))
         .order_by(purchases.c.created_at.desc(), purchases.c.id)
     )
@@ -122,7 +122,7 @@ async def insert_purchase(
             payer=wish.payer,
             funding_source=wish.funding_source,
             payment_type=wish.payment_type,
-            instalments=wish.instalments,
+            installments=wish.installments,
             state=State.CREATED.value,
             session_params=dict(params),
             created_at=at,
@@ -216,7 +216,7 @@ async def settle_purchase(
             updated_at=at,
         )
     )
-    if state in (State.PAID, State.WITHDRAWN, State.CANCELLED):
+    if state in (State.PAID, State.WITHDRAWN, State.CANCELED):
         await promotion_store.redeem(db, purchase_id, at=at)
     elif state in (State.FAILED, State.EXPIRED):
         await promotion_store.release(db, purchase_id, at=at)
@@ -333,7 +333,7 @@ def purchase_of(row: Row[Any]) -> Purchase:
         created_at=row.created_at,
         intent_id=row.stripe_payment_intent_id,
         client_secret=row.client_secret,
-        plan_cancelled=row.plan_cancelled,
+        plan_canceled=row.plan_canceled,
     )
 
 
@@ -359,7 +359,7 @@ def wish_of(row: Row[Any]) -> Wish:
         payer=row.payer,
         funding_source=row.funding_source,
         payment_type=row.payment_type,
-        instalments=row.instalments,
+        installments=row.installments,
         how=row.how,
         list_price=Money(amount=row.list_price or row.amount, currency=row.currency),
         promotion_code=row.promotion_code,

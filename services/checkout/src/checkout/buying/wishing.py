@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from checkout.buying.domain import PLAN_INSTALMENTS, How, PaymentType, Wish
+from checkout.buying.domain import PLAN_INSTALLMENTS, How, PaymentType, Wish
 from checkout.catalog.items import Item
 from checkout.catalog.promotion_store import Quote, quote
 from contracts.money import Money
@@ -24,15 +24,15 @@ async def wish_for(
     promotion_code: str | None = None,
     guest: bool = False,
     price: Money | None = None,
-    instalments: int | None = None,
+    installments: int | None = None,
 ) -> tuple[Wish, Quote]:
     """The wish and its price. Raises Problem 404 or 409 for a code that does not apply.
 
-    `price` is the catalog's unless it is given; `instalments` the house's for a plan on Stripe's page.
+    `price` is the catalog's unless it is given; `installments` the house's for a plan on Stripe's page.
     """
     priced = await quote(db, item, price or item.money, promotion_code, student_id=student_id, at=at, guest=guest)
-    if payment_type == "plan" and instalments is None:
-        instalments = PLAN_INSTALMENTS
+    if payment_type == "plan" and installments is None:
+        installments = PLAN_INSTALLMENTS
     wish = Wish(
         student_id=student_id,
         program=item.as_program(),
@@ -40,7 +40,7 @@ async def wish_for(
         item_id=item.id,
         owner_id=item.owner_id,
         payment_type=payment_type,
-        instalments=instalments,
+        installments=installments,
         how=how,
         list_price=priced.list_price,
         promotion_code=priced.promotion.code if priced.promotion else None,

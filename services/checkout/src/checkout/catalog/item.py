@@ -22,31 +22,31 @@ WITH_PROJECTS: tuple[ItemKind, ...] = ("program", "track", "course")
 
 Slug = Annotated[str, Field(pattern=SLUG, max_length=SLUG_LENGTH)]
 Amount = Annotated[StrictInt, Field(ge=0, le=MOST, description="minor units")]
-PlanType = Literal["full", "instalments", "deposit_instalments", "subscription"]
+PlanType = Literal["full", "installments", "deposit_installments", "subscription"]
 
 
 class PaymentPlan(BaseModel):
     """How an item is paid, when that is not left to the rules.
 
-    `instalments`: how many there are, after the deposit if there is one. `interval_days`: from one to the next; None:
+    `installments`: how many there are, after the deposit if there is one. `interval_days`: from one to the next; None:
     monthly. A subscription goes on until it is ended.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: PlanType
-    instalments: Annotated[StrictInt, Field(ge=1, le=60)] | None = None
+    installments: Annotated[StrictInt, Field(ge=1, le=60)] | None = None
     deposit_percent: Annotated[StrictInt, Field(ge=1, le=99)] | None = None
     interval_days: Annotated[StrictInt, Field(ge=1, le=366)] | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> PaymentPlan:
-        if (self.instalments is not None) != (self.type in ("instalments", "deposit_instalments")):
-            raise ValueError("`instalments` is for the types instalments and deposit_instalments, and needed there")
-        if self.type == "instalments" and self.instalments == 1:
-            raise ValueError("one instalment is the type full")
-        if (self.deposit_percent is not None) != (self.type == "deposit_instalments"):
-            raise ValueError("`deposit_percent` is for the type deposit_instalments, and needed there")
+        if (self.installments is not None) != (self.type in ("installments", "deposit_installments")):
+            raise ValueError("`installments` is for the types installments and deposit_installments, and needed there")
+        if self.type == "installments" and self.installments == 1:
+            raise ValueError("one installment is the type full")
+        if (self.deposit_percent is not None) != (self.type == "deposit_installments"):
+            raise ValueError("`deposit_percent` is for the type deposit_installments, and needed there")
         if self.type == "full" and self.interval_days is not None:
             raise ValueError("`interval_days` is not for the type full")
         return self

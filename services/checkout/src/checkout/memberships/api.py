@@ -1,4 +1,4 @@
-"""Memberships: bought, looked at, cancelled, paused, resumed and changed by their students."""
+"""Memberships: bought, looked at, canceled, paused, resumed and changed by their students."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class ChangeMembership(BaseModel):
 
 @router.post("", response_model=NewMembershipAnswer, dependencies=HONOURS_KEY)
 async def buy_membership(request: Request, wanted: NewMembership, caller: CurrentCaller) -> JSONResponse:
-    """A page where the membership begins, and is paid from then on each month or year until it is cancelled.
+    """A page where the membership begins, and is paid from then on each month or year until it is canceled.
 
     A promotion code takes its discount off the first invoice.
     """

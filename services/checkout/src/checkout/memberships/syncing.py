@@ -1,7 +1,7 @@
 """Looks at a subscription at Stripe, and says how it stands when that is not what was heard last.
 
 What is said becomes the last word for everybody, so it must be younger than all that was known. The row's revision
-proves that: it is noted before Stripe is asked, and when it is another one afterwards, something was heard (or
+proves that: it is noted before Stripe is asked, and when it is another one afterward, something was heard (or
 another look was recorded) meanwhile, and Stripe is asked again.
 """
 

@@ -86,7 +86,7 @@ def _values(row: Row[Any], payment: Payment, rows: Sequence[Row[Any]], said: Seq
     amount = told.amount(payment)
     total = amount.amount if amount else known("amount")
     if total is None:  # nobody has said: what each payment of this purchase is of
-        total = row.amount // (row.instalments or 1)
+        total = row.amount // (row.installments or 1)
     return {
         "purchase_id": row.id,
         "student_id": row.student_id,
@@ -102,7 +102,7 @@ def _values(row: Row[Any], payment: Payment, rows: Sequence[Row[Any]], said: Seq
         "status": told.status(payment),
         "method": payment.method or known("method"),
         "refs": sorted(payment.refs.union(*(each.refs for each in rows))),
-        "instalment": told.reference(payment, "instalment") or known("instalment"),
+        "installment": told.reference(payment, "installment") or known("installment"),
         "stripe_payment_intent_id": told.reference(payment, "payment_intent") or known("stripe_payment_intent_id"),
         "stripe_charge_id": told.reference(payment, "charge") or known("stripe_charge_id"),
         "stripe_invoice_id": told.reference(payment, "invoice") or known("stripe_invoice_id"),

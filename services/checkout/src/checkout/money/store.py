@@ -31,7 +31,7 @@ async def insert_payment(
     intent_id: str | None = None,
     manual_id: str | None = None,
     amount: Money | None = None,
-    instalment: str | None = None,
+    installment: str | None = None,
     at: datetime,
 ) -> UUID:
     """A payment that is to be made (of all that the purchase costs, unless `amount` says otherwise); its id.
@@ -56,7 +56,7 @@ async def insert_payment(
             currency=money.currency,
             status="requires_payment",
             refs=list(refs),
-            instalment=instalment,
+            installment=installment,
             stripe_payment_intent_id=intent_id,
             manual_id=manual_id,
             created_at=at,

@@ -25,7 +25,7 @@ payments = Table(
     Column("status", Text, nullable=False),
     Column("method", Text),
     Column("refs", ARRAY(Text), nullable=False),
-    Column("instalment", Text, index=True),
+    Column("installment", Text, index=True),
     Column("stripe_payment_intent_id", Text, unique=True),
     Column("stripe_charge_id", Text),
     Column("stripe_invoice_id", Text),

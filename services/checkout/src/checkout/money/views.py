@@ -27,7 +27,7 @@ class Payment(BaseModel):
     currency: str
     status: PaymentStatus
     method: str | None
-    instalment: str | None = Field(description="the amount due that this pays")
+    installment: str | None = Field(description="the amount due that this pays")
     stripe_payment_intent_id: str | None
     disputed: bool
     failure_code: str | None

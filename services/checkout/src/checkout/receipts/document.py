@@ -67,7 +67,7 @@ class Content(Model):
 
     list_price: what all of the purchase costs by the catalog; `total`: what is left of that after the discount
     tax:        how much of `paid` is tax
-    instalment: this is the n-th payment of `instalments`
+    installment: this is the n-th payment of `installments`
     """
 
     number: str
@@ -88,8 +88,8 @@ class Content(Model):
     paid_at: datetime
     method: str | None = None
     refs: tuple[str, ...] = ()
-    instalment: int | None = None
-    instalments: int | None = None
+    installment: int | None = None
+    installments: int | None = None
     funding_source: str | None = None
     terms: str | None = None
     terms_accepted: str | None = None
@@ -142,10 +142,10 @@ class Content(Model):
     @property
     def _payment(self) -> str:
         part = ""
-        if self.instalment and self.instalments and self.instalment <= self.instalments:
-            part = f", instalment {self.instalment} of {self.instalments}"
-        elif self.instalment and self.instalment > 1:
-            part = f", payment {self.instalment}"
+        if self.installment and self.installments and self.installment <= self.installments:
+            part = f", installment {self.installment} of {self.installments}"
+        elif self.installment and self.installment > 1:
+            part = f", payment {self.installment}"
         return _paid(self.paid_at, self.method) + part
 
 

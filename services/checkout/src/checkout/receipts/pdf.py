@@ -55,7 +55,7 @@ class _Sheet:
     def _begin(self) -> None:
         self._page += 1
         self.y = _TOP
-        self._put(_LEFT, 40, f"{self._footer} · page {self._page}", REGULAR, _SMALL, grey=True)
+        self._put(_LEFT, 40, f"{self._footer} · page {self._page}", REGULAR, _SMALL, gray=True)
 
     def down(self, by: float, *, needs: float = 0) -> None:
         """Moves on; to the next page where less than `needs` is left on this one."""
@@ -65,22 +65,22 @@ class _Sheet:
             self._begin()
 
     def write(
-        self, x: float, text: str, *, to: float = _RIGHT, font: str = REGULAR, size: float = _SIZE, grey: bool = False
+        self, x: float, text: str, *, to: float = _RIGHT, font: str = REGULAR, size: float = _SIZE, gray: bool = False
     ) -> None:
         """The text in as many lines as it takes between `x` and `to`."""
         for n, line in enumerate(wrap(text, font, size, to - x)):
             if n:
                 self.down(_LEADING)
-            self._put(x, self.y, line, font, size, grey=grey)
+            self._put(x, self.y, line, font, size, gray=gray)
 
-    def entry(self, x: float, text: str, amount: str, *, font: str = REGULAR, grey: bool = False) -> None:
+    def entry(self, x: float, text: str, amount: str, *, font: str = REGULAR, gray: bool = False) -> None:
         """The text, and at the end of its first line the amount."""
         first, *more = wrap(text, font, _SIZE, _AMOUNTS - x)
-        self._put(x, self.y, first, font, _SIZE, grey=grey)
-        self._put(_RIGHT - width(amount, font, _SIZE), self.y, amount, font, _SIZE, grey=grey)
+        self._put(x, self.y, first, font, _SIZE, gray=gray)
+        self._put(_RIGHT - width(amount, font, _SIZE), self.y, amount, font, _SIZE, gray=gray)
         for line in more:
             self.down(_LEADING)
-            self._put(x, self.y, line, font, _SIZE, grey=grey)
+            self._put(x, self.y, line, font, _SIZE, gray=gray)
 
     def rule(self) -> None:
         self._canvas.setStrokeGray(_GREY)
@@ -91,8 +91,8 @@ class _Sheet:
         self._canvas.showPage()
         self._canvas.save()
 
-    def _put(self, x: float, y: float, line: str, font: str, size: float, *, grey: bool = False) -> None:
-        self._canvas.setFillGray(_GREY if grey else 0.0)
+    def _put(self, x: float, y: float, line: str, font: str, size: float, *, gray: bool = False) -> None:
+        self._canvas.setFillGray(_GREY if gray else 0.0)
         for run in runs(line, font):
             self._canvas.setFont(run.font, size)
             self._canvas.drawString(x, y, run.text)
@@ -113,11 +113,11 @@ def _head(sheet: _Sheet, content: Content) -> None:
     sheet.down(2)
     for label, text in _facts(content):
         sheet.down(_LEADING)
-        sheet.write(_MIDDLE, label, grey=True, size=_SMALL)
+        sheet.write(_MIDDLE, label, gray=True, size=_SMALL)
         sheet.write(_MIDDLE + 50, text, size=_SMALL)
     sheet.y = min(end, sheet.y)
     sheet.down(34, needs=80)
-    sheet.write(_LEFT, "Billed to" if content.kind == "invoice" else "Received from", grey=True)
+    sheet.write(_LEFT, "Billed to" if content.kind == "invoice" else "Received from", gray=True)
     for n, text in enumerate(filter(None, _buyer(content))):
         sheet.down(_LEADING)
         sheet.write(_LEFT, text, font=REGULAR if n else BOLD)
@@ -140,7 +140,7 @@ def _buyer(content: Content) -> Iterator[str | None]:
 
 
 def _lines(sheet: _Sheet, content: Content) -> None:
-    sheet.entry(_LEFT, "Description", "Amount", grey=True)
+    sheet.entry(_LEFT, "Description", "Amount", gray=True)
     sheet.down(6)
     sheet.rule()
     for line in content.lines:
@@ -169,7 +169,7 @@ def _foot(sheet: _Sheet, content: Content) -> None:
         content.terms,
     ]
     for text in filter(None, said):
-        sheet.write(_LEFT, text, size=_SMALL, grey=True)
+        sheet.write(_LEFT, text, size=_SMALL, gray=True)
         sheet.down(_LEADING)
 
 

@@ -1,4 +1,4 @@
-"""What admins do about amounts due and enrolments, and the test clock."""
+"""What admins do about amounts due and enrollments, and the test clock."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from checkout.buying.tables import purchases
 from checkout.clock import Clock
 from checkout.requests import buyer_of, database_of, desk_of, purchasing_of, settings_of
 from checkout.schedules import dues, store
-from checkout.schedules.cancelling import Cancelled, Cancelling
+from checkout.schedules.canceling import Canceled, Canceling
 from checkout.schedules.domain import PAYABLE, Status, cancel_policy
 from checkout.schedules.means import Means, handed_out
 from checkout.schedules.paying import not_due, unknown_schedule
@@ -76,7 +76,7 @@ class CancellationAnswer(BaseModel):
 
     enrollment_id: UUID
     purchase_id: UUID
-    status: Literal["cancelled"] = "cancelled"
+    status: Literal["canceled"] = "canceled"
     reason: str
     paid: int
     refunded: int
@@ -97,7 +97,7 @@ class CurrencyStatistics(BaseModel):
     processing: Sum
     paid: Sum
     waived: Sum
-    cancelled: Sum
+    canceled: Sum
 
 
 class Statistics(BaseModel):
@@ -176,7 +176,7 @@ async def change_due_date(request: Request, id: UUID, wanted: NewDueDate, caller
         # a charge that the day before has set off already, and that has not been tried yet, is not wanted any more
         values: dict[str, Any] = {"due_at": due_at, "timers": row.timers + 1}
         if row.status == "open" and row.position == 1 and row.next_attempt_at is None and row.timers == 0:
-            values["timers"] = 0  # it waits for its payer still, and its enrolment with it
+            values["timers"] = 0  # it waits for its payer still, and its enrollment with it
             open_for = timedelta(days=settings_of(request).enrollment_open_days)
             await store.keep_open(work.db, purchase.id, until=due_at + open_for)
         elif row.status == "open":
@@ -231,16 +231,16 @@ async def record_payment(request: Request, id: UUID, wanted: ManualPayment, call
 async def cancel_enrollment(request: Request, id: UUID, wanted: Cancellation, caller: Admin) -> CancellationAnswer:
     """Ends it: what is open is closed, the seat is withdrawn, and money goes back.
 
-    `id`: the enrolment's or the purchase's.
+    `id`: the enrollment's or the purchase's.
     """
-    cancelling = Cancelling(
+    canceling = Canceling(
         desk_of(request),
         purchasing_of(request),
         _clock(request),
         cancel_policy(settings_of(request).cancel_refund),
         _on_behalf(caller),
     )
-    done: Cancelled = await cancelling.cancel(id, wanted.reason, wanted.refund_amount)
+    done: Canceled = await canceling.cancel(id, wanted.reason, wanted.refund_amount)
     return CancellationAnswer(
         enrollment_id=done.enrollment_id,
         purchase_id=done.purchase_id,
@@ -331,7 +331,7 @@ def _sums(rows: Any, currency: str) -> CurrencyStatistics:
         processing=total("processing"),
         paid=total("paid"),
         waived=total("waived"),
-        cancelled=total("cancelled"),
+        canceled=total("canceled"),
     )
 
 

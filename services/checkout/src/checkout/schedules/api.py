@@ -20,7 +20,7 @@ from kit.auth import Caller, CurrentCaller
 from kit.idempotency import HONOURS_KEY, once
 from kit.paging import Cursor, Page, page_of
 
-router = APIRouter(tags=["enrolments"])
+router = APIRouter(tags=["enrollments"])
 
 
 class NewEnrollment(BaseModel):
@@ -57,7 +57,7 @@ class PayAnswer(BaseModel):
 
 
 @router.post("/api/enrollments", status_code=201, response_model=EnrollmentAnswer, dependencies=HONOURS_KEY)
-async def enrol(request: Request, wanted: NewEnrollment, caller: CurrentCaller) -> JSONResponse:
+async def enroll(request: Request, wanted: NewEnrollment, caller: CurrentCaller) -> JSONResponse:
     """The plan is detected from the product; its first amount can be paid with the client secret."""
     buyer = buyer_of(caller)
     if wanted.user_id != caller.id:
@@ -70,7 +70,7 @@ async def enrol(request: Request, wanted: NewEnrollment, caller: CurrentCaller) 
             promotion_code=wanted.promotion_code,
             funding_source=wanted.funding_source,
         )
-        opened = await enrolling_of(request).enrol(caller, buyer, asked)
+        opened = await enrolling_of(request).enroll(caller, buyer, asked)
         async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as db:
             purchase = await store.find_purchase(db, opened.purchase_id)
             assert purchase is not None  # noqa: S101  made just now
@@ -117,7 +117,7 @@ async def list_enrollments(
 
 @router.get("/api/enrollments/{id}/payment")
 async def enrollment_payment(request: Request, id: UUID, caller: CurrentCaller) -> PaymentOverview:
-    """Plan, amounts due, payments, refunds, and what is due next. `id`: the enrolment's or the purchase's."""
+    """Plan, amounts due, payments, refunds, and what is due next. `id`: the enrollment's or the purchase's."""
     async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as db:
         purchase = await store.find_purchase(db, id)
         if purchase is None:

@@ -81,7 +81,7 @@ class Charging:
         except NotDue:
             return Outcome("later")
         except StripeRefuses as refused:
-            log.error("instalment refused", schedule=str(row.id), code=refused.code)
+            log.error("installment refused", schedule=str(row.id), code=refused.code)
             return Outcome("failed", code=refused.code)
 
     async def _charge(self, row: Row[Any], customer_id: str, method_id: str, *, key: str) -> Outcome:
@@ -91,7 +91,7 @@ class Charging:
         if intent.status in ("succeeded", "processing"):
             return Outcome("accepted")
         if intent.status == "canceled":
-            raise Transient("the intent was cancelled just now")
+            raise Transient("the intent was canceled just now")
         return Outcome("failed", code=intent.failure_code or intent.status)
 
     async def _bill(self, purchase: Row[Any], row: Row[Any], customer_id: str | None = None) -> Outcome:
@@ -158,7 +158,7 @@ class Charging:
                 await store.write(work.db, row.id, at=work.now, next_attempt_at=again.at)
 
     async def give_up(self, effect: Effect, error: BaseException, work: Work) -> None:
-        log.error("instalment given up", schedule=effect.payload["schedule_id"])
+        log.error("installment given up", schedule=effect.payload["schedule_id"])
         await self.record(effect, Outcome("failed", code="unavailable"), work)
 
 
@@ -195,7 +195,7 @@ class Closing:
 
 
 class EnrollmentExpiry:
-    """Ends an enrolment whose first amount nobody has paid, so that what it had reserved is free again."""
+    """Ends an enrollment whose first amount nobody has paid, so that what it had reserved is free again."""
 
     backoff = PATIENT
 
@@ -223,11 +223,11 @@ class EnrollmentExpiry:
             await end_unpaid(work, UUID(effect.payload["purchase_id"]), State.EXPIRED)
 
     async def give_up(self, effect: Effect, error: BaseException, work: Work) -> None:
-        log.error("enrolment stays open", purchase=effect.payload["purchase_id"])
+        log.error("enrollment stays open", purchase=effect.payload["purchase_id"])
 
 
 async def end_unpaid(work: Work, purchase_id: UUID, state: State) -> bool:
-    """Closes an unpaid enrolment and its rows. False: it has moved on meanwhile."""
+    """Closes an unpaid enrollment and its rows. False: it has moved on meanwhile."""
     purchase = await purchases.lock_purchase(work.db, purchase_id)
     if purchase is None or State(purchase.state) not in _UNPAID:
         return False
@@ -235,7 +235,7 @@ async def end_unpaid(work: Work, purchase_id: UUID, state: State) -> bool:
     if any(row.status in ("processing", "paid", "waived") for row in rows):
         return False  # the event of it is on its way
     for row in rows:
-        if row.status != "cancelled":
+        if row.status != "canceled":
             await dues.close(work, purchase, row, because="ended")
     await purchases.close_purchase(work.db, purchase_id, state=state, at=work.now)
     return True

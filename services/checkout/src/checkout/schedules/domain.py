@@ -16,14 +16,14 @@ from contracts.money import Money
 if TYPE_CHECKING:
     from checkout.schedules.rules import Rules
 
-Kind = Literal["full", "deposit", "instalment", "subscription", "remainder"]
-Status = Literal["open", "processing", "overdue", "paused", "paid", "waived", "cancelled"]
+Kind = Literal["full", "deposit", "installment", "subscription", "remainder"]
+Status = Literal["open", "processing", "overdue", "paused", "paid", "waived", "canceled"]
 ClosedBecause = Literal["ended", "covered"]
 """Its purchase has ended, or another payment has paid for it."""
 
 PAYABLE: tuple[Status, ...] = ("open", "overdue", "paused")
 """Nothing is on its way for it, and it is still owed."""
-DONE: tuple[Status, ...] = ("paid", "waived", "cancelled")
+DONE: tuple[Status, ...] = ("paid", "waived", "canceled")
 
 FULL = PaymentPlan(type="full")
 LEAST = 50
@@ -99,7 +99,7 @@ def _amounts(plan: PaymentPlan, amount: Money) -> list[int]:
     deposit = (amount.amount * plan.deposit_percent + 99) // 100 if plan.deposit_percent else 0
     rest = Money(amount=amount.amount - deposit, currency=amount.currency)
     try:
-        parts = [part.amount for part in rest.instalments(plan.instalments or 1)]
+        parts = [part.amount for part in rest.installments(plan.installments or 1)]
     except ValueError:
         return []
     return [deposit, *parts] if deposit else parts
@@ -111,10 +111,10 @@ def _kind(plan: PaymentPlan, n: int) -> Kind:
             return "full"
         case "subscription":
             return "subscription"
-        case "deposit_instalments" if n == 0:
+        case "deposit_installments" if n == 0:
             return "deposit"
         case _:
-            return "instalment"
+            return "installment"
 
 
 def _moment(plan: PaymentPlan, start: datetime, n: int) -> datetime:
@@ -204,7 +204,7 @@ def follow(row: Row, told: Told) -> Decision:
         return Keep() if row.status in ("paid", "waived") else Become(wanted)
     if row.status in ("paid", "waived"):
         return Keep()  # recorded by hand; its event is on its way
-    if row.status == "cancelled":
+    if row.status == "canceled":
         gone = told.ended or told.covered or row.closed_because == "covered"
         return Keep() if gone else Reopen()
     if told.under_way:  # what is paused stays so, whatever becomes of it
@@ -218,7 +218,7 @@ def follow(row: Row, told: Told) -> Decision:
     return Keep()
 
 
-# --- cancelling -------------------------------------------------------------------------------------------------------
+# --- canceling -------------------------------------------------------------------------------------------------------
 
 _POLICY = re.compile(r"\d{1,4}:\d{1,3}(,\d{1,4}:\d{1,3})*|")
 

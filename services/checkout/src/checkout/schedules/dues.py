@@ -57,14 +57,14 @@ async def failed(work: Work, purchase: Row[Any], row: Row[Any], *, code: str, no
 
 async def say_nothing_owed(work: Work, purchase: Row[Any], row: Row[Any]) -> None:
     """Nothing is owed for this round of an overdue amount any more, so it does not pause a seat any longer."""
-    event = PaymentExpired(**about(purchase), refs=PaymentRefs(instalment=store.reference(row)))
+    event = PaymentExpired(**about(purchase), refs=PaymentRefs(installment=store.reference(row)))
     await work.say(event, id=f"{store.reference(row)}/{event.type}", subject=str(purchase.id))
 
 
 async def close(work: Work, purchase: Row[Any], row: Row[Any], *, because: ClosedBecause) -> None:
     if row.status == "overdue":
         await say_nothing_owed(work, purchase, row)
-    values = {"status": "cancelled", "closed_because": because, "next_attempt_at": None}
+    values = {"status": "canceled", "closed_because": because, "next_attempt_at": None}
     await store.write(work.db, row.id, at=work.now, **values)
     await want_ended(work, row)
 
@@ -122,7 +122,7 @@ async def debit_failed(work: Work, purchase: Row[Any], row: Row[Any], *, failed_
 
 def reference(purchase: Row[Any], row: Row[Any]) -> dict[str, Any]:
     refs = PaymentRefs(
-        instalment=store.reference(row),
+        installment=store.reference(row),
         payment_intent=row.stripe_payment_intent_id,
         invoice=row.stripe_invoice_id,
     )
@@ -137,6 +137,6 @@ def about(purchase: Row[Any]) -> dict[str, Any]:
         "program": program_of(purchase),
         "payer": purchase.payer,
         "funding_source": purchase.funding_source,
-        "instalments": purchase.instalments,
+        "installments": purchase.installments,
         "price": Money(amount=purchase.amount, currency=purchase.currency),
     }

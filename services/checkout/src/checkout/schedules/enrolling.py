@@ -40,10 +40,10 @@ class Enrolling:
         self._purchasing = purchasing
         self._clock = clock
 
-    async def enrol(self, caller: Caller, buyer: Buyer, asked: Application) -> OpenEnrollment:
+    async def enroll(self, caller: Caller, buyer: Buyer, asked: Application) -> OpenEnrollment:
         """Raises Problem: 403 for somebody else's, 404 and 409 for the product, and whatever `Purchasing.open` does."""
         if asked.student_id != caller.id and caller.role not in STAFF:
-            raise Problem(403, "forbidden", "Students enrol themselves; leave user_id at your own id.")
+            raise Problem(403, "forbidden", "Students enroll themselves; leave user_id at your own id.")
         if asked.funding_source is not None and caller.role not in STAFF:
             raise Problem(403, "forbidden", "Only staff can let a sponsor pay.")
         sponsor, quote, wish, enroller = await self._wish(buyer, asked)
@@ -77,7 +77,7 @@ class Enrolling:
         if sponsor is not None:
             terms = {"payer": "sponsor", "funding_source": sponsor.code}
         if len(dues) > 1:
-            terms |= {"payment_type": "plan", "instalments": len(dues)}
+            terms |= {"payment_type": "plan", "installments": len(dues)}
         elif not dues:
             terms["how"] = "intent"  # a discount of everything: there is nothing to collect
         wish = Wish(**{**vars(wish), **terms})

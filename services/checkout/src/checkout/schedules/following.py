@@ -26,7 +26,7 @@ from kit.work import Work
 
 log = structlog.get_logger(__name__)
 
-_OVER = (State.WITHDRAWN, State.CANCELLED, State.FAILED, State.EXPIRED)
+_OVER = (State.WITHDRAWN, State.CANCELED, State.FAILED, State.EXPIRED)
 _STEPS = 3
 """One decision may lead to another: what is reopened may be on its way already."""
 
@@ -36,7 +36,7 @@ async def follow(work: Work, row: Row[Any], purchase: facts.Purchase, heard: Env
     rows = await store.of_purchase(work.db, row.id)
     if row.how == "page":
         rows = await _rest_of_page_plan(work, row, purchase, rows)
-    ended = row.cancelled_at is not None or purchase.cancelled or State(row.state) in _OVER
+    ended = row.canceled_at is not None or purchase.canceled or State(row.state) in _OVER
     if rows:
         paid_of = {each.id: _payments_of(purchase, each.id) for each in rows}
         covered = any(_settled(paid_of[each.id]) for each in rows if each.kind == "remainder")
@@ -47,7 +47,7 @@ async def follow(work: Work, row: Row[Any], purchase: facts.Purchase, heard: Env
         if purchase.settled_payments and not ended:
             for due in await store.of_purchase(work.db, row.id):
                 await dues.collect_passed_over(work, due, now=now)
-    if purchase.cancelled or row.cancelled_at is not None:
+    if purchase.canceled or row.canceled_at is not None:
         await _send_back(work, row, purchase)
 
 
@@ -62,7 +62,7 @@ async def _follow_one(
             case Become(status="processing"):
                 await store.write(work.db, row.id, at=work.now, status="processing", next_attempt_at=None)
             case Become(status=status):
-                if row.status == "cancelled":
+                if row.status == "canceled":
                     log.warning("paid after it was closed", schedule=str(row.id))
                 values = {"status": status, "closed_because": None, "next_attempt_at": None, "failure_code": None}
                 await store.write(work.db, row.id, at=work.now, **values)
@@ -110,7 +110,7 @@ def _payments_of(purchase: facts.Purchase, id: UUID) -> list[Payment]:
 
 
 def _names(fact: PaymentEvent, id: UUID) -> bool:
-    return bool(fact.refs.instalment and fact.refs.instalment.startswith(f"{id}:"))
+    return bool(fact.refs.installment and fact.refs.installment.startswith(f"{id}:"))
 
 
 def _settled(payments: Sequence[Payment]) -> bool:
@@ -121,7 +121,7 @@ async def _rest_of_page_plan(
     work: Work, row: Row[Any], purchase: facts.Purchase, rows: list[Row[Any]]
 ) -> list[Row[Any]]:
     """A plan on Stripe's page that was broken off leaves a rest, which can be paid in one sum."""
-    broken_off = purchase.standing()[1] == "plan_cancelled"
+    broken_off = purchase.standing()[1] == "plan_canceled"
     if not broken_off and not rows:
         return rows
     settled_here = sum(each.amount for each in rows if _settled(_payments_of(purchase, each.id)))
@@ -151,18 +151,18 @@ def _towards_price(purchase: facts.Purchase, currency: str) -> int:
 
 
 async def _send_back(work: Work, row: Row[Any], purchase: facts.Purchase) -> None:
-    """Money that comes after a purchase was cancelled goes back by itself, all of it."""
-    cancelled = await store.read_cancellation(work.db, row.id)
-    if cancelled is None:
+    """Money that comes after a purchase was canceled goes back by itself, all of it."""
+    canceled = await store.read_cancellation(work.db, row.id)
+    if canceled is None:
         return
-    counted = set(cancelled.counted)
+    counted = set(canceled.counted)
     late = {ref for payment in purchase.settled_payments if not payment.refs & counted for ref in payment.refs}
     for payment in sorted(await store.payments_of(work.db, row.id), key=lambda each: str(each.id)):
         if payment.status != "succeeded" or not set(payment.refs) & late or payment.method in NOT_MONEY:
             continue
         try:
             await refunding.refund(
-                work, payment.id, None, reason="The purchase was cancelled.", origin="cancellation", by="system"
+                work, payment.id, None, reason="The purchase was canceled.", origin="cancellation", by="system"
             )
         except Problem as refused:
             if refused.code not in ("nothing_to_refund", "nothing_was_paid"):

@@ -87,7 +87,7 @@ class Means:
                 amount=Money(amount=row.amount, currency=row.currency),
                 description=wish.program.title,
                 days_until_due=INVOICE_DAYS,
-                metadata=metadata(purchase.id, wish, instalment=store.reference(row)),
+                metadata=metadata(purchase.id, wish, installment=store.reference(row)),
                 key=f"{row.id}/{row.round}/invoice/{number}",
             )
             if not await self._keep(id, row, number, stripe_invoice_id=draft.id):
@@ -130,7 +130,7 @@ class Means:
         async with self._begin() as work:
             found = await store.lock(work.db, remainder.id)
             if found is not None and found[1].status in PAYABLE and not handed_out(found[1]):
-                await store.write(work.db, remainder.id, at=work.now, status="cancelled", closed_because="covered")
+                await store.write(work.db, remainder.id, at=work.now, status="canceled", closed_because="covered")
 
     async def _outdated(self, work: Work, purchase: Row[Any], row: Row[Any]) -> bool:
         """Whether a part of the rest has been paid since it was reckoned up. (That of a page follows its facts.)"""
@@ -168,7 +168,7 @@ class Means:
                 refs=[asked],
                 intent_id=values.get("stripe_payment_intent_id"),
                 amount=Money(amount=row.amount, currency=row.currency),
-                instalment=store.reference(row),
+                installment=store.reference(row),
                 at=work.now,
             )
             return True
@@ -215,7 +215,7 @@ def intent_params(purchase: Row[Any], row: Row[Any], customer_id: str | None) ->
 
 
 def params_for(
-    purchase_id: UUID, wish: Wish, instalment: str, amount: Money, customer_id: str | None, *, last: bool = False
+    purchase_id: UUID, wish: Wish, installment: str, amount: Money, customer_id: str | None, *, last: bool = False
 ) -> dict[str, Any]:
     """What Stripe is asked for. Where more is to come (not after the `last`), what it is paid with is saved."""
     later = wish.payment_type == "plan" and customer_id is not None and not last
@@ -228,7 +228,7 @@ def params_for(
         "currency": amount.currency,
         "allowed_payment_method_types": methods,
         "description": wish.program.title,
-        "metadata": metadata(purchase_id, wish, instalment=instalment),
+        "metadata": metadata(purchase_id, wish, installment=installment),
     }
     if customer_id is not None:
         params["customer"] = customer_id

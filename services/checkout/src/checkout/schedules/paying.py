@@ -21,7 +21,7 @@ from contracts.money import Money
 from kit.errors import Problem
 
 _ROUNDS = 5
-_OVER = (State.WITHDRAWN, State.CANCELLED, State.FAILED, State.EXPIRED)
+_OVER = (State.WITHDRAWN, State.CANCELED, State.FAILED, State.EXPIRED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +74,8 @@ class Paying:
         async with self._desk.work(self._buyer) as work:
             purchase = await purchases.lock_purchase(work.db, purchase_id)
             assert purchase is not None  # noqa: S101  found just now
-            if purchase.state in _OVER or purchase.cancelled_at is not None:
-                raise Problem(409, "enrollment_over", "This enrolment has ended; nothing is owed for it.")
+            if purchase.state in _OVER or purchase.canceled_at is not None:
+                raise Problem(409, "enrollment_over", "This enrollment has ended; nothing is owed for it.")
             rows = await store.of_purchase(work.db, purchase_id)
             remainder = next((row for row in rows if row.kind == "remainder" and row.status in PAYABLE), None)
             if purchase.how == "page":
@@ -128,7 +128,7 @@ def not_due(status: str) -> Problem:
         return Problem(409, "payment_in_progress", detail)
     if status in ("paid", "waived"):
         return Problem(409, "already_paid", "This amount is settled already; nothing was charged.")
-    return Problem(409, "schedule_closed", "This amount is not owed any more; GET the enrolment's payment for what is.")
+    return Problem(409, "schedule_closed", "This amount is not owed any more; GET the enrollment's payment for what is.")
 
 
 def unknown_schedule() -> Problem:
@@ -136,4 +136,4 @@ def unknown_schedule() -> Problem:
 
 
 def unknown_enrollment() -> Problem:
-    return Problem(404, "unknown_enrollment", "There is no such enrolment of yours.")
+    return Problem(404, "unknown_enrollment", "There is no such enrollment of yours.")

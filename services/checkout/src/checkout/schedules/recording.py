@@ -121,7 +121,7 @@ class Recording:
         # a waiver settles, and no money comes
         money = Money(amount=0 if method == "waiver" else row.amount, currency=row.currency)
         wish = purchases.wish_of(purchase)
-        instalment = store.reference(row)
+        installment = store.reference(row)
         await insert_payment(
             work.db,
             purchase.id,
@@ -129,12 +129,12 @@ class Recording:
             refs=[str(manual.id)],
             manual_id=str(manual.id),
             amount=money,
-            instalment=instalment,
+            installment=installment,
             at=work.now,
         )
         event = PaymentSucceeded(
             **dues.about(purchase),
-            refs=PaymentRefs(manual=str(manual.id), instalment=instalment),
+            refs=PaymentRefs(manual=str(manual.id), installment=installment),
             contact=await store.contact_of(work.db, row.student_id),
             amount=money,
             method=method,

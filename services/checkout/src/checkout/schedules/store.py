@@ -122,13 +122,13 @@ async def write_plan(
 
 
 async def keep_open(db: AsyncConnection, purchase_id: UUID, *, until: datetime) -> None:
-    """An enrolment that nobody has paid yet ends no sooner."""
+    """An enrollment that nobody has paid yet ends no sooner."""
     waits = (purchases.c.id == purchase_id, purchases.c.expires_at < until)
     await db.execute(update(purchases).where(*waits).values(expires_at=until))
 
 
 async def find_purchase(db: AsyncConnection, id: UUID) -> Row[Any] | None:
-    """The purchase with this id, or the newest one of this enrolment, as far as the caller may see it."""
+    """The purchase with this id, or the newest one of this enrollment, as far as the caller may see it."""
     found = (await db.execute(select(purchases).where(purchases.c.id == id))).one_or_none()
     if found is not None:
         return found

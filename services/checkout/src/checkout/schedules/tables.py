@@ -86,7 +86,7 @@ cancellations = Table(
     Column("refunded", BigInteger, nullable=False),
     Column("currency", Text, nullable=False),
     Column("counted", ARRAY(Text), nullable=False),
-    Column("cancelled_by", Text, nullable=False),
+    Column("canceled_by", Text, nullable=False),
     *times(),
 )
 """A purchase that the school has ended, and what goes back. `counted` are the payments that were looked at then: money

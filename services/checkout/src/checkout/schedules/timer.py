@@ -1,4 +1,4 @@
-"""The durable timers of amounts due, and of enrolments that nobody has begun to pay."""
+"""The durable timers of amounts due, and of enrollments that nobody has begun to pay."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kit.work import Work, utc_now
 
 log = structlog.get_logger(__name__)
 
-CHARGE = "instalment"
+CHARGE = "installment"
 ENROLLMENT_EXPIRY = "enrollment_expiry"
 SWEEP_SECONDS = 1.0
 _MOST = 100
@@ -55,7 +55,7 @@ class Timer:
             live = exists().where(
                 and_(
                     purchases.c.id == schedules.c.purchase_id,
-                    purchases.c.cancelled_at.is_(None),
+                    purchases.c.canceled_at.is_(None),
                     purchases.c.state.in_(("awaiting_payment", "processing", "paid")),
                     ready,
                 )

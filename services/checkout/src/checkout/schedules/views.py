@@ -1,4 +1,4 @@
-"""An enrolment as its payer and the staff see it. Amounts are minor units."""
+"""An enrollment as its payer and the staff see it. Amounts are minor units."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from contracts.people import enrollment_uuid
 from kit.db import row_dict
 
 EnrollmentStatus = Literal[
-    "awaiting_payment", "processing", "active", "pending", "paused", "withdrawn", "completed", "cancelled", "expired"
+    "awaiting_payment", "processing", "active", "pending", "paused", "withdrawn", "completed", "canceled", "expired"
 ]
 
 
@@ -161,9 +161,9 @@ def enrollments() -> tuple[Any, Any, Any]:
         else_=purchases.c.state,
     )
     status = case(
-        (purchases.c.state.in_(("cancelled", "expired", "failed")), before), else_=func.coalesce(seat, before)
+        (purchases.c.state.in_(("canceled", "expired", "failed")), before), else_=func.coalesce(seat, before)
     )
-    at_stripe = case((purchases.c.payment_type == "plan", literal("instalments")), else_=literal("full"))
+    at_stripe = case((purchases.c.payment_type == "plan", literal("installments")), else_=literal("full"))
     plan = func.coalesce(
         purchases.c.payment_plan["type"].astext,
         case((purchases.c.how == "membership", literal("subscription")), else_=at_stripe),

@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Enroller(Buyer):
-    """Who enrols, and by which plan that is to be paid."""
+    """Who enrolls, and by which plan that is to be paid."""
 
     plan: PaymentPlan = FULL
 
@@ -56,8 +56,8 @@ class ScheduleWay:
             return {}
         (first, *_) = schedule(_plan(buyer), wish.amount, await self._clock.now())
         customer_id = await self._customers.of(buyer, wish)
-        instalment = f"{store.schedule_id(purchase_id, first.position)}:1"
-        params = params_for(purchase_id, wish, instalment, first.amount, customer_id)
+        installment = f"{store.schedule_id(purchase_id, first.position)}:1"
+        params = params_for(purchase_id, wish, installment, first.amount, customer_id)
         if not params["allowed_payment_method_types"]:
             raise Problem(422, "amount_not_payable", "No payment method takes this price in this way.")
         return params
@@ -92,7 +92,7 @@ class ScheduleWay:
         secret = await self._secret(purchase_id, wish, buyer)
         async with self._desk.work(buyer) as work:
             state = await purchases.write_awaiting(work.db, purchase_id, at=work.now)
-            if state in (State.EXPIRED, State.FAILED, State.CANCELLED):
+            if state in (State.EXPIRED, State.FAILED, State.CANCELED):
                 return None
             row = await purchases.read_row(work.db, purchase_id)
             await self._desk.say_created(
@@ -104,7 +104,7 @@ class ScheduleWay:
             )
         if state is not State.AWAITING_PAYMENT:  # an event was faster than the answer
             raise refusal("payment_in_progress")
-        log.info("enrolment open", purchase=str(purchase_id), payer=wish.payer, payment_type=wish.payment_type)
+        log.info("enrollment open", purchase=str(purchase_id), payer=wish.payer, payment_type=wish.payment_type)
         return await self._opened(purchase_id, secret, buyer)
 
     async def again(self, purchase: Purchase, buyer: Buyer) -> OpenEnrollment | None:

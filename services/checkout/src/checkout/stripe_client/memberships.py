@@ -38,7 +38,7 @@ class StripeMembership:
     """As it stands at Stripe. `tier` is what its price gives, else what its metadata says.
 
     Stripe has two ways to pause (no collection, or the whole subscription: `halted`), and two ways to say that it will
-    be cancelled (at the period's end, or at a date, as its own portal does it: `cancel_dated`). `unpaid_period`: the
+    be canceled (at the period's end, or at a date, as its own portal does it: `cancel_dated`). `unpaid_period`: the
     period that it is in was not charged, because collection was paused when that began.
     """
 

@@ -1,4 +1,4 @@
-"""The school ends an enrolment: what goes back, what is not charged any more, and that the seat is given back."""
+"""The school ends an enrollment: what goes back, what is not charged any more, and that the seat is given back."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from checkout.schedules import dues, store, views
 from checkout.schedules.domain import DONE, Back, refund_by_policy, spread
 from checkout.schedules.paying import unknown_enrollment
 from contracts.money import Money
-from contracts.payments import PaymentRefs, PurchaseCancelled
+from contracts.payments import PaymentRefs, PurchaseCanceled
 from kit.errors import Problem
 from kit.work import Work
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cancelled:
+class Canceled:
     """`paid`: what had come in; `refunded`: what goes back of it now."""
 
     enrollment_id: UUID
@@ -38,7 +38,7 @@ class Cancelled:
     refunded: Money
 
 
-class Cancelling:
+class Canceling:
     def __init__(
         self, desk: Desk, purchasing: Purchasing, clock: Clock, policy: tuple[Back, ...], buyer: Buyer
     ) -> None:
@@ -48,7 +48,7 @@ class Cancelling:
         self._policy = policy
         self._buyer = buyer
 
-    async def cancel(self, id: UUID, reason: str, refund_amount: int | None) -> Cancelled:
+    async def cancel(self, id: UUID, reason: str, refund_amount: int | None) -> Canceled:
         """The same again answers the same. Raises Problem 404, 409 and 422."""
         async with self._desk.work(self._buyer) as work:
             found = await store.find_purchase(work.db, id)
@@ -60,12 +60,12 @@ class Cancelling:
             purchase = await purchases.lock_purchase(work.db, found.id)
             assert purchase is not None  # noqa: S101  never deleted
             if (known := await store.read_cancellation(work.db, purchase.id)) is not None:
-                return _cancelled(purchase, known)
+                return _canceled(purchase, known)
             if purchase.state in (State.EXPIRED, State.FAILED) and found.state not in OPEN:
-                raise Problem(409, "enrollment_over", "This enrolment was never paid, and has ended already.")
+                raise Problem(409, "enrollment_over", "This enrollment was never paid, and has ended already.")
             return await self._cancel(work, purchase, reason, refund_amount)
 
-    async def _cancel(self, work: Work, purchase: Row[Any], reason: str, wanted: int | None) -> Cancelled:
+    async def _cancel(self, work: Work, purchase: Row[Any], reason: str, wanted: int | None) -> Canceled:
         made = await store.payments_of(work.db, purchase.id)
         if any(each.manual_id is not None and each.status != "succeeded" for each in made):
             detail = "Money has just been recorded by hand; try again when it has been counted, in a moment."
@@ -90,11 +90,11 @@ class Cancelling:
         # what is only on its way is not counted: when it comes, it goes back by itself
         counted = sorted({ref for each in made if each.status == "succeeded" for ref in each.refs})
         values |= {"refunded": back, "currency": purchase.currency, "counted": counted}
-        await store.add_cancellation(work.db, **values, cancelled_by=self._buyer.actor)
+        await store.add_cancellation(work.db, **values, canceled_by=self._buyer.actor)
         await self._end(work, purchase, reason)
         known = await store.read_cancellation(work.db, purchase.id)
         assert known is not None  # noqa: S101
-        return _cancelled(purchase, known)
+        return _canceled(purchase, known)
 
     async def _back(self, work: Work, came: list[Row[Any]], *, paid: int, most: int) -> int:
         """By the policy, and never more than can go back."""
@@ -123,12 +123,12 @@ class Cancelling:
                 await dues.close(work, purchase, row, because="ended")
         if purchase.stripe_subscription_id is not None:
             await plans.want_cancel(work, purchase_id=purchase.id, subscription_id=purchase.stripe_subscription_id)
-        await purchases.close_purchase(work.db, purchase.id, state=State.CANCELLED, at=work.now)
-        values = {"state": State.CANCELLED.value, "cancelled_at": work.now, "cancel_reason": reason}
+        await purchases.close_purchase(work.db, purchase.id, state=State.CANCELED, at=work.now)
+        values = {"state": State.CANCELED.value, "canceled_at": work.now, "cancel_reason": reason}
         await work.db.execute(
             update(purchase_rows).where(purchase_rows.c.id == purchase.id).values(**values, updated_at=work.now)
         )
-        event = PurchaseCancelled(**dues.about(purchase), refs=PaymentRefs(), reason=reason)
+        event = PurchaseCanceled(**dues.about(purchase), refs=PaymentRefs(), reason=reason)
         await work.say(event, id=f"{purchase.id}/{event.type}", subject=str(purchase.id))
 
     async def _close_at_stripe(self, row: Row[Any]) -> None:
@@ -140,8 +140,8 @@ class Cancelling:
             await self._purchasing.close(mine, self._buyer)
 
 
-def _cancelled(purchase: Row[Any], row: Row[Any]) -> Cancelled:
-    return Cancelled(
+def _canceled(purchase: Row[Any], row: Row[Any]) -> Canceled:
+    return Canceled(
         enrollment_id=views.enrollment_of(purchase),
         purchase_id=purchase.id,
         reason=row.reason,

@@ -1,4 +1,4 @@
-"""`POST /api/enrollments {product_id, user_id}`: what a school answers to whoever wants to enrol."""
+"""`POST /api/enrollments {product_id, user_id}`: what a school answers to whoever wants to enroll."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from contracts.people import enrollment_uuid
 
 
 async def test_the_plan_is_detected_and_its_first_amount_can_be_paid(school: School) -> None:
-    answer = await school.enrol()
+    answer = await school.enroll()
     assert answer.status_code == 201, answer.text
     told = answer.json()
     assert told["enrollment_id"] == str(enrollment_uuid(school.student, "barber-apprenticeship"))
-    assert told["payment_plan"] == {"type": "deposit_instalments", "deposit_percent": 20, "instalments": 5}
+    assert told["payment_plan"] == {"type": "deposit_installments", "deposit_percent": 20, "installments": 5}
     assert [each["amount"] for each in told["schedules"]] == [FIRST] + [EACH] * 5
-    assert [each["kind"] for each in told["schedules"]] == ["deposit"] + ["instalment"] * 5
+    assert [each["kind"] for each in told["schedules"]] == ["deposit"] + ["installment"] * 5
     assert told["requires_immediate_payment"] is True
     intent = await school.sandbox.api.payment_intents.retrieve_async(told["stripe_client_secret"].split("_secret_")[0])
     assert (intent.amount, intent.setup_future_usage, intent.customer) == (
@@ -27,10 +27,10 @@ async def test_the_plan_is_detected_and_its_first_amount_can_be_paid(school: Sch
         "off_session",
         await school.customer(),
     )
-    assert intent.metadata["instalment"] == f"{told['schedules'][0]['id']}:1"
+    assert intent.metadata["installment"] == f"{told['schedules'][0]['id']}:1"
     assert intent.metadata["price"] == "489000"
     (created,) = await school.service.said(school.student, "purchase.created.v1")
-    assert (created["payment_type"], created["instalments"]) == ("plan", 6)
+    assert (created["payment_type"], created["installments"]) == ("plan", 6)
 
 
 async def test_the_catalogs_id_is_as_good_as_the_slug(school: School) -> None:
@@ -44,8 +44,8 @@ async def test_whoever_asks_again_before_paying_goes_on(school: School) -> None:
     assert first == second
 
 
-async def test_twenty_at_once_are_one_enrolment(school: School) -> None:
-    answers = await asyncio.gather(*(school.enrol() for _ in range(20)))
+async def test_twenty_at_once_are_one_enrollment(school: School) -> None:
+    answers = await asyncio.gather(*(school.enroll() for _ in range(20)))
     assert {answer.status_code for answer in answers} <= {201, 409}
     assert len({answer.json()["purchase_id"] for answer in answers if answer.status_code == 201}) == 1
     assert len(await school.dues()) == 6
@@ -78,22 +78,22 @@ async def test_nobody_enrols_without_a_token(school: School) -> None:
     ],
 )
 async def test_what_is_refused(school: School, body: dict[str, str], status: int, code: str) -> None:
-    answer = await school.enrol("cpr", **body)
+    answer = await school.enroll("cpr", **body)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
 
 
 async def test_what_is_not_sold_any_more_is_refused(school: School) -> None:
     slug = await school.product(active=False)
-    answer = await school.enrol(slug)
+    answer = await school.enroll(slug)
     assert (answer.status_code, answer.json()["code"]) == (409, "product_inactive")
 
 
 async def test_whoever_has_paid_does_not_pay_twice(school: School) -> None:
     enrolled = await school.enrolled()
     await school.pay(enrolled["stripe_client_secret"])
-    early = await school.enrol()
+    early = await school.enroll()
     await school.hear()
-    late = await school.enrol()
+    late = await school.enroll()
     assert [(each.status_code, each.json()["code"]) for each in (early, late)] == [(409, "payment_in_progress")] * 2
 
 
@@ -104,7 +104,7 @@ async def test_another_way_to_pay_replaces_what_nobody_has_paid(school: School) 
     assert answer.status_code == 200, answer.text
     intent = enrolled["stripe_client_secret"].split("_secret_")[0]
     assert (await school.sandbox.api.payment_intents.retrieve_async(intent)).status == "canceled"
-    assert set(await school.statuses()) == {"cancelled"}
+    assert set(await school.statuses()) == {"canceled"}
 
 
 async def test_a_payment_for_what_was_closed_just_then_counts(school: School) -> None:
@@ -113,7 +113,7 @@ async def test_a_payment_for_what_was_closed_just_then_counts(school: School) ->
     await school.pay(enrolled["stripe_client_secret"])
     purchase = (await school.service.purchase(school.student))["id"]
     await school.service.rows(
-        "UPDATE schedules SET status = 'cancelled', closed_because = 'ended' WHERE purchase_id = :id RETURNING id",
+        "UPDATE schedules SET status = 'canceled', closed_because = 'ended' WHERE purchase_id = :id RETURNING id",
         id=purchase,
     )
     await school.service.rows("UPDATE purchases SET state = 'expired' WHERE id = :id RETURNING id", id=purchase)
@@ -124,7 +124,7 @@ async def test_a_payment_for_what_was_closed_just_then_counts(school: School) ->
     assert (await school.statuses())[1] == "paid"
 
 
-async def test_staff_enrol_somebody_else(school: School) -> None:
+async def test_staff_enroll_somebody_else(school: School) -> None:
     body = {"product_id": "cpr", "user_id": str(school.student)}
     answer = await school.call("POST", "/api/enrollments", role="case_manager", json=body)
     assert answer.status_code == 201, answer.text
@@ -183,13 +183,13 @@ async def test_without_stripe_the_school_takes_the_money_by_hand(school: School)
     school.app = usual
 
 
-async def test_a_membership_is_no_enrolment(school: School) -> None:
+async def test_a_membership_is_no_enrollment(school: School) -> None:
     rows = await school.service.rows("SELECT slug FROM items WHERE kind = 'membership' LIMIT 1")
-    answer = await school.enrol(rows[0]["slug"])
+    answer = await school.enroll(rows[0]["slug"])
     assert (answer.status_code, answer.json()["code"]) == (409, "use_memberships")
 
 
-async def test_ones_own_enrolments_and_what_is_due(school: School) -> None:
+async def test_ones_own_enrollments_and_what_is_due(school: School) -> None:
     told = await school.begun()
     other = await school.enrolled("cpr")
     answer = await school.call("GET", "/api/enrollments")
@@ -197,7 +197,7 @@ async def test_ones_own_enrolments_and_what_is_due(school: School) -> None:
     assert newest["id"] == other["purchase_id"]
     assert (newest["status"], newest["plan"], newest["due"]) == ("awaiting_payment", "full", 57_500)
     assert (oldest["enrollment_id"], oldest["product"]) == (told["enrollment_id"], "barber-apprenticeship")
-    assert (oldest["paid"], oldest["due"], oldest["plan"]) == (FIRST, 5 * EACH, "deposit_instalments")
+    assert (oldest["paid"], oldest["due"], oldest["plan"]) == (FIRST, 5 * EACH, "deposit_installments")
     assert oldest["next_due_at"] == told["schedules"][1]["due_at"]
     for query, count in (
         ("status=awaiting_payment", 1),

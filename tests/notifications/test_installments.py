@@ -1,4 +1,4 @@
-"""Instalments that checkout collects: one mail for each attempt, with what happens next, as long as it is owed."""
+"""Installments that checkout collects: one mail for each attempt, with what happens next, as long as it is owed."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ TOLD: dict[str, Any] = {
     "student_id": ANN,
     "program": BARBER,
     "payer": "student",
-    "instalments": 4,
+    "installments": 4,
     "price": usd(489_000),
 }
 
 
 def received(n: int, attempt: int = 0) -> PaymentSucceeded:
-    refs = PaymentRefs(payment_intent=f"pi_{n}_{attempt}", charge=f"ch_{n}_{attempt}", instalment=f"i{n}")
+    refs = PaymentRefs(payment_intent=f"pi_{n}_{attempt}", charge=f"ch_{n}_{attempt}", installment=f"i{n}")
     return PaymentSucceeded(refs=refs, amount=SHARE, **TOLD)
 
 
 def of_gateway(attempt: int, code: str = "card_declined") -> PaymentFailed:
-    refs = PaymentRefs(payment_intent=f"pi_2_{attempt}", charge=f"ch_2_{attempt}", instalment="i2")
+    refs = PaymentRefs(payment_intent=f"pi_2_{attempt}", charge=f"ch_2_{attempt}", installment="i2")
     return PaymentFailed(refs=refs, amount=SHARE, code=code, **TOLD)
 
 
 def of_checkout(attempt: int, code: str = "card_declined", *, final: bool = False) -> PaymentFailed:
     return PaymentFailed(
-        refs=PaymentRefs(payment_intent=f"pi_2_{attempt}", instalment="i2"),
+        refs=PaymentRefs(payment_intent=f"pi_2_{attempt}", installment="i2"),
         amount=SHARE,
         code=code,
         attempt=attempt,
@@ -136,14 +136,14 @@ async def test_paid_after_the_mail_ends_it(office: Office) -> None:
 
 async def test_a_page_that_ran_out_is_not_the_end_of_what_is_owed_but_its_own_end_is(office: Office) -> None:
     await begun(office)
-    page = PaymentExpired(refs=PaymentRefs(checkout_session="cs_9", instalment="i2"), **TOLD)
+    page = PaymentExpired(refs=PaymentRefs(checkout_session="cs_9", installment="i2"), **TOLD)
     await office.hear(page, of_checkout(1))
     assert subjects(await office.post()).count(FAILED) == 1
-    await office.hear(PaymentExpired(refs=PaymentRefs(instalment="i2"), **TOLD), of_checkout(2))
+    await office.hear(PaymentExpired(refs=PaymentRefs(installment="i2"), **TOLD), of_checkout(2))
     assert subjects(await office.post()).count(FAILED) == 1
 
 
-async def test_a_sponsor_is_told_of_its_instalment(office: Office) -> None:
+async def test_a_sponsor_is_told_of_its_installment(office: Office) -> None:
     by_sponsor = {"payer": "sponsor", "contact": Contact(email=SPONSOR)}
     await office.hear(CONTACT, received(1).model_copy(update=by_sponsor), step(EnrollmentActivated, 1))
     await office.hear(of_checkout(1).model_copy(update=by_sponsor))

@@ -1,4 +1,4 @@
-"""Instalments that checkout collects: what is due is one thing, and each attempt to collect it is another. Pure."""
+"""Installments that checkout collects: what is due is one thing, and each attempt to collect it is another. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contracts.payments import PaymentEvent, PaymentExpired, PaymentFailed
 
 
 @dataclass(frozen=True)
-class Instalment:
+class Installment:
     """An amount due, with all attempts to collect it."""
 
     due: Payment
@@ -24,7 +24,7 @@ class Instalment:
         return self.due.settled is None and not given_up and not self.under_way
 
 
-def instalments_of(purchase: Purchase) -> Iterator[Instalment]:
+def installments_of(purchase: Purchase) -> Iterator[Installment]:
     """In a stable order."""
     dues: list[tuple[set[str], list[PaymentEvent]]] = []
     for fact in purchase.facts:
@@ -39,21 +39,21 @@ def instalments_of(purchase: Purchase) -> Iterator[Instalment]:
                 apart.append(due)
         dues = [*apart, (own, joined)] if own else apart
     for _, facts in dues:
-        if any(fact.refs.instalment for fact in facts):
+        if any(fact.refs.installment for fact in facts):
             all_of_it = Payment(tuple(facts))
-            yield Instalment(all_of_it, any(p.under_way for p in purchase.payments if p.refs & all_of_it.refs))
+            yield Installment(all_of_it, any(p.under_way for p in purchase.payments if p.refs & all_of_it.refs))
 
 
 def names(payment: Payment) -> frozenset[str]:
-    """The instalments that it is about; none for a payment that is no instalment of ours."""
-    return frozenset(f"instalment:{fact.refs.instalment}" for fact in payment.facts if fact.refs.instalment)
+    """The installments that it is about; none for a payment that is no installment of ours."""
+    return frozenset(f"installment:{fact.refs.installment}" for fact in payment.facts if fact.refs.installment)
 
 
 def word_of_checkout(fact: PaymentFailed) -> bool:
     """Whether it says what happens next, and where to pay. The gateway only tells that an attempt has failed."""
-    return fact.refs.instalment is not None and fact.pay_url is not None
+    return fact.refs.installment is not None and fact.pay_url is not None
 
 
 def _keys(fact: PaymentEvent) -> set[str]:
-    instalment = {f"instalment:{fact.refs.instalment}"} if fact.refs.instalment else set()
-    return set(fact.refs.of_payment()) | instalment
+    installment = {f"installment:{fact.refs.installment}"} if fact.refs.installment else set()
+    return set(fact.refs.of_payment()) | installment

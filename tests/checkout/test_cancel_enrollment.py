@@ -25,14 +25,14 @@ async def test_the_policy_says_what_goes_back(school: School, days: int, back: i
     await school.later(days=days)
     answer = await cancel(school, told["enrollment_id"])
     assert answer.status_code == 200, answer.text
-    assert (answer.json()["paid"], answer.json()["refunded"], answer.json()["status"]) == (FIRST, back, "cancelled")
+    assert (answer.json()["paid"], answer.json()["refunded"], answer.json()["status"]) == (FIRST, back, "canceled")
     assert answer.json()["purchase_id"] == told["purchase_id"]
     await school.work()
     assert await school.charges() == FIRST - back
-    assert await school.statuses() == ["paid"] + ["cancelled"] * 5
-    assert await school.state() == "cancelled"
-    assert await school.standing() == ("withdrawn", "cancelled")
-    (said,) = await school.service.said(school.student, "purchase.cancelled.v1")
+    assert await school.statuses() == ["paid"] + ["canceled"] * 5
+    assert await school.state() == "canceled"
+    assert await school.standing() == ("withdrawn", "canceled")
+    (said,) = await school.service.said(school.student, "purchase.canceled.v1")
     assert said["reason"] == "moved away"
     await school.later(days=60)
     assert await school.charges() == FIRST - back
@@ -57,7 +57,7 @@ async def test_the_same_again_answers_the_same(school: School) -> None:
     other = await cancel(school, told["purchase_id"], reason="another", refund_amount=1)
     assert other.text == answers[0].text
     assert len(await refunds(school)) == 1
-    assert len(await school.service.said(school.student, "purchase.cancelled.v1")) == 1
+    assert len(await school.service.said(school.student, "purchase.canceled.v1")) == 1
 
 
 async def test_an_amount_takes_the_newest_payments_first(school: School) -> None:
@@ -93,8 +93,8 @@ async def test_who_has_not_paid_is_let_go(school: School) -> None:
     answer = await cancel(school, told["enrollment_id"])
     assert (answer.json()["paid"], answer.json()["refunded"]) == (0, 0)
     await school.work()
-    assert await school.state() == "cancelled"
-    assert set(await school.statuses()) == {"cancelled"}
+    assert await school.state() == "canceled"
+    assert set(await school.statuses()) == {"canceled"}
     intent = told["stripe_client_secret"].split("_secret_")[0]
     assert (await school.sandbox.api.payment_intents.retrieve_async(intent)).status == "canceled"
     again = await school.enrolled()
@@ -109,8 +109,8 @@ async def test_money_that_comes_after_it_goes_back_by_itself(school: School) -> 
     await school.work()
     assert [each["amount"] for each in await refunds(school)] == [FIRST]
     assert await school.charges() == 0
-    assert await school.state() == "cancelled"
-    assert await school.standing() == ("withdrawn", "cancelled")
+    assert await school.state() == "canceled"
+    assert await school.standing() == ("withdrawn", "canceled")
 
 
 async def test_a_debit_that_settles_after_it_goes_back_by_itself(school: School) -> None:
@@ -142,7 +142,7 @@ async def test_a_page_that_nobody_has_paid_is_closed(school: School) -> None:
     assert (await school.call("POST", "/api/create-checkout-session", json=body)).status_code == 200
     purchase = await school.service.purchase(school.student)
     assert (await cancel(school, purchase["id"])).status_code == 200
-    assert await school.state() == "cancelled"
+    assert await school.state() == "canceled"
     (session,) = await school.sandbox.sessions_of(school.student)
     assert session.status == "expired"
 
@@ -159,7 +159,7 @@ async def test_a_plan_on_stripes_page_stops_charging(school: School) -> None:
     await school.work()
     subscription = await school.sandbox.api.subscriptions.retrieve_async(purchase["stripe_subscription_id"])
     assert subscription.status == "canceled"
-    assert await school.state() == "cancelled"
+    assert await school.state() == "canceled"
 
 
 async def test_what_is_refused(school: School) -> None:
@@ -173,7 +173,7 @@ async def test_what_is_refused(school: School) -> None:
         assert (await school.call("POST", path, role=role, json={"reason": "x"})).status_code == 403
 
 
-async def test_an_enrolment_that_has_run_out_is_over(school: School) -> None:
+async def test_an_enrollment_that_has_run_out_is_over(school: School) -> None:
     told = await school.enrolled()
     await school.later(days=8)
     answer = await cancel(school, told["purchase_id"])
