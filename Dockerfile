@@ -11,15 +11,14 @@ FROM ${PYTHON_IMAGE} AS source
 WORKDIR /source
 COPY . .
 ARG SERVICE=""
-RUN python3 deploy/pinned.py requirements.lock shared/contracts shared/kit services/* >/services.txt \
+RUN python3 deploy/pinned.py requirements.lock shared/contracts shared/ledger shared/kit services/* >/services.txt \
  && python3 deploy/pinned.py requirements.lock --without /services.txt sandboxes/* aiosmtpd >/sandbox.txt \
  && mkdir /service /sandbox \
- && for home in shared/contracts shared/kit services/${SERVICE:-*}; do \
+ && for home in shared/contracts shared/ledger shared/kit services/${SERVICE:-*}; do \
       cp -R $home/src/. /service/ || exit 1; \
       if [ -d $home/migrations ]; then cp -R $home/migrations /service/$(basename $home/src/*)/; fi; \
     done \
  && cp -R sandboxes/*/src/. shared/contracts/src/. shared/kit/src/. deploy/mail_catcher.py /sandbox/ \
- && rm -rf /service/kit/testing \
  && python3 -m compileall -q --invalidation-mode unchecked-hash /service /sandbox \
  && chmod -R a+rX /service /sandbox
 

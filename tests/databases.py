@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from kit import migrate
-from kit.db import Database
+from kit.db import migrate
+from kit.db.database import Database
 from testkit import postgres_server as pg
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from contracts.envelope import Envelope, Event
-from kit import inbox
-from kit.consumer import Consumer
-from kit.db import Database
-from kit.trace import cause_of
-from kit.work import Work
+from kit.db.database import Database
+from kit.db.unit_of_work import UnitOfWork
+from kit.messaging import inbox
+from kit.messaging.consumer import Consumer
+from kit.runtime.trace import cause_of
 
 AT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
@@ -19,8 +19,8 @@ def envelope(id: str, event: Event, *, subject: str = "test") -> Envelope[Event]
 
 
 async def deliver(database: Database, consumer: Consumer, source: str, heard: Envelope[Event]) -> None:
-    """One delivery, exactly as kit.consuming does it between the broker and the commit."""
+    """One delivery, exactly as kit.messaging.subscriber does it between the broker and the commit."""
     async with database.transaction() as db:
         if await inbox.claim(db, queue=consumer.queue.name, event_id=heard.id):
-            work = Work(db=db, source=source, now=AT, cause=cause_of(heard))
-            await consumer.handlers()[heard.type](heard, work)
+            uow = UnitOfWork(db=db, source=source, now=AT, cause=cause_of(heard))
+            await consumer.handlers()[heard.type](heard, uow)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kit import plumbing
+from kit.db import ddl
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,7 +23,7 @@ PINNED = {
     "services/checkout/migrations/versions/0005_schedules.py": "95a4ebb58fbd3982",
     "services/checkout/migrations/versions/0006_memberships.py": "83ffe521a4e1df65",
     "services/checkout/migrations/versions/0007_documents.py": "c2699e9f935d091e",
-    "services/enrollment/migrations/versions/0001_seats.py": "ed0dade9fdf44148",
+    "services/enrollment/migrations/versions/0001_enrollments.py": "ed0dade9fdf44148",
     "services/enrollment/migrations/versions/0002_progress.py": "877ddd7439b90e5e",
     "services/instructor-assignment/migrations/versions/0001_assignments.py": "6a10fb2d7ef0da5e",
     "services/milady-integration/migrations/versions/0001_places.py": "eec43f1767c2f179",
@@ -35,7 +35,7 @@ PINNED = {
 
 
 def _found() -> dict[str, str]:
-    texts = {"plumbing.V1": "".join(plumbing.V1).encode()}
+    texts = {"plumbing.V1": "".join(ddl.V1).encode()}
     for path in sorted(ROOT.glob("services/*/migrations/versions/*.py")):
         texts[str(path.relative_to(ROOT))] = path.read_bytes()
     return {name: hashlib.sha256(text).hexdigest()[:16] for name, text in texts.items()}

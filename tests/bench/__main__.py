@@ -28,11 +28,11 @@ from contracts.envelope import Envelope, Event
 from contracts.money import usd
 from contracts.payments import PaymentRefs, PaymentSucceeded
 from contracts.people import Program
-from kit.broker import Publisher
-from kit.outbox import to_message
+from kit.messaging.broker import Publisher
+from kit.messaging.outbox import to_message
+from kit.messaging.topology import Queue, declare_at
 from testkit.processes import Command, Process, await_port, free_ports
 from testkit.servers import postgres, rabbitmq
-from kit.topology import Queue, declare_at
 
 EVENTS = int(os.environ.get("BENCH_EVENTS", "10000"))
 CONNECTIONS = 32
@@ -83,7 +83,7 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 async def consumer(amqp_url: str, database_url: str, role: RunningRole) -> None:
     """Messages that wait in the queue until the consumer starts, against the broker just handing them out."""
-    echo = Queue("bench.echo", hears=(PaymentSucceeded,))
+    echo = Queue("bench.echo", events=(PaymentSucceeded,))
     await declare_at(amqp_url, [echo])
     publisher = Publisher(amqp_url, name="bench", timeout=60)
     for start in range(0, EVENTS, 500):
@@ -111,7 +111,7 @@ async def consumer(amqp_url: str, database_url: str, role: RunningRole) -> None:
         began = time.perf_counter()
         await until(lambda: _worked_on(db, EVENTS), seconds=600)
         ours = EVENTS / (time.perf_counter() - began)
-    print(f"enrollment    {ours:8,.0f} events/s (facts, seat, inbox and outbox in one commit each)")
+    print(f"enrollment    {ours:8,.0f} events/s (facts, enrollment, inbox and outbox in one commit each)")
     print(f"floor        {floor:8,.0f} messages/s (the broker hands them out, nobody does anything)")
     print(f"ratio        {ours / floor:8.2f}")
 
@@ -136,24 +136,24 @@ def main() -> None:
     (port,) = free_ports(1)
     floor = Process(Command(name="floor", argv=[sys.executable, "-c", FLOOR, str(port)], env=dict(os.environ)))
     with postgres() as database_server, rabbitmq() as broker:
-        gateway_db, seats_db = (
+        gateway_db, enrollments_db = (
             database_server.create_database("bench_gateway"),
             database_server.create_database("bench"),
         )
         told = {"AMQP_URL": broker.url, "STRIPE_WEBHOOK_SECRETS": stripe.SECRET}
         migrate("webhook_gateway", {**told, "DATABASE_URL": gateway_db.url})
-        migrate("enrollment", {**told, "DATABASE_URL": seats_db.url})
+        migrate("enrollment", {**told, "DATABASE_URL": enrollments_db.url})
         door = RunningRole("webhook_gateway", "api", {**told, "DATABASE_URL": gateway_db.api_url})
-        seats = RunningRole("enrollment", "consumers", {**told, "DATABASE_URL": seats_db.url})
+        enrollments = RunningRole("enrollment", "consumers", {**told, "DATABASE_URL": enrollments_db.url})
         try:
             floor.start()
             door.start().wait_ready()
             await_port(port)
             asyncio.run(gateway(f"http://127.0.0.1:{port}", door.url))
             door.stop()
-            asyncio.run(consumer(broker.url, seats_db.url, seats))
+            asyncio.run(consumer(broker.url, enrollments_db.url, enrollments))
         finally:
-            for process in (floor, door, seats):
+            for process in (floor, door, enrollments):
                 process.stop()
 
 

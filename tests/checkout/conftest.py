@@ -12,7 +12,8 @@ from tests.checkout.service import Service
 
 import checkout
 from checkout.catalog import loading as catalog
-from kit import db, migrate
+from kit.db import database as db
+from kit.db import migrate
 from testkit.postgres_server import Database, PostgresServer
 
 

@@ -15,14 +15,14 @@ import stripe
 from tests.checkout.sandbox import StripeSandbox
 from tests.checkout.service import Service, bearer
 
-from contracts import facts
 from contracts.enrollment import EnrollmentActivated, EnrollmentPaused, EnrollmentResumed, EnrollmentWithdrawn
 from contracts.envelope import Envelope, parse
-from contracts.facts import Purchase, fold
 from contracts.people import MEMBERSHIP, Program, enrollment_uuid
 from contracts.registry import EVENT_TYPES
-from kit import facts as known_facts
-from kit.work import utc_now
+from kit.db.unit_of_work import utc_now
+from kit.messaging import fact_store as known_facts
+from ledger import facts
+from ledger.facts import Purchase, fold
 from webhook_gateway.translate import translate
 
 PATH = "/api/memberships"
@@ -42,7 +42,7 @@ class Member:
     told: list[Envelope[Any]] = field(default_factory=list)
     _all: list[Envelope[Any]] = field(default_factory=list)
     _after: str | None = None
-    _seat_revision: int = 0
+    _enrollment_revision: int = 0
 
     @property
     def sandbox(self) -> StripeSandbox:
@@ -56,12 +56,12 @@ class Member:
         return await self.call("POST", json={"membership": membership, **other})
 
     async def join(self, membership: str = "student", *, card: str | None = None, **other: Any) -> str:
-        """Buys and pays; what is heard of it is heard, and the seat opens. The subscription's id."""
+        """Buys and pays; what is heard of it is heard, and the enrollment opens. The subscription's id."""
         answer = await self.buy(membership, **other)
         assert answer.status_code == 200, answer.text
         await self.sandbox.pay(answer.json()["sessionId"], **({"card": card} if card else {}))
         await self.settle()
-        await self.seat()
+        await self.enrollment()
         return str((await self.row())["stripe_subscription_id"])
 
     async def act(self, action: str, **body: Any) -> httpx.Response:
@@ -137,7 +137,7 @@ class Member:
     async def purchases(self) -> list[Purchase]:
         """As every consumer folds them from what is known."""
         async with self.service.database.transaction() as db:
-            group = await known_facts.known(db, facts.seat_key(self.id, MEMBERSHIP))
+            group = await known_facts.known(db, facts.enrollment_key(self.id, MEMBERSHIP))
         return list(fold({f.event_id: EVENT_TYPES[f.type].model_validate(f.body) for f in group}))  # type: ignore[misc]
 
     async def standing(self) -> tuple[str, str | None]:
@@ -145,8 +145,8 @@ class Member:
         standing, reason = purchase.standing()
         return standing.value, reason
 
-    async def seat(self) -> None:
-        """Enrollment says how the seat stands."""
+    async def enrollment(self) -> None:
+        """Enrollment says how the enrollment stands."""
         said: type[EnrollmentActivated | EnrollmentPaused | EnrollmentResumed | EnrollmentWithdrawn]
         newest = await self.service.purchases(self.id)
         states = {p.id: p.standing() for p in await self.purchases()}
@@ -158,13 +158,13 @@ class Member:
                 said = EnrollmentPaused
             case _:
                 said = EnrollmentWithdrawn
-        self._seat_revision += 1
-        await self.service.say(
+        self._enrollment_revision += 1
+        await self.service.publish(
             said(
                 enrollment_id=enrollment_uuid(self.id, MEMBERSHIP),
                 student_id=self.id,
                 program=Program(slug=MEMBERSHIP, id=MEMBERSHIP, kind="membership"),
-                revision=self._seat_revision,
+                revision=self._enrollment_revision,
                 purchase_id=newest[-1]["id"],
                 reason=reason,
             )

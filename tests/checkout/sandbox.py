@@ -12,8 +12,8 @@ import stripe
 from tests.checkout.stripe_ids import SECRET_KEY
 
 from contracts.envelope import Envelope
+from kit.db.unit_of_work import utc_now
 from testkit.processes import Command, Process, free_ports
-from kit.work import utc_now
 from webhook_gateway.translate import translate
 
 

@@ -14,11 +14,11 @@ from checkout import main
 from checkout.clock import Clock
 from checkout.schedules.timer import Timer
 from contracts.envelope import Envelope
-from contracts.facts import fold
 from contracts.registry import EVENT_TYPES
-from kit import facts
-from kit.effects import Effect
-from kit.performer import Performer
+from kit.jobs.jobs import Job
+from kit.jobs.worker import JobWorker
+from kit.messaging import fact_store
+from ledger.facts import fold
 
 DAY = timedelta(days=1)
 CARD = "4242424242424242"
@@ -35,7 +35,7 @@ class School:
         self.service = service
         self.student = uuid4()
         self.app = service.app_with(test_clock=True)
-        service.handlers = main.effects(service.database, service.stripe, test_clock=True)
+        service.handlers = main.jobs(service.database, service.stripe, test_clock=True)
         self.clock = Clock(service.database, enabled=True)
         self.timer = Timer(service.database, self.clock)
         self._heard: set[str] = set()
@@ -129,9 +129,9 @@ class School:
     async def later(self, days: int = 0, **more: int) -> None:
         """Time goes by; what falls due is done, and its events come in."""
         await self.clock.advance(timedelta(days=days, **more))
-        await self.work()
+        await self.uow()
 
-    async def work(self) -> None:
+    async def uow(self) -> None:
         for _ in range(3):
             await self.timer.sweep()
             await self.perform()
@@ -140,13 +140,13 @@ class School:
     async def perform(self) -> None:
         """What is wanted for this student and not done yet."""
         ids = {str(row["id"]) for row in await self.service.purchases(self.student)}
-        rows = await self.service.rows("SELECT * FROM effects WHERE done_at IS NULL AND failed_at IS NULL")
-        performer = Performer(self.service.database, "checkout", self.service.handlers)
+        rows = await self.service.rows("SELECT * FROM jobs WHERE done_at IS NULL AND failed_at IS NULL")
+        worker = JobWorker(self.service.database, "checkout", self.service.handlers)
         for row in rows:
             if row["kind"] in self.service.handlers and row["payload"].get("purchase_id") in ids:
                 attempt = row["attempts"] + 1
-                await performer.attempt(
-                    Effect(
+                await worker.attempt(
+                    Job(
                         id=row["id"],
                         kind=row["kind"],
                         key=row["key"],
@@ -196,7 +196,7 @@ class School:
         """As every service derives it from the facts."""
         purchase_id = (await self.service.purchase(self.student))["id"]
         async with self.service.database.transaction() as db:
-            group = await facts.known(db, f"purchase:{purchase_id}")
+            group = await fact_store.known(db, f"purchase:{purchase_id}")
         known = {each.event_id: EVENT_TYPES[each.type].model_validate(each.body) for each in group}
         (purchase,) = [each for each in fold(known) if each.id == purchase_id]  # type: ignore[arg-type]
         standing, reason = purchase.standing()

@@ -22,13 +22,14 @@ from checkout.catalog.consumers import registrations
 from checkout.settings import ApiSettings, StripeSettings
 from checkout.stripe_client import Stripe
 from contracts.envelope import Envelope, Event
-from kit import effects, inbox
-from kit.db import Database, row_dict
-from kit.effects import Effect
-from kit.performer import Performer
+from kit.db.database import Database, row_dict
+from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.jobs import jobs
+from kit.jobs.jobs import Job
+from kit.jobs.worker import JobWorker
+from kit.messaging import inbox
+from kit.runtime.trace import cause_of
 from testkit.postgres_server import Database as Server
-from kit.trace import cause_of
-from kit.work import Work, utc_now
 
 ADMIN = UUID("00000000-0000-4000-8000-0000000000ad")
 FRONTEND = "https://school.example"
@@ -61,7 +62,7 @@ class Service:
             for event in consumer.handlers()
         }
         self.stripe = Stripe(StripeSettings(stripe_api_key=SecretStr(SECRET_KEY), stripe_api_base=sandbox.url))
-        self.handlers = main.effects(self.database, self.stripe)
+        self.handlers = main.jobs(self.database, self.stripe)
         self._refs: dict[UUID, frozenset[str]] = defaultdict(frozenset)
         """What is known of a student's payments: Stripe forgets its events after a month."""
         self.app = self.app_with()
@@ -122,10 +123,10 @@ class Service:
             consumer = self.consumers[each.type]
             async with self.database.transaction() as db:
                 if await inbox.claim(db, queue=consumer.queue.name, event_id=each.id):
-                    work = Work(db=db, source="checkout", now=utc_now(), cause=cause_of(each))
-                    await consumer.handlers()[each.type](each, work)
+                    uow = UnitOfWork(db=db, source="checkout", now=utc_now(), cause=cause_of(each))
+                    await consumer.handlers()[each.type](each, uow)
 
-    async def say(self, event: Event, subject: str = "") -> None:
+    async def publish(self, event: Event, subject: str = "") -> None:
         id = f"evt_{uuid4().hex}/{event.type}"
         await self.hear(Envelope(id=id, source="test", subject=subject or id, time=utc_now(), data=event))
 
@@ -143,17 +144,15 @@ class Service:
         return [e.type for e in about]
 
     async def perform(self, student: UUID, *kinds: str, attempt: int = 1) -> None:
-        """Performs the wanted effects (of these kinds) of the student's purchases, also those that are done already."""
+        """Performs the wanted jobs (of these kinds) of the student's purchases, also those that are done already."""
         ids = [str(row["id"]) for row in await self.purchases(student)]
-        performer = Performer(self.database, "checkout", self.handlers)
+        worker = JobWorker(self.database, "checkout", self.handlers)
         async with self.database.transaction() as db:
-            rows = (
-                await db.execute(select(effects.effects).where(effects.effects.c.kind.in_(kinds or self.handlers)))
-            ).all()
+            rows = (await db.execute(select(jobs.jobs).where(jobs.jobs.c.kind.in_(kinds or self.handlers)))).all()
         for row in rows:
             if row.payload["purchase_id"] in ids:
-                await performer.attempt(
-                    Effect(id=row.id, kind=row.kind, key=row.key, payload=row.payload, cause=None, attempt=attempt)
+                await worker.attempt(
+                    Job(id=row.id, kind=row.kind, key=row.key, payload=row.payload, cause=None, attempt=attempt)
                 )
 
     async def rows(self, sql: str, **values: Any) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Nobody pays twice for one seat, and no code is used beyond its limit or stuck: attacks on buying."""
+"""Nobody pays twice for one enrollment, and no code is used beyond its limit or stuck: attacks on buying."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_an_intent_whose_debit_has_failed_is_canceled_in_the_end(service: 
 
 
 async def test_what_was_given_for_nothing_cannot_be_replaced(service: Service) -> None:
-    """Its seat is on the way: another page for it would be paid in vain, and its code's use would be free again."""
+    """Its enrollment is on the way: another page for it would be paid in vain, and its code's use would be free again."""
     student, code = uuid4(), await promotion(service, percent_off=100, most_uses=1)
     assert (await intent(service, student, promotionCode=code)).status_code == 200
     page = await buy(service, student, COURSE)

@@ -27,7 +27,7 @@ async def test_the_policy_says_what_goes_back(school: School, days: int, back: i
     assert answer.status_code == 200, answer.text
     assert (answer.json()["paid"], answer.json()["refunded"], answer.json()["status"]) == (FIRST, back, "canceled")
     assert answer.json()["purchase_id"] == told["purchase_id"]
-    await school.work()
+    await school.uow()
     assert await school.charges() == FIRST - back
     assert await school.statuses() == ["paid"] + ["canceled"] * 5
     assert await school.state() == "canceled"
@@ -44,7 +44,7 @@ async def test_after_the_policys_days_nothing_goes_back(school: School) -> None:
         await school.later(days=31)
     answer = await cancel(school, told["enrollment_id"])
     assert (answer.json()["paid"], answer.json()["refunded"]) == (FIRST + 2 * EACH, 0)
-    await school.work()
+    await school.uow()
     assert await refunds(school) == []
     assert await school.charges() == FIRST + 2 * EACH
 
@@ -66,7 +66,7 @@ async def test_an_amount_takes_the_newest_payments_first(school: School) -> None
     answer = await cancel(school, told["enrollment_id"], refund_amount=EACH + 100)
     assert answer.json()["refunded"] == EACH + 100
     assert [each["amount"] for each in await refunds(school)] == [100, EACH]
-    await school.work()
+    await school.uow()
     assert await school.charges() == FIRST - 100
 
 
@@ -92,7 +92,7 @@ async def test_who_has_not_paid_is_let_go(school: School) -> None:
     told = await school.enrolled()
     answer = await cancel(school, told["enrollment_id"])
     assert (answer.json()["paid"], answer.json()["refunded"]) == (0, 0)
-    await school.work()
+    await school.uow()
     assert await school.state() == "canceled"
     assert set(await school.statuses()) == {"canceled"}
     intent = told["stripe_client_secret"].split("_secret_")[0]
@@ -106,7 +106,7 @@ async def test_money_that_comes_after_it_goes_back_by_itself(school: School) -> 
     await school.pay(told["stripe_client_secret"])
     answer = await cancel(school, told["purchase_id"])
     assert (answer.json()["paid"], answer.json()["refunded"]) == (0, 0)
-    await school.work()
+    await school.uow()
     assert [each["amount"] for each in await refunds(school)] == [FIRST]
     assert await school.charges() == 0
     assert await school.state() == "canceled"
@@ -121,7 +121,7 @@ async def test_a_debit_that_settles_after_it_goes_back_by_itself(school: School)
     assert (await school.statuses())[1] == "processing"
     assert (await cancel(school, told["purchase_id"], refund_amount=0)).json()["refunded"] == 0
     await school.sandbox.operate(f"/payment_intents/{answer.json()['payment_intent_id']}/settle")
-    await school.work()
+    await school.uow()
     assert [each["amount"] for each in await refunds(school)] == [EACH]
     assert await school.charges() == FIRST
 
@@ -152,11 +152,11 @@ async def test_a_plan_on_stripes_page_stops_charging(school: School) -> None:
     assert (await school.call("POST", "/api/create-checkout-session", json=body)).status_code == 200
     (session,) = await school.sandbox.sessions_of(school.student)
     await school.sandbox.pay(session.id)
-    await school.work()
+    await school.uow()
     purchase = await school.service.purchase(school.student)
     answer = await cancel(school, purchase["id"])
     assert answer.json()["refunded"] == answer.json()["paid"] > 0
-    await school.work()
+    await school.uow()
     subscription = await school.sandbox.api.subscriptions.retrieve_async(purchase["stripe_subscription_id"])
     assert subscription.status == "canceled"
     assert await school.state() == "canceled"

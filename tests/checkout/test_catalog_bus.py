@@ -14,13 +14,13 @@ from checkout.catalog.consumers import registrations
 from checkout.topology import CATALOG
 from contracts.checkout import CatalogItemRegistered
 from contracts.envelope import Envelope
-from kit.broker import Publisher
-from kit.consuming import Consuming
-from kit.dead_letters import dead_letters
-from kit.outbox import to_message
+from kit.db.unit_of_work import utc_now
+from kit.messaging.broker import Publisher
+from kit.messaging.dead_letters import dead_letters
+from kit.messaging.outbox import to_message
+from kit.messaging.subscriber import SubscriberRunner
+from kit.messaging.topology import declare_at
 from testkit.rabbit_server import RabbitServer
-from kit.topology import declare_at
-from kit.work import utc_now
 
 
 def said(product_id: str, **fields: Any) -> Envelope[CatalogItemRegistered]:
@@ -31,7 +31,7 @@ def said(product_id: str, **fields: Any) -> Envelope[CatalogItemRegistered]:
 async def test_a_registration_from_the_bus_and_one_that_is_none(service: Service, rabbit_server: RabbitServer) -> None:
     await declare_at(rabbit_server.url, [CATALOG])
     publisher = Publisher(rabbit_server.url, name="tests")
-    running = Consuming(
+    running = SubscriberRunner(
         service="checkout",
         amqp_url=rabbit_server.url,
         database=service.database,

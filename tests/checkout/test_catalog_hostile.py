@@ -14,7 +14,7 @@ from tests.checkout.test_courses import buy, session_of
 
 from contracts.checkout import CatalogItemRegistered
 from contracts.envelope import Envelope
-from kit.work import utc_now
+from kit.db.unit_of_work import utc_now
 
 PRODUCTS = "/api/admin/payments/products"
 
@@ -50,7 +50,7 @@ async def test_a_number_too_long_for_an_id(service: Service) -> None:
 
 
 async def test_a_bundle_is_no_larger_than_its_payment_tells(service: Service) -> None:
-    """What a payment does not name gets no seat."""
+    """What a payment does not name gets no enrollment."""
     parts = [(await course(service, name="Ü" * 300, provider="é" * 100))["slug"] for _ in range(21)]
     slug = f"b-{uuid4().hex[:10]}"
     body = {"kind": "bundle", "slug": slug, "name": "All", "price": 9000}
@@ -63,7 +63,7 @@ async def test_a_bundle_is_no_larger_than_its_payment_tells(service: Service) ->
     await service.sandbox.pay((await session_of(service, student)).id)
     told = await service.sandbox.told()
     named = [said.data.program for said in told if said.data.student_id == student]
-    assert named and all({seat.slug for seat in program.seats} == set(parts[:20]) for program in named)
+    assert named and all({enrollment.slug for enrollment in program.parts} == set(parts[:20]) for program in named)
 
 
 HOSTILE: list[Any] = [

@@ -27,7 +27,7 @@ def test_as_events_speak_of_it() -> None:
     assert (bundle.parts_price, bundle.saving, bundle.money) == (usd(350), usd(50), usd(300))
     program = bundle.as_program()
     assert (program.slug, program.kind, program.id) == ("both", "bundle", str(bundle.id))
-    assert [(p.slug, p.kind, p.provider) for p in program.seats] == [("a", "track", None), ("b", "program", "milady")]
+    assert [(p.slug, p.kind, p.provider) for p in program.parts] == [("a", "track", None), ("b", "program", "milady")]
     assert bundle.as_program(id="p-1").id == "p-1"
     assert item(kind="bundle", price=400, includes=parts).saving is None
     for tier in ("student", "career"):

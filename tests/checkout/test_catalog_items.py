@@ -156,7 +156,7 @@ async def test_a_bundle(service: Service) -> None:
     async with service.database.transaction() as db:
         found = await find_item(db, bundle["slug"], kinds=["bundle"])
     assert found is not None and (found.parts_price, found.saving) == (usd(50_000), usd(5_000))
-    assert [seat.slug for seat in found.as_program().seats] == parts
+    assert [enrollment.slug for enrollment in found.as_program().parts] == parts
 
     renamed = await service.admin("PATCH", f"{ITEMS}/{parts[0]}", name="Renamed")
     assert renamed.status_code == 200

@@ -16,9 +16,9 @@ from checkout.catalog.registering import slugs
 from contracts.checkout import CatalogItemRegistered
 from contracts.envelope import BadEnvelope, Envelope, parse
 from contracts.registry import EVENT_TYPES
-from kit.failures import Permanent
-from kit.trace import cause_of
-from kit.work import Work, utc_now
+from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.runtime.failures import Permanent
+from kit.runtime.trace import cause_of
 
 PRODUCTS = "/api/admin/payments/products"
 
@@ -280,8 +280,8 @@ async def test_the_news_knows_its_cause(service: Service) -> None:
     event = CatalogItemRegistered.model_validate(product(id))
     heard = Envelope(id=f"lms/{id}", source="lms", subject="lms-subject", time=utc_now(), data=event)
     async with service.database.transaction() as db:
-        work = Work(db=db, source="checkout", now=utc_now(), cause=cause_of(heard))
-        await registrations().handlers()[event.type](heard, work)
+        uow = UnitOfWork(db=db, source="checkout", now=utc_now(), cause=cause_of(heard))
+        await registrations().handlers()[event.type](heard, uow)
     (row,) = await service.rows("SELECT headers FROM outbox WHERE message_key = :key", key=f"catalog/{id}/1")
     assert row["headers"]["cloudEvents:causationid"] == f"lms/{id}"
     assert row["headers"]["cloudEvents:subject"] == id

@@ -10,8 +10,8 @@ import checkout
 from checkout.catalog import loading
 from checkout.catalog.items import active_programs, find_item
 from contracts.money import usd
-from kit import migrate
-from kit.db import Database
+from kit.db import migrate
+from kit.db.database import Database
 from testkit.postgres_server import PostgresServer
 
 BARBER = "5f0c0e0a-6a51-4c5e-9a30-0d4b1f6f0a01"

@@ -17,7 +17,7 @@ from contracts.people import Program
 DEAD_STRIPE = "http://127.0.0.1:9"
 
 
-def seat(
+def enrollment(
     event: type[EnrollmentEvent], student: UUID, revision: int, *, slug: str = "dsp", purchase: UUID | None = None
 ) -> EnrollmentEvent:
     return event(
@@ -207,21 +207,21 @@ async def test_an_idempotency_key_is_for_one_request(service: Service) -> None:
 
 async def test_enrolled_students_are_not_charged_again(service: Service) -> None:
     student = uuid4()
-    await service.say(seat(EnrollmentActivated, student, 2))
-    await service.say(seat(EnrollmentWithdrawn, student, 1))  # late: an older word
+    await service.publish(enrollment(EnrollmentActivated, student, 2))
+    await service.publish(enrollment(EnrollmentWithdrawn, student, 1))  # late: an older word
     for _ in range(2):
         answer = await service.buy(student, wanted("dsp", 4325))
         assert (answer.status_code, answer.json()["code"]) == (409, "already_enrolled")
-        await service.say(seat(EnrollmentPaused, student, 3))
+        await service.publish(enrollment(EnrollmentPaused, student, 3))
     assert (await service.fund(student)).json()["code"] == "already_enrolled"
     assert await service.purchases(student) == []
     assert await service.sandbox.sessions_of(student) == []
     assert (await service.buy(student, wanted("hvac", 5000))).status_code == 200, "another program"
-    await service.say(seat(EnrollmentWithdrawn, student, 4))
+    await service.publish(enrollment(EnrollmentWithdrawn, student, 4))
     assert (await service.buy(student, wanted("dsp", 4325))).status_code == 200
 
 
-async def test_who_has_paid_waits_for_the_seat(service: Service) -> None:
+async def test_who_has_paid_waits_for_the_enrollment(service: Service) -> None:
     student = uuid4()
     await service.buy(student, wanted("dsp", 4325))
     (session,) = await service.sandbox.sessions_of(student)
@@ -234,9 +234,9 @@ async def test_who_has_paid_waits_for_the_seat(service: Service) -> None:
     purchase = await service.purchase(student)
     assert purchase["state"] == "paid"
     assert (await service.buy(student, wanted("dsp", 4325))).json()["code"] == "payment_in_progress"
-    await service.say(seat(EnrollmentActivated, student, 1, purchase=purchase["id"]))
+    await service.publish(enrollment(EnrollmentActivated, student, 1, purchase=purchase["id"]))
     assert (await service.buy(student, wanted("dsp", 4325))).json()["code"] == "already_enrolled"
-    await service.say(seat(EnrollmentWithdrawn, student, 2, purchase=purchase["id"]))
+    await service.publish(enrollment(EnrollmentWithdrawn, student, 2, purchase=purchase["id"]))
     assert (await service.buy(student, wanted("dsp", 4325))).status_code == 200, "may come back"
 
 

@@ -35,7 +35,7 @@ async def promotion(service: Service, **body: Any) -> str:
 
 
 async def seated(service: Service, student: UUID, slug: str) -> None:
-    await service.say(
+    await service.publish(
         EnrollmentActivated(
             enrollment_id=enrollment_uuid(student, slug),
             student_id=student,
@@ -95,7 +95,7 @@ async def test_a_bundle_of_what_one_has(service: Service) -> None:
 
 
 async def test_a_part_instead_of_the_bundle_closes_the_bundle(service: Service) -> None:
-    """They give the same seat: only one of them can be paid."""
+    """They give the same enrollment: only one of them can be paid."""
     student = uuid4()
     await buy(service, student, BUNDLE)
     await buy(service, student, "fsd")
@@ -111,7 +111,7 @@ async def test_a_bundle_and_its_parts_at_once(service: Service) -> None:
     assert {answer.status_code for answer in answers} <= {200, 409, 503}, [a.text for a in answers]
     open_ones = [row for row in await service.purchases(student) if row["state"] in ("created", "session_open")]
     covered = [slug for row in open_ones for slug in row["covers"]]
-    assert len(covered) == len(set(covered)), "no seat can be paid twice"
+    assert len(covered) == len(set(covered)), "no enrollment can be paid twice"
 
 
 async def test_a_code_takes_its_discount_off_the_page(service: Service) -> None:

@@ -14,8 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from checkout.buying import domain
-from checkout.buying.domain import Abandon, GoOn, Purchase, Refuse, Replace, Seat, Start, State, Wish, begin
-from contracts.facts import DEFAULT_POLICY, fold
+from checkout.buying.domain import Abandon, Enrollment, GoOn, Purchase, Refuse, Replace, Start, State, Wish, begin
 from contracts.money import Money, usd
 from contracts.payments import (
     PaymentEvent,
@@ -27,6 +26,7 @@ from contracts.payments import (
     PaymentSucceeded,
 )
 from contracts.people import Program
+from ledger.facts import DEFAULT_POLICY, fold
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 STUDENT = uuid4()
@@ -48,8 +48,8 @@ def purchase(wish: Wish, state: State, *, age: timedelta = timedelta(minutes=5))
     return Purchase(id=uuid4(), wish=wish, state=state, session_id="cs_1", created_at=NOW - age)
 
 
-def decide(wish: Wish, *known: Purchase, seat: Seat | None = None) -> domain.Decision:
-    return begin(wish=wish, seats=[seat] if seat else [], purchases=known, now=NOW)
+def decide(wish: Wish, *known: Purchase, enrollment: Enrollment | None = None) -> domain.Decision:
+    return begin(wish=wish, enrollments=[enrollment] if enrollment else [], purchases=known, now=NOW)
 
 
 def test_nothing_in_the_way() -> None:
@@ -59,34 +59,40 @@ def test_nothing_in_the_way() -> None:
 
 
 @pytest.mark.parametrize("status", ["active", "paused", "completed"])
-def test_a_seat_is_in_the_way(status: Any) -> None:
-    assert decide(FULL, seat=Seat(slug=SLUG, status=status, purchase_id=None)) == Refuse("already_enrolled")
+def test_a_enrollment_is_in_the_way(status: Any) -> None:
+    assert decide(FULL, enrollment=Enrollment(slug=SLUG, status=status, purchase_id=None)) == Refuse("already_enrolled")
 
 
 def test_money_on_its_way_is_in_the_way() -> None:
-    assert decide(FULL, seat=Seat(slug=SLUG, status="pending", purchase_id=None)) == Refuse("payment_in_progress")
+    assert decide(FULL, enrollment=Enrollment(slug=SLUG, status="pending", purchase_id=None)) == Refuse(
+        "payment_in_progress"
+    )
     for state in (State.PROCESSING, State.PAID):
         assert decide(PLAN, purchase(FULL, state)) == Refuse("payment_in_progress")
 
 
-def test_a_seat_that_was_withdrawn_is_not() -> None:
+def test_a_enrollment_that_was_withdrawn_is_not() -> None:
     ended, other = purchase(FULL, State.PAID), purchase(FULL, State.PAID)
-    seat = Seat(slug=SLUG, status="withdrawn", purchase_id=ended.id)
-    assert decide(FULL, ended, seat=seat) == Start()
-    assert decide(FULL, other, ended, seat=seat) == Refuse("payment_in_progress"), "a later one is paid, and not seated"
-    assert decide(FULL, ended, other, seat=seat) == Start(), "an earlier one had its seat before"
+    enrollment = Enrollment(slug=SLUG, status="withdrawn", purchase_id=ended.id)
+    assert decide(FULL, ended, enrollment=enrollment) == Start()
+    assert decide(FULL, other, ended, enrollment=enrollment) == Refuse("payment_in_progress"), (
+        "a later one is paid, and not seated"
+    )
+    assert decide(FULL, ended, other, enrollment=enrollment) == Start(), "an earlier one had its enrollment before"
 
 
-def test_a_plan_without_its_seat_is_in_the_way_until_it_is_canceled() -> None:
+def test_a_plan_without_its_enrollment_is_in_the_way_until_it_is_canceled() -> None:
     for state in (State.WITHDRAWN, State.PAID):
         running = purchase(PLAN, state)
         over = replace(running, plan_canceled=True)
-        gone = Seat(slug=SLUG, status="withdrawn", purchase_id=running.id)
+        gone = Enrollment(slug=SLUG, status="withdrawn", purchase_id=running.id)
         for wish in (FULL, PLAN, WIOA):
-            assert decide(wish, running, seat=gone) == Refuse("plan_being_canceled")
-            assert decide(wish, purchase(FULL, State.EXPIRED), running, seat=gone) == Refuse("plan_being_canceled")
-            assert decide(wish, over, seat=gone) == Start()
-    assert decide(FULL, purchase(PLAN, State.WITHDRAWN)) == Refuse("plan_being_canceled"), "it never had a seat"
+            assert decide(wish, running, enrollment=gone) == Refuse("plan_being_canceled")
+            assert decide(wish, purchase(FULL, State.EXPIRED), running, enrollment=gone) == Refuse(
+                "plan_being_canceled"
+            )
+            assert decide(wish, over, enrollment=gone) == Start()
+    assert decide(FULL, purchase(PLAN, State.WITHDRAWN)) == Refuse("plan_being_canceled"), "it never had an enrollment"
     assert decide(FULL, purchase(PLAN, State.EXPIRED), purchase(PLAN, State.FAILED)) == Start()
 
 

@@ -108,7 +108,7 @@ async def test_another_way_to_pay_replaces_what_nobody_has_paid(school: School) 
 
 
 async def test_a_payment_for_what_was_closed_just_then_counts(school: School) -> None:
-    """The money is there, so the seat is: the amounts are due again."""
+    """The money is there, so the enrollment is: the amounts are due again."""
     enrolled = await school.enrolled()
     await school.pay(enrolled["stripe_client_secret"])
     purchase = (await school.service.purchase(school.student))["id"]
@@ -142,7 +142,7 @@ async def test_a_sponsor_gets_a_bill_and_one_customer(school: School) -> None:
         told = answer.json()
         assert (told["stripe_client_secret"], told["schedules"][0]["amount"]) == (None, 86_500)
         ids.append(told["purchase_id"])
-    await school.work()
+    await school.uow()
     due = (await school.dues())[0]
     invoice = await school.sandbox.api.invoices.retrieve_async(due["stripe_invoice_id"])
     assert (invoice.status, invoice.amount_due, invoice.customer_email) == ("open", 86_500, "finance@sponsors.example")
@@ -237,7 +237,7 @@ async def test_a_discount_is_spread_over_the_amounts(school: School) -> None:
     assert sum(each["amount"] for each in told["schedules"]) == 440_100
 
 
-async def test_a_discount_of_everything_opens_the_seat(school: School) -> None:
+async def test_a_discount_of_everything_opens_the_enrollment(school: School) -> None:
     code = await school.code(percent_off=100)
     told = await school.enrolled(promotion_code=code)
     assert (told["schedules"], told["stripe_client_secret"], told["requires_immediate_payment"]) == ([], None, False)

@@ -18,7 +18,7 @@ from tests.checkout.service import FINANCE, FUND, Service, bearer, wanted
 from contracts.envelope import Envelope
 from contracts.money import usd
 from contracts.payments import PaymentPending, PaymentRefs, PaymentRefunded, PaymentSucceeded
-from kit.db import Database
+from kit.db.database import Database
 
 
 async def _changes(service: Service, payment: UUID) -> list[dict[str, Any]]:
@@ -286,7 +286,7 @@ async def test_the_row_is_as_it_was_asked_for(service: Service) -> None:
     assert forced == {"relrowsecurity": True, "relforcerowsecurity": True}
 
 
-TABLES = ["purchases", "funding_payments", "funding_payment_changes", "seats", "contacts"]
+TABLES = ["purchases", "funding_payments", "funding_payment_changes", "enrollments", "contacts"]
 
 
 async def test_the_api_login_sees_the_callers_rows_only(service: Service) -> None:
@@ -331,7 +331,7 @@ async def test_the_api_login_cannot_write_for_others_nor_touch_the_trail(service
         ),
         ("DELETE FROM funding_payments", "admin"),
         ("DELETE FROM purchases", "admin"),
-        ("UPDATE seats SET status = 'withdrawn'", "admin"),
+        ("UPDATE enrollments SET status = 'withdrawn'", "admin"),
         ("SELECT * FROM facts", "admin"),
         ("DELETE FROM outbox", "admin"),
     ):

@@ -102,7 +102,7 @@ async def test_an_overdue_amount_is_paid_at_the_desk(school: School) -> None:
 async def test_an_invoice_is_voided_first(school: School) -> None:
     body = {"product_id": "dsp", "user_id": str(school.student), "funding_source": "WIOA"}
     told = (await school.call("POST", "/api/enrollments", role="admin", json=body)).json()
-    await school.work()
+    await school.uow()
     invoice = (await school.dues())[0]["stripe_invoice_id"]
     assert (await record(school, told["schedules"][0]["id"], "check")).status_code == 200
     await school.hear()
@@ -167,7 +167,7 @@ async def test_another_due_date(school: School) -> None:
     assert (past.status_code, past.json()["code"]) == (422, "due_date_out_of_range")
 
 
-async def test_an_overdue_amount_that_gets_another_day_pauses_no_seat(school: School) -> None:
+async def test_an_overdue_amount_that_gets_another_day_pauses_no_enrollment(school: School) -> None:
     told = await school.begun()
     await school.fail_next(4)
     for days in (31, 1, 2, 4):
@@ -198,7 +198,7 @@ async def test_a_paused_amount_waits(school: School) -> None:
     assert (await school.statuses())[1] == "paused"
     answer = await school.admin("POST", f"{path}/resume")
     assert answer.json()["status"] == "open"
-    await school.work()
+    await school.uow()
     assert (await school.statuses())[1] == "paid"
     answer = await school.admin("POST", f"{path}/pause")
     assert (answer.status_code, answer.json()["code"]) == (409, "already_paid")

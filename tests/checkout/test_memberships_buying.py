@@ -41,7 +41,7 @@ async def test_a_month_at_a_time(member: Member) -> None:
     assert (await member.service.purchase(member.id))["state"] == "paid"
     assert await member.standing() == ("active", None)
     assert (await member.current())["access"] is False, "enrollment has not said so yet"
-    await member.seat()
+    await member.enrollment()
     current = await member.current()
     assert {name: current[name] for name in ("tier", "interval", "status", "access", "paused")} == {
         "tier": "student",

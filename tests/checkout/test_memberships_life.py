@@ -14,10 +14,10 @@ from tests.checkout.membership_steps import DAY, HOUR, SAME, Member
 from checkout.memberships import store
 from checkout.memberships.following import SYNC, after
 from contracts.envelope import Envelope
-from contracts.facts import Purchase
 from contracts.payments import SubscriptionChanged
-from kit.effects import Effect
-from kit.performer import Performer
+from kit.jobs.jobs import Job
+from kit.jobs.worker import JobWorker
+from ledger.facts import Purchase
 
 
 async def _a_life(member: Member) -> None:
@@ -45,7 +45,7 @@ async def _forget(member: Member) -> None:
     opened = "SET state = 'session_open', stripe_subscription_id = NULL"
     for sql, values in (
         ("DELETE FROM memberships WHERE id = CAST(:purchase AS uuid)", {"purchase": purchase}),
-        ("DELETE FROM effects WHERE payload ->> 'purchase_id' = :purchase", {"purchase": purchase}),
+        ("DELETE FROM jobs WHERE payload ->> 'purchase_id' = :purchase", {"purchase": purchase}),
         ("DELETE FROM inbox WHERE event_id = ANY(:ids)", {"ids": ids}),
         (f"DELETE FROM fact_keys WHERE group_id IN ({groups})", {"ids": ids}),
         ("DELETE FROM facts WHERE event_id = ANY(:ids)", {"ids": ids}),
@@ -197,7 +197,7 @@ async def test_what_checkout_says_itself_is_not_looked_at_again(member: Member) 
     await member.service.perform(member.id)
 
     async def looks() -> int:
-        wanted = "SELECT 1 FROM effects WHERE kind = :kind AND payload ->> 'purchase_id' = :purchase"
+        wanted = "SELECT 1 FROM jobs WHERE kind = :kind AND payload ->> 'purchase_id' = :purchase"
         return len(await member.service.rows(wanted, kind=SYNC, purchase=str((await member.row())["id"])))
 
     before = await looks()
@@ -216,8 +216,8 @@ async def test_a_look_that_was_overtaken_is_taken_again(member: Member) -> None:
     class Overtaken:
         backoff = sync.backoff
 
-        async def perform(self, effect: Effect) -> Any:
-            seen = await sync.perform(effect)
+        async def perform(self, job: Job) -> Any:
+            seen = await sync.perform(job)
             assert (await member.act("pause")).status_code == 200
             await member.service.hear(*await member.fetch())
             return seen
@@ -233,19 +233,19 @@ async def test_a_look_that_was_overtaken_is_taken_again(member: Member) -> None:
         assert row is not None
     key = f"test/{uuid4()}"
     (wanted,) = await member.service.rows(
-        "INSERT INTO effects (kind, key, payload) VALUES (:kind, :key, jsonb_build_object('purchase_id', "
+        "INSERT INTO jobs (kind, key, payload) VALUES (:kind, :key, jsonb_build_object('purchase_id', "
         "CAST(:purchase AS text))) RETURNING *",
         kind=SYNC,
         key=key,
         purchase=str(row.id),
     )
-    effect = Effect(id=wanted["id"], kind=SYNC, key=key, payload=wanted["payload"], cause=None, attempt=1)
-    await Performer(member.service.database, "checkout", {SYNC: Overtaken()}).attempt(effect)
-    (waiting,) = await member.service.rows("SELECT done_at, last_error FROM effects WHERE key = :key", key=key)
+    job = Job(id=wanted["id"], kind=SYNC, key=key, payload=wanted["payload"], cause=None, attempt=1)
+    await JobWorker(member.service.database, "checkout", {SYNC: Overtaken()}).attempt(job)
+    (waiting,) = await member.service.rows("SELECT done_at, last_error FROM jobs WHERE key = :key", key=key)
     assert waiting["done_at"] is None and "meanwhile" in waiting["last_error"]
     assert (await member.row())["paused"] is True, "the old answer was not recorded"
-    await Performer(member.service.database, "checkout", {SYNC: sync}).attempt(effect)
-    (done,) = await member.service.rows("SELECT done_at FROM effects WHERE key = :key", key=key)
+    await JobWorker(member.service.database, "checkout", {SYNC: sync}).attempt(job)
+    (done,) = await member.service.rows("SELECT done_at FROM jobs WHERE key = :key", key=key)
     assert done["done_at"] is not None and (await member.row())["paused"] is True
 
 

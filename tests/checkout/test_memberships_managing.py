@@ -50,7 +50,7 @@ async def test_cancel_now_charges_no_more_and_another_may_be_bought(member: Memb
     assert await member.standing() == ("withdrawn", "membership_ended")
     assert (await member.service.purchase(member.id))["state"] == "withdrawn"
     assert refused(await member.buy("career")) == (409, "already_enrolled"), "enrollment has not said it yet"
-    await member.seat()
+    await member.enrollment()
     await member.later(MONTH, MONTH, DAY)
     assert await member.invoices() == [("paid", 1_900)]
     await member.settle()
@@ -76,7 +76,7 @@ async def test_a_pause_charges_nothing_and_takes_the_access(member: Member) -> N
     await member.join()
     assert (await member.done("pause"))["paused"] is True
     assert await member.standing() == ("paused", "membership_paused")
-    await member.seat()
+    await member.enrollment()
     current = await member.current()
     assert (current["access"], current["paused"], current["status"]) == (False, True, "active")
     assert refused(await member.act("change", membership="career")) == (409, "membership_paused")

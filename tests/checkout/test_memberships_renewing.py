@@ -72,7 +72,7 @@ async def test_past_due_pauses_after_the_last_try_and_catching_up_resumes(member
     await member.later(DAY, 3 * DAY, 7 * DAY)
     await member.settle()
     assert await member.standing() == ("paused", "past_due")
-    await member.seat()
+    await member.enrollment()
     current = await member.current()
     assert (current["status"], current["access"], current["paused"]) == ("past_due", False, False)
 
@@ -82,7 +82,7 @@ async def test_past_due_pauses_after_the_last_try_and_catching_up_resumes(member
     (owed,) = [invoice for invoice in found.data if invoice.status == "open"]
     await member.sandbox.operate(f"/invoices/{owed.id}/pay")
     await member.settle()
-    await member.seat()
+    await member.enrollment()
     assert await member.standing() == ("active", None)
     current = await member.current()
     assert (current["status"], current["access"]) == ("active", True)
@@ -122,7 +122,7 @@ async def test_stripes_own_cancel_ends_it(checkout_database: Database, strict_sa
         assert (row["status"], row["ended_at"] is not None) == ("canceled", True)
         assert await member.standing() == ("withdrawn", "membership_ended")
         assert await member.invoices() == [("paid", 1_900), ("void", 0)], "nothing is owed any more"
-        await member.seat()
+        await member.enrollment()
         await member.join("student")
         assert (await member.current())["status"] == "active"
     finally:
@@ -135,7 +135,7 @@ async def test_a_full_refund_ends_it_at_stripe(member: Member) -> None:
     await member.sandbox.operate(f"/charges/{charge}/refund")
     await member.service.hear(*await member.fetch())
     assert await member.standing() == ("withdrawn", "refunded")
-    await member.seat()
+    await member.enrollment()
     assert refused(await member.buy("career")) == (409, "plan_being_canceled")
     for attempt in (1, 2):
         await member.service.perform(member.id, PLAN_CANCEL, attempt=attempt)
@@ -180,7 +180,7 @@ async def test_a_lost_dispute_ends_it_at_stripe(member: Member) -> None:
     assert await member.standing() == ("withdrawn", "dispute_lost")
     await member.later(MONTH, MONTH)
     assert await member.invoices() == [("paid", 1_900)] * 2
-    await member.seat()
+    await member.enrollment()
     await member.join("student")
 
 
@@ -188,7 +188,7 @@ async def test_the_schools_own_cancel_ends_it_at_stripe(member: Member) -> None:
     subscription = await member.join("student")
     purchase = await member.service.purchase(member.id)
     refs = PaymentRefs(subscription=subscription)
-    await member.service.say(PurchaseCanceled(refs=refs, purchase_id=purchase["id"], reason="moved away"))
+    await member.service.publish(PurchaseCanceled(refs=refs, purchase_id=purchase["id"], reason="moved away"))
     await member.service.perform(member.id)
     await member.settle()
     assert (await member.row())["status"] == "canceled"

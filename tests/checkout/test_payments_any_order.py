@@ -14,10 +14,10 @@ from tests.checkout.service import Service
 from tests.contracts.payment_histories import histories, purchase
 
 from contracts.envelope import Envelope
-from contracts.facts import fold
 from contracts.payments import PaymentEvent
-from kit.db import row_dict
-from kit.work import Work, utc_now
+from kit.db.database import row_dict
+from kit.db.unit_of_work import UnitOfWork, utc_now
+from ledger.facts import fold
 
 START = datetime(2026, 10, 1, 12, tzinfo=UTC)
 
@@ -52,7 +52,7 @@ async def _told(service: Service, order: Sequence[Envelope[Any]]) -> dict[str, l
         for n in (1, 2):
             await db.execute(_PURCHASE, {"id": purchase(n), "student": uuid4()})
         for heard in order:
-            await handlers[heard.type](heard, Work(db=db, source="checkout", now=utc_now()))
+            await handlers[heard.type](heard, UnitOfWork(db=db, source="checkout", now=utc_now()))
         rows = {name: [_plain(row) for row in await db.execute(text(sql))] for name, sql in _ROWS.items()}
         await transaction.rollback()
     return rows

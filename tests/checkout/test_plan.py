@@ -114,8 +114,8 @@ async def test_a_plan_that_was_canceled_first_needs_no_schedule(service: Service
     assert await schedules(service, subscription_id) == []
     purchase = await service.purchase(student)
     assert purchase["stripe_schedule_id"] is None
-    (effect,) = await service.rows("SELECT * FROM effects WHERE key = :key", key=f"{purchase['id']}/schedule")
-    assert effect["done_at"] is not None
+    (job,) = await service.rows("SELECT * FROM jobs WHERE key = :key", key=f"{purchase['id']}/schedule")
+    assert job["done_at"] is not None
 
 
 async def test_paid_in_full_wants_no_schedule(service: Service) -> None:
@@ -125,7 +125,7 @@ async def test_paid_in_full_wants_no_schedule(service: Service) -> None:
     await service.sandbox.pay(session.id)
     await service.hear_stripe(student)
     purchase = await service.purchase(student)
-    assert await service.rows("SELECT 1 FROM effects WHERE key = :key", key=f"{purchase['id']}/schedule") == []
+    assert await service.rows("SELECT 1 FROM jobs WHERE key = :key", key=f"{purchase['id']}/schedule") == []
 
 
 def test_months_left() -> None:

@@ -20,11 +20,11 @@ async def _running(service: Service, student: UUID) -> str:
     subscription = await pay(service, await plan(service, student, "cpr", 575))
     await service.hear_stripe(student)
     await service.perform(student, plans.KIND)
-    await _seat(service, student, EnrollmentActivated, revision=1)
+    await _enrollment(service, student, EnrollmentActivated, revision=1)
     return subscription
 
 
-async def _seat(
+async def _enrollment(
     service: Service, student: UUID, status: type[EnrollmentActivated | EnrollmentWithdrawn], *, revision: int
 ) -> None:
     said = status(
@@ -35,7 +35,7 @@ async def _seat(
         purchase_id=(await service.purchase(student))["id"],
         reason="refunded",
     )
-    await service.say(said)
+    await service.publish(said)
 
 
 async def _code(service: Service, student: UUID) -> str:
@@ -53,13 +53,13 @@ async def test_a_refund_cancels_the_plan_and_its_student_may_buy_again(service: 
     student = uuid4()
     subscription = await _running(service, student)
     await refund(service, subscription)
-    await _seat(service, student, EnrollmentWithdrawn, revision=2)
+    await _enrollment(service, student, EnrollmentWithdrawn, revision=2)
     assert await _code(service, student) == "plan_being_canceled", "enrollment was faster than we are"
     await service.hear_stripe(student)
     purchase = await service.purchase(student)
     assert purchase["state"] == "withdrawn"
-    (effect,) = await service.rows("SELECT * FROM effects WHERE kind = :kind AND key = :key", **_effect(purchase["id"]))
-    assert effect["payload"] == {"purchase_id": str(purchase["id"]), "subscription_id": subscription}
+    (job,) = await service.rows("SELECT * FROM jobs WHERE kind = :kind AND key = :key", **_effect(purchase["id"]))
+    assert job["payload"] == {"purchase_id": str(purchase["id"]), "subscription_id": subscription}
     refused = await service.buy(student, wanted("cpr", 575))
     assert (refused.status_code, refused.json()["code"]) == (409, "plan_being_canceled")
     assert "wait a moment" in refused.json()["detail"]
@@ -149,7 +149,7 @@ async def test_schedule_and_cancel_in_either_order(service: Service, order: tupl
     await _later(service)
     assert len(await invoices(service, subscription)) == 1
     purchase = await service.purchase(student)
-    undone = "SELECT kind FROM effects WHERE done_at IS NULL AND available_at <= now() AND key LIKE :keys"
+    undone = "SELECT kind FROM jobs WHERE done_at IS NULL AND available_at <= now() AND key LIKE :keys"
     assert await service.rows(undone, keys=f"{purchase['id']}/%") == []
 
 
@@ -161,7 +161,7 @@ async def test_a_plan_that_was_canceled_by_hand_is_fine(service: Service) -> Non
     await service.hear_stripe(student)
     await service.perform(student)
     assert await cancels(service, subscription) == 1
-    await _seat(service, student, EnrollmentWithdrawn, revision=2)
+    await _enrollment(service, student, EnrollmentWithdrawn, revision=2)
     assert await _code(service, student) == ""
 
 
@@ -171,16 +171,18 @@ async def test_lost_answers_and_refusals_are_tried_again(service: Service) -> No
     await refund(service, subscription)
     await service.hear_stripe(student)
     purchase = await service.purchase(student)
-    effect = "SELECT * FROM effects WHERE kind = :kind AND key = :key"
-    elsewhere = "UPDATE effects SET payload = payload || jsonb_build_object('subscription_id', CAST(:id AS text))"
+    job = "SELECT * FROM jobs WHERE kind = :kind AND key = :key"
+    elsewhere = "UPDATE jobs SET payload = payload || jsonb_build_object('subscription_id', CAST(:id AS text))"
     elsewhere += " WHERE kind = :kind AND key = :key RETURNING 1"
     await service.rows(elsewhere, id="sub_unknown", **_effect(purchase["id"]))
     await service.perform(student)
-    (waiting,) = await service.rows(effect, **_effect(purchase["id"]))
+    (waiting,) = await service.rows(job, **_effect(purchase["id"]))
     assert (waiting["done_at"], waiting["failed_at"]) == (None, None)
     assert "resource_missing" in waiting["last_error"]
-    assert await _code(service, student) == "already_enrolled"  # enrollment has not said yet that the seat is gone
-    await _seat(service, student, EnrollmentWithdrawn, revision=2)
+    assert (
+        await _code(service, student) == "already_enrolled"
+    )  # enrollment has not said yet that the enrollment is gone
+    await _enrollment(service, student, EnrollmentWithdrawn, revision=2)
     assert await _code(service, student) == "plan_being_canceled"
 
     await service.rows(elsewhere, id=subscription, **_effect(purchase["id"]))

@@ -21,12 +21,12 @@ from tests.waiting import until
 from contracts.enrollment import EnrollmentActivated
 from contracts.envelope import Envelope, Event, attributes
 from contracts.people import Program
-from kit.broker import Publisher
-from kit.outbox import EVENTS_EXCHANGE, to_message
+from kit.db.unit_of_work import utc_now
+from kit.messaging.broker import Publisher
+from kit.messaging.outbox import EVENTS_EXCHANGE, to_message
 from testkit.postgres_server import PostgresServer
 from testkit.processes import stop_all, wait_all_ready
 from testkit.rabbit_server import RabbitServer
-from kit.work import utc_now
 
 
 class Running:
@@ -107,11 +107,11 @@ async def test_one_plan_all_the_way_with_a_crash_in_the_middle(running: Running)
     answer = await running.buy(student)
     assert (answer.status_code, answer.json()["code"]) == (409, "payment_in_progress")
 
-    seat = EnrollmentActivated(
+    enrollment = EnrollmentActivated(
         enrollment_id=uuid4(), student_id=student, program=Program(slug="cpr", id="p"), revision=1
     )
     await running.publish(
-        Envelope(id=f"{uuid4()}", source="enrollment", subject=str(student), time=utc_now(), data=seat)
+        Envelope(id=f"{uuid4()}", source="enrollment", subject=str(student), time=utc_now(), data=enrollment)
     )
 
     async def enrolled() -> bool:

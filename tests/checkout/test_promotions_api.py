@@ -12,7 +12,7 @@ from tests.checkout.service import ADMIN, Service, bearer
 
 from checkout.catalog.items import find_item
 from checkout.catalog.promotion_store import quote, redeem, reserve
-from kit.work import utc_now
+from kit.db.unit_of_work import utc_now
 
 PROMOTIONS = "/api/admin/promotions"
 REFERRAL = "/api/referral-code"

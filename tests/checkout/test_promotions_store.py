@@ -20,10 +20,10 @@ from checkout.catalog.items import Item, find_item
 from checkout.catalog.promotion_store import Quote, quote, redeem, release, reserve
 from checkout.catalog.tables import promotion_codes
 from contracts.money import Money, usd
-from kit.db import Database
-from kit.errors import Problem
+from kit.db.database import Database
+from kit.db.unit_of_work import utc_now
+from kit.http.errors import Problem
 from testkit.postgres_server import Database as Server
-from kit.work import utc_now
 
 PRICE = usd(59_900)
 

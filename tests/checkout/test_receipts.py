@@ -21,9 +21,9 @@ from contracts.envelope import Envelope
 from contracts.money import Money, usd
 from contracts.payments import PaymentRefs, PaymentSucceeded
 from contracts.people import Contact
-from kit import inbox
-from kit.trace import cause_of
-from kit.work import Work, utc_now
+from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.messaging import inbox
+from kit.runtime.trace import cause_of
 
 ISSUED = "receipt.issued.v1"
 
@@ -229,8 +229,8 @@ async def test_what_is_rolled_back_leaves_no_gap(service: Service) -> None:
     with pytest.raises(ZeroDivisionError):
         async with service.database.transaction() as db:
             assert await inbox.claim(db, queue="checkout.payments", event_id=heard.id)
-            work = Work(db=db, source="checkout", now=utc_now(), cause=cause_of(heard))
-            await service.consumers[heard.type].handlers()[heard.type](heard, work)
+            uow = UnitOfWork(db=db, source="checkout", now=utc_now(), cause=cause_of(heard))
+            await service.consumers[heard.type].handlers()[heard.type](heard, uow)
             serial = (await db.execute(text("SELECT max(serial) FROM documents WHERE kind = 'receipt'"))).scalar_one()
             raise ZeroDivisionError
     await service.hear(paid(*last))
@@ -245,8 +245,8 @@ async def test_the_year_begins_with_one(service: Service) -> None:
     student, purchase = await bought(service)
     heard = paid(student, purchase)
     async with service.database.transaction() as db:
-        work = Work(db=db, source="checkout", now=datetime(2031, 1, 1, tzinfo=UTC), cause=cause_of(heard))
-        await service.consumers[heard.type].handlers()[heard.type](heard, work)
+        uow = UnitOfWork(db=db, source="checkout", now=datetime(2031, 1, 1, tzinfo=UTC), cause=cause_of(heard))
+        await service.consumers[heard.type].handlers()[heard.type](heard, uow)
     assert (await only(service, purchase))["number"] == "R-2031-000001"
 
 

@@ -14,7 +14,7 @@ from tests.checkout.test_receipts import bought, only, paid
 from checkout.money.tables import payments, refunds
 from checkout.receipts.settings import IssuerSettings
 from contracts.money import usd
-from kit.db import Database
+from kit.db.database import Database
 
 
 async def _receipt(service: Service, **other: Any) -> tuple[UUID, dict[str, Any]]:

@@ -56,6 +56,6 @@ async def test_a_sponsor_pays_in_parts_and_gets_a_part_back(service: Service) ->
     parts = "Paid on 2026-03-01 by card 400.00 USD Still due 600.00 USD Paid on 2026-03-01 by check 600.00 USD"
     assert f"{parts} Still due 0.00 USD" in invoice
     refs = second.data.refs
-    await service.say(PaymentRefunded(refs=refs, refund_id=f"re_{purchase.hex}", amount=usd(60_000)))
+    await service.publish(PaymentRefunded(refs=refs, refund_id=f"re_{purchase.hex}", amount=usd(60_000)))
     invoice = text_of((await service.call("GET", path, headers=bearer("admin", ADMIN))).content)
     assert "-600.00 USD Left after refunds 400.00 USD" in invoice

@@ -92,7 +92,7 @@ async def test_an_amended_one_gives_back_less(service: Service) -> None:
     await service.perform(student, refunding.KIND)
     await service.hear_stripe(student)
     assert (await payment(service, student))["refunded"] == 20_000
-    assert (await service.purchase(student))["state"] == "paid", "a part leaves the seat"
+    assert (await service.purchase(student))["state"] == "paid", "a part leaves the enrollment"
 
 
 async def test_a_rejected_one_gives_back_nothing_and_may_be_asked_again(service: Service) -> None:

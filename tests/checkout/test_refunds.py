@@ -18,9 +18,9 @@ from checkout.money.domain import Give, Paid, Refuse
 from contracts.envelope import Envelope
 from contracts.money import usd
 from contracts.payments import PaymentRefs, PaymentRefunded, PaymentSucceeded
-from kit.effects import Effect
-from kit.errors import Problem
-from kit.work import Work, utc_now
+from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.http.errors import Problem
+from kit.jobs.jobs import Job
 
 BY_ADMIN = ("admin", ADMIN)
 
@@ -257,9 +257,9 @@ async def test_hearing_recording_and_asking_at_once(service: Service) -> None:
 
 
 async def _die_before_the_record(service: Service, refund_id: str) -> None:
-    (row,) = await service.rows("SELECT * FROM effects WHERE kind = 'refund' AND key = :key", key=refund_id)
-    effect = Effect(id=row["id"], kind="refund", key=row["key"], payload=row["payload"], cause=None, attempt=1)
-    await service.handlers["refund"].perform(effect)
+    (row,) = await service.rows("SELECT * FROM jobs WHERE kind = 'refund' AND key = :key", key=refund_id)
+    job = Job(id=row["id"], kind="refund", key=row["key"], payload=row["payload"], cause=None, attempt=1)
+    await service.handlers["refund"].perform(job)
 
 
 async def test_fifty_full_refunds_at_once_are_one(service: Service) -> None:
@@ -305,7 +305,7 @@ async def _by_hand(service: Service, student: UUID, *, method: str, amount: int 
         refs=PaymentRefs(manual=f"m_{student}"), purchase_id=purchase_id, student_id=student, amount=usd(amount),
         method=method,
     )  # fmt: skip
-    await service.say(event)
+    await service.publish(event)
     return await payment(service, student)
 
 
@@ -352,10 +352,10 @@ async def test_other_rooms_come_through_the_same_door(service: Service) -> None:
 
     async def cancel(amount: int) -> None:
         async with service.database.transaction() as db:
-            work = Work(db=db, source="checkout", now=utc_now())
-            made = await refunding.refund(work, row["id"], amount, reason="ill", origin="cancellation", by="admin:1")
+            uow = UnitOfWork(db=db, source="checkout", now=utc_now())
+            made = await refunding.refund(uow, row["id"], amount, reason="ill", origin="cancellation", by="admin:1")
             assert made.amount == usd(amount)
-            await refunding.refund(work, row["id"], 1, reason="ill", origin="cancellation", by="admin:1")
+            await refunding.refund(uow, row["id"], 1, reason="ill", origin="cancellation", by="admin:1")
 
     with pytest.raises(Problem) as refused:
         await cancel(PRICE)

@@ -10,16 +10,16 @@ from tests.checkout.payment_steps import PRICE, ask, paid, payment, refunds, str
 from tests.checkout.service import ADMIN, Service, bearer, wanted
 
 from checkout.money import refunding, store
-from kit.effects import Effect
-from kit.work import utc_now
+from kit.db.unit_of_work import utc_now
+from kit.jobs.jobs import Job
 
 BY_ADMIN = ("admin", ADMIN)
 
 
 async def _die_before_the_record(service: Service, refund_id: str) -> None:
-    (row,) = await service.rows("SELECT * FROM effects WHERE kind = 'refund' AND key = :key", key=refund_id)
-    effect = Effect(id=row["id"], kind="refund", key=row["key"], payload=row["payload"], cause=None, attempt=1)
-    await service.handlers["refund"].perform(effect)
+    (row,) = await service.rows("SELECT * FROM jobs WHERE kind = 'refund' AND key = :key", key=refund_id)
+    job = Job(id=row["id"], kind="refund", key=row["key"], payload=row["payload"], cause=None, attempt=1)
+    await service.handlers["refund"].perform(job)
 
 
 async def test_a_refund_that_is_heard_before_anyone_has_said_of_which_payment(service: Service) -> None:

@@ -31,7 +31,9 @@ async def test_nothing_is_collected_before_its_day(school: School) -> None:
     assert await school.charges() == FIRST
 
 
-async def test_a_failing_card_is_tried_again_after_1_3_and_7_days_and_then_the_seat_is_paused(school: School) -> None:
+async def test_a_failing_card_is_tried_again_after_1_3_and_7_days_and_then_the_enrollment_is_paused(
+    school: School,
+) -> None:
     enrolled = await school.begun()
     await school.fail_next(4)
     await school.later(days=31)
@@ -51,7 +53,7 @@ async def test_a_failing_card_is_tried_again_after_1_3_and_7_days_and_then_the_s
     assert "next_attempt_at" not in told[3]
     assert len({each["refs"]["payment_intent"] for each in told}) == 1, "one intent, whatever it is tried with"
 
-    # paid later, by another card: the seat goes on
+    # paid later, by another card: the enrollment goes on
     overdue = (await school.dues())[1]
     answer = await school.call("POST", f"/api/payments/schedules/{overdue['id']}/intent")
     assert answer.status_code == 200, answer.text
@@ -97,7 +99,7 @@ async def test_two_timers_at_once_charge_once(school: School) -> None:
     await school.begun()
     await school.clock.advance(timedelta(days=31))
     await asyncio.gather(*(school.timer.sweep() for _ in range(8)))
-    wanted = await school.service.rows("SELECT * FROM effects WHERE kind = 'installment'")
+    wanted = await school.service.rows("SELECT * FROM jobs WHERE kind = 'installment'")
     due = (await school.dues())[1]
     assert len([each for each in wanted if each["payload"]["schedule_id"] == str(due["id"])]) == 1
     await asyncio.gather(*(school.perform() for _ in range(3)))
@@ -143,7 +145,7 @@ async def test_a_bank_debit_is_waited_for_and_its_failure_is_an_attempt(school: 
     assert (await school.statuses())[1] == "open", "nothing more is charged before the first is there"
     await school.sandbox.operate(f"/payment_intents/{intent['id']}/settle")
     await school.hear()
-    await school.work()
+    await school.uow()
     assert (await school.statuses())[:2] == ["paid", "processing"]
     due = (await school.dues())[1]
     await school.later(days=5)

@@ -29,7 +29,7 @@ async def test_the_timer_and_the_desk(school: School, delay: float) -> None:
 
     answer, _ = await asyncio.gather(desk(), school.perform())
     await school.hear()
-    await school.work()
+    await school.uow()
     by_hand = EACH if answer.status_code == 200 else 0
     assert await school.charges() + by_hand == FIRST + EACH, answer.text
     assert (await school.statuses())[:3] == ["paid", "paid", "open"]
@@ -54,11 +54,11 @@ async def test_the_timer_and_all_that_is_left(school: School, delay: float) -> N
 
     await asyncio.gather(student(), school.perform(), return_exceptions=True)
     await school.hear()
-    await school.work()
+    await school.uow()
     answer = await school.call("POST", f"/api/enrollments/{told['purchase_id']}/pay-remaining")
     if answer.status_code == 200:
         await school.pay(answer.json()["stripe_client_secret"])
-        await school.work()
+        await school.uow()
     assert await school.charges() == 489_000
     assert await school.standing() == ("active", None)
 
@@ -82,7 +82,7 @@ async def test_a_first_debit_that_fails_ends_it_and_one_may_begin_again(school: 
     intent = await school.pay(told["stripe_client_secret"], method="us_bank_account")
     await school.hear()
     await school.sandbox.operate(f"/payment_intents/{intent['id']}/fail")
-    await school.work()
+    await school.uow()
     assert await school.state() == "failed"
     assert set(await school.statuses()) == {"canceled"}
     assert (await school.sandbox.api.payment_intents.retrieve_async(intent["id"])).status == "canceled"
@@ -95,7 +95,7 @@ async def test_all_money_back_closes_what_is_open(school: School) -> None:
     (payment,) = await school.service.rows("SELECT id FROM payments WHERE student_id = :s", s=school.student)
     answer = await school.admin("POST", f"/api/payments/{payment['id']}/refund", json={"reason": "goodwill"})
     assert answer.status_code < 300, answer.text
-    await school.work()
+    await school.uow()
     assert await school.state() == "withdrawn"
     assert await school.statuses() == ["paid"] + ["canceled"] * 5
     await school.later(days=62)
@@ -106,10 +106,10 @@ async def test_a_refund_that_fails_brings_the_amounts_back(school: School) -> No
     await school.begun()
     (payment,) = await school.service.rows("SELECT id FROM payments WHERE student_id = :s", s=school.student)
     await school.admin("POST", f"/api/payments/{payment['id']}/refund", json={"reason": "goodwill"})
-    await school.work()
+    await school.uow()
     (refund,) = await school.service.rows("SELECT * FROM refunds WHERE student_id = :s", s=school.student)
     await school.sandbox.operate(f"/refunds/{refund['stripe_refund_id']}/fail")
-    await school.work()
+    await school.uow()
     assert await school.state() == "paid"
     assert await school.statuses() == ["paid"] + ["open"] * 5
     await school.later(days=31)

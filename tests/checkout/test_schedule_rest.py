@@ -94,7 +94,7 @@ async def test_many_at_once_get_one_intent(school: School) -> None:
     assert {answer.status_code for answer in answers} <= {200, 409, 503}
 
 
-async def test_a_rest_with_an_overdue_amount_opens_the_seat_again(school: School) -> None:
+async def test_a_rest_with_an_overdue_amount_opens_the_enrollment_again(school: School) -> None:
     told = await school.begun()
     await school.fail_next(4)
     for days in (31, 1, 2, 4):
@@ -118,17 +118,17 @@ async def test_a_plan_on_stripes_page_that_was_broken_off_leaves_a_rest(school: 
     assert (await school.call("POST", "/api/create-checkout-session", json=body)).status_code == 200
     (session,) = await school.sandbox.sessions_of(school.student)
     await school.sandbox.pay(session.id)
-    await school.work()
+    await school.uow()
     purchase = await school.service.purchase(school.student)
     early = await rest(school, purchase["id"])
     assert (early.status_code, early.json()["code"]) == (409, "nothing_due")
     await school.sandbox.api.subscriptions.cancel_async(purchase["stripe_subscription_id"])
-    await school.work()
+    await school.uow()
     assert await school.standing() == ("paused", "plan_canceled")
     answer = await rest(school, purchase["id"])
     assert (answer.status_code, answer.json()["amount"]) == (200, 375_000), answer.text
     await school.pay(answer.json()["stripe_client_secret"])
-    await school.work()
+    await school.uow()
     assert await school.standing() == ("active", None)
     assert await school.statuses() == ["paid"]
     assert (await rest(school, purchase["id"])).json()["code"] == "nothing_due"

@@ -27,11 +27,11 @@ async def record(school: School, id: object, method: str = "cash") -> None:
 
 
 async def test_a_first_amount_that_was_passed_over_is_collected_after_all(school: School) -> None:
-    """The seat opens with any of them, so nobody comes back for the first one."""
+    """The enrollment opens with any of them, so nobody comes back for the first one."""
     told = await school.enrolled()
     second = await school.call("POST", f"/api/payments/schedules/{told['schedules'][1]['id']}/intent")
     await school.pay(second.json()["stripe_client_secret"])
-    await school.work()
+    await school.uow()
     assert (await school.statuses())[:2] == ["open", "paid"]
     await school.later(days=1)
     assert (await school.statuses())[:2] == ["paid", "paid"]
@@ -45,7 +45,7 @@ async def test_a_rest_whose_debit_fails_is_not_tried_by_itself(school: School) -
     await school.hear()
     assert (await school.statuses())[-1] == "processing"
     await school.sandbox.operate(f"/payment_intents/{whole['payment_intent_id']}/fail")
-    await school.work()
+    await school.uow()
     (failure,) = await school.failures()
     assert (failure["code"], failure["final"], failure.get("next_attempt_at")) == ("debit_failed", False, None)
     for days in (1, 2, 4, 8):
@@ -64,11 +64,11 @@ async def test_a_rest_that_comes_back_with_its_purchase_is_not_charged_by_itself
         "SELECT id FROM payments WHERE student_id = :s AND status = 'succeeded'", s=school.student
     )
     await school.admin("POST", f"/api/payments/{payment['id']}/refund", json={"reason": "goodwill"})
-    await school.work()
+    await school.uow()
     assert set((await school.statuses())[1:]) == {"canceled"}
     (refund,) = await school.service.rows("SELECT * FROM refunds WHERE student_id = :s", s=school.student)
     await school.sandbox.operate(f"/refunds/{refund['stripe_refund_id']}/fail")
-    await school.work()
+    await school.uow()
     await school.later(days=2)
     assert [row["next_attempt_at"] for row in await school.dues() if row["kind"] == "remainder"] == [None]
     assert "paid" not in (await school.statuses())[1:]
@@ -80,7 +80,7 @@ async def test_a_rest_is_not_paused_and_so_never_resumed(school: School) -> None
     answer = await school.admin("POST", f"{SCHEDULES}/{whole['schedule_id']}/pause")
     assert (answer.status_code, answer.json()["code"]) == (409, "schedule_closed")
     await school.admin("POST", f"{SCHEDULES}/{whole['schedule_id']}/resume")
-    await school.work()
+    await school.uow()
     assert await school.charges() == FIRST
 
 
@@ -97,7 +97,7 @@ async def test_a_date_moved_while_the_charge_was_waiting(school: School, paused:
     assert (await school.admin("PATCH", path, json={"due_at": due_at.isoformat()})).status_code == 200
     if paused:
         await school.admin("POST", f"{path}/resume")
-    await school.work()
+    await school.uow()
     assert await school.charges() == FIRST
     await school.later(days=21)
     assert (await school.statuses())[1] == "paid"
@@ -182,11 +182,11 @@ async def test_the_figures_of_a_broken_off_plan(school: School) -> None:
     assert (await school.call("POST", "/api/create-checkout-session", json=body)).status_code == 200
     (session,) = await school.sandbox.sessions_of(school.student)
     await school.sandbox.pay(session.id)
-    await school.work()
+    await school.uow()
     before = await totals(school)
     purchase = await school.service.purchase(school.student)
     await school.sandbox.api.subscriptions.cancel_async(purchase["stripe_subscription_id"])
-    await school.work()
+    await school.uow()
     (due,) = await school.dues()
     assert (due["kind"], due["status"]) == ("remainder", "open")
     assert (await totals(school))["due"] - before["due"] == due["amount"]
@@ -202,7 +202,7 @@ async def test_cash_that_was_taken_just_before_is_counted(school: School) -> Non
     await school.hear()
     answer = await school.admin("POST", path, json={"reason": "moved away", "refund_amount": 0})
     assert (answer.json()["paid"], answer.json()["refunded"]) == (FIRST, 0)
-    await school.work()
+    await school.uow()
     assert await school.service.rows("SELECT * FROM refunds WHERE student_id = :s", s=school.student) == []
 
 
@@ -261,7 +261,7 @@ async def test_a_pause_outlives_a_debit_that_fails(school: School) -> None:
     desk = await school.admin("POST", f"{path}/record-payment", json=by_hand)
     assert (rest_of_it.status_code, desk.status_code) == (409, 409)
     await school.sandbox.operate(f"/payment_intents/{answer.json()['payment_intent_id']}/fail")
-    await school.work()
+    await school.uow()
     await school.later(days=2)
     assert (await school.statuses())[1] == "paused"
     assert await school.charges() == FIRST
@@ -285,13 +285,13 @@ async def test_a_plan_of_which_a_part_went_back_goes_on(school: School) -> None:
     (payment,) = await school.service.rows("SELECT id FROM payments WHERE student_id = :s", s=school.student)
     body = {"amount": 1000, "reason": "a day missed"}
     await school.admin("POST", f"/api/payments/{payment['id']}/refund", json=body)
-    await school.work()
+    await school.uow()
     await school.later(days=31)
     assert await school.charges() == FIRST + EACH - 1000
 
 
 async def test_a_jump_of_months_and_a_card_that_fails(school: School) -> None:
-    """All that fell due meanwhile is owed; the seat comes back only with the last of it."""
+    """All that fell due meanwhile is owed; the enrollment comes back only with the last of it."""
     told = await school.begun()
     await school.fail_next(40)
     for days in (95, 1, 2, 4):

@@ -10,7 +10,7 @@ from tests.processes import JWT
 
 from checkout.main import ROLES
 from checkout.settings import ApiSettings, origin_of
-from kit.process import main
+from kit.runtime.process import main
 
 GIVEN: dict[str, Any] = {
     "database_url": "postgresql://checkout_api@127.0.0.1/checkout",

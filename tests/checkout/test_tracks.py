@@ -13,7 +13,7 @@ from tests.checkout.service import FRONTEND, Service, bearer
 
 from checkout.buying.intents import EXPIRY
 from checkout.buying.store import keep_customer
-from kit.work import utc_now
+from kit.db.unit_of_work import utc_now
 
 CREATE_PAYMENT = "/api/payments/create-payment/"
 CREATE_SESSION = "/api/payments/create-checkout-session/"

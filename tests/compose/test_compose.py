@@ -15,7 +15,7 @@ import httpx
 from tests.compose.containers import Containers
 from tests.webhook_gateway.stripe_events import body_of, event, intent, session, sign
 
-from contracts.registry import EVENT_TYPES, SAID_BY
+from contracts.registry import EVENT_TYPES, PUBLISHED_BY
 from devstack.identity import Identity, Person
 
 BY_WEBHOOK, BY_CHECKOUT = 200, 5
@@ -23,7 +23,7 @@ BARBER = "barber-apprenticeship"
 SETTLE_SECONDS = 150
 AT_ONCE = 16
 OTHERS = "other systems"
-SERVICES = tuple(name for name in SAID_BY if name != OTHERS)
+SERVICES = tuple(name for name in PUBLISHED_BY if name != OTHERS)
 CONSUMING = ("checkout", "enrollment", "instructor-assignment", "milady-integration", "notifications")
 
 
@@ -40,7 +40,9 @@ def told_by_stripe(student: Person, number: int) -> list[dict[str, Any]]:
     ]
 
 
-async def test_every_purchase_has_one_seat_one_instructor_one_milady_seat_and_one_welcome(system: Containers) -> None:
+async def test_every_purchase_has_one_enrollment_one_instructor_one_milady_enrollment_and_one_welcome(
+    system: Containers,
+) -> None:
     by_webhook = [Person("student", f"Webhook{n} Student") for n in range(BY_WEBHOOK)]
     by_checkout = [Person("student", f"Checkout{n} Student") for n in range(BY_CHECKOUT)]
     students = {str(student.id): student for student in (*by_webhook, *by_checkout)}
@@ -111,9 +113,9 @@ def test_each_service_says_only_its_own_facts_and_reads_only_its_own_queues(syst
             assert {name for name in names if re.search(rights[service][right], name)} == own, (service, right)
             assert re.search(rights[service][right], "bursar.events"), (service, right)
         may_say = {type for type in EVENT_TYPES if re.search(topics[service]["write"], type)}
-        says = {event.type for event in SAID_BY[service]}
-        assert says <= may_say, service
-        families = {type.split(".")[0] for type in says}
+        publishes = {event.type for event in PUBLISHED_BY[service]}
+        assert publishes <= may_say, service
+        families = {type.split(".")[0] for type in publishes}
         assert {type.split(".")[0] for type in may_say} == families, service
 
 
@@ -212,18 +214,18 @@ async def deliver(system: Containers, client: httpx.AsyncClient, bodies: list[by
 
 
 async def until_settled(system: Containers, client: httpx.AsyncClient, purchases: int) -> None:
-    """Until every seat is there and, two looks in a row, nothing is left to do anywhere."""
+    """Until every enrollment is there and, two looks in a row, nothing is left to do anywhere."""
     began = time.monotonic()
     quiet = 0
     while quiet < 2:
-        seats = system.sql("enrollment", "SELECT count(*) AS seats FROM enrollments WHERE status = 'active'")[0][
-            "seats"
-        ]
+        enrollments = system.sql(
+            "enrollment", "SELECT count(*) AS enrollments FROM enrollments WHERE status = 'active'"
+        )[0]["enrollments"]
         left = {name: count for name, count in (queues(system) | due(system)).items() if count}
         mails = len((await client.get(system.url("mail-catcher") + "/messages")).json())
-        quiet = quiet + 1 if seats >= purchases and mails >= 2 * purchases and not left else 0
+        quiet = quiet + 1 if enrollments >= purchases and mails >= 2 * purchases and not left else 0
         if time.monotonic() - began > SETTLE_SECONDS:
-            state = f"{seats} of {purchases} seats, {mails} mails, left to do: {left}"
+            state = f"{enrollments} of {purchases} enrollments, {mails} mails, left to do: {left}"
             raise AssertionError(f"not settled after {SETTLE_SECONDS} s: {state}\n{system.troubles()}")
         await asyncio.sleep(1)
 
@@ -240,8 +242,8 @@ def due(system: Containers) -> dict[str, int]:
     """What each service still has to send or to do."""
     query = """
         SELECT (SELECT count(*) FROM outbox WHERE published_at IS NULL) AS outbox,
-               (SELECT count(*) FROM effects
-                WHERE done_at IS NULL AND available_at < now() + interval '1 hour') AS effects
+               (SELECT count(*) FROM jobs
+                WHERE done_at IS NULL AND available_at < now() + interval '1 hour') AS jobs
     """
     found: dict[str, int] = {}
     for service in CONSUMING:

@@ -23,18 +23,18 @@ from contracts.payments import (
     PurchaseCanceled,
     SubscriptionChanged,
 )
-from contracts.people import MEMBERSHIP, Program, Seatable
+from contracts.people import MEMBERSHIP, ItemRef, Program
 
 STUDENT = UUID("00000000-0000-4000-8000-000000000001")
 BARBER = Program(slug="barber-apprenticeship", id="prog-1", provider="milady")
-TOOLS = Seatable(slug="tool-kit", id="prod-7", kind="product")
+TOOLS = ItemRef(slug="tool-kit", id="prod-7", kind="product")
 BUNDLE = Program(
     slug="career-starter",
     id="bundle-1",
     kind="bundle",
     includes=(
-        Seatable(slug=BARBER.slug, id=BARBER.id, provider="milady", kind="program"),
-        Seatable(slug="business-basics", id="course-3", kind="course"),
+        ItemRef(slug=BARBER.slug, id=BARBER.id, provider="milady", kind="program"),
+        ItemRef(slug="business-basics", id="course-3", kind="course"),
         TOOLS,
     ),
 )
@@ -333,7 +333,7 @@ def bundles(n: int) -> st.SearchStrategy[list[PaymentEvent]]:
 
 @st.composite
 def histories(draw: st.DrawFn) -> dict[str, PaymentEvent]:
-    """Everything that happened to one student's seat: one purchase or two, by event id."""
+    """Everything that happened to one student's enrollment: one purchase or two, by event id."""
     purchases = draw(st.integers(1, 2))
     events = [event for n in range(1, purchases + 1) for event in draw(_one_purchase(n))]
     return numbered(events)
@@ -341,7 +341,7 @@ def histories(draw: st.DrawFn) -> dict[str, PaymentEvent]:
 
 @st.composite
 def wide_histories(draw: st.DrawFn) -> dict[str, PaymentEvent]:
-    """Everything that happened to all of one student's seats: programs, a bundle that has one of them, memberships."""
+    """Everything that happened to all of one student's enrollments: programs, a bundle that has one of them, memberships."""
     parts = [_one_purchase(1), _one_purchase(2), bundles(3), memberships(4), memberships(5)]
     chosen = draw(st.lists(st.sampled_from(range(len(parts))), min_size=1, max_size=3, unique=True))
     return numbered([event for part in chosen for event in draw(parts[part])])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.contracts.payment_histories import histories
 
 from contracts.envelope import BadEnvelope, Envelope, parse
-from contracts.registry import EVENT_TYPES, SAID_BY
+from contracts.registry import EVENT_TYPES, PUBLISHED_BY
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=40)
 
@@ -61,7 +61,7 @@ def test_a_refusal_does_not_quote_the_data() -> None:
 
 
 def test_types_are_past_tense_with_a_version_and_said_by_somebody() -> None:
-    for service, events in SAID_BY.items():
+    for service, events in PUBLISHED_BY.items():
         for event in events:
             thing, fact, version = event.type.rsplit(".", 2)
             assert thing and fact and version == "v1", f"{service}: {event.type}"

@@ -24,9 +24,9 @@ from tests.contracts.payment_histories import (
     wide_histories,
 )
 
-from contracts.facts import Policy, Seat, Standing, fold, keys, seats
 from contracts.money import usd
 from contracts.payments import PaymentEvent, PaymentExpired, PaymentRefs, PaymentRefunded, PaymentSucceeded
+from ledger.facts import Enrollment, Policy, Standing, enrollments, fold, keys
 
 
 def voided(n: int, installment: int) -> list[PaymentEvent]:
@@ -35,8 +35,8 @@ def voided(n: int, installment: int) -> list[PaymentEvent]:
 
 
 def standing(events: list[PaymentEvent], policy: Policy | None = None) -> tuple[Standing, str | None]:
-    (seat,) = seats(numbered(events))
-    _, found, reason = seat.decisive(policy or Policy())
+    (enrollment,) = enrollments(numbered(events))
+    _, found, reason = enrollment.decisive(policy or Policy())
     return found, reason
 
 
@@ -88,10 +88,10 @@ def test_what_facts_say(events: list[PaymentEvent], expected: Standing, reason: 
 
 @pytest.mark.parametrize("events", [case[1] for case in ONE_PURCHASE if len(case[1]) <= 5])
 def test_every_permutation_says_the_same(events: list[PaymentEvent]) -> None:
-    expected = seats(numbered(events))
+    expected = enrollments(numbered(events))
     items = list(numbered(events).items())
     for order in itertools.permutations(items):
-        assert seats(dict(order)) == expected
+        assert enrollments(dict(order)) == expected
 
 
 @given(facts=histories() | wide_histories(), data=st.data())
@@ -103,14 +103,14 @@ def test_merging_is_a_union_in_any_order(facts: dict[str, PaymentEvent], data: s
     merged: dict[str, PaymentEvent] = {}
     for event_id in deliveries:
         merged |= {event_id: facts[event_id]}
-    assert seats(merged) == seats(facts)
+    assert enrollments(merged) == enrollments(facts)
     assert fold(merged) == fold(facts)
 
 
 @given(histories() | wide_histories())
-def test_a_seat_is_active_only_while_money_is_held(facts: dict[str, PaymentEvent]) -> None:
-    for seat in seats(facts):
-        bought, found, _ = seat.decisive()
+def test_a_enrollment_is_active_only_while_money_is_held(facts: dict[str, PaymentEvent]) -> None:
+    for enrollment in enrollments(facts):
+        bought, found, _ = enrollment.decisive()
         if found is Standing.ACTIVE:
             assert not bought.all_back
             assert bought.settled_payments
@@ -119,7 +119,7 @@ def test_a_seat_is_active_only_while_money_is_held(facts: dict[str, PaymentEvent
 
 
 @given(histories())
-def test_all_events_of_a_seat_are_connected_by_their_keys(facts: dict[str, PaymentEvent]) -> None:
+def test_all_events_of_a_enrollment_are_connected_by_their_keys(facts: dict[str, PaymentEvent]) -> None:
     """What the store groups by `keys` is what the fold needs to see together."""
     remaining = [set(keys(event)) for event in facts.values()]
     group = remaining.pop()
@@ -130,10 +130,10 @@ def test_all_events_of_a_seat_are_connected_by_their_keys(facts: dict[str, Payme
 
 
 @given(wide_histories())
-def test_the_facts_that_share_keys_are_enough_to_know_a_seat(facts: dict[str, PaymentEvent]) -> None:
-    """A store that reads only what is connected with an event sees the same seats as one that reads everything."""
+def test_the_facts_that_share_keys_are_enough_to_know_a_enrollment(facts: dict[str, PaymentEvent]) -> None:
+    """A store that reads only what is connected with an event sees the same enrollments as one that reads everything."""
     remaining = dict(facts)
-    apart: list[Seat] = []
+    apart: list[Enrollment] = []
     while remaining:
         first = next(iter(remaining))
         group, connected = {first: remaining.pop(first)}, set(keys(facts[first]))
@@ -141,8 +141,10 @@ def test_the_facts_that_share_keys_are_enough_to_know_a_seat(facts: dict[str, Pa
             for event_id in found:
                 group[event_id] = remaining.pop(event_id)
                 connected |= keys(group[event_id])
-        apart += seats(group)
-    assert sorted(apart, key=lambda seat: seat.program.slug) == sorted(seats(facts), key=lambda seat: seat.program.slug)
+        apart += enrollments(group)
+    assert sorted(apart, key=lambda enrollment: enrollment.program.slug) == sorted(
+        enrollments(facts), key=lambda enrollment: enrollment.program.slug
+    )
 
 
 def test_a_session_and_its_intent_are_one_payment() -> None:
@@ -196,6 +198,6 @@ def test_policy_is_configuration() -> None:
         assert standing(events, lenient) == (Standing.ACTIVE, None)
 
 
-def test_a_purchase_that_is_only_money_has_no_seat() -> None:
+def test_a_purchase_that_is_only_money_has_no_enrollment() -> None:
     link = PaymentSucceeded(refs=PaymentRefs(invoice="in_9", payment_intent="pi_9"), amount=PRICE)
-    assert seats({"evt_1": link}) == ()
+    assert enrollments({"evt_1": link}) == ()

@@ -39,7 +39,6 @@ from tests.contracts.payment_histories import (
     wide_histories,
 )
 
-from contracts.facts import Purchase, Standing, fold, keys, seats
 from contracts.money import Money, usd
 from contracts.payments import (
     PaymentEvent,
@@ -50,6 +49,7 @@ from contracts.payments import (
     SubscriptionChanged,
 )
 from contracts.people import Program
+from ledger.facts import Purchase, Standing, enrollments, fold, keys
 
 Events = list[PaymentEvent]
 ENDS: tuple[End, ...] = get_args(End)
@@ -124,8 +124,8 @@ WHAT_HAPPENED: list[tuple[str, Events, Standing, str | None]] = [
 )
 def test_what_facts_say(events: Events, expected: Standing, reason: str | None) -> None:
     for order in itertools.islice(itertools.permutations(events), 200):
-        (seat,) = seats(numbered(order))
-        assert seat.decisive()[1:] == (expected, reason)
+        (enrollment,) = enrollments(numbered(order))
+        assert enrollment.decisive()[1:] == (expected, reason)
 
 
 # --- installments ------------------------------------------------------------------------------------------------------
@@ -198,25 +198,25 @@ def test_a_plan_that_was_broken_off_goes_on_once_its_price_is_paid(paid: int, da
 @given(bundles(1), st.data())
 def test_a_bundle_gives_each_part_the_same_standing(events: Events, data: st.DataObject) -> None:
     facts = numbered(data.draw(st.permutations(events)))
-    found = seats(facts)
-    assert {seat.program.slug for seat in found} == {part.slug for part in BUNDLE.includes}
-    assert len({seat.decisive()[1:] for seat in found}) == 1
-    assert {seat.decisive()[0] for seat in found} == set(fold(facts))
+    found = enrollments(facts)
+    assert {enrollment.program.slug for enrollment in found} == {part.slug for part in BUNDLE.includes}
+    assert len({enrollment.decisive()[1:] for enrollment in found}) == 1
+    assert {enrollment.decisive()[0] for enrollment in found} == set(fold(facts))
 
 
 @given(bundles(1))
 def test_everything_about_a_bundle_meets(events: Events) -> None:
-    """From the seat of any part all of the purchase is found, and so are the other parts."""
+    """From the enrollment of any part all of the purchase is found, and so are the other parts."""
     told = {key for event in events if event.program for key in keys(event)}
-    assert {key for key in told if key.startswith("seat:")} == {
-        f"seat:{STUDENT}:{part.slug}" for part in BUNDLE.includes
+    assert {key for key in told if key.startswith("enrollment:")} == {
+        f"enrollment:{STUDENT}:{part.slug}" for part in BUNDLE.includes
     }
     assert len(fold(numbered(events))) == 1
 
 
 @given(bundles(1), st.permutations(range(3)))
-def test_who_tells_less_of_a_bundle_takes_no_seat_away(events: Events, order: list[int]) -> None:
-    full = seats(numbered(events))
+def test_who_tells_less_of_a_bundle_takes_no_enrollment_away(events: Events, order: list[int]) -> None:
+    full = enrollments(numbered(events))
     lesser = [
         Program(slug=BUNDLE.slug, id=BUNDLE.id),
         Program(slug=BUNDLE.slug, id=BUNDLE.id, name="Z", provider="milady", kind="program"),
@@ -231,15 +231,15 @@ def test_who_tells_less_of_a_bundle_takes_no_seat_away(events: Events, order: li
         )
         for n in order
     ]
-    found = seats(numbered(less + events))
-    assert [(seat.program, seat.decisive()[1:]) for seat in found] == [
-        (seat.program, seat.decisive()[1:]) for seat in full
+    found = enrollments(numbered(less + events))
+    assert [(enrollment.program, enrollment.decisive()[1:]) for enrollment in found] == [
+        (enrollment.program, enrollment.decisive()[1:]) for enrollment in full
     ]
 
 
 def test_a_part_that_was_also_bought_alone_outlives_the_bundle() -> None:
     both = paid_by_card(1, program=BUNDLE) + refunded(1, PRICE.amount) + paid_by_card(2)
-    standings = {seat.program.slug: seat.decisive()[1] for seat in seats(numbered(both))}
+    standings = {enrollment.program.slug: enrollment.decisive()[1] for enrollment in enrollments(numbered(both))}
     assert standings.pop(BARBER.slug) is Standing.ACTIVE
     assert set(standings.values()) == {Standing.WITHDRAWN}
 

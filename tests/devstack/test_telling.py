@@ -55,7 +55,7 @@ def test_the_last_trouble_of_several_logs_is_told_with_its_place(tmp_path: Path)
     early = {**stamp, "event": "holding", "level": "warning", "timestamp": "2026-11-21T01:00:00Z"}
     failed = {
         **stamp,
-        "event": "effect failed",
+        "event": "job failed",
         "level": "warning",
         "timestamp": "2026-11-21T01:00:02Z",
         "attempt": 3,
@@ -86,5 +86,5 @@ def test_services_may_say_here_what_they_may_say_when_deployed() -> None:
     script = (ROOT / "deploy/rabbitmq/start.sh").read_text()
     table = re.search(r"^services='\n(.*?)\n'", script, re.MULTILINE | re.DOTALL)
     assert table
-    deployed = {name: set(says.split("|")) for name, says in (line.split() for line in table[1].splitlines())}
-    assert {service.package.replace("_", "-"): set(service.says) for service in SERVICES} == deployed
+    deployed = {name: set(publishes.split("|")) for name, publishes in (line.split() for line in table[1].splitlines())}
+    assert {service.package.replace("_", "-"): set(service.publishes) for service in SERVICES} == deployed

@@ -13,7 +13,7 @@ from tests.processes import JWT
 import enrollment
 from enrollment import main
 from enrollment.settings import ApiSettings
-from kit.db import Database
+from kit.db.database import Database
 from testkit import postgres_server as pg
 
 TABLES = "enrollments, curricula, project_progress, step_progress, outbox, inbox, facts, fact_keys"

@@ -25,9 +25,9 @@ from contracts.payments import (
     PurchaseCanceled,
     SubscriptionChanged,
 )
-from contracts.people import MEMBERSHIP, Program, Seatable, enrollment_uuid
+from contracts.people import MEMBERSHIP, ItemRef, Program, enrollment_uuid
 from enrollment import consumers
-from kit.db import Database, row_dict
+from kit.db.database import Database, row_dict
 
 PAYMENTS, CATALOG = consumers.payments(), consumers.catalog()
 
@@ -39,9 +39,9 @@ BUNDLE = Program(
     id="item-2",
     kind="bundle",
     includes=(
-        Seatable(slug="web-developer", id="item-1", name="Web Developer", kind="track"),
-        Seatable(slug="cpr", id="item-3", kind="course"),
-        Seatable(slug="tool-kit", id="item-4", kind="product"),
+        ItemRef(slug="web-developer", id="item-1", name="Web Developer", kind="track"),
+        ItemRef(slug="cpr", id="item-3", kind="course"),
+        ItemRef(slug="tool-kit", id="item-4", kind="product"),
     ),
 )
 SILVER = Program(slug=MEMBERSHIP, id="item-5", kind="membership")
@@ -124,18 +124,18 @@ class School:
         async with self.database.transaction() as db:
             return [row_dict(row) for row in await db.execute(text(sql), values)]
 
-    async def seat(self, student: UUID, slug: str) -> dict[str, Any]:
+    async def enrollment(self, student: UUID, slug: str) -> dict[str, Any]:
         (row,) = await self.rows(
             "SELECT * FROM enrollments WHERE student_id = :student AND program_slug = :slug", student=student, slug=slug
         )
         return row
 
     async def standing(self, buyer: Buyer) -> tuple[str, str | None]:
-        row = await self.seat(buyer.id, buyer.program.slug)
+        row = await self.enrollment(buyer.id, buyer.program.slug)
         return row["status"], row["reason"]
 
     async def said(self, student: UUID, slug: str | None = None) -> list[str]:
-        """What was said of the student's seats, in order, each with its revision."""
+        """What was said of the student's enrollments, in order, each with its revision."""
         rows = await self.rows("SELECT routing_key, body FROM outbox ORDER BY id")
         told = [(row["routing_key"], json.loads(row["body"])) for row in rows]
         return [

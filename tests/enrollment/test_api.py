@@ -13,14 +13,14 @@ from tests.tokens import bearer
 
 from contracts.people import Program
 from enrollment import consumers
-from kit.db import Database
+from kit.db.database import Database
 
 ANN, BOB, STAFF = uuid4(), uuid4(), uuid4()
 CONSUMER = consumers.payments()
 
 
-async def seat(database: Database, student: UUID, slug: str) -> None:
-    """A paid seat, made as seats are made: by an event."""
+async def enrollment(database: Database, student: UUID, slug: str) -> None:
+    """A paid enrollment, made as enrollments are made: by an event."""
     purchase = uuid4()
     for n, event in enumerate(paid_by_card(1)):
         refs = event.refs.model_copy(
@@ -40,7 +40,7 @@ async def seat(database: Database, student: UUID, slug: str) -> None:
 @pytest.fixture
 async def client(database: Database, api: httpx.AsyncClient) -> httpx.AsyncClient:
     for student, slug in ((ANN, "barber-apprenticeship"), (ANN, "cpr"), (BOB, "cpr")):
-        await seat(database, student, slug)
+        await enrollment(database, student, slug)
     return api
 
 

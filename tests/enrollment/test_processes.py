@@ -15,14 +15,14 @@ from contracts.enrollment import EnrollmentCompleted
 from contracts.envelope import Event, parse
 from contracts.registry import EVENT_TYPES
 from enrollment.topology import QUEUES
-from kit.broker import Publisher
-from kit.outbox import to_message
+from kit.messaging.broker import Publisher
+from kit.messaging.outbox import to_message
+from kit.messaging.topology import Queue, declare_at
 from testkit.postgres_server import Database
 from testkit.processes import stop_all, wait_all_ready
 from testkit.rabbit_server import RabbitServer
-from kit.topology import Queue, declare_at
 
-EAR = Queue("test.enrollment-ear", hears=(EnrollmentCompleted,))
+EAR = Queue("test.enrollment-ear", events=(EnrollmentCompleted,))
 
 
 async def test_tracks_are_paid_for_begun_and_completed_whatever_comes_first(

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from tests.enrollment.school import PRICE, SILVER, TRACK, Buyer, School, curriculum
 from tests.tokens import bearer
 
-from kit.db import Database
+from kit.db.database import Database
 
 STAFF = uuid4()
 
@@ -149,7 +149,7 @@ async def test_a_membership_has_no_steps(school: School) -> None:
     assert problem(await school.done(buyer, str(uuid4()))) == (404, "unknown_step")
 
 
-async def test_a_seat_that_rests_takes_no_steps_until_it_is_open_again(school: School) -> None:
+async def test_a_enrollment_that_rests_takes_no_steps_until_it_is_open_again(school: School) -> None:
     buyer = Buyer(installments=4)
     await school.hear(curriculum(), buyer.invoice_paid(1))
     first, *_ = await school.steps(buyer)
@@ -171,7 +171,7 @@ async def test_a_refund_ends_the_studies_and_a_new_purchase_goes_on_with_them(sc
     assert (await school.done(student, second)).status_code == 200
 
 
-async def test_a_seat_that_turns_out_to_be_underpaid_takes_no_steps(school: School) -> None:
+async def test_a_enrollment_that_turns_out_to_be_underpaid_takes_no_steps(school: School) -> None:
     """The price may be told after the money."""
     buyer = Buyer(price=None)
     await school.hear(curriculum(), buyer.paid(1))
@@ -199,7 +199,7 @@ async def test_what_was_completed_is_so_again_when_the_refund_fails(school: Scho
     assert await school.said(student.id) == ["1 activated", "2 completed", "3 withdrawn", "4 completed"]
 
 
-async def test_a_late_payment_does_not_give_a_completed_seat_back_while_the_money_is_gone(
+async def test_a_late_payment_does_not_give_a_completed_enrollment_back_while_the_money_is_gone(
     school: School, student: Buyer
 ) -> None:
     await school.does_all(student)

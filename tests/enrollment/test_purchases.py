@@ -7,15 +7,15 @@ from typing import Any
 from tests.enrollment.school import BUNDLE, SILVER, TRACK, Buyer, School, curriculum
 
 
-async def seats(school: School, buyer: Buyer) -> dict[str, dict[str, Any]]:
+async def enrollments(school: School, buyer: Buyer) -> dict[str, dict[str, Any]]:
     found = await school.rows("SELECT * FROM enrollments WHERE student_id = :student", student=buyer.id)
     return {row["program_slug"]: row for row in found}
 
 
-async def test_a_bundle_gives_a_seat_in_each_of_its_parts(school: School) -> None:
+async def test_a_bundle_gives_a_enrollment_in_each_of_its_parts(school: School) -> None:
     buyer = Buyer(program=BUNDLE)
     await school.hear(curriculum(), buyer.paid(), buyer.paid())
-    found = await seats(school, buyer)
+    found = await enrollments(school, buyer)
     assert {slug: row["kind"] for slug, row in found.items()} == {
         "web-developer": "track",
         "cpr": "course",
@@ -30,7 +30,7 @@ async def test_a_bundle_gives_a_seat_in_each_of_its_parts(school: School) -> Non
 async def test_a_refund_withdraws_all_of_a_bundle(school: School) -> None:
     buyer = Buyer(program=BUNDLE)
     await school.hear(buyer.paid(), buyer.refunded())
-    found = await seats(school, buyer)
+    found = await enrollments(school, buyer)
     assert {(row["status"], row["reason"]) for row in found.values()} == {("withdrawn", "refunded")}
     for slug in found:
         assert await school.said(buyer.id, slug) == ["1 activated", "2 withdrawn"]
@@ -39,7 +39,7 @@ async def test_a_refund_withdraws_all_of_a_bundle(school: School) -> None:
 async def test_what_was_bought_by_itself_too_outlives_the_bundle(school: School) -> None:
     buyer = Buyer(program=BUNDLE)
     await school.hear(buyer.paid(), Buyer(id=buyer.id, program=TRACK).paid(), buyer.refunded())
-    assert {slug: row["status"] for slug, row in (await seats(school, buyer)).items()} == {
+    assert {slug: row["status"] for slug, row in (await enrollments(school, buyer)).items()} == {
         "web-developer": "active",
         "cpr": "withdrawn",
         "tool-kit": "withdrawn",
@@ -49,7 +49,7 @@ async def test_what_was_bought_by_itself_too_outlives_the_bundle(school: School)
 async def test_a_bundle_that_is_paid_short_opens_its_course_and_not_its_track(school: School) -> None:
     buyer = Buyer(program=BUNDLE)
     await school.hear(buyer.paid(1))
-    found = await seats(school, buyer)
+    found = await enrollments(school, buyer)
     assert (found["web-developer"]["status"], found["web-developer"]["reason"]) == ("pending", "underpaid")
     assert found["cpr"]["status"] == "active"
 
@@ -57,10 +57,10 @@ async def test_a_bundle_that_is_paid_short_opens_its_course_and_not_its_track(sc
 async def test_a_membership_is_open_from_its_first_payment_and_its_tier_follows(school: School) -> None:
     buyer = Buyer(program=SILVER, price=None)
     await school.hear(buyer.subscription(0), buyer.invoice_paid(1))
-    row = await school.seat(buyer.id, SILVER.slug)
+    row = await school.enrollment(buyer.id, SILVER.slug)
     assert (row["status"], row["kind"], row["tier"], row["track"]) == ("active", "membership", "silver", None)
     await school.hear(buyer.subscription(2, tier="gold"), buyer.subscription(1, tier="bronze"))
-    assert (await school.seat(buyer.id, SILVER.slug))["tier"] == "gold", "the last word, not the last that came"
+    assert (await school.enrollment(buyer.id, SILVER.slug))["tier"] == "gold", "the last word, not the last that came"
     assert await school.said(buyer.id) == ["1 activated"]
 
 
@@ -87,12 +87,12 @@ async def test_a_membership_that_ends_is_withdrawn_and_may_begin_anew(school: Sc
     assert await school.standing(buyer) == ("withdrawn", "membership_ended")
     again = Buyer(program=SILVER, price=None, id=buyer.id)
     await school.hear(again.subscription(40, tier="gold"), again.invoice_paid(1))
-    row = await school.seat(buyer.id, SILVER.slug)
+    row = await school.enrollment(buyer.id, SILVER.slug)
     assert (row["status"], row["tier"], row["purchase_id"]) == ("active", "gold", again.purchase_id)
     assert await school.said(buyer.id) == ["1 activated", "2 withdrawn", "3 activated"]
 
 
-async def test_a_canceled_purchase_gives_its_seat_back_in_either_order(school: School) -> None:
+async def test_a_canceled_purchase_gives_its_enrollment_back_in_either_order(school: School) -> None:
     for order in (0, 1):
         buyer = Buyer()
         events = [buyer.paid(), buyer.canceled()]
@@ -100,7 +100,7 @@ async def test_a_canceled_purchase_gives_its_seat_back_in_either_order(school: S
         assert await school.standing(buyer) == ("withdrawn", "canceled")
 
 
-async def test_a_purchase_after_a_canceled_one_opens_the_seat_again(school: School) -> None:
+async def test_a_purchase_after_a_canceled_one_opens_the_enrollment_again(school: School) -> None:
     buyer = Buyer()
     await school.hear(buyer.paid(), buyer.canceled(), Buyer(id=buyer.id).paid())
     assert await school.standing(buyer) == ("active", None)

@@ -15,9 +15,9 @@ from tests.waiting import until
 from contracts.checkout import Project
 from enrollment import studies
 from enrollment.progress import Marked
-from kit.db import Database
-from kit.trace import cause_of
-from kit.work import Work
+from kit.db.database import Database
+from kit.db.unit_of_work import UnitOfWork
+from kit.runtime.trace import cause_of
 
 
 @pytest.fixture
@@ -64,8 +64,8 @@ async def test_a_mark_waits_for_the_refund_that_is_being_settled(school: School,
     first, *_ = await school.steps(student)
     heard = envelope("evt_refund", student.refunded())
     async with school.database.transaction() as db:
-        work = Work(db=db, source="enrollment", now=AT, cause=cause_of(heard))
-        await PAYMENTS.handlers()[heard.type](heard, work)
+        uow = UnitOfWork(db=db, source="enrollment", now=AT, cause=cause_of(heard))
+        await PAYMENTS.handlers()[heard.type](heard, uow)
         marking = asyncio.create_task(school.done(student, first))
         await until_it_waits(school)
     answer = await marking
@@ -77,13 +77,13 @@ async def test_a_mark_waits_for_the_refund_that_is_being_settled(school: School,
 async def test_a_refund_waits_for_the_mark_that_completes(
     school: School, student: Buyer, api_database: Database, refund: int
 ) -> None:
-    """And then sees what it has done: a row that was read before the wait would open the seat again."""
+    """And then sees what it has done: a row that was read before the wait would open the enrollment again."""
     *others, last = await school.steps(student)
     for step in others:
         await school.done(student, step)
     async with api_database.transaction_of(student_id=student.id, role="student") as db:
-        work = Work(db=db, source="enrollment", now=AT)
-        assert isinstance(await studies.mark_done(work, student.enrollment_id, UUID(last)), Marked)
+        uow = UnitOfWork(db=db, source="enrollment", now=AT)
+        assert isinstance(await studies.mark_done(uow, student.enrollment_id, UUID(last)), Marked)
         settling = asyncio.create_task(
             deliver(school.database, PAYMENTS, "enrollment", envelope("evt_refund", student.refunded(refund)))
         )
@@ -97,7 +97,7 @@ async def test_a_refund_waits_for_the_mark_that_completes(
         assert await school.said(student.id) == ["1 activated", "2 completed", "3 withdrawn"]
 
 
-async def test_marks_and_refunds_at_once_leave_no_seat_and_no_gap_in_what_is_said(school: School) -> None:
+async def test_marks_and_refunds_at_once_leave_no_enrollment_and_no_gap_in_what_is_said(school: School) -> None:
     await school.hear(curriculum())
     for _ in range(12):
         buyer = Buyer()
@@ -110,15 +110,15 @@ async def test_marks_and_refunds_at_once_leave_no_seat_and_no_gap_in_what_is_sai
         assert await school.standing(buyer) == ("withdrawn", "refunded")
         said = await school.said(buyer.id)
         assert said in (["1 activated", "2 completed", "3 withdrawn"], ["1 activated", "2 withdrawn"])
-        assert (await school.seat(buyer.id, buyer.program.slug))["revision"] == len(said)
+        assert (await school.enrollment(buyer.id, buyer.program.slug))["revision"] == len(said)
 
 
 async def test_a_payment_that_is_being_committed_is_not_missed_by_the_curriculum(school: School) -> None:
     buyer = Buyer()
     heard = envelope("evt_paid", buyer.paid())
     async with school.database.transaction() as db:
-        work = Work(db=db, source="enrollment", now=AT, cause=cause_of(heard))
-        await PAYMENTS.handlers()[heard.type](heard, work)
+        uow = UnitOfWork(db=db, source="enrollment", now=AT, cause=cause_of(heard))
+        await PAYMENTS.handlers()[heard.type](heard, uow)
         learning = asyncio.create_task(school.hear(curriculum()))
         await until_it_waits(school)
         assert await db.scalar(text("SELECT count(*) FROM project_progress")) == 0

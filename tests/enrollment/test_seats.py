@@ -1,4 +1,4 @@
-"""Payment events become seats: the same rows and the same last word, whatever the order and however often."""
+"""Payment events become enrollments: the same rows and the same last word, whatever the order and however often."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.deliveries import deliver, envelope
 
 from contracts.payments import PaymentEvent
 from enrollment import consumers
-from kit.db import Database
+from kit.db.database import Database
 
 CONSUMER = consumers.payments()
 _ROW = "student_id, program_slug, status, reason, payment_status, source, purchase_id, funding_source"
@@ -64,11 +64,11 @@ MEANS_ACTIVE = ("enrollment.activated.v1", "enrollment.resumed.v1")
 
 
 def last_word(events: list[tuple[str, dict[str, Any]]]) -> dict[str, str]:
-    """What the others end up knowing of each seat. (A seat that nobody had heard of as paused is not `resumed`.)"""
+    """What the others end up knowing of each enrollment. (An enrollment that nobody had heard of as paused is not `resumed`.)"""
     words: dict[str, tuple[int, str]] = {}
     for type, body in events:
         words[body["enrollment_id"]] = max(words.get(body["enrollment_id"], (0, "")), (body["revision"], type))
-    return {seat: "active" if type in MEANS_ACTIVE else type for seat, (_, type) in words.items()}
+    return {enrollment: "active" if type in MEANS_ACTIVE else type for enrollment, (_, type) in words.items()}
 
 
 @settings(
@@ -102,7 +102,7 @@ async def test_a_session_and_its_intent_in_either_order_say_exactly_the_same(dat
 
 
 async def story(database: Database, *events: PaymentEvent) -> tuple[list[str], str | None]:
-    """What was said, and how the seat stands."""
+    """What was said, and how the enrollment stands."""
     facts = numbered(*events)
     await play(database, facts, list(facts))
     found = await rows(database)
@@ -113,7 +113,7 @@ async def test_a_bank_debit_is_pending_until_it_settles(database: Database) -> N
     assert await story(database, *bank_debit(1, settles=True)) == (["pending", "activated"], "active")
 
 
-async def test_a_bank_debit_that_is_returned_leaves_no_seat(database: Database) -> None:
+async def test_a_bank_debit_that_is_returned_leaves_no_enrollment(database: Database) -> None:
     assert await story(database, *bank_debit(1, settles=False)) == (["pending", "withdrawn"], "withdrawn")
 
 
@@ -121,18 +121,18 @@ async def test_what_never_was_paid_makes_no_row(database: Database) -> None:
     assert await story(database, *declined(1), *expired(1)) == ([], None)
 
 
-async def test_a_plan_pauses_resumes_and_keeps_its_seat(database: Database) -> None:
+async def test_a_plan_pauses_resumes_and_keeps_its_enrollment(database: Database) -> None:
     told = await story(database, *plan(1, 2, missed=True, caught_up=True), *plan(1, 4, ended=True))
     assert told == (["activated", "paused", "resumed"], "active")
 
 
-async def test_a_refund_withdraws_and_a_new_purchase_seats_again(database: Database) -> None:
+async def test_a_refund_withdraws_and_a_new_purchase_enrollments_again(database: Database) -> None:
     told = await story(database, *paid_by_card(1), *refunded(1, PRICE.amount), *paid_by_card(2))
     assert told == (["activated", "withdrawn", "activated"], "active")
 
 
-async def test_a_refund_that_comes_first_leaves_no_seat_to_welcome(database: Database) -> None:
-    """Not even for a moment: nobody is told of a seat that is already lost."""
+async def test_a_refund_that_comes_first_leaves_no_enrollment_to_welcome(database: Database) -> None:
+    """Not even for a moment: nobody is told of an enrollment that is already lost."""
     told = await story(database, *refunded(1, PRICE.amount), *paid_by_card(1))
     assert told == (["withdrawn"], "withdrawn")
 
@@ -143,7 +143,7 @@ async def test_an_open_dispute_is_only_shown_and_a_lost_one_withdraws(database: 
     assert await story(database, *paid_by_card(1), *disputed(1, "lost")) == (["activated", "withdrawn"], "withdrawn")
 
 
-async def test_twenty_purchases_of_one_seat_at_once_are_one_seat(database: Database) -> None:
+async def test_twenty_purchases_of_one_enrollment_at_once_are_one_enrollment(database: Database) -> None:
     events = numbered(*(event for n in range(1, 21) for event in paid_by_card(n)))
 
     async def one(event_id: str) -> None:
@@ -154,7 +154,7 @@ async def test_twenty_purchases_of_one_seat_at_once_are_one_seat(database: Datab
     assert [type for type, _ in await said(database)] == ["enrollment.activated.v1"]
 
 
-async def test_money_without_a_student_makes_no_seat_until_somebody_names_one(database: Database) -> None:
+async def test_money_without_a_student_makes_no_enrollment_until_somebody_names_one(database: Database) -> None:
     (refund,), (intent, session) = refunded(1, 100), paid_by_card(1)
     await play(database, {"evt_r": refund}, ["evt_r"])
     assert await rows(database) == []

@@ -35,7 +35,7 @@ BEGUN = [("A page", "unlocked", 2), ("A shop", "locked", 1)]
 async def test_a_paid_track_begins_with_its_first_project_open(school: School) -> None:
     buyer = Buyer()
     await school.hear(curriculum(), buyer.paid())
-    row = await school.seat(buyer.id, TRACK.slug)
+    row = await school.enrollment(buyer.id, TRACK.slug)
     assert (row["kind"], row["track"], row["status"], row["tier"]) == ("track", TRACK.slug, "active", None)
     assert await begun(school, buyer.id) == BEGUN
 
@@ -83,7 +83,7 @@ async def test_what_is_no_track_has_no_progress(school: School) -> None:
     course = Program(slug=TRACK.slug, id="item-9", kind="course")
     buyer = Buyer(program=course)
     await school.hear(buyer.paid(), curriculum(item=course))
-    row = await school.seat(buyer.id, course.slug)
+    row = await school.enrollment(buyer.id, course.slug)
     assert (row["kind"], row["track"]) == ("course", None)
     assert await begun(school, buyer.id) == []
 
@@ -100,7 +100,7 @@ async def test_money_on_its_way_begins_nothing(school: School) -> None:
     assert (await school.standing(buyer), await begun(school, buyer.id)) == (("active", None), BEGUN)
 
 
-async def test_a_seat_that_is_withdrawn_before_the_curriculum_comes_begins_when_it_is_bought_again(
+async def test_a_enrollment_that_is_withdrawn_before_the_curriculum_comes_begins_when_it_is_bought_again(
     school: School,
 ) -> None:
     buyer = Buyer()
@@ -110,7 +110,7 @@ async def test_a_seat_that_is_withdrawn_before_the_curriculum_comes_begins_when_
     assert await begun(school, buyer.id) == BEGUN
 
 
-async def test_payments_and_news_of_the_catalog_at_once_begin_each_seat_exactly_once(school: School) -> None:
+async def test_payments_and_news_of_the_catalog_at_once_begin_each_enrollment_exactly_once(school: School) -> None:
     """Neither may miss what the other is just committing."""
     buyers = [Buyer() for _ in range(12)]
     await asyncio.gather(
@@ -127,14 +127,14 @@ async def test_payments_and_news_of_the_catalog_at_once_begin_each_seat_exactly_
         assert await begun(school, buyer.id) == BEGUN
 
 
-# --- the payment is verified before the seat opens -----------------------------------------------------------------
+# --- the payment is verified before the enrollment opens -----------------------------------------------------------------
 
 
 async def test_less_than_the_price_opens_no_track(school: School) -> None:
     buyer = Buyer()
     await school.hear(curriculum(), buyer.paid(PRICE.amount - 1))
     assert await school.standing(buyer) == ("pending", "underpaid")
-    assert (await school.seat(buyer.id, TRACK.slug))["payment_status"] == "pending"
+    assert (await school.enrollment(buyer.id, TRACK.slug))["payment_status"] == "pending"
     assert (await school.said(buyer.id), await begun(school, buyer.id)) == (["1 pending"], [])
 
 
@@ -167,7 +167,7 @@ async def test_what_need_not_be_the_whole_price(school: School, buyer: Buyer, pa
     assert await school.standing(buyer) == ("active", None)
 
 
-async def test_an_underpaid_purchase_does_not_close_a_seat_that_another_one_opened(school: School) -> None:
+async def test_an_underpaid_purchase_does_not_close_a_enrollment_that_another_one_opened(school: School) -> None:
     first = Buyer()
     second = Buyer(id=first.id)
     for order in ((first.paid(), second.paid(1)), (second.paid(1), first.paid())):

@@ -16,7 +16,7 @@ from typing import Any
 from faststream.rabbit.message import RabbitMessage
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kit.db import Database
+from kit.db.database import Database
 
 THIRD = 3
 _count = 0

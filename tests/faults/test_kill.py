@@ -16,8 +16,8 @@ from tests.waiting import until
 from contracts.money import usd
 from contracts.payments import PaymentRefs, PaymentSucceeded
 from contracts.people import Program
-from kit.broker import Publisher
-from kit.outbox import to_message
+from kit.messaging.broker import Publisher
+from kit.messaging.outbox import to_message
 from testkit.postgres_server import PostgresServer
 from testkit.processes import Command, Process, free_ports
 from testkit.rabbit_server import RabbitServer
@@ -78,10 +78,10 @@ async def test_a_consumer_killed_at_its_worst_moment_loses_and_doubles_nothing(
             return bool(await connection.fetchval("SELECT count(*) FROM inbox") == 20)
 
         await until(all_known, seconds=30, what="every delivery in the inbox")
-        seats = await connection.fetch("SELECT student_id, status, revision FROM enrollments")
+        enrollments = await connection.fetch("SELECT student_id, status, revision FROM enrollments")
         said = await connection.fetch("SELECT routing_key FROM outbox")
-        assert {row["student_id"] for row in seats} == set(STUDENTS)
-        assert {(row["status"], row["revision"]) for row in seats} == {("active", 1)}
+        assert {row["student_id"] for row in enrollments} == set(STUDENTS)
+        assert {(row["status"], row["revision"]) for row in enrollments} == {("active", 1)}
         assert [row["routing_key"] for row in said] == ["enrollment.activated.v1"] * 10
     finally:
         successor.stop()

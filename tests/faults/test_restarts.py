@@ -1,4 +1,4 @@
-"""Broker, database and consumer go away under load and come back: every payment one seat, every seat said once."""
+"""Broker, database and consumer go away under load and come back: every payment one enrollment, every enrollment said once."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.waiting import until
 from contracts.money import usd
 from contracts.payments import PaymentRefs, PaymentSucceeded
 from contracts.people import Program
-from kit.broker import BrokerDown, Publisher
-from kit.outbox import to_message
+from kit.messaging.broker import BrokerDown, Publisher
+from kit.messaging.outbox import to_message
 from testkit.postgres_server import PostgresServer
 from testkit.processes import stop_all, wait_all_ready
 from testkit.rabbit_server import RabbitServer
@@ -75,7 +75,7 @@ async def pay(running: Running, students: list[UUID]) -> None:
         await publisher.close()
 
 
-async def every_payment_has_one_seat(running: Running, students: list[UUID]) -> None:
+async def every_payment_has_one_enrollment(running: Running, students: list[UUID]) -> None:
     connection: asyncpg.Connection = await asyncpg.connect(running.database_url)
     try:
 
@@ -87,7 +87,7 @@ async def every_payment_has_one_seat(running: Running, students: list[UUID]) -> 
             waiting = await connection.fetchval("SELECT count(*) FROM outbox WHERE published_at IS NULL")
             return bool(waiting == 0)
 
-        await until(seated, seconds=60, what="a seat for each payment")
+        await until(seated, seconds=60, what="an enrollment for each payment")
         await until(said, seconds=30, what="everything said")
         revisions = await connection.fetch("SELECT revision FROM enrollments WHERE student_id = ANY($1)", students)
         assert {row["revision"] for row in revisions} == {1}
@@ -105,7 +105,7 @@ async def test_the_broker_is_killed_under_load(running: Running) -> None:
     await asyncio.sleep(1)
     await asyncio.to_thread(running.rabbit.start)
     await paying
-    await every_payment_has_one_seat(running, students)
+    await every_payment_has_one_enrollment(running, students)
 
     async def ready() -> bool:
         return running.consumers.is_ready() and running.relay.is_ready()
@@ -122,7 +122,7 @@ async def test_the_database_is_stopped_under_load(running: Running) -> None:
     assert not running.consumers.is_ready()
     await asyncio.to_thread(running.postgres.start)
     await paying
-    await every_payment_has_one_seat(running, students)
+    await every_payment_has_one_enrollment(running, students)
 
 
 async def test_a_consumer_told_to_stop_drains_and_loses_nothing(running: Running) -> None:
@@ -135,4 +135,4 @@ async def test_a_consumer_told_to_stop_drains_and_loses_nothing(running: Running
         await asyncio.to_thread(running.consumers.start)
         await asyncio.to_thread(running.consumers.wait_ready)
     await paying
-    await every_payment_has_one_seat(running, students)
+    await every_payment_has_one_enrollment(running, students)

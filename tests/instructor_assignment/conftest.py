@@ -7,7 +7,7 @@ import pytest_asyncio
 from tests.instructor_assignment.service import Service
 
 import instructor_assignment
-from kit import migrate
+from kit.db import migrate
 from testkit.postgres_server import Database, PostgresServer
 
 

@@ -20,11 +20,11 @@ from contracts.payments import PaymentEvent, PaymentPending, PaymentRefs, Paymen
 from contracts.people import Program
 from instructor_assignment import consumers, main
 from instructor_assignment.settings import ApiSettings
-from kit import inbox
-from kit.db import Database, row_dict
+from kit.db.database import Database, row_dict
+from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.messaging import inbox
+from kit.runtime.trace import cause_of
 from testkit.postgres_server import Database as Server
-from kit.trace import cause_of
-from kit.work import Work, utc_now
 
 ADMIN = UUID("00000000-0000-4000-8000-0000000000ad")
 _numbers = count(1)
@@ -97,7 +97,7 @@ class Service:
             async with self.database.transaction() as db:
                 if await inbox.claim(db, queue=self.consumer.queue.name, event_id=heard.id):
                     cause = cause_of(heard)
-                    await handler(heard, Work(db=db, source="instructor-assignment", now=utc_now(), cause=cause))
+                    await handler(heard, UnitOfWork(db=db, source="instructor-assignment", now=utc_now(), cause=cause))
 
     async def rows(self, sql: str, **values: Any) -> list[dict[str, Any]]:
         async with self.database.transaction() as db:

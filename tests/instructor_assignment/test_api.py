@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from tests.instructor_assignment.service import ADMIN, Service, Student, new_program
 
-from kit.db import Database
+from kit.db.database import Database
 
 LIST = "/api/admin/instructors"
 

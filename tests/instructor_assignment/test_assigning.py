@@ -9,10 +9,10 @@ import pytest
 from tests.instructor_assignment.service import Service, Student, envelope, new_program
 
 from contracts.payments import PaymentFailed, PaymentRefs
-from contracts.people import ItemKind, Program, Seatable
+from contracts.people import ItemKind, ItemRef, Program
 
 
-async def test_a_paid_seat_gets_an_instructor_once(service: Service) -> None:
+async def test_a_paid_enrollment_gets_an_instructor_once(service: Service) -> None:
     program = new_program()
     await service.add(program, "Ada")
     student = Student(program)
@@ -75,7 +75,7 @@ async def test_what_is_taught_gets_one(service: Service, kind: ItemKind | None) 
 async def test_of_a_bundle_only_what_is_taught_gets_one(service: Service) -> None:
     course, book = new_program(), new_program().model_copy(update={"kind": "product"})
     await service.add(course, "Ada")
-    parts = tuple(Seatable.model_validate(part.model_dump(exclude={"includes"})) for part in (course, book))
+    parts = tuple(ItemRef.model_validate(part.model_dump(exclude={"includes"})) for part in (course, book))
     student = Student(Program(slug=f"both-{course.slug}", id="both", kind="bundle", includes=parts))
     await service.hear(student.paid())
     assert await service.said(student) == ["assigned"]
@@ -201,7 +201,7 @@ async def test_a_pause_keeps_the_instructor(service: Service) -> None:
     assert await service.said(student) == ["assigned"]
 
 
-async def test_money_on_its_way_is_no_seat(service: Service) -> None:
+async def test_money_on_its_way_is_no_enrollment(service: Service) -> None:
     student = Student(new_program())
     await service.hear(student.pending())
     assert await service.status(student) is None

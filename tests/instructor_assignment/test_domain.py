@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.contracts.payment_histories import PRICE, bank_debit, declined, expired, histories, paid_by_card, refunded
 
-from contracts.facts import DEFAULT_POLICY, seats
 from contracts.instructor_assignment import Instructor
 from contracts.payments import PaymentEvent
 from contracts.people import Program
@@ -27,6 +26,7 @@ from instructor_assignment.domain import (
     settle,
     wish,
 )
+from ledger.facts import DEFAULT_POLICY, enrollments
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PROGRAM = Program(slug="barber-apprenticeship", id="prog-1")
@@ -57,11 +57,11 @@ def play(order: list[tuple[str, PaymentEvent]], teachers: list[Teacher]) -> tupl
     changes = []
     for event_id, event in order:
         facts[event_id] = event
-        for seat in seats(facts):
-            wanted = wish(seat=seat, policy=DEFAULT_POLICY)
+        for enrollment in enrollments(facts):
+            wanted = wish(enrollment=enrollment, policy=DEFAULT_POLICY)
             if wanted is None or fulfilled(wish=wanted, known=known):
                 continue
-            change = settle(seat=seat, wish=wanted, known=known, teachers=teachers, at=NOW)
+            change = settle(enrollment=enrollment, wish=wanted, known=known, teachers=teachers, at=NOW)
             changes.append(change)
             known = change.after
             assert fulfilled(wish=wanted, known=known)
@@ -85,13 +85,13 @@ def test_any_order_and_duplication_of_the_facts_ends_in_the_same_row(history, ra
     assert row(known) == row(in_order)
     assert (known is not None and known.instructor is not None) <= somebody_teaches
 
-    said = [event.type for change in changes for event in change.says]
+    said = [event.type for change in changes for event in change.publishes]
     taught = [kind for kind in said if kind in ("instructor.assigned.v1", "instructor.released.v1")]
     assert taught == (["instructor.assigned.v1", "instructor.released.v1"] * len(taught))[: len(taught)]
-    assert len({(c.after.revision, e.type) for c in changes for e in c.says}) == len(said), "an event id each"
+    assert len({(c.after.revision, e.type) for c in changes for e in c.publishes}) == len(said), "an event id each"
 
 
-def test_a_refunded_seat_that_is_being_bought_again_is_released_in_any_order() -> None:
+def test_a_refunded_enrollment_that_is_being_bought_again_is_released_in_any_order() -> None:
     events = [paid_by_card(1)[0], refunded(1, PRICE.amount)[0], bank_debit(2, settles=True)[0]]
     for order in itertools.permutations(enumerate(events)):
         known, _ = play([(f"evt_{number}/{event.type}", event) for number, event in order], [teacher(1)])
@@ -149,7 +149,7 @@ def test_who_loses_their_instructor_gets_another_or_waits_and_both_are_said() ->
     students = [Assignment(**{**waiting(n).__dict__, "status": Status.ASSIGNED, "instructor": gone}) for n in range(2)]
     later = NOW + timedelta(days=1)
     moved, left = leave(students=students, teachers=[teacher(1, capacity=1)], reason="instructor_inactive", at=later)
-    assert [e.type for e in moved.says] == ["instructor.released.v1", "instructor.assigned.v1"]
-    assert [e.type for e in left.says] == ["instructor.released.v1", "instructor.unavailable.v1"]
+    assert [e.type for e in moved.publishes] == ["instructor.released.v1", "instructor.assigned.v1"]
+    assert [e.type for e in left.publishes] == ["instructor.released.v1", "instructor.unavailable.v1"]
     assert (moved.after.status, left.after.status, left.after.since) == (Status.ASSIGNED, Status.WAITING, later)
-    assert {e.reason for c in (moved, left) for e in c.says if hasattr(e, "reason")} == {"instructor_inactive"}
+    assert {e.reason for c in (moved, left) for e in c.publishes if hasattr(e, "reason")} == {"instructor_inactive"}

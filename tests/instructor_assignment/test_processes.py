@@ -13,14 +13,14 @@ from tests.waiting import until
 from contracts.envelope import parse
 from contracts.instructor_assignment import InstructorAssigned, InstructorReleased
 from contracts.registry import EVENT_TYPES
-from kit.broker import Publisher
-from kit.outbox import to_message
+from kit.messaging.broker import Publisher
+from kit.messaging.outbox import to_message
+from kit.messaging.topology import Queue, declare_at
 from testkit.postgres_server import Database
 from testkit.processes import stop_all, wait_all_ready
 from testkit.rabbit_server import RabbitServer
-from kit.topology import Queue, declare_at
 
-EAR = Queue("test.instructor-assignment-ear", hears=(InstructorAssigned, InstructorReleased))
+EAR = Queue("test.instructor-assignment-ear", events=(InstructorAssigned, InstructorReleased))
 
 
 async def test_many_payments_in_disorder_give_each_student_one_instructor(

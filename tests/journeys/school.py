@@ -118,16 +118,16 @@ class Student(Caller):
     async def buys(self, slug: str = BARBER, payment_type: str = "full", **choice: Any) -> Any:
         return await self.pay(await self.checkout(slug, payment_type), **choice)
 
-    async def seat(self, slug: str = BARBER) -> dict[str, Any] | None:
+    async def enrollment(self, slug: str = BARBER) -> dict[str, Any] | None:
         items = (await self.get("enrollment", "/api/enrollments"))["items"]
         return next((item for item in items if item["program_slug"] == slug), None)
 
-    async def seat_becomes(self, status: str, slug: str = BARBER) -> dict[str, Any]:
+    async def enrollment_becomes(self, status: str, slug: str = BARBER) -> dict[str, Any]:
         async def look() -> dict[str, Any] | None:
-            found = await self.seat(slug)
+            found = await self.enrollment(slug)
             return found if found and found["status"] == status else None
 
-        return await until(look, seconds=PATIENCE, what=f"seat {status}")
+        return await until(look, seconds=PATIENCE, what=f"enrollment {status}")
 
     async def instructors(self) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = (await self.get("instructor_assignment", "/api/instructors/mine"))["items"]
@@ -139,15 +139,15 @@ class Student(Caller):
 
         return await until(look, seconds=PATIENCE, what="an instructor")
 
-    async def milady_seats(self) -> list[dict[str, Any]]:
+    async def milady_enrollments(self) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = (await self.get("milady_integration", "/api/milady/mine"))["items"]
         return items
 
     async def milady_becomes(self, status: str) -> dict[str, Any]:
         async def look() -> dict[str, Any] | None:
-            return next((item for item in await self.milady_seats() if item["status"] == status), None)
+            return next((item for item in await self.milady_enrollments() if item["status"] == status), None)
 
-        return await until(look, seconds=PATIENCE, what=f"Milady seat {status}")
+        return await until(look, seconds=PATIENCE, what=f"Milady enrollment {status}")
 
     def subjects(self) -> list[str]:
         return [str(message["Subject"]) for message in self.school.mails(self.person.email)]

@@ -8,7 +8,7 @@ from tests.journeys.school import School, count, metadata, unique
 from tests.webhook_gateway import stripe_events as stripe
 
 
-async def test_a_refund_that_arrives_before_its_payment_leaves_no_seat(school: School) -> None:
+async def test_a_refund_that_arrives_before_its_payment_leaves_no_enrollment(school: School) -> None:
     student = school.student()
     intent, charge = unique("pi"), unique("ch")
     told = {"metadata": metadata(student), "receipt_email": student.person.email}
@@ -17,10 +17,10 @@ async def test_a_refund_that_arrives_before_its_payment_leaves_no_seat(school: S
     await school.webhook(
         stripe.event("payment_intent.succeeded", stripe.intent(id=intent, latest_charge=charge, **told))
     )
-    await student.seat_becomes("withdrawn")
+    await student.enrollment_becomes("withdrawn")
     await asyncio.sleep(3)
     assert await student.instructors() == []
-    assert [seat for seat in await student.milady_seats() if seat["status"] == "enrolled"] == []
+    assert [enrollment for enrollment in await student.milady_enrollments() if enrollment["status"] == "enrolled"] == []
     assert count(student.subjects(), "welcome") == 0
 
 
@@ -30,14 +30,14 @@ async def test_doubled_and_shuffled_deliveries_have_one_effect(school: School) -
     await asyncio.gather(*(student.buys() for student in students))
     await school.stripe("/held/release")
     for student in students:
-        await student.seat_becomes("active")
+        await student.enrollment_becomes("active")
         await student.milady_becomes("enrolled")
         await student.mailed("welcome", "receipt")
     await school.settled()
     await asyncio.sleep(1)
     for student in students:
         assert len(await student.instructors()) == 1
-        assert len(await student.milady_seats()) == 1
+        assert len(await student.milady_enrollments()) == 1
         subjects = student.subjects()
         assert (count(subjects, "welcome"), count(subjects, "receipt")) == (1, 1), subjects
 
@@ -46,11 +46,11 @@ async def test_events_that_arrive_before_our_own_call_has_returned(school: Schoo
     await school.stripe("/faults", {"before_answer": True}, method="PUT")
     student = school.student()
     await student.buys()
-    await student.seat_becomes("active")
+    await student.enrollment_becomes("active")
     await student.mailed("welcome", "receipt")
 
 
-async def test_the_first_seeds_metadata_is_enough_for_a_seat(school: School) -> None:
+async def test_the_first_seeds_metadata_is_enough_for_a_enrollment(school: School) -> None:
     student = school.student()
     intent = stripe.intent(id=unique("pi"), latest_charge=unique("ch"), metadata=metadata(student))
     session = stripe.session(
@@ -61,7 +61,7 @@ async def test_the_first_seeds_metadata_is_enough_for_a_seat(school: School) -> 
     )
     await school.webhook(stripe.event("payment_intent.succeeded", intent), times=3)
     await school.webhook(stripe.event("checkout.session.completed", session), times=2)
-    await student.seat_becomes("active")
+    await student.enrollment_becomes("active")
     await student.instructor_assigned()
     await student.milady_becomes("enrolled")
     subjects = await student.mailed("welcome", "receipt")
@@ -70,7 +70,7 @@ async def test_the_first_seeds_metadata_is_enough_for_a_seat(school: School) -> 
     assert (count(subjects, "welcome"), count(subjects, "receipt")) == (1, 1), subjects
 
 
-async def test_a_program_that_nobody_knows_gets_a_seat_and_is_told_to_the_admins(school: School) -> None:
+async def test_a_program_that_nobody_knows_gets_a_enrollment_and_is_told_to_the_admins(school: School) -> None:
     student = school.student()
     slug = unique("underwater-welding")
     intent = stripe.intent(
@@ -80,7 +80,7 @@ async def test_a_program_that_nobody_knows_gets_a_seat_and_is_told_to_the_admins
         receipt_email=student.person.email,
     )
     await school.webhook(stripe.event("payment_intent.succeeded", intent))
-    await student.seat_becomes("active", slug)
+    await student.enrollment_becomes("active", slug)
     await student.mailed("welcome")
     assert await student.instructors() == []
 
@@ -106,7 +106,7 @@ async def test_milady_down_and_back(school: School) -> None:
     await school.milady("PUT", "/faults", {"faults": down})
     student = school.student()
     await student.buys()
-    await student.seat_becomes("active")
+    await student.enrollment_becomes("active")
     await student.milady_becomes("enrolled")
     theirs = await school.milady("GET", "/enrollments")
     assert sum(str(student.id) in str(each) for each in theirs["items"]) == 1

@@ -11,7 +11,7 @@ async def test_nobody_is_named_in_any_log(school: School) -> None:
     student = school.student("Wilhelmina Unmistakable")
     await student.pay(await student.checkout(), card="4000000000000002")
     await student.buys("cpr")
-    await student.seat_becomes("active", "cpr")
+    await student.enrollment_becomes("active", "cpr")
     await student.mailed("welcome", "receipt")
     identity = school.stack.identity
     forbidden = [

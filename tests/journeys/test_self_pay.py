@@ -10,11 +10,15 @@ from tests.waiting import until
 MONTH = 31 * 24 * 3600 + 7200  # a renewal is charged an hour after the period has ended
 
 
-async def test_a_card_payment_becomes_a_seat_an_instructor_a_milady_seat_and_mails(school: School) -> None:
+async def test_a_card_payment_becomes_a_enrollment_an_instructor_a_milady_enrollment_and_mails(school: School) -> None:
     student = school.student()
     await student.buys()
-    seat = await student.seat_becomes("active")
-    assert (seat["payment_status"], seat["source"], seat["provider"]) == ("paid", "self_enroll", "milady")
+    enrollment = await student.enrollment_becomes("active")
+    assert (enrollment["payment_status"], enrollment["source"], enrollment["provider"]) == (
+        "paid",
+        "self_enroll",
+        "milady",
+    )
     assigned = await student.instructor_assigned()
     enrolled = await student.milady_becomes("enrolled")
     subjects = await student.mailed("welcome", "receipt")
@@ -25,21 +29,21 @@ async def test_a_card_payment_becomes_a_seat_an_instructor_a_milady_seat_and_mai
     welcome = next(m for m in school.mails(student.person.email) if "welcome" in str(m["Subject"]).lower())
     assert assigned["instructor"]["name"] in text_of(welcome)
     assert enrolled["links"][0]["url"] in text_of(welcome)
-    assert len(await student.instructors()) == len(await student.milady_seats()) == 1
+    assert len(await student.instructors()) == len(await student.milady_enrollments()) == 1
 
 
-async def test_a_program_without_outside_provider_takes_no_milady_seat(school: School) -> None:
+async def test_a_program_without_outside_provider_takes_no_milady_enrollment(school: School) -> None:
     student = school.student()
     await student.buys("cpr")
-    await student.seat_becomes("active", "cpr")
+    await student.enrollment_becomes("active", "cpr")
     await student.mailed("welcome", "receipt")
-    assert await student.milady_seats() == []
+    assert await student.milady_enrollments() == []
 
 
 async def test_who_is_enrolled_cannot_pay_again(school: School) -> None:
     student = school.student()
     await student.buys("dsp")
-    await student.seat_becomes("active", "dsp")
+    await student.enrollment_becomes("active", "dsp")
     body = {"programName": "DSP", "programSlug": "dsp", "price": 4325, "paymentType": "full"}
 
     async def refused() -> bool:
@@ -49,14 +53,14 @@ async def test_who_is_enrolled_cannot_pay_again(school: School) -> None:
     await until(refused, what="409 already_enrolled")
 
 
-async def test_a_declined_card_makes_no_seat_and_says_what_to_do_and_may_be_tried_again(school: School) -> None:
+async def test_a_declined_card_makes_no_enrollment_and_says_what_to_do_and_may_be_tried_again(school: School) -> None:
     student = school.student()
     session = await student.checkout()
     assert (await student.pay(session, card="4000000000009995"))["status"] == "declined"
     subjects = await student.mailed("payment")
-    assert await student.seat() is None
+    assert await student.enrollment() is None
     assert (await student.pay(session))["status"] == "complete"
-    await student.seat_becomes("active")
+    await student.enrollment_becomes("active")
     subjects = await student.mailed("welcome", "receipt")
     assert count(subjects, "receipt") == 1
 
@@ -68,28 +72,28 @@ async def test_a_session_that_runs_out_leaves_nothing(school: School) -> None:
     await school.settled()
     again = await student.checkout()
     assert again != session
-    assert await student.seat() is None
+    assert await student.enrollment() is None
 
 
 async def test_a_bank_debit_waits_until_it_settles(school: School) -> None:
     student = school.student()
     paid = await student.buys(method="us_bank_account")
-    seat = await student.seat_becomes("pending")
-    assert seat["payment_status"] == "pending"
+    enrollment = await student.enrollment_becomes("pending")
+    assert enrollment["payment_status"] == "pending"
     assert await student.instructors() == []
     await school.stripe(f"/payment_intents/{paid['payment_intent']}/settle")
-    seat = await student.seat_becomes("active")
-    assert seat["payment_status"] == "paid"
+    enrollment = await student.enrollment_becomes("active")
+    assert enrollment["payment_status"] == "paid"
     await student.instructor_assigned()
     await student.mailed("welcome", "receipt")
 
 
-async def test_a_bank_debit_that_is_returned_withdraws_the_pending_seat(school: School) -> None:
+async def test_a_bank_debit_that_is_returned_withdraws_the_pending_enrollment(school: School) -> None:
     student = school.student()
     paid = await student.buys(method="us_bank_account")
-    await student.seat_becomes("pending")
+    await student.enrollment_becomes("pending")
     await school.stripe(f"/payment_intents/{paid['payment_intent']}/fail")
-    await student.seat_becomes("withdrawn")
+    await student.enrollment_becomes("withdrawn")
     await student.mailed("payment")
     assert await student.instructors() == []
     assert count(student.subjects(), "welcome") == 0
@@ -100,11 +104,13 @@ async def customer_of(school: School, session: str) -> str:
     return str(found["customer"])
 
 
-async def test_a_plan_opens_the_seat_with_its_first_installment_sums_to_the_price_and_ends(school: School) -> None:
+async def test_a_plan_opens_the_enrollment_with_its_first_installment_sums_to_the_price_and_ends(
+    school: School,
+) -> None:
     student = school.student()
     session = await student.checkout(payment_type="plan")
     await student.pay(session)
-    await student.seat_becomes("active")
+    await student.enrollment_becomes("active")
     subscription = (await school.stripe_api(f"/checkout/sessions/{session}"))["subscription"]
 
     async def scheduled() -> bool:
@@ -119,9 +125,9 @@ async def test_a_plan_opens_the_seat_with_its_first_installment_sums_to_the_pric
     assert len([invoice for invoice in invoices if invoice["amount_paid"]]) == 4
     assert (await school.stripe_api(f"/subscriptions/{subscription}"))["status"] == "canceled"
     await asyncio.sleep(1)
-    seat = await student.seat()
-    assert seat is not None
-    assert seat["status"] == "active"
+    enrollment = await student.enrollment()
+    assert enrollment is not None
+    assert enrollment["status"] == "active"
     assert count(student.subjects(), "welcome") == 1
 
 
@@ -129,38 +135,38 @@ async def test_a_missed_installment_pauses_after_the_last_retry_and_catching_up_
     student = school.student()
     session = await student.checkout("hvac", "plan")
     await student.pay(session)
-    await student.seat_becomes("active", "hvac")
+    await student.enrollment_becomes("active", "hvac")
     await school.stripe(f"/customers/{await customer_of(school, session)}/fail_next_renewal", {"times": 4})
     await school.stripe("/clock/advance", {"seconds": MONTH})
     await school.settled()
-    seat = await student.seat("hvac")
-    assert seat is not None
-    assert seat["status"] == "active", "the first failure only warns"
+    enrollment = await student.enrollment("hvac")
+    assert enrollment is not None
+    assert enrollment["status"] == "active", "the first failure only warns"
     for days in (1, 3, 7):
         await school.stripe("/clock/advance", {"seconds": days * 24 * 3600 + 7200})
         await school.settled()
-    await student.seat_becomes("paused", "hvac")
+    await student.enrollment_becomes("paused", "hvac")
     subscription = (await school.stripe_api(f"/checkout/sessions/{session}"))["subscription"]
     invoices = (await school.stripe_api("/invoices", subscription=subscription))["data"]
     (owed,) = [invoice for invoice in invoices if invoice["status"] == "open"]
     await school.stripe(f"/invoices/{owed['id']}/pay", {"method": "card", "email": student.person.email})
-    await student.seat_becomes("active", "hvac")
+    await student.enrollment_becomes("active", "hvac")
 
 
 async def test_a_full_refund_undoes_everything_and_a_partial_one_nothing(school: School) -> None:
     student = school.student()
     paid = await student.buys(BARBER)
-    await student.seat_becomes("active")
+    await student.enrollment_becomes("active")
     await student.milady_becomes("enrolled")
     await student.instructor_assigned()
     charge = (await school.stripe_api(f"/payment_intents/{paid['payment_intent']}"))["latest_charge"]
     await school.stripe(f"/charges/{charge}/refund", {"amount": 10_000})
     await student.mailed("refund")
-    seat = await student.seat()
-    assert seat is not None
-    assert seat["status"] == "active"
+    enrollment = await student.enrollment()
+    assert enrollment is not None
+    assert enrollment["status"] == "active"
     await school.stripe(f"/charges/{charge}/refund", {})
-    await student.seat_becomes("withdrawn")
+    await student.enrollment_becomes("withdrawn")
     await student.milady_becomes("withdrawn")
 
     async def released() -> bool:
@@ -172,13 +178,13 @@ async def test_a_full_refund_undoes_everything_and_a_partial_one_nothing(school:
 async def test_a_lost_dispute_withdraws_and_an_open_one_does_not(school: School) -> None:
     student = school.student()
     paid = await student.buys("cpr")
-    await student.seat_becomes("active", "cpr")
+    await student.enrollment_becomes("active", "cpr")
     charge = (await school.stripe_api(f"/payment_intents/{paid['payment_intent']}"))["latest_charge"]
     dispute = await school.stripe(f"/charges/{charge}/dispute", {})
     await school.settled()
     await asyncio.sleep(1)
-    seat = await student.seat("cpr")
-    assert seat is not None
-    assert seat["status"] == "active"
+    enrollment = await student.enrollment("cpr")
+    assert enrollment is not None
+    assert enrollment["status"] == "active"
     await school.stripe(f"/disputes/{dispute['id']}/close", {"status": "lost"})
-    await student.seat_becomes("withdrawn", "cpr")
+    await student.enrollment_becomes("withdrawn", "cpr")

@@ -1,4 +1,4 @@
-"""A sponsor pays: a case manager asks, the sponsor's finance gets the link, the student gets the seat."""
+"""A sponsor pays: a case manager asks, the sponsor's finance gets the link, the student gets the enrollment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.journeys.school import BARBER, School, count, text_of
 from tests.waiting import until
 
 
-async def test_a_sponsors_payment_becomes_the_students_seat(school: School) -> None:
+async def test_a_sponsors_payment_becomes_the_students_enrollment(school: School) -> None:
     student, case_manager = school.student(), school.staff("case_manager")
     finance = "finance@sponsor.example.com"
     body = {
@@ -30,8 +30,12 @@ async def test_a_sponsors_payment_becomes_the_students_seat(school: School) -> N
 
     await until(link, what="the payment link in the sponsor's mailbox")
     await school.stripe(f"/sessions/{session}/pay", {"method": "card", "email": finance, "name": "WIOA Finance"})
-    seat = await student.seat_becomes("active")
-    assert (seat["source"], seat["funding_source"], seat["payment_status"]) == ("case_manager", "WIOA", "paid")
+    enrollment = await student.enrollment_becomes("active")
+    assert (enrollment["source"], enrollment["funding_source"], enrollment["payment_status"]) == (
+        "case_manager",
+        "WIOA",
+        "paid",
+    )
     await student.instructor_assigned()
 
     connection = await asyncpg.connect(school.stack.databases["checkout"].url)

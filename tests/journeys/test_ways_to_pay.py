@@ -1,4 +1,4 @@
-"""Every way to pay and to get money back, through all services at once: what it does to seats, mails and documents."""
+"""Every way to pay and to get money back, through all services at once: what it does to enrollments, mails and documents."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ async def test_a_track_is_bought_and_studied_to_its_end(school: School) -> None:
     student = school.student()
     made = await intent(student, "/api/payments/create-payment/", {"track": "DP", "amount": 499, "currency": "usd"})
     await confirm(student, made["clientSecret"])
-    seat = await student.seat_becomes("active", "dp")
-    assert (seat["track"], seat["kind"]) == ("dp", "track")
-    path = f"/api/enrollments/{seat['id']}/progress"
+    enrollment = await student.enrollment_becomes("active", "dp")
+    assert (enrollment["track"], enrollment["kind"]) == ("dp", "track")
+    path = f"/api/enrollments/{enrollment['id']}/progress"
     progress = await student.get("enrollment", path)
     assert [project["status"] for project in progress["projects"]] == ["unlocked", "locked", "locked"]
     for project in progress["projects"]:
@@ -72,7 +72,7 @@ async def test_a_track_is_bought_and_studied_to_its_end(school: School) -> None:
             done = await student.post("enrollment", f"{path}/steps/{step['id']}/done", {})
             assert done.status_code == 200, done.text
     assert done.json()["percent"] == 100
-    await student.seat_becomes("completed", "dp")
+    await student.enrollment_becomes("completed", "dp")
     await student.mailed("welcome", "receipt")
 
 
@@ -101,7 +101,7 @@ async def test_enrolled_with_a_plan_that_collects_itself(school: School) -> None
     assert sum(each["amount"] for each in enrolled["schedules"]) == 500_000
     assert enrolled["enrollment_id"] == str(enrollment_uuid(student.id, "hvac"))
     await confirm(student, enrolled["stripe_client_secret"])
-    await student.seat_becomes("active", "hvac")
+    await student.enrollment_becomes("active", "hvac")
     for number in range(1, len(enrolled["schedules"]) + 1):
         await paid_installments(student, "hvac", number)
         if number < len(enrolled["schedules"]):
@@ -109,14 +109,14 @@ async def test_enrolled_with_a_plan_that_collects_itself(school: School) -> None
     found = await payment_of(student, "hvac")
     assert sum(payment["amount"] for payment in found["payments"] if payment["status"] == "succeeded") == 500_000
     assert found["next_due"] is None
-    assert (await student.seat_becomes("active", "hvac"))["status"] == "active"
+    assert (await student.enrollment_becomes("active", "hvac"))["status"] == "active"
 
 
 async def test_a_missed_installment_pauses_and_paying_it_resumes(school: School) -> None:
     student = school.student()
     enrolled = await intent(student, "/api/enrollments", {"product_id": "dsp", "user_id": str(student.id)})
     await confirm(student, enrolled["stripe_client_secret"])
-    await student.seat_becomes("active", "dsp")
+    await student.enrollment_becomes("active", "dsp")
     await paid_installments(student, "dsp", 1)
     (method,) = (await student.get("checkout", "/api/payments/methods"))["items"]
     assert method["last4"] == "4242"
@@ -128,22 +128,22 @@ async def test_a_missed_installment_pauses_and_paying_it_resumes(school: School)
     for attempt, days in enumerate((31, 1, 3, 7), 1):
         await advance(school, days * DAY)
         await asked_for(student, "dsp", attempt)
-    await student.seat_becomes("paused", "dsp")
+    await student.enrollment_becomes("paused", "dsp")
     await student.mailed("paused")
     due = next(each for each in (await payment_of(student, "dsp"))["schedules"] if each["status"] == "overdue")
     now = await intent(student, f"/api/payments/schedules/{due['id']}/intent", {})
     await confirm(student, now["stripe_client_secret"])
-    await student.seat_becomes("active", "dsp")
+    await student.enrollment_becomes("active", "dsp")
     await student.mailed("open again")
 
 
-async def test_a_bundle_gives_its_seats_with_one_receipt(school: School) -> None:
+async def test_a_bundle_gives_its_enrollments_with_one_receipt(school: School) -> None:
     student = school.student()
     answer = await student.post("checkout", "/api/checkout", {"courseId": "dp-and-fsd"})
     assert answer.is_success, answer.text
     await student.pay(await school.session(answer.json()["url"]))
-    await student.seat_becomes("active", "dp")
-    await student.seat_becomes("active", "fsd")
+    await student.enrollment_becomes("active", "dp")
+    await student.enrollment_becomes("active", "fsd")
     await student.mailed("receipt")
     assert count(student.subjects(), "receipt") == 1
 
@@ -152,7 +152,7 @@ async def test_money_back_by_request(school: School) -> None:
     student, admin = school.student(), school.staff("admin")
     made = await intent(student, "/api/payments/create-payment/", {"track": "fsd"})
     await confirm(student, made["clientSecret"])
-    await student.seat_becomes("active", "fsd")
+    await student.enrollment_becomes("active", "fsd")
     body = {"payment_intent_id": made["paymentIntentId"], "reason": "I have to move away"}
 
     async def asked() -> dict[str, Any] | None:
@@ -161,7 +161,7 @@ async def test_money_back_by_request(school: School) -> None:
 
     request = await until(asked, what="a refund request")
     await admin.post("checkout", f"/api/admin/refund-requests/{request['id']}/decide", {"decision": "approve"})
-    await student.seat_becomes("withdrawn", "fsd")
+    await student.enrollment_becomes("withdrawn", "fsd")
     status = await student.get("checkout", f"/api/payments/status/{made['paymentIntentId']}/")
     assert status["amount"] == 59_900
     await student.mailed("refund")
@@ -171,8 +171,8 @@ async def test_a_membership_from_joining_to_its_end(school: School) -> None:
     student = school.student()
     joined = await intent(student, "/api/memberships", {"membership": "student", "interval": "month"})
     await student.pay(await school.session(joined["url"]))
-    seat = await student.seat_becomes("active", "membership")
-    assert seat["kind"] == "membership"
+    enrollment = await student.enrollment_becomes("active", "membership")
+    assert enrollment["kind"] == "membership"
 
     async def current() -> dict[str, Any] | None:
         answer = await school.http.get(
@@ -184,4 +184,4 @@ async def test_a_membership_from_joining_to_its_end(school: School) -> None:
     assert (membership["tier"], membership["access"]) == ("student", True)
     ended = await student.post("checkout", f"/api/memberships/{membership['id']}/cancel", {"at": "now"})
     assert ended.is_success, ended.text
-    await student.seat_becomes("withdrawn", "membership")
+    await student.enrollment_becomes("withdrawn", "membership")

@@ -10,9 +10,9 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from sqlalchemy import Connection, text
 
-from kit import plumbing
-from kit.broker import Publisher
-from kit.db import Database
+from kit.db import ddl
+from kit.db.database import Database
+from kit.messaging.broker import Publisher
 from testkit import postgres_server as pg
 from testkit.rabbit_server import RabbitServer
 
@@ -28,7 +28,7 @@ async def prepared(kit_database: pg.Database) -> pg.Database:
 
     def create(connection: Connection) -> None:
         with Operations.context(MigrationContext.configure(connection)):
-            plumbing.create_v1(api_login=kit_database.api_login)
+            ddl.create_v1(api_login=kit_database.api_login)
         connection.execute(text("CREATE TABLE done (event_id text NOT NULL, note text NOT NULL DEFAULT '')"))
 
     async with database.engine.begin() as connection:
@@ -42,7 +42,7 @@ async def database(prepared: pg.Database) -> AsyncIterator[Database]:
     """Empty tables."""
     database = Database(prepared.url, pool_size=20)
     async with database.transaction() as db:
-        await db.execute(text("TRUNCATE outbox, inbox, facts, fact_keys, effects, idempotency_keys, done"))
+        await db.execute(text("TRUNCATE outbox, inbox, facts, fact_keys, jobs, idempotency_keys, done"))
     yield database
     await database.close()
 

@@ -15,25 +15,25 @@ from tests.waiting import until
 
 from contracts.envelope import Envelope
 from contracts.payments import PaymentSucceeded
-from kit.backoff import Backoff
-from kit.broker import Publisher
-from kit.consumer import Consumer
-from kit.consuming import Consuming
-from kit.db import Database
-from kit.dead_letters import dead_letters
-from kit.failures import Permanent
-from kit.outbox import OutgoingMessage, to_message
-from kit.relay import Relay
+from kit.db.database import Database
+from kit.db.unit_of_work import UnitOfWork
+from kit.messaging.broker import Publisher
+from kit.messaging.consumer import Consumer
+from kit.messaging.dead_letters import dead_letters
+from kit.messaging.outbox import OutgoingMessage, to_message
+from kit.messaging.relay import Relay
+from kit.messaging.subscriber import SubscriberRunner
+from kit.messaging.topology import Queue, declare_at
+from kit.runtime.backoff import Backoff
+from kit.runtime.failures import Permanent
 from testkit.rabbit_server import RabbitServer
-from kit.topology import Queue, declare_at
-from kit.work import Work
 
-Handle = Callable[[Envelope[PaymentSucceeded], Work], Awaitable[None]]
+Handle = Callable[[Envelope[PaymentSucceeded], UnitOfWork], Awaitable[None]]
 QUICK = Backoff(first=timedelta(milliseconds=100), longest=timedelta(milliseconds=200), attempts=4)
 
 
-async def note(heard: Envelope[PaymentSucceeded], work: Work) -> None:
-    await work.db.execute(text("INSERT INTO done (event_id) VALUES (:id)"), {"id": heard.id})
+async def note(heard: Envelope[PaymentSucceeded], uow: UnitOfWork) -> None:
+    await uow.db.execute(text("INSERT INTO done (event_id) VALUES (:id)"), {"id": heard.id})
 
 
 async def done(database: Database) -> list[str]:
@@ -47,13 +47,13 @@ async def dead(rabbit: RabbitServer, queue: str) -> list[str]:
 
 
 @asynccontextmanager
-async def consuming(
+async def subscriber_runner(
     rabbit: RabbitServer, database: Database, publisher: Publisher, name: str, handle: Handle
-) -> AsyncIterator[Consuming]:
+) -> AsyncIterator[SubscriberRunner]:
     """One consumer and a relay beside it."""
-    consumer = Consumer(Queue(name, hears=(PaymentSucceeded,)))
+    consumer = Consumer(Queue(name, events=(PaymentSucceeded,)))
     consumer.on(PaymentSucceeded)(handle)
-    running = Consuming(
+    running = SubscriberRunner(
         service="kit-tests",
         amqp_url=rabbit.url,
         database=database,
@@ -84,7 +84,7 @@ def to_queue(message: OutgoingMessage, queue: str) -> OutgoingMessage:
 async def test_an_event_is_worked_on_once_however_often_it_comes(
     rabbit_server: RabbitServer, database: Database, publisher: Publisher, queue_name: str
 ) -> None:
-    async with consuming(rabbit_server, database, publisher, queue_name, note):
+    async with subscriber_runner(rabbit_server, database, publisher, queue_name, note):
         for _ in range(5):
             await publisher.publish(to_queue(to_message(paid("evt_once")), queue_name))
         await publisher.publish(to_queue(to_message(paid("evt_other")), queue_name))
@@ -101,15 +101,15 @@ async def test_a_failure_is_parked_and_tried_again_while_its_neighbours_flow(
 ) -> None:
     attempts = 0
 
-    async def fails_twice(heard: Envelope[PaymentSucceeded], work: Work) -> None:
+    async def fails_twice(heard: Envelope[PaymentSucceeded], uow: UnitOfWork) -> None:
         nonlocal attempts
-        await note(heard, work)
+        await note(heard, uow)
         if heard.id == "evt_late":
             attempts += 1
             if attempts < 3:
                 raise RuntimeError("not yet")
 
-    async with consuming(rabbit_server, database, publisher, queue_name, fails_twice):
+    async with subscriber_runner(rabbit_server, database, publisher, queue_name, fails_twice):
         await publisher.publish(to_queue(to_message(paid("evt_late")), queue_name))
         for n in range(20):
             await publisher.publish(to_queue(to_message(paid(f"evt_{n:02}")), queue_name))
@@ -128,14 +128,14 @@ async def test_what_never_works_is_buried_after_the_last_attempt_and_can_be_repl
     mended = False
     attempts = 0
 
-    async def broken(heard: Envelope[PaymentSucceeded], work: Work) -> None:
+    async def broken(heard: Envelope[PaymentSucceeded], uow: UnitOfWork) -> None:
         nonlocal attempts
         attempts += 1
         if not mended:
             raise RuntimeError("a bug of ours")
-        await note(heard, work)
+        await note(heard, uow)
 
-    async with consuming(rabbit_server, database, publisher, queue_name, broken):
+    async with subscriber_runner(rabbit_server, database, publisher, queue_name, broken):
         await publisher.publish(to_queue(to_message(paid("evt_bug")), queue_name))
 
         async def buried() -> bool:
@@ -166,11 +166,11 @@ async def test_what_breaks_a_rule_or_cannot_be_read_is_buried_at_once(
 ) -> None:
     seen: list[str] = []
 
-    async def refuses(heard: Envelope[PaymentSucceeded], work: Work) -> None:
+    async def refuses(heard: Envelope[PaymentSucceeded], uow: UnitOfWork) -> None:
         seen.append(heard.id)
         raise Permanent("the rule is broken")
 
-    async with consuming(rabbit_server, database, publisher, queue_name, refuses):
+    async with subscriber_runner(rabbit_server, database, publisher, queue_name, refuses):
         good = to_message(paid("evt_rule"))
         await publisher.publish(to_queue(good, queue_name))
         for key, body, headers in (
@@ -209,7 +209,7 @@ async def test_more_poison_than_the_queue_hands_out_at_once_stalls_nobody(
         {**good.headers, "cloudEvents:type": "unheard.of.v1", "bursar-attempt": 2**62},
         {**good.headers, "cloudEvents:type": "unheard.of.v1", "other": "\x00"},
     ]
-    async with consuming(rabbit_server, database, publisher, queue_name, note):
+    async with subscriber_runner(rabbit_server, database, publisher, queue_name, note):
         connection = await aio_pika.connect(rabbit_server.url)
         async with connection:
             channel = await connection.channel()
@@ -231,10 +231,10 @@ async def test_more_poison_than_the_queue_hands_out_at_once_stalls_nobody(
 async def test_looking_at_dead_letters_often_loses_none(
     rabbit_server: RabbitServer, database: Database, publisher: Publisher, queue_name: str
 ) -> None:
-    async def refuses(heard: Envelope[PaymentSucceeded], work: Work) -> None:
+    async def refuses(heard: Envelope[PaymentSucceeded], uow: UnitOfWork) -> None:
         raise Permanent("no")
 
-    async with consuming(rabbit_server, database, publisher, queue_name, refuses):
+    async with subscriber_runner(rabbit_server, database, publisher, queue_name, refuses):
         await publisher.publish(to_queue(to_message(paid("evt_looked_at")), queue_name))
 
         async def buried() -> bool:
@@ -249,7 +249,7 @@ async def test_a_consumer_that_the_broker_has_forgotten_comes_back(
     rabbit_server: RabbitServer, database: Database, publisher: Publisher, queue_name: str
 ) -> None:
     """The queue is deleted under it: the connection stays up, and the broker cancels the consumer."""
-    async with consuming(rabbit_server, database, publisher, queue_name, note) as running:
+    async with subscriber_runner(rabbit_server, database, publisher, queue_name, note) as running:
         connection = await aio_pika.connect(rabbit_server.url)
         async with connection:
             channel = await connection.channel()
@@ -276,18 +276,18 @@ async def test_stopping_finishes_what_is_held_and_leaves_the_rest_to_the_broker(
 ) -> None:
     begun = asyncio.Event()
 
-    async def slow(heard: Envelope[PaymentSucceeded], work: Work) -> None:
+    async def slow(heard: Envelope[PaymentSucceeded], uow: UnitOfWork) -> None:
         begun.set()
         await asyncio.sleep(1)
-        await note(heard, work)
+        await note(heard, uow)
 
-    await declare_at(rabbit_server.url, [Queue(queue_name, hears=(PaymentSucceeded,))])
+    await declare_at(rabbit_server.url, [Queue(queue_name, events=(PaymentSucceeded,))])
     for n in range(100):
         await publisher.publish(to_queue(to_message(paid(f"evt_{n:03}")), queue_name))
-    async with consuming(rabbit_server, database, publisher, queue_name, slow):
+    async with subscriber_runner(rabbit_server, database, publisher, queue_name, slow):
         await begun.wait()
     before = await done(database)
-    async with consuming(rabbit_server, database, publisher, queue_name, note):
+    async with subscriber_runner(rabbit_server, database, publisher, queue_name, note):
 
         async def everything() -> bool:
             return len(await done(database)) == 100

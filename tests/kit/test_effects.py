@@ -11,12 +11,12 @@ from typing import Any
 from sqlalchemy import text
 from tests.waiting import until
 
-from kit.backoff import Backoff
-from kit.db import Database
-from kit.effects import Effect
-from kit.failures import Permanent, Transient
-from kit.performer import Performer
-from kit.work import Work
+from kit.db.database import Database
+from kit.db.unit_of_work import UnitOfWork
+from kit.jobs.jobs import Job
+from kit.jobs.worker import JobWorker
+from kit.runtime.backoff import Backoff
+from kit.runtime.failures import Permanent, Transient
 
 
 class Outside:
@@ -28,27 +28,27 @@ class Outside:
         self.failures = list(failures)
         self.did: list[str] = []
 
-    async def perform(self, effect: Effect) -> str:
-        self.did.append(effect.key)
+    async def perform(self, job: Job) -> str:
+        self.did.append(job.key)
         if self.failures:
             raise self.failures.pop(0)
-        return f"did {effect.payload['what']} at attempt {effect.attempt}"
+        return f"did {job.payload['what']} at attempt {job.attempt}"
 
-    async def record(self, effect: Effect, result: str, work: Work) -> None:
-        await _note(work, effect.key, result)
+    async def record(self, job: Job, result: str, uow: UnitOfWork) -> None:
+        await _note(uow, job.key, result)
 
-    async def give_up(self, effect: Effect, error: BaseException, work: Work) -> None:
-        await _note(work, effect.key, f"gave up: {error}")
+    async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
+        await _note(uow, job.key, f"gave up: {error}")
 
 
-async def _note(work: Work, key: str, note: str) -> None:
-    await work.db.execute(text("INSERT INTO done VALUES (:key, :note)"), {"key": key, "note": note})
+async def _note(uow: UnitOfWork, key: str, note: str) -> None:
+    await uow.db.execute(text("INSERT INTO done VALUES (:key, :note)"), {"key": key, "note": note})
 
 
 async def want(database: Database, *keys: str) -> list[bool]:
     async with database.transaction() as db:
-        work = Work(db=db, source="tests", now=datetime.now(UTC))
-        return [await work.want("test.act", key=key, payload={"what": "it"}) for key in keys]
+        uow = UnitOfWork(db=db, source="tests", now=datetime.now(UTC))
+        return [await uow.enqueue("test.act", key=key, payload={"what": "it"}) for key in keys]
 
 
 async def notes(database: Database) -> list[tuple[str, str]]:
@@ -60,8 +60,8 @@ async def notes(database: Database) -> list[tuple[str, str]]:
 @asynccontextmanager
 async def performing(database: Database, *handlers: Any) -> AsyncIterator[None]:
     stop = asyncio.Event()
-    performers = [Performer(database, "tests", {"test.act": handler}) for handler in handlers]
-    tasks = [asyncio.create_task(performer.run(stop)) for performer in performers]
+    workers = [JobWorker(database, "tests", {"test.act": handler}) for handler in handlers]
+    tasks = [asyncio.create_task(worker.run(stop)) for worker in workers]
     try:
         yield
     finally:
@@ -136,11 +136,11 @@ async def test_several_performers_share_the_work(database: Database) -> None:
 async def test_a_performer_that_died_is_replaced_after_its_lease(database: Database) -> None:
     """It had taken the effect and perhaps done it: another does it again under the same key, and records it once."""
     await want(database, "mail-5")
-    dead = Performer(database, "tests", {"test.act": Outside()})
+    dead = JobWorker(database, "tests", {"test.act": Outside()})
     (taken,) = await dead._take(1)
     assert await dead._take(1) == []
     async with database.transaction() as db:
-        await db.execute(text("UPDATE effects SET available_at = now() - interval '1 second'"))
+        await db.execute(text("UPDATE jobs SET available_at = now() - interval '1 second'"))
     outside = Outside()
     async with performing(database, outside):
 

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 
 from sqlalchemy.exc import DBAPIError
 
-from kit import facts
-from kit.db import Database, lost_a_race
-from kit.facts import Fact
+from kit.db.database import Database, lost_a_race
+from kit.messaging import fact_store
+from kit.messaging.fact_store import Fact
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -27,7 +27,7 @@ CHAIN = [(fact(n), {f"key_{n}", f"key_{n + 1}"}) for n in range(4)]
 
 async def store(database: Database, entry: tuple[Fact, set[str]]) -> set[str]:
     async with database.transaction() as db:
-        return {each.event_id for each in await facts.merge(db, entry[0], entry[1])}
+        return {each.event_id for each in await fact_store.merge(db, entry[0], entry[1])}
 
 
 async def test_every_order_ends_in_one_group(database: Database) -> None:
@@ -44,7 +44,7 @@ async def test_every_order_ends_in_one_group(database: Database) -> None:
 
 async def _group_of(database: Database, key: str) -> list[Fact]:
     async with database.transaction() as db:
-        return await facts.known(db, key)
+        return await fact_store.known(db, key)
 
 
 async def test_merging_the_same_fact_again_changes_nothing(database: Database) -> None:
@@ -88,7 +88,7 @@ async def test_a_group_is_locked_until_its_transaction_ends(database: Database) 
 
     async def first() -> None:
         async with database.transaction() as db:
-            await facts.merge(db, fact(1), {"shared"})
+            await fact_store.merge(db, fact(1), {"shared"})
             first_holds.set()
             await release.wait()
 

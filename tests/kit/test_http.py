@@ -17,13 +17,13 @@ from pydantic import BaseModel, SecretStr
 from sqlalchemy import Text, func, literal, select
 from starlette.responses import Response
 
-from kit.auth import Admin, Authenticator, CurrentCaller, MaybeCaller
-from kit.db import Database
-from kit.errors import Problem
-from kit.failures import Transient
-from kit.http import BODY_LIMIT, create_app
-from kit.idempotency import once
-from kit.settings import AuthSettings
+from kit.db.database import Database
+from kit.http.app import BODY_LIMIT, create_app
+from kit.http.auth import Admin, Authenticator, CurrentCaller, MaybeCaller
+from kit.http.errors import Problem
+from kit.http.idempotency import once
+from kit.runtime.failures import Transient
+from kit.runtime.settings import AuthSettings
 
 SECRET = "a-secret-of-the-tests-with-32-bytes-or-more"
 STUDENT = UUID("3f0c8a62-64f5-4d3f-8f6a-0f0f5a3b1c11")

@@ -13,13 +13,13 @@ from sqlalchemy import text
 from tests.kit.events import paid
 from tests.waiting import until
 
-from kit.broker import BrokerDown, Publisher
-from kit.db import Database
-from kit.outbox import OutgoingMessage, put
-from kit.relay import Relay
+from kit.db.database import Database
+from kit.db.unit_of_work import UnitOfWork
+from kit.messaging.broker import BrokerDown, Publisher
+from kit.messaging.outbox import OutgoingMessage, put
+from kit.messaging.relay import Relay
+from kit.messaging.topology import Queue, declare_at
 from testkit.rabbit_server import RabbitServer
-from kit.topology import Queue, declare_at
-from kit.work import Work
 
 
 def message(key: str, queue: str) -> OutgoingMessage:
@@ -179,6 +179,6 @@ async def test_a_broker_with_an_alarm_is_waited_for_and_not_flooded(
 
 async def test_an_event_without_a_cause_needs_a_subject(database: Database) -> None:
     async with database.transaction() as db:
-        work = Work(db=db, source="tests", now=datetime.now(UTC))
+        uow = UnitOfWork(db=db, source="tests", now=datetime.now(UTC))
         with pytest.raises(ValueError, match="subject"):
-            await work.say(paid("evt").data, id="evt")
+            await uow.publish(paid("evt").data, id="evt")

@@ -162,7 +162,7 @@ class TestRabbit:
                 await channel.declare_queue("checkout.a", durable=True)
 
     async def test_a_user_says_only_what_was_granted(self, mq: RabbitServer) -> None:
-        grant = servers.Grant("teller", ".*", ".*", ".*", says={"teller.events": r"^teller\."})
+        grant = servers.Grant("teller", ".*", ".*", ".*", publishes={"teller.events": r"^teller\."})
         async with await aio_pika.connect(mq.create_users([grant])["teller"]) as connection:
             channel = await connection.channel(publisher_confirms=True)
             exchange = await channel.declare_exchange("teller.events", aio_pika.ExchangeType.TOPIC)

@@ -7,7 +7,7 @@ import pytest_asyncio
 from tests.milady_integration.service import Sandbox, Service, sandbox_running
 
 import milady_integration
-from kit import migrate
+from kit.db import migrate
 from testkit.postgres_server import Database, PostgresServer
 
 
@@ -33,7 +33,7 @@ def milady_database(postgres_server: PostgresServer) -> Database:
 @pytest_asyncio.fixture
 async def service(milady_database: Database, sandbox: Sandbox) -> AsyncIterator[Service]:
     running = Service(milady_database, sandbox)
-    await running.rows("DELETE FROM effects RETURNING 1")  # what an earlier test has left undone
+    await running.rows("DELETE FROM jobs RETURNING 1")  # what an earlier test has left undone
     yield running
     await running.close()
 
@@ -42,6 +42,6 @@ async def service(milady_database: Database, sandbox: Sandbox) -> AsyncIterator[
 async def by_hand(milady_database: Database, sandbox: Sandbox) -> AsyncIterator[Service]:
     """The same with MILADY_MODE=manual."""
     running = Service(milady_database, sandbox, mode="manual")
-    await running.rows("DELETE FROM effects RETURNING 1")
+    await running.rows("DELETE FROM jobs RETURNING 1")
     yield running
     await running.close()

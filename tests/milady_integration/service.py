@@ -25,18 +25,18 @@ from contracts.envelope import Envelope, Event
 from contracts.money import usd
 from contracts.payments import PaymentEvent, PaymentPending, PaymentRefs, PaymentRefunded, PaymentSucceeded
 from contracts.people import Contact, Program
-from kit import inbox
-from kit.db import Database, row_dict
-from kit.performer import Performer
-from testkit.postgres_server import Database as Server
-from testkit.processes import Command, Process, free_ports
-from kit.trace import cause_of
-from kit.work import Work, utc_now
+from kit.db.database import Database, row_dict
+from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.jobs.worker import JobWorker
+from kit.messaging import inbox
+from kit.runtime.trace import cause_of
 from milady_integration import consumers, main, steps
 from milady_integration.breaker import Breaker
 from milady_integration.domain import Mode
 from milady_integration.milady_client import MiladyClient
 from milady_integration.settings import ApiSettings
+from testkit.postgres_server import Database as Server
+from testkit.processes import Command, Process, free_ports
 
 ADMIN = UUID("00000000-0000-4000-8000-0000000000ad")
 KEY = "milady_test_bursar_sandbox"
@@ -149,7 +149,7 @@ class Service:
         self._consumers = [consumers.payments(mode), consumers.purchases()]
         client = self.client if mode == "api" else None
         backoff = steps.backoff_of(timedelta(seconds=1))
-        self._performer = Performer(
+        self._performer = JobWorker(
             self.database, "milady-integration", steps.handlers(self.database, client, mode, backoff)
         )
         self._app = main.app(
@@ -176,18 +176,18 @@ class Service:
     async def handle(self, heard: Envelope[Event], db: AsyncConnection) -> None:
         (consumer,) = [c for c in self._consumers if heard.type in c.handlers()]
         assert await inbox.claim(db, queue=consumer.queue.name, event_id=heard.id)
-        work = Work(db=db, source="milady-integration", now=utc_now(), cause=cause_of(heard))
-        await consumer.handlers()[heard.type](heard, work)
+        uow = UnitOfWork(db=db, source="milady-integration", now=utc_now(), cause=cause_of(heard))
+        await consumer.handlers()[heard.type](heard, uow)
 
     async def work_off(self, rounds: int = 10) -> None:
         """As the relay does it: one attempt at each step that is to be done, until none is left (or no more rounds)."""
         for _ in range(rounds):
             async with self.database.transaction() as db:
-                await db.execute(text("UPDATE effects SET available_at = now() WHERE done_at IS NULL"))
+                await db.execute(text("UPDATE jobs SET available_at = now() WHERE done_at IS NULL"))
             due = await self._performer._take(16)
             if not due:
                 return
-            await asyncio.gather(*(self._performer.attempt(effect) for effect in due))
+            await asyncio.gather(*(self._performer.attempt(job) for job in due))
 
     async def rows(self, sql: str, **values: Any) -> list[dict[str, Any]]:
         async with self.database.transaction() as db:

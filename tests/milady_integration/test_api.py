@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from tests.milady_integration.service import ADMIN, COURSES, Sandbox, Service, Student, new_program
 
 from contracts.people import Contact, Program
-from kit.db import Database
+from kit.db.database import Database
 from milady_integration.bulk_import import harmless
 
 BARBER = Program(slug="barber-apprenticeship", id="prog-barber", name="Barber Apprenticeship", provider="milady")
@@ -56,7 +56,7 @@ class TestAutoEnroll:
         assert answer.json()["miladyEnrollmentId"] == (await service.place(student))["milady_enrollment_id"]
         assert sandbox.enrollments(student.id) == ["active"]
 
-    async def test_serves_a_program_before_its_seats_were_looked_through(self, service: Service) -> None:
+    async def test_serves_a_program_before_its_enrollments_were_looked_through(self, service: Service) -> None:
         program = new_program(provider=None)
         student = Student(program)
         await service.hear(student.paid())
@@ -93,7 +93,7 @@ class TestAutoEnroll:
         await service.hear(student.paid())
         for body, code in (
             ({"studentId": str(student.id), "programId": student.program.slug}, "unknown_program"),
-            ({"studentId": str(student.id), "programId": BARBER.slug}, "unknown_seat"),
+            ({"studentId": str(student.id), "programId": BARBER.slug}, "unknown_enrollment"),
             ({"studentId": "somebody", "programId": "nothing"}, "unknown_program"),
         ):
             answer = await service.call("POST", self.PATH, role="case_manager", json=body)
@@ -165,7 +165,7 @@ async def test_the_logins_of_the_api_see_and_change_only_what_they_may(service: 
         async with api.transaction_of(student_id=student_id, role=role) as db:  # type: ignore[arg-type]
             return [
                 (await db.execute(text(f"SELECT count(*) FROM {t} WHERE program_slug = :slug"), slug)).scalar_one()
-                for t in ("seats", "milady_enrollments")
+                for t in ("enrollments", "milady_enrollments")
             ]
 
     try:
@@ -175,7 +175,11 @@ async def test_the_logins_of_the_api_see_and_change_only_what_they_may(service: 
         assert await count(ADMIN, "case_manager") == await count(ADMIN, "admin") == [2, 2]
         async with api.transaction_of(student_id=me.id, role="student") as db:
             assert (await db.execute(change, slug)).rowcount == 0, "a student changes nothing, not even their own"
-        for forbidden in ("UPDATE seats SET wish = NULL", "SELECT * FROM facts", "DELETE FROM milady_enrollments"):
+        for forbidden in (
+            "UPDATE enrollments SET wish = NULL",
+            "SELECT * FROM facts",
+            "DELETE FROM milady_enrollments",
+        ):
             with pytest.raises(DBAPIError, match="permission denied"):
                 async with api.transaction_of(student_id=ADMIN, role="admin") as db:
                     await db.execute(text(forbidden))
@@ -219,7 +223,7 @@ class TestByHand:
     async def test_a_place_that_nobody_has(self, by_hand: Service) -> None:
         body = {"studentId": str(uuid4()), "programSlug": "barber-apprenticeship", "miladyEnrollmentId": "x"}
         answer = await by_hand.call("POST", f"{ADMIN_API}/confirm", json=body)
-        assert (answer.status_code, answer.json()["code"]) == (404, "unknown_seat")
+        assert (answer.status_code, answer.json()["code"]) == (404, "unknown_enrollment")
 
     async def test_the_export_is_no_formula(self, by_hand: Service) -> None:
         program = new_program()

@@ -13,10 +13,10 @@ import pytest
 import pytest_asyncio
 from tests.milady_integration.service import KEY, Sandbox
 
-from kit.failures import Permanent, Transient
-from testkit.processes import free_ports
+from kit.runtime.failures import Permanent, Transient
 from milady_integration.breaker import Breaker, CircuitOpen, State
 from milady_integration.milady_client import Busy, MiladyClient, NotThere, Refused, RemoteEnrollment, Unwell
+from testkit.processes import free_ports
 
 
 @pytest_asyncio.fixture

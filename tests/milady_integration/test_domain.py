@@ -1,4 +1,4 @@
-"""What must hold of the decisions, whatever happens in whatever order: a seat, the steps about it, and Milady."""
+"""What must hold of the decisions, whatever happens in whatever order: an enrollment, the steps about it, and Milady."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.contracts.payment_histories import PRICE, bank_debit, declined, expired, histories, paid_by_card, refunded
 
-from contracts.facts import DEFAULT_POLICY, seats
 from contracts.milady_integration import MiladyEvent
 from contracts.payments import PaymentEvent
+from ledger.facts import DEFAULT_POLICY, enrollments
 from milady_integration import domain
 from milady_integration.domain import Change, Mode, Place, Status, Step, Wish
 
 
 @dataclass
 class World:
-    """One seat. Milady keeps its promise about idempotency keys, and nothing else is sure."""
+    """One enrollment. Milady keeps its promise about idempotency keys, and nothing else is sure."""
 
     random: randoms.Random
     mode: Mode = "api"
@@ -33,8 +33,8 @@ class World:
 
     def hear(self, event_id: str, event: PaymentEvent) -> None:
         self.facts[event_id] = event
-        for seat in seats(self.facts):
-            wanted = domain.wanted(seat=seat, policy=DEFAULT_POLICY)
+        for enrollment in enrollments(self.facts):
+            wanted = domain.wanted(enrollment=enrollment, policy=DEFAULT_POLICY)
             self.apply(domain.follow(wanted=wanted, known=self.place, served=True, mode=self.mode))
 
     def apply(self, change: Change | None) -> None:
@@ -42,8 +42,8 @@ class World:
             return
         before = self.place.generation if self.place else 0
         self.place = change.place
-        if change.says:
-            self._say(change.says)
+        if change.publishes:
+            self._say(change.publishes)
         if change.place.generation > before:
             assert change.place.step is not None
             assert change.place.generation == before + 1
@@ -54,7 +54,7 @@ class World:
     def _say(self, kind: type[MiladyEvent]) -> None:
         self.said.append(kind.type.split(".")[1])
 
-    def work(self, *, may_fail: bool = True) -> None:
+    def uow(self, *, may_fail: bool = True) -> None:
         """One attempt at the step that is under way, as steps.py does it."""
         if not self.steps:
             return
@@ -97,7 +97,7 @@ class World:
     def come_to_rest(self) -> None:
         """Milady is well again, and an admin retries what was refused."""
         for _ in range(20):
-            self.work(may_fail=False)
+            self.uow(may_fail=False)
             if not self.steps and self.place and self.place.status is Status.FAILED:
                 self.apply(domain.retry(place=self.place, mode=self.mode))
         assert not self.steps
@@ -113,11 +113,11 @@ def test_whatever_happens_milady_ends_as_the_facts_want_it(
     for event_id, event in order:
         world.hear(event_id, event)
         for _ in range(random.randint(0, 3)):
-            world.work()
+            world.uow()
             assert len(world.active) <= 1, "never two enrollments at once"
     world.come_to_rest()
 
-    wishes = [domain.wanted(seat=seat, policy=DEFAULT_POLICY) for seat in seats(history)]
+    wishes = [domain.wanted(enrollment=enrollment, policy=DEFAULT_POLICY) for enrollment in enrollments(history)]
     wish = wishes[0].wish if wishes else None
     if wish is None:
         assert (world.place, world.active, world.said) == (None, set(), [])
@@ -139,7 +139,7 @@ def test_any_order_and_duplication_ends_in_the_same_row(
         world = World(random)
         for event_id, event in order:
             world.hear(event_id, event)
-            world.work(may_fail=False)
+            world.uow(may_fail=False)
         world.come_to_rest()
         place = world.place
         return place and (place.status, place.wish, place.reason, place.purchase_id, place.announced)
@@ -153,13 +153,13 @@ def test_any_order_and_duplication_ends_in_the_same_row(
     assert row(end(shuffled)) == row(end(list(history.items())))
 
 
-def test_a_refunded_seat_that_is_being_bought_again_is_withdrawn_in_any_order() -> None:
+def test_a_refunded_enrollment_that_is_being_bought_again_is_withdrawn_in_any_order() -> None:
     events = [paid_by_card(1)[0], refunded(1, PRICE.amount)[0], bank_debit(2, settles=True)[0]]
     for order in itertools.permutations(enumerate(events)):
         world = World(randoms.Random(1))
         for number, event in order:
             world.hear(f"evt_{number}/{event.type}", event)
-            world.work(may_fail=False)
+            world.uow(may_fail=False)
         world.come_to_rest()
         assert world.place is not None
         assert (world.place.status, world.active) == (Status.WITHDRAWN, set())

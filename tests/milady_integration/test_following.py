@@ -1,4 +1,4 @@
-"""Seats and their places at Milady: a real database, and the real sandbox with its faults."""
+"""Enrollments and their places at Milady: a real database, and the real sandbox with its faults."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from contracts.people import Program
 BARBER = Program(slug="barber-apprenticeship", id="prog-barber", name="Barber Apprenticeship", provider="milady")
 
 
-async def test_a_paid_barber_seat_is_enrolled_once_with_courses_and_contact(service: Service, sandbox: Sandbox) -> None:
+async def test_a_paid_barber_enrollment_is_enrolled_once_with_courses_and_contact(
+    service: Service, sandbox: Sandbox
+) -> None:
     student = Student(BARBER)
     await service.hear(student.paid(), student.paid())
     assert await service.status(student) == "wanted"
@@ -279,7 +281,9 @@ async def test_a_program_and_its_payments_at_the_same_time_miss_nobody(service: 
         assert [await service.status(student) for student in (*students, first)] == ["enrolled"] * 7
 
 
-async def test_looking_through_a_programs_seats_waits_for_a_payment_that_has_not_seen_it(service: Service) -> None:
+async def test_looking_through_a_programs_enrollments_waits_for_a_payment_that_has_not_seen_it(
+    service: Service,
+) -> None:
     program = new_program(provider=None)
     early, first = Student(program), Student(program.model_copy(update={"provider": "milady"}))
     async with service.database.transaction() as db:
@@ -312,7 +316,7 @@ async def test_a_program_that_is_switched_off_enrolls_nobody_new_until_it_is_on(
     assert [await service.status(s) for s in (before, after)] == ["withdrawn", "enrolled"]
 
 
-async def test_parallel_events_of_one_seat_end_in_one_enrollment(service: Service, sandbox: Sandbox) -> None:
+async def test_parallel_events_of_one_enrollment_end_in_one_enrollment(service: Service, sandbox: Sandbox) -> None:
     student = Student(BARBER)
     await asyncio.gather(*(service.hear(student.paid()) for _ in range(8)), service.work_off(rounds=2))
     await service.work_off()

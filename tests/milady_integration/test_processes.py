@@ -18,15 +18,15 @@ from contracts.envelope import parse
 from contracts.milady_integration import MiladyEnrolled, MiladyEvent, MiladyFailed, MiladyWithdrawn
 from contracts.people import Program
 from contracts.registry import EVENT_TYPES
-from kit.broker import Publisher
-from kit.outbox import to_message
+from kit.messaging.broker import Publisher
+from kit.messaging.outbox import to_message
+from kit.messaging.topology import Queue, declare_at
+from milady_integration.settings import RelaySettings
 from testkit.postgres_server import Database
 from testkit.processes import stop_all, wait_all_ready
 from testkit.rabbit_server import RabbitServer
-from kit.topology import Queue, declare_at
-from milady_integration.settings import RelaySettings
 
-EAR = Queue("test.milady-integration-ear", hears=(MiladyEnrolled, MiladyWithdrawn, MiladyFailed))
+EAR = Queue("test.milady-integration-ear", events=(MiladyEnrolled, MiladyWithdrawn, MiladyFailed))
 BARBER = Program(slug="barber-apprenticeship", id="prog-barber", name="Barber Apprenticeship", provider="milady")
 
 

@@ -8,7 +8,7 @@ from tests.databases import migrated, opened
 from tests.notifications.office import Office
 
 import notifications
-from kit.db import Database
+from kit.db.database import Database
 from testkit import postgres_server as pg
 from testkit.smtp import MailCatcher
 

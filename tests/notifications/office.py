@@ -23,13 +23,12 @@ from contracts.milady_integration import CourseLink, MiladyEnrolled
 from contracts.money import usd
 from contracts.payments import PaymentRefs, PaymentSucceeded
 from contracts.people import Contact, Program, enrollment_uuid
-from kit import inbox
-from kit.backoff import Backoff
-from kit.db import Database
-from kit.performer import Performer
-from testkit.smtp import MailCatcher
-from kit.trace import cause_of
-from kit.work import Work, utc_now
+from kit.db.database import Database
+from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.jobs.worker import JobWorker
+from kit.messaging import inbox
+from kit.runtime.backoff import Backoff
+from kit.runtime.trace import cause_of
 from notifications import db
 from notifications.consumers import consumers
 from notifications.domain import Rules
@@ -38,6 +37,7 @@ from notifications.rendering import Letterhead
 from notifications.sending import Sending
 from notifications.settings import RelaySettings
 from notifications.webhook import Webhook
+from testkit.smtp import MailCatcher
 
 ANN = UUID("00000000-0000-4000-8000-000000000001")
 BARBER = Program(slug="barber-apprenticeship", id="prog-1", name="Barber Apprenticeship", provider="milady")
@@ -57,7 +57,7 @@ AT_ONCE = Rules(
 
 _TABLES = [
     *("marks", "notifications", "contacts", "documents"),
-    *("outbox", "inbox", "facts", "fact_keys", "effects", "idempotency_keys"),
+    *("outbox", "inbox", "facts", "fact_keys", "jobs", "idempotency_keys"),
 ]
 
 
@@ -97,7 +97,7 @@ class Office:
         self.sending.backoff = Backoff(
             first=timedelta(milliseconds=50), longest=timedelta(milliseconds=100), attempts=6
         )
-        self._consumers = {event.type: each for each in consumers(self.rules) for event in each.queue.hears}
+        self._consumers = {event.type: each for each in consumers(self.rules) for event in each.queue.events}
         self._heard = 0
 
     async def hear(self, *events: Event | Envelope[Event]) -> None:
@@ -107,8 +107,8 @@ class Office:
             consumer = self._consumers[envelope.type]
             async with self.database.transaction() as connection:
                 if await inbox.claim(connection, queue=consumer.queue.name, event_id=envelope.id):
-                    work = Work(db=connection, source="notifications", now=utc_now(), cause=cause_of(envelope))
-                    await consumer.handlers()[envelope.type](envelope, work)
+                    uow = UnitOfWork(db=connection, source="notifications", now=utc_now(), cause=cause_of(envelope))
+                    await consumer.handlers()[envelope.type](envelope, uow)
 
     def envelope(self, event: Event) -> Envelope[Event]:
         self._heard += 1
@@ -117,7 +117,7 @@ class Office:
     async def post(self) -> list[EmailMessage]:
         """Sends what is due until nothing is left; the mails that have come out of it so far."""
         stop = asyncio.Event()
-        running = asyncio.create_task(Performer(self.database, "notifications", {db.KIND: self.sending}).run(stop))
+        running = asyncio.create_task(JobWorker(self.database, "notifications", {db.KIND: self.sending}).run(stop))
         try:
             await until(self.nothing_due, seconds=20, what="nothing left to send")
         finally:
@@ -127,7 +127,7 @@ class Office:
 
     async def nothing_due(self) -> bool:
         due = """
-            SELECT count(*) FROM effects WHERE done_at IS NULL AND failed_at IS NULL
+            SELECT count(*) FROM jobs WHERE done_at IS NULL AND failed_at IS NULL
             AND (attempts > 0 OR available_at < now() + interval '9 s')
         """
         return not await self.value(due)

@@ -36,7 +36,7 @@ from contracts.checkout import RefundDecided, RefundRequested
 from contracts.milady_integration import MiladyFailed
 from contracts.money import usd
 from contracts.payments import PaymentDisputeClosed, PaymentDisputeOpened, PaymentRefs
-from kit.backoff import Backoff
+from kit.runtime.backoff import Backoff
 from testkit.processes import free_ports
 from testkit.smtp import Fault
 
@@ -62,11 +62,11 @@ async def test_a_dispute_of_ours_is_told_when_it_opens_and_when_it_closes(office
     assert "Status: won" in text and "What to do:" in text and "Ann" not in text
 
 
-async def test_two_active_purchases_for_one_seat(office: Office) -> None:
+async def test_two_active_purchases_for_one_enrollment(office: Office) -> None:
     await office.hear(CONTACT, paid(n=1), paid(n=1, checkout_session="cs_1", payment_intent="pi_1"))
     await office.post()
     await office.hear(paid(n=2))
-    text, _ = bodies(one(await office.post(), "Paid twice for one seat"))
+    text, _ = bodies(one(await office.post(), "Paid twice for one enrollment"))
     assert str(UUID(int=1)) in text and str(UUID(int=2)) in text
 
 

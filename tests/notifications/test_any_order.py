@@ -38,14 +38,14 @@ from contracts.enrollment import (
     EnrollmentWithdrawn,
 )
 from contracts.envelope import Envelope, Event
-from contracts.facts import fold
 from contracts.instructor_assignment import InstructorAssigned
 from contracts.milady_integration import MiladyEnrolled
 from contracts.money import usd
 from contracts.payments import PaymentEvent, PaymentRefs
 from contracts.people import Contact
-from kit.db import Database
-from kit.performer import Performer
+from kit.db.database import Database
+from kit.jobs.worker import JobWorker
+from ledger.facts import fold
 from notifications import db
 
 _SETTINGS = settings(
@@ -80,7 +80,7 @@ LATE_LINK: list[PaymentEvent] = [
 
 @st.composite
 def stories(draw: st.DrawFn) -> list[Event]:
-    """What everybody says of one student's seat, in the order in which it happens."""
+    """What everybody says of one student's enrollment, in the order in which it happens."""
     events: list[Event] = [CONTACT, StudentUpdated(student_id=ANN, contact=Contact(email="moved@student.example.com"))]
     events += draw(
         st.sampled_from(
@@ -115,7 +115,7 @@ def stories(draw: st.DrawFn) -> list[Event]:
 
 @st.composite
 def stories_of_bundles(draw: st.DrawFn) -> list[Event]:
-    """A bundle of three, whose seats open (or open and end) one by one."""
+    """A bundle of three, whose enrollments open (or open and end) one by one."""
     events: list[Event] = [CONTACT, bought(BUNDLE), CREATED, issued(5_000)]
     events += draw(st.sampled_from([[], [teaches(FADES)], [teaches(FADES), teaches(SHAVES)]]))
     for each in (FADES, SHAVES, TOOLS):
@@ -175,8 +175,8 @@ async def test_everything_at_once_while_the_post_goes_stands_in_nobodys_way(offi
     """Thirty students, all queues at the same time, the relay beside them: no deadlock, and everything once."""
     busy = Office(Database(office.database.url, pool_size=20), office.mail)
     stop = asyncio.Event()
-    performer = Performer(busy.database, "notifications", {db.KIND: busy.sending})
-    posting = [asyncio.create_task(performer.run(stop)) for _ in range(2)]
+    worker = JobWorker(busy.database, "notifications", {db.KIND: busy.sending})
+    posting = [asyncio.create_task(worker.run(stop)) for _ in range(2)]
     told: list[Event] = [*LATE_LINK, CONTACT, step(EnrollmentActivated, 1), assigned(), LINKS, UNAVAILABLE]
     events = [_as(student, event) for student in range(1, 31) for event in told]
     heard = [busy.envelope(event) for event in events] * 2
@@ -192,15 +192,15 @@ async def test_everything_at_once_while_the_post_goes_stands_in_nobodys_way(offi
     for student in range(1, 31):
         assert counted[f"s{student}@student.example.com", "Receipt:"] == 1
         assert counted[f"s{student}@student.example.com", "Welcome"] == 1
-    assert await busy.value("SELECT count(*) FROM effects WHERE attempts > 1") == 0, "a deadlock"
+    assert await busy.value("SELECT count(*) FROM jobs WHERE attempts > 1") == 0, "a deadlock"
     await busy.database.close()
 
 
-async def test_messages_of_one_seat_do_not_wait_for_each_other(office: Office) -> None:
+async def test_messages_of_one_enrollment_do_not_wait_for_each_other(office: Office) -> None:
     events = [CONTACT, step(EnrollmentActivated, 1), assigned(), LINKS]
     await office.hear(*events, *(paid(manual=f"man_{n}") for n in range(6)))
     assert len(await office.post()) == 7
-    assert await office.value("SELECT count(*) FROM effects WHERE attempts > 1") == 0, "a deadlock"
+    assert await office.value("SELECT count(*) FROM jobs WHERE attempts > 1") == 0, "a deadlock"
 
 
 def _as(student: int, event: Event) -> Event:

@@ -16,11 +16,11 @@ from tests.tokens import bearer
 
 from contracts.checkout import StudentUpdated
 from contracts.people import Contact
-from kit.db import Database
-from testkit import postgres_server as pg
-from testkit.smtp import Fault
+from kit.db.database import Database
 from notifications import main
 from notifications.settings import ApiSettings
+from testkit import postgres_server as pg
+from testkit.smtp import Fault
 
 BOB, STAFF = uuid4(), uuid4()
 RECEIPT = "Receipt: 4,890.00 USD for Barber Apprenticeship"

@@ -12,8 +12,8 @@ from tests.notifications.office import AT_ONCE, CONTACT, PDF, Office, bodies, fi
 
 from contracts.envelope import Event
 from contracts.people import Contact
-from kit.db import Database
-from kit.failures import Permanent
+from kit.db.database import Database
+from kit.runtime.failures import Permanent
 
 RECEIPT = "Receipt: 4,890.00 USD for Barber Apprenticeship"
 SPONSOR = "finance@sponsor.example.com"

@@ -19,7 +19,7 @@ from contracts.people import Contact
 
 SPONSOR = "finance@sponsor.example.com"
 FAILED = "Your payment for Barber Apprenticeship did not go through"
-PAUSED = "Your seat in Barber Apprenticeship is paused"
+PAUSED = "Your enrollment in Barber Apprenticeship is paused"
 RECEIPT = "Receipt: 1,222.50 USD for Barber Apprenticeship"
 PAGE = "https://portal.example.com/pay/i2"
 DAYS = [datetime(2026, 3, day, 9, 0, tzinfo=UTC) for day in (6, 9, 13)]
@@ -76,7 +76,7 @@ async def test_a_first_one_by_bank_debit_that_comes_back_is_told(office: Office)
     on_its_way = PaymentPending(refs=of_gateway(1).refs, amount=SHARE, **TOLD)
     await office.hear(CONTACT, on_its_way, of_gateway(1, "insufficient_funds"))
     text = " ".join(bodies(one(await office.post(), FAILED))[0].split())
-    assert "not enough money" in text and "Your seat opens as soon as a payment has gone through" in text
+    assert "not enough money" in text and "Your enrollment opens as soon as a payment has gone through" in text
 
 
 async def test_each_attempt_once_with_what_happens_next(office: Office) -> None:
@@ -91,7 +91,7 @@ async def test_each_attempt_once_with_what_happens_next(office: Office) -> None:
     for mail, why, day in zip(mails, ("card has expired", "not enough money"), ("6 March", "9 March"), strict=True):
         text, html = bodies(mail)
         assert PAGE in html
-        for each in ("1,222.50 USD", why, f"We try again on {day} 2026", "seat stays open meanwhile", PAGE):
+        for each in ("1,222.50 USD", why, f"We try again on {day} 2026", "enrollment stays open meanwhile", PAGE):
             assert each in " ".join(text.split())
 
 
@@ -155,4 +155,4 @@ async def test_a_sponsor_is_told_of_its_installment(office: Office) -> None:
     mails = await office.post()
     text = " ".join(bodies(mails[-1] if mails[-1]["Subject"] == FAILED else mails[-2])[0].split())
     assert subjects(mails, SPONSOR).count(FAILED) == 2 and PAUSED in subjects(mails)
-    assert "the student's seat is paused until it is paid" in text and "opens again" in text and PAGE in text
+    assert "the student's enrollment is paused until it is paid" in text and "opens again" in text and PAGE in text

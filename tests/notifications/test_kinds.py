@@ -1,4 +1,4 @@
-"""What is said of a membership, a product, a bundle; and of seats that the school or the plan has ended."""
+"""What is said of a membership, a product, a bundle; and of enrollments that the school or the plan has ended."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from contracts.envelope import Event
 from contracts.instructor_assignment import Instructor, InstructorAssigned
 from contracts.money import usd
 from contracts.payments import PaymentRefs, PaymentRefunded, PurchaseCanceled, SubscriptionChanged
-from contracts.people import MEMBERSHIP, Program, Seatable, enrollment_uuid
+from contracts.people import MEMBERSHIP, ItemRef, Program, enrollment_uuid
 
 GOLD = Program(slug=MEMBERSHIP, id="m-1", name="Studio Membership", kind="membership")
 CLIPPER = Program(slug="clipper", id="p-1", name="Clipper Set", kind="product")
-FADES = Seatable(slug="fades", id="c-1", name="Fades", kind="course")
-SHAVES = Seatable(slug="shaves", id="c-2", name="Shaves", kind="course")
-TOOLS = Seatable(slug="tools", id="p-2", name="Tool Kit", kind="product")
+FADES = ItemRef(slug="fades", id="c-1", name="Fades", kind="course")
+SHAVES = ItemRef(slug="shaves", id="c-2", name="Shaves", kind="course")
+TOOLS = ItemRef(slug="tools", id="p-2", name="Tool Kit", kind="product")
 BUNDLE = Program(slug="starter", id="b-1", name="Starter Bundle", kind="bundle", includes=(FADES, SHAVES, TOOLS))
 LONG = replace(AT_ONCE, welcome_grace=timedelta(hours=1), receipt_settle=timedelta(hours=1))
 
@@ -43,9 +43,9 @@ def bought(program: Program, amount: int = 5_000, **more: Any) -> Event:
     return paid(amount, payment_intent="pi_1", charge="ch_1").model_copy(update={"program": program, **more})
 
 
-def of(program: Seatable, kind: type[EnrollmentEvent], revision: int, reason: str | None = None) -> EnrollmentEvent:
-    seat = Program(**program.model_dump())
-    own = {"program": seat, "enrollment_id": enrollment_uuid(ANN, program.slug)}
+def of(program: ItemRef, kind: type[EnrollmentEvent], revision: int, reason: str | None = None) -> EnrollmentEvent:
+    enrollment = Program(**program.model_dump())
+    own = {"program": enrollment, "enrollment_id": enrollment_uuid(ANN, program.slug)}
     return step(kind, revision, reason).model_copy(update=own)
 
 
@@ -67,7 +67,9 @@ async def test_a_product_waits_for_nobody_and_speaks_of_no_lessons(patient: Offi
     assert subjects(mails) == ["Receipt: 50.00 USD for Clipper Set", "Your access to Clipper Set is open"]
     for mail in mails:
         for body in bodies(mail):
-            assert not any(word in body.lower() for word in ("instructor", "lesson", "course", "enrolled", " seat"))
+            assert not any(
+                word in body.lower() for word in ("instructor", "lesson", "course", "enrolled", " enrollment")
+            )
 
 
 async def test_a_membership_has_words_of_its_own(office: Office) -> None:
@@ -92,7 +94,7 @@ async def test_a_membership_has_words_of_its_own(office: Office) -> None:
     for mail in mails:
         for body in bodies(mail):
             assert not any(
-                word in body.lower() for word in ("instructor", "lesson", "course", "enrollment in", " seat")
+                word in body.lower() for word in ("instructor", "lesson", "course", "enrollment in", " enrollment")
             )
 
 
@@ -110,10 +112,12 @@ OPENED: tuple[Event, ...] = (
 )
 
 
-def teaches(program: Seatable) -> InstructorAssigned:
+def teaches(program: ItemRef) -> InstructorAssigned:
     ada = Instructor(id=UUID(int=101), name="Ada Clipper")
-    seat = Program(**program.model_dump())
-    return InstructorAssigned(student_id=ANN, program=seat, assignment_id=UUID(int=len(program.slug)), instructor=ada)
+    enrollment = Program(**program.model_dump())
+    return InstructorAssigned(
+        student_id=ANN, program=enrollment, assignment_id=UUID(int=len(program.slug)), instructor=ada
+    )
 
 
 CREATED = PurchaseCreated(
@@ -129,18 +133,18 @@ CREATED = PurchaseCreated(
 
 async def test_a_bundle_has_one_receipt_and_one_welcome(patient: Office) -> None:
     await patient.hear(*OPENED[:-1], teaches(FADES), teaches(SHAVES), CREATED)
-    assert "Welcome to Starter Bundle" not in subjects(await patient.post()), "one seat has not opened yet"
+    assert "Welcome to Starter Bundle" not in subjects(await patient.post()), "one enrollment has not opened yet"
     await patient.hear(OPENED[-1])
     mails = await patient.post()
     assert subjects(mails) == ["Receipt: 50.00 USD for Starter Bundle", "Welcome to Starter Bundle"]
     for body in bodies(one(mails, "Welcome")):
         assert all(name in body for name in ("Fades", "Shaves", "Tool Kit")) and body.count("Ada Clipper") == 2
-    assert "your seats" in plain(one(mails, "Receipt"))
+    assert "your enrollments" in plain(one(mails, "Receipt"))
 
 
 @pytest.mark.parametrize("order", list(permutations(range(2, 5))))
 @pytest.mark.parametrize("post_after", [None, 0, 1])
-async def test_a_seat_that_opens_late_is_told_by_itself_and_none_twice(
+async def test_a_enrollment_that_opens_late_is_told_by_itself_and_none_twice(
     office: Office, order: tuple[int, ...], post_after: int | None
 ) -> None:
     await office.hear(*(said(n, OPENED[n]) for n in (0, 1)))
@@ -181,7 +185,7 @@ ENDED = "Your enrollment in Barber Apprenticeship has ended"
 
 
 @pytest.mark.parametrize("order", list(permutations(range(2))))
-async def test_a_seat_that_the_school_has_ended(office: Office, order: tuple[int, ...]) -> None:
+async def test_a_enrollment_that_the_school_has_ended(office: Office, order: tuple[int, ...]) -> None:
     await office.hear(CONTACT, bought(BARBER), step(EnrollmentActivated, 1))
     await office.post()
     for n in order:
@@ -209,6 +213,6 @@ async def test_a_plan_that_was_canceled_can_still_be_paid(office: Office) -> Non
     ended = membership(status="canceled", program=BARBER, tier=None)
     await office.hear(CONTACT, bought(BARBER, **told), step(EnrollmentActivated, 1), ended)
     await office.hear(step(EnrollmentPaused, 2, "plan_canceled"))
-    text = plain(one(await office.post(), "Your seat in Barber Apprenticeship is paused"))
-    assert "the rest (150.00 USD) can still be paid. Your seat opens again by itself" in text
+    text = plain(one(await office.post(), "Your enrollment in Barber Apprenticeship is paused"))
+    assert "the rest (150.00 USD) can still be paid. Your enrollment opens again by itself" in text
     assert "To pay: https://portal.example.com" in text

@@ -23,11 +23,11 @@ from tests.notifications.office import bodies, settings_of
 
 from contracts.money import Money, usd
 from contracts.people import Contact
-from testkit.processes import free_ports
-from testkit.smtp import MailCatcher
 from notifications.mailer import Mailer
 from notifications.outcome import Unreachable
 from notifications.rendering import Letterhead, address_of, compose, render, safe_name
+from testkit.processes import free_ports
+from testkit.smtp import MailCatcher
 
 HEAD = Letterhead(
     school="Elevate <Barber> School",
@@ -38,11 +38,11 @@ HEAD = Letterhead(
 WHEN = datetime(2026, 3, 3, 14, 5, tzinfo=UTC)
 PAGE = "https://invoice.example.com/i/in_1"
 WHO: dict[str, Any] = {"payer": "student", "student": "Ann <b>Archer</b>", "student_id": "an-id"}
-MONEY: dict[str, Any] = {"program": "Cuts & <b>Shaves</b>", "what": "seat", "amount": usd(489_000), **WHO}
-SEAT: dict[str, Any] = {"program": "Cuts & <b>Shaves</b>", "slug": "cuts", "what": "seat", "kind": "program"} | {
+MONEY: dict[str, Any] = {"program": "Cuts & <b>Shaves</b>", "what": "enrollment", "amount": usd(489_000), **WHO}
+SEAT: dict[str, Any] = {"program": "Cuts & <b>Shaves</b>", "slug": "cuts", "what": "enrollment", "kind": "program"} | {
     "taught": True,
     "tier": None,
-    "seats": [],
+    "enrollments": [],
 }
 OPENED: dict[str, Any] = SEAT | {
     "instructor": {"name": "<script>alert(1)</script>", "specialty": None},
@@ -52,24 +52,31 @@ FAILED = MONEY | {"slug": "cuts", "failed_at": WHEN, "bank_debit": False, "insta
 TOLD: dict[str, dict[str, Any]] = {
     "receipt": MONEY
     | {"paid_at": WHEN, "method": "card", "reference": "pi_1", "payments": 1, "installments": None}
-    | {"seat": "opens", "welcome_follows": True, "tax": None, "documents": []},
+    | {"enrollment": "opens", "welcome_follows": True, "tax": None, "documents": []},
     "welcome": OPENED,
-    "seat-reopened": OPENED,
+    "enrollment-reopened": OPENED,
     "instructor": OPENED,
     "course-links": OPENED,
     "payment-failed": FAILED
-    | {"reason": "other", "seat": "closed", "over": False, "next_attempt_at": None, "pay_url": None},
+    | {"reason": "other", "enrollment": "closed", "over": False, "next_attempt_at": None, "pay_url": None},
     "sponsor-link": MONEY
     | {"url": "https://pay.example.com/?a=1&b=2", "funding_source": None, "expires_at": None, "reference": "r"},
     "refund": MONEY
-    | {"of": usd(489_000), "full": True, "all_back": True, "manual": False, "seat_stays": False, "reference": "pi_1"},
-    "seat-paused": SEAT
+    | {
+        "of": usd(489_000),
+        "full": True,
+        "all_back": True,
+        "manual": False,
+        "enrollment_stays": False,
+        "reference": "pi_1",
+    },
+    "enrollment-paused": SEAT
     | {"reason": "past_due", "payer": "student", "missed": None, "pay_url": None, "reopens": True, "rest": None},
-    "seat-resumed": SEAT,
-    "seat-withdrawn": SEAT | {"reason": "canceled", "because": "Too <b>few</b>", "refunds": [usd(1)]},
-    "refund-requested": {"program": "Cuts & <b>Shaves</b>", "amount": None, "what": "seat"},
-    "refund-approved": {"program": "Cuts & <b>Shaves</b>", "amount": usd(1), "what": "seat"},
-    "refund-rejected": {"program": None, "amount": None, "what": "seat"},
+    "enrollment-resumed": SEAT,
+    "enrollment-withdrawn": SEAT | {"reason": "canceled", "because": "Too <b>few</b>", "refunds": [usd(1)]},
+    "refund-requested": {"program": "Cuts & <b>Shaves</b>", "amount": None, "what": "enrollment"},
+    "refund-approved": {"program": "Cuts & <b>Shaves</b>", "amount": usd(1), "what": "enrollment"},
+    "refund-rejected": {"program": None, "amount": None, "what": "enrollment"},
     "alert-anything": {"headline": "Cuts & <b>Shaves</b>", "lines": {"Due": WHEN, "Amount": usd(1)}, "to_do": "<Act>"},
 }
 
@@ -95,20 +102,20 @@ def test_every_mail_is_whole_and_escapes_what_it_is_told(template: str) -> None:
     assert ("Hello Ann Archer," in text) == (not template.startswith("alert"))
 
 
-@pytest.mark.parametrize("what", ["membership", "access", "seats"])
+@pytest.mark.parametrize("what", ["membership", "access", "enrollments"])
 @pytest.mark.parametrize("template", [name for name, told in TOLD.items() if "what" in told])
-def test_what_is_no_seat_is_not_called_one(template: str, what: str) -> None:
+def test_what_is_no_enrollment_is_not_called_one(template: str, what: str) -> None:
     own = {"program": "Gold", "what": what, "taught": False, "instructor": None}
-    if what == "seats":
-        own["seats"] = [SEAT | {"program": "Fades", "instructor": None, "links": []}]
-    if template in ("instructor", "course-links", "seat-reopened"):
-        return  # of one seat each
+    if what == "enrollments":
+        own["enrollments"] = [SEAT | {"program": "Fades", "instructor": None, "links": []}]
+    if template in ("instructor", "course-links", "enrollment-reopened"):
+        return  # of one enrollment each
     rendered = render(template, TOLD[template] | own, name=None, letterhead=HEAD)
     for part in (rendered.text, unescape(re.sub("<[^>]*>", " ", rendered.html))):
         assert not re.search(r"\bseat\b", part), part
-        if what != "seats":
+        if what != "enrollments":
             assert not re.search(r"instructor|lesson|enrolled|enrollment in", part), part
-        elif template.startswith(("seat-", "welcome")):
+        elif template.startswith(("enrollment-", "welcome")):
             assert "Fades" in part
 
 
@@ -150,14 +157,23 @@ def test_nobody_forges_a_line_of_the_text() -> None:
 @pytest.mark.parametrize(
     ("told", "next_"),
     [
-        ({"seat": "opens"}, "your seat opens by itself, and your welcome mail comes separately."),
-        ({"seat": "opens", "installments": 4}, "your seat opens by itself, and your welcome mail comes separately."),
-        ({"seat": "opens", "welcome_follows": False}, "your seat opens by itself."),
-        ({"seat": "opens", "payer": "sponsor"}, "the student's seat opens by itself."),
-        ({"seat": "open"}, "your seat is open."),
-        ({"seat": "open", "payments": 3, "installments": 4}, "your seat stays open, and the plan goes on."),
-        ({"seat": "open", "payments": 4, "installments": 4}, "everything is paid, and your seat stays open."),
-        ({"seat": "opens", "payments": 4, "installments": 4}, "everything is paid, and your seat opens by itself."),
+        ({"enrollment": "opens"}, "your enrollment opens by itself, and your welcome mail comes separately."),
+        (
+            {"enrollment": "opens", "installments": 4},
+            "your enrollment opens by itself, and your welcome mail comes separately.",
+        ),
+        ({"enrollment": "opens", "welcome_follows": False}, "your enrollment opens by itself."),
+        ({"enrollment": "opens", "payer": "sponsor"}, "the student's enrollment opens by itself."),
+        ({"enrollment": "open"}, "your enrollment is open."),
+        ({"enrollment": "open", "payments": 3, "installments": 4}, "your enrollment stays open, and the plan goes on."),
+        (
+            {"enrollment": "open", "payments": 4, "installments": 4},
+            "everything is paid, and your enrollment stays open.",
+        ),
+        (
+            {"enrollment": "opens", "payments": 4, "installments": 4},
+            "everything is paid, and your enrollment opens by itself.",
+        ),
     ],
 )
 def test_a_receipt_says_what_comes_next(told: dict[str, Any], next_: str) -> None:
@@ -166,36 +182,48 @@ def test_a_receipt_says_what_comes_next(told: dict[str, Any], next_: str) -> Non
         assert f"What happens next: {next_} There is nothing you need to do." in part
 
 
-def test_a_receipt_promises_nothing_when_the_seat_does_not_open() -> None:
-    rendered = render("receipt", TOLD["receipt"] | {"seat": None}, name=None, letterhead=HEAD)
+def test_a_receipt_promises_nothing_when_the_enrollment_does_not_open() -> None:
+    rendered = render("receipt", TOLD["receipt"] | {"enrollment": None}, name=None, letterhead=HEAD)
     for part in (rendered.text, rendered.html):
-        assert "seat" not in part and "nothing you need to do" not in part
+        assert "enrollment" not in part and "nothing you need to do" not in part
 
 
 @pytest.mark.parametrize(
     ("told", "says", "leads_to"),
     [
-        ({"seat": "open", "next_attempt_at": WHEN}, ["We try again on", "Your seat stays open meanwhile"], None),
-        ({"seat": "closed", "next_attempt_at": WHEN}, ["We try again on", "Your seat opens as soon as"], None),
-        ({"seat": "closed", "over": True}, ["Your seat opens as soon as"], "https://portal.example.com/enroll"),
-        ({"seat": "paused", "over": True}, ["and your seat is paused until it is paid"], PAGE),
-        ({"seat": "open", "over": True}, ["do not try this payment again", "Your seat stays open"], PAGE),
-        ({"seat": None, "over": True}, ["do not try this payment again by ourselves."], PAGE),
         (
-            {"seat": "paused", "over": True, "payer": "sponsor"},
-            ["the student's seat is paused", "(student: an-id)"],
+            {"enrollment": "open", "next_attempt_at": WHEN},
+            ["We try again on", "Your enrollment stays open meanwhile"],
+            None,
+        ),
+        (
+            {"enrollment": "closed", "next_attempt_at": WHEN},
+            ["We try again on", "Your enrollment opens as soon as"],
+            None,
+        ),
+        (
+            {"enrollment": "closed", "over": True},
+            ["Your enrollment opens as soon as"],
+            "https://portal.example.com/enroll",
+        ),
+        ({"enrollment": "paused", "over": True}, ["and your enrollment is paused until it is paid"], PAGE),
+        ({"enrollment": "open", "over": True}, ["do not try this payment again", "Your enrollment stays open"], PAGE),
+        ({"enrollment": None, "over": True}, ["do not try this payment again by ourselves."], PAGE),
+        (
+            {"enrollment": "paused", "over": True, "payer": "sponsor"},
+            ["the student's enrollment is paused", "(student: an-id)"],
             PAGE,
         ),
     ],
 )
-def test_a_failure_says_what_is_true_of_the_seat_and_where_to_pay(
-    told: dict[str, Any], says: list[str], leads_to: str | None
+def test_a_failure_says_what_is_true_of_the_enrollment_and_where_to_pay(
+    told: dict[str, Any], publishes: list[str], leads_to: str | None
 ) -> None:
     given = TOLD["payment-failed"] | {"pay_url": PAGE if leads_to == PAGE else None} | told
     rendered = render("payment-failed", given, name=None, letterhead=HEAD)
     for part in (rendered.text, rendered.html):
-        assert all(each in unescape(re.sub("<[^>]*>", "", part)) for each in says)
-        assert part.count("seat is paused") == (told["seat"] == "paused")
+        assert all(each in unescape(re.sub("<[^>]*>", "", part)) for each in publishes)
+        assert part.count("enrollment is paused") == (told["enrollment"] == "paused")
     if leads_to:
         assert f"here: {leads_to}" in rendered.text or f"To pay: {leads_to}" in rendered.text
         assert f'href="{leads_to}"' in rendered.html

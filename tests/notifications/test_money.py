@@ -24,7 +24,6 @@ from tests.notifications.office import (
 )
 
 from contracts.enrollment import EnrollmentActivated, EnrollmentPaused, EnrollmentResumed
-from contracts.facts import Policy
 from contracts.money import usd
 from contracts.payments import (
     PaymentFailed,
@@ -33,6 +32,7 @@ from contracts.payments import (
     PaymentSucceeded,
 )
 from contracts.people import Contact
+from ledger.facts import Policy
 
 PURCHASE = UUID(int=1)
 SPONSOR = "finance@sponsor.example.com"
@@ -94,10 +94,10 @@ async def test_without_a_charge_the_reference_is_the_invoice(office: Office) -> 
     assert "Reference: in_1\r\n" in bodies(one(await office.post(), RECEIPT))[0]
 
 
-async def test_a_receipt_does_not_open_a_seat_that_is_open(office: Office) -> None:
+async def test_a_receipt_does_not_open_a_enrollment_that_is_open(office: Office) -> None:
     await office.hear(CONTACT, paid(), step(EnrollmentActivated, 1))
     text = bodies(one(await office.post(), RECEIPT))[0]
-    assert "your seat is open" in text and "by itself" not in text
+    assert "your enrollment is open" in text and "by itself" not in text
 
 
 async def test_a_link_from_a_stranger_tells_nothing(office: Office) -> None:
@@ -210,7 +210,7 @@ PAGE = "https://invoice.example.com/i/in_2"
 RETRY = datetime(2026, 3, 8, 9, 0, tzinfo=UTC)
 FIRST = failed("card_declined", 1, invoice="in_2", next_attempt_at=RETRY, pay_url=PAGE)
 LAST = failed("card_declined", 4, invoice="in_2", final=True, pay_url=PAGE)
-PAUSED = "Your seat in Barber Apprenticeship is paused"
+PAUSED = "Your enrollment in Barber Apprenticeship is paused"
 
 
 async def test_of_several_attempts_only_the_latest_is_told(office: Office) -> None:
@@ -235,7 +235,7 @@ async def test_a_pause_is_told_once_and_nothing_against_it(
             new = (await office.post())[before:]
             assert not paused or all("We try again" not in bodies(mail)[0] for mail in new)
     mails = await office.post()
-    tell = [m for m in mails if m["Subject"] == PAUSED or "seat is paused" in " ".join(bodies(m)[0].split())]
+    tell = [m for m in mails if m["Subject"] == PAUSED or "enrollment is paused" in " ".join(bodies(m)[0].split())]
     assert len(tell) == 1, subjects(mails)
     assert all("We do not try" not in bodies(mail)[0] for mail in mails), "the mail about the pause tells that"
     assert all(PAGE in body for body in bodies(tell[0]))
@@ -244,7 +244,9 @@ async def test_a_pause_is_told_once_and_nothing_against_it(
 
 
 async def test_a_second_pause_is_told_again_and_a_second_missed_payment_too(office: Office) -> None:
-    await office.hear(CONTACT, installment(1), LAST, step(EnrollmentActivated, 1), step(EnrollmentPaused, 2, "past_due"))
+    await office.hear(
+        CONTACT, installment(1), LAST, step(EnrollmentActivated, 1), step(EnrollmentPaused, 2, "past_due")
+    )
     await office.post()
     await office.hear(failed("insufficient_funds", 4, invoice="in_3", final=True))
     assert subjects(await office.post()).count(FAILED) == 1
@@ -257,7 +259,7 @@ async def test_a_second_pause_is_told_again_and_a_second_missed_payment_too(offi
 
 
 async def test_what_has_been_paid_is_not_asked_for(office: Office) -> None:
-    """Enrollment has not said yet that the seat is open again."""
+    """Enrollment has not said yet that the enrollment is open again."""
     await office.hear(CONTACT, installment(1), LAST, step(EnrollmentPaused, 2, "past_due"), installment(2))
     assert PAUSED not in subjects(await office.post())
 
@@ -277,7 +279,7 @@ async def test_where_a_missed_installment_pauses_nothing_nobody_says_so(office: 
     office = Office(office.database, office.mail, rules=lenient)
     await office.hear(CONTACT, installment(1), LAST, step(EnrollmentActivated, 1))
     text = " ".join(bodies(one(await office.post(), FAILED))[0].split())
-    assert "paused" not in text and "Your seat stays open; please pay what is owed" in text and PAGE in text
+    assert "paused" not in text and "Your enrollment stays open; please pay what is owed" in text and PAGE in text
 
 
 async def test_a_card_that_was_declined_before_the_debit_is_no_news(office: Office) -> None:

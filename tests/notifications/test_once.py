@@ -12,9 +12,9 @@ from tests.notifications.office import ADMIN, ANN, CONTACT, EMAIL, Office, bodie
 
 from contracts.checkout import StudentUpdated
 from contracts.people import Contact
-from kit.effects import Effect
-from testkit.smtp import Fault
+from kit.jobs.jobs import Job
 from notifications.sending import Outcome
+from testkit.smtp import Fault
 
 RECEIPT = "Receipt: 4,890.00 USD for Barber Apprenticeship"
 
@@ -48,25 +48,25 @@ async def test_a_server_that_dies_without_it_is_not_guessed_at(office: Office) -
 
 async def test_a_relay_that_dies_after_the_hand_over_is_not_guessed_at_either(office: Office) -> None:
     await office.hear(CONTACT, paid())
-    effect = await _taken(office)
+    job = await _taken(office)
     office.mail.order(Fault.DROP_AFTER_DATA)
-    await office.sending.perform(effect)  # and nothing is written down: the process is gone
-    assert (await office.sending.perform(effect)).status == "unknown"
+    await office.sending.perform(job)  # and nothing is written down: the process is gone
+    assert (await office.sending.perform(job)).status == "unknown"
     assert len(office.mail.messages()) == 1
 
 
 async def test_a_relay_that_dies_after_the_answer_knows_what_it_did(office: Office) -> None:
     await office.hear(CONTACT, paid())
-    effect = await _taken(office)
+    job = await _taken(office)
     for _ in range(2):
-        assert await office.sending.perform(effect) == Outcome(status="sent")
+        assert await office.sending.perform(job) == Outcome(status="sent")
     assert subjects(office.mail.messages()) == [RECEIPT]
 
 
-async def _taken(office: Office) -> Effect:
+async def _taken(office: Office) -> Job:
     async with office.database.transaction() as connection:
-        row = (await connection.execute(text("SELECT * FROM effects"))).one()
-    return Effect(id=row.id, kind=row.kind, key=row.key, payload=row.payload, cause=None, attempt=1)
+        row = (await connection.execute(text("SELECT * FROM jobs"))).one()
+    return Job(id=row.id, kind=row.kind, key=row.key, payload=row.payload, cause=None, attempt=1)
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -80,9 +80,9 @@ async def test_not_now_is_tried_again(office: Office, times: int) -> None:
 async def test_a_server_that_is_away_gets_it_when_it_is_back(office: Office) -> None:
     office.mail.stop()
     await office.hear(CONTACT, paid())
-    effect = await _taken(office)
+    job = await _taken(office)
     with pytest.raises(Exception, match="smtp away"):
-        await office.sending.perform(effect)
+        await office.sending.perform(job)
     assert await statuses(office) == {"receipt/pi_1": "waiting"}
     office.mail.start()
     assert subjects(await office.post()) == [RECEIPT]
@@ -130,7 +130,7 @@ async def test_an_address_that_comes_in_time_alarms_nobody(office: Office) -> No
     await calm.hear(CONTACT)
     mails = await calm.post()
     async with office.database.transaction() as connection:
-        await connection.execute(text("UPDATE effects SET available_at = now() WHERE done_at IS NULL"))
+        await connection.execute(text("UPDATE jobs SET available_at = now() WHERE done_at IS NULL"))
     assert subjects(mails) == [RECEIPT] and len(await calm.post()) == 1
     (row,) = await calm.rows("recipient = 'admin'")
     assert row["status"] == "skipped"

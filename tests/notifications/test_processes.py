@@ -34,8 +34,8 @@ from contracts.enrollment import EnrollmentActivated
 from contracts.envelope import Envelope, Event
 from contracts.money import usd
 from contracts.payments import PaymentDisputeOpened, PaymentRefs
-from kit.broker import Publisher
-from kit.outbox import to_message
+from kit.messaging.broker import Publisher
+from kit.messaging.outbox import to_message
 from testkit import postgres_server as pg
 from testkit.processes import stop_all, wait_all_ready
 from testkit.rabbit_server import RabbitServer
@@ -134,7 +134,7 @@ async def test_a_relay_that_is_killed_while_the_server_has_the_mail_sends_no_sec
     (row,) = await office.rows()
     assert row["status"] == "handed_over", "written down before the server had it"
     async with office.database.transaction() as connection:
-        await connection.execute(text("UPDATE effects SET available_at = now()"))  # the lease has run out
+        await connection.execute(text("UPDATE jobs SET available_at = now()"))  # the lease has run out
     mails = await office.post()
     assert subjects(mails) == ["Receipt: 4,890.00 USD for Barber Apprenticeship"]
     assert [row["status"] for row in await office.rows("recipient = 'student'")] == ["unknown"]

@@ -23,7 +23,6 @@ from tests.notifications.office import (
 
 from contracts.checkout import PurchaseCreated, RefundDecided, RefundRequested
 from contracts.enrollment import EnrollmentActivated
-from contracts.facts import Policy
 from contracts.money import usd
 from contracts.payments import (
     PaymentEvent,
@@ -31,6 +30,7 @@ from contracts.payments import (
     PaymentRefunded,
 )
 from contracts.people import Contact
+from ledger.facts import Policy
 
 PURCHASE = UUID(int=1)
 RECEIPT = "Receipt: 4,890.00 USD for Barber Apprenticeship"
@@ -49,12 +49,12 @@ def refund(id: str, amount: int, status: str = "succeeded") -> PaymentRefunded:
 
 
 @pytest.mark.parametrize("withdraws", [True, False])
-async def test_a_full_refund_says_of_the_seat_what_the_policy_does(office: Office, withdraws: bool) -> None:
+async def test_a_full_refund_says_of_the_enrollment_what_the_policy_does(office: Office, withdraws: bool) -> None:
     rules = replace(office.rules, policy=Policy(full_refund_withdraws=withdraws))
     office = Office(office.database, office.mail, rules=rules)
     await office.hear(CONTACT, paid(payment_intent="pi_1", charge="ch_1"), charge(489_000, 0))
     for body in bodies(one(await office.post(), "Full refund")):
-        assert ("This refund changes nothing about the seat" in body) is not withdraws
+        assert ("This refund changes nothing about the enrollment" in body) is not withdraws
 
 
 async def test_a_full_refund(office: Office) -> None:

@@ -15,9 +15,9 @@ from tests.notifications.test_kinds import CANCELED
 
 from contracts.enrollment import EnrollmentPaused
 from contracts.envelope import Envelope
-from contracts.facts import DEFAULT_POLICY, Policy, Standing, seats
 from contracts.payments import PaymentEvent, PaymentExpired, PaymentFailed, PaymentRefs, PaymentSucceeded
-from enrollment.domain import SeatState, settle
+from enrollment.domain import EnrollmentState, settle
+from ledger.facts import DEFAULT_POLICY, Policy, Standing, enrollments
 from notifications.domain import Rules, messages, wanted
 from notifications.known import Heard, Known, Place
 from notifications.message import Message
@@ -58,13 +58,13 @@ def told_by_all(history: list[PaymentEvent], policy: Policy) -> list[Envelope[An
     """The payments, and what enrollment says of them as each of them happens."""
     heard: list[Envelope[Any]] = [said(0, assigned())]
     facts: dict[str, PaymentEvent] = {}
-    state: SeatState | None = None
+    state: EnrollmentState | None = None
     revision = 0
     for event in history:
         heard.append(said(len(heard), event))
         facts[heard[-1].id] = event
-        for seat in seats(facts):
-            change = settle(seat=seat, known=state, finished=False, policy=policy)
+        for enrollment in enrollments(facts):
+            change = settle(enrollment=enrollment, known=state, finished=False, policy=policy)
             if change is None:
                 continue
             state = change.state
@@ -87,7 +87,7 @@ def text_of(message: Message) -> str:
 
 
 def tells_of_a_pause(message: Message) -> bool:
-    return message.template == "seat-paused" or "seat is paused" in text_of(message)
+    return message.template == "enrollment-paused" or "enrollment is paused" in text_of(message)
 
 
 def about(ref: str, place: Place) -> list[PaymentEvent]:
@@ -106,9 +106,11 @@ def check(message: Message, place: Place, policy: Policy) -> None:
     if tells_of_a_pause(message):
         assert best in (Standing.PAUSED, None), text
         assert policy.past_due_pauses or "past" not in str(message.told.get("reason")), text
-    if any(words in text for words in ("seat stays open", "seat is open", "is open again", "open from now on")):
+    if any(
+        words in text for words in ("enrollment stays open", "enrollment is open", "is open again", "open from now on")
+    ):
         assert best in (Standing.ACTIVE, None) and not isinstance(latest, EnrollmentPaused), text
-    if message.template == "seat-withdrawn":
+    if message.template == "enrollment-withdrawn":
         assert best in (Standing.WITHDRAWN, None), text
     if "opens as soon as" in text and message.template == "payment-failed":
         assert best in (Standing.WITHDRAWN, None) and not place.is_open, text

@@ -123,7 +123,7 @@ async def test_a_word_that_comes_while_the_welcome_is_on_its_way_is_not_lost(off
     assert subjects(await office.post()) == ["Meet your instructor for Barber Apprenticeship", WELCOME]
 
 
-async def test_nobody_is_welcomed_to_a_seat_that_is_gone(office: Office) -> None:
+async def test_nobody_is_welcomed_to_a_enrollment_that_is_gone(office: Office) -> None:
     await office.hear(CONTACT, step(EnrollmentActivated, 1), step(EnrollmentWithdrawn, 2, "refunded"))
     assert subjects(await office.post()) == ["Your enrollment in Barber Apprenticeship has ended"]
 
@@ -161,17 +161,17 @@ async def test_pause_and_resume_are_told_each_time(office: Office) -> None:
     mails = await office.post()
     assert subjects(mails) == [
         WELCOME,
-        *["Your seat in Barber Apprenticeship is open again"] * 2,
-        *["Your seat in Barber Apprenticeship is paused"] * 2,
+        *["Your enrollment in Barber Apprenticeship is open again"] * 2,
+        *["Your enrollment in Barber Apprenticeship is paused"] * 2,
     ]
 
 
 async def test_an_overtaken_change_is_not_told(office: Office) -> None:
     await office.hear(CONTACT, step(EnrollmentResumed, 3), step(EnrollmentPaused, 2, "past_due"))
-    assert "Your seat in Barber Apprenticeship is paused" not in subjects(await office.post())
+    assert "Your enrollment in Barber Apprenticeship is paused" not in subjects(await office.post())
 
 
 async def test_a_debit_that_was_returned_ends_nothing(office: Office) -> None:
-    """The seat was only pending: the mail about the payment says it all."""
+    """The enrollment was only pending: the mail about the payment says it all."""
     await office.hear(CONTACT, step(EnrollmentWithdrawn, 2, "payment_failed"))
     assert await office.post() == []

@@ -46,7 +46,7 @@ class Inside(InProcess):
 
     def price(self, amount: int, interval: str | None = "month") -> str:
         recurring: Any = {"recurring": {"interval": interval}} if interval else {}
-        data = {"currency": "usd", "unit_amount": amount, "product_data": {"name": "Seat"}, **recurring}
+        data = {"currency": "usd", "unit_amount": amount, "product_data": {"name": "Enrollment"}, **recurring}
         return str(self.api.prices.create(data).id)
 
     def ledger(self) -> list[Any]:

@@ -16,7 +16,12 @@ def draft(inside: Inside, *amounts: int, **params: Any) -> Any:
     given = {"customer": customer.id, "collection_method": "send_invoice", "days_until_due": 30, "metadata": META}
     invoice = inside.api.invoices.create({**given, **params})
     for amount in amounts:
-        item = {"customer": customer.id, "invoice": invoice.id, "amount": amount, "metadata": {"seat": str(amount)}}
+        item = {
+            "customer": customer.id,
+            "invoice": invoice.id,
+            "amount": amount,
+            "metadata": {"enrollment": str(amount)},
+        }
         inside.api.invoice_items.create(item)
     inside.told()
     return inside.api.invoices.retrieve(invoice.id)
@@ -25,8 +30,8 @@ def draft(inside: Inside, *amounts: int, **params: Any) -> Any:
 def test_the_way_of_an_invoice_from_sent_to_paid(inside: Inside) -> None:
     invoice = draft(inside, 48_900, 1_100)
     assert [(line.amount, line.metadata.to_dict()) for line in invoice.lines.data] == [
-        (48_900, {"seat": "48900"}),
-        (1_100, {"seat": "1100"}),
+        (48_900, {"enrollment": "48900"}),
+        (1_100, {"enrollment": "1100"}),
     ]
     sent = inside.api.invoices.send_invoice(invoice.id)
     assert (sent.status, sent.amount_due, sent.due_date - sent.created) == ("open", 50_000, 30 * DAY)
@@ -81,10 +86,10 @@ def test_given_up_paid_after_all_or_voided(inside: Inside) -> None:
 def test_items_of_a_draft_can_be_changed(inside: Inside) -> None:
     invoice = draft(inside, 10_000, 5_000)
     kept, dropped = (line.parent.invoice_item_details.invoice_item for line in invoice.lines.data)
-    inside.api.invoice_items.update(kept, {"amount": 12_000, "description": "Two seats"})
+    inside.api.invoice_items.update(kept, {"amount": 12_000, "description": "Two enrollments"})
     assert inside.api.invoice_items.delete(dropped).deleted
     changed = inside.api.invoices.retrieve(invoice.id)
-    assert (changed.total, [line.description for line in changed.lines.data]) == (12_000, ["Two seats"])
+    assert (changed.total, [line.description for line in changed.lines.data]) == (12_000, ["Two enrollments"])
     inside.api.invoices.finalize_invoice(invoice.id)
     with pytest.raises(stripe.InvalidRequestError, match="no longer a draft"):
         inside.api.invoice_items.update(kept, {"amount": 1})

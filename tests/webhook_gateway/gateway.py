@@ -15,12 +15,12 @@ from tests.webhook_gateway.stripe_events import SECRET, body_of, sign
 
 from contracts.envelope import Envelope, Event, parse
 from contracts.registry import EVENT_TYPES, PAYMENT_EVENTS
+from kit.messaging.topology import Queue
 from testkit.postgres_server import PostgresServer
 from testkit.processes import stop_all, wait_all_ready
 from testkit.rabbit_server import RabbitServer
-from kit.topology import Queue
 
-EAR = Queue("test.ear", hears=PAYMENT_EVENTS)
+EAR = Queue("test.ear", events=PAYMENT_EVENTS)
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from tests.webhook_gateway import stripe_events as stripe
 from tests.webhook_gateway.gateway import EAR, Gateway, running
 from tests.webhook_gateway.stripe_events import body_of, sign
 
+from kit.messaging.topology import declare_at
 from testkit.postgres_server import PostgresServer
 from testkit.rabbit_server import RabbitServer
-from kit.topology import declare_at
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ from tests.waiting import until
 from tests.webhook_gateway import stripe_events as stripe
 from tests.webhook_gateway.gateway import EAR, Gateway, running
 
+from kit.messaging.topology import declare_at
 from testkit.postgres_server import PostgresServer
 from testkit.rabbit_server import RabbitServer
 from testkit.servers import postgres, rabbitmq
-from kit.topology import declare_at
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import aio_pika
 
+from kit.messaging.topology import REDELIVERY_LIMIT, declare_at
 from testkit.rabbit_server import RabbitServer
-from kit.topology import REDELIVERY_LIMIT, declare_at
 from webhook_gateway.topology import SPILL
 
 

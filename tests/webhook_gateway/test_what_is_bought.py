@@ -39,11 +39,11 @@ def part(**fields: object) -> str:
 def test_a_bundle_names_what_it_includes() -> None:
     program = meaning("payment_intent.succeeded", stripe.intent(metadata=stripe.BUNDLE_METADATA)).program
     assert program.kind == "bundle"
-    assert [(seat.slug, seat.id, seat.provider, seat.kind) for seat in program.seats] == [
+    assert [(enrollment.slug, enrollment.id, enrollment.provider, enrollment.kind) for enrollment in program.parts] == [
         ("barber-apprenticeship", "prog_1", "milady", "program"),
         ("tool-kit", "prod_7", None, "product"),
     ]
-    assert program.seats[1].title == "Tool kit"
+    assert program.parts[1].title == "Tool kit"
 
 
 @pytest.mark.parametrize(
@@ -53,8 +53,8 @@ def test_a_bundle_names_what_it_includes() -> None:
 )
 def test_a_kind_is_one_that_the_catalog_has(told: object, kind: str | None) -> None:
     assert bought(program_kind=told).kind == kind
-    (seat,) = bought(includes_1=part(kind=told)).seats
-    assert seat.kind == kind
+    (enrollment,) = bought(includes_1=part(kind=told)).parts
+    assert enrollment.kind == kind
 
 
 @pytest.mark.parametrize(
@@ -80,13 +80,13 @@ def test_a_kind_is_one_that_the_catalog_has(told: object, kind: str | None) -> N
 )
 def test_a_broken_part_is_left_out_and_the_others_stay(broken: object) -> None:
     program = bought(includes_1=part(slug="first"), includes_2=broken, includes_3=part(slug="third"))
-    assert [seat.slug for seat in program.seats] == ["first", "third"]
+    assert [enrollment.slug for enrollment in program.parts] == ["first", "third"]
 
 
 def test_parts_come_in_the_order_of_their_numbers_each_once_and_twenty_at_most() -> None:
     told = {f"includes_{n}": part(slug=f"s{n}") for n in (20, 10, 9, 2, 1, 0, 21, "x", "01")}
-    assert [seat.slug for seat in bought(**told).seats] == ["s1", "s2", "s9", "s10", "s20"]
-    assert len(bought(includes_1=part(), includes_2=part(name="again")).seats) == 1
+    assert [enrollment.slug for enrollment in bought(**told).parts] == ["s1", "s2", "s9", "s10", "s20"]
+    assert len(bought(includes_1=part(), includes_2=part(name="again")).parts) == 1
 
 
 @pytest.mark.parametrize(
@@ -241,4 +241,4 @@ def test_any_parts_make_a_bundle_that_can_be_sent(parts: dict[str, object], pric
     assert parse(said.headers(), said.body(), EVENT_TYPES).data == said.data
     assert b"\\u0000" not in said.body()
     program = said.data.program  # type: ignore[attr-defined]
-    assert len({seat.slug for seat in program.seats}) == len(program.seats) <= 20
+    assert len({enrollment.slug for enrollment in program.parts}) == len(program.parts) <= 20

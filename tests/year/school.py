@@ -25,15 +25,15 @@ from checkout.schedules.timer import Timer
 from contracts.envelope import Envelope, parse
 from contracts.registry import EVENT_TYPES
 from enrollment import consumers as enrollment_consumers
-from kit import inbox
-from kit.consumer import Consumer
-from kit.db import Database, row_dict
-from kit.effects import Effect, EffectHandler, effects
-from kit.outbox import outbox
-from kit.performer import Performer
+from kit.db.database import Database, row_dict
+from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.jobs.jobs import Job, JobHandler, jobs
+from kit.jobs.worker import JobWorker
+from kit.messaging import inbox
+from kit.messaging.consumer import Consumer
+from kit.messaging.outbox import outbox
+from kit.runtime.trace import cause_of
 from testkit.postgres_server import Database as Server
-from kit.trace import cause_of
-from kit.work import Work, utc_now
 from webhook_gateway.translate import translate
 
 ROUNDS = 200
@@ -54,7 +54,7 @@ class Listener:
                 continue
             async with self.database.transaction() as db:
                 if await inbox.claim(db, queue=consumer.queue.name, event_id=heard.id):
-                    await handler(heard, Work(db=db, source=self.name, now=utc_now(), cause=cause_of(heard)))
+                    await handler(heard, UnitOfWork(db=db, source=self.name, now=utc_now(), cause=cause_of(heard)))
 
     async def said(self) -> list[Envelope[Any]]:
         """What it has said since it was last asked."""
@@ -75,7 +75,7 @@ class School:
     service: Service
     app: Any
     timer: Timer
-    handlers: dict[str, EffectHandler[Any]]
+    handlers: dict[str, JobHandler[Any]]
     sandbox: StripeSandbox
     checkout: Listener
     enrollment: Listener
@@ -91,7 +91,7 @@ class School:
             service=service,
             app=service.app_with(test_clock=True),
             timer=Timer(service.database, Clock(service.database, enabled=True)),
-            handlers=main.effects(service.database, service.stripe, test_clock=True),
+            handlers=main.jobs(service.database, service.stripe, test_clock=True),
             sandbox=sandbox,
             checkout=Listener("checkout", service.database, heard_by_checkout),
             enrollment=Listener(
@@ -173,19 +173,17 @@ class School:
 
     async def _effects(self) -> int:
         """Those that are due now; what is for later (an intent's expiry) stays for later."""
-        performer = Performer(self.service.database, "checkout", self.handlers)
+        worker = JobWorker(self.service.database, "checkout", self.handlers)
         async with self.service.database.transaction() as db:
-            due = select(effects).where(
-                effects.c.kind.in_(self.handlers),
-                effects.c.done_at.is_(None),
-                effects.c.failed_at.is_(None),
-                effects.c.available_at <= utc_now(),
+            due = select(jobs).where(
+                jobs.c.kind.in_(self.handlers),
+                jobs.c.done_at.is_(None),
+                jobs.c.failed_at.is_(None),
+                jobs.c.available_at <= utc_now(),
             )
             rows = (await db.execute(due)).all()
         for row in rows:
-            await performer.attempt(
-                Effect(id=row.id, kind=row.kind, key=row.key, payload=row.payload, cause=None, attempt=1)
-            )
+            await worker.attempt(Job(id=row.id, kind=row.kind, key=row.key, payload=row.payload, cause=None, attempt=1))
         return len(rows)
 
     # --- the books ----------------------------------------------------------------------------------------------------

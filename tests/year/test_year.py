@@ -41,9 +41,9 @@ from tests.year.school import Listener, School
 import checkout
 import enrollment
 from contracts.envelope import Event
-from contracts.facts import Standing, fold, seats
 from contracts.payments import PaymentEvent
 from contracts.registry import EVENT_TYPES
+from ledger.facts import Standing, enrollments, fold
 from testkit.postgres_server import Database, PostgresServer
 
 YEARS = int(os.environ.get("YEARS") or "3")
@@ -153,7 +153,7 @@ async def test_a_year_of_a_school(
         assert minus(await school.balance(), before) == minus(await school.held(), held_before), "the books agree"
         await every_standing_is_what_the_facts_say(school, people)
         await every_purchase_is_what_the_facts_say(school, people)
-        await no_money_without_a_seat_and_no_seat_without_money(school, people)
+        await no_money_without_a_enrollment_and_no_enrollment_without_money(school, people)
         await nothing_is_charged_beyond_the_price(school, people)
         await every_payment_has_its_receipt(school, people)
         await nothing_was_given_up(school)
@@ -179,13 +179,13 @@ async def mine(listener: Listener, people: list[UUID], table: str) -> list[dict[
 async def every_standing_is_what_the_facts_say(school: School, people: list[UUID]) -> None:
     known = await facts_of(school.enrollment)
     expected = {}
-    for seat in seats(known):
-        _, standing, _ = seat.decisive()
-        if seat.student_id in people and standing is not Standing.NONE:
-            expected[seat.student_id, seat.program.slug] = standing.value
+    for each in enrollments(known):
+        _, standing, _ = each.decisive()
+        if each.student_id in people and standing is not Standing.NONE:
+            expected[each.student_id, each.program.slug] = standing.value
     rows = await mine(school.enrollment, people, "enrollments")
     assert {(row["student_id"], row["program_slug"]): row["status"] for row in rows} == expected
-    there = await mine(school.checkout, people, "seats")
+    there = await mine(school.checkout, people, "enrollments")
     assert {(row["student_id"], row["program_slug"]): row["status"] for row in there} == expected, "checkout knows it"
     assert known.keys() == (await facts_of(school.checkout)).keys(), "both have heard the same"
 
@@ -209,8 +209,8 @@ async def every_purchase_is_what_the_facts_say(school: School, people: list[UUID
             assert row["state"] in ("withdrawn", "canceled")
 
 
-async def no_money_without_a_seat_and_no_seat_without_money(school: School, people: list[UUID]) -> None:
-    open_seats = {
+async def no_money_without_a_enrollment_and_no_enrollment_without_money(school: School, people: list[UUID]) -> None:
+    open_enrollments = {
         (row["student_id"], row["program_slug"])
         for row in await mine(school.enrollment, people, "enrollments")
         if row["status"] in ("active", "paused", "completed")
@@ -219,7 +219,7 @@ async def no_money_without_a_seat_and_no_seat_without_money(school: School, peop
     for row in await mine(school.checkout, people, "purchases"):
         if row["state"] == "paid":
             covered |= {(row["student_id"], slug) for slug in row["covers"]}
-    assert open_seats == covered
+    assert open_enrollments == covered
 
 
 async def nothing_is_charged_beyond_the_price(school: School, people: list[UUID]) -> None:
@@ -251,4 +251,4 @@ async def every_payment_has_its_receipt(school: School, people: list[UUID]) -> N
 
 
 async def nothing_was_given_up(school: School) -> None:
-    assert await school.checkout.rows("SELECT kind, key, last_error FROM effects WHERE failed_at IS NOT NULL") == []
+    assert await school.checkout.rows("SELECT kind, key, last_error FROM jobs WHERE failed_at IS NOT NULL") == []

@@ -174,7 +174,7 @@ class Shop:
     def _enrollment(self) -> Seen | None:
         for item in self._mine("enrollment", "/api/enrollments"):
             if item["program_slug"] == SLUG and item["status"] == "active":
-                return Seen(f"seat active, payment {item['payment_status']}", _moment(item["updated_at"]))
+                return Seen(f"enrollment active, payment {item['payment_status']}", _moment(item["updated_at"]))
         return None
 
     def _instructor(self) -> Seen | None:
@@ -186,7 +186,7 @@ class Shop:
     def _milady(self) -> Seen | None:
         for item in self._mine("milady_integration", "/api/milady/mine"):
             if item["program_slug"] == SLUG and item["status"] in ("enrolled", "active"):
-                return Seen("seat at the course provider", _moment(item["updated_at"]))
+                return Seen("enrollment at the course provider", _moment(item["updated_at"]))
         return None
 
     def _mail(self, word: str) -> Seen | None:

@@ -16,9 +16,9 @@ from typing import Any
 
 import contracts
 from contracts.compatibility import breaks
-from contracts.registry import EVENT_TYPES, SAID_BY
-from kit.process import Process
-from kit.topology import Queue
+from contracts.registry import EVENT_TYPES, PUBLISHED_BY
+from kit.messaging.topology import Queue
+from kit.runtime.process import Process
 
 ROOT = Path(__file__).resolve().parents[3]
 SCHEMAS = Path(contracts.__file__).parent / "schemas"
@@ -113,8 +113,8 @@ def _event_map() -> str:
         "| --- | --- | --- | --- |",
     ]
     for name, event in EVENT_TYPES.items():
-        speakers = ", ".join(service for service, events in SAID_BY.items() if event in events)
-        heard = "<br>".join(f"`{queue.name}`" for queue in queues.values() if event in queue.hears) or "nobody yet"
+        speakers = ", ".join(service for service, events in PUBLISHED_BY.items() if event in events)
+        heard = "<br>".join(f"`{queue.name}`" for queue in queues.values() if event in queue.events) or "nobody yet"
         told = " ".join((event.__doc__ or "").split()).split(". ")[0].rstrip(".").replace("|", "\\|")
         lines.append(f"| `{name}` | {told} | {speakers} | {heard} |")
     return "\n".join(lines) + "\n"

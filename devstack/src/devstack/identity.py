@@ -71,7 +71,7 @@ class Person:
 
 
 def new_people() -> dict[str, Person]:
-    """A student (a new one per run: the database may remember the last one's seat), a case manager, an admin."""
+    """A student (a new one per run: the database may remember the last one's enrollment), a case manager, an admin."""
     return {
         "student": Person("student", "Jordan Rivera"),
         "case_manager": Person("case_manager", "Casey Morgan"),

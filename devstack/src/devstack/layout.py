@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from devstack.identity import Identity
-from kit.outbox import EVENTS_EXCHANGE
+from kit.messaging.outbox import EVENTS_EXCHANGE
 from testkit.processes import free_ports, is_free
 from testkit.servers import Grant
 
@@ -18,7 +18,7 @@ class Service:
 
     package: str
     roles: tuple[str, ...]
-    says: tuple[str, ...]
+    publishes: tuple[str, ...]
     """The first words of the types of its events, as in deploy/rabbitmq/start.sh."""
 
     @property
@@ -31,7 +31,7 @@ class Service:
             configure=rf"{own}|^bursar\.events$",
             write=rf"{own}|^bursar\.events$|^amq\.default$",
             read=rf"{own}|^bursar\.events$",
-            says={EVENTS_EXCHANGE: rf"^({'|'.join(self.says)})\."},
+            publishes={EVENTS_EXCHANGE: rf"^({'|'.join(self.publishes)})\."},
         )
 
 

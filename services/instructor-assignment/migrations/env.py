@@ -1,1 +1,1 @@
-"""Run by kit.migrate, which has configured the context."""
+"""Run by kit.db.migrate, which has configured the context."""

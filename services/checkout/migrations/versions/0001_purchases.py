@@ -1,9 +1,9 @@
-"""Catalog, purchases, sponsors' payments, what is known of seats and contacts, and the kit's tables."""
+"""Catalog, purchases, sponsors' payments, what is known of enrollments and contacts, and the kit's tables."""
 
 from alembic import op
 
-from kit import plumbing
-from kit.db import own_rows
+from kit.db import ddl
+from kit.db.database import own_rows
 
 revision = "0001"
 down_revision = None
@@ -95,16 +95,16 @@ TABLES = (
     """,
     "CREATE INDEX ix_funding_payment_changes_funding_payment_id ON funding_payment_changes (funding_payment_id)",
     """
-    CREATE TABLE seats (
+    CREATE TABLE enrollments (
         student_id uuid NOT NULL,
         program_slug text NOT NULL,
         enrollment_id uuid NOT NULL,
-        status text NOT NULL CONSTRAINT ck_seats_status
+        status text NOT NULL CONSTRAINT ck_enrollments_status
             CHECK (status IN ('pending', 'active', 'paused', 'withdrawn', 'completed')),
         purchase_id uuid,
         revision integer NOT NULL,
         updated_at timestamptz NOT NULL DEFAULT now(),
-        CONSTRAINT pk_seats PRIMARY KEY (student_id, program_slug)
+        CONSTRAINT pk_enrollments PRIMARY KEY (student_id, program_slug)
     )
     """,
     """
@@ -148,18 +148,18 @@ GRANTS = {
     "purchases": "SELECT, INSERT, UPDATE",
     "funding_payments": "SELECT, INSERT, UPDATE",
     "funding_payment_changes": "SELECT",
-    "seats": "SELECT",
+    "enrollments": "SELECT",
     "contacts": "SELECT, INSERT, UPDATE",
 }
 
 
 def upgrade() -> None:
-    api = plumbing.api_login()
-    plumbing.create_v1(api_login=api)
+    api = ddl.api_login()
+    ddl.create_v1(api_login=api)
     for statement in (*TABLES, *AUDIT):
         op.execute(statement)
-    for table in ("purchases", "funding_payments", "funding_payment_changes", "seats", "contacts"):
-        for statement in own_rows(table, owner=plumbing.owner(), staff=STAFF):
+    for table in ("purchases", "funding_payments", "funding_payment_changes", "enrollments", "contacts"):
+        for statement in own_rows(table, owner=ddl.owner(), staff=STAFF):
             op.execute(statement)
     for table, rights in GRANTS.items():
         op.execute(f'GRANT {rights} ON {table} TO "{api}"')

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-from kit import plumbing
-from kit.db import own_rows
+from kit.db import ddl
+from kit.db.database import own_rows
 
 revision = "0002"
 down_revision = "0001"
@@ -96,7 +96,7 @@ GRANTS = {
 
 
 def upgrade() -> None:
-    for statement in (*ITEMS, *PROMOTIONS, *own_rows("redemptions", owner=plumbing.owner(), staff=STAFF)):
+    for statement in (*ITEMS, *PROMOTIONS, *own_rows("redemptions", owner=ddl.owner(), staff=STAFF)):
         op.execute(statement)
     for table, rights in GRANTS.items():
-        op.execute(f'GRANT {rights} ON {table} TO "{plumbing.api_login()}"')
+        op.execute(f'GRANT {rights} ON {table} TO "{ddl.api_login()}"')

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-from kit import plumbing
-from kit.db import own_rows
+from kit.db import ddl
+from kit.db.database import own_rows
 
 revision = "0003"
 down_revision = "0002"
@@ -56,6 +56,6 @@ PURCHASES = (
 
 
 def upgrade() -> None:
-    for statement in (*PURCHASES, *own_rows("customers", owner=plumbing.owner(), staff=("admin", "case_manager"))):
+    for statement in (*PURCHASES, *own_rows("customers", owner=ddl.owner(), staff=("admin", "case_manager"))):
         op.execute(statement)
-    op.execute(f'GRANT SELECT, INSERT, UPDATE ON customers TO "{plumbing.api_login()}"')
+    op.execute(f'GRANT SELECT, INSERT, UPDATE ON customers TO "{ddl.api_login()}"')

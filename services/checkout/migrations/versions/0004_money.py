@@ -2,8 +2,8 @@
 
 from alembic import op
 
-from kit import plumbing
-from kit.db import own_rows
+from kit.db import ddl
+from kit.db.database import own_rows
 
 revision = "0004"
 down_revision = "0003"
@@ -123,7 +123,7 @@ def upgrade() -> None:
     for statement in TABLES:
         op.execute(statement)
     for table in GRANTS:
-        for statement in own_rows(table, owner=plumbing.owner(), staff=STAFF):
+        for statement in own_rows(table, owner=ddl.owner(), staff=STAFF):
             op.execute(statement)
     # a specialist sees the payments for what is theirs, and changes none of them
     op.execute(
@@ -135,4 +135,4 @@ def upgrade() -> None:
         "AND EXISTS (SELECT FROM payments WHERE payments.id = payment_id))"
     )
     for table, rights in GRANTS.items():
-        op.execute(f'GRANT {rights} ON {table} TO "{plumbing.api_login()}"')
+        op.execute(f'GRANT {rights} ON {table} TO "{ddl.api_login()}"')

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-from kit import plumbing
-from kit.db import own_rows
+from kit.db import ddl
+from kit.db.database import own_rows
 
 revision = "0005"
 down_revision = "0004"
@@ -112,7 +112,7 @@ def upgrade() -> None:
     for statement in TABLES:
         op.execute(statement)
     for table in ("schedules", "manual_payments", "cancellations"):
-        for statement in own_rows(table, owner=plumbing.owner(), staff=("admin", "case_manager")):
+        for statement in own_rows(table, owner=ddl.owner(), staff=("admin", "case_manager")):
             op.execute(statement)
     for table, rights in GRANTS.items():
-        op.execute(f'GRANT {rights} ON {table} TO "{plumbing.api_login()}"')
+        op.execute(f'GRANT {rights} ON {table} TO "{ddl.api_login()}"')

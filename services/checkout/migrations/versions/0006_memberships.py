@@ -2,8 +2,8 @@
 
 from alembic import op
 
-from kit import plumbing
-from kit.db import own_rows
+from kit.db import ddl
+from kit.db.database import own_rows
 
 revision = "0006"
 down_revision = "0005"
@@ -33,6 +33,6 @@ def upgrade() -> None:
         """
     )
     op.execute("CREATE INDEX ix_memberships_student_id ON memberships (student_id)")
-    for statement in own_rows("memberships", owner=plumbing.owner(), staff=("admin", "case_manager")):
+    for statement in own_rows("memberships", owner=ddl.owner(), staff=("admin", "case_manager")):
         op.execute(statement)
-    op.execute(f'GRANT SELECT, INSERT, UPDATE ON memberships TO "{plumbing.api_login()}"')
+    op.execute(f'GRANT SELECT, INSERT, UPDATE ON memberships TO "{ddl.api_login()}"')

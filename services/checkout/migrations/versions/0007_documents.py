@@ -2,8 +2,8 @@
 
 from alembic import op
 
-from kit import plumbing
-from kit.db import own_rows
+from kit.db import ddl
+from kit.db.database import own_rows
 
 revision = "0007"
 down_revision = "0006"
@@ -39,6 +39,6 @@ def upgrade() -> None:
         op.execute(f"CREATE INDEX ix_documents_{column} ON documents ({column})")
     op.execute("CREATE INDEX ix_documents_refs ON documents USING gin (refs)")
     op.execute("CREATE UNIQUE INDEX uq_documents_invoice ON documents (purchase_id) WHERE kind = 'invoice'")
-    for statement in own_rows("documents", owner=plumbing.owner(), staff=("admin", "case_manager")):
+    for statement in own_rows("documents", owner=ddl.owner(), staff=("admin", "case_manager")):
         op.execute(statement)
-    op.execute(f'GRANT SELECT ON documents TO "{plumbing.api_login()}"')
+    op.execute(f'GRANT SELECT ON documents TO "{ddl.api_login()}"')

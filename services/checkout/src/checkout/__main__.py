@@ -2,7 +2,7 @@
 
 from checkout.main import ROLES
 from checkout.topology import SERVICE
-from kit.process import main
+from kit.runtime.process import main
 
 if __name__ == "__main__":
     main(SERVICE, ROLES)

@@ -9,8 +9,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from checkout.schedules.tables import test_clock
-from kit.db import Database
-from kit.work import utc_now
+from kit.db.database import Database
+from kit.db.unit_of_work import utc_now
 
 
 class Clock:

@@ -1,4 +1,4 @@
-"""What happens to a purchase's money, and to the seat that it bought, becomes its state."""
+"""What happens to a purchase's money, and to the enrollment that it bought, becomes its state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from checkout.money import following as money
 from checkout.receipts.issuing import Issuer
 from checkout.schedules import following as schedules
 from checkout.topology import ENROLLMENTS, PAYMENTS
-from contracts import facts
 from contracts.enrollment import (
     EnrollmentActivated,
     EnrollmentCompleted,
@@ -25,11 +24,12 @@ from contracts.enrollment import (
     EnrollmentWithdrawn,
 )
 from contracts.envelope import Envelope
-from contracts.facts import DEFAULT_POLICY, Facts, Policy, fold, keys
 from contracts.payments import PaymentEvent
 from contracts.registry import PAYMENT_EVENTS
-from kit.consumer import Consumer
-from kit.work import Work
+from kit.db.unit_of_work import UnitOfWork
+from kit.messaging.consumer import Consumer
+from ledger import facts
+from ledger.facts import DEFAULT_POLICY, Facts, Policy, fold, keys
 
 SEAT_STATUS: dict[type[EnrollmentEvent], domain.SeatStatus] = {
     EnrollmentPending: "pending",
@@ -41,7 +41,7 @@ SEAT_STATUS: dict[type[EnrollmentEvent], domain.SeatStatus] = {
 }
 
 
-Follow = Callable[[Work, Row[Any], facts.Purchase, Envelope[PaymentEvent]], Awaitable[None]]
+Follow = Callable[[UnitOfWork, Row[Any], facts.Purchase, Envelope[PaymentEvent]], Awaitable[None]]
 """What a room does when something is heard about a purchase of ours: given its row, locked and settled already, and all
 that is known of its money. Any order and any repetition must end in the same rows."""
 
@@ -54,14 +54,14 @@ def payments(policy: Policy = DEFAULT_POLICY, rooms: Sequence[Follow] = ROOMS, i
     consumer = Consumer(PAYMENTS)
 
     @consumer.on(*PAYMENT_EVENTS)
-    async def hear(heard: Envelope[PaymentEvent], work: Work) -> None:
-        known = cast(Facts, await work.merge(heard, keys(heard.data)))
-        await store.act_as(work.db, f"event:{heard.id}")
+    async def hear(heard: Envelope[PaymentEvent], uow: UnitOfWork) -> None:
+        known = cast(Facts, await uow.merge(heard, keys(heard.data)))
+        await store.act_as(uow.db, f"event:{heard.id}")
         for purchase in fold(known):
-            row = await settle(purchase.id, purchase, policy, heard, work) if purchase.id is not None else None
+            row = await settle(purchase.id, purchase, policy, heard, uow) if purchase.id is not None else None
             if row is not None:
                 for follow in (*rooms, issuer.follow):
-                    await follow(work, row, purchase, heard)
+                    await follow(uow, row, purchase, heard)
 
     return consumer
 
@@ -70,8 +70,8 @@ def enrollments() -> Consumer:
     consumer = Consumer(ENROLLMENTS)
 
     @consumer.on(*SEAT_STATUS)
-    async def note(heard: Envelope[EnrollmentEvent], work: Work) -> None:
+    async def note(heard: Envelope[EnrollmentEvent], uow: UnitOfWork) -> None:
         status = SEAT_STATUS[type(heard.data)]
-        await store.write_seat(work.db, heard.data, status=status, at=work.now)
+        await store.write_enrollment(uow.db, heard.data, status=status, at=uow.now)
 
     return consumer

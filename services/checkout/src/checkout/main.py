@@ -38,11 +38,11 @@ from checkout.schedules.timer import CHARGE, ENROLLMENT_EXPIRY, Timer
 from checkout.schedules.way import ScheduleWay
 from checkout.settings import ApiSettings, RelaySettings, WorkerSettings
 from checkout.stripe_client import Stripe
-from checkout.topology import QUEUES, SAYS, SERVICE
-from kit.db import Database
-from kit.effects import EffectHandler
-from kit.process import Process, Role
-from kit.service import api_process, consumers_process, create_api, database_of, migrate_service, relay_process
+from checkout.topology import PUBLISHES, QUEUES, SERVICE
+from kit.db.database import Database
+from kit.jobs.jobs import JobHandler
+from kit.runtime.process import Process, Role
+from kit.runtime.service import api_process, consumers_process, create_api, database_of, migrate_service, relay_process
 
 MONEY = (
     money_api.router,
@@ -62,7 +62,7 @@ def app(settings: ApiSettings) -> FastAPI:
         description=checkout.__doc__,
         routers=[api.router, intent_api.router, course_api.router, admin.router, *MONEY, *CATALOG, *OTHERS],
         queues=QUEUES,
-        says=SAYS,
+        publishes=PUBLISHES,
         settings=settings,
     )
     made.state.stripe = Stripe(settings)
@@ -81,7 +81,7 @@ def app(settings: ApiSettings) -> FastAPI:
     return made
 
 
-def effects(database: Database, stripe: Stripe, *, test_clock: bool = False) -> dict[str, EffectHandler[Any]]:
+def jobs(database: Database, stripe: Stripe, *, test_clock: bool = False) -> dict[str, JobHandler[Any]]:
     """Every kind of effect on the outside world that this service has."""
     clock = Clock(database, enabled=test_clock)
     return {
@@ -123,7 +123,7 @@ def relay() -> Process:
     return relay_process(
         SERVICE,
         settings,
-        effects(database, stripe, test_clock=settings.test_clock),
+        jobs(database, stripe, test_clock=settings.test_clock),
         background=[timer.run],
         close=[stripe.close, database.close],
     )

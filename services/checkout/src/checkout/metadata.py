@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from sqlalchemy import Column, ColumnElement, DateTime, Text, cast, func
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from kit.db import new_metadata
+from kit.db.database import new_metadata
 
 metadata = new_metadata()
 

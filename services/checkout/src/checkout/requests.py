@@ -13,9 +13,9 @@ from checkout.buying.purchasing import Purchasing
 from checkout.mail import is_address
 from checkout.settings import ApiSettings, origin_of
 from contracts.people import Contact
-from kit.auth import Caller
-from kit.db import Database
-from kit.errors import Problem
+from kit.db.database import Database
+from kit.http.auth import Caller
+from kit.http.errors import Problem
 
 
 def database_of(request: Request) -> Database:

@@ -11,9 +11,9 @@ from checkout.mail import Address
 from checkout.memberships.settings import MembershipPriceSettings
 from checkout.receipts.settings import IssuerSettings
 from checkout.schedules.domain import cancel_policy
-from contracts.facts import PolicySettings
-from kit import service
-from kit.settings import CommaSeparated, Settings
+from kit.runtime import service
+from kit.runtime.settings import CommaSeparated, Settings
+from ledger.facts import PolicySettings
 
 
 class StripeSettings(Settings, MembershipPriceSettings):
@@ -84,7 +84,7 @@ class ApiSettings(service.ApiSettings, StripeSettings):
 
 
 class RelaySettings(service.WorkerSettings, StripeSettings):
-    """The relay performs the effects on Stripe, and keeps the timers."""
+    """The relay performs the jobs on Stripe, and keeps the timers."""
 
     test_clock: bool = False
     """As in the API's: amounts fall due by the same clock."""

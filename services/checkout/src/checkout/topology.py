@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contracts.checkout import CatalogItemRegistered
-from contracts.registry import PAYMENT_EVENTS, SAID_BY
-from kit.topology import Queue
+from contracts.registry import PAYMENT_EVENTS, PUBLISHED_BY
+from kit.messaging.topology import Queue
 
 SERVICE = "checkout"
-PAYMENTS = Queue("checkout.payments", hears=PAYMENT_EVENTS)
-ENROLLMENTS = Queue("checkout.enrollments", hears=SAID_BY["enrollment"])
-CATALOG = Queue("checkout.catalog", hears=(CatalogItemRegistered,))
+PAYMENTS = Queue("checkout.payments", events=PAYMENT_EVENTS)
+ENROLLMENTS = Queue("checkout.enrollments", events=PUBLISHED_BY["enrollment"])
+CATALOG = Queue("checkout.catalog", events=(CatalogItemRegistered,))
 QUEUES = (PAYMENTS, ENROLLMENTS, CATALOG)
-SAYS = SAID_BY[SERVICE]
+PUBLISHES = PUBLISHED_BY[SERVICE]

@@ -1,17 +1,17 @@
-"""Seats, and the kit's tables."""
+"""Enrollments, and the kit's tables."""
 
 from alembic import op
 
-from kit import plumbing
-from kit.db import own_rows
+from kit.db import ddl
+from kit.db.database import own_rows
 
 revision = "0001"
 down_revision = None
 
 
 def upgrade() -> None:
-    api = plumbing.api_login()
-    plumbing.create_v1(api_login=api)
+    api = ddl.api_login()
+    ddl.create_v1(api_login=api)
     op.execute(
         """
         CREATE TABLE enrollments (
@@ -39,6 +39,6 @@ def upgrade() -> None:
     )
     for column in ("student_id", "program_slug", "purchase_id"):
         op.execute(f"CREATE INDEX ix_enrollments_{column} ON enrollments ({column})")
-    for statement in own_rows("enrollments", owner=plumbing.owner(), staff=("admin", "case_manager")):
+    for statement in own_rows("enrollments", owner=ddl.owner(), staff=("admin", "case_manager")):
         op.execute(statement)
     op.execute(f'GRANT SELECT ON enrollments TO "{api}"')

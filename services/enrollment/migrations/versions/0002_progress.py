@@ -1,9 +1,9 @@
-"""Tracks: what there is to do in them, and how far each student has come; kinds and tiers of seats."""
+"""Tracks: what there is to do in them, and how far each student has come; kinds and tiers of enrollments."""
 
 from alembic import op
 
-from kit import plumbing
-from kit.db import own_rows
+from kit.db import ddl
+from kit.db.database import own_rows
 
 revision = "0002"
 down_revision = "0001"
@@ -54,11 +54,11 @@ GRANTS = {
 
 
 def upgrade() -> None:
-    api = plumbing.api_login()
+    api = ddl.api_login()
     for statement in TABLES:
         op.execute(statement)
     for table in ("project_progress", "step_progress"):
-        for statement in own_rows(table, owner=plumbing.owner(), staff=("admin", "case_manager")):
+        for statement in own_rows(table, owner=ddl.owner(), staff=("admin", "case_manager")):
             op.execute(statement)
     for table, rights in GRANTS.items():
         op.execute(f'GRANT {rights} ON {table} TO "{api}"')

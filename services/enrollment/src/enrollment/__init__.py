@@ -1,1 +1,1 @@
-"""Who has a seat in which program, and how it stands."""
+"""Who has an enrollment in which program, and how it stands."""

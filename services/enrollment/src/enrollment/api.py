@@ -1,4 +1,4 @@
-"""What enrollment answers: seats."""
+"""What enrollment answers: enrollments."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contracts.people import ItemKind
 from enrollment.domain import PaymentStatus, Source, Status
 from enrollment.tables import enrollments
-from kit.auth import CurrentCaller
-from kit.db import Database, row_dict
-from kit.errors import Problem
-from kit.paging import Cursor, Page, page_of
+from kit.db.database import Database, row_dict
+from kit.http.auth import CurrentCaller
+from kit.http.errors import Problem
+from kit.http.paging import Cursor, Page, page_of
 
 router = APIRouter(tags=["enrollments"])
 

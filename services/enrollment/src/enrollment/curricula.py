@@ -1,6 +1,6 @@
 """What there is to do in each track, as the catalog last told; and who waits for it.
 
-A payment and the news of the catalog may come at once. Whoever opens a seat holds the curriculum's lock together with
+A payment and the news of the catalog may come at once. Whoever opens an enrollment holds the curriculum's lock together with
 others like it, whoever replaces the curriculum holds it alone: so one of the two sees what the other has done.
 """
 
@@ -17,29 +17,29 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contracts.checkout import CatalogItemChanged, Project
 from enrollment.domain import Status
 from enrollment.tables import curricula, enrollments, project_progress
-from kit.work import Work
+from kit.db.unit_of_work import UnitOfWork
 
 _PROJECTS = TypeAdapter(tuple[Project, ...])
 
 
 async def hold(db: AsyncConnection, slugs: Iterable[str]) -> None:
-    """They stay as they are until the transaction ends. Held before any seat is locked, so that nobody waits in a
+    """They stay as they are until the transaction ends. Held before any enrollment is locked, so that nobody waits in a
     circle."""
     for slug in sorted(set(slugs)):
         await db.execute(select(func.pg_advisory_xact_lock_shared(_lock(slug))))
 
 
-async def replace(work: Work, told: CatalogItemChanged) -> bool:
+async def replace(uow: UnitOfWork, told: CatalogItemChanged) -> bool:
     """Whether this is the later word. Nobody begins with the track until the transaction ends."""
-    await work.db.execute(select(func.pg_advisory_xact_lock(_lock(told.item.slug))))
+    await uow.db.execute(select(func.pg_advisory_xact_lock(_lock(told.item.slug))))
     changing = {
         "revision": told.revision,
         "projects": _PROJECTS.dump_python(told.projects, mode="json"),
-        "updated_at": work.now,
+        "updated_at": uow.now,
     }
     row = insert(curricula).values(program_slug=told.item.slug, **changing)
     later = curricula.c.revision < row.excluded.revision
-    replaced = await work.db.execute(
+    replaced = await uow.db.execute(
         row.on_conflict_do_update(index_elements=["program_slug"], set_=changing, where=later)
     )
     return replaced.rowcount == 1
@@ -52,7 +52,7 @@ async def projects_of(db: AsyncConnection, slug: str) -> tuple[Project, ...]:
 
 
 async def waiting_for(db: AsyncConnection, slug: str) -> Sequence[tuple[UUID, UUID]]:
-    """Enrollment and student of every open seat in the track that has no progress yet."""
+    """Enrollment and student of every open enrollment in the track that has no progress yet."""
     begun = select(project_progress.c.id).where(project_progress.c.enrollment_id == enrollments.c.id).exists()
     wanted = select(enrollments.c.id, enrollments.c.student_id).where(
         enrollments.c.program_slug == slug,

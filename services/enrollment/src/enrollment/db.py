@@ -1,4 +1,4 @@
-"""Seats in the database."""
+"""Enrollments in the database."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.people import Program
-from enrollment.domain import SeatState, Status
+from enrollment.domain import EnrollmentState, Status
 from enrollment.tables import enrollments
 
 
-async def lock(db: AsyncConnection, seat_id: UUID) -> Row[Any] | None:
-    """The seat's row, until the transaction ends: facts (the consumers) and studies (the API) both change it.
+async def lock(db: AsyncConnection, enrollment_id: UUID) -> Row[Any] | None:
+    """The enrollment's row, until the transaction ends: facts (the consumers) and studies (the API) both change it.
 
     Whatever is decided with it is read by statements after this one: this one may have waited, and would still show
     other tables as they were before.
     """
-    return (await db.execute(select(enrollments).where(enrollments.c.id == seat_id).with_for_update())).one_or_none()
+    return (
+        await db.execute(select(enrollments).where(enrollments.c.id == enrollment_id).with_for_update())
+    ).one_or_none()
 
 
-def state_of(row: Row[Any]) -> SeatState:
-    return SeatState(
+def state_of(row: Row[Any]) -> EnrollmentState:
+    return EnrollmentState(
         kind=row.kind,
         track=row.track,
         tier=row.tier,
@@ -40,11 +42,11 @@ def state_of(row: Row[Any]) -> SeatState:
 
 async def write(
     db: AsyncConnection,
-    seat_id: UUID,
+    enrollment_id: UUID,
     *,
     student_id: UUID,
     program: Program,
-    state: SeatState,
+    state: EnrollmentState,
     revision: int,
     at: datetime,
 ) -> None:
@@ -65,12 +67,12 @@ async def write(
         "updated_at": at,
     }
     statement = insert(enrollments).values(
-        id=seat_id, student_id=student_id, program_slug=program.slug, created_at=at, **changing
+        id=enrollment_id, student_id=student_id, program_slug=program.slug, created_at=at, **changing
     )
     await db.execute(statement.on_conflict_do_update(index_elements=["id"], set_=changing))
 
 
-async def write_completed(db: AsyncConnection, seat_id: UUID, *, revision: int, at: datetime) -> None:
+async def write_completed(db: AsyncConnection, enrollment_id: UUID, *, revision: int, at: datetime) -> None:
     """What the API may write."""
     changing = {"status": Status.COMPLETED.value, "reason": None, "revision": revision, "updated_at": at}
-    await db.execute(update(enrollments).where(enrollments.c.id == seat_id).values(**changing))
+    await db.execute(update(enrollments).where(enrollments.c.id == enrollment_id).values(**changing))

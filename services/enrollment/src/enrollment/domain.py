@@ -1,4 +1,4 @@
-"""How a seat follows the facts. Pure: plain data and the time in, decisions out."""
+"""How an enrollment follows the facts. Pure: plain data and the time in, decisions out."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from contracts.enrollment import (
     EnrollmentResumed,
     EnrollmentWithdrawn,
 )
-from contracts.facts import Policy, Purchase, Seat, Standing
 from contracts.people import ItemKind, Program
+from ledger.facts import Enrollment, Policy, Purchase, Standing
 
 PaymentStatus = Literal["pending", "paid", "waived"]
 Source = Literal["application", "case_manager", "employer", "self_enroll"]
@@ -44,8 +44,8 @@ _STATUS_OF = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeatState:
-    """A seat's row, as far as facts decide it.
+class EnrollmentState:
+    """An enrollment's row, as far as facts decide it.
 
     track: the slug, when it is one
     tier:  what a membership gives access to
@@ -64,9 +64,9 @@ class SeatState:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """The seat becomes `state`; `event` tells the others. None: nothing that they need to know has changed."""
+    """The enrollment becomes `state`; `event` tells the others. None: nothing that they need to know has changed."""
 
-    state: SeatState
+    state: EnrollmentState
     event: type[EnrollmentEvent] | None
 
 
@@ -74,20 +74,20 @@ def is_track(program: Program) -> bool:
     return program.kind == "track"
 
 
-def settle(*, seat: Seat, known: SeatState | None, finished: bool, policy: Policy) -> Change | None:
-    """What the facts change about the seat. None: nothing (or there is no seat to speak of yet).
+def settle(*, enrollment: Enrollment, known: EnrollmentState | None, finished: bool, policy: Policy) -> Change | None:
+    """What the facts change about the enrollment. None: nothing (or there is no enrollment to speak of yet).
 
-    `finished`: all there is to do in it is done. Such a seat is completed for as long as its money stays.
+    `finished`: all there is to do in it is done. Such an enrollment is completed for as long as its money stays.
     """
-    purchase, standing, reason = _decisive(seat, policy)
+    purchase, standing, reason = _decisive(enrollment, policy)
     if (status := _STATUS_OF.get(standing)) is None:
         return None
     if finished and status in (Status.ACTIVE, Status.PAUSED):
         status, reason = Status.COMPLETED, None
-    state = SeatState(
-        kind=seat.program.kind or "program",
-        track=seat.program.slug if is_track(seat.program) else None,
-        tier=_tier(seat.program, purchase),
+    state = EnrollmentState(
+        kind=enrollment.program.kind or "program",
+        track=enrollment.program.slug if is_track(enrollment.program) else None,
+        tier=_tier(enrollment.program, purchase),
         status=status,
         reason=reason,
         payment_status="pending" if reason == UNDERPAID else _payment_status(purchase),
@@ -100,21 +100,21 @@ def settle(*, seat: Seat, known: SeatState | None, finished: bool, policy: Polic
     return Change(state=state, event=_event(known.status if known else None, status))
 
 
-def _decisive(seat: Seat, policy: Policy) -> tuple[Purchase, Standing, str | None]:
-    """The purchase that decides, as `Seat.decisive` says it; but what is underpaid opens nothing by itself.
+def _decisive(enrollment: Enrollment, policy: Policy) -> tuple[Purchase, Standing, str | None]:
+    """The purchase that decides, as `Enrollment.decisive` says it; but what is underpaid opens nothing by itself.
 
     It is the facts of each purchase that are judged, so it does not matter which of them came first.
     """
-    short = tuple(purchase for purchase in seat.purchases if _underpaid(seat.program, purchase))
-    rest = tuple(purchase for purchase in seat.purchases if purchase not in short)
+    short = tuple(purchase for purchase in enrollment.purchases if _underpaid(enrollment.program, purchase))
+    rest = tuple(purchase for purchase in enrollment.purchases if purchase not in short)
     verdicts = []
     if short:
-        purchase, standing, reason = replace(seat, purchases=short).decisive(policy)
+        purchase, standing, reason = replace(enrollment, purchases=short).decisive(policy)
         if standing in (Standing.ACTIVE, Standing.PAUSED):
             standing, reason = Standing.PENDING, UNDERPAID
         verdicts.append((purchase, standing, reason))
     if rest:
-        verdicts.append(replace(seat, purchases=rest).decisive(policy))
+        verdicts.append(replace(enrollment, purchases=rest).decisive(policy))
     return max(verdicts, key=lambda verdict: verdict[1].rank)
 
 

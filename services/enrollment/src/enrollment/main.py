@@ -5,21 +5,21 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 import enrollment
-from enrollment import api as seats_api
+from enrollment import api as enrollments_api
 from enrollment import consumers, studies_api
 from enrollment.settings import ApiSettings, WorkerSettings
-from enrollment.topology import QUEUES, SAYS, SERVICE
-from kit.process import Process, Role
-from kit.service import api_process, consumers_process, create_api, migrate_service, relay_process
+from enrollment.topology import PUBLISHES, QUEUES, SERVICE
+from kit.runtime.process import Process, Role
+from kit.runtime.service import api_process, consumers_process, create_api, migrate_service, relay_process
 
 
 def app(settings: ApiSettings) -> FastAPI:
     return create_api(
         SERVICE,
         description=enrollment.__doc__,
-        routers=[seats_api.router, studies_api.router],
+        routers=[enrollments_api.router, studies_api.router],
         queues=QUEUES,
-        says=SAYS,
+        publishes=PUBLISHES,
         settings=settings,
     )
 

@@ -79,7 +79,7 @@ class UnknownStep:
 
 @dataclass(frozen=True, kw_only=True)
 class NotActive:
-    """The seat is not open."""
+    """The enrollment is not open."""
 
     status: Status
 
@@ -118,7 +118,7 @@ def begin(*, enrollment_id: UUID, projects: Sequence[checkout.Project]) -> Progr
 
 
 def mark(*, progress: Progress, status: Status, step_id: UUID, at: datetime) -> Decision:
-    """What becomes of the progress in a seat of this status when somebody says that the step is done."""
+    """What becomes of the progress in an enrollment of this status when somebody says that the step is done."""
     found = [(project, step) for project in progress.projects for step in project.steps if step.id == step_id]
     if not found:
         return UnknownStep()

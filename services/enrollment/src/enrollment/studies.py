@@ -17,7 +17,7 @@ from enrollment import db, progress
 from enrollment.domain import Status
 from enrollment.progress import Decision, Marked, Progress, Project, ProjectStatus, Step, UnknownStep
 from enrollment.tables import project_progress, step_progress
-from kit.work import Work
+from kit.db.unit_of_work import UnitOfWork
 
 
 async def read(connection: AsyncConnection, enrollment_id: UUID) -> Progress:
@@ -50,10 +50,12 @@ def _project(rows: Sequence[Row[Any]]) -> Project:
     )
 
 
-async def begin(connection: AsyncConnection, seats: Iterable[tuple[UUID, UUID]], *, projects: tuple[Told, ...]) -> None:
-    """Each of these seats (enrollment and student), which have no progress yet, gets its copy of the curriculum."""
+async def begin(
+    connection: AsyncConnection, enrollments: Iterable[tuple[UUID, UUID]], *, projects: tuple[Told, ...]
+) -> None:
+    """Each of these enrollments (enrollment and student), which have no progress yet, gets its copy of the curriculum."""
     new_projects, new_steps = [], []
-    for enrollment_id, student_id in seats:
+    for enrollment_id, student_id in enrollments:
         for project in progress.begin(enrollment_id=enrollment_id, projects=projects).projects:
             new_projects.append(
                 {
@@ -80,37 +82,39 @@ async def begin(connection: AsyncConnection, seats: Iterable[tuple[UUID, UUID]],
         await connection.execute(insert(step_progress), new_steps)
 
 
-async def mark_done(work: Work, enrollment_id: UUID, step_id: UUID) -> Decision:
+async def mark_done(uow: UnitOfWork, enrollment_id: UUID, step_id: UUID) -> Decision:
     """The step is done. The last one completes the enrollment, and says so, in the same commit."""
-    seat = await db.lock(work.db, enrollment_id)
-    if seat is None:
+    enrollment = await db.lock(uow.db, enrollment_id)
+    if enrollment is None:
         return UnknownStep()
-    known = await read(work.db, enrollment_id)
-    decision = progress.mark(progress=known, status=Status(seat.status), step_id=step_id, at=work.now)
+    known = await read(uow.db, enrollment_id)
+    decision = progress.mark(progress=known, status=Status(enrollment.status), step_id=step_id, at=uow.now)
     if not isinstance(decision, Marked):
         return decision
-    await work.db.execute(
+    await uow.db.execute(
         update(step_progress).where(step_progress.c.id == decision.step.id).values(done_at=decision.step.done_at)
     )
     for project in decision.projects:
-        await work.db.execute(
+        await uow.db.execute(
             update(project_progress).where(project_progress.c.id == project.id).values(status=project.status.value)
         )
     if decision.after.finished:
-        revision = seat.revision + 1
+        revision = enrollment.revision + 1
         event = EnrollmentCompleted(
-            enrollment_id=seat.id,
-            student_id=seat.student_id,
+            enrollment_id=enrollment.id,
+            student_id=enrollment.student_id,
             program=Program(
-                slug=seat.program_slug,
-                id=seat.program_id,
-                name=seat.program_name,
-                provider=seat.provider,
-                kind=seat.kind,
+                slug=enrollment.program_slug,
+                id=enrollment.program_id,
+                name=enrollment.program_name,
+                provider=enrollment.provider,
+                kind=enrollment.kind,
             ),
-            purchase_id=seat.purchase_id,
+            purchase_id=enrollment.purchase_id,
             revision=revision,
         )
-        await work.say(event, id=f"{seat.id}/{revision}/{event.type}", subject=str(seat.purchase_id or seat.id))
-        await db.write_completed(work.db, seat.id, revision=revision, at=work.now)
+        await uow.publish(
+            event, id=f"{enrollment.id}/{revision}/{event.type}", subject=str(enrollment.purchase_id or enrollment.id)
+        )
+        await db.write_completed(uow.db, enrollment.id, revision=revision, at=uow.now)
     return decision

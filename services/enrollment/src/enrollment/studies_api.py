@@ -14,9 +14,9 @@ from enrollment.api import database_of, visible
 from enrollment.domain import Status
 from enrollment.progress import Decision, NotActive, ProjectLocked, ProjectStatus, UnknownStep
 from enrollment.topology import SERVICE
-from kit.auth import CurrentCaller
-from kit.errors import Problem
-from kit.work import Work, utc_now
+from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.http.auth import CurrentCaller
+from kit.http.errors import Problem
 
 router = APIRouter(tags=["progress"])
 
@@ -66,10 +66,10 @@ async def mark_step_done(request: Request, caller: CurrentCaller, enrollment_id:
     The last step of a project completes it and opens the next one; the last step of all completes the enrollment.
     """
     async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as db:
-        seat = await visible(db, enrollment_id)
-        if not caller.is_admin and caller.id != seat.student_id:
+        enrollment = await visible(db, enrollment_id)
+        if not caller.is_admin and caller.id != enrollment.student_id:
             raise Problem(403, "forbidden", "Steps are marked by the student, or by an admin.")
-        _refuse(await studies.mark_done(Work(db=db, source=SERVICE, now=utc_now()), enrollment_id, step_id))
+        _refuse(await studies.mark_done(UnitOfWork(db=db, source=SERVICE, now=utc_now()), enrollment_id, step_id))
         return await _progress(db, enrollment_id)
 
 
@@ -88,12 +88,12 @@ def _refuse(decision: Decision) -> None:
 
 
 async def _progress(db: AsyncConnection, enrollment_id: UUID) -> TrackProgress:
-    seat = await visible(db, enrollment_id)
+    enrollment = await visible(db, enrollment_id)
     known = await studies.read(db, enrollment_id)
     return TrackProgress(
         enrollment_id=enrollment_id,
-        track=seat.track,
-        status=seat.status,
+        track=enrollment.track,
+        status=enrollment.status,
         completed_at=known.completed_at,
         projects=[ProjectProgress.model_validate(project) for project in known.projects],
         percent=known.percent,

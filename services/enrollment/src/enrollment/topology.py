@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contracts.checkout import CatalogItemChanged
-from contracts.registry import PAYMENT_EVENTS, SAID_BY
-from kit.topology import Queue
+from contracts.registry import PAYMENT_EVENTS, PUBLISHED_BY
+from kit.messaging.topology import Queue
 
 SERVICE = "enrollment"
-PAYMENTS = Queue("enrollment.payments", hears=PAYMENT_EVENTS)
-CATALOG = Queue("enrollment.catalog", hears=(CatalogItemChanged,))
+PAYMENTS = Queue("enrollment.payments", events=PAYMENT_EVENTS)
+CATALOG = Queue("enrollment.catalog", events=(CatalogItemChanged,))
 QUEUES = (PAYMENTS, CATALOG)
-SAYS = SAID_BY[SERVICE]
+PUBLISHES = PUBLISHED_BY[SERVICE]

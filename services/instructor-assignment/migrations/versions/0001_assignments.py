@@ -7,8 +7,8 @@ import sqlalchemy as sa
 import yaml
 from alembic import op
 
-from kit import plumbing
-from kit.db import own_rows
+from kit.db import ddl
+from kit.db.database import own_rows
 
 revision = "0001"
 down_revision = None
@@ -18,8 +18,8 @@ _SEEDS = uuid5(NAMESPACE_URL, "urn:bursar:instructor")
 
 
 def upgrade() -> None:
-    api = plumbing.api_login()
-    plumbing.create_v1(api_login=api)
+    api = ddl.api_login()
+    ddl.create_v1(api_login=api)
     op.execute(
         """
         CREATE TABLE ai_instructors (
@@ -68,7 +68,7 @@ def upgrade() -> None:
         "CREATE INDEX ix_ai_instructor_assignments_waiting ON ai_instructor_assignments (program_slug, since) "
         "WHERE status = 'waiting'"
     )
-    for statement in own_rows("ai_instructor_assignments", owner=plumbing.owner(), staff=("admin", "case_manager")):
+    for statement in own_rows("ai_instructor_assignments", owner=ddl.owner(), staff=("admin", "case_manager")):
         op.execute(statement)
     op.execute(f'GRANT SELECT, INSERT, UPDATE, DELETE ON ai_instructors TO "{api}"')
     op.execute(

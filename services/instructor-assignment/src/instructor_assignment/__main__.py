@@ -2,7 +2,7 @@
 
 from instructor_assignment.main import ROLES
 from instructor_assignment.topology import SERVICE
-from kit.process import main
+from kit.runtime.process import main
 
 if __name__ == "__main__":
     main(SERVICE, ROLES)

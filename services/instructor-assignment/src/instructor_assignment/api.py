@@ -20,12 +20,12 @@ from instructor_assignment.domain import Status
 from instructor_assignment.tables import ai_instructor_assignments as assignments
 from instructor_assignment.tables import ai_instructors as instructors
 from instructor_assignment.topology import SERVICE
-from kit.auth import Admin, CaseManager, CurrentCaller
-from kit.db import Database, row_dict
-from kit.errors import Problem
-from kit.idempotency import HEADER, HONOURS_KEY, once
-from kit.paging import Cursor, Page, page_of
-from kit.work import Work, utc_now
+from kit.db.database import Database, row_dict
+from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.http.auth import Admin, CaseManager, CurrentCaller
+from kit.http.errors import Problem
+from kit.http.idempotency import HEADER, HONOURS_KEY, once
+from kit.http.paging import Cursor, Page, page_of
 
 router = APIRouter(tags=["instructors"])
 
@@ -172,16 +172,16 @@ async def change_instructor(
     """
     async with _database(request).transaction_of(student_id=caller.id, role=caller.role) as connection:
         known = await _locked(connection, instructor_id)
-        work = _work(connection)
+        uow = _work(connection)
         await connection.execute(
             update(instructors)
             .where(instructors.c.id == instructor_id)
-            .values(**change.model_dump(exclude_unset=True), updated_at=work.now)
+            .values(**change.model_dump(exclude_unset=True), updated_at=uow.now)
         )
         changed = await _read(connection, instructor_id)
         if not changed.is_active:
-            await places.empty(work, instructor_id, known.program_slug, reason="instructor_inactive")
-        await places.fill(work, known.program_slug)
+            await places.empty(uow, instructor_id, known.program_slug, reason="instructor_inactive")
+        await places.fill(uow, known.program_slug)
         return await _read(connection, instructor_id)
 
 
@@ -213,8 +213,8 @@ def _database(request: Request) -> Database:
     return database
 
 
-def _work(connection: AsyncConnection) -> Work:
-    return Work(db=connection, source=SERVICE, now=utc_now())
+def _work(connection: AsyncConnection) -> UnitOfWork:
+    return UnitOfWork(db=connection, source=SERVICE, now=utc_now())
 
 
 def _assigned() -> Select[Any]:

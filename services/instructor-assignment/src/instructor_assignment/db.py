@@ -19,8 +19,8 @@ from contracts.people import Program
 from instructor_assignment.domain import Assignment, Change, Status, Teacher
 from instructor_assignment.tables import ai_instructor_assignments as assignments
 from instructor_assignment.tables import ai_instructors as instructors
-from kit.trace import Cause
-from kit.work import Work
+from kit.db.unit_of_work import UnitOfWork
+from kit.runtime.trace import Cause
 
 
 async def lock_programs(db: AsyncConnection, slugs: Iterable[str]) -> None:
@@ -61,10 +61,10 @@ async def teachers(db: AsyncConnection, program_slug: str) -> Sequence[Teacher]:
     ]
 
 
-async def apply(work: Work, change: Change) -> None:
+async def apply(uow: UnitOfWork, change: Change) -> None:
     """Writes the change and says what it says."""
     after = change.after
-    cause = asdict(work.cause) if work.cause else None
+    cause = asdict(uow.cause) if uow.cause else None
     values: dict[str, Any] = {
         "status": after.status.value,
         "instructor_id": after.instructor.id if after.instructor else None,
@@ -72,28 +72,28 @@ async def apply(work: Work, change: Change) -> None:
         "since": after.since,
         "revision": after.revision,
         "cause": cause,
-        "updated_at": work.now,
+        "updated_at": uow.now,
     }
     if change.before is None:
         fixed = {"id": after.id, "student_id": after.student_id, "program_slug": after.program.slug}
-        await work.db.execute(insert(assignments).values(**fixed, **_told(after), created_at=work.now, **values))
+        await uow.db.execute(insert(assignments).values(**fixed, **_told(after), created_at=uow.now, **values))
     else:
         if _told(change.before) != _told(after):  # only a payment tells these, and only its consumer may write them
             values |= _told(after)
-        await work.db.execute(update(assignments).where(assignments.c.id == after.id).values(**values))
-    for event in change.says:
-        await work.say(
+        await uow.db.execute(update(assignments).where(assignments.c.id == after.id).values(**values))
+    for event in change.publishes:
+        await uow.publish(
             event, id=f"{after.id}/{after.revision}/{event.type}", subject=str(after.purchase_id or after.id)
         )
 
 
-async def on_behalf_of(work: Work, assignment_id: UUID) -> Work:
+async def on_behalf_of(uow: UnitOfWork, assignment_id: UUID) -> UnitOfWork:
     """The same work, for an assignment that another one's payment or an admin has moved.
 
     What it says hangs together with the payment that the assignment itself came from.
     """
-    cause = (await work.db.execute(select(assignments.c.cause).where(assignments.c.id == assignment_id))).scalar_one()
-    return replace(work, cause=Cause(**cause) if cause else None)
+    cause = (await uow.db.execute(select(assignments.c.cause).where(assignments.c.id == assignment_id))).scalar_one()
+    return replace(uow, cause=Cause(**cause) if cause else None)
 
 
 def _told(assignment: Assignment) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from enum import StrEnum
 from fractions import Fraction
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from contracts.facts import Policy, Seat, Standing
 from contracts.instructor_assignment import (
     Instructor,
     InstructorAssigned,
@@ -18,6 +17,7 @@ from contracts.instructor_assignment import (
     InstructorUnavailable,
 )
 from contracts.people import Program
+from ledger.facts import Enrollment, Policy, Standing
 
 _ASSIGNMENTS = uuid5(NAMESPACE_URL, "urn:bursar:instructor-assignment")
 
@@ -35,7 +35,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """What the facts want for a seat: to be taught, or (having been open once) not any more."""
+    """What the facts want for an enrollment: to be taught, or (having been open once) not any more."""
 
     taught: bool
     reason: str | None
@@ -72,21 +72,21 @@ class Change:
 
     before: Assignment | None
     after: Assignment
-    says: tuple[InstructorEvent, ...]
+    publishes: tuple[InstructorEvent, ...]
 
     @property
     def frees_a_place(self) -> bool:
         return self.before is not None and self.before.instructor is not None and self.after.instructor is None
 
 
-def wish(*, seat: Seat, policy: Policy) -> Wish | None:
-    """None while the seat was never paid for, and for what is not taught. A paused seat keeps its instructor."""
-    if not seat.program.taught:
+def wish(*, enrollment: Enrollment, policy: Policy) -> Wish | None:
+    """None while the enrollment was never paid for, and for what is not taught. A paused enrollment keeps its instructor."""
+    if not enrollment.program.taught:
         return None
-    purchase, standing, reason = seat.decisive(policy)
+    purchase, standing, reason = enrollment.decisive(policy)
     if standing in (Standing.ACTIVE, Standing.PAUSED):
         return Wish(taught=True, reason=None, purchase_id=purchase.id)
-    if seat.opened:
+    if enrollment.opened:
         return Wish(taught=False, reason=reason, purchase_id=purchase.id)
     return None
 
@@ -102,12 +102,14 @@ def fulfilled(*, wish: Wish, known: Assignment | None) -> bool:
     )
 
 
-def settle(*, seat: Seat, wish: Wish, known: Assignment | None, teachers: Sequence[Teacher], at: datetime) -> Change:
+def settle(
+    *, enrollment: Enrollment, wish: Wish, known: Assignment | None, teachers: Sequence[Teacher], at: datetime
+) -> Change:
     """What the wish makes of the assignment. Who has an instructor keeps them; who waits goes on waiting."""
     draft = Assignment(
-        id=assignment_id(seat.student_id, seat.program.slug),
-        student_id=seat.student_id,
-        program=seat.program,
+        id=assignment_id(enrollment.student_id, enrollment.program.slug),
+        student_id=enrollment.student_id,
+        program=enrollment.program,
         status=Status.RELEASED,
         instructor=None,
         reason=wish.reason,
@@ -169,15 +171,17 @@ def _change(before: Assignment | None, after: Assignment, *, at: datetime, reaso
     old = before.instructor if before else None
     new = after.instructor
     told = {"student_id": after.student_id, "program": after.program, "purchase_id": after.purchase_id}
-    says: list[InstructorEvent] = []
+    publishes: list[InstructorEvent] = []
     if old is not None and (new is None or new.id != old.id):
-        says.append(InstructorReleased(assignment_id=after.id, instructor=old, reason=reason or after.reason, **told))
+        publishes.append(
+            InstructorReleased(assignment_id=after.id, instructor=old, reason=reason or after.reason, **told)
+        )
     if new is not None and (old is None or new.id != old.id):
-        says.append(InstructorAssigned(assignment_id=after.id, instructor=new, **told))
+        publishes.append(InstructorAssigned(assignment_id=after.id, instructor=new, **told))
     if after.status is Status.WAITING and (before is None or before.status is not Status.WAITING):
-        says.append(InstructorUnavailable(**told))
-    if says:
+        publishes.append(InstructorUnavailable(**told))
+    if publishes:
         after = replace(after, revision=after.revision + 1)
-    if says or before is None or before.status is not after.status:
+    if publishes or before is None or before.status is not after.status:
         after = replace(after, since=at)
-    return Change(before=before, after=after, says=tuple(says))
+    return Change(before=before, after=after, publishes=tuple(publishes))

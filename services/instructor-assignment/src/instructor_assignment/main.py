@@ -8,9 +8,9 @@ import instructor_assignment
 from instructor_assignment import consumers
 from instructor_assignment.api import router
 from instructor_assignment.settings import ApiSettings, WorkerSettings
-from instructor_assignment.topology import QUEUES, SAYS, SERVICE
-from kit.process import Process, Role
-from kit.service import api_process, consumers_process, create_api, migrate_service, relay_process
+from instructor_assignment.topology import PUBLISHES, QUEUES, SERVICE
+from kit.runtime.process import Process, Role
+from kit.runtime.service import api_process, consumers_process, create_api, migrate_service, relay_process
 
 
 def app(settings: ApiSettings) -> FastAPI:
@@ -19,7 +19,7 @@ def app(settings: ApiSettings) -> FastAPI:
         description=instructor_assignment.__doc__,
         routers=[router],
         queues=QUEUES,
-        says=SAYS,
+        publishes=PUBLISHES,
         settings=settings,
     )
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from contracts.facts import PolicySettings
-from kit import service
+from kit.runtime import service
+from ledger.facts import PolicySettings
 
 
 class WorkerSettings(service.WorkerSettings, PolicySettings):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from contracts.registry import PAYMENT_EVENTS, SAID_BY
-from kit.topology import Queue
+from contracts.registry import PAYMENT_EVENTS, PUBLISHED_BY
+from kit.messaging.topology import Queue
 
 SERVICE = "instructor-assignment"
-PAYMENTS = Queue("instructor-assignment.payments", hears=PAYMENT_EVENTS)
+PAYMENTS = Queue("instructor-assignment.payments", events=PAYMENT_EVENTS)
 QUEUES = (PAYMENTS,)
-SAYS = SAID_BY[SERVICE]
+PUBLISHES = PUBLISHED_BY[SERVICE]

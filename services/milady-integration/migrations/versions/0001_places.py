@@ -1,12 +1,12 @@
-"""Milady's programs, the seats that we know, their places at Milady, and the kit's tables."""
+"""Milady's programs, the enrollments that we know, their places at Milady, and the kit's tables."""
 
 import json
 
 import sqlalchemy as sa
 from alembic import op
 
-from kit import plumbing
-from kit.db import own_rows
+from kit.db import ddl
+from kit.db.database import own_rows
 
 revision = "0001"
 down_revision = None
@@ -20,8 +20,8 @@ _STAFF = ("admin", "case_manager")
 
 
 def upgrade() -> None:
-    api = plumbing.api_login()
-    plumbing.create_v1(api_login=api)
+    api = ddl.api_login()
+    ddl.create_v1(api_login=api)
     op.execute(
         """
         CREATE TABLE milady_programs (
@@ -38,14 +38,14 @@ def upgrade() -> None:
     )
     op.execute(
         """
-        CREATE TABLE seats (
-            id uuid NOT NULL CONSTRAINT pk_seats PRIMARY KEY,
+        CREATE TABLE enrollments (
+            id uuid NOT NULL CONSTRAINT pk_enrollments PRIMARY KEY,
             student_id uuid NOT NULL,
             program_slug text NOT NULL,
             program_id text NOT NULL,
             program_name text,
             standing text NOT NULL,
-            wish text CONSTRAINT ck_seats_wish CHECK (wish IN ('enrolled', 'withdrawn')),
+            wish text CONSTRAINT ck_enrollments_wish CHECK (wish IN ('enrolled', 'withdrawn')),
             reason text,
             purchase_id uuid,
             contact_name text,
@@ -53,16 +53,16 @@ def upgrade() -> None:
             cause jsonb,
             created_at timestamptz NOT NULL DEFAULT now(),
             updated_at timestamptz NOT NULL DEFAULT now(),
-            CONSTRAINT uq_seats_student_id_program_slug UNIQUE (student_id, program_slug)
+            CONSTRAINT uq_enrollments_student_id_program_slug UNIQUE (student_id, program_slug)
         )
         """
     )
-    op.execute("CREATE INDEX ix_seats_program_slug ON seats (program_slug)")
+    op.execute("CREATE INDEX ix_enrollments_program_slug ON enrollments (program_slug)")
     op.execute(
         """
         CREATE TABLE milady_enrollments (
             id uuid NOT NULL CONSTRAINT pk_milady_enrollments PRIMARY KEY
-                CONSTRAINT fk_milady_enrollments_id REFERENCES seats (id),
+                CONSTRAINT fk_milady_enrollments_id REFERENCES enrollments (id),
             student_id uuid NOT NULL,
             program_slug text NOT NULL,
             status text NOT NULL CONSTRAINT ck_milady_enrollments_status
@@ -85,11 +85,11 @@ def upgrade() -> None:
         """
     )
     op.execute("CREATE INDEX ix_milady_enrollments_status ON milady_enrollments (status, created_at)")
-    for table in ("seats", "milady_enrollments"):
-        for statement in own_rows(table, owner=plumbing.owner(), staff=_STAFF):
+    for table in ("enrollments", "milady_enrollments"):
+        for statement in own_rows(table, owner=ddl.owner(), staff=_STAFF):
             op.execute(statement)
     op.execute(f'GRANT SELECT, INSERT, UPDATE ON milady_programs TO "{api}"')
-    op.execute(f'GRANT SELECT ON seats TO "{api}"')
+    op.execute(f'GRANT SELECT ON enrollments TO "{api}"')
     op.execute(f'GRANT SELECT, INSERT, UPDATE ON milady_enrollments TO "{api}"')
     # students only look; what staff decide by hand is written under the same rules as what payments decide
     staff = "current_setting('app.role', true) IN ('admin', 'case_manager')"

@@ -1,1 +1,1 @@
-"""The seat at the outside course provider."""
+"""The enrollment at the outside course provider."""

@@ -1,6 +1,6 @@
 """`python -m milady_integration api|consumers|relay|migrate`"""
 
-from kit.process import main
+from kit.runtime.process import main
 from milady_integration.main import ROLES
 from milady_integration.topology import SERVICE
 

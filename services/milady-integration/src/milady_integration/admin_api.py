@@ -14,20 +14,20 @@ from starlette.responses import Response
 
 from contracts.milady_integration import CourseLink
 from contracts.people import student_uuid
-from kit.auth import Admin, Caller, CaseManager
-from kit.db import row_dict
-from kit.effects import effects
-from kit.errors import Problem
-from kit.paging import Cursor, Page, page_of
-from kit.work import Work, utc_now
+from kit.db.database import row_dict
+from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.http.auth import Admin, Caller, CaseManager
+from kit.http.errors import Problem
+from kit.http.paging import Cursor, Page, page_of
+from kit.jobs.jobs import jobs
 from milady_integration import db, domain
 from milady_integration.api import Limit, MyPlace, database_of, mode_of, with_program
 from milady_integration.bulk_import import Line, to_csv
 from milady_integration.domain import Change, NotNow, Place, Status, Step, Wish
 from milady_integration.following import carry_out
+from milady_integration.tables import enrollments
 from milady_integration.tables import milady_enrollments as places
 from milady_integration.tables import milady_programs as programs
-from milady_integration.tables import seats
 from milady_integration.topology import SERVICE
 
 router = APIRouter(prefix="/api/admin/milady", tags=["milady admin"])
@@ -36,7 +36,7 @@ EXPORT_LIMIT = 10_000
 _WHY_NOT = {
     "already_enrolled": "The student is enrolled under another id.",
     "step_in_progress": "We are asking Milady about this one right now; look again when that has ended.",
-    "not_withdrawn": "The seat is paid for, so it must not be withdrawn; a refund withdraws it.",
+    "not_withdrawn": "The enrollment is paid for, so it must not be withdrawn; a refund withdraws it.",
     "nothing_to_retry": "Nothing has failed here.",
 }
 
@@ -120,12 +120,12 @@ async def list_places(
     """Everybody's places, newest first; `status=failed` is what waits for a human."""
     wanted = (
         with_program()
-        .add_columns(effects.c.attempts, effects.c.last_error)
+        .add_columns(jobs.c.attempts, jobs.c.last_error)
         .outerjoin(
-            effects,
+            jobs,
             and_(
-                effects.c.kind == func.concat("milady.", places.c.step),
-                effects.c.key == func.concat(places.c.id, "/", places.c.generation),
+                jobs.c.kind == func.concat("milady.", places.c.step),
+                jobs.c.key == func.concat(places.c.id, "/", places.c.generation),
             ),
         )
     )
@@ -145,8 +145,8 @@ async def export(request: Request, caller: Admin, action: Literal["enroll", "wit
         by_hand = places.c.status.in_((Status.ENROLLED.value, Status.FAILED.value))
         due = and_(places.c.wish == Wish.WITHDRAWN.value, places.c.step.is_(None), by_hand)
     wanted = (
-        select(places, seats.c.contact_name, seats.c.contact_email, programs.c.title, programs.c.courses)
-        .join(seats, seats.c.id == places.c.id)
+        select(places, enrollments.c.contact_name, enrollments.c.contact_email, programs.c.title, programs.c.courses)
+        .join(enrollments, enrollments.c.id == places.c.id)
         .outerjoin(programs, programs.c.program_slug == places.c.program_slug)
         .where(due)
         .order_by(places.c.created_at, places.c.id)
@@ -185,15 +185,15 @@ async def confirm(request: Request, caller: Admin, told: Confirmation) -> AnyPla
             place=place, milady_enrollment_id=told.miladyEnrollmentId or "", links=links, mode=mode_of(request)
         )
 
-    id = domain.seat_id(student_uuid(told.studentId), told.programSlug)
+    id = domain.enrollment_id(student_uuid(told.studentId), told.programSlug)
     async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as connection:
-        work = Work(db=connection, source=SERVICE, now=utc_now())
-        await db.lock_seat(connection, id)
-        known, seat = await db.read_place(connection, id), await db.read_seat(connection, id)
-        if known is None or seat is None:
-            raise Problem(404, "unknown_seat", "This student has no place of Milady's in this program.")
+        uow = UnitOfWork(db=connection, source=SERVICE, now=utc_now())
+        await db.lock_enrollment(connection, id)
+        known, enrollment = await db.read_place(connection, id), await db.read_enrollment(connection, id)
+        if known is None or enrollment is None:
+            raise Problem(404, "unknown_enrollment", "This student has no place of Milady's in this program.")
         try:
-            await carry_out(work, seat, known, decide(known[0]))
+            await carry_out(uow, enrollment, known, decide(known[0]))
         except NotNow as why:
             raise Problem(409, why.code, _WHY_NOT[why.code]) from None
     return await _one(request, caller, id)
@@ -215,15 +215,15 @@ async def retry(request: Request, caller: Admin, which: Retry) -> Retried:
         ids = list(await connection.scalars(wanted.limit(EXPORT_LIMIT)))
     for id in ids:
         async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as connection:
-            await db.lock_seat(connection, id)
-            known, seat = await db.read_place(connection, id), await db.read_seat(connection, id)
-            if known is None or seat is None:
+            await db.lock_enrollment(connection, id)
+            known, enrollment = await db.read_place(connection, id), await db.read_enrollment(connection, id)
+            if known is None or enrollment is None:
                 continue
             try:
                 change = domain.retry(place=known[0], mode=mode_of(request))
             except NotNow:
                 continue  # something has happened to it in between
-            await carry_out(Work(db=connection, source=SERVICE, now=utc_now()), seat, known, change)
+            await carry_out(UnitOfWork(db=connection, source=SERVICE, now=utc_now()), enrollment, known, change)
             retried += 1
     if which.studentId is not None and which.programSlug is not None and not retried:
         raise Problem(409, "nothing_to_retry", _WHY_NOT["nothing_to_retry"])
@@ -250,18 +250,18 @@ async def save_program(
     With `is_active` false nobody new is enrolled; who is enrolled stays, and is withdrawn with a refund as ever.
     """
     async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as connection:
-        work = Work(db=connection, source=SERVICE, now=utc_now())
+        uow = UnitOfWork(db=connection, source=SERVICE, now=utc_now())
         values = change.model_dump(exclude={"program_id"} if change.program_id is None else set())
         statement = insert(programs).values(
-            program_slug=program_slug, revision=1, created_at=work.now, updated_at=work.now, **values
+            program_slug=program_slug, revision=1, created_at=uow.now, updated_at=uow.now, **values
         )
         changed = statement.on_conflict_do_update(
             index_elements=["program_slug"],
-            set_={**values, "revision": programs.c.revision + 1, "updated_at": work.now},
+            set_={**values, "revision": programs.c.revision + 1, "updated_at": uow.now},
         )
         row = (await connection.execute(changed.returning(programs))).one()
         if row.is_active:
-            await work.want(db.ADOPT, key=f"{program_slug}/{row.revision}", payload={"program_slug": program_slug})
+            await uow.enqueue(db.ADOPT, key=f"{program_slug}/{row.revision}", payload={"program_slug": program_slug})
         return ProgramRow.model_validate(row_dict(row))
 
 

@@ -12,21 +12,21 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Select, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from contracts.facts import Standing
 from contracts.milady_integration import CourseLink
 from contracts.people import student_uuid
-from kit.auth import CaseManager, CurrentCaller
-from kit.db import Database
-from kit.errors import Problem
-from kit.idempotency import HONOURS_KEY, once
-from kit.paging import Cursor, Page, page_of
-from kit.work import Work, utc_now
+from kit.db.database import Database
+from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.http.auth import CaseManager, CurrentCaller
+from kit.http.errors import Problem
+from kit.http.idempotency import HONOURS_KEY, once
+from kit.http.paging import Cursor, Page, page_of
+from ledger.facts import Standing
 from milady_integration import db, domain
 from milady_integration.domain import Mode, Status
 from milady_integration.following import carry_out, follow
+from milady_integration.tables import enrollments
 from milady_integration.tables import milady_enrollments as places
 from milady_integration.tables import milady_programs as programs
-from milady_integration.tables import seats
 from milady_integration.topology import SERVICE
 
 router = APIRouter(tags=["milady"])
@@ -83,23 +83,23 @@ async def auto_enroll(request: Request, caller: CaseManager, asked: AutoEnroll) 
     async def act() -> AutoEnrolled:
         async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as connection:
             slug = await _slug(connection, student_id, asked.programId)
-            work = Work(db=connection, source=SERVICE, now=utc_now())
-            seat_id = domain.seat_id(student_id, slug)
-            await db.lock_seat(connection, seat_id)
-            if (seat := await db.read_seat(connection, seat_id)) is None:
-                raise Problem(404, "unknown_seat", "This student has not bought this program; check both ids.")
-            if seat.wanted.standing is not Standing.ACTIVE:
+            uow = UnitOfWork(db=connection, source=SERVICE, now=utc_now())
+            enrollment_id = domain.enrollment_id(student_id, slug)
+            await db.lock_enrollment(connection, enrollment_id)
+            if (enrollment := await db.read_enrollment(connection, enrollment_id)) is None:
+                raise Problem(404, "unknown_enrollment", "This student has not bought this program; check both ids.")
+            if enrollment.wanted.standing is not Standing.ACTIVE:
                 raise Problem(
                     409,
                     "not_paid",
-                    "The seat is not paid for (any more). It is enrolled by itself as soon as it is.",
-                    standing=seat.wanted.standing.value,
+                    "The enrollment is not paid for (any more). It is enrolled by itself as soon as it is.",
+                    standing=enrollment.wanted.standing.value,
                 )
             mode = mode_of(request)
-            if (place := await follow(work, seat, mode)) is None:
+            if (place := await follow(uow, enrollment, mode)) is None:
                 raise Problem(409, "program_inactive", "Enrollment at Milady is switched off for this program.")
-            if place.status is Status.FAILED and (known := await db.read_place(connection, seat_id)):
-                place = await carry_out(work, seat, known, domain.retry(place=place, mode=mode))
+            if place.status is Status.FAILED and (known := await db.read_place(connection, enrollment_id)):
+                place = await carry_out(uow, enrollment, known, domain.retry(place=place, mode=mode))
             return AutoEnrolled(
                 studentId=student_id,
                 programSlug=slug,
@@ -118,8 +118,8 @@ async def _slug(connection: AsyncConnection, student_id: UUID, program: str) -> 
     )
     bought = (
         select(programs.c.program_slug)
-        .join(seats, seats.c.program_slug == programs.c.program_slug)
-        .where(seats.c.student_id == student_id, seats.c.program_id == program)
+        .join(enrollments, enrollments.c.program_slug == programs.c.program_slug)
+        .where(enrollments.c.student_id == student_id, enrollments.c.program_id == program)
     )
     for wanted in (named, bought):
         slug: str | None = (await connection.execute(wanted.order_by(programs.c.program_slug))).scalars().first()
@@ -129,7 +129,9 @@ async def _slug(connection: AsyncConnection, student_id: UUID, program: str) -> 
 
 
 def with_program() -> Select[Any]:
-    return select(places, seats.c.program_id, seats.c.program_name).join(seats, seats.c.id == places.c.id)
+    return select(places, enrollments.c.program_id, enrollments.c.program_name).join(
+        enrollments, enrollments.c.id == places.c.id
+    )
 
 
 def database_of(request: Request) -> Database:

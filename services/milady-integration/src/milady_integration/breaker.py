@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from enum import StrEnum
 
-from kit.failures import Transient
+from kit.runtime.failures import Transient
 
 
 class CircuitOpen(Transient):

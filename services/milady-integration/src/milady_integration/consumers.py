@@ -6,11 +6,11 @@ from typing import cast
 
 from contracts.checkout import PurchaseCreated
 from contracts.envelope import Envelope
-from contracts.facts import DEFAULT_POLICY, Facts, Policy, keys, seats
 from contracts.payments import PaymentEvent
 from contracts.registry import PAYMENT_EVENTS
-from kit.consumer import Consumer
-from kit.work import Work
+from kit.db.unit_of_work import UnitOfWork
+from kit.messaging.consumer import Consumer
+from ledger.facts import DEFAULT_POLICY, Facts, Policy, enrollments, keys
 from milady_integration import db, domain
 from milady_integration.domain import Mode
 from milady_integration.following import follow
@@ -21,35 +21,35 @@ def payments(mode: Mode = "api", policy: Policy = DEFAULT_POLICY) -> Consumer:
     consumer = Consumer(PAYMENTS)
 
     @consumer.on(*PAYMENT_EVENTS)
-    async def settle(heard: Envelope[PaymentEvent], work: Work) -> None:
-        facts = cast(Facts, await work.merge(heard, keys(heard.data)))
-        found = {(seat.student_id, seat.program.slug): seat for seat in seats(facts)}
+    async def settle(heard: Envelope[PaymentEvent], uow: UnitOfWork) -> None:
+        facts = cast(Facts, await uow.merge(heard, keys(heard.data)))
+        found = {(enrollment.student_id, enrollment.program.slug): enrollment for enrollment in enrollments(facts)}
         for slug in sorted({slug for _, slug in found}):
-            await db.lock_program(work.db, slug)
-        told = [heard.data.program, *(seat.program for seat in found.values())]
+            await db.lock_program(uow.db, slug)
+        told = [heard.data.program, *(enrollment.program for enrollment in found.values())]
         for program in {program.slug: program for program in told if program and domain.is_miladys(program)}.values():
-            await db.learn_program(work, program)
+            await db.learn_program(uow, program)
         for key in db.in_order(found):
-            seat = found[key]
-            await db.lock_seat(work.db, domain.seat_id(*key))
-            wanted = domain.wanted(seat=seat, policy=policy)
-            contact = domain.contact_of(seat, policy)
-            known = await db.note_seat(work, seat.student_id, seat.program, wanted, contact)
-            await follow(work, known, mode)
+            enrollment = found[key]
+            await db.lock_enrollment(uow.db, domain.enrollment_id(*key))
+            wanted = domain.wanted(enrollment=enrollment, policy=policy)
+            contact = domain.contact_of(enrollment, policy)
+            known = await db.note_enrollment(uow, enrollment.student_id, enrollment.program, wanted, contact)
+            await follow(uow, known, mode)
 
     return consumer
 
 
 def purchases() -> Consumer:
-    """A purchase that was started says which program is whose, and that the seat is not unknown but unpaid."""
+    """A purchase that was started says which program is whose, and that the enrollment is not unknown but unpaid."""
     consumer = Consumer(PURCHASES)
 
     @consumer.on(PurchaseCreated)
-    async def note(heard: Envelope[PurchaseCreated], work: Work) -> None:
+    async def note(heard: Envelope[PurchaseCreated], uow: UnitOfWork) -> None:
         bought = heard.data
         if domain.is_miladys(bought.program):
-            await db.learn_program(work, bought.program)
-        await db.lock_seat(work.db, domain.seat_id(bought.student_id, bought.program.slug))
-        await db.note_purchase(work, bought.student_id, bought.program, bought.purchase_id)
+            await db.learn_program(uow, bought.program)
+        await db.lock_enrollment(uow.db, domain.enrollment_id(bought.student_id, bought.program.slug))
+        await db.note_purchase(uow, bought.student_id, bought.program, bought.purchase_id)
 
     return consumer

@@ -1,7 +1,7 @@
-"""Programs, seats and places in the database.
+"""Programs, enrollments and places in the database.
 
 Locks, always in this order: the facts of an event (by `Work.merge`), the program (shared by all who look whether it is
-Milady's, alone by whoever looks for the seats of a program that has become so), the seat (whoever changes its place).
+Milady's, alone by whoever looks for the enrollments of a program that has become so), the enrollment (whoever changes its place).
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from contracts.facts import Standing
 from contracts.milady_integration import CourseLink
 from contracts.people import Contact, Program
-from kit.trace import Cause
-from kit.work import Work
-from milady_integration.domain import PROVIDER, Place, Status, Step, Wanted, Wish, seat_id
+from kit.db.unit_of_work import UnitOfWork
+from kit.runtime.trace import Cause
+from ledger.facts import Standing
+from milady_integration.domain import PROVIDER, Place, Status, Step, Wanted, Wish, enrollment_id
+from milady_integration.tables import enrollments
 from milady_integration.tables import milady_enrollments as places
 from milady_integration.tables import milady_programs as programs
-from milady_integration.tables import seats
 
 ADOPT = "milady.adopt"
-"""An effect of our own: a program has become Milady's, so look for those who have a seat in it already."""
+"""An effect of our own: a program has become Milady's, so look for those who have an enrollment in it already."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class KnownSeat:
-    """A seat as the facts had it when its last event came."""
+class EnrollmentRecord:
+    """An enrollment as the facts had it when its last event came."""
 
     id: UUID
     student_id: UUID
@@ -54,13 +54,13 @@ async def lock_program(db: AsyncConnection, slug: str, *, alone: bool = False) -
     await db.execute(select(lock(func.hashtextextended(f"milady-program/{slug}", 0))))
 
 
-async def lock_seat(db: AsyncConnection, id: UUID) -> None:
-    await db.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"milady-seat/{id}", 0))))
+async def lock_enrollment(db: AsyncConnection, id: UUID) -> None:
+    await db.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"milady-enrollment/{id}", 0))))
 
 
-async def learn_program(work: Work, program: Program) -> None:
+async def learn_program(uow: UnitOfWork, program: Program) -> None:
     """Somebody says that this program is Milady's. What an admin has made of it stays."""
-    known = (await work.db.execute(select(programs).where(programs.c.program_slug == program.slug))).one_or_none()
+    known = (await uow.db.execute(select(programs).where(programs.c.program_slug == program.slug))).one_or_none()
     if known is None:
         new = insert(programs).values(
             program_slug=program.slug,
@@ -70,11 +70,11 @@ async def learn_program(work: Work, program: Program) -> None:
             is_active=True,
             revision=1,
         )
-        if (await work.db.execute(new.on_conflict_do_nothing())).rowcount:
-            await work.want(ADOPT, key=f"{program.slug}/1", payload={"program_slug": program.slug})
+        if (await uow.db.execute(new.on_conflict_do_nothing())).rowcount:
+            await uow.enqueue(ADOPT, key=f"{program.slug}/1", payload={"program_slug": program.slug})
     elif known.program_id is None:
         named = update(programs).where(programs.c.program_slug == program.slug, programs.c.program_id.is_(None))
-        await work.db.execute(named.values(program_id=program.id))
+        await uow.db.execute(named.values(program_id=program.id))
 
 
 async def program_of(db: AsyncConnection, slug: str) -> MiladyProgram | None:
@@ -85,38 +85,38 @@ async def program_of(db: AsyncConnection, slug: str) -> MiladyProgram | None:
     return MiladyProgram(slug=row.program_slug, title=row.title, course_ids=ids, is_active=row.is_active)
 
 
-async def note_purchase(work: Work, student_id: UUID, program: Program, purchase_id: UUID) -> None:
-    """A purchase was started: the seat is known, and nothing is paid for it yet."""
-    values = _seat_values(student_id, program, purchase_id, Standing.NONE)
-    new = insert(seats).values(**values, cause=_json(work.cause), created_at=work.now, updated_at=work.now)
-    await work.db.execute(new.on_conflict_do_nothing())
+async def note_purchase(uow: UnitOfWork, student_id: UUID, program: Program, purchase_id: UUID) -> None:
+    """A purchase was started: the enrollment is known, and nothing is paid for it yet."""
+    values = _enrollment_values(student_id, program, purchase_id, Standing.NONE)
+    new = insert(enrollments).values(**values, cause=_json(uow.cause), created_at=uow.now, updated_at=uow.now)
+    await uow.db.execute(new.on_conflict_do_nothing())
 
 
-async def note_seat(
-    work: Work, student_id: UUID, program: Program, wanted: Wanted, contact: Contact | None
-) -> KnownSeat:
-    """Writes down how the seat stands."""
-    values = _seat_values(student_id, program, wanted.purchase_id, wanted.standing) | {
+async def note_enrollment(
+    uow: UnitOfWork, student_id: UUID, program: Program, wanted: Wanted, contact: Contact | None
+) -> EnrollmentRecord:
+    """Writes down how the enrollment stands."""
+    values = _enrollment_values(student_id, program, wanted.purchase_id, wanted.standing) | {
         "wish": wanted.wish.value if wanted.wish else None,
         "reason": wanted.reason,
         "contact_name": contact.name if contact else None,
         "contact_email": contact.email if contact else None,
-        "cause": _json(work.cause),
-        "updated_at": work.now,
+        "cause": _json(uow.cause),
+        "updated_at": uow.now,
     }
-    statement = insert(seats).values(**values, created_at=work.now)
+    statement = insert(enrollments).values(**values, created_at=uow.now)
     changing = {column: value for column, value in values.items() if column not in ("id", "student_id", "program_slug")}
-    await work.db.execute(statement.on_conflict_do_update(index_elements=["id"], set_=changing))
-    return KnownSeat(
-        id=values["id"], student_id=student_id, program=program, wanted=wanted, contact=contact, cause=work.cause
+    await uow.db.execute(statement.on_conflict_do_update(index_elements=["id"], set_=changing))
+    return EnrollmentRecord(
+        id=values["id"], student_id=student_id, program=program, wanted=wanted, contact=contact, cause=uow.cause
     )
 
 
-async def read_seat(db: AsyncConnection, id: UUID) -> KnownSeat | None:
-    row = (await db.execute(select(seats).where(seats.c.id == id))).one_or_none()
+async def read_enrollment(db: AsyncConnection, id: UUID) -> EnrollmentRecord | None:
+    row = (await db.execute(select(enrollments).where(enrollments.c.id == id))).one_or_none()
     if row is None:
         return None
-    return KnownSeat(
+    return EnrollmentRecord(
         id=row.id,
         student_id=row.student_id,
         program=Program(slug=row.program_slug, id=row.program_id, name=row.program_name, provider=PROVIDER),
@@ -131,24 +131,24 @@ async def read_seat(db: AsyncConnection, id: UUID) -> KnownSeat | None:
     )
 
 
-async def seats_behind(db: AsyncConnection, slug: str) -> Sequence[UUID]:
-    """The seats of a program whose places do not follow them yet."""
+async def enrollments_behind(db: AsyncConnection, slug: str) -> Sequence[UUID]:
+    """The enrollments of a program whose places do not follow them yet."""
     behind = or_(
         places.c.id.is_(None),
-        places.c.wish != seats.c.wish,
-        and_(seats.c.wish == Wish.ENROLLED.value, places.c.status == Status.WITHDRAWN.value),
+        places.c.wish != enrollments.c.wish,
+        and_(enrollments.c.wish == Wish.ENROLLED.value, places.c.status == Status.WITHDRAWN.value),
     )
     wanted = (
-        select(seats.c.id)
-        .outerjoin(places, places.c.id == seats.c.id)
-        .where(seats.c.program_slug == slug, seats.c.wish.is_not(None), behind)
-        .order_by(seats.c.id)
+        select(enrollments.c.id)
+        .outerjoin(places, places.c.id == enrollments.c.id)
+        .where(enrollments.c.program_slug == slug, enrollments.c.wish.is_not(None), behind)
+        .order_by(enrollments.c.id)
     )
     return list(await db.scalars(wanted))
 
 
 async def read_place(db: AsyncConnection, id: UUID) -> tuple[Place, int] | None:
-    """The place and its revision. Under the seat's lock, when it is read in order to be changed."""
+    """The place and its revision. Under the enrollment's lock, when it is read in order to be changed."""
     row = (await db.execute(select(places).where(places.c.id == id))).one_or_none()
     if row is None:
         return None
@@ -168,7 +168,9 @@ async def read_place(db: AsyncConnection, id: UUID) -> tuple[Place, int] | None:
     return place, row.revision
 
 
-async def write_place(work: Work, seat: KnownSeat, place: Place, revision: int, *, is_new: bool) -> None:
+async def write_place(
+    uow: UnitOfWork, enrollment: EnrollmentRecord, place: Place, revision: int, *, is_new: bool
+) -> None:
     values: dict[str, Any] = {
         "status": place.status.value,
         "wish": place.wish.value,
@@ -182,23 +184,25 @@ async def write_place(work: Work, seat: KnownSeat, place: Place, revision: int, 
         "milady_enrollment_id": place.milady_enrollment_id,
         "links": [link.model_dump() for link in place.links],
         "revision": revision,
-        "updated_at": work.now,
+        "updated_at": uow.now,
     }
     if is_new:
-        fixed = {"id": seat.id, "student_id": seat.student_id, "program_slug": seat.program.slug}
-        await work.db.execute(insert(places).values(**fixed, **values, created_at=work.now))
+        fixed = {"id": enrollment.id, "student_id": enrollment.student_id, "program_slug": enrollment.program.slug}
+        await uow.db.execute(insert(places).values(**fixed, **values, created_at=uow.now))
     else:
-        await work.db.execute(update(places).where(places.c.id == seat.id).values(**values))
+        await uow.db.execute(update(places).where(places.c.id == enrollment.id).values(**values))
 
 
 def in_order(found: Iterable[tuple[UUID, str]]) -> list[tuple[UUID, str]]:
-    """(student, program) of several seats in the one order in which they may be locked."""
-    return sorted(found, key=lambda each: seat_id(*each))
+    """(student, program) of several enrollments in the one order in which they may be locked."""
+    return sorted(found, key=lambda each: enrollment_id(*each))
 
 
-def _seat_values(student_id: UUID, program: Program, purchase_id: UUID | None, standing: Standing) -> dict[str, Any]:
+def _enrollment_values(
+    student_id: UUID, program: Program, purchase_id: UUID | None, standing: Standing
+) -> dict[str, Any]:
     return {
-        "id": seat_id(student_id, program.slug),
+        "id": enrollment_id(student_id, program.slug),
         "student_id": student_id,
         "program_slug": program.slug,
         "program_id": program.id,

@@ -1,7 +1,7 @@
-"""How a place at Milady follows its seat. Pure: plain data in, decisions out.
+"""How a place at Milady follows its enrollment. Pure: plain data in, decisions out.
 
 `wish` is what the facts want, `status` what is known to be so at Milady, `step` what is being done about the
-difference. There is one step at a time per seat, and its outcome decides about the next: whatever is wished meanwhile
+difference. There is one step at a time per enrollment, and its outcome decides about the next: whatever is wished meanwhile
 wins in the end.
 """
 
@@ -12,9 +12,9 @@ from enum import StrEnum
 from typing import Literal
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from contracts.facts import Policy, Seat, Standing
 from contracts.milady_integration import CourseLink, MiladyEnrolled, MiladyEvent, MiladyFailed, MiladyWithdrawn
 from contracts.people import Contact, Program
+from ledger.facts import Enrollment, Policy, Standing
 
 Mode = Literal["api", "manual"]
 
@@ -22,8 +22,8 @@ PROVIDER = "milady"
 _SEATS = uuid5(NAMESPACE_URL, "urn:bursar:milady")
 
 
-def seat_id(student_id: UUID, program_slug: str) -> UUID:
-    """A seat has one id, whoever hears of it first."""
+def enrollment_id(student_id: UUID, program_slug: str) -> UUID:
+    """An enrollment has one id, whoever hears of it first."""
     return uuid5(_SEATS, f"{student_id}/{program_slug}")
 
 
@@ -55,7 +55,7 @@ _STEP_TO = {Wish.ENROLLED: Step.ENROLL, Wish.WITHDRAWN: Step.WITHDRAW}
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What the facts want for a seat. `wish` is None while the seat was never paid for."""
+    """What the facts want for an enrollment. `wish` is None while the enrollment was never paid for."""
 
     standing: Standing
     wish: Wish | None
@@ -85,7 +85,7 @@ class Change:
     """The place becomes `place`; `says` tells the others. A higher generation than before is a step to be done."""
 
     place: Place
-    says: type[MiladyEvent] | None = None
+    publishes: type[MiladyEvent] | None = None
 
 
 class NotNow(Exception):
@@ -96,20 +96,20 @@ class NotNow(Exception):
         self.code = code
 
 
-def wanted(*, seat: Seat, policy: Policy) -> Wanted:
-    """A paused seat keeps its place."""
-    purchase, standing, reason = seat.decisive(policy)
+def wanted(*, enrollment: Enrollment, policy: Policy) -> Wanted:
+    """A paused enrollment keeps its place."""
+    purchase, standing, reason = enrollment.decisive(policy)
     wish = None
     if standing in (Standing.ACTIVE, Standing.PAUSED):
         wish, reason = Wish.ENROLLED, None
-    elif seat.opened:
+    elif enrollment.opened:
         wish = Wish.WITHDRAWN
     return Wanted(standing=standing, wish=wish, reason=reason, purchase_id=purchase.id)
 
 
-def contact_of(seat: Seat, policy: Policy) -> Contact | None:
+def contact_of(enrollment: Enrollment, policy: Policy) -> Contact | None:
     """The student's, if a payment has told it (a sponsor's contact is not the student's)."""
-    purchase, _, _ = seat.decisive(policy)
+    purchase, _, _ = enrollment.decisive(policy)
     return purchase.contact if purchase.payer == "student" else None
 
 
@@ -142,7 +142,7 @@ def withdrawn(*, place: Place, milady_enrollment_id: str | None, mode: Mode) -> 
     known = milady_enrollment_id or place.milady_enrollment_id
     gone = replace(_idle(place), status=Status.WITHDRAWN, milady_enrollment_id=known, links=())
     change = _told(place, _go_on(gone, mode))
-    return replace(change, says=MiladyWithdrawn) if known else change
+    return replace(change, publishes=MiladyWithdrawn) if known else change
 
 
 def refused(*, place: Place, code: str, mode: Mode) -> Change:
@@ -150,7 +150,7 @@ def refused(*, place: Place, code: str, mode: Mode) -> Change:
     turned meanwhile and the opposite step settles it."""
     failed = replace(_idle(place), status=Status.FAILED, failed_step=place.step, failure=code)
     after = _go_on(failed, mode)
-    return Change(place=after, says=MiladyFailed if after == failed else None)
+    return Change(place=after, publishes=MiladyFailed if after == failed else None)
 
 
 def overtaken(*, place: Place, mode: Mode) -> Change:
@@ -230,5 +230,5 @@ def _told(before: Place, after: Place) -> Change:
     """An enrollment is told once it is there, still wished, and nothing is under way that may end it."""
     there = after.status is Status.ENROLLED and after.wish is Wish.ENROLLED and after.step is None
     if there and not after.announced:
-        return Change(place=replace(after, announced=True), says=MiladyEnrolled)
+        return Change(place=replace(after, announced=True), publishes=MiladyEnrolled)
     return Change(place=after)

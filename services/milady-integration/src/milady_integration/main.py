@@ -7,15 +7,15 @@ from datetime import timedelta
 from fastapi import FastAPI
 
 import milady_integration
-from kit.db import Database
-from kit.process import Process, Role
-from kit.service import api_process, consumers_process, create_api, migrate_service, relay_process
+from kit.db.database import Database
+from kit.runtime.process import Process, Role
+from kit.runtime.service import api_process, consumers_process, create_api, migrate_service, relay_process
 from milady_integration import admin_api, api, consumers
 from milady_integration.breaker import Breaker
 from milady_integration.milady_client import MiladyClient
 from milady_integration.settings import ApiSettings, RelaySettings, WorkerSettings
 from milady_integration.steps import backoff_of, handlers
-from milady_integration.topology import QUEUES, SAYS, SERVICE
+from milady_integration.topology import PUBLISHES, QUEUES, SERVICE
 
 
 def app(settings: ApiSettings) -> FastAPI:
@@ -24,7 +24,7 @@ def app(settings: ApiSettings) -> FastAPI:
         description=milady_integration.__doc__,
         routers=[api.router, admin_api.router],
         queues=QUEUES,
-        says=SAYS,
+        publishes=PUBLISHES,
         settings=settings,
     )
 

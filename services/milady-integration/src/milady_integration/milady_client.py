@@ -12,7 +12,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
-from kit.failures import Permanent, Transient
+from kit.runtime.failures import Permanent, Transient
 from milady_integration.breaker import Breaker
 
 ANSWER_LIMIT = 256 * 1024

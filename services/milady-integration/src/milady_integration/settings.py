@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import AnyHttpUrl, Field, SecretStr, model_validator
 
-from contracts.facts import PolicySettings
-from kit import service
+from kit.runtime import service
+from ledger.facts import PolicySettings
 from milady_integration.domain import Mode
 
 

@@ -1,4 +1,4 @@
-"""What the relay does about places: enrolls and withdraws at Milady, and finds the seats of a new program of theirs."""
+"""What the relay does about places: enrolls and withdraws at Milady, and finds the enrollments of a new program of theirs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from uuid import UUID
 import structlog
 
 from contracts.milady_integration import CourseLink
-from kit.backoff import Backoff
-from kit.db import Database
-from kit.effects import Effect, EffectHandler
-from kit.failures import Permanent
-from kit.work import Work
+from kit.db.database import Database
+from kit.db.unit_of_work import UnitOfWork
+from kit.jobs.jobs import Job, JobHandler
+from kit.runtime.backoff import Backoff
+from kit.runtime.failures import Permanent
 from milady_integration import db, domain
 from milady_integration.domain import Change, Mode, Place, Wish
 from milady_integration.following import ENROLL, WITHDRAW, carry_out, follow
@@ -44,59 +44,59 @@ class _Step:
         self._mode = mode
         self.backoff = backoff
 
-    async def give_up(self, effect: Effect, error: BaseException, work: Work) -> None:
+    async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
         code = error.code if isinstance(error, Refused) else "unavailable"
-        await self._settle(effect, work, lambda place: domain.refused(place=place, code=code, mode=self._mode))
+        await self._settle(job, uow, lambda place: domain.refused(place=place, code=code, mode=self._mode))
 
-    async def _begin(self, effect: Effect, turned: Wish) -> tuple[Place, MiladyClient] | Overtaken:
+    async def _begin(self, job: Job, turned: Wish) -> tuple[Place, MiladyClient] | Overtaken:
         """The place and somebody to ask, or a reason not to ask.
 
         Only a first attempt may be left out: an earlier one may have reached Milady, whose answer under the same key
         is the one way to be sure; the next step then undoes it.
         """
         async with self._database.transaction() as connection:
-            known = await db.read_place(connection, _seat_id(effect))
+            known = await db.read_place(connection, _enrollment_id(job))
         if known is None:
             raise Permanent("a step without a place")
-        if effect.attempt == 1 and (known[0].wish is turned or self._client is None):
+        if job.attempt == 1 and (known[0].wish is turned or self._client is None):
             return Overtaken()
         if self._client is None:
             raise Refused("handed_over")
         return known[0], self._client
 
-    async def _settle(self, effect: Effect, work: Work, decide: Callable[[Place], Change]) -> None:
-        id = _seat_id(effect)
-        await db.lock_seat(work.db, id)
-        known, seat = await db.read_place(work.db, id), await db.read_seat(work.db, id)
-        if known is None or seat is None or known[0].generation != effect.payload["generation"]:
-            log.error("a step that is not the last one", effect=str(effect.id), seat=str(id))
+    async def _settle(self, job: Job, uow: UnitOfWork, decide: Callable[[Place], Change]) -> None:
+        id = _enrollment_id(job)
+        await db.lock_enrollment(uow.db, id)
+        known, enrollment = await db.read_place(uow.db, id), await db.read_enrollment(uow.db, id)
+        if known is None or enrollment is None or known[0].generation != job.payload["generation"]:
+            log.error("a step that is not the last one", job=str(job.id), enrollment=str(id))
             return
         change = decide(known[0])
-        await carry_out(work, seat, known, change, attempts=effect.attempt)
+        await carry_out(uow, enrollment, known, change, attempts=job.attempt)
 
 
 class Enroll(_Step):
-    async def perform(self, effect: Effect) -> RemoteEnrollment | Overtaken:
-        begun = await self._begin(effect, turned=Wish.WITHDRAWN)
+    async def perform(self, job: Job) -> RemoteEnrollment | Overtaken:
+        begun = await self._begin(job, turned=Wish.WITHDRAWN)
         if isinstance(begun, Overtaken):
             return begun
         _, client = begun
-        asked = effect.payload
+        asked = job.payload
         who = {"student_ref": asked["student_id"], "program": asked["program_slug"]}
         if asked["generation"] > 1 and (there := await client.find(**who)):
             return there[0]  # an earlier step that was given up has acted after all
         return await client.enroll(
-            key=effect.key, course_ids=asked["course_ids"], name=asked["name"], email=asked["email"], **who
+            key=job.key, course_ids=asked["course_ids"], name=asked["name"], email=asked["email"], **who
         )
 
-    async def record(self, effect: Effect, result: RemoteEnrollment | Overtaken, work: Work) -> None:
+    async def record(self, job: Job, result: RemoteEnrollment | Overtaken, uow: UnitOfWork) -> None:
         def decide(place: Place) -> Change:
             if isinstance(result, Overtaken):
                 return domain.overtaken(place=place, mode=self._mode)
             links = tuple(CourseLink(title=link.title, url=link.url) for link in result.links)
             return domain.enrolled(place=place, milady_enrollment_id=result.id, links=links, mode=self._mode)
 
-        await self._settle(effect, work, decide)
+        await self._settle(job, uow, decide)
 
 
 @dataclass(frozen=True)
@@ -107,27 +107,27 @@ class Withdrawn:
 
 
 class Withdraw(_Step):
-    async def perform(self, effect: Effect) -> Withdrawn | Overtaken:
-        begun = await self._begin(effect, turned=Wish.ENROLLED)
+    async def perform(self, job: Job) -> Withdrawn | Overtaken:
+        begun = await self._begin(job, turned=Wish.ENROLLED)
         if isinstance(begun, Overtaken):
             return begun
         place, client = begun
         if place.milady_enrollment_id is not None:
-            await client.withdraw(place.milady_enrollment_id, key=effect.key)
+            await client.withdraw(place.milady_enrollment_id, key=job.key)
             return Withdrawn(place.milady_enrollment_id)
-        asked = effect.payload
+        asked = job.payload
         there = await client.find(student_ref=asked["student_id"], program=asked["program_slug"])
         for number, enrollment in enumerate(there):
-            await client.withdraw(enrollment.id, key=f"{effect.key}/{number}")
+            await client.withdraw(enrollment.id, key=f"{job.key}/{number}")
         return Withdrawn(there[0].id if there else None)
 
-    async def record(self, effect: Effect, result: Withdrawn | Overtaken, work: Work) -> None:
+    async def record(self, job: Job, result: Withdrawn | Overtaken, uow: UnitOfWork) -> None:
         def decide(place: Place) -> Change:
             if isinstance(result, Overtaken):
                 return domain.overtaken(place=place, mode=self._mode)
             return domain.withdrawn(place=place, milady_enrollment_id=result.milady_enrollment_id, mode=self._mode)
 
-        await self._settle(effect, work, decide)
+        await self._settle(job, uow, decide)
 
 
 class Adopt:
@@ -137,24 +137,28 @@ class Adopt:
         self._mode = mode
         self.backoff = backoff
 
-    async def perform(self, effect: Effect) -> None:
+    async def perform(self, job: Job) -> None:
         """Nothing outside."""
 
-    async def record(self, effect: Effect, result: None, work: Work) -> None:
-        slug = effect.payload["program_slug"]
-        await db.lock_program(work.db, slug, alone=True)
-        for id in await db.seats_behind(work.db, slug):
-            await db.lock_seat(work.db, id)
-            if (seat := await db.read_seat(work.db, id)) is not None:
-                await follow(Work(db=work.db, source=work.source, now=work.now, cause=seat.cause), seat, self._mode)
+    async def record(self, job: Job, result: None, uow: UnitOfWork) -> None:
+        slug = job.payload["program_slug"]
+        await db.lock_program(uow.db, slug, alone=True)
+        for id in await db.enrollments_behind(uow.db, slug):
+            await db.lock_enrollment(uow.db, id)
+            if (enrollment := await db.read_enrollment(uow.db, id)) is not None:
+                await follow(
+                    UnitOfWork(db=uow.db, source=uow.source, now=uow.now, cause=enrollment.cause),
+                    enrollment,
+                    self._mode,
+                )
 
-    async def give_up(self, effect: Effect, error: BaseException, work: Work) -> None:
-        """Stays in the effects as failed; saving the program again begins anew."""
+    async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
+        """Stays in the jobs as failed; saving the program again begins anew."""
 
 
 def handlers(
     database: Database, client: MiladyClient | None, mode: Mode, backoff: Backoff
-) -> Mapping[str, EffectHandler[Any]]:
+) -> Mapping[str, JobHandler[Any]]:
     return {
         ENROLL: Enroll(database, client, mode, backoff),
         WITHDRAW: Withdraw(database, client, mode, backoff),
@@ -162,5 +166,5 @@ def handlers(
     }
 
 
-def _seat_id(effect: Effect) -> UUID:
-    return domain.seat_id(UUID(effect.payload["student_id"]), effect.payload["program_slug"])
+def _enrollment_id(job: Job) -> UUID:
+    return domain.enrollment_id(UUID(job.payload["student_id"]), job.payload["program_slug"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Boolean, Column, DateTime, ForeignKey, Integer, Table, Text, UniqueConstraint, Uuid, func
 from sqlalchemy.dialects.postgresql import JSONB
 
-from kit.db import new_metadata
+from kit.db.database import new_metadata
 
 metadata = new_metadata()
 
@@ -22,8 +22,8 @@ milady_programs = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 
-seats = Table(
-    "seats",
+enrollments = Table(
+    "enrollments",
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("student_id", Uuid, nullable=False),
@@ -41,12 +41,12 @@ seats = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     UniqueConstraint("student_id", "program_slug"),
 )
-"""Every seat of every program, so that a program which turns out to be Milady's later finds those who have paid."""
+"""Every enrollment of every program, so that a program which turns out to be Milady's later finds those who have paid."""
 
 milady_enrollments = Table(
     "milady_enrollments",
     metadata,
-    Column("id", Uuid, ForeignKey("seats.id"), primary_key=True),
+    Column("id", Uuid, ForeignKey("enrollments.id"), primary_key=True),
     Column("student_id", Uuid, nullable=False),
     Column("program_slug", Text, nullable=False),
     Column("status", Text, nullable=False),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contracts.checkout import PurchaseCreated
-from contracts.registry import PAYMENT_EVENTS, SAID_BY
-from kit.topology import Queue
+from contracts.registry import PAYMENT_EVENTS, PUBLISHED_BY
+from kit.messaging.topology import Queue
 
 SERVICE = "milady-integration"
-PAYMENTS = Queue("milady-integration.payments", hears=PAYMENT_EVENTS)
-PURCHASES = Queue("milady-integration.purchases", hears=(PurchaseCreated,))
+PAYMENTS = Queue("milady-integration.payments", events=PAYMENT_EVENTS)
+PURCHASES = Queue("milady-integration.purchases", events=(PurchaseCreated,))
 QUEUES = (PAYMENTS, PURCHASES)
-SAYS = SAID_BY[SERVICE]
+PUBLISHES = PUBLISHED_BY[SERVICE]

@@ -2,16 +2,16 @@
 
 from alembic import op
 
-from kit import plumbing
-from kit.db import own_rows
+from kit.db import ddl
+from kit.db.database import own_rows
 
 revision = "0001"
 down_revision = None
 
 
 def upgrade() -> None:
-    api = plumbing.api_login()
-    plumbing.create_v1(api_login=api)
+    api = ddl.api_login()
+    ddl.create_v1(api_login=api)
     op.execute(
         """
         CREATE TABLE notifications (
@@ -66,7 +66,7 @@ def upgrade() -> None:
         """
     )
     for table in ("notifications", "contacts"):
-        for statement in own_rows(table, owner=plumbing.owner()):
+        for statement in own_rows(table, owner=ddl.owner()):
             op.execute(statement)
     op.execute(f'GRANT SELECT ON notifications TO "{api}"')
     op.execute(f'GRANT UPDATE (status, code, round, handed_over_at, sent_at, updated_at) ON notifications TO "{api}"')

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-from kit import plumbing
-from kit.db import own_rows
+from kit.db import ddl
+from kit.db.database import own_rows
 
 revision = "0002"
 down_revision = "0001"
@@ -21,6 +21,6 @@ def upgrade() -> None:
         )
         """
     )
-    for statement in own_rows("documents", owner=plumbing.owner()):
+    for statement in own_rows("documents", owner=ddl.owner()):
         op.execute(statement)
     op.execute("ALTER TABLE notifications ADD COLUMN attachment text")

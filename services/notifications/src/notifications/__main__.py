@@ -1,6 +1,6 @@
 """`python -m notifications api|consumers|relay|migrate`"""
 
-from kit.process import main
+from kit.runtime.process import main
 from notifications.main import ROLES
 from notifications.topology import SERVICE
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
-from contracts.facts import Policy, Standing
 from contracts.instructor_assignment import InstructorUnavailable
 from contracts.milady_integration import MiladyFailed
 from contracts.payments import PaymentRefunded
+from ledger.facts import Policy, Standing
 from notifications.known import Bought, Place
 from notifications.message import Channel, Hold, Message
 
@@ -102,7 +102,7 @@ def _double_payment(place: Place, policy: Policy, channels: Sequence[Channel]) -
             "alert-double-payment",
             channels,
             place,
-            headline=f"Paid twice for one seat: {place.program.title}",
+            headline=f"Paid twice for one enrollment: {place.program.title}",
             lines={"Student": place.student_id, "Program": place.slug, "Purchases": ", ".join(active)},
             to_do="Refund one of the purchases, unless the second payment was meant.",
         )

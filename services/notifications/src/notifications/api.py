@@ -11,12 +11,12 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from sqlalchemy import select
 
-from kit.auth import Admin, CurrentCaller
-from kit.db import Database, row_dict
-from kit.errors import Problem
-from kit.idempotency import once
-from kit.paging import Cursor, Page, page_of
-from kit.work import utc_now
+from kit.db.database import Database, row_dict
+from kit.db.unit_of_work import utc_now
+from kit.http.auth import Admin, CurrentCaller
+from kit.http.errors import Problem
+from kit.http.idempotency import once
+from kit.http.paging import Cursor, Page, page_of
 from notifications import db
 from notifications.message import Channel, Recipient
 from notifications.tables import notifications

@@ -1,4 +1,4 @@
-"""A bundle's seats open, rest and end together, so they are told of in one mail. Pure."""
+"""A bundle's enrollments open, rest and end together, so they are told of in one mail. Pure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from notifications.known import Bought, Known
 from notifications.message import Hold, Message, notification_id
 
 _OF_EACH = ("program", "slug", "what", "kind", "taught", "tier", "instructor", "links")
-"""What one seat has to itself. Only seats of which the rest is the same are told of in one mail."""
+"""What one enrollment has to itself. Only enrollments of which the rest is the same are told of in one mail."""
 _MARK = "bundled:"
-_TOGETHER = ("welcome", "seat-paused", "seat-resumed", "seat-withdrawn")
+_TOGETHER = ("welcome", "enrollment-paused", "enrollment-resumed", "enrollment-withdrawn")
 
 
 def together(known: Known, single: Sequence[Message]) -> Iterator[Message]:
-    """The mails about seats, with those about the seats of one bundle as one.
+    """The mails about enrollments, with those about the enrollments of one bundle as one.
 
-    Each seat keeps a mail of its own, which yields to the bundle's. So a seat that opens long after the others, when
+    Each enrollment keeps a mail of its own, which yields to the bundle's. So an enrollment that opens long after the others, when
     the bundle's mail has gone out without it, is told of all the same; and what was told of one is not told again.
     """
     yields: dict[str, set[str]] = defaultdict(set)
@@ -34,10 +34,10 @@ def together(known: Known, single: Sequence[Message]) -> Iterator[Message]:
 
 
 def _mails(bought: Bought, single: Sequence[Message]) -> Iterator[Message]:
-    seats = {place.key for place in bought.places}
+    enrollments = {place.key for place in bought.places}
     alike: dict[str, list[Message]] = defaultdict(list)
     for message in single:
-        if message.about in seats and message.template in _TOGETHER:
+        if message.about in enrollments and message.template in _TOGETHER:
             alike[f"{message.template} {_shared(message.told)}"].append(message)
     for messages in alike.values():
         yield _as_one(bought, messages)
@@ -51,7 +51,7 @@ def _as_one(bought: Bought, messages: Sequence[Message]) -> Message:
     ordered = sorted(messages, key=lambda message: message.key)
     first = ordered[0]
     keys = [message.key for message in ordered]
-    seats = sorted((dict(message.told) for message in ordered), key=lambda told: str(told["program"]))
+    enrollments = sorted((dict(message.told) for message in ordered), key=lambda told: str(told["program"]))
     return replace(
         first,
         key=f"{first.template}/{bought.purchase.id}/{notification_id(' '.join(keys))}",
@@ -65,15 +65,15 @@ def _as_one(bought: Bought, messages: Sequence[Message]) -> Message:
         told={
             **first.told,
             "program": bought.title,
-            "what": "seats",
-            "taught": any(told["taught"] for told in seats),
-            "seats": seats,
+            "what": "enrollments",
+            "taught": any(told["taught"] for told in enrollments),
+            "enrollments": enrollments,
         },
     )
 
 
 def _hold(bought: Bought, messages: Sequence[Message]) -> Hold:
-    """Until all seats have their word."""
+    """Until all enrollments have their word."""
     if any(message.hold is Hold.GRACE for message in messages):
         return Hold.GRACE
     if len(messages) == len(bought.places):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from contracts.checkout import PurchaseCreated, ReceiptIssued, RefundDecided, RefundRequested, StudentUpdated
 from contracts.envelope import Envelope, Event
-from contracts.registry import PAYMENT_EVENTS, SAID_BY
-from kit.consumer import Consumer
-from kit.topology import Queue
-from kit.work import Work
+from contracts.registry import PAYMENT_EVENTS, PUBLISHED_BY
+from kit.db.unit_of_work import UnitOfWork
+from kit.messaging.consumer import Consumer
+from kit.messaging.topology import Queue
 from notifications import db, documents
 from notifications.considering import consider
 from notifications.domain import Rules
@@ -19,23 +19,23 @@ def consumers(rules: Rules) -> list[Consumer]:
     from_checkout = _listening(CHECKOUT, (PurchaseCreated, RefundRequested, RefundDecided), rules)
 
     @from_checkout.on(StudentUpdated)
-    async def keep_contact(heard: Envelope[StudentUpdated], work: Work) -> None:
+    async def keep_contact(heard: Envelope[StudentUpdated], uow: UnitOfWork) -> None:
         student_id = heard.data.student_id
-        await db.lock_contact(work.db, student_id)
-        await db.keep_contact(work.db, student_id, heard.data.contact, at=heard.time, event_id=heard.id)
-        await db.wake_waiting(work, (student_id,))
+        await db.lock_contact(uow.db, student_id)
+        await db.keep_contact(uow.db, student_id, heard.data.contact, at=heard.time, event_id=heard.id)
+        await db.wake_waiting(uow, (student_id,))
 
     @from_checkout.on(ReceiptIssued)
-    async def keep_document(heard: Envelope[ReceiptIssued], work: Work) -> None:
-        await documents.keep(work.db, heard.data)
-        await consider(await db.merge(work, documents.without_content(heard)), rules, work)
+    async def keep_document(heard: Envelope[ReceiptIssued], uow: UnitOfWork) -> None:
+        await documents.keep(uow.db, heard.data)
+        await consider(await db.merge(uow, documents.without_content(heard)), rules, uow)
 
     return [
         _listening(PAYMENTS, PAYMENT_EVENTS, rules),
         from_checkout,
-        _listening(ENROLLMENTS, SAID_BY["enrollment"], rules),
-        _listening(INSTRUCTORS, SAID_BY["instructor-assignment"], rules),
-        _listening(MILADY, SAID_BY["milady-integration"], rules),
+        _listening(ENROLLMENTS, PUBLISHED_BY["enrollment"], rules),
+        _listening(INSTRUCTORS, PUBLISHED_BY["instructor-assignment"], rules),
+        _listening(MILADY, PUBLISHED_BY["milady-integration"], rules),
     ]
 
 
@@ -43,10 +43,10 @@ def _listening(queue: Queue, events: tuple[type[Event], ...], rules: Rules) -> C
     consumer = Consumer(queue)
 
     @consumer.on(*events)
-    async def learn(heard: Envelope[Event], work: Work) -> None:
-        known = await db.merge(work, heard)
-        await consider(known, rules, work)
+    async def learn(heard: Envelope[Event], uow: UnitOfWork) -> None:
+        known = await db.merge(uow, heard)
+        await consider(known, rules, uow)
         if names_a_contact(heard.data):
-            await db.wake_waiting(work, {place.student_id for place in known.places})
+            await db.wake_waiting(uow, {place.student_id for place in known.places})
 
     return consumer

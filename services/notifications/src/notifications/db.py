@@ -15,37 +15,38 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contracts.envelope import Envelope, Event
 from contracts.people import Contact
 from contracts.registry import EVENT_TYPES
-from kit import effects, facts
-from kit.trace import Cause
-from kit.work import Work, fact_of
+from kit.db.unit_of_work import UnitOfWork, fact_of
+from kit.jobs import jobs
+from kit.messaging import fact_store
+from kit.runtime.trace import Cause
 from notifications.known import Heard, Known, keys_of
 from notifications.message import Message
 from notifications.tables import contacts, marks, notifications
 
 KIND = "notification"
-"""The kind of our effects; each is one round of one message."""
+"""The kind of our jobs; each is one round of one message."""
 SUPERSEDED = "superseded"
 """Why a message was skipped that may be wanted again: it was not true any more when it was due."""
 
 # --- facts ------------------------------------------------------------------------------------------------------------
 
 
-async def merge(work: Work, heard: Envelope[Event]) -> Known:
+async def merge(uow: UnitOfWork, heard: Envelope[Event]) -> Known:
     """Adds the event to what is known, and returns all that belongs together with it, locked."""
-    return _known(await facts.merge(work.db, fact_of(heard), keys_of(heard.data)))
+    return _known(await fact_store.merge(uow.db, fact_of(heard), keys_of(heard.data)))
 
 
 async def load(db: AsyncConnection, about: str) -> Known:
     """What is known under this key."""
-    return _known(await facts.known(db, about))
+    return _known(await fact_store.known(db, about))
 
 
 async def lock_facts(db: AsyncConnection, about: str) -> None:
     """Nothing is added to what is known under this key until the transaction ends."""
-    await db.execute(select(facts.fact_keys).where(facts.fact_keys.c.key == about).with_for_update())
+    await db.execute(select(fact_store.fact_keys).where(fact_store.fact_keys.c.key == about).with_for_update())
 
 
-def _known(group: Sequence[facts.Fact]) -> Known:
+def _known(group: Sequence[fact_store.Fact]) -> Known:
     return Known(
         tuple(
             Heard(id=fact.event_id, time=fact.time, data=EVENT_TYPES[fact.type].model_validate(fact.body))
@@ -68,22 +69,22 @@ async def told(db: AsyncConnection, of: Collection[str]) -> dict[str, UUID]:
     return {row.mark: row.notification_id for row in rows}
 
 
-async def want(work: Work, messages: Sequence[Message], *, due: dict[UUID, datetime]) -> None:
+async def want(uow: UnitOfWork, messages: Sequence[Message], *, due: dict[UUID, datetime]) -> None:
     """Each message once: a new one waits until it is due, one that was skipped waits again, one that waits for words
     which have come meanwhile is hastened, and every other one stays as it is."""
     by_id = {message.id: message for message in messages}
     if not by_id:
         return
-    added = insert(notifications).values([_row(message, work) for message in by_id.values()])
-    new = set(await work.db.scalars(added.on_conflict_do_nothing().returning(notifications.c.id)))
+    added = insert(notifications).values([_row(message, uow) for message in by_id.values()])
+    new = set(await uow.db.scalars(added.on_conflict_do_nothing().returning(notifications.c.id)))
     for id in by_id.keys() & new:
-        await _queue(work.db, id, round=1, cause=work.cause, due=due[id])
+        await _queue(uow.db, id, round=1, cause=uow.cause, due=due[id])
     known = select(notifications).where(notifications.c.id.in_(by_id.keys() - new))
-    for row in (await work.db.execute(known)).all():
+    for row in (await uow.db.execute(known)).all():
         if row.status == "skipped" and row.code == SUPERSEDED:
-            await again(work.db, row.id, before=("skipped",), now=work.now, due=due[row.id])
+            await again(uow.db, row.id, before=("skipped",), now=uow.now, due=due[row.id])
         elif row.status == "waiting":
-            await effects.hasten(work.db, kind=KIND, key=_effect_key(row.id, row.round), due=due[row.id])
+            await jobs.expedite(uow.db, kind=KIND, key=_effect_key(row.id, row.round), due=due[row.id])
 
 
 async def again(
@@ -116,14 +117,14 @@ async def _queue(
 ) -> None:
     payload = {"notification_id": str(notification_id), "round": round}
     key = _effect_key(notification_id, round)
-    await effects.put(db, kind=KIND, key=key, payload=payload, cause=cause, available_at=due)
+    await jobs.put(db, kind=KIND, key=key, payload=payload, cause=cause, available_at=due)
 
 
 def _effect_key(notification_id: UUID, round: int) -> str:
     return f"{notification_id}/{round}"
 
 
-def _row(message: Message, work: Work) -> dict[str, Any]:
+def _row(message: Message, uow: UnitOfWork) -> dict[str, Any]:
     return {
         "id": message.id,
         "key": message.key,
@@ -136,9 +137,9 @@ def _row(message: Message, work: Work) -> dict[str, Any]:
         "about": message.about,
         "told": None if message.about else dict(message.told),
         "status": "waiting",
-        "cause": asdict(work.cause) if work.cause else None,
-        "created_at": work.now,
-        "updated_at": work.now,
+        "cause": asdict(uow.cause) if uow.cause else None,
+        "created_at": uow.now,
+        "updated_at": uow.now,
     }
 
 
@@ -208,10 +209,10 @@ async def lock_contact(db: AsyncConnection, student_id: UUID) -> None:
     await db.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"contact:{student_id}", 0))))
 
 
-async def wake_waiting(work: Work, student_ids: Collection[UUID]) -> None:
+async def wake_waiting(uow: UnitOfWork, student_ids: Collection[UUID]) -> None:
     """Another round for everything that waits for an address of these students, or of who pays for them."""
     waiting = select(notifications.c.id).where(
         notifications.c.status == "no_contact", notifications.c.about_student_id.in_(student_ids)
     )
-    for id in (await work.db.scalars(waiting.order_by(notifications.c.id))).all():
-        await again(work.db, id, before=("no_contact",), now=work.now)
+    for id in (await uow.db.scalars(waiting.order_by(notifications.c.id))).all():
+        await again(uow.db, id, before=("no_contact",), now=uow.now)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from contracts.facts import Policy
-from contracts.payment import Payment
 from contracts.payments import PaymentDisputeClosed, PaymentDisputeOpened
+from ledger.facts import Policy
+from ledger.payment import Payment
 from notifications.alerts import alert
 from notifications.known import Bought
 from notifications.message import Channel, Message
@@ -41,7 +41,7 @@ def _standing(
         to_do = "Answer the bank's question at Stripe in time, or refund: that keeps it from becoming a dispute."
         yield from _alert(bought, facts, "inquiry", "inquiry", status, to_do, channels)
     else:
-        to_do = "Send Stripe the evidence in time. An open dispute changes nothing about the seat."
+        to_do = "Send Stripe the evidence in time. An open dispute changes nothing about the enrollment."
         if was_inquiry:
             to_do = f"The bank's inquiry has become a dispute. {to_do}"
             yield from _alert(bought, facts, "escalated", "escalated", status, to_do, channels, once=opened)
@@ -102,5 +102,5 @@ def _after(status: str, policy: Policy) -> str:
     if status != "lost":
         return nothing
     if policy.lost_dispute_withdraws:
-        return f"{nothing} A lost dispute withdraws the seat, unless another purchase holds it."
-    return f"{nothing} A lost dispute changes nothing about the seat (LOST_DISPUTE_WITHDRAWS is off)."
+        return f"{nothing} A lost dispute withdraws the enrollment, unless another purchase holds it."
+    return f"{nothing} A lost dispute changes nothing about the enrollment (LOST_DISPUTE_WITHDRAWS is off)."

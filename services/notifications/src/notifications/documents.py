@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.checkout import ReceiptIssued
 from contracts.envelope import Envelope
-from kit.failures import Permanent
+from kit.runtime.failures import Permanent
 from notifications.tables import documents
 
 

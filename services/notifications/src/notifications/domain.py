@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from contracts.facts import DEFAULT_POLICY, Policy
+from ledger.facts import DEFAULT_POLICY, Policy
 from notifications.alerts import about_place, refunds_that_failed
 from notifications.bundles import together
 from notifications.disputes import about_disputes
+from notifications.enrollment import about_enrollment
 from notifications.failures import about_failures
 from notifications.known import Known
 from notifications.message import Channel, Hold, Message
 from notifications.money import about_refunds, sponsor_links
 from notifications.receipts import about_receipts
 from notifications.requests import about_requests
-from notifications.seat import about_seat
 
 Told = Mapping[str, UUID]
 """mark -> the message that carries it and has gone out"""
@@ -29,7 +29,7 @@ Told = Mapping[str, UUID]
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What the school has chosen: what money does to a seat, how long messages wait for facts that may still be on
+    """What the school has chosen: what money does to an enrollment, how long messages wait for facts that may still be on
     their way, and how admins are alerted."""
 
     policy: Policy = DEFAULT_POLICY
@@ -67,7 +67,7 @@ def messages(known: Known, rules: Rules) -> list[Message]:
         found += refunds_that_failed(bought, rules.alert_channels)
     for place in known.places:
         found += about_place(place, rules.policy, rules.alert_channels)
-    found += together(known, [message for place in known.places for message in about_seat(place, rules.policy)])
+    found += together(known, [message for place in known.places for message in about_enrollment(place, rules.policy)])
     found += sponsor_links(known)
     found += about_requests(known, rules.alert_channels)
     return found

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from contracts.enrollment import EnrollmentCompleted, EnrollmentPaused, EnrollmentWithdrawn
-from contracts.facts import Policy, Standing
-from contracts.payment import Payment
 from contracts.payments import PaymentEvent, PaymentFailed
+from ledger.facts import Policy, Standing
+from ledger.payment import Payment
 from notifications.installments import installments_of, names, word_of_checkout
 from notifications.known import Bought, Place
 from notifications.message import Hold, Message
@@ -59,14 +59,14 @@ def about_failures(bought: Bought, policy: Policy) -> Iterator[Message]:
         return
     plan = bool(purchase.subscriptions) or (purchase.installments or 1) > 1
     begun = plan and bool(purchase.settled_payments)
-    if _plan_goes_on(place, policy) if begun else _seat_is_wanted(place, policy):
+    if _plan_goes_on(place, policy) if begun else _enrollment_is_wanted(place, policy):
         for payment in purchase.payments:
             attempt = latest_attempt(place, payment)
             owed = payment.settled is None and not payment.under_way and not payment.expired
             collected = names(payment) and (purchase.settled_payments or not payment.announced)
             if attempt and owed and not collected:
-                seat = _seat(place, payment, policy) if begun else "closed"
-                yield from _failure(bought, place, payment, attempt, seat)
+                enrollment = _enrollment(place, payment, policy) if begun else "closed"
+                yield from _failure(bought, place, payment, attempt, enrollment)
     if _plan_goes_on(place, policy):
         yield from _installments(bought, place, policy)
 
@@ -77,8 +77,8 @@ def _installments(bought: Bought, place: Place, policy: Policy) -> Iterator[Mess
         if not attempt or not installment.owed or not any(word_of_checkout(fact) for fact in attempt):
             continue
         if installment.due.past_due and place.standing(policy) is None:
-            continue  # what it means for the seat is still on its way to us
-        yield from _failure(bought, place, installment.due, attempt, _seat(place, installment.due, policy))
+            continue  # what it means for the enrollment is still on its way to us
+        yield from _failure(bought, place, installment.due, attempt, _enrollment(place, installment.due, policy))
 
 
 def page_to_pay(payments: Sequence[Payment]) -> str | None:
@@ -119,23 +119,23 @@ def _of_attempt(payment: Payment, facts: Sequence[PaymentFailed]) -> tuple[Payme
     return same if names(payment) and same else payment.facts
 
 
-def _seat_is_wanted(place: Place, policy: Policy) -> bool:
-    """Whoever holds the seat by another purchase, or is about to hear how it stands, is not told how to get one."""
+def _enrollment_is_wanted(place: Place, policy: Policy) -> bool:
+    """Whoever holds the enrollment by another purchase, or is about to hear how it stands, is not told how to get one."""
     judged = place.standing(policy)
     held = judged is not None and judged[0] in (Standing.ACTIVE, Standing.PAUSED)
     return not held and not place.is_open and not isinstance(place.latest, EnrollmentPaused)
 
 
 def _plan_goes_on(place: Place, policy: Policy) -> bool:
-    """Not when the seat is gone. And when we hear of a pause before we hear of its cause, the cause is awaited."""
+    """Not when the enrollment is gone. And when we hear of a pause before we hear of its cause, the cause is awaited."""
     judged = place.standing(policy)
     if isinstance(place.latest, EnrollmentWithdrawn) or (judged and judged[0] is Standing.WITHDRAWN):
         return False
     return not (isinstance(place.latest, EnrollmentPaused) and place.contradicted(policy))
 
 
-def _seat(place: Place, payment: Payment, policy: Policy) -> SeatThen | None:
-    """None: there is nothing about the seat that this payment decides."""
+def _enrollment(place: Place, payment: Payment, policy: Policy) -> SeatThen | None:
+    """None: there is nothing about the enrollment that this payment decides."""
     judged = place.standing(policy)
     if judged and judged[0] is Standing.ACTIVE and not isinstance(place.latest, EnrollmentPaused):
         return "open"
@@ -160,17 +160,17 @@ def latest_attempt(place: Place, payment: Payment) -> list[PaymentFailed]:
 
 
 def _failure(
-    bought: Bought, place: Place, payment: Payment, facts: list[PaymentFailed], seat: SeatThen | None
+    bought: Bought, place: Place, payment: Payment, facts: list[PaymentFailed], enrollment: SeatThen | None
 ) -> Iterator[Message]:
     purchase = bought.purchase
-    if seat == "paused" and not isinstance(place.latest, EnrollmentPaused):
+    if enrollment == "paused" and not isinstance(place.latest, EnrollmentPaused):
         return  # enrollment says that it is
     attempt = facts[0].attempt
     retries = [fact.next_attempt_at for fact in facts if fact.next_attempt_at]
     over = payment.past_due or purchase.subscription_ended or any(fact.final for fact in facts)
     to_student = place.payer(purchase) == "student"
     told_by_pause = missed_told(payment)
-    if seat == "paused":
+    if enrollment == "paused":
         told_by_pause |= frozenset[str]().union(*(cause_told(each) for each in bought.places))
     named = names(payment)
     yield Message(
@@ -190,7 +190,7 @@ def _failure(
             "slug": place.slug,
             "failed_at": min(place.known.time_of(fact) for fact in facts),
             # the student has heard of the pause already, in a mail of its own
-            "seat": None if to_student and seat == "paused" else seat,
+            "enrollment": None if to_student and enrollment == "paused" else enrollment,
             "over": over,
             "next_attempt_at": None if over else max(retries, default=None),
             "pay_url": page_to_pay([payment]),

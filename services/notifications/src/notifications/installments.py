@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from contracts.facts import Purchase
-from contracts.payment import Payment
 from contracts.payments import PaymentEvent, PaymentExpired, PaymentFailed
+from ledger.facts import Purchase
+from ledger.payment import Payment
 
 
 @dataclass(frozen=True)

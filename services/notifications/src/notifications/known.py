@@ -1,4 +1,4 @@
-"""What is known of a seat: everything that was said of it, by whomever, in an order that does not matter. Pure."""
+"""What is known of an enrollment: everything that was said of it, by whomever, in an order that does not matter. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Literal, TypeVar
 from uuid import UUID
 
-from contracts import facts
 from contracts.checkout import PurchaseCreated, ReceiptIssued, RefundDecided, RefundRequested
 from contracts.enrollment import (
     EnrollmentActivated,
@@ -20,20 +19,21 @@ from contracts.enrollment import (
     EnrollmentWithdrawn,
 )
 from contracts.envelope import Event
-from contracts.facts import Policy, Purchase, Standing, seat_key
 from contracts.instructor_assignment import InstructorAssigned, InstructorEvent, InstructorUnavailable
 from contracts.milady_integration import MiladyEnrolled, MiladyEvent, MiladyFailed
 from contracts.money import Money
-from contracts.payment import Payment
 from contracts.payments import PaymentEvent, PaymentSucceeded, SubscriptionChanged
 from contracts.people import Contact, Payer, Program
+from ledger import facts
+from ledger.facts import Policy, Purchase, Standing, enrollment_key
+from ledger.payment import Payment
 
 Naming = PurchaseCreated | EnrollmentEvent | InstructorEvent | MiladyEvent
 """What always names a student and a program."""
 _NAMING: tuple[type[Naming], ...] = (PurchaseCreated, EnrollmentEvent, InstructorEvent, MiladyEvent)
 
 
-What = Literal["seat", "seats", "membership", "access"]
+What = Literal["enrollment", "enrollments", "membership", "access"]
 """What a student gets, by the word that mails have for it."""
 
 
@@ -69,9 +69,13 @@ class Known:
     @cached_property
     def places(self) -> tuple[Place, ...]:
         """Each student's place in each program."""
-        paid = {(seat.student_id, seat.program.slug): seat.purchases for seat in self._seats}
+        paid = {
+            (enrollment.student_id, enrollment.program.slug): enrollment.purchases for enrollment in self._enrollments
+        }
         named: list[Naming] = [event for kind in _NAMING for event in self.of(kind)]
-        everyone = paid.keys() | {(event.student_id, seat.slug) for event in named for seat in event.program.seats}
+        everyone = paid.keys() | {
+            (event.student_id, enrollment.slug) for event in named for enrollment in event.program.parts
+        }
         return tuple(
             Place(known=self, student_id=student, slug=slug, purchases=paid.get((student, slug), ()))
             for student, slug in sorted(everyone, key=str)
@@ -89,10 +93,10 @@ class Known:
     def places_of(self, purchase_id: UUID) -> tuple[Place, ...]:
         """What that purchase gives (or is to give, when nothing is known of its payments)."""
         created = {
-            (event.student_id, seat.slug)
+            (event.student_id, enrollment.slug)
             for event in self.of(PurchaseCreated)
             if event.purchase_id == purchase_id
-            for seat in event.program.seats
+            for enrollment in event.program.parts
         }
         return tuple(
             place
@@ -108,8 +112,8 @@ class Known:
         return _title([*sold, *paid])
 
     @cached_property
-    def _seats(self) -> tuple[facts.Seat, ...]:
-        return facts.seats({heard.id: heard.data for heard in self.heard if isinstance(heard.data, PaymentEvent)})
+    def _enrollments(self) -> tuple[facts.Enrollment, ...]:
+        return facts.enrollments({heard.id: heard.data for heard in self.heard if isinstance(heard.data, PaymentEvent)})
 
     # Facts are told apart by identity: two events may say the very same thing.
     @cached_property
@@ -132,13 +136,16 @@ class Place:
 
     @property
     def key(self) -> str:
-        return seat_key(self.student_id, self.slug)
+        return enrollment_key(self.student_id, self.slug)
 
     @cached_property
     def program(self) -> Program:
         named = [event.program for kind in _NAMING for event in self._mine(kind)]
         named += [purchase.program for purchase in self.purchases if purchase.program]
-        return max((seat for program in named for seat in program.seats if seat.slug == self.slug), key=_fullness)
+        return max(
+            (enrollment for program in named for enrollment in program.parts if enrollment.slug == self.slug),
+            key=_fullness,
+        )
 
     @property
     def what(self) -> What:
@@ -148,7 +155,7 @@ class Place:
             case "product" | "service":
                 return "access"
             case _:
-                return "seat"
+                return "enrollment"
 
     @property
     def tier(self) -> str | None:
@@ -164,12 +171,12 @@ class Place:
 
     @cached_property
     def steps(self) -> list[EnrollmentEvent]:
-        """What became of the seat, by revision: its own order, whatever the clocks say."""
+        """What became of the enrollment, by revision: its own order, whatever the clocks say."""
         return sorted(self._mine(EnrollmentEvent), key=lambda step: step.revision)
 
     @property
     def latest(self) -> EnrollmentEvent | None:
-        """The last word on the seat."""
+        """The last word on the enrollment."""
         return self.steps[-1] if self.steps else None
 
     @property
@@ -178,14 +185,14 @@ class Place:
         return isinstance(self.latest, (EnrollmentActivated, EnrollmentResumed, EnrollmentCompleted))
 
     def standing(self, policy: Policy) -> tuple[Standing, str | None] | None:
-        """What the money says of the seat, and why. None: nothing that came in is known of."""
+        """What the money says of the enrollment, and why. None: nothing that came in is known of."""
         if not any(purchase.settled_payments for purchase in self.purchases):
             return None
         return max((purchase.standing(policy) for purchase in self.purchases), key=lambda judged: judged[0].rank)
 
     def contradicted(self, policy: Policy) -> bool:
         """Whether the money says otherwise than enrollment's last word: one of the two is still on its way to us, and
-        until it comes, nothing is said about how the seat stands."""
+        until it comes, nothing is said about how the enrollment stands."""
         judged = self.standing(policy)
         if judged is None:
             return False
@@ -207,7 +214,7 @@ class Place:
         return tuple(payment for purchase in self.purchases for payment in purchase.past_due)
 
     def would_be_open(self, paid: Collection[Payment], policy: Policy) -> bool:
-        """Whether the seat would be open if these payments were paid."""
+        """Whether the enrollment would be open if these payments were paid."""
         supposed = {f"supposed/{n}": _supposed(payment, n) for n, payment in enumerate(paid)}
         known = {str(n): fact for n, fact in enumerate(fact for p in self.purchases for fact in p.facts)}
         return any(purchase.standing(policy)[0] is Standing.ACTIVE for purchase in facts.fold(known | supposed))
@@ -275,7 +282,7 @@ class Place:
         mine = []
         for event in self.known.of(kind):
             program: Program | None = getattr(event, "program", None)
-            slugs = {seat.slug for seat in program.seats} if program else set()
+            slugs = {enrollment.slug for enrollment in program.parts} if program else set()
             if getattr(event, "student_id", None) == self.student_id and self.slug in slugs:
                 mine.append(event)
         return mine
@@ -306,7 +313,7 @@ class Bought:
 
     @property
     def what(self) -> What:
-        return "seats" if len(self.places) > 1 else self.place.what
+        return "enrollments" if len(self.places) > 1 else self.place.what
 
     def weakest(self, policy: Policy) -> Place:
         """The place that stands worst: what is true of it, is true of all of them at least."""
@@ -342,14 +349,14 @@ def keys_of(event: Event) -> frozenset[str]:
         case PaymentEvent():
             return facts.keys(event)
         case PurchaseCreated():
-            seats = {seat_key(event.student_id, seat.slug) for seat in event.program.seats}
-            return frozenset(seats | {f"purchase:{event.purchase_id}"})
+            enrollments = {enrollment_key(event.student_id, enrollment.slug) for enrollment in event.program.parts}
+            return frozenset(enrollments | {f"purchase:{event.purchase_id}"})
         case ReceiptIssued():
             return event.refs.of_payment() | {f"purchase:{event.purchase_id}"}
         case RefundRequested() | RefundDecided():
             return frozenset((f"purchase:{event.purchase_id}",))
         case EnrollmentEvent() | InstructorEvent() | MiladyEvent():
-            return frozenset((seat_key(event.student_id, event.program.slug),))
+            return frozenset((enrollment_key(event.student_id, event.program.slug),))
         case _:
             return frozenset()
 

@@ -5,15 +5,8 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 import notifications
-from kit.process import Process, Role
-from kit.service import (
-    api_process,
-    consumers_process,
-    create_api,
-    database_of,
-    migrate_service,
-    relay_process,
-)
+from kit.runtime.process import Process, Role
+from kit.runtime.service import api_process, consumers_process, create_api, database_of, migrate_service, relay_process
 from notifications import db
 from notifications.api import router
 from notifications.consumers import consumers
@@ -21,13 +14,18 @@ from notifications.mailer import Mailer
 from notifications.rendering import Letterhead
 from notifications.sending import Sending
 from notifications.settings import ApiSettings, RelaySettings, WorkerSettings
-from notifications.topology import QUEUES, SAYS, SERVICE
+from notifications.topology import PUBLISHES, QUEUES, SERVICE
 from notifications.webhook import Webhook
 
 
 def app(settings: ApiSettings) -> FastAPI:
     return create_api(
-        SERVICE, description=notifications.__doc__, routers=[router], queues=QUEUES, says=SAYS, settings=settings
+        SERVICE,
+        description=notifications.__doc__,
+        routers=[router],
+        queues=QUEUES,
+        publishes=PUBLISHES,
+        settings=settings,
     )
 
 

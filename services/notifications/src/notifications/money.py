@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from contracts.checkout import PurchaseCreated
-from contracts.facts import Policy, Purchase
 from contracts.money import Money
-from contracts.payment import Payment
 from contracts.payments import PaymentRefunded, PurchaseCanceled
+from ledger.facts import Policy, Purchase
+from ledger.payment import Payment
 from notifications.known import Bought, Known
 from notifications.message import Hold, Message
 from notifications.receipts import reference
@@ -46,15 +46,15 @@ def about_refunds(bought: Bought, policy: Policy) -> Iterator[Message]:
                         "full": of is not None and amount == of,
                         "all_back": of is not None and payment.refunded >= of.amount,
                         "manual": payment.manual,
-                        "seat_stays": _seat_stays(purchase, payment, policy),
+                        "enrollment_stays": _enrollment_stays(purchase, payment, policy),
                         "reference": reference(payment),
                         **place.who(purchase),
                     },
                 )
 
 
-def _seat_stays(purchase: Purchase, payment: Payment, policy: Policy) -> bool:
-    """Whether what has gone back so far takes the seat away from nobody."""
+def _enrollment_stays(purchase: Purchase, payment: Payment, policy: Policy) -> bool:
+    """Whether what has gone back so far takes the enrollment away from nobody."""
     if not policy.full_refund_withdraws:
         return True
     return payment.settled is not None and not purchase.all_back
@@ -106,7 +106,7 @@ def sponsor_links(known: Known) -> Iterator[Message]:
                 contact=created.payer_contact,
                 told={
                     "program": created.program.title,
-                    "what": "seats" if len(created.program.seats) > 1 else place.what,
+                    "what": "enrollments" if len(created.program.parts) > 1 else place.what,
                     "amount": created.amount,
                     "url": created.checkout_url,
                     "funding_source": created.funding_source,

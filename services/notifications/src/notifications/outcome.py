@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from kit.failures import Permanent, Transient
+from kit.runtime.failures import Permanent, Transient
 
 HandOver = Callable[[], Awaitable[None]]
 """Called once, at the last moment at which the other side cannot have the message yet. What it raises stops the

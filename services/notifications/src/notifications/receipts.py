@@ -9,9 +9,9 @@ from typing import Literal
 
 from contracts.checkout import ReceiptIssued
 from contracts.enrollment import EnrollmentActivated
-from contracts.facts import Policy, Standing
-from contracts.payment import Payment
 from contracts.payments import PaymentFailed, PaymentPending, PaymentRefs, PaymentSucceeded
+from ledger.facts import Policy, Standing
+from ledger.payment import Payment
 from notifications.known import Bought
 from notifications.message import Hold, Message
 
@@ -56,7 +56,7 @@ def about_receipts(bought: Bought, policy: Policy) -> Iterator[Message]:
                 "documents": [{"kind": document.kind, "number": document.number} for document in mine],
                 "payments": len(payments),
                 "installments": purchase.installments,
-                "seat": _seat_after_paying(bought, policy, payments=len(payments)),
+                "enrollment": _enrollment_after_paying(bought, policy, payments=len(payments)),
                 "welcome_follows": not any(
                     isinstance(step, EnrollmentActivated) for place in bought.places for step in place.steps
                 ),
@@ -65,7 +65,7 @@ def about_receipts(bought: Bought, policy: Policy) -> Iterator[Message]:
         )
 
 
-def _seat_after_paying(bought: Bought, policy: Policy, *, payments: int) -> Literal["open", "opens"] | None:
+def _enrollment_after_paying(bought: Bought, policy: Policy, *, payments: int) -> Literal["open", "opens"] | None:
     """None: it is not open, or not known to be; whoever needs to know is told so in a mail of its own."""
     place = bought.weakest(policy)
     judged = place.standing(policy)

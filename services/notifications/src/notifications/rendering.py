@@ -125,7 +125,7 @@ def safe_name(name: str | None) -> str | None:
 
 
 def _held(program: str, what: What) -> str:
-    """What somebody has: a seat in a program, a membership of some name, access to a product."""
+    """What somebody has: an enrollment in a program, a membership of some name, access to a product."""
     match what:
         case "membership":
             return program if "membership" in program.lower() else f"membership ({program})"

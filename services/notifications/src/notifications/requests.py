@@ -36,7 +36,7 @@ def _to_student(known: Known, said: RefundRequested | RefundDecided, template: s
         once=frozenset((key,)),
         told={
             "program": known.title_of(said.purchase_id) or (place.program.title if place else None),
-            "what": "seats" if len(places) > 1 else place.what if place else "seat",
+            "what": "enrollments" if len(places) > 1 else place.what if place else "enrollment",
             "amount": said.amount,
         },
     )

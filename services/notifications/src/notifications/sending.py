@@ -17,10 +17,10 @@ from sqlalchemy import Row
 
 from contracts.notifications import NotificationFailed, NotificationSent
 from contracts.people import Contact
-from kit.backoff import Backoff
-from kit.db import Database, is_down
-from kit.effects import Effect
-from kit.work import Work, utc_now
+from kit.db.database import Database, is_down
+from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.jobs.jobs import Job
+from kit.runtime.backoff import Backoff
 from notifications import alerts, db, documents, domain, rendering
 from notifications.considering import consider
 from notifications.documents import Document
@@ -57,7 +57,7 @@ class _Elsewhere(Exception):
 
 
 class Sending:
-    """Performs the effects of kind `notification`."""
+    """Performs the jobs of kind `notification`."""
 
     # three days of a mail server that is away: 300 attempts, most of them a quarter of an hour apart
     backoff = Backoff(first=timedelta(seconds=1), longest=timedelta(minutes=15), attempts=300)
@@ -81,8 +81,8 @@ class Sending:
 
     # --- acting -------------------------------------------------------------------------------------------------------
 
-    async def perform(self, effect: Effect) -> Outcome:
-        notification_id, round = _ids(effect)
+    async def perform(self, job: Job) -> Outcome:
+        notification_id, round = _ids(job)
         async with self._database.transaction() as connection:
             row = await db.read(connection, notification_id)
             if row is None or row.round != round:
@@ -207,83 +207,83 @@ class Sending:
 
     # --- writing down -------------------------------------------------------------------------------------------------
 
-    async def record(self, effect: Effect, result: Outcome, work: Work) -> None:
-        notification_id, _ = _ids(effect)
+    async def record(self, job: Job, result: Outcome, uow: UnitOfWork) -> None:
+        notification_id, _ = _ids(job)
         if result.status == "nothing":
             return
-        row = await self._locked(notification_id, work)
+        row = await self._locked(notification_id, uow)
         if row is None or row.status not in _UNDER_WAY:
             return
         NOTIFICATIONS.labels(row.template, row.channel, result.status).inc()
-        more = {"code": result.code, "attempts": row.attempts + effect.attempt}
+        more = {"code": result.code, "attempts": row.attempts + job.attempt}
         match result.status:
             case "sent":
-                await db.settle(work.db, row.id, status="sent", now=work.now, **more)
-                await work.say(
+                await db.settle(uow.db, row.id, status="sent", now=uow.now, **more)
+                await uow.publish(
                     NotificationSent(**_told_of(row)), id=f"{row.id}/notification.sent.v1", subject=_subject(row)
                 )
-                await self._what_follows(row, work)
+                await self._what_follows(row, uow)
             case "unknown":
-                await db.settle(work.db, row.id, status="unknown", now=work.now, **more)
-                await self._failed(effect, row, "outcome_unknown", work)
+                await db.settle(uow.db, row.id, status="unknown", now=uow.now, **more)
+                await self._failed(job, row, "outcome_unknown", uow)
             case "no_contact":
-                await self._wait_for_contact(row, work, more)
+                await self._wait_for_contact(row, uow, more)
             case _:
-                await db.settle(work.db, row.id, status="skipped", now=work.now, **more)
+                await db.settle(uow.db, row.id, status="skipped", now=uow.now, **more)
 
-    async def give_up(self, effect: Effect, error: BaseException, work: Work) -> None:
-        notification_id, round = _ids(effect)
-        row = await self._locked(notification_id, work)
+    async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
+        notification_id, round = _ids(job)
+        row = await self._locked(notification_id, uow)
         if row is None or row.round != round or row.status not in _UNDER_WAY:
             return
         if row.status == "handed_over":
             # it was writing down that failed, not sending
             outcome = Outcome(status="sent") if row.sent_at else Outcome(status="unknown", code="outcome_unknown")
-            await self.record(effect, outcome, work)
+            await self.record(job, outcome, uow)
             return
         code = error.code if isinstance(error, Refused) else "gave_up"
         NOTIFICATIONS.labels(row.template, row.channel, "failed").inc()
-        attempts = row.attempts + effect.attempt
-        await db.settle(work.db, row.id, status="failed", now=work.now, code=code, attempts=attempts)
-        message = await self._message(work.db, row)
+        attempts = row.attempts + job.attempt
+        await db.settle(uow.db, row.id, status="failed", now=uow.now, code=code, attempts=attempts)
+        message = await self._message(uow.db, row)
         if message is not None:
-            await db.carry(work.db, message)
-        await self._failed(effect, row, code, work)
+            await db.carry(uow.db, message)
+        await self._failed(job, row, code, uow)
 
-    async def _locked(self, notification_id: UUID, work: Work) -> Row[Any] | None:
+    async def _locked(self, notification_id: UUID, uow: UnitOfWork) -> Row[Any] | None:
         """The message, with what it is derived from. In this order, as everybody: facts, contact, message."""
-        row = await db.read(work.db, notification_id)
+        row = await db.read(uow.db, notification_id)
         if row is None:
             return None
         if row.about is not None:
-            await db.lock_facts(work.db, row.about)
+            await db.lock_facts(uow.db, row.about)
         if row.about_student_id is not None:
-            await db.lock_contact(work.db, row.about_student_id)
-        return await db.read(work.db, notification_id, lock=True)
+            await db.lock_contact(uow.db, row.about_student_id)
+        return await db.read(uow.db, notification_id, lock=True)
 
-    async def _failed(self, effect: Effect, row: Row[Any], code: str, work: Work) -> None:
-        attempts = row.attempts + effect.attempt
-        await work.say(
+    async def _failed(self, job: Job, row: Row[Any], code: str, uow: UnitOfWork) -> None:
+        attempts = row.attempts + job.attempt
+        await uow.publish(
             NotificationFailed(**_told_of(row), code=code, attempts=max(attempts, 1)),
             id=f"{row.id}/{row.round}/notification.failed.v1",
             subject=_subject(row),
         )
-        await self._alert(row, f"undelivered/{row.round}", code, Hold.NOW, work)
+        await self._alert(row, f"undelivered/{row.round}", code, Hold.NOW, uow)
 
-    async def _what_follows(self, row: Row[Any], work: Work) -> None:
+    async def _what_follows(self, row: Row[Any], uow: UnitOfWork) -> None:
         """What this message had to tell first, or what came while it was on its way."""
         if row.about is not None:
-            await consider(await db.load(work.db, row.about), self._rules, work)
+            await consider(await db.load(uow.db, row.about), self._rules, uow)
 
-    async def _wait_for_contact(self, row: Row[Any], work: Work, more: dict[str, Any]) -> None:
-        await db.settle(work.db, row.id, status="no_contact", now=work.now, **more)
-        message = await self._message(work.db, row)
-        if message is None or await self._contact(work.db, message):
-            await db.again(work.db, row.id, before=("no_contact",), now=work.now)  # it came meanwhile
+    async def _wait_for_contact(self, row: Row[Any], uow: UnitOfWork, more: dict[str, Any]) -> None:
+        await db.settle(uow.db, row.id, status="no_contact", now=uow.now, **more)
+        message = await self._message(uow.db, row)
+        if message is None or await self._contact(uow.db, message):
+            await db.again(uow.db, row.id, before=("no_contact",), now=uow.now)  # it came meanwhile
         else:
-            await self._alert(row, "no-contact", "no_contact", Hold.OVERDUE, work)
+            await self._alert(row, "no-contact", "no_contact", Hold.OVERDUE, uow)
 
-    async def _alert(self, row: Row[Any], key: str, code: str, hold: Hold, work: Work) -> None:
+    async def _alert(self, row: Row[Any], key: str, code: str, hold: Hold, uow: UnitOfWork) -> None:
         """Not over the channel that has just failed, and not about an alert about an alert."""
         if row.template == alerts.UNDELIVERED:
             return
@@ -291,11 +291,11 @@ class Sending:
         found = alerts.undelivered(
             key=key, notification_id=row.id, template=row.template, code=code, channels=channels, hold=hold
         )
-        await db.want(work, found, due={message.id: work.now + self._rules.delay(hold) for message in found})
+        await db.want(uow, found, due={message.id: uow.now + self._rules.delay(hold) for message in found})
 
 
-def _ids(effect: Effect) -> tuple[UUID, int]:
-    return UUID(effect.payload["notification_id"]), effect.payload["round"]
+def _ids(job: Job) -> tuple[UUID, int]:
+    return UUID(job.payload["notification_id"]), job.payload["round"]
 
 
 def _told_of(row: Row[Any]) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from contracts.facts import PolicySettings
-from kit import service
-from kit.settings import CommaSeparated
+from kit.runtime import service
+from kit.runtime.settings import CommaSeparated
+from ledger.facts import PolicySettings
 from notifications.domain import Rules
 from notifications.message import Channel
 
@@ -19,7 +19,7 @@ ApiSettings = service.ApiSettings
 
 
 class WorkerSettings(service.WorkerSettings, PolicySettings):
-    """Consumers, relay and migrate: what money does to a seat, how long messages wait for facts, where alerts go."""
+    """Consumers, relay and migrate: what money does to an enrollment, how long messages wait for facts, where alerts go."""
 
     receipt_settle_seconds: float = Field(default=2, ge=0)
     receipt_document_seconds: float = Field(default=60, ge=0)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from contracts.checkout import PurchaseCreated, ReceiptIssued, RefundDecided, RefundRequested, StudentUpdated
-from contracts.registry import PAYMENT_EVENTS, SAID_BY
-from kit.topology import Queue
+from contracts.registry import PAYMENT_EVENTS, PUBLISHED_BY
+from kit.messaging.topology import Queue
 
 SERVICE = "notifications"
-PAYMENTS = Queue("notifications.payments", hears=PAYMENT_EVENTS)
+PAYMENTS = Queue("notifications.payments", events=PAYMENT_EVENTS)
 CHECKOUT = Queue(
-    "notifications.checkout", hears=(PurchaseCreated, StudentUpdated, RefundRequested, RefundDecided, ReceiptIssued)
+    "notifications.checkout", events=(PurchaseCreated, StudentUpdated, RefundRequested, RefundDecided, ReceiptIssued)
 )
-ENROLLMENTS = Queue("notifications.enrollments", hears=SAID_BY["enrollment"])
-INSTRUCTORS = Queue("notifications.instructors", hears=SAID_BY["instructor-assignment"])
-MILADY = Queue("notifications.milady", hears=SAID_BY["milady-integration"])
+ENROLLMENTS = Queue("notifications.enrollments", events=PUBLISHED_BY["enrollment"])
+INSTRUCTORS = Queue("notifications.instructors", events=PUBLISHED_BY["instructor-assignment"])
+MILADY = Queue("notifications.milady", events=PUBLISHED_BY["milady-integration"])
 QUEUES = (PAYMENTS, CHECKOUT, ENROLLMENTS, INSTRUCTORS, MILADY)
-SAYS = SAID_BY[SERVICE]
+PUBLISHES = PUBLISHED_BY[SERVICE]

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from kit import plumbing
+from kit.db import ddl
 
 revision = "0001"
 down_revision = None
@@ -24,7 +24,7 @@ def upgrade() -> None:
         """
     )
     op.execute("CREATE INDEX ix_journal_due ON journal (available_at) WHERE published_at IS NULL")
-    op.execute(plumbing.WAKE)
+    op.execute(ddl.WAKE)
     op.execute("CREATE TRIGGER wake AFTER INSERT ON journal FOR EACH STATEMENT EXECUTE FUNCTION wake_outgoing()")
     op.execute("CREATE INDEX ix_journal_received_at ON journal (received_at)")
-    op.execute(f'GRANT SELECT, INSERT ON journal TO "{plumbing.api_login()}"')
+    op.execute(f'GRANT SELECT, INSERT ON journal TO "{ddl.api_login()}"')

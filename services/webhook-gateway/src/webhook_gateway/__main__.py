@@ -1,6 +1,6 @@
 """`python -m webhook_gateway api|relay|migrate`"""
 
-from kit.process import main
+from kit.runtime.process import main
 from webhook_gateway.main import ROLES
 from webhook_gateway.topology import SERVICE
 

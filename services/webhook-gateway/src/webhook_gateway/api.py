@@ -11,11 +11,11 @@ import structlog
 from fastapi import APIRouter, Request
 from prometheus_client import Counter
 
-from kit.broker import Publisher
-from kit.errors import Problem
-from kit.failures import Transient, describe
-from kit.http import BODY_LIMIT
-from kit.outbox import OutgoingMessage, to_message
+from kit.http.app import BODY_LIMIT
+from kit.http.errors import Problem
+from kit.messaging.broker import Publisher
+from kit.messaging.outbox import OutgoingMessage, to_message
+from kit.runtime.failures import Transient, describe
 from webhook_gateway.event import StripeEvent, decode, read
 from webhook_gateway.journal import Journal
 from webhook_gateway.signature import verify

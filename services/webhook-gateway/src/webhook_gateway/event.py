@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kit.errors import Problem
+from kit.http.errors import Problem
 
 _ID = re.compile(r"[A-Za-z0-9_\-]{1,128}")
 _TYPE = re.compile(r"[a-z0-9_.\[\]]{1,128}")

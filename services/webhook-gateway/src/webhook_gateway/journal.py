@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncpg
 
-from kit.failures import Transient, describe
+from kit.runtime.failures import Transient, describe
 from webhook_gateway.event import StripeEvent
 
 MOST_AT_ONCE = 500

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from fastapi import FastAPI
 
 import webhook_gateway
-from kit.asyncapi import asyncapi_document
-from kit.broker import Publisher
-from kit.failures import Transient
-from kit.http import create_app
-from kit.process import Process, Role
-from kit.service import database_of, migrate_service
+from kit.http.app import create_app
+from kit.messaging.asyncapi import asyncapi_document
+from kit.messaging.broker import Publisher
+from kit.runtime.failures import Transient
+from kit.runtime.process import Process, Role
+from kit.runtime.service import database_of, migrate_service
 from webhook_gateway.api import router
 from webhook_gateway.journal import Journal
 from webhook_gateway.relay import JournalRelay, SpillDrain
 from webhook_gateway.settings import ApiSettings, RelaySettings
-from webhook_gateway.topology import QUEUES, SAYS, SERVICE
+from webhook_gateway.topology import PUBLISHES, QUEUES, SERVICE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ def app(door: Door | None = None) -> FastAPI:
         description=webhook_gateway.__doc__ or "",
         routers=[router],
         checks={"a store": door.has_a_store} if door else {},
-        asyncapi=asyncapi_document(title=SERVICE, says=SAYS),
+        asyncapi=asyncapi_document(title=SERVICE, publishes=PUBLISHES),
     )
     created.state.door = door
     return created

@@ -6,7 +6,7 @@ from typing import Any, cast, get_args
 from uuid import UUID
 
 from contracts.payments import PaymentRefs
-from contracts.people import Contact, ItemKind, Program, Seatable, purchase_uuid, student_uuid
+from contracts.people import Contact, ItemKind, ItemRef, Program, purchase_uuid, student_uuid
 from webhook_gateway.fields import JsonObject, an_object, digits, in_currency, json_object, text
 
 _MOST_INCLUDED = 20  # a bundle; each takes one of the 50 entries that Stripe keeps
@@ -70,15 +70,15 @@ def _program(metadata: JsonObject) -> Program | None:
     )
 
 
-def _included(metadata: JsonObject) -> tuple[Seatable, ...]:
-    """What a bundle consists of, `includes_1` first. One seat each, so a slug that comes again adds nothing."""
-    found: dict[str, Seatable] = {}
+def _included(metadata: JsonObject) -> tuple[ItemRef, ...]:
+    """What a bundle consists of, `includes_1` first. One enrollment each, so a slug that comes again adds nothing."""
+    found: dict[str, ItemRef] = {}
     for number in range(1, _MOST_INCLUDED + 1):
         part = json_object(metadata, f"includes_{number}")
         slug, id = text(part, "slug"), text(part, "id")
         if slug is not None and id is not None:
             name, provider = text(part, "name", most=300), text(part, "provider", most=100)
-            found.setdefault(slug, Seatable(slug=slug, id=id, name=name, provider=provider, kind=_kind(part, "kind")))
+            found.setdefault(slug, ItemRef(slug=slug, id=id, name=name, provider=provider, kind=_kind(part, "kind")))
     return tuple(found.values())
 
 

@@ -13,14 +13,14 @@ import structlog
 from aio_pika.exceptions import AMQPError, QueueEmpty
 from sqlalchemy import Row, func, select, update
 
-from kit import metrics
-from kit.broker import BrokerDown, Publisher, Unpublishable, Unroutable
-from kit.db import Database
-from kit.errors import Problem
-from kit.failures import describe
-from kit.outbox import to_message
-from kit.relay import RETRY, SWEEP_SECONDS, keep_publishing
-from kit.topology import declare_at
+from kit.db.database import Database
+from kit.http.errors import Problem
+from kit.messaging.broker import BrokerDown, Publisher, Unpublishable, Unroutable
+from kit.messaging.outbox import to_message
+from kit.messaging.relay import RETRY, SWEEP_SECONDS, keep_publishing
+from kit.messaging.topology import declare_at
+from kit.runtime import metrics
+from kit.runtime.failures import describe
 from webhook_gateway.event import decode, read
 from webhook_gateway.journal import Journal, JournalDown
 from webhook_gateway.tables import journal
@@ -89,7 +89,7 @@ class JournalRelay:
         return len(events)
 
     async def measure(self, stop: asyncio.Event) -> None:
-        """Keeps `bursar_due{table="journal"}` current: the first number to look at when seats do not come."""
+        """Keeps `bursar_due{table="journal"}` current: the first number to look at when enrollments do not come."""
         while not stop.is_set():
             try:
                 async with self._database.transaction() as db:

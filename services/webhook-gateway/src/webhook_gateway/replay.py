@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 from sqlalchemy import func, update
 
-from kit.db import Database
-from kit.outbox import wake
-from kit.service import database_of
+from kit.db.database import Database
+from kit.messaging.outbox import wake
+from kit.runtime.service import database_of
 from webhook_gateway.settings import RelaySettings
 from webhook_gateway.tables import journal
 

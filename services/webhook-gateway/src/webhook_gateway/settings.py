@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import SecretStr, field_validator
 
-from kit.service import WorkerSettings
+from kit.runtime.service import WorkerSettings
 
 
 class ApiSettings(WorkerSettings):

@@ -11,7 +11,7 @@ import hmac
 import re
 from collections.abc import Sequence
 
-from kit.errors import Problem
+from kit.http.errors import Problem
 
 TOLERANCE_SECONDS = 300
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")

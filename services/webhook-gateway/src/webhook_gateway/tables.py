@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Column, DateTime, Integer, LargeBinary, Table, Text, func
 
-from kit.db import new_metadata
+from kit.db.database import new_metadata
 
 metadata = new_metadata()
 

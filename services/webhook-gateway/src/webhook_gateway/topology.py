@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from contracts.registry import SAID_BY
-from kit.topology import NO_LIMIT, Queue
+from contracts.registry import PUBLISHED_BY
+from kit.messaging.topology import NO_LIMIT, Queue
 
 SERVICE = "webhook-gateway"
 SPILL = Queue("webhook-gateway.spill", redelivery_limit=NO_LIMIT)
 QUEUES = (SPILL,)
-SAYS = SAID_BY[SERVICE]
+PUBLISHES = PUBLISHED_BY[SERVICE]

@@ -1,4 +1,4 @@
-"""Said by enrollment: how a seat stands."""
+"""Said by enrollment: how an enrollment stands."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contracts.people import Program
 
 
 class EnrollmentEvent(Event):
-    """A seat has changed. `revision` counts its changes from 1; a higher one is the later word."""
+    """An enrollment has changed. `revision` counts its changes from 1; a higher one is the later word."""
 
     enrollment_id: UUID
     student_id: UUID
@@ -22,31 +22,31 @@ class EnrollmentEvent(Event):
 
 
 class EnrollmentPending(EnrollmentEvent):
-    """Money is on its way: a seat is kept, and not open yet."""
+    """Money is on its way: an enrollment is kept, and not open yet."""
 
     type = "enrollment.pending.v1"
 
 
 class EnrollmentActivated(EnrollmentEvent):
-    """The seat is open."""
+    """The enrollment is open."""
 
     type = "enrollment.activated.v1"
 
 
 class EnrollmentPaused(EnrollmentEvent):
-    """An installment is overdue: the seat rests."""
+    """An installment is overdue: the enrollment rests."""
 
     type = "enrollment.paused.v1"
 
 
 class EnrollmentResumed(EnrollmentEvent):
-    """The student has caught up: the seat is open again."""
+    """The student has caught up: the enrollment is open again."""
 
     type = "enrollment.resumed.v1"
 
 
 class EnrollmentWithdrawn(EnrollmentEvent):
-    """The money went back, or never came: there is no seat any more."""
+    """The money went back, or never came: there is no enrollment any more."""
 
     type = "enrollment.withdrawn.v1"
 

@@ -1,4 +1,4 @@
-"""Said by milady-integration: the seat at the outside course provider."""
+"""Said by milady-integration: the enrollment at the outside course provider."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class MiladyEvent(Event):
 
 
 class MiladyEnrolled(MiladyEvent):
-    """The provider has a seat for the student, and these are its links."""
+    """The provider has an enrollment for the student, and these are its links."""
 
     type = "milady.enrolled.v1"
     milady_enrollment_id: str = Field(max_length=200)
@@ -30,7 +30,7 @@ class MiladyEnrolled(MiladyEvent):
 
 
 class MiladyWithdrawn(MiladyEvent):
-    """The provider's seat was given back."""
+    """The provider's enrollment was given back."""
 
     type = "milady.withdrawn.v1"
     milady_enrollment_id: str = Field(max_length=200)

@@ -71,7 +71,7 @@ class PaymentSucceeded(PaymentEvent):
 
 
 class PaymentPending(PaymentEvent):
-    """The payer has acted and the money is on its way (bank debit): no seat yet."""
+    """The payer has acted and the money is on its way (bank debit): no enrollment yet."""
 
     type = "payment.pending.v1"
     amount: Money | None = None
@@ -158,7 +158,7 @@ class SubscriptionChanged(PaymentEvent):
 
 
 class PurchaseCanceled(PaymentEvent):
-    """The school has ended a purchase: nothing more is charged, and its seat is given back, whatever was paid."""
+    """The school has ended a purchase: nothing more is charged, and its enrollment is given back, whatever was paid."""
 
     type = "purchase.canceled.v1"
     reason: str = Field(max_length=500)

@@ -27,8 +27,8 @@ class Contact(Model):
     name: str | None = Field(default=None, max_length=200)
 
 
-class Seatable(Model):
-    """What a student can have a seat in. The slug is the name that every service knows it by."""
+class ItemRef(Model):
+    """What a student can have an enrollment in. The slug is the name that every service knows it by."""
 
     slug: str = Field(min_length=1, max_length=200)
     id: str = Field(min_length=1, max_length=200, description="the catalog's id; opaque to everyone else")
@@ -46,14 +46,14 @@ class Seatable(Model):
         return self.kind in (None, "program", "track", "course")
 
 
-class Program(Seatable):
-    """What was bought. A bundle is bought as one, and gives a seat in each of what it `includes`."""
+class Program(ItemRef):
+    """What was bought. A bundle is bought as one, and gives an enrollment in each of what it `includes`."""
 
-    includes: tuple[Seatable, ...] = ()
+    includes: tuple[ItemRef, ...] = ()
 
     @property
-    def seats(self) -> tuple[Program, ...]:
-        """What the student gets a seat in."""
+    def parts(self) -> tuple[Program, ...]:
+        """What the student gets an enrollment in."""
         return tuple(Program(**part.model_dump()) for part in self.includes) or (self,)
 
 

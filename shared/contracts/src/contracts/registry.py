@@ -19,7 +19,7 @@ PAYMENT_EVENTS: tuple[type[payments.PaymentEvent], ...] = (
     payments.PurchaseCanceled,
 )
 
-SAID_BY: Mapping[str, tuple[type[Event], ...]] = {
+PUBLISHED_BY: Mapping[str, tuple[type[Event], ...]] = {
     "webhook-gateway": tuple(event for event in PAYMENT_EVENTS if event is not payments.PurchaseCanceled),
     "checkout": (
         checkout.PurchaseCreated,
@@ -52,4 +52,4 @@ SAID_BY: Mapping[str, tuple[type[Event], ...]] = {
     "notifications": (notifications.NotificationSent, notifications.NotificationFailed),
 }
 
-EVENT_TYPES: Mapping[str, type[Event]] = {event.type: event for events in SAID_BY.values() for event in events}
+EVENT_TYPES: Mapping[str, type[Event]] = {event.type: event for events in PUBLISHED_BY.values() for event in events}

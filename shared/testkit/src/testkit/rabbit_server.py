@@ -27,7 +27,7 @@ class Grant:
     configure: str
     write: str
     read: str
-    says: Mapping[str, str] = field(default_factory=dict)
+    publishes: Mapping[str, str] = field(default_factory=dict)
 
 
 class RabbitServer:
@@ -68,7 +68,7 @@ class RabbitServer:
             "topic_permissions": [
                 {"user": g.name, "vhost": vhost, "exchange": exchange, "write": keys, "read": ".*"}
                 for g in grants
-                for exchange, keys in g.says.items()
+                for exchange, keys in g.publishes.items()
             ],
         }
         self._control(["import_definitions"], json.dumps(definitions))

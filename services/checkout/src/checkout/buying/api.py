@@ -21,11 +21,11 @@ from checkout.catalog.items import Item
 from checkout.exact_json import Amount, ExactJson
 from checkout.requests import buyer_of, database_of, guest_of, purchasing_of, settings_of
 from contracts.people import Contact, ItemKind, Payer
-from kit.auth import CaseManager, MaybeCaller
-from kit.errors import Problem
-from kit.idempotency import HEADER, HONOURS_KEY, once
-from kit.paging import Page
-from kit.work import utc_now
+from kit.db.unit_of_work import utc_now
+from kit.http.auth import CaseManager, MaybeCaller
+from kit.http.errors import Problem
+from kit.http.idempotency import HEADER, HONOURS_KEY, once
+from kit.http.paging import Page
 
 router = APIRouter(tags=["checkout"], route_class=ExactJson)
 

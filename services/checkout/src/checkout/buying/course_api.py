@@ -15,10 +15,10 @@ from checkout.buying.wishing import wish_for
 from checkout.catalog.items import find_item
 from checkout.requests import buyer_of, database_of, purchasing_of, settings_of
 from contracts.people import ItemKind
-from kit.auth import CurrentCaller
-from kit.errors import Problem
-from kit.idempotency import HONOURS_KEY, once
-from kit.work import utc_now
+from kit.db.unit_of_work import utc_now
+from kit.http.auth import CurrentCaller
+from kit.http.errors import Problem
+from kit.http.idempotency import HONOURS_KEY, once
 
 router = APIRouter(tags=["courses"])
 

@@ -32,15 +32,15 @@ class Customers:
         return await self.ensure(wish.student_id, buyer)
 
     async def known(self, student_id: UUID, buyer: Buyer) -> str | None:
-        async with self._desk.work(buyer) as work:
-            row = await store.read_customer(work.db, student_id)
+        async with self._desk.uow(buyer) as uow:
+            row = await store.read_customer(uow.db, student_id)
         return None if row is None else str(row.stripe_customer_id)
 
     async def ensure(self, student_id: UUID, buyer: Buyer) -> str:
         """Raises Problem 502 and 503 for Stripe."""
         contact = buyer.contact if buyer.id == student_id else None
-        async with self._desk.work(buyer) as work:
-            row = await store.read_customer(work.db, student_id)
+        async with self._desk.uow(buyer) as uow:
+            row = await store.read_customer(uow.db, student_id)
         if row is not None and (contact is None or (row.email, row.name) == (contact.email, contact.name)):
             return str(row.stripe_customer_id)
         try:
@@ -72,9 +72,9 @@ class Customers:
                 customer_id = await make(self._desk.stripe, student_id, after=gone)
         except StripeRefuses:
             raise refused_by_stripe() from None
-        async with self._desk.work(buyer) as work:
-            return await store.replace_customer(work.db, student_id, gone, customer_id, at=work.now)
+        async with self._desk.uow(buyer) as uow:
+            return await store.replace_customer(uow.db, student_id, gone, customer_id, at=uow.now)
 
     async def _keep(self, student_id: UUID, customer_id: str, contact: Contact | None, buyer: Buyer) -> str:
-        async with self._desk.work(buyer) as work:
-            return await store.keep_customer(work.db, student_id, customer_id, contact, at=work.now)
+        async with self._desk.uow(buyer) as uow:
+            return await store.keep_customer(uow.db, student_id, customer_id, contact, at=uow.now)

@@ -15,9 +15,9 @@ from checkout.stripe_client import NoStripe, Stripe, StripeAway
 from checkout.topology import SERVICE
 from contracts.checkout import PurchaseCreated, StudentUpdated
 from contracts.people import Contact
-from kit.db import Database
-from kit.errors import Problem
-from kit.work import Work, utc_now
+from kit.db.database import Database
+from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.http.errors import Problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,26 +60,26 @@ class Desk:
         self.settings = settings
 
     @asynccontextmanager
-    async def work(self, buyer: Buyer) -> AsyncIterator[Work]:
+    async def uow(self, buyer: Buyer) -> AsyncIterator[UnitOfWork]:
         async with self.database.transaction_of(student_id=buyer.id, role=buyer.role) as db:
             await store.act_as(db, buyer.actor)
-            yield Work(db=db, source=SERVICE, now=utc_now())
+            yield UnitOfWork(db=db, source=SERVICE, now=utc_now())
 
-    async def note_contact(self, work: Work, student_id: UUID, buyer: Buyer) -> None:
+    async def note_contact(self, uow: UnitOfWork, student_id: UUID, buyer: Buyer) -> None:
         if buyer.contact is None:
             return
-        revision = await store.note_contact(work.db, student_id, buyer.contact, at=work.now)
+        revision = await store.note_contact(uow.db, student_id, buyer.contact, at=uow.now)
         if revision is not None:
             event = StudentUpdated(student_id=student_id, contact=buyer.contact)
-            await work.say(event, id=f"{student_id}/{revision}/{event.type}", subject=str(student_id))
+            await uow.publish(event, id=f"{student_id}/{revision}/{event.type}", subject=str(student_id))
 
     async def close(self, purchase_id: UUID, state: State, buyer: Buyer) -> None:
-        async with self.work(buyer) as work:
-            await store.close_purchase(work.db, purchase_id, state=state, at=work.now)
+        async with self.uow(buyer) as uow:
+            await store.close_purchase(uow.db, purchase_id, state=state, at=uow.now)
 
     async def say_created(
         self,
-        work: Work,
+        uow: UnitOfWork,
         purchase_id: UUID,
         wish: Wish,
         *,
@@ -103,7 +103,7 @@ class Desk:
             discount=wish.discount,
             promotion_code=wish.promotion_code,
         )
-        await work.say(event, id=f"{purchase_id}/{event.type}", subject=str(purchase_id))
+        await uow.publish(event, id=f"{purchase_id}/{event.type}", subject=str(purchase_id))
 
     def pay_page(self, purchase_id: UUID) -> str:
         """The front end's page on which what is due for a purchase can be paid."""
@@ -111,8 +111,8 @@ class Desk:
 
 
 _REFUSALS = {
-    "already_enrolled": "This student has a seat in this program already; nothing was charged.",
-    "payment_in_progress": "This has been paid, or the payment is on its way; wait for the seat.",
+    "already_enrolled": "This student has an enrollment in this program already; nothing was charged.",
+    "payment_in_progress": "This has been paid, or the payment is on its way; wait for the enrollment.",
     "plan_being_canceled": "The plan that paid for this before is just being canceled; wait a moment, and try again.",
     "price_changed": "What you buy has been changed this very moment; look at it again, and send it again.",
     "sponsor_payment_open": "A sponsor has been asked to pay for this; ask the case manager.",

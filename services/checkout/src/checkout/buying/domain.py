@@ -10,11 +10,11 @@ from enum import StrEnum
 from typing import Literal
 from uuid import UUID
 
-from contracts import facts
-from contracts.facts import Standing
 from contracts.money import Money, usd
 from contracts.payments import PaymentFailed
 from contracts.people import Payer, Program
+from ledger import facts
+from ledger.facts import Standing
 
 PaymentType = Literal["full", "plan"]
 How = Literal["page", "intent", "schedule", "membership"]
@@ -71,8 +71,8 @@ class Wish:
 
     @property
     def covers(self) -> tuple[str, ...]:
-        """The slugs of the seats that it gives."""
-        return tuple(seat.slug for seat in self.program.seats)
+        """The slugs of the enrollments that it gives."""
+        return tuple(enrollment.slug for enrollment in self.program.parts)
 
     @property
     def discount(self) -> Money | None:
@@ -103,8 +103,8 @@ class Purchase:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seat:
-    """What enrollment has said of one of the student's seats."""
+class Enrollment:
+    """What enrollment has said of one of the student's enrollments."""
 
     slug: str
     status: SeatStatus
@@ -145,22 +145,22 @@ class Refuse:
 Decision = Start | GoOn | Replace | Abandon | Refuse
 
 
-def begin(*, wish: Wish, seats: Sequence[Seat], purchases: Sequence[Purchase], now: datetime) -> Decision:
-    """What to do about a wish, given the seats that it would give, and the student's purchases (newest first) that
+def begin(*, wish: Wish, enrollments: Sequence[Enrollment], purchases: Sequence[Purchase], now: datetime) -> Decision:
+    """What to do about a wish, given the enrollments that it would give, and the student's purchases (newest first) that
     give any of them too."""
-    if any(seat.status in ("active", "paused", "completed") for seat in seats):
+    if any(enrollment.status in ("active", "paused", "completed") for enrollment in enrollments):
         return Refuse("already_enrolled")
-    if any(seat.status == "pending" for seat in seats):
+    if any(enrollment.status == "pending" for enrollment in enrollments):
         return Refuse("payment_in_progress")
-    ended = {seat.slug: seat.purchase_id for seat in seats if seat.status == "withdrawn"}
+    ended = {enrollment.slug: enrollment.purchase_id for enrollment in enrollments if enrollment.status == "withdrawn"}
     for slug in wish.covers:
         for purchase in (each for each in purchases if slug in each.wish.covers):
             if purchase.id == ended.get(slug):
-                break  # this one and what was bought before it had their seat
+                break  # this one and what was bought before it had their enrollment
             if purchase.state in (State.PROCESSING, State.PAID):
                 return Refuse("payment_in_progress")
     if any(purchase.may_charge_again for purchase in purchases):
-        return Refuse("plan_being_canceled")  # its seat is gone, or never was: the cancel is on its way
+        return Refuse("plan_being_canceled")  # its enrollment is gone, or never was: the cancel is on its way
     for purchase in purchases:
         if purchase.state in OPEN:
             return _about_open(wish, purchase, now)

@@ -21,10 +21,10 @@ from checkout.money.store import payment_by_intent
 from checkout.requests import allowed_url, buyer_of, database_of, desk_of, purchasing_of, settings_of
 from checkout.stripe_client import StripeRefuses
 from contracts.people import ItemKind
-from kit.auth import Caller, CurrentCaller
-from kit.errors import Problem
-from kit.idempotency import HONOURS_KEY, once
-from kit.work import utc_now
+from kit.db.unit_of_work import utc_now
+from kit.http.auth import Caller, CurrentCaller
+from kit.http.errors import Problem
+from kit.http.idempotency import HONOURS_KEY, once
 
 router = APIRouter(tags=["payments"], route_class=ExactJson)
 
@@ -96,7 +96,7 @@ class Confirmation(BaseModel):
 
 
 class Confirmed(BaseModel):
-    """`status` is Stripe's, `paymentStatus` ours: it follows the verified event, and the seat with it."""
+    """`status` is Stripe's, `paymentStatus` ours: it follows the verified event, and the enrollment with it."""
 
     paymentId: UUID
     paymentIntentId: str

@@ -18,11 +18,11 @@ from checkout.money.store import insert_payment
 from checkout.stripe_client import Intent, Stripe, StripeRefuses
 from contracts.money import Money
 from contracts.payments import PaymentRefs, PaymentSucceeded
-from kit.backoff import Backoff
-from kit.db import Database
-from kit.effects import Effect
-from kit.failures import Transient
-from kit.work import Work
+from kit.db.database import Database
+from kit.db.unit_of_work import UnitOfWork
+from kit.jobs.jobs import Job
+from kit.runtime.backoff import Backoff
+from kit.runtime.failures import Transient
 
 log = structlog.get_logger(__name__)
 
@@ -31,11 +31,11 @@ OPEN_FOR = timedelta(hours=24)
 """How long an intent may wait for its payer: as long as a page of Stripe's. (It would wait for ever by itself.)"""
 
 
-async def want_expiry(work: Work, purchase_id: UUID, *, after: int = 0) -> None:
+async def want_expiry(uow: UnitOfWork, purchase_id: UUID, *, after: int = 0) -> None:
     """Wants the intent canceled that is still open in a day, once after so many failures to pay it."""
     key = f"{purchase_id}/expiry/{after}" if after else f"{purchase_id}/expiry"
     payload = {"purchase_id": str(purchase_id)}
-    await work.want(EXPIRY, key=key, payload=payload, available_at=work.now + OPEN_FOR)
+    await uow.enqueue(EXPIRY, key=key, payload=payload, available_at=uow.now + OPEN_FOR)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,12 +74,12 @@ class Intents:
             params["customer"] = customer_id
         return params
 
-    async def begun(self, work: Work, purchase_id: UUID, wish: Wish, buyer: Buyer) -> None:
-        await want_expiry(work, purchase_id)
+    async def begun(self, uow: UnitOfWork, purchase_id: UUID, wish: Wish, buyer: Buyer) -> None:
+        await want_expiry(uow, purchase_id)
 
     async def ask(self, purchase_id: UUID, wish: Wish, buyer: Buyer) -> OpenIntent | None:
-        async with self._desk.work(buyer) as work:
-            params = await store.params_of(work.db, purchase_id)
+        async with self._desk.uow(buyer) as uow:
+            params = await store.params_of(uow.db, purchase_id)
         if not params:
             return await self._for_nothing(purchase_id, wish, buyer)
         try:
@@ -90,16 +90,16 @@ class Intents:
             if await self._customers.forgotten(wish.student_id, refused, buyer):
                 return None
             raise refused_by_stripe() from None
-        async with self._desk.work(buyer) as work:
+        async with self._desk.uow(buyer) as uow:
             state = await store.write_intent(
-                work.db, purchase_id, intent_id=intent.id, client_secret=intent.client_secret, at=work.now
+                uow.db, purchase_id, intent_id=intent.id, client_secret=intent.client_secret, at=uow.now
             )
             if state in (State.EXPIRED, State.FAILED):
                 return None
             payment_id = await insert_payment(
-                work.db, purchase_id, wish, refs=[intent.id], intent_id=intent.id, at=work.now
+                uow.db, purchase_id, wish, refs=[intent.id], intent_id=intent.id, at=uow.now
             )
-            await self._desk.say_created(work, purchase_id, wish, expires_at=work.now + OPEN_FOR)
+            await self._desk.say_created(uow, purchase_id, wish, expires_at=uow.now + OPEN_FOR)
         if state is not State.AWAITING_PAYMENT:  # the webhook was faster than the answer
             raise refusal("payment_in_progress")
         log.info("intent open", purchase=str(purchase_id), payer=wish.payer)
@@ -119,9 +119,9 @@ class Intents:
         if intent.status == "canceled":
             await self._desk.close(purchase.id, State.EXPIRED, buyer)
             return None
-        async with self._desk.work(buyer) as work:
+        async with self._desk.uow(buyer) as uow:
             payment_id = await insert_payment(
-                work.db, purchase.id, purchase.wish, refs=[intent.id], intent_id=intent.id, at=work.now
+                uow.db, purchase.id, purchase.wish, refs=[intent.id], intent_id=intent.id, at=uow.now
             )
         return _open(purchase.id, payment_id, intent, purchase.wish)
 
@@ -129,8 +129,8 @@ class Intents:
         if not purchase.wish.amount.amount:
             await self._close_for_nothing(purchase.id, buyer)
             return
-        async with self._desk.work(buyer) as work:
-            params = await store.params_of(work.db, purchase.id)
+        async with self._desk.uow(buyer) as uow:
+            params = await store.params_of(uow.db, purchase.id)
         try:
             with in_our_words():
                 intent_id = purchase.intent_id
@@ -145,21 +145,21 @@ class Intents:
             await self._desk.close(purchase.id, State.EXPIRED, buyer)
 
     async def _close_for_nothing(self, purchase_id: UUID, buyer: Buyer) -> None:
-        """Once its success is said, the seat is on its way, though nobody may have heard of it yet."""
-        async with self._desk.work(buyer) as work:
-            row = await store.lock_purchase(work.db, purchase_id)
+        """Once its success is said, the enrollment is on its way, though nobody may have heard of it yet."""
+        async with self._desk.uow(buyer) as uow:
+            row = await store.lock_purchase(uow.db, purchase_id)
             if row is not None and row.state != State.CREATED:
                 raise refusal("payment_in_progress")
-            await store.close_purchase(work.db, purchase_id, state=State.EXPIRED, at=work.now)
+            await store.close_purchase(uow.db, purchase_id, state=State.EXPIRED, at=uow.now)
 
     async def _for_nothing(self, purchase_id: UUID, wish: Wish, buyer: Buyer) -> OpenIntent | None:
-        """A discount of everything: there is nothing to pay, and the seat opens by our own word."""
+        """A discount of everything: there is nothing to pay, and the enrollment opens by our own word."""
         manual = str(purchase_id)
-        async with self._desk.work(buyer) as work:
-            if await store.write_awaiting(work.db, purchase_id, at=work.now) in (State.EXPIRED, State.FAILED):
+        async with self._desk.uow(buyer) as uow:
+            if await store.write_awaiting(uow.db, purchase_id, at=uow.now) in (State.EXPIRED, State.FAILED):
                 return None
-            payment_id = await insert_payment(work.db, purchase_id, wish, refs=[manual], manual_id=manual, at=work.now)
-            await self._desk.say_created(work, purchase_id, wish)
+            payment_id = await insert_payment(uow.db, purchase_id, wish, refs=[manual], manual_id=manual, at=uow.now)
+            await self._desk.say_created(uow, purchase_id, wish)
             event = PaymentSucceeded(
                 refs=PaymentRefs(manual=manual),
                 purchase_id=purchase_id,
@@ -172,7 +172,7 @@ class Intents:
                 price=wish.amount,
                 method="promotion",
             )
-            await work.say(event, id=f"{manual}/{event.type}", subject=str(purchase_id))
+            await uow.publish(event, id=f"{manual}/{event.type}", subject=str(purchase_id))
         return OpenIntent(
             purchase_id=purchase_id, payment_id=payment_id, intent_id=None, client_secret=None, amount=wish.amount
         )
@@ -203,26 +203,26 @@ class IntentExpiry:
         self._database = database
         self._stripe = stripe
 
-    async def perform(self, effect: Effect) -> bool:
+    async def perform(self, job: Job) -> bool:
         """Whether the intent cannot be paid any more."""
         async with self._database.transaction() as db:
-            row = await store.read_row(db, UUID(effect.payload["purchase_id"]))
+            row = await store.read_row(db, UUID(job.payload["purchase_id"]))
         if row is None or State(row.state) not in (State.CREATED, State.AWAITING_PAYMENT):
             return False
         if row.stripe_payment_intent_id is None:  # nobody has got its secret; what costs nothing is paid by then
             return bool(row.state == State.CREATED)
         try:
-            intent = await self._stripe.cancel_intent(row.stripe_payment_intent_id, key=f"{effect.key}/cancel")
+            intent = await self._stripe.cancel_intent(row.stripe_payment_intent_id, key=f"{job.key}/cancel")
         except StripeRefuses as refused:
             if refused.code == "resource_missing":
                 return True
             raise Transient(str(refused)) from refused
         return intent.status == "canceled"
 
-    async def record(self, effect: Effect, result: bool, work: Work) -> None:
+    async def record(self, job: Job, result: bool, uow: UnitOfWork) -> None:
         if result:
-            purchase_id = UUID(effect.payload["purchase_id"])
-            await store.close_purchase(work.db, purchase_id, state=State.EXPIRED, at=work.now)
+            purchase_id = UUID(job.payload["purchase_id"])
+            await store.close_purchase(uow.db, purchase_id, state=State.EXPIRED, at=uow.now)
 
-    async def give_up(self, effect: Effect, error: BaseException, work: Work) -> None:
-        log.error("intent stays open", purchase=effect.payload["purchase_id"])
+    async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
+        log.error("intent stays open", purchase=job.payload["purchase_id"])

@@ -9,7 +9,7 @@ import json
 from uuid import UUID
 
 from checkout.buying.domain import Wish
-from contracts.people import Seatable
+from contracts.people import ItemRef
 
 _MOST = 500
 
@@ -37,7 +37,7 @@ def metadata(purchase_id: UUID, wish: Wish, *, installment: str | None = None) -
     return {name: value for name, value in known.items() if value}
 
 
-def _part(part: Seatable) -> str:
+def _part(part: ItemRef) -> str:
     """What is too long loses its name first, which is for people only."""
     told = json.dumps(part.model_dump(exclude_none=True), separators=(",", ":"), ensure_ascii=False)
     if len(told) > _MOST:

@@ -15,10 +15,10 @@ from checkout.buying.desk import Buyer, Desk, in_our_words, not_payable, refusal
 from checkout.buying.domain import Purchase, State, Wish
 from checkout.buying.session_params import Discount, PlanPrice, plan_price, session_params
 from checkout.stripe_client import Session, StripeRefuses
-from kit.backoff import Backoff
-from kit.db import Database
-from kit.effects import Effect
-from kit.work import Work
+from kit.db.database import Database
+from kit.db.unit_of_work import UnitOfWork
+from kit.jobs.jobs import Job
+from kit.runtime.backoff import Backoff
 
 log = structlog.get_logger(__name__)
 
@@ -60,11 +60,11 @@ class Pages:
         except ValueError:
             raise not_payable() from None
 
-    async def begun(self, work: Work, purchase_id: UUID, wish: Wish, buyer: Buyer) -> None:
+    async def begun(self, uow: UnitOfWork, purchase_id: UUID, wish: Wish, buyer: Buyer) -> None:
         payload = {"purchase_id": str(purchase_id)}
-        await work.want(EXPIRY, key=f"{purchase_id}/expiry", payload=payload, available_at=work.now + GIVEN_UP_AFTER)
+        await uow.enqueue(EXPIRY, key=f"{purchase_id}/expiry", payload=payload, available_at=uow.now + GIVEN_UP_AFTER)
         if wish.payer == "sponsor":
-            await store.insert_funding(work.db, purchase_id, wish, at=work.now)
+            await store.insert_funding(uow.db, purchase_id, wish, at=uow.now)
 
     async def ask(self, purchase_id: UUID, wish: Wish, buyer: Buyer) -> OpenCheckout | None:
         try:
@@ -76,21 +76,21 @@ class Pages:
             raise refused_by_stripe() from None
         if session.url is None:  # never so for a hosted page that was just made, or that Stripe's memory replays
             raise refused_by_stripe()
-        async with self._desk.work(buyer) as work:
+        async with self._desk.uow(buyer) as uow:
             state = await store.write_session(
-                work.db,
+                uow.db,
                 purchase_id,
                 session_id=session.id,
                 url=session.url,
                 expires_at=session.expires_at,
-                at=work.now,
+                at=uow.now,
             )
             if wish.payer == "sponsor":
-                await store.write_funding_session(work.db, purchase_id, session.id, at=work.now)
+                await store.write_funding_session(uow.db, purchase_id, session.id, at=uow.now)
             if state in (State.EXPIRED, State.FAILED):
                 return None
             await self._desk.say_created(
-                work,
+                uow,
                 purchase_id,
                 wish,
                 url=session.url,
@@ -129,8 +129,8 @@ class Pages:
 
     async def _session_of(self, purchase_id: UUID, buyer: Buyer) -> Session:
         """The purchase's session: the same one however often it is asked for."""
-        async with self._desk.work(buyer) as work:
-            params = await store.params_of(work.db, purchase_id)
+        async with self._desk.uow(buyer) as uow:
+            params = await store.params_of(uow.db, purchase_id)
         with in_our_words():
             return await self._stripe.create_session(params, key=f"{purchase_id}/session")
 
@@ -176,16 +176,16 @@ class PageExpiry:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def perform(self, effect: Effect) -> bool:
+    async def perform(self, job: Job) -> bool:
         """Whether nobody has ever got the page's address."""
         async with self._database.transaction() as db:
-            row = await store.read_row(db, UUID(effect.payload["purchase_id"]))
+            row = await store.read_row(db, UUID(job.payload["purchase_id"]))
         return row is not None and row.state == State.CREATED
 
-    async def record(self, effect: Effect, result: bool, work: Work) -> None:
+    async def record(self, job: Job, result: bool, uow: UnitOfWork) -> None:
         if result:
-            purchase_id = UUID(effect.payload["purchase_id"])
-            await store.close_purchase(work.db, purchase_id, state=State.EXPIRED, at=work.now)
+            purchase_id = UUID(job.payload["purchase_id"])
+            await store.close_purchase(uow.db, purchase_id, state=State.EXPIRED, at=uow.now)
 
-    async def give_up(self, effect: Effect, error: BaseException, work: Work) -> None:
-        log.error("page stays open", purchase=effect.payload["purchase_id"])
+    async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
+        log.error("page stays open", purchase=job.payload["purchase_id"])

@@ -17,10 +17,10 @@ import structlog
 from checkout.buying import store
 from checkout.buying.domain import months_left
 from checkout.stripe_client import Stripe, StripeRefuses
-from kit.backoff import Backoff
-from kit.effects import Effect, EffectHandler
-from kit.failures import Transient
-from kit.work import Work
+from kit.db.unit_of_work import UnitOfWork
+from kit.jobs.jobs import Job, JobHandler
+from kit.runtime.backoff import Backoff
+from kit.runtime.failures import Transient
 
 log = structlog.get_logger(__name__)
 
@@ -28,10 +28,10 @@ KIND = "plan_schedule"
 PATIENT = Backoff(longest=timedelta(hours=1), attempts=1_000)
 
 
-async def want_end(work: Work, *, purchase_id: UUID, subscription_id: str, installments: int) -> None:
+async def want_end(uow: UnitOfWork, *, purchase_id: UUID, subscription_id: str, installments: int) -> None:
     """Wants the plan's end, once per purchase."""
     payload = {"purchase_id": str(purchase_id), "subscription_id": subscription_id, "installments": installments}
-    await work.want(KIND, key=f"{purchase_id}/schedule", payload=payload)
+    await uow.enqueue(KIND, key=f"{purchase_id}/schedule", payload=payload)
 
 
 class PlanEnd:
@@ -43,45 +43,45 @@ class PlanEnd:
     def __init__(self, stripe: Stripe) -> None:
         self._stripe = stripe
 
-    async def perform(self, effect: Effect) -> str | None:
+    async def perform(self, job: Job) -> str | None:
         """The schedule's id; None for a subscription that has ended already."""
         try:
-            return await self._attach(effect)
+            return await self._attach(job)
         except StripeRefuses as refusal:  # to give up would charge for ever
             raise Transient(str(refusal)) from refusal
 
-    async def _attach(self, effect: Effect) -> str | None:
-        purchase_id, installments = str(effect.payload["purchase_id"]), int(effect.payload["installments"])
-        subscription = await self._stripe.subscription(effect.payload["subscription_id"])
+    async def _attach(self, job: Job) -> str | None:
+        purchase_id, installments = str(job.payload["purchase_id"]), int(job.payload["installments"])
+        subscription = await self._stripe.subscription(job.payload["subscription_id"])
         if subscription.ended:
             return None
         if subscription.schedule_id is not None:
             schedule = await self._stripe.schedule(subscription.schedule_id)
         else:
-            schedule = await self._stripe.schedule_from(subscription.id, key=f"{effect.key}/create")
+            schedule = await self._stripe.schedule_from(subscription.id, key=f"{job.key}/create")
         if schedule.over or schedule.ends_by_itself:
             return schedule.id
         left = months_left(started=subscription.started, phase_start=schedule.phase_start, installments=installments)
         if left < 1:
             log.error("plan has outrun its installments", purchase=purchase_id)
-            await self._stripe.end_subscription(subscription.id, key=f"{effect.key}/end")
+            await self._stripe.end_subscription(subscription.id, key=f"{job.key}/end")
             return schedule.id
         ended = await self._stripe.end_after(
-            schedule, months=left, metadata={"purchase_id": purchase_id}, key=f"{effect.key}/end_after/{left}"
+            schedule, months=left, metadata={"purchase_id": purchase_id}, key=f"{job.key}/end_after/{left}"
         )
         return ended.id
 
-    async def record(self, effect: Effect, result: str | None, work: Work) -> None:
-        await store.write_schedule(work.db, UUID(effect.payload["purchase_id"]), result, at=work.now)
+    async def record(self, job: Job, result: str | None, uow: UnitOfWork) -> None:
+        await store.write_schedule(uow.db, UUID(job.payload["purchase_id"]), result, at=uow.now)
 
-    async def give_up(self, effect: Effect, error: BaseException, work: Work) -> None:
-        log.error("plan goes on for ever", purchase=effect.payload["purchase_id"])
+    async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
+        log.error("plan goes on for ever", purchase=job.payload["purchase_id"])
 
 
-async def want_cancel(work: Work, *, purchase_id: UUID, subscription_id: str) -> None:
+async def want_cancel(uow: UnitOfWork, *, purchase_id: UUID, subscription_id: str) -> None:
     """Wants the plan canceled, once per purchase."""
     payload = {"purchase_id": str(purchase_id), "subscription_id": subscription_id}
-    await work.want(store.PLAN_CANCEL, key=store.plan_cancel_key(purchase_id), payload=payload)
+    await uow.enqueue(store.PLAN_CANCEL, key=store.plan_cancel_key(purchase_id), payload=payload)
 
 
 class PlanCancel:
@@ -96,10 +96,10 @@ class PlanCancel:
     def __init__(self, stripe: Stripe) -> None:
         self._stripe = stripe
 
-    async def perform(self, effect: Effect) -> int:
+    async def perform(self, job: Job) -> int:
         """How many invoices were voided."""
         try:
-            return await self._cancel(effect.payload["subscription_id"], key=f"{effect.key}/{effect.attempt}")
+            return await self._cancel(job.payload["subscription_id"], key=f"{job.key}/{job.attempt}")
         except StripeRefuses as refusal:  # to give up would charge on
             raise Transient(str(refusal)) from refusal
 
@@ -118,13 +118,13 @@ class PlanCancel:
             await self._stripe.void_invoice(invoice, key=f"{key}/{invoice.id}")
         return len(unpaid)
 
-    async def record(self, effect: Effect, result: int, work: Work) -> None:
+    async def record(self, job: Job, result: int, uow: UnitOfWork) -> None:
         """That it is done is all there is to know: the student may buy again."""
-        log.info("plan canceled", purchase=effect.payload["purchase_id"], voided=result)
+        log.info("plan canceled", purchase=job.payload["purchase_id"], voided=result)
 
-    async def give_up(self, effect: Effect, error: BaseException, work: Work) -> None:
-        log.error("plan of a withdrawn purchase goes on charging", purchase=effect.payload["purchase_id"])
+    async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
+        log.error("plan of a withdrawn purchase goes on charging", purchase=job.payload["purchase_id"])
 
 
-def handlers(stripe: Stripe) -> Mapping[str, EffectHandler[Any]]:
+def handlers(stripe: Stripe) -> Mapping[str, JobHandler[Any]]:
     return {KIND: PlanEnd(stripe), store.PLAN_CANCEL: PlanCancel(stripe)}

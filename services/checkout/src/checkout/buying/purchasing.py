@@ -17,8 +17,8 @@ from checkout.buying.desk import Buyer, Desk, Terms, refusal
 from checkout.buying.domain import Abandon, Decision, GoOn, How, Purchase, Refuse, Replace, Start, State, Wish, begin
 from checkout.catalog.items import is_sold_at
 from checkout.catalog.promotion_store import Quote, reserve
-from kit.errors import Problem
-from kit.work import Work, utc_now
+from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.http.errors import Problem
 
 ROUNDS = 5
 """How often a request looks again when others change the same purchase at the same time."""
@@ -31,7 +31,7 @@ class Way(Protocol):
         """What Stripe will be asked for. Raises Problem when it cannot be paid in this way."""
         ...
 
-    async def begun(self, work: Work, purchase_id: UUID, wish: Wish, buyer: Buyer) -> None:
+    async def begun(self, uow: UnitOfWork, purchase_id: UUID, wish: Wish, buyer: Buyer) -> None:
         """What is committed together with the purchase."""
         ...
 
@@ -60,11 +60,11 @@ class Purchasing:
         """
         way, began = self._ways[wish.how], utc_now()
         for _ in range(ROUNDS + len(wish.covers)):  # a bundle may have to replace each of its parts first
-            async with self._desk.work(buyer) as work:
-                await self._desk.note_contact(work, wish.student_id, buyer)
-                decision = await self._decide(work, wish)
+            async with self._desk.uow(buyer) as uow:
+                await self._desk.note_contact(uow, wish.student_id, buyer)
+                decision = await self._decide(uow, wish)
                 if terms is not None and isinstance(decision, GoOn):
-                    await store.note_terms(work.db, decision.purchase.id, terms, at=work.now)
+                    await store.note_terms(uow.db, decision.purchase.id, terms, at=uow.now)
             match decision:
                 case Refuse(code=code):
                     raise refusal(code)
@@ -90,33 +90,33 @@ class Purchasing:
         """Ends a purchase that is not paid. Raises Problem 409 when it has been."""
         await self._ways[purchase.wish.how].close(purchase, buyer)
 
-    async def _decide(self, work: Work, wish: Wish) -> Decision:
-        # the seats first: a purchase that turns into a seat in between is then still seen as paid
-        seats = await store.read_seats(work.db, wish.student_id, wish.covers)
-        known = await store.read_purchases(work.db, wish.student_id, wish.covers)
-        return begin(wish=wish, seats=seats, purchases=known, now=work.now)
+    async def _decide(self, uow: UnitOfWork, wish: Wish) -> Decision:
+        # the enrollments first: a purchase that turns into an enrollment in between is then still seen as paid
+        enrollments = await store.read_enrollments(uow.db, wish.student_id, wish.covers)
+        known = await store.read_purchases(uow.db, wish.student_id, wish.covers)
+        return begin(wish=wish, enrollments=enrollments, purchases=known, now=uow.now)
 
     async def _start(self, way: Way, wish: Wish, buyer: Buyer, quote: Quote | None, terms: Terms | None) -> UUID | None:
         """Commits a new purchase with all that Stripe will be asked for. None: another request was faster."""
         purchase_id = uuid4()
         params = await way.params(purchase_id, wish, buyer)
-        async with self._desk.work(buyer) as work:
-            # one at a time for a student: what they buy may give the same seat under different names
-            await store.lock_student(work.db, wish.student_id)
-            if not isinstance(await self._decide(work, wish), Start):
+        async with self._desk.uow(buyer) as uow:
+            # one at a time for a student: what they buy may give the same enrollment under different names
+            await store.lock_student(uow.db, wish.student_id)
+            if not isinstance(await self._decide(uow, wish), Start):
                 return None
-            if not await store.insert_purchase(work.db, purchase_id, wish, params=params, terms=terms, at=work.now):
+            if not await store.insert_purchase(uow.db, purchase_id, wish, params=params, terms=terms, at=uow.now):
                 return None
-            if not await _still_so(work, wish):
+            if not await _still_so(uow, wish):
                 raise refusal("price_changed")
             if quote is not None:
-                await reserve(work.db, quote, purchase_id=purchase_id, student_id=wish.student_id, at=work.now)
-            await way.begun(work, purchase_id, wish, buyer)
+                await reserve(uow.db, quote, purchase_id=purchase_id, student_id=wish.student_id, at=uow.now)
+            await way.begun(uow, purchase_id, wish, buyer)
         return purchase_id
 
 
-async def _still_so(work: Work, wish: Wish) -> bool:
+async def _still_so(uow: UnitOfWork, wish: Wish) -> bool:
     """Whether the catalog says what it said before Stripe was asked. (What a sponsor pays is not the price.)"""
     if wish.item_id is None:
         return True
-    return await is_sold_at(work.db, wish.item_id, wish.list_price if wish.payer == "student" else None)
+    return await is_sold_at(uow.db, wish.item_id, wish.list_price if wish.payer == "student" else None)

@@ -9,7 +9,7 @@ from decimal import Decimal
 from checkout.buying.domain import same_price
 from contracts.money import Money
 from contracts.people import ItemKind
-from kit.errors import Problem
+from kit.http.errors import Problem
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,14 +11,14 @@ from sqlalchemy import Row, Text, case, cast, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from checkout.buying.domain import OPEN, Purchase, Seat, State, Wish, funding_status_of
-from checkout.buying.tables import contacts, customers, funding_payments, purchases, seats
+from checkout.buying.domain import OPEN, Enrollment, Purchase, State, Wish, funding_status_of
+from checkout.buying.tables import contacts, customers, enrollments, funding_payments, purchases
 from checkout.catalog import promotion_store
 from checkout.metadata import overlaps
 from contracts.enrollment import EnrollmentEvent
 from contracts.money import Money
 from contracts.people import Contact, Program
-from kit.effects import effects
+from kit.jobs.jobs import jobs
 
 if TYPE_CHECKING:
     from checkout.buying.desk import Terms
@@ -42,14 +42,15 @@ async def lock_student(db: AsyncConnection, student_id: UUID) -> None:
     await db.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(str(student_id), 0))))
 
 
-async def read_seats(db: AsyncConnection, student_id: UUID, slugs: Collection[str]) -> list[Seat]:
-    wanted = select(seats).where(seats.c.student_id == student_id, seats.c.program_slug.in_(slugs))
+async def read_enrollments(db: AsyncConnection, student_id: UUID, slugs: Collection[str]) -> list[Enrollment]:
+    wanted = select(enrollments).where(enrollments.c.student_id == student_id, enrollments.c.program_slug.in_(slugs))
     return [
-        Seat(slug=row.program_slug, status=row.status, purchase_id=row.purchase_id) for row in await db.execute(wanted)
+        Enrollment(slug=row.program_slug, status=row.status, purchase_id=row.purchase_id)
+        for row in await db.execute(wanted)
     ]
 
 
-async def write_seat(db: AsyncConnection, event: EnrollmentEvent, *, status: str, at: datetime) -> None:
+async def write_enrollment(db: AsyncConnection, event: EnrollmentEvent, *, status: str, at: datetime) -> None:
     """Keeps the latest word: one with a lower revision than what is known changes nothing."""
     values = {
         "enrollment_id": event.enrollment_id,
@@ -58,24 +59,24 @@ async def write_seat(db: AsyncConnection, event: EnrollmentEvent, *, status: str
         "revision": event.revision,
         "updated_at": at,
     }
-    statement = insert(seats).values(student_id=event.student_id, program_slug=event.program.slug, **values)
+    statement = insert(enrollments).values(student_id=event.student_id, program_slug=event.program.slug, **values)
     await db.execute(
         statement.on_conflict_do_update(
             index_elements=["student_id", "program_slug"],
             set_=values,
-            where=seats.c.revision < statement.excluded.revision,
+            where=enrollments.c.revision < statement.excluded.revision,
         )
     )
 
 
 async def read_purchases(db: AsyncConnection, student_id: UUID, slugs: Collection[str]) -> list[Purchase]:
-    """The student's purchases that give any of these seats, newest first."""
+    """The student's purchases that give any of these enrollments, newest first."""
     done = (
-        effects.c.kind == PLAN_CANCEL,
-        effects.c.key == cast(purchases.c.id, Text) + _CANCEL,
-        effects.c.done_at.is_not(None),
+        jobs.c.kind == PLAN_CANCEL,
+        jobs.c.key == cast(purchases.c.id, Text) + _CANCEL,
+        jobs.c.done_at.is_not(None),
     )
-    canceled = select(effects.c.id).where(*done).exists()
+    canceled = select(jobs.c.id).where(*done).exists()
     wanted = (
         select(purchases, canceled.label("plan_canceled"))
         .where(purchases.c.student_id == student_id, overlaps(purchases.c.covers, slugs))

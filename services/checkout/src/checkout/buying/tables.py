@@ -1,4 +1,4 @@
-"""Purchases, and what checkout knows of seats and people."""
+"""Purchases, and what checkout knows of enrollments and people."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ purchases = Table(
     Index("uq_purchases_open", "student_id", "program_slug", unique=True, postgresql_where=OPEN),
     Index("ix_purchases_covers", "covers", postgresql_using="gin"),
 )
-"""`amount` is what all of it costs after the discount; `covers` are the slugs of the seats that it gives;
+"""`amount` is what all of it costs after the discount; `covers` are the slugs of the enrollments that it gives;
 `how`: on Stripe's page, by one intent of the front end, by our own schedule, or as a membership."""
 
 funding_payments = Table(
@@ -99,8 +99,8 @@ funding_payment_changes = Table(
 )
 """Written by a trigger, for each change, whoever makes it."""
 
-seats = Table(
-    "seats",
+enrollments = Table(
+    "enrollments",
     metadata,
     Column("student_id", Uuid, primary_key=True),
     Column("program_slug", Text, primary_key=True),
@@ -110,7 +110,7 @@ seats = Table(
     Column("revision", Integer, nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
-"""What enrollment has said of a student's seats: a projection, never written by the API."""
+"""What enrollment has said of a student's enrollments: a projection, never written by the API."""
 
 contacts = Table(
     "contacts",

@@ -18,11 +18,11 @@ from checkout.catalog.item import CODE, SLUG, Item
 from checkout.catalog.tables import items, sponsors
 from checkout.mail import Address
 from contracts.money import Currency
-from kit.auth import Admin, CaseManager
-from kit.db import row_dict
-from kit.errors import Problem
-from kit.idempotency import HONOURS_KEY, once
-from kit.paging import Cursor, Page, page_of
+from kit.db.database import row_dict
+from kit.http.auth import Admin, CaseManager
+from kit.http.errors import Problem
+from kit.http.idempotency import HONOURS_KEY, once
+from kit.http.paging import Cursor, Page, page_of
 
 router = APIRouter(prefix="/api/admin", tags=["admin"])
 
@@ -90,11 +90,11 @@ async def list_programs(request: Request, _: CaseManager, cursor: Cursor = None,
 @router.post("/programs", status_code=201, response_model=Program, dependencies=HONOURS_KEY)
 async def create_program(request: Request, wanted: NewProgram, caller: Admin) -> JSONResponse:
     async def act() -> Program:
-        async with catalog_work(request) as work:
+        async with catalog_work(request) as uow:
             item = Item(id=uuid4(), kind="program", **wanted.model_dump())
-            if not await changing.add(work, item):
+            if not await changing.add(uow, item):
                 raise already_there()
-            row = (await work.db.execute(_programs().where(items.c.id == item.id))).one()
+            row = (await uow.db.execute(_programs().where(items.c.id == item.id))).one()
             return Program.model_validate(row_dict(row))
 
     return await once(request, database_of(request), caller=str(caller.id), act=act, status=201)
@@ -103,10 +103,10 @@ async def create_program(request: Request, wanted: NewProgram, caller: Admin) ->
 @router.patch("/programs/{slug}")
 async def change_program(request: Request, slug: str, wanted: ProgramChange, _: Admin) -> Program:
     of_it = (items.c.slug == slug) & (items.c.kind == "program")
-    async with catalog_work(request) as work:
-        if await changing.change(work, of_it, wanted.model_dump(exclude_unset=True)) is None:
+    async with catalog_work(request) as uow:
+        if await changing.change(uow, of_it, wanted.model_dump(exclude_unset=True)) is None:
             raise Problem(404, "unknown_program", "There is no such program; GET /api/admin/programs lists them.")
-        row = (await work.db.execute(_programs().where(of_it))).one()
+        row = (await uow.db.execute(_programs().where(of_it))).one()
     return Program.model_validate(row_dict(row))
 
 

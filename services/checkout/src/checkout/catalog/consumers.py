@@ -9,20 +9,20 @@ from checkout.catalog.registering import in_our_words, register
 from checkout.topology import CATALOG
 from contracts.checkout import CatalogItemRegistered
 from contracts.envelope import Envelope
-from kit.consumer import Consumer
-from kit.db import cannot_be_stored
-from kit.failures import Permanent
-from kit.work import Work
+from kit.db.database import cannot_be_stored
+from kit.db.unit_of_work import UnitOfWork
+from kit.messaging.consumer import Consumer
+from kit.runtime.failures import Permanent
 
 
 def registrations() -> Consumer:
     consumer = Consumer(CATALOG)
 
     @consumer.on(CatalogItemRegistered)
-    async def enter(heard: Envelope[CatalogItemRegistered], work: Work) -> None:
+    async def enter(heard: Envelope[CatalogItemRegistered], uow: UnitOfWork) -> None:
         try:
             # a clock that is ahead must not have the last word for years
-            await register(work, heard.data, at=min(heard.time, work.now))
+            await register(uow, heard.data, at=min(heard.time, uow.now))
         except Unfit as unfit:
             raise Permanent(f"{unfit.code}: {unfit.detail}") from None
         except ValidationError as error:

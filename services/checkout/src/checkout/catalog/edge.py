@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from checkout.catalog.changing import Unfit
 from checkout.topology import SERVICE
-from kit.db import Database
-from kit.errors import Problem, invalid
-from kit.work import Work, utc_now
+from kit.db.database import Database
+from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.http.errors import Problem, invalid
 
 Limit = Annotated[int, Query(ge=1, le=200)]
 _STATUS = {"unknown_item": 422, "cannot_be_registered": 422}
@@ -24,11 +24,11 @@ class Body(BaseModel):
 
 
 @asynccontextmanager
-async def catalog_work(request: Request) -> AsyncIterator[Work]:
+async def catalog_work(request: Request) -> AsyncIterator[UnitOfWork]:
     """Committed at the end. Raises Problem for what the catalog refuses."""
     try:
         async with database_of(request).transaction() as db:
-            yield Work(db=db, source=SERVICE, now=utc_now())
+            yield UnitOfWork(db=db, source=SERVICE, now=utc_now())
     except Unfit as unfit:
         raise Problem(_STATUS.get(unfit.code, 409), unfit.code, unfit.detail) from None
     except ValidationError as error:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_
 
 from contracts.checkout import Project
 from contracts.money import Currency, Money
-from contracts.people import MEMBERSHIP, ItemKind, Program, Seatable
+from contracts.people import MEMBERSHIP, ItemKind, ItemRef, Program
 
 SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 CODE = r"^[A-Z0-9]+([_-][A-Z0-9]+)*$"
@@ -129,19 +129,19 @@ class Item(BaseModel):
         return saved if self.includes and saved.amount > 0 else None
 
     @property
-    def seat_slug(self) -> str:
-        """The name of the seat that it gives: a student has one membership, of whatever tier."""
+    def enrollment_slug(self) -> str:
+        """The name of the enrollment that it gives: a student has one membership, of whatever tier."""
         return MEMBERSHIP if self.kind == "membership" else self.slug
 
     def as_program(self, *, id: str | None = None) -> Program:
         """As events speak of it; `id` is another system's name for it."""
-        return Program(**self._seat(id or str(self.id)), includes=tuple(part.as_seat() for part in self.includes))
+        return Program(**self._ref(id or str(self.id)), includes=tuple(part.as_ref() for part in self.includes))
 
-    def as_seat(self) -> Seatable:
-        return Seatable(**self._seat(str(self.id)))
+    def as_ref(self) -> ItemRef:
+        return ItemRef(**self._ref(str(self.id)))
 
-    def _seat(self, id: str) -> dict[str, Any]:
-        return {"slug": self.seat_slug, "id": id, "name": self.name, "provider": self.provider, "kind": self.kind}
+    def _ref(self, id: str) -> dict[str, Any]:
+        return {"slug": self.enrollment_slug, "id": id, "name": self.name, "provider": self.provider, "kind": self.kind}
 
 
 class Sponsor(BaseModel):

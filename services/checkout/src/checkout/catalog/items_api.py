@@ -21,11 +21,11 @@ from checkout.catalog.tables import bundle_items, items
 from contracts.checkout import CatalogItemRegistered, Project
 from contracts.money import Currency
 from contracts.people import ItemKind
-from kit.auth import Admin, CaseManager
-from kit.db import row_dict
-from kit.errors import Problem
-from kit.idempotency import HONOURS_KEY, once
-from kit.paging import Cursor, Page, page_of
+from kit.db.database import row_dict
+from kit.http.auth import Admin, CaseManager
+from kit.http.errors import Problem
+from kit.http.idempotency import HONOURS_KEY, once
+from kit.http.paging import Cursor, Page, page_of
 
 router = APIRouter(prefix="/api/admin", tags=["catalog"])
 
@@ -127,12 +127,12 @@ async def read_item(request: Request, slug: str, _: CaseManager) -> AdminItem:
 @router.post("/items", status_code=201, response_model=AdminItem, dependencies=HONOURS_KEY)
 async def create_item(request: Request, wanted: NewItem, caller: Admin) -> JSONResponse:
     async def act() -> AdminItem:
-        async with catalog_work(request) as work:
-            parts = await changing.parts_by_slug(work, wanted.includes)
+        async with catalog_work(request) as uow:
+            parts = await changing.parts_by_slug(uow, wanted.includes)
             item = Item(id=uuid4(), includes=parts, **_fields(wanted, "includes"))
-            if not await changing.add(work, item):
+            if not await changing.add(uow, item):
                 raise already_there()
-            return await _read(work.db, item.slug)
+            return await _read(uow.db, item.slug)
 
     return await once(request, database_of(request), caller=str(caller.id), act=act, status=201)
 
@@ -162,9 +162,9 @@ async def register_product(request: Request, wanted: Product, caller: Admin) -> 
     done: list[Registered] = []
 
     async def act() -> AdminItem:
-        async with catalog_work(request) as work:
-            done.append(await register(work, event, at=work.now))
-            return await _read(work.db, done[-1].item.slug)
+        async with catalog_work(request) as uow:
+            done.append(await register(uow, event, at=uow.now))
+            return await _read(uow.db, done[-1].item.slug)
 
     # what is kept for a replay is what we expect here; what is answered is what has happened
     expected = 200 if await _is_registered(request, event) else 201
@@ -175,10 +175,10 @@ async def register_product(request: Request, wanted: Product, caller: Admin) -> 
 
 
 async def _change(request: Request, slug: str, values: dict[str, Any]) -> AdminItem:
-    async with catalog_work(request) as work:
-        if await changing.change(work, items.c.slug == slug, values) is None:
+    async with catalog_work(request) as uow:
+        if await changing.change(uow, items.c.slug == slug, values) is None:
             raise _unknown()
-        return await _read(work.db, slug)
+        return await _read(uow.db, slug)
 
 
 async def _read(db: AsyncConnection, slug: str) -> AdminItem:

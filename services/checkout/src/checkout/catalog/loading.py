@@ -15,8 +15,8 @@ from checkout.catalog.item import Item, Sponsor
 from checkout.catalog.items import items_of
 from checkout.catalog.tables import items, sponsors
 from checkout.topology import SERVICE
-from kit.db import Database
-from kit.work import Work, utc_now
+from kit.db.database import Database
+from kit.db.unit_of_work import UnitOfWork, utc_now
 
 _FILE = Path(__file__).with_name("catalog.yaml")
 
@@ -49,12 +49,12 @@ async def load(database: Database, catalog: Catalog) -> None:
     before items were events (or is new to a listener since) is heard of too.
     """
     async with database.transaction() as db:
-        work = Work(db=db, source=SERVICE, now=utc_now())
+        uow = UnitOfWork(db=db, source=SERVICE, now=utc_now())
         for item in catalog.items:
-            parts = await changing.parts_by_slug(work, [part.slug for part in item.includes])  # as they are here
-            await changing.add(work, item.model_copy(update={"includes": parts}))
+            parts = await changing.parts_by_slug(uow, [part.slug for part in item.includes])  # as they are here
+            await changing.add(uow, item.model_copy(update={"includes": parts}))
         for sponsor in catalog.sponsors:
             await db.execute(insert(sponsors).values(**sponsor.model_dump()).on_conflict_do_nothing())
         rows = (await db.execute(select(items).order_by(items.c.created_at, items.c.slug))).all()
         for item in await items_of(db, rows):
-            await changing.say(work, item)
+            await changing.say(uow, item)

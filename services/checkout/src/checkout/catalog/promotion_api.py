@@ -22,12 +22,12 @@ from checkout.catalog.promotion_store import quote, written
 from checkout.catalog.tables import items, promotion_codes, redemptions
 from contracts.money import Currency
 from contracts.people import ItemKind
-from kit.auth import Admin, Caller, CurrentCaller, requires
-from kit.db import row_dict
-from kit.errors import Problem
-from kit.idempotency import HONOURS_KEY, once
-from kit.paging import Cursor, Page, page_of
-from kit.work import utc_now
+from kit.db.database import row_dict
+from kit.db.unit_of_work import utc_now
+from kit.http.auth import Admin, Caller, CurrentCaller, requires
+from kit.http.errors import Problem
+from kit.http.idempotency import HONOURS_KEY, once
+from kit.http.paging import Cursor, Page, page_of
 
 router = APIRouter(tags=["promotions"])
 
@@ -137,11 +137,11 @@ async def list_promotions(
 @router.post("/api/admin/promotions", status_code=201, response_model=PromotionView, dependencies=HONOURS_KEY)
 async def create_promotion(request: Request, wanted: NewPromotion, caller: Admin) -> JSONResponse:
     async def act() -> PromotionView:
-        async with catalog_work(request) as work:
-            await _check_items(work.db, wanted.items)
-            values = {"id": uuid4(), **wanted.model_dump(), "created_at": work.now, "updated_at": work.now}
+        async with catalog_work(request) as uow:
+            await _check_items(uow.db, wanted.items)
+            values = {"id": uuid4(), **wanted.model_dump(), "created_at": uow.now, "updated_at": uow.now}
             added = insert(promotion_codes).values(**values).on_conflict_do_nothing().returning(promotion_codes)
-            row = (await work.db.execute(added)).one_or_none()
+            row = (await uow.db.execute(added)).one_or_none()
         if row is None:
             raise already_there()
         return PromotionView.model_validate(row_dict(row))
@@ -157,18 +157,18 @@ async def read_promotion(request: Request, code: str, _: Admin) -> PromotionView
 
 @router.patch("/api/admin/promotions/{code}")
 async def change_promotion(request: Request, code: str, wanted: PromotionChange, _: Admin) -> PromotionView:
-    async with catalog_work(request) as work:
-        known = await _read(work.db, code, lock=True)
+    async with catalog_work(request) as uow:
+        known = await _read(uow.db, code, lock=True)
         sent = wanted.model_dump(exclude_unset=True)
         terms = {name: getattr(known, name) for name in Terms.model_fields}
         whole = _Whole.model_validate({**terms, **sent})
-        await _check_items(work.db, whole.items if "items" in sent else None)
-        await work.db.execute(
+        await _check_items(uow.db, whole.items if "items" in sent else None)
+        await uow.db.execute(
             update(promotion_codes)
             .where(promotion_codes.c.id == known.id)
-            .values(**whole.model_dump(), updated_at=work.now)
+            .values(**whole.model_dump(), updated_at=uow.now)
         )
-        return await _read(work.db, code)
+        return await _read(uow.db, code)
 
 
 @router.get("/api/admin/promotions/{code}/redemptions")

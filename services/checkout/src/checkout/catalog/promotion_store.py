@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from checkout.catalog.promotions import Promotion, RefusalCode, Refused, Sold, discount
 from checkout.catalog.tables import promotion_codes, redemptions
 from contracts.money import Money
-from kit.errors import Problem
+from kit.http.errors import Problem
 
 _DETAILS: dict[RefusalCode, str] = {
     "promotion_unknown": "There is no such promotion code; look at its spelling, or buy without it.",

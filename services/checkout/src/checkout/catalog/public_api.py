@@ -15,7 +15,7 @@ from checkout.catalog.items import items_of
 from checkout.catalog.tables import items
 from contracts.checkout import Project
 from contracts.people import ItemKind
-from kit.paging import Cursor, Page, page_of
+from kit.http.paging import Cursor, Page, page_of
 
 router = APIRouter(tags=["catalog"])
 

@@ -21,7 +21,7 @@ from checkout.catalog.items import items_of, uuid_in
 from checkout.catalog.tables import items
 from contracts.checkout import CatalogItemRegistered
 from contracts.people import MEMBERSHIP
-from kit.work import Work
+from kit.db.unit_of_work import UnitOfWork
 
 log = structlog.get_logger(__name__)
 
@@ -35,14 +35,14 @@ class Registered:
     new: bool
 
 
-async def register(work: Work, wanted: CatalogItemRegistered, *, at: datetime) -> Registered:
+async def register(uow: UnitOfWork, wanted: CatalogItemRegistered, *, at: datetime) -> Registered:
     """Adds the product, or updates the item that it is already: (`product_type`, `product_id`) is its name.
 
     `at` is when the other system said so; an older word than the last one changes nothing. Purchases that have begun
     keep their price. Raises Unfit for what cannot be sold so, ValidationError for what is no item.
     """
-    of_it = await _named(work, wanted)
-    if (known := await _update(work, wanted, of_it, at)) is not None:
+    of_it = await _named(uow, wanted)
+    if (known := await _update(uow, wanted, of_it, at)) is not None:
         return Registered(item=known, new=False)
     if wanted.product_type in ("bundle", "membership"):
         detail = f"A new {wanted.product_type} needs more than this tells: an admin makes it (POST /api/admin/items)."
@@ -58,11 +58,11 @@ async def register(work: Work, wanted: CatalogItemRegistered, *, at: datetime) -
             currency=wanted.currency,
             **{name: getattr(wanted, name) for name in _OPTIONAL},
         )
-        if await changing.add(work, item, registered_at=at):
+        if await changing.add(uow, item, registered_at=at):
             log.info("registered", slug=slug, kind=item.kind)
             return Registered(item=item, new=True)
         # either the slug is somebody else's, or the same product was registered this very moment
-        if (known := await _update(work, wanted, of_it, at)) is not None:
+        if (known := await _update(uow, wanted, of_it, at)) is not None:
             return Registered(item=known, new=False)
     raise Unfit("no_free_slug", "Every name that could be made of this product_id is taken by other items.")
 
@@ -77,10 +77,10 @@ def slugs(product_type: str, product_id: str) -> Iterator[str]:
     yield f"{plain[: SLUG_LENGTH - _HASH - 1].strip('-')}-{mark}"
 
 
-async def _named(work: Work, wanted: CatalogItemRegistered) -> ColumnElement[bool]:
+async def _named(uow: UnitOfWork, wanted: CatalogItemRegistered) -> ColumnElement[bool]:
     """Which item it is: by our own id if that is what we are told, else by the other system's."""
     if (id := uuid_in(wanted.product_id)) is not None:
-        kind = (await work.db.execute(select(items.c.kind).where(items.c.id == id))).scalar_one_or_none()
+        kind = (await uow.db.execute(select(items.c.kind).where(items.c.id == id))).scalar_one_or_none()
         if kind is not None and kind != wanted.product_type:
             raise Unfit("of_another_type", f"This product_id is the id of one of our items, which is a {kind}.")
         if kind is not None:
@@ -88,22 +88,24 @@ async def _named(work: Work, wanted: CatalogItemRegistered) -> ColumnElement[boo
     return (items.c.kind == wanted.product_type) & (items.c.external_id == wanted.product_id)
 
 
-async def _update(work: Work, wanted: CatalogItemRegistered, of_it: ColumnElement[bool], at: datetime) -> Item | None:
+async def _update(
+    uow: UnitOfWork, wanted: CatalogItemRegistered, of_it: ColumnElement[bool], at: datetime
+) -> Item | None:
     """The item as it is then; None when there is none. What the other system does not speak of stays."""
-    row = (await work.db.execute(select(items).where(of_it).with_for_update())).one_or_none()
+    row = (await uow.db.execute(select(items).where(of_it).with_for_update())).one_or_none()
     if row is None:
         return None
     if row.registered_at is not None and row.registered_at > at:
         log.info("registration passed over: there is a later one", slug=row.slug)
-        return (await items_of(work.db, [row]))[0]
+        return (await items_of(uow.db, [row]))[0]
     values: dict[str, Any] = {
         "name": wanted.product_name,
         "price": wanted.price,
         "currency": wanted.currency,
         **{name: getattr(wanted, name) for name in _OPTIONAL if name in wanted.model_fields_set},
     }
-    item = await changing.change(work, items.c.id == row.id, values)
-    await work.db.execute(update(items).where(items.c.id == row.id).values(registered_at=at))
+    item = await changing.change(uow, items.c.id == row.id, values)
+    await uow.db.execute(update(items).where(items.c.id == row.id).values(registered_at=at))
     return item
 
 

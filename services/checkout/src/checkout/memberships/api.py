@@ -25,11 +25,11 @@ from checkout.requests import buyer_of, database_of, desk_of, purchasing_of, set
 from checkout.stripe_client.memberships import StripeMembership
 from contracts.payments import SubscriptionStatus
 from contracts.people import MEMBERSHIP
-from kit.auth import CurrentCaller
-from kit.errors import Problem
-from kit.idempotency import HONOURS_KEY, once
-from kit.paging import Cursor, Page, page_of
-from kit.work import utc_now
+from kit.db.unit_of_work import utc_now
+from kit.http.auth import CurrentCaller
+from kit.http.errors import Problem
+from kit.http.idempotency import HONOURS_KEY, once
+from kit.http.paging import Cursor, Page, page_of
 
 router = APIRouter(prefix="/api/memberships", tags=["memberships"])
 
@@ -68,7 +68,7 @@ class ListedMembership(MembershipView):
 
 
 class CurrentMembership(MembershipView):
-    """`access`: whether the seat is active, as enrollment says."""
+    """`access`: whether the enrollment is active, as enrollment says."""
 
     access: bool
 
@@ -95,10 +95,10 @@ async def buy_membership(request: Request, wanted: NewMembership, caller: Curren
     buyer = buyer_of(caller, returns=returns)
 
     async def act() -> NewMembershipAnswer:
-        async with desk_of(request).work(buyer) as work:
-            item = await membership_of(work.db, wanted.membership)
+        async with desk_of(request).uow(buyer) as uow:
+            item = await membership_of(uow.db, wanted.membership)
             wish, quote = await wish_for(
-                work.db,
+                uow.db,
                 item,
                 caller.id,
                 at=utc_now(),
@@ -132,20 +132,20 @@ async def list_memberships(
     wanted = select(*(memberships.c[name] for name in ListedMembership.model_fields))
     if student_id is not None:
         wanted = wanted.where(memberships.c.student_id == student_id)
-    async with desk_of(request).work(buyer_of(caller)) as work:
-        return await page_of(work.db, wanted, memberships, ListedMembership, cursor=cursor, limit=limit)
+    async with desk_of(request).uow(buyer_of(caller)) as uow:
+        return await page_of(uow.db, wanted, memberships, ListedMembership, cursor=cursor, limit=limit)
 
 
 @router.get("/current")
 async def current_membership(request: Request, caller: CurrentCaller) -> CurrentMembership:
     """The caller's membership that has not ended, and whether it gives access now."""
-    async with desk_of(request).work(buyer_of(caller)) as work:
-        row = await store.running(work.db, caller.id)
-        seats = await purchase_store.read_seats(work.db, caller.id, [MEMBERSHIP])
+    async with desk_of(request).uow(buyer_of(caller)) as uow:
+        row = await store.running(uow.db, caller.id)
+        enrollments = await purchase_store.read_enrollments(uow.db, caller.id, [MEMBERSHIP])
     if row is None:
         raise Problem(404, "no_membership", "There is no membership that has not ended: POST /api/memberships.")
     view = {name: getattr(row, name) for name in MembershipView.model_fields}
-    return CurrentMembership(**view, access=any(seat.status == "active" for seat in seats))
+    return CurrentMembership(**view, access=any(enrollment.status == "active" for enrollment in enrollments))
 
 
 @router.post("/{id}/cancel", response_model=MembershipView, dependencies=HONOURS_KEY)

@@ -13,33 +13,33 @@ from sqlalchemy import Row
 
 from checkout.memberships import store
 from checkout.topology import SERVICE
-from contracts import facts
 from contracts.envelope import Envelope
 from contracts.payments import PaymentEvent, SubscriptionChanged
-from kit.work import Work
+from kit.db.unit_of_work import UnitOfWork
+from ledger import facts
 
 SYNC = "membership_sync"
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-async def follow(work: Work, row: Row[Any], purchase: facts.Purchase, heard: Envelope[PaymentEvent]) -> None:
+async def follow(uow: UnitOfWork, row: Row[Any], purchase: facts.Purchase, heard: Envelope[PaymentEvent]) -> None:
     """Called for each purchase of which something is heard, with its row locked."""
     told = purchase.subscription
     if row.how != "membership" or told is None or told.refs.subscription is None:
         return
-    await _keep(work, row, told, told.refs.subscription)
+    await _keep(uow, row, told, told.refs.subscription)
     about_this = heard.data.refs.subscription in purchase.subscriptions
     if isinstance(heard.data, SubscriptionChanged) and about_this and heard.source != SERVICE:
-        await work.want(SYNC, key=f"{heard.id}/sync", payload={"purchase_id": str(row.id)})
+        await uow.enqueue(SYNC, key=f"{heard.id}/sync", payload={"purchase_id": str(row.id)})
 
 
-async def _keep(work: Work, row: Row[Any], told: SubscriptionChanged, subscription_id: str) -> None:
-    known = await store.lock(work.db, row.id)
+async def _keep(uow: UnitOfWork, row: Row[Any], told: SubscriptionChanged, subscription_id: str) -> None:
+    known = await store.lock(uow.db, row.id)
     values = after(known, told, tier=row.tier)
     if values is None:
         return
     if known is not None:
-        await store.write(work.db, row.id, values, at=work.now)
+        await store.write(uow.db, row.id, values, at=uow.now)
         return
     first = {
         "student_id": row.student_id,
@@ -47,7 +47,7 @@ async def _keep(work: Work, row: Row[Any], told: SubscriptionChanged, subscripti
         "interval": row.interval,
         "stripe_subscription_id": subscription_id,
     }
-    await store.add(work.db, row.id, {**first, **values}, at=work.now)
+    await store.add(uow.db, row.id, {**first, **values}, at=uow.now)
 
 
 def after(known: Any, told: SubscriptionChanged, *, tier: str) -> dict[str, Any] | None:

@@ -30,7 +30,7 @@ from checkout.memberships.prices import price_for
 from checkout.stripe_client import StripeRefuses
 from checkout.stripe_client.memberships import PaymentDeclined, StripeMembership
 from contracts.money import Money
-from kit.errors import Problem
+from kit.http.errors import Problem
 
 log = structlog.get_logger(__name__)
 
@@ -61,8 +61,8 @@ class Managing:
     async def change(self, id: UUID, buyer: Buyer, *, reference: str, interval: Interval | None) -> StripeMembership:
         row = await self._row(id, buyer)
         wanted = interval or row.interval
-        async with self._desk.work(buyer) as work:
-            item = await membership_of(work.db, reference)
+        async with self._desk.uow(buyer) as uow:
+            item = await membership_of(uow.db, reference)
         price = price_of(item, wanted)
         if (row.tier, row.interval) == (item.tier, wanted):
             raise _refusal("nothing_to_change")
@@ -85,8 +85,8 @@ class Managing:
         return await self._ask(row, buyer, "change", decision)
 
     async def _row(self, id: UUID, buyer: Buyer) -> Row[Any]:
-        async with self._desk.work(buyer) as work:
-            row = await store.read(work.db, id)
+        async with self._desk.uow(buyer) as uow:
+            row = await store.read(uow.db, id)
         if row is None:
             raise Problem(404, "unknown_membership", "There is no such membership of yours.")
         if row.student_id != buyer.id and buyer.role != "admin":
@@ -141,9 +141,9 @@ class Managing:
                 return await self._stripe.change_membership(id, params, key=key)
 
     async def _answered(self, row: Row[Any], buyer: Buyer, key: str) -> None:
-        async with self._desk.work(buyer) as work:
-            await store.write(work.db, row.id, {}, at=work.now)
-            await work.want(SYNC, key=key, payload={"purchase_id": str(row.id)})
+        async with self._desk.uow(buyer) as uow:
+            await store.write(uow.db, row.id, {}, at=uow.now)
+            await uow.enqueue(SYNC, key=key, payload={"purchase_id": str(row.id)})
 
 
 async def membership_of(db: Any, reference: str) -> Item:

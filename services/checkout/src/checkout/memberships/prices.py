@@ -11,7 +11,7 @@ from checkout.buying.domain import Interval
 from checkout.stripe_client import Stripe, StripeRefuses
 from checkout.stripe_client.memberships import key_of_price
 from contracts.money import Money
-from kit.errors import Problem
+from kit.http.errors import Problem
 
 log = structlog.get_logger(__name__)
 

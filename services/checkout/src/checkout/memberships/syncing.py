@@ -23,10 +23,10 @@ from checkout.memberships.following import word_of
 from checkout.stripe_client import Stripe
 from checkout.stripe_client.memberships import StripeMembership
 from contracts.payments import PaymentRefs, SubscriptionChanged
-from kit.db import Database
-from kit.effects import Effect
-from kit.failures import Transient
-from kit.work import Work
+from kit.db.database import Database
+from kit.db.unit_of_work import UnitOfWork
+from kit.jobs.jobs import Job
+from kit.runtime.failures import Transient
 
 log = structlog.get_logger(__name__)
 
@@ -48,23 +48,23 @@ class MembershipSync:
         self._database = database
         self._stripe = stripe
 
-    async def perform(self, effect: Effect) -> Seen | None:
+    async def perform(self, job: Job) -> Seen | None:
         async with self._database.transaction() as db:
-            row = await store.read(db, _id(effect))
+            row = await store.read(db, _id(job))
         if row is None:
             return None
         return Seen(revision=row.revision, membership=await self._stripe.membership(row.stripe_subscription_id))
 
-    async def record(self, effect: Effect, result: Seen | None, work: Work) -> None:
-        row = await store.lock(work.db, _id(effect))
-        purchase = await purchase_store.read_row(work.db, _id(effect))
+    async def record(self, job: Job, result: Seen | None, uow: UnitOfWork) -> None:
+        row = await store.lock(uow.db, _id(job))
+        purchase = await purchase_store.read_row(uow.db, _id(job))
         if row is None or purchase is None or result is None:
             return
         if row.revision != result.revision:
             raise Transient("more was heard of the membership meanwhile")
         seen = result.membership
         likely = (uuid_in(seen.program_id or ""), row.item_id)
-        item = await store.item_of_tier(work.db, seen.tier or row.tier, likely=likely)
+        item = await store.item_of_tier(uow.db, seen.tier or row.tier, likely=likely)
         word = SubscriptionChanged(
             refs=PaymentRefs(subscription=seen.id),
             purchase_id=row.id,
@@ -77,23 +77,23 @@ class MembershipSync:
             ended_at=seen.ended_at,
             tier=seen.tier or row.tier,
             collection_paused=seen.paused,
-            as_of=max(work.now, row.as_of + _MOMENT),
+            as_of=max(uow.now, row.as_of + _MOMENT),
         )
         values = {**word_of(word, tier=row.tier), "interval": seen.interval, "stripe_price_id": seen.price_id}
         if item is not None:
             values["item_id"] = item.id
         if _differs(row, word):
             values["as_of"] = word.as_of
-            await work.say(word, id=f"{effect.key}/{word.type}", subject=str(row.id))
-        await store.write(work.db, row.id, values, at=work.now)
+            await uow.publish(word, id=f"{job.key}/{word.type}", subject=str(row.id))
+        await store.write(uow.db, row.id, values, at=uow.now)
 
-    async def give_up(self, effect: Effect, error: BaseException, work: Work) -> None:
-        log.error("membership cannot be looked at", purchase=effect.payload["purchase_id"])
+    async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
+        log.error("membership cannot be looked at", purchase=job.payload["purchase_id"])
 
 
 def _differs(row: Row[Any], word: SubscriptionChanged) -> bool:
     return any(getattr(row, name) != value for name, value in word_of(word, tier=row.tier).items())
 
 
-def _id(effect: Effect) -> UUID:
-    return UUID(effect.payload["purchase_id"])
+def _id(job: Job) -> UUID:
+    return UUID(job.payload["purchase_id"])

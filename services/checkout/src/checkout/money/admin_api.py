@@ -14,10 +14,10 @@ from checkout.money.domain import PaymentStatus
 from checkout.money.tables import disputes, payments
 from checkout.money.views import AdminPayment, Dispute, DisputeDetail
 from checkout.requests import database_of
-from kit.auth import Admin
-from kit.db import row_dict
-from kit.errors import Problem
-from kit.paging import Cursor, Page, page_of
+from kit.db.database import row_dict
+from kit.http.auth import Admin
+from kit.http.errors import Problem
+from kit.http.paging import Cursor, Page, page_of
 
 router = APIRouter(prefix="/api/admin", tags=["admin"])
 

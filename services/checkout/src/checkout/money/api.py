@@ -18,11 +18,11 @@ from checkout.money.tables import payments
 from checkout.money.views import Payment, PaymentDetail, PaymentState, Refund, Refundable
 from checkout.requests import buyer_of, database_of, desk_of, settings_of
 from checkout.stripe_client import StripeAway, StripeRefuses
-from kit.auth import Caller, CurrentCaller
-from kit.db import row_dict
-from kit.errors import Problem
-from kit.idempotency import HEADER, HONOURS_KEY, once
-from kit.paging import Cursor, Page, page_of
+from kit.db.database import row_dict
+from kit.http.auth import Caller, CurrentCaller
+from kit.http.errors import Problem
+from kit.http.idempotency import HEADER, HONOURS_KEY, once
+from kit.http.paging import Cursor, Page, page_of
 
 router = APIRouter(prefix="/api/payments", tags=["payments"])
 
@@ -81,12 +81,12 @@ async def read_status(request: Request, payment_intent_id: IntentId, caller: Cur
 @router.get("/{payment_id:uuid}")
 async def read_payment(request: Request, payment_id: UUID, caller: CurrentCaller) -> PaymentDetail:
     """One payment with its refunds: the caller's own; anybody's for staff."""
-    async with desk_of(request).work(buyer_of(caller)) as work:
-        if (row := await store.read_payment(work.db, payment_id)) is None:
+    async with desk_of(request).uow(buyer_of(caller)) as uow:
+        if (row := await store.read_payment(uow.db, payment_id)) is None:
             raise unknown_payment()
-        refunds = await store.refunds_of(work.db, payment_id)
-        paid = await paid_of(work, row)
-    may = domain.refund(paid=paid, wanted=None, now=work.now, window=_window(request, caller))
+        refunds = await store.refunds_of(uow.db, payment_id)
+        paid = await paid_of(uow, row)
+    may = domain.refund(paid=paid, wanted=None, now=uow.now, window=_window(request, caller))
     return PaymentDetail(
         **row_dict(row),
         refunds=[Refund.model_validate(row_dict(each)) for each in refunds],
@@ -104,13 +104,13 @@ async def refund_payment(request: Request, payment_id: UUID, wanted: RefundWish,
     has done it; money that did not come by Stripe is given back by hand, and only written down here."""
 
     async def act() -> dict[str, Any]:
-        async with desk_of(request).work(buyer_of(caller)) as work:
-            if (row := await store.read_payment(work.db, payment_id)) is None:
+        async with desk_of(request).uow(buyer_of(caller)) as uow:
+            if (row := await store.read_payment(uow.db, payment_id)) is None:
                 raise unknown_payment()
             if not _may_refund(caller, row):
                 raise Problem(403, "forbidden", "An admin refunds this, or the student who has paid it.")
             made = await refunding.refund(
-                work,
+                uow,
                 payment_id,
                 wanted.amount,
                 reason=wanted.reason,
@@ -119,7 +119,7 @@ async def refund_payment(request: Request, payment_id: UUID, wanted: RefundWish,
                 window=_window(request, caller),
                 id=_id_of(request, caller, payment_id, wanted),
             )
-            return Refund.model_validate(row_dict(await store.read_refund(work.db, made.id))).model_dump(mode="json")
+            return Refund.model_validate(row_dict(await store.read_refund(uow.db, made.id))).model_dump(mode="json")
 
     return await once(request, database_of(request), caller=str(caller.id), act=act, status=201)
 

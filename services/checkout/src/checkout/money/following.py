@@ -12,45 +12,45 @@ from checkout.buying.store import lock_purchase
 from checkout.money import store, told
 from checkout.money.domain import outranked
 from checkout.money.told import RefundTold, Said
-from contracts import facts
 from contracts.envelope import Envelope
-from contracts.payment import Payment
 from contracts.payments import PaymentEvent
-from kit.work import Work
+from kit.db.unit_of_work import UnitOfWork
+from ledger import facts
+from ledger.payment import Payment
 
 
-async def follow(work: Work, row: Row[Any], purchase: facts.Purchase, heard: Envelope[PaymentEvent]) -> None:
+async def follow(uow: UnitOfWork, row: Row[Any], purchase: facts.Purchase, heard: Envelope[PaymentEvent]) -> None:
     """Makes the rows say what the facts say, in whatever order these came.
 
     `row` is the purchase's, locked by this transaction: so nobody else is writing its payments after the facts.
     """
-    await _follow(work, row, purchase, await store.said_of(work.db, row.id))
+    await _follow(uow, row, purchase, await store.said_of(uow.db, row.id))
 
 
-async def follow_again(work: Work, purchase_id: UUID) -> None:
+async def follow_again(uow: UnitOfWork, purchase_id: UUID) -> None:
     """Locks the purchase and its payments. For whoever has learned something that the facts do not know: which of the
     refunds at Stripe is ours."""
-    row = await lock_purchase(work.db, purchase_id)
+    row = await lock_purchase(uow.db, purchase_id)
     if row is None:
         return
-    said = await store.said_of(work.db, purchase_id)
+    said = await store.said_of(uow.db, purchase_id)
     for purchase in facts.fold({each.id: each.event for each in said}):
         if purchase.id == purchase_id:
-            await _follow(work, row, purchase, said)
+            await _follow(uow, row, purchase, said)
 
 
-async def _follow(work: Work, row: Row[Any], purchase: facts.Purchase, said: Sequence[Said]) -> None:
+async def _follow(uow: UnitOfWork, row: Row[Any], purchase: facts.Purchase, said: Sequence[Said]) -> None:
     if not purchase.payments:
         return
     refs = frozenset().union(*(payment.refs for payment in purchase.payments))
-    known = await store.lock_payments(work.db, row.id, refs)
+    known = await store.lock_payments(uow.db, row.id, refs)
     for payment, rows in _matched(purchase.payments, known):
-        payment_id = await _one_row(work, row, payment, rows, said)
+        payment_id = await _one_row(uow, row, payment, rows, said)
         of_payment = {"payment_id": payment_id, "purchase_id": row.id, "student_id": row.student_id}
         if refunds := told.refunds(payment, said):
-            await _follow_refunds(work, of_payment, refunds)
+            await _follow_refunds(uow, of_payment, refunds)
         for dispute_id, values in told.disputes(payment, said).items():
-            await store.write_dispute(work.db, dispute_id, {**of_payment, **values}, at=work.now)
+            await store.write_dispute(uow.db, dispute_id, {**of_payment, **values}, at=uow.now)
 
 
 def _matched(payments: Sequence[Payment], rows: Sequence[Row[Any]]) -> list[tuple[Payment, list[Row[Any]]]]:
@@ -64,16 +64,18 @@ def _matched(payments: Sequence[Payment], rows: Sequence[Row[Any]]) -> list[tupl
     return [(payment, [row for row in rows if payment.refs & set(row.refs)]) for payment in apart]
 
 
-async def _one_row(work: Work, row: Row[Any], payment: Payment, rows: Sequence[Row[Any]], said: Sequence[Said]) -> UUID:
+async def _one_row(
+    uow: UnitOfWork, row: Row[Any], payment: Payment, rows: Sequence[Row[Any]], said: Sequence[Said]
+) -> UUID:
     """Writes the payment's row; the oldest one, where there were several."""
     kept = rows[0] if rows else None
     for other in rows[1:]:
-        await store.join_payments(work.db, rows[0].id, other.id, at=work.now)
+        await store.join_payments(uow.db, rows[0].id, other.id, at=uow.now)
     values = _values(row, payment, rows, said)
     if kept is None:
-        kept = await store.add_payment(work.db, {**values, "created_at": work.now, "updated_at": work.now})
+        kept = await store.add_payment(uow.db, {**values, "created_at": uow.now, "updated_at": uow.now})
     else:
-        await store.write_payment(work.db, kept, values, at=work.now)
+        await store.write_payment(uow.db, kept, values, at=uow.now)
     return cast(UUID, kept.id)
 
 
@@ -113,9 +115,9 @@ def _values(row: Row[Any], payment: Payment, rows: Sequence[Row[Any]], said: Seq
     }
 
 
-async def _follow_refunds(work: Work, of_payment: dict[str, Any], refunds: Sequence[RefundTold]) -> None:
+async def _follow_refunds(uow: UnitOfWork, of_payment: dict[str, Any], refunds: Sequence[RefundTold]) -> None:
     # of the whole purchase: nobody may have said yet that the refund's charge is the invoice that we have given back
-    rows = await store.refunds_of_all(work.db, of_payment["purchase_id"], of_payment["payment_id"])
+    rows = await store.refunds_of_all(uow.db, of_payment["purchase_id"], of_payment["payment_id"])
     known = {row.stripe_refund_id or str(row.id): row for row in rows}
     # one of ours that Stripe has not answered yet may be any of those that we do not know: its answer will tell
     answers_due = any(row.status == "pending" and row.stripe_refund_id is None for row in rows)
@@ -125,7 +127,7 @@ async def _follow_refunds(work: Work, of_payment: dict[str, Any], refunds: Seque
             heard = {"status": outranked(row.status, refund.status), "told": told_of}
             if row.origin == "stripe":  # an earlier word of it may come later
                 heard["created_at"] = refund.at
-            await store.write_refund(work.db, row, heard, at=work.now)
+            await store.write_refund(uow.db, row, heard, at=uow.now)
         elif not answers_due:
             values = {
                 **of_payment,
@@ -138,6 +140,6 @@ async def _follow_refunds(work: Work, of_payment: dict[str, Any], refunds: Seque
                 "stripe_refund_id": refund.id,
                 "told": True,
                 "created_at": refund.at,
-                "updated_at": work.now,
+                "updated_at": uow.now,
             }
-            await store.add_refund(work.db, values)
+            await store.add_refund(uow.db, values)

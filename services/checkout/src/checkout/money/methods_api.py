@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from checkout.buying.desk import in_our_words
 from checkout.requests import allowed_url, buyer_of, customers_of, desk_of, settings_of
 from checkout.stripe_client import SavedMethod, StripeRefuses
-from kit.auth import Caller, CurrentCaller
-from kit.errors import Problem
-from kit.paging import Page
+from kit.http.auth import Caller, CurrentCaller
+from kit.http.errors import Problem
+from kit.http.paging import Page
 
 router = APIRouter(prefix="/api/payments", tags=["payment methods"])
 

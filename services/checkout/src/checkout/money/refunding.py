@@ -19,10 +19,10 @@ from checkout.money.following import follow_again
 from checkout.stripe_client import Stripe, StripeRefund, StripeRefuses
 from contracts.money import Money
 from contracts.payments import PaymentRefs, PaymentRefunded
-from kit.effects import Effect
-from kit.errors import Problem
-from kit.failures import Permanent, describe
-from kit.work import Work
+from kit.db.unit_of_work import UnitOfWork
+from kit.http.errors import Problem
+from kit.jobs.jobs import Job
+from kit.runtime.failures import Permanent, describe
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +52,7 @@ class Refund:
 
 
 async def refund(
-    work: Work,
+    uow: UnitOfWork,
     payment_id: UUID,
     amount: int | None,
     *,
@@ -69,22 +69,22 @@ async def refund(
     in one transaction, or holds other rows of the purchase, locks the purchase first, as those do who hear of it.
     Raises Problem 404, 409 or 422.
     """
-    row = await store.lock_payment(work.db, payment_id)
+    row = await store.lock_payment(uow.db, payment_id)
     if row is None:
         raise unknown_payment()
-    if id is not None and (known := await store.find_refund(work.db, id)) is not None:
+    if id is not None and (known := await store.find_refund(uow.db, id)) is not None:
         return refund_of(known)
-    paid = await paid_of(work, row)
-    match domain.refund(paid=paid, wanted=amount, now=work.now, window=window):
+    paid = await paid_of(uow, row)
+    match domain.refund(paid=paid, wanted=amount, now=uow.now, window=window):
         case Refuse(code=code):
             raise refused(code, left=paid.left, currency=row.currency)
         case Give(amount=given, way=way):
-            return await _give(work, row, given, way, id=id or uuid4(), reason=reason, origin=origin, by=by)
+            return await _give(uow, row, given, way, id=id or uuid4(), reason=reason, origin=origin, by=by)
 
 
-async def paid_of(work: Work, row: Row[Any]) -> Paid:
+async def paid_of(uow: UnitOfWork, row: Row[Any]) -> Paid:
     """The payment as `domain.refund` looks at it."""
-    refunds = await store.refunds_of(work.db, row.id)
+    refunds = await store.refunds_of(uow.db, row.id)
     return Paid(
         status=row.status,
         amount=row.amount,
@@ -92,7 +92,7 @@ async def paid_of(work: Work, row: Row[Any]) -> Paid:
         reserved=sum(each.amount for each in refunds if not each.told and each.status in ("pending", "succeeded")),
         method=row.method,
         disputed=row.disputed,
-        dispute_lost=await store.lost_dispute(work.db, row.id),
+        dispute_lost=await store.lost_dispute(uow.db, row.id),
         paid_at=row.paid_at or row.created_at,
         way=_way(row),
     )
@@ -118,7 +118,7 @@ def refund_of(row: Row[Any]) -> Refund:
 
 
 async def _give(
-    work: Work, row: Row[Any], amount: int, way: Way, *, id: UUID, reason: str, origin: Origin, by: str
+    uow: UnitOfWork, row: Row[Any], amount: int, way: Way, *, id: UUID, reason: str, origin: Origin, by: str
 ) -> Refund:
     values = {
         "id": id,
@@ -131,10 +131,10 @@ async def _give(
         "origin": origin,
         "requested_by": by,
         "status": "pending" if way == "stripe" else "succeeded",
-        "created_at": work.now,
-        "updated_at": work.now,
+        "created_at": uow.now,
+        "updated_at": uow.now,
     }
-    made = refund_of(await store.add_refund(work.db, values))
+    made = refund_of(await store.add_refund(uow.db, values))
     if way == "stripe":
         payload = {
             "refund_id": str(made.id),
@@ -144,7 +144,7 @@ async def _give(
             "charge": row.stripe_charge_id,
             "invoice": row.stripe_invoice_id,
         }
-        await work.want(KIND, key=str(made.id), payload=payload)
+        await uow.enqueue(KIND, key=str(made.id), payload=payload)
     else:
         event = PaymentRefunded(
             refs=PaymentRefs(manual=row.manual_id),
@@ -154,7 +154,7 @@ async def _give(
             amount=made.amount,
             status="succeeded",
         )
-        await work.say(event, id=f"refund/{made.id}/{event.type}", subject=str(row.purchase_id))
+        await uow.publish(event, id=f"refund/{made.id}/{event.type}", subject=str(row.purchase_id))
     log.info("refund", refund=str(made.id), payment=str(row.id), origin=origin, way=way)
     return made
 
@@ -174,42 +174,40 @@ class RefundAtStripe:
     def __init__(self, stripe: Stripe) -> None:
         self._stripe = stripe
 
-    async def perform(self, effect: Effect) -> StripeRefund:
+    async def perform(self, job: Job) -> StripeRefund:
         """Raises StripeRefuses when it cannot be given back, for good."""
-        of = await self._money_of(effect)
-        metadata = {name: str(effect.payload[name]) for name in ("refund_id", "purchase_id")}
-        if effect.attempt > 1 and (made := await self._stripe.find_refund(of=of, metadata=metadata)) is not None:
+        of = await self._money_of(job)
+        metadata = {name: str(job.payload[name]) for name in ("refund_id", "purchase_id")}
+        if job.attempt > 1 and (made := await self._stripe.find_refund(of=of, metadata=metadata)) is not None:
             return made
         return await self._stripe.create_refund(
-            of=of, amount=int(effect.payload["amount"]), metadata=metadata, key=f"refund/{effect.key}"
+            of=of, amount=int(job.payload["amount"]), metadata=metadata, key=f"refund/{job.key}"
         )
 
-    async def _money_of(self, effect: Effect) -> dict[str, str]:
-        if intent := effect.payload["payment_intent"]:
+    async def _money_of(self, job: Job) -> dict[str, str]:
+        if intent := job.payload["payment_intent"]:
             return {"payment_intent": str(intent)}
-        if charge := effect.payload["charge"]:
+        if charge := job.payload["charge"]:
             return {"charge": str(charge)}
-        if (intent := await self._stripe.intent_of_invoice(str(effect.payload["invoice"]))) is None:
+        if (intent := await self._stripe.intent_of_invoice(str(job.payload["invoice"]))) is None:
             raise Permanent("no_payment_of_invoice")
         return {"payment_intent": intent}
 
-    async def record(self, effect: Effect, result: StripeRefund, work: Work) -> None:
+    async def record(self, job: Job, result: StripeRefund, uow: UnitOfWork) -> None:
         status = told.REFUND_STATUS.get(result.status, "pending")
-        await self._note(effect, status, result.failure, work, stripe_refund_id=result.id)
+        await self._note(job, status, result.failure, uow, stripe_refund_id=result.id)
 
-    async def give_up(self, effect: Effect, error: BaseException, work: Work) -> None:
+    async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
         """Stripe does not do it: what was reserved is free again."""
         failure = error.code if isinstance(error, StripeRefuses) else describe(error)
-        log.error("refund failed", refund=effect.key, code=failure)
-        await self._note(effect, "failed", failure, work)
+        log.error("refund failed", refund=job.key, code=failure)
+        await self._note(job, "failed", failure, uow)
 
-    async def _note(
-        self, effect: Effect, status: RefundStatus, failure: str | None, work: Work, **learned: str
-    ) -> None:
+    async def _note(self, job: Job, status: RefundStatus, failure: str | None, uow: UnitOfWork, **learned: str) -> None:
         """The purchase first, then the refund: as it is locked when an event is heard."""
-        purchase_id = UUID(effect.payload["purchase_id"])
-        await lock_purchase(work.db, purchase_id)
-        row = await store.read_refund(work.db, UUID(effect.key))
+        purchase_id = UUID(job.payload["purchase_id"])
+        await lock_purchase(uow.db, purchase_id)
+        row = await store.read_refund(uow.db, UUID(job.key))
         values = {"status": outranked(row.status, status), "failure": failure, **learned}
-        await store.write_refund(work.db, row, values, at=work.now)
-        await follow_again(work, purchase_id)
+        await store.write_refund(uow.db, row, values, at=uow.now)
+        await follow_again(uow, purchase_id)

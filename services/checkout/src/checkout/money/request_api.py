@@ -16,10 +16,10 @@ from checkout.money.domain import RefundStatus
 from checkout.money.requesting import Verdict
 from checkout.money.tables import payments, refund_requests, refunds
 from checkout.requests import buyer_of, database_of, desk_of
-from kit.auth import Admin, CurrentCaller
-from kit.db import row_dict
-from kit.idempotency import HONOURS_KEY, once
-from kit.paging import Cursor, Page, page_of
+from kit.db.database import row_dict
+from kit.http.auth import Admin, CurrentCaller
+from kit.http.idempotency import HONOURS_KEY, once
+from kit.http.paging import Cursor, Page, page_of
 
 router = APIRouter(tags=["payments"])
 admin_router = APIRouter(prefix="/api/admin", tags=["admin"])
@@ -85,8 +85,8 @@ async def request_refund(request: Request, wanted: RefundAsked, caller: CurrentC
     """Asks for a payment of the caller's own back. An admin decides."""
 
     async def act() -> dict[str, Any]:
-        async with desk_of(request).work(buyer_of(caller)) as work:
-            row = await requesting.ask(work, caller.id, wanted.payment_intent_id, reason=wanted.reason)
+        async with desk_of(request).uow(buyer_of(caller)) as uow:
+            row = await requesting.ask(uow, caller.id, wanted.payment_intent_id, reason=wanted.reason)
             return RefundRequest.model_validate(row_dict(row)).model_dump(mode="json")
 
     return await once(request, database_of(request), caller=str(caller.id), act=act, status=201)
@@ -118,8 +118,8 @@ async def decide_refund_request(request: Request, request_id: UUID, wanted: Deci
     verdict = Verdict(approved=wanted.decision == "approve", amount=wanted.amount, note=wanted.note)
 
     async def act() -> dict[str, Any]:
-        async with desk_of(request).work(buyer_of(caller)) as work:
-            row = await requesting.decide(work, request_id, verdict, by=f"{caller.role}:{caller.id}")
+        async with desk_of(request).uow(buyer_of(caller)) as uow:
+            row = await requesting.decide(uow, request_id, verdict, by=f"{caller.role}:{caller.id}")
             return RefundRequest.model_validate(row_dict(row)).model_dump(mode="json")
 
     return await once(request, database_of(request), caller=str(caller.id), act=act)

@@ -10,9 +10,9 @@ from pydantic import AwareDatetime
 
 from checkout.money.statistics import Statistics, revenue_of
 from checkout.requests import database_of
-from kit.auth import Caller, requires
-from kit.errors import Problem
-from kit.paging import Page
+from kit.http.auth import Caller, requires
+from kit.http.errors import Problem
+from kit.http.paging import Page
 
 router = APIRouter(prefix="/api/payments", tags=["payments"])
 

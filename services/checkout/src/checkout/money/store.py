@@ -19,7 +19,7 @@ from checkout.receipts.tables import documents
 from contracts.money import Money
 from contracts.payments import PaymentEvent
 from contracts.registry import EVENT_TYPES
-from kit import facts
+from kit.messaging import fact_store
 
 
 async def insert_payment(
@@ -178,6 +178,6 @@ async def said_of(db: AsyncConnection, purchase_id: UUID) -> list[Said]:
     """Every payment event that belongs together with this purchase, with the id and the time of its envelope."""
     return [
         Said(id=fact.event_id, time=fact.time, event=event)
-        for fact in await facts.known(db, f"purchase:{purchase_id}")
+        for fact in await fact_store.known(db, f"purchase:{purchase_id}")
         if isinstance(event := EVENT_TYPES[fact.type].model_validate(fact.body), PaymentEvent)
     ]

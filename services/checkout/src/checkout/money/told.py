@@ -10,7 +10,6 @@ from typing import Any, get_args
 
 from checkout.money.domain import PaymentStatus, RefundStatus, outranked
 from contracts.money import Money
-from contracts.payment import Payment
 from contracts.payments import (
     DisputeStatus,
     PaymentDisputeClosed,
@@ -21,6 +20,7 @@ from contracts.payments import (
     PaymentRefunded,
     PaymentSucceeded,
 )
+from ledger.payment import Payment
 
 REFUND_STATUS: Mapping[str, RefundStatus] = {
     "pending": "pending",

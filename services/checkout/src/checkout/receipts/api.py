@@ -18,9 +18,9 @@ from checkout.receipts.store import Document
 from checkout.receipts.tables import documents
 from checkout.requests import database_of
 from contracts.money import Money
-from kit.auth import Caller, CurrentCaller
-from kit.errors import Problem
-from kit.paging import Cursor, Page, page_of
+from kit.http.auth import Caller, CurrentCaller
+from kit.http.errors import Problem
+from kit.http.paging import Cursor, Page, page_of
 
 router = APIRouter(tags=["receipts"])
 

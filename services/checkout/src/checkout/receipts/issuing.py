@@ -18,13 +18,13 @@ from checkout.receipts import store
 from checkout.receipts.document import Buyer, Content, Kind, Line, Seller
 from checkout.receipts.pdf import render
 from checkout.receipts.store import Document
-from contracts import facts
 from contracts.checkout import ReceiptIssued
 from contracts.envelope import Envelope
 from contracts.money import Money
-from contracts.payment import Payment
 from contracts.payments import PaymentEvent, PaymentRefs, PaymentSucceeded
-from kit.work import Work
+from kit.db.unit_of_work import UnitOfWork
+from ledger import facts
+from ledger.payment import Payment
 
 NAMELESS = Seller(name="The school")
 
@@ -38,7 +38,9 @@ class Issuer:
     invoice_prefix: str = "I"
     invoice_terms: str | None = None
 
-    async def follow(self, work: Work, row: Row[Any], purchase: facts.Purchase, heard: Envelope[PaymentEvent]) -> None:
+    async def follow(
+        self, uow: UnitOfWork, row: Row[Any], purchase: facts.Purchase, heard: Envelope[PaymentEvent]
+    ) -> None:
         """Gives each payment of the purchase its document, if it has none yet.
 
         `row` is the purchase's, locked by this transaction: so nobody else is giving one at the same time.
@@ -50,18 +52,18 @@ class Issuer:
         if not paid:
             return
         kind: Kind = "invoice" if row.payer == "sponsor" else "receipt"
-        issued = await store.documents_of(work.db, row.id, frozenset().union(*(p.refs for p in paid)))
+        issued = await store.documents_of(uow.db, row.id, frozenset().union(*(p.refs for p in paid)))
         for payment in paid:
             has = next((d for d in issued if d.refs & payment.refs or (kind == "invoice" == d.kind)), None)
             if has is None:
                 nth = sum(d.purchase_id == row.id for d in issued) + 1
-                issued.append(await self._issue(work, row, purchase, payment, heard, kind=kind, nth=nth))
+                issued.append(await self._issue(uow, row, purchase, payment, heard, kind=kind, nth=nth))
             else:
-                issued[issued.index(has)] = await _learn(work, has, payment)
+                issued[issued.index(has)] = await _learn(uow, has, payment)
 
     async def _issue(
         self,
-        work: Work,
+        uow: UnitOfWork,
         row: Row[Any],
         purchase: facts.Purchase,
         payment: Payment,
@@ -71,14 +73,14 @@ class Issuer:
         nth: int,
     ) -> Document:
         prefix = self.invoice_prefix if kind == "invoice" else self.receipt_prefix
-        series = f"{prefix}-{work.now.astimezone(UTC).year}"
-        buyer = await (_sponsor if kind == "invoice" else _student)(work, row, purchase)
-        payment_id = await store.payment_id_of(work.db, row.id, payment.refs)
+        series = f"{prefix}-{uow.now.astimezone(UTC).year}"
+        buyer = await (_sponsor if kind == "invoice" else _student)(uow, row, purchase)
+        payment_id = await store.payment_id_of(uow.db, row.id, payment.refs)
         # from here on others wait for their numbers
-        serial, issued_at = await store.next_number(work.db, series, at=work.now)
+        serial, issued_at = await store.next_number(uow.db, series, at=uow.now)
         content = self._content(
             row, payment, kind=kind, number=f"{series}-{serial:06d}", issued_at=issued_at, buyer=buyer, nth=nth,
-            paid_at=_paid_at(payment, heard, work.now),
+            paid_at=_paid_at(payment, heard, uow.now),
         )  # fmt: skip
         document = Document(
             id=uuid4(),
@@ -88,8 +90,8 @@ class Issuer:
             refs=payment.refs,
             content=content,
         )
-        await store.insert_document(work.db, document, series=series, serial=serial)
-        pdf = render(content, await store.refunds_of(work.db, document), await store.others_of(work.db, document))
+        await store.insert_document(uow.db, document, series=series, serial=serial)
+        pdf = render(content, await store.refunds_of(uow.db, document), await store.others_of(uow.db, document))
         said = ReceiptIssued(
             document_id=document.id,
             kind=kind,
@@ -101,7 +103,7 @@ class Issuer:
             filename=content.filename,
             pdf=base64.b64encode(pdf).decode(),
         )
-        await work.say(said, id=f"{document.id}/{ReceiptIssued.type}", subject=str(row.id))
+        await uow.publish(said, id=f"{document.id}/{ReceiptIssued.type}", subject=str(row.id))
         return document
 
     def _content(
@@ -176,13 +178,13 @@ def _tax_is_told(row: Row[Any], payment: Payment) -> bool:
     return any(refs.checkout_session or refs.invoice for refs in told)
 
 
-async def _learn(work: Work, document: Document, payment: Payment) -> Document:
+async def _learn(uow: UnitOfWork, document: Document, payment: Payment) -> Document:
     """Keeps the references that are new, so that whatever names the payment later finds its document."""
     refs = document.refs | payment.refs
-    payment_id = document.payment_id or await store.payment_id_of(work.db, document.purchase_id, payment.refs)
+    payment_id = document.payment_id or await store.payment_id_of(uow.db, document.purchase_id, payment.refs)
     if (refs, payment_id) == (document.refs, document.payment_id):
         return document
-    await store.write_refs(work.db, document.id, refs=refs, payment_id=payment_id, at=work.now)
+    await store.write_refs(uow.db, document.id, refs=refs, payment_id=payment_id, at=uow.now)
     return Document(
         id=document.id,
         kind=document.kind,
@@ -193,9 +195,9 @@ async def _learn(work: Work, document: Document, payment: Payment) -> Document:
     )
 
 
-async def _student(work: Work, row: Row[Any], purchase: facts.Purchase) -> Buyer:
+async def _student(uow: UnitOfWork, row: Row[Any], purchase: facts.Purchase) -> Buyer:
     """As they last told us themselves; who came without telling, as they told Stripe."""
-    found = await work.db.execute(
+    found = await uow.db.execute(
         select(contacts.c.name, contacts.c.email).where(contacts.c.student_id == row.student_id)
     )
     known, told = found.one_or_none(), purchase.contact
@@ -205,8 +207,8 @@ async def _student(work: Work, row: Row[Any], purchase: facts.Purchase) -> Buyer
     )
 
 
-async def _sponsor(work: Work, row: Row[Any], purchase: facts.Purchase) -> Buyer:
-    found = await work.db.execute(
+async def _sponsor(uow: UnitOfWork, row: Row[Any], purchase: facts.Purchase) -> Buyer:
+    found = await uow.db.execute(
         select(sponsors.c.name, sponsors.c.finance_email).where(sponsors.c.code == (row.funding_source or ""))
     )
     known, told = found.one_or_none(), purchase.contact

@@ -23,10 +23,10 @@ from checkout.schedules.recording import Method, Recorded, Recording
 from checkout.schedules.tables import schedules
 from checkout.schedules.views import ScheduleView
 from checkout.stripe_client import StripeRefuses
-from kit.auth import Admin, Caller
-from kit.errors import Problem
-from kit.paging import Cursor, Page, page_of
-from kit.work import Work
+from kit.db.unit_of_work import UnitOfWork
+from kit.http.auth import Admin, Caller
+from kit.http.errors import Problem
+from kit.http.paging import Cursor, Page, page_of
 
 router = APIRouter(tags=["admin"])
 
@@ -158,11 +158,11 @@ async def statistics(request: Request, caller: Admin) -> Statistics:
 
 @router.patch(f"{_SCHEDULES}/{{id}}")
 async def change_due_date(request: Request, id: UUID, wanted: NewDueDate, caller: Admin) -> AdminSchedule:
-    """Another due date. An overdue amount begins anew: its seat is not paused for it any more."""
+    """Another due date. An overdue amount begins anew: its enrollment is not paused for it any more."""
     await _end_overdue(request, caller, id)
-    async with _work(request, caller) as (work, clock):
-        purchase, row = await _payable(work, id)
-        now = await clock.now_in(work.db)
+    async with _work(request, caller) as (uow, clock):
+        purchase, row = await _payable(uow, id)
+        now = await clock.now_in(uow.db)
         if not now <= wanted.due_at <= now + _FAR:
             raise Problem(422, "due_date_out_of_range", "Give a day from now on, within three years.")
         due_at = wanted.due_at.astimezone(UTC)
@@ -170,43 +170,43 @@ async def change_due_date(request: Request, id: UUID, wanted: NewDueDate, caller
         if row.status == "overdue" and handed_out(row):
             raise Problem(409, "schedule_busy", "Somebody is about to pay this amount; try again.")
         if row.status == "overdue":
-            await dues.say_nothing_owed(work, purchase, row)
-            await dues.reopen(work, purchase, row, now=now, due_at=due_at)
-            return await _shown(work, id)
+            await dues.say_nothing_owed(uow, purchase, row)
+            await dues.reopen(uow, purchase, row, now=now, due_at=due_at)
+            return await _shown(uow, id)
         # a charge that the day before has set off already, and that has not been tried yet, is not wanted any more
         values: dict[str, Any] = {"due_at": due_at, "timers": row.timers + 1}
         if row.status == "open" and row.position == 1 and row.next_attempt_at is None and row.timers == 0:
             values["timers"] = 0  # it waits for its payer still, and its enrollment with it
             open_for = timedelta(days=settings_of(request).enrollment_open_days)
-            await store.keep_open(work.db, purchase.id, until=due_at + open_for)
+            await store.keep_open(uow.db, purchase.id, until=due_at + open_for)
         elif row.status == "open":
             values["next_attempt_at"] = due_at
-        await store.write(work.db, id, at=work.now, **values)
-        return await _shown(work, id)
+        await store.write(uow.db, id, at=uow.now, **values)
+        return await _shown(uow, id)
 
 
 @router.post(f"{_SCHEDULES}/{{id}}/pause")
 async def pause(request: Request, id: UUID, caller: Admin) -> AdminSchedule:
     """Nothing is tried by itself while it lasts; it can be paid nevertheless. The same again changes nothing."""
-    async with _work(request, caller) as (work, _):
-        _, row = await _payable(work, id)
+    async with _work(request, caller) as (uow, _):
+        _, row = await _payable(uow, id)
         _has_a_date(row)
         if row.status == "overdue":
             raise Problem(409, "schedule_overdue", "Its attempts are over already; give it another due date instead.")
-        await store.write(work.db, id, at=work.now, status="paused", next_attempt_at=None)
-        return await _shown(work, id)
+        await store.write(uow.db, id, at=uow.now, status="paused", next_attempt_at=None)
+        return await _shown(uow, id)
 
 
 @router.post(f"{_SCHEDULES}/{{id}}/resume")
 async def resume(request: Request, id: UUID, caller: Admin) -> AdminSchedule:
     """It is collected again, on its day, or now when that has passed."""
-    async with _work(request, caller) as (work, clock):
-        _, row = await _payable(work, id)
+    async with _work(request, caller) as (uow, clock):
+        _, row = await _payable(uow, id)
         _has_a_date(row)
         if row.status == "paused":
-            at = max(row.due_at, await clock.now_in(work.db))
-            await store.write(work.db, id, at=work.now, status="open", next_attempt_at=at)
-        return await _shown(work, id)
+            at = max(row.due_at, await clock.now_in(uow.db))
+            await store.write(uow.db, id, at=uow.now, status="open", next_attempt_at=at)
+        return await _shown(uow, id)
 
 
 @router.post(f"{_SCHEDULES}/{{id}}/record-payment")
@@ -229,7 +229,7 @@ async def record_payment(request: Request, id: UUID, wanted: ManualPayment, call
 
 @router.post("/api/admin/enrollments/{id}/cancel")
 async def cancel_enrollment(request: Request, id: UUID, wanted: Cancellation, caller: Admin) -> CancellationAnswer:
-    """Ends it: what is open is closed, the seat is withdrawn, and money goes back.
+    """Ends it: what is open is closed, the enrollment is withdrawn, and money goes back.
 
     `id`: the enrollment's or the purchase's.
     """
@@ -265,9 +265,9 @@ async def advance_test_clock(request: Request, wanted: Advance, _: Admin) -> Tim
 class _Open:
     def __init__(self, request: Request, caller: Caller) -> None:
         self._clock = _clock(request)
-        self._work = desk_of(request).work(_on_behalf(caller))
+        self._work = desk_of(request).uow(_on_behalf(caller))
 
-    async def __aenter__(self) -> tuple[Work, Clock]:
+    async def __aenter__(self) -> tuple[UnitOfWork, Clock]:
         return await self._work.__aenter__(), self._clock
 
     async def __aexit__(self, *error: Any) -> None:
@@ -278,8 +278,8 @@ def _work(request: Request, caller: Caller) -> _Open:
     return _Open(request, caller)
 
 
-async def _payable(work: Work, id: UUID) -> tuple[Row[Any], Row[Any]]:
-    found = await store.lock(work.db, id)
+async def _payable(uow: UnitOfWork, id: UUID) -> tuple[Row[Any], Row[Any]]:
+    found = await store.lock(uow.db, id)
     if found is None:
         raise unknown_schedule()
     if found[1].status not in PAYABLE:
@@ -294,11 +294,11 @@ def _has_a_date(row: Row[Any]) -> None:
 
 async def _end_overdue(request: Request, caller: Caller, id: UUID) -> None:
     """What was handed out for the round that ends can be paid no more. Raises Problem 409 when it has been."""
-    async with _work(request, caller) as (work, _):
-        _, row = await _payable(work, id)
+    async with _work(request, caller) as (uow, _):
+        _, row = await _payable(uow, id)
     if row.status != "overdue" or not handed_out(row):
         return
-    means = Means(desk_of(request).stripe, lambda: desk_of(request).work(_on_behalf(caller)))
+    means = Means(desk_of(request).stripe, lambda: desk_of(request).uow(_on_behalf(caller)))
     try:
         with in_our_words():
             ended = await means.end(row)
@@ -313,8 +313,8 @@ def _on_behalf(caller: Caller) -> Buyer:
     return buyer_of(Caller(id=caller.id, role=caller.role))
 
 
-async def _shown(work: Work, id: UUID) -> AdminSchedule:
-    row = await store.read(work.db, id)
+async def _shown(uow: UnitOfWork, id: UUID) -> AdminSchedule:
+    row = await store.read(uow.db, id)
     assert row is not None  # noqa: S101  never deleted
     return AdminSchedule.model_validate(dict(row._mapping))
 

@@ -16,9 +16,9 @@ from checkout.schedules import store, views
 from checkout.schedules.enrolling import STAFF, Application, Enrolling
 from checkout.schedules.paying import Paying, ToPay, unknown_enrollment
 from checkout.schedules.views import EnrollmentStatus, EnrollmentView, PaymentOverview, ScheduleView
-from kit.auth import Caller, CurrentCaller
-from kit.idempotency import HONOURS_KEY, once
-from kit.paging import Cursor, Page, page_of
+from kit.http.auth import Caller, CurrentCaller
+from kit.http.idempotency import HONOURS_KEY, once
+from kit.http.paging import Cursor, Page, page_of
 
 router = APIRouter(tags=["enrollments"])
 
@@ -100,7 +100,7 @@ async def list_enrollments(
     plan: Annotated[str | None, Query(max_length=50, description="the type of the plan")] = None,
 ) -> Page[EnrollmentView]:
     """One's own; of everybody, for staff."""
-    wanted, status_of, plan_of = views.enrollments()
+    wanted, status_of, plan_of = views.owed_enrollments()
     if caller.role not in STAFF:
         wanted = wanted.where(purchases.c.student_id == caller.id)
     if user_id is not None:

@@ -1,4 +1,4 @@
-"""The school ends an enrollment: what goes back, what is not charged any more, and that the seat is given back."""
+"""The school ends an enrollment: what goes back, what is not charged any more, and that the enrollment is given back."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from checkout.schedules.domain import DONE, Back, refund_by_policy, spread
 from checkout.schedules.paying import unknown_enrollment
 from contracts.money import Money
 from contracts.payments import PaymentRefs, PurchaseCanceled
-from kit.errors import Problem
-from kit.work import Work
+from kit.db.unit_of_work import UnitOfWork
+from kit.http.errors import Problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,23 +50,23 @@ class Canceling:
 
     async def cancel(self, id: UUID, reason: str, refund_amount: int | None) -> Canceled:
         """The same again answers the same. Raises Problem 404, 409 and 422."""
-        async with self._desk.work(self._buyer) as work:
-            found = await store.find_purchase(work.db, id)
+        async with self._desk.uow(self._buyer) as uow:
+            found = await store.find_purchase(uow.db, id)
         if found is None:
             raise unknown_enrollment()
         if found.state in OPEN and found.how != "schedule":
             await self._close_at_stripe(found)
-        async with self._desk.work(self._buyer) as work:
-            purchase = await purchases.lock_purchase(work.db, found.id)
+        async with self._desk.uow(self._buyer) as uow:
+            purchase = await purchases.lock_purchase(uow.db, found.id)
             assert purchase is not None  # noqa: S101  never deleted
-            if (known := await store.read_cancellation(work.db, purchase.id)) is not None:
+            if (known := await store.read_cancellation(uow.db, purchase.id)) is not None:
                 return _canceled(purchase, known)
             if purchase.state in (State.EXPIRED, State.FAILED) and found.state not in OPEN:
                 raise Problem(409, "enrollment_over", "This enrollment was never paid, and has ended already.")
-            return await self._cancel(work, purchase, reason, refund_amount)
+            return await self._cancel(uow, purchase, reason, refund_amount)
 
-    async def _cancel(self, work: Work, purchase: Row[Any], reason: str, wanted: int | None) -> Canceled:
-        made = await store.payments_of(work.db, purchase.id)
+    async def _cancel(self, uow: UnitOfWork, purchase: Row[Any], reason: str, wanted: int | None) -> Canceled:
+        made = await store.payments_of(uow.db, purchase.id)
         if any(each.manual_id is not None and each.status != "succeeded" for each in made):
             detail = "Money has just been recorded by hand; try again when it has been counted, in a moment."
             raise Problem(409, "payment_in_progress", detail)
@@ -74,67 +74,67 @@ class Canceling:
         paid = sum(each.amount for each in came)
         left = []
         for each in came:  # newest first; what a bank has in its hands is settled there
-            of = await refunding.paid_of(work, each)
+            of = await refunding.paid_of(uow, each)
             left.append((each.id, 0 if of.disputed or of.dispute_lost or of.way is None else of.left))
         most = sum(amount for _, amount in left)
-        back = await self._back(work, came, paid=paid, most=most) if wanted is None else wanted
+        back = await self._back(uow, came, paid=paid, most=most) if wanted is None else wanted
         if back > most:
             detail = "That is more than was paid and has not gone back yet; see `most`."
             raise Problem(422, "refund_too_large", detail, most=most, currency=purchase.currency)
         # a refund locks its payment: in the order of their ids, whoever does it
         for part in sorted(spread(back, left), key=lambda each: str(each.payment)):
             await refunding.refund(
-                work, part.payment, part.amount, reason=reason, origin="cancellation", by=self._buyer.actor
+                uow, part.payment, part.amount, reason=reason, origin="cancellation", by=self._buyer.actor
             )
         values = {"purchase_id": purchase.id, "student_id": purchase.student_id, "reason": reason, "paid": paid}
         # what is only on its way is not counted: when it comes, it goes back by itself
         counted = sorted({ref for each in made if each.status == "succeeded" for ref in each.refs})
         values |= {"refunded": back, "currency": purchase.currency, "counted": counted}
-        await store.add_cancellation(work.db, **values, canceled_by=self._buyer.actor)
-        await self._end(work, purchase, reason)
-        known = await store.read_cancellation(work.db, purchase.id)
+        await store.add_cancellation(uow.db, **values, canceled_by=self._buyer.actor)
+        await self._end(uow, purchase, reason)
+        known = await store.read_cancellation(uow.db, purchase.id)
         assert known is not None  # noqa: S101
         return _canceled(purchase, known)
 
-    async def _back(self, work: Work, came: list[Row[Any]], *, paid: int, most: int) -> int:
+    async def _back(self, uow: UnitOfWork, came: list[Row[Any]], *, paid: int, most: int) -> int:
         """By the policy, and never more than can go back."""
-        first = await self._first_paid_at(work, came)
+        first = await self._first_paid_at(uow, came)
         by_policy = refund_by_policy(
             policy=self._policy,
             paid=paid,
             refunded=paid - most,
             first_paid_at=first,
-            now=await self._clock.now_in(work.db),
+            now=await self._clock.now_in(uow.db),
         )
         return min(by_policy, most)
 
-    async def _first_paid_at(self, work: Work, came: list[Row[Any]]) -> datetime | None:
+    async def _first_paid_at(self, uow: UnitOfWork, came: list[Row[Any]]) -> datetime | None:
         """By the clock that amounts fall due by, where they are our own."""
         times = [each.paid_at for each in came if each.paid_at]
         if came:
             times = [
-                row.paid_at for row in await store.of_purchase(work.db, came[0].purchase_id) if row.paid_at
+                row.paid_at for row in await store.of_purchase(uow.db, came[0].purchase_id) if row.paid_at
             ] or times
         return min(times, default=None)
 
-    async def _end(self, work: Work, purchase: Row[Any], reason: str) -> None:
-        for row in await store.of_purchase(work.db, purchase.id):
+    async def _end(self, uow: UnitOfWork, purchase: Row[Any], reason: str) -> None:
+        for row in await store.of_purchase(uow.db, purchase.id):
             if row.status not in (*DONE, "processing"):
-                await dues.close(work, purchase, row, because="ended")
+                await dues.close(uow, purchase, row, because="ended")
         if purchase.stripe_subscription_id is not None:
-            await plans.want_cancel(work, purchase_id=purchase.id, subscription_id=purchase.stripe_subscription_id)
-        await purchases.close_purchase(work.db, purchase.id, state=State.CANCELED, at=work.now)
-        values = {"state": State.CANCELED.value, "canceled_at": work.now, "cancel_reason": reason}
-        await work.db.execute(
-            update(purchase_rows).where(purchase_rows.c.id == purchase.id).values(**values, updated_at=work.now)
+            await plans.want_cancel(uow, purchase_id=purchase.id, subscription_id=purchase.stripe_subscription_id)
+        await purchases.close_purchase(uow.db, purchase.id, state=State.CANCELED, at=uow.now)
+        values = {"state": State.CANCELED.value, "canceled_at": uow.now, "cancel_reason": reason}
+        await uow.db.execute(
+            update(purchase_rows).where(purchase_rows.c.id == purchase.id).values(**values, updated_at=uow.now)
         )
         event = PurchaseCanceled(**dues.about(purchase), refs=PaymentRefs(), reason=reason)
-        await work.say(event, id=f"{purchase.id}/{event.type}", subject=str(purchase.id))
+        await uow.publish(event, id=f"{purchase.id}/{event.type}", subject=str(purchase.id))
 
     async def _close_at_stripe(self, row: Row[Any]) -> None:
         """A page or an intent that nobody has paid is closed there first. Raises Problem 409 when somebody just has."""
-        async with self._desk.work(self._buyer) as work:
-            known = await purchases.read_purchases(work.db, row.student_id, row.covers)
+        async with self._desk.uow(self._buyer) as uow:
+            known = await purchases.read_purchases(uow.db, row.student_id, row.covers)
         mine = next((each for each in known if each.id == row.id and each.state in OPEN), None)
         if mine is not None:
             await self._purchasing.close(mine, self._buyer)

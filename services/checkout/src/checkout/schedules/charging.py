@@ -24,10 +24,10 @@ from checkout.schedules.domain import NEVER, Again, after_attempt
 from checkout.schedules.means import Means, NotDue, over
 from checkout.stripe_client import Stripe, StripeRefuses
 from checkout.topology import SERVICE
-from kit.db import Database
-from kit.effects import Effect
-from kit.failures import Transient
-from kit.work import Work, utc_now
+from kit.db.database import Database
+from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.jobs.jobs import Job
+from kit.runtime.failures import Transient
 
 log = structlog.get_logger(__name__)
 
@@ -58,14 +58,14 @@ class Charging:
         self._means = Means(stripe, self._begin)
 
     @asynccontextmanager
-    async def _begin(self) -> AsyncIterator[Work]:
+    async def _begin(self) -> AsyncIterator[UnitOfWork]:
         async with self._database.transaction() as db:
-            yield Work(db=db, source=SERVICE, now=utc_now())
+            yield UnitOfWork(db=db, source=SERVICE, now=utc_now())
 
-    async def perform(self, effect: Effect) -> Outcome:
-        async with self._begin() as work:
-            found = await store.lock(work.db, UUID(effect.payload["schedule_id"]))
-        if found is None or not _current(effect, found[1]):
+    async def perform(self, job: Job) -> Outcome:
+        async with self._begin() as uow:
+            found = await store.lock(uow.db, UUID(job.payload["schedule_id"]))
+        if found is None or not _current(job, found[1]):
             return Outcome("gone")
         purchase, row = found
         if not self._stripe.configured:
@@ -77,7 +77,7 @@ class Charging:
             method_id = await self._method(customer_id)
             if method_id is None:
                 return await self._bill(purchase, row, customer_id)
-            return await self._charge(row, customer_id, method_id, key=f"{effect.key}/{effect.attempt}")
+            return await self._charge(row, customer_id, method_id, key=f"{job.key}/{job.attempt}")
         except NotDue:
             return Outcome("later")
         except StripeRefuses as refused:
@@ -110,20 +110,20 @@ class Charging:
         return Outcome("accepted") if sent.status == "paid" else Outcome("sent", url=sent.url)
 
     async def _customer(self, student_id: UUID) -> str:
-        async with self._begin() as work:
-            known = await purchases.read_customer(work.db, student_id)
-            contact = await store.contact_of(work.db, student_id)
+        async with self._begin() as uow:
+            known = await purchases.read_customer(uow.db, student_id)
+            contact = await store.contact_of(uow.db, student_id)
         if known is not None:
             return str(known.stripe_customer_id)
         customer_id = await customers.make(self._stripe, student_id)
         if contact is not None:
             await self._stripe.tell_customer(customer_id, email=contact.email, name=contact.name)
-        async with self._begin() as work:
-            return await purchases.keep_customer(work.db, student_id, customer_id, contact, at=work.now)
+        async with self._begin() as uow:
+            return await purchases.keep_customer(uow.db, student_id, customer_id, contact, at=uow.now)
 
     async def _sponsor(self, purchase: Row[Any]) -> str:
-        async with self._begin() as work:
-            known = await store.sponsor_customer(work.db, str(purchase.funding_source))
+        async with self._begin() as uow:
+            known = await store.sponsor_customer(uow.db, str(purchase.funding_source))
         if known is None:
             raise StripeRefuses("no_sponsor_customer")
         return known
@@ -135,35 +135,35 @@ class Charging:
         saved = await self._stripe.saved_methods(customer_id)
         return next((method.id for method in saved if method.type in _CHARGEABLE), None)
 
-    async def record(self, effect: Effect, result: Outcome, work: Work) -> None:
-        found = await store.lock(work.db, UUID(effect.payload["schedule_id"]))
-        if found is None or not _current(effect, found[1]) or found[1].next_attempt_at is not None:
+    async def record(self, job: Job, result: Outcome, uow: UnitOfWork) -> None:
+        found = await store.lock(uow.db, UUID(job.payload["schedule_id"]))
+        if found is None or not _current(job, found[1]) or found[1].next_attempt_at is not None:
             return  # its events were faster, or somebody has changed it
         purchase, row = found
-        now = await self._clock.now_in(work.db)
+        now = await self._clock.now_in(uow.db)
         match result.kind:
             case "accepted":
-                await store.write(work.db, row.id, at=work.now, status="processing")
+                await store.write(uow.db, row.id, at=uow.now, status="processing")
             case "sent":
                 attempts = row.attempts + 1
                 again = after_attempt(attempts=attempts, now=now)
                 at = again.at if isinstance(again, Again) else now
                 values = {"attempts": attempts, "next_attempt_at": at, "pay_url": result.url or row.pay_url}
-                await store.write(work.db, row.id, at=work.now, **values)
+                await store.write(uow.db, row.id, at=uow.now, **values)
             case "failed":
-                await dues.failed(work, purchase, row, code=result.code, now=now)
+                await dues.failed(uow, purchase, row, code=result.code, now=now)
             case "later" | "gone":
                 again = after_attempt(attempts=1, now=now)
                 assert isinstance(again, Again)  # noqa: S101
-                await store.write(work.db, row.id, at=work.now, next_attempt_at=again.at)
+                await store.write(uow.db, row.id, at=uow.now, next_attempt_at=again.at)
 
-    async def give_up(self, effect: Effect, error: BaseException, work: Work) -> None:
-        log.error("installment given up", schedule=effect.payload["schedule_id"])
-        await self.record(effect, Outcome("failed", code="unavailable"), work)
+    async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
+        log.error("installment given up", schedule=job.payload["schedule_id"])
+        await self.record(job, Outcome("failed", code="unavailable"), uow)
 
 
-def _current(effect: Effect, row: Row[Any]) -> bool:
-    here = (row.round, row.timers) == (effect.payload["round"], effect.payload["timer"])
+def _current(job: Job, row: Row[Any]) -> bool:
+    here = (row.round, row.timers) == (job.payload["round"], job.payload["timer"])
     return bool(row.status == "open" and here)
 
 
@@ -175,11 +175,11 @@ class Closing:
     def __init__(self, stripe: Stripe) -> None:
         self._stripe = stripe
 
-    async def perform(self, effect: Effect) -> str:
+    async def perform(self, job: Job) -> str:
         """How it stands then."""
-        id, key = str(effect.payload["id"]), f"{effect.payload['id']}/end"
+        id, key = str(job.payload["id"]), f"{job.payload['id']}/end"
         try:
-            if effect.payload["what"] == "intent":
+            if job.payload["what"] == "intent":
                 return (await self._stripe.cancel_intent(id, key=key)).status
             return (await self._stripe.end_invoice(id, key=key)).status
         except StripeRefuses as refused:
@@ -187,11 +187,11 @@ class Closing:
                 return "canceled"
             raise Transient(str(refused)) from refused
 
-    async def record(self, effect: Effect, result: str, work: Work) -> None:
-        log.info("closed", what=effect.payload["what"], status=result, purchase=effect.payload["purchase_id"])
+    async def record(self, job: Job, result: str, uow: UnitOfWork) -> None:
+        log.info("closed", what=job.payload["what"], status=result, purchase=job.payload["purchase_id"])
 
-    async def give_up(self, effect: Effect, error: BaseException, work: Work) -> None:
-        log.error("stays open", what=effect.payload["what"], purchase=effect.payload["purchase_id"])
+    async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
+        log.error("stays open", what=job.payload["what"], purchase=job.payload["purchase_id"])
 
 
 class EnrollmentExpiry:
@@ -203,11 +203,11 @@ class EnrollmentExpiry:
         self._database = database
         self._stripe = stripe
 
-    async def perform(self, effect: Effect) -> bool:
+    async def perform(self, job: Job) -> bool:
         """Whether none of it can be paid any more."""
         async with self._database.transaction() as db:
-            purchase = await purchases.read_row(db, UUID(effect.payload["purchase_id"]))
-            rows = await store.of_purchase(db, UUID(effect.payload["purchase_id"]))
+            purchase = await purchases.read_row(db, UUID(job.payload["purchase_id"]))
+            rows = await store.of_purchase(db, UUID(job.payload["purchase_id"]))
         if purchase is None or State(purchase.state) not in _UNPAID:
             return False
         if not self._stripe.configured:
@@ -218,30 +218,30 @@ class EnrollmentExpiry:
         except StripeRefuses as refused:
             raise Transient(str(refused)) from refused
 
-    async def record(self, effect: Effect, result: bool, work: Work) -> None:
+    async def record(self, job: Job, result: bool, uow: UnitOfWork) -> None:
         if result:
-            await end_unpaid(work, UUID(effect.payload["purchase_id"]), State.EXPIRED)
+            await end_unpaid(uow, UUID(job.payload["purchase_id"]), State.EXPIRED)
 
-    async def give_up(self, effect: Effect, error: BaseException, work: Work) -> None:
-        log.error("enrollment stays open", purchase=effect.payload["purchase_id"])
+    async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
+        log.error("enrollment stays open", purchase=job.payload["purchase_id"])
 
 
-async def end_unpaid(work: Work, purchase_id: UUID, state: State) -> bool:
+async def end_unpaid(uow: UnitOfWork, purchase_id: UUID, state: State) -> bool:
     """Closes an unpaid enrollment and its rows. False: it has moved on meanwhile."""
-    purchase = await purchases.lock_purchase(work.db, purchase_id)
+    purchase = await purchases.lock_purchase(uow.db, purchase_id)
     if purchase is None or State(purchase.state) not in _UNPAID:
         return False
-    rows = await store.of_purchase(work.db, purchase_id)
+    rows = await store.of_purchase(uow.db, purchase_id)
     if any(row.status in ("processing", "paid", "waived") for row in rows):
         return False  # the event of it is on its way
     for row in rows:
         if row.status != "canceled":
-            await dues.close(work, purchase, row, because="ended")
-    await purchases.close_purchase(work.db, purchase_id, state=state, at=work.now)
+            await dues.close(uow, purchase, row, because="ended")
+    await purchases.close_purchase(uow.db, purchase_id, state=state, at=uow.now)
     return True
 
 
 @asynccontextmanager
-async def _begin(database: Database) -> AsyncIterator[Work]:
+async def _begin(database: Database) -> AsyncIterator[UnitOfWork]:
     async with database.transaction() as db:
-        yield Work(db=db, source=SERVICE, now=utc_now())
+        yield UnitOfWork(db=db, source=SERVICE, now=utc_now())

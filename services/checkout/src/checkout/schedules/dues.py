@@ -12,12 +12,12 @@ from checkout.schedules import store
 from checkout.schedules.domain import RETRIES, Again, ClosedBecause, GiveUp, after_attempt
 from contracts.money import Money
 from contracts.payments import PaymentExpired, PaymentFailed, PaymentRefs
-from kit.work import Work
+from kit.db.unit_of_work import UnitOfWork
 
 CLOSING = "schedule_closing"
 
 
-async def failed(work: Work, purchase: Row[Any], row: Row[Any], *, code: str, now: datetime) -> None:
+async def failed(uow: UnitOfWork, purchase: Row[Any], row: Row[Any], *, code: str, now: datetime) -> None:
     """One attempt brought no money: it is tried again, or is overdue; whoever owes it is told. `now` is the clock's.
 
     What is paused, and the rest at once, is tried by nobody but its payer. (The rest is never overdue: its parts are.)
@@ -34,9 +34,9 @@ async def failed(work: Work, purchase: Row[Any], row: Row[Any], *, code: str, no
         case GiveUp():
             status = "overdue"
     await store.write(
-        work.db,
+        uow.db,
         row.id,
-        at=work.now,
+        at=uow.now,
         status=status,
         attempts=attempts,
         next_attempt_at=next_attempt_at,
@@ -52,40 +52,40 @@ async def failed(work: Work, purchase: Row[Any], row: Row[Any], *, code: str, no
         next_attempt_at=next_attempt_at,
         pay_url=row.pay_url,
     )
-    await work.say(event, id=f"{store.reference(row)}/{attempts}/{event.type}", subject=str(purchase.id))
+    await uow.publish(event, id=f"{store.reference(row)}/{attempts}/{event.type}", subject=str(purchase.id))
 
 
-async def say_nothing_owed(work: Work, purchase: Row[Any], row: Row[Any]) -> None:
-    """Nothing is owed for this round of an overdue amount any more, so it does not pause a seat any longer."""
+async def say_nothing_owed(uow: UnitOfWork, purchase: Row[Any], row: Row[Any]) -> None:
+    """Nothing is owed for this round of an overdue amount any more, so it does not pause an enrollment any longer."""
     event = PaymentExpired(**about(purchase), refs=PaymentRefs(installment=store.reference(row)))
-    await work.say(event, id=f"{store.reference(row)}/{event.type}", subject=str(purchase.id))
+    await uow.publish(event, id=f"{store.reference(row)}/{event.type}", subject=str(purchase.id))
 
 
-async def close(work: Work, purchase: Row[Any], row: Row[Any], *, because: ClosedBecause) -> None:
+async def close(uow: UnitOfWork, purchase: Row[Any], row: Row[Any], *, because: ClosedBecause) -> None:
     if row.status == "overdue":
-        await say_nothing_owed(work, purchase, row)
+        await say_nothing_owed(uow, purchase, row)
     values = {"status": "canceled", "closed_because": because, "next_attempt_at": None}
-    await store.write(work.db, row.id, at=work.now, **values)
-    await want_ended(work, row)
+    await store.write(uow.db, row.id, at=uow.now, **values)
+    await want_ended(uow, row)
 
 
-async def want_ended(work: Work, row: Row[Any]) -> None:
+async def want_ended(uow: UnitOfWork, row: Row[Any]) -> None:
     """What was handed out to pay it with can be paid no more."""
     for kind, id in (("intent", row.stripe_payment_intent_id), ("invoice", row.stripe_invoice_id)):
         if id is not None:
             payload = {"purchase_id": str(row.purchase_id), "what": kind, "id": id}
-            await work.want(CLOSING, key=id, payload=payload)
+            await uow.enqueue(CLOSING, key=id, payload=payload)
 
 
 async def reopen(
-    work: Work, purchase: Row[Any], row: Row[Any], *, now: datetime, due_at: datetime | None = None
+    uow: UnitOfWork, purchase: Row[Any], row: Row[Any], *, now: datetime, due_at: datetime | None = None
 ) -> None:
     """A new round: nothing that was said of the one before speaks of it. The rest at once has no timer."""
     due = due_at or row.due_at
     await store.write(
-        work.db,
+        uow.db,
         row.id,
-        at=work.now,
+        at=uow.now,
         status="open",
         closed_because=None,
         round=row.round + 1,
@@ -100,24 +100,26 @@ async def reopen(
     )
 
 
-async def collect_passed_over(work: Work, row: Row[Any], *, now: datetime) -> None:
-    """The first amount waits for its payer; but once another one has opened the seat, nobody comes back for it."""
+async def collect_passed_over(uow: UnitOfWork, row: Row[Any], *, now: datetime) -> None:
+    """The first amount waits for its payer; but once another one has opened the enrollment, nobody comes back for it."""
     waiting = row.status == "open" and row.next_attempt_at is None and row.timers == 0
     if waiting and row.kind != "remainder":
         # its payer may be just about to
-        await store.write(work.db, row.id, at=work.now, next_attempt_at=max(row.due_at, now + RETRIES[0]))
+        await store.write(uow.db, row.id, at=uow.now, next_attempt_at=max(row.due_at, now + RETRIES[0]))
 
 
-async def debit_failed(work: Work, purchase: Row[Any], row: Row[Any], *, failed_debits: int, now: datetime) -> None:
+async def debit_failed(
+    uow: UnitOfWork, purchase: Row[Any], row: Row[Any], *, failed_debits: int, now: datetime
+) -> None:
     """A debit that was on its way did not come: an attempt, unless somebody had paid before it was due."""
     values: dict[str, Any] = {"failed_debits": failed_debits}
     if row.due_at > now + timedelta(seconds=1) and not row.attempts:
         if row.status != "paused":
             values |= {"status": "open", "next_attempt_at": row.due_at}
-        await store.write(work.db, row.id, at=work.now, **values)
+        await store.write(uow.db, row.id, at=uow.now, **values)
         return
-    await store.write(work.db, row.id, at=work.now, **values)
-    await failed(work, purchase, row, code="debit_failed", now=now)
+    await store.write(uow.db, row.id, at=uow.now, **values)
+    await failed(uow, purchase, row, code="debit_failed", now=now)
 
 
 def reference(purchase: Row[Any], row: Row[Any]) -> dict[str, Any]:

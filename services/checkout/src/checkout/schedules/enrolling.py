@@ -19,9 +19,9 @@ from checkout.schedules.domain import detect_plan, fitting, schedule
 from checkout.schedules.way import Enroller, OpenEnrollment
 from checkout.stripe_client import StripeRefuses
 from contracts.people import Contact
-from kit.auth import Caller
-from kit.errors import Problem
-from kit.work import utc_now
+from kit.db.unit_of_work import utc_now
+from kit.http.auth import Caller
+from kit.http.errors import Problem
 
 STAFF = ("admin", "case_manager")
 
@@ -56,14 +56,14 @@ class Enrolling:
         return opened
 
     async def _wish(self, buyer: Buyer, asked: Application) -> tuple[Sponsor | None, Quote, Wish, Enroller]:
-        async with self._desk.work(buyer) as work:
-            item = await _item(work.db, asked.product)
-            sponsor = await self._sponsor(work.db, asked.funding_source)
-            tier = await store.member_tier(work.db, asked.student_id)
+        async with self._desk.uow(buyer) as uow:
+            item = await _item(uow.db, asked.product)
+            sponsor = await self._sponsor(uow.db, asked.funding_source)
+            tier = await store.member_tier(uow.db, asked.student_id)
         price = (item.cost or item.money) if sponsor is not None else None
-        async with self._desk.work(buyer) as work:
+        async with self._desk.uow(buyer) as uow:
             wish, quote = await wish_for(
-                work.db,
+                uow.db,
                 item,
                 asked.student_id,
                 at=utc_now(),
@@ -105,8 +105,8 @@ class Enrolling:
         """The sponsor's one customer at Stripe: made once, and told each time where its bills go."""
         if not self._desk.stripe.configured:
             return
-        async with self._desk.work(buyer) as work:
-            known = await store.sponsor_customer(work.db, sponsor.code)
+        async with self._desk.uow(buyer) as uow:
+            known = await store.sponsor_customer(uow.db, sponsor.code)
         try:
             with in_our_words():
                 customer_id = known or await self._desk.stripe.create_customer(
@@ -116,8 +116,8 @@ class Enrolling:
         except StripeRefuses:
             raise refused_by_stripe() from None
         if known is None:
-            async with self._desk.work(buyer) as work:
-                await store.keep_sponsor_customer(work.db, sponsor.code, customer_id)
+            async with self._desk.uow(buyer) as uow:
+                await store.keep_sponsor_customer(uow.db, sponsor.code, customer_id)
 
 
 async def _item(db: Any, reference: str) -> Item:

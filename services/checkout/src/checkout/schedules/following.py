@@ -16,13 +16,13 @@ from checkout.money import refunding
 from checkout.money.domain import NOT_MONEY
 from checkout.schedules import domain, dues, store
 from checkout.schedules.domain import Become, Close, DebitFailed, Due, Keep, Reopen, Told
-from contracts import facts
 from contracts.envelope import Envelope
 from contracts.money import Money
-from contracts.payment import Payment
 from contracts.payments import PaymentEvent, PaymentFailed, PaymentPending, PaymentSucceeded
-from kit.errors import Problem
-from kit.work import Work
+from kit.db.unit_of_work import UnitOfWork
+from kit.http.errors import Problem
+from ledger import facts
+from ledger.payment import Payment
 
 log = structlog.get_logger(__name__)
 
@@ -31,28 +31,28 @@ _STEPS = 3
 """One decision may lead to another: what is reopened may be on its way already."""
 
 
-async def follow(work: Work, row: Row[Any], purchase: facts.Purchase, heard: Envelope[PaymentEvent]) -> None:
+async def follow(uow: UnitOfWork, row: Row[Any], purchase: facts.Purchase, heard: Envelope[PaymentEvent]) -> None:
     """`row` is the purchase's, locked: what is due for it is ours to write."""
-    rows = await store.of_purchase(work.db, row.id)
+    rows = await store.of_purchase(uow.db, row.id)
     if row.how == "page":
-        rows = await _rest_of_page_plan(work, row, purchase, rows)
+        rows = await _rest_of_page_plan(uow, row, purchase, rows)
     ended = row.canceled_at is not None or purchase.canceled or State(row.state) in _OVER
     if rows:
         paid_of = {each.id: _payments_of(purchase, each.id) for each in rows}
         covered = any(_settled(paid_of[each.id]) for each in rows if each.kind == "remainder")
-        now = work.now + await ahead(work.db)
+        now = uow.now + await ahead(uow.db)
         for due in rows:
             told = _told(paid_of[due.id], ended=ended, covered=covered and due.kind != "remainder")
-            await _follow_one(work, row, due, told, heard, now=now)
+            await _follow_one(uow, row, due, told, heard, now=now)
         if purchase.settled_payments and not ended:
-            for due in await store.of_purchase(work.db, row.id):
-                await dues.collect_passed_over(work, due, now=now)
+            for due in await store.of_purchase(uow.db, row.id):
+                await dues.collect_passed_over(uow, due, now=now)
     if purchase.canceled or row.canceled_at is not None:
-        await _send_back(work, row, purchase)
+        await _send_back(uow, row, purchase)
 
 
 async def _follow_one(
-    work: Work, purchase: Row[Any], row: Row[Any], told: Told, heard: Envelope[PaymentEvent], *, now: datetime
+    uow: UnitOfWork, purchase: Row[Any], row: Row[Any], told: Told, heard: Envelope[PaymentEvent], *, now: datetime
 ) -> None:
     for _ in range(_STEPS):
         kept = domain.Row(status=row.status, closed_because=row.closed_because, failed_debits=row.failed_debits)
@@ -60,27 +60,27 @@ async def _follow_one(
             case Keep():
                 break
             case Become(status="processing"):
-                await store.write(work.db, row.id, at=work.now, status="processing", next_attempt_at=None)
+                await store.write(uow.db, row.id, at=uow.now, status="processing", next_attempt_at=None)
             case Become(status=status):
                 if row.status == "canceled":
                     log.warning("paid after it was closed", schedule=str(row.id))
                 values = {"status": status, "closed_because": None, "next_attempt_at": None, "failure_code": None}
-                await store.write(work.db, row.id, at=work.now, **values)
+                await store.write(uow.db, row.id, at=uow.now, **values)
             case Close(because=because):
-                await dues.close(work, purchase, row, because=because)
+                await dues.close(uow, purchase, row, because=because)
             case Reopen():
-                await dues.reopen(work, purchase, row, now=now)
+                await dues.reopen(uow, purchase, row, now=now)
             case DebitFailed(failed=failed):
-                await dues.debit_failed(work, purchase, row, failed_debits=failed, now=now)
-        row = await _again(work, row)
+                await dues.debit_failed(uow, purchase, row, failed_debits=failed, now=now)
+        row = await _again(uow, row)
     if isinstance(heard.data, PaymentSucceeded) and _names(heard.data, row.id):
         # by the clock that amounts fall due by
-        paid_at = heard.time + (now - work.now)
-        await store.write(work.db, row.id, at=work.now, paid_at=min(row.paid_at or paid_at, paid_at))
+        paid_at = heard.time + (now - uow.now)
+        await store.write(uow.db, row.id, at=uow.now, paid_at=min(row.paid_at or paid_at, paid_at))
 
 
-async def _again(work: Work, row: Row[Any]) -> Row[Any]:
-    found = await store.read(work.db, row.id)
+async def _again(uow: UnitOfWork, row: Row[Any]) -> Row[Any]:
+    found = await store.read(uow.db, row.id)
     assert found is not None  # noqa: S101  never deleted
     return found
 
@@ -118,7 +118,7 @@ def _settled(payments: Sequence[Payment]) -> bool:
 
 
 async def _rest_of_page_plan(
-    work: Work, row: Row[Any], purchase: facts.Purchase, rows: list[Row[Any]]
+    uow: UnitOfWork, row: Row[Any], purchase: facts.Purchase, rows: list[Row[Any]]
 ) -> list[Row[Any]]:
     """A plan on Stripe's page that was broken off leaves a rest, which can be paid in one sum."""
     broken_off = purchase.standing()[1] == "plan_canceled"
@@ -128,19 +128,19 @@ async def _rest_of_page_plan(
     rest = row.amount - (_towards_price(purchase, row.currency) - settled_here)
     if not rows and broken_off and rest > 0:
         amount = Money(amount=rest, currency=row.currency)
-        now = work.now + await ahead(work.db)
+        now = uow.now + await ahead(uow.db)
         due = Due(position=1, kind="remainder", amount=amount, due_at=now)
-        await store.insert_due(work.db, row.id, row.student_id, due, next_attempt_at=None, page=None)
-        return await store.of_purchase(work.db, row.id)
+        await store.insert_due(uow.db, row.id, row.student_id, due, next_attempt_at=None, page=None)
+        return await store.of_purchase(uow.db, row.id)
     for each in rows:
         if each.status in domain.PAYABLE and each.amount != rest:
             if rest <= 0:
-                await dues.close(work, row, each, because="covered")
+                await dues.close(uow, row, each, because="covered")
                 continue
-            await dues.want_ended(work, each)
-            await dues.reopen(work, row, each, now=work.now)
-            await store.write(work.db, each.id, at=work.now, amount=rest, next_attempt_at=None)
-    return await store.of_purchase(work.db, row.id)
+            await dues.want_ended(uow, each)
+            await dues.reopen(uow, row, each, now=uow.now)
+            await store.write(uow.db, each.id, at=uow.now, amount=rest, next_attempt_at=None)
+    return await store.of_purchase(uow.db, row.id)
 
 
 def _towards_price(purchase: facts.Purchase, currency: str) -> int:
@@ -150,19 +150,19 @@ def _towards_price(purchase: facts.Purchase, currency: str) -> int:
     return purchase.paid.get(currency, 0) - tax
 
 
-async def _send_back(work: Work, row: Row[Any], purchase: facts.Purchase) -> None:
+async def _send_back(uow: UnitOfWork, row: Row[Any], purchase: facts.Purchase) -> None:
     """Money that comes after a purchase was canceled goes back by itself, all of it."""
-    canceled = await store.read_cancellation(work.db, row.id)
+    canceled = await store.read_cancellation(uow.db, row.id)
     if canceled is None:
         return
     counted = set(canceled.counted)
     late = {ref for payment in purchase.settled_payments if not payment.refs & counted for ref in payment.refs}
-    for payment in sorted(await store.payments_of(work.db, row.id), key=lambda each: str(each.id)):
+    for payment in sorted(await store.payments_of(uow.db, row.id), key=lambda each: str(each.id)):
         if payment.status != "succeeded" or not set(payment.refs) & late or payment.method in NOT_MONEY:
             continue
         try:
             await refunding.refund(
-                work, payment.id, None, reason="The purchase was canceled.", origin="cancellation", by="system"
+                uow, payment.id, None, reason="The purchase was canceled.", origin="cancellation", by="system"
             )
         except Problem as refused:
             if refused.code not in ("nothing_to_refund", "nothing_was_paid"):

@@ -22,10 +22,10 @@ from checkout.schedules import store
 from checkout.schedules.domain import PAYABLE
 from checkout.stripe_client import Intent, SentInvoice, Stripe
 from contracts.money import Money
-from kit.failures import Transient
-from kit.work import Work
+from kit.db.unit_of_work import UnitOfWork
+from kit.runtime.failures import Transient
 
-Begin = Callable[[], AbstractAsyncContextManager[Work]]
+Begin = Callable[[], AbstractAsyncContextManager[UnitOfWork]]
 """Opens a unit of work, on whoever's behalf."""
 
 INVOICE_DAYS = 7
@@ -112,10 +112,10 @@ class Means:
 
     async def _payable(self, id: UUID) -> tuple[Row[Any], Row[Any]]:
         """The purchase and the row, when nothing else is out by which the same money could be paid."""
-        async with self._begin() as work:
-            found = await store.lock(work.db, id)
-            rivals = await self._rivals(work, found[1]) if found is not None else []
-            outdated = found is not None and await self._outdated(work, *found)
+        async with self._begin() as uow:
+            found = await store.lock(uow.db, id)
+            rivals = await self._rivals(uow, found[1]) if found is not None else []
+            outdated = found is not None and await self._outdated(uow, *found)
         if found is None or found[1].status not in PAYABLE or outdated:
             raise NotDue
         for rival in rivals:
@@ -127,16 +127,16 @@ class Means:
 
     async def _drop(self, remainder: Row[Any]) -> None:
         """Nobody pays the rest at once now. What was handed out for it meanwhile is seen before anything is kept."""
-        async with self._begin() as work:
-            found = await store.lock(work.db, remainder.id)
+        async with self._begin() as uow:
+            found = await store.lock(uow.db, remainder.id)
             if found is not None and found[1].status in PAYABLE and not handed_out(found[1]):
-                await store.write(work.db, remainder.id, at=work.now, status="canceled", closed_because="covered")
+                await store.write(uow.db, remainder.id, at=uow.now, status="canceled", closed_because="covered")
 
-    async def _outdated(self, work: Work, purchase: Row[Any], row: Row[Any]) -> bool:
+    async def _outdated(self, uow: UnitOfWork, purchase: Row[Any], row: Row[Any]) -> bool:
         """Whether a part of the rest has been paid since it was reckoned up. (That of a page follows its facts.)"""
         if row.kind != "remainder" or purchase.how == "page":
             return False
-        parts = [each for each in await store.of_purchase(work.db, purchase.id) if each.kind != "remainder"]
+        parts = [each for each in await store.of_purchase(uow.db, purchase.id) if each.kind != "remainder"]
         if any(each.status == "processing" for each in parts):
             return True
         return bool(sum(each.amount for each in parts if each.status in PAYABLE) != row.amount)
@@ -146,8 +146,8 @@ class Means:
 
     async def _keep(self, id: UUID, seen: Row[Any], number: int, **values: Any) -> bool:
         """False: the row has changed, and wants it no more."""
-        async with self._begin() as work:
-            found = await store.lock(work.db, id)
+        async with self._begin() as uow:
+            found = await store.lock(uow.db, id)
             if found is None:
                 return False
             purchase, row = found
@@ -156,47 +156,47 @@ class Means:
                 return True  # somebody else has asked for the same, under the same key
             if row.status not in PAYABLE or (row.asked, row.round, row.amount) != (seen.asked, seen.round, seen.amount):
                 return False
-            if any(handed_out(rival) for rival in await self._rivals(work, row)):
+            if any(handed_out(rival) for rival in await self._rivals(uow, row)):
                 return False
-            if await self._outdated(work, purchase, row):
+            if await self._outdated(uow, purchase, row):
                 return False
-            await store.write(work.db, id, at=work.now, asked=number, **values)
+            await store.write(uow.db, id, at=uow.now, asked=number, **values)
             await insert_payment(
-                work.db,
+                uow.db,
                 purchase.id,
                 wish_of(purchase),
                 refs=[asked],
                 intent_id=values.get("stripe_payment_intent_id"),
                 amount=Money(amount=row.amount, currency=row.currency),
                 installment=store.reference(row),
-                at=work.now,
+                at=uow.now,
             )
             return True
 
     async def _used_up(self, id: UUID, number: int) -> None:
         """What was asked for has been ended, and under the same key Stripe would answer with it again."""
-        async with self._begin() as work:
-            found = await store.lock(work.db, id)
+        async with self._begin() as uow:
+            found = await store.lock(uow.db, id)
             if found is not None and found[1].asked < number:
-                await store.write(work.db, id, at=work.now, asked=number)
+                await store.write(uow.db, id, at=uow.now, asked=number)
 
-    async def _rivals(self, work: Work, row: Row[Any]) -> list[Row[Any]]:
+    async def _rivals(self, uow: UnitOfWork, row: Row[Any]) -> list[Row[Any]]:
         """What else is out by which the same money could be paid: the rest at once, or one of its parts."""
-        others = [each for each in await store.of_purchase(work.db, row.purchase_id) if each.id != row.id]
+        others = [each for each in await store.of_purchase(uow.db, row.purchase_id) if each.id != row.id]
         rivals = [each for each in others if (each.kind == "remainder") != (row.kind == "remainder")]
         out = [each for each in rivals if each.status in (*PAYABLE, "processing")]
         return [each for each in out if handed_out(each) or each.kind == "remainder"]
 
     async def _forget(self, row: Row[Any]) -> None:
-        async with self._begin() as work:
-            found = await store.lock(work.db, row.id)
+        async with self._begin() as uow:
+            found = await store.lock(uow.db, row.id)
             if found is None:
                 return
             purchase, now = found
             same = (row.stripe_payment_intent_id, row.stripe_invoice_id)
             if (now.stripe_payment_intent_id, now.stripe_invoice_id) == same:
                 gone = {"stripe_payment_intent_id": None, "stripe_invoice_id": None, "client_secret": None}
-                await store.write(work.db, row.id, at=work.now, **gone, pay_url=store.pay_page(purchase, now))
+                await store.write(uow.db, row.id, at=uow.now, **gone, pay_url=store.pay_page(purchase, now))
 
 
 def handed_out(row: Row[Any]) -> bool:

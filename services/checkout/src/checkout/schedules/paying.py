@@ -18,7 +18,7 @@ from checkout.schedules.domain import PAYABLE, Due
 from checkout.schedules.means import Means, NotDue, handed_out
 from checkout.stripe_client import Intent, StripeRefuses
 from contracts.money import Money
-from kit.errors import Problem
+from kit.http.errors import Problem
 
 _ROUNDS = 5
 _OVER = (State.WITHDRAWN, State.CANCELED, State.FAILED, State.EXPIRED)
@@ -39,8 +39,8 @@ class Paying:
 
     async def now(self, id: UUID) -> ToPay:
         """Raises Problem 404, 409, 502 and 503."""
-        async with self._desk.work(self._buyer) as work:
-            found = await store.lock(work.db, id)
+        async with self._desk.uow(self._buyer) as uow:
+            found = await store.lock(uow.db, id)
         if found is None:
             raise unknown_schedule()
         purchase, row = found
@@ -50,11 +50,11 @@ class Paying:
 
     async def rest(self, id: UUID) -> ToPay:
         """The same amount again is the same intent; another one replaces it."""
-        async with self._desk.work(self._buyer) as work:
-            found = await store.find_purchase(work.db, id)
+        async with self._desk.uow(self._buyer) as uow:
+            found = await store.find_purchase(uow.db, id)
         if found is None:
             raise unknown_enrollment()
-        means = Means(self._desk.stripe, lambda: self._desk.work(self._buyer))
+        means = Means(self._desk.stripe, lambda: self._desk.uow(self._buyer))
         for _ in range(_ROUNDS):
             purchase, row, stale = await self._remainder(found.id)
             if stale is None:
@@ -71,12 +71,12 @@ class Paying:
     async def _remainder(self, purchase_id: UUID) -> tuple[Row[Any], Row[Any], Row[Any] | None]:
         """The purchase, what is to be paid, and what has to be ended at Stripe before that."""
         now = await self._clock.now()
-        async with self._desk.work(self._buyer) as work:
-            purchase = await purchases.lock_purchase(work.db, purchase_id)
+        async with self._desk.uow(self._buyer) as uow:
+            purchase = await purchases.lock_purchase(uow.db, purchase_id)
             assert purchase is not None  # noqa: S101  found just now
             if purchase.state in _OVER or purchase.canceled_at is not None:
                 raise Problem(409, "enrollment_over", "This enrollment has ended; nothing is owed for it.")
-            rows = await store.of_purchase(work.db, purchase_id)
+            rows = await store.of_purchase(uow.db, purchase_id)
             remainder = next((row for row in rows if row.kind == "remainder" and row.status in PAYABLE), None)
             if purchase.how == "page":
                 if remainder is None:
@@ -96,16 +96,16 @@ class Paying:
             if remainder is not None and handed_out(remainder):
                 return purchase, remainder, remainder
             if remainder is not None:
-                await dues.close(work, purchase, remainder, because="covered")
+                await dues.close(uow, purchase, remainder, because="covered")
             due = Due(position=rows[-1].position + 1, kind="remainder", amount=rest, due_at=now)
             page = self._desk.pay_page(purchase_id)
-            await store.insert_due(work.db, purchase_id, purchase.student_id, due, next_attempt_at=None, page=page)
-            made = await store.read(work.db, store.schedule_id(purchase_id, due.position))
+            await store.insert_due(uow.db, purchase_id, purchase.student_id, due, next_attempt_at=None, page=page)
+            made = await store.read(uow.db, store.schedule_id(purchase_id, due.position))
             assert made is not None  # noqa: S101
             return purchase, made, None
 
     async def _to_pay(self, purchase: Row[Any], row: Row[Any]) -> ToPay:
-        means = Means(self._desk.stripe, lambda: self._desk.work(self._buyer))
+        means = Means(self._desk.stripe, lambda: self._desk.uow(self._buyer))
         wish = purchases.wish_of(purchase)
         if wish.payer == "sponsor":
             raise Problem(409, "sponsor_pays", "A sponsor pays this, by the invoice that it gets.")
@@ -128,7 +128,9 @@ def not_due(status: str) -> Problem:
         return Problem(409, "payment_in_progress", detail)
     if status in ("paid", "waived"):
         return Problem(409, "already_paid", "This amount is settled already; nothing was charged.")
-    return Problem(409, "schedule_closed", "This amount is not owed any more; GET the enrollment's payment for what is.")
+    return Problem(
+        409, "schedule_closed", "This amount is not owed any more; GET the enrollment's payment for what is."
+    )
 
 
 def unknown_schedule() -> Problem:

@@ -20,8 +20,8 @@ from checkout.schedules.paying import not_due, unknown_schedule
 from checkout.stripe_client import StripeRefuses
 from contracts.money import Money
 from contracts.payments import PaymentRefs, PaymentSucceeded
-from kit.errors import Problem
-from kit.work import Work
+from kit.db.unit_of_work import UnitOfWork
+from kit.http.errors import Problem
 
 Method = Literal["cash", "check", "bank_transfer", "waiver"]
 _ROUNDS = 5
@@ -44,23 +44,23 @@ class Recording:
         self._desk = desk
         self._clock = clock
         self._buyer = buyer
-        self._means = Means(desk.stripe, lambda: desk.work(buyer))
+        self._means = Means(desk.stripe, lambda: desk.uow(buyer))
 
     async def record(self, id: UUID, method: Method, reference: str, notes: str | None) -> Recorded:
         """The same reference for the same amount is the same payment. Raises Problem 404, 409, 502 and 503."""
         for _ in range(_ROUNDS):
-            async with self._desk.work(self._buyer) as work:
-                found = await store.lock(work.db, id)
+            async with self._desk.uow(self._buyer) as uow:
+                found = await store.lock(uow.db, id)
                 if found is None:
                     raise unknown_schedule()
                 purchase, row = found
-                if (known := await self._known(work, row, method, reference)) is not None:
+                if (known := await self._known(uow, row, method, reference)) is not None:
                     return known
                 if row.status not in PAYABLE:
                     raise not_due(row.status)
-                out = await self._handed_out(work, row)
+                out = await self._handed_out(uow, row)
                 if not out:
-                    return await self._write(work, purchase, row, method, reference, notes)
+                    return await self._write(uow, purchase, row, method, reference, notes)
             try:
                 with in_our_words():
                     ended = [await self._means.end(each) for each in out]
@@ -70,16 +70,16 @@ class Recording:
                 raise Problem(409, "already_paid", "This has been paid at Stripe meanwhile; its event is on its way.")
         raise Problem(409, "schedule_busy", "Others are changing this amount; try again.")
 
-    async def _handed_out(self, work: Work, row: Row[Any]) -> list[Row[Any]]:
+    async def _handed_out(self, uow: UnitOfWork, row: Row[Any]) -> list[Row[Any]]:
         """By what else the same money could be paid: its own intent or invoice, or one for more than this."""
-        rows = await store.of_purchase(work.db, row.purchase_id)
+        rows = await store.of_purchase(uow.db, row.purchase_id)
         same = [each for each in rows if each.id == row.id or (each.kind == "remainder") != (row.kind == "remainder")]
         if any(each.status == "processing" for each in same):
             raise not_due("processing")
         return [each for each in same if each.status in PAYABLE and handed_out(each)]
 
-    async def _known(self, work: Work, row: Row[Any], method: Method, reference: str) -> Recorded | None:
-        known = await store.manual_by_reference(work.db, row.student_id, method, reference)
+    async def _known(self, uow: UnitOfWork, row: Row[Any], method: Method, reference: str) -> Recorded | None:
+        known = await store.manual_by_reference(uow.db, row.student_id, method, reference)
         if known is None:
             return None
         if known.schedule_id != row.id:
@@ -88,10 +88,10 @@ class Recording:
         return _recorded(known)
 
     async def _write(
-        self, work: Work, purchase: Row[Any], row: Row[Any], method: Method, reference: str, notes: str | None
+        self, uow: UnitOfWork, purchase: Row[Any], row: Row[Any], method: Method, reference: str, notes: str | None
     ) -> Recorded:
         manual = await store.add_manual(
-            work.db,
+            uow.db,
             id=uuid4(),
             student_id=row.student_id,
             purchase_id=purchase.id,
@@ -102,44 +102,44 @@ class Recording:
             amount=row.amount,
             currency=row.currency,
             recorded_by=self._buyer.actor,
-            created_at=work.now,
-            updated_at=work.now,
+            created_at=uow.now,
+            updated_at=uow.now,
         )
         if manual is None:  # taken for another purchase of the student's at the same moment
             raise Problem(409, "reference_already_recorded", "This reference was recorded for another amount due.")
         status = "waived" if method == "waiver" else "paid"
         values = {
             "status": status,
-            "paid_at": await self._clock.now_in(work.db),
+            "paid_at": await self._clock.now_in(uow.db),
             "next_attempt_at": None,
             "failure_code": None,
         }
-        await store.write(work.db, row.id, at=work.now, **values)
-        for each in await store.of_purchase(work.db, purchase.id):
+        await store.write(uow.db, row.id, at=uow.now, **values)
+        for each in await store.of_purchase(uow.db, purchase.id):
             if each.kind == "remainder" and each.id != row.id and each.status in PAYABLE and purchase.how != "page":
-                await dues.close(work, purchase, each, because="covered")
+                await dues.close(uow, purchase, each, because="covered")
         # a waiver settles, and no money comes
         money = Money(amount=0 if method == "waiver" else row.amount, currency=row.currency)
         wish = purchases.wish_of(purchase)
         installment = store.reference(row)
         await insert_payment(
-            work.db,
+            uow.db,
             purchase.id,
             wish,
             refs=[str(manual.id)],
             manual_id=str(manual.id),
             amount=money,
             installment=installment,
-            at=work.now,
+            at=uow.now,
         )
         event = PaymentSucceeded(
             **dues.about(purchase),
             refs=PaymentRefs(manual=str(manual.id), installment=installment),
-            contact=await store.contact_of(work.db, row.student_id),
+            contact=await store.contact_of(uow.db, row.student_id),
             amount=money,
             method=method,
         )
-        await work.say(event, id=f"{manual.id}/{event.type}", subject=str(purchase.id))
+        await uow.publish(event, id=f"{manual.id}/{event.type}", subject=str(purchase.id))
         return _recorded(manual)
 
 

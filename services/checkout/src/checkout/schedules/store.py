@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from checkout.buying.store import lock_purchase
-from checkout.buying.tables import contacts, purchases, seats
+from checkout.buying.tables import contacts, enrollments, purchases
 from checkout.memberships.tables import memberships
 from checkout.money.tables import payments
 from checkout.schedules.domain import Due
@@ -136,8 +136,12 @@ async def find_purchase(db: AsyncConnection, id: UUID) -> Row[Any] | None:
     of_enrollment = select(purchases).where(purchases.c.enrollment_id == id).order_by(*newest).limit(1)
     if (found := (await db.execute(of_enrollment)).one_or_none()) is not None:
         return found
-    of_seat = select(purchases).join(seats, seats.c.purchase_id == purchases.c.id).where(seats.c.enrollment_id == id)
-    return (await db.execute(of_seat.order_by(*newest).limit(1))).one_or_none()
+    of_enrollment = (
+        select(purchases)
+        .join(enrollments, enrollments.c.purchase_id == purchases.c.id)
+        .where(enrollments.c.enrollment_id == id)
+    )
+    return (await db.execute(of_enrollment.order_by(*newest).limit(1))).one_or_none()
 
 
 async def member_tier(db: AsyncConnection, student_id: UUID) -> str | None:

@@ -11,9 +11,9 @@ from checkout.buying.tables import purchases
 from checkout.clock import Clock
 from checkout.schedules.tables import schedules
 from checkout.topology import SERVICE
-from kit.db import Database
-from kit.failures import describe
-from kit.work import Work, utc_now
+from kit.db.database import Database
+from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.runtime.failures import describe
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +49,7 @@ class Timer:
         """How many timers have run out."""
         now = await self._clock.now()
         async with self._database.transaction() as db:
-            work = Work(db=db, source=SERVICE, now=utc_now())
+            uow = UnitOfWork(db=db, source=SERVICE, now=utc_now())
             # a purchase is paid for on its own first; a sponsor is sent a bill for that, too
             ready = or_(purchases.c.state == "paid", purchases.c.payer == "sponsor")
             live = exists().where(
@@ -70,7 +70,7 @@ class Timer:
             due = (await db.execute(wanted)).all()
             for row in due:
                 number = row.timers + 1
-                values = {"timers": number, "next_attempt_at": None, "updated_at": work.now}
+                values = {"timers": number, "next_attempt_at": None, "updated_at": uow.now}
                 await db.execute(update(schedules).where(schedules.c.id == row.id).values(**values))
                 payload = {
                     "purchase_id": str(row.purchase_id),
@@ -78,7 +78,7 @@ class Timer:
                     "round": row.round,
                     "timer": number,
                 }
-                await work.want(CHARGE, key=f"{row.id}:{row.round}/{number}", payload=payload)
+                await uow.enqueue(CHARGE, key=f"{row.id}:{row.round}/{number}", payload=payload)
             unpaid = (
                 select(purchases.c.id)
                 .where(
@@ -92,5 +92,5 @@ class Timer:
             over = (await db.execute(unpaid)).scalars().all()
             for id in over:
                 await db.execute(update(purchases).where(purchases.c.id == id).values(expires_at=None))
-                await work.want(ENROLLMENT_EXPIRY, key=f"{id}/expiry", payload={"purchase_id": str(id)})
+                await uow.enqueue(ENROLLMENT_EXPIRY, key=f"{id}/expiry", payload={"purchase_id": str(id)})
         return max(len(due), len(over))

@@ -10,14 +10,14 @@ from pydantic import BaseModel, model_validator
 from sqlalchemy import Row, case, func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from checkout.buying.tables import purchases, seats
+from checkout.buying.tables import enrollments, purchases
 from checkout.money.domain import NOT_MONEY
 from checkout.money.tables import payments, refunds
 from checkout.schedules import store
 from checkout.schedules.domain import PAYABLE
 from checkout.schedules.tables import schedules
 from contracts.people import enrollment_uuid
-from kit.db import row_dict
+from kit.db.database import row_dict
 
 EnrollmentStatus = Literal[
     "awaiting_payment", "processing", "active", "pending", "paused", "withdrawn", "completed", "canceled", "expired"
@@ -87,7 +87,7 @@ class PaymentOverview(BaseModel):
 
 
 class EnrollmentView(BaseModel):
-    """`status`: the seat's, once there is one; before that, how far the payment is."""
+    """`status`: the enrollment's, once there is one; before that, how far the payment is."""
 
     id: UUID
     enrollment_id: UUID
@@ -150,10 +150,12 @@ def enrollment_of(purchase: Row[Any]) -> UUID:
     return known or enrollment_uuid(purchase.student_id, purchase.covers[0])
 
 
-def enrollments() -> tuple[Any, Any, Any]:
+def owed_enrollments() -> tuple[Any, Any, Any]:
     """The statement of the list, and the columns to narrow it down by: status and plan."""
-    mine = (seats.c.student_id == purchases.c.student_id, seats.c.program_slug == purchases.c.covers[1])
-    seat = select(seats.c.status).where(*mine, seats.c.purchase_id == purchases.c.id).scalar_subquery()
+    mine = (enrollments.c.student_id == purchases.c.student_id, enrollments.c.program_slug == purchases.c.covers[1])
+    enrollment = (
+        select(enrollments.c.status).where(*mine, enrollments.c.purchase_id == purchases.c.id).scalar_subquery()
+    )
     before = case(
         (purchases.c.state.in_(("created", "session_open", "awaiting_payment")), literal("awaiting_payment")),
         (purchases.c.state.in_(("paid", "processing")), literal("processing")),
@@ -161,7 +163,7 @@ def enrollments() -> tuple[Any, Any, Any]:
         else_=purchases.c.state,
     )
     status = case(
-        (purchases.c.state.in_(("canceled", "expired", "failed")), before), else_=func.coalesce(seat, before)
+        (purchases.c.state.in_(("canceled", "expired", "failed")), before), else_=func.coalesce(enrollment, before)
     )
     at_stripe = case((purchases.c.payment_type == "plan", literal("installments")), else_=literal("full"))
     plan = func.coalesce(

@@ -22,8 +22,8 @@ from checkout.schedules.domain import FULL, schedule
 from checkout.schedules.means import Means, NotDue, params_for
 from checkout.stripe_client import StripeRefuses
 from contracts.money import Money
-from kit.errors import Problem
-from kit.work import Work
+from kit.db.unit_of_work import UnitOfWork
+from kit.http.errors import Problem
 
 log = structlog.get_logger(__name__)
 
@@ -62,14 +62,14 @@ class ScheduleWay:
             raise Problem(422, "amount_not_payable", "No payment method takes this price in this way.")
         return params
 
-    async def begun(self, work: Work, purchase_id: UUID, wish: Wish, buyer: Buyer) -> None:
-        now = await self._clock.now_in(work.db)
+    async def begun(self, uow: UnitOfWork, purchase_id: UUID, wish: Wish, buyer: Buyer) -> None:
+        now = await self._clock.now_in(uow.db)
         plan = _plan(buyer)
         page = self._desk.pay_page(purchase_id)
         sponsored = wish.payer == "sponsor"
         open_for = timedelta(days=self._desk.settings.enrollment_open_days)
         await store.write_plan(
-            work.db,
+            uow.db,
             purchase_id,
             wish.student_id,
             wish.covers[0],
@@ -78,7 +78,7 @@ class ScheduleWay:
             expires_at=None if sponsored else now + open_for,
         )
         await store.insert_dues(
-            work.db,
+            uow.db,
             purchase_id,
             wish.student_id,
             schedule(plan, wish.amount, now),
@@ -86,17 +86,17 @@ class ScheduleWay:
             page=page,
         )
         if sponsored and wish.payment_type == "full":  # what is paid in parts would be noted as paid with the first
-            await purchases.insert_funding(work.db, purchase_id, wish, at=work.now)
+            await purchases.insert_funding(uow.db, purchase_id, wish, at=uow.now)
 
     async def ask(self, purchase_id: UUID, wish: Wish, buyer: Buyer) -> OpenEnrollment | None:
         secret = await self._secret(purchase_id, wish, buyer)
-        async with self._desk.work(buyer) as work:
-            state = await purchases.write_awaiting(work.db, purchase_id, at=work.now)
+        async with self._desk.uow(buyer) as uow:
+            state = await purchases.write_awaiting(uow.db, purchase_id, at=uow.now)
             if state in (State.EXPIRED, State.FAILED, State.CANCELED):
                 return None
-            row = await purchases.read_row(work.db, purchase_id)
+            row = await purchases.read_row(uow.db, purchase_id)
             await self._desk.say_created(
-                work,
+                uow,
                 purchase_id,
                 wish,
                 expires_at=row.expires_at if row is not None else None,
@@ -113,14 +113,14 @@ class ScheduleWay:
 
     async def close(self, purchase: Purchase, buyer: Buyer) -> None:
         rows = await self._rows(purchase.id, buyer)
-        means = Means(self._desk.stripe, lambda: self._desk.work(buyer))
+        means = Means(self._desk.stripe, lambda: self._desk.uow(buyer))
         try:
             with in_our_words():
                 ended = [await means.end(row) for row in rows]
         except StripeRefuses:
             raise refused_by_stripe() from None
-        async with self._desk.work(buyer) as work:
-            if not all(ended) or not await end_unpaid(work, purchase.id, State.EXPIRED):
+        async with self._desk.uow(buyer) as uow:
+            if not all(ended) or not await end_unpaid(uow, purchase.id, State.EXPIRED):
                 raise refusal("payment_in_progress")
 
     def _by_intent(self, wish: Wish) -> bool:
@@ -130,7 +130,7 @@ class ScheduleWay:
         if not self._by_intent(wish):
             return None
         (first, *_) = await self._rows(purchase_id, buyer)
-        means = Means(self._desk.stripe, lambda: self._desk.work(buyer))
+        means = Means(self._desk.stripe, lambda: self._desk.uow(buyer))
         customer_id = await self._customers.of(buyer, wish)
         try:
             with in_our_words():
@@ -151,8 +151,8 @@ class ScheduleWay:
         return OpenEnrollment(purchase_id=purchase_id, client_secret=secret, due_now=due_now)
 
     async def _rows(self, purchase_id: UUID, buyer: Buyer) -> list[Row[Any]]:
-        async with self._desk.work(buyer) as work:
-            return await store.of_purchase(work.db, purchase_id)
+        async with self._desk.uow(buyer) as uow:
+            return await store.of_purchase(uow.db, purchase_id)
 
 
 def _plan(buyer: Buyer) -> PaymentPlan:

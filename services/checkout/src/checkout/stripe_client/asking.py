@@ -12,7 +12,7 @@ import stripe
 import structlog
 
 from checkout.settings import StripeSettings
-from kit.failures import Permanent, Transient
+from kit.runtime.failures import Permanent, Transient
 
 log = structlog.get_logger(__name__)
 

@@ -1,0 +1,124 @@
+"""PostgreSQL at the edge: one transaction per piece of work, committed once, by whoever opened it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import MetaData, func, select, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from kit.runtime.failures import sqlstate
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+def new_metadata() -> MetaData:
+    return MetaData(naming_convention=NAMING)
+
+
+PLUMBING = new_metadata()
+"""The kit's own tables: each service's database has them all, beside the service's own."""
+
+
+def create_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
+    """An engine that never prints a parameter (they may be personal data) and notices dead connections."""
+    return create_async_engine(
+        make_url(url).set(drivername="postgresql+asyncpg"),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=10,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args={"timeout": 5, "command_timeout": 30, "server_settings": {"timezone": "UTC"}},
+    )
+
+
+class Database:
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        self.url = url
+        self.engine = create_engine(url, pool_size=pool_size)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        async with self.engine.begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def transaction_of(self, *, student_id: UUID | None, role: str) -> AsyncIterator[AsyncConnection]:
+        """A transaction in which row-level security shows the caller's rows only (see `own_rows`)."""
+        async with self.engine.begin() as connection:
+            await connection.execute(
+                select(
+                    func.set_config("app.student_id", str(student_id or ""), True),
+                    func.set_config("app.role", role, True),
+                )
+            )
+            yield connection
+
+    async def ping(self) -> None:
+        async with self.engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+# connection lost; out of connections, memory or disk; shutting down or starting; too slow; waited too long for a lock
+_AWAY = ("08", "53", "57P0", "57014", "55P03")
+
+
+def is_down(error: BaseException) -> bool:
+    """Whether the database could not be reached or broke the connection, so that nothing was decided."""
+    if isinstance(error, (OSError, PoolTimeout, TimeoutError)):
+        return True
+    if isinstance(error, (OperationalError, InterfaceError)):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    return error.connection_invalidated or (sqlstate(error) or "").startswith(_AWAY)
+
+
+def lost_a_race(error: BaseException) -> bool:
+    """Whether the database broke off a deadlock or a serialization conflict: the same again will work."""
+    return isinstance(error, DBAPIError) and sqlstate(error) in ("40P01", "40001")
+
+
+def cannot_be_stored(error: BaseException) -> bool:
+    """Whether a value is none that the database can hold, such as a NUL in a text: the caller's fault."""
+    return isinstance(error, DBAPIError) and (sqlstate(error) or "").startswith("22")
+
+
+def own_rows(table: str, *, owner: str, column: str = "student_id", staff: tuple[str, ...] = ("admin",)) -> list[str]:
+    """The statements that force row-level security on `table`: for its migration.
+
+    The owner's login (consumers, relay) sees all; any other login sees the rows of `app.student_id`, or all when
+    `app.role` is one of `staff`; without a setting it sees none.
+    """
+    roles = ", ".join(f"'{role}'" for role in staff)
+    mine = (
+        f"{column} = NULLIF(current_setting('app.student_id', true), '')::uuid "
+        f"OR current_setting('app.role', true) IN ({roles})"
+    )
+    return [
+        f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
+        f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY",
+        f'CREATE POLICY everything ON {table} TO "{owner}" USING (true) WITH CHECK (true)',
+        f"CREATE POLICY own_rows ON {table} USING ({mine}) WITH CHECK ({mine})",
+    ]
+
+
+def row_dict(row: Any) -> dict[str, Any]:
+    """A result row by column name."""
+    return dict(row._mapping)

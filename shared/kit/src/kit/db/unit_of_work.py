@@ -1,0 +1,69 @@
+"""A unit of work: rows, the events that they say and the jobs that they want, committed together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contracts.envelope import Envelope, Event
+from contracts.registry import EVENT_TYPES
+from kit.jobs import jobs
+from kit.messaging import fact_store, outbox
+from kit.runtime.trace import Cause, new_traceparent
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitOfWork:
+    """One open transaction. Nobody commits inside; whoever opened it commits once."""
+
+    db: AsyncConnection
+    source: str
+    now: datetime
+    cause: Cause | None = None
+
+    async def publish(self, event: Event, *, id: str, subject: str | None = None, mandatory: bool = False) -> None:
+        """Says an event: a row now, a message when this commits. The same `id` twice is one event.
+
+        `subject` is the cause's own when none is given (without a cause it is needed). `mandatory`: see `to_message`.
+        """
+        cause = self.cause
+        if subject is None:
+            if cause is None:
+                raise ValueError("an event without a cause needs a subject")
+            subject = cause.subject
+        said = Envelope(
+            id=id,
+            source=self.source,
+            subject=subject,
+            time=self.now,
+            data=event,
+            correlation_id=cause.correlation_id if cause else id,
+            causation_id=cause.id if cause else "",
+            traceparent=cause.traceparent if cause else new_traceparent(),
+        )
+        await outbox.put(self.db, outbox.to_message(said, mandatory=mandatory))
+
+    async def enqueue(
+        self, kind: str, *, key: str, payload: Mapping[str, Any], available_at: datetime | None = None
+    ) -> bool:
+        """Wants an effect on the outside world, once per `kind` and `key`. False: it was wanted before."""
+        return await jobs.put(self.db, kind=kind, key=key, payload=payload, cause=self.cause, available_at=available_at)
+
+    async def merge(self, heard: Envelope[Event], keys: Collection[str]) -> dict[str, Event]:
+        """Adds the event to what is known and returns all that belongs together with it, by event id, locked."""
+        group = await fact_store.merge(self.db, fact_of(heard), keys)
+        return {fact.event_id: EVENT_TYPES[fact.type].model_validate(fact.body) for fact in group}
+
+
+def fact_of(heard: Envelope[Event]) -> fact_store.Fact:
+    body = heard.data.model_dump(mode="json", exclude_none=True)
+    return fact_store.Fact(event_id=heard.id, type=heard.type, time=heard.time, body=body)
+
+
+def utc_now() -> datetime:
+    """The clock; taken at the edge and passed in from there."""
+    return datetime.now(UTC)

@@ -1,0 +1,123 @@
+"""Bearer JWTs: algorithm allow-list, signature, issuer, audience, expiry and subject, all checked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+from uuid import UUID
+
+import jwt
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from kit.http.errors import Problem
+from kit.runtime.settings import AuthSettings
+
+ROLES = ("student", "case_manager", "specialist", "admin")
+_LEEWAY_SECONDS = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """Who calls: `id` is the student's UUID (or the member of staff's)."""
+
+    id: UUID
+    role: str
+    email: str | None = None
+    name: str | None = None
+
+    @property
+    def is_admin(self) -> bool:
+        return self.role == "admin"
+
+
+class Authenticator:
+    def __init__(self, settings: AuthSettings) -> None:
+        self._settings = settings
+        self._jwks = jwt.PyJWKClient(settings.jwt_jwks_url, cache_keys=True) if settings.jwt_jwks_url else None
+
+    async def verify(self, token: str) -> Caller:
+        """Raises a 401 Problem for whatever is not a valid token of ours."""
+        try:
+            key, algorithms = await self._key(token)
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=algorithms,
+                issuer=self._settings.jwt_issuer,
+                audience=self._settings.jwt_audience,
+                leeway=_LEEWAY_SECONDS,
+                options={"require": ["exp", "iss", "aud", "sub"]},
+            )
+            return _caller(claims)
+        except jwt.PyJWKClientConnectionError:
+            raise Problem(503, "keys_unavailable", "The token cannot be checked right now; try again.") from None
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+            raise _unauthorized("The token is not valid here; sign in again.") from None
+
+    async def _key(self, token: str) -> tuple[Any, list[str]]:
+        if self._jwks is None:
+            secret = self._settings.jwt_secret
+            return (secret.get_secret_value() if secret else ""), ["HS256"]
+        key = await asyncio.to_thread(self._jwks.get_signing_key_from_jwt, token)
+        return key.key, ["RS256", "ES256"]
+
+
+def _caller(claims: dict[str, Any]) -> Caller:
+    role = claims.get("role", "student")
+    if role not in ROLES:
+        raise ValueError("unknown role")
+    return Caller(id=UUID(claims["sub"]), role=role, email=_text(claims.get("email")), name=_text(claims.get("name")))
+
+
+def _text(value: object) -> str | None:
+    """A claim that can be stored: no NUL, no lone surrogates."""
+    if not isinstance(value, str) or not 0 < len(value) <= 320 or "\x00" in value:
+        return None
+    return value if value.isascii() or value.encode("utf-8", "ignore").decode() == value else None
+
+
+def _unauthorized(detail: str) -> Problem:
+    return Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+_scheme = HTTPBearer(auto_error=False, bearerFormat="JWT", description="`sub`: the caller's UUID; `role`.")
+
+
+async def optional_caller(
+    request: Request, documented: Annotated[HTTPAuthorizationCredentials | None, Security(_scheme)]
+) -> Caller | None:
+    """The caller, or None without a token. A token that is not valid is still a 401."""
+    header = request.headers.get("authorization")
+    if header is None:
+        return None
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise _unauthorized("Send `Authorization: Bearer <token>`.")
+    authenticator: Authenticator = request.app.state.authenticator
+    return await authenticator.verify(token.strip())
+
+
+async def current_caller(caller: Annotated[Caller | None, Depends(optional_caller)]) -> Caller:
+    if caller is None:
+        raise _unauthorized("Send `Authorization: Bearer <token>`.")
+    return caller
+
+
+def requires(*roles: str) -> Callable[..., Any]:
+    """A dependency: the caller, whose role must be one of `roles`."""
+
+    async def check(caller: Annotated[Caller, Depends(current_caller)]) -> Caller:
+        if caller.role not in roles:
+            raise Problem(403, "forbidden", f"This needs the role {' or '.join(roles)}.")
+        return caller
+
+    return check
+
+
+MaybeCaller = Annotated[Caller | None, Depends(optional_caller)]
+CurrentCaller = Annotated[Caller, Depends(current_caller)]
+Admin = Annotated[Caller, Depends(requires("admin"))]
+CaseManager = Annotated[Caller, Depends(requires("case_manager", "admin"))]

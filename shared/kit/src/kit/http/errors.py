@@ -1,0 +1,122 @@
+"""Errors as RFC 9457 problem+json: a stable `code`, and a `detail` that says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from kit.db.database import cannot_be_stored, is_down
+from kit.runtime.failures import Transient, describe
+
+log = structlog.get_logger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class ProblemDocument(BaseModel):
+    """RFC 9457 problem details. Some problems carry more members, which their `detail` speaks of."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="urn:bursar:problem:<code>")
+    title: str
+    status: int
+    code: str = Field(description="stable: programs may rely on it")
+    detail: str = Field(description="for people: what is wrong and what to do")
+
+
+PROBLEM_RESPONSE: dict[str, Any] = {
+    "model": ProblemDocument,
+    "description": "A problem document: `code` says which.",
+    "content": {MEDIA_TYPE: {}},
+}
+
+
+class Problem(Exception):
+    """A refusal that the caller is told. `extra` members stand beside the standard ones."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **extra: Any,
+    ) -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.headers = headers
+        self.extra = extra
+
+    def response(self) -> JSONResponse:
+        body = {
+            "type": f"urn:bursar:problem:{self.code}",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+            **self.extra,
+        }
+        return JSONResponse(body, self.status, headers=dict(self.headers or {}), media_type=MEDIA_TYPE)
+
+
+def handle_errors(app: FastAPI) -> None:
+    """Every error that is expected leaves as a problem document that quotes nothing of the request."""
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+
+
+async def _problem(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)  # noqa: S101
+    return error.response()
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    return invalid(error.errors()).response()
+
+
+def invalid(found: Sequence[Any]) -> Problem:
+    """422 with the places and the kinds of the mistakes, without the values."""
+    errors = [{"field": ".".join(map(str, e["loc"])), "problem": e["msg"], "kind": e["type"]} for e in found]
+    return Problem(422, "invalid_request", "The request does not fit; see errors.", errors=errors)
+
+
+async def _http(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    details = {404: "There is nothing here.", 405: "This path does not take this method."}
+    detail = details.get(error.status_code, HTTPStatus(error.status_code).description or code)
+    return Problem(error.status_code, code, detail, headers=error.headers).response()
+
+
+def unexpected(request: Request, error: Exception) -> Response:
+    """What the caller is told of an error that nobody has handled; a bug of ours is logged, without its text."""
+    if is_down(error) or isinstance(error, Transient):
+        log.warning("unavailable", route=route_of(request), error=describe(error))
+        detail = "Something that we need is away. Nothing was done; try again."
+        return Problem(503, "unavailable", detail, headers={"Retry-After": "2"}).response()
+    if cannot_be_stored(error):
+        return Problem(
+            422, "invalid_request", "A value in the request cannot be stored, such as a NUL in a text."
+        ).response()
+    log.error("unexpected", route=route_of(request), exc_info=error)
+    return Problem(500, "internal_error", "This is our fault and has been logged.").response()
+
+
+def route_of(request: Request) -> str:
+    """The path as it is written in the code (no ids), for logs and metrics."""
+    return str(getattr(request.scope.get("route"), "path", "unmatched"))

@@ -1,0 +1,113 @@
+"""Idempotency-Key on POSTs that create something: the same key with the same body gets the same answer.
+
+Source: https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/ (2.6, 2.7).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from fastapi import Depends, Header, Request
+from fastapi.encoders import jsonable_encoder
+from fastapi.responses import JSONResponse
+from sqlalchemy import Column, DateTime, Integer, Table, Text, delete, func, select, update
+from sqlalchemy.dialects.postgresql import JSONB, insert
+
+from kit.db.database import PLUMBING, Database
+from kit.http.errors import Problem
+
+HEADER = "idempotency-key"
+
+
+async def _documented(
+    idempotency_key: Annotated[
+        str | None, Header(max_length=255, description="the same key and body get the same answer, once")
+    ] = None,
+) -> None:
+    """Puts the header into the API's document; `once` reads it."""
+
+
+HONOURS_KEY = [Depends(_documented)]
+"""For the `dependencies` of a route that answers by `once`."""
+
+_ABANDONED_SECONDS = 60
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    PLUMBING,
+    Column("caller", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("request_hash", Text, nullable=False),
+    Column("status", Integer),
+    Column("body", JSONB),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+
+async def once(
+    request: Request,
+    database: Database,
+    *,
+    caller: str,
+    act: Callable[[], Awaitable[Any]],
+    status: int = 200,
+) -> JSONResponse:
+    """Runs `act` for this request, or replays the answer that it gave under the same key.
+
+    Only a success is kept: a refusal may be mended and sent again under its key. 422 when the key was used for another
+    request, 409 while the first is still under way (a process that died frees the key after a minute).
+    """
+    key = request.headers.get(HEADER)
+    if key is None:
+        return JSONResponse(jsonable_encoder(await act()), status)
+    if not 0 < len(key) <= 255 or not key.isprintable():
+        raise Problem(400, "idempotency_key_invalid", "Idempotency-Key has 1 to 255 printable characters.")
+    request_hash = await _hash(request)
+    if (known := await _claim(database, caller, key, request_hash)) is not None:
+        return known
+    try:
+        answer = jsonable_encoder(await act())
+    except BaseException:
+        async with database.transaction() as db:
+            await db.execute(delete(idempotency_keys).where(*_is(caller, key)))
+        raise
+    async with database.transaction() as db:
+        await db.execute(update(idempotency_keys).where(*_is(caller, key)).values(status=status, body=answer))
+    return JSONResponse(answer, status)
+
+
+async def _claim(database: Database, caller: str, key: str, request_hash: str) -> JSONResponse | None:
+    async with database.transaction() as db:
+        abandoned = idempotency_keys.c.created_at < func.now() - func.make_interval(
+            0, 0, 0, 0, 0, 0, _ABANDONED_SECONDS
+        )
+        await db.execute(
+            delete(idempotency_keys).where(*_is(caller, key), idempotency_keys.c.status.is_(None), abandoned)
+        )
+        claimed = await db.execute(
+            insert(idempotency_keys).values(caller=caller, key=key, request_hash=request_hash).on_conflict_do_nothing()
+        )
+        if claimed.rowcount == 1:
+            return None
+        row = (await db.execute(select(idempotency_keys).where(*_is(caller, key)))).one_or_none()
+    if row is None or (row.status is None and row.request_hash == request_hash):
+        raise Problem(409, "request_in_progress", "The first request with this key is under way; try again.")
+    if row.request_hash != request_hash:
+        raise Problem(422, "idempotency_key_reused", "This Idempotency-Key was used for another request.")
+    return JSONResponse(row.body, row.status, headers={"Idempotent-Replayed": "true"})
+
+
+def _is(caller: str, key: str) -> tuple[Any, ...]:
+    return idempotency_keys.c.caller == caller, idempotency_keys.c.key == key
+
+
+async def _hash(request: Request) -> str:
+    body = await request.body()
+    try:
+        canonical = json.dumps(json.loads(body), sort_keys=True).encode()
+    except (ValueError, RecursionError):
+        canonical = body
+    return hashlib.sha256(request.scope["path"].encode() + b"\n" + canonical).hexdigest()

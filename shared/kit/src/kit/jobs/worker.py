@@ -1,0 +1,141 @@
+"""The performer: does the jobs that are due, each under a lease, and records what came of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import func, select, update
+
+from kit.db.database import Database
+from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.jobs.jobs import Job, JobHandler, jobs
+from kit.messaging.outbox import WAKE_CHANNEL
+from kit.messaging.wakeup import Wakeup
+from kit.runtime import metrics
+from kit.runtime.failures import Permanent, describe, stack
+from kit.runtime.trace import Cause
+
+log = structlog.get_logger(__name__)
+
+CONCURRENCY = 16
+SWEEP_SECONDS = 1.0
+LEASE = timedelta(seconds=60)
+"""Longer than any attempt may take; when it runs out, the process that held it is taken for dead."""
+ATTEMPT_SECONDS = 45.0
+
+
+class JobWorker:
+    """Any number may run beside each other. The handlers are the kinds that this process does."""
+
+    def __init__(self, database: Database, source: str, handlers: Mapping[str, JobHandler[Any]]) -> None:
+        self._database = database
+        self._source = source
+        self._handlers = handlers
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set; what is under way then is finished first."""
+        async with Wakeup(self._database.url, WAKE_CHANNEL) as wakeup:
+            stopping = asyncio.create_task(stop.wait())
+            running: set[asyncio.Task[None]] = set()
+            while not stop.is_set():
+                taken: list[Job] = []
+                try:
+                    taken = await self._take(CONCURRENCY - len(running))
+                except Exception as error:
+                    log.warning("jobs wait", error=describe(error))
+                for job in taken:
+                    task = asyncio.create_task(self.attempt(job))
+                    running.add(task)
+                    task.add_done_callback(running.discard)
+                    task.add_done_callback(lambda _: wakeup.set())
+                if not taken:
+                    nap = asyncio.create_task(wakeup.wait(SWEEP_SECONDS))
+                    await asyncio.wait((nap, stopping), return_when=asyncio.FIRST_COMPLETED)
+                    nap.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def _take(self, most: int) -> list[Job]:
+        if most <= 0:
+            return []
+        due = (
+            select(jobs.c.id)
+            .where(
+                jobs.c.kind.in_(self._handlers),
+                jobs.c.done_at.is_(None),
+                jobs.c.failed_at.is_(None),
+                jobs.c.available_at <= func.now(),
+            )
+            .order_by(jobs.c.available_at)
+            .limit(most)
+            .with_for_update(skip_locked=True)
+            .scalar_subquery()
+        )
+        lease = (
+            update(jobs)
+            .where(jobs.c.id.in_(due))
+            .values(attempts=jobs.c.attempts + 1, available_at=func.now() + LEASE)
+            .returning(jobs)
+        )
+        async with self._database.transaction() as db:
+            rows = (await db.execute(lease)).all()
+        return [
+            Job(
+                id=row.id,
+                kind=row.kind,
+                key=row.key,
+                payload=row.payload,
+                cause=Cause(**row.cause) if row.cause else None,
+                attempt=row.attempts,
+            )
+            for row in rows
+        ]
+
+    async def attempt(self, job: Job) -> None:
+        """One attempt, and its record. Never raises: what is not recorded is attempted again after the lease."""
+        handler = self._handlers[job.kind]
+        try:
+            async with asyncio.timeout(ATTEMPT_SECONDS):
+                result = await handler.perform(job)
+            async with self._database.transaction() as db:
+                if await self._finish(db, job, done_at=func.now()):
+                    await handler.record(job, result, self._work(db, job))
+            metrics.JOBS.labels(job.kind, "done").inc()
+        except Exception as error:
+            try:
+                await self._failed(job, error, handler)
+            except Exception as second:
+                log.warning("job unrecorded", kind=job.kind, job=str(job.id), error=describe(second))
+
+    async def _failed(self, job: Job, error: Exception, handler: JobHandler[Any]) -> None:
+        final = isinstance(error, Permanent) or handler.backoff.exhausted(job.attempt)
+        outcome = "failed" if final else "retried"
+        metrics.JOBS.labels(job.kind, outcome).inc()
+        log.warning(
+            "job failed",
+            kind=job.kind,
+            job=str(job.id),
+            attempt=job.attempt,
+            outcome=outcome,
+            error=describe(error),
+            at=stack(error, limit=3),
+        )
+        async with self._database.transaction() as db:
+            if final:
+                if await self._finish(db, job, failed_at=func.now(), last_error=describe(error)):
+                    await handler.give_up(job, error, self._work(db, job))
+            else:
+                later = func.now() + handler.backoff.delay(job.attempt)
+                await self._finish(db, job, available_at=later, last_error=describe(error))
+
+    async def _finish(self, db: Any, job: Job, **values: Any) -> bool:
+        """False when somebody else has recorded this effect meanwhile (our lease had run out)."""
+        pending = (jobs.c.id == job.id, jobs.c.done_at.is_(None), jobs.c.failed_at.is_(None))
+        changed = await db.execute(update(jobs).where(*pending).values(**values))
+        return bool(changed.rowcount == 1)
+
+    def _work(self, db: Any, job: Job) -> UnitOfWork:
+        return UnitOfWork(db=db, source=self._source, now=utc_now(), cause=job.cause)

@@ -1,0 +1,107 @@
+"""Publishing with confirms: a message counts as published when the broker has said so, and not before."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import aio_pika
+from aio_pika.abc import AbstractExchange, AbstractRobustChannel, AbstractRobustConnection
+from aio_pika.exceptions import AMQPError, DeliveryError
+
+from kit.messaging.outbox import OutgoingMessage
+from kit.runtime.failures import Permanent, Transient
+
+
+class Unroutable(Transient):
+    """No queue is bound for this message yet."""
+
+
+class BrokerDown(Transient):
+    """The broker did not confirm: it is away, too slow, or refused. The message may or may not have arrived."""
+
+
+class Unpublishable(Permanent):
+    """The message cannot be put on the wire at all. It stays where it is, and its neighbors go on."""
+
+
+class Publisher:
+    """A connection of its own (a broker that throttles publishers blocks the whole connection)."""
+
+    def __init__(self, amqp_url: str, *, name: str, timeout: float = 5.0) -> None:
+        self._url = amqp_url
+        self._name = name
+        self._timeout = timeout
+        self._connection: AbstractRobustConnection | None = None
+        self._channel: AbstractRobustChannel | None = None
+        self._exchanges: dict[str, AbstractExchange] = {}
+        self._connecting = asyncio.Lock()
+
+    async def publish(self, message: OutgoingMessage) -> None:
+        """Publishes persistently and waits for the confirm, `timeout` seconds at the most (a reconnect included).
+
+        Raises Unroutable for a mandatory message that no queue took, Unpublishable for one that AMQP cannot carry, and
+        BrokerDown when no confirm came.
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                exchange = await self._exchange(message.exchange)
+                await exchange.publish(_to_amqp(message), message.routing_key, mandatory=message.mandatory)
+        except (TypeError, ValueError, struct.error) as error:
+            raise Unpublishable(type(error).__name__) from error
+        except DeliveryError as error:
+            raise Unroutable(f"nothing is bound to {message.exchange or 'queue'} {message.routing_key}") from error
+        except (AMQPError, OSError, TimeoutError, RuntimeError) as error:
+            raise BrokerDown(type(error).__name__) from error
+
+    async def ping(self) -> None:
+        """Raises BrokerDown unless the broker answers on the publishing channel."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._exchange("")
+                if self._connection is None or not self._connection.connected.is_set():
+                    raise BrokerDown("reconnecting")
+        except (AMQPError, OSError, TimeoutError, RuntimeError) as error:
+            raise BrokerDown(type(error).__name__) from error
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def _exchange(self, name: str) -> AbstractExchange:
+        async with self._connecting:
+            if self._connection is None or self._connection.is_closed:
+                self._exchanges.clear()
+                self._connection = await aio_pika.connect_robust(
+                    self._url,
+                    reconnect_interval=0.5,
+                    fail_fast=True,
+                    client_properties={"connection_name": self._name},
+                )
+                self._channel = None
+            if self._channel is None or self._channel.is_closed:
+                self._exchanges.clear()
+                self._channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
+            if (exchange := self._exchanges.get(name)) is None:
+                exchange = (
+                    await self._channel.get_exchange(name, ensure=False) if name else self._channel.default_exchange
+                )
+                self._exchanges[name] = exchange
+        if self._connection.transport is not None:
+            # waits while the broker has blocked us (an alarm): what is written then is a copy with every retry
+            await self._connection.transport.connection.ready()
+        return exchange
+
+
+def _to_amqp(message: OutgoingMessage) -> aio_pika.Message:
+    return aio_pika.Message(
+        body=message.body,
+        headers=dict(message.headers),
+        # One per publishing, not per event (whose id is in the headers): returned messages are told apart by it.
+        message_id=uuid4().hex,
+        content_type="application/json",
+        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+        timestamp=datetime.now(UTC),
+    )

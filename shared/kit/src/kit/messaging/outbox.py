@@ -1,0 +1,81 @@
+"""Outbox: an event is a row in the caller's transaction; the relay publishes it later, at least once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, Identity, Integer, LargeBinary, Table, Text, func, select
+from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from contracts.envelope import Envelope, Event
+from kit.db.database import PLUMBING
+
+EVENTS_EXCHANGE = "bursar.events"
+WAKE_CHANNEL = "outgoing"
+"""NOTIFY channel: something is due in `outbox` or `jobs`."""
+
+outbox = Table(
+    "outbox",
+    PLUMBING,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("message_key", Text, nullable=False, unique=True),
+    Column("exchange", Text, nullable=False),
+    Column("routing_key", Text, nullable=False),
+    Column("headers", JSONB, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("mandatory", Boolean, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("available_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("published_at", DateTime(timezone=True)),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("last_error", Text),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutgoingMessage:
+    """A message as the broker will get it. `key` is unique: putting the same key twice is one message."""
+
+    key: str
+    exchange: str
+    routing_key: str
+    body: bytes
+    headers: Mapping[str, Any] = field(default_factory=dict)
+    mandatory: bool = False
+
+
+def to_message(envelope: Envelope[Event], *, mandatory: bool = False) -> OutgoingMessage:
+    """`mandatory`: a broker that has no queue for this event must say so, and the event waits until one is bound."""
+    return OutgoingMessage(
+        key=envelope.id,
+        exchange=EVENTS_EXCHANGE,
+        routing_key=envelope.type,
+        body=envelope.body(),
+        headers=envelope.headers(),
+        mandatory=mandatory,
+    )
+
+
+async def put(db: AsyncConnection, message: OutgoingMessage, *, available_at: datetime | None = None) -> None:
+    """Adds the message to the caller's transaction; the relay is woken when that commits (a trigger does it)."""
+    values: dict[str, Any] = {
+        "message_key": message.key,
+        "exchange": message.exchange,
+        "routing_key": message.routing_key,
+        "headers": dict(message.headers),
+        "body": message.body,
+        "mandatory": message.mandatory,
+    }
+    if available_at is not None:
+        values["available_at"] = available_at
+    await db.execute(insert(outbox).values(**values).on_conflict_do_nothing(index_elements=["message_key"]))
+
+
+async def wake(db: AsyncConnection) -> None:
+    """Wakes the process that looks after what is due, when the caller's transaction commits: for what an UPDATE makes
+    due; additions wake it by themselves."""
+    await db.execute(select(func.pg_notify(WAKE_CHANNEL, "")))

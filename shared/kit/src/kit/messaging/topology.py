@@ -1,0 +1,65 @@
+"""Which queues there are and what they hear. Declared by `migrate`, so that no event is said before it can be heard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aio_pika
+from aio_pika.abc import AbstractChannel
+
+from contracts.envelope import Event
+from kit.messaging.outbox import EVENTS_EXCHANGE
+
+PREFETCH = 32
+REDELIVERY_LIMIT = 50
+"""How often the broker hands out a message that kills its consumer, before it becomes a dead letter (quorum queues;
+RabbitMQ 3.10 has no limit of its own, 4.0 has 20). Failures that we see are counted by ourselves, see `consumer`."""
+
+
+NO_LIMIT = 1_000_000
+"""RabbitMQ 4 drops what is redelivered more than 20 times where no limit is set, and an operator who looks at dead
+letters redelivers them. (-1 would mean no limit there, and is refused by 3.10.)"""
+DEAD_ARGUMENTS: Mapping[str, Any] = {"x-queue-type": "quorum", "x-delivery-limit": NO_LIMIT}
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A durable quorum queue `<service>.<purpose>` and its dead letters `<service>.<purpose>.dead`."""
+
+    name: str
+    events: tuple[type[Event], ...] = ()
+    prefetch: int = PREFETCH
+    redelivery_limit: int = REDELIVERY_LIMIT
+
+    @property
+    def dead(self) -> str:
+        return f"{self.name}.dead"
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return {
+            "x-queue-type": "quorum",
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": self.dead,
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+            "x-delivery-limit": self.redelivery_limit,
+        }
+
+
+async def declare(channel: AbstractChannel, queues: Iterable[Queue]) -> None:
+    """Makes the exchange, the queues, their dead letters and their bindings; what is there already stays."""
+    exchange = await channel.declare_exchange(EVENTS_EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
+    for queue in queues:
+        await channel.declare_queue(queue.dead, durable=True, arguments=dict(DEAD_ARGUMENTS))
+        declared = await channel.declare_queue(queue.name, durable=True, arguments=queue.arguments)
+        for event in queue.events:
+            await declared.bind(exchange, routing_key=event.type)
+
+
+async def declare_at(amqp_url: str, queues: Iterable[Queue]) -> None:
+    connection = await aio_pika.connect(amqp_url, timeout=10)
+    async with connection:
+        await declare(await connection.channel(), queues)

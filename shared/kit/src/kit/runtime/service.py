@@ -1,0 +1,109 @@
+"""The processes that every service has, built alike."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+
+from contracts.envelope import Event
+from kit.db import migrate
+from kit.db.database import Database
+from kit.http.app import create_app
+from kit.http.auth import Authenticator
+from kit.jobs.jobs import JobHandler
+from kit.jobs.worker import JobWorker
+from kit.messaging.asyncapi import asyncapi_document
+from kit.messaging.broker import Publisher
+from kit.messaging.consumer import Consumer
+from kit.messaging.relay import Relay
+from kit.messaging.subscriber import SubscriberRunner
+from kit.messaging.topology import Queue, declare_at
+from kit.runtime.process import Process, Run
+from kit.runtime.settings import AuthSettings, BrokerSettings, DatabaseSettings
+
+
+class ApiSettings(DatabaseSettings, AuthSettings):
+    """What an API that serves a service's own database needs."""
+
+
+class WorkerSettings(DatabaseSettings, BrokerSettings):
+    """What consumers, relay and migrate need."""
+
+
+def database_of(settings: DatabaseSettings) -> Database:
+    return Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
+
+
+def create_api(
+    service: str,
+    *,
+    description: str | None,
+    routers: Sequence[APIRouter],
+    settings: ApiSettings,
+    queues: Sequence[Queue] = (),
+    publishes: Sequence[type[Event]] = (),
+) -> FastAPI:
+    """A service's API. Its routes find the `database` and the `settings` in `request.app.state`."""
+    database = database_of(settings)
+    app = create_app(
+        title=service,
+        description=description or "",
+        routers=routers,
+        checks={"database": database.ping},
+        cors_origins=settings.cors_origins,
+        asyncapi=asyncapi_document(title=service, queues=queues, publishes=publishes),
+    )
+    app.state.database = database
+    app.state.authenticator = Authenticator(settings)
+    app.state.settings = settings
+    return app
+
+
+def api_process(app: FastAPI, settings: ApiSettings, *, close: Sequence[Any] = ()) -> Process:
+    return Process(settings=settings, app=app, close=[app.state.database.close, *close])
+
+
+def consumers_process(service: str, settings: WorkerSettings, consumers: Sequence[Consumer]) -> Process:
+    database = database_of(settings)
+    amqp_url = settings.amqp_url.get_secret_value()
+    publisher = Publisher(amqp_url, name=f"{service}.consumers")
+    subscriber_runner = SubscriberRunner(
+        service=service, amqp_url=amqp_url, database=database, publisher=publisher, consumers=consumers
+    )
+    return Process(
+        settings=settings,
+        background=[subscriber_runner.run],
+        checks={"database": database.ping, "consumers": subscriber_runner.check},
+        close=[publisher.close, database.close],
+    )
+
+
+def relay_process(
+    service: str,
+    settings: WorkerSettings,
+    jobs: Mapping[str, JobHandler[Any]] | None = None,
+    *,
+    background: Sequence[Run] = (),
+    close: Sequence[Any] = (),
+) -> Process:
+    """Publishes the outbox and performs the jobs of these kinds, beside what else is to run in the `background`."""
+    database = database_of(settings)
+    publisher = Publisher(settings.amqp_url.get_secret_value(), name=f"{service}.relay")
+    running: list[Run] = [Relay(database, publisher).run, *background]
+    if jobs:
+        running.append(JobWorker(database, service, jobs).run)
+    return Process(
+        settings=settings,
+        background=running,
+        checks={"database": database.ping, "broker": publisher.ping},
+        close=[publisher.close, database.close, *close],
+    )
+
+
+def migrate_service(settings: WorkerSettings, package_file: str, queues: Sequence[Queue]) -> None:
+    """Database first, then the queues: both are safe to run again, and by several at once."""
+    migrate.upgrade(settings.database_url.get_secret_value(), migrate.folder_of(package_file))
+    asyncio.run(declare_at(settings.amqp_url.get_secret_value(), queues))
