@@ -11,7 +11,7 @@ from tests.checkout.schedule_steps import School
 from tests.checkout.service import Service
 
 import checkout
-from checkout.catalog import loading as catalog
+from checkout.catalog import loader as catalog
 from kit.db import database as db
 from kit.db import migrate
 from testkit.postgres_server import Database, PostgresServer

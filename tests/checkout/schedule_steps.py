@@ -12,7 +12,7 @@ from tests.checkout.service import ADMIN, Service, bearer
 
 from checkout import main
 from checkout.clock import Clock
-from checkout.schedules.timer import Timer
+from checkout.installments.timer import Timer
 from contracts.envelope import Envelope
 from contracts.registry import EVENT_TYPES
 from kit.jobs.jobs import Job

@@ -17,8 +17,8 @@ from tests.checkout.stripe_ids import SECRET_KEY
 from tests.processes import JWT
 
 from checkout import consumers, main
-from checkout.buying.desk import Buyer
 from checkout.catalog.consumers import registrations
+from checkout.purchases.context import Buyer
 from checkout.settings import ApiSettings, StripeSettings
 from checkout.stripe_client import Stripe
 from contracts.envelope import Envelope, Event

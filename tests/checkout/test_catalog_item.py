@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from pydantic import ValidationError
 
-from checkout.catalog.items import Item, PaymentPlan
+from checkout.catalog.repository import Item, PaymentPlan
 from contracts.money import usd
 
 PROJECTS = [{"title": "A page", "steps": ["Write it"]}]

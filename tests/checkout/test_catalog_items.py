@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 import pytest
 from tests.checkout.service import ADMIN, Service, bearer, wanted
 
-from checkout.catalog import loading
-from checkout.catalog.items import active_programs, find_any_item, find_item, slug_of
+from checkout.catalog import loader
+from checkout.catalog.repository import active_programs, find_any_item, find_item, slug_of
 from contracts.money import usd
 
 ITEMS = "/api/admin/items"
@@ -60,8 +60,8 @@ async def test_the_catalog_is_loaded_and_said(service: Service) -> None:
 async def test_loading_says_what_was_never_said(service: Service) -> None:
     """The programs of a database that is older than the items."""
     await service.rows("DELETE FROM outbox WHERE message_key = 'catalog/hvac/1' RETURNING id")
-    await loading.load(service.database, loading.checked_in())
-    await loading.load(service.database, loading.checked_in())
+    await loader.load(service.database, loader.checked_in())
+    await loader.load(service.database, loader.checked_in())
     assert len(await told(service, "hvac")) >= 1
 
 

@@ -12,7 +12,7 @@ from tests.checkout.service import ADMIN, Service, bearer, wanted
 from tests.checkout.test_catalog_items import ITEMS, told
 
 from checkout.catalog.consumers import registrations
-from checkout.catalog.registering import slugs
+from checkout.catalog.registration import slugs
 from contracts.checkout import CatalogItemRegistered
 from contracts.envelope import BadEnvelope, Envelope, parse
 from contracts.registry import EVENT_TYPES

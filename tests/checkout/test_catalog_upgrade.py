@@ -7,8 +7,8 @@ import asyncio
 from sqlalchemy import text
 
 import checkout
-from checkout.catalog import loading
-from checkout.catalog.items import active_programs, find_item
+from checkout.catalog import loader
+from checkout.catalog.repository import active_programs, find_item
 from contracts.money import usd
 from kit.db import migrate
 from kit.db.database import Database
@@ -31,7 +31,7 @@ async def test_programs_become_items(postgres_server: PostgresServer) -> None:
             )
         )
     await asyncio.to_thread(migrate.upgrade, server.url, folder)
-    await loading.load(database, loading.checked_in())
+    await loader.load(database, loader.checked_in())
     async with database.transaction() as db:
         barber = await find_item(db, BARBER)
         assert barber is not None

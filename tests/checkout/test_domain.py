@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from checkout.buying import domain
-from checkout.buying.domain import Abandon, Enrollment, GoOn, Purchase, Refuse, Replace, Start, State, Wish, begin
+from checkout.purchases import domain
+from checkout.purchases.domain import Abandon, Enrollment, GoOn, Purchase, Refuse, Replace, Start, State, Wish, begin
 from contracts.money import Money, usd
 from contracts.payments import (
     PaymentEvent,

@@ -11,8 +11,8 @@ from uuid import uuid4
 import pytest
 from tests.checkout.membership_steps import DAY, HOUR, SAME, Member
 
-from checkout.memberships import store
-from checkout.memberships.following import SYNC, after
+from checkout.memberships import repository
+from checkout.memberships.event_handlers import SYNC, after
 from contracts.envelope import Envelope
 from contracts.payments import SubscriptionChanged
 from kit.jobs.jobs import Job
@@ -229,7 +229,7 @@ async def test_a_look_that_was_overtaken_is_taken_again(member: Member) -> None:
             await sync.give_up(*given)
 
     async with member.service.database.transaction() as db:
-        row = await store.read(db, (await member.row())["id"])
+        row = await repository.read(db, (await member.row())["id"])
         assert row is not None
     key = f"test/{uuid4()}"
     (wanted,) = await member.service.rows(

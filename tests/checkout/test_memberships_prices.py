@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from checkout.buying.domain import Interval
-from checkout.memberships import deciding
-from checkout.memberships.deciding import Change, Stands
+from checkout.memberships import domain
+from checkout.memberships.domain import Change, Stands
 from checkout.memberships.settings import MembershipPriceSettings
+from checkout.purchases.domain import Interval
 from checkout.settings import StripeSettings
 from checkout.stripe_client.memberships import key_of_price, tier_of_key
 from contracts.money import usd
@@ -91,7 +91,7 @@ def test_another_price_tells_none(key: str) -> None:
     ],
 )
 def test_what_costs_more_is_paid_at_once(amount: int, interval: Interval, at_once: bool) -> None:
-    asked = deciding.change(
+    asked = domain.change(
         NOW, item_id="si_1", price_id="price_1", price=usd(amount), interval=interval, metadata={"tier": "career"}
     )
     params: dict[str, Any] = dict(asked.params)
@@ -102,6 +102,6 @@ def test_what_costs_more_is_paid_at_once(amount: int, interval: Interval, at_onc
 
 def test_a_resume_takes_back_all_that_stops_it() -> None:
     stopped = {**vars(NOW), "paused": True, "cancel_at_period_end": True}
-    assert deciding.resume(Stands(**stopped)) == Change({"cancel_at_period_end": False, "pause_collection": ""})
-    dated = deciding.resume(Stands(**{**stopped, "cancel_dated": True, "paused": False}))
+    assert domain.resume(Stands(**stopped)) == Change({"cancel_at_period_end": False, "pause_collection": ""})
+    dated = domain.resume(Stands(**{**stopped, "cancel_dated": True, "paused": False}))
     assert dated == Change({"cancel_at": ""})

@@ -9,7 +9,7 @@ from tests.checkout.membership_steps import DAY, MONTH, Member, refused
 from tests.checkout.sandbox import StripeSandbox
 from tests.checkout.service import Service
 
-from checkout.buying.store import PLAN_CANCEL
+from checkout.purchases.repository import PLAN_CANCEL
 from contracts.payments import PaymentRefs, PurchaseCanceled
 from testkit.postgres_server import Database
 

@@ -10,7 +10,7 @@ import pytest
 from stripe.params.checkout import SessionCreateParams
 from tests.checkout.service import Service, wanted
 
-from checkout.buying import payment_methods
+from checkout.purchases import payment_methods
 from contracts.money import Money, usd
 
 ALL = ["card", "affirm", "klarna", "afterpay_clearpay", "zip", "paypal", "venmo", "cashapp", "us_bank_account", "link"]

@@ -10,7 +10,7 @@ from tests.checkout.plan_steps import DAY, pay, plan, schedules
 from tests.checkout.sandbox import metadata_of
 from tests.checkout.service import Service
 
-from checkout.buying.domain import months_left
+from checkout.purchases.domain import months_left
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 from tests.checkout.plan_steps import DAY, cancels, charge_of, invoices, pay, plan, refund, schedules
 from tests.checkout.service import Service, wanted
 
-from checkout.buying import plans
-from checkout.buying.store import PLAN_CANCEL
+from checkout.purchases import plans
+from checkout.purchases.repository import PLAN_CANCEL
 from contracts.enrollment import EnrollmentActivated, EnrollmentWithdrawn
 from contracts.people import Program
 

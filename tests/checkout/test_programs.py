@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 from tests.checkout.service import ADMIN, Service, bearer, wanted
 
-from checkout.catalog import loading as catalog
+from checkout.catalog import loader as catalog
 
 PROGRAMS = "/api/admin/programs"
 SPONSORS = "/api/admin/sponsors"

@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 import pytest
 from tests.checkout.service import ADMIN, Service, bearer
 
-from checkout.catalog.items import find_item
-from checkout.catalog.promotion_store import quote, redeem, reserve
+from checkout.catalog.promotion_repository import quote, redeem, reserve
+from checkout.catalog.repository import find_item
 from kit.db.unit_of_work import utc_now
 
 PROMOTIONS = "/api/admin/promotions"

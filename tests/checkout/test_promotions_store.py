@@ -16,8 +16,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from tests.checkout.service import Service
 
-from checkout.catalog.items import Item, find_item
-from checkout.catalog.promotion_store import Quote, quote, redeem, release, reserve
+from checkout.catalog.promotion_repository import Quote, quote, redeem, release, reserve
+from checkout.catalog.repository import Item, find_item
 from checkout.catalog.tables import promotion_codes
 from contracts.money import Money, usd
 from kit.db.database import Database

@@ -16,7 +16,7 @@ from tests.checkout.pdf_text import text_of
 from tests.checkout.plan_steps import DAY, pay, plan
 from tests.checkout.service import CREATE, Service, bearer, wanted
 
-from checkout.buying.tables import purchases
+from checkout.purchases.tables import purchases
 from contracts.envelope import Envelope
 from contracts.money import Money, usd
 from contracts.payments import PaymentRefs, PaymentSucceeded

@@ -11,7 +11,7 @@ from tests.checkout.pdf_text import text_of
 from tests.checkout.service import Service, bearer
 from tests.checkout.test_receipts import bought, only, paid
 
-from checkout.money.tables import payments, refunds
+from checkout.payments.tables import payments, refunds
 from checkout.receipts.settings import IssuerSettings
 from contracts.money import usd
 from kit.db.database import Database

@@ -12,7 +12,7 @@ import pytest
 from tests.checkout.payment_steps import PRICE, ask, paid, payment, read, refunds, stripes
 from tests.checkout.service import ADMIN, Service, bearer
 
-from checkout.money import refunding
+from checkout.payments import refund_service
 
 REQUEST = "/api/payments/request-refund/"
 
@@ -72,7 +72,7 @@ async def test_a_request_that_is_approved(service: Service) -> None:
         "decision": "approved",
         "amount": {"amount": PRICE, "currency": "usd"},
     }
-    await service.perform(student, refunding.KIND)
+    await service.perform(student, refund_service.KIND)
     (at_stripe,) = await stripes(service, row["stripe_payment_intent_id"])
     assert at_stripe.amount == PRICE
     (kept,) = await refunds(service, row["id"])
@@ -89,7 +89,7 @@ async def test_an_amended_one_gives_back_less(service: Service) -> None:
     _refused(await _decide(service, made["id"], "approve", amount=PRICE + 1), 422, "amount_too_large")
     answer = await _decide(service, made["id"], "approve", amount=20_000)
     assert (answer.json()["status"], answer.json()["decided_amount"]) == ("approved", 20_000)
-    await service.perform(student, refunding.KIND)
+    await service.perform(student, refund_service.KIND)
     await service.hear_stripe(student)
     assert (await payment(service, student))["refunded"] == 20_000
     assert (await service.purchase(student))["state"] == "paid", "a part leaves the enrollment"

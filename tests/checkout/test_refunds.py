@@ -13,8 +13,8 @@ import pytest
 from tests.checkout.payment_steps import PRICE, ask, paid, payment, read, refunds, stripes, told
 from tests.checkout.service import ADMIN, Service, bearer, wanted
 
-from checkout.money import domain, refunding
-from checkout.money.domain import Give, Paid, Refuse
+from checkout.payments import domain, refund_service
+from checkout.payments.domain import Give, Paid, Refuse
 from contracts.envelope import Envelope
 from contracts.money import usd
 from contracts.payments import PaymentRefs, PaymentRefunded, PaymentSucceeded
@@ -39,7 +39,7 @@ async def test_an_admin_refunds_all_of_it(service: Service) -> None:
     assert await stripes(service, row["stripe_payment_intent_id"]) == [], "Stripe is asked by the relay"
 
     for attempt in (1, 2, 3):  # a lease that ran out, a crash before the record
-        await service.perform(student, refunding.KIND, attempt=attempt)
+        await service.perform(student, refund_service.KIND, attempt=attempt)
     (at_stripe,) = await stripes(service, row["stripe_payment_intent_id"])
     assert at_stripe.amount == PRICE
     assert at_stripe.metadata.to_dict() == {"refund_id": made["id"], "purchase_id": str(row["purchase_id"])}
@@ -151,13 +151,13 @@ async def test_stripe_refuses_and_what_was_reserved_is_free_again(service: Servi
     row = await paid(service, student)
     dispute = await service.sandbox.operate(f"/charges/{row['stripe_charge_id']}/dispute")
     assert (await ask(service, row["id"], by=BY_ADMIN)).status_code == 201
-    await service.perform(student, refunding.KIND)
+    await service.perform(student, refund_service.KIND)
     (kept,) = await refunds(service, row["id"])
     assert (kept["status"], kept["failure"], kept["stripe_refund_id"]) == ("failed", "charge_disputed", None)
     await service.sandbox.operate(f"/disputes/{dispute['id']}/close", status="won")
     await service.hear_stripe(student)
     assert (await ask(service, row["id"], by=BY_ADMIN)).json()["amount"] == PRICE
-    await service.perform(student, refunding.KIND)
+    await service.perform(student, refund_service.KIND)
     assert len(await stripes(service, row["stripe_payment_intent_id"])) == 1
 
 
@@ -166,11 +166,11 @@ async def test_stripe_is_away_and_then_back(service: Service) -> None:
     row = await paid(service, student)
     await ask(service, row["id"], by=BY_ADMIN)
     await service.sandbox.faults(fail_requests=100)
-    await service.perform(student, refunding.KIND)
+    await service.perform(student, refund_service.KIND)
     (kept,) = await refunds(service, row["id"])
     assert (kept["status"], kept["failure"]) == ("pending", None)
     await service.sandbox.faults()
-    await service.perform(student, refunding.KIND, attempt=2)
+    await service.perform(student, refund_service.KIND, attempt=2)
     (kept,) = await refunds(service, row["id"])
     assert kept["status"] == "succeeded"
 
@@ -184,7 +184,7 @@ async def test_a_lost_answer_is_found_again_even_without_stripes_memory(service:
     lost = await service.sandbox.api.refunds.create_async(  # as we did, under a key that is forgotten
         {"payment_intent": row["stripe_payment_intent_id"], "amount": 500, "metadata": metadata}
     )
-    await service.perform(student, refunding.KIND, attempt=2)
+    await service.perform(student, refund_service.KIND, attempt=2)
     (only,) = await stripes(service, row["stripe_payment_intent_id"])
     (kept,) = await refunds(service, row["id"])
     assert (kept["stripe_refund_id"], kept["status"]) == (only.id, "succeeded") == (lost.id, "succeeded")
@@ -194,7 +194,7 @@ async def test_a_refund_that_pends_and_fails(service: Service) -> None:
     student = uuid4()
     row = await paid(service, student, card="4000000000007726")
     await ask(service, row["id"], by=BY_ADMIN)
-    await service.perform(student, refunding.KIND)
+    await service.perform(student, refund_service.KIND)
     (kept,) = await refunds(service, row["id"])
     assert kept["status"] == "pending"
     await service.hear_stripe(student)
@@ -216,7 +216,7 @@ async def test_ours_and_stripes_own_are_told_apart_in_any_order(service: Service
     await service.sandbox.operate(f"/charges/{row['stripe_charge_id']}/refund", amount=300)
     for step in order:
         if step == "perform":
-            await service.perform(student, refunding.KIND)
+            await service.perform(student, refund_service.KIND)
         else:
             await _die_before_the_record(service, made["id"])
             heard = await told(service, student, {row["stripe_charge_id"]})
@@ -243,10 +243,10 @@ async def test_hearing_recording_and_asking_at_once(service: Service) -> None:
     heard = await told(service, student, {row["stripe_charge_id"]})
     await asyncio.gather(
         *(service.hear(each) for each in heard * 2),
-        *(service.perform(student, refunding.KIND) for _ in range(3)),
+        *(service.perform(student, refund_service.KIND) for _ in range(3)),
         *(ask(service, row["id"], by=BY_ADMIN, amount=1) for _ in range(5)),
     )
-    await service.perform(student, refunding.KIND)
+    await service.perform(student, refund_service.KIND)
     kept = await refunds(service, row["id"])
     assert sorted((each["amount"], each["origin"]) for each in kept) == sorted(
         [(100, "admin"), (200, "admin"), (300, "admin"), (400, "stripe"), *[(1, "admin")] * 5]
@@ -268,7 +268,7 @@ async def test_fifty_full_refunds_at_once_are_one(service: Service) -> None:
     answers = await asyncio.gather(*(ask(service, row["id"], by=BY_ADMIN) for _ in range(50)))
     assert Counter(answer.status_code for answer in answers) == {201: 1, 409: 49}
     assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {"nothing_to_refund"}
-    await asyncio.gather(*(service.perform(student, refunding.KIND) for _ in range(5)))
+    await asyncio.gather(*(service.perform(student, refund_service.KIND) for _ in range(5)))
     (only,) = await stripes(service, row["stripe_payment_intent_id"])
     assert only.amount == PRICE
     await service.hear_stripe(student)
@@ -280,7 +280,7 @@ async def test_fifty_partial_refunds_at_once_never_exceed_the_sum(service: Servi
     row = await paid(service, student)
     answers = await asyncio.gather(*(ask(service, row["id"], by=BY_ADMIN, amount=4_000) for _ in range(50)))
     assert Counter(answer.status_code for answer in answers) == {201: PRICE // 4_000, 422: 50 - PRICE // 4_000}
-    await service.perform(student, refunding.KIND)
+    await service.perform(student, refund_service.KIND)
     sent = await stripes(service, row["stripe_payment_intent_id"])
     assert sum(each.amount for each in sent) == PRICE // 4_000 * 4_000
     assert {each["status"] for each in await refunds(service, row["id"])} == {"succeeded"}
@@ -353,9 +353,11 @@ async def test_other_rooms_come_through_the_same_door(service: Service) -> None:
     async def cancel(amount: int) -> None:
         async with service.database.transaction() as db:
             uow = UnitOfWork(db=db, source="checkout", now=utc_now())
-            made = await refunding.refund(uow, row["id"], amount, reason="ill", origin="cancellation", by="admin:1")
+            made = await refund_service.refund(
+                uow, row["id"], amount, reason="ill", origin="cancellation", by="admin:1"
+            )
             assert made.amount == usd(amount)
-            await refunding.refund(uow, row["id"], 1, reason="ill", origin="cancellation", by="admin:1")
+            await refund_service.refund(uow, row["id"], 1, reason="ill", origin="cancellation", by="admin:1")
 
     with pytest.raises(Problem) as refused:
         await cancel(PRICE)
@@ -376,7 +378,7 @@ async def test_an_installment_that_only_its_invoice_names(service: Service) -> N
     row = await payment(service, student)
     assert (row["stripe_payment_intent_id"], row["amount"]) == (None, PRICE // 4)
     assert (await ask(service, row["id"], by=BY_ADMIN)).status_code == 201
-    await service.perform(student, refunding.KIND)
+    await service.perform(student, refund_service.KIND)
     (kept,) = await refunds(service, row["id"])
     assert kept["status"] == "succeeded"
     await service.hear_stripe(student)

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from tests.checkout.payment_steps import PRICE, ask, paid, payment, refunds, stripes, told
 from tests.checkout.service import ADMIN, Service, bearer, wanted
 
-from checkout.money import refunding, store
+from checkout.payments import refund_service, repository
 from kit.db.unit_of_work import utc_now
 from kit.jobs.jobs import Job
 
@@ -37,7 +37,7 @@ async def test_a_refund_that_is_heard_before_anyone_has_said_of_which_payment(se
     backwards = [each for each in all_of_it if each.type == "payment.refunded.v1"]
     assert backwards
     await service.hear(*backwards)
-    await service.perform(student, refunding.KIND, attempt=2)
+    await service.perform(student, refund_service.KIND, attempt=2)
     await service.hear(*all_of_it)
     row = await payment(service, student)
     assert row["refunded"] == PRICE // 4
@@ -66,10 +66,10 @@ async def test_a_request_for_a_row_that_is_just_joined_to_another(service: Servi
     older = {**row, "id": uuid4(), "stripe_payment_intent_id": None, "refs": [f"cs_{uuid4().hex}"]}
     intent = row["stripe_payment_intent_id"]
     async with service.database.transaction() as db:
-        await store.add_payment(db, older)
+        await repository.add_payment(db, older)
     body = {"payment_intent_id": intent, "reason": "ill"}
     async with service.database.transaction() as db:
-        await store.join_payments(db, older["id"], row["id"], at=utc_now())
+        await repository.join_payments(db, older["id"], row["id"], at=utc_now())
         await db.execute(
             text("UPDATE payments SET stripe_payment_intent_id = :intent WHERE id = :id"),
             {"intent": intent, "id": older["id"]},

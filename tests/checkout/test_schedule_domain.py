@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from checkout.catalog.item import Item, PaymentPlan
-from checkout.schedules import rules
-from checkout.schedules.domain import (
+from checkout.installments import rules
+from checkout.installments.domain import (
     FULL,
     RETRIES,
     Again,
@@ -35,7 +35,7 @@ from checkout.schedules.domain import (
     schedule,
     spread,
 )
-from checkout.schedules.rules import Rules
+from checkout.installments.rules import Rules
 from contracts.money import Money, usd
 
 NOW = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)

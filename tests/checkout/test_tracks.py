@@ -11,8 +11,8 @@ import pytest
 from tests.checkout.sandbox import metadata_of
 from tests.checkout.service import FRONTEND, Service, bearer
 
-from checkout.buying.intents import EXPIRY
-from checkout.buying.store import keep_customer
+from checkout.purchases.intent_flow import EXPIRY
+from checkout.purchases.repository import keep_customer
 from kit.db.unit_of_work import utc_now
 
 CREATE_PAYMENT = "/api/payments/create-payment/"

@@ -21,7 +21,7 @@ from checkout import consumers as checkout_consumers
 from checkout import main
 from checkout.catalog.consumers import registrations
 from checkout.clock import Clock
-from checkout.schedules.timer import Timer
+from checkout.installments.timer import Timer
 from contracts.envelope import Envelope, parse
 from contracts.registry import EVENT_TYPES
 from enrollment import consumers as enrollment_consumers

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from checkout.schedules.tables import test_clock
+from checkout.installments.tables import test_clock
 from kit.db.database import Database
 from kit.db.unit_of_work import utc_now
 

@@ -7,12 +7,12 @@ from typing import Any, cast
 
 from sqlalchemy import Row
 
-from checkout.buying import domain, store
-from checkout.buying.following import settle
-from checkout.memberships import following as memberships
-from checkout.money import following as money
-from checkout.receipts.issuing import Issuer
-from checkout.schedules import following as schedules
+from checkout.installments import event_handlers as schedules
+from checkout.memberships import event_handlers as memberships
+from checkout.payments import event_handlers as money
+from checkout.purchases import domain, repository
+from checkout.purchases.event_handlers import settle
+from checkout.receipts.service import Issuer
 from checkout.topology import ENROLLMENTS, PAYMENTS
 from contracts.enrollment import (
     EnrollmentActivated,
@@ -56,7 +56,7 @@ def payments(policy: Policy = DEFAULT_POLICY, rooms: Sequence[Follow] = ROOMS, i
     @consumer.on(*PAYMENT_EVENTS)
     async def hear(heard: Envelope[PaymentEvent], uow: UnitOfWork) -> None:
         known = cast(Facts, await uow.merge(heard, keys(heard.data)))
-        await store.act_as(uow.db, f"event:{heard.id}")
+        await repository.act_as(uow.db, f"event:{heard.id}")
         for purchase in fold(known):
             row = await settle(purchase.id, purchase, policy, heard, uow) if purchase.id is not None else None
             if row is not None:
@@ -72,6 +72,6 @@ def enrollments() -> Consumer:
     @consumer.on(*SEAT_STATUS)
     async def note(heard: Envelope[EnrollmentEvent], uow: UnitOfWork) -> None:
         status = SEAT_STATUS[type(heard.data)]
-        await store.write_enrollment(uow.db, heard.data, status=status, at=uow.now)
+        await repository.write_enrollment(uow.db, heard.data, status=status, at=uow.now)
 
     return consumer

@@ -9,33 +9,33 @@ from fastapi import FastAPI
 
 import checkout
 from checkout import consumers
-from checkout.buying import api, course_api, intent_api, pages, plans
-from checkout.buying.customers import Customers
-from checkout.buying.desk import Desk
-from checkout.buying.domain import How
-from checkout.buying.intents import EXPIRY, IntentExpiry, Intents
-from checkout.buying.pages import PageExpiry, Pages
-from checkout.buying.purchasing import Purchasing, Way
 from checkout.catalog import admin_api as admin
 from checkout.catalog import consumers as catalog_consumers
-from checkout.catalog import items_api, loading, promotion_api, public_api
+from checkout.catalog import items_api, loader, promotion_api, public_api
 from checkout.clock import Clock
+from checkout.installments import admin_api as schedules_admin_api
+from checkout.installments import api as schedules_api
+from checkout.installments.jobs import Charging, Closing, EnrollmentExpiry
+from checkout.installments.plan_flow import ScheduleWay
+from checkout.installments.plan_purchase import Enrolling
+from checkout.installments.timer import CHARGE, ENROLLMENT_EXPIRY, Timer
+from checkout.installments.transitions import CLOSING
 from checkout.memberships import api as memberships_api
-from checkout.memberships.following import SYNC
-from checkout.memberships.managing import Managing
-from checkout.memberships.syncing import MembershipSync
-from checkout.memberships.way import MembershipWay
-from checkout.money import admin_api as money_admin_api
-from checkout.money import api as money_api
-from checkout.money import methods_api, refunding, request_api, statistics_api
+from checkout.memberships.event_handlers import SYNC
+from checkout.memberships.jobs import MembershipSync
+from checkout.memberships.membership_flow import MembershipWay
+from checkout.memberships.service import Managing
+from checkout.payments import admin_api as money_admin_api
+from checkout.payments import api as money_api
+from checkout.payments import methods_api, refund_request_api, refund_service, statistics_api
+from checkout.purchases import api, course_api, intent_api, plans, session_flow
+from checkout.purchases.context import Desk
+from checkout.purchases.customers import Customers
+from checkout.purchases.domain import How
+from checkout.purchases.intent_flow import EXPIRY, IntentExpiry, Intents
+from checkout.purchases.service import Purchasing, Way
+from checkout.purchases.session_flow import PageExpiry, Pages
 from checkout.receipts import api as receipts_api
-from checkout.schedules import admin_api as schedules_admin_api
-from checkout.schedules import api as schedules_api
-from checkout.schedules.charging import Charging, Closing, EnrollmentExpiry
-from checkout.schedules.dues import CLOSING
-from checkout.schedules.enrolling import Enrolling
-from checkout.schedules.timer import CHARGE, ENROLLMENT_EXPIRY, Timer
-from checkout.schedules.way import ScheduleWay
 from checkout.settings import ApiSettings, RelaySettings, WorkerSettings
 from checkout.stripe_client import Stripe
 from checkout.topology import PUBLISHES, QUEUES, SERVICE
@@ -46,8 +46,8 @@ from kit.runtime.service import api_process, consumers_process, create_api, data
 
 MONEY = (
     money_api.router,
-    request_api.router,
-    request_api.admin_router,
+    refund_request_api.router,
+    refund_request_api.admin_router,
     methods_api.router,
     statistics_api.router,
     money_admin_api.router,
@@ -87,9 +87,9 @@ def jobs(database: Database, stripe: Stripe, *, test_clock: bool = False) -> dic
     return {
         **plans.handlers(stripe),
         EXPIRY: IntentExpiry(database, stripe),
-        pages.EXPIRY: PageExpiry(database),
+        session_flow.EXPIRY: PageExpiry(database),
         SYNC: MembershipSync(database, stripe),
-        refunding.KIND: refunding.RefundAtStripe(stripe),
+        refund_service.KIND: refund_service.RefundAtStripe(stripe),
         CHARGE: Charging(database, stripe, clock),
         CLOSING: Closing(stripe),
         ENROLLMENT_EXPIRY: EnrollmentExpiry(database, stripe),
@@ -138,7 +138,7 @@ def migrate() -> None:
 async def _load_catalog(settings: WorkerSettings) -> None:
     database = database_of(settings)
     try:
-        await loading.load(database, loading.checked_in())
+        await loader.load(database, loader.checked_in())
     finally:
         await database.close()
 

@@ -7,10 +7,10 @@ from uuid import UUID
 
 from fastapi import Request
 
-from checkout.buying.customers import Customers
-from checkout.buying.desk import Buyer, Desk, Returns
-from checkout.buying.purchasing import Purchasing
 from checkout.mail import is_address
+from checkout.purchases.context import Buyer, Desk, Returns
+from checkout.purchases.customers import Customers
+from checkout.purchases.service import Purchasing
 from checkout.settings import ApiSettings, origin_of
 from contracts.people import Contact
 from kit.db.database import Database

@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from checkout.installments.domain import cancel_policy
 from checkout.mail import Address
 from checkout.memberships.settings import MembershipPriceSettings
 from checkout.receipts.settings import IssuerSettings
-from checkout.schedules.domain import cancel_policy
 from kit.runtime import service
 from kit.runtime.settings import CommaSeparated, Settings
 from ledger.facts import PolicySettings

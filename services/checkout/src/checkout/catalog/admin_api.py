@@ -12,9 +12,9 @@ from pydantic import Field
 from sqlalchemy import Select, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from checkout.catalog import changing
-from checkout.catalog.edge import Body, Limit, already_there, catalog_work, database_of
+from checkout.catalog import service
 from checkout.catalog.item import CODE, SLUG, Item
+from checkout.catalog.request_body import Body, Limit, already_there, catalog_work, database_of
 from checkout.catalog.tables import items, sponsors
 from checkout.mail import Address
 from contracts.money import Currency
@@ -92,7 +92,7 @@ async def create_program(request: Request, wanted: NewProgram, caller: Admin) ->
     async def act() -> Program:
         async with catalog_work(request) as uow:
             item = Item(id=uuid4(), kind="program", **wanted.model_dump())
-            if not await changing.add(uow, item):
+            if not await service.add(uow, item):
                 raise already_there()
             row = (await uow.db.execute(_programs().where(items.c.id == item.id))).one()
             return Program.model_validate(row_dict(row))
@@ -104,7 +104,7 @@ async def create_program(request: Request, wanted: NewProgram, caller: Admin) ->
 async def change_program(request: Request, slug: str, wanted: ProgramChange, _: Admin) -> Program:
     of_it = (items.c.slug == slug) & (items.c.kind == "program")
     async with catalog_work(request) as uow:
-        if await changing.change(uow, of_it, wanted.model_dump(exclude_unset=True)) is None:
+        if await service.change(uow, of_it, wanted.model_dump(exclude_unset=True)) is None:
             raise Problem(404, "unknown_program", "There is no such program; GET /api/admin/programs lists them.")
         row = (await uow.db.execute(_programs().where(of_it))).one()
     return Program.model_validate(row_dict(row))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
-from checkout.catalog.changing import Unfit
-from checkout.catalog.registering import in_our_words, register
+from checkout.catalog.registration import in_our_words, register
+from checkout.catalog.service import Unfit
 from checkout.topology import CATALOG
 from contracts.checkout import CatalogItemRegistered
 from contracts.envelope import Envelope

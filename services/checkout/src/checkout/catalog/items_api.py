@@ -13,10 +13,10 @@ from sqlalchemy import ARRAY, Select, Text, cast, func, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from checkout.catalog import changing
-from checkout.catalog.edge import Body, Limit, already_there, catalog_work, database_of
+from checkout.catalog import service
 from checkout.catalog.item import Amount, Item, PaymentPlan, Slug
-from checkout.catalog.registering import Registered, register
+from checkout.catalog.registration import Registered, register
+from checkout.catalog.request_body import Body, Limit, already_there, catalog_work, database_of
 from checkout.catalog.tables import bundle_items, items
 from contracts.checkout import CatalogItemRegistered, Project
 from contracts.money import Currency
@@ -128,9 +128,9 @@ async def read_item(request: Request, slug: str, _: CaseManager) -> AdminItem:
 async def create_item(request: Request, wanted: NewItem, caller: Admin) -> JSONResponse:
     async def act() -> AdminItem:
         async with catalog_work(request) as uow:
-            parts = await changing.parts_by_slug(uow, wanted.includes)
+            parts = await service.parts_by_slug(uow, wanted.includes)
             item = Item(id=uuid4(), includes=parts, **_fields(wanted, "includes"))
-            if not await changing.add(uow, item):
+            if not await service.add(uow, item):
                 raise already_there()
             return await _read(uow.db, item.slug)
 
@@ -176,7 +176,7 @@ async def register_product(request: Request, wanted: Product, caller: Admin) -> 
 
 async def _change(request: Request, slug: str, values: dict[str, Any]) -> AdminItem:
     async with catalog_work(request) as uow:
-        if await changing.change(uow, items.c.slug == slug, values) is None:
+        if await service.change(uow, items.c.slug == slug, values) is None:
             raise _unknown()
         return await _read(uow.db, slug)
 

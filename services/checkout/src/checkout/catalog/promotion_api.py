@@ -14,11 +14,11 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from checkout.catalog.changing import Unfit
-from checkout.catalog.edge import Body, Limit, already_there, catalog_work, database_of
 from checkout.catalog.item import CODE, MOST, Slug
-from checkout.catalog.items import find_item
-from checkout.catalog.promotion_store import quote, written
+from checkout.catalog.promotion_repository import quote, written
+from checkout.catalog.repository import find_item
+from checkout.catalog.request_body import Body, Limit, already_there, catalog_work, database_of
+from checkout.catalog.service import Unfit
 from checkout.catalog.tables import items, promotion_codes, redemptions
 from contracts.money import Currency
 from contracts.people import ItemKind

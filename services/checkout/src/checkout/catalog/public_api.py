@@ -9,9 +9,9 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from sqlalchemy import select
 
-from checkout.catalog.edge import Limit, database_of
 from checkout.catalog.item import Item, PaymentPlan
-from checkout.catalog.items import items_of
+from checkout.catalog.repository import items_of
+from checkout.catalog.request_body import Limit, database_of
 from checkout.catalog.tables import items
 from contracts.checkout import Project
 from contracts.people import ItemKind

@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from checkout.metadata import metadata, times
+from checkout.schema import metadata, times
 
 items = Table(
     "items",

@@ -12,15 +12,15 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from sqlalchemy import select
 
-from checkout.buying import store as purchase_store
-from checkout.buying.desk import Returns
-from checkout.buying.domain import Interval
-from checkout.buying.pages import OpenCheckout
-from checkout.buying.wishing import wish_for
-from checkout.memberships import store
-from checkout.memberships.deciding import At
-from checkout.memberships.managing import Managing, membership_of, price_of
+from checkout.memberships import repository
+from checkout.memberships.domain import At
+from checkout.memberships.service import Managing, membership_of, price_of
 from checkout.memberships.tables import memberships
+from checkout.purchases import repository as purchase_store
+from checkout.purchases.context import Returns
+from checkout.purchases.domain import Interval
+from checkout.purchases.request_builder import wish_for
+from checkout.purchases.session_flow import OpenCheckout
 from checkout.requests import buyer_of, database_of, desk_of, purchasing_of, settings_of
 from checkout.stripe_client.memberships import StripeMembership
 from contracts.payments import SubscriptionStatus
@@ -140,7 +140,7 @@ async def list_memberships(
 async def current_membership(request: Request, caller: CurrentCaller) -> CurrentMembership:
     """The caller's membership that has not ended, and whether it gives access now."""
     async with desk_of(request).uow(buyer_of(caller)) as uow:
-        row = await store.running(uow.db, caller.id)
+        row = await repository.running(uow.db, caller.id)
         enrollments = await purchase_store.read_enrollments(uow.db, caller.id, [MEMBERSHIP])
     if row is None:
         raise Problem(404, "no_membership", "There is no membership that has not ended: POST /api/memberships.")

@@ -6,8 +6,8 @@ from uuid import NAMESPACE_URL, uuid5
 
 import structlog
 
-from checkout.buying.desk import in_our_words, refused_by_stripe
-from checkout.buying.domain import Interval
+from checkout.purchases.context import in_our_words, refused_by_stripe
+from checkout.purchases.domain import Interval
 from checkout.stripe_client import Stripe, StripeRefuses
 from checkout.stripe_client.memberships import key_of_price
 from contracts.money import Money

@@ -8,7 +8,7 @@ from typing import cast
 
 from pydantic import BaseModel, field_validator, model_validator
 
-from checkout.buying.domain import Interval
+from checkout.purchases.domain import Interval
 from kit.runtime.settings import CommaSeparated
 
 _PRICE = re.compile(r"(.{1,50})/(month|year)=([^\s=]{1,255})")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Boolean, Column, DateTime, Integer, Table, Text, Uuid, text
 
-from checkout.metadata import metadata, times
+from checkout.schema import metadata, times
 
 memberships = Table(
     "memberships",

@@ -11,10 +11,10 @@ from fastapi.responses import Response
 from pydantic import BaseModel, computed_field
 from sqlalchemy import select
 
-from checkout.receipts import store
+from checkout.receipts import repository
 from checkout.receipts.document import Kind
 from checkout.receipts.pdf import render
-from checkout.receipts.store import Document
+from checkout.receipts.repository import Document
 from checkout.receipts.tables import documents
 from checkout.requests import database_of
 from contracts.money import Money
@@ -86,11 +86,11 @@ async def download_receipt_of_payment(request: Request, payment_id: UUID, caller
 
 
 async def _answer(request: Request, caller: Caller, id: UUID, *, of_payment: bool = False) -> Response:
-    find = store.find_document_of_payment if of_payment else store.find_document
+    find = repository.find_document_of_payment if of_payment else repository.find_document
     async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as db:
         document: Document | None = await find(db, id)
-        refunds = await store.refunds_of(db, document) if document else []
-        others = await store.others_of(db, document) if document else []
+        refunds = await repository.refunds_of(db, document) if document else []
+        others = await repository.others_of(db, document) if document else []
     if document is None:
         detail = (
             "There is no such receipt of yours; GET /api/receipts lists them. A payment has one once it is settled."

@@ -11,7 +11,7 @@ from reportlab.pdfbase.pdfmetrics import stringWidth
 from reportlab.pdfgen.canvas import Canvas
 
 from checkout.receipts.document import Content, Paid, Refund, Row, after
-from checkout.receipts.lettering import BOLD, REGULAR, clean, runs, width, wrap
+from checkout.receipts.fonts import BOLD, REGULAR, clean, runs, width, wrap
 
 _WIDE, _HIGH = LETTER
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, _WIDE - 56.0, _HIGH - 60.0, 64.0

@@ -7,7 +7,7 @@ import re
 from pydantic import BaseModel, Field, field_validator
 
 from checkout.receipts.document import Seller
-from checkout.receipts.issuing import NAMELESS, Issuer
+from checkout.receipts.service import NAMELESS, Issuer
 
 _PREFIX = "^[A-Z0-9]{1,10}$"
 

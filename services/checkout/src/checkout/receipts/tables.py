@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import ARRAY, BigInteger, Column, DateTime, Index, Table, Text, UniqueConstraint, Uuid, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from checkout.metadata import metadata, times
+from checkout.schema import metadata, times
 
 document_series = Table(
     "document_series",

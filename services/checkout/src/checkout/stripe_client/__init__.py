@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from checkout.stripe_client.asking import NoStripe, StripeAway, StripeRefuses
 from checkout.stripe_client.customers import CustomerCalls, SavedMethod
 from checkout.stripe_client.intents import Intent, IntentCalls
 from checkout.stripe_client.invoices import InvoiceCalls, SentInvoice
 from checkout.stripe_client.memberships import MembershipCalls, PaymentDeclined, StripeMembership
 from checkout.stripe_client.plans import Invoice, Plans, Schedule, Subscription
 from checkout.stripe_client.refunds import RefundCalls, StripeRefund
+from checkout.stripe_client.request import NoStripe, StripeAway, StripeRefuses
 from checkout.stripe_client.sessions import Session, Sessions
 
 

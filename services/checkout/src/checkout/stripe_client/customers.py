@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import stripe
 
-from checkout.stripe_client.asking import Asking, id_of
+from checkout.stripe_client.request import Asking, id_of
 
 
 @dataclass(frozen=True, kw_only=True)

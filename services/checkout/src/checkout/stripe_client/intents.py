@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import stripe
 
-from checkout.stripe_client.asking import Asking, StripeRefuses
+from checkout.stripe_client.request import Asking, StripeRefuses
 from contracts.money import Money
 
 

@@ -8,7 +8,7 @@ from typing import Literal, cast
 
 import stripe
 
-from checkout.stripe_client.asking import Asking, StripeRefuses, id_of
+from checkout.stripe_client.request import Asking, StripeRefuses, id_of
 from contracts.money import Money
 
 

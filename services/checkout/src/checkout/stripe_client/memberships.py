@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 import stripe
 
 from checkout.settings import StripeSettings
-from checkout.stripe_client.asking import Asking, StripeRefuses, id_of, time_of
+from checkout.stripe_client.request import Asking, StripeRefuses, id_of, time_of
 from contracts.money import Money
 from contracts.payments import SubscriptionStatus
 

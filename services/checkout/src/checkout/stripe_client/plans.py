@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 import stripe
 
-from checkout.stripe_client.asking import Asking, id_of, time_of
+from checkout.stripe_client.request import Asking, id_of, time_of
 from contracts.money import Money
 
 

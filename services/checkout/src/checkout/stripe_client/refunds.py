@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import stripe
 
-from checkout.stripe_client.asking import Asking
+from checkout.stripe_client.request import Asking
 from contracts.money import Money
 
 

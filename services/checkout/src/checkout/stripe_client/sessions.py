@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import stripe
 
-from checkout.stripe_client.asking import Asking, StripeRefuses, time_of
+from checkout.stripe_client.request import Asking, StripeRefuses, time_of
 from contracts.money import Money
 
 

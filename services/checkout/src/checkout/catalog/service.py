@@ -1,0 +1,105 @@
+"""How the catalog changes: every change of an item raises its revision and is said, in the same commit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from checkout.catalog.item import Item
+from checkout.catalog.repository import items_of
+from checkout.catalog.tables import bundle_items, items
+from contracts.checkout import CatalogItemChanged
+from kit.db.unit_of_work import UnitOfWork
+
+
+class Unfit(Exception):
+    """The item cannot be so. `detail` says why, in our words only."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+async def parts_by_slug(uow: UnitOfWork, slugs: Sequence[str]) -> tuple[Item, ...]:
+    """The items that a bundle is to be made of, in this order; they keep their currency until the transaction ends.
+
+    Raises Unfit for a slug that there is not.
+    """
+    wanted = select(items).where(items.c.slug.in_(slugs)).order_by(items.c.id).with_for_update(read=True)
+    found = {item.slug: item for item in await items_of(uow.db, (await uow.db.execute(wanted)).all())}
+    if any(slug not in found for slug in slugs):
+        raise Unfit("unknown_item", "`includes` names an item that there is not; GET /api/admin/items lists them.")
+    return tuple(found[slug] for slug in slugs)
+
+
+async def add(uow: UnitOfWork, item: Item, **more: Any) -> bool:
+    """Adds a new item, `more` columns with it. False when its slug, id or external id is taken."""
+    values = {**columns_of(item), **more, "created_at": uow.now, "updated_at": uow.now}
+    added = await uow.db.execute(insert(items).values(**values).on_conflict_do_nothing())
+    if added.rowcount == 0:
+        return False
+    if item.includes:
+        parts = [{"bundle_id": item.id, "item_id": p.id, "position": n} for n, p in enumerate(item.includes)]
+        await uow.db.execute(insert(bundle_items), parts)
+    await say(uow, item)
+    return True
+
+
+async def change(uow: UnitOfWork, which: ColumnElement[bool], values: Mapping[str, Any]) -> Item | None:
+    """Changes these fields of the item; nothing happens when they are so already. None: there is no such item.
+
+    Raises ValidationError for what no item of its kind can be, and Unfit for what its bundles do not allow.
+    """
+    row = (await uow.db.execute(select(items).where(which).with_for_update())).one_or_none()
+    if row is None:
+        return None
+    (before,) = await items_of(uow.db, [row])
+    bundles = await _bundles_with(uow, before)
+    if bundles and values.get("currency", before.currency) != before.currency:
+        raise Unfit("in_a_bundle", "A bundle includes this item; the two have one currency.")
+    after = Item.model_validate({**dict(before), **values})
+    if after == before:
+        return before
+    after = await _write(uow, after)
+    if after.as_ref() != before.as_ref():
+        for bundle in await _bundles_with(uow, after):
+            await _write(uow, bundle)
+    return after
+
+
+async def say(uow: UnitOfWork, item: Item) -> None:
+    """Says the item as it is. A revision is one event, however often it is said."""
+    event = CatalogItemChanged(
+        item=item.as_program(),
+        price=item.money,
+        active=item.active,
+        revision=item.revision,
+        projects=item.projects,
+    )
+    await uow.publish(event, id=f"catalog/{item.slug}/{item.revision}", subject=item.slug, mandatory=True)
+
+
+def columns_of(item: Item) -> dict[str, Any]:
+    """As the table keeps it."""
+    plain = item.model_dump(exclude={"includes", "projects", "payment_plan"})
+    plan = None if item.payment_plan is None else item.payment_plan.model_dump(mode="json", exclude_none=True)
+    return {**plain, "payment_plan": plan, "projects": [p.model_dump(mode="json") for p in item.projects]}
+
+
+async def _write(uow: UnitOfWork, item: Item) -> Item:
+    item = item.model_copy(update={"revision": item.revision + 1})
+    values = {**columns_of(item), "updated_at": uow.now}
+    await uow.db.execute(update(items).where(items.c.id == item.id).values(**values))
+    await say(uow, item)
+    return item
+
+
+async def _bundles_with(uow: UnitOfWork, item: Item) -> list[Item]:
+    """The bundles that this item is a part of, locked."""
+    ids = select(bundle_items.c.bundle_id).where(bundle_items.c.item_id == item.id)
+    wanted = select(items).where(items.c.id.in_(ids)).order_by(items.c.id).with_for_update()
+    return await items_of(uow.db, (await uow.db.execute(wanted)).all())

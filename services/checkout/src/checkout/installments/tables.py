@@ -1,0 +1,109 @@
+"""What is due, and money that did not come by Stripe."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    Interval,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from checkout.schema import metadata, times
+
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    Column("purchase_id", Uuid, nullable=False),
+    Column("student_id", Uuid, nullable=False, index=True),
+    Column("position", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("due_at", DateTime(timezone=True), nullable=False),
+    Column("status", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("next_attempt_at", DateTime(timezone=True)),
+    Column("timers", Integer, nullable=False, server_default="0"),
+    Column("asked", Integer, nullable=False, server_default="0"),
+    Column("failed_debits", Integer, nullable=False, server_default="0"),
+    Column("round", Integer, nullable=False, server_default="1"),
+    Column("closed_because", Text),
+    Column("stripe_payment_intent_id", Text, unique=True),
+    Column("stripe_invoice_id", Text, unique=True),
+    Column("client_secret", Text),
+    Column("pay_url", Text),
+    Column("failure_code", Text),
+    Column("paid_at", DateTime(timezone=True)),
+    *times(),
+    UniqueConstraint("purchase_id", "position"),
+    Index(
+        "ix_schedules_next_attempt_at",
+        "next_attempt_at",
+        postgresql_where=text("status = 'open'"),
+    ),
+)
+"""One amount due. `next_attempt_at` is its timer: when the service acts on it next, by itself; `timers` counts
+what it has set off: when that has gone on, what was set off before is void. `attempts` are the steps of the present
+round that count: each failed charge, or an invoice sent and its reminders. `asked` is how often Stripe was asked for
+something to pay it with: an intent or an invoice, one at a time."""
+
+manual_payments = Table(
+    "manual_payments",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    Column("student_id", Uuid, nullable=False),
+    Column("purchase_id", Uuid, nullable=False, index=True),
+    Column("schedule_id", Uuid, index=True),
+    Column("method", Text, nullable=False),
+    Column("transaction_reference", Text, nullable=False),
+    Column("notes", Text),
+    Column("amount", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("recorded_by", Text, nullable=False),
+    *times(),
+    UniqueConstraint("student_id", "method", "transaction_reference"),
+)
+
+cancellations = Table(
+    "cancellations",
+    metadata,
+    Column("purchase_id", Uuid, primary_key=True),
+    Column("student_id", Uuid, nullable=False, index=True),
+    Column("reason", Text, nullable=False),
+    Column("paid", BigInteger, nullable=False),
+    Column("refunded", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("counted", ARRAY(Text), nullable=False),
+    Column("canceled_by", Text, nullable=False),
+    *times(),
+)
+"""A purchase that the school has ended, and what goes back. `counted` are the payments that were looked at then: money
+that comes later goes back as a whole."""
+
+sponsor_customers = Table(
+    "sponsor_customers",
+    metadata,
+    Column("code", Text, primary_key=True),
+    Column("stripe_customer_id", Text, nullable=False, unique=True),
+    *times(),
+)
+
+test_clock = Table(
+    "test_clock",
+    metadata,
+    Column("id", Boolean, primary_key=True, server_default=text("true")),
+    Column("ahead", Interval, nullable=False),
+)
+"""How far the test clock is ahead of the real one; no row: not at all. Read only where the setting allows it."""

@@ -1,0 +1,99 @@
+"""Payments and what became of them."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, Index, Table, Text, Uuid, func, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from checkout.schema import metadata, times
+
+payments = Table(
+    "payments",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    Column("purchase_id", Uuid, nullable=False, index=True),
+    Column("student_id", Uuid, nullable=False, index=True),
+    Column("item_slug", Text, nullable=False),
+    Column("item_name", Text, nullable=False),
+    Column("item_kind", Text, nullable=False),
+    Column("owner_id", Uuid, index=True),
+    Column("payer", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("tax", BigInteger, nullable=False, server_default="0"),
+    Column("refunded", BigInteger, nullable=False, server_default="0"),
+    Column("currency", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("method", Text),
+    Column("refs", ARRAY(Text), nullable=False),
+    Column("installment", Text, index=True),
+    Column("stripe_payment_intent_id", Text, unique=True),
+    Column("stripe_charge_id", Text),
+    Column("stripe_invoice_id", Text),
+    Column("manual_id", Text),
+    Column("disputed", Boolean, nullable=False, server_default=text("false")),
+    Column("failure_code", Text),
+    Column("paid_at", DateTime(timezone=True)),
+    *times(),
+    Index("ix_payments_refs", "refs", postgresql_using="gin"),
+)
+"""One row for each payment: made with the intent, or when its first event is heard; from then on it follows the facts.
+`refunded` is what has gone back for sure or is on its way, as the facts say."""
+
+refunds = Table(
+    "refunds",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    Column("payment_id", Uuid, nullable=False, index=True),
+    Column("purchase_id", Uuid, nullable=False, index=True),
+    Column("student_id", Uuid, nullable=False, index=True),
+    Column("amount", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("requested_by", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("stripe_refund_id", Text, unique=True),
+    Column("failure", Text),
+    Column("told", Boolean, nullable=False, server_default=text("false")),
+    *times(),
+)
+"""Money that we send back, or that somebody sent back at Stripe (`origin` stripe). `told`: the facts speak of it, and
+so the payment's `refunded` has it already; until then it is reserved."""
+
+refund_requests = Table(
+    "refund_requests",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    Column("payment_id", Uuid, nullable=False, index=True),
+    Column("purchase_id", Uuid, nullable=False),
+    Column("student_id", Uuid, nullable=False, index=True),
+    Column("reason", Text, nullable=False),
+    Column("status", Text, nullable=False, server_default="pending"),
+    Column("decided_amount", BigInteger),
+    Column("decided_by", Text),
+    Column("decided_at", DateTime(timezone=True)),
+    Column("note", Text),
+    Column("refund_id", Uuid),
+    *times(),
+    Index("uq_refund_requests_pending", "payment_id", unique=True, postgresql_where=text("status = 'pending'")),
+)
+
+disputes = Table(
+    "disputes",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    Column("stripe_dispute_id", Text, nullable=False, unique=True),
+    Column("payment_id", Uuid, nullable=False, index=True),
+    Column("purchase_id", Uuid, nullable=False, index=True),
+    Column("student_id", Uuid, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("funds", Text),
+    Column("evidence_due_by", DateTime(timezone=True)),
+    Column("history", JSONB, nullable=False),
+    Column("closed_at", DateTime(timezone=True)),
+    *times(),
+)
+"""`history`: every word of it that was heard, by event id."""

@@ -1,0 +1,130 @@
+"""A plan ends by itself: a schedule on its subscription, attached when the first installment is paid.
+
+Checkout cannot carry a schedule, and a subscription without one goes on charging for ever. When the purchase is
+withdrawn (all of the money went back, or a dispute is lost), the plan is canceled before its time. The two may meet in
+any order: what has ended at Stripe takes no schedule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from checkout.purchases import repository
+from checkout.purchases.domain import months_left
+from checkout.stripe_client import Stripe, StripeRefuses
+from kit.db.unit_of_work import UnitOfWork
+from kit.jobs.jobs import Job, JobHandler
+from kit.runtime.backoff import Backoff
+from kit.runtime.failures import Transient
+
+log = structlog.get_logger(__name__)
+
+KIND = "plan_schedule"
+PATIENT = Backoff(longest=timedelta(hours=1), attempts=1_000)
+
+
+async def want_end(uow: UnitOfWork, *, purchase_id: UUID, subscription_id: str, installments: int) -> None:
+    """Wants the plan's end, once per purchase."""
+    payload = {"purchase_id": str(purchase_id), "subscription_id": subscription_id, "installments": installments}
+    await uow.enqueue(KIND, key=f"{purchase_id}/schedule", payload=payload)
+
+
+class PlanEnd:
+    """Looks before it makes, and makes under keys of its own: however often it is tried, there is one schedule."""
+
+    # it is not too late for three months: whatever is wrong, somebody can mend it meanwhile
+    backoff = PATIENT
+
+    def __init__(self, stripe: Stripe) -> None:
+        self._stripe = stripe
+
+    async def perform(self, job: Job) -> str | None:
+        """The schedule's id; None for a subscription that has ended already."""
+        try:
+            return await self._attach(job)
+        except StripeRefuses as refusal:  # to give up would charge for ever
+            raise Transient(str(refusal)) from refusal
+
+    async def _attach(self, job: Job) -> str | None:
+        purchase_id, installments = str(job.payload["purchase_id"]), int(job.payload["installments"])
+        subscription = await self._stripe.subscription(job.payload["subscription_id"])
+        if subscription.ended:
+            return None
+        if subscription.schedule_id is not None:
+            schedule = await self._stripe.schedule(subscription.schedule_id)
+        else:
+            schedule = await self._stripe.schedule_from(subscription.id, key=f"{job.key}/create")
+        if schedule.over or schedule.ends_by_itself:
+            return schedule.id
+        left = months_left(started=subscription.started, phase_start=schedule.phase_start, installments=installments)
+        if left < 1:
+            log.error("plan has outrun its installments", purchase=purchase_id)
+            await self._stripe.end_subscription(subscription.id, key=f"{job.key}/end")
+            return schedule.id
+        ended = await self._stripe.end_after(
+            schedule, months=left, metadata={"purchase_id": purchase_id}, key=f"{job.key}/end_after/{left}"
+        )
+        return ended.id
+
+    async def record(self, job: Job, result: str | None, uow: UnitOfWork) -> None:
+        await repository.write_schedule(uow.db, UUID(job.payload["purchase_id"]), result, at=uow.now)
+
+    async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
+        log.error("plan goes on for ever", purchase=job.payload["purchase_id"])
+
+
+async def want_cancel(uow: UnitOfWork, *, purchase_id: UUID, subscription_id: str) -> None:
+    """Wants the plan canceled, once per purchase."""
+    payload = {"purchase_id": str(purchase_id), "subscription_id": subscription_id}
+    await uow.enqueue(repository.PLAN_CANCEL, key=repository.plan_cancel_key(purchase_id), payload=payload)
+
+
+class PlanCancel:
+    """Ends the subscription now, and what it has not collected yet. Looks first, each time.
+
+    The keys are of one attempt: a refusal that Stripe remembers must not answer the next one, and to end what has ended
+    changes nothing.
+    """
+
+    backoff = PATIENT
+
+    def __init__(self, stripe: Stripe) -> None:
+        self._stripe = stripe
+
+    async def perform(self, job: Job) -> int:
+        """How many invoices were voided."""
+        try:
+            return await self._cancel(job.payload["subscription_id"], key=f"{job.key}/{job.attempt}")
+        except StripeRefuses as refusal:  # to give up would charge on
+            raise Transient(str(refusal)) from refusal
+
+    async def _cancel(self, subscription_id: str, *, key: str) -> int:
+        subscription = await self._stripe.subscription(subscription_id)
+        if not subscription.ended and subscription.schedule_id is not None:
+            schedule = await self._stripe.schedule(subscription.schedule_id)
+            if not schedule.over:
+                await self._stripe.end_schedule(schedule.id, key=f"{key}/schedule")
+            subscription = await self._stripe.subscription(subscription_id)
+        if not subscription.ended:
+            await self._stripe.end_subscription(subscription_id, key=f"{key}/subscription")
+        # only now: nothing can be added to them any more
+        unpaid = await self._stripe.unpaid_invoices(subscription_id)
+        for invoice in unpaid:
+            await self._stripe.void_invoice(invoice, key=f"{key}/{invoice.id}")
+        return len(unpaid)
+
+    async def record(self, job: Job, result: int, uow: UnitOfWork) -> None:
+        """That it is done is all there is to know: the student may buy again."""
+        log.info("plan canceled", purchase=job.payload["purchase_id"], voided=result)
+
+    async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
+        log.error("plan of a withdrawn purchase goes on charging", purchase=job.payload["purchase_id"])
+
+
+def handlers(stripe: Stripe) -> Mapping[str, JobHandler[Any]]:
+    return {KIND: PlanEnd(stripe), repository.PLAN_CANCEL: PlanCancel(stripe)}

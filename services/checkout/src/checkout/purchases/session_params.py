@@ -1,0 +1,130 @@
+"""What Stripe is asked for: the body of a checkout session, made once per purchase and kept with it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from checkout.purchases import payment_methods
+from checkout.purchases.context import Returns
+from checkout.purchases.domain import Wish, charges
+from checkout.purchases.stripe_metadata import metadata
+from contracts.money import Money
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanPrice:
+    """The regular installment, as a price that Stripe keeps. `key` names it for good.
+
+    A price that is described in the session itself is made inactive, and an inactive price may not be taken into the
+    schedule that ends the plan.
+    """
+
+    key: str
+    name: str
+    amount: Money
+
+
+@dataclass(frozen=True, kw_only=True)
+class Discount:
+    """A coupon of this purchase only, and what it takes off."""
+
+    coupon_id: str
+    amount: Money
+
+
+def plan_price(wish: Wish) -> PlanPrice:
+    """Raises ValueError when the amount cannot be split."""
+    regular = charges(amount=wish.amount, payment_type="plan")[-1]
+    name = f"{wish.program.title}, {wish.installments} monthly installments"
+    called = uuid5(NAMESPACE_URL, name).hex[:8]
+    return PlanPrice(
+        key=f"plan/{wish.program.slug}/{regular.currency}/{regular.amount}/{called}", name=name, amount=regular
+    )
+
+
+def session_params(
+    *,
+    purchase_id: UUID,
+    wish: Wish,
+    frontend_url: str,
+    email: str | None,
+    customer_id: str | None = None,
+    discount: Discount | None = None,
+    recurring_price_id: str | None = None,
+    automatic_tax: bool = False,
+    returns: Returns | None = None,
+) -> dict[str, Any]:
+    """The session's parameters, as the SDK takes them. `email` fills in the page's field, where no customer is known;
+    what recurs needs its price's id.
+
+    Raises ValueError when the amount cannot be split into the plan's installments, or no method takes them.
+    """
+    data = metadata(purchase_id, wish)
+    params: dict[str, Any] = {
+        "ui_mode": "hosted_page",
+        "client_reference_id": str(purchase_id),
+        "success_url": returns.success_url if returns else _success_url(frontend_url, wish),
+        "cancel_url": returns.cancel_url if returns else f"{frontend_url}/enroll",
+        "metadata": data,
+        **(_recurring(wish, data, recurring_price_id) if recurring_price_id else _in_full(wish, data, discount)),
+    }
+    if wish.amount.amount:
+        methods = payment_methods.allowed(amount=wish.amount, payer=wish.payer, payment_type=wish.payment_type)
+        if not methods:  # an empty list would allow all of them
+            raise ValueError("no payment method takes this amount")
+        params["allowed_payment_method_types"] = methods
+    if customer_id:
+        params["customer"] = customer_id
+    elif email:
+        params["customer_email"] = email
+    if automatic_tax:
+        params["automatic_tax"] = {"enabled": True}
+        if customer_id:
+            params["customer_update"] = {"address": "auto"}
+    return params
+
+
+def _success_url(frontend_url: str, wish: Wish) -> str:
+    return f"{frontend_url}/enroll/success?session_id={{CHECKOUT_SESSION_ID}}&program={wish.program.slug}"
+
+
+def _in_full(wish: Wish, data: dict[str, str], discount: Discount | None) -> dict[str, Any]:
+    title = wish.program.title
+    params: dict[str, Any] = {
+        "mode": "payment",
+        "line_items": [_line(title, wish.amount + discount.amount if discount else wish.amount)],
+    }
+    if discount:
+        params["discounts"] = [{"coupon": discount.coupon_id}]
+    if wish.amount.amount:
+        params["payment_intent_data"] = {"description": title, "metadata": data}
+    if wish.payer == "sponsor":
+        params["invoice_creation"] = {"enabled": True, "invoice_data": {"description": title, "metadata": data}}
+    return params
+
+
+def _recurring(wish: Wish, data: dict[str, str], price_id: str) -> dict[str, Any]:
+    """The regular installment recurs; what the first one has on top is a line of the first invoice only."""
+    title = wish.program.title
+    lines: list[dict[str, Any]] = [{"quantity": 1, "price": price_id}]
+    if wish.payment_type == "plan":
+        first, *others = charges(amount=wish.amount, payment_type="plan")
+        if (remainder := first - others[0]).amount:
+            lines.append(_line(f"{title}, remainder of the first installment", remainder))
+    return {
+        "mode": "subscription",
+        "line_items": lines,
+        "subscription_data": {"description": title, "metadata": data},
+    }
+
+
+def _line(name: str, amount: Money) -> dict[str, Any]:
+    price = {
+        "currency": amount.currency,
+        "unit_amount": amount.amount,
+        "tax_behavior": "exclusive",
+        "product_data": {"name": name},
+    }
+    return {"quantity": 1, "price_data": price}

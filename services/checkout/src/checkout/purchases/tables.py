@@ -1,0 +1,134 @@
+"""Purchases, and what checkout knows of enrollments and people."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    Numeric,
+    Table,
+    Text,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from checkout.schema import metadata, times
+
+OPEN = text("state IN ('created', 'session_open', 'awaiting_payment')")
+
+purchases = Table(
+    "purchases",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("student_id", Uuid, nullable=False),
+    Column("item_id", Uuid),
+    Column("item_kind", Text, nullable=False, server_default="program"),
+    Column("owner_id", Uuid),
+    Column("program_id", Text, nullable=False),
+    Column("program_slug", Text, nullable=False),
+    Column("program_name", Text, nullable=False),
+    Column("provider", Text),
+    Column("includes", JSONB, nullable=False, server_default=text("'[]'")),
+    Column("covers", ARRAY(Text), nullable=False),
+    Column("how", Text, nullable=False, server_default="page"),
+    Column("list_price", BigInteger),
+    Column("promotion_code", Text),
+    Column("amount", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("payer", Text, nullable=False),
+    Column("funding_source", Text),
+    Column("payment_type", Text, nullable=False),
+    Column("installments", Integer),
+    Column("state", Text, nullable=False),
+    Column("tier", Text),
+    Column("interval", Text),
+    Column("payment_plan", JSONB),
+    Column("enrollment_id", Uuid, index=True),
+    Column("session_params", JSONB),
+    Column("stripe_payment_intent_id", Text, unique=True),
+    Column("client_secret", Text),
+    Column("stripe_checkout_session_id", Text, unique=True),
+    Column("checkout_url", Text),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("stripe_subscription_id", Text),
+    Column("stripe_schedule_id", Text),
+    Column("terms_version", Text),
+    Column("terms_accepted_at", DateTime(timezone=True)),
+    Column("canceled_at", DateTime(timezone=True)),
+    Column("cancel_reason", Text),
+    *times(),
+    Index("uq_purchases_open", "student_id", "program_slug", unique=True, postgresql_where=OPEN),
+    Index("ix_purchases_covers", "covers", postgresql_using="gin"),
+)
+"""`amount` is what all of it costs after the discount; `covers` are the slugs of the enrollments that it gives;
+`how`: on Stripe's page, by one intent of the front end, by our own schedule, or as a membership."""
+
+funding_payments = Table(
+    "funding_payments",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    Column("student_id", Uuid, nullable=False, index=True),
+    Column("program_id", Text, nullable=False, index=True),
+    Column("funding_source", Text, nullable=False, server_default="WIOA"),
+    Column("stripe_checkout_session_id", Text, unique=True),
+    Column("stripe_payment_intent_id", Text),
+    Column("status", Text, nullable=False, server_default="created", index=True),
+    Column("amount", Numeric(10, 2), nullable=False),
+    Column("paid_at", DateTime(timezone=True)),
+    *times(),
+)
+"""`id` is the purchase's."""
+
+funding_payment_changes = Table(
+    "funding_payment_changes",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("funding_payment_id", Uuid, nullable=False, index=True),
+    Column("student_id", Uuid, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("changed_at", DateTime(timezone=True), nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("old", JSONB),
+    Column("new", JSONB),
+)
+"""Written by a trigger, for each change, whoever makes it."""
+
+enrollments = Table(
+    "enrollments",
+    metadata,
+    Column("student_id", Uuid, primary_key=True),
+    Column("program_slug", Text, primary_key=True),
+    Column("enrollment_id", Uuid, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("purchase_id", Uuid),
+    Column("revision", Integer, nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+"""What enrollment has said of a student's enrollments: a projection, never written by the API."""
+
+contacts = Table(
+    "contacts",
+    metadata,
+    Column("student_id", Uuid, primary_key=True),
+    Column("email", Text, nullable=False),
+    Column("name", Text),
+    Column("revision", Integer, nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+customers = Table(
+    "customers",
+    metadata,
+    Column("student_id", Uuid, primary_key=True),
+    Column("stripe_customer_id", Text, nullable=False, unique=True),
+    Column("email", Text),
+    Column("name", Text),
+    *times(),
+)
+"""A student's one customer at Stripe; `email` and `name` are what Stripe was told last."""
