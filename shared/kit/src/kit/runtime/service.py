@@ -56,6 +56,7 @@ def create_api(
         cors_origins=settings.cors_origins,
         asyncapi=asyncapi_document(title=service, queues=queues, publishes=publishes),
     )
+    app.state.service = service
     app.state.database = database
     app.state.authenticator = Authenticator(settings)
     app.state.settings = settings
