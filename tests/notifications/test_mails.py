@@ -217,12 +217,12 @@ def test_a_receipt_promises_nothing_when_the_enrollment_does_not_open() -> None:
     ],
 )
 def test_a_failure_says_what_is_true_of_the_enrollment_and_where_to_pay(
-    told: dict[str, Any], publishes: list[str], leads_to: str | None
+    told: dict[str, Any], says: list[str], leads_to: str | None
 ) -> None:
     given = TOLD["payment-failed"] | {"pay_url": PAGE if leads_to == PAGE else None} | told
     rendered = render("payment-failed", given, name=None, letterhead=HEAD)
     for part in (rendered.text, rendered.html):
-        assert all(each in unescape(re.sub("<[^>]*>", "", part)) for each in publishes)
+        assert all(each in unescape(re.sub("<[^>]*>", "", part)) for each in says)
         assert part.count("enrollment is paused") == (told["enrollment"] == "paused")
     if leads_to:
         assert f"here: {leads_to}" in rendered.text or f"To pay: {leads_to}" in rendered.text
