@@ -21,8 +21,8 @@ from contracts.people import MEMBERSHIP, Program, enrollment_uuid
 from contracts.registry import EVENT_TYPES
 from kit.db.unit_of_work import utc_now
 from kit.messaging import fact_store as known_facts
-from ledger import facts
-from ledger.facts import Purchase, fold
+from ledger.facts import enrollment_key, fold
+from ledger.purchase import Purchase
 from webhook_gateway.translate import translate
 
 PATH = "/api/memberships"
@@ -137,7 +137,7 @@ class Member:
     async def purchases(self) -> list[Purchase]:
         """As every consumer folds them from what is known."""
         async with self.service.database.transaction() as db:
-            group = await known_facts.known(db, facts.enrollment_key(self.id, MEMBERSHIP))
+            group = await known_facts.known(db, enrollment_key(self.id, MEMBERSHIP))
         return list(fold({f.event_id: EVENT_TYPES[f.type].model_validate(f.body) for f in group}))  # type: ignore[misc]
 
     async def standing(self) -> tuple[str, str | None]:

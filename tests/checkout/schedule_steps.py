@@ -11,7 +11,7 @@ from tests.checkout.sandbox import StripeSandbox
 from tests.checkout.service import ADMIN, Service, bearer
 
 from checkout import main
-from checkout.clock import Clock
+from checkout.installments.clock import Clock
 from checkout.installments.timer import Timer
 from contracts.envelope import Envelope
 from contracts.registry import EVENT_TYPES

@@ -26,7 +26,8 @@ from contracts.payments import (
     PaymentSucceeded,
 )
 from contracts.people import Program
-from ledger.facts import DEFAULT_POLICY, fold
+from ledger.facts import fold
+from ledger.policy import DEFAULT_POLICY
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 STUDENT = uuid4()

@@ -17,7 +17,7 @@ from contracts.envelope import Envelope
 from contracts.payments import SubscriptionChanged
 from kit.jobs.jobs import Job
 from kit.jobs.worker import JobWorker
-from ledger.facts import Purchase
+from ledger.purchase import Purchase
 
 
 async def _a_life(member: Member) -> None:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 from tests.checkout.service import Service
-from tests.contracts.payment_histories import histories, purchase
+from tests.ledger.payment_histories import histories, purchase
 
 from contracts.envelope import Envelope
 from contracts.payments import PaymentEvent

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.contracts.payment_histories import histories
+from tests.ledger.payment_histories import histories
 
 from contracts.envelope import BadEnvelope, Envelope, parse
 from contracts.registry import EVENT_TYPES, PUBLISHED_BY

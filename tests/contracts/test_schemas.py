@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.contracts.payment_histories import histories
+from tests.ledger.payment_histories import histories
 
 import contracts
 from contracts.compatibility import breaks

@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 from sqlalchemy import text
-from tests.contracts.payment_histories import paid_by_card
 from tests.deliveries import deliver, envelope
+from tests.ledger.payment_histories import paid_by_card
 from tests.tokens import bearer
 
 from contracts.people import Program

@@ -10,7 +10,8 @@ from uuid import UUID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
-from tests.contracts.payment_histories import (
+from tests.deliveries import deliver, envelope
+from tests.ledger.payment_histories import (
     PRICE,
     bank_debit,
     declined,
@@ -21,7 +22,6 @@ from tests.contracts.payment_histories import (
     plan,
     refunded,
 )
-from tests.deliveries import deliver, envelope
 
 from contracts.payments import PaymentEvent
 from enrollment import consumers

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.contracts.payment_histories import PRICE, bank_debit, declined, expired, histories, paid_by_card, refunded
+from tests.ledger.payment_histories import PRICE, bank_debit, declined, expired, histories, paid_by_card, refunded
 
 from contracts.instructor_assignment import Instructor
 from contracts.payments import PaymentEvent
@@ -26,7 +26,8 @@ from instructor_assignment.domain import (
     settle,
     wish,
 )
-from ledger.facts import DEFAULT_POLICY, enrollments
+from ledger.enrollments_tmp import enrollments
+from ledger.policy import DEFAULT_POLICY
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PROGRAM = Program(slug="barber-apprenticeship", id="prog-1")

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.contracts.payment_histories import PRICE, bank_debit, declined, expired, histories, paid_by_card, refunded
+from tests.ledger.payment_histories import PRICE, bank_debit, declined, expired, histories, paid_by_card, refunded
 
 from contracts.milady_integration import MiladyEvent
 from contracts.payments import PaymentEvent
-from ledger.facts import DEFAULT_POLICY, enrollments
+from ledger.enrollments_tmp import enrollments
+from ledger.policy import DEFAULT_POLICY
 from milady_integration import domain
 from milady_integration.domain import Change, Mode, Place, Status, Step, Wish
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.contracts.payment_histories import bank_debit, declined, disputed, paid_by_card, plan, refunded
+from tests.ledger.payment_histories import bank_debit, declined, disputed, paid_by_card, plan, refunded
 from tests.notifications.office import (
     ANN,
     CONTACT,

@@ -32,7 +32,7 @@ from contracts.payments import (
     PaymentSucceeded,
 )
 from contracts.people import Contact
-from ledger.facts import Policy
+from ledger.policy import Policy
 
 PURCHASE = UUID(int=1)
 SPONSOR = "finance@sponsor.example.com"

@@ -30,7 +30,7 @@ from contracts.payments import (
     PaymentRefunded,
 )
 from contracts.people import Contact
-from ledger.facts import Policy
+from ledger.policy import Policy
 
 PURCHASE = UUID(int=1)
 RECEIPT = "Receipt: 4,890.00 USD for Barber Apprenticeship"

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.contracts.payment_histories import bank_debit, declined, disputed, paid_by_card, plan, refunded
+from tests.ledger.payment_histories import bank_debit, declined, disputed, paid_by_card, plan, refunded
 from tests.notifications.office import ANN, BARBER, SEAT, assigned, said
 from tests.notifications.test_installments import of_checkout, of_gateway, received
 from tests.notifications.test_kinds import CANCELED
@@ -17,7 +17,9 @@ from contracts.enrollment import EnrollmentPaused
 from contracts.envelope import Envelope
 from contracts.payments import PaymentEvent, PaymentExpired, PaymentFailed, PaymentRefs, PaymentSucceeded
 from enrollment.domain import EnrollmentState, settle
-from ledger.facts import DEFAULT_POLICY, Policy, Standing, enrollments
+from ledger.enrollments_tmp import enrollments
+from ledger.policy import DEFAULT_POLICY, Policy
+from ledger.purchase import Standing
 from notifications.domain import Rules, messages, wanted
 from notifications.known import Heard, Known, Place
 from notifications.message import Message

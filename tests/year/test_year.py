@@ -43,7 +43,9 @@ import enrollment
 from contracts.envelope import Event
 from contracts.payments import PaymentEvent
 from contracts.registry import EVENT_TYPES
-from ledger.facts import Standing, enrollments, fold
+from ledger.enrollments_tmp import enrollments
+from ledger.facts import fold
+from ledger.purchase import Standing
 from testkit.postgres_server import Database, PostgresServer
 
 YEARS = int(os.environ.get("YEARS") or "3")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, cast
 
 from sqlalchemy import Row
@@ -12,6 +13,7 @@ from checkout.memberships import event_handlers as memberships
 from checkout.payments import event_handlers as money
 from checkout.purchases import domain, repository
 from checkout.purchases.event_handlers import settle
+from checkout.receipts.repository import move_documents
 from checkout.receipts.service import Issuer
 from checkout.topology import ENROLLMENTS, PAYMENTS
 from contracts.enrollment import (
@@ -28,8 +30,9 @@ from contracts.payments import PaymentEvent
 from contracts.registry import PAYMENT_EVENTS
 from kit.db.unit_of_work import UnitOfWork
 from kit.messaging.consumer import Consumer
-from ledger import facts
-from ledger.facts import DEFAULT_POLICY, Facts, Policy, fold, keys
+from ledger.facts import Facts, fold, keys
+from ledger.policy import DEFAULT_POLICY, Policy
+from ledger.purchase import Purchase
 
 SEAT_STATUS: dict[type[EnrollmentEvent], domain.SeatStatus] = {
     EnrollmentPending: "pending",
@@ -41,11 +44,11 @@ SEAT_STATUS: dict[type[EnrollmentEvent], domain.SeatStatus] = {
 }
 
 
-Follow = Callable[[UnitOfWork, Row[Any], facts.Purchase, Envelope[PaymentEvent]], Awaitable[None]]
+Follow = Callable[[UnitOfWork, Row[Any], Purchase, Envelope[PaymentEvent]], Awaitable[None]]
 """What a room does when something is heard about a purchase of ours: given its row, locked and settled already, and all
 that is known of its money. Any order and any repetition must end in the same rows."""
 
-ROOMS: tuple[Follow, ...] = (money.follow, schedules.follow, memberships.follow)
+ROOMS: tuple[Follow, ...] = (partial(money.follow, on_merged=move_documents), schedules.follow, memberships.follow)
 ISSUER = Issuer()
 
 

@@ -2,18 +2,72 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 
-from checkout.installments.domain import cancel_policy
+from checkout.cancellation_policy import cancellation_policy
 from checkout.mail import Address
-from checkout.memberships.settings import MembershipPriceSettings
-from checkout.receipts.settings import IssuerSettings
 from kit.runtime import service
 from kit.runtime.settings import CommaSeparated, Settings
-from ledger.facts import PolicySettings
+from ledger.policy import PolicySettings
+
+_PRICE = re.compile(r"(.{1,50})/(month|year)=([^\s=]{1,255})")
+
+
+class MembershipPriceSettings(BaseModel):
+    """A mixin. A tier that has no price here gets one that is made at Stripe when it is first bought."""
+
+    stripe_price_student: str | None = None
+    stripe_price_career: str | None = None
+    stripe_price_student_annual: str | None = None
+    stripe_price_career_annual: str | None = None
+    stripe_prices: CommaSeparated = ()
+    """For any other tier, and before the four above: `alumni/month=price_…, alumni/year=price_…`."""
+
+    @field_validator(
+        "stripe_price_student",
+        "stripe_price_career",
+        "stripe_price_student_annual",
+        "stripe_price_career_annual",
+        mode="before",
+    )
+    @classmethod
+    def _no_price(cls, value: object) -> object:
+        return value or None
+
+    @field_validator("stripe_prices")
+    @classmethod
+    def _named(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(_PRICE.fullmatch(each) for each in value):
+            raise ValueError("each is tier/month=price id, or tier/year=price id")
+        return value
+
+    @model_validator(mode="after")
+    def _one_price_for_each(self) -> MembershipPriceSettings:
+        """What a subscription gives is read from its price: with one price for two, who buys the one gets the other."""
+        prices = list(self.membership_prices.values())
+        if len(prices) != len(set(prices)):
+            raise ValueError("two memberships have the same price at Stripe")
+        return self
+
+    @property
+    def membership_prices(self) -> Mapping[tuple[str, str], str]:
+        """(tier, interval) -> Stripe's price id"""
+        named: dict[tuple[str, str], str | None] = {
+            ("student", "month"): self.stripe_price_student,
+            ("career", "month"): self.stripe_price_career,
+            ("student", "year"): self.stripe_price_student_annual,
+            ("career", "year"): self.stripe_price_career_annual,
+        }
+        for each in self.stripe_prices:
+            if (found := _PRICE.fullmatch(each)) is not None:
+                tier, interval, price = found.groups()
+                named[tier, interval] = price
+        return {key: price for key, price in named.items() if price}
 
 
 class StripeSettings(Settings, MembershipPriceSettings):
@@ -66,7 +120,7 @@ class ApiSettings(service.ApiSettings, StripeSettings):
     @field_validator("cancel_refund")
     @classmethod
     def _policy(cls, value: str) -> str:
-        cancel_policy(value)
+        cancellation_policy(value)
         return value
 
     @field_validator("frontend_url")
@@ -90,7 +144,7 @@ class RelaySettings(service.WorkerSettings, StripeSettings):
     """As in the API's: amounts fall due by the same clock."""
 
 
-class WorkerSettings(service.WorkerSettings, PolicySettings, IssuerSettings):
+class WorkerSettings(service.WorkerSettings, PolicySettings):
     """Consumers and migrate."""
 
 

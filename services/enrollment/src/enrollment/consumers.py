@@ -14,7 +14,9 @@ from enrollment.domain import Status
 from enrollment.topology import CATALOG, PAYMENTS
 from kit.db.unit_of_work import UnitOfWork
 from kit.messaging.consumer import Consumer
-from ledger.facts import DEFAULT_POLICY, Enrollment, Facts, Policy, enrollments, keys
+from ledger.enrollments_tmp import Enrollment, enrollments
+from ledger.facts import Facts, keys
+from ledger.policy import DEFAULT_POLICY, Policy
 
 
 def payments(policy: Policy = DEFAULT_POLICY) -> Consumer:

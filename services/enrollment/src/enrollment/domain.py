@@ -17,7 +17,9 @@ from contracts.enrollment import (
     EnrollmentWithdrawn,
 )
 from contracts.people import ItemKind, Program
-from ledger.facts import Enrollment, Policy, Purchase, Standing
+from ledger.enrollments_tmp import Enrollment
+from ledger.policy import Policy
+from ledger.purchase import Purchase, Standing
 
 PaymentStatus = Literal["pending", "paid", "waived"]
 Source = Literal["application", "case_manager", "employer", "self_enroll"]

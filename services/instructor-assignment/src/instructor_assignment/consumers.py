@@ -11,7 +11,9 @@ from instructor_assignment import db, domain, places
 from instructor_assignment.topology import PAYMENTS
 from kit.db.unit_of_work import UnitOfWork
 from kit.messaging.consumer import Consumer
-from ledger.facts import DEFAULT_POLICY, Facts, Policy, enrollments, keys
+from ledger.enrollments_tmp import enrollments
+from ledger.facts import Facts, keys
+from ledger.policy import DEFAULT_POLICY, Policy
 
 
 def payments(policy: Policy = DEFAULT_POLICY) -> Consumer:

@@ -17,7 +17,9 @@ from contracts.instructor_assignment import (
     InstructorUnavailable,
 )
 from contracts.people import Program
-from ledger.facts import Enrollment, Policy, Standing
+from ledger.enrollments_tmp import Enrollment
+from ledger.policy import Policy
+from ledger.purchase import Standing
 
 _ASSIGNMENTS = uuid5(NAMESPACE_URL, "urn:bursar:instructor-assignment")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kit.runtime import service
-from ledger.facts import PolicySettings
+from ledger.policy import PolicySettings
 
 
 class WorkerSettings(service.WorkerSettings, PolicySettings):

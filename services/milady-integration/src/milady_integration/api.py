@@ -20,7 +20,7 @@ from kit.http.auth import CaseManager, CurrentCaller
 from kit.http.errors import Problem
 from kit.http.idempotency import HONOURS_KEY, once
 from kit.http.paging import Cursor, Page, page_of
-from ledger.facts import Standing
+from ledger.purchase import Standing
 from milady_integration import db, domain
 from milady_integration.domain import Mode, Status
 from milady_integration.following import carry_out, follow

@@ -10,7 +10,9 @@ from contracts.payments import PaymentEvent
 from contracts.registry import PAYMENT_EVENTS
 from kit.db.unit_of_work import UnitOfWork
 from kit.messaging.consumer import Consumer
-from ledger.facts import DEFAULT_POLICY, Facts, Policy, enrollments, keys
+from ledger.enrollments_tmp import enrollments
+from ledger.facts import Facts, keys
+from ledger.policy import DEFAULT_POLICY, Policy
 from milady_integration import db, domain
 from milady_integration.domain import Mode
 from milady_integration.following import follow

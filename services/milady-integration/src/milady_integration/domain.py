@@ -14,7 +14,9 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from contracts.milady_integration import CourseLink, MiladyEnrolled, MiladyEvent, MiladyFailed, MiladyWithdrawn
 from contracts.people import Contact, Program
-from ledger.facts import Enrollment, Policy, Standing
+from ledger.enrollments_tmp import Enrollment
+from ledger.policy import Policy
+from ledger.purchase import Standing
 
 Mode = Literal["api", "manual"]
 

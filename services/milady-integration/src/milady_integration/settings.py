@@ -1,32 +1,35 @@
-"""What milady-integration is told by its environment."""
+"""The settings of milady-integration, read from the environment."""
 
 from __future__ import annotations
 
 from pydantic import AnyHttpUrl, Field, SecretStr, model_validator
 
 from kit.runtime import service
-from ledger.facts import PolicySettings
+from ledger.policy import PolicySettings
 from milady_integration.domain import Mode
 
 
 class WorkerSettings(service.WorkerSettings, PolicySettings):
     """Consumers and migrate.
 
-    MILADY_MODE: `api`, or `manual` where the provider has none (an admin exports a list and confirms by hand).
+    MILADY_MODE: `api`, or `manual` if the provider has no API (an admin exports a list and confirms by hand).
     """
 
     milady_mode: Mode = "api"
 
 
 class RelaySettings(WorkerSettings):
-    """The relay is the only process that speaks to Milady, so the only one that has the key."""
+    """The relay is the only process that calls Milady, so the only one with the API key.
+
+    MILADY_RETRY_LONGEST_SECONDS: the longest delay between two attempts of a job.
+    """
 
     milady_api_base: AnyHttpUrl | None = None
     milady_api_key: SecretStr | None = None
     milady_retry_longest_seconds: float = Field(default=300.0, ge=0.1, le=3600.0)
 
     @model_validator(mode="after")
-    def _the_api_is_reachable(self) -> RelaySettings:
+    def _api_is_configured(self) -> RelaySettings:
         if self.milady_mode == "api" and (self.milady_api_base is None or self.milady_api_key is None):
             raise ValueError("set MILADY_API_BASE and MILADY_API_KEY, or MILADY_MODE=manual")
         return self

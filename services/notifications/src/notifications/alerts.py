@@ -9,7 +9,8 @@ from uuid import UUID
 from contracts.instructor_assignment import InstructorUnavailable
 from contracts.milady_integration import MiladyFailed
 from contracts.payments import PaymentRefunded
-from ledger.facts import Policy, Standing
+from ledger.policy import Policy
+from ledger.purchase import Standing
 from notifications.known import Bought, Place
 from notifications.message import Channel, Hold, Message
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from contracts.payments import PaymentDisputeClosed, PaymentDisputeOpened
-from ledger.facts import Policy
 from ledger.payment import Payment
+from ledger.policy import Policy
 from notifications.alerts import alert
 from notifications.known import Bought
 from notifications.message import Channel, Message

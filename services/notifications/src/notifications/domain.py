@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from ledger.facts import DEFAULT_POLICY, Policy
+from ledger.policy import DEFAULT_POLICY, Policy
 from notifications.alerts import about_place, refunds_that_failed
 from notifications.bundles import together
 from notifications.disputes import about_disputes

@@ -19,7 +19,8 @@ from contracts.instructor_assignment import InstructorAssigned
 from contracts.milady_integration import MiladyEnrolled
 from contracts.money import Money
 from contracts.payments import PurchaseCanceled
-from ledger.facts import Policy, Purchase, Standing
+from ledger.policy import Policy
+from ledger.purchase import Purchase, Standing
 from notifications.failures import cause_told, missed_told, page_to_pay, what_failed
 from notifications.known import Place
 from notifications.message import Hold, Message

@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from contracts.enrollment import EnrollmentCompleted, EnrollmentPaused, EnrollmentWithdrawn
 from contracts.payments import PaymentEvent, PaymentFailed
-from ledger.facts import Policy, Standing
 from ledger.payment import Payment
+from ledger.policy import Policy
+from ledger.purchase import Standing
 from notifications.installments import installments_of, names, word_of_checkout
 from notifications.known import Bought, Place
 from notifications.message import Hold, Message

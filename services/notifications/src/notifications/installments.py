@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from contracts.payments import PaymentEvent, PaymentExpired, PaymentFailed
-from ledger.facts import Purchase
 from ledger.payment import Payment
+from ledger.purchase import Purchase
 
 
 @dataclass(frozen=True)

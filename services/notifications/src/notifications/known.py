@@ -24,9 +24,11 @@ from contracts.milady_integration import MiladyEnrolled, MiladyEvent, MiladyFail
 from contracts.money import Money
 from contracts.payments import PaymentEvent, PaymentSucceeded, SubscriptionChanged
 from contracts.people import Contact, Payer, Program
-from ledger import facts
-from ledger.facts import Policy, Purchase, Standing, enrollment_key
+from ledger.enrollments_tmp import Enrollment, enrollments
+from ledger.facts import enrollment_key, fold, keys
 from ledger.payment import Payment
+from ledger.policy import Policy
+from ledger.purchase import Purchase, Standing
 
 Naming = PurchaseCreated | EnrollmentEvent | InstructorEvent | MiladyEvent
 """What always names a student and a program."""
@@ -112,8 +114,8 @@ class Known:
         return _title([*sold, *paid])
 
     @cached_property
-    def _enrollments(self) -> tuple[facts.Enrollment, ...]:
-        return facts.enrollments({heard.id: heard.data for heard in self.heard if isinstance(heard.data, PaymentEvent)})
+    def _enrollments(self) -> tuple[Enrollment, ...]:
+        return enrollments({heard.id: heard.data for heard in self.heard if isinstance(heard.data, PaymentEvent)})
 
     # Facts are told apart by identity: two events may say the very same thing.
     @cached_property
@@ -217,7 +219,7 @@ class Place:
         """Whether the enrollment would be open if these payments were paid."""
         supposed = {f"supposed/{n}": _supposed(payment, n) for n, payment in enumerate(paid)}
         known = {str(n): fact for n, fact in enumerate(fact for p in self.purchases for fact in p.facts)}
-        return any(purchase.standing(policy)[0] is Standing.ACTIVE for purchase in facts.fold(known | supposed))
+        return any(purchase.standing(policy)[0] is Standing.ACTIVE for purchase in fold(known | supposed))
 
     @cached_property
     def instructor(self) -> InstructorEvent | None:
@@ -347,7 +349,7 @@ def keys_of(event: Event) -> frozenset[str]:
     """What this event has in common with others."""
     match event:
         case PaymentEvent():
-            return facts.keys(event)
+            return keys(event)
         case PurchaseCreated():
             enrollments = {enrollment_key(event.student_id, enrollment.slug) for enrollment in event.program.parts}
             return frozenset(enrollments | {f"purchase:{event.purchase_id}"})

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from contracts.checkout import PurchaseCreated
 from contracts.money import Money
 from contracts.payments import PaymentRefunded, PurchaseCanceled
-from ledger.facts import Policy, Purchase
 from ledger.payment import Payment
+from ledger.policy import Policy
+from ledger.purchase import Purchase
 from notifications.known import Bought, Known
 from notifications.message import Hold, Message
 from notifications.receipts import reference
@@ -57,7 +58,7 @@ def _enrollment_stays(purchase: Purchase, payment: Payment, policy: Policy) -> b
     """Whether what has gone back so far takes the enrollment away from nobody."""
     if not policy.full_refund_withdraws:
         return True
-    return payment.settled is not None and not purchase.all_back
+    return payment.settled is not None and not purchase.fully_refunded
 
 
 def _steps(facts: Sequence[PaymentRefunded]) -> Counter[Money]:

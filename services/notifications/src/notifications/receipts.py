@@ -10,8 +10,9 @@ from typing import Literal
 from contracts.checkout import ReceiptIssued
 from contracts.enrollment import EnrollmentActivated
 from contracts.payments import PaymentFailed, PaymentPending, PaymentRefs, PaymentSucceeded
-from ledger.facts import Policy, Standing
 from ledger.payment import Payment
+from ledger.policy import Policy
+from ledger.purchase import Standing
 from notifications.known import Bought
 from notifications.message import Hold, Message
 

@@ -11,7 +11,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from kit.runtime import service
 from kit.runtime.settings import CommaSeparated
-from ledger.facts import PolicySettings
+from ledger.policy import PolicySettings
 from notifications.domain import Rules
 from notifications.message import Channel
 

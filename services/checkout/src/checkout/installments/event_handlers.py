@@ -10,8 +10,8 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Row
 
-from checkout.clock import ahead
 from checkout.installments import domain, repository, transitions
+from checkout.installments.clock import ahead
 from checkout.installments.domain import Become, Close, DebitFailed, Due, Keep, Reopen, Told
 from checkout.payments import refund_service
 from checkout.payments.domain import NOT_MONEY
@@ -21,8 +21,8 @@ from contracts.money import Money
 from contracts.payments import PaymentEvent, PaymentFailed, PaymentPending, PaymentSucceeded
 from kit.db.unit_of_work import UnitOfWork
 from kit.http.errors import Problem
-from ledger import facts
 from ledger.payment import Payment
+from ledger.purchase import Purchase
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +31,7 @@ _STEPS = 3
 """One decision may lead to another: what is reopened may be on its way already."""
 
 
-async def follow(uow: UnitOfWork, row: Row[Any], purchase: facts.Purchase, heard: Envelope[PaymentEvent]) -> None:
+async def follow(uow: UnitOfWork, row: Row[Any], purchase: Purchase, heard: Envelope[PaymentEvent]) -> None:
     """`row` is the purchase's, locked: what is due for it is ours to write."""
     rows = await repository.of_purchase(uow.db, row.id)
     if row.how == "page":
@@ -105,7 +105,7 @@ def _attempt(fact: PaymentEvent) -> tuple[str | None, str | None]:
     return fact.refs.payment_intent, fact.refs.charge
 
 
-def _payments_of(purchase: facts.Purchase, id: UUID) -> list[Payment]:
+def _payments_of(purchase: Purchase, id: UUID) -> list[Payment]:
     return [payment for payment in purchase.payments if any(_names(fact, id) for fact in payment.facts)]
 
 
@@ -118,7 +118,7 @@ def _settled(payments: Sequence[Payment]) -> bool:
 
 
 async def _rest_of_page_plan(
-    uow: UnitOfWork, row: Row[Any], purchase: facts.Purchase, rows: list[Row[Any]]
+    uow: UnitOfWork, row: Row[Any], purchase: Purchase, rows: list[Row[Any]]
 ) -> list[Row[Any]]:
     """A plan on Stripe's page that was broken off leaves a rest, which can be paid in one sum."""
     broken_off = purchase.standing()[1] == "plan_canceled"
@@ -143,14 +143,14 @@ async def _rest_of_page_plan(
     return await repository.of_purchase(uow.db, row.id)
 
 
-def _towards_price(purchase: facts.Purchase, currency: str) -> int:
+def _towards_price(purchase: Purchase, currency: str) -> int:
     """Minor units paid of the price: tax comes on top of it, and pays nothing of it."""
     named = (payment.tax for payment in purchase.settled_payments)
     tax = sum(each.amount for each in named if each is not None and each.currency == currency)
     return purchase.paid.get(currency, 0) - tax
 
 
-async def _send_back(uow: UnitOfWork, row: Row[Any], purchase: facts.Purchase) -> None:
+async def _send_back(uow: UnitOfWork, row: Row[Any], purchase: Purchase) -> None:
     """Money that comes after a purchase was canceled goes back by itself, all of it."""
     canceled = await repository.read_cancellation(uow.db, row.id)
     if canceled is None:

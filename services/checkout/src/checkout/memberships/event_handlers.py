@@ -16,13 +16,13 @@ from checkout.topology import SERVICE
 from contracts.envelope import Envelope
 from contracts.payments import PaymentEvent, SubscriptionChanged
 from kit.db.unit_of_work import UnitOfWork
-from ledger import facts
+from ledger.purchase import Purchase
 
 SYNC = "membership_sync"
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-async def follow(uow: UnitOfWork, row: Row[Any], purchase: facts.Purchase, heard: Envelope[PaymentEvent]) -> None:
+async def follow(uow: UnitOfWork, row: Row[Any], purchase: Purchase, heard: Envelope[PaymentEvent]) -> None:
     """Called for each purchase of which something is heard, with its row locked."""
     told = purchase.subscription
     if row.how != "membership" or told is None or told.refs.subscription is None:

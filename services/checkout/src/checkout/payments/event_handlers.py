@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from checkout.payments import projection, repository
 from checkout.payments.domain import outranked
@@ -15,37 +16,50 @@ from checkout.purchases.repository import lock_purchase
 from contracts.envelope import Envelope
 from contracts.payments import PaymentEvent
 from kit.db.unit_of_work import UnitOfWork
-from ledger import facts
+from ledger.facts import fold
 from ledger.payment import Payment
+from ledger.purchase import Purchase
+
+PaymentsMerged = Callable[[AsyncConnection, UUID, UUID], Awaitable[None]]
+"""Called with (db, kept, other) before the row `other` is deleted: whoever refers to it refers to `kept` from then on."""
 
 
-async def follow(uow: UnitOfWork, row: Row[Any], purchase: facts.Purchase, heard: Envelope[PaymentEvent]) -> None:
+async def follow(
+    uow: UnitOfWork,
+    row: Row[Any],
+    purchase: Purchase,
+    heard: Envelope[PaymentEvent],
+    *,
+    on_merged: PaymentsMerged,
+) -> None:
     """Makes the rows say what the facts say, in whatever order these came.
 
     `row` is the purchase's, locked by this transaction: so nobody else is writing its payments after the facts.
     """
-    await _follow(uow, row, purchase, await repository.said_of(uow.db, row.id))
+    await _follow(uow, row, purchase, await repository.said_of(uow.db, row.id), on_merged)
 
 
-async def follow_again(uow: UnitOfWork, purchase_id: UUID) -> None:
+async def follow_again(uow: UnitOfWork, purchase_id: UUID, *, on_merged: PaymentsMerged) -> None:
     """Locks the purchase and its payments. For whoever has learned something that the facts do not know: which of the
     refunds at Stripe is ours."""
     row = await lock_purchase(uow.db, purchase_id)
     if row is None:
         return
     said = await repository.said_of(uow.db, purchase_id)
-    for purchase in facts.fold({each.id: each.event for each in said}):
+    for purchase in fold({each.id: each.event for each in said}):
         if purchase.id == purchase_id:
-            await _follow(uow, row, purchase, said)
+            await _follow(uow, row, purchase, said, on_merged)
 
 
-async def _follow(uow: UnitOfWork, row: Row[Any], purchase: facts.Purchase, said: Sequence[Said]) -> None:
+async def _follow(
+    uow: UnitOfWork, row: Row[Any], purchase: Purchase, said: Sequence[Said], on_merged: PaymentsMerged
+) -> None:
     if not purchase.payments:
         return
     refs = frozenset().union(*(payment.refs for payment in purchase.payments))
     known = await repository.lock_payments(uow.db, row.id, refs)
     for payment, rows in _matched(purchase.payments, known):
-        payment_id = await _one_row(uow, row, payment, rows, said)
+        payment_id = await _one_row(uow, row, payment, rows, said, on_merged)
         of_payment = {"payment_id": payment_id, "purchase_id": row.id, "student_id": row.student_id}
         if refunds := projection.refunds(payment, said):
             await _follow_refunds(uow, of_payment, refunds)
@@ -65,11 +79,17 @@ def _matched(payments: Sequence[Payment], rows: Sequence[Row[Any]]) -> list[tupl
 
 
 async def _one_row(
-    uow: UnitOfWork, row: Row[Any], payment: Payment, rows: Sequence[Row[Any]], said: Sequence[Said]
+    uow: UnitOfWork,
+    row: Row[Any],
+    payment: Payment,
+    rows: Sequence[Row[Any]],
+    said: Sequence[Said],
+    on_merged: PaymentsMerged,
 ) -> UUID:
     """Writes the payment's row; the oldest one, where there were several."""
     kept = rows[0] if rows else None
     for other in rows[1:]:
+        await on_merged(uow.db, rows[0].id, other.id)
         await repository.join_payments(uow.db, rows[0].id, other.id, at=uow.now)
     values = _values(row, payment, rows, said)
     if kept is None:

@@ -13,8 +13,9 @@ from uuid import UUID
 from contracts.money import Money, usd
 from contracts.payments import PaymentFailed
 from contracts.people import Payer, Program
-from ledger import facts
-from ledger.facts import Standing
+from ledger import purchase as ledger
+from ledger.policy import Policy
+from ledger.purchase import Standing
 
 PaymentType = Literal["full", "plan"]
 How = Literal["page", "intent", "schedule", "membership"]
@@ -201,7 +202,7 @@ def charges(*, amount: Money, payment_type: PaymentType) -> list[Money]:
     return amount.installments(PLAN_INSTALLMENTS) if payment_type == "plan" else [amount]
 
 
-def state_of(purchase: facts.Purchase, policy: facts.Policy, *, how: How) -> State | None:
+def state_of(purchase: ledger.Purchase, policy: Policy, *, how: How) -> State | None:
     """How far the payment events say that a purchase is. None: they do not say anything that matters here."""
     standing, reason = purchase.standing(policy)
     match standing:
@@ -225,7 +226,7 @@ def state_of(purchase: facts.Purchase, policy: facts.Policy, *, how: How) -> Sta
             return State.EXPIRED if of_page else None
 
 
-def failures(purchase: facts.Purchase, *, final: bool) -> int:
+def failures(purchase: ledger.Purchase, *, final: bool) -> int:
     """How many attempts to pay have failed; `final`: for good."""
     failed = [fact for fact in purchase.facts if isinstance(fact, PaymentFailed)]
     return sum(fact.final or not final for fact in failed)

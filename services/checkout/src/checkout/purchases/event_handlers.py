@@ -10,18 +10,18 @@ from sqlalchemy import Row
 
 from checkout.purchases import domain, plans, repository
 from checkout.purchases.domain import State
-from checkout.purchases.intent_flow import want_expiry
+from checkout.purchases.jobs import want_intent_expiry
 from contracts.envelope import Envelope
 from contracts.payments import PaymentEvent, PaymentSucceeded
 from kit.db.unit_of_work import UnitOfWork
-from ledger import facts
-from ledger.facts import Policy
+from ledger.policy import Policy
+from ledger.purchase import Purchase
 
 log = structlog.get_logger(__name__)
 
 
 async def settle(
-    purchase_id: UUID, purchase: facts.Purchase, policy: Policy, heard: Envelope[PaymentEvent], uow: UnitOfWork
+    purchase_id: UUID, purchase: Purchase, policy: Policy, heard: Envelope[PaymentEvent], uow: UnitOfWork
 ) -> Row[Any] | None:
     """The purchase as it is then, locked. None: it was not started here, and is none of ours."""
     row = await repository.lock_purchase(uow.db, purchase_id)
@@ -30,7 +30,7 @@ async def settle(
     state = domain.state_of(purchase, policy, how=row.how) or State(row.state)
     if state is State.AWAITING_PAYMENT:
         if State(row.state) in (State.CREATED, State.AWAITING_PAYMENT, State.PROCESSING):
-            await want_expiry(uow, purchase_id, after=domain.failures(purchase, final=False))
+            await want_intent_expiry(uow, purchase_id, after=domain.failures(purchase, final=False))
         else:  # closed, or decided by other facts; what is late opens nothing again
             state = State(row.state)
     subscription_id = row.stripe_subscription_id or min(purchase.subscriptions, default=None)

@@ -23,8 +23,8 @@ from contracts.envelope import Envelope
 from contracts.money import Money
 from contracts.payments import PaymentEvent, PaymentRefs, PaymentSucceeded
 from kit.db.unit_of_work import UnitOfWork
-from ledger import facts
 from ledger.payment import Payment
+from ledger.purchase import Purchase
 
 NAMELESS = Seller(name="The school")
 
@@ -38,9 +38,7 @@ class Issuer:
     invoice_prefix: str = "I"
     invoice_terms: str | None = None
 
-    async def follow(
-        self, uow: UnitOfWork, row: Row[Any], purchase: facts.Purchase, heard: Envelope[PaymentEvent]
-    ) -> None:
+    async def follow(self, uow: UnitOfWork, row: Row[Any], purchase: Purchase, heard: Envelope[PaymentEvent]) -> None:
         """Gives each payment of the purchase its document, if it has none yet.
 
         `row` is the purchase's, locked by this transaction: so nobody else is giving one at the same time.
@@ -65,7 +63,7 @@ class Issuer:
         self,
         uow: UnitOfWork,
         row: Row[Any],
-        purchase: facts.Purchase,
+        purchase: Purchase,
         payment: Payment,
         heard: Envelope[PaymentEvent],
         *,
@@ -197,7 +195,7 @@ async def _learn(uow: UnitOfWork, document: Document, payment: Payment) -> Docum
     )
 
 
-async def _student(uow: UnitOfWork, row: Row[Any], purchase: facts.Purchase) -> Buyer:
+async def _student(uow: UnitOfWork, row: Row[Any], purchase: Purchase) -> Buyer:
     """As they last told us themselves; who came without telling, as they told Stripe."""
     found = await uow.db.execute(
         select(contacts.c.name, contacts.c.email).where(contacts.c.student_id == row.student_id)
@@ -209,7 +207,7 @@ async def _student(uow: UnitOfWork, row: Row[Any], purchase: facts.Purchase) -> 
     )
 
 
-async def _sponsor(uow: UnitOfWork, row: Row[Any], purchase: facts.Purchase) -> Buyer:
+async def _sponsor(uow: UnitOfWork, row: Row[Any], purchase: Purchase) -> Buyer:
     found = await uow.db.execute(
         select(sponsors.c.name, sponsors.c.finance_email).where(sponsors.c.code == (row.funding_source or ""))
     )

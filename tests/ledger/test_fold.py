@@ -7,7 +7,7 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.contracts.payment_histories import (
+from tests.ledger.payment_histories import (
     BARBER,
     PRICE,
     STUDENT,
@@ -26,7 +26,10 @@ from tests.contracts.payment_histories import (
 
 from contracts.money import usd
 from contracts.payments import PaymentEvent, PaymentExpired, PaymentRefs, PaymentRefunded, PaymentSucceeded
-from ledger.facts import Enrollment, Policy, Standing, enrollments, fold, keys
+from ledger.enrollments_tmp import Enrollment, enrollments
+from ledger.facts import fold, keys
+from ledger.policy import Policy
+from ledger.purchase import Standing
 
 
 def voided(n: int, installment: int) -> list[PaymentEvent]:
@@ -112,7 +115,7 @@ def test_a_enrollment_is_active_only_while_money_is_held(facts: dict[str, Paymen
     for enrollment in enrollments(facts):
         bought, found, _ = enrollment.decisive()
         if found is Standing.ACTIVE:
-            assert not bought.all_back
+            assert not bought.fully_refunded
             assert bought.settled_payments
             assert not any(payment.lost for payment in bought.payments)
             assert not bought.canceled
