@@ -9,9 +9,8 @@ from pydantic import ValidationError
 
 from checkout.memberships import domain
 from checkout.memberships.domain import Change, Stands
-from checkout.memberships.settings import MembershipPriceSettings
 from checkout.purchases.domain import Interval
-from checkout.settings import StripeSettings
+from checkout.settings import MembershipPriceSettings, StripeSettings
 from checkout.stripe_client.memberships import key_of_price, tier_of_key
 from contracts.money import usd
 

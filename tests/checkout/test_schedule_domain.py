@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from checkout.cancellation_policy import cancellation_policy
 from checkout.catalog.item import Item, PaymentPlan
 from checkout.installments import rules
 from checkout.installments.domain import (
@@ -26,7 +27,6 @@ from checkout.installments.domain import (
     Row,
     Told,
     after_attempt,
-    cancel_policy,
     detect_plan,
     fitting,
     follow,
@@ -227,7 +227,7 @@ def test_nothing_is_asked_for_once_it_is_over(row: Row, facts: Told) -> None:
 
 @given(st.integers(0, 10**8), st.integers(0, 10**8), st.integers(0, 10**6))
 def test_never_more_goes_back_than_was_paid(paid: int, refunded: int, hours: int) -> None:
-    policy = cancel_policy("14:100,30:50")
+    policy = cancellation_policy("14:100,30:50")
     back = refund_by_policy(
         policy=policy, paid=paid, refunded=refunded, first_paid_at=NOW, now=NOW + timedelta(hours=hours)
     )
@@ -239,7 +239,7 @@ def test_never_more_goes_back_than_was_paid(paid: int, refunded: int, hours: int
     [(0, 0, 10_001), (14, 0, 10_001), (15, 0, 5000), (30, 0, 5000), (31, 0, 0), (15, 5000, 0), (15, 1000, 4000)],
 )
 def test_the_policy_in_days(days: int, refunded: int, back: int) -> None:
-    policy = cancel_policy("14:100, 30:50")
+    policy = cancellation_policy("14:100, 30:50")
     now = NOW + timedelta(days=days)
     assert refund_by_policy(policy=policy, paid=10_001, refunded=refunded, first_paid_at=NOW, now=now) == back
 
@@ -247,11 +247,11 @@ def test_the_policy_in_days(days: int, refunded: int, back: int) -> None:
 @pytest.mark.parametrize("text", ["14", "14:101", "30:50,14:100", "14:50,30:100", "a:b", "14:100;30:50", "-1:50"])
 def test_a_policy_that_makes_no_sense_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        cancel_policy(text)
+        cancellation_policy(text)
 
 
 def test_no_policy_gives_nothing_back() -> None:
-    assert cancel_policy("") == ()
+    assert cancellation_policy("") == ()
     assert refund_by_policy(policy=(), paid=100, refunded=0, first_paid_at=NOW, now=NOW) == 0
 
 

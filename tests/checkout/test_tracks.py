@@ -11,7 +11,7 @@ import pytest
 from tests.checkout.sandbox import metadata_of
 from tests.checkout.service import FRONTEND, Service, bearer
 
-from checkout.purchases.intent_flow import EXPIRY
+from checkout.purchases.jobs import INTENT_EXPIRY
 from checkout.purchases.repository import keep_customer
 from kit.db.unit_of_work import utc_now
 
@@ -179,7 +179,7 @@ async def test_urls_are_held_against_the_allow_list(service: Service, field: str
 async def test_an_intent_that_nobody_pays_is_canceled(service: Service) -> None:
     student = uuid4()
     intent_id = (await post(service, CREATE_PAYMENT, student, {"track": "dp"})).json()["paymentIntentId"]
-    await service.perform(student, EXPIRY)
+    await service.perform(student, INTENT_EXPIRY)
     assert (await service.sandbox.api.payment_intents.retrieve_async(intent_id)).status == "canceled"
     assert (await service.purchase(student))["state"] == "expired"
 
@@ -188,10 +188,10 @@ async def test_an_intent_that_was_paid_is_left_alone(service: Service) -> None:
     student = uuid4()
     intent_id = (await post(service, CREATE_PAYMENT, student, {"track": "dp"})).json()["paymentIntentId"]
     await pay(service, intent_id)
-    await service.perform(student, EXPIRY)
+    await service.perform(student, INTENT_EXPIRY)
     assert (await service.purchase(student))["state"] == "awaiting_payment", "its event is on its way"
     await service.hear_stripe(student)
-    await service.perform(student, EXPIRY)
+    await service.perform(student, INTENT_EXPIRY)
     assert (await service.purchase(student))["state"] == "paid"
 
 

@@ -20,7 +20,7 @@ from tests.checkout.service import ADMIN, Service, bearer
 from checkout import consumers as checkout_consumers
 from checkout import main
 from checkout.catalog.consumers import registrations
-from checkout.clock import Clock
+from checkout.installments.clock import Clock
 from checkout.installments.timer import Timer
 from contracts.envelope import Envelope, parse
 from contracts.registry import EVENT_TYPES

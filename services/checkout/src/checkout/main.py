@@ -12,9 +12,9 @@ from checkout import consumers
 from checkout.catalog import admin_api as admin
 from checkout.catalog import consumers as catalog_consumers
 from checkout.catalog import items_api, loader, promotion_api, public_api
-from checkout.clock import Clock
 from checkout.installments import admin_api as schedules_admin_api
 from checkout.installments import api as schedules_api
+from checkout.installments.clock import Clock
 from checkout.installments.jobs import Charging, Closing, EnrollmentExpiry
 from checkout.installments.plan_flow import ScheduleWay
 from checkout.installments.plan_purchase import Enrolling
@@ -24,18 +24,22 @@ from checkout.memberships import api as memberships_api
 from checkout.memberships.event_handlers import SYNC
 from checkout.memberships.jobs import MembershipSync
 from checkout.memberships.membership_flow import MembershipWay
+from checkout.memberships.repository import member_tier
 from checkout.memberships.service import Managing
 from checkout.payments import admin_api as money_admin_api
 from checkout.payments import api as money_api
-from checkout.payments import methods_api, refund_request_api, refund_service, statistics_api
-from checkout.purchases import api, course_api, intent_api, plans, session_flow
+from checkout.payments import intent_api, methods_api, refund_request_api, refund_service, statistics_api
+from checkout.payments.intent_flow import Intents
+from checkout.purchases import api, course_api, plans
 from checkout.purchases.context import Desk
 from checkout.purchases.customers import Customers
 from checkout.purchases.domain import How
-from checkout.purchases.intent_flow import EXPIRY, IntentExpiry, Intents
+from checkout.purchases.jobs import INTENT_EXPIRY, PAGE_EXPIRY, IntentExpiry, PageExpiry
 from checkout.purchases.service import Purchasing, Way
-from checkout.purchases.session_flow import PageExpiry, Pages
+from checkout.purchases.session_flow import Pages
 from checkout.receipts import api as receipts_api
+from checkout.receipts.repository import move_documents
+from checkout.receipts.settings import IssuerSettings
 from checkout.settings import ApiSettings, RelaySettings, WorkerSettings
 from checkout.stripe_client import Stripe
 from checkout.topology import PUBLISHES, QUEUES, SERVICE
@@ -54,6 +58,10 @@ MONEY = (
 )
 CATALOG = (items_api.router, promotion_api.router, public_api.router)
 OTHERS = (receipts_api.router, memberships_api.router, schedules_api.router, schedules_admin_api.router)
+
+
+class ConsumerSettings(WorkerSettings, IssuerSettings):
+    """The consumers issue the receipts."""
 
 
 def app(settings: ApiSettings) -> FastAPI:
@@ -76,7 +84,7 @@ def app(settings: ApiSettings) -> FastAPI:
         "schedule": ScheduleWay(desk, customers, clock),
     }
     made.state.purchasing = Purchasing(desk, ways)
-    made.state.enrolling = Enrolling(desk, made.state.purchasing, clock)
+    made.state.enrolling = Enrolling(desk, made.state.purchasing, clock, member_tier)
     made.state.memberships = Managing(desk)
     return made
 
@@ -86,10 +94,10 @@ def jobs(database: Database, stripe: Stripe, *, test_clock: bool = False) -> dic
     clock = Clock(database, enabled=test_clock)
     return {
         **plans.handlers(stripe),
-        EXPIRY: IntentExpiry(database, stripe),
-        session_flow.EXPIRY: PageExpiry(database),
+        INTENT_EXPIRY: IntentExpiry(database, stripe),
+        PAGE_EXPIRY: PageExpiry(database),
         SYNC: MembershipSync(database, stripe),
-        refund_service.KIND: refund_service.RefundAtStripe(stripe),
+        refund_service.KIND: refund_service.RefundAtStripe(stripe, move_documents),
         CHARGE: Charging(database, stripe, clock),
         CLOSING: Closing(stripe),
         ENROLLMENT_EXPIRY: EnrollmentExpiry(database, stripe),
@@ -103,7 +111,7 @@ def serve() -> Process:
 
 
 def consume() -> Process:
-    settings = WorkerSettings()
+    settings = ConsumerSettings()
     return consumers_process(
         SERVICE,
         settings,

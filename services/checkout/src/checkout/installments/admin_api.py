@@ -10,18 +10,19 @@ from fastapi import APIRouter, Query, Request
 from pydantic import AwareDatetime, BaseModel, Field, StrictInt
 from sqlalchemy import Row, func, select
 
-from checkout.clock import Clock
+from checkout.cancellation_policy import cancellation_policy
 from checkout.installments import repository, transitions
 from checkout.installments.cancellation import Canceled, Canceling
-from checkout.installments.domain import PAYABLE, Status, cancel_policy
+from checkout.installments.clock import Clock
+from checkout.installments.domain import PAYABLE, Status
 from checkout.installments.manual_payments import Method, Recorded, Recording
 from checkout.installments.payment import not_due, unknown_schedule
 from checkout.installments.payment_requests import Means, handed_out
 from checkout.installments.tables import schedules
 from checkout.installments.views import ScheduleView
 from checkout.purchases.context import Buyer, in_our_words, refused_by_stripe
+from checkout.purchases.dependencies import buyer_of, database_of, desk_of, purchasing_of, settings_of
 from checkout.purchases.tables import purchases
-from checkout.requests import buyer_of, database_of, desk_of, purchasing_of, settings_of
 from checkout.stripe_client import StripeRefuses
 from kit.db.unit_of_work import UnitOfWork
 from kit.http.auth import Admin, Caller
@@ -237,7 +238,7 @@ async def cancel_enrollment(request: Request, id: UUID, wanted: Cancellation, ca
         desk_of(request),
         purchasing_of(request),
         _clock(request),
-        cancel_policy(settings_of(request).cancel_refund),
+        cancellation_policy(settings_of(request).cancel_refund),
         _on_behalf(caller),
     )
     done: Canceled = await canceling.cancel(id, wanted.reason, wanted.refund_amount)

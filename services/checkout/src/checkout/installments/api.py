@@ -14,8 +14,8 @@ from checkout.installments import repository, views
 from checkout.installments.payment import Paying, ToPay, unknown_enrollment
 from checkout.installments.plan_purchase import STAFF, Application, Enrolling
 from checkout.installments.views import EnrollmentStatus, EnrollmentView, PaymentOverview, ScheduleView
+from checkout.purchases.dependencies import buyer_of, database_of, desk_of, settings_of
 from checkout.purchases.tables import purchases
-from checkout.requests import buyer_of, database_of, desk_of, settings_of
 from kit.http.auth import Caller, CurrentCaller
 from kit.http.idempotency import HONOURS_KEY, once
 from kit.http.paging import Cursor, Page, page_of

@@ -9,9 +9,10 @@ from uuid import UUID
 
 from sqlalchemy import Row, update
 
-from checkout.clock import Clock
+from checkout.cancellation_policy import RefundStep
 from checkout.installments import repository, transitions, views
-from checkout.installments.domain import DONE, Back, refund_by_policy, spread
+from checkout.installments.clock import Clock
+from checkout.installments.domain import DONE, refund_by_policy, spread
 from checkout.installments.payment import unknown_enrollment
 from checkout.payments import refund_service
 from checkout.payments.domain import NOT_MONEY
@@ -40,7 +41,7 @@ class Canceled:
 
 class Canceling:
     def __init__(
-        self, desk: Desk, purchasing: Purchasing, clock: Clock, policy: tuple[Back, ...], buyer: Buyer
+        self, desk: Desk, purchasing: Purchasing, clock: Clock, policy: tuple[RefundStep, ...], buyer: Buyer
     ) -> None:
         self._desk = desk
         self._purchasing = purchasing

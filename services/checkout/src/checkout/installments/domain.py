@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import calendar
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import pairwise
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
+from checkout.cancellation_policy import RefundStep
 from checkout.catalog.item import Item, PaymentPlan
 from contracts.money import Money
 
@@ -220,33 +219,9 @@ def follow(row: Row, told: Told) -> Decision:
 
 # --- canceling -------------------------------------------------------------------------------------------------------
 
-_POLICY = re.compile(r"\d{1,4}:\d{1,3}(,\d{1,4}:\d{1,3})*|")
-
-
-@dataclass(frozen=True)
-class Back:
-    """Up to so many days after the first payment, so much percent of what was paid goes back."""
-
-    days: int
-    percent: int
-
-
-def cancel_policy(text: str) -> tuple[Back, ...]:
-    """Reads `14:100,30:50`. Raises ValueError unless the days rise, the percentages fall, and none is over 100."""
-    plain = text.replace(" ", "")
-    if not _POLICY.fullmatch(plain):
-        raise ValueError("write days:percent, and commas between them")
-    steps = tuple(Back(*map(int, step.split(":"))) for step in plain.split(",") if step)
-    for earlier, later in pairwise(steps):
-        if later.days <= earlier.days or later.percent > earlier.percent:
-            raise ValueError("the days rise, and the percentages do not")
-    if any(step.percent > 100 for step in steps):
-        raise ValueError("no more than 100 percent")
-    return steps
-
 
 def refund_by_policy(
-    *, policy: Sequence[Back], paid: int, refunded: int, first_paid_at: datetime | None, now: datetime
+    *, policy: Sequence[RefundStep], paid: int, refunded: int, first_paid_at: datetime | None, now: datetime
 ) -> int:
     """Minor units that go back now: the policy's part of all that was paid, less what went back before."""
     if first_paid_at is None:

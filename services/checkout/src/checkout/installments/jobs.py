@@ -14,8 +14,8 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Row
 
-from checkout.clock import Clock
 from checkout.installments import repository, transitions
+from checkout.installments.clock import Clock
 from checkout.installments.domain import NEVER, Again, after_attempt
 from checkout.installments.payment_requests import Means, NotDue, over
 from checkout.purchases import customers

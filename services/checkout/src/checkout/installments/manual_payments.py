@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Row
 
-from checkout.clock import Clock
 from checkout.installments import repository, transitions
+from checkout.installments.clock import Clock
 from checkout.installments.domain import PAYABLE
 from checkout.installments.payment import not_due, unknown_schedule
 from checkout.installments.payment_requests import Means, handed_out

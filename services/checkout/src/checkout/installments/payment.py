@@ -8,8 +8,8 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
-from checkout.clock import Clock
 from checkout.installments import repository, transitions
+from checkout.installments.clock import Clock
 from checkout.installments.domain import PAYABLE, Due
 from checkout.installments.payment_requests import Means, NotDue, handed_out
 from checkout.purchases import repository as purchases

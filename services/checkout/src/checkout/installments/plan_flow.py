@@ -11,8 +11,8 @@ import structlog
 from sqlalchemy import Row
 
 from checkout.catalog.item import PaymentPlan
-from checkout.clock import Clock
 from checkout.installments import repository
+from checkout.installments.clock import Clock
 from checkout.installments.domain import FULL, schedule
 from checkout.installments.jobs import end_unpaid
 from checkout.installments.payment_requests import Means, NotDue, params_for

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from checkout.catalog.promotion_repository import Quote
 from checkout.catalog.repository import Item, Sponsor, find_any_item, find_sponsor
-from checkout.clock import Clock
 from checkout.installments import repository, rules
+from checkout.installments.clock import Clock
 from checkout.installments.domain import detect_plan, fitting, schedule
 from checkout.installments.plan_flow import Enroller, OpenEnrollment
+from checkout.payments.intent_flow import OpenIntent
 from checkout.purchases.context import Buyer, Desk, in_our_words, refused_by_stripe
 from checkout.purchases.domain import Wish
-from checkout.purchases.intent_flow import OpenIntent
 from checkout.purchases.request_builder import wish_for
 from checkout.purchases.service import Purchasing
 from checkout.stripe_client import StripeRefuses
@@ -22,6 +25,9 @@ from contracts.people import Contact
 from kit.db.unit_of_work import utc_now
 from kit.http.auth import Caller
 from kit.http.errors import Problem
+
+MemberTier = Callable[[AsyncConnection, UUID], Awaitable[str | None]]
+"""The membership tier that a student has access to now; which plans apply may depend on it."""
 
 STAFF = ("admin", "case_manager")
 
@@ -35,10 +41,11 @@ class Application:
 
 
 class Enrolling:
-    def __init__(self, desk: Desk, purchasing: Purchasing, clock: Clock) -> None:
+    def __init__(self, desk: Desk, purchasing: Purchasing, clock: Clock, member_tier: MemberTier) -> None:
         self._desk = desk
         self._purchasing = purchasing
         self._clock = clock
+        self._member_tier = member_tier
 
     async def enroll(self, caller: Caller, buyer: Buyer, asked: Application) -> OpenEnrollment:
         """Raises Problem: 403 for somebody else's, 404 and 409 for the product, and whatever `Purchasing.open` does."""
@@ -59,7 +66,7 @@ class Enrolling:
         async with self._desk.uow(buyer) as uow:
             item = await _item(uow.db, asked.product)
             sponsor = await self._sponsor(uow.db, asked.funding_source)
-            tier = await repository.member_tier(uow.db, asked.student_id)
+            tier = await self._member_tier(uow.db, asked.student_id)
         price = (item.cost or item.money) if sponsor is not None else None
         async with self._desk.uow(buyer) as uow:
             wish, quote = await wish_for(

@@ -13,7 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from checkout.installments.domain import Due
 from checkout.installments.tables import cancellations, manual_payments, schedules, sponsor_customers
-from checkout.memberships.tables import memberships
 from checkout.payments.tables import payments
 from checkout.purchases.repository import lock_purchase
 from checkout.purchases.tables import contacts, enrollments, purchases
@@ -142,13 +141,6 @@ async def find_purchase(db: AsyncConnection, id: UUID) -> Row[Any] | None:
         .where(enrollments.c.enrollment_id == id)
     )
     return (await db.execute(of_enrollment.order_by(*newest).limit(1))).one_or_none()
-
-
-async def member_tier(db: AsyncConnection, student_id: UUID) -> str | None:
-    """What a membership of the student gives access to now."""
-    live = memberships.c.status.in_(("active", "trialing")) & ~memberships.c.paused
-    wanted = select(memberships.c.tier).where(memberships.c.student_id == student_id, live)
-    return (await db.execute(wanted.order_by(memberships.c.updated_at.desc()).limit(1))).scalar_one_or_none()
 
 
 async def contact_of(db: AsyncConnection, student_id: UUID) -> Contact | None:

@@ -7,7 +7,7 @@ import asyncio
 import structlog
 from sqlalchemy import and_, exists, or_, select, update
 
-from checkout.clock import Clock
+from checkout.installments.clock import Clock
 from checkout.installments.tables import schedules
 from checkout.purchases.tables import purchases
 from checkout.topology import SERVICE

@@ -18,10 +18,10 @@ from checkout.memberships.service import Managing, membership_of, price_of
 from checkout.memberships.tables import memberships
 from checkout.purchases import repository as purchase_store
 from checkout.purchases.context import Returns
+from checkout.purchases.dependencies import buyer_of, database_of, desk_of, purchasing_of, settings_of
 from checkout.purchases.domain import Interval
 from checkout.purchases.request_builder import wish_for
 from checkout.purchases.session_flow import OpenCheckout
-from checkout.requests import buyer_of, database_of, desk_of, purchasing_of, settings_of
 from checkout.stripe_client.memberships import StripeMembership
 from contracts.payments import SubscriptionStatus
 from contracts.people import MEMBERSHIP

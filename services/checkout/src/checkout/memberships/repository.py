@@ -35,6 +35,13 @@ async def running(db: AsyncConnection, student_id: UUID) -> Row[Any] | None:
     return (await db.execute(newest)).one_or_none()
 
 
+async def member_tier(db: AsyncConnection, student_id: UUID) -> str | None:
+    """The tier that the student has access to now; None without a membership."""
+    live = memberships.c.status.in_(("active", "trialing")) & ~memberships.c.paused
+    wanted = select(memberships.c.tier).where(memberships.c.student_id == student_id, live)
+    return (await db.execute(wanted.order_by(memberships.c.updated_at.desc()).limit(1))).scalar_one_or_none()
+
+
 async def add(db: AsyncConnection, id: UUID, values: Mapping[str, Any], *, at: datetime) -> None:
     await db.execute(insert(memberships).values(id=id, **values, created_at=at, updated_at=at))
 

@@ -13,7 +13,7 @@ from sqlalchemy import Select, select
 from checkout.payments.domain import PaymentStatus
 from checkout.payments.tables import disputes, payments
 from checkout.payments.views import AdminPayment, Dispute, DisputeDetail
-from checkout.requests import database_of
+from checkout.purchases.dependencies import database_of
 from kit.db.database import row_dict
 from kit.http.auth import Admin
 from kit.http.errors import Problem

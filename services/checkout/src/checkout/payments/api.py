@@ -16,7 +16,7 @@ from checkout.payments.domain import PaymentStatus, Refuse
 from checkout.payments.refund_service import paid_of, unknown_payment
 from checkout.payments.tables import payments
 from checkout.payments.views import Payment, PaymentDetail, PaymentState, Refund, Refundable
-from checkout.requests import buyer_of, database_of, desk_of, settings_of
+from checkout.purchases.dependencies import buyer_of, database_of, desk_of, settings_of
 from checkout.stripe_client import StripeAway, StripeRefuses
 from kit.db.database import row_dict
 from kit.http.auth import Caller, CurrentCaller

@@ -1,15 +1,21 @@
-"""What may be given back of a payment, and who may ask for it. Pure: plain data and the time in, decisions out."""
+"""Payments and refunds as stored, and the rules for refunding. Pure: plain data and the time in, decisions out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
+from uuid import UUID
+
+from contracts.money import Money
+from contracts.people import ItemKind, Payer
 
 PaymentStatus = Literal["requires_payment", "processing", "succeeded", "failed", "canceled"]
 RefundStatus = Literal["pending", "succeeded", "canceled", "failed"]
-Origin = Literal["admin", "student", "request", "cancellation", "stripe"]
-Way = Literal["stripe", "manual"]
+RefundRequestStatus = Literal["pending", "approved", "rejected"]
+RefundOrigin = Literal["admin", "student", "request", "cancellation", "stripe"]
+RefundChannel = Literal["stripe", "manual"]
+"""Through Stripe, or by hand for money that never went through Stripe."""
 Refusal = Literal[
     "payment_not_succeeded",
     "nothing_was_paid",
@@ -18,20 +24,114 @@ Refusal = Literal[
     "nothing_to_refund",
     "amount_invalid",
     "amount_too_large",
-    "no_way_back",
+    "refund_channel_unknown",
 ]
 
 NOT_MONEY = ("waiver", "promotion")
-"""Methods by which a payment is settled, and no money comes."""
+"""Methods that settle a payment without any money moving."""
 
 _RANK: dict[RefundStatus, int] = {"pending": 0, "succeeded": 1, "canceled": 2, "failed": 3}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Paid:
-    """A payment, as far as giving it back goes. Amounts are minor units.
+# --- what is stored ---------------------------------------------------------------------------------------------------
 
-    `refunded` is what the facts say, `reserved` our own refunds that no fact speaks of yet.
+
+@dataclass(frozen=True, kw_only=True)
+class PaymentValues:
+    """Everything a payment's row says, apart from its id and timestamps. Amounts are minor units of `currency`."""
+
+    purchase_id: UUID
+    student_id: UUID
+    item_slug: str
+    item_name: str
+    item_kind: ItemKind
+    owner_id: UUID | None
+    payer: Payer
+    amount: int
+    tax: int
+    refunded: int
+    currency: str
+    status: PaymentStatus
+    method: str | None
+    refs: list[str]
+    installment: str | None
+    stripe_payment_intent_id: str | None
+    stripe_charge_id: str | None
+    stripe_invoice_id: str | None
+    manual_id: str | None
+    disputed: bool
+    failure_code: str | None
+    paid_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaymentRecord(PaymentValues):
+    id: UUID
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def refund_channel(self) -> RefundChannel | None:
+        if self.stripe_payment_intent_id or self.stripe_charge_id or self.stripe_invoice_id:
+            return "stripe"
+        return "manual" if self.manual_id else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefundRecord:
+    """`reported`: payment events mention it, so the payment's `refunded` includes it; until then it is reserved."""
+
+    id: UUID
+    payment_id: UUID
+    purchase_id: UUID
+    student_id: UUID
+    amount: int
+    currency: str
+    reason: str
+    origin: RefundOrigin
+    requested_by: str
+    status: RefundStatus
+    stripe_refund_id: str | None
+    failure: str | None
+    reported: bool
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def money(self) -> Money:
+        return Money(amount=self.amount, currency=self.currency)
+
+    @property
+    def reserved(self) -> int:
+        """Minor units promised to the payer that no payment event mentions yet."""
+        return self.amount if not self.reported and self.status in ("pending", "succeeded") else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefundRequestRecord:
+    id: UUID
+    payment_id: UUID
+    purchase_id: UUID
+    student_id: UUID
+    reason: str
+    status: RefundRequestStatus
+    decided_amount: int | None
+    decided_by: str | None
+    decided_at: datetime | None
+    note: str | None
+    refund_id: UUID | None
+    created_at: datetime
+    updated_at: datetime
+
+
+# --- refunding --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefundablePayment:
+    """What deciding on a refund needs to know of a payment. Amounts are minor units.
+
+    `refunded` comes from payment events, `reserved` is our own refunds that no event mentions yet.
     """
 
     status: PaymentStatus
@@ -42,7 +142,7 @@ class Paid:
     disputed: bool
     dispute_lost: bool
     paid_at: datetime
-    way: Way | None
+    channel: RefundChannel | None
 
     @property
     def left(self) -> int:
@@ -50,11 +150,11 @@ class Paid:
 
 
 @dataclass(frozen=True)
-class Give:
-    """So much goes back (minor units), in this way."""
+class Approve:
+    """Refund `amount` minor units through `channel`."""
 
     amount: int
-    way: Way
+    channel: RefundChannel
 
 
 @dataclass(frozen=True)
@@ -62,28 +162,30 @@ class Refuse:
     code: Refusal
 
 
-def refund(*, paid: Paid, wanted: int | None, now: datetime, window: timedelta | None) -> Give | Refuse:
-    """What to do about a wish to give back `wanted` (None: all that is left). `window` None: at any time."""
-    if paid.status != "succeeded":
+def decide_refund(
+    *, payment: RefundablePayment, requested: int | None, now: datetime, window: timedelta | None
+) -> Approve | Refuse:
+    """Whether `requested` minor units (None: everything left) can be refunded. `window` None: no time limit."""
+    if payment.status != "succeeded":
         return Refuse("payment_not_succeeded")
-    if not paid.amount or paid.method in NOT_MONEY:
+    if not payment.amount or payment.method in NOT_MONEY:
         return Refuse("nothing_was_paid")
-    if paid.disputed or paid.dispute_lost:  # the bank has the money, or may take it a second time
+    if payment.disputed or payment.dispute_lost:  # the bank has the money, or could take it a second time
         return Refuse("payment_disputed")
-    if window is not None and now > paid.paid_at + window:
+    if window is not None and now > payment.paid_at + window:
         return Refuse("refund_window_over")
-    if not paid.left:
+    if not payment.left:
         return Refuse("nothing_to_refund")
-    if paid.way is None:
-        return Refuse("no_way_back")
-    amount = paid.left if wanted is None else wanted
+    if payment.channel is None:
+        return Refuse("refund_channel_unknown")
+    amount = payment.left if requested is None else requested
     if amount < 1:
         return Refuse("amount_invalid")
-    if amount > paid.left:
+    if amount > payment.left:
         return Refuse("amount_too_large")
-    return Give(amount, paid.way)
+    return Approve(amount, payment.channel)
 
 
-def outranked(*statuses: RefundStatus) -> RefundStatus:
-    """The last word on a refund, in whatever order they come: one that failed does not succeed any more."""
+def final_status(*statuses: RefundStatus) -> RefundStatus:
+    """The status that wins, whatever order they arrive in: a refund that failed never succeeds afterward."""
     return max(statuses, key=_RANK.__getitem__)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from checkout.purchases.context import in_our_words
-from checkout.requests import allowed_url, buyer_of, customers_of, desk_of, settings_of
+from checkout.purchases.dependencies import allowed_url, buyer_of, customers_of, desk_of, settings_of
 from checkout.stripe_client import SavedMethod, StripeRefuses
 from kit.http.auth import Caller, CurrentCaller
 from kit.http.errors import Problem

@@ -15,7 +15,7 @@ from checkout.payments import refund_request_service
 from checkout.payments.domain import RefundStatus
 from checkout.payments.refund_request_service import Verdict
 from checkout.payments.tables import payments, refund_requests, refunds
-from checkout.requests import buyer_of, database_of, desk_of
+from checkout.purchases.dependencies import buyer_of, database_of, desk_of
 from kit.db.database import row_dict
 from kit.http.auth import Admin, CurrentCaller
 from kit.http.idempotency import HONOURS_KEY, once

@@ -13,7 +13,7 @@ from sqlalchemy import Row
 
 from checkout.payments import domain, projection, repository
 from checkout.payments.domain import Give, Origin, Paid, RefundStatus, Refuse, Way, outranked
-from checkout.payments.event_handlers import follow_again
+from checkout.payments.event_handlers import PaymentsMerged, follow_again
 from checkout.purchases.plans import PATIENT
 from checkout.purchases.repository import lock_purchase
 from checkout.stripe_client import Stripe, StripeRefund, StripeRefuses
@@ -173,8 +173,9 @@ class RefundAtStripe:
 
     backoff = PATIENT
 
-    def __init__(self, stripe: Stripe) -> None:
+    def __init__(self, stripe: Stripe, on_merged: PaymentsMerged) -> None:
         self._stripe = stripe
+        self._on_merged = on_merged
 
     async def perform(self, job: Job) -> StripeRefund:
         """Raises StripeRefuses when it cannot be given back, for good."""
@@ -212,4 +213,4 @@ class RefundAtStripe:
         row = await repository.read_refund(uow.db, UUID(job.key))
         values = {"status": outranked(row.status, status), "failure": failure, **learned}
         await repository.write_refund(uow.db, row, values, at=uow.now)
-        await follow_again(uow, purchase_id)
+        await follow_again(uow, purchase_id, on_merged=self._on_merged)

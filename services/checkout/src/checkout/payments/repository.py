@@ -14,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from checkout.payments.projection import Said
 from checkout.payments.tables import disputes, payments, refund_requests, refunds
 from checkout.purchases.domain import Wish
-from checkout.receipts.tables import documents
 from checkout.schema import overlaps
 from contracts.money import Money
 from contracts.payments import PaymentEvent
@@ -107,7 +106,7 @@ async def write_payment(db: AsyncConnection, row: Row[Any], values: Mapping[str,
 
 
 async def join_payments(db: AsyncConnection, kept: UUID, other: UUID, *, at: datetime) -> None:
-    """Two rows turn out to be one payment: what hangs on the other one moves, and it is gone."""
+    """Two rows turn out to be one payment: refunds, requests and disputes of `other` move to `kept`, and `other` goes."""
     requests = refund_requests
     pending = (requests.c.status == "pending", requests.c.payment_id == other)
     twice = select(requests.c.id).where(requests.c.status == "pending", requests.c.payment_id == kept).exists()
@@ -115,7 +114,7 @@ async def join_payments(db: AsyncConnection, kept: UUID, other: UUID, *, at: dat
     await db.execute(
         update(requests).where(*pending, twice).values(status="rejected", decided_by="system", decided_at=at, note=note)
     )
-    for table in (refunds, requests, disputes, documents):
+    for table in (refunds, requests, disputes):
         await db.execute(update(table).where(table.c.payment_id == other).values(payment_id=kept))
     await db.execute(delete(payments).where(payments.c.id == other))
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import AwareDatetime
 
 from checkout.payments.statistics import Statistics, revenue_of
-from checkout.requests import database_of
+from checkout.purchases.dependencies import database_of
 from kit.http.auth import Caller, requires
 from kit.http.errors import Problem
 from kit.http.paging import Page

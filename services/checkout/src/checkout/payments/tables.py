@@ -1,4 +1,4 @@
-"""Payments and what became of them."""
+"""Payments, refunds, refund requests and disputes."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ payments = Table(
     *times(),
     Index("ix_payments_refs", "refs", postgresql_using="gin"),
 )
-"""One row for each payment: made with the intent, or when its first event is heard; from then on it follows the facts.
-`refunded` is what has gone back for sure or is on its way, as the facts say."""
+"""One row per payment, created with its intent or by its first event, and kept up to date by payment events.
+`refunded`: minor units that went back or are on their way, according to payment events."""
 
 refunds = Table(
     "refunds",
@@ -54,11 +54,11 @@ refunds = Table(
     Column("status", Text, nullable=False),
     Column("stripe_refund_id", Text, unique=True),
     Column("failure", Text),
-    Column("told", Boolean, nullable=False, server_default=text("false")),
+    Column("reported", Boolean, nullable=False, server_default=text("false")),
     *times(),
 )
-"""Money that we send back, or that somebody sent back at Stripe (`origin` stripe). `told`: the facts speak of it, and
-so the payment's `refunded` has it already; until then it is reserved."""
+"""Refunds made here, or in Stripe's dashboard (`origin` stripe). `reported`: payment events mention it, so the payment's
+`refunded` includes it; until then it is reserved."""
 
 refund_requests = Table(
     "refund_requests",
@@ -96,4 +96,4 @@ disputes = Table(
     Column("closed_at", DateTime(timezone=True)),
     *times(),
 )
-"""`history`: every word of it that was heard, by event id."""
+"""`history`: every event of the dispute, in its order."""

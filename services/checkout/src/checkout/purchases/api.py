@@ -14,12 +14,12 @@ from checkout.catalog.repository import Item
 from checkout.exact_json import Amount, ExactJson
 from checkout.purchases import payment_methods
 from checkout.purchases.context import Buyer
+from checkout.purchases.dependencies import buyer_of, database_of, guest_of, purchasing_of, settings_of
 from checkout.purchases.domain import PaymentType, Wish, funding_amount, same_price
 from checkout.purchases.payment_methods import Offer
 from checkout.purchases.price_check import price_mismatch
 from checkout.purchases.request_builder import wish_for
 from checkout.purchases.session_flow import OpenCheckout
-from checkout.requests import buyer_of, database_of, guest_of, purchasing_of, settings_of
 from contracts.people import Contact, ItemKind, Payer
 from kit.db.unit_of_work import utc_now
 from kit.http.auth import CaseManager, MaybeCaller

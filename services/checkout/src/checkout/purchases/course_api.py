@@ -11,9 +11,9 @@ from pydantic import BaseModel, Field
 
 from checkout.catalog.repository import find_item
 from checkout.purchases.context import Returns, Terms
+from checkout.purchases.dependencies import buyer_of, database_of, purchasing_of, settings_of
 from checkout.purchases.request_builder import wish_for
 from checkout.purchases.session_flow import OpenCheckout
-from checkout.requests import buyer_of, database_of, purchasing_of, settings_of
 from contracts.people import ItemKind
 from kit.db.unit_of_work import utc_now
 from kit.http.auth import CurrentCaller

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -13,18 +12,12 @@ from checkout.purchases import repository
 from checkout.purchases.context import Buyer, Desk, in_our_words, not_payable, refusal, refused_by_stripe
 from checkout.purchases.customers import Customers
 from checkout.purchases.domain import Purchase, State, Wish
+from checkout.purchases.jobs import want_page_expiry
 from checkout.purchases.session_params import Discount, PlanPrice, plan_price, session_params
 from checkout.stripe_client import Session, StripeRefuses
-from kit.db.database import Database
 from kit.db.unit_of_work import UnitOfWork
-from kit.jobs.jobs import Job
-from kit.runtime.backoff import Backoff
 
 log = structlog.get_logger(__name__)
-
-EXPIRY = "page_expiry"
-GIVEN_UP_AFTER = timedelta(hours=24)
-"""Later than anybody may go on with a page that was never opened (see UNANSWERED)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +54,7 @@ class Pages:
             raise not_payable() from None
 
     async def begun(self, uow: UnitOfWork, purchase_id: UUID, wish: Wish, buyer: Buyer) -> None:
-        payload = {"purchase_id": str(purchase_id)}
-        await uow.enqueue(EXPIRY, key=f"{purchase_id}/expiry", payload=payload, available_at=uow.now + GIVEN_UP_AFTER)
+        await want_page_expiry(uow, purchase_id)
         if wish.payer == "sponsor":
             await repository.insert_funding(uow.db, purchase_id, wish, at=uow.now)
 
@@ -165,27 +157,3 @@ class Pages:
         except StripeRefuses:
             raise refused_by_stripe() from None
         return Discount(coupon_id=coupon, amount=wish.discount)
-
-
-class PageExpiry:
-    """Ends a purchase whose page was never opened, so that what it had reserved is free again. (Stripe tells of the
-    end of a page that was.)"""
-
-    backoff = Backoff()
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def perform(self, job: Job) -> bool:
-        """Whether nobody has ever got the page's address."""
-        async with self._database.transaction() as db:
-            row = await repository.read_row(db, UUID(job.payload["purchase_id"]))
-        return row is not None and row.state == State.CREATED
-
-    async def record(self, job: Job, result: bool, uow: UnitOfWork) -> None:
-        if result:
-            purchase_id = UUID(job.payload["purchase_id"])
-            await repository.close_purchase(uow.db, purchase_id, state=State.EXPIRED, at=uow.now)
-
-    async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
-        log.error("page stays open", purchase=job.payload["purchase_id"])

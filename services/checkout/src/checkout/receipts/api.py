@@ -11,12 +11,12 @@ from fastapi.responses import Response
 from pydantic import BaseModel, computed_field
 from sqlalchemy import select
 
+from checkout.purchases.dependencies import database_of
 from checkout.receipts import repository
 from checkout.receipts.document import Kind
 from checkout.receipts.pdf import render
 from checkout.receipts.repository import Document
 from checkout.receipts.tables import documents
-from checkout.requests import database_of
 from contracts.money import Money
 from kit.http.auth import Caller, CurrentCaller
 from kit.http.errors import Problem

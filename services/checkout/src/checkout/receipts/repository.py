@@ -76,6 +76,11 @@ async def write_refs(
     )
 
 
+async def move_documents(db: AsyncConnection, kept: UUID, other: UUID) -> None:
+    """The documents of the payment `other` become those of the payment `kept`."""
+    await db.execute(update(documents).where(documents.c.payment_id == other).values(payment_id=kept))
+
+
 async def documents_of(db: AsyncConnection, purchase_id: UUID, refs: Collection[str]) -> list[Document]:
     """The documents of the purchase, and those that name one of these references; oldest first."""
     wanted = or_(documents.c.purchase_id == purchase_id, overlaps(documents.c.refs, refs))

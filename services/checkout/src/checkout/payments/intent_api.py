@@ -12,13 +12,13 @@ from pydantic import BaseModel, Field
 
 from checkout.catalog.repository import find_item
 from checkout.exact_json import Amount, ExactJson
+from checkout.payments.intent_flow import OpenIntent
 from checkout.payments.repository import payment_by_intent
 from checkout.purchases.context import Returns, in_our_words
-from checkout.purchases.intent_flow import OpenIntent
+from checkout.purchases.dependencies import allowed_url, buyer_of, database_of, desk_of, purchasing_of, settings_of
 from checkout.purchases.price_check import Asked, price_as_shown
 from checkout.purchases.request_builder import wish_for
 from checkout.purchases.session_flow import OpenCheckout
-from checkout.requests import allowed_url, buyer_of, database_of, desk_of, purchasing_of, settings_of
 from checkout.stripe_client import StripeRefuses
 from contracts.people import ItemKind
 from kit.db.unit_of_work import utc_now

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,28 +13,14 @@ from checkout.purchases import payment_methods, repository
 from checkout.purchases.context import Buyer, Desk, in_our_words, not_payable, refusal, refused_by_stripe
 from checkout.purchases.customers import Customers
 from checkout.purchases.domain import Purchase, State, Wish
+from checkout.purchases.jobs import INTENT_OPEN_FOR, want_intent_expiry
 from checkout.purchases.stripe_metadata import metadata
-from checkout.stripe_client import Intent, Stripe, StripeRefuses
+from checkout.stripe_client import Intent, StripeRefuses
 from contracts.money import Money
 from contracts.payments import PaymentRefs, PaymentSucceeded
-from kit.db.database import Database
 from kit.db.unit_of_work import UnitOfWork
-from kit.jobs.jobs import Job
-from kit.runtime.backoff import Backoff
-from kit.runtime.failures import Transient
 
 log = structlog.get_logger(__name__)
-
-EXPIRY = "intent_expiry"
-OPEN_FOR = timedelta(hours=24)
-"""How long an intent may wait for its payer: as long as a page of Stripe's. (It would wait for ever by itself.)"""
-
-
-async def want_expiry(uow: UnitOfWork, purchase_id: UUID, *, after: int = 0) -> None:
-    """Wants the intent canceled that is still open in a day, once after so many failures to pay it."""
-    key = f"{purchase_id}/expiry/{after}" if after else f"{purchase_id}/expiry"
-    payload = {"purchase_id": str(purchase_id)}
-    await uow.enqueue(EXPIRY, key=key, payload=payload, available_at=uow.now + OPEN_FOR)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +60,7 @@ class Intents:
         return params
 
     async def begun(self, uow: UnitOfWork, purchase_id: UUID, wish: Wish, buyer: Buyer) -> None:
-        await want_expiry(uow, purchase_id)
+        await want_intent_expiry(uow, purchase_id)
 
     async def ask(self, purchase_id: UUID, wish: Wish, buyer: Buyer) -> OpenIntent | None:
         async with self._desk.uow(buyer) as uow:
@@ -99,7 +84,7 @@ class Intents:
             payment_id = await insert_payment(
                 uow.db, purchase_id, wish, refs=[intent.id], intent_id=intent.id, at=uow.now
             )
-            await self._desk.say_created(uow, purchase_id, wish, expires_at=uow.now + OPEN_FOR)
+            await self._desk.say_created(uow, purchase_id, wish, expires_at=uow.now + INTENT_OPEN_FOR)
         if state is not State.AWAITING_PAYMENT:  # the webhook was faster than the answer
             raise refusal("payment_in_progress")
         log.info("intent open", purchase=str(purchase_id), payer=wish.payer)
@@ -192,37 +177,3 @@ def _open(purchase_id: UUID, payment_id: UUID, intent: Intent, wish: Wish) -> Op
         client_secret=intent.client_secret,
         amount=wish.amount,
     )
-
-
-class IntentExpiry:
-    """Cancels an intent that nobody has paid for a day, so that what it had reserved is free again."""
-
-    backoff = Backoff(longest=timedelta(hours=1), attempts=100)
-
-    def __init__(self, database: Database, stripe: Stripe) -> None:
-        self._database = database
-        self._stripe = stripe
-
-    async def perform(self, job: Job) -> bool:
-        """Whether the intent cannot be paid any more."""
-        async with self._database.transaction() as db:
-            row = await repository.read_row(db, UUID(job.payload["purchase_id"]))
-        if row is None or State(row.state) not in (State.CREATED, State.AWAITING_PAYMENT):
-            return False
-        if row.stripe_payment_intent_id is None:  # nobody has got its secret; what costs nothing is paid by then
-            return bool(row.state == State.CREATED)
-        try:
-            intent = await self._stripe.cancel_intent(row.stripe_payment_intent_id, key=f"{job.key}/cancel")
-        except StripeRefuses as refused:
-            if refused.code == "resource_missing":
-                return True
-            raise Transient(str(refused)) from refused
-        return intent.status == "canceled"
-
-    async def record(self, job: Job, result: bool, uow: UnitOfWork) -> None:
-        if result:
-            purchase_id = UUID(job.payload["purchase_id"])
-            await repository.close_purchase(uow.db, purchase_id, state=State.EXPIRED, at=uow.now)
-
-    async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
-        log.error("intent stays open", purchase=job.payload["purchase_id"])

@@ -1,0 +1,99 @@
+"""Expire purchases that nobody has paid."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import UUID
+
+import structlog
+
+from checkout.purchases import repository
+from checkout.purchases.domain import State
+from checkout.stripe_client import Stripe, StripeRefuses
+from kit.db.database import Database
+from kit.db.unit_of_work import UnitOfWork
+from kit.jobs.jobs import Job
+from kit.runtime.backoff import Backoff
+from kit.runtime.failures import Transient
+
+log = structlog.get_logger(__name__)
+
+PAGE_EXPIRY = "page_expiry"
+PAGE_EXPIRES_AFTER = timedelta(hours=24)
+"""Later than anybody may resume a page that was never opened (see UNANSWERED)."""
+INTENT_EXPIRY = "intent_expiry"
+INTENT_OPEN_FOR = timedelta(hours=24)
+"""How long an intent waits for its payer: as long as a Checkout page. (Stripe itself never expires an intent.)"""
+
+
+async def want_page_expiry(uow: UnitOfWork, purchase_id: UUID) -> None:
+    """Enqueues the expiry of a page that was never opened, once per purchase."""
+    payload = {"purchase_id": str(purchase_id)}
+    await uow.enqueue(
+        PAGE_EXPIRY, key=f"{purchase_id}/expiry", payload=payload, available_at=uow.now + PAGE_EXPIRES_AFTER
+    )
+
+
+async def want_intent_expiry(uow: UnitOfWork, purchase_id: UUID, *, after: int = 0) -> None:
+    """Enqueues the cancellation of an intent that is still open in a day, once per number of failed attempts."""
+    key = f"{purchase_id}/expiry/{after}" if after else f"{purchase_id}/expiry"
+    payload = {"purchase_id": str(purchase_id)}
+    await uow.enqueue(INTENT_EXPIRY, key=key, payload=payload, available_at=uow.now + INTENT_OPEN_FOR)
+
+
+class PageExpiry:
+    """Ends a purchase whose page was never opened, so that what it had reserved is free again. (Stripe tells of the
+    end of a page that was.)"""
+
+    backoff = Backoff()
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def perform(self, job: Job) -> bool:
+        """Whether nobody has ever got the page's address."""
+        async with self._database.transaction() as db:
+            row = await repository.read_row(db, UUID(job.payload["purchase_id"]))
+        return row is not None and row.state == State.CREATED
+
+    async def record(self, job: Job, result: bool, uow: UnitOfWork) -> None:
+        if result:
+            purchase_id = UUID(job.payload["purchase_id"])
+            await repository.close_purchase(uow.db, purchase_id, state=State.EXPIRED, at=uow.now)
+
+    async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
+        log.error("page stays open", purchase=job.payload["purchase_id"])
+
+
+class IntentExpiry:
+    """Cancels an intent that nobody has paid for a day, so that what it had reserved is free again."""
+
+    backoff = Backoff(longest=timedelta(hours=1), attempts=100)
+
+    def __init__(self, database: Database, stripe: Stripe) -> None:
+        self._database = database
+        self._stripe = stripe
+
+    async def perform(self, job: Job) -> bool:
+        """Whether the intent cannot be paid any more."""
+        async with self._database.transaction() as db:
+            row = await repository.read_row(db, UUID(job.payload["purchase_id"]))
+        if row is None or State(row.state) not in (State.CREATED, State.AWAITING_PAYMENT):
+            return False
+        if row.stripe_payment_intent_id is None:  # nobody has got its secret; what costs nothing is paid by then
+            return bool(row.state == State.CREATED)
+        try:
+            intent = await self._stripe.cancel_intent(row.stripe_payment_intent_id, key=f"{job.key}/cancel")
+        except StripeRefuses as refused:
+            if refused.code == "resource_missing":
+                return True
+            raise Transient(str(refused)) from refused
+        return intent.status == "canceled"
+
+    async def record(self, job: Job, result: bool, uow: UnitOfWork) -> None:
+        if result:
+            purchase_id = UUID(job.payload["purchase_id"])
+            await repository.close_purchase(uow.db, purchase_id, state=State.EXPIRED, at=uow.now)
+
+    async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
+        log.error("intent stays open", purchase=job.payload["purchase_id"])
