@@ -6,6 +6,7 @@ Source: https://www.asyncapi.com/docs/reference/specification/v3.0.0
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,19 +41,15 @@ def asyncapi_document(
                 for queue in queues
             },
         },
-        "components": {
-            "messages": {
-                name: {
-                    "name": name,
-                    "summary": " ".join((event.__doc__ or "").split()),
-                    "payload": event.model_json_schema(
-                        ref_template=f"#/components/messages/{name}/payload/$defs/{{model}}"
-                    ),
-                }
-                for name, event in sorted(everything.items())
-            }
-        },
+        "components": {"messages": {name: _message(event) for name, event in sorted(everything.items())}},
     }
+
+
+@functools.cache
+def _message(event: type[Event]) -> dict[str, Any]:
+    """Cached per process: generating the JSON schemas takes most of the time that building an app takes."""
+    schema = event.model_json_schema(ref_template=f"#/components/messages/{event.type}/payload/$defs/{{model}}")
+    return {"name": event.type, "summary": " ".join((event.__doc__ or "").split()), "payload": schema}
 
 
 def _exchange() -> dict[str, Any]:
