@@ -24,7 +24,7 @@ def payments(policy: Policy = DEFAULT_POLICY) -> Consumer:
 
     @consumer.on(*PAYMENT_EVENTS)
     async def settle(heard: Envelope[PaymentEvent], uow: UnitOfWork) -> None:
-        facts = cast(Facts, await uow.merge(heard, keys(heard.data)))
+        facts = cast(Facts, await uow.merge(heard, keys))
         found = enrollments(facts)
         await curricula.hold(
             uow.db, (enrollment.program.slug for enrollment in found if domain.is_track(enrollment.program))

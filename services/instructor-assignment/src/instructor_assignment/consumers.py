@@ -21,7 +21,7 @@ def payments(policy: Policy = DEFAULT_POLICY) -> Consumer:
 
     @consumer.on(*PAYMENT_EVENTS)
     async def settle(heard: Envelope[PaymentEvent], uow: UnitOfWork) -> None:
-        facts = cast(Facts, await uow.merge(heard, keys(heard.data)))
+        facts = cast(Facts, await uow.merge(heard, keys))
         open_wishes = []
         for enrollment in enrollments(facts):
             wish = domain.wish(enrollment=enrollment, policy=policy)

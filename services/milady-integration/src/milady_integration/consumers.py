@@ -24,7 +24,7 @@ def payments(mode: Mode = "api", policy: Policy = DEFAULT_POLICY) -> Consumer:
 
     @consumer.on(*PAYMENT_EVENTS)
     async def settle(heard: Envelope[PaymentEvent], uow: UnitOfWork) -> None:
-        facts = cast(Facts, await uow.merge(heard, keys(heard.data)))
+        facts = cast(Facts, await uow.merge(heard, keys))
         found = {(enrollment.student_id, enrollment.program.slug): enrollment for enrollment in enrollments(facts)}
         for slug in sorted({slug for _, slug in found}):
             await db.lock_program(uow.db, slug)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -53,10 +53,24 @@ class UnitOfWork:
         """Wants an effect on the outside world, once per `kind` and `key`. False: it was wanted before."""
         return await jobs.put(self.db, kind=kind, key=key, payload=payload, cause=self.cause, available_at=available_at)
 
-    async def merge(self, heard: Envelope[Event], keys: Collection[str]) -> dict[str, Event]:
-        """Adds the event to what is known and returns all that belongs together with it, by event id, locked."""
-        group = await fact_store.merge(self.db, fact_of(heard), keys)
-        return {fact.event_id: EVENT_TYPES[fact.type].model_validate(fact.body) for fact in group}
+    async def merge(
+        self,
+        event: Envelope[Any],
+        keys: Callable[[Any], frozenset[str]],
+        implied_keys: Callable[[Any], frozenset[str]] | None = None,
+    ) -> dict[str, Any]:
+        """Adds the event to the stored facts. Returns all that belong together with it, by event id, locked.
+
+        `implied_keys` are those that only several facts together have; groups that share one are joined.
+        """
+        needed = keys(event.data)
+        while True:
+            group = await fact_store.merge(self.db, fact_of(event), needed)
+            facts = {fact.event_id: EVENT_TYPES[fact.type].model_validate(fact.body) for fact in group}
+            implied = implied_keys(facts) if implied_keys else frozenset[str]()
+            if implied <= needed.union(*(keys(fact) for fact in facts.values())):
+                return facts
+            needed |= implied
 
 
 def fact_of(heard: Envelope[Event]) -> fact_store.Fact:

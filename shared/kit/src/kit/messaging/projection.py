@@ -1,0 +1,182 @@
+"""A projection: rows that follow facts, declared by pure functions.
+
+    ENROLLMENTS = Projection(
+        queue=PAYMENTS,
+        table=enrollments,
+        row=EnrollmentRow,
+        keys=keys,
+        implied_keys=implied_keys,
+        wanted=domain.wanted,    # facts -> {row id: what they want}, for every row that they ever named
+        becomes=domain.becomes,  # row before (or None), what is wanted -> row after
+        said=domain.said,        # row before (or None), row after -> events to publish, jobs to enqueue
+    )
+
+A handler that reacts to one event and writes the row of today's verdict forgets the rows of yesterday's: a later fact
+may name another student or another program. So every event is merged into the facts of its group, and all rows that the
+group ever named are compared with what the facts want now. Only differences are written and published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from uuid import UUID
+
+from sqlalchemy import Table, func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from contracts.envelope import Envelope, Event
+from kit.db.unit_of_work import UnitOfWork
+from kit.messaging.topology import Queue
+
+Facts = Mapping[str, Any]
+"""event id -> event. Which events they are is the projection's affair: `keys`, `implied_keys` and `wanted` agree on it."""
+
+
+class Row(Protocol):
+    """A frozen dataclass whose fields are columns of the projection's table, by their names."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def id(self) -> UUID: ...
+
+
+R = TypeVar("R", bound=Row)
+W = TypeVar("W")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Publication:
+    """An event to publish. `id` is derived from the row and its revision, so that a repetition is the same event."""
+
+    event: Event
+    id: str
+    subject: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRequest:
+    """A job to enqueue, once per `kind` and `key`."""
+
+    kind: str
+    key: str
+    payload: Mapping[str, Any]
+    available_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Consequences:
+    """What follows from a changed row, in the same commit."""
+
+    events: tuple[Publication, ...] = ()
+    jobs: tuple[JobRequest, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change(Generic[R]):
+    """`before` is None for a new row."""
+
+    before: R | None
+    after: R
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lock:
+    """An advisory lock, held until the transaction ends."""
+
+    name: str
+    shared: bool = False
+
+
+def _nothing(before: Any, after: Any) -> Consequences:
+    return Consequences()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Projection(Generic[R, W]):
+    """See the module. The functions do no I/O, but for `then`.
+
+    locks: the locks that a change needs, taken in the order of their names before the rows are locked
+    then:  a second step in the same transaction, for what has to look at other rows; it sees the rows as written
+    """
+
+    queue: Queue
+    table: Table
+    row: type[R]
+    keys: Callable[[Any], frozenset[str]]
+    implied_keys: Callable[[Any], frozenset[str]]
+    wanted: Callable[[Any], Mapping[UUID, W]]
+    becomes: Callable[[R | None, W], R | None]
+    said: Callable[[R | None, R], Consequences] = _nothing
+    locks: Callable[[Sequence[Change[R]]], Iterable[Lock]] | None = None
+    then: Callable[[UnitOfWork, Sequence[Change[R]]], Awaitable[None]] | None = None
+
+    async def apply(self, uow: UnitOfWork, event: Envelope[Any]) -> Sequence[Change[R]]:
+        """Merges the event into its facts and brings the rows up to date. Returns what has changed."""
+        return await self.project(uow, await uow.merge(event, self.keys, self.implied_keys))
+
+    async def project(self, uow: UnitOfWork, facts: Facts) -> Sequence[Change[R]]:
+        """Brings the rows up to date with these facts, which the caller has locked."""
+        wanted = self.wanted(facts)
+        if not wanted:
+            return ()
+        changes = self._changes(await self._load(uow, wanted, lock=self.locks is None), wanted)
+        if changes and self.locks is not None:
+            await _take(uow, self.locks(changes))
+            changes = self._changes(await self._load(uow, wanted, lock=True), wanted)
+        if not changes:
+            return ()
+        await self._write(uow, changes)
+        for change in changes:
+            consequences = self.said(change.before, change.after)
+            for each in consequences.events:
+                await uow.publish(each.event, id=each.id, subject=each.subject)
+            for job in consequences.jobs:
+                await uow.enqueue(job.kind, key=job.key, payload=job.payload, available_at=job.available_at)
+        if self.then is not None:
+            await self.then(uow, changes)
+        return changes
+
+    def _changes(self, rows: Mapping[UUID, R], wanted: Mapping[UUID, W]) -> Sequence[Change[R]]:
+        found = []
+        for row_id, each in wanted.items():
+            before = rows.get(row_id)
+            after = self.becomes(before, each)
+            if after is not None and after != before:
+                found.append(Change(before=before, after=after))
+        return found
+
+    async def _load(self, uow: UnitOfWork, ids: Iterable[UUID], *, lock: bool) -> Mapping[UUID, R]:
+        columns = [self.table.c[field.name] for field in fields(self.row)]
+        statement = select(*columns).where(self.table.c.id.in_(sorted(ids))).order_by(self.table.c.id)
+        if lock:
+            statement = statement.with_for_update()
+        return {row.id: self.row(**row._mapping) for row in await uow.db.execute(statement)}
+
+    async def _write(self, uow: UnitOfWork, changes: Sequence[Change[R]]) -> None:
+        """One statement. `created_at`, `updated_at` and `cause` are filled in where the table has them."""
+        columns = self.table.c
+        stamp: dict[str, Any] = {}
+        if "updated_at" in columns:
+            stamp["updated_at"] = uow.now
+        if "cause" in columns:
+            stamp["cause"] = asdict(uow.cause) if uow.cause else None
+        created = {"created_at": uow.now} if "created_at" in columns else {}
+        names = [field.name for field in fields(self.row)]
+        rows = [{**{name: getattr(change.after, name) for name in names}, **stamp, **created} for change in changes]
+        statement = insert(self.table).values(rows)
+        changing = {name: statement.excluded[name] for name in (*names, *stamp) if name != "id"}
+        await uow.db.execute(statement.on_conflict_do_update(index_elements=["id"], set_=changing))
+
+
+async def _take(uow: UnitOfWork, locks: Iterable[Lock]) -> None:
+    """In the order of their names, so that two transactions never wait for each other. Exclusive wins over shared."""
+    needed: dict[str, bool] = {}
+    for lock in locks:
+        needed[lock.name] = needed.get(lock.name, True) and lock.shared
+    for name, shared in sorted(needed.items()):
+        take = func.pg_advisory_xact_lock_shared if shared else func.pg_advisory_xact_lock
+        await uow.db.execute(select(take(func.hashtextextended(name, 0))))
