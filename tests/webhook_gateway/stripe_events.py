@@ -1,4 +1,4 @@
-"""Stripe events as they look today, cut to the fields that can matter; built from the documented shapes."""
+"""Stripe events in their documented shapes, reduced to the fields that matter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Broker down, database down, both: what was answered with 200 is never lost, and nothing else is promised."""
+"""Broker down, database down, both down: an event that was answered with 200 is never lost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from tests.waiting import until
 from tests.webhook_gateway import stripe_events as stripe
-from tests.webhook_gateway.gateway import EAR, Gateway, running
+from tests.webhook_gateway.harness import PUBLISHED, Gateway, running
 
 from kit.messaging.topology import declare_at
 from testkit.postgres_server import PostgresServer
@@ -35,8 +35,8 @@ def gateway(own_postgres: PostgresServer, own_rabbit: RabbitServer) -> Iterator[
         yield started
 
 
-async def heard_all(gateway: Gateway, ids: set[str], seen: set[str]) -> bool:
-    seen |= {said.id.split("/")[0] for said in await gateway.heard()}
+async def all_received(gateway: Gateway, ids: set[str], seen: set[str]) -> bool:
+    seen |= {envelope.id.split("/")[0] for envelope in await gateway.published()}
     return ids <= seen
 
 
@@ -49,45 +49,47 @@ def payments(count: int) -> list[dict[str, object]]:
     return [stripe.event("payment_intent.succeeded", stripe.intent()) for _ in range(count)]
 
 
-async def test_broker_down_is_answered_200_and_caught_up(gateway: Gateway, own_rabbit: RabbitServer) -> None:
-    await declare_at(gateway.amqp_url, [EAR])
+async def test_with_the_broker_down_events_are_journaled_and_published_later(
+    gateway: Gateway, own_rabbit: RabbitServer
+) -> None:
+    await declare_at(gateway.amqp_url, [PUBLISHED])
     events = payments(20)
     ids = {str(event["id"]) for event in events}
     own_rabbit.stop()
     try:
         assert [await gateway.deliver(event) for event in events] == [200] * 20
-        assert all(said is None for id, said in (await gateway.journal()).items() if id in ids)
+        assert all(count is None for id, count in (await gateway.journal()).items() if id in ids)
     finally:
         own_rabbit.start()
     seen: set[str] = set()
-    await until(lambda: heard_all(gateway, ids, seen), seconds=30, what="all events on the bus")
+    await until(lambda: all_received(gateway, ids, seen), seconds=30, what="all events on the bus")
     await until(lambda: all_published(gateway, ids), what="all rows marked")
 
 
-async def test_database_down_is_answered_200_and_said_and_journaled_later(
+async def test_with_the_database_down_events_are_published_and_journaled_later(
     gateway: Gateway, own_postgres: PostgresServer
 ) -> None:
-    await declare_at(gateway.amqp_url, [EAR])
-    await gateway.heard()
+    await declare_at(gateway.amqp_url, [PUBLISHED])
+    await gateway.published()
     events = payments(10)
     ids = {str(event["id"]) for event in events}
     own_postgres.stop()
     try:
         assert [await gateway.deliver(event) for event in events] == [200] * 10
         seen: set[str] = set()
-        await until(lambda: heard_all(gateway, ids, seen), what="said while the database is down")
+        await until(lambda: all_received(gateway, ids, seen), what="published while the database is down")
     finally:
         own_postgres.start()
     await until(lambda: all_published(gateway, ids), seconds=30, what="journaled afterward")
 
 
-async def test_connections_that_are_cut_under_load_leave_nobody_waiting(
+async def test_every_delivery_is_answered_while_connections_are_terminated(
     gateway: Gateway, own_postgres: PostgresServer
 ) -> None:
-    """The driver's connection breaks in the middle of a statement, again and again: each delivery gets its answer."""
+    """The database connection breaks in the middle of a statement, repeatedly."""
     events = payments(300)
 
-    async def cut() -> None:
+    async def terminate() -> None:
         admin = await asyncpg.connect(own_postgres.admin_url)
         try:
             for _ in range(15):
@@ -97,14 +99,14 @@ async def test_connections_that_are_cut_under_load_leave_nobody_waiting(
             await admin.close()
 
     async with asyncio.timeout(60):
-        cutting = asyncio.create_task(cut())
-        answers = await asyncio.gather(*(gateway.deliver(event) for event in events))
-        await cutting
-    assert set(answers) == {200}
+        terminating = asyncio.create_task(terminate())
+        statuses = await asyncio.gather(*(gateway.deliver(event) for event in events))
+        await terminating
+    assert set(statuses) == {200}
     await until(lambda: all_published(gateway, {str(event["id"]) for event in events}), seconds=30)
 
 
-async def test_both_down_is_answered_503_and_promises_nothing(
+async def test_with_both_down_the_answer_is_503(
     gateway: Gateway, own_postgres: PostgresServer, own_rabbit: RabbitServer
 ) -> None:
     (event,) = payments(1)
@@ -116,16 +118,16 @@ async def test_both_down_is_answered_503_and_promises_nothing(
         own_postgres.start()
         own_rabbit.start()
 
-    async def taken_again() -> bool:
+    async def accepted() -> bool:
         return await gateway.deliver(event) == 200
 
-    await until(taken_again, seconds=30, what="taken after both are back")
+    await until(accepted, seconds=30, what="accepted after both are back")
     await until(lambda: all_published(gateway, {str(event["id"])}), seconds=30)
 
 
-async def test_the_relay_killed_in_between_loses_nothing(gateway: Gateway) -> None:
-    await declare_at(gateway.amqp_url, [EAR])
-    await gateway.heard()
+async def test_killing_the_relay_loses_nothing(gateway: Gateway) -> None:
+    await declare_at(gateway.amqp_url, [PUBLISHED])
+    await gateway.published()
     events = payments(100)
     ids = {str(event["id"]) for event in events}
     for number, event in enumerate(events):
@@ -134,5 +136,5 @@ async def test_the_relay_killed_in_between_loses_nothing(gateway: Gateway) -> No
             gateway.relay.kill()
     gateway.relay.start()
     seen: set[str] = set()
-    await until(lambda: heard_all(gateway, ids, seen), seconds=30)
+    await until(lambda: all_received(gateway, ids, seen), seconds=30)
     await until(lambda: all_published(gateway, ids), seconds=30)

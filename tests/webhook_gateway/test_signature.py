@@ -1,4 +1,4 @@
-"""Our verification against the SDK's own: what Stripe signs passes both; what the SDK refuses, we refuse."""
+"""Our verification against the SDK's: both accept what Stripe signs, and we reject what the SDK rejects."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ OLD, NEW = "whsec_old", "whsec_new"
 SECRETS = (OLD.encode(), NEW.encode())
 
 
-def ours(header: str | None, body: bytes, now: float) -> str:
-    """The code of our refusal, or ''."""
+def verify_ours(header: str | None, body: bytes, now: float) -> str:
+    """Returns the code of our Problem, or '' if verified."""
     try:
         verify(header=header, body=body, secrets=SECRETS, now=now)
-    except Problem as refusal:
-        return refusal.code
+    except Problem as problem:
+        return problem.code
     return ""
 
 
-def the_sdks(header: str, body: str, secret: str) -> bool:
+def verify_sdk(header: str, body: str, secret: str) -> bool:
     try:
         return bool(WebhookSignature.verify_header(body, header, secret, TOLERANCE_SECONDS))
     except SignatureVerificationError:
@@ -34,34 +34,34 @@ def the_sdks(header: str, body: str, secret: str) -> bool:
 
 
 @given(body=st.text(st.characters(codec="utf-8"), max_size=200), secret=st.sampled_from([OLD, NEW]))
-def test_what_the_sdk_accepts_we_accept(body: str, secret: str) -> None:
+def test_we_accept_what_the_sdk_accepts(body: str, secret: str) -> None:
     header = sign(body.encode(), secret=secret)
-    assert the_sdks(header, body, secret)
-    assert ours(header, body.encode(), time.time()) == ""
+    assert verify_sdk(header, body, secret)
+    assert verify_ours(header, body.encode(), time.time()) == ""
 
 
 @given(header=st.text(max_size=80), body=st.text(st.characters(codec="utf-8"), max_size=20))
-def test_what_the_sdk_refuses_we_refuse(header: str, body: str) -> None:
+def test_we_reject_what_the_sdk_rejects(header: str, body: str) -> None:
     try:
-        refused = not any(the_sdks(header, body, secret) for secret in (OLD, NEW))
+        rejected = not any(verify_sdk(header, body, secret) for secret in (OLD, NEW))
     except (TypeError, ValueError):
-        refused = True  # the SDK chokes on it
-    assert refused
-    assert ours(header, body.encode(), time.time()) in ("signature_missing", "signature_invalid")
+        rejected = True  # the SDK raises an unrelated error
+    assert rejected
+    assert verify_ours(header, body.encode(), time.time()) in ("signature_missing", "signature_invalid")
 
 
 @pytest.mark.parametrize(
     ("seconds", "expected"), [(0, ""), (-299, ""), (299, ""), (-302, "signature_stale"), (302, "signature_stale")]
 )
-def test_the_tolerance_holds_both_ways(seconds: int, expected: str) -> None:
+def test_the_tolerance_applies_to_past_and_future(seconds: int, expected: str) -> None:
     now = 1_790_000_000.0
-    assert ours(sign(b"{}", secret=NEW, at=now + seconds), b"{}", now) == expected
+    assert verify_ours(sign(b"{}", secret=NEW, at=now + seconds), b"{}", now) == expected
 
 
 def test_one_good_signature_among_several_is_enough() -> None:
     good = sign(b"{}", secret=NEW).split(",")[1]
     stamp = sign(b"{}", secret=NEW).split(",")[0]
-    assert ours(f"{stamp},v1=00,v0=aa,{good}", b"{}", time.time()) == ""
+    assert verify_ours(f"{stamp},v1=00,v0=aa,{good}", b"{}", time.time()) == ""
 
 
 @pytest.mark.parametrize(
@@ -79,9 +79,9 @@ def test_one_good_signature_among_several_is_enough() -> None:
         ",,,=",
     ],
 )
-def test_garbled_headers_are_refused(header: str) -> None:
-    assert ours(header, b"{}", 1.0) in ("signature_missing", "signature_invalid")
+def test_malformed_headers_are_rejected(header: str) -> None:
+    assert verify_ours(header, b"{}", 1.0) in ("signature_missing", "signature_invalid")
 
 
-def test_a_signature_of_another_body_is_refused() -> None:
-    assert ours(sign(b"{}", secret=NEW), b"{ }", time.time()) == "signature_invalid"
+def test_a_signature_of_another_body_is_rejected() -> None:
+    assert verify_ours(sign(b"{}", secret=NEW), b"{ }", time.time()) == "signature_invalid"

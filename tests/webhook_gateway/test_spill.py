@@ -1,4 +1,4 @@
-"""The spill queue keeps its events however often they had to be put back, on every version of RabbitMQ."""
+"""The spill queue keeps its events through any number of redeliveries, on every version of RabbitMQ."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from testkit.rabbit_server import RabbitServer
 from webhook_gateway.topology import SPILL
 
 
-async def test_a_long_outage_of_the_database_buries_no_event(rabbit_server: RabbitServer) -> None:
-    """More redeliveries than any other queue of ours allows: each end of a drain without a journal is one."""
+async def test_a_long_database_outage_dead_letters_nothing(rabbit_server: RabbitServer) -> None:
+    """More redeliveries than any other queue allows: each time the drain loses the journal is one."""
     await declare_at(rabbit_server.url, [SPILL])
     connection = await aio_pika.connect(rabbit_server.url)
     async with connection:

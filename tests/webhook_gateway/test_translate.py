@@ -1,4 +1,4 @@
-"""translate: one Stripe event, our events or none; any JSON object in, never an exception."""
+"""translate: one Stripe event to one of our events or none, for any JSON object, without exceptions."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from webhook_gateway.translate import TRANSLATED, translate
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
 
-def meaning(event: dict[str, Any]) -> Any:
-    said = translate(event, received_at=NOW)
-    assert len(said) <= 1
-    return said[0].data if said else None
+def translated(event: dict[str, Any]) -> Any:  # Any: the tests read the fields of the event class they expect
+    envelopes = translate(event, received_at=NOW)
+    assert len(envelopes) <= 1
+    return envelopes[0].data if envelopes else None
 
 
 EXPECTED: list[tuple[str, dict[str, Any], type[PaymentEvent]]] = [
@@ -75,21 +75,21 @@ EXPECTED: list[tuple[str, dict[str, Any], type[PaymentEvent]]] = [
 @pytest.mark.parametrize(
     ("type", "thing", "expected"), EXPECTED, ids=lambda value: value if isinstance(value, str) else ""
 )
-def test_each_type_means_one_event(type: str, thing: dict[str, Any], expected: type[PaymentEvent]) -> None:
-    (said,) = translate(stripe.event(type, thing, id="evt_1"), received_at=NOW)
-    assert isinstance(said.data, expected)
-    assert said.id == f"evt_1/{expected.type}"
-    assert said.time == datetime.fromtimestamp(1_790_000_000, UTC)
-    assert parse(said.headers(), said.body(), EVENT_TYPES).data == said.data
+def test_each_type_translates_to_one_event(type: str, thing: dict[str, Any], expected: type[PaymentEvent]) -> None:
+    (envelope,) = translate(stripe.event(type, thing, id="evt_1"), received_at=NOW)
+    assert isinstance(envelope.data, expected)
+    assert envelope.id == f"evt_1/{expected.type}"
+    assert envelope.time == datetime.fromtimestamp(1_790_000_000, UTC)
+    assert parse(envelope.headers(), envelope.body(), EVENT_TYPES).data == envelope.data
 
 
-def test_the_types_of_the_tests_are_those_of_the_code() -> None:
+def test_every_translated_type_is_tested() -> None:
     assert {type for type, _, _ in EXPECTED} | {"refund.created", "invoice_payment.paid"} == TRANSLATED
 
 
 @pytest.mark.parametrize("type", ["product.created", "customer.created", "payment_intent.created", "account.updated"])
-def test_other_types_mean_nothing(type: str) -> None:
-    assert meaning(stripe.event(type, stripe.intent())) is None
+def test_other_types_are_ignored(type: str) -> None:
+    assert translated(stripe.event(type, stripe.intent())) is None
 
 
 @pytest.mark.parametrize(
@@ -101,41 +101,41 @@ def test_other_types_mean_nothing(type: str) -> None:
         ("customer.subscription.updated", stripe.subscription(metadata={"student_id": "only"})),
     ],
 )
-def test_what_carries_none_of_our_metadata_is_not_ours(type: str, thing: dict[str, Any]) -> None:
-    assert meaning(stripe.event(type, thing)) is None
+def test_objects_without_our_metadata_are_ignored(type: str, thing: dict[str, Any]) -> None:
+    assert translated(stripe.event(type, thing)) is None
 
 
-def test_the_first_seeds_metadata_is_enough() -> None:
-    by_intent = meaning(stripe.event("payment_intent.succeeded", stripe.intent()))
-    by_session = meaning(stripe.event("checkout.session.completed", stripe.session()))
+def test_a_student_and_a_program_are_enough_metadata() -> None:
+    by_intent = translated(stripe.event("payment_intent.succeeded", stripe.intent()))
+    by_session = translated(stripe.event("checkout.session.completed", stripe.session()))
     assert by_intent.purchase_id == by_session.purchase_id == purchase_uuid("pi_1")
     assert by_intent.student_id == UUID(stripe.STUDENT)
     assert (by_intent.program.slug, by_intent.program.id) == ("barber-apprenticeship", "prog_1")
     assert by_session.contact.email == "ann@example.com"
 
 
-def test_a_subscriptions_purchase_is_derived_from_it_and_a_free_sessions_from_itself() -> None:
+def test_purchase_ids_are_derived_from_the_subscription_or_a_free_session() -> None:
     sub = stripe.session(mode="subscription", payment_intent=None, subscription="sub_1", invoice="in_1")
     free = stripe.session(payment_intent=None, payment_status="no_payment_required", amount_total=0)
-    assert meaning(stripe.event("checkout.session.completed", sub)).purchase_id == purchase_uuid("sub_1")
-    assert meaning(stripe.event("invoice.paid", stripe.invoice())).purchase_id == purchase_uuid("sub_1")
-    assert meaning(stripe.event("checkout.session.completed", free)).purchase_id == purchase_uuid("cs_test_1")
+    assert translated(stripe.event("checkout.session.completed", sub)).purchase_id == purchase_uuid("sub_1")
+    assert translated(stripe.event("invoice.paid", stripe.invoice())).purchase_id == purchase_uuid("sub_1")
+    assert translated(stripe.event("checkout.session.completed", free)).purchase_id == purchase_uuid("cs_test_1")
 
 
-def test_our_own_metadata_names_the_purchase() -> None:
-    said = meaning(stripe.event("payment_intent.succeeded", stripe.intent(metadata=stripe.OUR_METADATA)))
-    assert str(said.purchase_id) == stripe.OUR_METADATA["purchase_id"]
-    assert said.program.provider == "milady"
-    assert said.payer == "student"
+def test_our_own_metadata_has_the_purchase_id() -> None:
+    event = translated(stripe.event("payment_intent.succeeded", stripe.intent(metadata=stripe.OUR_METADATA)))
+    assert str(event.purchase_id) == stripe.OUR_METADATA["purchase_id"]
+    assert event.program.provider == "milady"
+    assert event.payer == "student"
 
 
-def test_a_funding_source_means_that_a_sponsor_pays() -> None:
+def test_a_funding_source_implies_a_sponsor() -> None:
     funded = {**stripe.SEED_METADATA, "funding_source": "WIOA"}
-    said = meaning(stripe.event("payment_intent.succeeded", stripe.intent(metadata=funded)))
-    assert (said.payer, said.funding_source) == ("sponsor", "WIOA")
+    event = translated(stripe.event("payment_intent.succeeded", stripe.intent(metadata=funded)))
+    assert (event.payer, event.funding_source) == ("sponsor", "WIOA")
 
 
-def test_old_and_new_invoices_say_the_same() -> None:
+def test_old_and_new_invoice_shapes_translate_alike() -> None:
     old = stripe.invoice(
         parent=None,
         subscription="sub_1",
@@ -144,21 +144,21 @@ def test_old_and_new_invoices_say_the_same() -> None:
         subscription_details={"metadata": {**stripe.SEED_METADATA, "installments": "4"}},
     )
     new = stripe.invoice(payments={"data": [{"payment": {"payment_intent": "pi_9", "charge": "ch_9"}}]})
-    assert meaning(stripe.event("invoice.paid", old)) == meaning(stripe.event("invoice.paid", new))
-    said = meaning(stripe.event("invoice.paid", new))
-    assert (said.refs.subscription, said.refs.payment_intent, said.installments) == ("sub_1", "pi_9", 4)
+    assert translated(stripe.event("invoice.paid", old)) == translated(stripe.event("invoice.paid", new))
+    event = translated(stripe.event("invoice.paid", new))
+    assert (event.refs.subscription, event.refs.payment_intent, event.installments) == ("sub_1", "pi_9", 4)
 
 
-def test_the_last_retry_is_final_and_a_sent_invoice_has_none() -> None:
+def test_only_the_last_automatic_retry_is_final() -> None:
     retrying = stripe.invoice(next_payment_attempt=1_790_100_000, attempt_count=2)
     last = stripe.invoice(attempt_count=4)
     sent = stripe.invoice(collection_method="send_invoice")
-    finals = [meaning(stripe.event("invoice.payment_failed", each)).final for each in (retrying, last, sent)]
+    finals = [translated(stripe.event("invoice.payment_failed", each)).final for each in (retrying, last, sent)]
     assert finals == [False, True, False]
 
 
 @pytest.mark.parametrize(
-    ("told", "pay_url"),
+    ("hosted_invoice_url", "pay_url"),
     [
         ("https://invoice.stripe.com/i/acct_1/in_1?s=ap", "https://invoice.stripe.com/i/acct_1/in_1?s=ap"),
         (" http://127.0.0.1:12111/i/in_1\x00 ", "http://127.0.0.1:12111/i/in_1"),
@@ -174,26 +174,26 @@ def test_the_last_retry_is_final_and_a_sent_invoice_has_none() -> None:
         ({"url": "https://x"}, None),
     ],
 )
-def test_an_invoice_that_failed_says_where_it_can_be_paid(told: object, pay_url: str | None) -> None:
-    said = meaning(stripe.event("invoice.payment_failed", stripe.invoice(hosted_invoice_url=told)))
-    assert said.pay_url == pay_url
+def test_a_failed_invoice_has_its_payment_page(hosted_invoice_url: object, pay_url: str | None) -> None:
+    event = translated(stripe.event("invoice.payment_failed", stripe.invoice(hosted_invoice_url=hosted_invoice_url)))
+    assert event.pay_url == pay_url
 
 
-def test_a_failure_without_an_invoice_has_no_page() -> None:
-    assert meaning(stripe.event("invoice.payment_failed", stripe.invoice())).pay_url is None
-    assert meaning(stripe.event("payment_intent.payment_failed", stripe.intent())).pay_url is None
+def test_a_failure_without_an_invoice_has_no_payment_page() -> None:
+    assert translated(stripe.event("invoice.payment_failed", stripe.invoice())).pay_url is None
+    assert translated(stripe.event("payment_intent.payment_failed", stripe.intent())).pay_url is None
 
 
-def test_refunds_and_disputes_are_told_without_metadata() -> None:
-    said = meaning(stripe.event("charge.refunded", stripe.charge(), previous_attributes={"amount_refunded": 1_000}))
-    assert (said.total, said.before, said.of) == (usd(489_000), usd(1_000), usd(489_000))
-    assert said.refs.of_payment() == {"ch_1", "pi_1"}
-    assert said.purchase_id is None
-    opened = meaning(stripe.event("charge.dispute.created", stripe.dispute()))
+def test_refunds_and_disputes_need_no_metadata() -> None:
+    event = translated(stripe.event("charge.refunded", stripe.charge(), previous_attributes={"amount_refunded": 1_000}))
+    assert (event.total, event.before, event.of) == (usd(489_000), usd(1_000), usd(489_000))
+    assert event.refs.of_payment() == {"ch_1", "pi_1"}
+    assert event.purchase_id is None
+    opened = translated(stripe.event("charge.dispute.created", stripe.dispute()))
     assert opened.evidence_due_by == datetime.fromtimestamp(1_791_000_000, UTC)
 
 
-def test_an_invoice_payment_links_an_intent_with_its_invoice() -> None:
+def test_an_invoice_payment_links_an_intent_to_its_invoice() -> None:
     link = {
         "id": "inpay_1",
         "object": "invoice_payment",
@@ -202,9 +202,9 @@ def test_an_invoice_payment_links_an_intent_with_its_invoice() -> None:
         "currency": "usd",
         "payment": {"type": "payment_intent", "payment_intent": "pi_9"},
     }
-    said = meaning(stripe.event("invoice_payment.paid", link))
-    assert said.refs.of_payment() == {"in_1", "pi_9"}
-    assert said.student_id is None
+    event = translated(stripe.event("invoice_payment.paid", link))
+    assert event.refs.of_payment() == {"in_1", "pi_9"}
+    assert event.student_id is None
 
 
 JSON = st.recursive(
@@ -222,34 +222,34 @@ SAMPLES = [thing for _, thing, _ in EXPECTED] + [
 
 
 @given(type=st.sampled_from(sorted(TRANSLATED)), thing=JSON, data=JSON)
-def test_any_json_is_survived(type: str, thing: Any, data: Any) -> None:
+def test_any_json_translates_without_exceptions(type: str, thing: Any, data: Any) -> None:
     translate({"id": "evt_1", "type": type, "data": {"object": thing, "previous_attributes": data}}, received_at=NOW)
     translate({"id": thing, "type": type, "data": data, "created": thing}, received_at=NOW)
 
 
 @given(type=st.sampled_from(sorted(TRANSLATED)), sample=st.sampled_from(SAMPLES), data=st.data())
-def test_any_field_may_be_anything(type: str, sample: dict[str, Any], data: st.DataObject) -> None:
-    """A real object with some fields replaced by something else: it is survived, and what is said can be sent."""
-    spoilt = dict(sample)
+def test_any_field_may_have_any_value(type: str, sample: dict[str, Any], data: st.DataObject) -> None:
+    """A real object with some fields replaced by arbitrary JSON: whatever is translated can be sent."""
+    changed = dict(sample)
     for name in data.draw(st.lists(st.sampled_from(sorted(sample)), max_size=4)):
-        spoilt[name] = data.draw(JSON)
-    if isinstance(spoilt.get("metadata"), dict):
-        spoilt["metadata"] = {
-            **spoilt["metadata"],
+        changed[name] = data.draw(JSON)
+    if isinstance(changed.get("metadata"), dict):
+        changed["metadata"] = {
+            **changed["metadata"],
             **data.draw(
                 st.dictionaries(
                     st.sampled_from(sorted(stripe.BUNDLE_METADATA)), JSON | JSON.map(json.dumps) | NUMBERS, max_size=4
                 )
             ),
         }
-    for said in translate(stripe.event(type, spoilt), received_at=NOW):
-        body = said.body()
+    for envelope in translate(stripe.event(type, changed), received_at=NOW):
+        body = envelope.body()
         assert b"\\u0000" not in body
-        assert parse(said.headers(), body, EVENT_TYPES).data == said.data
+        assert parse(envelope.headers(), body, EVENT_TYPES).data == envelope.data
 
 
-def test_lone_surrogates_and_nul_do_not_pass() -> None:
+def test_lone_surrogates_and_nul_are_removed() -> None:
     hostile = json.loads('{"student_id": "s\\ud800\\u0000x", "program_slug": "p\\u0000", "program_id": "\\udfff"}')
-    (said,) = translate(stripe.event("payment_intent.succeeded", stripe.intent(metadata=hostile)), received_at=NOW)
-    assert b"\x00" not in said.body()
-    assert said.data.program.slug == "p"  # type: ignore[attr-defined]
+    (envelope,) = translate(stripe.event("payment_intent.succeeded", stripe.intent(metadata=hostile)), received_at=NOW)
+    assert b"\x00" not in envelope.body()
+    assert envelope.data.program.slug == "p"  # type: ignore[attr-defined]

@@ -1,1 +1,1 @@
-"""The door that Stripe's events come in by: verify, journal, publish, answer."""
+"""Receives Stripe's webhooks: verifies and journals each event, then publishes what it means."""

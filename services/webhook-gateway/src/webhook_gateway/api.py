@@ -1,11 +1,9 @@
-"""POST /api/stripe/webhook: verify, store, answer. What the event means is somebody else's work, later."""
+"""POST /api/stripe/webhook: verify, store, respond. The relay translates and publishes the event afterward."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Protocol
 
 import structlog
 from fastapi import APIRouter, Request
@@ -13,11 +11,10 @@ from prometheus_client import Counter
 
 from kit.http.app import BODY_LIMIT
 from kit.http.errors import Problem
-from kit.messaging.broker import Publisher
 from kit.messaging.outbox import OutgoingMessage, to_message
 from kit.runtime.failures import Transient, describe
-from webhook_gateway.event import StripeEvent, decode, read
-from webhook_gateway.journal import Journal
+from webhook_gateway.context import GatewayContext
+from webhook_gateway.event import StripeEvent, decode, parse_event
 from webhook_gateway.signature import verify
 from webhook_gateway.topology import SPILL
 from webhook_gateway.translate import TRANSLATED, translate
@@ -27,85 +24,79 @@ log = structlog.get_logger(__name__)
 PATHS = ("/api/stripe/webhook", "/api/webhooks/stripe", "/api/webhook/stripe", "/api/payments/webhook")
 
 RECEIVED = Counter(
-    "bursar_stripe_events_total", "Verified events by type and by where they were stored", ["type", "in"]
+    "bursar_stripe_events_total", "Verified events by type and by the store they went to", ["type", "in"]
 )
-REFUSED = Counter("bursar_stripe_refused_total", "Deliveries that were no event of Stripe's", ["code"])
-
-
-class Door(Protocol):
-    """What the route needs of its process."""
-
-    secrets: Sequence[bytes]
-    journal: Journal
-    publisher: Publisher
-
+REJECTED = Counter("bursar_stripe_rejected_total", "Deliveries that were not valid Stripe events", ["code"])
 
 router = APIRouter(tags=["stripe"])
 
 
 async def receive(request: Request) -> dict[str, bool]:
-    """Takes one signed event of Stripe's. 200: it is safe. 503: send it again. 400, 413: it is not an event."""
-    door: Door = request.app.state.door
+    """Accepts one signed Stripe event. 200: stored. 503: not stored, deliver it again. 400, 413: not a valid event."""
+    context: GatewayContext = request.app.state.context
     try:
         body = await _body(request)
-        verify(header=request.headers.get("stripe-signature"), body=body, secrets=door.secrets, now=time.time())
-        event = read(body)
-    except Problem as refusal:
-        REFUSED.labels(refusal.code).inc()
-        log.warning("refused", code=refusal.code, bytes=request.headers.get("content-length", "")[:12])
+        verify(header=request.headers.get("stripe-signature"), body=body, secrets=context.secrets, now=time.time())
+        event = parse_event(body)
+    except Problem as problem:
+        REJECTED.labels(problem.code).inc()
+        log.warning("webhook rejected", code=problem.code, bytes=request.headers.get("content-length", "")[:12])
         raise
-    stored_in = await _store(door, event)
-    RECEIVED.labels(event.type if event.type in TRANSLATED else "other", stored_in).inc()
+    store = await _store(context, event)
+    RECEIVED.labels(event.type if event.type in TRANSLATED else "other", store).inc()
     return {"received": True}
 
 
-_DOCUMENT = {
+_OPENAPI = {
     "parameters": [{"name": "Stripe-Signature", "in": "header", "required": True, "schema": {"type": "string"}}],
     "requestBody": {
         "required": True,
-        "description": "a Stripe event, byte for byte as it was signed",
+        "description": "The Stripe event, byte for byte as it was signed",
         "content": {"application/json": {"schema": {"type": "object"}}},
     },
 }
 for path in PATHS:
     name = path.strip("/").replace("/", "_")
-    router.add_api_route(path, receive, methods=["POST"], name=name, openapi_extra=_DOCUMENT)
+    router.add_api_route(path, receive, methods=["POST"], name=name, openapi_extra=_OPENAPI)
 
 
 async def _body(request: Request) -> bytes:
-    parts: list[bytes] = []
-    taken = 0
-    async for part in request.stream():
-        taken += len(part)
-        if taken > BODY_LIMIT:
-            raise Problem(413, "too_large", f"A body may have {BODY_LIMIT} bytes at the most.")
-        parts.append(part)
-    return b"".join(parts)
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > BODY_LIMIT:
+            raise Problem(413, "too_large", f"The request body exceeds {BODY_LIMIT} bytes.")
+        chunks.append(chunk)
+    return b"".join(chunks)
 
 
-async def _store(door: Door, event: StripeEvent) -> str:
-    """In the journal; with the database away, in a queue that is journaled later. Raises a 503 Problem without both."""
+async def _store(context: GatewayContext, event: StripeEvent) -> str:
+    """Writes the event to the journal or, if the database is down, to the spill queue, which is journaled later.
+
+    Returns the name of the store. Raises a 503 Problem if both are down.
+    """
     try:
-        await door.journal.write(event)
-    except Transient as no_journal:
+        await context.journal.write(event)
+    except Transient as journal_error:
         try:
-            await _spill(door, event)
-        except Transient as no_broker:
-            log.error("no store", journal=describe(no_journal), broker=describe(no_broker))
+            await _spill(context, event)
+        except Transient as broker_error:
+            log.error("no store available", journal=describe(journal_error), broker=describe(broker_error))
             raise Problem(
-                503, "no_store", "The event could not be stored; send it again.", headers={"Retry-After": "5"}
+                503, "no_store", "The event could not be stored. Deliver it again.", headers={"Retry-After": "5"}
             ) from None
-        log.warning("spilled", event_id=event.id, journal=describe(no_journal))
+        log.warning("event spilled", event_id=event.id, journal=describe(journal_error))
         return "spill"
     return "journal"
 
 
-async def _spill(door: Door, event: StripeEvent) -> None:
-    """Keeps the raw event in the broker, then says at once what it means, so that nobody waits for the database."""
+async def _spill(context: GatewayContext, event: StripeEvent) -> None:
+    """Stores the raw event in the broker, then publishes its translation without waiting for the database."""
     raw = OutgoingMessage(key=event.id, exchange="", routing_key=SPILL.name, body=event.body, mandatory=True)
-    await door.publisher.publish(raw)
-    for said in translate(decode(event.body), received_at=datetime.now(UTC)):
+    await context.publisher.publish(raw)
+    for envelope in translate(decode(event.body), received_at=datetime.now(UTC)):
         try:
-            await door.publisher.publish(to_message(said))
-        except Transient as error:
-            log.warning("not said yet", event_id=event.id, error=describe(error))  # the spilled event says it later
+            await context.publisher.publish(to_message(envelope))
+        except Transient as error:  # the relay publishes it once the spilled event is journaled
+            log.warning("publishing deferred", event_id=event.id, error=describe(error))

@@ -1,4 +1,4 @@
-"""A Stripe event as it came: the few attributes that the door needs, and the bytes."""
+"""A Stripe event as received: the attributes that the gateway needs, and the raw body."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ class StripeEvent:
     body: bytes
 
 
-def read(body: bytes) -> StripeEvent:
-    """The event in a verified body. Raises a 400 Problem for whatever is none."""
+def parse_event(body: bytes) -> StripeEvent:
+    """Returns the event in a verified body. Raises a 400 Problem if there is none."""
     event = decode(body)
     event_id, event_type = event.get("id"), event.get("type")
     if not isinstance(event_id, str) or not _ID.fullmatch(event_id):
-        raise _not_an_event("it has no id")
+        raise _not_an_event("its id is missing or invalid")
     if not isinstance(event_type, str) or not _TYPE.fullmatch(event_type):
-        raise _not_an_event("it has no type")
+        raise _not_an_event("its type is missing or invalid")
     return StripeEvent(id=event_id, type=event_type, body=body)
 
 
-def decode(body: bytes) -> Mapping[str, Any]:
-    """The JSON object in a body. Raises a 400 Problem for whatever is none, however it is built."""
+def decode(body: bytes) -> Mapping[str, Any]:  # Any: JSON from outside, read through `fields`
+    """Returns the JSON object in a body. Raises a 400 Problem for anything else."""
     try:
         event = json.loads(body.decode())
-    except (ValueError, RecursionError):  # not UTF-8, not JSON, a number of 5,000 digits; nested too deep
+    except (ValueError, RecursionError):  # not UTF-8, not JSON, a number with thousands of digits; nested too deeply
         raise _not_an_event("it is not JSON in UTF-8") from None
     if not isinstance(event, dict):
         raise _not_an_event("it is not a JSON object")
     return event
 
 
-def _not_an_event(why: str) -> Problem:
-    return Problem(400, "not_an_event", f"This is not a Stripe event: {why}.")
+def _not_an_event(reason: str) -> Problem:
+    return Problem(400, "not_an_event", f"The request body is not a Stripe event: {reason}.")

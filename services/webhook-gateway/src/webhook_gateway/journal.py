@@ -1,6 +1,6 @@
-"""The journal's hot path: whatever waits is written by one INSERT, as soon as no other INSERT is under way.
+"""Writes events to the journal in batches: one INSERT takes everything that arrived during the previous INSERT.
 
-No timer and no session: under load the batches grow by themselves, without load nobody waits.
+There is no timer and no session: batches grow under load, and without load an event is written immediately.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ import asyncpg
 from kit.runtime.failures import Transient, describe
 from webhook_gateway.event import StripeEvent
 
-MOST_AT_ONCE = 500
+MAX_BATCH = 500
 WRITE_SECONDS = 5.0
 
-# In the order of the ids, so that two gateways that hold the same events do not lock each other out. A trigger wakes
-# the relay when the rows are committed.
+# Ordered by id so that two gateways inserting the same events cannot deadlock. A trigger notifies the relay on commit.
 _INSERT = """
     INSERT INTO journal (event_id, type, body)
     SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[]) AS each (event_id, type, body)
@@ -28,21 +27,21 @@ _INSERT = """
 
 
 class JournalDown(Transient):
-    """The database did not take the event."""
+    """The database did not commit the event."""
 
 
 class Journal:
     def __init__(self, url: str) -> None:
         self._url = url
-        self._connection: asyncpg.Connection[Any] | None = None
-        self._waiting: list[tuple[StripeEvent, asyncio.Future[None]]] = []
+        self._connection: asyncpg.Connection[Any] | None = None  # Any: asyncpg's record type is not used
+        self._pending: list[tuple[StripeEvent, asyncio.Future[None]]] = []
         self._writer: asyncio.Task[None] | None = None
-        self._using = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def write(self, event: StripeEvent) -> None:
-        """Returns when the event is committed (an event that is there already is). Raises JournalDown."""
+        """Returns once the event is committed, or was already there. Raises JournalDown."""
         written = asyncio.get_running_loop().create_future()
-        self._waiting.append((event, written))
+        self._pending.append((event, written))
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write_all())
         await written
@@ -55,23 +54,22 @@ class Journal:
             await self._connection.close(timeout=5)
 
     async def _write_all(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
-            error: Exception = JournalDown("interrupted")
-            written = False
+        while self._pending:
+            batch, self._pending = self._pending[:MAX_BATCH], self._pending[MAX_BATCH:]
+            error: Exception | None = JournalDown("interrupted")
             try:
                 await self._insert([event for event, _ in batch])
-                written = True
-            except JournalDown as failed:
-                error = failed
-            finally:  # whatever has happened, nobody is left waiting
-                for _, answer in batch:
-                    if answer.done():
+                error = None
+            except JournalDown as failure:
+                error = failure
+            finally:  # whatever happened, every caller gets an outcome
+                for _, written in batch:
+                    if written.done():
                         continue  # the request was canceled; the row is written all the same
-                    if written:
-                        answer.set_result(None)
+                    if error is None:
+                        written.set_result(None)
                     else:
-                        answer.set_exception(error)
+                        written.set_exception(error)
 
     async def _insert(self, events: Sequence[StripeEvent]) -> None:
         unique = {event.id: event for event in events}.values()
@@ -80,11 +78,11 @@ class Journal:
 
     async def _execute(self, statement: str, *arguments: object) -> None:
         try:
-            async with self._using, asyncio.timeout(WRITE_SECONDS):
+            async with self._lock, asyncio.timeout(WRITE_SECONDS):
                 if self._connection is None or self._connection.is_closed():
                     self._connection = await asyncpg.connect(self._url, timeout=2, command_timeout=WRITE_SECONDS)
                 await self._connection.execute(statement, *arguments)
-        except Exception as error:  # a driver whose connection breaks in the middle raises nearly anything
+        except Exception as error:  # asyncpg raises nearly anything when a connection breaks mid-statement
             if self._connection is not None:
                 self._connection.terminate()
                 self._connection = None

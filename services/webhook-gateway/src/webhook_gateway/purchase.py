@@ -1,25 +1,50 @@
-"""Whose purchase a Stripe object belongs to, as its metadata tells. Pure and total."""
+"""Reads the purchase that a Stripe object belongs to from its metadata. Pure and total."""
 
 from __future__ import annotations
 
-from typing import Any, cast, get_args
+from typing import Any, Required, TypedDict, cast, get_args
 from uuid import UUID
 
+from contracts.money import Money
 from contracts.payments import PaymentRefs
-from contracts.people import Contact, ItemKind, ItemRef, Program, purchase_uuid, student_uuid
-from webhook_gateway.fields import JsonObject, an_object, digits, in_currency, json_object, text
+from contracts.people import Contact, ItemKind, ItemRef, Payer, Program, purchase_uuid, student_uuid
+from webhook_gateway.fields import (
+    JsonObject,
+    metadata_integer,
+    metadata_object,
+    metadata_text,
+    money,
+    object_at,
+    text,
+)
 
-_MOST_INCLUDED = 20  # a bundle; each takes one of the 50 entries that Stripe keeps
+_MAX_PARTS = 20  # of a bundle; each takes one of the 50 entries that Stripe stores
+_MAX_INSTALLMENTS = 120
 
 
-def about(thing: JsonObject, refs: PaymentRefs) -> dict[str, Any] | None:
-    """What every payment event tells: whose, for what, who pays. None: none of our metadata, so not ours.
+class PurchaseFields(TypedDict, total=False):
+    """The fields that every payment event has in common: whose money it is, for what, and who pays."""
 
-    Ours is what names a student and a program (all that the first of the seed systems asks for), or a purchase that we
-    started. A purchase that we did not start gets an id derived from Stripe's.
+    refs: Required[PaymentRefs]
+    purchase_id: UUID
+    student_id: UUID | None
+    program: Program | None
+    payer: Payer | None
+    funding_source: str | None
+    installments: int | None
+    contact: Contact | None
+    price: Money | None
+
+
+def purchase_fields(thing: JsonObject, refs: PaymentRefs) -> PurchaseFields | None:
+    """Returns None if the object is not ours.
+
+    It is ours if its metadata names a student and a program, or one of our own purchases. A purchase that was started
+    elsewhere gets an id derived from Stripe's.
     """
     metadata = _metadata(thing)
-    student, program, purchase_id = text(metadata, "student_id"), _program(metadata), _uuid(metadata, "purchase_id")
+    student, program = metadata_text(metadata, "student_id"), _program(metadata)
+    purchase_id = _uuid(metadata, "purchase_id")
     if purchase_id is None and (student is None or program is None):
         return None
     if purchase_id is None:
@@ -27,64 +52,72 @@ def about(thing: JsonObject, refs: PaymentRefs) -> dict[str, Any] | None:
         if derived_from is None:
             return None
         purchase_id = purchase_uuid(derived_from)
-    funding_source = text(metadata, "funding_source", most=50)
-    payer = text(metadata, "payer")
+    funding_source = metadata_text(metadata, "funding_source", limit=50)
     return {
-        "refs": refs.model_copy(update={"installment": text(metadata, "installment")}),
+        "refs": refs.model_copy(update={"installment": metadata_text(metadata, "installment")}),
         "purchase_id": purchase_id,
         "student_id": student_uuid(student) if student else None,
         "program": program,
-        "payer": payer if payer in ("student", "sponsor") else "sponsor" if funding_source else None,
+        "payer": _payer(metadata, funding_source),
         "funding_source": funding_source,
         "installments": _installments(metadata),
         "contact": _contact(thing),
-        "price": in_currency(digits(metadata, "price"), text(metadata, "price_currency")),
+        "price": money(metadata_integer(metadata, "price"), metadata_text(metadata, "price_currency")),
     }
 
 
 def tier(thing: JsonObject) -> str | None:
     """What a membership gives access to."""
-    return text(_metadata(thing), "tier", most=50)
+    return metadata_text(_metadata(thing), "tier", limit=50)
 
 
 def _metadata(thing: JsonObject) -> JsonObject:
-    """An invoice's own, under that of the subscription it is for (new shape and old)."""
-    merged: dict[str, Any] = {}
+    """The object's own metadata; for an invoice, its subscription's values (older and current shape) take priority."""
+    merged: dict[str, Any] = {}  # Any: JSON
     for path in (("metadata",), ("subscription_details", "metadata"), ("parent", "subscription_details", "metadata")):
-        merged |= an_object(thing, *path)
+        metadata = object_at(thing, *path)
+        merged |= {name: value for name, value in metadata.items() if metadata_text(metadata, name) is not None}
     return merged
 
 
 def _program(metadata: JsonObject) -> Program | None:
-    slug, id = text(metadata, "program_slug"), text(metadata, "program_id")
-    either = slug or id
-    if either is None:
+    """What was bought. If only an id was sent, it is the slug as well; consumers rank a real slug above such a one."""
+    slug, id = metadata_text(metadata, "program_slug"), metadata_text(metadata, "program_id")
+    slug_or_id = slug or id
+    if slug_or_id is None:
         return None
     return Program(
-        slug=either,
-        id=id or either,
-        name=text(metadata, "program_name", most=300),
-        provider=text(metadata, "provider", most=100),
+        slug=slug_or_id,
+        id=id or slug_or_id,
+        name=metadata_text(metadata, "program_name", limit=300),
+        provider=metadata_text(metadata, "provider", limit=100),
         kind=_kind(metadata, "program_kind"),
-        includes=_included(metadata),
+        includes=_parts(metadata),
     )
 
 
-def _included(metadata: JsonObject) -> tuple[ItemRef, ...]:
-    """What a bundle consists of, `includes_1` first. One enrollment each, so a slug that comes again adds nothing."""
-    found: dict[str, ItemRef] = {}
-    for number in range(1, _MOST_INCLUDED + 1):
-        part = json_object(metadata, f"includes_{number}")
-        slug, id = text(part, "slug"), text(part, "id")
+def _parts(metadata: JsonObject) -> tuple[ItemRef, ...]:
+    """The parts of a bundle, in the order of their numbers; a repeated slug is ignored."""
+    parts: dict[str, ItemRef] = {}
+    for number in range(1, _MAX_PARTS + 1):
+        part = metadata_object(metadata, f"includes_{number}")
+        slug, id = metadata_text(part, "slug"), metadata_text(part, "id")
         if slug is not None and id is not None:
-            name, provider = text(part, "name", most=300), text(part, "provider", most=100)
-            found.setdefault(slug, ItemRef(slug=slug, id=id, name=name, provider=provider, kind=_kind(part, "kind")))
-    return tuple(found.values())
+            name, provider = metadata_text(part, "name", limit=300), metadata_text(part, "provider", limit=100)
+            parts.setdefault(slug, ItemRef(slug=slug, id=id, name=name, provider=provider, kind=_kind(part, "kind")))
+    return tuple(parts.values())
 
 
-def _kind(value: JsonObject, name: str) -> ItemKind | None:
-    kind = text(value, name)
+def _kind(metadata: JsonObject, name: str) -> ItemKind | None:
+    kind = metadata_text(metadata, name)
     return cast(ItemKind, kind) if kind in get_args(ItemKind) else None
+
+
+def _payer(metadata: JsonObject, funding_source: str | None) -> Payer | None:
+    payer = metadata_text(metadata, "payer")
+    if payer in get_args(Payer):
+        return cast(Payer, payer)
+    return "sponsor" if funding_source else None
 
 
 def _contact(thing: JsonObject) -> Contact | None:
@@ -94,7 +127,7 @@ def _contact(thing: JsonObject) -> Contact | None:
         (("billing_details", "email"), ("billing_details", "name")),
         (("receipt_email",), ()),
     ):
-        email = text(thing, *email_path, most=321)
+        email = text(thing, *email_path, limit=321)
         if email and "@" in email and len(email) <= 320:
             return Contact(email=email, name=text(thing, *name_path) if name_path else None)
     return None
@@ -102,11 +135,11 @@ def _contact(thing: JsonObject) -> Contact | None:
 
 def _uuid(metadata: JsonObject, name: str) -> UUID | None:
     try:
-        return UUID(text(metadata, name) or "")
+        return UUID(metadata_text(metadata, name) or "")
     except ValueError:
         return None
 
 
 def _installments(metadata: JsonObject) -> int | None:
-    value = digits(metadata, "installments")
-    return value if value is not None and 1 <= value <= 120 else None
+    count = metadata_integer(metadata, "installments")
+    return count if count is not None and 1 <= count <= _MAX_INSTALLMENTS else None

@@ -1,4 +1,4 @@
-"""What webhook-gateway is told by its environment."""
+"""Settings of webhook-gateway, from environment variables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kit.runtime.service import WorkerSettings
 
 
 class ApiSettings(WorkerSettings):
-    """`STRIPE_WEBHOOK_SECRETS`: comma separated, because a secret that is being rolled is two for a while."""
+    """`STRIPE_WEBHOOK_SECRETS` is comma separated: while a secret is being rolled, two are valid."""
 
     stripe_webhook_secrets: SecretStr
 
@@ -16,7 +16,7 @@ class ApiSettings(WorkerSettings):
     @classmethod
     def _at_least_one(cls, value: SecretStr) -> SecretStr:
         if not any(part.strip() for part in value.get_secret_value().split(",")):
-            raise ValueError("at least one secret is needed")
+            raise ValueError("at least one secret is required")
         return value
 
     @property

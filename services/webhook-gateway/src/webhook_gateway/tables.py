@@ -1,4 +1,4 @@
-"""webhook-gateway's own table."""
+"""webhook-gateway's table."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ journal = Table(
     Column("available_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("published_at", DateTime(timezone=True)),
-    Column("said", Integer),
+    Column("event_count", Integer),
 )

@@ -1,4 +1,4 @@
-"""What webhook-gateway says, and the queue that stands in for its journal while the database is away."""
+"""The events that webhook-gateway publishes, and the queue that replaces the journal while the database is down."""
 
 from __future__ import annotations
 

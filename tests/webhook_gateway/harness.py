@@ -1,7 +1,8 @@
-"""A running webhook-gateway, its journal, and an ear on the bus."""
+"""A running webhook-gateway with its journal, and a queue that receives what it publishes."""
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,9 @@ from testkit.postgres_server import PostgresServer
 from testkit.processes import stop_all, wait_all_ready
 from testkit.rabbit_server import RabbitServer
 
-EAR = Queue("test.ear", events=PAYMENT_EVENTS)
+PUBLISHED = Queue("test.published", events=PAYMENT_EVENTS)
+
+TLS = ssl.create_default_context()  # not used over HTTP; httpx would load the CA bundle for every client without it
 
 
 @dataclass(frozen=True)
@@ -33,46 +36,47 @@ class Gateway:
     async def post(
         self, body: bytes, *, signature: str | None = "", path: str = "/api/stripe/webhook", **headers: str
     ) -> httpx.Response:
-        """Delivers a body; by default signed as Stripe would."""
-        said = sign(body) if signature == "" else signature
-        sent = {"Content-Type": "application/json", **headers}
-        if said is not None:
-            sent["Stripe-Signature"] = said
-        encoded = [(name.encode(), value.encode()) for name, value in sent.items()]
-        async with httpx.AsyncClient(timeout=20) as client:
+        """Posts a body. `signature`: empty for a valid one, None for no header."""
+        value = sign(body) if signature == "" else signature
+        all_headers = {"Content-Type": "application/json", **headers}
+        if value is not None:
+            all_headers["Stripe-Signature"] = value
+        encoded = [(name.encode(), value.encode()) for name, value in all_headers.items()]
+        async with httpx.AsyncClient(timeout=20, verify=TLS) as client:
             return await client.post(self.api.url + path, content=body, headers=encoded)
 
     async def deliver(self, event: dict[str, Any]) -> int:
+        """Posts a signed event. Returns the status code."""
         return (await self.post(body_of(event))).status_code
 
     async def journal(self) -> dict[str, int | None]:
-        """event id -> how many events of ours it meant (None: not published yet)"""
+        """Returns, by Stripe event id, how many events were published (None: not published yet)."""
         connection = await asyncpg.connect(self.database_url)
         try:
-            rows = await connection.fetch("SELECT event_id, said, published_at IS NOT NULL AS published FROM journal")
+            rows = await connection.fetch("SELECT event_id, event_count, published_at FROM journal")
         finally:
             await connection.close()
-        return {row["event_id"]: row["said"] if row["published"] else None for row in rows}
+        return {row["event_id"]: row["event_count"] if row["published_at"] else None for row in rows}
 
-    async def heard(self) -> list[Envelope[Event]]:
-        """What has come out since the last time somebody listened."""
+    async def published(self) -> list[Envelope[Event]]:
+        """Returns and removes the events that were published since the previous call."""
         connection = await aio_pika.connect(self.amqp_url)
         async with connection:
             channel = await connection.channel()
-            queue = await channel.get_queue(EAR.name)
-            found = []
+            queue = await channel.get_queue(PUBLISHED.name)
+            events = []
             while (message := await queue.get(fail=False, no_ack=True)) is not None:
-                found.append(parse(message.headers, message.body, EVENT_TYPES))
-            return found
+                events.append(parse(message.headers, message.body, EVENT_TYPES))
+            return events
 
 
 @contextmanager
 def running(postgres: PostgresServer, rabbit: RabbitServer, name: str) -> Iterator[Gateway]:
     database = postgres.create_database(name)
-    told = {"AMQP_URL": rabbit.url, "STRIPE_WEBHOOK_SECRETS": f"whsec_test_rolled,{SECRET}"}
-    owner = {**told, "DATABASE_URL": database.url}
+    env = {"AMQP_URL": rabbit.url, "STRIPE_WEBHOOK_SECRETS": f"whsec_test_rolled,{SECRET}"}
+    owner = {**env, "DATABASE_URL": database.url}
     migrate("webhook_gateway", owner)
-    api = RunningRole("webhook_gateway", "api", {**told, "DATABASE_URL": database.api_url})
+    api = RunningRole("webhook_gateway", "api", {**env, "DATABASE_URL": database.api_url})
     relay = RunningRole("webhook_gateway", "relay", owner)
     try:
         api.start()

@@ -1,4 +1,4 @@
-"""The journal: every verified event, raw. `said`: how many events of ours it meant."""
+"""The journal: every verified event, raw. `event_count` is how many events were published for it."""
 
 from alembic import op
 
@@ -19,12 +19,12 @@ def upgrade() -> None:
             available_at timestamptz NOT NULL DEFAULT now(),
             attempts integer NOT NULL DEFAULT 0,
             published_at timestamptz,
-            said integer
+            event_count integer
         )
         """
     )
     op.execute("CREATE INDEX ix_journal_due ON journal (available_at) WHERE published_at IS NULL")
+    op.execute("CREATE INDEX ix_journal_received_at ON journal (received_at)")
     op.execute(ddl.WAKE)
     op.execute("CREATE TRIGGER wake AFTER INSERT ON journal FOR EACH STATEMENT EXECUTE FUNCTION wake_outgoing()")
-    op.execute("CREATE INDEX ix_journal_received_at ON journal (received_at)")
     op.execute(f'GRANT SELECT, INSERT ON journal TO "{ddl.api_login()}"')
