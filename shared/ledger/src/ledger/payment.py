@@ -55,13 +55,13 @@ class Payment:
 
         (An intent that failed is just dropped, and one that was canceled is no failure.)
         """
-        if self.settled is not None or self._owed_no_more:
+        if self.settled is not None or self.voided:
             return False
         failed = (fact for fact in self.facts if isinstance(fact, PaymentFailed) and fact.final)
         return any((fact.refs.invoice or fact.refs.installment) and fact.code != "canceled" for fact in failed)
 
     @property
-    def _owed_no_more(self) -> bool:
+    def voided(self) -> bool:
         """An installment outlives the session or invoice that it was to be paid with: it ends by its own name only."""
         ended = [fact for fact in self.facts if isinstance(fact, PaymentExpired)]
         if any(fact.refs.installment for fact in self.facts):

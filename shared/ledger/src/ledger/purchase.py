@@ -50,16 +50,20 @@ class Purchase:
         return tuple(Payment(part) for part in connected(of_payments, lambda fact: fact.refs.of_payment()))
 
     @cached_property
-    def past_due(self) -> tuple[Payment, ...]:
-        """What is owed since its last retry failed: each an invoice, or an installment with all its attempts."""
+    def amounts_due(self) -> tuple[Payment, ...]:
+        """Each payment, invoice, or installment with all attempts to collect it; settled ones included."""
 
         def of_installment(fact: PaymentEvent) -> frozenset[str]:
             installment = {f"installment:{fact.refs.installment}"} if fact.refs.installment else set()
             return fact.refs.of_payment() | installment
 
         named = [fact for fact in self.facts if of_installment(fact)]
-        owed = (Payment(part) for part in connected(named, of_installment))
-        return tuple(payment for payment in owed if payment.past_due)
+        return tuple(Payment(part) for part in connected(named, of_installment))
+
+    @cached_property
+    def past_due(self) -> tuple[Payment, ...]:
+        """What is owed since its last retry failed: each an invoice, or an installment with all its attempts."""
+        return tuple(payment for payment in self.amounts_due if payment.past_due)
 
     @cached_property
     def id(self) -> UUID | None:
