@@ -341,7 +341,7 @@ def histories(draw: st.DrawFn) -> dict[str, PaymentEvent]:
 
 @st.composite
 def wide_histories(draw: st.DrawFn) -> dict[str, PaymentEvent]:
-    """Everything that happened to all of one student's enrollments: programs, a bundle that has one of them, memberships."""
+    """Everything that happened to all enrollments of one student: programs, a bundle with one of them, memberships."""
     parts = [_one_purchase(1), _one_purchase(2), bundles(3), memberships(4), memberships(5)]
     chosen = draw(st.lists(st.sampled_from(range(len(parts))), min_size=1, max_size=3, unique=True))
     return numbered([event for part in chosen for event in draw(parts[part])])

@@ -26,10 +26,10 @@ from tests.ledger.payment_histories import (
 
 from contracts.money import usd
 from contracts.payments import PaymentEvent, PaymentExpired, PaymentRefs, PaymentRefunded, PaymentSucceeded
-from ledger.enrollments_tmp import Enrollment, enrollments
 from ledger.facts import fold, keys
 from ledger.policy import Policy
 from ledger.purchase import Standing
+from ledger.verdict import Verdict, verdicts
 
 
 def voided(n: int, installment: int) -> list[PaymentEvent]:
@@ -38,9 +38,8 @@ def voided(n: int, installment: int) -> list[PaymentEvent]:
 
 
 def standing(events: list[PaymentEvent], policy: Policy | None = None) -> tuple[Standing, str | None]:
-    (enrollment,) = enrollments(numbered(events))
-    _, found, reason = enrollment.decisive(policy or Policy())
-    return found, reason
+    (verdict,) = verdicts(numbered(events), policy or Policy()).values()
+    return verdict.standing, verdict.reason
 
 
 ONE_PURCHASE = [
@@ -91,10 +90,10 @@ def test_what_facts_say(events: list[PaymentEvent], expected: Standing, reason: 
 
 @pytest.mark.parametrize("events", [case[1] for case in ONE_PURCHASE if len(case[1]) <= 5])
 def test_every_permutation_says_the_same(events: list[PaymentEvent]) -> None:
-    expected = enrollments(numbered(events))
+    expected = verdicts(numbered(events))
     items = list(numbered(events).items())
     for order in itertools.permutations(items):
-        assert enrollments(dict(order)) == expected
+        assert verdicts(dict(order)) == expected
 
 
 @given(facts=histories() | wide_histories(), data=st.data())
@@ -106,14 +105,14 @@ def test_merging_is_a_union_in_any_order(facts: dict[str, PaymentEvent], data: s
     merged: dict[str, PaymentEvent] = {}
     for event_id in deliveries:
         merged |= {event_id: facts[event_id]}
-    assert enrollments(merged) == enrollments(facts)
+    assert verdicts(merged) == verdicts(facts)
     assert fold(merged) == fold(facts)
 
 
 @given(histories() | wide_histories())
 def test_a_enrollment_is_active_only_while_money_is_held(facts: dict[str, PaymentEvent]) -> None:
-    for enrollment in enrollments(facts):
-        bought, found, _ = enrollment.decisive()
+    for verdict in verdicts(facts).values():
+        bought, found = verdict.purchase, verdict.standing
         if found is Standing.ACTIVE:
             assert not bought.fully_refunded
             assert bought.settled_payments
@@ -133,10 +132,10 @@ def test_all_events_of_a_enrollment_are_connected_by_their_keys(facts: dict[str,
 
 
 @given(wide_histories())
-def test_the_facts_that_share_keys_are_enough_to_know_a_enrollment(facts: dict[str, PaymentEvent]) -> None:
-    """A store that reads only what is connected with an event sees the same enrollments as one that reads everything."""
+def test_the_facts_that_share_keys_are_enough_to_know_an_enrollment(facts: dict[str, PaymentEvent]) -> None:
+    """A store that reads only what is connected with an event sees the same enrollments as one that reads all."""
     remaining = dict(facts)
-    apart: list[Enrollment] = []
+    apart: list[Verdict] = []
     while remaining:
         first = next(iter(remaining))
         group, connected = {first: remaining.pop(first)}, set(keys(facts[first]))
@@ -144,9 +143,9 @@ def test_the_facts_that_share_keys_are_enough_to_know_a_enrollment(facts: dict[s
             for event_id in found:
                 group[event_id] = remaining.pop(event_id)
                 connected |= keys(group[event_id])
-        apart += enrollments(group)
+        apart += verdicts(group).values()
     assert sorted(apart, key=lambda enrollment: enrollment.program.slug) == sorted(
-        enrollments(facts), key=lambda enrollment: enrollment.program.slug
+        verdicts(facts).values(), key=lambda verdict: verdict.program.slug
     )
 
 
@@ -203,4 +202,4 @@ def test_policy_is_configuration() -> None:
 
 def test_a_purchase_that_is_only_money_has_no_enrollment() -> None:
     link = PaymentSucceeded(refs=PaymentRefs(invoice="in_9", payment_intent="pi_9"), amount=PRICE)
-    assert enrollments({"evt_1": link}) == ()
+    assert verdicts({"evt_1": link}) == {}

@@ -49,9 +49,9 @@ from contracts.payments import (
     SubscriptionChanged,
 )
 from contracts.people import Program
-from ledger.enrollments_tmp import enrollments
 from ledger.facts import fold, keys
 from ledger.purchase import Purchase, Standing
+from ledger.verdict import verdicts
 
 Events = list[PaymentEvent]
 ENDS: tuple[End, ...] = get_args(End)
@@ -126,11 +126,11 @@ WHAT_HAPPENED: list[tuple[str, Events, Standing, str | None]] = [
 )
 def test_what_facts_say(events: Events, expected: Standing, reason: str | None) -> None:
     for order in itertools.islice(itertools.permutations(events), 200):
-        (enrollment,) = enrollments(numbered(order))
-        assert enrollment.decisive()[1:] == (expected, reason)
+        (verdict,) = verdicts(numbered(order)).values()
+        assert (verdict.standing, verdict.reason) == (expected, reason)
 
 
-# --- installments ------------------------------------------------------------------------------------------------------
+# --- installments -----------------------------------------------------------------------------------------------------
 
 
 @given(st.integers(1, 3), st.sampled_from(ENDS), st.data())
@@ -200,10 +200,10 @@ def test_a_plan_that_was_broken_off_goes_on_once_its_price_is_paid(paid: int, da
 @given(bundles(1), st.data())
 def test_a_bundle_gives_each_part_the_same_standing(events: Events, data: st.DataObject) -> None:
     facts = numbered(data.draw(st.permutations(events)))
-    found = enrollments(facts)
+    found = verdicts(facts).values()
     assert {enrollment.program.slug for enrollment in found} == {part.slug for part in BUNDLE.includes}
-    assert len({enrollment.decisive()[1:] for enrollment in found}) == 1
-    assert {enrollment.decisive()[0] for enrollment in found} == set(fold(facts))
+    assert len({(verdict.standing, verdict.reason) for verdict in found}) == 1
+    assert {verdict.purchase for verdict in found} == set(fold(facts))
 
 
 @given(bundles(1))
@@ -218,7 +218,7 @@ def test_everything_about_a_bundle_meets(events: Events) -> None:
 
 @given(bundles(1), st.permutations(range(3)))
 def test_who_tells_less_of_a_bundle_takes_no_enrollment_away(events: Events, order: list[int]) -> None:
-    full = enrollments(numbered(events))
+    full = verdicts(numbered(events))
     lesser = [
         Program(slug=BUNDLE.slug, id=BUNDLE.id),
         Program(slug=BUNDLE.slug, id=BUNDLE.id, name="Z", provider="milady", kind="program"),
@@ -233,15 +233,20 @@ def test_who_tells_less_of_a_bundle_takes_no_enrollment_away(events: Events, ord
         )
         for n in order
     ]
-    found = enrollments(numbered(less + events))
-    assert [(enrollment.program, enrollment.decisive()[1:]) for enrollment in found] == [
-        (enrollment.program, enrollment.decisive()[1:]) for enrollment in full
-    ]
+    found = verdicts(numbered(less + events))
+    for pair, verdict in full.items():
+        assert (found[pair].program, found[pair].standing, found[pair].reason) == (
+            verdict.program,
+            verdict.standing,
+            verdict.reason,
+        )
+    others = {found[pair].standing for pair in found.keys() - full.keys()}
+    assert others <= {Standing.NONE, Standing.WITHDRAWN}
 
 
 def test_a_part_that_was_also_bought_alone_outlives_the_bundle() -> None:
     both = paid_by_card(1, program=BUNDLE) + refunded(1, PRICE.amount) + paid_by_card(2)
-    standings = {enrollment.program.slug: enrollment.decisive()[1] for enrollment in enrollments(numbered(both))}
+    standings = {slug: verdict.standing for (_, slug), verdict in verdicts(numbered(both)).items()}
     assert standings.pop(BARBER.slug) is Standing.ACTIVE
     assert set(standings.values()) == {Standing.WITHDRAWN}
 
@@ -343,20 +348,14 @@ def test_each_currency_is_summed_on_its_own(facts: dict[str, PaymentEvent]) -> N
 @given(so_far(), st.integers(1, 5))
 def test_money_in_another_currency_leaves_the_rest_as_it_was(facts: dict[str, PaymentEvent], n: int) -> None:
     pound = Money(amount=1, currency="gbp")
-    paid, refunds = ({bought.id: each(bought) for bought in fold(facts)} for each in (_paid, _refunded))
+    before = fold(facts)
     for bought in fold(facts | {f"evt_p/{event.type}": event for event in cash(n, pound)}):
-        before = paid.get(bought.id, {})
-        assert bought.paid == (before | {"gbp": 1} if bought.id == purchase(n) else before)
-        assert {**bought.refunded, "gbp": 0} == {**refunds.get(bought.id, {}), "gbp": 0}
+        same = [each for each in before if set(each.facts) <= set(bought.facts)]
+        paid = dict(same[0].paid) if same else {}
+        refunded = dict(same[0].refunded) if same else {}
+        assert bought.paid == (paid | {"gbp": 1} if bought.id == purchase(n) else paid)
+        assert {**bought.refunded, "gbp": 0} == {**refunded, "gbp": 0}
         assert not (bought.fully_refunded and "gbp" in bought.paid)
-
-
-def _paid(bought: Purchase) -> dict[str, int]:
-    return dict(bought.paid)
-
-
-def _refunded(bought: Purchase) -> dict[str, int]:
-    return dict(bought.refunded)
 
 
 def test_all_is_back_when_it_is_back_in_each_currency() -> None:

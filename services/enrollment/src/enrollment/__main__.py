@@ -1,4 +1,4 @@
-"""`python -m enrollment api|consumers|relay|migrate`"""
+"""`python -m enrollment api|consumers|relay|all|migrate`"""
 
 from enrollment.main import ROLES
 from enrollment.topology import SERVICE

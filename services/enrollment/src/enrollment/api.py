@@ -1,28 +1,31 @@
-"""What enrollment answers: enrollments."""
+"""GET /api/enrollments: a student's enrollments."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, Field
-from sqlalchemy import Row, select
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.people import ItemKind
-from enrollment.domain import PaymentStatus, Source, Status
+from enrollment import repository
+from enrollment.domain import Enrollment, PaymentStatus, Source, Status
 from enrollment.tables import enrollments
-from kit.db.database import Database, row_dict
-from kit.http.auth import CurrentCaller
+from kit.http.dependencies import CallerUnitOfWork
 from kit.http.errors import Problem
 from kit.http.paging import Cursor, Page, page_of
+from ledger.verdict import SUPERSEDED
 
 router = APIRouter(tags=["enrollments"])
 
 
-class Enrollment(BaseModel):
+class EnrollmentView(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
     id: UUID
     student_id: UUID
     program_slug: str
@@ -44,49 +47,50 @@ class Enrollment(BaseModel):
 
 @router.get("/api/enrollments")
 async def list_enrollments(
-    request: Request,
-    caller: CurrentCaller,
+    uow: CallerUnitOfWork,
     status: Annotated[Status | None, Query()] = None,
     kind: Annotated[ItemKind | None, Query()] = None,
     payment_status: Annotated[PaymentStatus | None, Query()] = None,
     source: Annotated[Source | None, Query()] = None,
     program_slug: Annotated[str | None, Query(max_length=200)] = None,
+    product_id: Annotated[str | None, Query(max_length=200, description="the catalog's id of the item")] = None,
     student_id: Annotated[UUID | None, Query()] = None,
+    user_id: Annotated[UUID | None, Query(description="the same as `student_id`")] = None,
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-) -> Page[Enrollment]:
-    """The caller's own enrollments, newest first; case managers and admins see everybody's."""
-    wanted = select(enrollments)
-    filters = {
-        "status": status.value if status else None,
-        "kind": kind,
-        "payment_status": payment_status,
-        "source": source,
-        "program_slug": program_slug,
-        "student_id": student_id,
-    }
-    for column, value in filters.items():
+) -> Page[EnrollmentView]:
+    """The caller's own enrollments, newest first; case managers and admins see everybody's.
+
+    Superseded ones are left out: they were written for a name that a later event corrected.
+    """
+    columns = enrollments.c
+    statement = select(enrollments).where(columns.reason.is_distinct_from(SUPERSEDED))
+    for column, value in (
+        (columns.status, status.value if status else None),
+        (columns.kind, kind),
+        (columns.payment_status, payment_status),
+        (columns.source, source),
+        (columns.program_slug, program_slug),
+        (columns.program_id, product_id),
+        (columns.student_id, student_id),
+        (columns.student_id, user_id),
+    ):
         if value is not None:
-            wanted = wanted.where(enrollments.c[column] == value)
-    async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as db:
-        return await page_of(db, wanted, enrollments, Enrollment, cursor=cursor, limit=limit)
+            statement = statement.where(column == value)
+    return await page_of(uow.db, statement, enrollments, EnrollmentView, cursor=cursor, limit=limit)
 
 
 @router.get("/api/enrollments/{enrollment_id}")
-async def read_enrollment(request: Request, caller: CurrentCaller, enrollment_id: UUID) -> Enrollment:
+async def read_enrollment(uow: CallerUnitOfWork, enrollment_id: UUID) -> EnrollmentView:
     """One enrollment: the caller's own, or anybody's for case managers and admins."""
-    async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as db:
-        return Enrollment.model_validate(row_dict(await visible(db, enrollment_id)))
+    await visible(uow.db, enrollment_id)
+    row = (await uow.db.execute(select(enrollments).where(enrollments.c.id == enrollment_id))).one()
+    return EnrollmentView.model_validate(row)
 
 
-async def visible(db: AsyncConnection, enrollment_id: UUID) -> Row[Any]:
-    """The row, when the caller may see it; else a 404."""
-    row = (await db.execute(select(enrollments).where(enrollments.c.id == enrollment_id))).one_or_none()
-    if row is None:
-        raise Problem(404, "unknown_enrollment", "You have no such enrollment; GET /api/enrollments lists yours.")
-    return row
-
-
-def database_of(request: Request) -> Database:
-    database: Database = request.app.state.database
-    return database
+async def visible(db: AsyncConnection, enrollment_id: UUID) -> Enrollment:
+    """Raises a 404 Problem for one that the caller may not see, as for one that does not exist."""
+    enrollment = await repository.read(db, enrollment_id)
+    if enrollment is None:
+        raise Problem(404, "unknown_enrollment", "Enrollment not found; GET /api/enrollments lists yours.")
+    return enrollment

@@ -1,8 +1,10 @@
-"""How an enrollment follows the facts. Pure: plain data and the time in, decisions out."""
+"""How an enrollment follows the facts. Pure: facts, policy and rows in; rows and events out."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 from uuid import UUID
@@ -17,14 +19,13 @@ from contracts.enrollment import (
     EnrollmentWithdrawn,
 )
 from contracts.people import ItemKind, Program
-from ledger.enrollments_tmp import Enrollment
+from ledger.facts import Facts
 from ledger.policy import Policy
 from ledger.purchase import Purchase, Standing
+from ledger.verdict import SUPERSEDED, Verdict, verdicts
 
 PaymentStatus = Literal["pending", "paid", "waived"]
 Source = Literal["application", "case_manager", "employer", "self_enroll"]
-
-UNDERPAID = "underpaid"
 
 _EMPLOYER_FUNDED = frozenset({"OJT", "WEX", "EMPLOYER"})
 
@@ -46,13 +47,21 @@ _STATUS_OF = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnrollmentState:
-    """An enrollment's row, as far as facts decide it.
+class Enrollment:
+    """A row of `enrollments`.
 
-    track: the slug, when it is one
-    tier:  what a membership gives access to
+    track:        the slug, when it is one
+    tier:         what a membership gives access to
+    completed_at: when the last step of the track was done; the row is completed for as long as its money stays
+    revision:     counts the published changes
     """
 
+    id: UUID
+    student_id: UUID
+    program_slug: str
+    program_id: str
+    program_name: str
+    provider: str | None
     kind: ItemKind
     track: str | None
     tier: str | None
@@ -62,69 +71,91 @@ class EnrollmentState:
     source: Source
     purchase_id: UUID | None
     funding_source: str | None
+    completed_at: datetime | None = None
+    revision: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "status", Status(self.status))  # the database returns text
+
+    @property
+    def program(self) -> Program:
+        return Program(
+            slug=self.program_slug, id=self.program_id, name=self.program_name, provider=self.provider, kind=self.kind
+        )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    """The enrollment becomes `state`; `event` tells the others. None: nothing that they need to know has changed."""
-
-    state: EnrollmentState
-    event: type[EnrollmentEvent] | None
-
-
-def is_track(program: Program) -> bool:
-    return program.kind == "track"
+def wanted(facts: Facts, policy: Policy) -> Mapping[UUID, Enrollment]:
+    """The row for every pair of student and program that the facts ever named, once somebody has begun to pay."""
+    return {
+        verdict.enrollment_id: _enrollment(verdict, status)
+        for verdict in verdicts(facts, policy).values()
+        if (status := _STATUS_OF.get(verdict.standing)) is not None
+    }
 
 
-def settle(*, enrollment: Enrollment, known: EnrollmentState | None, finished: bool, policy: Policy) -> Change | None:
-    """What the facts change about the enrollment. None: nothing (or there is no enrollment to speak of yet).
+def becomes(before: Enrollment | None, wanted: Enrollment) -> Enrollment:
+    """What the facts decide, beside what they do not: the progress made and the revision."""
+    after = wanted if before is None else replace(wanted, completed_at=before.completed_at, revision=before.revision)
+    if after.completed_at is not None and after.status in (Status.ACTIVE, Status.PAUSED):
+        after = replace(after, status=Status.COMPLETED, reason=None)
+    return after if event_type(before, after) is None else replace(after, revision=after.revision + 1)
 
-    `finished`: all there is to do in it is done. Such an enrollment is completed for as long as its money stays.
-    """
-    purchase, standing, reason = _decisive(enrollment, policy)
-    if (status := _STATUS_OF.get(standing)) is None:
+
+def complete(before: Enrollment, *, at: datetime) -> Enrollment:
+    """The last step of the track is done."""
+    return replace(before, status=Status.COMPLETED, reason=None, completed_at=at, revision=before.revision + 1)
+
+
+def event_type(before: Enrollment | None, after: Enrollment) -> type[EnrollmentEvent] | None:
+    """The event that the change is published as; None when the status stays, or was never published."""
+    if before is not None and before.status is after.status:
         return None
-    if finished and status in (Status.ACTIVE, Status.PAUSED):
-        status, reason = Status.COMPLETED, None
-    state = EnrollmentState(
-        kind=enrollment.program.kind or "program",
-        track=enrollment.program.slug if is_track(enrollment.program) else None,
-        tier=_tier(enrollment.program, purchase),
+    match after.status:
+        case Status.PENDING:
+            return EnrollmentPending
+        case Status.ACTIVE:
+            return EnrollmentResumed if before is not None and before.status is Status.PAUSED else EnrollmentActivated
+        case Status.PAUSED:
+            return EnrollmentPaused
+        case Status.WITHDRAWN:
+            return None if before is None and after.reason == SUPERSEDED else EnrollmentWithdrawn
+        case Status.COMPLETED:
+            return EnrollmentCompleted  # also when it is paid again after a refund
+
+
+def event(before: Enrollment | None, after: Enrollment) -> EnrollmentEvent | None:
+    event = event_type(before, after)
+    if event is None:
+        return None
+    return event(
+        enrollment_id=after.id,
+        student_id=after.student_id,
+        program=after.program,
+        purchase_id=after.purchase_id,
+        revision=after.revision,
+        reason=after.reason,
+    )
+
+
+def _enrollment(verdict: Verdict, status: Status) -> Enrollment:
+    program, purchase = verdict.program, verdict.purchase
+    return Enrollment(
+        id=verdict.enrollment_id,
+        student_id=verdict.student_id,
+        program_slug=program.slug,
+        program_id=program.id,
+        program_name=program.title,
+        provider=program.provider,
+        kind=program.kind or "program",
+        track=program.slug if program.kind == "track" else None,
+        tier=_tier(program, purchase),
         status=status,
-        reason=reason,
-        payment_status="pending" if reason == UNDERPAID else _payment_status(purchase),
+        reason=verdict.reason,
+        payment_status=_payment_status(verdict),
         source=_source(purchase),
         purchase_id=purchase.id,
         funding_source=purchase.funding_source,
     )
-    if state == known:
-        return None
-    return Change(state=state, event=_event(known.status if known else None, status))
-
-
-def _decisive(enrollment: Enrollment, policy: Policy) -> tuple[Purchase, Standing, str | None]:
-    """The purchase that decides, as `Enrollment.decisive` says it; but what is underpaid opens nothing by itself.
-
-    It is the facts of each purchase that are judged, so it does not matter which of them came first.
-    """
-    short = tuple(purchase for purchase in enrollment.purchases if _underpaid(enrollment.program, purchase))
-    rest = tuple(purchase for purchase in enrollment.purchases if purchase not in short)
-    verdicts = []
-    if short:
-        purchase, standing, reason = replace(enrollment, purchases=short).decisive(policy)
-        if standing in (Standing.ACTIVE, Standing.PAUSED):
-            standing, reason = Standing.PENDING, UNDERPAID
-        verdicts.append((purchase, standing, reason))
-    if rest:
-        verdicts.append(replace(enrollment, purchases=rest).decisive(policy))
-    return max(verdicts, key=lambda verdict: verdict[1].rank)
-
-
-def _underpaid(program: Program, purchase: Purchase) -> bool:
-    """Whether a track was paid in one sum, and with less than it costs. (What the school waives is not owed.)"""
-    if not is_track(program) or purchase.price is None or purchase.installments or purchase.waived:
-        return False
-    return bool(purchase.settled_payments) and purchase.paid.get(purchase.price.currency, 0) < purchase.price.amount
 
 
 def _tier(program: Program, purchase: Purchase) -> str | None:
@@ -132,26 +163,10 @@ def _tier(program: Program, purchase: Purchase) -> str | None:
     return subscription.tier if subscription else None
 
 
-def _event(before: Status | None, after: Status) -> type[EnrollmentEvent] | None:
-    if before is after:
-        return None
-    match after:
-        case Status.PENDING:
-            return EnrollmentPending
-        case Status.ACTIVE:
-            return EnrollmentResumed if before is Status.PAUSED else EnrollmentActivated
-        case Status.PAUSED:
-            return EnrollmentPaused
-        case Status.WITHDRAWN:
-            return EnrollmentWithdrawn
-        case Status.COMPLETED:
-            return EnrollmentCompleted  # again: the money had gone back, and was paid again
-
-
-def _payment_status(purchase: Purchase) -> PaymentStatus:
-    if not purchase.settled_payments:
+def _payment_status(verdict: Verdict) -> PaymentStatus:
+    if verdict.purchase.underpaid or not verdict.purchase.settled_payments:
         return "pending"
-    return "waived" if purchase.waived else "paid"
+    return "waived" if verdict.purchase.waived else "paid"
 
 
 def _source(purchase: Purchase) -> Source:

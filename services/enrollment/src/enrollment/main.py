@@ -6,7 +6,7 @@ from fastapi import FastAPI
 
 import enrollment
 from enrollment import api as enrollments_api
-from enrollment import consumers, studies_api
+from enrollment import consumers, progress_api
 from enrollment.settings import ApiSettings, WorkerSettings
 from enrollment.topology import PUBLISHES, QUEUES, SERVICE
 from kit.runtime.process import Process, Role
@@ -17,7 +17,7 @@ def app(settings: ApiSettings) -> FastAPI:
     return create_api(
         SERVICE,
         description=enrollment.__doc__,
-        routers=[enrollments_api.router, studies_api.router],
+        routers=[enrollments_api.router, progress_api.router],
         queues=QUEUES,
         publishes=PUBLISHES,
         settings=settings,

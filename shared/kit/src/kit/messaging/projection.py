@@ -8,7 +8,7 @@
         implied_keys=implied_keys,
         wanted=domain.wanted,    # facts -> {row id: what they want}, for every row that they ever named
         becomes=domain.becomes,  # row before (or None), what is wanted -> row after
-        said=domain.said,        # row before (or None), row after -> events to publish, jobs to enqueue
+        consequences=domain.consequences,  # row before (or None), row after -> events to publish, jobs to enqueue
     )
 
 A handler that reacts to one event and writes the row of today's verdict forgets the rows of yesterday's: a later fact
@@ -32,7 +32,7 @@ from kit.db.unit_of_work import UnitOfWork
 from kit.messaging.topology import Queue
 
 Facts = Mapping[str, Any]
-"""event id -> event. Which events they are is the projection's affair: `keys`, `implied_keys` and `wanted` agree on it."""
+"""event id -> event. `keys`, `implied_keys` and `wanted` of a projection agree on the type of the events."""
 
 
 class Row(Protocol):
@@ -110,7 +110,7 @@ class Projection(Generic[R, W]):
     implied_keys: Callable[[Any], frozenset[str]]
     wanted: Callable[[Any], Mapping[UUID, W]]
     becomes: Callable[[R | None, W], R | None]
-    said: Callable[[R | None, R], Consequences] = _nothing
+    consequences: Callable[[R | None, R], Consequences] = _nothing
     locks: Callable[[Sequence[Change[R]]], Iterable[Lock]] | None = None
     then: Callable[[UnitOfWork, Sequence[Change[R]]], Awaitable[None]] | None = None
 
@@ -131,10 +131,10 @@ class Projection(Generic[R, W]):
             return ()
         await self._write(uow, changes)
         for change in changes:
-            consequences = self.said(change.before, change.after)
-            for each in consequences.events:
+            outgoing = self.consequences(change.before, change.after)
+            for each in outgoing.events:
                 await uow.publish(each.event, id=each.id, subject=each.subject)
-            for job in consequences.jobs:
+            for job in outgoing.jobs:
                 await uow.enqueue(job.kind, key=job.key, payload=job.payload, available_at=job.available_at)
         if self.then is not None:
             await self.then(uow, changes)

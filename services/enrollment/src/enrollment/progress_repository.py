@@ -1,4 +1,4 @@
-"""How far each student has come, in the database."""
+"""Each student's progress in a track, in the database."""
 
 from __future__ import annotations
 
@@ -10,11 +10,8 @@ from uuid import UUID
 from sqlalchemy import Row, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from contracts.checkout import Project as Told
-from contracts.enrollment import EnrollmentCompleted
-from contracts.people import Program
-from enrollment import db, progress
-from enrollment.domain import Status
+from contracts import checkout
+from enrollment import progress, repository
 from enrollment.progress import Decision, Marked, Progress, Project, ProjectStatus, Step, UnknownStep
 from enrollment.tables import project_progress, step_progress
 from kit.db.unit_of_work import UnitOfWork
@@ -50,10 +47,10 @@ def _project(rows: Sequence[Row[Any]]) -> Project:
     )
 
 
-async def begin(
-    connection: AsyncConnection, enrollments: Iterable[tuple[UUID, UUID]], *, projects: tuple[Told, ...]
+async def start(
+    connection: AsyncConnection, enrollments: Iterable[tuple[UUID, UUID]], *, projects: tuple[checkout.Project, ...]
 ) -> None:
-    """Each of these enrollments (enrollment and student), which have no progress yet, gets its copy of the curriculum."""
+    """Gives each of these (enrollment and student), which have no progress yet, its copy of the curriculum."""
     new_projects, new_steps = [], []
     for enrollment_id, student_id in enrollments:
         for project in progress.begin(enrollment_id=enrollment_id, projects=projects).projects:
@@ -79,16 +76,17 @@ async def begin(
             ]
     if new_projects:
         await connection.execute(insert(project_progress), new_projects)
+    if new_steps:
         await connection.execute(insert(step_progress), new_steps)
 
 
 async def mark_done(uow: UnitOfWork, enrollment_id: UUID, step_id: UUID) -> Decision:
-    """The step is done. The last one completes the enrollment, and says so, in the same commit."""
-    enrollment = await db.lock(uow.db, enrollment_id)
+    """Marks the step as done. The last step completes the enrollment, and publishes it, in the same commit."""
+    enrollment = await repository.lock(uow.db, enrollment_id)
     if enrollment is None:
         return UnknownStep()
-    known = await read(uow.db, enrollment_id)
-    decision = progress.mark(progress=known, status=Status(enrollment.status), step_id=step_id, at=uow.now)
+    current = await read(uow.db, enrollment_id)
+    decision = progress.mark(progress=current, status=enrollment.status, step_id=step_id, at=uow.now)
     if not isinstance(decision, Marked):
         return decision
     await uow.db.execute(
@@ -99,22 +97,5 @@ async def mark_done(uow: UnitOfWork, enrollment_id: UUID, step_id: UUID) -> Deci
             update(project_progress).where(project_progress.c.id == project.id).values(status=project.status.value)
         )
     if decision.after.finished:
-        revision = enrollment.revision + 1
-        event = EnrollmentCompleted(
-            enrollment_id=enrollment.id,
-            student_id=enrollment.student_id,
-            program=Program(
-                slug=enrollment.program_slug,
-                id=enrollment.program_id,
-                name=enrollment.program_name,
-                provider=enrollment.provider,
-                kind=enrollment.kind,
-            ),
-            purchase_id=enrollment.purchase_id,
-            revision=revision,
-        )
-        await uow.publish(
-            event, id=f"{enrollment.id}/{revision}/{event.type}", subject=str(enrollment.purchase_id or enrollment.id)
-        )
-        await db.write_completed(uow.db, enrollment.id, revision=revision, at=uow.now)
+        await repository.complete(uow, enrollment)
     return decision

@@ -1,17 +1,44 @@
-"""Tracks: what there is to do in them, and how far each student has come; kinds and tiers of enrollments."""
+"""Enrollments, curricula, progress, and the kit's tables."""
 
 from alembic import op
 
 from kit.db import ddl
 from kit.db.database import own_rows
 
-revision = "0002"
-down_revision = "0001"
+revision = "0001"
+down_revision = None
 
 TABLES = (
-    "ALTER TABLE enrollments ADD COLUMN kind text NOT NULL DEFAULT 'program'",
-    "ALTER TABLE enrollments ADD COLUMN track text",
-    "ALTER TABLE enrollments ADD COLUMN tier text",
+    """
+    CREATE TABLE enrollments (
+        id uuid NOT NULL CONSTRAINT pk_enrollments PRIMARY KEY,
+        student_id uuid NOT NULL,
+        program_slug text NOT NULL,
+        program_id text NOT NULL,
+        program_name text NOT NULL,
+        provider text,
+        kind text NOT NULL,
+        track text,
+        tier text,
+        status text NOT NULL CONSTRAINT ck_enrollments_status
+            CHECK (status IN ('pending', 'active', 'completed', 'withdrawn', 'paused')),
+        reason text,
+        payment_status text NOT NULL CONSTRAINT ck_enrollments_payment_status
+            CHECK (payment_status IN ('pending', 'paid', 'waived')),
+        source text NOT NULL CONSTRAINT ck_enrollments_source
+            CHECK (source IN ('application', 'case_manager', 'employer', 'self_enroll')),
+        purchase_id uuid,
+        funding_source text,
+        completed_at timestamptz,
+        revision integer NOT NULL,
+        created_at timestamptz NOT NULL DEFAULT now(),
+        updated_at timestamptz NOT NULL DEFAULT now(),
+        CONSTRAINT uq_enrollments_student_id_program_slug UNIQUE (student_id, program_slug)
+    )
+    """,
+    "CREATE INDEX ix_enrollments_student_id ON enrollments (student_id)",
+    "CREATE INDEX ix_enrollments_program_slug ON enrollments (program_slug)",
+    "CREATE INDEX ix_enrollments_purchase_id ON enrollments (purchase_id)",
     """
     CREATE TABLE curricula (
         program_slug text NOT NULL CONSTRAINT pk_curricula PRIMARY KEY,
@@ -45,9 +72,9 @@ TABLES = (
     """,
 )
 
-# All that the API changes is what a step that is done changes.
+# Marking a step as done is all that the API's login may change.
 GRANTS = {
-    "enrollments": "UPDATE (status, reason, revision, updated_at)",
+    "enrollments": "SELECT, UPDATE (status, reason, completed_at, revision, updated_at)",
     "project_progress": "SELECT, UPDATE (status)",
     "step_progress": "SELECT, UPDATE (done_at)",
 }
@@ -55,16 +82,16 @@ GRANTS = {
 
 def upgrade() -> None:
     api = ddl.api_login()
+    ddl.create_v1(api_login=api)
     for statement in TABLES:
         op.execute(statement)
-    for table in ("project_progress", "step_progress"):
+    for table, rights in GRANTS.items():
         for statement in own_rows(table, owner=ddl.owner(), staff=("admin", "case_manager")):
             op.execute(statement)
-    for table, rights in GRANTS.items():
         op.execute(f'GRANT {rights} ON {table} TO "{api}"')
-        # A case manager may look at everybody's studies; doing them is for the student, or an admin.
+        # Case managers read everybody's progress; only the student or an admin changes it.
         op.execute(
-            f'CREATE POLICY own_studies ON {table} AS RESTRICTIVE FOR UPDATE TO "{api}" '
+            f'CREATE POLICY own_progress ON {table} AS RESTRICTIVE FOR UPDATE TO "{api}" '
             "USING (student_id = NULLIF(current_setting('app.student_id', true), '')::uuid "
             "OR current_setting('app.role', true) = 'admin')"
         )
