@@ -1,19 +1,29 @@
-"""One module speaks to Stripe."""
+"""Only one package imports the Stripe SDK."""
 
 from __future__ import annotations
 
 import ast
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.architecture.source import packages, relative, tree
+
+
+def _imports(path: Path) -> set[str]:
+    """The top-level packages that a module imports."""
+    names: set[str] = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add((node.module or "").split(".")[0])
+    return names
 
 
 def test_only_checkouts_stripe_client_imports_stripe() -> None:
-    found = set()
-    for path in (*ROOT.glob("services/*/src/**/*.py"), *ROOT.glob("shared/*/src/**/*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
-            if any(name.split(".")[0] == "stripe" for name in names):
-                found.add(path.relative_to(ROOT).as_posix())
-    assert {str(Path(path).parent) for path in found} == {"services/checkout/src/checkout/stripe_client"}
+    importing = {
+        relative(path.parent)
+        for source in packages()
+        for path in source.rglob("*.py")
+        if "stripe" in path.read_text() and "stripe" in _imports(path)
+    }
+    assert importing == {"services/checkout/src/checkout/stripe_client"}
