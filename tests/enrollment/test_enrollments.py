@@ -64,7 +64,7 @@ MEANS_ACTIVE = ("enrollment.activated.v1", "enrollment.resumed.v1")
 
 
 def last_word(events: list[tuple[str, dict[str, Any]]]) -> dict[str, str]:
-    """What the others end up knowing of each enrollment. (An enrollment that nobody had heard of as paused is not `resumed`.)"""
+    """What the other services end up knowing of each enrollment. (One never published as paused is not `resumed`.)"""
     words: dict[str, tuple[int, str]] = {}
     for type, body in events:
         words[body["enrollment_id"]] = max(words.get(body["enrollment_id"], (0, "")), (body["revision"], type))

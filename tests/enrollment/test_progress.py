@@ -81,7 +81,7 @@ def test_a_locked_project_is_refused() -> None:
 
 
 @pytest.mark.parametrize("status", [Status.PENDING, Status.PAUSED, Status.WITHDRAWN])
-def test_a_enrollment_that_is_not_open_is_refused(status: Status) -> None:
+def test_an_enrollment_that_is_not_open_is_refused(status: Status) -> None:
     progress = marked(begin(enrollment_id=ENROLLMENT, projects=TRACK), 0, 0)
     for step in progress.steps:
         assert mark(progress=progress, status=status, step_id=step.id, at=AT) == NotActive(status=status)

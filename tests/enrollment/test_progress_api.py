@@ -149,7 +149,7 @@ async def test_a_membership_has_no_steps(school: School) -> None:
     assert problem(await school.done(buyer, str(uuid4()))) == (404, "unknown_step")
 
 
-async def test_a_enrollment_that_rests_takes_no_steps_until_it_is_open_again(school: School) -> None:
+async def test_an_enrollment_that_rests_takes_no_steps_until_it_is_open_again(school: School) -> None:
     buyer = Buyer(installments=4)
     await school.hear(curriculum(), buyer.invoice_paid(1))
     first, *_ = await school.steps(buyer)
@@ -171,7 +171,7 @@ async def test_a_refund_ends_the_studies_and_a_new_purchase_goes_on_with_them(sc
     assert (await school.done(student, second)).status_code == 200
 
 
-async def test_a_enrollment_that_turns_out_to_be_underpaid_takes_no_steps(school: School) -> None:
+async def test_an_enrollment_that_turns_out_to_be_underpaid_takes_no_steps(school: School) -> None:
     """The price may be told after the money."""
     buyer = Buyer(price=None)
     await school.hear(curriculum(), buyer.paid(1))
