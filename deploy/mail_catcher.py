@@ -1,8 +1,8 @@
-"""Catches every mail instead of sending it, and shows it: SMTP on SMTP_PORT, pages on HTTP_PORT, files in MAIL_DIR.
+"""Stores every mail instead of sending it: SMTP on SMTP_PORT, pages on HTTP_PORT, files in MAIL_DIR.
 
-GET /             the messages, newest first, for people
+GET /             an HTML list of the messages, newest first
 GET /messages     the same as JSON: [{"id", "to", "from", "subject", "date"}], oldest first
-GET /messages/ID  one message as it came
+GET /messages/ID  one message, raw
 """
 
 from __future__ import annotations
@@ -25,17 +25,16 @@ from testkit.smtp import MailCatcher
 FOLDER = Path(os.environ["MAIL_DIR"])
 
 
-def _messages() -> list[dict[str, str]]:
-    found = []
-    for file in sorted(FOLDER.glob("*.eml")):
-        with file.open("rb") as opened:
-            head = email.message_from_bytes(opened.read(), policy=email.policy.default)
-        said = {name: str(head[header] or "") for name, header in _HEADERS.items()}
-        found.append({"id": file.stem, **said})
-    return found
-
-
 _HEADERS = {"to": "X-Envelope-To", "from": "X-Envelope-From", "subject": "Subject", "date": "Date"}
+
+
+def _messages() -> list[dict[str, str]]:
+    messages = []
+    for file in sorted(FOLDER.glob("*.eml")):
+        parsed = email.message_from_bytes(file.read_bytes(), policy=email.policy.default)
+        headers = {name: str(parsed[header] or "") for name, header in _HEADERS.items()}
+        messages.append({"id": file.stem, **headers})
+    return messages
 
 
 def alive(_: Request) -> Response:
@@ -47,8 +46,8 @@ def messages(_: Request) -> Response:
 
 
 def message(request: Request) -> Response:
-    known = {file.stem: file for file in FOLDER.glob("*.eml")}
-    if (file := known.get(request.path_params["id"])) is None:
+    files = {file.stem: file for file in FOLDER.glob("*.eml")}  # the id comes from outside: no path is built from it
+    if (file := files.get(request.path_params["id"])) is None:
         raise HTTPException(404)
     return FileResponse(file, media_type="text/plain")
 

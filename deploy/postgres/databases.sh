@@ -1,8 +1,8 @@
 #!/bin/bash
-# For each service a database, the login that owns it, and the login of its API, which owns nothing (the service's
-# migrations grant it what it needs). May be run again at any time: what is there stays, new passwords are taken over.
-# The server and its administrator come from PGHOST, PGUSER and PGPASSWORD, the passwords from <SERVICE>_DB_PASSWORD and
-# <SERVICE>_API_DB_PASSWORD.
+# Creates for each service a database, the login that owns it, and the login of its API, which owns nothing (the service's
+# migrations grant it what it needs). Safe to run again: existing databases are kept, changed passwords are applied.
+# PGHOST, PGUSER and PGPASSWORD name the server and its superuser; <SERVICE>_DB_PASSWORD and <SERVICE>_API_DB_PASSWORD are
+# the passwords of the two logins.
 set -euo pipefail
 
 run() { psql --quiet --no-psqlrc --set ON_ERROR_STOP=1 "$@"; }

@@ -1,14 +1,14 @@
 #!/bin/bash
-# Writes who may do what at the broker, then starts it. The broker reads that at every start (see bursar.conf), so a
-# changed password holds after a restart. Passwords come from <SERVICE>_AMQP_PASSWORD and RABBITMQ_ADMIN_PASSWORD.
+# Writes the broker's users and permissions, then starts it. The broker loads them at every start (see bursar.conf), so a
+# changed password takes effect with a restart. Passwords: <SERVICE>_AMQP_PASSWORD and RABBITMQ_ADMIN_PASSWORD.
 #
-# A service may do anything with its own queues, declare and hear the exchange of all events, and send to single queues
-# (the default exchange: dead letters, retries). To the exchange it may say its own facts only.
+# A service may configure, write and read its own queues, declare and read the events exchange, and write to the default
+# exchange (which dead letters and retries need). On the events exchange it may publish only its own event types.
 set -euo pipefail
 definitions=/run/bursar/definitions.json
 exchange='bursar[.]events'
 
-# service, and the first words of the event types that it says
+# service, and the first words of the event types that it may publish
 services='
 webhook-gateway        payment|subscription
 checkout               payment|subscription|purchase|student|refund|catalog|receipt
@@ -18,7 +18,7 @@ milady-integration     milady
 notifications          notification
 '
 
-json() { # a password as a JSON string
+json() { # quotes a password as a JSON string
   local escaped=${1//\\/\\\\}
   echo "\"${escaped//\"/\\\"}\""
 }
@@ -26,14 +26,14 @@ json() { # a password as a JSON string
 users="{\"name\": \"admin\", \"password\": $(json "${RABBITMQ_ADMIN_PASSWORD:?}"), \"tags\": [\"administrator\"]}"
 permissions='{"user": "admin", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}'
 topic_permissions=
-while read -r name says; do
+while read -r name families; do
   [ -n "$name" ] || continue
   password=${name//-/_} password=${password^^}_AMQP_PASSWORD
-  who="\"user\": \"$name\", \"vhost\": \"/\""
+  user_vhost="\"user\": \"$name\", \"vhost\": \"/\""
   own="^$name[.]|^$exchange\$"
   users+=", {\"name\": \"$name\", \"password\": $(json "${!password:?}"), \"tags\": []}"
-  permissions+=", {$who, \"configure\": \"$own\", \"write\": \"$own|^amq[.]default\$\", \"read\": \"$own\"}"
-  topic_permissions+="${topic_permissions:+, }{$who, \"exchange\": \"bursar.events\", \"write\": \"^($says)[.]\", \"read\": \".*\"}"
+  permissions+=", {$user_vhost, \"configure\": \"$own\", \"write\": \"$own|^amq[.]default\$\", \"read\": \"$own\"}"
+  topic_permissions+="${topic_permissions:+, }{$user_vhost, \"exchange\": \"bursar.events\", \"write\": \"^($families)[.]\", \"read\": \".*\"}"
 done <<<"$services"
 
 umask 077
