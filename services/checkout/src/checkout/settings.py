@@ -144,7 +144,7 @@ class RelaySettings(service.WorkerSettings, StripeSettings):
     """As in the API's: amounts fall due by the same clock."""
 
 
-class WorkerSettings(service.WorkerSettings, PolicySettings):
+class WorkerSettings(PolicySettings, service.WorkerSettings):
     """Consumers and migrate."""
 
 

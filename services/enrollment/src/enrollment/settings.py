@@ -1,4 +1,4 @@
-"""What enrollment is told by its environment."""
+"""The settings of enrollment."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from kit.runtime import service
 from ledger.policy import PolicySettings
 
 
-class WorkerSettings(service.WorkerSettings, PolicySettings):
+class WorkerSettings(PolicySettings, service.WorkerSettings):
     """Consumers, relay and migrate."""
 
 

@@ -1,4 +1,4 @@
-"""What instructor-assignment is told by its environment."""
+"""The settings of instructor-assignment, read from the environment."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from kit.runtime import service
 from ledger.policy import PolicySettings
 
 
-class WorkerSettings(service.WorkerSettings, PolicySettings):
+class WorkerSettings(PolicySettings, service.WorkerSettings):
     """Consumers, relay and migrate."""
 
 

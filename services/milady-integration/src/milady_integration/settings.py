@@ -9,7 +9,7 @@ from ledger.policy import PolicySettings
 from milady_integration.domain import Mode
 
 
-class WorkerSettings(service.WorkerSettings, PolicySettings):
+class WorkerSettings(PolicySettings, service.WorkerSettings):
     """Consumers and migrate.
 
     MILADY_MODE: `api`, or `manual` if the provider has no API (an admin exports a list and confirms by hand).

@@ -18,7 +18,7 @@ from notifications.message import Channel
 ApiSettings = service.ApiSettings
 
 
-class WorkerSettings(service.WorkerSettings, PolicySettings):
+class WorkerSettings(PolicySettings, service.WorkerSettings):
     """Consumers, relay and migrate: what money does to an enrollment, how long messages wait for facts, where alerts go."""
 
     receipt_settle_seconds: float = Field(default=2, ge=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -34,10 +35,17 @@ DEFAULT_POLICY = Policy()
 
 
 class PolicySettings(BaseModel):
-    """Mix-in for the settings of a service that acts on standings: POLICY_FILE, or the default policy without it."""
+    """Mix-in for the settings of a service that acts on standings: POLICY_FILE, or the default policy without it.
+
+    It comes first among the bases, so that /readyz reports the policy's hash.
+    """
 
     policy_file: Path | None = Field(default=None, description="a TOML file; every service reads the same one")
 
     @cached_property
     def policy(self) -> Policy:
         return DEFAULT_POLICY if self.policy_file is None else Policy.load(self.policy_file)
+
+    @property
+    def reported(self) -> Mapping[str, str]:
+        return {"policy": self.policy.hash}

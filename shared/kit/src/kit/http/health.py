@@ -18,7 +18,8 @@ Check = Callable[[], Awaitable[None]]
 CHECK_SECONDS = 3.0
 
 
-def health_routes(checks: Mapping[str, Check]) -> APIRouter:
+def health_routes(checks: Mapping[str, Check], reported: Mapping[str, str]) -> APIRouter:
+    """`reported`: what /readyz says beside the checks."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/healthz")
@@ -29,7 +30,8 @@ def health_routes(checks: Mapping[str, Check]) -> APIRouter:
     async def ready() -> JSONResponse:
         found = dict(zip(checks, await asyncio.gather(*(_outcome(check) for check in checks.values())), strict=True))
         is_ready = all(outcome == "ok" for outcome in found.values())
-        return JSONResponse({"status": "ready" if is_ready else "not ready", "checks": found}, 200 if is_ready else 503)
+        status = "ready" if is_ready else "not ready"
+        return JSONResponse({"status": status, "checks": found, **reported}, 200 if is_ready else 503)
 
     @router.get("/metrics")
     async def metrics() -> Response:

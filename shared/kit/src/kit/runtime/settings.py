@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import SecretStr, field_validator, model_validator
@@ -18,6 +19,11 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     http_host: str = "127.0.0.1"
     http_port: int = 8000
+
+    @property
+    def reported(self) -> Mapping[str, str]:
+        """What /readyz says of these settings, so that processes that must agree can be compared."""
+        return {}
 
     @field_validator("*", mode="before")
     @classmethod
