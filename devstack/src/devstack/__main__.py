@@ -21,20 +21,19 @@ ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m devstack", description=__doc__)
     parser.add_argument("command", choices=("demo", "serve"))
-    parser.add_argument("--folder", type=Path, default=ROOT / ".local", help="where data, logs and stack.json go")
+    parser.add_argument("--folder", type=Path, default=ROOT / ".local", help="folder for data, logs and stack.json")
     arguments = parser.parse_args()
     for number in ENDS:
-        signal.signal(number, _leave)  # SIGINT too: a shell's background job inherits it ignored
+        signal.signal(number, _leave)  # SIGINT too: a background job of a shell inherits it as ignored
     try:
         return demo.run(arguments.folder) if arguments.command == "demo" else serve.run(arguments.folder)
     except (Busy, NoServer, ProcessDied, NotReady, demo.DemoFailed) as error:
-        print(f"devstack: {error}\nlogs: {arguments.folder / 'logs'}", file=sys.stderr)
+        print(f"devstack: {error}\nsee the logs in {arguments.folder / 'logs'}", file=sys.stderr)
         return 1
 
 
 def _leave(number: int, _: FrameType | None) -> None:
-    """Unwinds the stack in order; a second signal ends us at once (the guardian of testkit.processes then ends the
-    children)."""
+    """Stops everything in order. A second signal exits at once; testkit's guardian process then ends the children."""
     for again in ENDS:
         signal.signal(again, _at_once)
     raise SystemExit(128 + number)

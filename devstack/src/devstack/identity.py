@@ -1,4 +1,4 @@
-"""The secrets of one machine's stack, made once and kept in `.local/secrets.json`, and tokens signed with them."""
+"""The secrets of a local stack, generated once and kept in `.local/secrets.json`, and tokens signed with them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOKEN_SECONDS = 30 * 24 * 3600
 
 @dataclass(frozen=True)
 class Identity:
-    """Guards nothing but this machine's sandboxes; services get these by their environment only."""
+    """Protects nothing but local sandboxes. Services get these values from their environment only."""
 
     jwt_secret: str = field(default_factory=lambda: secrets.token_urlsafe(48))
     jwt_issuer: str = "https://auth.bursar.local"
@@ -28,7 +28,7 @@ class Identity:
 
     @classmethod
     def kept_in(cls, file: Path) -> Identity:
-        """The one in this file; a new one if there is none or it was made by another version."""
+        """Reads the file; generates a new identity if it does not exist or has other fields."""
         if file.exists():
             try:
                 return cls(**json.loads(file.read_text()))
@@ -41,7 +41,7 @@ class Identity:
         return identity
 
     def token(self, person: Person) -> str:
-        """A bearer token, good for 30 days."""
+        """A bearer token, valid for 30 days."""
         now = int(time.time())
         claims = {
             "sub": str(person.id),
@@ -58,7 +58,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody who calls the APIs."""
+    """A caller of the APIs."""
 
     role: str
     name: str
@@ -71,7 +71,7 @@ class Person:
 
 
 def new_people() -> dict[str, Person]:
-    """A student (a new one per run: the database may remember the last one's enrollment), a case manager, an admin."""
+    """A student (new in each run, as the database keeps earlier enrollments), a case manager and an admin."""
     return {
         "student": Person("student", "Jordan Rivera"),
         "case_manager": Person("case_manager", "Casey Morgan"),

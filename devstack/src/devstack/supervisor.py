@@ -1,4 +1,4 @@
-"""Keeps processes alive: one that dies is reported with the end of its log, and started again with a growing pause."""
+"""Restarts processes that die, with exponential backoff, and reports each death with the end of the log."""
 
 from __future__ import annotations
 
@@ -8,42 +8,42 @@ from dataclasses import dataclass
 
 from testkit.processes import Process
 
-FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 30.0
-SETTLED_AFTER = 60.0
-"""Seconds of life after which earlier deaths are forgiven."""
+FIRST_DELAY = 0.5
+LONGEST_DELAY = 30.0
+STABLE_SECONDS = 60.0
+"""Uptime after which the backoff is reset."""
 
 
 @dataclass
-class _Ward:
+class _Supervised:
     process: Process
-    pause: float = FIRST_PAUSE
-    born: float = 0.0
-    due: float | None = None
+    delay: float = FIRST_DELAY
+    started: float = 0.0
+    restart_at: float | None = None
 
 
 class Supervisor:
-    """`tick` is called now and then by whoever waits anyway; there is no thread."""
+    """Has no thread: call `tick` a few times per second."""
 
     def __init__(
         self, processes: Iterable[Process], say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._clock = clock
         self._say = say
-        self._wards = [_Ward(process, born=clock()) for process in processes]
+        self._supervised = [_Supervised(process, started=clock()) for process in processes]
 
     def tick(self) -> None:
-        """Notices deaths, starts again what is due."""
+        """Reports new deaths and restarts processes whose delay has passed."""
         now = self._clock()
-        for ward in self._wards:
-            if ward.process.alive:
-                if now - ward.born > SETTLED_AFTER:
-                    ward.pause = FIRST_PAUSE
-            elif ward.due is None:
-                ward.due = now + ward.pause
-                self._say(f"{ward.process.describe_death()}\n(starts again in {ward.pause:.1f} s)")
-                ward.pause = min(LONGEST_PAUSE, ward.pause * 2)
-            elif now >= ward.due:
-                ward.due, ward.born = None, now
-                ward.process.start()
-                self._say(f"{ward.process.name} is started again (pid {ward.process.pid})")
+        for each in self._supervised:
+            if each.process.alive:
+                if now - each.started > STABLE_SECONDS:
+                    each.delay = FIRST_DELAY
+            elif each.restart_at is None:
+                each.restart_at = now + each.delay
+                self._say(f"{each.process.describe_death()}\n(restarting in {each.delay:.1f} s)")
+                each.delay = min(LONGEST_DELAY, each.delay * 2)
+            elif now >= each.restart_at:
+                each.restart_at, each.started = None, now
+                each.process.start()
+                self._say(f"{each.process.name} restarted (pid {each.process.pid})")

@@ -1,4 +1,4 @@
-"""`python -m checkout api|consumers|relay|migrate`"""
+"""`python -m checkout api|consumers|relay|all|migrate`"""
 
 from checkout.main import ROLES
 from checkout.topology import SERVICE

@@ -1,4 +1,4 @@
-"""`python -m instructor_assignment api|consumers|relay|migrate`"""
+"""`python -m instructor_assignment api|consumers|relay|all|migrate`"""
 
 from instructor_assignment.main import ROLES
 from instructor_assignment.topology import SERVICE

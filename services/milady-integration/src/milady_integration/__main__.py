@@ -1,4 +1,4 @@
-"""`python -m milady_integration api|consumers|relay|migrate`"""
+"""`python -m milady_integration api|consumers|relay|all|migrate`"""
 
 from kit.runtime.process import main
 from milady_integration.main import ROLES

@@ -1,4 +1,4 @@
-"""`python -m notifications api|consumers|relay|migrate`"""
+"""`python -m notifications api|consumers|relay|all|migrate`"""
 
 from kit.runtime.process import main
 from notifications.main import ROLES

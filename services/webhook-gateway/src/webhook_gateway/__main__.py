@@ -1,4 +1,4 @@
-"""`python -m webhook_gateway api|relay|migrate`"""
+"""`python -m webhook_gateway api|relay|all|migrate`"""
 
 from kit.runtime.process import main
 from webhook_gateway.main import ROLES

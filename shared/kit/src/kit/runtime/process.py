@@ -1,9 +1,12 @@
 """How a service runs: `python -m <package> <role>`; each role is a process that scales on its own.
 
 api        answers requests
-consumers  works on what its queues bring
-relay      sends what is due: events to the broker, jobs to the outside world
-migrate    brings the database up to date and declares the queues, then ends
+consumers  handles the messages of the service's queues
+relay      publishes the outbox and runs the jobs that are due
+migrate    upgrades the database and declares the queues, then exits
+all        migrate, then api, consumers and relay in one process: for small installations. DATABASE_URL is the owner's
+           login, API_DATABASE_URL the API's. Before the first start, run migrate for every service: an event published
+           before a queue is declared does not reach it.
 """
 
 from __future__ import annotations
@@ -12,9 +15,11 @@ import argparse
 import asyncio
 import contextlib
 import gc
+import os
 import signal
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import structlog
 import uvicorn
@@ -29,14 +34,15 @@ from kit.runtime.settings import Settings
 log = structlog.get_logger(__name__)
 
 Run = Callable[[asyncio.Event], Awaitable[None]]
-"""Works until the event is set, then finishes what it holds and returns."""
+"""Runs until the event is set, then finishes the work in progress and returns."""
 
 DRAIN_SECONDS = 30
+ALL = "all"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """What a role brings: a web app, or work in the background beside health pages, or both."""
+    """What a role runs: a web app, or background work and health endpoints, or both."""
 
     settings: Settings
     app: FastAPI | None = None
@@ -46,36 +52,76 @@ class Process:
 
 
 Role = Callable[[], Process | None]
-"""Builds a role from the environment. None: the role has done its work already (migrate)."""
+"""Builds a role from the environment. Returns None if the role has already finished (migrate)."""
 
 
 def main(service: str, roles: Mapping[str, Role], argv: Sequence[str] | None = None) -> None:
-    """The command line of a service. Exits with 2 and the names of the settings that are missing or wrong."""
-    parser = argparse.ArgumentParser(prog=f"python -m {service.replace('-', '_')}", description=__doc__)
-    parser.add_argument("role", choices=sorted(roles))
+    """The command line of a service. Exits with 2 and the names of missing or invalid settings."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {service.replace('-', '_')}",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("role", choices=sorted([*roles, ALL]))
     role: str = parser.parse_args(argv).role
     configure(service=service, role=role, level="INFO")
+    if role == ALL and not os.environ.get("API_DATABASE_URL"):
+        parser.exit(2, f"{service} {role}: API_DATABASE_URL: Field required\n")
     try:
-        process = roles[role]()
+        process = _all(roles) if role == ALL else roles[role]()
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc'])).upper() or 'settings'}: {e['msg']}" for e in error.errors())
         parser.exit(2, f"{service} {role}: {wrong}\n")
     if process is not None:
         configure(service=service, role=role, level=process.settings.log_level)
         if not asyncio.run(run(process, name=f"{service}.{role}")):
-            parser.exit(1, f"{service} {role}: ended by itself; its log says why\n")
+            parser.exit(1, f"{service} {role}: exited unexpectedly; see its log\n")
+
+
+def _all(roles: Mapping[str, Role]) -> Process:
+    """Migrates, then builds every other role as one process: one port, one /readyz with all checks, one drain.
+
+    The API keeps its own login (API_DATABASE_URL): row-level security does not apply to the owner's.
+    """
+    with _environment(DATABASE_URL=os.environ["API_DATABASE_URL"]):
+        api = roles["api"]()
+    if api is None or api.app is None:
+        raise TypeError("the role api has no app")
+    roles["migrate"]()
+    others = {name: role() for name, role in roles.items() if name not in ("api", "migrate")}
+    parts = {name: part for name, part in others.items() if part is not None}
+    api.app.state.checks |= {
+        f"{name}.{check}": run for name, part in parts.items() for check, run in (part.checks or {}).items()
+    }
+    return replace(
+        api,
+        background=[work for part in (api, *parts.values()) for work in part.background],
+        close=[close for part in (api, *parts.values()) for close in part.close],
+    )
+
+
+@contextmanager
+def _environment(**changes: str) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 async def run(process: Process, *, name: str) -> bool:
-    """Runs until SIGTERM or SIGINT, then drains: what is under way is finished, nothing new is begun.
+    """Runs until SIGTERM or SIGINT, then drains: work in progress is finished, no new work is started.
 
-    False: it was not told to end, but some of its work has (a supervisor should start a new one).
+    Returns False if background work ended without a signal (a supervisor should restart the process).
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     app = process.app or create_app(title=name, checks=process.checks)
+    app.state.reported.update(process.settings.reported)
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -112,13 +158,13 @@ async def run(process: Process, *, name: str) -> bool:
 
 
 async def _guard(work: Run, stop: asyncio.Event, name: str) -> bool:
-    """Whether the work ended because it was told to. What ends before that ends the whole process."""
+    """Returns whether the work ended because `stop` was set. If it ends earlier, the whole process stops."""
     try:
         await work(stop)
     except Exception as error:
         log.error("background work failed", name=name, exc_info=error)
         stop.set()
         return False
-    told = stop.is_set()
+    requested = stop.is_set()
     stop.set()
-    return told
+    return requested

@@ -1,4 +1,4 @@
-"""What the stack tells people: ports that are taken, and what went wrong. And that its rights are the deployment's."""
+"""What the stack reports: ports in use and the last error. And that its broker rights match the deployment's."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from typing import Any
 
 import pytest
 
-from devstack import layout
-from devstack.layout import PREFERRED_PORTS, SERVICES, Ports
-from devstack.trouble import last_trouble
+from devstack import services
+from devstack.last_error import last_error
+from devstack.services import PREFERRED_PORTS, SERVICES, Ports
 from testkit.processes import free_ports
 
 ROOT = Path(__file__).parents[2]
 
 
-def wish(monkeypatch: pytest.MonkeyPatch, **ports: int) -> None:
-    """Other preferred ports than the usual ones, which somebody may use on this machine."""
+def prefer(monkeypatch: pytest.MonkeyPatch, **ports: int) -> None:
+    """Replaces the preferred ports: the usual ones may be in use on this machine."""
     names = list(PREFERRED_PORTS)
     monkeypatch.setattr(
-        layout, "PREFERRED_PORTS", dict(zip(names, free_ports(len(names)), strict=True)) | ports, raising=True
+        services, "PREFERRED_PORTS", dict(zip(names, free_ports(len(names)), strict=True)) | ports, raising=True
     )
 
 
-def test_ports_that_are_taken_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ports_in_use_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STRIPE_SANDBOX_PORT", raising=False)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = int(other.getsockname()[1])
-        wish(monkeypatch, checkout=port)
+        prefer(monkeypatch, checkout=port)
         ports = Ports.choose(stable=True)
         assert ports.taken == {"checkout": port}
         assert ports.public["checkout"] != port
-        assert ports.public["enrollment"] == layout.PREFERRED_PORTS["enrollment"]
-        assert Ports.choose(stable=False).taken == {}, "nobody asked for the usual ones"
+        assert ports.public["enrollment"] == services.PREFERRED_PORTS["enrollment"]
+        assert Ports.choose(stable=False).taken == {}, "preferred ports apply to `serve` only"
 
 
-def test_a_port_that_was_ordered_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_overrides_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRIPE_SANDBOX_PORT", "23456")
-    wish(monkeypatch, stripe_sandbox=1)
+    prefer(monkeypatch, stripe_sandbox=1)
     ports = Ports.choose(stable=True)
     assert (ports.public["stripe_sandbox"], ports.taken) == (23456, {})
 
@@ -50,9 +50,9 @@ def log(file: Path, *lines: dict[str, Any] | str) -> Path:
     return file
 
 
-def test_the_last_trouble_of_several_logs_is_told_with_its_place(tmp_path: Path) -> None:
+def test_the_last_error_of_several_logs_is_reported_with_its_place(tmp_path: Path) -> None:
     stamp = {"service": "enrollment", "role": "consumers"}
-    early = {**stamp, "event": "holding", "level": "warning", "timestamp": "2026-11-21T01:00:00Z"}
+    early = {**stamp, "event": "message held", "level": "warning", "timestamp": "2026-11-21T01:00:00Z"}
     failed = {
         **stamp,
         "event": "job failed",
@@ -71,18 +71,17 @@ def test_the_last_trouble_of_several_logs_is_told_with_its_place(tmp_path: Path)
         "exception": "KeyError",
         "stack": ["b/three.py:3 read"],
     }
-    well = {**stamp, "event": "stopped", "level": "info", "timestamp": "2026-11-21T01:00:09Z"}
-    one, two = log(tmp_path / "one.log", early, failed, well), log(tmp_path / "two.log", "INFO: words", unexpected)
-    told = last_trouble([one, two, tmp_path / "none.log"])
-    assert told == (
-        "enrollment.consumers warning: effect failed; "
-        "Transient: the provider answered 503; at a/two.py:7 inner; attempt 3"
+    info = {**stamp, "event": "stopped", "level": "info", "timestamp": "2026-11-21T01:00:09Z"}
+    one, two = log(tmp_path / "one.log", early, failed, info), log(tmp_path / "two.log", "INFO: plain text", unexpected)
+    report = last_error([one, two, tmp_path / "none.log"])
+    assert report == (
+        "enrollment.consumers warning: job failed; Transient: the provider answered 503; at a/two.py:7 inner; attempt 3"
     )
-    assert last_trouble([two]) == "enrollment.api error: unexpected; KeyError; at b/three.py:3 read"
-    assert last_trouble([log(tmp_path / "well.log", well)]) is None
+    assert last_error([two]) == "enrollment.api error: unexpected; KeyError; at b/three.py:3 read"
+    assert last_error([log(tmp_path / "info.log", info)]) is None
 
 
-def test_services_may_say_here_what_they_may_say_when_deployed() -> None:
+def test_services_have_the_publishing_rights_of_the_deployment() -> None:
     script = (ROOT / "deploy/rabbitmq/start.sh").read_text()
     table = re.search(r"^services='\n(.*?)\n'", script, re.MULTILINE | re.DOTALL)
     assert table

@@ -1,4 +1,4 @@
-"""What runs: the services with their roles, the ports they would like, and what each is told by its environment."""
+"""What runs: the services, their ports, and the environment of each."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from testkit.servers import Grant
 
 @dataclass(frozen=True)
 class Service:
-    """One package; every role but `api` works with the owner's login."""
+    """One package, run as `python -m <package> all`."""
 
     package: str
-    roles: tuple[str, ...]
     publishes: tuple[str, ...]
-    """The first words of the types of its events, as in deploy/rabbitmq/start.sh."""
+    """The first words of its event types, as in deploy/rabbitmq/start.sh."""
 
     @property
     def broker_rights(self) -> Grant:
-        """Its own queues, the exchange of all events (to which it may say its own facts only), and the default exchange
-        (dead letters, replays)."""
+        """Its own queues, the events exchange (its own event types only) and the default exchange (dead letters,
+        replays)."""
         own = rf"^{self.package.replace('_', '[-_]')}[._-]"
         return Grant(
             name=self.package,
@@ -35,14 +34,13 @@ class Service:
         )
 
 
-WORKING = ("api", "consumers", "relay")
 SERVICES = (
-    Service("webhook_gateway", ("api", "relay"), ("payment", "subscription")),
-    Service("checkout", WORKING, ("payment", "subscription", "purchase", "student", "refund", "catalog", "receipt")),
-    Service("enrollment", WORKING, ("enrollment",)),
-    Service("instructor_assignment", WORKING, ("instructor",)),
-    Service("milady_integration", WORKING, ("milady",)),
-    Service("notifications", WORKING, ("notification",)),
+    Service("webhook_gateway", ("payment", "subscription")),
+    Service("checkout", ("payment", "subscription", "purchase", "student", "refund", "catalog", "receipt")),
+    Service("enrollment", ("enrollment",)),
+    Service("instructor_assignment", ("instructor",)),
+    Service("milady_integration", ("milady",)),
+    Service("notifications", ("notification",)),
 )
 SANDBOXES = ("stripe_sandbox", "milady_sandbox")
 
@@ -57,51 +55,39 @@ PREFERRED_PORTS = {
     "milady_sandbox": 12112,
     "mail": 10025,
 }
-"""What people may bookmark, taken by `serve` when free. Consumers and relays (health and metrics only) take any."""
+"""Stable addresses for bookmarks: `serve` uses them if they are free."""
 
 
 @dataclass(frozen=True)
 class Ports:
-    """`public` by service, sandbox and mail; `health` by process name (`enrollment.relay`); `taken` are the preferred
-    ports, by the name that wanted them, on which somebody else listens."""
+    """`public`: by service, sandbox and `mail`. `taken`: preferred ports that were in use, by the name that wanted
+    them."""
 
     public: Mapping[str, int]
-    health: Mapping[str, int]
     taken: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def choose(cls, *, stable: bool) -> Ports:
-        """STRIPE_SANDBOX_PORT in the environment is obeyed; stable ports are taken when they are free."""
-        health = [f"{s.package}.{role}" for s in SERVICES for role in s.roles if role != "api"]
-        random = iter(free_ports(len(PREFERRED_PORTS) + len(health)))
-        wanted = dict(PREFERRED_PORTS) if stable else {}
-        ordered = os.environ.get("STRIPE_SANDBOX_PORT")
-        if ordered:
-            wanted.pop("stripe_sandbox", None)
-        taken = {name: port for name, port in wanted.items() if not is_free(port)}
+        """Random ports or, if `stable`, the preferred ones that are free. STRIPE_SANDBOX_PORT overrides both."""
+        random = iter(free_ports(len(PREFERRED_PORTS)))
+        preferred = dict(PREFERRED_PORTS) if stable else {}
+        override = os.environ.get("STRIPE_SANDBOX_PORT")
+        if override:
+            preferred.pop("stripe_sandbox", None)
+        taken = {name: port for name, port in preferred.items() if not is_free(port)}
         public = {name: next(random) for name in PREFERRED_PORTS}
-        public |= {name: port for name, port in wanted.items() if name not in taken}
-        if ordered:
-            public["stripe_sandbox"] = int(ordered)
-        return cls(public, {name: next(random) for name in health}, taken)
+        public |= {name: port for name, port in preferred.items() if name not in taken}
+        if override:
+            public["stripe_sandbox"] = int(override)
+        return cls(public, taken)
 
     def url(self, name: str) -> str:
         """Base URL of a service or sandbox, without a trailing slash."""
         return f"http://127.0.0.1:{self.public[name]}"
 
-    def of(self, package: str, role: str) -> int:
-        return self.public[package] if role == "api" else self.health[f"{package}.{role}"]
 
-    def of_processes(self) -> dict[str, str]:
-        """Base URLs of all processes, by their names: a service's answer /healthz, /readyz and /metrics, a sandbox's
-        /healthz."""
-        ports = {f"{s.package}.{role}": self.of(s.package, role) for s in SERVICES for role in s.roles}
-        ports |= {name: self.public[name] for name in SANDBOXES}
-        return {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
-
-
-# What a caller may have said already in the environment; everything else is ours to say.
-_CALLERS = {
+# Defaults for what the caller's environment may set; everything else is set here.
+_DEFAULTS = {
     "LOG_LEVEL": "INFO",
     "FRONTEND_URL": "http://localhost:3000",
     "SPONSOR_FINANCE_EMAIL": "finance@sponsor.example.com",
@@ -111,12 +97,12 @@ _CALLERS = {
 
 
 def common(identity: Identity) -> dict[str, str]:
-    """The environment of every process, on top of our own."""
-    told = {name: os.environ.get(name) or default for name, default in _CALLERS.items()}
-    front_end = told["FRONTEND_URL"]
+    """The environment that all processes share, including the caller's own."""
+    settings = {name: os.environ.get(name) or default for name, default in _DEFAULTS.items()}
+    front_end = settings["FRONTEND_URL"]
     return {
         **os.environ,
-        **told,
+        **settings,
         "CORS_ORIGINS": os.environ.get("CORS_ORIGINS") or front_end,
         "REDIRECT_ALLOWLIST": os.environ.get("REDIRECT_ALLOWLIST") or front_end,
         "PORTAL_URL": os.environ.get("PORTAL_URL") or front_end,
@@ -131,16 +117,16 @@ def common(identity: Identity) -> dict[str, str]:
 
 
 def sandbox_environment(name: str, identity: Identity, ports: Ports) -> dict[str, str]:
-    """What a sandbox is told; other STRIPE_SANDBOX_* and MILADY_SANDBOX_* of the caller reach it as they are."""
+    """A sandbox's settings; the caller's other STRIPE_SANDBOX_* and MILADY_SANDBOX_* variables are passed on."""
     prefix = name.upper()
-    told = {
+    settings = {
         f"{prefix}_HOST": "127.0.0.1",
         f"{prefix}_PORT": str(ports.public[name]),
         f"{prefix}_PUBLIC_URL": ports.url(name),
     }
     if name == "milady_sandbox":
-        return told | {f"{prefix}_API_KEY": identity.milady_api_key}
-    return told | {
+        return settings | {f"{prefix}_API_KEY": identity.milady_api_key}
+    return settings | {
         f"{prefix}_SECRET_KEY": identity.stripe_api_key,
         f"{prefix}_PUBLISHABLE_KEY": identity.stripe_publishable_key,
         f"{prefix}_WEBHOOK_URL": ports.url("webhook_gateway") + "/api/stripe/webhook",
@@ -150,7 +136,7 @@ def sandbox_environment(name: str, identity: Identity, ports: Ports) -> dict[str
 
 
 def service_environment(package: str, identity: Identity, ports: Ports) -> dict[str, str]:
-    """What this service alone is told."""
+    """The settings of this service alone."""
     match package:
         case "webhook_gateway":
             return {"STRIPE_WEBHOOK_SECRETS": identity.stripe_webhook_secret}
@@ -164,9 +150,9 @@ def service_environment(package: str, identity: Identity, ports: Ports) -> dict[
         case "milady_integration":
             return {"MILADY_API_BASE": ports.url("milady_sandbox"), "MILADY_API_KEY": identity.milady_api_key}
         case "notifications":
-            waits = {"FAILURE_SETTLE_SECONDS": os.environ.get("FAILURE_SETTLE_SECONDS") or "3"}
-            waits["RECEIPT_SETTLE_SECONDS"] = os.environ.get("RECEIPT_SETTLE_SECONDS") or "2"
-            waits["RECEIPT_DOCUMENT_SECONDS"] = os.environ.get("RECEIPT_DOCUMENT_SECONDS") or "5"
-            return {**waits, "SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(ports.public["mail"])}
+            delays = {"FAILURE_SETTLE_SECONDS": os.environ.get("FAILURE_SETTLE_SECONDS") or "3"}
+            delays["RECEIPT_SETTLE_SECONDS"] = os.environ.get("RECEIPT_SETTLE_SECONDS") or "2"
+            delays["RECEIPT_DOCUMENT_SECONDS"] = os.environ.get("RECEIPT_DOCUMENT_SECONDS") or "5"
+            return {**delays, "SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(ports.public["mail"])}
         case _:
             return {}

@@ -1,0 +1,79 @@
+"""The role `all`: migrations, API, consumers and relay of a service in one process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from uuid import uuid4
+
+import asyncpg
+import httpx
+from tests.deliveries import envelope
+from tests.processes import JWT, RunningRole
+from tests.tokens import bearer
+from tests.waiting import until
+
+from contracts.money import usd
+from contracts.payments import PaymentRefs, PaymentSucceeded
+from contracts.people import Program
+from kit.messaging.broker import Publisher
+from kit.messaging.outbox import to_message
+from testkit.postgres_server import PostgresServer
+from testkit.rabbit_server import RabbitServer
+
+
+async def test_one_process_migrates_consumes_answers_and_drains(
+    postgres_server: PostgresServer, rabbit_server: RabbitServer
+) -> None:
+    database = postgres_server.create_database("enrollment_all")
+    env = {"DATABASE_URL": database.url, "API_DATABASE_URL": database.api_url, "AMQP_URL": rabbit_server.url}
+    service = RunningRole("enrollment", "all", env)
+    publisher = Publisher(rabbit_server.url, name="tests")
+    student = uuid4()
+    paid = PaymentSucceeded(
+        refs=PaymentRefs(payment_intent=f"pi_{student}"),
+        purchase_id=uuid4(),
+        student_id=student,
+        program=Program(slug="cpr", id="cpr"),
+        amount=usd(57_500),
+    )
+    try:
+        service.start().wait_ready()
+        async with httpx.AsyncClient(base_url=service.url, verify=False) as http:
+            checks = (await http.get("/readyz")).json()["checks"]
+            assert checks == dict.fromkeys(
+                ("database", "consumers.database", "consumers.consumers", "relay.database", "relay.broker"), "ok"
+            )
+            await publisher.publish(to_message(envelope(f"evt_{student}", paid), mandatory=True))
+
+            async def enrolled() -> bool:
+                answer = await http.get("/api/enrollments", headers=bearer(student))
+                return [item["status"] for item in answer.json()["items"]] == ["active"]
+
+            await until(enrolled)
+        connection = await asyncpg.connect(database.url)
+        try:
+
+            async def published() -> bool:
+                return bool(await connection.fetchval("SELECT bool_and(published_at IS NOT NULL) FROM outbox"))
+
+            await until(published)
+            logins = await connection.fetch(
+                "SELECT DISTINCT usename FROM pg_stat_activity WHERE datname = $1", database.name
+            )
+        finally:
+            await connection.close()
+        assert {row["usename"] for row in logins} == {database.name, database.api_login}, "the API has its own login"
+        assert service.stop(30) == 0
+    finally:
+        service.kill()
+        await publisher.close()
+
+
+def test_the_api_login_is_required() -> None:
+    """With the owner's login, row-level security would not apply to the API."""
+    env = {**JWT, "DATABASE_URL": "postgresql://nobody@127.0.0.1/none", "AMQP_URL": "amqp://127.0.0.1/"}
+    run = subprocess.run(
+        [sys.executable, "-m", "enrollment", "all"], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (run.returncode, run.stderr) == (2, "enrollment all: API_DATABASE_URL: Field required\n")
