@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from devstack import services
+from devstack.agreement import require_one_policy
 from devstack.identity import Identity, Person, new_people
 from devstack.services import SANDBOXES, SERVICES, Ports, Service
 from kit.messaging.topology import Queue, declare_at
@@ -142,6 +143,7 @@ class _Start:
         self._start(processes)
         self._say(f"starting {len(processes)} services: {', '.join(processes)}")
         wait_all_ready([*sandboxes.values(), *processes.values()], timeout=READY_SECONDS)
+        require_one_policy(processes)
         return Stack(
             folder=self._folder,
             ports=self._ports,
