@@ -110,7 +110,7 @@ def test_merging_is_a_union_in_any_order(facts: dict[str, PaymentEvent], data: s
 
 
 @given(histories() | wide_histories())
-def test_a_enrollment_is_active_only_while_money_is_held(facts: dict[str, PaymentEvent]) -> None:
+def test_an_enrollment_is_active_only_while_money_is_held(facts: dict[str, PaymentEvent]) -> None:
     for verdict in verdicts(facts).values():
         bought, found = verdict.purchase, verdict.standing
         if found is Standing.ACTIVE:
@@ -121,7 +121,7 @@ def test_a_enrollment_is_active_only_while_money_is_held(facts: dict[str, Paymen
 
 
 @given(histories())
-def test_all_events_of_a_enrollment_are_connected_by_their_keys(facts: dict[str, PaymentEvent]) -> None:
+def test_all_events_of_an_enrollment_are_connected_by_their_keys(facts: dict[str, PaymentEvent]) -> None:
     """What the store groups by `keys` is what the fold needs to see together."""
     remaining = [set(keys(event)) for event in facts.values()]
     group = remaining.pop()
