@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from tests.architecture.source import ROOT, packages, relative
+from tests.architecture.source import CODE, ROOT, packages, python_files, relative
 
 from devstack.documents import stale
 
@@ -44,11 +44,16 @@ def paths_in(text: str) -> Iterator[str]:
 
 
 def exists(name: str, page: Path) -> bool:
-    """Looks below the repository, the page's folder, and every package; for a bare name, anywhere below the page."""
+    """Looks below the repository, the page's folder and every package. A file without a folder may be anywhere: below a
+    README, or in the code if the page is in docs/."""
     roots = [ROOT, page.parent, *packages(), *(source for source in page.parent.glob("src/*"))]
     if any(next(root.glob(name.rstrip("/")), None) if ".." not in name else (root / name).exists() for root in roots):
         return True
-    return "/" not in name and any(page.parent.rglob(name))
+    if "/" in name:
+        return False
+    if page.parent != ROOT and ROOT / "docs" not in page.parents:
+        return any(page.parent.rglob(name))
+    return any(path.name == name for path in python_files(*CODE))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=relative)
