@@ -1,15 +1,17 @@
-"""Events handed to a consumer's handler as the broker would hand them: one transaction each, duplicates included."""
+"""Events delivered to a router's handlers without a broker: one transaction each, duplicates included."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from faststream.rabbit import RabbitRouter
+
 from contracts.envelope import Envelope, Event
 from kit.db.database import Database
-from kit.db.unit_of_work import UnitOfWork
 from kit.messaging import inbox
 from kit.messaging.consumer import Consumer
-from kit.runtime.trace import cause_of
+from kit.messaging.inbox import Handler
+from kit.messaging.subscriber import handlers, subscribers_of
 
 AT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
@@ -18,9 +20,22 @@ def envelope(id: str, event: Event, *, subject: str = "test") -> Envelope[Event]
     return Envelope(id=id, source="tests", subject=subject, time=AT, data=event)
 
 
-async def deliver(database: Database, consumer: Consumer, source: str, heard: Envelope[Event]) -> None:
-    """One delivery, exactly as kit.messaging.subscriber does it between the broker and the commit."""
-    async with database.transaction() as db:
-        if await inbox.claim(db, queue=consumer.queue.name, event_id=heard.id):
-            uow = UnitOfWork(db=db, source=source, now=AT, cause=cause_of(heard))
-            await consumer.handlers()[heard.type](heard, uow)
+def queue_and_handler(event: Envelope[Event], *routers: RabbitRouter) -> tuple[str, Handler]:
+    """The one queue of these routers that takes the event, and its handler."""
+    found = [
+        (subscriber.queue.name, handler)
+        for subscriber in subscribers_of(routers)
+        if (handler := handlers(subscriber).get(event.type))
+    ]
+    (only,) = found
+    return only
+
+
+async def deliver(
+    database: Database, router: RabbitRouter | Consumer, service: str, event: Envelope[Event], *, now: datetime = AT
+) -> None:
+    """What the middleware does between delivery and acknowledgment, for one event that does not fail."""
+    if isinstance(router, Consumer):
+        router = router.router
+    queue, handler = queue_and_handler(event, router)
+    await inbox.handle(database, event, handler, queue=queue, service=service, now=now)

@@ -23,6 +23,8 @@ from testkit.processes import Command, Process, ProcessDied, free_ports, is_free
 from testkit.rabbit_server import RabbitServer
 from testkit.smtp import Fault, MailCatcher
 
+pytestmark = pytest.mark.server  # starts servers of its own
+
 
 @pytest.fixture(scope="module")
 def no_urls() -> Iterator[None]:

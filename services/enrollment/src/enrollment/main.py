@@ -18,7 +18,7 @@ def app(settings: ApiSettings) -> FastAPI:
         SERVICE,
         description=enrollment.__doc__,
         routers=[enrollments_api.router, progress_api.router],
-        queues=QUEUES,
+        consumers=[consumers.payments(), consumers.catalog()],
         publishes=PUBLISHES,
         settings=settings,
     )
@@ -31,7 +31,7 @@ def api() -> Process:
 
 def consume() -> Process:
     settings = WorkerSettings()
-    return consumers_process(SERVICE, settings, [consumers.payments(settings.policy), consumers.catalog()])
+    return consumers_process(SERVICE, settings, [consumers.payments(settings.policy), consumers.catalog()], QUEUES)
 
 
 def relay() -> Process:

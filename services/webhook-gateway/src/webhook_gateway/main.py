@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from fastapi import FastAPI
 
 import webhook_gateway
@@ -25,7 +27,7 @@ def app(context: GatewayContext | None = None) -> FastAPI:
         description=webhook_gateway.__doc__ or "",
         routers=[router],
         checks={"a store": context.check_stores} if context else {},
-        asyncapi=asyncapi_document(title=SERVICE, publishes=PUBLISHES),
+        asyncapi=partial(asyncapi_document, title=SERVICE, publishes=PUBLISHES),
     )
     created.state.context = context
     return created

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 from fastapi import APIRouter, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -26,9 +27,12 @@ def create_app(
     routers: Sequence[APIRouter] = (),
     checks: Mapping[str, Check] | None = None,
     cors_origins: Sequence[str] = (),
-    asyncapi: Mapping[str, object] | None = None,
+    asyncapi: Callable[[], Mapping[str, object]] | None = None,
 ) -> FastAPI:
-    """An app with problem+json errors, health, metrics, CORS, a body limit, and paths that may end in a slash."""
+    """An app with problem+json errors, health, metrics, CORS, a body limit, and paths that may end in a slash.
+
+    `asyncapi` builds the document, which takes long; it is called at most once, when somebody asks for it.
+    """
     app = FastAPI(
         title=title,
         description=description,
@@ -40,12 +44,15 @@ def create_app(
     )
     for router in routers:
         app.include_router(router, responses={422: PROBLEM_RESPONSE, "default": PROBLEM_RESPONSE})
-    app.include_router(health_routes(checks or {}))
+    app.state.checks = dict(checks or {})
+    app.state.reported = {}
+    app.include_router(health_routes(app.state.checks, app.state.reported))
     if asyncapi is not None:
+        document = cache(asyncapi)
 
         @app.get("/asyncapi.json", include_in_schema=False)
         async def asyncapi_document() -> Mapping[str, object]:
-            return asyncapi
+            return document()
 
     handle_errors(app)
     if cors_origins:

@@ -1,79 +1,96 @@
-"""AsyncAPI 3.0 of a service: what it hears, on which queues, and what it says.
+"""AsyncAPI 3.0 of a service, by FastStream's generator: the queues that it consumes and the events that it publishes.
 
-Written by ourselves because the events that a service says leave through its outbox, where no framework sees them.
 Source: https://www.asyncapi.com/docs/reference/specification/v3.0.0
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
-from contracts.envelope import Event
+from faststream.rabbit import ExchangeType, RabbitBroker, RabbitExchange, RabbitRouter
+from faststream.specification import AsyncAPI
+
+from contracts.envelope import PREFIX, Event
+from contracts.registry import EVENT_TYPES
 from kit.messaging.outbox import EVENTS_EXCHANGE
-from kit.messaging.topology import Queue
+from kit.messaging.subscriber import carries, handlers, subscribers_of
+
+_HEADERS = "CloudEventHeaders"
 
 
 def asyncapi_document(
-    *, title: str, queues: Sequence[Queue] = (), publishes: Sequence[type[Event]] = ()
+    *, title: str, routers: Sequence[RabbitRouter] = (), publishes: Sequence[type[Event]] = ()
 ) -> dict[str, Any]:
-    heard = {event.type: event for queue in queues for event in queue.events}
-    said = {event.type: event for event in publishes}
-    everything = {**heard, **said}
-    return {
-        "asyncapi": "3.0.0",
-        "info": {"title": title, "version": "1"},
-        "defaultContentType": "application/json",
-        "channels": {
-            "events": {
-                "address": EVENTS_EXCHANGE,
-                "description": "Durable topic exchange; routing key = event type; CloudEvents 1.0 in binary mode.",
-                "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in sorted(said)},
-                "bindings": {"amqp": {"is": "routingKey", "exchange": _exchange(), "bindingVersion": "0.3.0"}},
-            },
-            **{queue.name: _queue(queue) for queue in queues},
-        },
-        "operations": {
-            **({"say": _operation("send", "events", sorted(said))} if said else {}),
-            **{
-                f"hear {queue.name}": _operation("receive", queue.name, sorted(event.type for event in queue.events))
-                for queue in queues
-            },
-        },
-        "components": {"messages": {name: _message(event) for name, event in sorted(everything.items())}},
-    }
+    """What these routers consume, and these events."""
+    consumed = {each.queue.name: [EVENT_TYPES[type_] for type_ in handlers(each)] for each in subscribers_of(routers)}
+    documented = RabbitRouter()
+    for subscriber in subscribers_of(routers):
+        copy = documented.subscriber(
+            subscriber.queue, title=subscriber.queue.name, description=subscriber.specification.description
+        )
+        for event in consumed[subscriber.queue.name]:
+            copy(_takes_body(event), filter=carries(event))
+    exchange = RabbitExchange(EVENTS_EXCHANGE, type=ExchangeType.TOPIC, durable=True)
+    for event in publishes:
+        # the outbox publishes; FastStream is told of it for the document only
+        documented.publisher(
+            exchange=exchange, routing_key=event.type, persist=True, mandatory=False, title=event.type, schema=event
+        )
+    generated = AsyncAPI(RabbitBroker(routers=[documented], logger=None), title=title, version="1")
+    document: dict[str, Any] = generated.to_specification().to_jsonable()
+    return _completed(document, consumed, publishes)
 
 
-@functools.cache
+def _takes_body(event: type[Event]) -> Any:
+    """FastStream documents the parameters of a handler. Ours take the envelope and the unit of work; the body carries
+    the event alone, and the envelope's attributes travel as headers."""
+
+    async def handler(event: Any) -> None: ...
+
+    handler.__name__ = event.type
+    handler.__annotations__ = {"event": event, "return": None}
+    return handler
+
+
+def _completed(
+    document: dict[str, Any], consumed: dict[str, list[type[Event]]], publishes: Sequence[type[Event]]
+) -> dict[str, Any]:
+    """Adds what FastStream cannot say: the messages of a queue, each with its own name and headers (FastStream has one
+    message per subscriber, with alternative payloads), and the routing keys that are bound to the queue. Removes the
+    server that FastStream always adds: its address depends on the deployment."""
+    document.pop("servers")
+    messages = {queue: [event.type for event in events] for queue, events in consumed.items()}
+    messages |= {event.type: [event.type] for event in publishes}
+    for name, types in messages.items():
+        channel, operation = document["channels"][name], document["operations"][name]
+        channel.pop("servers")
+        operation["bindings"]["amqp"]["cc"] = types
+        channel["messages"] = {type_: {"$ref": f"#/components/messages/{type_}"} for type_ in types}
+        operation["messages"] = [{"$ref": f"#/channels/{name}/messages/{type_}"} for type_ in types]
+    events = {event.type: event for events in (*consumed.values(), publishes) for event in events}
+    document["components"]["messages"] = {name: _message(event) for name, event in sorted(events.items())}
+    document["components"]["schemas"][_HEADERS] = _headers()
+    return document
+
+
 def _message(event: type[Event]) -> dict[str, Any]:
-    """Cached per process: generating the JSON schemas takes most of the time that building an app takes."""
-    schema = event.model_json_schema(ref_template=f"#/components/messages/{event.type}/payload/$defs/{{model}}")
-    return {"name": event.type, "summary": " ".join((event.__doc__ or "").split()), "payload": schema}
-
-
-def _exchange() -> dict[str, Any]:
-    return {"name": EVENTS_EXCHANGE, "type": "topic", "durable": True, "autoDelete": False}
-
-
-def _queue(queue: Queue) -> dict[str, Any]:
     return {
-        "address": queue.name,
-        "description": f"Quorum queue; what cannot be worked on goes to {queue.dead}.",
-        "messages": {event.type: {"$ref": f"#/components/messages/{event.type}"} for event in queue.events},
-        "bindings": {
-            "amqp": {
-                "is": "queue",
-                "queue": {"name": queue.name, "durable": True, "exclusive": False, "autoDelete": False},
-                "bindingVersion": "0.3.0",
-            }
-        },
+        "name": event.type,
+        "summary": " ".join((event.__doc__ or "").split()),
+        "correlationId": {"location": f"$message.header#/{PREFIX}correlationid"},
+        "headers": {"$ref": f"#/components/schemas/{_HEADERS}"},
+        "payload": {"$ref": f"#/components/schemas/{event.__name__}"},
     }
 
 
-def _operation(action: str, channel: str, names: Sequence[str]) -> dict[str, Any]:
+def _headers() -> dict[str, Any]:
+    required = ("specversion", "id", "source", "type", "subject", "time")
+    optional = ("correlationid", "causationid", "traceparent")
     return {
-        "action": action,
-        "channel": {"$ref": f"#/channels/{channel}"},
-        "messages": [{"$ref": f"#/channels/{channel}/messages/{name}"} for name in names],
+        "title": _HEADERS,
+        "description": "CloudEvents 1.0, AMQP binary mode. The routing key is the type.",
+        "type": "object",
+        "properties": {f"{PREFIX}{name}": {"type": "string"} for name in (*required, *optional)},
+        "required": [f"{PREFIX}{name}" for name in required],
     }

@@ -1,37 +1,34 @@
-"""A consumer: one queue, and what to do with each event that it hears, exactly once."""
+"""Handlers of one queue, registered by event. Replaced by `subscriber`; goes when the last service has moved."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
+
+from faststream.rabbit import RabbitRouter
 
 from contracts.envelope import Envelope, Event
 from kit.db.unit_of_work import UnitOfWork
+from kit.messaging.inbox import Handler
+from kit.messaging.subscriber import carries, subscriber
 from kit.messaging.topology import Queue
 
-Handler = Callable[[Envelope[Any], UnitOfWork], Awaitable[None]]
 H = TypeVar("H", bound=Handler)
 
 
 class Consumer:
-    """
-    ```
-    enrollments = Consumer(SEATS)
-
-    @enrollments.on(PaymentSucceeded)
-    async def settle(heard: Envelope[PaymentSucceeded], work: Work) -> None: ...
-    ```
-
-    The handler runs inside one transaction, after the inbox has let the event in; whatever it raises rolls all of it
-    back. Permanent failures go to the dead letters at once, everything else is tried again later (see `consuming`).
-    """
-
     def __init__(self, queue: Queue) -> None:
         self.queue = queue
+        self.router = RabbitRouter()
+        self._subscriber = subscriber(self.router, queue)
         self._handlers: dict[str, Handler] = {}
 
     def on(self, *events: type[Event]) -> Callable[[H], H]:
         def register(handler: H) -> H:
+            @self._subscriber(filter=carries(*events))
+            async def call(event: Envelope[Any], uow: UnitOfWork) -> None:
+                await handler(event, uow)
+
             for event in events:
                 if event not in self.queue.events:
                     raise ValueError(f"{self.queue.name} does not hear {event.type}")
@@ -43,7 +40,4 @@ class Consumer:
         return register
 
     def handlers(self) -> Mapping[str, Handler]:
-        """By event type. Raises ValueError when the queue hears an event that nobody handles."""
-        if missing := {event.type for event in self.queue.events} - self._handlers.keys():
-            raise ValueError(f"{self.queue.name} hears {', '.join(sorted(missing))} and nobody handles it")
         return self._handlers

@@ -26,7 +26,7 @@ from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.exceptions import QueueEmpty
 
 from contracts.envelope import BadEnvelope, attributes
-from kit.messaging.subscriber import ATTEMPT_HEADER
+from kit.messaging.failed_messages import ATTEMPT_HEADER
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,21 @@
-"""Inbox: a queue's message is worked on once, however often the broker delivers it."""
+"""Inbox: a queue's message is processed once, however often the broker delivers it."""
 
 from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Column, DateTime, Table, Text, func
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kit.db.database import PLUMBING
+from contracts.envelope import Envelope, Event
+from kit.db.database import PLUMBING, Database
+from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.runtime.trace import cause_of
+
+Handler = Callable[[Envelope[Any], UnitOfWork], Awaitable[None]]
 
 inbox = Table(
     "inbox",
@@ -18,9 +27,29 @@ inbox = Table(
 
 
 async def claim(db: AsyncConnection, *, queue: str, event_id: str) -> bool:
-    """Whether this event is new to this queue. The claim is part of the caller's transaction.
+    """Returns whether this event is new to this queue. The claim is part of the caller's transaction.
 
-    A second delivery that is worked on at the same time waits here until the first one commits or rolls back.
+    A second delivery that is processed at the same time waits here until the first one commits or rolls back.
     """
     statement = insert(inbox).values(queue=queue, event_id=event_id).on_conflict_do_nothing()
     return (await db.execute(statement)).rowcount == 1
+
+
+async def handle(
+    database: Database,
+    event: Envelope[Event],
+    handler: Handler,
+    *,
+    queue: str,
+    service: str,
+    now: datetime | None = None,
+) -> bool:
+    """Claims the event for this queue and runs its handler in the same transaction. Returns False for a duplicate.
+
+    Whatever the handler raises rolls back all of it, the claim included.
+    """
+    async with database.transaction() as db:
+        if not await claim(db, queue=queue, event_id=event.id):
+            return False
+        await handler(event, UnitOfWork(db=db, source=service, now=now or utc_now(), cause=cause_of(event)))
+    return True

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from faststream.rabbit import RabbitRouter
 
 from contracts.envelope import Event
 from kit.db import migrate
@@ -19,7 +21,7 @@ from kit.messaging.asyncapi import asyncapi_document
 from kit.messaging.broker import Publisher
 from kit.messaging.consumer import Consumer
 from kit.messaging.relay import Relay
-from kit.messaging.subscriber import SubscriberRunner
+from kit.messaging.runner import SubscriberRunner
 from kit.messaging.topology import Queue, declare_at
 from kit.runtime.process import Process, Run
 from kit.runtime.settings import AuthSettings, BrokerSettings, DatabaseSettings
@@ -43,18 +45,23 @@ def create_api(
     description: str | None,
     routers: Sequence[APIRouter],
     settings: ApiSettings,
-    queues: Sequence[Queue] = (),
+    consumers: Sequence[Consumer | RabbitRouter] = (),
     publishes: Sequence[type[Event]] = (),
+    queues: Sequence[Queue] = (),
 ) -> FastAPI:
-    """A service's API. Its routes find the `database` and the `settings` in `request.app.state`."""
+    """A service's API. Its routes find the `database` and the `settings` in `request.app.state`.
+
+    `consumers` and `publishes` are for its AsyncAPI document.
+    """
     database = database_of(settings)
+    documented = [consumer.router if isinstance(consumer, Consumer) else consumer for consumer in consumers]
     app = create_app(
         title=service,
         description=description or "",
         routers=routers,
         checks={"database": database.ping},
         cors_origins=settings.cors_origins,
-        asyncapi=asyncapi_document(title=service, queues=queues, publishes=publishes),
+        asyncapi=partial(asyncapi_document, title=service, routers=documented, publishes=publishes),
     )
     app.state.service = service
     app.state.database = database
@@ -67,12 +74,19 @@ def api_process(app: FastAPI, settings: ApiSettings, *, close: Sequence[Any] = (
     return Process(settings=settings, app=app, close=[app.state.database.close, *close])
 
 
-def consumers_process(service: str, settings: WorkerSettings, consumers: Sequence[Consumer]) -> Process:
+def consumers_process(
+    service: str,
+    settings: WorkerSettings,
+    consumers: Sequence[Consumer | RabbitRouter],
+    queues: Sequence[Queue] = (),
+) -> Process:
+    routers = [consumer.router if isinstance(consumer, Consumer) else consumer for consumer in consumers]
+    queues = queues or [consumer.queue for consumer in consumers if isinstance(consumer, Consumer)]
     database = database_of(settings)
     amqp_url = settings.amqp_url.get_secret_value()
     publisher = Publisher(amqp_url, name=f"{service}.consumers")
     subscriber_runner = SubscriberRunner(
-        service=service, amqp_url=amqp_url, database=database, publisher=publisher, consumers=consumers
+        service=service, amqp_url=amqp_url, database=database, publisher=publisher, queues=queues, routers=routers
     )
     return Process(
         settings=settings,

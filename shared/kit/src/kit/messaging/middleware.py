@@ -1,0 +1,185 @@
+"""FastStream middleware around each handler: inbox, transaction, retry, dead letters and acknowledgment.
+
+FastStream's acknowledgment policies either lose a message that fails or redeliver it in a hot loop. So the subscribers
+are MANUAL, and every exit from here is an ack of a message that is safe elsewhere, or a requeue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from enum import StrEnum
+from types import TracebackType
+from typing import Any
+
+import structlog
+from aio_pika import IncomingMessage
+from aio_pika.exceptions import AMQPError
+from faststream import BaseMiddleware, ContextRepo, PublishCommand
+from faststream.exceptions import SubscriberNotFound
+from faststream.message import StreamMessage
+
+from contracts.envelope import Envelope, Event, parse
+from contracts.registry import EVENT_TYPES
+from kit.db.database import Database, lost_a_race
+from kit.db.unit_of_work import UnitOfWork
+from kit.messaging import inbox
+from kit.messaging.broker import Unpublishable
+from kit.messaging.failed_messages import FailedMessages, cloud_event_attributes, event_id
+from kit.messaging.topology import Queue
+from kit.runtime import metrics
+from kit.runtime.failures import Permanent, describe
+
+log = structlog.get_logger(__name__)
+
+
+class Outcome(StrEnum):
+    HANDLED = "handled"
+    DUPLICATE = "duplicate"
+    RESCHEDULED = "rescheduled"
+    DEAD_LETTERED = "dead_lettered"
+    REJECTED = "rejected"
+    """Dead-lettered by the broker, without our headers: this message cannot be published again."""
+    REQUEUED = "requeued"
+
+
+Attempt = Callable[[], Awaitable[Outcome]]
+
+
+class DeliveryMiddleware:
+    """The middleware of one process. FastStream calls it once per message, as it does with a middleware class."""
+
+    def __init__(
+        self, *, service: str, queues: Mapping[str, Queue], database: Database, failed_messages: FailedMessages
+    ) -> None:
+        self.service = service
+        self.queues = queues
+        self.database = database
+        self.failed_messages = failed_messages
+        self._stopping = asyncio.Event()
+
+    def __call__(self, message: Any, /, *, context: ContextRepo) -> Delivery:
+        return Delivery(self, message, context=context)
+
+    def stop(self) -> None:
+        """Lets messages go that are held back (see `Delivery`)."""
+        self._stopping.set()
+
+    async def stopped_within(self, seconds: float) -> bool:
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+
+class Delivery(BaseMiddleware[PublishCommand, Any]):
+    """One message, from delivery to acknowledgment."""
+
+    def __init__(self, process: DeliveryMiddleware, message: IncomingMessage, *, context: ContextRepo) -> None:
+        super().__init__(message, context=context)
+        self._message = message
+        self._process = process
+        self._queue = process.queues[context.get_local("handler_").queue.name]
+
+    async def consume_scope(
+        self, call_next: Callable[[StreamMessage[Any]], Awaitable[Any]], msg: StreamMessage[Any]
+    ) -> None:
+        """Around the handler, which FastStream has found by its filter."""
+
+        async def call_handler(event: Envelope[Event], uow: UnitOfWork) -> None:
+            async def arguments(_: StreamMessage[Any]) -> tuple[Envelope[Event], UnitOfWork]:
+                return event, uow
+
+            msg.set_decoder(arguments)  # FastStream calls a handler of two parameters with the two that are decoded
+            await call_next(msg)
+
+        async def attempt() -> Outcome:
+            event = parse(msg.headers, msg.body, EVENT_TYPES)
+            queue, correlation = self._queue.name, event.correlation_id or event.id
+            with structlog.contextvars.bound_contextvars(queue=queue, event_id=event.id, correlation=correlation):
+                is_new = await inbox.handle(
+                    self._process.database, event, call_handler, queue=queue, service=self._process.service
+                )
+            return Outcome.HANDLED if is_new else Outcome.DUPLICATE
+
+        await self._complete(attempt)
+
+    async def after_processed(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_val: BaseException | None = None,
+        exc_tb: TracebackType | None = None,
+    ) -> bool:
+        """Also gets the messages for which FastStream has found no handler; those never reach `consume_scope`."""
+        if not isinstance(exc_val, Exception):
+            return False
+        failed = exc_val
+
+        async def attempt() -> Outcome:
+            if isinstance(failed, SubscriberNotFound):
+                event = parse(self._message.headers, self._message.body, EVENT_TYPES)
+                raise Permanent(f"{self._queue.name} has no handler for {event.type}")
+            raise failed
+
+        await self._complete(attempt)
+        return True
+
+    async def _complete(self, attempt: Attempt) -> None:
+        started = time.perf_counter()
+        outcome = Outcome.REQUEUED
+        try:
+            outcome = await self._outcome_of(attempt)
+            if outcome is Outcome.REQUEUED:
+                await self._message.nack(requeue=True)
+            elif outcome is Outcome.REJECTED:
+                await self._message.reject(requeue=False)
+            else:
+                await self._message.ack()
+        except (AMQPError, OSError, RuntimeError) as error:
+            # the connection is lost: the broker delivers this message again, and the inbox recognizes it
+            log.warning(
+                "message not acknowledged",
+                queue=self._queue.name,
+                event_id=event_id(self._message),
+                error=describe(error),
+            )
+        finally:
+            type_ = cloud_event_attributes(self._message).get("type", "unknown")
+            type_ = type_ if type_ in EVENT_TYPES else "unknown"
+            metrics.MESSAGES.labels(self._queue.name, type_, outcome).inc()
+            metrics.HANDLING.labels(self._queue.name).observe(time.perf_counter() - started)
+
+    async def _outcome_of(self, attempt: Attempt) -> Outcome:
+        """Tries until the message is processed, kept elsewhere, or given back to the broker."""
+        held = 0
+        while True:
+            try:
+                return await attempt()
+            except Exception as error:
+                failed = error
+            if lost_a_race(failed):
+                continue
+            try:
+                dead_lettered = await self._process.failed_messages.keep(self._queue, self._message, failed)
+                return Outcome.DEAD_LETTERED if dead_lettered else Outcome.RESCHEDULED
+            except Unpublishable as second:
+                log.error(
+                    "message dead-lettered by the broker",
+                    queue=self._queue.name,
+                    error=describe(failed),
+                    cannot_publish=describe(second),
+                )
+                return Outcome.REJECTED
+            except Exception as second:
+                # neither database nor broker can take it: hold it, so that no other message is taken in, and retry
+                held += 1
+                log.warning(
+                    "message held: cannot reschedule or dead-letter",
+                    queue=self._queue.name,
+                    error=describe(failed),
+                    cannot_keep=describe(second),
+                )
+                if await self._process.stopped_within(min(0.5 * 2**held, 5.0)):
+                    return Outcome.REQUEUED
