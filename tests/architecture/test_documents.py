@@ -44,9 +44,11 @@ def paths_in(text: str) -> Iterator[str]:
 
 
 def exists(name: str, page: Path) -> bool:
-    """Looks below the repository, the page's folder and every package. A file without a folder may be anywhere: below a
-    README, or in the code if the page is in docs/."""
-    roots = [ROOT, page.parent, *packages(), *(source for source in page.parent.glob("src/*"))]
+    """Looks below the repository, the page's folder, every package and every service.
+
+    A name without a folder may be anywhere: below a README, or in the code if the page is in docs/.
+    """
+    roots = [ROOT, page.parent, *packages(), *ROOT.glob("services/*"), *page.parent.glob("src/*")]
     if any(next(root.glob(name.rstrip("/")), None) if ".." not in name else (root / name).exists() for root in roots):
         return True
     if "/" in name:
