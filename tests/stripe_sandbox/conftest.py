@@ -19,7 +19,7 @@ from tests.stripe_sandbox.harness import (
     free_port,
     serving,
 )
-from tests.stripe_sandbox.inside import Inside
+from tests.stripe_sandbox.in_process import InProcessSandbox
 
 from stripe_sandbox.app import create_app
 from stripe_sandbox.settings import Settings
@@ -67,9 +67,9 @@ def receiver(running: Running, operator: Operator) -> Receiver:
 
 
 @pytest.fixture
-def inside() -> Inside:
+def sandbox() -> InProcessSandbox:
     """A fresh sandbox without a server."""
-    return Inside()
+    return InProcessSandbox()
 
 
 @pytest.fixture(scope="package")

@@ -128,7 +128,7 @@ SUCCESS = "https://school.example/enroll/success?session_id={CHECKOUT_SESSION_ID
 
 
 def new_session(client: stripe.StripeClient, **params: Any) -> stripe.checkout.Session:
-    """A payment session for 4,890 USD unless told otherwise."""
+    """A payment session for 4,890 USD by default."""
     given: Any = {"mode": "payment", "line_items": [LINE], "success_url": SUCCESS, **params}
     return client.v1.checkout.sessions.create(given)
 

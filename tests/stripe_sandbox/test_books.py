@@ -8,79 +8,79 @@ from typing import Any
 import pytest
 import stripe
 from tests.stripe_sandbox.harness import Operator, new_session
-from tests.stripe_sandbox.inside import DAY, Inside
+from tests.stripe_sandbox.in_process import DAY, InProcessSandbox
 
 PAID = 489_000
 
 
-def charge(inside: Inside, **params: Any) -> Any:
-    intent = inside.api.payment_intents.create(
+def charge(sandbox: InProcessSandbox, **params: Any) -> Any:
+    intent = sandbox.api.payment_intents.create(
         {"amount": PAID, "currency": "usd", "payment_method": "pm_card_visa", "confirm": True, **params}
     )
-    inside.told()
-    return inside.api.charges.retrieve(intent.latest_charge)
+    sandbox.new_events()
+    return sandbox.api.charges.retrieve(intent.latest_charge)
 
 
-def test_a_dispute_is_answered_and_won(inside: Inside) -> None:
-    bought = charge(inside)
-    opened = inside.operate_now(f"/charges/{bought.id}/dispute", amount=100_000)
+def test_a_dispute_is_answered_and_won(sandbox: InProcessSandbox) -> None:
+    bought = charge(sandbox)
+    opened = sandbox.operate_now(f"/charges/{bought.id}/dispute", amount=100_000)
     assert opened["evidence_details"]["due_by"] == opened["created"] + 9 * DAY
-    assert inside.types() == ["charge.dispute.created", "charge.dispute.funds_withdrawn"]
+    assert sandbox.types() == ["charge.dispute.created", "charge.dispute.funds_withdrawn"]
     with pytest.raises(stripe.InvalidRequestError) as raised:
-        inside.api.refunds.create({"charge": bought.id})
+        sandbox.api.refunds.create({"charge": bought.id})
     assert raised.value.code == "charge_disputed"
-    inside.api.disputes.update(opened["id"], {"metadata": {"case": "7"}})
-    inside.api.disputes.update(opened["id"], {"evidence": {"uncategorized_text": "attended"}, "submit": True})
-    assert inside.types() == ["charge.dispute.updated"] * 2
-    assert inside.api.disputes.retrieve(opened["id"]).status == "under_review"
-    inside.advance(30 * DAY)
-    inside.operate_now(f"/disputes/{opened['id']}/close", status="won")
-    assert inside.types() == ["charge.dispute.closed", "charge.dispute.funds_reinstated"]
-    assert inside.api.refunds.create({"charge": bought.id}).amount == PAID
-    assert sum(t.amount for t in inside.ledger()) == 0
+    sandbox.api.disputes.update(opened["id"], {"metadata": {"case": "7"}})
+    sandbox.api.disputes.update(opened["id"], {"evidence": {"uncategorized_text": "attended"}, "submit": True})
+    assert sandbox.types() == ["charge.dispute.updated"] * 2
+    assert sandbox.api.disputes.retrieve(opened["id"]).status == "under_review"
+    sandbox.advance(30 * DAY)
+    sandbox.operate_now(f"/disputes/{opened['id']}/close", status="won")
+    assert sandbox.types() == ["charge.dispute.closed", "charge.dispute.funds_reinstated"]
+    assert sandbox.api.refunds.create({"charge": bought.id}).amount == PAID
+    assert sum(t.amount for t in sandbox.balance_transactions()) == 0
 
 
 @pytest.mark.parametrize(("kind", "end"), [("chargeback", "lost"), ("inquiry", "warning_closed")])
-def test_what_nobody_answers_is_decided_when_it_is_due(inside: Inside, kind: str, end: str) -> None:
-    opened = inside.operate_now(f"/charges/{charge(inside).id}/dispute", kind=kind)
-    inside.told()
-    inside.advance(8 * DAY)
-    assert inside.types() == []
-    inside.advance(2 * DAY)
-    (data,) = inside.of("charge.dispute.closed")
+def test_what_nobody_answers_is_decided_when_it_is_due(sandbox: InProcessSandbox, kind: str, end: str) -> None:
+    opened = sandbox.operate_now(f"/charges/{charge(sandbox).id}/dispute", kind=kind)
+    sandbox.new_events()
+    sandbox.advance(8 * DAY)
+    assert sandbox.types() == []
+    sandbox.advance(2 * DAY)
+    (data,) = sandbox.of("charge.dispute.closed")
     assert (data["object"]["status"], data["object"]["evidence_details"]["past_due"]) == (end, True)
     assert data["object"]["id"] == opened["id"]
-    assert sum(t.amount for t in inside.ledger()) == (0 if end == "lost" else PAID)
+    assert sum(t.amount for t in sandbox.balance_transactions()) == (0 if end == "lost" else PAID)
 
 
-def test_an_inquiry_can_become_a_chargeback(inside: Inside) -> None:
-    bought = charge(inside)
-    inquiry = inside.operate_now(f"/charges/{bought.id}/dispute", kind="inquiry")
-    assert inside.types() == ["charge.dispute.created"]
-    assert inside.api.refunds.create({"charge": bought.id, "amount": 9_000}).status == "succeeded"
-    inside.told()
-    inside.operate_now(f"/disputes/{inquiry['id']}/escalate")
-    assert inside.types() == ["charge.dispute.updated", "charge.dispute.funds_withdrawn"]
-    inside.api.disputes.close(inquiry["id"])
-    assert inside.types() == ["charge.dispute.closed"]
+def test_an_inquiry_can_become_a_chargeback(sandbox: InProcessSandbox) -> None:
+    bought = charge(sandbox)
+    inquiry = sandbox.operate_now(f"/charges/{bought.id}/dispute", kind="inquiry")
+    assert sandbox.types() == ["charge.dispute.created"]
+    assert sandbox.api.refunds.create({"charge": bought.id, "amount": 9_000}).status == "succeeded"
+    sandbox.new_events()
+    sandbox.operate_now(f"/disputes/{inquiry['id']}/escalate")
+    assert sandbox.types() == ["charge.dispute.updated", "charge.dispute.funds_withdrawn"]
+    sandbox.api.disputes.close(inquiry["id"])
+    assert sandbox.types() == ["charge.dispute.closed"]
 
 
-def test_the_books_add_up_to_the_cent(inside: Inside) -> None:
-    kept = charge(inside)
-    part = charge(inside)
-    failed = charge(inside)
-    bank = charge_by_bank(inside)
-    lost, won = charge(inside), charge(inside)
-    inside.api.refunds.create({"charge": part.id, "amount": 1_001})
-    inside.api.refunds.create({"charge": part.id, "amount": 2_002})
-    refund = inside.api.refunds.create({"charge": failed.id})
-    inside.operate_now(f"/refunds/{refund.id}/fail")
-    back = inside.api.refunds.create({"charge": bank, "amount": 500})
-    inside.operate_now(f"/refunds/{back.id}/succeed")
+def test_the_books_add_up_to_the_cent(sandbox: InProcessSandbox) -> None:
+    kept = charge(sandbox)
+    part = charge(sandbox)
+    failed = charge(sandbox)
+    bank = charge_by_bank(sandbox)
+    lost, won = charge(sandbox), charge(sandbox)
+    sandbox.api.refunds.create({"charge": part.id, "amount": 1_001})
+    sandbox.api.refunds.create({"charge": part.id, "amount": 2_002})
+    refund = sandbox.api.refunds.create({"charge": failed.id})
+    sandbox.operate_now(f"/refunds/{refund.id}/fail")
+    back = sandbox.api.refunds.create({"charge": bank, "amount": 500})
+    sandbox.operate_now(f"/refunds/{back.id}/succeed")
     for bought, verdict in ((lost, "lost"), (won, "won")):
-        dispute = inside.operate_now(f"/charges/{bought.id}/dispute", amount=30_000)
-        inside.operate_now(f"/disputes/{dispute['id']}/close", status=verdict)
-    entries = inside.ledger()
+        dispute = sandbox.operate_now(f"/charges/{bought.id}/dispute", amount=30_000)
+        sandbox.operate_now(f"/disputes/{dispute['id']}/close", status=verdict)
+    entries = sandbox.balance_transactions()
     assert sum(t.amount for t in entries) == 6 * PAID - 1_001 - 2_002 - 500 - 30_000
     assert all(t.net == t.amount - t.fee for t in entries)
     by_type: dict[str, int] = {}
@@ -95,14 +95,14 @@ def test_the_books_add_up_to_the_cent(inside: Inside) -> None:
         "adjustment": -30_000,
     }
     assert {t.reporting_category for t in entries if t.type == "adjustment"} == {"dispute", "dispute_reversal"}
-    assert inside.api.balance_transactions.retrieve(kept.balance_transaction).source == kept.id
-    (only,) = inside.api.balance_transactions.list({"type": "payment"}).data
+    assert sandbox.api.balance_transactions.retrieve(kept.balance_transaction).source == kept.id
+    (only,) = sandbox.api.balance_transactions.list({"type": "payment"}).data
     assert only.reporting_category == "charge"
 
 
-def charge_by_bank(inside: Inside) -> str:
-    pending = charge(inside, payment_method="pm_usBankAccount")
-    inside.operate_now(f"/payment_intents/{pending.payment_intent}/settle")
+def charge_by_bank(sandbox: InProcessSandbox) -> str:
+    pending = charge(sandbox, payment_method="pm_usBankAccount")
+    sandbox.operate_now(f"/payment_intents/{pending.payment_intent}/settle")
     return str(pending.id)
 
 

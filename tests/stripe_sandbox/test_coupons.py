@@ -7,53 +7,53 @@ from typing import Any
 import pytest
 import stripe
 from tests.stripe_sandbox.harness import LINE, SUCCESS
-from tests.stripe_sandbox.inside import Inside
+from tests.stripe_sandbox.in_process import InProcessSandbox
 
 
-def session(inside: Inside, **params: Any) -> Any:
+def session(sandbox: InProcessSandbox, **params: Any) -> Any:
     given = {"mode": "payment", "line_items": [LINE], "success_url": SUCCESS, **params}
-    return inside.api.checkout.sessions.create(given)
+    return sandbox.api.checkout.sessions.create(given)
 
 
-def pay(inside: Inside, id: str) -> Any:
-    return inside.operate_now(f"/sessions/{id}/pay", email="ada@example.org")
+def pay(sandbox: InProcessSandbox, id: str) -> Any:
+    return sandbox.operate_now(f"/sessions/{id}/pay", email="ada@example.org")
 
 
 @pytest.mark.parametrize(
     ("terms", "off"), [({"percent_off": 12.5}, 61_125), ({"amount_off": 9_000, "currency": "usd"}, 9_000)]
 )
-def test_a_coupon_takes_its_part(inside: Inside, terms: dict[str, Any], off: int) -> None:
-    coupon = inside.api.coupons.create({"id": "scholarship-7", "duration": "once", **terms})
+def test_a_coupon_takes_its_part(sandbox: InProcessSandbox, terms: dict[str, Any], off: int) -> None:
+    coupon = sandbox.api.coupons.create({"id": "scholarship-7", "duration": "once", **terms})
     assert (coupon.id, coupon.valid) == ("scholarship-7", True)
     with pytest.raises(stripe.InvalidRequestError) as again:
-        inside.api.coupons.create({"id": "scholarship-7", "duration": "once", **terms})
+        sandbox.api.coupons.create({"id": "scholarship-7", "duration": "once", **terms})
     assert again.value.code == "resource_already_exists"
-    made = session(inside, discounts=[{"coupon": "scholarship-7"}])
+    made = session(sandbox, discounts=[{"coupon": "scholarship-7"}])
     assert (made.total_details.amount_discount, made.amount_total) == (off, 489_000 - off)
-    paid = pay(inside, made.id)
-    assert inside.api.payment_intents.retrieve(paid["payment_intent"]).amount_received == 489_000 - off
+    paid = pay(sandbox, made.id)
+    assert sandbox.api.payment_intents.retrieve(paid["payment_intent"]).amount_received == 489_000 - off
 
 
-def test_nothing_left_to_pay_needs_no_payment(inside: Inside) -> None:
-    inside.api.coupons.create({"id": "full", "percent_off": 100, "duration": "once", "max_redemptions": 1})
-    made = session(inside, discounts=[{"coupon": "full"}])
-    assert pay(inside, made.id)["status"] == "complete"
-    done = inside.api.checkout.sessions.retrieve(made.id)
+def test_nothing_left_to_pay_needs_no_payment(sandbox: InProcessSandbox) -> None:
+    sandbox.api.coupons.create({"id": "full", "percent_off": 100, "duration": "once", "max_redemptions": 1})
+    made = session(sandbox, discounts=[{"coupon": "full"}])
+    assert pay(sandbox, made.id)["status"] == "complete"
+    done = sandbox.api.checkout.sessions.retrieve(made.id)
     assert (done.payment_status, done.payment_intent) == ("no_payment_required", None)
     assert (done.amount_total, done.total_details.amount_discount) == (0, 489_000)
-    used = inside.api.coupons.retrieve("full")
+    used = sandbox.api.coupons.retrieve("full")
     assert (used.times_redeemed, used.valid) == (1, False)
     with pytest.raises(stripe.InvalidRequestError) as raised:
-        session(inside, discounts=[{"coupon": "full"}])
+        session(sandbox, discounts=[{"coupon": "full"}])
     assert raised.value.code == "coupon_expired"
-    assert inside.ledger() == []
+    assert sandbox.balance_transactions() == []
 
 
-def test_a_promotion_code_stands_for_its_coupon(inside: Inside) -> None:
-    inside.api.coupons.create({"id": "half", "percent_off": 50, "duration": "once"})
-    code = inside.api.promotion_codes.create({"promotion": {"type": "coupon", "coupon": "half"}, "code": "SPRING"})
-    made = session(inside, discounts=[{"promotion_code": code.id}])
+def test_a_promotion_code_stands_for_its_coupon(sandbox: InProcessSandbox) -> None:
+    sandbox.api.coupons.create({"id": "half", "percent_off": 50, "duration": "once"})
+    code = sandbox.api.promotion_codes.create({"promotion": {"type": "coupon", "coupon": "half"}, "code": "SPRING"})
+    made = session(sandbox, discounts=[{"promotion_code": code.id}])
     assert made.amount_total == 244_500
-    pay(inside, made.id)
-    assert inside.api.promotion_codes.list({"code": "SPRING"}).data[0].times_redeemed == 1
-    assert inside.api.coupons.update("half", {"metadata": {"p": "1"}}).metadata.to_dict() == {"p": "1"}
+    pay(sandbox, made.id)
+    assert sandbox.api.promotion_codes.list({"code": "SPRING"}).data[0].times_redeemed == 1
+    assert sandbox.api.coupons.update("half", {"metadata": {"p": "1"}}).metadata.to_dict() == {"p": "1"}

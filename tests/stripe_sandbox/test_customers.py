@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import stripe
-from tests.stripe_sandbox.inside import DAY, Inside
+from tests.stripe_sandbox.in_process import DAY, InProcessSandbox
 
 
 def test_one_key_makes_one_customer_however_many_ask(client: stripe.StripeClient) -> None:
@@ -24,51 +24,51 @@ def test_one_key_makes_one_customer_however_many_ask(client: stripe.StripeClient
     assert [c.id for c in client.v1.customers.list({"email": "once@example.org"}).data] == list(made)
 
 
-def test_the_default_card_is_one_of_the_customers_own(inside: Inside) -> None:
-    customer = inside.customer(None)
-    card = inside.api.payment_methods.attach("pm_card_mastercard", {"customer": customer.id})
-    inside.told()
+def test_the_default_card_is_one_of_the_customers_own(sandbox: InProcessSandbox) -> None:
+    customer = sandbox.customer(None)
+    card = sandbox.api.payment_methods.attach("pm_card_mastercard", {"customer": customer.id})
+    sandbox.new_events()
     chosen = {"invoice_settings": {"default_payment_method": card.id}, "metadata": {"purchase": "p1"}}
-    changed = inside.api.customers.update(customer.id, chosen)
+    changed = sandbox.api.customers.update(customer.id, chosen)
     assert changed.invoice_settings.default_payment_method == card.id
-    (data,) = inside.of("customer.updated")
+    (data,) = sandbox.of("customer.updated")
     assert data["previous_attributes"] == {
         "invoice_settings": {"default_payment_method": None},
         "metadata": {"purchase": None},
     }
-    expanded = inside.api.customers.retrieve(customer.id, {"expand": ["invoice_settings.default_payment_method"]})
+    expanded = sandbox.api.customers.retrieve(customer.id, {"expand": ["invoice_settings.default_payment_method"]})
     assert expanded.invoice_settings.default_payment_method.card.brand == "mastercard"
-    assert inside.api.customers.payment_methods.retrieve(customer.id, card.id).id == card.id
-    stranger = inside.api.payment_methods.attach("pm_card_visa", {"customer": inside.customer(None).id})
+    assert sandbox.api.customers.payment_methods.retrieve(customer.id, card.id).id == card.id
+    stranger = sandbox.api.payment_methods.attach("pm_card_visa", {"customer": sandbox.customer(None).id})
     with pytest.raises(stripe.InvalidRequestError, match="must be attached"):
-        inside.api.customers.update(customer.id, {"invoice_settings": {"default_payment_method": stranger.id}})
+        sandbox.api.customers.update(customer.id, {"invoice_settings": {"default_payment_method": stranger.id}})
     for found in (
-        inside.api.customers.payment_methods.list(customer.id).data,
-        inside.api.payment_methods.list({"customer": customer.id, "type": "card"}).data,
+        sandbox.api.customers.payment_methods.list(customer.id).data,
+        sandbox.api.payment_methods.list({"customer": customer.id, "type": "card"}).data,
     ):
         assert [method.id for method in found] == [card.id]
 
 
-def test_the_portal_leads_back(inside: Inside) -> None:
-    customer = inside.customer()
+def test_the_portal_leads_back(sandbox: InProcessSandbox) -> None:
+    customer = sandbox.customer()
     given = {"customer": customer.id, "return_url": "https://school.example/account"}
-    session = inside.api.billing_portal.sessions.create(given)
+    session = sandbox.api.billing_portal.sessions.create(given)
     assert (session.return_url, session.customer) == (given["return_url"], customer.id)
     assert session.url.endswith(f"/p/session/{session.id}")
 
 
-def test_a_deleted_customer_says_so_and_owes_nothing_more(inside: Inside) -> None:
-    customer = inside.customer()
-    inside.api.subscriptions.create({"customer": customer.id, "items": [{"price": inside.price(10_000)}]})
-    inside.advance(31 * DAY)
-    assert inside.api.customers.delete(customer.id).deleted
-    assert inside.api.customers.retrieve(customer.id).to_dict() == {
+def test_a_deleted_customer_says_so_and_owes_nothing_more(sandbox: InProcessSandbox) -> None:
+    customer = sandbox.customer()
+    sandbox.api.subscriptions.create({"customer": customer.id, "items": [{"price": sandbox.price(10_000)}]})
+    sandbox.advance(31 * DAY)
+    assert sandbox.api.customers.delete(customer.id).deleted
+    assert sandbox.api.customers.retrieve(customer.id).to_dict() == {
         "id": customer.id,
         "object": "customer",
         "deleted": True,
     }
-    inside.told()
-    inside.advance(60 * DAY)
-    assert inside.types() == []
+    sandbox.new_events()
+    sandbox.advance(60 * DAY)
+    assert sandbox.types() == []
     with pytest.raises(stripe.InvalidRequestError, match="No such customer"):
-        inside.api.payment_intents.create({"amount": 1_000, "currency": "usd", "customer": customer.id})
+        sandbox.api.payment_intents.create({"amount": 1_000, "currency": "usd", "customer": customer.id})

@@ -8,16 +8,16 @@ from typing import Any
 import httpx
 import stripe
 from tests.stripe_sandbox.harness import WEBHOOK_SECRET, Operator, last_event
-from tests.stripe_sandbox.inside import DAY, HOUR, YEAR, Inside
+from tests.stripe_sandbox.in_process import DAY, HOUR, YEAR, InProcessSandbox
 
 
-def test_the_list_pages_both_ways_and_filters(inside: Inside) -> None:
-    start = inside.sandbox.clock.now()
+def test_the_list_pages_both_ways_and_filters(sandbox: InProcessSandbox) -> None:
+    start = sandbox.sandbox.clock.now()
     for n in range(7):
-        inside.advance(HOUR)
-        inside.customer(None, name=str(n))
-    inside.api.coupons.create({"percent_off": 5, "duration": "once"})
-    events = inside.api.events
+        sandbox.advance(HOUR)
+        sandbox.customer(None, name=str(n))
+    sandbox.api.coupons.create({"percent_off": 5, "duration": "once"})
+    events = sandbox.api.events
     newest = [e.id for e in events.list({"limit": 100}).data]
     assert len(newest) == 8
     first = events.list({"limit": 3})
@@ -32,9 +32,9 @@ def test_the_list_pages_both_ways_and_filters(inside: Inside) -> None:
     third = start + 3 * HOUR + 60
     assert len(events.list({"created": {"lte": third}}).data) == 3
     assert len(events.list({"created": {"gt": third}, "type": "customer.created"}).data) == 4
-    inside.advance(31 * DAY)
+    sandbox.advance(31 * DAY)
     assert events.list({}).data == []
-    assert len(inside.take()) == 8
+    assert len(sandbox.take()) == 8
 
 
 def test_the_feed_is_what_a_webhook_would_have_brought(
@@ -56,17 +56,17 @@ def test_the_feed_is_what_a_webhook_would_have_brought(
     assert http.get("/sandbox/api/events?after=evt_gone").status_code == 404
 
 
-def test_a_year_passes_quickly(inside: Inside) -> None:
-    item = {"price": inside.price(10_000)}
-    made = [inside.api.subscriptions.create({"customer": inside.customer().id, "items": [item]}) for _ in range(20)]
-    inside.told()
-    inside.advance(YEAR + DAY)
-    paid = [data["object"]["amount_paid"] for data in inside.of("invoice.paid")]
+def test_a_year_passes_quickly(sandbox: InProcessSandbox) -> None:
+    item = {"price": sandbox.price(10_000)}
+    made = [sandbox.api.subscriptions.create({"customer": sandbox.customer().id, "items": [item]}) for _ in range(20)]
+    sandbox.new_events()
+    sandbox.advance(YEAR + DAY)
+    paid = [data["object"]["amount_paid"] for data in sandbox.of("invoice.paid")]
     assert paid == [10_000] * 12 * len(made)
 
 
-async def test_it_works_in_a_running_loop(inside: Inside) -> None:
-    customer = await inside.client.v1.customers.create_async({"email": "loop@example.org"})
-    await inside.operate(f"/customers/{customer.id}/fail_next_charges", times=1)
-    assert inside.client.v1.customers.retrieve(customer.id).email == "loop@example.org"
-    assert [webhook.type for webhook in inside.take()] == ["customer.created"]
+async def test_it_works_in_a_running_loop(sandbox: InProcessSandbox) -> None:
+    customer = await sandbox.client.v1.customers.create_async({"email": "loop@example.org"})
+    await sandbox.operate(f"/customers/{customer.id}/fail_next_charges", times=1)
+    assert sandbox.client.v1.customers.retrieve(customer.id).email == "loop@example.org"
+    assert [webhook.type for webhook in sandbox.take()] == ["customer.created"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import stripe
-from tests.stripe_sandbox.inside import DAY, HOUR, Inside
+from tests.stripe_sandbox.in_process import DAY, HOUR, InProcessSandbox
 
 BASIC, PRO = 10_000, 25_000
 
@@ -14,50 +14,50 @@ BASIC, PRO = 10_000, 25_000
 class Plan:
     """A monthly plan of 100 USD for a customer with a card, begun at a frozen moment."""
 
-    def __init__(self, inside: Inside, amount: int = BASIC, interval: str = "month", **params: Any) -> None:
-        self.inside = inside
+    def __init__(self, sandbox: InProcessSandbox, amount: int = BASIC, interval: str = "month", **params: Any) -> None:
+        self.sandbox = sandbox
         self.start = 1_800_000_000
-        clock = inside.api.test_helpers.test_clocks.create({"frozen_time": self.start})
+        clock = sandbox.api.test_helpers.test_clocks.create({"frozen_time": self.start})
         self.clock = clock.id
-        self.customer = inside.customer(test_clock=clock.id).id
-        items = [{"price": inside.price(amount, interval)}]
-        made = inside.api.subscriptions.create({"customer": self.customer, "items": items, **params})
+        self.customer = sandbox.customer(test_clock=clock.id).id
+        items = [{"price": sandbox.price(amount, interval)}]
+        made = sandbox.api.subscriptions.create({"customer": self.customer, "items": items, **params})
         self.id, self.item = made.id, made["items"].data[0].id
         self.end = made["items"].data[0].current_period_end
-        inside.told()
+        sandbox.new_events()
 
     def to(self, moment: int) -> None:
-        self.inside.api.test_helpers.test_clocks.advance(self.clock, {"frozen_time": moment})
+        self.sandbox.api.test_helpers.test_clocks.advance(self.clock, {"frozen_time": moment})
 
     def now(self) -> Any:
-        return self.inside.api.subscriptions.retrieve(self.id, {"expand": ["latest_invoice"]})
+        return self.sandbox.api.subscriptions.retrieve(self.id, {"expand": ["latest_invoice"]})
 
     def change(self, amount: int, interval: str = "month", **params: Any) -> Any:
-        items = [{"id": self.item, "price": self.inside.price(amount, interval)}]
-        return self.inside.api.subscriptions.update(self.id, {"items": items, **params})
+        items = [{"id": self.item, "price": self.sandbox.price(amount, interval)}]
+        return self.sandbox.api.subscriptions.update(self.id, {"items": items, **params})
 
     def waiting(self) -> list[int]:
-        found = self.inside.api.invoice_items.list({"customer": self.customer, "pending": True}).data
+        found = self.sandbox.api.invoice_items.list({"customer": self.customer, "pending": True}).data
         return [item.amount for item in found][::-1]
 
     def balance(self) -> int:
-        return int(self.inside.api.customers.retrieve(self.customer).balance)
+        return int(self.sandbox.api.customers.retrieve(self.customer).balance)
 
     def paid(self) -> list[int]:
         """What each invoice took, oldest first."""
-        return [i.amount_paid for i in self.inside.api.invoices.list({"subscription": self.id}).data][::-1]
+        return [i.amount_paid for i in self.sandbox.api.invoices.list({"subscription": self.id}).data][::-1]
 
 
 @pytest.fixture
-def plan(inside: Inside) -> Plan:
-    return Plan(inside)
+def plan(sandbox: InProcessSandbox) -> Plan:
+    return Plan(sandbox)
 
 
-def begin(inside: Inside, customer: str, **params: Any) -> Any:
-    return inside.api.subscriptions.create(
+def begin(sandbox: InProcessSandbox, customer: str, **params: Any) -> Any:
+    return sandbox.api.subscriptions.create(
         {
             "customer": customer,
-            "items": [{"price": inside.price(BASIC)}],
+            "items": [{"price": sandbox.price(BASIC)}],
             "payment_behavior": "default_incomplete",
             "payment_settings": {"save_default_payment_method": "on_subscription"},
             "expand": ["latest_invoice.confirmation_secret"],
@@ -68,67 +68,67 @@ def begin(inside: Inside, customer: str, **params: Any) -> Any:
 
 
 @pytest.mark.parametrize("how", ["browser", "api"])
-def test_a_client_secret_pays_the_first_invoice(inside: Inside, how: str) -> None:
-    customer = inside.customer(None)
-    made = begin(inside, customer.id)
+def test_a_client_secret_pays_the_first_invoice(sandbox: InProcessSandbox, how: str) -> None:
+    customer = sandbox.customer(None)
+    made = begin(sandbox, customer.id)
     secret = made.latest_invoice.confirmation_secret
     assert (made.status, secret.type) == ("incomplete", "payment_intent")
     intent = secret.client_secret.partition("_secret_")[0]
     with pytest.raises(stripe.CardError):
-        inside.api.payment_intents.confirm(intent, {"payment_method": "pm_card_chargeDeclined"})
-    assert inside.api.subscriptions.retrieve(made.id).status == "incomplete"
-    inside.told()
+        sandbox.api.payment_intents.confirm(intent, {"payment_method": "pm_card_chargeDeclined"})
+    assert sandbox.api.subscriptions.retrieve(made.id).status == "incomplete"
+    sandbox.new_events()
     if how == "browser":
-        assert inside.operate_now(f"/payment_intents/{intent}/pay")["status"] == "succeeded"
+        assert sandbox.operate_now(f"/payment_intents/{intent}/pay")["status"] == "succeeded"
     else:
-        inside.api.payment_intents.confirm(intent, {"payment_method": "pm_card_visa"})
-    (data,) = inside.of("customer.subscription.updated")
+        sandbox.api.payment_intents.confirm(intent, {"payment_method": "pm_card_visa"})
+    (data,) = sandbox.of("customer.subscription.updated")
     assert data["previous_attributes"] == {"status": "incomplete", "default_payment_method": None}
-    now = inside.api.subscriptions.retrieve(made.id)
+    now = sandbox.api.subscriptions.retrieve(made.id)
     assert (now.status, now.metadata.to_dict()) == ("active", {"enrollment": "e1"})
-    (card,) = inside.api.customers.payment_methods.list(customer.id).data
+    (card,) = sandbox.api.customers.payment_methods.list(customer.id).data
     assert now.default_payment_method == card.id
-    inside.advance(32 * DAY)
-    assert [i.amount_paid for i in inside.api.invoices.list({"subscription": made.id}).data] == [BASIC, BASIC]
+    sandbox.advance(32 * DAY)
+    assert [i.amount_paid for i in sandbox.api.invoices.list({"subscription": made.id}).data] == [BASIC, BASIC]
 
 
-def test_three_d_secure_for_the_first_invoice_holds_for_renewals(inside: Inside) -> None:
-    made = begin(inside, inside.customer(None).id)
+def test_three_d_secure_for_the_first_invoice_holds_for_renewals(sandbox: InProcessSandbox) -> None:
+    made = begin(sandbox, sandbox.customer(None).id)
     intent = made.latest_invoice.confirmation_secret.client_secret.partition("_secret_")[0]
-    assert inside.operate_now(f"/payment_intents/{intent}/pay", card="4000002500003155")["status"] == "requires_action"
-    inside.operate_now(f"/payment_intents/{intent}/authenticate", passed=True)
-    inside.advance(32 * DAY)
-    assert len(inside.api.invoices.list({"subscription": made.id, "status": "paid"}).data) == 2
+    assert sandbox.operate_now(f"/payment_intents/{intent}/pay", card="4000002500003155")["status"] == "requires_action"
+    sandbox.operate_now(f"/payment_intents/{intent}/authenticate", passed=True)
+    sandbox.advance(32 * DAY)
+    assert len(sandbox.api.invoices.list({"subscription": made.id, "status": "paid"}).data) == 2
 
 
-def test_a_bank_debit_begins_the_plan_before_it_settles(inside: Inside) -> None:
-    made = begin(inside, inside.customer(None).id)
+def test_a_bank_debit_begins_the_plan_before_it_settles(sandbox: InProcessSandbox) -> None:
+    made = begin(sandbox, sandbox.customer(None).id)
     intent = made.latest_invoice.confirmation_secret.client_secret.partition("_secret_")[0]
-    inside.operate_now(f"/payment_intents/{intent}/pay", method="us_bank_account")
-    assert inside.api.subscriptions.retrieve(made.id).status == "active"
-    inside.operate_now(f"/payment_intents/{intent}/fail")
-    assert inside.api.subscriptions.retrieve(made.id).status == "past_due"
+    sandbox.operate_now(f"/payment_intents/{intent}/pay", method="us_bank_account")
+    assert sandbox.api.subscriptions.retrieve(made.id).status == "active"
+    sandbox.operate_now(f"/payment_intents/{intent}/fail")
+    assert sandbox.api.subscriptions.retrieve(made.id).status == "past_due"
 
 
-def test_a_first_invoice_that_nobody_pays_ends_it(inside: Inside) -> None:
-    made = begin(inside, inside.customer(None).id)
-    inside.told()
-    inside.advance(23 * HOUR + 1)
-    assert inside.types() == ["customer.subscription.updated", "payment_intent.canceled", "invoice.voided"]
-    assert inside.api.subscriptions.retrieve(made.id).status == "incomplete_expired"
+def test_a_first_invoice_that_nobody_pays_ends_it(sandbox: InProcessSandbox) -> None:
+    made = begin(sandbox, sandbox.customer(None).id)
+    sandbox.new_events()
+    sandbox.advance(23 * HOUR + 1)
+    assert sandbox.types() == ["customer.subscription.updated", "payment_intent.canceled", "invoice.voided"]
+    assert sandbox.api.subscriptions.retrieve(made.id).status == "incomplete_expired"
 
 
-def test_an_upgrade_waits_for_the_next_invoice(plan: Plan, inside: Inside) -> None:
+def test_an_upgrade_waits_for_the_next_invoice(plan: Plan, sandbox: InProcessSandbox) -> None:
     third = plan.start + (plan.end - plan.start) // 3
     plan.to(third)
-    inside.told()
+    sandbox.new_events()
     plan.change(PRO)
     share = (plan.end - third) / (plan.end - plan.start)
     credit, charge = -round(BASIC * share), round(PRO * share)
-    told = inside.told()
-    kinds = [e["type"] for e in told if e["type"].startswith(("customer.", "invoice"))]
+    events = sandbox.new_events()
+    kinds = [e["type"] for e in events if e["type"].startswith(("customer.", "invoice"))]
     assert kinds == ["customer.subscription.updated", "invoiceitem.created", "invoiceitem.created"]
-    updated = next(e["data"] for e in told if e["type"] == "customer.subscription.updated")
+    updated = next(e["data"] for e in events if e["type"] == "customer.subscription.updated")
     assert updated["previous_attributes"]["items"]["data"][0]["price"]["unit_amount"] == BASIC
     assert updated["object"]["items"]["data"][0]["id"] == plan.item
     assert plan.waiting() == [credit, charge]
@@ -149,12 +149,12 @@ def test_prorations_count_seconds_and_round_half_up(plan: Plan) -> None:
     assert plan.waiting()[2:] == [-12_500, 12_501]
 
 
-def test_an_upgrade_can_be_paid_at_once(plan: Plan, inside: Inside) -> None:
+def test_an_upgrade_can_be_paid_at_once(plan: Plan, sandbox: InProcessSandbox) -> None:
     plan.to(plan.start + (plan.end - plan.start) // 2)
-    inside.told()
+    sandbox.new_events()
     changed = plan.change(PRO, proration_behavior="always_invoice")
     assert changed["items"].data[0].current_period_end == plan.end
-    kinds = inside.types()
+    kinds = sandbox.types()
     assert kinds[0] == "customer.subscription.updated" and "invoice.paid" in kinds
     assert plan.paid() == [BASIC, 7_500]
     assert plan.now().latest_invoice.billing_reason == "subscription_update"
@@ -162,8 +162,8 @@ def test_an_upgrade_can_be_paid_at_once(plan: Plan, inside: Inside) -> None:
     assert plan.paid() == [BASIC, 7_500, PRO]
 
 
-def test_a_downgrade_leaves_credit(inside: Inside) -> None:
-    plan = Plan(inside, PRO)
+def test_a_downgrade_leaves_credit(sandbox: InProcessSandbox) -> None:
+    plan = Plan(sandbox, PRO)
     plan.to(plan.start + (plan.end - plan.start) // 2)
     plan.change(BASIC, proration_behavior="always_invoice")
     assert (plan.now().latest_invoice.total, plan.now().latest_invoice.status) == (-7_500, "paid")
@@ -172,8 +172,8 @@ def test_a_downgrade_leaves_credit(inside: Inside) -> None:
     assert plan.paid() == [PRO, 0, BASIC - 7_500] and plan.balance() == 0
 
 
-def test_a_downgrade_can_wait_as_a_negative_line(inside: Inside) -> None:
-    plan = Plan(inside, PRO)
+def test_a_downgrade_can_wait_as_a_negative_line(sandbox: InProcessSandbox) -> None:
+    plan = Plan(sandbox, PRO)
     plan.change(2_000, proration_date=plan.start)
     assert plan.waiting() == [-PRO, 2_000]
     plan.to(plan.end + 2 * HOUR)
@@ -203,72 +203,72 @@ def test_from_month_to_year_a_new_period_begins_now(plan: Plan, behavior: str, c
     assert plan.paid() == [BASIC, 100_000 - credit, 100_000]
 
 
-def test_a_yearly_plan_renews_yearly(inside: Inside) -> None:
-    plan = Plan(inside, 100_000, "year")
+def test_a_yearly_plan_renews_yearly(sandbox: InProcessSandbox) -> None:
+    plan = Plan(sandbox, 100_000, "year")
     plan.to(plan.start + 3 * 366 * DAY)
     assert plan.paid() == [100_000] * 4
 
 
-def test_an_update_that_cannot_be_paid(plan: Plan, inside: Inside) -> None:
-    inside.operate_now(f"/customers/{plan.customer}/fail_next_charges", times=1)
+def test_an_update_that_cannot_be_paid(plan: Plan, sandbox: InProcessSandbox) -> None:
+    sandbox.operate_now(f"/customers/{plan.customer}/fail_next_charges", times=1)
     with pytest.raises(stripe.CardError):
         plan.change(100_000, "year", payment_behavior="error_if_incomplete")
     assert plan.now()["items"].data[0].price.unit_amount == BASIC and plan.paid() == [BASIC]
-    inside.operate_now(f"/customers/{plan.customer}/fail_next_charges", times=1)
+    sandbox.operate_now(f"/customers/{plan.customer}/fail_next_charges", times=1)
     assert plan.change(100_000, "year").status == "past_due"
     with pytest.raises(stripe.InvalidRequestError, match="outside of current"):
         plan.change(PRO, proration_date=plan.start - 10)
 
 
-def test_canceling_later_changing_ones_mind_and_canceling_now(plan: Plan, inside: Inside) -> None:
+def test_canceling_later_changing_ones_mind_and_canceling_now(plan: Plan, sandbox: InProcessSandbox) -> None:
     before = {"cancel_at_period_end": False, "cancel_at": None, "canceled_at": None}
-    asked = inside.api.subscriptions.update(plan.id, {"cancel_at_period_end": True})
+    asked = sandbox.api.subscriptions.update(plan.id, {"cancel_at_period_end": True})
     assert (asked.cancel_at_period_end, asked.cancel_at) == (True, plan.end)
-    (data,) = inside.of("customer.subscription.updated")
+    (data,) = sandbox.of("customer.subscription.updated")
     assert data["previous_attributes"].items() >= before.items()
-    kept = inside.api.subscriptions.update(plan.id, {"cancel_at_period_end": False})
+    kept = sandbox.api.subscriptions.update(plan.id, {"cancel_at_period_end": False})
     assert (kept.cancel_at, kept.canceled_at) == (None, None)
-    assert len(inside.of("customer.subscription.updated")) == 1
+    assert len(sandbox.of("customer.subscription.updated")) == 1
     plan.to(plan.end + 2 * HOUR)
     assert len(plan.paid()) == 2
-    inside.told()
-    gone = inside.api.subscriptions.cancel(plan.id, {"prorate": True, "invoice_now": True})
-    assert gone.status == "canceled" and "customer.subscription.deleted" in inside.types()
+    sandbox.new_events()
+    gone = sandbox.api.subscriptions.cancel(plan.id, {"prorate": True, "invoice_now": True})
+    assert gone.status == "canceled" and "customer.subscription.deleted" in sandbox.types()
     assert plan.balance() < -9_900
 
 
-def test_collection_can_be_paused_and_taken_up_again(plan: Plan, inside: Inside) -> None:
-    paused = inside.api.subscriptions.update(plan.id, {"pause_collection": {"behavior": "void"}})
+def test_collection_can_be_paused_and_taken_up_again(plan: Plan, sandbox: InProcessSandbox) -> None:
+    paused = sandbox.api.subscriptions.update(plan.id, {"pause_collection": {"behavior": "void"}})
     assert (paused.status, paused.pause_collection.behavior) == ("active", "void")
-    (data,) = inside.of("customer.subscription.updated")
+    (data,) = sandbox.of("customer.subscription.updated")
     assert data["previous_attributes"] == {"pause_collection": None}
     plan.to(plan.end + 2 * HOUR)
-    assert plan.now().latest_invoice.status == "void" and "invoice.voided" in inside.types()
-    resumed = inside.api.subscriptions.update(plan.id, {"pause_collection": ""})
+    assert plan.now().latest_invoice.status == "void" and "invoice.voided" in sandbox.types()
+    resumed = sandbox.api.subscriptions.update(plan.id, {"pause_collection": ""})
     assert resumed.pause_collection is None
     plan.to(plan.end + 32 * DAY)
     assert plan.paid() == [BASIC, 0, BASIC]
     until: Any = {"behavior": "mark_uncollectible", "resumes_at": plan.end + 70 * DAY}
-    inside.api.subscriptions.update(plan.id, {"pause_collection": until})
+    sandbox.api.subscriptions.update(plan.id, {"pause_collection": until})
     plan.to(plan.end + 63 * DAY)
     assert plan.now().latest_invoice.status == "uncollectible"
     plan.to(plan.end + 71 * DAY)
     assert plan.now().pause_collection is None
 
 
-def test_metadata_is_told_with_what_it_was(plan: Plan, inside: Inside) -> None:
-    inside.api.subscriptions.update(plan.id, {"metadata": {"enrollment": "e9"}})
-    (data,) = inside.of("customer.subscription.updated")
+def test_metadata_is_told_with_what_it_was(plan: Plan, sandbox: InProcessSandbox) -> None:
+    sandbox.api.subscriptions.update(plan.id, {"metadata": {"enrollment": "e9"}})
+    (data,) = sandbox.of("customer.subscription.updated")
     assert (data["object"]["metadata"], data["previous_attributes"]) == (
         {"enrollment": "e9"},
         {"metadata": {"enrollment": None}},
     )
 
 
-def test_items_of_one_interval_only(plan: Plan, inside: Inside) -> None:
+def test_items_of_one_interval_only(plan: Plan, sandbox: InProcessSandbox) -> None:
     with pytest.raises(stripe.InvalidRequestError, match="different intervals"):
-        inside.api.subscriptions.update(plan.id, {"items": [{"price": inside.price(100, "year")}]})
+        sandbox.api.subscriptions.update(plan.id, {"items": [{"price": sandbox.price(100, "year")}]})
     with pytest.raises(stripe.InvalidRequestError):
-        inside.api.subscriptions.update(plan.id, {"items": [{"id": "si_gone", "quantity": 2}]})
-    inside.api.subscriptions.update(plan.id, {"items": [{"id": plan.item, "quantity": 3}]})
+        sandbox.api.subscriptions.update(plan.id, {"items": [{"id": "si_gone", "quantity": 2}]})
+    sandbox.api.subscriptions.update(plan.id, {"items": [{"id": plan.item, "quantity": 3}]})
     assert plan.waiting() == [-BASIC, 3 * BASIC]

@@ -1,4 +1,4 @@
-"""The sandbox as a process of its own: it starts with nothing but its environment, and stops when it is told to."""
+"""The sandbox as a process of its own: it starts with nothing but its environment, and stops on SIGTERM."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Paid:
     def charge(self) -> Any:
         return self.client.v1.charges.list({"payment_intent": self.intent}).data[0]
 
-    def told(self) -> list[Any]:
+    def events(self) -> list[Any]:
         return events_of(self.client, self.since)
 
     def net(self) -> int:
@@ -47,15 +47,15 @@ FEE = round(489_000 * 0.029) + 30
 def test_partial_refunds_add_up(client: stripe.StripeClient, paid: Paid) -> None:
     for amount in (100_000, 50_000):
         assert client.v1.refunds.create({"payment_intent": paid.intent, "amount": amount}).status == "succeeded"
-    told = paid.told()
-    assert [e.type for e in told] == ["refund.created", "charge.refunded"] * 2
+    events = paid.events()
+    assert [e.type for e in events] == ["refund.created", "charge.refunded"] * 2
     totals = [
         (
             e.data.object["amount_refunded"],
             plain(e.data)["previous_attributes"]["amount_refunded"],
             e.data.object["refunded"],
         )
-        for e in told
+        for e in events
         if e.type == "charge.refunded"
     ]
     assert totals == [(100_000, 0, False), (150_000, 100_000, False)]
@@ -80,7 +80,7 @@ def test_a_refund_of_a_bank_debit_pends_and_succeeds(client: stripe.StripeClient
     refund = client.v1.refunds.create({"payment_intent": paid.intent})
     assert refund.status == "pending"
     operator.do(f"/refunds/{refund.id}/succeed")
-    assert [e.type for e in paid.told()][-1] == "refund.updated"
+    assert [e.type for e in paid.events()][-1] == "refund.updated"
     assert client.v1.refunds.retrieve(refund.id).status == "succeeded"
 
 
@@ -90,7 +90,7 @@ def test_a_refund_that_fails_gives_the_money_back_to_us(
     before = paid.net()
     refund = client.v1.refunds.create({"payment_intent": paid.intent, "amount": 1_000})
     operator.do(f"/refunds/{refund.id}/fail", reason="lost_or_stolen_card")
-    assert [e.type for e in paid.told()][-2:] == ["refund.updated", "refund.failed"]
+    assert [e.type for e in paid.events()][-2:] == ["refund.updated", "refund.failed"]
     failed = client.v1.refunds.retrieve(refund.id)
     assert (failed.status, failed.failure_reason) == ("failed", "lost_or_stolen_card")
     assert paid.charge().amount_refunded == 0 and paid.net() == before
@@ -123,7 +123,7 @@ def test_a_dispute_is_won_or_lost(
         "charge.dispute.closed",
         "charge.dispute.funds_reinstated",
     ]
-    assert [e.type for e in paid.told()] == expected[: len(expected) - last]
+    assert [e.type for e in paid.events()] == expected[: len(expected) - last]
     assert paid.net() == net
     assert client.v1.disputes.list({"payment_intent": paid.intent}).data[0].status == verdict
 
@@ -139,7 +139,7 @@ def test_an_inquiry_takes_no_money_and_can_be_closed_or_escalated(
     other = Paid(client, operator)
     second = operator.do(f"/charges/{other.charge().id}/dispute", kind="inquiry")
     assert client.v1.disputes.close(second["id"]).status == "warning_closed"
-    assert [e.type for e in other.told()] == ["charge.dispute.created", "charge.dispute.closed"]
+    assert [e.type for e in other.events()] == ["charge.dispute.created", "charge.dispute.closed"]
 
 
 def test_a_settled_bank_debit_can_be_disputed(client: stripe.StripeClient, operator: Operator) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import stripe
 from tests.stripe_sandbox.harness import LINE, SUCCESS, Operator, monthly, new_session
-from tests.stripe_sandbox.inside import DAY, Inside
+from tests.stripe_sandbox.in_process import DAY, InProcessSandbox
 
 # Fields that Stripe shows only when they are asked for, or only when they apply.
 SOMETIMES = {
@@ -113,24 +113,24 @@ def test_all_objects_of_all_flows_have_the_sdks_shape(client: stripe.StripeClien
     }  # fmt: skip
 
 
-def test_prorations_taxes_and_credit_have_the_sdks_shape(inside: Inside) -> None:
+def test_prorations_taxes_and_credit_have_the_sdks_shape(sandbox: InProcessSandbox) -> None:
     tax: Any = {"automatic_tax": {"enabled": True}}
-    customer = inside.customer()
-    items: Any = [{"price": inside.price(50_000)}]
-    plan = inside.api.subscriptions.create({"customer": customer.id, "items": items, **tax})
+    customer = sandbox.customer()
+    items: Any = [{"price": sandbox.price(50_000)}]
+    plan = sandbox.api.subscriptions.create({"customer": customer.id, "items": items, **tax})
     for amount, behavior in ((10_000, "always_invoice"), (20_000, "create_prorations")):
-        changed = {"items": [{"id": plan["items"].data[0].id, "price": inside.price(amount)}]}
-        inside.api.subscriptions.update(plan.id, {**changed, "proration_behavior": behavior})
-    inside.api.checkout.sessions.create({"mode": "payment", "line_items": [LINE], "success_url": SUCCESS, **tax})
-    inside.advance(40 * DAY)
+        changed = {"items": [{"id": plan["items"].data[0].id, "price": sandbox.price(amount)}]}
+        sandbox.api.subscriptions.update(plan.id, {**changed, "proration_behavior": behavior})
+    sandbox.api.checkout.sessions.create({"mode": "payment", "line_items": [LINE], "success_url": SUCCESS, **tax})
+    sandbox.advance(40 * DAY)
     seen = set()
-    for event in inside.told():
+    for event in sandbox.new_events():
         seen |= check_all(event["data"]["object"], event["type"])
     for listed in (
-        inside.api.checkout.sessions.list({}),
-        inside.api.customers.balance_transactions.list(customer.id),
-        inside.api.invoice_items.list({}),
-        inside.api.invoices.list({"expand": ["data.confirmation_secret", "data.payments"]}),
+        sandbox.api.checkout.sessions.list({}),
+        sandbox.api.customers.balance_transactions.list(customer.id),
+        sandbox.api.invoice_items.list({}),
+        sandbox.api.invoices.list({"expand": ["data.confirmation_secret", "data.payments"]}),
     ):
         assert listed.data
         for obj in listed.data:

@@ -71,8 +71,8 @@ def plan(client: stripe.StripeClient, operator: Operator) -> Plan:
 
 
 def test_checkout_starts_the_subscription_in_stripes_order(client: stripe.StripeClient, plan: Plan) -> None:
-    told = events_of(client, plan.before)
-    assert [e.type for e in told] == [
+    events = events_of(client, plan.before)
+    assert [e.type for e in events] == [
         "payment_intent.created",
         "payment_method.attached",
         "customer.subscription.created",
@@ -85,7 +85,7 @@ def test_checkout_starts_the_subscription_in_stripes_order(client: stripe.Stripe
         "charge.succeeded",
         "checkout.session.completed",
     ]
-    by_type = {e.type: plain(e.data.object) for e in told}
+    by_type = {e.type: plain(e.data.object) for e in events}
     subscription = by_type["customer.subscription.created"]
     assert (subscription["status"], subscription["metadata"]) == ("active", {"purchase": "p1"})
     assert "current_period_end" not in subscription
@@ -132,8 +132,8 @@ def test_a_renewal_is_drafted_and_charged_an_hour_later(plan: Plan) -> None:
 def test_a_four_month_plan_runs_to_its_end_by_itself(client: stripe.StripeClient, plan: Plan) -> None:
     schedule = plan.schedule()
     assert (schedule.end_behavior, len(schedule.phases)) == ("cancel", 1)
-    told = plan.advance(130 * DAY)
-    assert told[-3:] == [
+    events = plan.advance(130 * DAY)
+    assert events[-3:] == [
         "customer.subscription.deleted",
         "subscription_schedule.updated",
         "subscription_schedule.completed",
@@ -190,16 +190,16 @@ def test_a_failed_renewal_is_put_right_by_the_first_retry(
     client: stripe.StripeClient, plan: Plan, operator: Operator
 ) -> None:
     operator.do(f"/customers/{plan.customer}/fail_next_renewal")
-    told = plan.advance(32 * DAY)
+    events = plan.advance(32 * DAY)
     failed = [
         "payment_intent.payment_failed",
         "charge.failed",
         "invoice.payment_failed",
         "customer.subscription.updated",
     ]
-    at = told.index("payment_intent.payment_failed")
-    assert told[at : at + 4] == failed
-    assert told[-1] == "customer.subscription.updated"
+    at = events.index("payment_intent.payment_failed")
+    assert events[at : at + 4] == failed
+    assert events[-1] == "customer.subscription.updated"
     assert plan.subscription().status == "active"
     assert plan.invoices()[-1].attempt_count == 2
     changes = [e for e in events_of(client, None, "customer.subscription.updated") if e.data.object["id"] == plan.id]

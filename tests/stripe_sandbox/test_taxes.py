@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.stripe_sandbox.harness import LINE, SUCCESS
-from tests.stripe_sandbox.inside import DAY, Inside
+from tests.stripe_sandbox.in_process import DAY, InProcessSandbox
 
 from stripe_sandbox.flows.taxes import portion, spread
 from stripe_sandbox.settings import Settings
@@ -21,53 +21,53 @@ def test_rounding_is_half_up_and_lines_add_up() -> None:
 
 
 @pytest.mark.parametrize(("off", "tax"), [(0, 34_230), (10_050, 33_527)])
-def test_a_session_is_taxed_after_its_discount(inside: Inside, off: int, tax: int) -> None:
+def test_a_session_is_taxed_after_its_discount(sandbox: InProcessSandbox, off: int, tax: int) -> None:
     params: Any = {"mode": "payment", "line_items": [LINE], "success_url": SUCCESS, **TAX}
     params["invoice_creation"] = {"enabled": True}
     if off:
-        inside.api.coupons.create({"id": "less", "amount_off": off, "currency": "usd", "duration": "once"})
+        sandbox.api.coupons.create({"id": "less", "amount_off": off, "currency": "usd", "duration": "once"})
         params["discounts"] = [{"coupon": "less"}]
-    made = inside.api.checkout.sessions.create(params)
+    made = sandbox.api.checkout.sessions.create(params)
     assert (made.amount_subtotal, made.total_details.amount_tax) == (489_000, tax)
     assert (made.amount_total, made.automatic_tax.status) == (489_000 - off + tax, "complete")
-    (line,) = inside.api.checkout.sessions.line_items.list(made.id).data
+    (line,) = sandbox.api.checkout.sessions.line_items.list(made.id).data
     assert (line.amount_tax, line.amount_total) == (tax, 489_000 - off + tax)
-    paid = inside.operate_now(f"/sessions/{made.id}/pay", email="ada@example.org")
-    intent = inside.api.payment_intents.retrieve(paid["payment_intent"])
+    paid = sandbox.operate_now(f"/sessions/{made.id}/pay", email="ada@example.org")
+    intent = sandbox.api.payment_intents.retrieve(paid["payment_intent"])
     assert intent.amount_received == 489_000 - off + tax
-    invoice = inside.api.invoices.retrieve(paid["session"]["invoice"])
+    invoice = sandbox.api.invoices.retrieve(paid["session"]["invoice"])
     assert (invoice.status, invoice.amount_paid, invoice.total_taxes[0].amount) == ("paid", 489_000 - off + tax, tax)
 
 
-def test_an_invoice_says_its_tax(inside: Inside) -> None:
-    customer = inside.customer(None)
+def test_an_invoice_says_its_tax(sandbox: InProcessSandbox) -> None:
+    customer = sandbox.customer(None)
     given: Any = {"customer": customer.id, "collection_method": "send_invoice", "days_until_due": 30, **TAX}
-    draft = inside.api.invoices.create(given)
+    draft = sandbox.api.invoices.create(given)
     for amount in (1_050, 1_050):
-        inside.api.invoice_items.create({"customer": customer.id, "invoice": draft.id, "amount": amount})
-    sent = inside.api.invoices.send_invoice(draft.id)
+        sandbox.api.invoice_items.create({"customer": customer.id, "invoice": draft.id, "amount": amount})
+    sent = sandbox.api.invoices.send_invoice(draft.id)
     assert (sent.subtotal, sent.total_excluding_tax, sent.total, sent.amount_due) == (2_100, 2_100, 2_247, 2_247)
     assert [(t.amount, t.taxable_amount, t.tax_behavior) for t in sent.total_taxes] == [(147, 2_100, "exclusive")]
     assert sent.automatic_tax.status == "complete"
     assert [line.taxes[0].amount for line in sent.lines.data] == [74, 73]
 
 
-def test_a_plan_is_taxed_at_every_renewal(inside: Inside) -> None:
-    line = {"price": inside.price(10_000), "quantity": 1}
+def test_a_plan_is_taxed_at_every_renewal(sandbox: InProcessSandbox) -> None:
+    line = {"price": sandbox.price(10_000), "quantity": 1}
     params: Any = {"mode": "subscription", "line_items": [line], "success_url": SUCCESS, **TAX}
-    made = inside.api.checkout.sessions.create(params)
+    made = sandbox.api.checkout.sessions.create(params)
     assert made.amount_total == 10_700
-    inside.operate_now(f"/sessions/{made.id}/pay", email="ada@example.org")
-    inside.told()
-    inside.advance(32 * DAY)
-    (paid,) = inside.of("invoice.paid")
+    sandbox.operate_now(f"/sessions/{made.id}/pay", email="ada@example.org")
+    sandbox.new_events()
+    sandbox.advance(32 * DAY)
+    (paid,) = sandbox.of("invoice.paid")
     assert (paid["object"]["total"], paid["object"]["amount_paid"]) == (10_700, 10_700)
 
 
 def test_the_exempt_and_intents_are_not_taxed() -> None:
-    inside = Inside(Settings(tax_basis_points=825))
-    customer = inside.customer(tax_exempt="exempt")
+    sandbox = InProcessSandbox(Settings(tax_basis_points=825))
+    customer = sandbox.customer(tax_exempt="exempt")
     params: Any = {"mode": "payment", "line_items": [LINE], "success_url": SUCCESS, **TAX}
-    assert inside.api.checkout.sessions.create({**params, "customer": customer.id}).amount_total == 489_000
-    assert inside.api.checkout.sessions.create(params).total_details.amount_tax == 40_343
-    assert inside.api.payment_intents.create({"amount": 1_000, "currency": "usd"}).amount == 1_000
+    assert sandbox.api.checkout.sessions.create({**params, "customer": customer.id}).amount_total == 489_000
+    assert sandbox.api.checkout.sessions.create(params).total_details.amount_tax == 40_343
+    assert sandbox.api.payment_intents.create({"amount": 1_000, "currency": "usd"}).amount == 1_000

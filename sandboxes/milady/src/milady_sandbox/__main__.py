@@ -1,5 +1,7 @@
 """`python -m milady_sandbox`: serve until SIGTERM or SIGINT, then finish what is being answered and stop."""
 
+from __future__ import annotations
+
 import uvicorn
 
 from milady_sandbox.app import create_app

@@ -1,5 +1,7 @@
 """The courses that the provider offers."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 
 COURSES: Mapping[str, str] = {

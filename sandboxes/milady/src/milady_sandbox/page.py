@@ -1,5 +1,7 @@
 """The operator's page: everything it shows comes from /sandbox/api, as text."""
 
+from __future__ import annotations
+
 OPERATOR_PAGE = """<!doctype html>
 <html lang="en">
 <head>

@@ -1,5 +1,7 @@
 """What the sandbox is told from outside, all of it in `MILADY_SANDBOX_*` environment variables."""
 
+from __future__ import annotations
+
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 

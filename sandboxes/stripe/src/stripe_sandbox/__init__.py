@@ -1,5 +1,5 @@
-"""An offline stand-in for Stripe: its wire form, its hosted pages and its signed webhooks.
+"""An offline emulator of Stripe: the HTTP API, the hosted pages and signed webhooks.
 
-Everything lives in the memory of one process. It imports the official SDK only to read its types: the parameter
-dictionaries say what a request may carry, the resource classes say which fields an object has.
+All state is in the memory of one process. The official SDK is imported only for its types: the parameter TypedDicts
+define what a request may contain, the resource classes define the fields of an object.
 """

@@ -1,4 +1,6 @@
-"""The composition root: settings in, an ASGI application out."""
+"""The composition root: builds the ASGI application from the settings."""
+
+from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,7 +22,7 @@ _TICK_SECONDS = 0.5
 
 
 def create_app(settings: Settings) -> Starlette:
-    """One sandbox. Its `state.sandbox` is there for whoever embeds it."""
+    """One sandbox as an application; the `Sandbox` itself is `app.state.sandbox`."""
     sandbox = Sandbox(settings)
     if settings.webhook_url:
         secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else new_id("whsec", 32)
@@ -51,7 +53,7 @@ def create_app(settings: Settings) -> Starlette:
 
 
 async def _tick(sandbox: Sandbox) -> None:
-    """Real time passes too: sessions expire and periods end without anybody pushing the clock."""
+    """Processes what falls due in real time: sessions expire and periods end without a clock advance."""
     while True:
         await asyncio.sleep(_TICK_SECONDS)
         timeline.catch_up(sandbox)

@@ -1,4 +1,6 @@
-"""What a checkout session will do when the customer pays; Stripe keeps this to itself."""
+"""The part of a Checkout Session that the API does not expose: what to create when the customer pays."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass, field
 
@@ -8,7 +10,7 @@ from stripe_sandbox.store import Obj
 
 @dataclass
 class CheckoutLine:
-    """One line: what the session shows (`item`), and what is bought."""
+    """A line item as displayed (`item`), with its price and quantity."""
 
     item: Obj
     price: Obj
@@ -17,22 +19,22 @@ class CheckoutLine:
 
 @dataclass
 class CheckoutPlan:
-    """Amounts are minor units. `intent` and `customer` are set at the first attempt to pay."""
+    """Amounts are in minor units. `intent` and `customer` are set by the first payment attempt."""
 
     lines: list[CheckoutLine]
     payment_intent_data: Params = field(default_factory=dict)
     subscription_data: Params = field(default_factory=dict)
     invoice_data: Params | None = None
-    """The invoice to make after a payment; none for no invoice."""
-    wants_customer: bool = False
+    """Parameters of the invoice to create after the payment; None for no invoice."""
+    requires_customer: bool = False
     discount: Obj | None = None
-    """The coupon in force."""
+    """The applied coupon."""
     promotion_code: str | None = None
     intent: str | None = None
     customer: str | None = None
     email: str | None = None
     name: str | None = None
-    typed: dict[str, str] = field(default_factory=dict)
-    """What the page's form was last sent with, to be filled in again after a decline."""
+    submitted: dict[str, str] = field(default_factory=dict)
+    """The last submitted form, to prefill the page after a decline."""
     error: str | None = None
-    """What the page tells the customer about the last attempt."""
+    """The error message of the last attempt."""

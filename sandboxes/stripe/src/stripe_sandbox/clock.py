@@ -1,8 +1,10 @@
-"""What time it is for an object: its test clock's frozen time, else the sandbox's own clock.
+"""The time of an object: its test clock's frozen time, else the sandbox clock.
 
-The sandbox's clock is the machine's plus an offset that an operator can push forward. Signatures and retry delays do
-not use it: they belong to the real world of the receiver.
+The sandbox clock is system time plus an offset that the operator can increase. Webhook signatures and retry delays use
+system time, because the receiver checks them against its own clock.
 """
+
+from __future__ import annotations
 
 import calendar
 import time
@@ -15,20 +17,20 @@ _STEP = {"day": DAY, "week": 7 * DAY}
 
 
 class Clock:
-    """All times are whole Unix seconds."""
+    """All times are Unix seconds, without fractions."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self.offset = 0.0
 
     def now(self, test_clock: str | None = None) -> int:
-        """The time on a test clock, or on the sandbox's own one."""
+        """The time of a test clock, or of the sandbox clock."""
         if test_clock is not None:
             return int(self._store.get("test_helpers.test_clock", test_clock)["frozen_time"])
         return int(time.time() + self.offset)
 
     def now_for(self, customer: str | None) -> int:
-        """The time that holds for a customer's objects."""
+        """The time of a customer's objects."""
         return self.now(self.test_clock_of(customer))
 
     def test_clock_of(self, customer: str | None) -> str | None:
@@ -36,7 +38,7 @@ class Clock:
         return holder.get("test_clock") if holder else None
 
     def set(self, test_clock: str | None, moment: int) -> None:
-        """Move a clock to a moment; the time in between is lived through by `timeline`, not here."""
+        """Sets a clock. `timeline` processes what falls due in between."""
         if test_clock is not None:
             self._store.get("test_helpers.test_clock", test_clock)["frozen_time"] = moment
         else:
@@ -44,7 +46,7 @@ class Clock:
 
 
 def add_interval(start: int, interval: str, count: int) -> int:
-    """`count` days, weeks, months or years after `start`; the 31st becomes the last day of a shorter month."""
+    """`start` plus `count` intervals. The 31st becomes the last day of a shorter month."""
     if interval in _STEP:
         return start + _STEP[interval] * count
     months = count * (12 if interval == "year" else 1)
@@ -55,7 +57,7 @@ def add_interval(start: int, interval: str, count: int) -> int:
 
 
 def next_boundary(anchor: int, after: int, interval: str, count: int) -> int:
-    """The first billing boundary later than `after`, counted from the anchor so that short months do not drift."""
+    """The first period boundary after `after`, counted from the anchor so that short months cause no drift."""
     n = 1
     while (boundary := add_interval(anchor, interval, count * n)) <= after:
         n += 1

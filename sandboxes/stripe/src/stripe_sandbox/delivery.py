@@ -1,4 +1,6 @@
-"""Webhook deliveries: signed anew at each attempt, the same bytes each time, retried for up to three days."""
+"""Webhook deliveries: every attempt sends the same bytes with a new signature; retries continue for three days."""
+
+from __future__ import annotations
 
 import asyncio
 import json
@@ -12,7 +14,7 @@ import httpx
 
 from stripe_sandbox.endpoints import Endpoints
 from stripe_sandbox.faults import Faults
-from stripe_sandbox.signing import signature_header
+from stripe_sandbox.signatures import signature_header
 from stripe_sandbox.store import Obj
 
 _FIRST_RETRY, _GROWTH, _LONGEST_WAIT, _GIVE_UP_AFTER = 60.0, 3.0, 43_200.0, 259_200.0
@@ -20,13 +22,13 @@ _FIRST_RETRY, _GROWTH, _LONGEST_WAIT, _GIVE_UP_AFTER = 60.0, 3.0, 43_200.0, 259_
 Status = Literal["pending", "delivered", "given_up", "dropped"]
 
 
-def wire(event: Obj) -> bytes:
-    """An event as a webhook's body."""
+def webhook_body(event: Obj) -> bytes:
+    """The request body of an event's webhook."""
     return json.dumps(event, indent=2).encode()
 
 
 def retry_delays() -> list[float]:
-    """Seconds between attempts: 60 s, tripling, at most 12 h, as long as they fit into three days."""
+    """Seconds between attempts: 60 s, tripled each time up to 12 h, three days in total."""
     delays: list[float] = []
     while True:
         delay = min(_FIRST_RETRY * _GROWTH ** len(delays), _LONGEST_WAIT)
@@ -37,7 +39,7 @@ def retry_delays() -> list[float]:
 
 @dataclass
 class Attempt:
-    """One POST. `status` is the receiver's, or none when it did not answer; times are real Unix seconds."""
+    """One POST. `status` is the HTTP status, or None without a response; `at` is system time in Unix seconds."""
 
     at: float
     status: int | None
@@ -47,7 +49,7 @@ class Attempt:
 
 @dataclass
 class Delivery:
-    """One event on its way to one endpoint."""
+    """The delivery of one event to one endpoint."""
 
     event: str
     type: str
@@ -60,7 +62,7 @@ class Delivery:
 
 
 class Deliveries:
-    """All deliveries, their queues and their retries. `start` and `stop` frame its life."""
+    """Queues, attempts and retries of all deliveries. Call `start` before and `stop` after use."""
 
     def __init__(
         self,
@@ -73,7 +75,7 @@ class Deliveries:
     ) -> None:
         self._endpoints = endpoints
         self._faults = faults
-        self._factor = time_factor
+        self._time_factor = time_factor
         self._timeout = timeout
         self._delays = retry_delays()
         self._queues: dict[str, asyncio.Queue[Delivery]] = {}
@@ -99,60 +101,60 @@ class Deliveries:
         if self._client is not None:
             await self._client.aclose()
 
-    def expect(self, events: list[Obj]) -> list[Delivery]:
-        """Note who is to hear of these events; counts them as pending from now on."""
-        made = [delivery for event in events for delivery in self._addressed(event)]
+    def create(self, events: list[Obj]) -> list[Delivery]:
+        """Creates one delivery per event and subscribed endpoint. They count as queued from now on."""
+        made = [delivery for event in events for delivery in self._deliveries_of(event)]
         self._busy += len(made)
         return made
 
     def send(self, deliveries: list[Delivery]) -> None:
-        """Hand over what `expect` noted; what happens to it from here is up to the faults in force."""
+        """Queues created deliveries, subject to the faults in force."""
         self._busy -= len(deliveries)
         for delivery in deliveries:
             if delivery.status == "pending":
-                self._admit(delivery)
+                self._dispatch(delivery)
 
-    async def send_after_answer(self, deliveries: list[Delivery]) -> None:
-        """`send` as a background task: those are run in a thread unless they are coroutines."""
+    async def send_after_response(self, deliveries: list[Delivery]) -> None:
+        """`send` as a coroutine: Starlette runs a plain function in a thread, which must not touch asyncio queues."""
         self.send(deliveries)
 
     async def send_now(self, deliveries: list[Delivery]) -> None:
-        """First attempts at once, one after the other; returns when they are over (failed ones are retried later)."""
+        """Makes the first attempts one by one and returns when they are done. Failed ones are retried later."""
         for delivery in deliveries:
             if delivery.status == "pending":
                 await self._first_attempts(delivery)
             self._busy -= 1
 
     def resend(self, event: Obj) -> int:
-        """Send an event once more to every endpoint that wants it; the number of them."""
-        again = self.expect([event])
-        self.send(again)
-        return len(again)
+        """Sends an event again to every subscribed endpoint. Returns their number."""
+        deliveries = self.create([event])
+        self.send(deliveries)
+        return len(deliveries)
 
     def of_event(self, event: str) -> list[Delivery]:
         return self._by_event.get(event, [])
 
     def succeeded(self, event: str) -> bool:
-        """Whether every endpoint that wants the event has taken it."""
-        best: dict[str, bool] = {}
+        """Whether the event was delivered to every subscribed endpoint."""
+        delivered: dict[str, bool] = {}
         for delivery in self.of_event(event):
-            best[delivery.endpoint] = best.get(delivery.endpoint, False) or delivery.status == "delivered"
-        return all(best.values())
+            delivered[delivery.endpoint] = delivered.get(delivery.endpoint, False) or delivery.status == "delivered"
+        return all(delivered.values())
 
     def pending(self) -> dict[str, int]:
-        """Deliveries not yet over: waiting or under way, held for reordering, waiting for a retry."""
+        """Unfinished deliveries: queued or in progress, held for reordering, waiting for a retry."""
         queued = sum(queue.qsize() for queue in self._queues.values())
         return {"queued": queued + self._busy, "held": len(self._held), "retrying": self._retrying}
 
-    def _addressed(self, event: Obj) -> list[Delivery]:
-        wanting = self._endpoints.wanting(event["type"])
-        if not wanting:
+    def _deliveries_of(self, event: Obj) -> list[Delivery]:
+        endpoints = self._endpoints.subscribed_to(event["type"])
+        if not endpoints:
             return []
         if not self.of_event(event["id"]):
-            event["pending_webhooks"] = len(wanting)
-        body = wire(event)
+            event["pending_webhooks"] = len(endpoints)
+        body = webhook_body(event)
         drop = self._faults().drop
-        made = [Delivery(event["id"], event["type"], e["id"], e["url"], body) for e in wanting]
+        made = [Delivery(event["id"], event["type"], e["id"], e["url"], body) for e in endpoints]
         for delivery in made:
             if "*" in drop or delivery.type in drop:
                 delivery.status = "dropped"
@@ -160,18 +162,18 @@ class Deliveries:
             self._by_event.setdefault(delivery.event, []).append(delivery)
         return made
 
-    def _admit(self, delivery: Delivery) -> None:
+    def _dispatch(self, delivery: Delivery) -> None:
         faults = self._faults()
         if faults.reorder_window:
             self._hold(delivery, faults)
         elif faults.delay_seconds:
             self._busy += 1
-            self._spawn(self._after(faults.delay_seconds, delivery))
+            self._spawn(self._queue_after(faults.delay_seconds, delivery))
         else:
             self._queue(delivery)
 
-    async def _after(self, seconds: float, delivery: Delivery) -> None:
-        await asyncio.sleep(seconds / self._factor)
+    async def _queue_after(self, seconds: float, delivery: Delivery) -> None:
+        await asyncio.sleep(seconds / self._time_factor)
         self._busy -= 1
         self._queue(delivery)
 
@@ -183,17 +185,17 @@ class Deliveries:
             self._release = self._spawn(self._release_after(faults.reorder_hold_seconds))
 
     async def _release_after(self, seconds: float) -> None:
-        await asyncio.sleep(seconds / self._factor)
+        await asyncio.sleep(seconds / self._time_factor)
         self._release = None
         self.release()
 
     def release(self) -> None:
-        """Let the held window go, shuffled."""
+        """Queues the held deliveries in random order."""
         if self._release is not None:
             self._release.cancel()
             self._release = None
         held, self._held = self._held, []
-        random.Random(self._faults().reorder_seed).shuffle(held)  # noqa: S311 (no secret depends on it)
+        random.Random(self._faults().reorder_seed).shuffle(held)  # noqa: S311 (not used for security)
         for delivery in held:
             self._queue(delivery)
 
@@ -223,11 +225,11 @@ class Deliveries:
     async def _retry(self, delivery: Delivery) -> None:
         try:
             for delay in self._delays:
-                wait = delay / self._factor
+                wait = delay / self._time_factor
                 delivery.next_attempt_at = time.time() + wait
                 await asyncio.sleep(wait)
                 if not self._endpoints.secrets(delivery.endpoint):
-                    break  # the endpoint was deleted in the meantime
+                    break  # the endpoint has been deleted
                 await self._attempt(delivery)
                 if delivery.status == "delivered":
                     return
@@ -247,17 +249,17 @@ class Deliveries:
         }
         started, status, error = time.time(), None, None
         try:
-            answer = await self._client.post(delivery.url, content=delivery.body, headers=headers)
-            status = answer.status_code
-        except httpx.HTTPError as problem:
-            error = f"{type(problem).__name__}: {problem}"
+            response = await self._client.post(delivery.url, content=delivery.body, headers=headers)
+            status = response.status_code
+        except httpx.HTTPError as failure:
+            error = f"{type(failure).__name__}: {failure}"
         delivery.attempts.append(Attempt(started, status, error, time.time() - started))
         if status is not None and 200 <= status < 300 and delivery.status == "pending":
             delivery.status = "delivered"
-            self._endpoints.delivered(delivery.event)
+            self._endpoints.count_delivered(delivery.event)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

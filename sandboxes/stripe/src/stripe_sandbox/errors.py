@@ -1,10 +1,12 @@
-"""Errors as Stripe words them: an HTTP status and a body `{"error": {type, code, param, message, ...}}`."""
+"""Stripe's errors: an HTTP status and a body `{"error": {type, code, param, message, ...}}`."""
+
+from __future__ import annotations
 
 from typing import Any
 
 
 class StripeError(Exception):
-    """An answer that is not a success. `extra` goes into the error body as it is (decline_code, payment_intent ...)."""
+    """An error response. `extra` is copied into the error body (decline_code, payment_intent ...)."""
 
     def __init__(
         self,
@@ -25,7 +27,7 @@ class StripeError(Exception):
         self.extra = extra
 
     def body(self, request_log_url: str) -> dict[str, Any]:
-        """The JSON body. Keys that have no value are left out, as Stripe does."""
+        """The JSON body. Keys without a value are omitted, as Stripe does."""
         error: dict[str, Any] = {"message": self.message, "type": self.type, "request_log_url": request_log_url}
         if self.code is not None:
             error["code"] = self.code
@@ -44,7 +46,7 @@ def unknown_param(param: str) -> StripeError:
 
 
 def no_such(object_type: str, id: str, *, param: str = "id", status: int = 404) -> StripeError:
-    """404 for an id in the path; callers pass 400 and the parameter's name for an id in the parameters."""
+    """404 for an id in the path; for an id in a parameter, pass its name and status 400."""
     return StripeError(f"No such {object_type}: '{id}'", status=status, code="resource_missing", param=param)
 
 

@@ -1,18 +1,20 @@
-"""Events for whoever fetches them instead of receiving webhooks: the same bytes, signed the same way."""
+"""The event log as signed webhooks to fetch, for clients without a webhook endpoint."""
+
+from __future__ import annotations
 
 import itertools
 import time
 from dataclasses import dataclass
 
-from stripe_sandbox.delivery import wire
-from stripe_sandbox.signing import signature_header
+from stripe_sandbox.delivery import webhook_body
+from stripe_sandbox.signatures import signature_header
 from stripe_sandbox.state import Sandbox
 from stripe_sandbox.store import Obj
 
 
 @dataclass(frozen=True)
 class Page:
-    """Events oldest first, and the cursor (an event's id) to go on from; `next` is none before the first event."""
+    """Events, oldest first. `next` is the cursor (an event id) of the next page; None before the first event."""
 
     events: list[Obj]
     next: str | None
@@ -20,8 +22,8 @@ class Page:
 
 
 @dataclass(frozen=True)
-class Signed:
-    """One event as a webhook would carry it. `signature` is the Stripe-Signature header, none without a secret."""
+class SignedEvent:
+    """One event as a webhook. `signature` is the Stripe-Signature header; None without a secret."""
 
     id: str
     type: str
@@ -31,7 +33,7 @@ class Signed:
 
 
 def since(sandbox: Sandbox, after: str | None, limit: int = 1000) -> Page:
-    """What was logged after an event, or from the beginning. Raises a 404 for an event that is none."""
+    """Events logged after `after`, or all of them. Raises a 404 if `after` does not exist."""
     if after is not None:
         sandbox.store.get("event", after)
     newer = list(itertools.takewhile(lambda event: event["id"] != after, reversed(sandbox.store.all("event"))))[::-1]
@@ -39,14 +41,14 @@ def since(sandbox: Sandbox, after: str | None, limit: int = 1000) -> Page:
     return Page(events, events[-1]["id"] if events else after, len(newer) > len(events))
 
 
-def signed(event: Obj, secret: str | None) -> Signed:
-    """The event signed now: receivers that check the time take it for the next five minutes."""
-    body = wire(event)
+def sign(event: Obj, secret: str | None) -> SignedEvent:
+    """Signs the event with the current time; receivers usually accept a signature for five minutes."""
+    body = webhook_body(event)
     header = signature_header(body, [secret], at=int(time.time())) if secret else None
-    return Signed(event["id"], event["type"], event["created"], body.decode(), header)
+    return SignedEvent(event["id"], event["type"], event["created"], body.decode(), header)
 
 
-def own_secret(sandbox: Sandbox) -> str | None:
-    """The secret of the endpoint in the settings."""
+def default_secret(sandbox: Sandbox) -> str | None:
+    """The signing secret from the settings."""
     secret = sandbox.settings.webhook_secret
     return secret.get_secret_value() if secret else None

@@ -1,7 +1,7 @@
-"""The event log: what happened, as the objects looked at that moment."""
+"""The event log. Each event has a snapshot of its object."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,29 +14,28 @@ _MISSING = object()
 
 @dataclass(frozen=True)
 class Cause:
-    """The API request that an event comes from; both are none for what a customer or the clock did."""
+    """The API request that caused an event; both are None for actions of a customer or the clock."""
 
     request: str | None = None
     idempotency_key: str | None = None
 
 
 class EventLog:
-    """Events are appended while a request is handled, and taken for delivery when it has been handled."""
+    """Events are appended during a request and taken for delivery at its end."""
 
     def __init__(self, store: Store, clock: Clock, api_version: str) -> None:
         self._store = store
         self._clock = clock
         self._api_version = api_version
-        self._fresh: list[Obj] = []
+        self._pending: list[Obj] = []
         self.cause = Cause()
 
-    @contextmanager
-    def held(self) -> Iterator["Held"]:
-        """Lets an event be put in front of those logged meanwhile (see `Held.first`)."""
-        yield Held(self, len(self._fresh))
+    def mark(self) -> Mark:
+        """The current position in the log, to insert an event there later."""
+        return Mark(self, len(self._pending))
 
     def emit(self, type: str, obj: Obj, before: Obj | None = None) -> Obj:
-        """Log one event with a snapshot of `obj`; with `before` (a copy of earlier) also what changed since."""
+        """Logs an event with a snapshot of `obj`; with its previous state `before`, also `previous_attributes`."""
         data: Obj = {"object": clone(obj)}
         if before is not None:
             data["previous_attributes"] = changed(before, obj)
@@ -51,38 +50,38 @@ class EventLog:
             "request": {"id": self.cause.request, "idempotency_key": self.cause.idempotency_key},
             "type": type,
         }
-        self._fresh.append(self._store.add(event))
+        self._pending.append(self._store.add(event))
         return event
 
     def emit_at(self, position: int, type: str, obj: Obj, before: Obj | None = None) -> None:
-        """Log an event in front of those logged since `position`."""
-        later, self._fresh = self._fresh[position:], self._fresh[:position]
+        """Inserts an event at `position`, before those logged since."""
+        later, self._pending = self._pending[position:], self._pending[:position]
         for event in later:
             self._store.remove(event)
         self.emit(type, obj, before)
         for event in later:
-            self._fresh.append(self._store.add(event))
+            self._pending.append(self._store.add(event))
 
     def take(self) -> list[Obj]:
-        """The events logged since the last call, oldest first."""
-        fresh, self._fresh = self._fresh, []
-        return fresh
+        """Events logged since the last call, oldest first."""
+        pending, self._pending = self._pending, []
+        return pending
 
 
-class Held:
-    """A place in the log to which an event can still be added."""
+class Mark:
+    """A position in the log."""
 
     def __init__(self, log: EventLog, position: int) -> None:
         self._log = log
         self._position = position
 
-    def first(self, type: str, obj: Obj, before: Obj | None = None) -> None:
-        """Log an event in front of all that were logged since, with the object as it is now."""
+    def emit(self, type: str, obj: Obj, before: Obj | None = None) -> None:
+        """Inserts an event here, with the current state of the object."""
         self._log.emit_at(self._position, type, obj, before)
 
 
 def changed(before: Obj, after: Obj) -> Obj:
-    """Earlier values of the attributes that differ; nested hashes name only what differs inside them."""
+    """Previous values of the attributes that differ; in nested hashes, only of those that differ."""
     difference: Obj = {}
     for name in before.keys() | after.keys():
         old: Any = before.get(name, _MISSING)

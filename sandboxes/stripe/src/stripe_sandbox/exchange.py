@@ -1,4 +1,6 @@
-"""What pages and operator calls share: reading a form or JSON, and sending the webhooks around the answer."""
+"""Shared by pages and operator API: parsing of forms and JSON bodies, and webhooks sent with the response."""
+
+from __future__ import annotations
 
 import json
 from typing import Any, TypeVar
@@ -20,19 +22,19 @@ def is_form(request: Request) -> bool:
 
 
 async def read_form(request: Request) -> dict[str, str]:
-    """The fields of a plain HTML form; empty ones count as not filled in."""
+    """The fields of an HTML form, without empty ones."""
     pairs = parse_qsl((await request.body()).decode("utf-8", "replace"))
     return {name: value for name, value in pairs if value.strip()}
 
 
 async def read_as(request: Request, model: type[M]) -> M:
-    """A form or a JSON body as `model`. Raises a 400 that names the first field that does not fit."""
+    """Validates a form or JSON body as `model`. Raises a 400 that names the first invalid field."""
     body = await request.body()
     try:
-        given: Any = await read_form(request) if is_form(request) else json.loads(body or b"{}")
-        return model.model_validate(given)
+        values: Any = await read_form(request) if is_form(request) else json.loads(body or b"{}")
+        return model.model_validate(values)
     except json.JSONDecodeError as error:
-        raise StripeError(f"The body is not JSON: {error}") from error
+        raise StripeError(f"The request body is not valid JSON: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
@@ -40,7 +42,7 @@ async def read_as(request: Request, model: type[M]) -> M:
 
 
 async def with_webhooks(sandbox: Sandbox, response: Response) -> Response:
-    """The same response; the events that its request caused go out after it (or before, where that is ordered)."""
-    left = await sandbox.deliver_before_answer()
-    response.background = BackgroundTask(sandbox.deliveries.send_after_answer, left)
+    """Returns the response; webhooks of the request are sent after it, or before it under `before_answer`."""
+    deliveries = await sandbox.deliver_before_response()
+    response.background = BackgroundTask(sandbox.deliveries.send_after_response, deliveries)
     return response

@@ -1,32 +1,34 @@
-"""How webhook deliveries and API answers are made to go wrong, to order."""
+"""Faults to inject into webhook deliveries and API responses."""
+
+from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
 
 class Faults(BaseModel):
-    """The faults in force. All off by default; times are seconds and are divided by TIME_FACTOR."""
+    """The faults in force, all off by default. Times are in seconds and divided by TIME_FACTOR."""
 
     model_config = ConfigDict(extra="forbid")
 
     duplicate: int = Field(default=0, ge=0, le=20)
-    """Extra copies of each first attempt."""
+    """Number of duplicates of each first attempt."""
     delay_seconds: float = Field(default=0.0, ge=0)
-    """Wait before each first attempt."""
+    """Delay of each first attempt."""
     reorder_window: int = Field(default=0, ge=0, le=1000)
-    """Hold this many events and let them go shuffled; 0 is off."""
+    """Hold this many deliveries, then send them in random order; 0 is off."""
     reorder_hold_seconds: float = Field(default=5.0, ge=0)
-    """Let a window go after this time even when it is not full."""
+    """Send an incomplete window after this time."""
     reorder_seed: int | None = None
-    """Makes the shuffle repeatable."""
+    """Seed of the random order."""
     before_answer: bool = False
-    """Attempt the deliveries before the API call (or page) that caused them is answered."""
+    """Deliver webhooks before the response to the request that caused them."""
     drop: list[str] = Field(default_factory=list)
-    """Event types (`*` for all) that never reach a receiver; they stay listed as not delivered."""
+    """Event types (`*` for all) not to deliver; their events are listed as undelivered."""
     api_delay_seconds: float = Field(default=0.0, ge=0)
-    """Wait between doing what an API call asks for and answering it."""
+    """Delay between execution of an API request and its response."""
     lose_answers: int = Field(default=0, ge=0)
-    """So many of the next POSTs to the API are carried out, and then the connection is closed without an answer."""
+    """Execute the next n POST requests to the API, but close the connection without a response."""
     fail_requests: int = Field(default=0, ge=0)
-    """So many of the next requests to the API are answered with 500 and have no effect."""
+    """Answer the next n API requests with 500 and no effect."""
     pending_refunds: bool = False
-    """Refunds through the API start as pending and wait for the operator."""
+    """Refunds created through the API are pending until the operator completes them."""

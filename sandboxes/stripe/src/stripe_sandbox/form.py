@@ -1,7 +1,9 @@
-"""The wire's form encoding: `line_items[0][price_data][currency]=usd` becomes nested hashes.
+"""Form decoding: `line_items[0][price_data][currency]=usd` becomes nested hashes.
 
-Lists stay hashes with numbered keys here: which of the two it is, only the declared type knows (see `params`).
+Lists remain hashes with numeric keys: only the declared type tells them apart (see `params`).
 """
+
+from __future__ import annotations
 
 import re
 from typing import Any
@@ -14,10 +16,10 @@ _KEY = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 
 
 def decode(text: str) -> dict[str, Any]:
-    """Nested hashes of strings. Raises a Stripe error for keys that do not nest."""
+    """Nested hashes of strings. Raises a StripeError for conflicting or malformed keys."""
     decoded: dict[str, Any] = {}
     for key, value in parse_qsl(text, keep_blank_values=True):
-        _place(decoded, _split(key), value, key)
+        _insert(decoded, _split(key), value, key)
     return decoded
 
 
@@ -28,7 +30,7 @@ def _split(key: str) -> list[str]:
     return [match[1], *parts]
 
 
-def _place(into: dict[str, Any], parts: list[str], value: str, key: str) -> None:
+def _insert(into: dict[str, Any], parts: list[str], value: str, key: str) -> None:
     for part in parts[:-1]:
         into = into.setdefault(part or str(len(into)), {})
         if not isinstance(into, dict):

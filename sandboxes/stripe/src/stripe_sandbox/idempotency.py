@@ -1,4 +1,6 @@
-"""Idempotency keys: the same key and the same request get the same answer, whatever happened since."""
+"""Idempotency keys: a repeated request gets the saved response."""
+
+from __future__ import annotations
 
 import hashlib
 import time
@@ -6,12 +8,12 @@ from dataclasses import dataclass
 
 from stripe_sandbox.errors import StripeError
 
-_KEPT_FOR = 24 * 3600.0
+_LIFETIME_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True)
-class Answer:
-    """An answer as it goes over the wire."""
+class SavedResponse:
+    """A response to replay."""
 
     status: int
     body: bytes
@@ -22,20 +24,20 @@ class Answer:
 class _Entry:
     fingerprint: str
     at: float
-    answer: Answer | None = None
+    response: SavedResponse | None = None
 
 
 class IdempotencyKeys:
-    """Keys of POST requests for 24 real hours. Stripe keeps no answer for a request that failed validation."""
+    """Keys of POST requests, kept for 24 real hours. Like Stripe, does not save validation errors."""
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
 
-    def begin(self, key: str, method: str, path: str, body: str) -> Answer | None:
-        """Claim a key; the saved answer when there is one. Raises 400 for another request, 409 while under way."""
+    def begin(self, key: str, method: str, path: str, body: str) -> SavedResponse | None:
+        """Claims a key or returns its saved response. Raises 400 for a different request, 409 for a concurrent one."""
         if len(key) > 255:
             raise StripeError("The Idempotency-Key can be at most 255 characters long.", param="Idempotency-Key")
-        self._forget_old()
+        self._drop_expired()
         fingerprint = hashlib.sha256(f"{method} {path} {body}".encode()).hexdigest()
         entry = self._entries.get(key)
         if entry is None:
@@ -47,7 +49,7 @@ class IdempotencyKeys:
                 f"used with. Try using a key other than '{key}' if you meant to execute a different request.",
                 type="idempotency_error",
             )
-        if entry.answer is None:
+        if entry.response is None:
             raise StripeError(
                 "There is currently another in-progress request using this Idempotency Key (that probably means you "
                 "submitted twice, and the other request is still going through).",
@@ -55,17 +57,17 @@ class IdempotencyKeys:
                 type="idempotency_error",
                 code="idempotency_key_in_use",
             )
-        return entry.answer
+        return entry.response
 
-    def finish(self, key: str, answer: Answer) -> None:
-        self._entries[key].answer = answer
+    def finish(self, key: str, response: SavedResponse) -> None:
+        self._entries[key].response = response
 
     def abandon(self, key: str) -> None:
-        """Let a key go whose request never began."""
+        """Releases the key of a request that was not executed."""
         self._entries.pop(key, None)
 
-    def _forget_old(self) -> None:
-        limit = time.time() - _KEPT_FOR
+    def _drop_expired(self) -> None:
+        limit = time.time() - _LIFETIME_SECONDS
         while self._entries:
             oldest = next(iter(self._entries))
             if self._entries[oldest].at > limit:

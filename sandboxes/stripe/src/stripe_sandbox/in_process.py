@@ -1,4 +1,6 @@
-"""A sandbox inside a test: no socket, no clock that ticks, no deliveries; events are collected with `take`."""
+"""A sandbox within a test process: no socket, no running clock, no deliveries; `take` returns the events."""
+
+from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
@@ -10,7 +12,7 @@ import stripe
 
 from stripe_sandbox import event_feed
 from stripe_sandbox.app import create_app
-from stripe_sandbox.event_feed import Signed
+from stripe_sandbox.event_feed import SignedEvent
 from stripe_sandbox.settings import Settings
 
 T = TypeVar("T")
@@ -18,10 +20,10 @@ _SECRET = "whsec_in_process"
 
 
 class InProcess:
-    """`client` is the official SDK's, for sync and async calls; `operate` is the operator's API.
+    """`client` is the official SDK client (sync and async); `operate` calls the operator API.
 
-    Every sync call has an event loop of its own, so webhook endpoints are not for this (the one of the settings is
-    left out): `take` hands out what they would have been sent.
+    Each sync call runs its own event loop, so nothing is delivered to webhook endpoints (the one in the settings is
+    ignored): `take` returns the webhooks instead.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -31,34 +33,37 @@ class InProcess:
         self._cursor: str | None = None
         key = self.settings.secret_key.get_secret_value()
         self.client = stripe.StripeClient(
-            key, base_addresses={"api": "http://sandbox"}, http_client=_Wireless(self.app), max_network_retries=0
+            key,
+            base_addresses={"api": "http://sandbox"},
+            http_client=_AppTransport(self.app),
+            max_network_retries=0,
         )
 
     async def operate(self, path: str, **body: Any) -> dict[str, Any]:
-        """One POST to the operator's API (`path` under /sandbox/api). Raises httpx.HTTPStatusError but for a 402."""
+        """POSTs to the operator API (`path` under /sandbox/api). Raises httpx.HTTPStatusError, except for 402."""
         async with _http(self.app) as http:
-            answer = await http.post(f"/sandbox/api{path}", json=body)
-        if answer.status_code != 402:
-            answer.raise_for_status()
-        return dict(answer.json())
+            response = await http.post(f"/sandbox/api{path}", json=body)
+        if response.status_code != 402:
+            response.raise_for_status()
+        return dict(response.json())
 
     def operate_now(self, path: str, **body: Any) -> dict[str, Any]:
-        """`operate` for code that is not async."""
-        return _finish(self.operate(path, **body))
+        """`operate` for sync code."""
+        return _run(self.operate(path, **body))
 
-    def take(self, secret: str = _SECRET) -> list[Signed]:
-        """Events logged since the last call, oldest first, each signed with `secret`."""
+    def take(self, secret: str = _SECRET) -> list[SignedEvent]:
+        """Events logged since the last call, oldest first, signed with `secret`."""
         events = []
         while True:
             page = event_feed.since(self.sandbox, self._cursor)
-            events += [event_feed.signed(event, secret) for event in page.events]
+            events += [event_feed.sign(event, secret) for event in page.events]
             self._cursor = page.next
             if not page.has_more:
                 return events
 
 
-class _Wireless(stripe.HTTPClient):
-    """The SDK's transport, straight into the application."""
+class _AppTransport(stripe.HTTPClient):
+    """An SDK transport that calls the application directly."""
 
     name = "in-process"
 
@@ -75,21 +80,21 @@ class _Wireless(stripe.HTTPClient):
         *,
         _usage: list[str] | None = None,
     ) -> tuple[str, int, Mapping[str, str]]:
-        content, status, answered = _finish(self.request_async(method, url, headers or {}, post_data))
-        return content.decode(), status, answered
+        content, status, response_headers = _run(self.request_async(method, url, headers or {}, post_data))
+        return content.decode(), status, response_headers
 
     async def request_async(
         self, method: str, url: str, headers: Mapping[str, str], post_data: Any = None
     ) -> tuple[bytes, int, Mapping[str, str]]:
         async with _http(self._app) as http:
-            answer = await http.request(method, url, headers=dict(headers), content=post_data or b"")
-        return answer.content, answer.status_code, answer.headers
+            response = await http.request(method, url, headers=dict(headers), content=post_data or b"")
+        return response.content, response.status_code, response.headers
 
     def close(self) -> None:
-        """Nothing is open."""
+        """There is no connection to close."""
 
     async def close_async(self) -> None:
-        """Nothing is open."""
+        """There is no connection to close."""
 
 
 def _http(app: Any) -> httpx.AsyncClient:
@@ -97,11 +102,11 @@ def _http(app: Any) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=transport, base_url="http://sandbox")
 
 
-def _finish(work: Coroutine[Any, Any, T]) -> T:
-    """Run it to its end from code that is not async, even inside a running event loop."""
+def _run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Runs a coroutine from sync code, even within a running event loop (then in a thread)."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(work)
-    with ThreadPoolExecutor(1) as beside:
-        return beside.submit(asyncio.run, work).result()
+        return asyncio.run(coroutine)
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(asyncio.run, coroutine).result()

@@ -1,4 +1,6 @@
-"""What a customer can pay with here, and how each of them behaves."""
+"""Test cards, bank accounts and wallets, and how each behaves."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,28 +12,28 @@ class Behavior(StrEnum):
     SUCCEEDS = "succeeds"
     DECLINES = "declines"
     NEEDS_ACTION = "needs_action"
-    """A 3-D Secure page first; without the customer it is charged only where it was set up for that."""
+    """Requires 3-D Secure; off session, it can only be charged if it was set up for off-session use."""
     SETTLES_LATER = "settles_later"
 
 
 class RefundBehavior(StrEnum):
     SUCCEEDS = "succeeds"
     PENDS = "pends"
-    """Starts as pending; the operator (or the clock) makes it succeed."""
+    """Pending until the operator completes it."""
 
 
 @dataclass(frozen=True)
 class Instrument:
-    """A card, an account or a wallet. `code`/`decline_code`/`message` say why it declines."""
+    """A card, bank account or wallet. `code`, `decline_code` and `message` describe its decline."""
 
     method: str
     behavior: Behavior = Behavior.SUCCEEDS
     code: str = "card_declined"
     decline_code: str | None = None
     message: str = "Your card was declined."
-    later_succeeds: bool = True
-    always_asks: bool = False
-    """3-D Secure for every charge, even where the customer has agreed to later ones."""
+    settles_successfully: bool = True
+    always_authenticates: bool = False
+    """Requires 3-D Secure for every charge, even if set up for off-session use."""
     refund: RefundBehavior = RefundBehavior.SUCCEEDS
     brand: str = "visa"
     last4: str = "4242"
@@ -55,7 +57,7 @@ _CARDS: dict[str, Instrument] = {
     ),
     "4000000000000341": _declining("generic_decline", "Your card was declined."),
     "4000002500003155": Instrument("card", Behavior.NEEDS_ACTION),
-    "4000002760003184": Instrument("card", Behavior.NEEDS_ACTION, always_asks=True),
+    "4000002760003184": Instrument("card", Behavior.NEEDS_ACTION, always_authenticates=True),
     "4000000000007726": Instrument("card", refund=RefundBehavior.PENDS),
 }
 _BRANDS = {"4": "visa", "5": "mastercard", "2": "mastercard", "3": "amex", "6": "discover"}
@@ -74,43 +76,43 @@ TEST_PAYMENT_METHODS: dict[str, str] = {
     "pm_card_threeDSecure2Required": "4000002760003184",
     "pm_card_pendingRefund": "4000000000007726",
 }
-"""Stripe's named test payment methods, by the card that they stand for."""
+"""Stripe's test payment method ids -> card number"""
 
-_AFFIRM_APPROVED, _AFFIRM_REFUSED = "5555555555", "5555555556"
+_AFFIRM_APPROVED, _AFFIRM_DECLINED = "5555555555", "5555555556"
 
 
 def card(number: str) -> Instrument:
-    """The card with this number; spaces are ignored. Raises a 402 card_error for a number that is none."""
+    """The card with this number; spaces are ignored. Raises a 402 card_error for an invalid number."""
     digits = number.replace(" ", "").replace("-", "")
     if not (digits.isascii() and digits.isdigit() and 13 <= len(digits) <= 19 and _luhn(digits)):
         raise StripeError("Your card number is incorrect.", status=402, type="card_error", code="incorrect_number")
-    known = _CARDS.get(digits, Instrument("card"))
-    return _with_number(known, digits)
+    found = _CARDS.get(digits, Instrument("card"))
+    return _with_number(found, digits)
 
 
 def bank_account(*, succeeds: bool) -> Instrument:
-    """A US bank account whose debit is pending at first and then settles or fails."""
+    """A US bank account: its debits are pending, then succeed or fail."""
     return Instrument(
         "us_bank_account",
         Behavior.SETTLES_LATER,
         code="insufficient_funds",
         message="The customer's account has insufficient funds to cover this payment.",
-        later_succeeds=succeeds,
+        settles_successfully=succeeds,
         refund=RefundBehavior.PENDS,
         last4="6789",
     )
 
 
 def affirm(phone: str) -> Instrument:
-    """Affirm asks for a phone number: 555-555-5555 is approved, 555-555-5556 refused."""
+    """Affirm by phone number: 555-555-5555 is approved, 555-555-5556 declined. Raises for any other."""
     digits = "".join(c for c in phone if c.isdigit())[-10:]
-    if digits not in (_AFFIRM_APPROVED, _AFFIRM_REFUSED):
-        raise StripeError("Use 555-555-5555 (approved) or 555-555-5556 (refused).", param="phone")
+    if digits not in (_AFFIRM_APPROVED, _AFFIRM_DECLINED):
+        raise StripeError("Use 555-555-5555 (approved) or 555-555-5556 (declined).", param="phone")
     return wallet("affirm", authorized=digits == _AFFIRM_APPROVED)
 
 
 def wallet(method: str, *, authorized: bool) -> Instrument:
-    """A wallet or buy-now-pay-later method whose own page the customer authorizes or leaves."""
+    """A wallet or buy-now-pay-later method that the customer authorizes or declines on its own page."""
     if authorized:
         return Instrument(method)
     return Instrument(
@@ -121,8 +123,8 @@ def wallet(method: str, *, authorized: bool) -> Instrument:
     )
 
 
-def _with_number(known: Instrument, digits: str) -> Instrument:
-    return Instrument(**{**known.__dict__, "brand": _BRANDS.get(digits[0], "visa"), "last4": digits[-4:]})
+def _with_number(instrument: Instrument, digits: str) -> Instrument:
+    return Instrument(**{**instrument.__dict__, "brand": _BRANDS.get(digits[0], "visa"), "last4": digits[-4:]})
 
 
 def _luhn(digits: str) -> bool:

@@ -1,8 +1,10 @@
-"""Which payment methods a US account can offer, for which amounts and modes.
+"""The payment methods of a US account, with their amount limits and modes.
 
-Limits in minor units of USD, as of November 2026 (Stripe's payment method pages, as dated in the design). PayPal is
-for European accounts only, and Venmo is no Stripe method at all; so neither is ever offered here.
+Limits are in minor units of USD, as documented by Stripe in November 2026. PayPal is limited to European accounts and
+Stripe does not support Venmo, so neither is offered.
 """
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 
@@ -12,7 +14,7 @@ _PAYMENT = frozenset({"payment"})
 
 @dataclass(frozen=True)
 class Method:
-    """One method's limits. `modes` are the Checkout modes that it can be used in."""
+    """Limits of a payment method. `modes` are the Checkout modes that support it."""
 
     label: str
     minimum: int = 50
@@ -35,7 +37,7 @@ INVOICE_METHODS = ["card", "link", "us_bank_account"]
 
 
 def reusable(name: str) -> bool:
-    """Whether a method can be kept for later charges."""
+    """Whether a method can be saved for later charges."""
     return "setup" in METHODS[name].modes
 
 
@@ -48,9 +50,9 @@ def eligible(
     excluded: list[str] | None = None,
     saved: bool = False,
 ) -> list[str]:
-    """The methods on offer for an amount (none in setup mode), in the order in which a page shows them.
+    """The methods available for an amount (None in setup mode), in display order.
 
-    `saved`: only those that can be charged again without the customer.
+    `saved`: only those that can be saved for off-session charges.
     """
     return [
         name

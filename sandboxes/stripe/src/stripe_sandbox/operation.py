@@ -1,4 +1,6 @@
-"""One API operation: a method, a path, the SDK's parameters for it, and a function that does it."""
+"""An API operation: HTTP method, path, parameter type of the SDK, and handler."""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,7 +12,7 @@ from stripe_sandbox.store import Obj
 
 @dataclass(frozen=True)
 class Call:
-    """A request that has passed: authentication, idempotency and the parameters' types are dealt with."""
+    """An authenticated request with validated parameters."""
 
     sandbox: Sandbox
     params: Params
@@ -23,7 +25,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Operation:
-    """`params` is the SDK's TypedDict; none means that only `expand` may be given."""
+    """`params` is the TypedDict of the SDK; None if the operation only accepts `expand`."""
 
     method: str
     path: str
@@ -32,7 +34,7 @@ class Operation:
 
 
 def retrieve(object_type: str) -> Callable[[Call], Obj]:
-    """The handler that answers with the object named in the path."""
+    """A handler that returns the object with the id in the path."""
 
     def handle(call: Call) -> Obj:
         return call.sandbox.store.get(object_type, call.id)

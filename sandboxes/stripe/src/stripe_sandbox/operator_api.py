@@ -1,4 +1,6 @@
-"""/sandbox/api: what the operator's page can do, as JSON."""
+"""/sandbox/api: the operator API."""
+
+from __future__ import annotations
 
 import dataclasses
 from typing import Any
@@ -19,7 +21,7 @@ from stripe_sandbox.store import Obj
 
 
 def routes(sandbox: Sandbox) -> list[Route]:
-    actions = [Route(f"/sandbox/api{a.path}", _act(sandbox, a), methods=["POST"]) for a in ACTIONS]
+    actions = [Route(f"/sandbox/api{a.path}", _run(sandbox, a), methods=["POST"]) for a in ACTIONS]
     return [
         *actions,
         Route("/sandbox/api/deliveries", _deliveries(sandbox)),
@@ -30,29 +32,29 @@ def routes(sandbox: Sandbox) -> list[Route]:
     ]
 
 
-def shown(delivery: Delivery) -> Obj:
-    """A delivery as JSON, without its body."""
-    plain = dataclasses.asdict(delivery)
-    del plain["body"]
-    return plain
+def delivery_json(delivery: Delivery) -> Obj:
+    """A delivery without its body."""
+    fields = dataclasses.asdict(delivery)
+    del fields["body"]
+    return fields
 
 
-def _act(sandbox: Sandbox, action: Action) -> Any:
+def _run(sandbox: Sandbox, action: Action) -> Any:
     async def endpoint(request: Request) -> Response:
         try:
-            given = await read_as(request, action.takes)
-            done = action.do(sandbox, request.path_params.get("id", ""), given)
+            body = await read_as(request, action.body)
+            result = action.run(sandbox, request.path_params.get("id", ""), body)
         except StripeError as error:
             failed = JSONResponse(error.body(sandbox.url("/sandbox")), error.status)
-            return await with_webhooks(sandbox, _back(request, error.message) or failed)
-        status = 402 if done.get("status") == "declined" else 200
-        return await with_webhooks(sandbox, _back(request, None) or JSONResponse(done, status))
+            return await with_webhooks(sandbox, _redirect(request, error.message) or failed)
+        status = 402 if result.get("status") == "declined" else 200
+        return await with_webhooks(sandbox, _redirect(request, None) or JSONResponse(result, status))
 
     return endpoint
 
 
-def _back(request: Request, problem: str | None) -> Response | None:
-    """A form on the operator's page is answered with that page."""
+def _redirect(request: Request, problem: str | None) -> Response | None:
+    """Redirects a form submission back to the operator page; None for JSON requests."""
     if not is_form(request):
         return None
     url = request.url_for("operator")
@@ -61,28 +63,28 @@ def _back(request: Request, problem: str | None) -> Response | None:
 
 def _deliveries(sandbox: Sandbox) -> Any:
     async def endpoint(request: Request) -> Response:
-        """Newest first; `event`, `type` and `status` narrow it down."""
+        """Newest first, filtered by `event`, `type` and `status`."""
         wanted = {
             name: request.query_params[name] for name in ("event", "type", "status") if name in request.query_params
         }
         found = [d for d in reversed(sandbox.deliveries.log) if all(getattr(d, k) == v for k, v in wanted.items())]
-        return JSONResponse({"deliveries": [shown(delivery) for delivery in found[:1000]]})
+        return JSONResponse({"deliveries": [delivery_json(delivery) for delivery in found[:1000]]})
 
     return endpoint
 
 
 def _events(sandbox: Sandbox) -> Any:
     async def endpoint(request: Request) -> Response:
-        """All that was logged, oldest first, from `after` (an event's id) on; nothing is forgotten after 30 days."""
+        """Events after `after` (an event id), oldest first. Unlike /v1/events, not limited to 30 days."""
         query = request.query_params
         try:
             found = event_feed.since(sandbox, query.get("after"), int(query.get("limit", "1000")))
         except (StripeError, ValueError) as error:
             refused = error if isinstance(error, StripeError) else StripeError("Invalid limit", param="limit")
             return JSONResponse(refused.body(sandbox.url("/sandbox")), refused.status)
-        secret = query.get("secret") or event_feed.own_secret(sandbox)
-        shown = [dataclasses.asdict(event_feed.signed(event, secret)) for event in found.events]
-        return JSONResponse({"events": shown, "next": found.next, "has_more": found.has_more})
+        secret = query.get("secret") or event_feed.default_secret(sandbox)
+        events = [dataclasses.asdict(event_feed.sign(event, secret)) for event in found.events]
+        return JSONResponse({"events": events, "next": found.next, "has_more": found.has_more})
 
     return endpoint
 
@@ -104,14 +106,14 @@ def _clock(sandbox: Sandbox) -> Any:
 
 def _faults(sandbox: Sandbox) -> Any:
     async def endpoint(request: Request) -> Response:
-        """PUT replaces all of them: what is not named is off."""
+        """PUT replaces all faults; omitted ones are off."""
         if request.method == "PUT":
             try:
                 sandbox.faults = Faults.model_validate_json(await request.body() or b"{}")
             except ValidationError as error:
-                problem = error.errors()[0]
-                where = ".".join(str(part) for part in problem["loc"])
-                return JSONResponse(StripeError(f"{where}: {problem['msg']}", param=where).body(""), 400)
+                first = error.errors()[0]
+                name = ".".join(str(part) for part in first["loc"])
+                return JSONResponse(StripeError(f"{name}: {first['msg']}", param=name).body(""), 400)
         return JSONResponse(sandbox.faults.model_dump())
 
     return endpoint

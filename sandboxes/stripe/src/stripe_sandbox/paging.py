@@ -1,4 +1,6 @@
-"""Lists: newest first, cursors, and the filters that most of them share."""
+"""Lists: newest first, with cursors and common filters."""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -17,9 +19,9 @@ _COMPARE: dict[str, Callable[[int, int], bool]] = {
 
 
 def page(call: Call, objects: Iterable[Obj], url: str) -> Obj:
-    """One page of `objects` (oldest first; the answer is newest first), as limit and cursor ask for.
+    """A page of `objects` (given oldest first, returned newest first).
 
-    Raises for a cursor that names nothing. An object that the filters leave out is a good cursor all the same.
+    Raises for a cursor that never existed. A cursor need not match the filters.
     """
     params = call.params
     limit = params.get("limit", 10)
@@ -38,19 +40,19 @@ def page(call: Call, objects: Iterable[Obj], url: str) -> Obj:
 
 
 def _split(store: Store, newest: list[Obj], cursor: str, param: str) -> tuple[list[Obj], list[Obj]]:
-    """(what is older than the cursor, what is newer), both newest first."""
+    """(objects older than the cursor, objects newer), both newest first."""
     ids = [obj["id"] for obj in newest]
     if cursor in ids:
         at = ids.index(cursor)
         return newest[at + 1 :], newest[:at]
-    if (place := store.place(cursor)) is None:
+    if (position := store.position(cursor)) is None:
         raise no_such(newest[0]["object"] if newest else "object", cursor, param=param, status=400)
-    older = [obj for obj in newest if (store.place(obj["id"]) or 0) < place]
+    older = [obj for obj in newest if (store.position(obj["id"]) or 0) < position]
     return older, newest[: len(newest) - len(older)]
 
 
 def created_within(objects: Iterable[Obj], window: Any, field: str = "created") -> list[Obj]:
-    """Objects created at a moment, or within `{gt, gte, lt, lte}`; no window keeps all."""
+    """Objects created at a time or within `{gt, gte, lt, lte}`; all without a window."""
     if window is None:
         return list(objects)
     bounds = window if isinstance(window, dict) else {"gte": window, "lte": window}
@@ -58,7 +60,7 @@ def created_within(objects: Iterable[Obj], window: Any, field: str = "created") 
 
 
 def matching(objects: Iterable[Obj], params: Params, *fields: str) -> list[Obj]:
-    """Objects within `created` whose fields equal the parameters of the same name, where those are given."""
+    """Objects that match the `created` parameter and the parameters named in `fields`."""
     wanted = {name: params[name] for name in fields if name in params}
     within = created_within(objects, params.get("created"))
     return [o for o in within if all(o.get(name) == value for name, value in wanted.items())]

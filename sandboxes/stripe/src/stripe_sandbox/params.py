@@ -1,9 +1,11 @@
-"""What a request may carry, read from the SDK's own parameter dictionaries.
+"""Validation of request parameters against the SDK's TypedDicts.
 
-`stripe.params` has one TypedDict per call, nested ones included. From its annotations follow the types of the values
-(the wire has only strings), which parameters exist, which are required, and which words an enum knows. So a parameter
-that a newer SDK dropped is refused here as it would be there, without a list to maintain.
+`stripe.params` has a TypedDict per call. Its annotations define the types of the values (the request has only strings),
+the existing and required parameters, and the values of enums. So parameters removed in a newer API version are rejected
+without a list to maintain.
 """
+
+from __future__ import annotations
 
 import re
 import sys
@@ -20,18 +22,18 @@ from stripe_sandbox.errors import StripeError, missing_param, unknown_param
 
 Params = dict[str, Any]
 
-_CLIENT_ONLY = frozenset(RequestOptions.__annotations__)  # options of the client, never sent
+_CLIENT_ONLY = frozenset(RequestOptions.__annotations__)  # options of the client that are never sent
 _METADATA_KEYS, _METADATA_KEY, _METADATA_VALUE = 50, 40, 500
 _ABSENT = object()
 
 
 def read(declared: type | None, wire: Mapping[str, Any]) -> Params:
-    """The typed parameters of a request. Raises Stripe's error for the first one that does not fit."""
+    """The typed parameters of a request. Raises Stripe's error for the first invalid one."""
     return _record(declared, wire, "") if declared is not None else _only_expand(wire)
 
 
 def merge_metadata(current: Mapping[str, str] | None, given: Any) -> dict[str, str]:
-    """Metadata after an update: an empty value unsets its key, an empty string for the whole unsets all."""
+    """Metadata after an update: an empty value removes its key, an empty string removes all keys."""
     if given == "":
         return {}
     merged = {**(current or {}), **(given or {})}
@@ -42,10 +44,10 @@ def merge_metadata(current: Mapping[str, str] | None, given: Any) -> dict[str, s
 
 @lru_cache
 def _declaration(declared: type) -> tuple[dict[str, Any], frozenset[str]]:
-    """(annotation by name, required names) of one TypedDict."""
+    """(name -> annotation, required names) of a TypedDict."""
     annotations = {k: v for k, v in declared.__annotations__.items() if k not in _CLIENT_ONLY}
-    # A plain class with the same annotations: get_type_hints would otherwise also resolve the client's options, whose
-    # names are not importable at run time.
+    # A plain class with the same annotations: for the TypedDict, get_type_hints would also resolve the client's
+    # options, whose types cannot be imported at run time.
     probe = type(declared.__name__, (), {"__annotations__": annotations, "__module__": declared.__module__})
     hints = get_type_hints(probe, globalns=vars(sys.modules[declared.__module__]), include_extras=True)
     required = frozenset(getattr(declared, "__required_keys__", ())) - _CLIENT_ONLY
@@ -79,12 +81,12 @@ def _value(annotation: Any, value: Any, path: str) -> Any:
         return _compound(alternatives, value, path)
     found = _scalar(alternatives, value)
     if found is _ABSENT:
-        raise _does_not_fit(alternatives, value, path)
+        raise _invalid(alternatives, value, path)
     return found
 
 
 def _alternatives(annotation: Any) -> list[Any]:
-    """The members of a union, with the wrappers around them taken off."""
+    """The members of a union, without Required and NotRequired."""
     origin = get_origin(annotation)
     if origin in (NotRequired, Required):
         return _alternatives(get_args(annotation)[0])
@@ -93,12 +95,12 @@ def _alternatives(annotation: Any) -> list[Any]:
     return [annotation]
 
 
-def _words(alternatives: list[Any]) -> list[str]:
-    return [word for part in alternatives if get_origin(part) is Literal for word in get_args(part)]
+def _enum_values(alternatives: list[Any]) -> list[str]:
+    return [value for part in alternatives if get_origin(part) is Literal for value in get_args(part)]
 
 
 def _empty(alternatives: list[Any], path: str) -> str:
-    if "" in _words(alternatives):
+    if "" in _enum_values(alternatives):
         return ""
     raise StripeError(
         f"You passed an empty string for '{path}'. We assume empty values are an attempt to unset a parameter; "
@@ -111,7 +113,7 @@ def _empty(alternatives: list[Any], path: str) -> str:
 def _compound(alternatives: list[Any], value: Any, path: str) -> Any:
     for part in alternatives:
         origin = get_origin(part)
-        if origin is list and (items := _values(value, only_numbered=True)) is not None:
+        if origin is list and (items := _values(value, numeric_keys_only=True)) is not None:
             return [_value(get_args(part)[0], item, f"{path}[{i}]") for i, item in enumerate(items)]
         if isinstance(value, Mapping):
             if is_typeddict(part):
@@ -154,8 +156,8 @@ def _check_metadata(entries: Mapping[str, str], path: str) -> None:
 
 
 def _scalar(alternatives: list[Any], value: str) -> Any:
-    words = _words(alternatives)
-    if value in words:
+    allowed = _enum_values(alternatives)
+    if value in allowed:
         return value
     if bool in alternatives and value.lower() in ("true", "false"):
         return value.lower() == "true"
@@ -168,15 +170,15 @@ def _scalar(alternatives: list[Any], value: str) -> Any:
             return Decimal(value)
         except InvalidOperation:
             return _ABSENT
-    # `Literal[...] | str` is an enum that the SDK keeps open for versions to come; this version knows only the words.
-    if str in alternatives and not any(words):
+    # `Literal[...] | str` is an enum that the SDK keeps open for future values; this API version has only these.
+    if str in alternatives and not any(allowed):
         return value
     return _ABSENT
 
 
-def _does_not_fit(alternatives: list[Any], value: str, path: str) -> StripeError:
-    if words := [word for word in _words(alternatives) if word]:
-        listed = words[0] if len(words) == 1 else f"{', '.join(words[:-1])}, or {words[-1]}"
+def _invalid(alternatives: list[Any], value: str, path: str) -> StripeError:
+    if allowed := [value for value in _enum_values(alternatives) if value]:
+        listed = allowed[0] if len(allowed) == 1 else f"{', '.join(allowed[:-1])}, or {allowed[-1]}"
         return StripeError(f"Invalid {path}: must be one of {listed}", param=path)
     if int in alternatives:
         return StripeError(f"Invalid integer: {value}", code="parameter_invalid_integer", param=path)
@@ -187,13 +189,13 @@ def _does_not_fit(alternatives: list[Any], value: str, path: str) -> StripeError
     return StripeError("Invalid object", param=path)
 
 
-def _values(value: Any, *, only_numbered: bool = False) -> Any:
-    """The items of a list, which the wire writes as a hash with numbered keys; none when it is a hash with names."""
+def _values(value: Any, *, numeric_keys_only: bool = False) -> Any:
+    """The items of a list, which is sent as a hash with numeric keys; None if the keys are names."""
     if isinstance(value, list):
         return value
     if isinstance(value, Mapping) and all(key.isdigit() for key in value):
         return [value[key] for key in sorted(value, key=int)]
-    return None if only_numbered else [value]
+    return None if numeric_keys_only else [value]
 
 
 def _join(path: str, name: str) -> str:

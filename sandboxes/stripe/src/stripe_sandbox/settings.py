@@ -1,4 +1,6 @@
-"""What the sandbox is told from outside, all of it in `STRIPE_SANDBOX_*` environment variables."""
+"""Settings from `STRIPE_SANDBOX_*` environment variables."""
+
+from __future__ import annotations
 
 from typing import Literal
 
@@ -7,40 +9,40 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """Settings of one sandbox process. Times are seconds of the sandbox's own clock unless said otherwise."""
+    """Settings of a sandbox process. Times are in seconds of the sandbox clock unless stated otherwise."""
 
     model_config = SettingsConfigDict(env_prefix="STRIPE_SANDBOX_", extra="ignore")
 
     host: str = "127.0.0.1"
     port: int = 12111
     public_url: str = ""
-    """Where a browser reaches the hosted pages; empty means http://HOST:PORT."""
+    """Base URL of the hosted pages; empty for http://HOST:PORT."""
 
     secret_key: SecretStr = SecretStr("sk_test_bursar_sandbox")
-    """The one secret key that is accepted, as a bearer token or as the basic-auth user. It guards nothing real."""
+    """The only accepted key, as bearer token or basic auth user. It protects nothing."""
     publishable_key: str = "pk_test_bursar_sandbox"
     api_version: str = "2026-10-28.endive"
 
     webhook_url: str | None = None
     webhook_secret: SecretStr | None = None
-    """With `webhook_url`, registers one endpoint for all events at start."""
+    """With `webhook_url`, registers an endpoint for all events at startup."""
 
     time_factor: float = 1.0
-    """Divides every wait that passes in real time: retry delays, hold times, automatic ACH settlement."""
+    """Divides every real-time delay: retries, faults, automatic ACH settlement."""
     delivery_timeout: float = 10.0
-    """Real seconds that a receiver has for its answer; not divided by `time_factor`."""
+    """Timeout of a delivery attempt in real seconds; not divided by `time_factor`."""
     delivery_concurrency: int = 1
-    """First attempts under way at once per endpoint. One keeps Stripe's order, which Stripe itself does not promise."""
+    """Concurrent first attempts per endpoint. 1 preserves the order of events, which Stripe does not guarantee."""
 
     ach_settle_seconds: float | None = None
-    """Wait before a bank debit settles by itself (divided by `time_factor`); none leaves it to the operator."""
+    """Delay until bank debits settle (divided by `time_factor`); None leaves it to the operator."""
     invoice_finalization_seconds: int = 3600
-    """How long the draft of a renewal stays open before it is finalized and charged, as at Stripe."""
+    """How long a renewal invoice stays a draft before it is finalized and charged."""
     after_last_retry: Literal["past_due", "unpaid", "canceled"] = "past_due"
-    """What a subscription becomes when its last retry has failed (at Stripe: a dashboard setting)."""
+    """Status of a subscription after its last retry failed (a Dashboard setting at Stripe)."""
 
     tax_basis_points: int = Field(default=700, ge=0, le=10_000)
-    """The flat rate of Stripe Tax in hundredths of a percent, on top of the price (exclusive)."""
+    """Flat rate of Stripe Tax in hundredths of a percent, exclusive."""
 
     log_level: str = "warning"
 

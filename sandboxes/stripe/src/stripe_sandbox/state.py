@@ -1,4 +1,6 @@
-"""The whole sandbox: one object that every operation is handed."""
+"""The state of a sandbox. Every operation gets it."""
+
+from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
@@ -16,40 +18,40 @@ from stripe_sandbox.store import Obj, Store, clone
 
 
 @dataclass
-class OrderedFailures:
-    """So many charges still to fail, and the reason that the bank gives."""
+class ForcedFailures:
+    """The number of charges still to decline, and the decline code."""
 
-    left: int
+    remaining: int
     decline_code: str = "generic_decline"
 
 
 @dataclass
-class Hidden:
-    """What Stripe knows of its objects and does not show."""
+class InternalState:
+    """State that Stripe keeps but its API does not expose."""
 
     instruments: dict[str, Instrument] = field(default_factory=dict)
-    """By payment method: how it behaves when it is charged."""
+    """payment method -> behavior when charged"""
     checkouts: dict[str, CheckoutPlan] = field(default_factory=dict)
-    """By checkout session: what is to be done when the customer pays."""
+    """checkout session -> what to create when the customer pays"""
     session_of: dict[str, str] = field(default_factory=dict)
-    """By payment intent: the checkout session that it pays for."""
+    """payment intent -> its checkout session"""
     settles_at: dict[str, int] = field(default_factory=dict)
-    """By payment intent: when a bank debit settles by itself."""
-    failing_charges: dict[str, OrderedFailures] = field(default_factory=dict)
-    """By customer: how the next charges without the customer present are to fail."""
+    """payment intent -> when its bank debit settles automatically"""
+    failing_charges: dict[str, ForcedFailures] = field(default_factory=dict)
+    """customer -> declines to force on the next off-session charges"""
     set_up: set[str] = field(default_factory=set)
-    """Payment methods that were authenticated for charges to come."""
+    """Payment methods authenticated for off-session charges."""
     detached: set[str] = field(default_factory=set)
-    """Payment methods that were taken off a customer and cannot be used again."""
+    """Detached payment methods; they cannot be used again."""
     deleted_customers: set[str] = field(default_factory=set)
     overdue: set[str] = field(default_factory=set)
-    """Invoices that have been said to be overdue."""
+    """Invoices with an `invoice.overdue` event."""
     invoice_counts: dict[str, int] = field(default_factory=dict)
-    """By customer: how many invoices have been numbered."""
+    """customer -> number of finalized invoices"""
 
 
 class Sandbox:
-    """State of one sandbox process. Operations are synchronous, so each one is atomic."""
+    """One sandbox. Operations are synchronous, so each is atomic."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -59,7 +61,7 @@ class Sandbox:
         self.faults = Faults()
         self.endpoints = Endpoints(self.store)
         self.keys = IdempotencyKeys()
-        self.hidden = Hidden()
+        self.internal = InternalState()
         self.deliveries = Deliveries(
             self.endpoints,
             lambda: self.faults,
@@ -72,29 +74,29 @@ class Sandbox:
         return f"{self.settings.base_url}{path}"
 
     def emit(self, type: str, obj: Obj, before: Obj | None = None) -> Obj:
-        """Log an event; see `EventLog.emit`."""
+        """Logs an event; see `EventLog.emit`."""
         return self.events.emit(type, obj, before)
 
-    def caused_by(self, cause: Cause) -> None:
+    def set_cause(self, cause: Cause) -> None:
         self.events.cause = cause
 
-    async def deliver_before_answer(self) -> list[Delivery]:
-        """Note the deliveries of what just happened; attempts them at once where that fault is in force.
+    async def deliver_before_response(self) -> list[Delivery]:
+        """Creates the deliveries of new events, and attempts them now if `before_answer` is in force.
 
-        Returns what is left to hand over to `deliveries.send` after the answer has gone out.
+        Returns those to pass to `deliveries.send` after the response.
         """
-        noted = self.deliveries.expect(self.events.take())
+        created = self.deliveries.create(self.events.take())
         if not self.faults.before_answer:
-            return noted
-        await asyncio.shield(self.deliveries.send_now(noted))
+            return created
+        await asyncio.shield(self.deliveries.send_now(created))
         return []
 
     def deliver(self) -> None:
-        """Send what just happened, where there is no answer to wait for."""
-        self.deliveries.send(self.deliveries.expect(self.events.take()))
+        """Sends new events that no request caused."""
+        self.deliveries.send(self.deliveries.create(self.events.take()))
 
 
 def copy_of(obj: Obj) -> Obj:
-    """The object as it is now, to compare with later."""
+    """A copy of the current state, to compare with later."""
     copied: Obj = clone(obj)
     return copied

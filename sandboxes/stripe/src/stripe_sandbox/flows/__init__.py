@@ -1,1 +1,1 @@
-"""What happens when money moves or time passes; the API, the pages and the operator all end up here."""
+"""State changes shared by the API, the pages, the operator and the clock."""

@@ -1,4 +1,6 @@
-"""A customer's balance at Stripe: credit (negative) or debt that goes into the next invoice."""
+"""The customer credit balance: credit (negative) or debt, applied to the next invoice."""
+
+from __future__ import annotations
 
 import stripe
 
@@ -19,7 +21,7 @@ def post(
     description: str | None = None,
     metadata: dict[str, str] | None = None,
 ) -> Obj:
-    """Move the balance by signed minor units (negative: in the customer's favor); says customer.updated."""
+    """Changes the balance by `amount` minor units (negative is credit). Emits customer.updated."""
     before = copy_of(customer)
     customer["balance"] += amount
     entry = build(
@@ -40,7 +42,7 @@ def post(
 
 
 def apply(sandbox: Sandbox, invoice: Obj) -> None:
-    """At finalization: a negative total becomes credit, credit and debt change what is due."""
+    """Applies the balance to an invoice at finalization. A negative total becomes credit."""
     customer = sandbox.store.get("customer", invoice["customer"])
     starting, total = customer["balance"], invoice["total"]
     if total < 0:
@@ -56,9 +58,8 @@ def apply(sandbox: Sandbox, invoice: Obj) -> None:
 
 
 def unapply(sandbox: Sandbox, invoice: Obj) -> None:
-    """A voided invoice gives back what it took."""
+    """Reverts `apply` for a voided invoice."""
     used = (invoice["ending_balance"] or 0) - invoice["starting_balance"]
     if used:
         customer = sandbox.store.get("customer", invoice["customer"])
-        back = "unapplied_from_invoice"
-        post(sandbox, customer, -used, back, currency=invoice["currency"], invoice=invoice["id"])
+        post(sandbox, customer, -used, "unapplied_from_invoice", currency=invoice["currency"], invoice=invoice["id"])

@@ -1,4 +1,6 @@
-"""The customer at the hosted page: a choice of method, and what comes of it."""
+"""Payment of a checkout session: totals, available methods, promotion codes, attempts."""
+
+from __future__ import annotations
 
 from typing import Literal
 
@@ -15,8 +17,8 @@ from stripe_sandbox.state import Sandbox
 from stripe_sandbox.store import Obj
 
 
-class Choice(BaseModel):
-    """What the customer fills in. Of `card`, `phone`, `account` and `authorize` only the method's own one counts."""
+class PaymentForm(BaseModel):
+    """The submitted payment form. `card`, `phone`, `account` and `authorize` each apply to their methods only."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -29,7 +31,7 @@ class Choice(BaseModel):
     name: str | None = None
 
     def instrument(self) -> Instrument:
-        """Raises a Stripe error for a card number that is none, or a phone that Affirm does not know."""
+        """Raises a StripeError for an invalid card number or phone."""
         if self.method == "card":
             return card(self.card)
         if self.method == "us_bank_account":
@@ -39,36 +41,36 @@ class Choice(BaseModel):
         return wallet(self.method, authorized=self.authorize)
 
 
-def pay(sandbox: Sandbox, session: Obj, choice: Choice) -> None:
-    """Let the customer pay. Raises a Stripe error for what the page refuses; a decline is left on its plan."""
+def pay(sandbox: Sandbox, session: Obj, form: PaymentForm) -> None:
+    """Attempts payment. Raises a StripeError for invalid input; a decline sets the plan's `error`."""
     require_open(session)
-    plan = sandbox.hidden.checkouts[session["id"]]
+    plan = sandbox.internal.checkouts[session["id"]]
     plan.error = None
-    plan.email = choice.email or _known_email(sandbox, session) or plan.email
-    plan.name = choice.name or plan.name
+    plan.email = form.email or _email_on_file(sandbox, session) or plan.email
+    plan.name = form.name or plan.name
     if not plan.email:
         raise StripeError("Your email is incomplete.", param="email")
     if session["amount_total"] == 0 and session["mode"] != "setup":
-        _complete_free(sandbox, session, choice)
+        _complete_free(sandbox, session, form)
         return
-    if choice.method not in session["payment_method_types"]:
-        raise StripeError(f"The payment method {choice.method} is not offered here.", param="method")
-    instrument = choice.instrument()
+    if form.method not in session["payment_method_types"]:
+        raise StripeError(f"The payment method {form.method} is not available for this payment.", param="method")
+    instrument = form.instrument()
     method = payment_methods.create(sandbox, instrument, payment_methods.billing_details(plan.email, plan.name))
     if session["mode"] == "setup":
-        _save(sandbox, session, method)
+        _save_method(sandbox, session, method)
     else:
         intent = _intent(sandbox, session)
         settlement.attempt(sandbox, intent, method, return_url=session["success_url"])
 
 
 def apply_promotion(sandbox: Sandbox, session: Obj, code: str) -> None:
-    """The customer typed a promotion code. Raises a Stripe error when it is not good."""
+    """Applies a promotion code entered by the customer. Raises a StripeError if it is not valid."""
     require_open(session)
     if not session["allow_promotion_codes"]:
-        raise StripeError("Promotion codes are not accepted here.", param="promotion_code")
+        raise StripeError("Promotion codes are not enabled for this Checkout Session.", param="promotion_code")
     promotion = discounts.by_code(sandbox, code, session["amount_subtotal"])
-    plan = sandbox.hidden.checkouts[session["id"]]
+    plan = sandbox.internal.checkouts[session["id"]]
     plan.promotion_code = promotion["id"]
     plan.discount = discounts.coupon_of(sandbox, promotion)
     session["discounts"] = [{"coupon": None, "promotion_code": promotion["id"]}]
@@ -76,8 +78,8 @@ def apply_promotion(sandbox: Sandbox, session: Obj, code: str) -> None:
 
 
 def price(sandbox: Sandbox, session: Obj) -> None:
-    """Sum the session up and offer the methods that fit the sum. Raises when it is too small to be charged."""
-    plan = sandbox.hidden.checkouts[session["id"]]
+    """Computes the totals and the available methods. Raises if the total is below the minimum charge."""
+    plan = sandbox.internal.checkouts[session["id"]]
     trial = checkout_completion.trial_end_of(sandbox, plan.subscription_data, session["customer"]) is not None
     due = [0 if trial and line.price["recurring"] else line.item["amount_subtotal"] for line in plan.lines]
     off = discounts.amount_off(plan.discount, sum(due))
@@ -122,26 +124,26 @@ def require_open(session: Obj) -> None:
 
 
 def success_url(session: Obj) -> str:
-    """Where the customer is sent, with the session's id in it where the URL asks for it."""
+    """The success URL, with {CHECKOUT_SESSION_ID} replaced."""
     return str(session["success_url"]).replace("{CHECKOUT_SESSION_ID}", session["id"])
 
 
-def _complete_free(sandbox: Sandbox, session: Obj, choice: Choice) -> None:
+def _complete_free(sandbox: Sandbox, session: Obj, form: PaymentForm) -> None:
     if session["mode"] == "subscription":
         subscription = checkout_completion.start_subscription(sandbox, session, None)
-        method = payment_methods.create(sandbox, choice.instrument(), payment_methods.billing_details(choice.email))
+        method = payment_methods.create(sandbox, form.instrument(), payment_methods.billing_details(form.email))
         payment_methods.attach(sandbox, method, subscription["customer"])
         subscription["default_payment_method"] = method["id"]
     checkout_completion.invoice_payment(sandbox, session, None)
     checkout_completion.complete(sandbox, session, "no_payment_required")
 
 
-def _save(sandbox: Sandbox, session: Obj, method: Obj) -> None:
-    """Setup mode: nothing is charged, the method is kept for later."""
+def _save_method(sandbox: Sandbox, session: Obj, method: Obj) -> None:
+    """Setup mode: saves the method without a charge."""
     customer = checkout_completion.customer_for(sandbox, session)
     if customer is not None:
         payment_methods.attach(sandbox, method, customer)
-    sandbox.hidden.set_up.add(method["id"])
+    sandbox.internal.set_up.add(method["id"])
     id = new_id("seti")
     intent = build(
         stripe.SetupIntent,
@@ -163,8 +165,8 @@ def _save(sandbox: Sandbox, session: Obj, method: Obj) -> None:
 
 
 def _intent(sandbox: Sandbox, session: Obj) -> Obj:
-    """The session's payment intent, made at the first attempt; a promotion code used since changes its amount."""
-    plan = sandbox.hidden.checkouts[session["id"]]
+    """The session's payment intent, created by the first attempt. A later promotion code changes its amount."""
+    plan = sandbox.internal.checkouts[session["id"]]
     if plan.intent is not None:
         intent = sandbox.store.get("payment_intent", plan.intent)
         intent["amount"] = session["amount_total"]
@@ -186,14 +188,14 @@ def _intent(sandbox: Sandbox, session: Obj) -> Obj:
         statement_descriptor_suffix=data.get("statement_descriptor_suffix"),
     )
     plan.intent = intent["id"]
-    sandbox.hidden.session_of[intent["id"]] = session["id"]
+    sandbox.internal.session_of[intent["id"]] = session["id"]
     if session["mode"] == "payment":
         session["payment_intent"] = intent["id"]
     return intent
 
 
 def _tax(sandbox: Sandbox, session: Obj, items: list[Obj]) -> int:
-    """Put each line's tax on top of it; the sum of them."""
+    """Adds tax to each line. Returns the total tax."""
     rate = taxes.basis_points(sandbox, session["customer"], session["automatic_tax"])
     each = taxes.spread([item["amount_total"] for item in items], rate)
     for item, tax in zip(items, each, strict=True):
@@ -201,7 +203,7 @@ def _tax(sandbox: Sandbox, session: Obj, items: list[Obj]) -> int:
     return sum(each)
 
 
-def _known_email(sandbox: Sandbox, session: Obj) -> str | None:
+def _email_on_file(sandbox: Sandbox, session: Obj) -> str | None:
     if session["customer"] is not None:
         email: str | None = sandbox.store.get("customer", session["customer"])["email"]
         return email or session["customer_email"]

@@ -1,40 +1,42 @@
-"""A checkout session at its end: what it made, what it says of the customer, and its events."""
+"""Completion and expiry of a checkout session, and the objects that it creates."""
+
+from __future__ import annotations
 
 import stripe
 
 from stripe_sandbox.clock import DAY
-from stripe_sandbox.flows import discounts, invoicing, payment_methods, subscribing, taxes
+from stripe_sandbox.flows import discounts, invoices, payment_methods, subscriptions, taxes
 from stripe_sandbox.flows.customers import create_customer
 from stripe_sandbox.state import Sandbox
 from stripe_sandbox.store import Obj
 
 
 def customer_for(sandbox: Sandbox, session: Obj) -> str | None:
-    """The customer that the session pays for: the given one, one made now, or none (a guest)."""
-    plan = sandbox.hidden.checkouts[session["id"]]
+    """The session's customer, created if required; None for a guest."""
+    plan = sandbox.internal.checkouts[session["id"]]
     if plan.customer is None and session["customer"] is not None:
         plan.customer = session["customer"]
-    elif plan.customer is None and (plan.wants_customer or session["mode"] == "subscription"):
+    elif plan.customer is None and (plan.requires_customer or session["mode"] == "subscription"):
         plan.customer = create_customer(sandbox, email=plan.email, name=plan.name)["id"]
     return plan.customer
 
 
 def _required_customer(sandbox: Sandbox, session: Obj) -> str:
-    """The customer of a session that cannot do without one."""
-    sandbox.hidden.checkouts[session["id"]].wants_customer = True
+    """The session's customer, created if there is none."""
+    sandbox.internal.checkouts[session["id"]].requires_customer = True
     return str(customer_for(sandbox, session))
 
 
 def start_subscription(sandbox: Sandbox, session: Obj, intent: Obj | None) -> Obj:
-    """The subscription of a session and its first invoice, finalized with the intent that has just been tried."""
-    plan = sandbox.hidden.checkouts[session["id"]]
+    """Creates the session's subscription, and finalizes its first invoice with the attempted intent."""
+    plan = sandbox.internal.checkouts[session["id"]]
     data = plan.subscription_data
     customer = _required_customer(sandbox, session)
     method = sandbox.store.find(intent["payment_method"]) if intent else None
     if method is not None:
         payment_methods.attach(sandbox, method, customer)
     trial_end = trial_end_of(sandbox, data, customer)
-    subscription = subscribing.create(
+    subscription = subscriptions.create(
         sandbox,
         customer=customer,
         prices=[(line.price, line.quantity) for line in plan.lines if line.price["recurring"]],
@@ -46,17 +48,17 @@ def start_subscription(sandbox: Sandbox, session: Obj, intent: Obj | None) -> Ob
         automatic_tax=session["automatic_tax"],
     )
     if plan.discount is not None:
-        subscribing.add_discount(sandbox, subscription, plan.discount, plan.promotion_code)
+        subscriptions.add_discount(sandbox, subscription, plan.discount, plan.promotion_code)
     one_time = _one_time_lines(sandbox, session, customer)
     session.update(subscription=subscription["id"], customer=customer)
-    invoice = _announce_start(sandbox, subscription, one_time)
+    invoice = _draft_first_invoice(sandbox, subscription, one_time)
     session["invoice"] = invoice["id"]
-    invoicing.finalize(sandbox, invoice, paid_by=intent)
+    invoices.finalize(sandbox, invoice, paid_by=intent)
     return subscription
 
 
 def trial_end_of(sandbox: Sandbox, data: Obj, customer: str | None) -> int | None:
-    """When the trial that `subscription_data` asks for ends; none without a trial."""
+    """The trial end requested by `subscription_data`; None without a trial."""
     if "trial_end" in data:
         return int(data["trial_end"])
     if days := data.get("trial_period_days"):
@@ -65,8 +67,8 @@ def trial_end_of(sandbox: Sandbox, data: Obj, customer: str | None) -> int | Non
 
 
 def invoice_payment(sandbox: Sandbox, session: Obj, intent: Obj | None) -> None:
-    """The invoice that `invoice_creation` asks for, made once the payment has succeeded (or nothing was due)."""
-    plan = sandbox.hidden.checkouts[session["id"]]
+    """Creates the invoice requested by `invoice_creation`, once the payment succeeded or nothing was due."""
+    plan = sandbox.internal.checkouts[session["id"]]
     if plan.invoice_data is None or session["mode"] != "payment":
         return
     customer = _required_customer(sandbox, session)
@@ -74,7 +76,7 @@ def invoice_payment(sandbox: Sandbox, session: Obj, intent: Obj | None) -> None:
     if plan.discount is not None:
         made = discounts.discount(sandbox, plan.discount, promotion_code=plan.promotion_code, customer=customer)
         applied = [made["id"]]
-    invoice = invoicing.draft(
+    invoice = invoices.draft(
         sandbox,
         customer=customer,
         currency=session["currency"],
@@ -86,15 +88,15 @@ def invoice_payment(sandbox: Sandbox, session: Obj, intent: Obj | None) -> None:
         discounts=applied,
         automatic_tax=taxes.setting(stripe.Invoice.AutomaticTax, session["automatic_tax"]),
     )
-    invoicing.finalize(sandbox, invoice, paid_by=intent)
+    invoices.finalize(sandbox, invoice, paid_by=intent)
     if invoice["status"] == "open":
-        invoicing.pay(sandbox, invoice, attempted=True)
+        invoices.pay(sandbox, invoice, attempted=True)
     session["invoice"] = invoice["id"]
 
 
 def complete(sandbox: Sandbox, session: Obj, payment_status: str) -> None:
-    """The customer is through; says checkout.session.completed."""
-    plan = sandbox.hidden.checkouts[session["id"]]
+    """Completes the session. Emits checkout.session.completed."""
+    plan = sandbox.internal.checkouts[session["id"]]
     session.update(
         status="complete",
         payment_status=payment_status,
@@ -108,15 +110,15 @@ def complete(sandbox: Sandbox, session: Obj, payment_status: str) -> None:
     sandbox.emit("checkout.session.completed", session)
 
 
-def settled_later(sandbox: Sandbox, session: Obj, *, paid: bool) -> None:
-    """A bank debit of a completed session has settled or failed."""
+def finish_async_payment(sandbox: Sandbox, session: Obj, *, paid: bool) -> None:
+    """Handles the final result of a completed session's bank debit."""
     if paid:
         session["payment_status"] = "paid"
     sandbox.emit(f"checkout.session.async_payment_{'succeeded' if paid else 'failed'}", session)
 
 
 def expire(sandbox: Sandbox, session: Obj) -> None:
-    """Nobody can pay it any more; a payment intent that was tried is canceled with it."""
+    """Expires the session. Emits checkout.session.expired."""
     session.update(status="expired", url=None)
     sandbox.emit("checkout.session.expired", session)
 
@@ -136,23 +138,23 @@ def details_of(email: str | None, name: str | None = None) -> Obj:
     }
 
 
-def _announce_start(sandbox: Sandbox, subscription: Obj, extra: list[Obj]) -> Obj:
-    """customer.subscription.created comes before invoice.created, and already names the invoice."""
-    with sandbox.events.held() as held:
-        invoice = subscribing.draft_invoice(
-            sandbox, subscription, "subscription_create", extra=extra, pending=False, auto_advance=True
-        )
-        held.first("customer.subscription.created", subscription)
+def _draft_first_invoice(sandbox: Sandbox, subscription: Obj, extra: list[Obj]) -> Obj:
+    """Emits customer.subscription.created before invoice.created, but with `latest_invoice` set."""
+    mark = sandbox.events.mark()
+    invoice = subscriptions.draft_invoice(
+        sandbox, subscription, "subscription_create", extra=extra, pending=False, auto_advance=True
+    )
+    mark.emit("customer.subscription.created", subscription)
     return invoice
 
 
 def _one_time_lines(sandbox: Sandbox, session: Obj, customer: str) -> list[Obj]:
-    plan = sandbox.hidden.checkouts[session["id"]]
+    plan = sandbox.internal.checkouts[session["id"]]
     lines = []
     for line in plan.lines:
         if line.price["recurring"]:
             continue
-        item = invoicing.invoice_item(
+        item = invoices.invoice_item(
             sandbox,
             customer=customer,
             amount=(line.price["unit_amount"] or 0) * line.quantity,
@@ -160,5 +162,5 @@ def _one_time_lines(sandbox: Sandbox, session: Obj, customer: str) -> list[Obj]:
             description=line.item["description"],
             quantity=line.quantity,
         )
-        lines.append(invoicing.item_line(item, line.price))
+        lines.append(invoices.item_line(item, line.price))
     return lines

@@ -1,10 +1,12 @@
-"""Customers, made through the API or by a checkout session."""
+"""Customers, created through the API or by a checkout session."""
+
+from __future__ import annotations
 
 from typing import Any
 
 import stripe
 
-from stripe_sandbox.flows.invoicing import invoice_prefix
+from stripe_sandbox.flows.invoices import invoice_prefix
 from stripe_sandbox.ids import new_id
 from stripe_sandbox.shapes import build, part
 from stripe_sandbox.state import Sandbox
@@ -12,7 +14,7 @@ from stripe_sandbox.store import Obj
 
 
 def create_customer(sandbox: Sandbox, **values: Any) -> Obj:
-    """A new customer; says customer.created."""
+    """Creates a customer. Emits customer.created."""
     values = {"metadata": {}, "test_clock": None, "tax_exempt": "none", "preferred_locales": [], **values}
     customer = build(
         stripe.Customer,

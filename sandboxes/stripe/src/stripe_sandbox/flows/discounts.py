@@ -1,4 +1,6 @@
-"""Coupons and promotion codes: what they take off, and whether they can be used."""
+"""Coupons, promotion codes and discounts."""
+
+from __future__ import annotations
 
 from decimal import ROUND_HALF_UP, Decimal
 
@@ -12,7 +14,7 @@ from stripe_sandbox.store import Obj
 
 
 def amount_off(coupon: Obj | None, subtotal: int) -> int:
-    """Minor units that a coupon takes off; a percentage is rounded half up."""
+    """The discount in minor units; a percentage is rounded half up."""
     if coupon is None:
         return 0
     if coupon["percent_off"] is not None:
@@ -22,14 +24,14 @@ def amount_off(coupon: Obj | None, subtotal: int) -> int:
 
 
 def usable(sandbox: Sandbox, coupon: Obj) -> bool:
-    """Whether a coupon has redemptions and time left."""
+    """Whether a coupon is valid, not expired and not fully redeemed."""
     left = coupon["max_redemptions"] is None or coupon["times_redeemed"] < coupon["max_redemptions"]
     in_time = coupon["redeem_by"] is None or coupon["redeem_by"] > sandbox.clock.now()
     return bool(coupon["valid"]) and left and in_time
 
 
 def by_code(sandbox: Sandbox, code: str, subtotal: int) -> Obj:
-    """The promotion code that a customer typed. Raises a 400 when it is not (or no longer) good for this amount."""
+    """The active promotion code with this `code`. Raises a 400 if it does not exist or cannot be redeemed."""
     for promotion in sandbox.store.where("promotion_code", active=True):
         if promotion["code"].lower() == code.strip().lower():
             return check_promotion(sandbox, promotion, subtotal)
@@ -37,7 +39,7 @@ def by_code(sandbox: Sandbox, code: str, subtotal: int) -> Obj:
 
 
 def check_promotion(sandbox: Sandbox, promotion: Obj, subtotal: int) -> Obj:
-    """Raises unless the promotion code can be used now, for this amount in minor units."""
+    """Raises unless the promotion code can be redeemed for this subtotal in minor units."""
     minimum = promotion["restrictions"]["minimum_amount"] or 0
     expired = promotion["expires_at"] is not None and promotion["expires_at"] <= sandbox.clock.now()
     used_up = promotion["max_redemptions"] is not None and promotion["times_redeemed"] >= promotion["max_redemptions"]
@@ -59,7 +61,7 @@ def redeem(sandbox: Sandbox, coupon: Obj, promotion_code: str | None) -> None:
 
 
 def discount(sandbox: Sandbox, coupon: Obj, *, promotion_code: str | None = None, **on: str | None) -> Obj:
-    """A discount: a coupon as it applies to a customer's invoice or subscription (`on`)."""
+    """Creates a discount: a coupon applied to a customer's invoice or subscription (`on`)."""
     return sandbox.store.add(
         build(
             stripe.Discount,

@@ -1,7 +1,9 @@
-"""An invoice that could not be charged: tried again 1, 3 and 7 days after the attempt before, then left."""
+"""Failed charges of invoices: retried 1, 3 and 7 days after the previous attempt."""
+
+from __future__ import annotations
 
 from stripe_sandbox.clock import DAY
-from stripe_sandbox.flows import subscribing
+from stripe_sandbox.flows import subscriptions
 from stripe_sandbox.state import Sandbox
 from stripe_sandbox.store import Obj
 
@@ -9,10 +11,10 @@ RETRY_AFTER_DAYS = (1, 3, 7)
 
 
 def attempt_failed(sandbox: Sandbox, invoice: Obj) -> None:
-    """Count the attempt, plan the next one (none after the last), and mark the subscription past due."""
+    """Counts the attempt, schedules the next one (none after the last), and marks the subscription past due."""
     invoice["attempted"] = True
     invoice["attempt_count"] += 1
-    subscription = subscribing.subscription_of(sandbox, invoice)
+    subscription = subscriptions.subscription_of(sandbox, invoice)
     retried = invoice["collection_method"] == "charge_automatically" and invoice["attempt_count"] <= len(
         RETRY_AFTER_DAYS
     )
@@ -24,16 +26,16 @@ def attempt_failed(sandbox: Sandbox, invoice: Obj) -> None:
         invoice["next_payment_attempt"] = None
     sandbox.emit("invoice.payment_failed", invoice)
     if subscription is not None and not ended:
-        _fall_behind(sandbox, subscription, invoice)
+        _mark_past_due(sandbox, subscription, invoice)
 
 
-def _fall_behind(sandbox: Sandbox, subscription: Obj, invoice: Obj) -> None:
+def _mark_past_due(sandbox: Sandbox, subscription: Obj, invoice: Obj) -> None:
     if subscription["status"] in ("active", "trialing"):
-        subscribing.change_status(sandbox, subscription, "past_due")
+        subscriptions.change_status(sandbox, subscription, "past_due")
     if invoice["next_payment_attempt"] is not None:
         return
     final = sandbox.settings.after_last_retry
     if final == "canceled":
-        subscribing.end(sandbox, subscription, reason="payment_failed")
+        subscriptions.cancel(sandbox, subscription, reason="payment_failed")
     else:
-        subscribing.change_status(sandbox, subscription, final)
+        subscriptions.change_status(sandbox, subscription, final)

@@ -1,4 +1,6 @@
-"""Payment methods as objects, made from what the customer pays with."""
+"""PaymentMethod objects."""
+
+from __future__ import annotations
 
 from typing import Any
 
@@ -18,7 +20,7 @@ _BANK = {"account_holder_type": "individual", "account_type": "checking", "bank_
 
 
 def billing_details(email: str | None = None, name: str | None = None, phone: str | None = None) -> Obj:
-    """Billing details without an address beyond the country."""
+    """Billing details with an address that has only a country."""
     address = {"city": None, "country": "US", "line1": None, "line2": None, "postal_code": None, "state": None}
     return {"address": address, "email": email, "name": name, "phone": phone, "tax_id": None}
 
@@ -26,7 +28,7 @@ def billing_details(email: str | None = None, name: str | None = None, phone: st
 def create(
     sandbox: Sandbox, instrument: Instrument, billing: Obj | None = None, metadata: dict[str, str] | None = None
 ) -> Obj:
-    """A payment method that is attached to no customer yet."""
+    """Creates a payment method that is not attached to a customer."""
     method = build(
         _PM,
         id=new_id("pm"),
@@ -35,11 +37,11 @@ def create(
         created=sandbox.clock.now(),
         metadata=metadata or {},
         type=instrument.method,
-        **{instrument.method: _shown(instrument)},
+        **{instrument.method: _type_hash(instrument)},
     )
     for other in [name for name, value in method.items() if value is None and name not in _ALWAYS]:
-        del method[other]  # a payment method shows only the hash of its own type
-    sandbox.hidden.instruments[method["id"]] = instrument
+        del method[other]  # only the hash of its own type
+    sandbox.internal.instruments[method["id"]] = instrument
     return sandbox.store.add(method)
 
 
@@ -47,7 +49,7 @@ _ALWAYS = frozenset({"customer", "customer_account"})
 
 
 def resolve(sandbox: Sandbox, id: str, param: str = "payment_method") -> Obj:
-    """The payment method with this id; one of Stripe's test names makes a new one. Raises 400 resource_missing."""
+    """The payment method with this id; a test id like `pm_card_visa` creates one. Raises 400 resource_missing."""
     if id in TEST_PAYMENT_METHODS:
         return create(sandbox, card(TEST_PAYMENT_METHODS[id]))
     if id in ("pm_usBankAccount", "pm_usBankAccount_success"):
@@ -58,7 +60,7 @@ def resolve(sandbox: Sandbox, id: str, param: str = "payment_method") -> Obj:
 
 
 def attach(sandbox: Sandbox, method: Obj, customer: str) -> Obj:
-    """Save a payment method to a customer; says so unless it is there already."""
+    """Attaches a payment method. Emits payment_method.attached unless already attached."""
     if method["customer"] != customer:
         before = copy_of(method)
         method["customer"] = customer
@@ -67,10 +69,10 @@ def attach(sandbox: Sandbox, method: Obj, customer: str) -> Obj:
 
 
 def detach(sandbox: Sandbox, method: Obj) -> None:
-    """Take a payment method off its customer for good; it is no default any more. Says payment_method.detached."""
+    """Detaches a payment method for good, also as default. Emits payment_method.detached."""
     before, customer = copy_of(method), sandbox.store.find(method["customer"])
     method["customer"] = None
-    sandbox.hidden.detached.add(method["id"])
+    sandbox.internal.detached.add(method["id"])
     sandbox.emit("payment_method.detached", method, before)
     if customer is not None and customer["invoice_settings"]["default_payment_method"] == method["id"]:
         earlier = copy_of(customer)
@@ -79,7 +81,7 @@ def detach(sandbox: Sandbox, method: Obj) -> None:
 
 
 def require_owner(method: Obj, customer: str | None, param: str = "payment_method") -> None:
-    """Raises unless a payment method belongs to this customer."""
+    """Raises unless the payment method is attached to this customer."""
     if method["customer"] != customer:
         raise StripeError(
             f"The customer does not have a payment method with the ID {method['id']}. The payment method must be "
@@ -89,9 +91,9 @@ def require_owner(method: Obj, customer: str | None, param: str = "payment_metho
         )
 
 
-def require_fresh(sandbox: Sandbox, method: Obj) -> None:
-    """Raises for a payment method that was detached."""
-    if method["id"] in sandbox.hidden.detached:
+def require_not_detached(sandbox: Sandbox, method: Obj) -> None:
+    """Raises if the payment method was detached."""
+    if method["id"] in sandbox.internal.detached:
         raise StripeError(
             "The provided PaymentMethod was previously used with a PaymentIntent without Customer attachment, shared "
             "with a connected account without Customer attachment, or was detached from a Customer. It may not be "
@@ -101,7 +103,7 @@ def require_fresh(sandbox: Sandbox, method: Obj) -> None:
 
 
 def default_of(sandbox: Sandbox, customer: str) -> Obj | None:
-    """The customer's default payment method for invoices, else none."""
+    """The customer's default payment method for invoices, if any."""
     holder = sandbox.store.find(customer)
     default = holder["invoice_settings"]["default_payment_method"] if holder else None
     return sandbox.store.find(default) if default else None
@@ -110,7 +112,7 @@ def default_of(sandbox: Sandbox, customer: str) -> Obj | None:
 def charge_details(instrument: Instrument) -> Obj:
     """`payment_method_details` of a charge."""
     if instrument.method == "card":
-        shown = part(
+        details = part(
             _DETAILS.Card,
             brand=instrument.brand,
             checks={"address_line1_check": None, "address_postal_code_check": None, "cvc_check": "pass"},
@@ -122,13 +124,13 @@ def charge_details(instrument: Instrument) -> Obj:
             **_EXPIRY,
         )
     elif instrument.method == "us_bank_account":
-        shown = part(_DETAILS.UsBankAccount, last4=instrument.last4, routing_number="110000000", **_BANK)
+        details = part(_DETAILS.UsBankAccount, last4=instrument.last4, routing_number="110000000", **_BANK)
     else:
-        shown = {}
-    return {"type": instrument.method, instrument.method: shown}
+        details = {}
+    return {"type": instrument.method, instrument.method: details}
 
 
-def _shown(instrument: Instrument) -> dict[str, Any]:
+def _type_hash(instrument: Instrument) -> dict[str, Any]:
     if instrument.method == "card":
         return part(
             _PM.Card,

@@ -1,14 +1,17 @@
-"""One payment intent and its charges. Recording a change and announcing it are two steps.
+"""Payment intents and their charges.
 
-They are apart because Stripe tells what an intent pays for (an invoice) in between; `settlement` sets the order.
+Success is recorded and emitted in two steps, because Stripe emits the events of the paid invoice in between; see
+`settlement`.
 """
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
 import stripe
 
-from stripe_sandbox.flows import ledger
+from stripe_sandbox.flows import balance_transactions
 from stripe_sandbox.flows.payment_methods import charge_details
 from stripe_sandbox.ids import new_id, random_text
 from stripe_sandbox.instruments import Instrument
@@ -19,7 +22,7 @@ from stripe_sandbox.store import Obj
 
 @dataclass(frozen=True)
 class Decline:
-    """Why an attempt failed."""
+    """The reason for a failed attempt."""
 
     code: str
     message: str
@@ -27,7 +30,7 @@ class Decline:
     type: str = "card_error"
 
     @classmethod
-    def of(cls, instrument: Instrument) -> "Decline":
+    def of(cls, instrument: Instrument) -> Decline:
         return cls(instrument.code, instrument.message, instrument.decline_code)
 
 
@@ -45,7 +48,7 @@ AUTHENTICATION_REQUIRED = Decline(
 
 
 def create_intent(sandbox: Sandbox, *, amount: int, currency: str, customer: str | None, **values: Any) -> Obj:
-    """A new payment intent that waits for a payment method; says payment_intent.created."""
+    """Creates a payment intent without a payment method. Emits payment_intent.created."""
     id = new_id("pi")
     values = {
         "automatic_payment_methods": {"allow_redirects": "always", "enabled": True},
@@ -76,16 +79,16 @@ def create_intent(sandbox: Sandbox, *, amount: int, currency: str, customer: str
 
 
 def instrument_of(sandbox: Sandbox, intent: Obj) -> Instrument:
-    return sandbox.hidden.instruments[intent["payment_method"]]
+    return sandbox.internal.instruments[intent["payment_method"]]
 
 
 def record_success(sandbox: Sandbox, intent: Obj) -> Obj:
-    """The money is there: the charge (a new one, or the pending one) and the intent succeed."""
+    """Marks the intent and its charge (pending or new) succeeded."""
     instrument = instrument_of(sandbox, intent)
     charge = _pending_charge(sandbox, intent) or _charge(sandbox, intent, instrument, "pending")
-    fee = ledger.processing_fee(instrument.method, charge["amount"])
+    fee = balance_transactions.processing_fee(instrument.method, charge["amount"])
     kind = "charge" if instrument.method == "card" else "payment"
-    movement = ledger.post(
+    movement = balance_transactions.post(
         sandbox, kind, charge["amount"], charge["currency"], charge["id"], fee=fee, category="charge"
     )
     charge.update(
@@ -102,17 +105,17 @@ def record_success(sandbox: Sandbox, intent: Obj) -> Obj:
         next_action=None,
         processing=None,
     )
-    sandbox.hidden.settles_at.pop(intent["id"], None)
+    sandbox.internal.settles_at.pop(intent["id"], None)
     return charge
 
 
-def announce_success(sandbox: Sandbox, intent: Obj, charge: Obj) -> None:
+def emit_success(sandbox: Sandbox, intent: Obj, charge: Obj) -> None:
     sandbox.emit("payment_intent.succeeded", intent)
     sandbox.emit("charge.succeeded", charge)
 
 
 def fail(sandbox: Sandbox, intent: Obj, decline: Decline, *, charged: bool = True) -> None:
-    """The attempt failed; `charged` when it got as far as a charge (an authentication that failed did not)."""
+    """Records a failed attempt. `charged`: it created a charge, unlike a failed authentication."""
     charge: Obj | None = None
     if charged:
         instrument = instrument_of(sandbox, intent)
@@ -120,7 +123,7 @@ def fail(sandbox: Sandbox, intent: Obj, decline: Decline, *, charged: bool = Tru
         outcome = {"network_status": "declined_by_network", "reason": decline.decline_code, "type": "issuer_declined"}
         charge["outcome"].update(outcome, seller_message=decline.message)
         charge.update(status="failed", paid=False, failure_code=decline.code, failure_message=decline.message)
-    sandbox.hidden.settles_at.pop(intent["id"], None)
+    sandbox.internal.settles_at.pop(intent["id"], None)
     intent.update(
         status="requires_payment_method",
         last_payment_error=_error(sandbox, intent, decline, charge),
@@ -134,18 +137,18 @@ def fail(sandbox: Sandbox, intent: Obj, decline: Decline, *, charged: bool = Tru
 
 
 def process(sandbox: Sandbox, intent: Obj) -> None:
-    """A bank debit is under way: the charge is pending until it settles or fails, days later."""
+    """Starts a bank debit: intent processing, charge pending, until it settles or fails."""
     charge = _charge(sandbox, intent, instrument_of(sandbox, intent), "pending")
     intent.update(status="processing", next_action=None, last_payment_error=None)
     if (wait := sandbox.settings.ach_settle_seconds) is not None:
         now = sandbox.clock.now_for(intent["customer"])
-        sandbox.hidden.settles_at[intent["id"]] = now + round(wait / sandbox.settings.time_factor)
+        sandbox.internal.settles_at[intent["id"]] = now + round(wait / sandbox.settings.time_factor)
     sandbox.emit("payment_intent.processing", intent)
     sandbox.emit("charge.pending", charge)
 
 
 def require_action(sandbox: Sandbox, intent: Obj, return_url: str | None) -> None:
-    """The customer has to pass 3-D Secure on a page of ours first."""
+    """Requires 3-D Secure on the authentication page."""
     page = sandbox.url(f"/authenticate/{intent['id']}")
     redirect = {"return_url": return_url, "url": page}
     intent.update(status="requires_action", next_action={"redirect_to_url": redirect, "type": "redirect_to_url"})

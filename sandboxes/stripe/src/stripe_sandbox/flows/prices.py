@@ -1,4 +1,6 @@
-"""Products and prices, given by id or described in place (`price_data`)."""
+"""Products and prices, existing or inline (`price_data`)."""
+
+from __future__ import annotations
 
 from typing import Any
 
@@ -15,7 +17,7 @@ _RECURRING = {"interval_count": 1, "usage_type": "licensed"}
 
 
 def create_product(sandbox: Sandbox, *, name: str, id: str | None = None, **values: Any) -> Obj:
-    """A new product; says product.created."""
+    """Creates a product. Emits product.created."""
     now = sandbox.clock.now()
     values = {"active": True, "images": [], "marketing_features": [], "metadata": {}, **values}
     product = build(
@@ -28,7 +30,7 @@ def create_product(sandbox: Sandbox, *, name: str, id: str | None = None, **valu
 def create_price(
     sandbox: Sandbox, *, currency: str, product: str, amount: int, recurring: Any = None, **values: Any
 ) -> Obj:
-    """A new per-unit price of `amount` minor units; says price.created."""
+    """Creates a per-unit price of `amount` minor units. Emits price.created."""
     values = {"active": True, "metadata": {}, "tax_behavior": "unspecified", **values}
     price = build(
         stripe.Price,
@@ -48,7 +50,7 @@ def create_price(
 
 
 def resolve(sandbox: Sandbox, entry: Params, path: str) -> Obj:
-    """The price of a line: an existing one, or one made from `price_data` (inactive, as Stripe's inline prices are)."""
+    """The price of a line item: existing, or created from `price_data` (inactive, as Stripe's inline prices are)."""
     if "price" in entry:
         price = sandbox.store.param("price", entry["price"], f"{path}[price]")
         if not price["active"]:
@@ -71,13 +73,13 @@ def resolve(sandbox: Sandbox, entry: Params, path: str) -> Obj:
 
 
 def unit_amount(data: Params, path: str) -> int:
-    """Whole minor units of a price. Raises for none, for a negative one, and for a fraction (not covered here)."""
+    """The unit amount in minor units. Raises if it is missing, negative or a fraction (not supported)."""
     param = f"{path}[unit_amount]" if path else "unit_amount"
     if "unit_amount" in data:
         amount = int(data["unit_amount"])
     elif "unit_amount_decimal" in data:
         if data["unit_amount_decimal"] != int(data["unit_amount_decimal"]):
-            raise StripeError("The sandbox knows no fractions of a cent.", param=f"{param}_decimal")
+            raise StripeError("The sandbox does not support fractions of a cent.", param=f"{param}_decimal")
         amount = int(data["unit_amount_decimal"])
     else:
         raise missing_param(param)
@@ -87,7 +89,7 @@ def unit_amount(data: Params, path: str) -> int:
 
 
 def check_currency(currency: str) -> str:
-    """Lower case, three letters. Raises for anything else."""
+    """The currency in lower case. Raises unless it has three letters."""
     if len(currency) != 3 or not currency.isalpha():
         raise StripeError(f"Invalid currency: {currency}.", param="currency")
     return currency.lower()
@@ -98,5 +100,5 @@ def _product(sandbox: Sandbox, data: Params, path: str) -> str:
         return str(sandbox.store.param("product", data["product"], f"{path}[product]")["id"])
     if "product_data" not in data:
         raise missing_param(f"{path}[product]")
-    described = {k: v for k, v in data["product_data"].items() if k in ("name", "description", "metadata", "images")}
-    return str(create_product(sandbox, **described)["id"])
+    fields = {k: v for k, v in data["product_data"].items() if k in ("name", "description", "metadata", "images")}
+    return str(create_product(sandbox, **fields)["id"])

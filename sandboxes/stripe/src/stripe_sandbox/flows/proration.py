@@ -1,10 +1,12 @@
-"""Proration: unused time is credited and remaining time charged, to the second, in whole minor units."""
+"""Proration by the second: credits for unused time and charges for remaining time, in minor units."""
+
+from __future__ import annotations
 
 from datetime import UTC, datetime
 
 import stripe
 
-from stripe_sandbox.flows import invoicing
+from stripe_sandbox.flows import invoices
 from stripe_sandbox.flows.taxes import portion
 from stripe_sandbox.shapes import part
 from stripe_sandbox.state import Sandbox
@@ -17,12 +19,12 @@ def interval(entry: Obj) -> tuple[str, int]:
     return recurring["interval"], recurring["interval_count"]
 
 
-def settle(
+def prorate(
     sandbox: Sandbox, subscription: Obj, old: list[Obj], new: list[Obj], at: int, *, charge_new: bool
 ) -> list[Obj]:
-    """Invoice items for what changed between two lists of subscription items; says invoiceitem.created for each.
+    """Creates invoice items for the changed subscription items. Emits invoiceitem.created for each.
 
-    `charge_new` is false where a new period begins: the new items are charged whole then.
+    `charge_new` is false if a new period starts: the new items are then charged in full.
     """
     unchanged = {_terms(entry) for entry in old} & {_terms(entry) for entry in new} if charge_new else set()
     made = [
@@ -42,7 +44,7 @@ def _terms(entry: Obj) -> tuple[str, str, int]:
 
 
 def _item(sandbox: Sandbox, subscription: Obj, entry: Obj, at: int, timing: Obj, *, credit: bool) -> Obj:
-    """A credit or a charge for the rest of the period that `timing` (a subscription item) is in."""
+    """A credit or charge for the remaining period of `timing` (a subscription item)."""
     start, end = timing["current_period_start"], timing["current_period_end"]
     price, quantity = entry["price"], entry["quantity"] or 1
     left = min(max(end - at, 0), end - start)
@@ -50,7 +52,7 @@ def _item(sandbox: Sandbox, subscription: Obj, entry: Obj, at: int, timing: Obj,
     product = sandbox.store.find(price["product"])
     day = datetime.fromtimestamp(at, UTC).strftime("%d %b %Y")
     times = f"{quantity} × " if quantity > 1 else ""
-    made = invoicing.invoice_item(
+    made = invoices.invoice_item(
         sandbox,
         customer=subscription["customer"],
         amount=-amount if credit else amount,
@@ -63,7 +65,7 @@ def _item(sandbox: Sandbox, subscription: Obj, entry: Obj, at: int, timing: Obj,
             "subscription_details": {"subscription": subscription["id"], "subscription_item": entry["id"]},
         },
         period={"start": at, "end": end},
-        pricing=invoicing.pricing_of(price),
+        pricing=invoices.pricing_of(price),
         proration=True,
         proration_details=part(stripe.InvoiceItem.ProrationDetails, discount_amounts=[]),
         quantity=quantity,

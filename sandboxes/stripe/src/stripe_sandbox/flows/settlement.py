@@ -1,10 +1,12 @@
-"""Money arrives, fails or is on its way: everything that follows, in Stripe's order.
+"""Payment attempts and their effects on checkout sessions, invoices and subscriptions.
 
-An intent may pay for a checkout session, for an invoice, for both, or for nothing else. The order of the events is:
-what an invoice says (subscription, invoice, invoice payment), then the intent and the charge, then the session.
+An intent can belong to a checkout session, an invoice, both or neither. Order of events as at Stripe: subscription,
+invoice and invoice payment; payment intent and charge; checkout session.
 """
 
-from stripe_sandbox.flows import checkout_completion, dunning, invoicing, payment_methods, payments, subscribing
+from __future__ import annotations
+
+from stripe_sandbox.flows import checkout_completion, dunning, invoices, payment_methods, payments, subscriptions
 from stripe_sandbox.flows.payments import AUTHENTICATION_FAILED, AUTHENTICATION_REQUIRED, Decline
 from stripe_sandbox.instruments import Behavior
 from stripe_sandbox.methods import reusable
@@ -12,42 +14,44 @@ from stripe_sandbox.state import Sandbox
 from stripe_sandbox.store import Obj
 
 
-def attempt(sandbox: Sandbox, intent: Obj, method: Obj, *, present: bool = True, return_url: str | None = None) -> None:
-    """Try to take the money with a payment method. `present`: the customer is there and could pass 3-D Secure.
+def attempt(
+    sandbox: Sandbox, intent: Obj, method: Obj, *, on_session: bool = True, return_url: str | None = None
+) -> None:
+    """Attempts payment. `on_session`: the customer is present and can complete 3-D Secure.
 
-    Never raises; the intent's status and its last_payment_error say what came of it.
+    Never raises: the result is the intent's status and last_payment_error.
     """
     intent.update(payment_method=method["id"], last_payment_error=None)
-    instrument = sandbox.hidden.instruments[method["id"]]
-    refused = refusal(sandbox, intent["customer"], method, present=present)
-    if refused is not None:
-        fail(sandbox, intent, refused)
+    instrument = sandbox.internal.instruments[method["id"]]
+    decline = expected_decline(sandbox, intent["customer"], method, on_session=on_session)
+    if decline is not None:
+        fail(sandbox, intent, decline)
     elif instrument.behavior is Behavior.SETTLES_LATER:
         process(sandbox, intent)
-    elif instrument.behavior is Behavior.NEEDS_ACTION and present:
+    elif instrument.behavior is Behavior.NEEDS_ACTION and on_session:
         payments.require_action(sandbox, intent, return_url)
     else:
         succeed(sandbox, intent)
 
 
-def refusal(sandbox: Sandbox, customer: str | None, method: Obj, *, present: bool) -> Decline | None:
-    """Why the bank would refuse a charge now; none when it would not. Uses up one of the failures that are ordered."""
-    instrument = sandbox.hidden.instruments[method["id"]]
-    if not present and (ordered := _ordered_to_fail(sandbox, customer)) is not None:
-        return ordered
+def expected_decline(sandbox: Sandbox, customer: str | None, method: Obj, *, on_session: bool) -> Decline | None:
+    """The decline of a charge now, if any. Consumes one forced failure."""
+    instrument = sandbox.internal.instruments[method["id"]]
+    if not on_session and (forced := _forced_decline(sandbox, customer)) is not None:
+        return forced
     if instrument.behavior is Behavior.DECLINES:
         return Decline.of(instrument)
-    agreed = method["id"] in sandbox.hidden.set_up and not instrument.always_asks
-    if instrument.behavior is Behavior.NEEDS_ACTION and not present and not agreed:
+    set_up = method["id"] in sandbox.internal.set_up and not instrument.always_authenticates
+    if instrument.behavior is Behavior.NEEDS_ACTION and not on_session and not set_up:
         return AUTHENTICATION_REQUIRED
     return None
 
 
 def authenticated(sandbox: Sandbox, intent: Obj, *, passed: bool) -> None:
-    """The customer came back from the 3-D Secure page."""
+    """Continues after the 3-D Secure page."""
     if passed:
         if intent["setup_future_usage"] == "off_session":
-            sandbox.hidden.set_up.add(intent["payment_method"])
+            sandbox.internal.set_up.add(intent["payment_method"])
         succeed(sandbox, intent)
     else:
         fail(sandbox, intent, AUTHENTICATION_FAILED, charged=False)
@@ -55,67 +59,67 @@ def authenticated(sandbox: Sandbox, intent: Obj, *, passed: bool) -> None:
 
 def succeed(sandbox: Sandbox, intent: Obj) -> None:
     session = session_of(sandbox, intent)
-    later = intent["status"] == "processing"
+    was_processing = intent["status"] == "processing"
     charge = payments.record_success(sandbox, intent)
     method = sandbox.store.get("payment_method", intent["payment_method"])
     if intent["setup_future_usage"] and intent["customer"] and reusable(method["type"]):
         payment_methods.attach(sandbox, method, intent["customer"])
     if session is not None and session["mode"] == "subscription" and session["subscription"] is None:
         checkout_completion.start_subscription(sandbox, session, intent)
-    invoice = invoicing.invoice_of(sandbox, intent)
+    invoice = invoices.invoice_of(sandbox, intent)
     if invoice is not None and invoice["status"] in ("open", "uncollectible"):
-        invoicing.pay(sandbox, invoice, attempted=not later)
-    payments.announce_success(sandbox, intent, charge)
+        invoices.pay(sandbox, invoice, attempted=not was_processing)
+    payments.emit_success(sandbox, intent, charge)
     if session is not None:
         checkout_completion.invoice_payment(sandbox, session, intent)
         if session["status"] == "open":
             checkout_completion.complete(sandbox, session, "paid")
         else:
-            checkout_completion.settled_later(sandbox, session, paid=True)
-    if invoice is not None and (subscription := subscribing.subscription_of(sandbox, invoice)) is not None:
-        subscribing.caught_up(sandbox, subscription, method)
+            checkout_completion.finish_async_payment(sandbox, session, paid=True)
+    if invoice is not None and (subscription := subscriptions.subscription_of(sandbox, invoice)) is not None:
+        subscriptions.activate_if_paid_up(sandbox, subscription, method)
 
 
 def process(sandbox: Sandbox, intent: Obj) -> None:
-    """A bank debit has been started; the session is complete but unpaid."""
+    """Starts a bank debit. The session is completed as unpaid."""
     session = session_of(sandbox, intent)
     payments.process(sandbox, intent)
     if session is not None and session["mode"] == "subscription" and session["subscription"] is None:
         checkout_completion.start_subscription(sandbox, session, intent)
-    invoice = invoicing.invoice_of(sandbox, intent)
+    invoice = invoices.invoice_of(sandbox, intent)
     if invoice is not None:
         invoice.update(attempted=True, attempt_count=invoice["attempt_count"] + 1, next_payment_attempt=None)
-        subscribing.trusted(sandbox, invoice, intent)
+        subscriptions.activate_on_processing(sandbox, invoice, intent)
     if session is not None and session["status"] == "open":
         checkout_completion.complete(sandbox, session, "unpaid")
 
 
 def fail(sandbox: Sandbox, intent: Obj, decline: Decline, *, charged: bool = True) -> None:
     session = session_of(sandbox, intent)
-    later = intent["status"] == "processing"
+    was_processing = intent["status"] == "processing"
     payments.fail(sandbox, intent, decline, charged=charged)
-    invoice = invoicing.invoice_of(sandbox, intent)
+    invoice = invoices.invoice_of(sandbox, intent)
     if invoice is not None and invoice["status"] == "open":
-        if later:
-            invoice["attempt_count"] -= 1  # the same attempt: it was counted when the debit was started
+        if was_processing:
+            invoice["attempt_count"] -= 1  # this attempt was counted when the debit started
         dunning.attempt_failed(sandbox, invoice)
     if session is not None and session["status"] == "complete":
-        checkout_completion.settled_later(sandbox, session, paid=False)
+        checkout_completion.finish_async_payment(sandbox, session, paid=False)
     elif session is not None:
-        sandbox.hidden.checkouts[session["id"]].error = decline.message
+        sandbox.internal.checkouts[session["id"]].error = decline.message
 
 
 def session_of(sandbox: Sandbox, intent: Obj) -> Obj | None:
-    """The checkout session that an intent pays for; a subscription's later intents have none."""
-    id = sandbox.hidden.session_of.get(intent["id"])
+    """The checkout session of an intent; None for renewals of a subscription."""
+    id = sandbox.internal.session_of.get(intent["id"])
     return sandbox.store.find(id) if id else None
 
 
-def _ordered_to_fail(sandbox: Sandbox, customer: str | None) -> Decline | None:
-    ordered = sandbox.hidden.failing_charges.get(customer or "")
-    if ordered is None or not ordered.left:
+def _forced_decline(sandbox: Sandbox, customer: str | None) -> Decline | None:
+    forced = sandbox.internal.failing_charges.get(customer or "")
+    if forced is None or not forced.remaining:
         return None
-    ordered.left -= 1
-    if ordered.decline_code == "authentication_required":
+    forced.remaining -= 1
+    if forced.decline_code == "authentication_required":
         return AUTHENTICATION_REQUIRED
-    return Decline("card_declined", "Your card was declined.", ordered.decline_code)
+    return Decline("card_declined", "Your card was declined.", forced.decline_code)

@@ -1,4 +1,6 @@
-"""Stripe Tax as one flat exclusive rate, in whole minor units, rounded half up (away from zero for credits)."""
+"""Stripe Tax with one flat exclusive rate, in minor units, rounded half away from zero."""
+
+from __future__ import annotations
 
 from typing import Any
 
@@ -13,13 +15,13 @@ _WHOLE = 10_000
 
 
 def portion(amount: int, part_of: int, whole: int) -> int:
-    """`amount` times `part_of` / `whole`, rounded half away from zero; amounts are signed minor units."""
+    """`amount` * `part_of` / `whole` in signed minor units, rounded half away from zero."""
     size = (2 * abs(amount) * part_of + whole) // (2 * whole)
     return size if amount >= 0 else -size
 
 
 def basis_points(sandbox: Sandbox, customer: str | None, automatic_tax: Obj) -> int:
-    """The rate in hundredths of a percent; 0 where tax is off or the customer exempt."""
+    """The rate in hundredths of a percent; 0 if tax is disabled or the customer is exempt."""
     if not automatic_tax["enabled"]:
         return 0
     holder = sandbox.store.find(customer) if customer else None
@@ -28,18 +30,18 @@ def basis_points(sandbox: Sandbox, customer: str | None, automatic_tax: Obj) -> 
 
 
 def spread(amounts: list[int], rate: int) -> list[int]:
-    """The tax of each line, so that all of them add up to the tax of the sum."""
-    taxes, so_far, taken = [], 0, 0
+    """The tax of each line, adding up to the tax of the total."""
+    taxes, subtotal, total_tax = [], 0, 0
     for amount in amounts:
-        so_far += amount
-        upto = portion(so_far, rate, _WHOLE)
-        taxes.append(upto - taken)
-        taken = upto
+        subtotal += amount
+        new_total = portion(subtotal, rate, _WHOLE)
+        taxes.append(new_total - total_tax)
+        total_tax = new_total
     return taxes
 
 
 def entry(amount: int, taxable: int, rate: int) -> Obj:
-    """One element of an invoice's `total_taxes` or a line's `taxes`."""
+    """An element of an invoice's `total_taxes` or a line's `taxes`."""
     return {
         "amount": amount,
         "tax_behavior": "exclusive",
@@ -51,7 +53,7 @@ def entry(amount: int, taxable: int, rate: int) -> Obj:
 
 
 def setting(resource: type, given: Any, *, complete: bool = True) -> Obj:
-    """`automatic_tax` of a session or an invoice (`complete`), or of a subscription (which has no status)."""
+    """`automatic_tax` of a session or invoice (`complete`), or of a subscription, which has no status."""
     enabled = bool((given or {}).get("enabled"))
     if not enabled:
         return part(resource, enabled=False)

@@ -1,4 +1,6 @@
-"""The pages that people see: server-rendered, plain forms, no JavaScript."""
+"""HTML pages: server-rendered, plain forms, no JavaScript."""
+
+from __future__ import annotations
 
 from starlette.routing import Route
 

@@ -1,34 +1,36 @@
 """The 3-D Secure page, /authenticate/{payment intent}."""
 
+from __future__ import annotations
+
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from stripe_sandbox.exchange import read_as, with_webhooks
-from stripe_sandbox.flows import checkout, invoicing, settlement
+from stripe_sandbox.flows import checkout, invoices, settlement
 from stripe_sandbox.operator_actions import Authentication, authenticate
-from stripe_sandbox.pages.rendering import page
+from stripe_sandbox.pages.renderer import page
 from stripe_sandbox.state import Sandbox
 from stripe_sandbox.store import Obj
 
 
 def routes(sandbox: Sandbox) -> list[Route]:
     async def show(request: Request) -> Response:
-        intent = _waiting(sandbox, request)
-        return page("authenticate.html", intent=intent) if intent else page("gone.html", 404, what="authentication")
+        intent = _requiring_action(sandbox, request)
+        return page("authenticate.html", intent=intent) if intent else page("gone.html", 404, kind="authentication")
 
-    async def answer(request: Request) -> Response:
-        intent = _waiting(sandbox, request)
+    async def submit(request: Request) -> Response:
+        intent = _requiring_action(sandbox, request)
         if intent is None:
-            return page("gone.html", 404, what="authentication")
+            return page("gone.html", 404, kind="authentication")
         back = (intent["next_action"]["redirect_to_url"] or {}).get("return_url")
         authenticate(sandbox, intent["id"], await read_as(request, Authentication))
         return await with_webhooks(sandbox, RedirectResponse(_next_page(sandbox, intent, back), 303))
 
-    return [Route("/authenticate/{id}", show), Route("/authenticate/{id}", answer, methods=["POST"])]
+    return [Route("/authenticate/{id}", show), Route("/authenticate/{id}", submit, methods=["POST"])]
 
 
-def _waiting(sandbox: Sandbox, request: Request) -> Obj | None:
+def _requiring_action(sandbox: Sandbox, request: Request) -> Obj | None:
     intent = sandbox.store.find(request.path_params["id"])
     return intent if intent is not None and intent.get("status") == "requires_action" else None
 
@@ -37,7 +39,7 @@ def _next_page(sandbox: Sandbox, intent: Obj, back: str | None) -> str:
     session = settlement.session_of(sandbox, intent)
     if session is not None:
         return checkout.success_url(session) if session["status"] == "complete" else f"/c/pay/{session['id']}"
-    invoice = invoicing.invoice_of(sandbox, intent)
+    invoice = invoices.invoice_of(sandbox, intent)
     if invoice is not None:
         return f"/i/{invoice['id']}"
     return back or "/sandbox"

@@ -1,4 +1,6 @@
-"""The hosted invoice page, /i/{id}, and a charge's receipt."""
+"""The hosted invoice page, /i/{id}, and receipts, /receipts/{charge}."""
+
+from __future__ import annotations
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -6,10 +8,10 @@ from starlette.routing import Route
 
 from stripe_sandbox.errors import StripeError
 from stripe_sandbox.exchange import read_as, read_form, with_webhooks
-from stripe_sandbox.flows import invoicing
-from stripe_sandbox.flows.checkout import Choice
+from stripe_sandbox.flows import invoices
+from stripe_sandbox.flows.checkout import PaymentForm
 from stripe_sandbox.operator_actions import pay_invoice
-from stripe_sandbox.pages.rendering import page
+from stripe_sandbox.pages.renderer import page
 from stripe_sandbox.state import Sandbox
 from stripe_sandbox.store import Obj
 
@@ -17,18 +19,18 @@ from stripe_sandbox.store import Obj
 def routes(sandbox: Sandbox) -> list[Route]:
     async def show(request: Request) -> Response:
         invoice = _invoice(sandbox, request)
-        return _render(sandbox, invoice) if invoice else page("gone.html", 404, what="invoice")
+        return _render(sandbox, invoice) if invoice else page("gone.html", 404, kind="invoice")
 
     async def pay(request: Request) -> Response:
         invoice = _invoice(sandbox, request)
         if invoice is None:
-            return page("gone.html", 404, what="invoice")
-        typed = await read_form(request)
+            return page("gone.html", 404, kind="invoice")
+        submitted = await read_form(request)
         try:
-            pay_invoice(sandbox, invoice["id"], await read_as(request, Choice))
+            pay_invoice(sandbox, invoice["id"], await read_as(request, PaymentForm))
         except StripeError as error:
-            return await with_webhooks(sandbox, _render(sandbox, invoice, error.message, error.status, typed))
-        intent = invoicing.intent_of(sandbox, invoice)
+            return await with_webhooks(sandbox, _render(sandbox, invoice, error.message, error.status, submitted))
+        intent = invoices.intent_of(sandbox, invoice)
         action = intent and intent["next_action"]
         target = action["redirect_to_url"]["url"] if action else f"/i/{invoice['id']}"
         return await with_webhooks(sandbox, RedirectResponse(target, 303))
@@ -36,7 +38,7 @@ def routes(sandbox: Sandbox) -> list[Route]:
     async def receipt(request: Request) -> Response:
         charge = sandbox.store.find(request.path_params["id"])
         if charge is None or charge["object"] != "charge":
-            return page("gone.html", 404, what="receipt")
+            return page("gone.html", 404, kind="receipt")
         return page("receipt.html", charge=charge)
 
     return [
@@ -48,7 +50,7 @@ def routes(sandbox: Sandbox) -> list[Route]:
 
 
 def _invoice(sandbox: Sandbox, request: Request) -> Obj | None:
-    """Drafts have no page."""
+    """The invoice, unless it is a draft: drafts have no page."""
     invoice = sandbox.store.find(request.path_params["id"])
     return invoice if invoice is not None and invoice["object"] == "invoice" and invoice["status"] != "draft" else None
 
@@ -58,19 +60,19 @@ def _render(
     invoice: Obj,
     problem: str | None = None,
     status: int = 200,
-    typed: dict[str, str] | None = None,
+    submitted: dict[str, str] | None = None,
 ) -> Response:
-    intent = invoicing.intent_of(sandbox, invoice)
-    under_way = intent is not None and intent["status"] == "processing"
+    intent = invoices.intent_of(sandbox, invoice)
+    processing = intent is not None and intent["status"] == "processing"
     return page(
         "invoice.html",
         status,
         invoice=invoice,
         offered=intent["payment_method_types"] if intent else [],
-        payable=invoice["status"] in ("open", "uncollectible") and intent is not None and not under_way,
-        under_way=under_way and invoice["status"] == "open",
+        payable=invoice["status"] in ("open", "uncollectible") and intent is not None and not processing,
+        processing=processing and invoice["status"] == "open",
         fixed_email=invoice["customer_email"],
-        email=invoice["customer_email"] or (typed or {}).get("email", ""),
-        typed=typed or {},
+        email=invoice["customer_email"] or (submitted or {}).get("email", ""),
+        submitted=submitted or {},
         problem=problem,
     )

@@ -1,4 +1,6 @@
-"""The operator's page, /sandbox. Its forms go to /sandbox/api and come back here."""
+"""The operator page, /sandbox. Its forms submit to /sandbox/api, which redirects back."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 
@@ -6,22 +8,22 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from stripe_sandbox.flows import invoicing, settlement
-from stripe_sandbox.flows.disputing import OPEN
-from stripe_sandbox.flows.subscribing import LIVE
-from stripe_sandbox.pages.rendering import page
+from stripe_sandbox.flows import invoices, settlement
+from stripe_sandbox.flows.disputes import OPEN
+from stripe_sandbox.flows.subscriptions import LIVE
+from stripe_sandbox.pages.renderer import page
 from stripe_sandbox.state import Sandbox
 from stripe_sandbox.store import Obj
 
-_SHOWN = 50
+_LISTED = 50
 
 
 @dataclass(frozen=True)
-class About:
-    """What an operator knows a payment by. `session` and `charge` are ids, of the one that belongs to it."""
+class PaymentSummary:
+    """Identifies a payment for the operator. `session` and `charge` are ids."""
 
     email: str | None
-    what: str | None
+    items: str | None
     session: str | None = None
     invoice: Obj | None = None
     charge: str | None = None
@@ -33,10 +35,12 @@ def routes(sandbox: Sandbox) -> list[Route]:
         sessions = _newest(store.all("checkout.session"))
         charges = _newest(list(store.where("charge", status="succeeded")))
         finalized = [invoice for invoice in store.all("invoice") if invoice["status"] != "draft"]
-        invoices = _newest(sorted(finalized, key=lambda invoice: invoice["status"] == "open"))
-        of = {session["id"]: _about_session(sandbox, session) for session in sessions}
-        of |= {charge["id"]: _about_charge(sandbox, charge) for charge in charges}
-        of |= {invoice["id"]: About(invoice["customer_email"], _bought(invoice)) for invoice in invoices}
+        finalized = _newest(sorted(finalized, key=lambda invoice: invoice["status"] == "open"))
+        summaries = {session["id"]: _session_summary(sandbox, session) for session in sessions}
+        summaries |= {charge["id"]: _charge_summary(sandbox, charge) for charge in charges}
+        summaries |= {
+            invoice["id"]: PaymentSummary(invoice["customer_email"], _item_names(invoice)) for invoice in finalized
+        }
         return page(
             "operator.html",
             now=sandbox.clock.now(),
@@ -49,10 +53,10 @@ def routes(sandbox: Sandbox) -> list[Route]:
             disputes=_newest(store.all("dispute")),
             open_statuses=OPEN,
             subscriptions=_newest([s for s in store.all("subscription") if s["status"] in LIVE]),
-            invoices=invoices,
-            of=of,
-            failing={customer: ordered.left for customer, ordered in sandbox.hidden.failing_charges.items()},
-            deliveries=list(sandbox.deliveries.log)[: -2 * _SHOWN - 1 : -1],
+            invoices=finalized,
+            summaries=summaries,
+            failing={customer: forced.remaining for customer, forced in sandbox.internal.failing_charges.items()},
+            deliveries=list(sandbox.deliveries.log)[: -2 * _LISTED - 1 : -1],
             pending=sandbox.deliveries.pending(),
             faults=sandbox.faults,
         )
@@ -64,34 +68,34 @@ def routes(sandbox: Sandbox) -> list[Route]:
 
 
 def _newest(found: list[Obj]) -> list[Obj]:
-    return found[: -_SHOWN - 1 : -1]
+    return found[: -_LISTED - 1 : -1]
 
 
-def _about_session(sandbox: Sandbox, session: Obj) -> About:
-    plan = sandbox.hidden.checkouts[session["id"]]
+def _session_summary(sandbox: Sandbox, session: Obj) -> PaymentSummary:
+    plan = sandbox.internal.checkouts[session["id"]]
     intent = sandbox.store.find(plan.intent) if plan.intent else None
     paid = intent is not None and intent["status"] == "succeeded"
-    return About(
+    return PaymentSummary(
         email=plan.email or session["customer_email"] or _email_of(sandbox, session["customer"]),
-        what=", ".join(str(line.item["description"]) for line in plan.lines) or None,
+        items=", ".join(str(line.item["description"]) for line in plan.lines) or None,
         charge=intent["latest_charge"] if intent is not None and paid else None,
     )
 
 
-def _about_charge(sandbox: Sandbox, charge: Obj) -> About:
+def _charge_summary(sandbox: Sandbox, charge: Obj) -> PaymentSummary:
     intent = sandbox.store.get("payment_intent", charge["payment_intent"])
     session = settlement.session_of(sandbox, intent)
-    invoice = invoicing.invoice_of(sandbox, intent)
-    bought = _about_session(sandbox, session).what if session else _bought(invoice) if invoice else None
-    return About(
+    invoice = invoices.invoice_of(sandbox, intent)
+    items = _session_summary(sandbox, session).items if session else _item_names(invoice) if invoice else None
+    return PaymentSummary(
         email=charge["billing_details"]["email"] or charge["receipt_email"] or _email_of(sandbox, charge["customer"]),
-        what=bought or charge["description"],
+        items=items or charge["description"],
         session=session["id"] if session else None,
         invoice=invoice,
     )
 
 
-def _bought(invoice: Obj) -> str | None:
+def _item_names(invoice: Obj) -> str | None:
     return ", ".join(line["description"] for line in invoice["lines"]["data"] if line["description"]) or None
 
 

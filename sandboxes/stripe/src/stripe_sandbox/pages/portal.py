@@ -1,4 +1,6 @@
-"""The billing portal, /p/session/{id}: subscriptions, invoices and the card on file."""
+"""The billing portal, /p/session/{id}: subscriptions, invoices and the default card."""
+
+from __future__ import annotations
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -6,9 +8,9 @@ from starlette.routing import Route
 
 from stripe_sandbox.errors import StripeError
 from stripe_sandbox.exchange import read_form, with_webhooks
-from stripe_sandbox.flows import payment_methods, subscribing
+from stripe_sandbox.flows import payment_methods, subscriptions
 from stripe_sandbox.instruments import card
-from stripe_sandbox.pages.rendering import page
+from stripe_sandbox.pages.renderer import page
 from stripe_sandbox.state import Sandbox, copy_of
 from stripe_sandbox.store import Obj
 
@@ -16,19 +18,19 @@ from stripe_sandbox.store import Obj
 def routes(sandbox: Sandbox) -> list[Route]:
     async def show(request: Request) -> Response:
         session = _session(sandbox, request)
-        return _render(sandbox, session) if session else page("gone.html", 404, what="portal session")
+        return _render(sandbox, session) if session else page("gone.html", 404, kind="portal session")
 
     async def cancel(request: Request) -> Response:
         session = _session(sandbox, request)
-        wanted = (await read_form(request)).get("subscription", "")
-        subscription = sandbox.store.find(wanted)
+        id = (await read_form(request)).get("subscription", "")
+        subscription = sandbox.store.find(id)
         if session is None or subscription is None or subscription.get("customer") != session["customer"]:
-            return page("gone.html", 404, what="subscription")
-        if subscription["schedule"] is not None or subscription["status"] not in subscribing.LIVE:
-            return _render(sandbox, session, "This plan ends by itself and cannot be canceled here.", 400)
+            return page("gone.html", 404, kind="subscription")
+        if subscription["schedule"] is not None or subscription["status"] not in subscriptions.LIVE:
+            return _render(sandbox, session, "This plan ends automatically and cannot be canceled here.", 400)
         before = copy_of(subscription)
         subscription["cancel_at_period_end"] = True
-        subscription["cancel_at"] = subscribing.period(subscription)[1]
+        subscription["cancel_at"] = subscriptions.period(subscription)[1]
         subscription["canceled_at"] = sandbox.clock.now_for(session["customer"])
         sandbox.emit("customer.subscription.updated", subscription, before)
         return await with_webhooks(sandbox, RedirectResponse(f"/p/session/{session['id']}", 303))
@@ -36,7 +38,7 @@ def routes(sandbox: Sandbox) -> list[Route]:
     async def new_card(request: Request) -> Response:
         session = _session(sandbox, request)
         if session is None:
-            return page("gone.html", 404, what="portal session")
+            return page("gone.html", 404, kind="portal session")
         try:
             method = payment_methods.create(sandbox, card((await read_form(request)).get("card", "")))
         except StripeError as error:
@@ -58,16 +60,16 @@ def _session(sandbox: Sandbox, request: Request) -> Obj | None:
 
 
 def _make_default(sandbox: Sandbox, customer: str, method: Obj) -> None:
-    """For the customer and for the subscriptions that had a payment method of their own."""
-    holder = sandbox.store.get("customer", customer)
-    before = copy_of(holder)
-    holder["invoice_settings"]["default_payment_method"] = method["id"]
-    sandbox.emit("customer.updated", holder, before)
+    """Sets the default of the customer, and of subscriptions with a default of their own."""
+    owner = sandbox.store.get("customer", customer)
+    before = copy_of(owner)
+    owner["invoice_settings"]["default_payment_method"] = method["id"]
+    sandbox.emit("customer.updated", owner, before)
     for subscription in sandbox.store.where("subscription", customer=customer):
-        if subscription["default_payment_method"] and subscription["status"] in subscribing.LIVE:
-            earlier = copy_of(subscription)
+        if subscription["default_payment_method"] and subscription["status"] in subscriptions.LIVE:
+            previous = copy_of(subscription)
             subscription["default_payment_method"] = method["id"]
-            sandbox.emit("customer.subscription.updated", subscription, earlier)
+            sandbox.emit("customer.subscription.updated", subscription, previous)
 
 
 def _render(sandbox: Sandbox, session: Obj, problem: str | None = None, status: int = 200) -> Response:

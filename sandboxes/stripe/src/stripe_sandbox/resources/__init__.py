@@ -1,4 +1,6 @@
-"""The API's resources: one module per family, each with its `OPERATIONS`."""
+"""API resources: each module defines its `OPERATIONS`."""
+
+from __future__ import annotations
 
 from stripe_sandbox.operation import Operation
 from stripe_sandbox.resources import (
@@ -25,7 +27,7 @@ from stripe_sandbox.resources import (
     webhook_endpoints,
 )
 
-_FAMILIES = (
+_MODULES = (
     balance_transactions,
     billing_portal,
     catalog,
@@ -49,4 +51,4 @@ _FAMILIES = (
     webhook_endpoints,
 )
 
-OPERATIONS: list[Operation] = [operation for family in _FAMILIES for operation in family.OPERATIONS]
+OPERATIONS: list[Operation] = [operation for module in _MODULES for operation in module.OPERATIONS]

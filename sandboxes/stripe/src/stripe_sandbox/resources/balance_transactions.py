@@ -1,5 +1,7 @@
 """/v1/balance_transactions"""
 
+from __future__ import annotations
+
 import stripe.params as p
 
 from stripe_sandbox.operation import Call, Operation, retrieve

@@ -1,5 +1,7 @@
 """/v1/billing_portal/sessions"""
 
+from __future__ import annotations
+
 import stripe.params.billing_portal as p
 from stripe.billing_portal import Session
 

@@ -1,5 +1,7 @@
 """/v1/products and /v1/prices"""
 
+from __future__ import annotations
+
 from typing import Any
 
 import stripe.params as p

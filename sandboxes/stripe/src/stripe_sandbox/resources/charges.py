@@ -1,8 +1,10 @@
-"""/v1/charges: they come into being through payment intents only."""
+"""/v1/charges: retrieve, list and update; payment intents create charges."""
+
+from __future__ import annotations
 
 import stripe.params as p
 
-from stripe_sandbox.expand import ON_REQUEST
+from stripe_sandbox.expansion import ON_REQUEST
 from stripe_sandbox.operation import Call, Operation, retrieve
 from stripe_sandbox.paging import matching, page
 from stripe_sandbox.params import merge_metadata

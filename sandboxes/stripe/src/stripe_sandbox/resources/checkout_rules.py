@@ -1,4 +1,6 @@
-"""What a new checkout session may combine, and in which mode."""
+"""Validation of parameter combinations of a new checkout session."""
+
+from __future__ import annotations
 
 import re
 from urllib.parse import urlsplit
@@ -24,7 +26,7 @@ _HALF_HOUR, _DAY = 1_800, 86_400
 
 
 def check(sandbox: Sandbox, params: Params) -> None:
-    """Raises Stripe's error for the first rule that the parameters break."""
+    """Raises Stripe's error for the first violated rule."""
     if "mode" not in params:
         raise missing_param("mode")
     mode = params["mode"]
@@ -39,7 +41,7 @@ def check(sandbox: Sandbox, params: Params) -> None:
     if len(params.get("discounts") or []) > 1:
         raise StripeError("You can only specify one discount.", param="discounts")
     if (params.get("payment_intent_data") or {}).get("capture_method") == "manual":
-        raise StripeError("The sandbox does not cover manual capture.", param="payment_intent_data[capture_method]")
+        raise StripeError("The sandbox does not support manual capture.", param="payment_intent_data[capture_method]")
     _check_urls(params)
     _check_customer(sandbox, params)
     _check_expiry(sandbox, params)
@@ -59,7 +61,7 @@ def _check_urls(params: Params) -> None:
 
 
 def check_url(url: str, param: str) -> None:
-    """Raises url_invalid unless it is an absolute http(s) URL."""
+    """Raises url_invalid unless `url` is an absolute http(s) URL."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise StripeError(

@@ -1,4 +1,6 @@
-"""/v1/checkout/sessions: creating one is all that happens here; the rest happens when the customer acts."""
+"""/v1/checkout/sessions. `flows.checkout` has the customer's side."""
+
+from __future__ import annotations
 
 from typing import Any
 
@@ -9,7 +11,7 @@ from stripe.checkout import Session
 from stripe_sandbox.checkout_plan import CheckoutLine, CheckoutPlan
 from stripe_sandbox.clock import DAY
 from stripe_sandbox.errors import StripeError, missing_param
-from stripe_sandbox.expand import ON_REQUEST
+from stripe_sandbox.expansion import ON_REQUEST
 from stripe_sandbox.flows import checkout, checkout_completion, discounts, prices, taxes
 from stripe_sandbox.ids import new_id, random_text
 from stripe_sandbox.operation import Call, Operation, retrieve
@@ -32,16 +34,16 @@ def create(call: Call) -> Obj:
         payment_intent_data=params.get("payment_intent_data") or {},
         subscription_data=params.get("subscription_data") or {},
         invoice_data=(invoice.get("invoice_data") or {}) if invoice.get("enabled") else None,
-        wants_customer=params.get("customer_creation") == "always" or bool(invoice.get("enabled")),
+        requires_customer=params.get("customer_creation") == "always" or bool(invoice.get("enabled")),
     )
     session = _session(sandbox, params, lines)
-    sandbox.hidden.checkouts[session["id"]] = plan
+    sandbox.internal.checkouts[session["id"]] = plan
     for given in params.get("discounts") or []:
         _discount(sandbox, session, plan, given)
     try:
         checkout.price(sandbox, session)
     except StripeError:
-        del sandbox.hidden.checkouts[session["id"]]
+        del sandbox.internal.checkouts[session["id"]]
         raise
     return sandbox.store.add(session)
 
@@ -74,7 +76,7 @@ def list_all(call: Call) -> Obj:
 
 def line_items(call: Call) -> Obj:
     session = call.sandbox.store.get("checkout.session", call.id)
-    items = [line.item for line in call.sandbox.hidden.checkouts[call.id].lines]
+    items = [line.item for line in call.sandbox.internal.checkouts[call.id].lines]
     return page(call, items[::-1], f"/v1/checkout/sessions/{session['id']}/line_items")
 
 
@@ -197,20 +199,20 @@ def _invoice_creation(params: Params) -> Obj | None:
     if params["mode"] != "payment":
         return None
     given = params.get("invoice_creation") or {"enabled": False}
-    known = ("description", "footer", "metadata", "custom_fields")
-    data = {name: value or None for name, value in (given.get("invoice_data") or {}).items() if name in known}
+    fields = ("description", "footer", "metadata", "custom_fields")
+    data = {name: value or None for name, value in (given.get("invoice_data") or {}).items() if name in fields}
     return {
         "enabled": given["enabled"],
         "invoice_data": part(Session.InvoiceCreation.InvoiceData, issuer={"type": "self"}, **data),
     }
 
 
-def _shown_line_items(sandbox: Sandbox, session: Obj) -> Obj:
-    items = [line.item for line in sandbox.hidden.checkouts[session["id"]].lines]
+def _line_items_on_request(sandbox: Sandbox, session: Obj) -> Obj:
+    items = [line.item for line in sandbox.internal.checkouts[session["id"]].lines]
     return snapshot_list(items, f"/v1/checkout/sessions/{session['id']}/line_items")
 
 
-ON_REQUEST["checkout.session", "line_items"] = _shown_line_items
+ON_REQUEST["checkout.session", "line_items"] = _line_items_on_request
 
 OPERATIONS = [
     Operation("POST", "/v1/checkout/sessions", p.SessionCreateParams, create),

@@ -1,5 +1,7 @@
 """/v1/coupons and /v1/promotion_codes"""
 
+from __future__ import annotations
+
 import stripe
 import stripe.params as p
 
@@ -25,7 +27,7 @@ def create_coupon(call: Call) -> Obj:
     duration = params.get("duration", "once")
     if (duration == "repeating") != ("duration_in_months" in params):
         raise StripeError(
-            "`duration_in_months` goes with `duration` repeating, and only with it.", param="duration_in_months"
+            "`duration_in_months` is required if and only if `duration` is `repeating`.", param="duration_in_months"
         )
     id = params.get("id") or random_text(8)
     if sandbox.store.find(id):
@@ -51,7 +53,7 @@ def create_coupon(call: Call) -> Obj:
 
 
 def update_coupon(call: Call) -> Obj:
-    """What a coupon takes off cannot be changed."""
+    """Updates name and metadata; the discount itself is immutable."""
     coupon = call.sandbox.store.get("coupon", call.id)
     before = copy_of(coupon)
     coupon["name"] = call.params.get("name", coupon["name"]) or None

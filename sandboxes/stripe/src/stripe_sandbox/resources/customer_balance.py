@@ -1,4 +1,6 @@
-"""/v1/customers/{id}/balance_transactions: credit for the next invoices."""
+"""/v1/customers/{id}/balance_transactions: the credit balance for future invoices."""
+
+from __future__ import annotations
 
 import stripe.params as p
 

@@ -1,9 +1,11 @@
 """/v1/customers"""
 
+from __future__ import annotations
+
 import stripe.params as p
 
-from stripe_sandbox.expand import ON_REQUEST
-from stripe_sandbox.flows import payment_methods, subscribing
+from stripe_sandbox.expansion import ON_REQUEST
+from stripe_sandbox.flows import payment_methods, subscriptions
 from stripe_sandbox.flows.customers import create_customer
 from stripe_sandbox.operation import Call, Operation
 from stripe_sandbox.paging import matching, page
@@ -40,27 +42,27 @@ def update(call: Call) -> Obj:
 
 
 def delete(call: Call) -> Obj:
-    """Its subscriptions end with it, and its invoices wait for nobody's money."""
+    """Also cancels the customer's subscriptions, and stops collection of the invoices."""
     customer = call.sandbox.store.get("customer", call.id)
     for subscription in list(call.sandbox.store.where("subscription", customer=call.id)):
-        if subscription["status"] in subscribing.LIVE:
-            subscribing.end(call.sandbox, subscription)
+        if subscription["status"] in subscriptions.LIVE:
+            subscriptions.cancel(call.sandbox, subscription)
     for invoice in call.sandbox.store.where("invoice", customer=call.id):
         invoice.update(auto_advance=False, automatically_finalizes_at=None, next_payment_attempt=None)
     call.sandbox.store.remove(customer)
-    call.sandbox.hidden.deleted_customers.add(call.id)
+    call.sandbox.internal.deleted_customers.add(call.id)
     call.sandbox.emit("customer.deleted", customer)
-    return _gone(call)
+    return _deleted(call)
 
 
-def find(call: Call) -> Obj:
-    """A deleted customer is answered with as much."""
-    if call.id in call.sandbox.hidden.deleted_customers:
-        return _gone(call)
+def retrieve(call: Call) -> Obj:
+    """A deleted customer is returned as a stub, not as a 404."""
+    if call.id in call.sandbox.internal.deleted_customers:
+        return _deleted(call)
     return call.sandbox.store.get("customer", call.id)
 
 
-def _gone(call: Call) -> Obj:
+def _deleted(call: Call) -> Obj:
     return {"id": call.id, "object": "customer", "deleted": True}
 
 
@@ -71,7 +73,7 @@ def list_all(call: Call) -> Obj:
 
 
 def _set_defaults(call: Call, customer: Obj) -> None:
-    """A payment method given at creation is attached and made the default; invoice settings name a default."""
+    """Attaches a given payment method and makes it the default; `invoice_settings` can set another default."""
     if (given := call.params.get("payment_method")) is not None:
         method = payment_methods.attach(call.sandbox, payment_methods.resolve(call.sandbox, given), customer["id"])
         customer["invoice_settings"]["default_payment_method"] = method["id"]
@@ -95,7 +97,7 @@ ON_REQUEST["customer", "subscriptions"] = _subscriptions
 OPERATIONS = [
     Operation("POST", "/v1/customers", p.CustomerCreateParams, create),
     Operation("GET", "/v1/customers", p.CustomerListParams, list_all),
-    Operation("GET", "/v1/customers/{id}", p.CustomerRetrieveParams, find),
+    Operation("GET", "/v1/customers/{id}", p.CustomerRetrieveParams, retrieve),
     Operation("POST", "/v1/customers/{id}", p.CustomerUpdateParams, update),
     Operation("DELETE", "/v1/customers/{id}", p.CustomerDeleteParams, delete),
 ]

@@ -1,8 +1,10 @@
-"""/v1/disputes: banks open them (see the operator's page); here they are looked at and answered."""
+"""/v1/disputes: retrieve, respond and close; the operator opens disputes."""
+
+from __future__ import annotations
 
 import stripe.params as p
 
-from stripe_sandbox.flows import disputing
+from stripe_sandbox.flows import disputes
 from stripe_sandbox.operation import Call, Operation, retrieve
 from stripe_sandbox.paging import matching, page
 from stripe_sandbox.params import merge_metadata
@@ -18,17 +20,17 @@ def update(call: Call) -> Obj:
         if before != dispute:
             call.sandbox.emit("charge.dispute.updated", dispute, before)
     if "evidence" in call.params or call.params.get("submit"):
-        # Evidence is handed in unless `submit` says to wait.
+        # Evidence is submitted by default, unless `submit` is false.
         final = call.params.get("submit", True)
-        disputing.submit(call.sandbox, dispute, call.params.get("evidence") or {}, final=final)
+        disputes.submit_evidence(call.sandbox, dispute, call.params.get("evidence") or {}, final=final)
     return dispute
 
 
 def close(call: Call) -> Obj:
-    """Give in: the dispute is lost."""
+    """Accepts the dispute: it is lost, an inquiry closed."""
     dispute = call.sandbox.store.get("dispute", call.id)
     inquiry = dispute["status"].startswith("warning_")
-    disputing.close(call.sandbox, dispute, "warning_closed" if inquiry else "lost")
+    disputes.close(call.sandbox, dispute, "warning_closed" if inquiry else "lost")
     return dispute
 
 

@@ -1,4 +1,6 @@
-"""/v1/events: thirty days of what happened."""
+"""/v1/events: the events of the last 30 days."""
+
+from __future__ import annotations
 
 import fnmatch
 
@@ -10,7 +12,7 @@ from stripe_sandbox.operation import Call, Operation, retrieve
 from stripe_sandbox.paging import matching, page
 from stripe_sandbox.store import Obj
 
-_KEPT_DAYS = 30
+_RETENTION_DAYS = 30
 
 
 def list_all(call: Call) -> Obj:
@@ -19,7 +21,7 @@ def list_all(call: Call) -> Obj:
         raise StripeError("You may pass up to one of `type` and `types`.", param="types")
     if len(params.get("types", [])) > 20:
         raise StripeError("You may pass up to 20 event types.", param="types")
-    oldest = call.sandbox.clock.now() - _KEPT_DAYS * DAY
+    oldest = call.sandbox.clock.now() - _RETENTION_DAYS * DAY
     found = [event for event in matching(call.sandbox.store.all("event"), params) if event["created"] >= oldest]
     if "type" in params:
         found = [event for event in found if fnmatch.fnmatchcase(event["type"], params["type"])]

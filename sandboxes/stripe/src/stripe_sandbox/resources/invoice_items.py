@@ -1,9 +1,11 @@
 """/v1/invoiceitems"""
 
+from __future__ import annotations
+
 import stripe.params as p
 
 from stripe_sandbox.errors import StripeError, missing_param
-from stripe_sandbox.flows import invoicing, prices
+from stripe_sandbox.flows import invoices, prices
 from stripe_sandbox.operation import Call, Operation, retrieve
 from stripe_sandbox.paging import matching, page
 from stripe_sandbox.params import merge_metadata
@@ -18,9 +20,9 @@ def create(call: Call) -> Obj:
     sandbox.store.param("customer", params["customer"], "customer")
     invoice = sandbox.store.param("invoice", params["invoice"], "invoice") if "invoice" in params else None
     if invoice is not None and invoice["status"] != "draft":
-        raise StripeError("The invoice is no longer a draft, so nothing can be added to it.", param="invoice")
+        raise StripeError("The invoice is no longer a draft, so items cannot be added to it.", param="invoice")
     amount, currency, price = _amount(call)
-    item = invoicing.invoice_item(
+    item = invoices.invoice_item(
         sandbox,
         customer=params["customer"],
         amount=amount,
@@ -29,19 +31,19 @@ def create(call: Call) -> Obj:
         invoice=invoice["id"] if invoice else None,
         metadata=merge_metadata({}, params.get("metadata")),
         quantity=params.get("quantity", 1),
-        pricing=price and invoicing.pricing_of(price),
+        pricing=price and invoices.pricing_of(price),
         **({"period": params["period"]} if "period" in params else {}),
     )
     sandbox.emit("invoiceitem.created", item)
     if invoice is not None:
         before = copy_of(invoice)
-        invoicing.add_lines(sandbox, invoice, [invoicing.item_line(item, price)])
+        invoices.add_lines(sandbox, invoice, [invoices.item_line(item, price)])
         sandbox.emit("invoice.updated", invoice, before)
     return item
 
 
 def update(call: Call) -> Obj:
-    """Amount, description and metadata, as long as its invoice (if it has one) is a draft."""
+    """Updates amount, description and metadata of an item that is pending or on a draft."""
     item, params = call.sandbox.store.get("invoiceitem", call.id), call.params
     invoice = _draft_of(call, item)
     item.update({name: params[name] for name in ("amount", "description") if name in params})
@@ -50,14 +52,14 @@ def update(call: Call) -> Obj:
         item["metadata"] = merge_metadata(item["metadata"], params["metadata"])
     if invoice is not None:
         before = copy_of(invoice)
-        line = next(line for line in invoice["lines"]["data"] if invoicing.item_of(call.sandbox, line) is item)
+        line = next(line for line in invoice["lines"]["data"] if invoices.item_of(call.sandbox, line) is item)
         line.update(
             amount=item["amount"],
             subtotal=item["amount"],
             description=item["description"],
             metadata=dict(item["metadata"]),
         )
-        invoicing.sum_up(call.sandbox, invoice)
+        invoices.recompute_totals(call.sandbox, invoice)
         call.sandbox.emit("invoice.updated", invoice, before)
     return item
 
@@ -68,8 +70,8 @@ def delete(call: Call) -> Obj:
     if (invoice := _draft_of(call, item)) is not None:
         before = copy_of(invoice)
         lines = invoice["lines"]["data"]
-        invoice["lines"]["data"] = [line for line in lines if invoicing.item_of(sandbox, line) is not item]
-        invoicing.sum_up(sandbox, invoice)
+        invoice["lines"]["data"] = [line for line in lines if invoices.item_of(sandbox, line) is not item]
+        invoices.recompute_totals(sandbox, invoice)
         sandbox.emit("invoice.updated", invoice, before)
     sandbox.store.remove(item)
     sandbox.emit("invoiceitem.deleted", item)
@@ -86,7 +88,7 @@ def list_all(call: Call) -> Obj:
 
 
 def _draft_of(call: Call, item: Obj) -> Obj | None:
-    """The draft that an item is on; none while it waits. Raises when it is on an invoice that is fixed."""
+    """The draft of an item; None if it is pending. Raises if its invoice is finalized."""
     invoice = call.sandbox.store.find(item["invoice"]) if item["invoice"] else None
     if invoice is not None and invoice["status"] != "draft":
         raise StripeError("The invoice is no longer a draft, so its items cannot be changed.")
@@ -94,7 +96,7 @@ def _draft_of(call: Call, item: Obj) -> Obj | None:
 
 
 def _amount(call: Call) -> tuple[int, str, Obj | None]:
-    """(amount for the whole quantity, currency, price or none)."""
+    """(amount for the whole quantity, currency, price or None)"""
     params, quantity = call.params, call.params.get("quantity", 1)
     if "amount" in params:
         return params["amount"], prices.check_currency(params.get("currency", "usd")), None

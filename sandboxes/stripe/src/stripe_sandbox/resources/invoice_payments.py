@@ -1,8 +1,10 @@
-"""/v1/invoice_payments: the only link between an invoice and the payment intent that pays it."""
+"""/v1/invoice_payments: the link between an invoice and its payment intent."""
+
+from __future__ import annotations
 
 import stripe.params as p
 
-from stripe_sandbox.expand import ON_REQUEST
+from stripe_sandbox.expansion import ON_REQUEST
 from stripe_sandbox.operation import Call, Operation, retrieve
 from stripe_sandbox.paging import matching, page
 from stripe_sandbox.shapes import snapshot_list
@@ -12,9 +14,9 @@ from stripe_sandbox.store import Obj
 
 def list_all(call: Call) -> Obj:
     found = matching(call.sandbox.store.all("invoice_payment"), call.params, "invoice", "status")
-    wanted = call.params.get("payment")
-    if wanted is not None:
-        found = [payment for payment in found if wanted.items() <= payment["payment"].items()]
+    payment_filter = call.params.get("payment")
+    if payment_filter is not None:
+        found = [payment for payment in found if payment_filter.items() <= payment["payment"].items()]
     return page(call, found, "/v1/invoice_payments")
 
 

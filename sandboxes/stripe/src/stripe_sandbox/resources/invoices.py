@@ -1,13 +1,15 @@
 """/v1/invoices"""
 
+from __future__ import annotations
+
 from typing import Any
 
 import stripe
 import stripe.params as p
 
 from stripe_sandbox.errors import StripeError, card_error, missing_param
-from stripe_sandbox.expand import ON_REQUEST
-from stripe_sandbox.flows import collecting, discounts, invoicing, payment_methods, subscribing, taxes
+from stripe_sandbox.expansion import ON_REQUEST
+from stripe_sandbox.flows import collection, discounts, invoices, payment_methods, subscriptions, taxes
 from stripe_sandbox.flows.prices import check_currency
 from stripe_sandbox.operation import Call, Operation, retrieve
 from stripe_sandbox.paging import matching, page
@@ -23,23 +25,23 @@ def create(call: Call) -> Obj:
     if "customer" not in params:
         raise missing_param("customer")
     customer = sandbox.store.param("customer", params["customer"], "customer")
-    collection = params.get("collection_method", "charge_automatically")
-    if collection == "send_invoice" and not {"days_until_due", "due_date"} & set(params):
+    collection_method = params.get("collection_method", "charge_automatically")
+    if collection_method == "send_invoice" and not {"days_until_due", "due_date"} & set(params):
         raise StripeError(
             "If invoice collection_method is 'send_invoice', you must specify 'due_date' or 'days_until_due'.",
             param="days_until_due",
         )
-    waiting = []
+    pending = []
     if params.get("pending_invoice_items_behavior") == "include":
-        waiting = list(sandbox.store.where("invoiceitem", customer=customer["id"], invoice=None))
+        pending = list(sandbox.store.where("invoiceitem", customer=customer["id"], invoice=None))
     values: dict[str, Any] = {name: params[name] or None for name in (*_TEXT, "due_date") if name in params}
-    invoice = invoicing.draft(
+    invoice = invoices.draft(
         sandbox,
         customer=customer["id"],
         currency=check_currency(params.get("currency", "usd")),
-        lines=[invoicing.item_line(item) for item in waiting],
+        lines=[invoices.item_line(item) for item in pending],
         auto_advance=params.get("auto_advance", False),
-        collection_method=collection,
+        collection_method=collection_method,
         days_until_due=params.get("days_until_due"),
         metadata=merge_metadata({}, params.get("metadata")),
         automatic_tax=taxes.setting(stripe.Invoice.AutomaticTax, params.get("automatic_tax")),
@@ -63,7 +65,7 @@ def update(call: Call) -> Obj:
             invoice["automatic_tax"] = taxes.setting(stripe.Invoice.AutomaticTax, call.params["automatic_tax"])
         if "discounts" in call.params:
             invoice["discounts"] = _discounts(call, invoice["customer"])
-        invoicing.sum_up(call.sandbox, invoice)
+        invoices.recompute_totals(call.sandbox, invoice)
     if "auto_advance" in call.params:
         invoice["auto_advance"] = call.params["auto_advance"]
     if before != invoice:
@@ -84,19 +86,19 @@ def finalize(call: Call) -> Obj:
     _require(invoice, "draft", "finalized", code="invoice_not_editable")
     advance = call.params.get("auto_advance", invoice["auto_advance"])
     if advance and invoice["collection_method"] == "charge_automatically":
-        collecting.finalize_and_collect(call.sandbox, invoice)
+        collection.finalize_and_collect(call.sandbox, invoice)
     else:
-        invoicing.finalize(call.sandbox, invoice)
+        invoices.finalize(call.sandbox, invoice)
     return invoice
 
 
 def send(call: Call) -> Obj:
-    """Finalizes a draft first. No mail is sent; the event says that it would have been."""
+    """Finalizes a draft first. Only emits invoice.sent; the sandbox sends no email."""
     invoice = call.sandbox.store.get("invoice", call.id)
     if invoice["collection_method"] != "send_invoice":
         raise StripeError("You can only manually send an invoice if its collection method is 'send_invoice'.")
     if invoice["status"] == "draft":
-        invoicing.finalize(call.sandbox, invoice)
+        invoices.finalize(call.sandbox, invoice)
     elif invoice["status"] != "open":
         raise StripeError(f"The invoice is {invoice['status']}, so it cannot be sent.")
     call.sandbox.emit("invoice.sent", invoice)
@@ -104,18 +106,18 @@ def send(call: Call) -> Obj:
 
 
 def pay(call: Call) -> Obj:
-    """Charge now (402 on a decline), or note that it was paid outside of Stripe."""
+    """Charges now (402 on a decline), or marks the invoice paid out of band."""
     sandbox, invoice = call.sandbox, call.sandbox.store.get("invoice", call.id)
     if invoice["status"] == "paid":
         raise StripeError("Invoice is already paid", code="invoice_already_paid")
     if invoice["status"] == "draft":
-        invoicing.finalize(sandbox, invoice)
+        invoices.finalize(sandbox, invoice)
     if invoice["status"] not in ("open", "uncollectible", "paid"):
         raise StripeError(f"The invoice is {invoice['status']}, so it cannot be paid.")
     if call.params.get("paid_out_of_band"):
-        invoicing.pay_out_of_band(sandbox, invoice)
-        if (subscription := subscribing.subscription_of(sandbox, invoice)) is not None:
-            subscribing.caught_up(sandbox, subscription)
+        invoices.pay_out_of_band(sandbox, invoice)
+        if (subscription := subscriptions.subscription_of(sandbox, invoice)) is not None:
+            subscriptions.activate_if_paid_up(sandbox, subscription)
     elif invoice["status"] != "paid":
         _charge(call, invoice)
     return invoice
@@ -125,27 +127,27 @@ def void(call: Call) -> Obj:
     invoice = call.sandbox.store.get("invoice", call.id)
     if invoice["status"] != "uncollectible":
         _require(invoice, "open", "voided")
-    invoicing.void(call.sandbox, invoice)
+    invoices.void(call.sandbox, invoice)
     return invoice
 
 
 def mark_uncollectible(call: Call) -> Obj:
     invoice = call.sandbox.store.get("invoice", call.id)
     _require(invoice, "open", "marked uncollectible")
-    invoicing.give_up(call.sandbox, invoice)
+    invoices.mark_uncollectible(call.sandbox, invoice)
     return invoice
 
 
 def confirmation_secret(sandbox: Sandbox, invoice: Obj) -> Obj | None:
-    """What a front end confirms the payment of an open invoice with."""
-    intent = invoicing.intent_of(sandbox, invoice)
+    """The client secret to confirm the payment of an invoice in a front end."""
+    intent = invoices.intent_of(sandbox, invoice)
     return {"client_secret": intent["client_secret"], "type": "payment_intent"} if intent else None
 
 
 def list_all(call: Call) -> Obj:
     found = matching(call.sandbox.store.all("invoice"), call.params, "customer", "status", "collection_method")
-    if (wanted := call.params.get("subscription")) is not None:
-        found = [i for i in found if i["parent"] and i["parent"]["subscription_details"]["subscription"] == wanted]
+    if (id := call.params.get("subscription")) is not None:
+        found = [i for i in found if i["parent"] and i["parent"]["subscription_details"]["subscription"] == id]
     return page(call, found, "/v1/invoices")
 
 
@@ -157,22 +159,22 @@ def list_lines(call: Call) -> Obj:
 def _charge(call: Call, invoice: Obj) -> None:
     sandbox = call.sandbox
     given = call.params.get("payment_method")
-    method = payment_methods.resolve(sandbox, given) if given else collecting.default_method(sandbox, invoice)
+    method = payment_methods.resolve(sandbox, given) if given else collection.default_method(sandbox, invoice)
     if method is None:
         raise StripeError(
             "There is no `default_payment_method` set on this Customer or Invoice. Please set a default payment method "
             "or provide one.",
             code="missing",
         )
-    collecting.collect(sandbox, invoice, method=method)
-    intent = invoicing.intent_of(sandbox, invoice)
+    collection.collect(sandbox, invoice, method=method)
+    intent = invoices.intent_of(sandbox, invoice)
     error = intent and intent["last_payment_error"]
     if invoice["status"] != "paid" and error:
         raise card_error(error["message"], code=error["code"], decline_code=error.get("decline_code"))
 
 
 def _discounts(call: Call, customer: str) -> list[str]:
-    """Coupons named by the request, as discounts of one invoice; counts each as redeemed."""
+    """Creates discounts for the requested coupons and redeems them."""
     made = []
     for position, given in enumerate(call.params.get("discounts") or []):
         coupon = call.sandbox.store.param("coupon", given.get("coupon", ""), f"discounts[{position}][coupon]")

@@ -1,11 +1,13 @@
 """/v1/payment_intents"""
 
+from __future__ import annotations
+
 from typing import Any
 
 import stripe.params as p
 
 from stripe_sandbox.errors import StripeError, card_error, missing_param
-from stripe_sandbox.flows import invoicing, payment_methods, payments, settlement
+from stripe_sandbox.flows import invoices, payment_methods, payments, settlement
 from stripe_sandbox.flows.prices import check_currency
 from stripe_sandbox.instruments import bank_account, wallet
 from stripe_sandbox.methods import MINIMUM_CHARGE, eligible
@@ -25,7 +27,7 @@ def create(call: Call) -> Obj:
     if params["amount"] < MINIMUM_CHARGE:
         raise StripeError("Amount must be at least $0.50 usd", code="amount_too_small", param="amount")
     if params.get("capture_method", "automatic") == "manual":
-        raise StripeError("The sandbox does not cover manual capture.", param="capture_method")
+        raise StripeError("The sandbox does not support manual capture.", param="capture_method")
     for one, other in (("off_session", "confirm"), ("error_on_requires_action", "confirm")):
         if params.get(one) and not params.get(other):
             raise StripeError(f"The parameter `{one}` cannot be passed when `confirm` is false.", param=one)
@@ -88,7 +90,7 @@ def cancel(call: Call) -> Obj:
     intent = call.sandbox.store.get("payment_intent", call.id)
     if intent["status"] in ("succeeded", "canceled", "processing"):
         raise _unexpected_state(intent, "canceled")
-    if invoicing.invoice_of(call.sandbox, intent) is not None:
+    if invoices.invoice_of(call.sandbox, intent) is not None:
         raise StripeError("You cannot cancel a PaymentIntent that belongs to an invoice; void the invoice instead.")
     payments.cancel(call.sandbox, intent, call.params.get("cancellation_reason"))
     return intent
@@ -101,7 +103,7 @@ def list_all(call: Call) -> Obj:
 
 
 def _confirm(call: Call, intent: Obj) -> None:
-    """Try to charge. A decline is a 402 that carries the intent, a wish for 3-D Secure is not an error."""
+    """Attempts payment. A decline raises a 402 with the intent; required 3-D Secure is not an error."""
     if intent["status"] not in _CONFIRMABLE:
         raise _unexpected_state(intent, "confirmed")
     if intent["payment_method"] is None:
@@ -118,11 +120,11 @@ def _confirm(call: Call, intent: Obj) -> None:
             code="payment_method_invalid_parameter",
             param="payment_method",
         )
-    payment_methods.require_fresh(call.sandbox, method)
+    payment_methods.require_not_detached(call.sandbox, method)
     if method["customer"] is not None:
         payment_methods.require_owner(method, intent["customer"])
-    off_session = bool(call.params.get("off_session"))
-    settlement.attempt(call.sandbox, intent, method, present=not off_session, return_url=call.params.get("return_url"))
+    on_session = not call.params.get("off_session")
+    settlement.attempt(call.sandbox, intent, method, on_session=on_session, return_url=call.params.get("return_url"))
     error = intent["last_payment_error"]
     if error is not None:
         extra: dict[str, Any] = {"charge": error["charge"]} if "charge" in error else {}

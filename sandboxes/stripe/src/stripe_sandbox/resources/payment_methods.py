@@ -1,5 +1,7 @@
 """/v1/payment_methods"""
 
+from __future__ import annotations
+
 import stripe.params as p
 
 from stripe_sandbox.errors import StripeError, missing_param
@@ -27,7 +29,7 @@ def attach(call: Call) -> Obj:
         raise missing_param("customer")
     customer = call.sandbox.store.param("customer", call.params["customer"], "customer")
     method = payment_methods.resolve(call.sandbox, call.id)
-    payment_methods.require_fresh(call.sandbox, method)
+    payment_methods.require_not_detached(call.sandbox, method)
     if method["customer"] not in (None, customer["id"]):
         raise StripeError(
             "The payment method you provided has already been attached to a customer.",
@@ -94,7 +96,7 @@ def _instrument(params: Params) -> Instrument:
         account = (params.get("us_bank_account") or {}).get("account_number", "000123456789")
         return bank_account(succeeds=account == "000123456789")
     if kind not in METHODS:
-        raise StripeError(f"The payment method type {kind} is not covered by the sandbox.", param="type")
+        raise StripeError(f"The payment method type {kind} is not supported by the sandbox.", param="type")
     return wallet(kind, authorized=True)
 
 

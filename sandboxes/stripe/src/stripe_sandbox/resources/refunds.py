@@ -1,9 +1,11 @@
 """/v1/refunds"""
 
+from __future__ import annotations
+
 import stripe.params as p
 
 from stripe_sandbox.errors import StripeError
-from stripe_sandbox.flows import refunding
+from stripe_sandbox.flows import refunds
 from stripe_sandbox.instruments import RefundBehavior
 from stripe_sandbox.operation import Call, Operation, retrieve
 from stripe_sandbox.paging import matching, page
@@ -16,7 +18,7 @@ def create(call: Call) -> Obj:
     params, charge = call.params, _charge(call)
     if "payment_intent" in params and "charge" in params and charge["payment_intent"] != params["payment_intent"]:
         raise StripeError("The charge does not belong to the payment intent.", param="charge")
-    return refunding.create(
+    return refunds.create(
         call.sandbox,
         charge,
         amount=params.get("amount"),
@@ -37,7 +39,7 @@ def update(call: Call) -> Obj:
 
 def cancel(call: Call) -> Obj:
     refund = call.sandbox.store.get("refund", call.id)
-    refunding.cancel(call.sandbox, refund)
+    refunds.cancel(call.sandbox, refund)
     return refund
 
 
@@ -60,7 +62,7 @@ def _charge(call: Call) -> Obj:
 
 
 def _pends(sandbox: Sandbox, charge: Obj) -> bool:
-    instrument = sandbox.hidden.instruments[charge["payment_method"]]
+    instrument = sandbox.internal.instruments[charge["payment_method"]]
     return sandbox.faults.pending_refunds or instrument.refund is RefundBehavior.PENDS
 
 

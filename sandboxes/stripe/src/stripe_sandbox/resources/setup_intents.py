@@ -1,4 +1,6 @@
-"""/v1/setup_intents: only to look at what a setup session has made."""
+"""/v1/setup_intents: read-only; setup sessions create them."""
+
+from __future__ import annotations
 
 import stripe.params as p
 

@@ -1,9 +1,11 @@
 """/v1/subscription_schedules"""
 
+from __future__ import annotations
+
 import stripe.params as p
 
 from stripe_sandbox.errors import StripeError, missing_param
-from stripe_sandbox.flows import collecting, invoicing, phases, subscribing
+from stripe_sandbox.flows import collection, invoices, subscription_schedules, subscriptions
 from stripe_sandbox.operation import Call, Operation, retrieve
 from stripe_sandbox.paging import matching, page
 from stripe_sandbox.params import merge_metadata
@@ -27,8 +29,10 @@ def create(call: Call) -> Obj:
         )
     if subscription["status"] == "canceled":
         raise StripeError("You cannot migrate a subscription that is canceled.", param="from_subscription")
-    current = [phases.current_of(subscription)]
-    return phases.create(sandbox, subscription, end_behavior=end_behavior, metadata=metadata, phases=current)
+    phases = [subscription_schedules.current_phase(subscription)]
+    return subscription_schedules.create(
+        sandbox, subscription, end_behavior=end_behavior, metadata=metadata, phases=phases
+    )
 
 
 def update(call: Call) -> Obj:
@@ -46,8 +50,8 @@ def update(call: Call) -> Obj:
     if "phases" in params:
         now = sandbox.clock.now_for(schedule["customer"])
         first = schedule["current_phase"]["start_date"]
-        planned = phases.planned(sandbox, params["phases"], first_start=first, now=now)
-        phases.replace(sandbox, schedule, planned)
+        phases = subscription_schedules.build_phases(sandbox, params["phases"], first_start=first, now=now)
+        subscription_schedules.replace_phases(sandbox, schedule, phases)
     if before != schedule:
         sandbox.emit("subscription_schedule.updated", schedule, before)
     return schedule
@@ -55,13 +59,13 @@ def update(call: Call) -> Obj:
 
 def cancel(call: Call) -> Obj:
     schedule = call.sandbox.store.get("subscription_schedule", call.id)
-    phases.cancel(call.sandbox, schedule)
+    subscription_schedules.cancel(call.sandbox, schedule)
     return schedule
 
 
 def release(call: Call) -> Obj:
     schedule = call.sandbox.store.get("subscription_schedule", call.id)
-    phases.release(call.sandbox, schedule)
+    subscription_schedules.release(call.sandbox, schedule)
     return schedule
 
 
@@ -71,7 +75,7 @@ def list_all(call: Call) -> Obj:
 
 
 def _create_with_subscription(call: Call) -> Obj:
-    """A schedule that starts its subscription now (a start in the future is not covered)."""
+    """Creates a schedule and its subscription, starting now. A start in the future is not supported."""
     params, sandbox = call.params, call.sandbox
     for name in ("customer", "phases", "start_date"):
         if not params.get(name):
@@ -79,25 +83,25 @@ def _create_with_subscription(call: Call) -> Obj:
     customer = sandbox.store.param("customer", params["customer"], "customer")["id"]
     now = sandbox.clock.now_for(customer)
     if params["start_date"] != "now" and params["start_date"] > now:
-        raise StripeError("The sandbox only starts schedules now.", param="start_date")
-    planned = phases.planned(sandbox, params["phases"], first_start=None, now=now)
-    chosen = [(sandbox.store.get("price", item["price"]), item["quantity"]) for item in planned[0]["items"]]
-    subscription = subscribing.create(
-        sandbox, customer=customer, prices=chosen, status="active", metadata=dict(planned[0]["metadata"])
+        raise StripeError("The sandbox only supports schedules that start now.", param="start_date")
+    phases = subscription_schedules.build_phases(sandbox, params["phases"], first_start=None, now=now)
+    items = [(sandbox.store.get("price", item["price"]), item["quantity"]) for item in phases[0]["items"]]
+    subscription = subscriptions.create(
+        sandbox, customer=customer, prices=items, status="active", metadata=dict(phases[0]["metadata"])
     )
-    with sandbox.events.held() as held:
-        invoice = subscribing.draft_invoice(sandbox, subscription, "subscription_create", auto_advance=True)
-        held.first("customer.subscription.created", subscription)
-    schedule = phases.create(
+    mark = sandbox.events.mark()
+    invoice = subscriptions.draft_invoice(sandbox, subscription, "subscription_create", auto_advance=True)
+    mark.emit("customer.subscription.created", subscription)
+    schedule = subscription_schedules.create(
         sandbox,
         subscription,
         end_behavior=params.get("end_behavior", "release"),
         metadata=merge_metadata({}, params.get("metadata")),
-        phases=planned,
+        phases=phases,
     )
-    invoicing.finalize(sandbox, invoice)
+    invoices.finalize(sandbox, invoice)
     if invoice["status"] == "open":
-        collecting.collect(sandbox, invoice)
+        collection.collect(sandbox, invoice)
     return schedule
 
 

@@ -1,5 +1,7 @@
 """/v1/subscriptions"""
 
+from __future__ import annotations
+
 from typing import Any
 
 import stripe
@@ -8,14 +10,14 @@ import stripe.params as p
 from stripe_sandbox.clock import DAY
 from stripe_sandbox.errors import StripeError, card_error, missing_param, no_such
 from stripe_sandbox.flows import (
-    collecting,
+    collection,
     discounts,
-    invoicing,
+    invoices,
     payment_methods,
     plan_changes,
     prices,
     proration,
-    subscribing,
+    subscriptions,
     taxes,
 )
 from stripe_sandbox.operation import Call, Operation, retrieve
@@ -34,22 +36,22 @@ def create(call: Call) -> Obj:
     if not params.get("items"):
         raise missing_param("items")
     customer = sandbox.store.param("customer", params["customer"], "customer")["id"]
-    chosen = [(_recurring(sandbox, e, f"items[{i}]"), e.get("quantity", 1)) for i, e in enumerate(params["items"])]
-    collection = params.get("collection_method", "charge_automatically")
-    if collection == "send_invoice" and "days_until_due" not in params:
+    items = [(_recurring(sandbox, e, f"items[{i}]"), e.get("quantity", 1)) for i, e in enumerate(params["items"])]
+    collection_method = params.get("collection_method", "charge_automatically")
+    if collection_method == "send_invoice" and "days_until_due" not in params:
         raise missing_param("days_until_due")
     method = _default_method(sandbox, params)
     trial_end = _trial_end(sandbox, params, customer)
     _require_method(sandbox, params, customer, method, trial_end)
-    subscription = subscribing.create(
+    subscription = subscriptions.create(
         sandbox,
         customer=customer,
-        prices=chosen,
-        status="trialing" if trial_end else ("active" if collection == "send_invoice" else "incomplete"),
+        prices=items,
+        status="trialing" if trial_end else ("active" if collection_method == "send_invoice" else "incomplete"),
         trial_end=trial_end,
         cancel_at_period_end=params.get("cancel_at_period_end", False),
         cancel_at=params["cancel_at"] if isinstance(params.get("cancel_at"), int) else None,
-        collection_method=collection,
+        collection_method=collection_method,
         days_until_due=params.get("days_until_due"),
         default_payment_method=method,
         description=params.get("description"),
@@ -65,7 +67,7 @@ def create(call: Call) -> Obj:
 def update(call: Call) -> Obj:
     sandbox, params = call.sandbox, call.params
     subscription = sandbox.store.get("subscription", call.id)
-    _require_alive(subscription)
+    _require_not_canceled(subscription)
     if subscription["schedule"] is not None and {"cancel_at", "cancel_at_period_end"} & set(params):
         raise StripeError(
             f"The subscription is managed by the subscription schedule `{subscription['schedule']}`, and updating any "
@@ -93,7 +95,7 @@ def update(call: Call) -> Obj:
         )
     if params.get("trial_end") == "now":
         subscription["trial_end"] = sandbox.clock.now_for(subscription["customer"])
-    _note_cancellation(sandbox, subscription, before)
+    _set_canceled_at(sandbox, subscription, before)
     _apply_discounts(sandbox, subscription, params)
     if "items" in params or _anchor_now(params):
         try:
@@ -115,21 +117,21 @@ def cancel(call: Call) -> Obj:
     items = subscription["items"]["data"]
     if call.params.get("prorate"):
         now = call.sandbox.clock.now_for(subscription["customer"])
-        proration.settle(call.sandbox, subscription, items, [], now, charge_new=False)
-    subscribing.end(call.sandbox, subscription)
-    if call.params.get("invoice_now") and (last := subscribing.draft_waiting(call.sandbox, subscription)):
-        collecting.finalize_and_collect(call.sandbox, last)
+        proration.prorate(call.sandbox, subscription, items, [], now, charge_new=False)
+    subscriptions.cancel(call.sandbox, subscription)
+    if call.params.get("invoice_now") and (last := subscriptions.draft_pending_items(call.sandbox, subscription)):
+        collection.finalize_and_collect(call.sandbox, last)
     if (schedule := subscription["schedule"]) is not None:
-        held = call.sandbox.store.get("subscription_schedule", schedule)
-        held.update(status="canceled", canceled_at=subscription["ended_at"], current_phase=None)
-        call.sandbox.emit("subscription_schedule.canceled", held)
+        scheduled = call.sandbox.store.get("subscription_schedule", schedule)
+        scheduled.update(status="canceled", canceled_at=subscription["ended_at"], current_phase=None)
+        call.sandbox.emit("subscription_schedule.canceled", scheduled)
     return subscription
 
 
 def pause(call: Call) -> Obj:
-    """No invoices and no service until it is resumed."""
+    """Pauses the subscription: no invoices until it is resumed."""
     subscription = call.sandbox.store.get("subscription", call.id)
-    _require_alive(subscription)
+    _require_not_canceled(subscription)
     if subscription["status"] == "paused":
         raise StripeError("This subscription is already paused.")
     before = copy_of(subscription)
@@ -140,7 +142,7 @@ def pause(call: Call) -> Obj:
 
 
 def resume(call: Call) -> Obj:
-    """Billing starts again: with a new period now, or with the old one where `billing_cycle_anchor` is unchanged."""
+    """Resumes with a new period now, or with the current one if `billing_cycle_anchor` is `unchanged`."""
     sandbox = call.sandbox
     subscription = sandbox.store.get("subscription", call.id)
     if subscription["status"] != "paused":
@@ -149,18 +151,18 @@ def resume(call: Call) -> Obj:
     subscription["status"] = "active"
     anchor = (call.params.get("billing_cycle_anchor") or {}).get("type", "now")
     now = sandbox.clock.now_for(subscription["customer"])
-    if anchor == "now" or subscribing.period(subscription)[1] <= now:
+    if anchor == "now" or subscriptions.period(subscription)[1] <= now:
         subscription["billing_cycle_anchor"] = now
-        subscribing.set_period(subscription, now, now)
-        subscribing.roll(subscription)
-        _renewal_now(sandbox, subscription)
+        subscriptions.set_period(subscription, now, now)
+        subscriptions.advance_period(subscription)
+        _invoice_now(sandbox, subscription)
     sandbox.emit("customer.subscription.updated", subscription, before)
     sandbox.emit("customer.subscription.resumed", subscription)
     return subscription
 
 
 def list_all(call: Call) -> Obj:
-    """Canceled ones are left out unless `status` asks for them."""
+    """Without `status`, omits canceled subscriptions."""
     params = call.params
     found = matching(call.sandbox.store.all("subscription"), params, "customer", "collection_method")
     status = params.get("status")
@@ -176,24 +178,24 @@ def list_all(call: Call) -> Obj:
 
 
 def _first_invoice(sandbox: Sandbox, subscription: Obj, behavior: str) -> None:
-    with sandbox.events.held() as held:
-        invoice = subscribing.draft_invoice(sandbox, subscription, "subscription_create", auto_advance=True)
-        held.first("customer.subscription.created", subscription)
+    mark = sandbox.events.mark()
+    invoice = subscriptions.draft_invoice(sandbox, subscription, "subscription_create", auto_advance=True)
+    mark.emit("customer.subscription.created", subscription)
     if subscription["collection_method"] == "send_invoice":
         invoice["automatically_finalizes_at"] = invoice["created"] + sandbox.settings.invoice_finalization_seconds
         return
-    invoicing.finalize(sandbox, invoice)
+    invoices.finalize(sandbox, invoice)
     if invoice["status"] == "open" and behavior != "default_incomplete":
-        collecting.collect(sandbox, invoice)
+        collection.collect(sandbox, invoice)
     if invoice["status"] == "paid":
-        subscribing.caught_up(sandbox, subscription)
+        subscriptions.activate_if_paid_up(sandbox, subscription)
     elif behavior == "error_if_incomplete":
         raise card_error("Your card was declined.", code="card_declined")
 
 
-def _renewal_now(sandbox: Sandbox, subscription: Obj) -> None:
-    invoice = subscribing.draft_invoice(sandbox, subscription, "subscription_update", auto_advance=True)
-    collecting.finalize_and_collect(sandbox, invoice)
+def _invoice_now(sandbox: Sandbox, subscription: Obj) -> None:
+    invoice = subscriptions.draft_invoice(sandbox, subscription, "subscription_update", auto_advance=True)
+    collection.finalize_and_collect(sandbox, invoice)
 
 
 def _recurring(sandbox: Sandbox, entry: Params, path: str) -> Obj:
@@ -219,8 +221,10 @@ def _trial_end(sandbox: Sandbox, params: Params, customer: str) -> int | None:
 
 
 def _require_method(sandbox: Sandbox, params: Params, customer: str, method: Any, trial_end: int | None) -> None:
-    waits = params.get("payment_behavior") == "default_incomplete" or params.get("collection_method") == "send_invoice"
-    if method is None and trial_end is None and not waits and payment_methods.default_of(sandbox, customer) is None:
+    deferred = (
+        params.get("payment_behavior") == "default_incomplete" or params.get("collection_method") == "send_invoice"
+    )
+    if method is None and trial_end is None and not deferred and payment_methods.default_of(sandbox, customer) is None:
         raise StripeError(
             "This customer has no attached payment source or default payment method. Please consider adding a default "
             "payment method.",
@@ -228,23 +232,23 @@ def _require_method(sandbox: Sandbox, params: Params, customer: str, method: Any
         )
 
 
-def _require_alive(subscription: Obj) -> None:
+def _require_not_canceled(subscription: Obj) -> None:
     if subscription["status"] in ("canceled", "incomplete_expired"):
         raise StripeError("A canceled subscription can only update its cancellation_details and metadata.")
 
 
-def _note_cancellation(sandbox: Sandbox, subscription: Obj, before: Obj) -> None:
-    """`canceled_at` is when the cancellation was asked for, not when it takes effect."""
+def _set_canceled_at(sandbox: Sandbox, subscription: Obj, before: Obj) -> None:
+    """`canceled_at` is when the cancellation was requested, not when it takes effect."""
     if subscription["cancel_at_period_end"] and not before["cancel_at_period_end"]:
-        subscription["cancel_at"] = subscribing.period(subscription)[1]
+        subscription["cancel_at"] = subscriptions.period(subscription)[1]
     elif before["cancel_at_period_end"] and not subscription["cancel_at_period_end"]:
         subscription["cancel_at"] = None
-    wanted = subscription["cancel_at_period_end"] or subscription["cancel_at"] is not None
-    was_wanted = before["cancel_at_period_end"] or before["cancel_at"] is not None
-    if wanted and not was_wanted:
+    scheduled = subscription["cancel_at_period_end"] or subscription["cancel_at"] is not None
+    was_scheduled = before["cancel_at_period_end"] or before["cancel_at"] is not None
+    if scheduled and not was_scheduled:
         subscription["canceled_at"] = sandbox.clock.now_for(subscription["customer"])
         subscription["cancellation_details"]["reason"] = "cancellation_requested"
-    if was_wanted and not wanted:
+    if was_scheduled and not scheduled:
         subscription["canceled_at"] = None
         subscription["cancellation_details"]["reason"] = None
 
@@ -261,13 +265,13 @@ def _apply_discounts(sandbox: Sandbox, subscription: Obj, params: Params) -> Non
             if code
             else sandbox.store.param("coupon", given.get("coupon", ""), "discounts[0][coupon]")
         )
-        subscribing.add_discount(sandbox, subscription, coupon, code["id"] if code else None)
+        subscriptions.add_discount(sandbox, subscription, coupon, code["id"] if code else None)
         discounts.redeem(sandbox, coupon, code["id"] if code else None)
 
 
 def _items(sandbox: Sandbox, subscription: Obj, items: list[Params]) -> list[Obj]:
-    """The subscription's items as a request wants them; those that it does not name stay."""
-    start, end = subscribing.period(subscription)
+    """The subscription's items after a request; items that it omits are unchanged."""
+    start, end = subscriptions.period(subscription)
     kept = {entry["id"]: entry for entry in subscription["items"]["data"]}
     for position, given in enumerate(items):
         if "id" in given and given["id"] not in kept:
@@ -280,7 +284,7 @@ def _items(sandbox: Sandbox, subscription: Obj, items: list[Params]) -> list[Obj
         price = _recurring(sandbox, given, f"items[{position}]") if new_price else old and old["price"]
         if price is None:
             raise missing_param(f"items[{position}][price]")
-        made = subscribing.item(subscription, price, given.get("quantity", old["quantity"] if old else 1), start, end)
+        made = subscriptions.item(subscription, price, given.get("quantity", old["quantity"] if old else 1), start, end)
         if old is not None:
             made.update(id=old["id"], created=old["created"], metadata=old["metadata"])
         kept[made["id"]] = made
@@ -303,14 +307,14 @@ def _anchor_now(params: Params) -> bool:
 
 
 def _change_items(sandbox: Sandbox, subscription: Obj, params: Params, before: Obj) -> None:
-    """Say the update, and bill what the change of items makes due."""
+    """Changes the items and bills the change."""
     terms = plan_changes.Terms(
         behavior=params.get("proration_behavior", "create_prorations"),
         payment=params.get("payment_behavior", "allow_incomplete"),
         at=params.get("proration_date", sandbox.clock.now_for(subscription["customer"])),
         anchor_now=_anchor_now(params),
     )
-    start, end = subscribing.period(subscription)
+    start, end = subscriptions.period(subscription)
     if not start <= terms.at <= end:
         raise StripeError(
             "Cannot specify proration date outside of current subscription period", param="proration_date"

@@ -1,4 +1,6 @@
-"""/v1/test_helpers/test_clocks: a clock of their own for some customers."""
+"""/v1/test_helpers/test_clocks"""
+
+from __future__ import annotations
 
 import stripe.params.test_helpers as p
 from stripe.test_helpers import TestClock
@@ -34,7 +36,7 @@ def create(call: Call) -> Obj:
 
 
 def advance(call: Call) -> Obj:
-    """Everything in between has happened when this answers; the answer still says `advancing`, as Stripe's does."""
+    """Processes everything due. The response has status `advancing`, as at Stripe, though the clock is ready."""
     sandbox, clock = call.sandbox, call.sandbox.store.get(_KIND, call.id)
     target = call.params["frozen_time"]
     if target <= clock["frozen_time"]:
@@ -42,15 +44,15 @@ def advance(call: Call) -> Obj:
     before = copy_of(clock)
     clock.update(status="advancing", status_details={"advancing": {"target_frozen_time": target}})
     sandbox.emit("test_helpers.test_clock.advancing", clock, before)
-    answer = copy_of(clock)
+    advancing = copy_of(clock)
     timeline.run_until(sandbox, clock["id"], target)
     clock.update(status="ready", status_details={})
     sandbox.emit("test_helpers.test_clock.ready", clock)
-    return answer
+    return advancing
 
 
 def delete(call: Call) -> Obj:
-    """Its customers go with it."""
+    """Also deletes its customers and their objects."""
     clock = call.sandbox.store.get(_KIND, call.id)
     for kind in ("customer", "subscription", "subscription_schedule", "invoice"):
         for obj in list(call.sandbox.store.where(kind, test_clock=call.id)):

@@ -1,5 +1,7 @@
 """/v1/webhook_endpoints"""
 
+from __future__ import annotations
+
 import stripe
 import stripe.params as p
 
@@ -14,7 +16,7 @@ from stripe_sandbox.store import Obj
 
 
 def register(sandbox: Sandbox, url: str, secret: str, events: list[str], **values: object) -> Obj:
-    """A new endpoint that is signed for with `secret`."""
+    """Creates an endpoint with the signing secret `secret`."""
     endpoint = build(
         stripe.WebhookEndpoint,
         id=new_id("we"),
@@ -29,7 +31,7 @@ def register(sandbox: Sandbox, url: str, secret: str, events: list[str], **value
 
 
 def create(call: Call) -> Obj:
-    """The only answer that shows the secret."""
+    """The only response with the secret."""
     params = call.params
     check_url(params["url"], "url")
     secret = new_id("whsec", 32)

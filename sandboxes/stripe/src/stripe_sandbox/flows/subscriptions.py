@@ -1,11 +1,13 @@
-"""Subscriptions: how they start, roll into the next period, fall behind, catch up and end."""
+"""Subscriptions: items, billing periods, invoices, discounts and status changes."""
+
+from __future__ import annotations
 
 from typing import Any
 
 import stripe
 
 from stripe_sandbox.clock import next_boundary
-from stripe_sandbox.flows import discounts, invoicing, payment_methods, taxes
+from stripe_sandbox.flows import discounts, invoices, payment_methods, taxes
 from stripe_sandbox.ids import new_id
 from stripe_sandbox.shapes import build, part, snapshot_list
 from stripe_sandbox.state import Sandbox, copy_of
@@ -23,7 +25,7 @@ def create(
     trial_end: int | None = None,
     **values: Any,
 ) -> Obj:
-    """A new subscription of (price, quantity) pairs; says nothing yet. Its period runs from now (to a trial's end)."""
+    """Creates a subscription to (price, quantity) pairs; emits nothing. Its period starts now."""
     id, now = new_id("sub"), sandbox.clock.now_for(customer)
     recurring = prices[0][0]["recurring"]
     anchor = trial_end or now
@@ -61,7 +63,7 @@ def create(
 
 
 def item(subscription: Obj, price: Obj, quantity: int, start: int, end: int) -> Obj:
-    """One subscription item; the billing period stands here, not on the subscription."""
+    """A subscription item. The billing period is a property of the item, not of the subscription."""
     return build(
         stripe.SubscriptionItem,
         id=new_id("si", 14),
@@ -84,8 +86,8 @@ def period(subscription: Obj) -> tuple[int, int]:
     return first["current_period_start"], first["current_period_end"]
 
 
-def roll(subscription: Obj) -> None:
-    """Move on to the next billing period."""
+def advance_period(subscription: Obj) -> None:
+    """Moves the items to the next billing period."""
     first = subscription["items"]["data"][0]
     recurring, start = first["price"]["recurring"], first["current_period_end"]
     end = next_boundary(subscription["billing_cycle_anchor"], start, recurring["interval"], recurring["interval_count"])
@@ -106,19 +108,19 @@ def draft_invoice(
     pending: bool = True,
     **values: Any,
 ) -> Obj:
-    """The invoice of the current period (says invoice.created); nothing is charged for a trial.
+    """Drafts the invoice of the current period. Emits invoice.created. Trial periods are free.
 
-    `pending`: invoice items that wait for this subscription or for no one in particular come along.
+    `pending`: include pending invoice items of this subscription or of none.
     """
     start, end = period(subscription)
-    waiting = [invoicing.item_line(item) for item in _waiting(sandbox, subscription)] if pending else []
+    pending_lines = [invoices.item_line(item) for item in _pending_items(sandbox, subscription)] if pending else []
     lines = [_line(sandbox, subscription, entry) for entry in subscription["items"]["data"]]
     return _draft(
         sandbox,
         subscription,
         reason,
-        [*waiting, *lines, *(extra or [])],
-        discounts=_discounts_in_force(sandbox, subscription),
+        [*pending_lines, *lines, *(extra or [])],
+        discounts=_take_discounts(sandbox, subscription),
         period_start=start,
         period_end=end if reason == "subscription_create" else start,
         **values,
@@ -126,22 +128,22 @@ def draft_invoice(
 
 
 def draft_prorations(sandbox: Sandbox, subscription: Obj, items: list[Obj]) -> Obj:
-    """An invoice of prorations alone, for a change that is to be paid at once."""
+    """Drafts an invoice of prorations only."""
     now = sandbox.clock.now_for(subscription["customer"])
-    lines = [invoicing.item_line(item) for item in items]
+    lines = [invoices.item_line(item) for item in items]
     return _draft(
         sandbox, subscription, "subscription_update", lines, auto_advance=True, period_start=now, period_end=now
     )
 
 
-def draft_waiting(sandbox: Sandbox, subscription: Obj) -> Obj | None:
-    """The last invoice of a subscription that has ended: what still waits to be billed, if anything does."""
-    waiting = _waiting(sandbox, subscription)
-    return draft_prorations(sandbox, subscription, waiting) if waiting else None
+def draft_pending_items(sandbox: Sandbox, subscription: Obj) -> Obj | None:
+    """Drafts the final invoice of a canceled subscription; None without pending items."""
+    items = _pending_items(sandbox, subscription)
+    return draft_prorations(sandbox, subscription, items) if items else None
 
 
 def _draft(sandbox: Sandbox, subscription: Obj, reason: str, lines: list[Obj], **values: Any) -> Obj:
-    invoice = invoicing.draft(
+    invoice = invoices.draft(
         sandbox,
         customer=subscription["customer"],
         currency=subscription["currency"],
@@ -159,8 +161,8 @@ def _draft(sandbox: Sandbox, subscription: Obj, reason: str, lines: list[Obj], *
     return invoice
 
 
-def _waiting(sandbox: Sandbox, subscription: Obj) -> list[Obj]:
-    """Invoice items that go onto the subscription's next invoice."""
+def _pending_items(sandbox: Sandbox, subscription: Obj) -> list[Obj]:
+    """Invoice items for the subscription's next invoice."""
     found = sandbox.store.where(
         "invoiceitem", customer=subscription["customer"], invoice=None, currency=subscription["currency"]
     )
@@ -169,13 +171,13 @@ def _waiting(sandbox: Sandbox, subscription: Obj) -> list[Obj]:
 
 
 def subscription_of(sandbox: Sandbox, invoice: Obj) -> Obj | None:
-    """The subscription that an invoice belongs to."""
+    """The subscription of an invoice, if any."""
     details = (invoice["parent"] or {}).get("subscription_details")
     return sandbox.store.find(details["subscription"]) if details else None
 
 
 def change_status(sandbox: Sandbox, subscription: Obj, status: str) -> None:
-    """Set the status; says customer.subscription.updated when it differs."""
+    """Sets the status. Emits customer.subscription.updated if it changed."""
     if subscription["status"] == status:
         return
     before = copy_of(subscription)
@@ -183,47 +185,47 @@ def change_status(sandbox: Sandbox, subscription: Obj, status: str) -> None:
     sandbox.emit("customer.subscription.updated", subscription, before)
 
 
-def caught_up(sandbox: Sandbox, subscription: Obj, method: Obj | None = None) -> None:
-    """An invoice was paid: the subscription is active again unless an earlier one is still open."""
+def activate_if_paid_up(sandbox: Sandbox, subscription: Obj, method: Obj | None = None) -> None:
+    """Activates the subscription after a payment, unless another attempted invoice is open."""
     before = copy_of(subscription)
-    _keep_method(subscription, method)
-    if _behind(sandbox, subscription):
+    _save_default_method(subscription, method)
+    if _is_paid_up(sandbox, subscription):
         subscription["status"] = "active"
     if before != subscription:
         sandbox.emit("customer.subscription.updated", subscription, before)
 
 
-def trusted(sandbox: Sandbox, invoice: Obj, intent: Obj) -> None:
-    """A bank debit for the first invoice is under way: the subscription is active until it should fail."""
+def activate_on_processing(sandbox: Sandbox, invoice: Obj, intent: Obj) -> None:
+    """Activates an incomplete subscription while the bank debit for its first invoice is processing."""
     subscription = subscription_of(sandbox, invoice)
     if subscription is None or subscription["status"] != "incomplete":
         return
     before = copy_of(subscription)
     method = sandbox.store.get("payment_method", intent["payment_method"])
     payment_methods.attach(sandbox, method, subscription["customer"])
-    _keep_method(subscription, method)
+    _save_default_method(subscription, method)
     subscription["status"] = "active"
     sandbox.emit("customer.subscription.updated", subscription, before)
 
 
-def never_began(sandbox: Sandbox, subscription: Obj) -> None:
-    """The first invoice was not paid within 23 hours."""
+def expire_incomplete(sandbox: Sandbox, subscription: Obj) -> None:
+    """Expires a subscription whose first invoice was not paid within 23 hours."""
     before = copy_of(subscription)
     subscription.update(status="incomplete_expired", ended_at=sandbox.clock.now_for(subscription["customer"]))
     sandbox.emit("customer.subscription.updated", subscription, before)
     first = sandbox.store.get("invoice", subscription["latest_invoice"])
     if first["status"] == "open":
-        invoicing.void(sandbox, first)
+        invoices.void(sandbox, first)
 
 
-def _keep_method(subscription: Obj, method: Obj | None) -> None:
+def _save_default_method(subscription: Obj, method: Obj | None) -> None:
     wanted = subscription["payment_settings"]["save_default_payment_method"] == "on_subscription"
     if method is not None and wanted:
         subscription["default_payment_method"] = method["id"]
 
 
-def _behind(sandbox: Sandbox, subscription: Obj) -> bool:
-    """Whether it waited for money that is there now."""
+def _is_paid_up(sandbox: Sandbox, subscription: Obj) -> bool:
+    """Whether an unpaid subscription has no more attempted open invoices."""
     if subscription["status"] not in ("past_due", "unpaid", "incomplete"):
         return False
     owed = any(
@@ -233,8 +235,8 @@ def _behind(sandbox: Sandbox, subscription: Obj) -> bool:
     return not owed
 
 
-def end(sandbox: Sandbox, subscription: Obj, *, reason: str | None = "cancellation_requested") -> None:
-    """Cancel at once; says customer.subscription.deleted. Open invoices are no longer retried."""
+def cancel(sandbox: Sandbox, subscription: Obj, *, reason: str | None = "cancellation_requested") -> None:
+    """Cancels immediately. Emits customer.subscription.deleted. Open invoices are no longer retried."""
     now = sandbox.clock.now_for(subscription["customer"])
     subscription.update(
         status="canceled",
@@ -257,7 +259,7 @@ def _line(sandbox: Sandbox, subscription: Obj, entry: Obj) -> Obj:
         "subscription": subscription["id"],
         "subscription_item": entry["id"],
     }
-    made = invoicing.line(
+    made = invoices.line(
         amount=0 if trial else (price["unit_amount"] or 0) * (entry["quantity"] or 1),
         currency=price["currency"],
         description=f"{entry['quantity']} × {_product_name(sandbox, price)}",
@@ -275,13 +277,13 @@ def _line(sandbox: Sandbox, subscription: Obj, entry: Obj) -> Obj:
 
 
 def _product_name(sandbox: Sandbox, price: Obj) -> str:
-    """What is bought, as the customer reads it; a product that was deleted has its price's nickname or id left."""
+    """The product name for display; nickname or id if the product was deleted."""
     product = sandbox.store.find(price["product"])
     return str(product["name"] if product else price["nickname"] or price["product"])
 
 
-def _discounts_in_force(sandbox: Sandbox, subscription: Obj) -> list[str]:
-    """Discounts for the next invoice. One that is good for one invoice is taken off the subscription with this."""
+def _take_discounts(sandbox: Sandbox, subscription: Obj) -> list[str]:
+    """Discounts for the next invoice. Removes expired and `once` discounts from the subscription."""
     now, kept, used = sandbox.clock.now_for(subscription["customer"]), [], []
     for id in subscription["discounts"]:
         applied = sandbox.store.get("discount", id)

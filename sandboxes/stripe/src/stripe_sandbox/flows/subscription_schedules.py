@@ -1,4 +1,6 @@
-"""Subscription schedules: a subscription that goes through phases and then ends (or goes on without one)."""
+"""Subscription schedules: phases of a subscription, which is canceled or released at the end."""
+
+from __future__ import annotations
 
 from typing import Any
 
@@ -6,7 +8,7 @@ import stripe
 
 from stripe_sandbox.clock import add_interval
 from stripe_sandbox.errors import StripeError, missing_param
-from stripe_sandbox.flows import prices, subscribing
+from stripe_sandbox.flows import prices, subscriptions
 from stripe_sandbox.ids import new_id
 from stripe_sandbox.params import Params, merge_metadata
 from stripe_sandbox.shapes import build, part
@@ -19,7 +21,7 @@ _Phase = stripe.SubscriptionSchedule.Phase
 def create(
     sandbox: Sandbox, subscription: Obj, *, end_behavior: str, metadata: dict[str, str], phases: list[Obj]
 ) -> Obj:
-    """A schedule that takes over a subscription; says subscription_schedule.created and the subscription's change."""
+    """Creates a schedule of a subscription. Emits subscription_schedule.created, customer.subscription.updated."""
     before = copy_of(subscription)
     schedule = build(
         stripe.SubscriptionSchedule,
@@ -50,23 +52,23 @@ def create(
     return schedule
 
 
-def current_of(subscription: Obj) -> Obj:
-    """The one phase of a schedule made from a subscription: its current period."""
-    start, end = subscribing.period(subscription)
+def current_phase(subscription: Obj) -> Obj:
+    """The initial phase of a schedule created from a subscription: its current period."""
+    start, end = subscriptions.period(subscription)
     items = [_item(entry["price"], entry["quantity"]) for entry in subscription["items"]["data"]]
     return _phase(items, start, end, currency=subscription["currency"], metadata={})
 
 
-def planned(sandbox: Sandbox, given: list[Params], *, first_start: int | None, now: int) -> list[Obj]:
-    """The phases that a request asks for. Raises Stripe's error for one without a start, an end, or a price.
+def build_phases(sandbox: Sandbox, given: list[Params], *, first_start: int | None, now: int) -> list[Obj]:
+    """Builds the requested phases. Raises Stripe's error for a missing start, end or price.
 
-    `first_start` is the start of the current phase, which an update may name but not move.
+    `first_start` is the start of the current phase, which an update cannot change.
     """
     phases: list[Obj] = []
     for position, entry in enumerate(given):
         path = f"phases[{position}]"
         start = phases[-1]["end_date"] if phases else _first_start(entry, first_start, now, path)
-        items = [_planned_item(sandbox, item, f"{path}[items][{i}]") for i, item in enumerate(entry["items"])]
+        items = [_phase_item(sandbox, item, f"{path}[items][{i}]") for i, item in enumerate(entry["items"])]
         phases.append(
             _phase(
                 [_item(price, quantity) for price, quantity in items],
@@ -80,35 +82,35 @@ def planned(sandbox: Sandbox, given: list[Params], *, first_start: int | None, n
     return phases
 
 
-def replace(sandbox: Sandbox, schedule: Obj, phases: list[Obj]) -> None:
-    """Set the phases of an active schedule; the current one takes effect on the subscription at once."""
+def replace_phases(sandbox: Sandbox, schedule: Obj, phases: list[Obj]) -> None:
+    """Replaces the phases of an active schedule. The current one is applied immediately."""
     now = sandbox.clock.now_for(schedule["customer"])
     current = next((phase for phase in phases if phase["start_date"] <= now < phase["end_date"]), None)
     if current is None:
         raise StripeError("You must keep the current phase when you update a schedule.", param="phases")
     schedule["phases"] = phases
     schedule["current_phase"] = _bounds(current)
-    _enter(sandbox, schedule, current)
+    _apply_phase(sandbox, schedule, current)
 
 
-def boundary(schedule: Obj) -> int | None:
-    """When the current phase ends; none when there is no current phase."""
+def phase_end(schedule: Obj) -> int | None:
+    """The end of the current phase, if any."""
     current = schedule["current_phase"]
     return current["end_date"] if schedule["status"] == "active" and current else None
 
 
 def advance(sandbox: Sandbox, schedule: Obj) -> None:
-    """The current phase is over: the next one begins, or the schedule completes."""
+    """Ends the current phase: starts the next one, or completes or releases the schedule."""
     before, ended = copy_of(schedule), schedule["current_phase"]["end_date"]
-    following = next((phase for phase in schedule["phases"] if phase["start_date"] >= ended), None)
-    if following is not None:
-        schedule["current_phase"] = _bounds(following)
-        _enter(sandbox, schedule, following)
+    upcoming = next((phase for phase in schedule["phases"] if phase["start_date"] >= ended), None)
+    if upcoming is not None:
+        schedule["current_phase"] = _bounds(upcoming)
+        _apply_phase(sandbox, schedule, upcoming)
         sandbox.emit("subscription_schedule.updated", schedule, before)
         return
     subscription = sandbox.store.get("subscription", schedule["subscription"])
     if schedule["end_behavior"] == "cancel":
-        subscribing.end(sandbox, subscription, reason=None)
+        subscriptions.cancel(sandbox, subscription, reason=None)
         schedule.update(
             status="completed", completed_at=sandbox.clock.now_for(schedule["customer"]), current_phase=None
         )
@@ -119,18 +121,18 @@ def advance(sandbox: Sandbox, schedule: Obj) -> None:
 
 
 def cancel(sandbox: Sandbox, schedule: Obj) -> None:
-    """Cancels the subscription with it."""
-    _require_running(schedule, "canceled")
+    """Cancels the schedule and its subscription."""
+    _require_not_ended(schedule, "canceled")
     subscription = sandbox.store.get("subscription", schedule["subscription"])
     schedule.update(status="canceled", canceled_at=sandbox.clock.now_for(schedule["customer"]), current_phase=None)
     if subscription["status"] != "canceled":
-        subscribing.end(sandbox, subscription)
+        subscriptions.cancel(sandbox, subscription)
     sandbox.emit("subscription_schedule.canceled", schedule)
 
 
 def release(sandbox: Sandbox, schedule: Obj) -> None:
-    """The subscription goes on as it is, without a schedule."""
-    _require_running(schedule, "released")
+    """Releases the schedule; the subscription continues without it."""
+    _require_not_ended(schedule, "released")
     subscription = sandbox.store.get("subscription", schedule["subscription"])
     before = copy_of(subscription)
     schedule.update(
@@ -145,16 +147,16 @@ def release(sandbox: Sandbox, schedule: Obj) -> None:
     sandbox.emit("subscription_schedule.released", schedule)
 
 
-def _enter(sandbox: Sandbox, schedule: Obj, phase: Obj) -> None:
-    """Give the subscription the phase's prices and metadata (no proration); says so when that changes anything."""
+def _apply_phase(sandbox: Sandbox, schedule: Obj, phase: Obj) -> None:
+    """Applies a phase's prices and metadata to the subscription, without proration."""
     subscription = sandbox.store.get("subscription", schedule["subscription"])
     before = copy_of(subscription)
-    wanted = [(item["price"], item["quantity"]) for item in phase["items"]]
-    if wanted != [(entry["price"]["id"], entry["quantity"]) for entry in subscription["items"]["data"]]:
-        start, end = subscribing.period(subscription)
+    requested = [(item["price"], item["quantity"]) for item in phase["items"]]
+    if requested != [(entry["price"]["id"], entry["quantity"]) for entry in subscription["items"]["data"]]:
+        start, end = subscriptions.period(subscription)
         subscription["items"]["data"] = [
-            subscribing.item(subscription, sandbox.store.get("price", price), quantity, start, end)
-            for price, quantity in wanted
+            subscriptions.item(subscription, sandbox.store.get("price", price), quantity, start, end)
+            for price, quantity in requested
         ]
     subscription["metadata"] = merge_metadata(subscription["metadata"], phase["metadata"])
     if before != subscription:
@@ -182,14 +184,14 @@ def _end(entry: Params, start: int, path: str) -> int:
     else:
         raise missing_param(f"{path}[duration]")
     if end <= start:
-        raise StripeError("A phase must end after it starts.", param=f"{path}[end_date]")
+        raise StripeError("The phase end date must be after its start date.", param=f"{path}[end_date]")
     return end
 
 
-def _planned_item(sandbox: Sandbox, given: Params, path: str) -> tuple[Obj, int]:
+def _phase_item(sandbox: Sandbox, given: Params, path: str) -> tuple[Obj, int]:
     price = prices.resolve(sandbox, given, path)
     if not price["recurring"]:
-        raise StripeError("A phase's items need recurring prices.", param=f"{path}[price]")
+        raise StripeError("Phase items require recurring prices.", param=f"{path}[price]")
     return price, given.get("quantity", 1)
 
 
@@ -215,7 +217,7 @@ def _bounds(phase: Obj) -> Obj:
     return {"start_date": phase["start_date"], "end_date": phase["end_date"]}
 
 
-def _require_running(schedule: Obj, verb: str) -> None:
+def _require_not_ended(schedule: Obj, verb: str) -> None:
     if schedule["status"] not in ("active", "not_started"):
         raise StripeError(
             f"A subscription schedule that is currently in the `{schedule['status']}` status cannot be {verb}."

@@ -1,4 +1,6 @@
-"""Balance transactions: every movement of money has one, so that the sum of them can be proved."""
+"""Balance transactions: one per movement of funds, so that the balance can be verified."""
+
+from __future__ import annotations
 
 import stripe
 
@@ -14,7 +16,7 @@ DISPUTE_FEE = 1_500
 def post(
     sandbox: Sandbox, type: str, amount: int, currency: str, source: str, *, fee: int = 0, category: str | None = None
 ) -> Obj:
-    """Enter one movement. `amount` is signed minor units before `fee`; `net` is what the balance changes by."""
+    """Creates a balance transaction. `amount` is in signed minor units before `fee`."""
     now = sandbox.clock.now()
     fees = [
         part(
@@ -46,7 +48,7 @@ def post(
 
 
 def processing_fee(method: str, amount: int) -> int:
-    """Stripe's list prices for a US account: cards 2.9 % + 30 c, bank debit 0.8 % up to 5 USD, pay-later 6 % + 30 c."""
+    """Stripe's US list prices: cards 2.9% + 30¢, bank debits 0.8% up to $5, buy now, pay later 6% + 30¢."""
     if method == "us_bank_account":
         return min(round(amount * 0.008), 500)
     if method in ("affirm", "afterpay_clearpay", "klarna", "zip"):

@@ -1,4 +1,6 @@
-"""Disputes: an inquiry (warning) takes no money; a chargeback takes it at once and a win brings it back."""
+"""Disputes: a chargeback withdraws funds immediately, a win reinstates them; an inquiry withdraws nothing."""
+
+from __future__ import annotations
 
 from typing import Any
 
@@ -6,7 +8,7 @@ import stripe
 
 from stripe_sandbox.clock import DAY
 from stripe_sandbox.errors import StripeError
-from stripe_sandbox.flows import ledger
+from stripe_sandbox.flows import balance_transactions
 from stripe_sandbox.ids import new_id
 from stripe_sandbox.shapes import build, part
 from stripe_sandbox.state import Sandbox, copy_of
@@ -19,11 +21,11 @@ _CLOSED = {"won": "chargeback", "lost": "chargeback", "warning_closed": "inquiry
 def open_dispute(
     sandbox: Sandbox, charge: Obj, *, amount: int | None = None, reason: str = "fraudulent", inquiry: bool = False
 ) -> Obj:
-    """The customer's bank disputes a charge: charge.dispute.created, and funds_withdrawn unless it only inquires."""
+    """Opens a dispute. Emits charge.dispute.created, and funds_withdrawn unless it is an inquiry."""
     if charge["status"] != "succeeded":
-        raise StripeError("Only a charge that succeeded can be disputed.")
+        raise StripeError("Only a succeeded charge can be disputed.")
     if any(dispute["status"] in OPEN for dispute in sandbox.store.where("dispute", charge=charge["id"])):
-        raise StripeError("This charge is disputed already.")
+        raise StripeError("This charge is already disputed.")
     kind = charge["payment_method_details"]["type"]
     dispute = build(
         stripe.Dispute,
@@ -47,7 +49,7 @@ def open_dispute(
         is_charge_refundable=inquiry,
         metadata={},
         payment_intent=charge["payment_intent"],
-        payment_method_details={"type": kind, **_how(charge, inquiry)},
+        payment_method_details={"type": kind, **_card_details(charge, inquiry)},
         reason=reason,
         status="warning_needs_response" if inquiry else "needs_response",
     )
@@ -56,22 +58,22 @@ def open_dispute(
     if inquiry:
         sandbox.emit("charge.dispute.created", dispute)
     else:
-        _withdraw(sandbox, dispute, announce="charge.dispute.created")
+        _withdraw(sandbox, dispute, event="charge.dispute.created")
     return dispute
 
 
 def escalate(sandbox: Sandbox, dispute: Obj) -> None:
-    """An inquiry becomes a chargeback; says charge.dispute.updated and funds_withdrawn."""
+    """Turns an inquiry into a chargeback. Emits charge.dispute.updated and funds_withdrawn."""
     if not dispute["status"].startswith("warning_") or dispute["status"] == "warning_closed":
         raise StripeError("Only an open inquiry can be escalated.")
     before = copy_of(dispute)
     dispute.update(status="needs_response", is_charge_refundable=False)
     sandbox.store.get("charge", dispute["charge"])["disputed"] = True
-    _withdraw(sandbox, dispute, announce="charge.dispute.updated", before=before)
+    _withdraw(sandbox, dispute, event="charge.dispute.updated", before=before)
 
 
-def submit(sandbox: Sandbox, dispute: Obj, evidence: dict[str, Any], *, final: bool) -> None:
-    """Add evidence, and hand it in when `final`; says charge.dispute.updated."""
+def submit_evidence(sandbox: Sandbox, dispute: Obj, evidence: dict[str, Any], *, final: bool) -> None:
+    """Adds evidence, and submits it if `final`. Emits charge.dispute.updated."""
     if dispute["status"] not in OPEN:
         raise StripeError("This dispute is already closed.", code="dispute_closed")
     before = copy_of(dispute)
@@ -86,19 +88,19 @@ def submit(sandbox: Sandbox, dispute: Obj, evidence: dict[str, Any], *, final: b
 
 
 def close(sandbox: Sandbox, dispute: Obj, status: str) -> None:
-    """The bank has decided: won, lost, or (an inquiry) warning_closed. A win brings the money and its fee back."""
+    """Closes the dispute as won, lost or (an inquiry) warning_closed. A win reinstates the funds and the fee."""
     if dispute["status"] not in OPEN:
         raise StripeError("This dispute is already closed.", code="dispute_closed")
     inquiry = dispute["status"].startswith("warning_")
     if _CLOSED.get(status) != ("inquiry" if inquiry else "chargeback"):
-        raise StripeError(f"A dispute that is {dispute['status']} cannot become {status}.", param="status")
+        raise StripeError(f"A dispute with status {dispute['status']} cannot be closed as {status}.", param="status")
     before = copy_of(dispute)
     dispute["status"] = status
     dispute["is_charge_refundable"] = status != "lost"
     if status == "won":
-        movement = ledger.post(
+        movement = balance_transactions.post(
             sandbox, "adjustment", dispute["amount"], dispute["currency"], dispute["id"],
-            fee=-ledger.DISPUTE_FEE, category="dispute_reversal",
+            fee=-balance_transactions.DISPUTE_FEE, category="dispute_reversal",
         )  # fmt: skip
         dispute["balance_transactions"].append(movement)
     sandbox.emit("charge.dispute.closed", dispute, before)
@@ -106,31 +108,31 @@ def close(sandbox: Sandbox, dispute: Obj, status: str) -> None:
         sandbox.emit("charge.dispute.funds_reinstated", dispute)
 
 
-def due(dispute: Obj) -> int | None:
-    """When a dispute that nobody answers is decided; none once it has been answered."""
+def response_deadline(dispute: Obj) -> int | None:
+    """When the dispute is closed without a response; None if evidence was submitted."""
     if dispute["status"] not in ("needs_response", "warning_needs_response"):
         return None
-    at: int = dispute["evidence_details"]["due_by"]
-    return at
+    deadline: int = dispute["evidence_details"]["due_by"]
+    return deadline
 
 
-def lapse(sandbox: Sandbox, dispute: Obj) -> None:
-    """Nobody answered in time: a chargeback is lost, an inquiry closed."""
+def close_unanswered(sandbox: Sandbox, dispute: Obj) -> None:
+    """Closes a dispute without a response in time: a chargeback is lost, an inquiry closed."""
     dispute["evidence_details"]["past_due"] = True
     close(sandbox, dispute, "warning_closed" if dispute["status"].startswith("warning_") else "lost")
 
 
-def _withdraw(sandbox: Sandbox, dispute: Obj, *, announce: str, before: Obj | None = None) -> None:
-    movement = ledger.post(
+def _withdraw(sandbox: Sandbox, dispute: Obj, *, event: str, before: Obj | None = None) -> None:
+    movement = balance_transactions.post(
         sandbox, "adjustment", -dispute["amount"], dispute["currency"], dispute["id"],
-        fee=ledger.DISPUTE_FEE, category="dispute",
+        fee=balance_transactions.DISPUTE_FEE, category="dispute",
     )  # fmt: skip
     dispute["balance_transactions"].append(movement)
-    sandbox.emit(announce, dispute, before)
+    sandbox.emit(event, dispute, before)
     sandbox.emit("charge.dispute.funds_withdrawn", dispute)
 
 
-def _how(charge: Obj, inquiry: bool) -> Obj:
+def _card_details(charge: Obj, inquiry: bool) -> Obj:
     details = charge["payment_method_details"]
     if details["type"] != "card":
         return {}

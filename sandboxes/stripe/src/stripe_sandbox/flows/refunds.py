@@ -1,9 +1,11 @@
-"""Refunds: what may be refunded, and how a refund goes on after it was made."""
+"""Refunds: validation, creation and status changes."""
+
+from __future__ import annotations
 
 import stripe
 
 from stripe_sandbox.errors import StripeError
-from stripe_sandbox.flows import ledger
+from stripe_sandbox.flows import balance_transactions
 from stripe_sandbox.ids import new_id
 from stripe_sandbox.shapes import build
 from stripe_sandbox.state import Sandbox, copy_of
@@ -19,9 +21,9 @@ def create(
     metadata: dict[str, str] | None = None,
     status: str = "succeeded",
 ) -> Obj:
-    """Refund a charge, wholly (no amount) or in part. Raises Stripe's error when that much cannot be given back.
+    """Refunds a charge, in full without `amount`. Raises Stripe's error if the amount is not refundable.
 
-    Says refund.created and charge.refunded; a pending refund counts as refunded until it fails.
+    Emits refund.created and charge.refunded. A pending refund counts as refunded unless it fails.
     """
     left = charge["amount"] - charge["amount_refunded"]
     amount = left if amount is None else amount
@@ -44,65 +46,65 @@ def create(
         refund["pending_reason"] = "processing"
     sandbox.store.add(refund)
     kind = "refund" if charge["id"].startswith("ch_") else "payment_refund"
-    movement = ledger.post(sandbox, kind, -amount, charge["currency"], refund["id"], category="refund")
+    movement = balance_transactions.post(sandbox, kind, -amount, charge["currency"], refund["id"], category="refund")
     refund["balance_transaction"] = movement["id"]
     before = copy_of(charge)
-    _count(charge, amount)
+    _add_refunded(charge, amount)
     sandbox.emit("refund.created", refund)
     sandbox.emit("charge.refunded", charge, before)
     return refund
 
 
 def succeed(sandbox: Sandbox, refund: Obj) -> None:
-    """A pending refund has gone through; says refund.updated."""
+    """Marks a pending refund succeeded. Emits refund.updated."""
     if refund["status"] != "pending":
         raise StripeError(f"This refund is {refund['status']}, not pending.")
     before = copy_of(refund)
     refund["status"] = "succeeded"
     refund.pop("pending_reason", None)
-    _say_updated(sandbox, refund, before)
+    _emit_updated(sandbox, refund, before)
 
 
 def fail(sandbox: Sandbox, refund: Obj, reason: str = "expired_or_canceled_card") -> None:
-    """The money comes back, even from a refund that had succeeded; says refund.updated and refund.failed."""
-    _undo(sandbox, refund, "failed", reason)
+    """Fails a pending or succeeded refund; the funds return. Emits refund.updated and refund.failed."""
+    _revert(sandbox, refund, "failed", reason)
     sandbox.emit("refund.failed", refund)
 
 
 def cancel(sandbox: Sandbox, refund: Obj) -> None:
-    """Only a refund that is still pending can be canceled."""
+    """Cancels a pending refund."""
     if refund["status"] not in ("pending", "requires_action"):
         raise StripeError("This refund cannot be canceled: it is not pending.", code="refund_not_cancelable")
-    _undo(sandbox, refund, "canceled", None)
+    _revert(sandbox, refund, "canceled", None)
 
 
 def _destination(method: str) -> Obj:
-    """Where the money goes; the SDK's class says which methods have a hash for it."""
+    """`destination_details`; the SDK's class defines which methods have a hash of their own."""
     name = {"us_bank_account": "us_bank_transfer"}.get(method, method)
     if name not in stripe.Refund.DestinationDetails.__annotations__:
         return {"type": name}
     return {"type": name, name: {"type": "refund"} if name == "card" else {}}
 
 
-def _undo(sandbox: Sandbox, refund: Obj, status: str, reason: str | None) -> None:
+def _revert(sandbox: Sandbox, refund: Obj, status: str, reason: str | None) -> None:
     if refund["status"] in ("failed", "canceled"):
         raise StripeError(f"This refund is already {refund['status']}.")
     before = copy_of(refund)
-    movement = ledger.post(sandbox, "refund_failure", refund["amount"], refund["currency"], refund["id"])
+    movement = balance_transactions.post(sandbox, "refund_failure", refund["amount"], refund["currency"], refund["id"])
     refund.update(status=status, failure_balance_transaction=movement["id"])
     if reason is not None:
         refund["failure_reason"] = reason
     refund.pop("pending_reason", None)
-    _count(sandbox.store.get("charge", refund["charge"]), -refund["amount"])
-    _say_updated(sandbox, refund, before)
+    _add_refunded(sandbox.store.get("charge", refund["charge"]), -refund["amount"])
+    _emit_updated(sandbox, refund, before)
 
 
-def _say_updated(sandbox: Sandbox, refund: Obj, before: Obj) -> None:
+def _emit_updated(sandbox: Sandbox, refund: Obj, before: Obj) -> None:
     sandbox.emit("charge.refund.updated", refund, before)
     sandbox.emit("refund.updated", refund, before)
 
 
-def _count(charge: Obj, amount: int) -> None:
+def _add_refunded(charge: Obj, amount: int) -> None:
     charge["amount_refunded"] += amount
     charge["refunded"] = charge["amount_refunded"] == charge["amount"]
 

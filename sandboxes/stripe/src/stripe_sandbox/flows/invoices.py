@@ -1,7 +1,9 @@
-"""Invoices: their lines and sums, and their way from draft to paid.
+"""Invoices: lines, totals, and the transitions from draft to paid, void or uncollectible.
 
-An invoice and the payment intent that pays it know each other only through an invoice payment, as at Stripe since 2025.
+An invoice and its payment intent are linked only by an invoice payment, as in Stripe's API since 2025.
 """
+
+from __future__ import annotations
 
 from typing import Any
 
@@ -17,9 +19,9 @@ from stripe_sandbox.store import Obj
 
 
 def draft(sandbox: Sandbox, *, customer: str, currency: str, lines: list[Obj], **values: Any) -> Obj:
-    """A new draft with these lines; says invoice.created. `days_until_due` counts from now."""
+    """Creates a draft with these lines. Emits invoice.created. `days_until_due` counts from now."""
     id, now = new_id("in"), sandbox.clock.now_for(customer)
-    holder = sandbox.store.get("customer", customer)
+    owner = sandbox.store.get("customer", customer)
     if (days := values.pop("days_until_due", None)) is not None:
         values["due_date"] = now + days * DAY
     subscription: Obj | None = values.pop("subscription", None)
@@ -49,9 +51,9 @@ def draft(sandbox: Sandbox, *, customer: str, currency: str, lines: list[Obj], *
         created=now,
         currency=currency,
         customer=customer,
-        customer_email=holder["email"],
-        customer_name=holder["name"],
-        customer_phone=holder["phone"],
+        customer_email=owner["email"],
+        customer_name=owner["name"],
+        customer_phone=owner["phone"],
         customer_tax_exempt="none",
         customer_tax_ids=[],
         default_tax_rates=[],
@@ -65,7 +67,7 @@ def draft(sandbox: Sandbox, *, customer: str, currency: str, lines: list[Obj], *
         status="draft",
         status_transitions=part(stripe.Invoice.StatusTransitions),
         subtotal=0,
-        test_clock=holder["test_clock"],
+        test_clock=owner["test_clock"],
         total=0,
         total_taxes=[],
         **values,
@@ -77,22 +79,22 @@ def draft(sandbox: Sandbox, *, customer: str, currency: str, lines: list[Obj], *
 
 
 def add_lines(sandbox: Sandbox, invoice: Obj, lines: list[Obj]) -> None:
-    """Append lines to a draft and sum it up again; invoice items among them wait no longer."""
+    """Adds lines to a draft and recomputes its totals. Their invoice items are no longer pending."""
     for line in lines:
         line["invoice"] = invoice["id"]
         if (item := item_of(sandbox, line)) is not None:
             item["invoice"] = invoice["id"]
     invoice["lines"]["data"] += lines
-    sum_up(sandbox, invoice)
+    recompute_totals(sandbox, invoice)
 
 
-def sum_up(sandbox: Sandbox, invoice: Obj) -> None:
-    """Subtotal, discounts, tax and total of a draft from its lines."""
+def recompute_totals(sandbox: Sandbox, invoice: Obj) -> None:
+    """Recomputes subtotal, discounts, tax and total of a draft."""
     lines = invoice["lines"]["data"]
     subtotal = sum(line["amount"] for line in lines)
-    off = _discounted(sandbox, invoice, subtotal)
+    off = _discount_amounts(sandbox, invoice, subtotal)
     net = subtotal - sum(entry["amount"] for entry in off)
-    tax = _taxed(sandbox, invoice, lines, net)
+    tax = _apply_taxes(sandbox, invoice, lines, net)
     total = net + sum(entry["amount"] for entry in tax)
     invoice.update(
         subtotal=subtotal,
@@ -109,7 +111,7 @@ def sum_up(sandbox: Sandbox, invoice: Obj) -> None:
 def line(
     *, amount: int, currency: str, description: str | None, quantity: int, price: Obj | None, parent: Obj, period: Obj
 ) -> Obj:
-    """One line. `amount` is for the whole quantity."""
+    """A line item. `amount` is for the whole quantity."""
     details = parent["subscription_item_details"] or parent["invoice_item_details"]
     return build(
         stripe.InvoiceLineItem,
@@ -133,7 +135,7 @@ def line(
 
 
 def pricing_of(price: Obj) -> Obj:
-    """`pricing` of an invoice item or a line."""
+    """`pricing` of an invoice item or line item."""
     return {
         "type": "price_details",
         "price_details": {"price": price["id"], "product": price["product"]},
@@ -142,13 +144,13 @@ def pricing_of(price: Obj) -> Obj:
 
 
 def item_of(sandbox: Sandbox, line: Obj) -> Obj | None:
-    """The invoice item that a line came from."""
+    """The invoice item of a line, if any."""
     details = line["parent"]["invoice_item_details"]
     return sandbox.store.find(details["invoice_item"]) if details else None
 
 
 def item_line(item: Obj, price: Obj | None = None) -> Obj:
-    """The line that an invoice item becomes."""
+    """The line for an invoice item."""
     details = {
         "invoice_item": item["id"],
         "proration": item["proration"],
@@ -172,14 +174,14 @@ def item_line(item: Obj, price: Obj | None = None) -> Obj:
 
 
 def finalize(sandbox: Sandbox, invoice: Obj, *, paid_by: Obj | None = None) -> None:
-    """Draft to open: numbered, reachable, and with a payment intent (a given one, or a new one); a zero sum is paid."""
+    """Finalizes a draft: number, hosted page, payment intent (`paid_by` or a new one). Paid if nothing is due."""
     now = sandbox.clock.now_for(invoice["customer"])
-    holder = sandbox.store.get("customer", invoice["customer"])
-    count = sandbox.hidden.invoice_counts[holder["id"]] = sandbox.hidden.invoice_counts.get(holder["id"], 0) + 1
+    owner = sandbox.store.get("customer", invoice["customer"])
+    count = sandbox.internal.invoice_counts[owner["id"]] = sandbox.internal.invoice_counts.get(owner["id"], 0) + 1
     url = sandbox.url(f"/i/{invoice['id']}")
     invoice.update(
         status="open",
-        number=f"{holder['invoice_prefix']}-{count:04d}",
+        number=f"{owner['invoice_prefix']}-{count:04d}",
         hosted_invoice_url=url,
         invoice_pdf=f"{url}/pdf",
         effective_at=now,
@@ -189,14 +191,14 @@ def finalize(sandbox: Sandbox, invoice: Obj, *, paid_by: Obj | None = None) -> N
     if paid_by is None:
         balances.apply(sandbox, invoice)
     if invoice["amount_due"] > 0:
-        _expect_payment(sandbox, invoice, paid_by)
+        _create_payment(sandbox, invoice, paid_by)
     sandbox.emit("invoice.finalized", invoice)
     if invoice["amount_due"] == 0:
         pay(sandbox, invoice)
 
 
 def pay(sandbox: Sandbox, invoice: Obj, *, attempted: bool = False) -> None:
-    """The invoice is paid: by its payment intent, out of band, or because nothing is due."""
+    """Marks the invoice paid: by its payment intent, out of band, or because nothing is due."""
     now = sandbox.clock.now_for(invoice["customer"])
     invoice.update(
         status="paid",
@@ -217,29 +219,29 @@ def pay(sandbox: Sandbox, invoice: Obj, *, attempted: bool = False) -> None:
 
 
 def pay_out_of_band(sandbox: Sandbox, invoice: Obj) -> None:
-    """Paid with cash, check or transfer: the payment intent is not needed any more."""
-    drop_payment(sandbox, invoice)
+    """Marks the invoice paid outside of Stripe, and cancels its payment intent."""
+    cancel_payment(sandbox, invoice)
     pay(sandbox, invoice)
 
 
 def void(sandbox: Sandbox, invoice: Obj) -> None:
-    """Nobody is to pay it any more: its intent is canceled and credit that it used comes back; says invoice.voided."""
+    """Voids the invoice, cancels its payment intent and restores applied credit. Emits invoice.voided."""
     invoice.update(status="void", auto_advance=False, next_payment_attempt=None)
     invoice["status_transitions"]["voided_at"] = sandbox.clock.now_for(invoice["customer"])
-    drop_payment(sandbox, invoice)
+    cancel_payment(sandbox, invoice)
     balances.unapply(sandbox, invoice)
     sandbox.emit("invoice.voided", invoice)
 
 
-def give_up(sandbox: Sandbox, invoice: Obj) -> None:
-    """Not expected to be paid, though it still can be; says invoice.marked_uncollectible."""
+def mark_uncollectible(sandbox: Sandbox, invoice: Obj) -> None:
+    """Marks the invoice uncollectible; it can still be paid. Emits invoice.marked_uncollectible."""
     invoice.update(status="uncollectible", auto_advance=False, next_payment_attempt=None)
     invoice["status_transitions"]["marked_uncollectible_at"] = sandbox.clock.now_for(invoice["customer"])
     sandbox.emit("invoice.marked_uncollectible", invoice)
 
 
-def drop_payment(sandbox: Sandbox, invoice: Obj) -> None:
-    """Cancel the payment intent that an open invoice waits for."""
+def cancel_payment(sandbox: Sandbox, invoice: Obj) -> None:
+    """Cancels the payment intent of an open invoice."""
     now = sandbox.clock.now_for(invoice["customer"])
     for payment in list(sandbox.store.where("invoice_payment", invoice=invoice["id"], status="open")):
         payment["status"] = "canceled"
@@ -250,7 +252,7 @@ def drop_payment(sandbox: Sandbox, invoice: Obj) -> None:
 
 
 def intent_of(sandbox: Sandbox, invoice: Obj) -> Obj | None:
-    """The payment intent that an invoice waits for or was paid by."""
+    """The current payment intent of an invoice."""
     for payment in sandbox.store.where("invoice_payment", invoice=invoice["id"]):
         if payment["status"] != "canceled":
             return sandbox.store.get("payment_intent", payment["payment"]["payment_intent"])
@@ -258,7 +260,7 @@ def intent_of(sandbox: Sandbox, invoice: Obj) -> Obj | None:
 
 
 def invoice_of(sandbox: Sandbox, intent: Obj) -> Obj | None:
-    """The invoice that a payment intent pays; none when it went with its test clock."""
+    """The invoice of a payment intent; None without one or if it was deleted with its test clock."""
     for payment in sandbox.store.all("invoice_payment"):
         if payment["payment"]["payment_intent"] == intent["id"]:
             return sandbox.store.find(payment["invoice"])
@@ -266,7 +268,7 @@ def invoice_of(sandbox: Sandbox, intent: Obj) -> Obj | None:
 
 
 def invoice_item(sandbox: Sandbox, *, customer: str, amount: int, currency: str, **values: Any) -> Obj:
-    """An invoice item; `values` may hold invoice, description, quantity, metadata, pricing, period."""
+    """Creates an invoice item. `values`: invoice, description, quantity, metadata, pricing, period."""
     now = sandbox.clock.now_for(customer)
     values = {
         "discountable": True,
@@ -295,7 +297,7 @@ def invoice_item(sandbox: Sandbox, *, customer: str, amount: int, currency: str,
     )
 
 
-def _expect_payment(sandbox: Sandbox, invoice: Obj, paid_by: Obj | None) -> None:
+def _create_payment(sandbox: Sandbox, invoice: Obj, paid_by: Obj | None) -> None:
     reason = {"subscription_create": "Subscription creation", "subscription_cycle": "Subscription update"}
     intent = paid_by or payments.create_intent(
         sandbox,
@@ -332,7 +334,7 @@ def _parent(subscription: Obj | None) -> Obj | None:
     return {"type": "subscription_details", "quote_details": None, "subscription_details": details}
 
 
-def _discounted(sandbox: Sandbox, invoice: Obj, subtotal: int) -> list[Obj]:
+def _discount_amounts(sandbox: Sandbox, invoice: Obj, subtotal: int) -> list[Obj]:
     off, left = [], subtotal
     for id in invoice["discounts"]:
         applied = sandbox.store.get("discount", id)
@@ -342,8 +344,8 @@ def _discounted(sandbox: Sandbox, invoice: Obj, subtotal: int) -> list[Obj]:
     return off
 
 
-def _taxed(sandbox: Sandbox, invoice: Obj, lines: list[Obj], net: int) -> list[Obj]:
-    """`total_taxes` for a sum after discounts; each line carries its share."""
+def _apply_taxes(sandbox: Sandbox, invoice: Obj, lines: list[Obj], net: int) -> list[Obj]:
+    """`total_taxes` on a net total; sets each line's share."""
     if not invoice["automatic_tax"]["enabled"]:
         return []
     rate = taxes.basis_points(sandbox, invoice["customer"], invoice["automatic_tax"])

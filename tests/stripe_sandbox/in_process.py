@@ -13,14 +13,14 @@ from stripe_sandbox.in_process import InProcess
 HOUR, DAY, YEAR = 3_600, 86_400, 365 * 86_400
 
 
-class Inside(InProcess):
-    """The in-process sandbox; `told` are the webhooks since the last look, as a receiver would parse them."""
+class InProcessSandbox(InProcess):
+    """The in-process sandbox; `events` are the webhooks since the last look, as a receiver would parse them."""
 
     @property
     def api(self) -> Any:
         return self.client.v1
 
-    def told(self) -> list[dict[str, Any]]:
+    def new_events(self) -> list[dict[str, Any]]:
         taken = self.take(WEBHOOK_SECRET)
         for webhook in taken:
             assert webhook.signature is not None
@@ -28,13 +28,13 @@ class Inside(InProcess):
         return [json.loads(webhook.body) for webhook in taken]
 
     def types(self) -> list[str]:
-        """The types of what was told since the last look, without the catalog's."""
-        kinds = [event["type"] for event in self.told()]
+        """The types of what was events since the last look, without the catalog's."""
+        kinds = [event["type"] for event in self.new_events()]
         return [kind for kind in kinds if not kind.startswith(("product.", "price.", "test_helpers."))]
 
     def of(self, type: str) -> list[dict[str, Any]]:
         """The data of the events of one type since the last look."""
-        return [event["data"] for event in self.told() if event["type"] == type]
+        return [event["data"] for event in self.new_events() if event["type"] == type]
 
     def advance(self, seconds: int) -> None:
         self.operate_now("/clock/advance", seconds=seconds)
@@ -49,6 +49,6 @@ class Inside(InProcess):
         data = {"currency": "usd", "unit_amount": amount, "product_data": {"name": "Enrollment"}, **recurring}
         return str(self.api.prices.create(data).id)
 
-    def ledger(self) -> list[Any]:
+    def balance_transactions(self) -> list[Any]:
         """All balance transactions, newest first, page by page."""
         return list(self.api.balance_transactions.list({"limit": 3}).auto_paging_iter())

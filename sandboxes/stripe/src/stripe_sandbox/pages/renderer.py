@@ -1,4 +1,6 @@
-"""Templates, and how money and time are written in them."""
+"""Template rendering, and the formats of money and time."""
+
+from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
@@ -10,13 +12,13 @@ from stripe_sandbox.methods import METHODS
 
 
 def money(minor: int | None, currency: str | None) -> str:
-    """`489000, "usd"` -> `$4,890.00`; other currencies carry their code."""
+    """`489000, "usd"` -> `$4,890.00`; other currencies have their code appended."""
     amount = f"{(minor or 0) / 100:,.2f}"
     return f"${amount}" if currency in ("usd", None) else f"{amount} {currency.upper()}"
 
 
 def moment(unix: int | float | None) -> str:
-    """Seconds since 1970 as `2026-11-21 09:30:00 UTC`."""
+    """Unix seconds as `2026-11-21 09:30:00 UTC`."""
     return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if unix else "–"
 
 
@@ -29,6 +31,6 @@ _environment.globals["methods"] = METHODS
 
 
 def page(template: str, status: int = 200, **values: Any) -> HTMLResponse:
-    """A rendered page. It is never cached and never framed."""
+    """A rendered page with headers against caching and framing."""
     html = _environment.get_template(template).render(**values)
     return HTMLResponse(html, status, {"Cache-Control": "no-store", "X-Frame-Options": "DENY"})

@@ -1,4 +1,6 @@
-"""`expand`: ids replaced by the objects they name, and the lists that an object shows only when asked."""
+"""The `expand` parameter: replaces ids with objects and adds fields that are only included on request."""
+
+from __future__ import annotations
 
 import copy
 from collections.abc import Callable
@@ -14,12 +16,12 @@ _MAX_DEPTH = 4
 
 OnRequest = Callable[["Sandbox", Obj], Obj | None]
 ON_REQUEST: dict[tuple[str, str], OnRequest] = {}
-"""(object type, field) -> the list that stands there when it is asked for. Filled by the resource modules."""
+"""(object type, field) -> function that builds the field. Registered by the resource modules."""
 
 
-def expand(sandbox: "Sandbox", answer: Obj, paths: list[str]) -> Obj:
-    """A copy of the answer with each path expanded. Raises a Stripe error for a path that leads nowhere."""
-    expanded = copy.deepcopy(answer)
+def expand(sandbox: Sandbox, response: Obj, paths: list[str]) -> Obj:
+    """A copy of the response with each path expanded. Raises a StripeError for an invalid path."""
+    expanded = copy.deepcopy(response)
     for path in paths:
         steps = path.split(".")
         if len([step for step in steps if step != "data"]) > _MAX_DEPTH:
@@ -30,10 +32,10 @@ def expand(sandbox: "Sandbox", answer: Obj, paths: list[str]) -> Obj:
     return expanded
 
 
-def _walk(sandbox: "Sandbox", at: Obj, steps: list[str], path: str) -> None:
+def _walk(sandbox: Sandbox, at: Obj, steps: list[str], path: str) -> None:
     name, rest = steps[0], steps[1:]
     if name not in at:
-        at[name] = _shown_on_request(sandbox, at, name, path)
+        at[name] = _field_on_request(sandbox, at, name, path)
     value = at[name]
     if isinstance(value, list):
         at[name] = [_step(sandbox, item, rest, path) for item in value]
@@ -41,25 +43,25 @@ def _walk(sandbox: "Sandbox", at: Obj, steps: list[str], path: str) -> None:
         at[name] = _step(sandbox, value, rest, path)
 
 
-def _step(sandbox: "Sandbox", value: object, rest: list[str], path: str) -> object:
+def _step(sandbox: Sandbox, value: object, rest: list[str], path: str) -> object:
     if isinstance(value, str):
         found = sandbox.store.find(value)
         if found is None:
-            raise _cannot(path)
+            raise _not_expandable(path)
         value = copy.deepcopy(found)
     if value is not None and not isinstance(value, dict):
-        raise _cannot(path)
+        raise _not_expandable(path)
     if rest and value is not None:
         _walk(sandbox, value, rest, path)
     return value
 
 
-def _shown_on_request(sandbox: "Sandbox", at: Obj, name: str, path: str) -> Obj | None:
+def _field_on_request(sandbox: Sandbox, at: Obj, name: str, path: str) -> Obj | None:
     make = ON_REQUEST.get((str(at.get("object")), name))
     if make is None:
-        raise _cannot(path)
+        raise _not_expandable(path)
     return copy.deepcopy(make(sandbox, at))
 
 
-def _cannot(path: str) -> StripeError:
+def _not_expandable(path: str) -> StripeError:
     return StripeError(f"This property cannot be expanded ({path}).", param="expand")
