@@ -11,16 +11,17 @@ import email
 import email.policy
 import html
 import os
+import time
 from pathlib import Path
 
 import uvicorn
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
-
-from testkit.smtp import MailCatcher
 
 FOLDER = Path(os.environ["MAIL_DIR"])
 
@@ -71,17 +72,26 @@ app = Starlette(
 )
 
 
+class Storage:
+    """aiosmtpd calls its methods by name."""
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        head = f"X-Envelope-From: {envelope.mail_from}\r\nX-Envelope-To: {', '.join(envelope.rcpt_tos)}\r\n"
+        partial = FOLDER / f"{time.time_ns():020}.partial"
+        partial.write_bytes(head.encode() + (envelope.original_content or b""))
+        partial.rename(partial.with_suffix(".eml"))  # complete once it has this name
+        return "250 OK, stored"
+
+
 def main() -> None:
-    catcher = MailCatcher(FOLDER, int(os.environ["SMTP_PORT"]))
-    catcher.host = os.environ["HTTP_HOST"]
-    with catcher:
-        uvicorn.run(
-            app,
-            host=os.environ["HTTP_HOST"],
-            port=int(os.environ["HTTP_PORT"]),
-            log_level="warning",
-            timeout_graceful_shutdown=5,
-        )
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    host, port = os.environ["HTTP_HOST"], int(os.environ["HTTP_PORT"])
+    smtp = Controller(Storage(), hostname=host, port=int(os.environ["SMTP_PORT"]))
+    smtp.start()
+    try:
+        uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=5)
+    finally:
+        smtp.stop()
 
 
 if __name__ == "__main__":
