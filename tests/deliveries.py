@@ -1,10 +1,13 @@
-"""Events delivered to a router's handlers without a broker: one transaction each, duplicates included."""
+"""Events handed to the handlers of routers without a broker, duplicates included."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from faststream.rabbit import RabbitRouter
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.envelope import Envelope, Event
 from kit.db.database import Database
@@ -14,28 +17,44 @@ from kit.messaging.inbox import Handler
 from kit.messaging.subscriber import handlers, subscribers_of
 
 AT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+Routers = RabbitRouter | Consumer | Sequence[RabbitRouter | Consumer]
 
 
 def envelope(id: str, event: Event, *, subject: str = "test") -> Envelope[Event]:
     return Envelope(id=id, source="tests", subject=subject, time=AT, data=event)
 
 
-def queue_and_handler(event: Envelope[Event], *routers: RabbitRouter) -> tuple[str, Handler]:
-    """The one queue of these routers that takes the event, and its handler."""
+def find_handler(routers: Routers, type_: str) -> tuple[str, Handler]:
+    """The queue that takes events of this type, and their handler. Raises ValueError unless there is exactly one."""
     found = [
-        (subscriber.queue.name, handler)
-        for subscriber in subscribers_of(routers)
-        if (handler := handlers(subscriber).get(event.type))
+        (subscriber.queue.name, by_type[type_])
+        for subscriber in subscribers_of(_flat(routers))
+        if type_ in (by_type := handlers(subscriber))
     ]
     (only,) = found
     return only
 
 
-async def deliver(
-    database: Database, router: RabbitRouter | Consumer, service: str, event: Envelope[Event], *, now: datetime = AT
+def handled_types(routers: Routers) -> set[str]:
+    return {type_ for subscriber in subscribers_of(_flat(routers)) for type_ in handlers(subscriber)}
+
+
+async def handle(
+    db: AsyncConnection, routers: Routers, service: str, event: Envelope[Any], *, now: datetime | None = None
 ) -> None:
-    """What the middleware does between delivery and acknowledgment, for one event that does not fail."""
-    if isinstance(router, Consumer):
-        router = router.router
-    queue, handler = queue_and_handler(event, router)
-    await inbox.handle(database, event, handler, queue=queue, service=service, now=now)
+    """In the caller's transaction."""
+    queue, handler = find_handler(routers, event.type)
+    await inbox.handle(db, event, handler, queue=queue, service=service, now=now)
+
+
+async def deliver(
+    database: Database, routers: Routers, service: str, event: Envelope[Any], *, now: datetime | None = AT
+) -> None:
+    """In a transaction of its own, as the middleware does it between delivery and acknowledgment."""
+    async with database.transaction() as db:
+        await handle(db, routers, service, event, now=now)
+
+
+def _flat(routers: Routers) -> list[RabbitRouter]:
+    several = routers if isinstance(routers, Sequence) else [routers]
+    return [each.router if isinstance(each, Consumer) else each for each in several]

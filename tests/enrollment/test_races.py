@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import text
-from tests.deliveries import AT, deliver, envelope
+from tests.deliveries import AT, deliver, envelope, handle
 from tests.enrollment.school import PAYMENTS, Buyer, School, curriculum
 from tests.waiting import until
 
@@ -17,7 +17,6 @@ from enrollment import progress_repository
 from enrollment.progress import Marked
 from kit.db.database import Database
 from kit.db.unit_of_work import UnitOfWork
-from kit.runtime.trace import cause_of
 
 
 @pytest.fixture
@@ -64,8 +63,7 @@ async def test_a_mark_waits_for_the_refund_that_is_being_settled(school: School,
     first, *_ = await school.steps(student)
     heard = envelope("evt_refund", student.refunded())
     async with school.database.transaction() as db:
-        uow = UnitOfWork(db=db, source="enrollment", now=AT, cause=cause_of(heard))
-        await PAYMENTS.handlers()[heard.type](heard, uow)
+        await handle(db, PAYMENTS, "enrollment", heard, now=AT)
         marking = asyncio.create_task(school.done(student, first))
         await until_it_waits(school)
     answer = await marking
@@ -118,8 +116,7 @@ async def test_a_payment_that_is_being_committed_is_not_missed_by_the_curriculum
     buyer = Buyer()
     heard = envelope("evt_paid", buyer.paid())
     async with school.database.transaction() as db:
-        uow = UnitOfWork(db=db, source="enrollment", now=AT, cause=cause_of(heard))
-        await PAYMENTS.handlers()[heard.type](heard, uow)
+        await handle(db, PAYMENTS, "enrollment", heard, now=AT)
         learning = asyncio.create_task(school.hear(curriculum()))
         await until_it_waits(school)
         assert await db.scalar(text("SELECT count(*) FROM project_progress")) == 0

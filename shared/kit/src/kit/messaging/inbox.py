@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.envelope import Envelope, Event
-from kit.db.database import PLUMBING, Database
+from kit.db.database import PLUMBING
 from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.runtime.trace import cause_of
 
@@ -36,7 +36,7 @@ async def claim(db: AsyncConnection, *, queue: str, event_id: str) -> bool:
 
 
 async def handle(
-    database: Database,
+    db: AsyncConnection,
     event: Envelope[Event],
     handler: Handler,
     *,
@@ -44,12 +44,8 @@ async def handle(
     service: str,
     now: datetime | None = None,
 ) -> bool:
-    """Claims the event for this queue and runs its handler in the same transaction. Returns False for a duplicate.
-
-    Whatever the handler raises rolls back all of it, the claim included.
-    """
-    async with database.transaction() as db:
-        if not await claim(db, queue=queue, event_id=event.id):
-            return False
-        await handler(event, UnitOfWork(db=db, source=service, now=now or utc_now(), cause=cause_of(event)))
+    """Claims the event for this queue and runs its handler in the caller's transaction. False: it is a duplicate."""
+    if not await claim(db, queue=queue, event_id=event.id):
+        return False
+    await handler(event, UnitOfWork(db=db, source=service, now=now or utc_now(), cause=cause_of(event)))
     return True

@@ -99,9 +99,8 @@ class Delivery(BaseMiddleware[PublishCommand, Any]):
             event = parse(msg.headers, msg.body, EVENT_TYPES)
             queue, correlation = self._queue.name, event.correlation_id or event.id
             with structlog.contextvars.bound_contextvars(queue=queue, event_id=event.id, correlation=correlation):
-                is_new = await inbox.handle(
-                    self._process.database, event, call_handler, queue=queue, service=self._process.service
-                )
+                async with self._process.database.transaction() as db:
+                    is_new = await inbox.handle(db, event, call_handler, queue=queue, service=self._process.service)
             return Outcome.HANDLED if is_new else Outcome.DUPLICATE
 
         await self._complete(attempt)
