@@ -4,21 +4,19 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from tests.instructor_assignment.service import Service
+from tests.databases import migrated
+from tests.instructor_assignment.harness import Service
 
 import instructor_assignment
-from kit.db import migrate
 from testkit.postgres_server import Database, PostgresServer
 
 
 @pytest.fixture(scope="package")
 def assignment_database(postgres_server: PostgresServer) -> Database:
-    database = postgres_server.create_database("instructor_assignment")
-    migrate.upgrade(database.url, migrate.folder_of(instructor_assignment.__file__))
-    return database
+    return migrated(postgres_server, "instructor_assignment", instructor_assignment.__file__)
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(scope="package")
 async def service(assignment_database: Database) -> AsyncIterator[Service]:
     running = Service(assignment_database)
     yield running

@@ -1,4 +1,4 @@
-"""What the API shows and to whom, with the API's own restricted login."""
+"""The API and who may do what, with the API's own restricted login."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from tests.instructor_assignment.service import ADMIN, Service, Student, new_program
+from tests.instructor_assignment.harness import ADMIN, Service, Student, new_program
 
 from kit.db.database import Database
 
@@ -18,23 +18,23 @@ async def test_mine_is_mine(service: Service) -> None:
     program = new_program()
     ada = await service.add(program, "Ada")
     me, other = Student(program), Student(program)
-    await service.hear(me.paid(), other.paid())
-    answer = await service.call("GET", "/api/instructors/mine", role="student", subject=me.id)
-    assert answer.status_code == 200
-    (item,) = answer.json()["items"]
-    assert answer.json()["next"] is None
+    await service.deliver(me.paid(), other.paid())
+    response = await service.call("GET", "/api/instructors/mine", role="student", subject=me.id)
+    assert response.status_code == 200
+    (item,) = response.json()["items"]
+    assert response.json()["next"] is None
     assert item["student_id"] == str(me.id)
     assert (item["program_slug"], item["status"]) == (program.slug, "assigned")
     assert item["instructor"] == {"id": ada, "name": "Ada", "specialty": None, "avatar": None}
     assert (await service.call("GET", "/api/instructors/mine/", role="student", subject=uuid4())).json()["items"] == []
     assert (await service.call("GET", "/api/instructors/mine", role="admin")).json()["items"] == [], (
-        "own, also for staff"
+        "own assignments only, for staff as well"
     )
 
 
-async def test_who_waits_has_no_instructor_yet(service: Service) -> None:
+async def test_a_waiting_student_has_no_instructor(service: Service) -> None:
     me = Student(new_program())
-    await service.hear(me.paid())
+    await service.deliver(me.paid())
     (item,) = (await service.call("GET", "/api/instructors/mine", role="student", subject=me.id)).json()["items"]
     assert (item["status"], item["instructor"]) == ("waiting", None)
 
@@ -42,7 +42,7 @@ async def test_who_waits_has_no_instructor_yet(service: Service) -> None:
 async def test_staff_see_all_assignments_and_students_do_not(service: Service) -> None:
     program = new_program()
     students = [Student(program) for _ in range(3)]
-    await service.hear(*(student.paid() for student in students))
+    await service.deliver(*(student.paid() for student in students))
     path = f"/api/admin/instructor-assignments?program_slug={program.slug}&status=waiting&limit=2"
     first = (await service.call("GET", path, role="case_manager")).json()
     rest = (await service.call("GET", f"{path}&cursor={first['next']}", role="admin")).json()
@@ -52,7 +52,7 @@ async def test_staff_see_all_assignments_and_students_do_not(service: Service) -
 
 
 @pytest.mark.parametrize("role", ["student", "specialist", "case_manager"])
-async def test_only_admins_keep_instructors(service: Service, role: str) -> None:
+async def test_only_admins_manage_instructors(service: Service, role: str) -> None:
     sent = {"program_slug": "p", "name": "n", "capacity": 1}
     for method, path in (
         ("GET", LIST),
@@ -60,8 +60,8 @@ async def test_only_admins_keep_instructors(service: Service, role: str) -> None
         ("PATCH", f"{LIST}/{uuid4()}"),
         ("DELETE", f"{LIST}/{uuid4()}"),
     ):
-        answer = await service.call(method, path, role=role, json=sent)
-        assert answer.status_code == 403, (method, path)
+        response = await service.call(method, path, role=role, json=sent)
+        assert response.status_code == 403, (method, path)
 
 
 async def test_a_key_makes_one_instructor(service: Service) -> None:
@@ -78,7 +78,7 @@ async def test_a_key_makes_one_instructor(service: Service) -> None:
     assert [item["name"] for item in listed] == ["Ada"]
 
 
-async def test_a_change_changes_what_it_names(service: Service) -> None:
+async def test_a_change_affects_only_the_fields_sent(service: Service) -> None:
     program = new_program()
     ada = await service.add(program, "Ada", 3)
     changed = await service.call("PATCH", f"{LIST}/{ada}", json={"specialty": "Fades", "name": "Ada L."})
@@ -87,8 +87,8 @@ async def test_a_change_changes_what_it_names(service: Service) -> None:
     assert (await service.call("PATCH", f"{LIST}/{ada}", json={"specialty": None})).json()["specialty"] is None
     assert (await service.call("PATCH", f"{LIST}/{ada}", json={})).status_code == 200
     for wrong in ({"program_slug": "other"}, {"capacity": -1}, {"name": ""}, {"name": None}, {"is_active": None}):
-        answer = await service.call("PATCH", f"{LIST}/{ada}", json=wrong)
-        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request"), wrong
+        response = await service.call("PATCH", f"{LIST}/{ada}", json=wrong)
+        assert (response.status_code, response.json()["code"]) == (422, "invalid_request"), wrong
     unknown = await service.call("PATCH", f"{LIST}/{uuid4()}", json={"capacity": 1})
     assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_instructor")
 
@@ -104,26 +104,26 @@ async def test_a_school_starts_with_instructors(service: Service) -> None:
     assert all(item["specialty"] and item["avatar"] for item in seeds)
 
 
-async def test_the_logins_of_the_api_see_and_move_only_what_they_may(service: Service) -> None:
+async def test_the_login_of_the_api_reads_and_updates_only_permitted_rows(service: Service) -> None:
     program = new_program()
     await service.add(program, "Ada")
     me, other = Student(program), Student(program)
-    await service.hear(me.paid(), other.paid())
+    await service.deliver(me.paid(), other.paid())
     api = Database(service.server.api_url)
     count = text("SELECT count(*) FROM ai_instructor_assignments WHERE program_slug = :slug")
-    move = text("UPDATE ai_instructor_assignments SET reason = 'moved' WHERE program_slug = :slug")
+    change = text("UPDATE ai_instructor_assignments SET revision = revision + 1 WHERE program_slug = :slug")
     slug = {"slug": program.slug}
     try:
         async with api.transaction() as db:
             assert (await db.execute(count, slug)).scalar_one() == 0, "no setting, no rows"
         async with api.transaction_of(student_id=me.id, role="student") as db:
             assert (await db.execute(count, slug)).scalar_one() == 1
-            assert (await db.execute(move, slug)).rowcount == 0, "a student moves nobody, not even themselves"
+            assert (await db.execute(change, slug)).rowcount == 0, "a student updates nothing, not even their own"
         async with api.transaction_of(student_id=ADMIN, role="case_manager") as db:
             assert (await db.execute(count, slug)).scalar_one() == 2
-            assert (await db.execute(move, slug)).rowcount == 0
+            assert (await db.execute(change, slug)).rowcount == 0
         async with api.transaction_of(student_id=ADMIN, role="admin") as db:
-            assert (await db.execute(move, slug)).rowcount == 2
+            assert (await db.execute(change, slug)).rowcount == 2
         for forbidden in (
             "INSERT INTO ai_instructor_assignments (id) VALUES (gen_random_uuid())",
             "DELETE FROM ai_instructor_assignments",

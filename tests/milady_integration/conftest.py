@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
-from tests.milady_integration.service import Sandbox, Service, sandbox_running
+from tests.databases import migrated
+from tests.milady_integration.harness import Sandbox, Service, sandbox_running
 
 import milady_integration
-from kit.db import migrate
 from testkit.postgres_server import Database, PostgresServer
 
 
@@ -25,23 +25,31 @@ def sandbox(running_sandbox: Sandbox) -> Sandbox:
 
 @pytest.fixture(scope="package")
 def milady_database(postgres_server: PostgresServer) -> Database:
-    database = postgres_server.create_database("milady_integration")
-    migrate.upgrade(database.url, migrate.folder_of(milady_integration.__file__))
-    return database
+    return migrated(postgres_server, "milady_integration", milady_integration.__file__)
 
 
-@pytest_asyncio.fixture
-async def service(milady_database: Database, sandbox: Sandbox) -> AsyncIterator[Service]:
-    running = Service(milady_database, sandbox)
-    await running.rows("DELETE FROM jobs RETURNING 1")  # what an earlier test has left undone
+@pytest_asyncio.fixture(scope="package")
+async def api_mode(milady_database: Database, running_sandbox: Sandbox) -> AsyncIterator[Service]:
+    running = Service(milady_database, running_sandbox)
+    yield running
+    await running.close()
+
+
+@pytest_asyncio.fixture(scope="package")
+async def manual_mode(milady_database: Database, running_sandbox: Sandbox) -> AsyncIterator[Service]:
+    running = Service(milady_database, running_sandbox, mode="manual")
     yield running
     await running.close()
 
 
 @pytest_asyncio.fixture
-async def by_hand(milady_database: Database, sandbox: Sandbox) -> AsyncIterator[Service]:
-    """The same with MILADY_MODE=manual."""
-    running = Service(milady_database, sandbox, mode="manual")
-    await running.rows("DELETE FROM jobs RETURNING 1")
-    yield running
-    await running.close()
+async def service(api_mode: Service, sandbox: Sandbox) -> Service:
+    await api_mode.rows("DELETE FROM jobs RETURNING 1")  # left over from an earlier test
+    return api_mode
+
+
+@pytest_asyncio.fixture
+async def by_hand(manual_mode: Service, sandbox: Sandbox) -> Service:
+    """The service with MILADY_MODE=manual."""
+    await manual_mode.rows("DELETE FROM jobs RETURNING 1")
+    return manual_mode

@@ -1,1 +1,1 @@
-"""Who teaches whom."""
+"""AI instructors and the students they teach."""

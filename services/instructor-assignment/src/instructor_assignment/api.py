@@ -1,4 +1,4 @@
-"""What instructor-assignment answers."""
+"""The routes of students, case managers and admins."""
 
 from __future__ import annotations
 
@@ -15,25 +15,27 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response
 
 from contracts.instructor_assignment import Instructor
-from instructor_assignment import db, places
+from instructor_assignment import capacity, repository
 from instructor_assignment.domain import Status
 from instructor_assignment.tables import ai_instructor_assignments as assignments
 from instructor_assignment.tables import ai_instructors as instructors
 from instructor_assignment.topology import SERVICE
-from kit.db.database import Database, row_dict
+from kit.db.database import row_dict
 from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.http.auth import Admin, CaseManager, CurrentCaller
+from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
 from kit.http.errors import Problem
-from kit.http.idempotency import HEADER, HONOURS_KEY, once
+from kit.http.idempotency import HEADER, IDEMPOTENT, once
 from kit.http.paging import Cursor, Page, page_of
+from ledger.verdict import SUPERSEDED
 
 router = APIRouter(tags=["instructors"])
 
 Limit = Annotated[int, Query(ge=1, le=200)]
 
 
-class Assigned(BaseModel):
-    """A student's instructor in a program; null while they wait for one, and after they were released."""
+class StudentAssignment(BaseModel):
+    """A student's instructor in a program; null while the student waits for one, and after a release."""
 
     id: UUID
     student_id: UUID
@@ -61,7 +63,7 @@ class NewInstructor(BaseModel):
 
 
 class InstructorChange(BaseModel):
-    """What is left out stays as it is. An instructor stays with their program."""
+    """Omitted fields stay as they are. An instructor cannot move to another program."""
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
@@ -80,148 +82,139 @@ class InstructorRow(BaseModel):
     specialty: str | None
     avatar: str | None
     capacity: int
-    students: int = Field(description="how many are assigned now")
+    students: int = Field(description="number of students assigned now")
     created_at: datetime
     updated_at: datetime
 
 
 @router.get("/api/instructors/mine")
-async def my_instructors(
-    request: Request, caller: CurrentCaller, cursor: Cursor = None, limit: Limit = 50
-) -> Page[Assigned]:
+async def list_own_instructors(
+    caller: CurrentCaller, uow: CallerUnitOfWork, cursor: Cursor = None, limit: Limit = 50
+) -> Page[StudentAssignment]:
     """The caller's own instructors, one per program, newest first."""
-    wanted = _assigned().where(assignments.c.student_id == caller.id)
-    async with _database(request).transaction_of(student_id=caller.id, role=caller.role) as connection:
-        return await page_of(connection, wanted, assignments, Assigned, cursor=cursor, limit=limit)
+    selected = _with_instructor().where(assignments.c.student_id == caller.id)
+    return await page_of(uow.db, selected, assignments, StudentAssignment, cursor=cursor, limit=limit)
 
 
 @router.get("/api/admin/instructor-assignments")
 async def list_assignments(
-    request: Request,
     caller: CaseManager,
+    uow: CallerUnitOfWork,
     status: Annotated[Status | None, Query()] = None,
     program_slug: Annotated[str | None, Query(max_length=200)] = None,
     student_id: Annotated[UUID | None, Query()] = None,
     instructor_id: Annotated[UUID | None, Query()] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
-) -> Page[Assigned]:
-    """Everybody's assignments, newest first: who waits, who teaches whom."""
-    wanted = _assigned()
-    filters = {
-        "status": status.value if status else None,
-        "program_slug": program_slug,
-        "student_id": student_id,
-        "instructor_id": instructor_id,
-    }
-    for column, value in filters.items():
-        if value is not None:
-            wanted = wanted.where(assignments.c[column] == value)
-    async with _database(request).transaction_of(student_id=caller.id, role=caller.role) as connection:
-        return await page_of(connection, wanted, assignments, Assigned, cursor=cursor, limit=limit)
+) -> Page[StudentAssignment]:
+    """All students' assignments, newest first."""
+    selected = _with_instructor()
+    if status is not None:
+        selected = selected.where(assignments.c.status == status.value)
+    if program_slug is not None:
+        selected = selected.where(assignments.c.program_slug == program_slug)
+    if student_id is not None:
+        selected = selected.where(assignments.c.student_id == student_id)
+    if instructor_id is not None:
+        selected = selected.where(assignments.c.instructor_id == instructor_id)
+    return await page_of(uow.db, selected, assignments, StudentAssignment, cursor=cursor, limit=limit)
 
 
 @router.get("/api/admin/instructors")
 async def list_instructors(
-    request: Request,
     caller: Admin,
+    uow: CallerUnitOfWork,
     program_slug: Annotated[str | None, Query(max_length=200)] = None,
     is_active: Annotated[bool | None, Query()] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[InstructorRow]:
-    """All instructors and how many students they have, newest first."""
-    wanted = _with_students()
-    for column, value in {"program_slug": program_slug, "is_active": is_active}.items():
-        if value is not None:
-            wanted = wanted.where(instructors.c[column] == value)
-    async with _database(request).transaction_of(student_id=caller.id, role=caller.role) as connection:
-        return await page_of(connection, wanted, instructors, InstructorRow, cursor=cursor, limit=limit)
+    """All instructors with their numbers of students, newest first."""
+    selected = _with_students()
+    if program_slug is not None:
+        selected = selected.where(instructors.c.program_slug == program_slug)
+    if is_active is not None:
+        selected = selected.where(instructors.c.is_active == is_active)
+    return await page_of(uow.db, selected, instructors, InstructorRow, cursor=cursor, limit=limit)
 
 
 @router.get("/api/admin/instructors/{instructor_id}")
-async def read_instructor(request: Request, caller: Admin, instructor_id: UUID) -> InstructorRow:
-    async with _database(request).transaction_of(student_id=caller.id, role=caller.role) as connection:
-        return await _read(connection, instructor_id)
+async def read_instructor(caller: Admin, uow: CallerUnitOfWork, instructor_id: UUID) -> InstructorRow:
+    return await _read(uow.db, instructor_id)
 
 
-@router.post("/api/admin/instructors", status_code=201, response_model=InstructorRow, dependencies=HONOURS_KEY)
-async def add_instructor(request: Request, caller: Admin, new: NewInstructor) -> JSONResponse:
-    """Adds an instructor; who waits for one in this program is assigned in the same breath."""
+@router.post("/api/admin/instructors", status_code=201, response_model=InstructorRow, dependencies=IDEMPOTENT)
+async def add_instructor(
+    request: Request, caller: Admin, database: CurrentDatabase, body: NewInstructor
+) -> JSONResponse:
+    """Adds an instructor, and assigns waiting students of the program in the same transaction."""
     key = request.headers.get(HEADER)
     instructor_id = uuid5(caller.id, key) if key else uuid4()
 
     async def act() -> InstructorRow:
-        async with _database(request).transaction_of(student_id=caller.id, role=caller.role) as connection:
-            await db.lock_programs(connection, [new.program_slug])
-            row = insert(instructors).values(id=instructor_id, **new.model_dump())
-            await connection.execute(row.on_conflict_do_nothing())  # there already: a crash came before the answer
-            await places.fill(_work(connection), new.program_slug)
-            return await _read(connection, instructor_id)
+        # not the request's unit of work: this has to commit before `once` stores the response
+        async with database.transaction_of(student_id=caller.id, role=caller.role) as db:
+            await repository.lock_program(db, body.program_slug)
+            row = insert(instructors).values(id=instructor_id, **body.model_dump())
+            await db.execute(row.on_conflict_do_nothing())  # exists already after a crash before the response
+            await capacity.assign_waiting(UnitOfWork(db=db, source=SERVICE, now=utc_now()), body.program_slug)
+            return await _read(db, instructor_id)
 
-    return await once(request, _database(request), caller=str(caller.id), act=act, status=201)
+    return await once(request, database, caller=str(caller.id), act=act, status=201)
 
 
 @router.patch("/api/admin/instructors/{instructor_id}")
 async def change_instructor(
-    request: Request, caller: Admin, instructor_id: UUID, change: InstructorChange
+    caller: Admin, uow: CallerUnitOfWork, instructor_id: UUID, body: InstructorChange
 ) -> InstructorRow:
-    """Changes an instructor. Who is no longer active hands their students over; who has room takes those who wait.
+    """Changes an instructor. The students of one who becomes inactive are reassigned or wait; new capacity is filled
+    with waiting students.
 
-    A capacity below the number of students takes nobody's instructor away, it only lets nobody else in.
+    A capacity below the number of students releases nobody; it only stops new assignments.
     """
-    async with _database(request).transaction_of(student_id=caller.id, role=caller.role) as connection:
-        known = await _locked(connection, instructor_id)
-        uow = _work(connection)
-        await connection.execute(
-            update(instructors)
-            .where(instructors.c.id == instructor_id)
-            .values(**change.model_dump(exclude_unset=True), updated_at=uow.now)
-        )
-        changed = await _read(connection, instructor_id)
-        if not changed.is_active:
-            await places.empty(uow, instructor_id, known.program_slug, reason="instructor_inactive")
-        await places.fill(uow, known.program_slug)
-        return await _read(connection, instructor_id)
+    before = await _lock(uow.db, instructor_id)
+    await uow.db.execute(
+        update(instructors)
+        .where(instructors.c.id == instructor_id)
+        .values(**body.model_dump(exclude_unset=True), updated_at=uow.now)
+    )
+    after = await _read(uow.db, instructor_id)
+    if not after.is_active:
+        await capacity.reassign_students(uow, instructor_id, before.program_slug, reason="instructor_inactive")
+    await capacity.assign_waiting(uow, before.program_slug)
+    return await _read(uow.db, instructor_id)
 
 
 @router.delete("/api/admin/instructors/{instructor_id}", status_code=204)
-async def remove_instructor(request: Request, caller: Admin, instructor_id: UUID) -> Response:
-    """Removes an instructor whose students all find a place with others; 409 when they do not."""
-    async with _database(request).transaction_of(student_id=caller.id, role=caller.role) as connection:
-        known = await _locked(connection, instructor_id)
-        mine = instructors.c.id == instructor_id
-        await connection.execute(update(instructors).where(mine).values(is_active=False))
-        try:
-            await places.empty(
-                _work(connection), instructor_id, known.program_slug, reason="instructor_removed", all_or_none=True
-            )
-        except places.NoRoomElsewhere:
-            raise Problem(
-                409,
-                "instructor_has_students",
-                "The other instructors of this program have no room for all of the students. Add one or raise a "
-                "capacity first; or set is_active to false, and those without a place wait for one.",
-                students=known.students,
-            ) from None
-        await connection.execute(delete(instructors).where(mine))
+async def remove_instructor(caller: Admin, uow: CallerUnitOfWork, instructor_id: UUID) -> Response:
+    """Removes an instructor if the others can take all of their students; otherwise a 409."""
+    before = await _lock(uow.db, instructor_id)
+    is_this = instructors.c.id == instructor_id
+    await uow.db.execute(update(instructors).where(is_this).values(is_active=False))
+    try:
+        await capacity.reassign_students(
+            uow, instructor_id, before.program_slug, reason="instructor_removed", all_or_none=True
+        )
+    except capacity.InsufficientCapacity:
+        raise Problem(
+            409,
+            "instructor_has_students",
+            "The program's other instructors do not have the capacity for all of these students. Add an instructor "
+            "or raise a capacity first. Or set is_active to false: students without an instructor then wait for one.",
+            students=before.students,
+        ) from None
+    await uow.db.execute(delete(instructors).where(is_this))
     return Response(status_code=204)
 
 
-def _database(request: Request) -> Database:
-    database: Database = request.app.state.database
-    return database
-
-
-def _work(connection: AsyncConnection) -> UnitOfWork:
-    return UnitOfWork(db=connection, source=SERVICE, now=utc_now())
-
-
-def _assigned() -> Select[Any]:
+# Any in the return types: SQLAlchemy has no type for the rows of a whole table; the response models check them.
+def _with_instructor() -> Select[Any]:
+    """Assignments with their instructors, without those of a program or student that a later event corrected."""
     c = instructors.c
     described = func.jsonb_build_object("id", c.id, "name", c.name, "specialty", c.specialty, "avatar", c.avatar)
-    taught_by = case((c.id.is_not(None), described)).label("instructor")
-    return select(assignments, taught_by).outerjoin(instructors, c.id == assignments.c.instructor_id)
+    instructor = case((c.id.is_not(None), described)).label("instructor")
+    current = select(assignments, instructor).where(assignments.c.reason.is_distinct_from(SUPERSEDED))
+    return current.outerjoin(instructors, c.id == assignments.c.instructor_id)
 
 
 def _with_students() -> Select[Any]:
@@ -229,15 +222,15 @@ def _with_students() -> Select[Any]:
     return select(instructors, count.label("students"))
 
 
-async def _locked(connection: AsyncConnection, instructor_id: UUID) -> InstructorRow:
-    """The instructor, with their program locked. A 404 when there is none."""
-    known = await _read(connection, instructor_id)
-    await db.lock_programs(connection, [known.program_slug])
-    return await _read(connection, instructor_id)
+async def _lock(db: AsyncConnection, instructor_id: UUID) -> InstructorRow:
+    """Locks the instructor's program and returns the instructor. A 404 if there is none."""
+    found = await _read(db, instructor_id)
+    await repository.lock_program(db, found.program_slug)
+    return await _read(db, instructor_id)
 
 
-async def _read(connection: AsyncConnection, instructor_id: UUID) -> InstructorRow:
-    row = (await connection.execute(_with_students().where(instructors.c.id == instructor_id))).one_or_none()
+async def _read(db: AsyncConnection, instructor_id: UUID) -> InstructorRow:
+    row = (await db.execute(_with_students().where(instructors.c.id == instructor_id))).one_or_none()
     if row is None:
-        raise Problem(404, "unknown_instructor", "There is no such instructor; GET /api/admin/instructors lists all.")
+        raise Problem(404, "unknown_instructor", "Instructor not found. GET /api/admin/instructors lists them.")
     return InstructorRow.model_validate(row_dict(row))

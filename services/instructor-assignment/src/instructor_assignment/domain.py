@@ -1,8 +1,8 @@
-"""Who gets which instructor. Pure: plain data and the time in, decisions out."""
+"""Which instructor teaches a student. Pure: facts, rows and the time in; rows and events out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -17,16 +17,24 @@ from contracts.instructor_assignment import (
     InstructorUnavailable,
 )
 from contracts.people import Program
-from ledger.enrollments_tmp import Enrollment
-from ledger.policy import Policy
+from ledger.facts import Facts
+from ledger.policy import DEFAULT_POLICY, Policy
 from ledger.purchase import Standing
+from ledger.verdict import SUPERSEDED, Verdict, verdicts
+
+NOT_TAUGHT = "not_taught"
 
 _ASSIGNMENTS = uuid5(NAMESPACE_URL, "urn:bursar:instructor-assignment")
 
 
 def assignment_id(student_id: UUID, program_slug: str) -> UUID:
-    """An assignment has one id, whoever hears of it first."""
+    """The id of a student's assignment in a program, derived so that every event finds the same row."""
     return uuid5(_ASSIGNMENTS, f"{student_id}/{program_slug}")
+
+
+class DesiredStatus(StrEnum):
+    ASSIGNED = "assigned"
+    RELEASED = "released"
 
 
 class Status(StrEnum):
@@ -36,31 +44,44 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
-    """What the facts want for an enrollment: to be taught, or (having been open once) not any more."""
+class DesiredAssignment:
+    """The columns of an assignment that follow the payment facts.
 
-    taught: bool
+    `desired_status` is None, and there is no row yet, if the enrollment was never paid for or the item is not taught.
+    """
+
+    id: UUID
+    student_id: UUID
+    program_slug: str
+    program_id: str
+    program_name: str | None
+    provider: str | None
+    desired_status: DesiredStatus | None
     reason: str | None
     purchase_id: UUID | None
+
+    @property
+    def program(self) -> Program:
+        return Program(slug=self.program_slug, id=self.program_id, name=self.program_name, provider=self.provider)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Assignment:
-    """A student's instructor in a program. `since` is when the status (or the instructor) last changed."""
+    """A row of `ai_instructor_assignments`. `since`: when the status or the instructor last changed."""
 
-    id: UUID
-    student_id: UUID
-    program: Program
+    desired: DesiredAssignment
     status: Status
     instructor: Instructor | None
-    reason: str | None
-    purchase_id: UUID | None
     since: datetime
     revision: int
 
+    @property
+    def id(self) -> UUID:
+        return self.desired.id
+
 
 @dataclass(frozen=True, kw_only=True)
-class Teacher:
+class InstructorLoad:
     """An active instructor, and how many students they have."""
 
     instructor: Instructor
@@ -70,120 +91,138 @@ class Teacher:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """The assignment becomes `after`; `says` tells the others."""
+    """The assignment becomes `after`; the events are published."""
 
-    before: Assignment | None
+    before: Assignment
     after: Assignment
-    publishes: tuple[InstructorEvent, ...]
+    events: tuple[InstructorEvent, ...]
 
     @property
-    def frees_a_place(self) -> bool:
-        return self.before is not None and self.before.instructor is not None and self.after.instructor is None
+    def frees_capacity(self) -> bool:
+        return self.before.instructor is not None and self.after.instructor is None
 
 
-def wish(*, enrollment: Enrollment, policy: Policy) -> Wish | None:
-    """None while the enrollment was never paid for, and for what is not taught. A paused enrollment keeps its instructor."""
-    if not enrollment.program.taught:
-        return None
-    purchase, standing, reason = enrollment.decisive(policy)
-    if standing in (Standing.ACTIVE, Standing.PAUSED):
-        return Wish(taught=True, reason=None, purchase_id=purchase.id)
-    if enrollment.opened:
-        return Wish(taught=False, reason=reason, purchase_id=purchase.id)
-    return None
+def wanted(facts: Facts, policy: Policy = DEFAULT_POLICY) -> Mapping[UUID, DesiredAssignment]:
+    """What the facts ask for, for every student and program that they ever named."""
+    found = (_desired(verdict) for verdict in verdicts(facts, policy).values())
+    return {desired.id: desired for desired in found}
 
 
-def fulfilled(*, wish: Wish, known: Assignment | None) -> bool:
-    """Whether nothing is left to do, whatever happens to the instructors meanwhile."""
-    if known is None:
-        return False
-    return (wish.taught, wish.reason, wish.purchase_id) == (
-        known.status is not Status.RELEASED,
-        known.reason,
-        known.purchase_id,
+def becomes(before: DesiredAssignment | None, wanted: DesiredAssignment) -> DesiredAssignment | None:
+    """The row after the facts; None: no row. A row that nothing asks for anymore is released."""
+    if wanted.desired_status is not None:
+        return wanted
+    return None if before is None else replace(wanted, desired_status=DesiredStatus.RELEASED)
+
+
+def changes_assignment(before: DesiredAssignment | None, after: DesiredAssignment) -> bool:
+    """Whether an instructor is to be assigned or released. A new row starts out released."""
+    return after.desired_status != (DesiredStatus.RELEASED if before is None else before.desired_status)
+
+
+def _desired(verdict: Verdict) -> DesiredAssignment:
+    """A paused enrollment keeps its instructor; one that was paid for and is not active gives it up."""
+    program = verdict.program
+    desired, reason = None, verdict.reason
+    if not program.taught:
+        reason = NOT_TAUGHT
+    elif verdict.standing in (Standing.ACTIVE, Standing.PAUSED):
+        desired, reason = DesiredStatus.ASSIGNED, None
+    elif verdict.opened or verdict.reason == SUPERSEDED:
+        desired = DesiredStatus.RELEASED
+    return DesiredAssignment(
+        id=assignment_id(verdict.student_id, program.slug),
+        student_id=verdict.student_id,
+        program_slug=program.slug,
+        program_id=program.id,
+        program_name=program.name,
+        provider=program.provider,
+        desired_status=desired,
+        reason=reason,
+        purchase_id=verdict.purchase.id,
     )
 
 
-def settle(
-    *, enrollment: Enrollment, wish: Wish, known: Assignment | None, teachers: Sequence[Teacher], at: datetime
-) -> Change:
-    """What the wish makes of the assignment. Who has an instructor keeps them; who waits goes on waiting."""
-    draft = Assignment(
-        id=assignment_id(enrollment.student_id, enrollment.program.slug),
-        student_id=enrollment.student_id,
-        program=enrollment.program,
-        status=Status.RELEASED,
-        instructor=None,
-        reason=wish.reason,
-        purchase_id=wish.purchase_id,
-        since=known.since if known else at,
-        revision=known.revision if known else 0,
-    )
-    if not wish.taught:
-        return _change(known, draft, at=at)
-    if known is not None and known.status is not Status.RELEASED:
-        kept = replace(draft, status=known.status, instructor=known.instructor)
-        return _change(known, kept, at=at)
-    return _change(known, _taught_by(draft, least_loaded(teachers)), at=at)
+def follow(*, assignment: Assignment, loads: Sequence[InstructorLoad], at: datetime) -> Change:
+    """Brings the assignment in line with its desired status. An assigned student keeps the instructor."""
+    if assignment.desired.desired_status is DesiredStatus.RELEASED:
+        return _change(assignment, replace(assignment, status=Status.RELEASED, instructor=None), at=at)
+    if assignment.status is not Status.RELEASED:
+        return _change(assignment, assignment, at=at)
+    return _change(assignment, _assigned(assignment, least_loaded(loads)), at=at)
 
 
-def serve(*, waiting: Iterable[Assignment], teachers: Sequence[Teacher], at: datetime) -> list[Change]:
-    """Places for those who wait, in the order given, as far as there are any."""
+def assign_waiting(*, waiting: Iterable[Assignment], loads: Sequence[InstructorLoad], at: datetime) -> list[Change]:
+    """Assigns instructors to the waiting students, in the order given, until the capacity is used up."""
     changes = []
     for assignment in waiting:
-        if (teacher := least_loaded(teachers)) is None:
+        if (load := least_loaded(loads)) is None:
             break
-        teachers = _with_one_more(teachers, teacher)
-        changes.append(_change(assignment, _taught_by(assignment, teacher), at=at))
+        loads = _with_one_more(loads, load)
+        changes.append(_change(assignment, _assigned(assignment, load), at=at))
     return changes
 
 
-def leave(*, students: Iterable[Assignment], teachers: Sequence[Teacher], reason: str, at: datetime) -> list[Change]:
-    """Their instructor goes: each gets one of the others, or waits."""
+def reassign(
+    *, students: Iterable[Assignment], loads: Sequence[InstructorLoad], reason: str, at: datetime
+) -> list[Change]:
+    """Their instructor leaves: each student gets another instructor, or waits."""
     changes = []
     for assignment in students:
-        if (teacher := least_loaded(teachers)) is not None:
-            teachers = _with_one_more(teachers, teacher)
-        changes.append(_change(assignment, _taught_by(assignment, teacher), at=at, reason=reason))
+        if (load := least_loaded(loads)) is not None:
+            loads = _with_one_more(loads, load)
+        changes.append(_change(assignment, _assigned(assignment, load), at=at, reason=reason))
     return changes
 
 
-def least_loaded(teachers: Iterable[Teacher]) -> Teacher | None:
-    """The one with the smallest part of their capacity taken; None when nobody has room. Ties always fall alike."""
-    free = [teacher for teacher in teachers if teacher.students < teacher.capacity]
+def least_loaded(loads: Iterable[InstructorLoad]) -> InstructorLoad | None:
+    """The instructor with the smallest share of their capacity in use; None if all are full. Ties are broken by id."""
+    available = [load for load in loads if load.students < load.capacity]
     return min(
-        free,
-        key=lambda t: (Fraction(t.students, t.capacity), t.students, t.instructor.id.hex),
+        available,
+        key=lambda load: (Fraction(load.students, load.capacity), load.students, load.instructor.id.hex),
         default=None,
     )
 
 
-def _with_one_more(teachers: Sequence[Teacher], chosen: Teacher) -> list[Teacher]:
-    return [replace(each, students=each.students + 1) if each is chosen else each for each in teachers]
+def _with_one_more(loads: Sequence[InstructorLoad], chosen: InstructorLoad) -> list[InstructorLoad]:
+    return [replace(load, students=load.students + 1) if load is chosen else load for load in loads]
 
 
-def _taught_by(assignment: Assignment, teacher: Teacher | None) -> Assignment:
-    if teacher is None:
+def _assigned(assignment: Assignment, load: InstructorLoad | None) -> Assignment:
+    if load is None:
         return replace(assignment, status=Status.WAITING, instructor=None)
-    return replace(assignment, status=Status.ASSIGNED, instructor=teacher.instructor)
+    return replace(assignment, status=Status.ASSIGNED, instructor=load.instructor)
 
 
-def _change(before: Assignment | None, after: Assignment, *, at: datetime, reason: str | None = None) -> Change:
-    """`reason`: why the instructor went, where the assignment does not say."""
-    old = before.instructor if before else None
-    new = after.instructor
-    told = {"student_id": after.student_id, "program": after.program, "purchase_id": after.purchase_id}
-    publishes: list[InstructorEvent] = []
+def _change(before: Assignment, after: Assignment, *, at: datetime, reason: str | None = None) -> Change:
+    """`reason`: why the instructor was released, if not for the reason of the desired status."""
+    desired, old, new = after.desired, before.instructor, after.instructor
+    student_id, program, purchase_id = desired.student_id, desired.program, desired.purchase_id
+    events: list[InstructorEvent] = []
     if old is not None and (new is None or new.id != old.id):
-        publishes.append(
-            InstructorReleased(assignment_id=after.id, instructor=old, reason=reason or after.reason, **told)
+        events.append(
+            InstructorReleased(
+                student_id=student_id,
+                program=program,
+                purchase_id=purchase_id,
+                assignment_id=after.id,
+                instructor=old,
+                reason=reason or desired.reason,
+            )
         )
     if new is not None and (old is None or new.id != old.id):
-        publishes.append(InstructorAssigned(assignment_id=after.id, instructor=new, **told))
-    if after.status is Status.WAITING and (before is None or before.status is not Status.WAITING):
-        publishes.append(InstructorUnavailable(**told))
-    if publishes:
-        after = replace(after, revision=after.revision + 1)
-    if publishes or before is None or before.status is not after.status:
-        after = replace(after, since=at)
-    return Change(before=before, after=after, publishes=tuple(publishes))
+        events.append(
+            InstructorAssigned(
+                student_id=student_id,
+                program=program,
+                purchase_id=purchase_id,
+                assignment_id=after.id,
+                instructor=new,
+            )
+        )
+    if after.status is Status.WAITING and before.status is not Status.WAITING:
+        events.append(InstructorUnavailable(student_id=student_id, program=program, purchase_id=purchase_id))
+    if events or before.status is not after.status:
+        after = replace(after, since=at, revision=after.revision + bool(events))
+    return Change(before=before, after=after, events=tuple(events))

@@ -1,4 +1,4 @@
-"""Composition root of instructor-assignment: settings in, processes out."""
+"""Composition root of instructor-assignment: builds each role's process from its settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def app(settings: ApiSettings) -> FastAPI:
         SERVICE,
         description=instructor_assignment.__doc__,
         routers=[router],
-        queues=QUEUES,
+        consumers=[consumers.payments()],
         publishes=PUBLISHES,
         settings=settings,
     )
@@ -31,7 +31,7 @@ def api() -> Process:
 
 def consume() -> Process:
     settings = WorkerSettings()
-    return consumers_process(SERVICE, settings, [consumers.payments(settings.policy)])
+    return consumers_process(SERVICE, settings, [consumers.payments(settings.policy)], QUEUES)
 
 
 def relay() -> Process:

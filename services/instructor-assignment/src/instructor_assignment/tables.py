@@ -1,4 +1,4 @@
-"""instructor-assignment's own tables."""
+"""The tables of instructor-assignment."""
 
 from __future__ import annotations
 
@@ -26,19 +26,22 @@ ai_instructors = Table(
 ai_instructor_assignments = Table(
     "ai_instructor_assignments",
     metadata,
+    # written by the projection of the payment facts
     Column("id", Uuid, primary_key=True),
     Column("student_id", Uuid, nullable=False),
     Column("program_slug", Text, nullable=False),
     Column("program_id", Text, nullable=False),
     Column("program_name", Text),
     Column("provider", Text),
-    Column("status", Text, nullable=False),
-    Column("instructor_id", Uuid, ForeignKey("ai_instructors.id")),
+    Column("desired_status", Text, nullable=False),
     Column("reason", Text),
     Column("purchase_id", Uuid),
-    Column("since", DateTime(timezone=True), nullable=False),
-    Column("revision", Integer, nullable=False),
     Column("cause", JSONB),
+    # written under the program's lock
+    Column("status", Text, nullable=False, server_default="released"),
+    Column("instructor_id", Uuid, ForeignKey("ai_instructors.id")),
+    Column("since", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("revision", Integer, nullable=False, server_default="0"),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     UniqueConstraint("student_id", "program_slug"),

@@ -1,4 +1,4 @@
-"""What instructor-assignment hears and says."""
+"""The queue that instructor-assignment consumes, and the events that it publishes."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The enrollment at the outside course provider."""
+"""Enrollments at Milady, the outside course provider."""

@@ -1,4 +1,4 @@
-"""What milady-integration answers to admins: what needs a human, and the programs that are Milady's."""
+"""The routes of admins: enrollments that need attention, manual enrollment, and Milady's programs."""
 
 from __future__ import annotations
 
@@ -6,52 +6,52 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response
 
 from contracts.milady_integration import CourseLink
-from contracts.people import student_uuid
+from contracts.people import enrollment_uuid, student_uuid
 from kit.db.database import row_dict
 from kit.db.unit_of_work import UnitOfWork, utc_now
-from kit.http.auth import Admin, Caller, CaseManager
+from kit.http.auth import Admin, CaseManager
+from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
 from kit.http.errors import Problem
 from kit.http.paging import Cursor, Page, page_of
 from kit.jobs.jobs import jobs
-from milady_integration import db, domain
-from milady_integration.api import Limit, MyPlace, database_of, mode_of, with_program
+from milady_integration import domain, repository
+from milady_integration.api import CurrentMode, Limit, StudentEnrollment, with_program
 from milady_integration.bulk_import import Line, to_csv
-from milady_integration.domain import Change, NotNow, Place, Status, Step, Wish
-from milady_integration.following import carry_out
-from milady_integration.tables import enrollments
-from milady_integration.tables import milady_enrollments as places
-from milady_integration.tables import milady_programs as programs
+from milady_integration.domain import Change, DesiredState, InvalidTransition, Mode, ProviderEnrollment, Status, Step
+from milady_integration.reconciler import apply_change
+from milady_integration.tables import enrollments, milady_programs, provider_enrollments
 from milady_integration.topology import SERVICE
 
 router = APIRouter(prefix="/api/admin/milady", tags=["milady admin"])
 
 EXPORT_LIMIT = 10_000
-_WHY_NOT = {
+_INVALID_TRANSITION = {
     "already_enrolled": "The student is enrolled under another id.",
-    "step_in_progress": "We are asking Milady about this one right now; look again when that has ended.",
-    "not_withdrawn": "The enrollment is paid for, so it must not be withdrawn; a refund withdraws it.",
-    "nothing_to_retry": "Nothing has failed here.",
+    "step_in_progress": "A request to Milady is in progress for this enrollment. Try again when it has completed.",
+    "not_withdrawn": "The enrollment is paid for, so it must not be withdrawn. A refund withdraws it.",
+    "nothing_to_retry": "Nothing has failed for this enrollment.",
 }
 
 
-class AnyPlace(MyPlace):
-    """Everybody's, with what an operator needs: what is wished, what is under way, what went wrong."""
+class AnyEnrollment(StudentEnrollment):
+    """Any student's enrollment at Milady, with its desired state, the step in progress and the last failure."""
 
     id: UUID
-    wish: Wish
+    desired_state: DesiredState
     reason: str | None
     purchase_id: UUID | None
-    step: Step | None = Field(description="what is under way at Milady")
+    step: Step | None = Field(description="in progress at Milady")
     failed_step: Step | None
-    failure: str | None = Field(description="Milady's refusal, or `unavailable`")
-    attempts: int | None = Field(description="at the step that is under way")
+    failure: str | None = Field(description="Milady's error code, or `unavailable`")
+    attempts: int | None = Field(description="of the step in progress")
     last_error: str | None
 
 
@@ -67,11 +67,11 @@ class Confirmation(BaseModel):
     programSlug: str = Field(min_length=1, max_length=200)
     miladyEnrollmentId: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][^\x00-\x1f\x7f]{0,199}$")
     links: list[ConfirmedLink] = Field(default_factory=list, max_length=100)
-    withdrawn: bool = Field(default=False, description="confirms the opposite: the student was withdrawn by hand")
+    withdrawn: bool = Field(default=False, description="confirms that the student was withdrawn by hand instead")
 
 
 class Retry(BaseModel):
-    """What is left out narrows nothing: an empty object retries all that has failed."""
+    """Narrows what is retried; an empty object retries everything that has failed."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -108,52 +108,54 @@ class ProgramRow(BaseModel):
 
 
 @router.get("/enrollments")
-async def list_places(
-    request: Request,
+async def list_enrollments(
     caller: CaseManager,
+    uow: CallerUnitOfWork,
     status: Annotated[Status | None, Query()] = None,
     program_slug: Annotated[str | None, Query(max_length=200)] = None,
     student_id: Annotated[UUID | None, Query()] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
-) -> Page[AnyPlace]:
-    """Everybody's places, newest first; `status=failed` is what waits for a human."""
-    wanted = (
-        with_program()
-        .add_columns(jobs.c.attempts, jobs.c.last_error)
-        .outerjoin(
-            jobs,
-            and_(
-                jobs.c.kind == func.concat("milady.", places.c.step),
-                jobs.c.key == func.concat(places.c.id, "/", places.c.generation),
-            ),
-        )
+) -> Page[AnyEnrollment]:
+    """All students' enrollments at Milady, newest first. `status=failed` lists those that need attention."""
+    job_of_step = and_(
+        jobs.c.kind == func.concat("milady.", provider_enrollments.c.step),
+        jobs.c.key == func.concat(provider_enrollments.c.id, "/", provider_enrollments.c.generation),
     )
-    filters = {"status": status.value if status else None, "program_slug": program_slug, "student_id": student_id}
-    for column, value in filters.items():
-        if value is not None:
-            wanted = wanted.where(places.c[column] == value)
-    async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as connection:
-        return await page_of(connection, wanted, places, AnyPlace, cursor=cursor, limit=limit)
+    selected = with_program().add_columns(jobs.c.attempts, jobs.c.last_error).outerjoin(jobs, job_of_step)
+    if status is not None:
+        selected = selected.where(provider_enrollments.c.status == status.value)
+    if program_slug is not None:
+        selected = selected.where(provider_enrollments.c.program_slug == program_slug)
+    if student_id is not None:
+        selected = selected.where(provider_enrollments.c.student_id == student_id)
+    return await page_of(uow.db, selected, provider_enrollments, AnyEnrollment, cursor=cursor, limit=limit)
 
 
 @router.get("/export.csv")
-async def export(request: Request, caller: Admin, action: Literal["enroll", "withdraw"] = "enroll") -> Response:
-    """Those whom an admin has to enroll (or withdraw) by hand, as a CSV for the provider's bulk import."""
-    due = places.c.status == Status.MANUAL.value
+async def export(caller: Admin, uow: CallerUnitOfWork, action: Literal["enroll", "withdraw"] = "enroll") -> Response:
+    """The students whom an admin has to enroll (or withdraw) by hand, as CSV for the provider's bulk import."""
+    pending = provider_enrollments.c.status == Status.MANUAL.value
     if action == "withdraw":
-        by_hand = places.c.status.in_((Status.ENROLLED.value, Status.FAILED.value))
-        due = and_(places.c.wish == Wish.WITHDRAWN.value, places.c.step.is_(None), by_hand)
-    wanted = (
-        select(places, enrollments.c.contact_name, enrollments.c.contact_email, programs.c.title, programs.c.courses)
-        .join(enrollments, enrollments.c.id == places.c.id)
-        .outerjoin(programs, programs.c.program_slug == places.c.program_slug)
-        .where(due)
-        .order_by(places.c.created_at, places.c.id)
+        pending = and_(
+            provider_enrollments.c.desired_state == DesiredState.WITHDRAWN.value,
+            provider_enrollments.c.step.is_(None),
+            provider_enrollments.c.status.in_((Status.ENROLLED.value, Status.FAILED.value)),
+        )
+    selected = (
+        select(
+            provider_enrollments,
+            enrollments.c.contact_name,
+            enrollments.c.contact_email,
+            milady_programs.c.title,
+            milady_programs.c.courses,
+        )
+        .join(enrollments, enrollments.c.id == provider_enrollments.c.id)
+        .outerjoin(milady_programs, milady_programs.c.program_slug == provider_enrollments.c.program_slug)
+        .where(pending)
+        .order_by(provider_enrollments.c.created_at, provider_enrollments.c.id)
         .limit(EXPORT_LIMIT)
     )
-    async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as connection:
-        rows = (await connection.execute(wanted)).all()
     lines = [
         Line(
             student_ref=str(row.student_id),
@@ -165,107 +167,112 @@ async def export(request: Request, caller: Admin, action: Literal["enroll", "wit
             milady_enrollment_id=row.milady_enrollment_id or "",
             since=row.updated_at.isoformat(),
         )
-        for row in rows
+        for row in await uow.db.execute(selected)
     ]
     headers = {"Content-Disposition": f'attachment; filename="milady-{action}.csv"', "Cache-Control": "no-store"}
     return Response(to_csv(lines), media_type="text/csv; charset=utf-8", headers=headers)
 
 
 @router.post("/confirm")
-async def confirm(request: Request, caller: Admin, told: Confirmation) -> AnyPlace:
-    """An admin has enrolled (or withdrawn) a student at the provider by hand."""
-    if not told.withdrawn and told.miladyEnrollmentId is None:
-        raise Problem(422, "invalid_request", "Tell the miladyEnrollmentId that the provider has given.")
-    links = tuple(CourseLink(title=link.title, url=link.url) for link in told.links)
+async def confirm(caller: Admin, uow: CallerUnitOfWork, mode: CurrentMode, body: Confirmation) -> AnyEnrollment:
+    """Records that an admin has enrolled (or withdrawn) a student at the provider by hand."""
+    if not body.withdrawn and body.miladyEnrollmentId is None:
+        raise Problem(422, "invalid_request", "miladyEnrollmentId is required unless withdrawn is true.")
+    student_id = student_uuid(body.studentId)
+    id = enrollment_uuid(student_id, body.programSlug)
+    await repository.lock_enrollment(uow.db, student_id, body.programSlug)
+    existing = await repository.read_provider_enrollment(uow.db, id)
+    enrollment = await repository.read_enrollment(uow.db, id)
+    if existing is None or enrollment is None:
+        raise Problem(404, "unknown_enrollment", "This student has no enrollment at Milady in this program.")
+    try:
+        await apply_change(uow, enrollment, existing, _confirmed(body, existing, mode))
+    except InvalidTransition as error:
+        raise Problem(409, error.code, _INVALID_TRANSITION[error.code]) from None
+    return await _read(uow.db, id)
 
-    def decide(place: Place) -> Change:
-        if told.withdrawn:
-            return domain.confirm_withdrawn(place=place, mode=mode_of(request))
-        return domain.confirm_enrolled(
-            place=place, milady_enrollment_id=told.miladyEnrollmentId or "", links=links, mode=mode_of(request)
-        )
 
-    id = domain.enrollment_id(student_uuid(told.studentId), told.programSlug)
-    async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as connection:
-        uow = UnitOfWork(db=connection, source=SERVICE, now=utc_now())
-        await db.lock_enrollment(connection, id)
-        known, enrollment = await db.read_place(connection, id), await db.read_enrollment(connection, id)
-        if known is None or enrollment is None:
-            raise Problem(404, "unknown_enrollment", "This student has no place of Milady's in this program.")
-        try:
-            await carry_out(uow, enrollment, known, decide(known[0]))
-        except NotNow as why:
-            raise Problem(409, why.code, _WHY_NOT[why.code]) from None
-    return await _one(request, caller, id)
+def _confirmed(body: Confirmation, existing: ProviderEnrollment, mode: Mode) -> Change:
+    if body.withdrawn:
+        return domain.confirm_withdrawn(existing=existing, mode=mode)
+    links = tuple(CourseLink(title=link.title, url=link.url) for link in body.links)
+    id = body.miladyEnrollmentId or ""
+    return domain.confirm_enrolled(existing=existing, milady_enrollment_id=id, links=links, mode=mode)
 
 
 @router.post("/retry")
-async def retry(request: Request, caller: Admin, which: Retry) -> Retried:
-    """Tries again what Milady has refused, after whatever was wrong has been mended."""
-    failed = places.c.status == Status.FAILED.value
-    if mode_of(request) == "api":
-        failed = or_(failed, places.c.status == Status.MANUAL.value)  # there was no API when these were wished
-    wanted = select(places.c.id).where(failed, places.c.step.is_(None)).order_by(places.c.id)
-    if which.studentId is not None:
-        wanted = wanted.where(places.c.student_id == student_uuid(which.studentId))
-    if which.programSlug is not None:
-        wanted = wanted.where(places.c.program_slug == which.programSlug)
+async def retry(caller: Admin, database: CurrentDatabase, mode: CurrentMode, body: Retry) -> Retried:
+    """Retries what has failed, after an admin has fixed the cause. Each enrollment is a transaction of its own."""
+    failed = provider_enrollments.c.status == Status.FAILED.value
+    if mode == "api":  # there was no API when these were requested
+        failed = or_(failed, provider_enrollments.c.status == Status.MANUAL.value)
+    columns = provider_enrollments.c
+    selected = select(columns.student_id, columns.program_slug).where(failed, columns.step.is_(None))
+    if body.studentId is not None:
+        selected = selected.where(provider_enrollments.c.student_id == student_uuid(body.studentId))
+    if body.programSlug is not None:
+        selected = selected.where(provider_enrollments.c.program_slug == body.programSlug)
+    async with database.transaction_of(student_id=caller.id, role=caller.role) as db:
+        found = (await db.execute(selected.order_by(columns.id).limit(EXPORT_LIMIT))).all()
     retried = 0
-    async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as connection:
-        ids = list(await connection.scalars(wanted.limit(EXPORT_LIMIT)))
-    for id in ids:
-        async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as connection:
-            await db.lock_enrollment(connection, id)
-            known, enrollment = await db.read_place(connection, id), await db.read_enrollment(connection, id)
-            if known is None or enrollment is None:
-                continue
-            try:
-                change = domain.retry(place=known[0], mode=mode_of(request))
-            except NotNow:
-                continue  # something has happened to it in between
-            await carry_out(UnitOfWork(db=connection, source=SERVICE, now=utc_now()), enrollment, known, change)
-            retried += 1
-    if which.studentId is not None and which.programSlug is not None and not retried:
-        raise Problem(409, "nothing_to_retry", _WHY_NOT["nothing_to_retry"])
+    for row in found:
+        async with database.transaction_of(student_id=caller.id, role=caller.role) as db:
+            uow = UnitOfWork(db=db, source=SERVICE, now=utc_now())
+            retried += await _retry(uow, row.student_id, row.program_slug, mode)
+    if body.studentId is not None and body.programSlug is not None and not retried:
+        raise Problem(409, "nothing_to_retry", _INVALID_TRANSITION["nothing_to_retry"])
     return Retried(retried=retried)
 
 
+async def _retry(uow: UnitOfWork, student_id: UUID, slug: str, mode: Mode) -> bool:
+    """False if it has changed meanwhile, so that there is nothing to retry anymore."""
+    id = enrollment_uuid(student_id, slug)
+    await repository.lock_enrollment(uow.db, student_id, slug)
+    existing = await repository.read_provider_enrollment(uow.db, id)
+    enrollment = await repository.read_enrollment(uow.db, id)
+    if existing is None or enrollment is None:
+        return False
+    try:
+        change = domain.retry(existing=existing, mode=mode)
+    except InvalidTransition:
+        return False
+    await apply_change(uow, enrollment, existing, change)
+    return True
+
+
 @router.get("/programs")
-async def list_programs(request: Request, caller: CaseManager) -> Page[ProgramRow]:
-    """The programs that are Milady's, by slug."""
-    async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as connection:
-        rows = (await connection.execute(select(programs).order_by(programs.c.program_slug))).all()
+async def list_programs(caller: CaseManager, uow: CallerUnitOfWork) -> Page[ProgramRow]:
+    """Milady's programs, by slug."""
+    rows = await uow.db.execute(select(milady_programs).order_by(milady_programs.c.program_slug))
     return Page(items=[ProgramRow.model_validate(row_dict(row)) for row in rows])
 
 
 @router.put("/programs/{program_slug}")
 async def save_program(
-    request: Request,
     caller: Admin,
+    uow: CallerUnitOfWork,
     program_slug: Annotated[str, Path(min_length=1, max_length=200)],
-    change: ProgramChange,
+    body: ProgramChange,
 ) -> ProgramRow:
-    """Makes a program Milady's, or changes it. Those who have paid for it already are enrolled.
+    """Adds or changes one of Milady's programs. Students who have paid for it already are enrolled.
 
-    With `is_active` false nobody new is enrolled; who is enrolled stays, and is withdrawn with a refund as ever.
+    With `is_active` false no more students are enrolled. Those who are enrolled stay, and a refund withdraws them.
     """
-    async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as connection:
-        uow = UnitOfWork(db=connection, source=SERVICE, now=utc_now())
-        values = change.model_dump(exclude={"program_id"} if change.program_id is None else set())
-        statement = insert(programs).values(
-            program_slug=program_slug, revision=1, created_at=uow.now, updated_at=uow.now, **values
-        )
-        changed = statement.on_conflict_do_update(
-            index_elements=["program_slug"],
-            set_={**values, "revision": programs.c.revision + 1, "updated_at": uow.now},
-        )
-        row = (await connection.execute(changed.returning(programs))).one()
-        if row.is_active:
-            await uow.enqueue(db.ADOPT, key=f"{program_slug}/{row.revision}", payload={"program_slug": program_slug})
-        return ProgramRow.model_validate(row_dict(row))
+    changing = body.model_dump(exclude={"program_id"} if body.program_id is None else set())
+    new = insert(milady_programs).values(
+        program_slug=program_slug, revision=1, created_at=uow.now, updated_at=uow.now, **changing
+    )
+    saved = new.on_conflict_do_update(
+        index_elements=["program_slug"],
+        set_={**changing, "revision": milady_programs.c.revision + 1, "updated_at": uow.now},
+    )
+    row = (await uow.db.execute(saved.returning(milady_programs))).one()
+    if row.is_active:
+        key = f"{program_slug}/{row.revision}"
+        await uow.enqueue(repository.ADOPT, key=key, payload={"program_slug": program_slug})
+    return ProgramRow.model_validate(row_dict(row))
 
 
-async def _one(request: Request, caller: Caller, id: UUID) -> AnyPlace:
-    async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as connection:
-        row = (await connection.execute(with_program().where(places.c.id == id))).one()
-    return AnyPlace.model_validate({"attempts": None, "last_error": None, **row_dict(row)})
+async def _read(db: AsyncConnection, id: UUID) -> AnyEnrollment:
+    row = (await db.execute(with_program().where(provider_enrollments.c.id == id))).one()
+    return AnyEnrollment.model_validate({"attempts": None, "last_error": None, **row_dict(row)})

@@ -1,32 +1,31 @@
-"""What milady-integration answers to students and case managers."""
+"""The routes of students and case managers."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Select, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.milady_integration import CourseLink
-from contracts.people import student_uuid
-from kit.db.database import Database
+from contracts.people import enrollment_uuid, student_uuid
 from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.http.auth import CaseManager, CurrentCaller
+from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
 from kit.http.errors import Problem
-from kit.http.idempotency import HONOURS_KEY, once
+from kit.http.idempotency import IDEMPOTENT, once
 from kit.http.paging import Cursor, Page, page_of
 from ledger.purchase import Standing
-from milady_integration import db, domain
+from ledger.verdict import SUPERSEDED
+from milady_integration import domain, repository
 from milady_integration.domain import Mode, Status
-from milady_integration.following import carry_out, follow
-from milady_integration.tables import enrollments
-from milady_integration.tables import milady_enrollments as places
-from milady_integration.tables import milady_programs as programs
+from milady_integration.reconciler import apply_change, reconcile
+from milady_integration.tables import enrollments, milady_programs, provider_enrollments
 from milady_integration.topology import SERVICE
 
 router = APIRouter(tags=["milady"])
@@ -34,8 +33,15 @@ router = APIRouter(tags=["milady"])
 Limit = Annotated[int, Query(ge=1, le=200)]
 
 
-class MyPlace(BaseModel):
-    """A student's place at Milady, with the links to the courses once they are enrolled."""
+def current_mode(request: Request) -> Mode:
+    return cast(Mode, request.app.state.settings.milady_mode)
+
+
+CurrentMode = Annotated[Mode, Depends(current_mode)]
+
+
+class StudentEnrollment(BaseModel):
+    """A student's enrollment at Milady, with the links to the courses once the student is enrolled."""
 
     student_id: UUID
     program_slug: str
@@ -65,80 +71,82 @@ class AutoEnrolled(BaseModel):
 
 
 @router.get("/api/milady/mine")
-async def my_places(request: Request, caller: CurrentCaller, cursor: Cursor = None, limit: Limit = 50) -> Page[MyPlace]:
-    """The caller's own places at Milady, newest first."""
-    wanted = with_program().where(places.c.student_id == caller.id)
-    async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as connection:
-        return await page_of(connection, wanted, places, MyPlace, cursor=cursor, limit=limit)
+async def list_own_enrollments(
+    caller: CurrentCaller, uow: CallerUnitOfWork, cursor: Cursor = None, limit: Limit = 50
+) -> Page[StudentEnrollment]:
+    """The caller's own enrollments at Milady, newest first.
 
-
-@router.post("/api/milady/auto-enroll", response_model=AutoEnrolled, dependencies=HONOURS_KEY)
-async def auto_enroll(request: Request, caller: CaseManager, asked: AutoEnroll) -> JSONResponse:
-    """Sees to it that a student who has paid is enrolled at Milady; as often as one likes.
-
-    What a payment has not set going yet is set going, and what had failed is tried again.
+    Superseded ones are left out: they are for a program or a student that a later event corrected.
     """
-    student_id = student_uuid(asked.studentId)
+    selected = with_program().where(
+        provider_enrollments.c.student_id == caller.id, enrollments.c.reason.is_distinct_from(SUPERSEDED)
+    )
+    return await page_of(uow.db, selected, provider_enrollments, StudentEnrollment, cursor=cursor, limit=limit)
+
+
+@router.post("/api/milady/auto-enroll", response_model=AutoEnrolled, dependencies=IDEMPOTENT)
+async def auto_enroll(
+    request: Request, caller: CaseManager, database: CurrentDatabase, mode: CurrentMode, body: AutoEnroll
+) -> JSONResponse:
+    """Enrolls a student who has paid at Milady. Safe to repeat.
+
+    Starts what no payment has started yet, and retries what has failed.
+    """
+    student_id = student_uuid(body.studentId)
 
     async def act() -> AutoEnrolled:
-        async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as connection:
-            slug = await _slug(connection, student_id, asked.programId)
-            uow = UnitOfWork(db=connection, source=SERVICE, now=utc_now())
-            enrollment_id = domain.enrollment_id(student_id, slug)
-            await db.lock_enrollment(connection, enrollment_id)
-            if (enrollment := await db.read_enrollment(connection, enrollment_id)) is None:
-                raise Problem(404, "unknown_enrollment", "This student has not bought this program; check both ids.")
-            if enrollment.wanted.standing is not Standing.ACTIVE:
-                raise Problem(
-                    409,
-                    "not_paid",
-                    "The enrollment is not paid for (any more). It is enrolled by itself as soon as it is.",
-                    standing=enrollment.wanted.standing.value,
-                )
-            mode = mode_of(request)
-            if (place := await follow(uow, enrollment, mode)) is None:
-                raise Problem(409, "program_inactive", "Enrollment at Milady is switched off for this program.")
-            if place.status is Status.FAILED and (known := await db.read_place(connection, enrollment_id)):
-                place = await carry_out(uow, enrollment, known, domain.retry(place=place, mode=mode))
-            return AutoEnrolled(
-                studentId=student_id,
-                programSlug=slug,
-                status=place.status,
-                miladyEnrollmentId=place.milady_enrollment_id,
-                links=list(place.links),
-            )
+        # not the request's unit of work: this has to commit before `once` stores the response
+        async with database.transaction_of(student_id=caller.id, role=caller.role) as db:
+            uow = UnitOfWork(db=db, source=SERVICE, now=utc_now())
+            return await _enroll(uow, student_id, await _slug(db, student_id, body.programId), mode)
 
-    return await once(request, database_of(request), caller=str(caller.id), act=act)
+    return await once(request, database, caller=str(caller.id), act=act)
 
 
-async def _slug(connection: AsyncConnection, student_id: UUID, program: str) -> str:
-    """The slug of one of Milady's programs, by slug or catalog id. A 404 when it is none of theirs."""
-    named = select(programs.c.program_slug).where(
-        or_(programs.c.program_slug == program, programs.c.program_id == program)
+async def _enroll(uow: UnitOfWork, student_id: UUID, slug: str, mode: Mode) -> AutoEnrolled:
+    await repository.lock_enrollment(uow.db, student_id, slug)
+    enrollment = await repository.read_enrollment(uow.db, enrollment_uuid(student_id, slug))
+    if enrollment is None:
+        raise Problem(404, "unknown_enrollment", "This student has not bought this program. Check both ids.")
+    if enrollment.standing is not Standing.ACTIVE:
+        raise Problem(
+            409,
+            "not_paid",
+            "The enrollment is not paid for. The student is enrolled automatically as soon as it is.",
+            standing=enrollment.standing.value,
+        )
+    if (current := await reconcile(uow, enrollment, mode)) is None:
+        raise Problem(409, "program_inactive", "Enrollment at Milady is turned off for this program.")
+    if current.status is Status.FAILED:
+        current = await apply_change(uow, enrollment, current, domain.retry(existing=current, mode=mode))
+    return AutoEnrolled(
+        studentId=student_id,
+        programSlug=slug,
+        status=current.status,
+        miladyEnrollmentId=current.milady_enrollment_id,
+        links=list(current.links),
     )
-    bought = (
-        select(programs.c.program_slug)
-        .join(enrollments, enrollments.c.program_slug == programs.c.program_slug)
+
+
+async def _slug(db: AsyncConnection, student_id: UUID, program: str) -> str:
+    """The slug of one of Milady's programs, by its slug or its catalog id. A 404 if it is not Milady's."""
+    by_program = select(milady_programs.c.program_slug).where(
+        or_(milady_programs.c.program_slug == program, milady_programs.c.program_id == program)
+    )
+    by_enrollment = (
+        select(milady_programs.c.program_slug)
+        .join(enrollments, enrollments.c.program_slug == milady_programs.c.program_slug)
         .where(enrollments.c.student_id == student_id, enrollments.c.program_id == program)
     )
-    for wanted in (named, bought):
-        slug: str | None = (await connection.execute(wanted.order_by(programs.c.program_slug))).scalars().first()
+    for selected in (by_program, by_enrollment):
+        slug: str | None = await db.scalar(selected.order_by(milady_programs.c.program_slug).limit(1))
         if slug is not None:
             return slug
-    raise Problem(404, "unknown_program", "This is none of Milady's programs; see GET /api/admin/milady/programs.")
+    raise Problem(404, "unknown_program", "Not one of Milady's programs. GET /api/admin/milady/programs lists them.")
 
 
-def with_program() -> Select[Any]:
-    return select(places, enrollments.c.program_id, enrollments.c.program_name).join(
-        enrollments, enrollments.c.id == places.c.id
+def with_program() -> Select[Any]:  # Any: the columns are those of the response models
+    """Provider enrollments, with the id and name of their programs."""
+    return select(provider_enrollments, enrollments.c.program_id, enrollments.c.program_name).join(
+        enrollments, enrollments.c.id == provider_enrollments.c.id
     )
-
-
-def database_of(request: Request) -> Database:
-    database: Database = request.app.state.database
-    return database
-
-
-def mode_of(request: Request) -> Mode:
-    mode: Mode = request.app.state.settings.milady_mode
-    return mode

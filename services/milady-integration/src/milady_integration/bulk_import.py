@@ -1,4 +1,4 @@
-"""The list for a provider without an API, as CSV that no spreadsheet takes for a formula."""
+"""The CSV for the bulk import of a provider without an API. No cell is interpreted as a formula by a spreadsheet."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def to_csv(lines: Iterable[Line]) -> str:
     writer = csv.DictWriter(out, [field.name for field in fields(Line)], quoting=csv.QUOTE_ALL)
     writer.writeheader()
     for line in lines:
-        writer.writerow({name: harmless(value) for name, value in asdict(line).items()})
+        writer.writerow({name: escape_formula(value) for name, value in asdict(line).items()})
     return out.getvalue()
 
 
-def harmless(cell: str) -> str:
-    """A cell that begins like a formula gets an apostrophe before it, and control characters become spaces.
+def escape_formula(cell: str) -> str:
+    """Prefixes a cell that starts like a formula with an apostrophe, and replaces control characters by spaces.
 
     Source: https://owasp.org/www-community/attacks/CSV_Injection
     """

@@ -1,57 +1,46 @@
-"""A payment event becomes a place at Milady, if the program is one of theirs."""
+"""What milady-integration does about the events of its queues."""
 
 from __future__ import annotations
 
-from typing import cast
+from faststream.rabbit import RabbitRouter
 
 from contracts.checkout import PurchaseCreated
 from contracts.envelope import Envelope
 from contracts.payments import PaymentEvent
 from contracts.registry import PAYMENT_EVENTS
 from kit.db.unit_of_work import UnitOfWork
-from kit.messaging.consumer import Consumer
-from ledger.enrollments_tmp import enrollments
-from ledger.facts import Facts, keys
+from kit.messaging.subscriber import carries, subscriber
 from ledger.policy import DEFAULT_POLICY, Policy
-from milady_integration import db, domain
+from milady_integration import domain, repository
 from milady_integration.domain import Mode
-from milady_integration.following import follow
+from milady_integration.projection import enrollments_of
 from milady_integration.topology import PAYMENTS, PURCHASES
 
 
-def payments(mode: Mode = "api", policy: Policy = DEFAULT_POLICY) -> Consumer:
-    consumer = Consumer(PAYMENTS)
+def payments(mode: Mode = "api", policy: Policy = DEFAULT_POLICY) -> RabbitRouter:
+    router = RabbitRouter()
+    payments = subscriber(router, PAYMENTS)
+    enrollments = enrollments_of(policy, mode)
 
-    @consumer.on(*PAYMENT_EVENTS)
-    async def settle(heard: Envelope[PaymentEvent], uow: UnitOfWork) -> None:
-        facts = cast(Facts, await uow.merge(heard, keys))
-        found = {(enrollment.student_id, enrollment.program.slug): enrollment for enrollment in enrollments(facts)}
-        for slug in sorted({slug for _, slug in found}):
-            await db.lock_program(uow.db, slug)
-        told = [heard.data.program, *(enrollment.program for enrollment in found.values())]
-        for program in {program.slug: program for program in told if program and domain.is_miladys(program)}.values():
-            await db.learn_program(uow, program)
-        for key in db.in_order(found):
-            enrollment = found[key]
-            await db.lock_enrollment(uow.db, domain.enrollment_id(*key))
-            wanted = domain.wanted(enrollment=enrollment, policy=policy)
-            contact = domain.contact_of(enrollment, policy)
-            known = await db.note_enrollment(uow, enrollment.student_id, enrollment.program, wanted, contact)
-            await follow(uow, known, mode)
+    @payments(filter=carries(*PAYMENT_EVENTS))
+    async def project_enrollments(event: Envelope[PaymentEvent], uow: UnitOfWork) -> None:
+        await enrollments.apply(uow, event)
 
-    return consumer
+    return router
 
 
-def purchases() -> Consumer:
-    """A purchase that was started says which program is whose, and that the enrollment is not unknown but unpaid."""
-    consumer = Consumer(PURCHASES)
+def purchases() -> RabbitRouter:
+    router = RabbitRouter()
+    purchases = subscriber(router, PURCHASES)
 
-    @consumer.on(PurchaseCreated)
-    async def note(heard: Envelope[PurchaseCreated], uow: UnitOfWork) -> None:
-        bought = heard.data
-        if domain.is_miladys(bought.program):
-            await db.learn_program(uow, bought.program)
-        await db.lock_enrollment(uow.db, domain.enrollment_id(bought.student_id, bought.program.slug))
-        await db.note_purchase(uow, bought.student_id, bought.program, bought.purchase_id)
+    @purchases(filter=carries(PurchaseCreated))
+    async def register_purchase(event: Envelope[PurchaseCreated], uow: UnitOfWork) -> None:
+        """The enrollment exists, unpaid; and the catalog knows which programs are Milady's."""
+        purchase = event.data
+        await repository.insert_unpaid_enrollment(
+            uow, student_id=purchase.student_id, program=purchase.program, purchase_id=purchase.purchase_id
+        )
+        if domain.is_milady_program(purchase.program):
+            await repository.register_program(uow, purchase.program)
 
-    return consumer
+    return router

@@ -1,35 +1,31 @@
-"""How a place at Milady follows its enrollment. Pure: plain data in, decisions out.
+"""How a provider enrollment follows the student's enrollment. Pure: plain data in, decisions out.
 
-`wish` is what the facts want, `status` what is known to be so at Milady, `step` what is being done about the
-difference. There is one step at a time per enrollment, and its outcome decides about the next: whatever is wished meanwhile
-wins in the end.
+`desired_state` is what the payment facts ask for, `status` what is known to be true at Milady, `step` the request in
+progress that closes the gap. There is one step at a time per enrollment and its outcome decides about the next, so the
+last desired state wins.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
-from uuid import NAMESPACE_URL, UUID, uuid5
+from uuid import UUID
 
 from contracts.milady_integration import CourseLink, MiladyEnrolled, MiladyEvent, MiladyFailed, MiladyWithdrawn
-from contracts.people import Contact, Program
-from ledger.enrollments_tmp import Enrollment
-from ledger.policy import Policy
+from contracts.people import Program
+from ledger.facts import Facts
+from ledger.policy import DEFAULT_POLICY, Policy
 from ledger.purchase import Standing
+from ledger.verdict import SUPERSEDED, Verdict, verdicts
 
 Mode = Literal["api", "manual"]
 
 PROVIDER = "milady"
-_SEATS = uuid5(NAMESPACE_URL, "urn:bursar:milady")
 
 
-def enrollment_id(student_id: UUID, program_slug: str) -> UUID:
-    """An enrollment has one id, whoever hears of it first."""
-    return uuid5(_SEATS, f"{student_id}/{program_slug}")
-
-
-def is_miladys(program: Program | None) -> bool:
+def is_milady_program(program: Program | None) -> bool:
     return program is not None and (program.provider or "").strip().lower() == PROVIDER
 
 
@@ -39,10 +35,10 @@ class Status(StrEnum):
     WITHDRAWN = "withdrawn"
     FAILED = "failed"
     MANUAL = "manual"
-    """Waits for an admin, who enrolls by hand and confirms."""
+    """Waits for an admin to enroll the student by hand and confirm it."""
 
 
-class Wish(StrEnum):
+class DesiredState(StrEnum):
     ENROLLED = "enrolled"
     WITHDRAWN = "withdrawn"
 
@@ -52,25 +48,37 @@ class Step(StrEnum):
     WITHDRAW = "withdraw"
 
 
-_STEP_TO = {Wish.ENROLLED: Step.ENROLL, Wish.WITHDRAWN: Step.WITHDRAW}
+_STEP_TO = {DesiredState.ENROLLED: Step.ENROLL, DesiredState.WITHDRAWN: Step.WITHDRAW}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """What the facts want for an enrollment. `wish` is None while the enrollment was never paid for."""
+class EnrollmentRecord:
+    """A row of `enrollments`. `desired_state` is None if the enrollment was never paid for."""
 
+    id: UUID
+    student_id: UUID
+    program_slug: str
+    program_id: str
+    program_name: str | None
+    provider: str | None
     standing: Standing
-    wish: Wish | None
+    desired_state: DesiredState | None
     reason: str | None
     purchase_id: UUID | None
+    contact_name: str | None
+    contact_email: str | None
+
+    @property
+    def program(self) -> Program:
+        return Program(slug=self.program_slug, id=self.program_id, name=self.program_name, provider=self.provider)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """A row of milady_enrollments, as far as decisions go. `generation` counts the steps, from 1."""
+class ProviderEnrollment:
+    """A row of `provider_enrollments`: `generation` counts its steps, `revision` its events, both from 1."""
 
     status: Status
-    wish: Wish
+    desired_state: DesiredState
     reason: str | None = None
     purchase_id: UUID | None = None
     step: Step | None = None
@@ -80,157 +88,202 @@ class Place:
     announced: bool = False
     milady_enrollment_id: str | None = None
     links: tuple[CourseLink, ...] = ()
+    revision: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class MiladyProgram:
+    slug: str
+    course_ids: tuple[str, ...]
+    is_active: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """The place becomes `place`; `says` tells the others. A higher generation than before is a step to be done."""
+    """The row becomes `after`; `event` is published. A generation higher than before is a job to enqueue."""
 
-    place: Place
-    publishes: type[MiladyEvent] | None = None
+    after: ProviderEnrollment
+    event: type[MiladyEvent] | None = None
 
 
-class NotNow(Exception):
-    """What an admin asks for does not fit the place as it stands. `code` says why."""
+class InvalidTransition(Exception):
+    """An admin's request does not fit the state of the provider enrollment. `code` says why."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
         self.code = code
 
 
-def wanted(*, enrollment: Enrollment, policy: Policy) -> Wanted:
-    """A paused enrollment keeps its place."""
-    purchase, standing, reason = enrollment.decisive(policy)
-    wish = None
-    if standing in (Standing.ACTIVE, Standing.PAUSED):
-        wish, reason = Wish.ENROLLED, None
-    elif enrollment.opened:
-        wish = Wish.WITHDRAWN
-    return Wanted(standing=standing, wish=wish, reason=reason, purchase_id=purchase.id)
+def wanted(facts: Facts, policy: Policy = DEFAULT_POLICY) -> Mapping[UUID, EnrollmentRecord]:
+    """The rows of `enrollments` that the facts ask for: one for every student and program that they ever named."""
+    records = (_record(verdict) for verdict in verdicts(facts, policy).values())
+    return {record.id: record for record in records}
 
 
-def contact_of(enrollment: Enrollment, policy: Policy) -> Contact | None:
-    """The student's, if a payment has told it (a sponsor's contact is not the student's)."""
-    purchase, _, _ = enrollment.decisive(policy)
-    return purchase.contact if purchase.payer == "student" else None
-
-
-def follow(*, wanted: Wanted, known: Place | None, served: bool, mode: Mode) -> Change | None:
-    """What the facts change. `served`: the program is one of Milady's that we enroll for now. None: nothing."""
-    if wanted.wish is None or (known is None and not served):
-        return None
-    if known is None:
-        status = Status.WANTED if wanted.wish is Wish.ENROLLED else Status.WITHDRAWN
-        known_or_new = Place(status=status, wish=wanted.wish)
-    else:
-        known_or_new = known
-    after = replace(known_or_new, wish=wanted.wish, reason=wanted.reason, purchase_id=wanted.purchase_id)
-    if served or after.wish is Wish.WITHDRAWN:
-        after = _go_on(after, mode)
-    change = _told(known_or_new, after)
-    return None if change.place == known else change
-
-
-def enrolled(*, place: Place, milady_enrollment_id: str, links: tuple[CourseLink, ...], mode: Mode) -> Change:
-    """Milady has enrolled the student."""
-    there = replace(
-        _idle(place), status=Status.ENROLLED, milady_enrollment_id=milady_enrollment_id, links=links, announced=False
+def _record(verdict: Verdict) -> EnrollmentRecord:
+    """A paused enrollment stays enrolled at Milady; one that was paid for and is not active is withdrawn."""
+    desired, reason = None, verdict.reason
+    if verdict.standing in (Standing.ACTIVE, Standing.PAUSED):
+        desired, reason = DesiredState.ENROLLED, None
+    elif verdict.opened or verdict.reason == SUPERSEDED:
+        desired = DesiredState.WITHDRAWN
+    # a sponsor's contact is not the student's
+    contact = verdict.purchase.contact if verdict.purchase.payer == "student" else None
+    program = verdict.program
+    return EnrollmentRecord(
+        id=verdict.enrollment_id,
+        student_id=verdict.student_id,
+        program_slug=program.slug,
+        program_id=program.id,
+        program_name=program.name,
+        provider=program.provider,
+        standing=verdict.standing,
+        desired_state=desired,
+        reason=reason,
+        purchase_id=verdict.purchase.id,
+        contact_name=contact.name if contact else None,
+        contact_email=contact.email if contact else None,
     )
-    return _told(place, _go_on(there, mode))
 
 
-def withdrawn(*, place: Place, milady_enrollment_id: str | None, mode: Mode) -> Change:
-    """Milady has no active enrollment of the student any more. None: it never had one that we know of."""
-    known = milady_enrollment_id or place.milady_enrollment_id
-    gone = replace(_idle(place), status=Status.WITHDRAWN, milady_enrollment_id=known, links=())
-    change = _told(place, _go_on(gone, mode))
-    return replace(change, publishes=MiladyWithdrawn) if known else change
+def becomes(before: EnrollmentRecord | None, wanted: EnrollmentRecord) -> EnrollmentRecord:
+    """The row after the facts: they decide all of its columns."""
+    return wanted
 
 
-def refused(*, place: Place, code: str, mode: Mode) -> Change:
-    """The step will not be done: Milady refuses, or was away for too long. An admin has to look, unless the wish has
-    turned meanwhile and the opposite step settles it."""
-    failed = replace(_idle(place), status=Status.FAILED, failed_step=place.step, failure=code)
-    after = _go_on(failed, mode)
-    return Change(place=after, publishes=MiladyFailed if after == failed else None)
+def reconcile(
+    *, enrollment: EnrollmentRecord, existing: ProviderEnrollment | None, served: bool, mode: Mode
+) -> Change | None:
+    """What the enrollment changes about the provider enrollment; None: nothing.
+
+    `served`: the program is one of Milady's and active, so that students are enrolled in it.
+    """
+    if existing is None and (enrollment.desired_state is None or not served):
+        return None
+    # a later event may have taken away what was paid for
+    desired = enrollment.desired_state or DesiredState.WITHDRAWN
+    if existing is None:
+        status = Status.WANTED if desired is DesiredState.ENROLLED else Status.WITHDRAWN
+        before = ProviderEnrollment(status=status, desired_state=desired)
+    else:
+        before = existing
+    after = replace(before, desired_state=desired, reason=enrollment.reason, purchase_id=enrollment.purchase_id)
+    if served or desired is DesiredState.WITHDRAWN:
+        after = _with_next_step(after, mode)
+    change = _announced(after)
+    return None if change.after == existing else change
 
 
-def overtaken(*, place: Place, mode: Mode) -> Change:
-    """The step was not begun, because it is not wished (or not ours to do) any more."""
-    return _told(place, _go_on(_idle(place), mode))
+def enrolled(
+    *, existing: ProviderEnrollment, milady_enrollment_id: str, links: tuple[CourseLink, ...], mode: Mode
+) -> Change:
+    """Milady has enrolled the student."""
+    after = replace(
+        _without_step(existing),
+        status=Status.ENROLLED,
+        milady_enrollment_id=milady_enrollment_id,
+        links=links,
+        announced=False,
+    )
+    return _announced(_with_next_step(after, mode))
 
 
-def retry(*, place: Place, mode: Mode) -> Change:
-    """An admin has mended what was wrong. Raises NotNow where nothing has failed."""
-    if place.step is not None or (place.status, mode) not in (
+def withdrawn(*, existing: ProviderEnrollment, milady_enrollment_id: str | None, mode: Mode) -> Change:
+    """Milady has no active enrollment of the student anymore. `milady_enrollment_id` is None if none was found."""
+    ended = milady_enrollment_id or existing.milady_enrollment_id
+    after = replace(_without_step(existing), status=Status.WITHDRAWN, milady_enrollment_id=ended, links=())
+    change = _announced(_with_next_step(after, mode))
+    return replace(change, event=MiladyWithdrawn) if ended else change
+
+
+def refused(*, existing: ProviderEnrollment, code: str, mode: Mode) -> Change:
+    """The step has failed for good: Milady refused it, or was unavailable for too long.
+
+    An admin has to look, unless the desired state has changed meanwhile and the opposite step corrects it.
+    """
+    failed = replace(_without_step(existing), status=Status.FAILED, failed_step=existing.step, failure=code)
+    after = _with_next_step(failed, mode)
+    return Change(after=after, event=MiladyFailed if after == failed else None)
+
+
+def canceled(*, existing: ProviderEnrollment, mode: Mode) -> Change:
+    """The step was canceled before its first attempt: its outcome is no longer desired, or there is no API."""
+    return _announced(_with_next_step(_without_step(existing), mode))
+
+
+def retry(*, existing: ProviderEnrollment, mode: Mode) -> Change:
+    """An admin has fixed the cause of a failure. Raises InvalidTransition if nothing has failed."""
+    if existing.step is not None or (existing.status, mode) not in (
         (Status.FAILED, "api"),
         (Status.FAILED, "manual"),
         (Status.MANUAL, "api"),
     ):
-        raise NotNow("nothing_to_retry")
-    status = Status.WANTED if place.wish is Wish.ENROLLED else place.status
-    return _told(place, _go_on(replace(_idle(place), status=status), mode))
+        raise InvalidTransition("nothing_to_retry")
+    status = Status.WANTED if existing.desired_state is DesiredState.ENROLLED else existing.status
+    return _announced(_with_next_step(replace(_without_step(existing), status=status), mode))
 
 
-def confirm_enrolled(*, place: Place, milady_enrollment_id: str, links: tuple[CourseLink, ...], mode: Mode) -> Change:
-    """An admin has enrolled the student by hand. Raises NotNow when that cannot be."""
-    if place.status is Status.ENROLLED:
-        if place.milady_enrollment_id != milady_enrollment_id:
-            raise NotNow("already_enrolled")
-        return Change(place=replace(place, links=links or place.links))
-    if place.step is not None:
-        raise NotNow("step_in_progress")
-    return enrolled(place=place, milady_enrollment_id=milady_enrollment_id, links=links, mode=mode)
+def confirm_enrolled(
+    *, existing: ProviderEnrollment, milady_enrollment_id: str, links: tuple[CourseLink, ...], mode: Mode
+) -> Change:
+    """An admin has enrolled the student by hand. Raises InvalidTransition if that does not fit."""
+    if existing.status is Status.ENROLLED:
+        if existing.milady_enrollment_id != milady_enrollment_id:
+            raise InvalidTransition("already_enrolled")
+        return Change(after=replace(existing, links=links or existing.links))
+    if existing.step is not None:
+        raise InvalidTransition("step_in_progress")
+    return enrolled(existing=existing, milady_enrollment_id=milady_enrollment_id, links=links, mode=mode)
 
 
-def confirm_withdrawn(*, place: Place, mode: Mode) -> Change:
-    """An admin has withdrawn the student by hand. Raises NotNow when that was not wished."""
-    if place.status is Status.WITHDRAWN:
-        return Change(place=place)
-    if place.wish is not Wish.WITHDRAWN:
-        raise NotNow("not_withdrawn")
-    if place.step is not None:
-        raise NotNow("step_in_progress")
-    return withdrawn(place=place, milady_enrollment_id=None, mode=mode)
+def confirm_withdrawn(*, existing: ProviderEnrollment, mode: Mode) -> Change:
+    """An admin has withdrawn the student by hand. Raises InvalidTransition if the student is to stay enrolled."""
+    if existing.status is Status.WITHDRAWN:
+        return Change(after=existing)
+    if existing.desired_state is not DesiredState.WITHDRAWN:
+        raise InvalidTransition("not_withdrawn")
+    if existing.step is not None:
+        raise InvalidTransition("step_in_progress")
+    return withdrawn(existing=existing, milady_enrollment_id=None, mode=mode)
 
 
-def _go_on(place: Place, mode: Mode) -> Place:
-    """Takes the next step, if there is one to take."""
-    if place.step is not None or place.status.value == place.wish.value:
-        return place
-    step = _STEP_TO[place.wish]
-    if place.status is Status.FAILED and place.failed_step is step:
-        return place
-    if place.status is Status.MANUAL and step is Step.ENROLL:
-        return place
+def _with_next_step(current: ProviderEnrollment, mode: Mode) -> ProviderEnrollment:
+    """Starts the step that leads to the desired state, if there is one to start."""
+    if current.step is not None or current.status.value == current.desired_state.value:
+        return current
+    step = _STEP_TO[current.desired_state]
+    if current.status is Status.FAILED and current.failed_step is step:
+        return current
+    if current.status is Status.MANUAL and step is Step.ENROLL:
+        return current
     if mode == "manual":
-        return _leave_to_a_human(place, step)
+        return _left_to_admin(current, step)
     if step is Step.ENROLL:
-        again = place.status is Status.WITHDRAWN  # a new enrollment: what was is history
-        place = replace(
-            place,
+        again = current.status is Status.WITHDRAWN  # a new enrollment, under a new id
+        current = replace(
+            current,
             status=Status.WANTED,
-            milady_enrollment_id=None if again else place.milady_enrollment_id,
-            links=() if again else place.links,
+            milady_enrollment_id=None if again else current.milady_enrollment_id,
+            links=() if again else current.links,
         )
-    return replace(place, step=step, failed_step=None, failure=None, generation=place.generation + 1)
+    return replace(current, step=step, failed_step=None, failure=None, generation=current.generation + 1)
 
 
-def _leave_to_a_human(place: Place, step: Step) -> Place:
+def _left_to_admin(current: ProviderEnrollment, step: Step) -> ProviderEnrollment:
     if step is Step.ENROLL:
-        return replace(place, status=Status.MANUAL, milady_enrollment_id=None, links=())
-    if place.status in (Status.MANUAL, Status.WANTED):
-        return replace(place, status=Status.WITHDRAWN)  # nobody has told us that it was ever done
-    return place
+        return replace(current, status=Status.MANUAL, milady_enrollment_id=None, links=())
+    if current.status in (Status.MANUAL, Status.WANTED):
+        return replace(current, status=Status.WITHDRAWN)  # nobody has confirmed that it ever existed
+    return current
 
 
-def _idle(place: Place) -> Place:
-    return replace(place, step=None, failed_step=None, failure=None)
+def _without_step(current: ProviderEnrollment) -> ProviderEnrollment:
+    return replace(current, step=None, failed_step=None, failure=None)
 
 
-def _told(before: Place, after: Place) -> Change:
-    """An enrollment is told once it is there, still wished, and nothing is under way that may end it."""
-    there = after.status is Status.ENROLLED and after.wish is Wish.ENROLLED and after.step is None
-    if there and not after.announced:
-        return Change(place=replace(after, announced=True), publishes=MiladyEnrolled)
-    return Change(place=after)
+def _announced(after: ProviderEnrollment) -> Change:
+    """MiladyEnrolled is published once the enrollment exists, is still desired, and no step may end it."""
+    stays = (after.status, after.desired_state) == (Status.ENROLLED, DesiredState.ENROLLED) and after.step is None
+    if stays and not after.announced:
+        return Change(after=replace(after, announced=True), event=MiladyEnrolled)
+    return Change(after=after)

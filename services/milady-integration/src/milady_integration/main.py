@@ -1,4 +1,4 @@
-"""Composition root of milady-integration: settings in, processes out."""
+"""Composition root of milady-integration: builds each role's process from its settings."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from kit.db.database import Database
 from kit.runtime.process import Process, Role
 from kit.runtime.service import api_process, consumers_process, create_api, migrate_service, relay_process
 from milady_integration import admin_api, api, consumers
-from milady_integration.breaker import Breaker
+from milady_integration.jobs import backoff_of, handlers
 from milady_integration.milady_client import MiladyClient
 from milady_integration.settings import ApiSettings, RelaySettings, WorkerSettings
-from milady_integration.steps import backoff_of, handlers
 from milady_integration.topology import PUBLISHES, QUEUES, SERVICE
 
 
@@ -23,7 +22,7 @@ def app(settings: ApiSettings) -> FastAPI:
         SERVICE,
         description=milady_integration.__doc__,
         routers=[api.router, admin_api.router],
-        queues=QUEUES,
+        consumers=[consumers.payments(), consumers.purchases()],
         publishes=PUBLISHES,
         settings=settings,
     )
@@ -36,8 +35,9 @@ def serve() -> Process:
 
 def consume() -> Process:
     settings = WorkerSettings()
-    heard = [consumers.payments(settings.milady_mode, settings.policy), consumers.purchases()]
-    return consumers_process(SERVICE, settings, heard)
+    return consumers_process(
+        SERVICE, settings, [consumers.payments(settings.milady_mode, settings.policy), consumers.purchases()], QUEUES
+    )
 
 
 def relay() -> Process:
@@ -45,12 +45,10 @@ def relay() -> Process:
     database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
     client = None
     if settings.milady_mode == "api" and settings.milady_api_base and settings.milady_api_key:
-        breaker = Breaker(open_seconds=min(5.0, settings.milady_retry_longest_seconds))
-        key = settings.milady_api_key.get_secret_value()
-        client = MiladyClient(str(settings.milady_api_base), key, breaker=breaker)
+        client = MiladyClient(str(settings.milady_api_base), settings.milady_api_key.get_secret_value())
     backoff = backoff_of(timedelta(seconds=settings.milady_retry_longest_seconds))
-    steps = handlers(database, client, settings.milady_mode, backoff)
-    return relay_process(SERVICE, settings, steps, close=[database.close, *([client.close] if client else [])])
+    jobs = handlers(database, client, settings.milady_mode, backoff)
+    return relay_process(SERVICE, settings, jobs, close=[database.close, *([client.close] if client else [])])
 
 
 def migrate() -> None:

@@ -1,9 +1,14 @@
-"""The provider's API. Every call ends in an answer that fits, in Transient (try again, same key) or in Refused."""
+"""Client of the provider's API.
+
+A call returns a valid response, or raises Transient (retry with the same key) or Refused.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, Literal, TypeVar
@@ -13,40 +18,39 @@ import httpx
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from kit.runtime.failures import Permanent, Transient
-from milady_integration.breaker import Breaker
 
-ANSWER_LIMIT = 256 * 1024
-"""Bytes; no honest answer is larger."""
+RESPONSE_LIMIT = 256 * 1024
+"""Bytes; a valid response is never larger."""
 CALL_SECONDS = 15.0
-"""For a whole call, so that an answer that comes in drops does not hold us."""
-LONGEST_HOLD_SECONDS = 3600.0
+"""For a whole call: per-read timeouts do not bound a response that trickles in."""
+LONGEST_RETRY_AFTER_SECONDS = 3600.0
 
 _CODE = re.compile(r"[a-z0-9_.-]{1,60}")
 _TRANSIENT_STATUS = frozenset((408, 425))
 
 
 class Refused(Permanent):
-    """The provider understood and will not. `code` is its own where it has one."""
+    """The provider rejected the request. `code` is the provider's error code, or `http_<status>`."""
 
     def __init__(self, code: str) -> None:
         super().__init__(f"Milady refused: {code}")
         self.code = code
 
 
-class NotThere(Refused):
-    """404."""
+class NotFound(Refused):
+    """HTTP 404."""
 
 
-class Unwell(Transient):
-    """No answer in time, a server error, or something that is no answer of this API. It may have acted."""
+class ProviderError(Transient):
+    """No response in time, a server error, or an invalid response. The request may have taken effect."""
 
 
-class Busy(Transient):
-    """It answers, and asks to be asked later."""
+class RateLimited(Transient):
+    """HTTP 429: no request is sent until Retry-After is over."""
 
 
 def _storable(text: str) -> str:
-    """What somebody else has written, without what no database takes."""
+    """Third-party text without what PostgreSQL cannot store (NUL, lone surrogates)."""
     return text.replace("\x00", "").encode("utf-8", "ignore").decode()
 
 
@@ -71,16 +75,24 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class MiladyClient:
+    """`clock` counts seconds; it measures Retry-After."""
+
     def __init__(
-        self, base: str, api_key: str, *, breaker: Breaker | None = None, seconds: float = CALL_SECONDS
+        self,
+        base: str,
+        api_key: str,
+        *,
+        seconds: float = CALL_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._seconds = seconds
-        self._breaker = breaker or Breaker()
+        self._clock = clock
+        self._not_before = 0.0
         self._client = httpx.AsyncClient(
             base_url=base,
             headers={"Authorization": f"Bearer {api_key}", "Accept": "application/json", "User-Agent": "bursar"},
             timeout=httpx.Timeout(min(10.0, seconds), connect=min(3.0, seconds)),
-            follow_redirects=False,  # a redirect would carry the key and the student's name elsewhere
+            follow_redirects=False,  # a redirect would send the API key and personal data to another host
         )
 
     async def close(self) -> None:
@@ -96,12 +108,12 @@ class MiladyClient:
         name: str | None,
         email: str | None,
     ) -> RemoteEnrollment:
-        """Enrolls once per key, however often it is called."""
+        """Enrolls once per key, however often it is called. The same key requires the same arguments."""
         body: dict[str, Any] = {"student_ref": student_ref, "program": program, "course_ids": course_ids}
         body |= {field: value for field, value in (("name", name), ("email", email)) if value}
         found = await self._call("POST", "/v1/enrollments", RemoteEnrollment, key=key, json=body)
         if (found.student_ref, found.program) != (student_ref, program):
-            raise Unwell("the answer is about somebody else")
+            raise ProviderError("response for another student or program")
         return found
 
     async def find(self, *, student_ref: str, program: str) -> list[RemoteEnrollment]:
@@ -111,32 +123,18 @@ class MiladyClient:
         return [e for e in found.items if (e.student_ref, e.program, e.status) == (student_ref, program, "active")]
 
     async def withdraw(self, milady_enrollment_id: str, *, key: str) -> None:
-        """Ends the enrollment; one that has ended, or is not there, is as it should be."""
+        """Ends the enrollment. One that is withdrawn already or does not exist is a success."""
         path = f"/v1/enrollments/{quote(milady_enrollment_id, safe='')}/withdraw"
         try:
             ended = await self._call("POST", path, RemoteEnrollment, key=key)
-        except NotThere:
+        except NotFound:
             return
         if ended.status != "withdrawn":
-            raise Unwell("still active after a withdrawal")
+            raise ProviderError("enrollment still active after withdrawal")
 
     async def _call(self, method: str, path: str, model: type[M], *, key: str | None = None, **sent: Any) -> M:
-        ticket = self._breaker.admit()
-        try:
-            answer = await self._ask(method, path, model, key, sent)
-        except Unwell:
-            self._breaker.failed(ticket)
-            raise
-        except (Refused, Busy):
-            self._breaker.succeeded(ticket)
-            raise
-        except BaseException:
-            self._breaker.abandoned(ticket)
-            raise
-        self._breaker.succeeded(ticket)
-        return answer
-
-    async def _ask(self, method: str, path: str, model: type[M], key: str | None, sent: dict[str, Any]) -> M:
+        if self._clock() < self._not_before:
+            raise RateLimited("waiting for Retry-After")
         headers = {"Idempotency-Key": key} if key else {}
         try:
             async with (
@@ -145,13 +143,13 @@ class MiladyClient:
             ):
                 body = await _read(response)
         except (httpx.HTTPError, TimeoutError) as error:
-            raise Unwell(f"no answer: {type(error).__name__}") from error
+            raise ProviderError(f"no response: {type(error).__name__}") from error
         if not response.is_success:
             self._raise_for(response, body)
         try:
             return model.model_validate_json(body)
         except ValidationError as error:
-            raise Unwell("an answer that does not fit") from error
+            raise ProviderError("invalid response") from error
 
     def _raise_for(self, response: httpx.Response, body: bytes) -> None:
         status = response.status_code
@@ -159,21 +157,21 @@ class MiladyClient:
         if response.is_redirect or status < 400:
             raise Refused("redirected" if status >= 300 else f"http_{status}")
         if status == 429:
-            self._breaker.hold(_retry_after(response))
-            raise Busy("too many requests")
+            self._not_before = max(self._not_before, self._clock() + _retry_after(response))
+            raise RateLimited("HTTP 429")
         if status >= 500 or status in _TRANSIENT_STATUS:
-            raise Unwell(f"http {status}")
+            raise ProviderError(f"HTTP {status}")
         if (status, code) == (409, "request_in_progress"):
-            raise Busy("our first request with this key is under way")
-        raise (NotThere if status == 404 else Refused)(code or f"http_{status}")
+            raise ProviderError("first request with this key still in progress")
+        raise (NotFound if status == 404 else Refused)(code or f"http_{status}")
 
 
 async def _read(response: httpx.Response) -> bytes:
     body = bytearray()
     async for chunk in response.aiter_bytes():
         body += chunk
-        if len(body) > ANSWER_LIMIT:
-            raise Unwell("an answer that does not end")
+        if len(body) > RESPONSE_LIMIT:
+            raise ProviderError(f"response larger than {RESPONSE_LIMIT} bytes")
     return bytes(body)
 
 
@@ -186,7 +184,7 @@ class _ErrorBody(BaseModel):
 
 
 def _code(body: bytes) -> str | None:
-    """The provider's error code, if there is one that can be shown and logged."""
+    """The provider's error code; None if there is none that is safe to log."""
     try:
         code = _ErrorBody.model_validate_json(body).error.code
     except ValidationError:
@@ -195,14 +193,14 @@ def _code(body: bytes) -> str | None:
 
 
 def _retry_after(response: httpx.Response) -> float:
-    """Seconds. Both forms of RFC 9110, 10.2.3; what cannot be read counts as one second."""
+    """Seconds, from either form of RFC 9110, 10.2.3; one second if it cannot be parsed."""
     value = response.headers.get("retry-after", "")
     if value.isascii() and value.isdigit():
-        return min(float(value[:9]), LONGEST_HOLD_SECONDS)
+        return min(float(value[:9]), LONGEST_RETRY_AFTER_SECONDS)
     try:
         moment = parsedate_to_datetime(value)
     except ValueError:
         return 1.0
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return min(max((moment - datetime.now(UTC)).total_seconds(), 0.0), LONGEST_HOLD_SECONDS)
+    return min(max((moment - datetime.now(UTC)).total_seconds(), 0.0), LONGEST_RETRY_AFTER_SECONDS)

@@ -1,14 +1,13 @@
-"""Programs, enrollments and places in the database.
+"""Programs, enrollments and provider enrollments in the database.
 
-Locks, always in this order: the facts of an event (by `Work.merge`), the program (shared by all who look whether it is
-Milady's, alone by whoever looks for the enrollments of a program that has become so), the enrollment (whoever changes its place).
+Locks, in this order: the facts' group, the program (shared by whoever checks whether it is Milady's, exclusive by
+whoever adopts its enrollments), the enrollment (by whoever changes its provider enrollment), the rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict
 from uuid import UUID
 
 from sqlalchemy import and_, func, or_, select, update
@@ -16,53 +15,45 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.milady_integration import CourseLink
-from contracts.people import Contact, Program
+from contracts.people import Program, enrollment_uuid
 from kit.db.unit_of_work import UnitOfWork
 from kit.runtime.trace import Cause
 from ledger.purchase import Standing
-from milady_integration.domain import PROVIDER, Place, Status, Step, Wanted, Wish, enrollment_id
-from milady_integration.tables import enrollments
-from milady_integration.tables import milady_enrollments as places
-from milady_integration.tables import milady_programs as programs
+from milady_integration.domain import DesiredState, EnrollmentRecord, MiladyProgram, ProviderEnrollment, Status, Step
+from milady_integration.tables import enrollments, milady_programs, provider_enrollments
 
 ADOPT = "milady.adopt"
-"""An effect of our own: a program has become Milady's, so look for those who have an enrollment in it already."""
+"""The job for a program that has become Milady's: it enrolls the students who have paid for it already."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class EnrollmentRecord:
-    """An enrollment as the facts had it when its last event came."""
-
-    id: UUID
-    student_id: UUID
-    program: Program
-    wanted: Wanted
-    contact: Contact | None
-    cause: Cause | None
+def program_lock(slug: str) -> str:
+    return f"milady/{slug}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class MiladyProgram:
-    slug: str
-    title: str
-    course_ids: tuple[str, ...]
-    is_active: bool
+def enrollment_lock(slug: str, student_id: UUID) -> str:
+    """Sorts after its program's, so that locks taken in the order of their names never deadlock."""
+    return f"{program_lock(slug)}/{student_id}"
 
 
-async def lock_program(db: AsyncConnection, slug: str, *, alone: bool = False) -> None:
-    lock = func.pg_advisory_xact_lock if alone else func.pg_advisory_xact_lock_shared
-    await db.execute(select(lock(func.hashtextextended(f"milady-program/{slug}", 0))))
+async def lock_program(db: AsyncConnection, slug: str) -> None:
+    """Exclusive, until the transaction ends."""
+    await _lock(db, program_lock(slug))
 
 
-async def lock_enrollment(db: AsyncConnection, id: UUID) -> None:
-    await db.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"milady-enrollment/{id}", 0))))
+async def lock_enrollment(db: AsyncConnection, student_id: UUID, slug: str) -> None:
+    await _lock(db, enrollment_lock(slug, student_id))
 
 
-async def learn_program(uow: UnitOfWork, program: Program) -> None:
-    """Somebody says that this program is Milady's. What an admin has made of it stays."""
-    known = (await uow.db.execute(select(programs).where(programs.c.program_slug == program.slug))).one_or_none()
-    if known is None:
-        new = insert(programs).values(
+async def _lock(db: AsyncConnection, name: str) -> None:
+    await db.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+
+
+async def register_program(uow: UnitOfWork, program: Program) -> None:
+    """Adds a program that an event names as Milady's. What an admin has changed about it stays."""
+    is_program = milady_programs.c.program_slug == program.slug
+    existing = (await uow.db.execute(select(milady_programs).where(is_program))).one_or_none()
+    if existing is None:
+        new = insert(milady_programs).values(
             program_slug=program.slug,
             program_id=program.id,
             title=program.title,
@@ -72,44 +63,43 @@ async def learn_program(uow: UnitOfWork, program: Program) -> None:
         )
         if (await uow.db.execute(new.on_conflict_do_nothing())).rowcount:
             await uow.enqueue(ADOPT, key=f"{program.slug}/1", payload={"program_slug": program.slug})
-    elif known.program_id is None:
-        named = update(programs).where(programs.c.program_slug == program.slug, programs.c.program_id.is_(None))
+    elif existing.program_id is None:
+        named = update(milady_programs).where(is_program, milady_programs.c.program_id.is_(None))
         await uow.db.execute(named.values(program_id=program.id))
 
 
-async def program_of(db: AsyncConnection, slug: str) -> MiladyProgram | None:
-    row = (await db.execute(select(programs).where(programs.c.program_slug == slug))).one_or_none()
+async def read_program(db: AsyncConnection, slug: str) -> MiladyProgram | None:
+    row = (await db.execute(select(milady_programs).where(milady_programs.c.program_slug == slug))).one_or_none()
     if row is None:
         return None
     ids = tuple(course["id"] for course in row.courses)
-    return MiladyProgram(slug=row.program_slug, title=row.title, course_ids=ids, is_active=row.is_active)
+    return MiladyProgram(slug=row.program_slug, course_ids=ids, is_active=row.is_active)
 
 
-async def note_purchase(uow: UnitOfWork, student_id: UUID, program: Program, purchase_id: UUID) -> None:
-    """A purchase was started: the enrollment is known, and nothing is paid for it yet."""
-    values = _enrollment_values(student_id, program, purchase_id, Standing.NONE)
-    new = insert(enrollments).values(**values, cause=_json(uow.cause), created_at=uow.now, updated_at=uow.now)
+async def insert_unpaid_enrollment(
+    uow: UnitOfWork, *, student_id: UUID, program: Program, purchase_id: UUID | None
+) -> None:
+    """An enrollment of a purchase that was started and not paid for. A row that exists stays as it is."""
+    new = insert(enrollments).values(
+        id=enrollment_uuid(student_id, program.slug),
+        student_id=student_id,
+        program_slug=program.slug,
+        program_id=program.id,
+        program_name=program.name,
+        provider=program.provider,
+        standing=Standing.NONE.value,
+        purchase_id=purchase_id,
+        cause=asdict(uow.cause) if uow.cause else None,
+        created_at=uow.now,
+        updated_at=uow.now,
+    )
     await uow.db.execute(new.on_conflict_do_nothing())
 
 
-async def note_enrollment(
-    uow: UnitOfWork, student_id: UUID, program: Program, wanted: Wanted, contact: Contact | None
-) -> EnrollmentRecord:
-    """Writes down how the enrollment stands."""
-    values = _enrollment_values(student_id, program, wanted.purchase_id, wanted.standing) | {
-        "wish": wanted.wish.value if wanted.wish else None,
-        "reason": wanted.reason,
-        "contact_name": contact.name if contact else None,
-        "contact_email": contact.email if contact else None,
-        "cause": _json(uow.cause),
-        "updated_at": uow.now,
-    }
-    statement = insert(enrollments).values(**values, created_at=uow.now)
-    changing = {column: value for column, value in values.items() if column not in ("id", "student_id", "program_slug")}
-    await uow.db.execute(statement.on_conflict_do_update(index_elements=["id"], set_=changing))
-    return EnrollmentRecord(
-        id=values["id"], student_id=student_id, program=program, wanted=wanted, contact=contact, cause=uow.cause
-    )
+async def read_cause(db: AsyncConnection, id: UUID) -> Cause | None:
+    """The event that last changed the enrollment."""
+    cause = await db.scalar(select(enrollments.c.cause).where(enrollments.c.id == id))
+    return Cause(**cause) if cause else None
 
 
 async def read_enrollment(db: AsyncConnection, id: UUID) -> EnrollmentRecord | None:
@@ -119,42 +109,47 @@ async def read_enrollment(db: AsyncConnection, id: UUID) -> EnrollmentRecord | N
     return EnrollmentRecord(
         id=row.id,
         student_id=row.student_id,
-        program=Program(slug=row.program_slug, id=row.program_id, name=row.program_name, provider=PROVIDER),
-        wanted=Wanted(
-            standing=Standing(row.standing),
-            wish=Wish(row.wish) if row.wish else None,
-            reason=row.reason,
-            purchase_id=row.purchase_id,
+        program_slug=row.program_slug,
+        program_id=row.program_id,
+        program_name=row.program_name,
+        provider=row.provider,
+        standing=Standing(row.standing),
+        desired_state=DesiredState(row.desired_state) if row.desired_state else None,
+        reason=row.reason,
+        purchase_id=row.purchase_id,
+        contact_name=row.contact_name,
+        contact_email=row.contact_email,
+    )
+
+
+async def stale_enrollments(db: AsyncConnection, slug: str) -> Sequence[tuple[UUID, UUID]]:
+    """Id and student of each enrollment in the program whose provider enrollment is missing or out of date."""
+    stale = or_(
+        provider_enrollments.c.id.is_(None),
+        provider_enrollments.c.desired_state != enrollments.c.desired_state,
+        and_(
+            enrollments.c.desired_state == DesiredState.ENROLLED.value,
+            provider_enrollments.c.status == Status.WITHDRAWN.value,
         ),
-        contact=Contact(email=row.contact_email, name=row.contact_name) if row.contact_email else None,
-        cause=Cause(**row.cause) if row.cause else None,
     )
-
-
-async def enrollments_behind(db: AsyncConnection, slug: str) -> Sequence[UUID]:
-    """The enrollments of a program whose places do not follow them yet."""
-    behind = or_(
-        places.c.id.is_(None),
-        places.c.wish != enrollments.c.wish,
-        and_(enrollments.c.wish == Wish.ENROLLED.value, places.c.status == Status.WITHDRAWN.value),
+    selected = (
+        select(enrollments.c.id, enrollments.c.student_id)
+        .outerjoin(provider_enrollments, provider_enrollments.c.id == enrollments.c.id)
+        .where(enrollments.c.program_slug == slug, enrollments.c.desired_state.is_not(None), stale)
+        .order_by(enrollments.c.student_id)
     )
-    wanted = (
-        select(enrollments.c.id)
-        .outerjoin(places, places.c.id == enrollments.c.id)
-        .where(enrollments.c.program_slug == slug, enrollments.c.wish.is_not(None), behind)
-        .order_by(enrollments.c.id)
-    )
-    return list(await db.scalars(wanted))
+    return [(row.id, row.student_id) for row in await db.execute(selected)]
 
 
-async def read_place(db: AsyncConnection, id: UUID) -> tuple[Place, int] | None:
-    """The place and its revision. Under the enrollment's lock, when it is read in order to be changed."""
-    row = (await db.execute(select(places).where(places.c.id == id))).one_or_none()
+async def read_provider_enrollment(db: AsyncConnection, id: UUID) -> ProviderEnrollment | None:
+    """Hold the enrollment's lock if you are going to change it."""
+    selected = select(provider_enrollments).where(provider_enrollments.c.id == id)
+    row = (await db.execute(selected)).one_or_none()
     if row is None:
         return None
-    place = Place(
+    return ProviderEnrollment(
         status=Status(row.status),
-        wish=Wish(row.wish),
+        desired_state=DesiredState(row.desired_state),
         reason=row.reason,
         purchase_id=row.purchase_id,
         step=Step(row.step) if row.step else None,
@@ -164,53 +159,31 @@ async def read_place(db: AsyncConnection, id: UUID) -> tuple[Place, int] | None:
         announced=row.announced,
         milady_enrollment_id=row.milady_enrollment_id,
         links=tuple(CourseLink.model_validate(link) for link in row.links),
+        revision=row.revision,
     )
-    return place, row.revision
 
 
-async def write_place(
-    uow: UnitOfWork, enrollment: EnrollmentRecord, place: Place, revision: int, *, is_new: bool
-) -> None:
-    values: dict[str, Any] = {
-        "status": place.status.value,
-        "wish": place.wish.value,
-        "reason": place.reason,
-        "purchase_id": place.purchase_id,
-        "step": place.step.value if place.step else None,
-        "failed_step": place.failed_step.value if place.failed_step else None,
-        "failure": place.failure,
-        "generation": place.generation,
-        "announced": place.announced,
-        "milady_enrollment_id": place.milady_enrollment_id,
-        "links": [link.model_dump() for link in place.links],
-        "revision": revision,
+async def write_provider_enrollment(uow: UnitOfWork, enrollment: EnrollmentRecord, current: ProviderEnrollment) -> None:
+    changing = {
+        "status": current.status.value,
+        "desired_state": current.desired_state.value,
+        "reason": current.reason,
+        "purchase_id": current.purchase_id,
+        "step": current.step.value if current.step else None,
+        "failed_step": current.failed_step.value if current.failed_step else None,
+        "failure": current.failure,
+        "generation": current.generation,
+        "announced": current.announced,
+        "milady_enrollment_id": current.milady_enrollment_id,
+        "links": [link.model_dump() for link in current.links],
+        "revision": current.revision,
         "updated_at": uow.now,
     }
-    if is_new:
-        fixed = {"id": enrollment.id, "student_id": enrollment.student_id, "program_slug": enrollment.program.slug}
-        await uow.db.execute(insert(places).values(**fixed, **values, created_at=uow.now))
-    else:
-        await uow.db.execute(update(places).where(places.c.id == enrollment.id).values(**values))
-
-
-def in_order(found: Iterable[tuple[UUID, str]]) -> list[tuple[UUID, str]]:
-    """(student, program) of several enrollments in the one order in which they may be locked."""
-    return sorted(found, key=lambda each: enrollment_id(*each))
-
-
-def _enrollment_values(
-    student_id: UUID, program: Program, purchase_id: UUID | None, standing: Standing
-) -> dict[str, Any]:
-    return {
-        "id": enrollment_id(student_id, program.slug),
-        "student_id": student_id,
-        "program_slug": program.slug,
-        "program_id": program.id,
-        "program_name": program.name,
-        "standing": standing.value,
-        "purchase_id": purchase_id,
-    }
-
-
-def _json(cause: Cause | None) -> dict[str, Any] | None:
-    return asdict(cause) if cause else None
+    new = insert(provider_enrollments).values(
+        id=enrollment.id,
+        student_id=enrollment.student_id,
+        program_slug=enrollment.program_slug,
+        created_at=uow.now,
+        **changing,
+    )
+    await uow.db.execute(new.on_conflict_do_update(index_elements=["id"], set_=changing))

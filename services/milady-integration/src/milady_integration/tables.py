@@ -1,4 +1,4 @@
-"""milady-integration's own tables."""
+"""The tables of milady-integration."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ enrollments = Table(
     Column("program_slug", Text, nullable=False, index=True),
     Column("program_id", Text, nullable=False),
     Column("program_name", Text),
+    Column("provider", Text),
     Column("standing", Text, nullable=False),
-    Column("wish", Text),
+    Column("desired_state", Text),
     Column("reason", Text),
     Column("purchase_id", Uuid),
     Column("contact_name", Text),
@@ -41,16 +42,16 @@ enrollments = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     UniqueConstraint("student_id", "program_slug"),
 )
-"""Every enrollment of every program, so that a program which turns out to be Milady's later finds those who have paid."""
+"""Every enrollment, by the payment facts, in whatever program: one that becomes Milady's later finds who has paid."""
 
-milady_enrollments = Table(
-    "milady_enrollments",
+provider_enrollments = Table(
+    "provider_enrollments",
     metadata,
     Column("id", Uuid, ForeignKey("enrollments.id"), primary_key=True),
     Column("student_id", Uuid, nullable=False),
     Column("program_slug", Text, nullable=False),
     Column("status", Text, nullable=False),
-    Column("wish", Text, nullable=False),
+    Column("desired_state", Text, nullable=False),
     Column("reason", Text),
     Column("purchase_id", Uuid),
     Column("step", Text),
@@ -65,3 +66,4 @@ milady_enrollments = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     UniqueConstraint("student_id", "program_slug"),
 )
+"""What the provider has: one row per enrollment in a program of Milady's."""

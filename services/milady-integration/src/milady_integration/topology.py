@@ -1,4 +1,4 @@
-"""What milady-integration hears and says."""
+"""The queues that milady-integration consumes, and the events that it publishes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Milady's programs, the enrollments that we know, their places at Milady, and the kit's tables."""
+"""Milady's programs, all enrollments, the provider's enrollments, and the kit's tables."""
 
 import json
 
@@ -44,8 +44,10 @@ def upgrade() -> None:
             program_slug text NOT NULL,
             program_id text NOT NULL,
             program_name text,
+            provider text,
             standing text NOT NULL,
-            wish text CONSTRAINT ck_enrollments_wish CHECK (wish IN ('enrolled', 'withdrawn')),
+            desired_state text CONSTRAINT ck_enrollments_desired_state
+                CHECK (desired_state IN ('enrolled', 'withdrawn')),
             reason text,
             purchase_id uuid,
             contact_name text,
@@ -60,18 +62,20 @@ def upgrade() -> None:
     op.execute("CREATE INDEX ix_enrollments_program_slug ON enrollments (program_slug)")
     op.execute(
         """
-        CREATE TABLE milady_enrollments (
-            id uuid NOT NULL CONSTRAINT pk_milady_enrollments PRIMARY KEY
-                CONSTRAINT fk_milady_enrollments_id REFERENCES enrollments (id),
+        CREATE TABLE provider_enrollments (
+            id uuid NOT NULL CONSTRAINT pk_provider_enrollments PRIMARY KEY
+                CONSTRAINT fk_provider_enrollments_id REFERENCES enrollments (id),
             student_id uuid NOT NULL,
             program_slug text NOT NULL,
-            status text NOT NULL CONSTRAINT ck_milady_enrollments_status
+            status text NOT NULL CONSTRAINT ck_provider_enrollments_status
                 CHECK (status IN ('wanted', 'enrolled', 'withdrawn', 'failed', 'manual')),
-            wish text NOT NULL CONSTRAINT ck_milady_enrollments_wish CHECK (wish IN ('enrolled', 'withdrawn')),
+            desired_state text NOT NULL CONSTRAINT ck_provider_enrollments_desired_state
+                CHECK (desired_state IN ('enrolled', 'withdrawn')),
             reason text,
             purchase_id uuid,
-            step text CONSTRAINT ck_milady_enrollments_step CHECK (step IN ('enroll', 'withdraw')),
-            failed_step text CONSTRAINT ck_milady_enrollments_failed_step CHECK (failed_step IN ('enroll', 'withdraw')),
+            step text CONSTRAINT ck_provider_enrollments_step CHECK (step IN ('enroll', 'withdraw')),
+            failed_step text CONSTRAINT ck_provider_enrollments_failed_step
+                CHECK (failed_step IN ('enroll', 'withdraw')),
             failure text,
             generation integer NOT NULL,
             announced boolean NOT NULL,
@@ -80,22 +84,22 @@ def upgrade() -> None:
             revision integer NOT NULL,
             created_at timestamptz NOT NULL DEFAULT now(),
             updated_at timestamptz NOT NULL DEFAULT now(),
-            CONSTRAINT uq_milady_enrollments_student_id_program_slug UNIQUE (student_id, program_slug)
+            CONSTRAINT uq_provider_enrollments_student_id_program_slug UNIQUE (student_id, program_slug)
         )
         """
     )
-    op.execute("CREATE INDEX ix_milady_enrollments_status ON milady_enrollments (status, created_at)")
-    for table in ("enrollments", "milady_enrollments"):
+    op.execute("CREATE INDEX ix_provider_enrollments_status ON provider_enrollments (status, created_at)")
+    for table in ("enrollments", "provider_enrollments"):
         for statement in own_rows(table, owner=ddl.owner(), staff=_STAFF):
             op.execute(statement)
     op.execute(f'GRANT SELECT, INSERT, UPDATE ON milady_programs TO "{api}"')
     op.execute(f'GRANT SELECT ON enrollments TO "{api}"')
-    op.execute(f'GRANT SELECT, INSERT, UPDATE ON milady_enrollments TO "{api}"')
-    # students only look; what staff decide by hand is written under the same rules as what payments decide
+    op.execute(f'GRANT SELECT, INSERT, UPDATE ON provider_enrollments TO "{api}"')
+    # Students only read. What staff decide by hand goes through the same tables as what payments decide.
     staff = "current_setting('app.role', true) IN ('admin', 'case_manager')"
-    on = f'ON milady_enrollments AS RESTRICTIVE FOR {{}} TO "{api}"'
-    op.execute(f"CREATE POLICY only_staff_open {on.format('INSERT')} WITH CHECK ({staff})")
-    op.execute(f"CREATE POLICY only_staff_change {on.format('UPDATE')} USING ({staff})")
+    on = f'ON provider_enrollments AS RESTRICTIVE FOR {{}} TO "{api}"'
+    op.execute(f"CREATE POLICY only_staff_insert {on.format('INSERT')} WITH CHECK ({staff})")
+    op.execute(f"CREATE POLICY only_staff_update {on.format('UPDATE')} USING ({staff})")
     op.get_bind().execute(
         sa.text(
             "INSERT INTO milady_programs (program_slug, title, courses, is_active, revision) "

@@ -1,18 +1,18 @@
-"""instructor-assignment on a real database: payments in, rows and events out, and its API as a caller sees it."""
+"""instructor-assignment on a real database: payment events in, rows and published events out, and its API."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
-import jwt
 from pydantic import SecretStr
 from sqlalchemy import text
+from tests.deliveries import deliver
 from tests.processes import JWT
+from tests.tokens import bearer
 
 from contracts.envelope import Envelope
 from contracts.money import usd
@@ -21,9 +21,7 @@ from contracts.people import Program
 from instructor_assignment import consumers, main
 from instructor_assignment.settings import ApiSettings
 from kit.db.database import Database, row_dict
-from kit.db.unit_of_work import UnitOfWork, utc_now
-from kit.messaging import inbox
-from kit.runtime.trace import cause_of
+from kit.db.unit_of_work import utc_now
 from testkit.postgres_server import Database as Server
 
 ADMIN = UUID("00000000-0000-4000-8000-0000000000ad")
@@ -31,7 +29,7 @@ _numbers = count(1)
 
 
 def new_program() -> Program:
-    """A program of its own for each test: they share a database, and programs never touch each other."""
+    """A new program for each test: tests share a database, and programs are independent of each other."""
     n = next(_numbers)
     return Program(slug=f"program-{n}-{uuid4().hex[:6]}", id=f"prog_{n}", name=f"Program {n}")
 
@@ -42,16 +40,21 @@ class Student:
     id: UUID = field(default_factory=uuid4)
     purchase_id: UUID = field(default_factory=uuid4)
 
-    def _told(self) -> dict[str, Any]:
+    @property
+    def _purchase(self) -> dict[str, Any]:
         return {"purchase_id": self.purchase_id, "student_id": self.id, "program": self.program}
 
-    def paid(self, amount: int = 57_500) -> PaymentEvent:
+    def paid(self, amount: int = 57_500, *, price: int | None = None) -> PaymentEvent:
+        """`price` is in the metadata of a purchase that was started by checkout."""
         return PaymentSucceeded(
-            refs=PaymentRefs(payment_intent=f"pi_{self.purchase_id}"), amount=usd(amount), **self._told()
+            refs=PaymentRefs(payment_intent=f"pi_{self.purchase_id}"),
+            amount=usd(amount),
+            price=usd(price) if price is not None else None,
+            **self._purchase,
         )
 
     def pending(self) -> PaymentEvent:
-        return PaymentPending(refs=PaymentRefs(payment_intent=f"pi_{self.purchase_id}"), **self._told())
+        return PaymentPending(refs=PaymentRefs(payment_intent=f"pi_{self.purchase_id}"), **self._purchase)
 
     def refunded(self, amount: int = 57_500) -> PaymentEvent:
         refs = PaymentRefs(payment_intent=f"pi_{self.purchase_id}")
@@ -64,11 +67,6 @@ class Student:
 def envelope(event: PaymentEvent, event_id: str | None = None) -> Envelope[PaymentEvent]:
     event_id = event_id or f"evt_{uuid4().hex}/{event.type}"
     return Envelope(id=event_id, source="webhook-gateway", subject=str(event.purchase_id), time=utc_now(), data=event)
-
-
-def token(role: str, subject: UUID) -> str:
-    claims = {"sub": str(subject), "role": role, "iss": JWT["JWT_ISSUER"], "aud": JWT["JWT_AUDIENCE"]}
-    return jwt.encode({**claims, "exp": time.time() + 300}, JWT["JWT_SECRET"], algorithm="HS256")
 
 
 class Service:
@@ -84,20 +82,18 @@ class Service:
                 jwt_audience=JWT["JWT_AUDIENCE"],
             )
         )
+        self._http = httpx.AsyncClient(transport=httpx.ASGITransport(self._app), base_url="http://test")
 
     async def close(self) -> None:
+        await self._http.aclose()
         await self._app.state.database.close()
         await self.database.close()
 
-    async def hear(self, *events: PaymentEvent | Envelope[PaymentEvent]) -> None:
-        """As the consumer process does it: inbox, handler, one commit."""
+    async def deliver(self, *events: PaymentEvent | Envelope[PaymentEvent]) -> None:
+        """Each event as the consumer process handles it: inbox, handler, one commit."""
         for each in events:
-            heard = each if isinstance(each, Envelope) else envelope(each)
-            handler = self.consumer.handlers()[heard.type]
-            async with self.database.transaction() as db:
-                if await inbox.claim(db, queue=self.consumer.queue.name, event_id=heard.id):
-                    cause = cause_of(heard)
-                    await handler(heard, UnitOfWork(db=db, source="instructor-assignment", now=utc_now(), cause=cause))
+            event = each if isinstance(each, Envelope) else envelope(each)
+            await deliver(self.database, self.consumer, "instructor-assignment", event, now=None)
 
     async def rows(self, sql: str, **values: Any) -> list[dict[str, Any]]:
         async with self.database.transaction() as db:
@@ -116,8 +112,8 @@ class Service:
         row = await self.assignment(student)
         return row["status"] if row else None
 
-    async def said(self, student: Student) -> list[str]:
-        """The events about this student, in the order in which they were said."""
+    async def published(self, student: Student) -> list[str]:
+        """The types of the events about this student, in the order of publication."""
         found = await self.rows(
             "SELECT routing_key FROM outbox WHERE convert_from(body, 'UTF8')::jsonb ->> 'student_id' = :student "
             "ORDER BY id",
@@ -137,13 +133,11 @@ class Service:
     async def call(
         self, method: str, path: str, *, role: str = "admin", subject: UUID = ADMIN, key: str | None = None, **sent: Any
     ) -> httpx.Response:
-        headers = {"Authorization": f"Bearer {token(role, subject)}"} | ({"Idempotency-Key": key} if key else {})
-        transport = httpx.ASGITransport(self._app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            return await client.request(method, path, headers=headers, **sent)
+        headers = bearer(subject, role) | ({"Idempotency-Key": key} if key else {})
+        return await self._http.request(method, path, headers=headers, **sent)
 
     async def add(self, program: Program, name: str, capacity: int = 10, *, is_active: bool = True) -> str:
-        sent = {"program_slug": program.slug, "name": name, "capacity": capacity, "is_active": is_active}
-        answer = await self.call("POST", "/api/admin/instructors", json=sent)
-        assert answer.status_code == 201, answer.text
-        return str(answer.json()["id"])
+        body = {"program_slug": program.slug, "name": name, "capacity": capacity, "is_active": is_active}
+        response = await self.call("POST", "/api/admin/instructors", json=body)
+        assert response.status_code == 201, response.text
+        return str(response.json()["id"])

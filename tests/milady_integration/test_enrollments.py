@@ -1,10 +1,10 @@
-"""Enrollments and their places at Milady: a real database, and the real sandbox with its faults."""
+"""Enrollments at Milady: a real database, and the provider's sandbox with its faults."""
 
 from __future__ import annotations
 
 import asyncio
 
-from tests.milady_integration.service import COURSES, Sandbox, Service, Student, envelope, new_program
+from tests.milady_integration.harness import COURSES, Sandbox, Service, Student, envelope, new_program
 
 from contracts.payments import PaymentFailed, PaymentRefs
 from contracts.people import Program
@@ -16,21 +16,21 @@ async def test_a_paid_barber_enrollment_is_enrolled_once_with_courses_and_contac
     service: Service, sandbox: Sandbox
 ) -> None:
     student = Student(BARBER)
-    await service.hear(student.paid(), student.paid())
+    await service.deliver(student.paid(), student.paid())
     assert await service.status(student) == "wanted"
-    await service.work_off()
-    place = await service.place(student)
+    await service.run_jobs()
+    row = await service.provider_enrollment(student)
     remote = sandbox.enrollment(student.id)
-    assert (place["status"], place["milady_enrollment_id"]) == ("enrolled", remote["id"])
-    assert len(place["links"]) == len(remote["courses"]) == 3
+    assert (row["status"], row["milady_enrollment_id"]) == ("enrolled", remote["id"])
+    assert len(row["links"]) == len(remote["courses"]) == 3
     assert (remote["name"], remote["email"]) == ("Sam Student", "sam@example.org")
-    assert await service.said(student) == ["enrolled"]
+    assert await service.published(student) == ["enrolled"]
 
 
-async def test_what_is_said_belongs_to_the_payment(service: Service) -> None:
+async def test_the_published_event_belongs_to_the_payment(service: Service) -> None:
     student = Student(BARBER)
-    await service.hear(student.paid())
-    await service.work_off()
+    await service.deliver(student.paid())
+    await service.run_jobs()
     (row,) = await service.rows(
         "SELECT headers, convert_from(body, 'UTF8')::jsonb AS body FROM outbox "
         "WHERE convert_from(body, 'UTF8')::jsonb ->> 'student_id' = :student",
@@ -42,301 +42,305 @@ async def test_what_is_said_belongs_to_the_payment(service: Service) -> None:
     assert row["body"]["links"][0]["url"].startswith("http://127.0.0.1")
 
 
-async def test_somebody_elses_program_is_none_of_miladys(service: Service) -> None:
+async def test_a_program_without_a_provider_is_not_enrolled(service: Service) -> None:
     student = Student(new_program(provider=None))
-    await service.hear(student.paid())
-    await service.work_off()
+    await service.deliver(student.paid())
+    await service.run_jobs()
     assert await service.status(student) is None
     assert service.sandbox.enrollments(student.id) == []
 
 
-async def test_a_sponsors_contact_is_not_the_students(service: Service, sandbox: Sandbox) -> None:
+async def test_a_sponsors_contact_is_not_sent_as_the_students(service: Service, sandbox: Sandbox) -> None:
     student = Student(BARBER)
-    await service.hear(student.paid(payer="sponsor"))
-    await service.work_off()
+    await service.deliver(student.paid(payer="sponsor"))
+    await service.run_jobs()
     remote = sandbox.enrollment(student.id)
     assert (remote["name"], remote["email"]) == (None, None)
 
 
 async def test_a_refund_withdraws_and_buying_again_enrolls_again(service: Service, sandbox: Sandbox) -> None:
     student = Student(BARBER)
-    await service.hear(student.paid())
-    await service.work_off()
-    await service.hear(student.refunded())
-    await service.work_off()
-    place = await service.place(student)
-    assert (place["status"], place["reason"], place["links"]) == ("withdrawn", "refunded", [])
+    await service.deliver(student.paid())
+    await service.run_jobs()
+    await service.deliver(student.refunded())
+    await service.run_jobs()
+    row = await service.provider_enrollment(student)
+    assert (row["status"], row["reason"], row["links"]) == ("withdrawn", "refunded", [])
     assert sandbox.enrollments(student.id) == ["withdrawn"]
     student.buys_again()
-    await service.hear(student.paid())
-    await service.work_off()
+    await service.deliver(student.paid())
+    await service.run_jobs()
     assert sandbox.enrollments(student.id) == ["withdrawn", "active"]
-    assert await service.said(student) == ["enrolled", "withdrawn", "enrolled"]
+    assert await service.published(student) == ["enrolled", "withdrawn", "enrolled"]
 
 
-async def test_a_refund_that_comes_first_asks_nothing_of_milady(service: Service, sandbox: Sandbox) -> None:
+async def test_a_refund_that_comes_first_sends_nothing_to_milady(service: Service, sandbox: Sandbox) -> None:
     student = Student(BARBER)
-    await service.hear(student.refunded(), student.paid())
-    await service.work_off()
+    await service.deliver(student.refunded(), student.paid())
+    await service.run_jobs()
     assert await service.status(student) == "withdrawn"
-    assert (sandbox.requests(), await service.said(student)) == ([], [])
+    assert (sandbox.requests(), await service.published(student)) == ([], [])
 
 
-async def test_a_refund_before_the_first_attempt_opens_nothing(service: Service, sandbox: Sandbox) -> None:
+async def test_a_refund_before_the_first_attempt_enrolls_nobody(service: Service, sandbox: Sandbox) -> None:
     student = Student(BARBER)
-    await service.hear(student.paid(), student.refunded())
-    await service.work_off()
+    await service.deliver(student.paid(), student.refunded())
+    await service.run_jobs()
     assert await service.status(student) == "withdrawn"
     assert sandbox.enrollments(student.id) == []
-    assert await service.said(student) == []
+    assert await service.published(student) == []
 
 
 async def test_a_refund_while_the_enrollment_is_in_doubt_undoes_it(service: Service, sandbox: Sandbox) -> None:
     student = Student(BARBER)
-    await service.hear(student.paid())
+    await service.deliver(student.paid())
     sandbox.faults({"kind": "acts_then_times_out", "seconds": 2, "requests": 1})
-    await service.work_off(rounds=1)
-    assert sandbox.enrollments(student.id) == ["active"], "Milady has acted, and we do not know"
-    await service.hear(student.refunded())
-    await service.work_off()
+    await service.run_jobs(rounds=1)
+    assert sandbox.enrollments(student.id) == ["active"], "Milady has acted, and the response was lost"
+    await service.deliver(student.refunded())
+    await service.run_jobs()
     assert sandbox.enrollments(student.id) == ["withdrawn"]
     assert await service.status(student) == "withdrawn"
-    assert await service.said(student) == ["withdrawn"]
+    assert await service.published(student) == ["withdrawn"]
 
 
-async def test_a_refund_while_the_enrollment_is_still_in_the_air_undoes_it(service: Service, sandbox: Sandbox) -> None:
+async def test_a_refund_while_the_request_is_still_in_flight_undoes_it(service: Service, sandbox: Sandbox) -> None:
     student = Student(BARBER)
-    await service.hear(student.paid())
+    await service.deliver(student.paid())
     sandbox.faults({"kind": "slow", "seconds": 1.0, "requests": 1})
-    await service.work_off(rounds=1)
-    assert sandbox.enrollments(student.id) == [], "Milady will act when we have long given up waiting"
-    await service.hear(student.refunded())
-    await service.work_off()
+    await service.run_jobs(rounds=1)
+    assert sandbox.enrollments(student.id) == [], "Milady acts after the timeout"
+    await service.deliver(student.refunded())
+    await service.run_jobs()
     await asyncio.sleep(0.8)
     assert sandbox.enrollments(student.id) == ["withdrawn"]
     assert await service.status(student) == "withdrawn"
 
 
-async def test_a_refund_after_the_enrollment_was_refused_still_undoes_what_may_be_there(
-    service: Service, sandbox: Sandbox
-) -> None:
+async def test_a_refund_after_a_refusal_undoes_what_an_earlier_attempt_did(service: Service, sandbox: Sandbox) -> None:
     student = Student(BARBER)
-    await service.hear(student.paid())
+    await service.deliver(student.paid())
     sandbox.faults(
         {"kind": "acts_then_times_out", "seconds": 2, "requests": 1}, {"kind": "status", "status": 403, "requests": 1}
     )
-    await service.work_off(rounds=2)
+    await service.run_jobs(rounds=2)
     assert await service.status(student) == "failed"
     assert sandbox.enrollments(student.id) == ["active"]
-    await service.hear(student.refunded())
-    await service.work_off()
+    await service.deliver(student.refunded())
+    await service.run_jobs()
     assert sandbox.enrollments(student.id) == ["withdrawn"]
     assert await service.status(student) == "withdrawn"
 
 
 async def test_acts_then_times_out_ends_in_one_enrollment(service: Service, sandbox: Sandbox) -> None:
     student = Student(BARBER)
-    await service.hear(student.paid())
+    await service.deliver(student.paid())
     sandbox.faults({"kind": "acts_then_times_out", "seconds": 2, "requests": 3})
-    await service.work_off(rounds=3)
+    await service.run_jobs(rounds=3)
     assert await service.status(student) == "wanted"
-    await service.work_off()
+    await service.run_jobs()
     assert await service.status(student) == "enrolled"
     assert sandbox.enrollments(student.id) == ["active"]
     assert len({r["idempotency_key"] for r in sandbox.requests()}) == 1
 
 
-async def test_down_and_back_heals_and_says_nothing_meanwhile(service: Service, sandbox: Sandbox) -> None:
+async def test_an_outage_is_retried_and_publishes_nothing(service: Service, sandbox: Sandbox) -> None:
     students = [Student(BARBER) for _ in range(3)]
-    await service.hear(*(student.paid() for student in students))
+    await service.deliver(*(student.paid() for student in students))
     sandbox.faults({"kind": "status", "status": 503})
-    await service.work_off(rounds=4)
+    await service.run_jobs(rounds=4)
     assert [await service.status(student) for student in students] == ["wanted"] * 3
-    assert await service.said(students[0]) == []
+    assert await service.published(students[0]) == []
     sandbox.faults()
-    await service.work_off()
+    await service.run_jobs()
     assert [await service.status(student) for student in students] == ["enrolled"] * 3
     assert all(sandbox.enrollments(student.id) == ["active"] for student in students)
 
 
-async def test_a_refusal_is_said_once_and_retried_by_an_admin(service: Service, sandbox: Sandbox) -> None:
+async def test_a_refusal_is_published_once_and_retried_by_an_admin(service: Service, sandbox: Sandbox) -> None:
     student = Student(BARBER)
-    await service.hear(student.paid())
+    await service.deliver(student.paid())
     sandbox.faults({"kind": "status", "status": 422, "requests": 1})
-    await service.work_off()
-    place = await service.place(student)
-    assert (place["status"], place["failure"]) == ("failed", "ordered_fault")
-    await service.hear(student.paid())
-    await service.work_off()
-    assert await service.said(student) == ["failed"], "another payment event does not try again by itself"
+    await service.run_jobs()
+    row = await service.provider_enrollment(student)
+    assert (row["status"], row["failure"]) == ("failed", "ordered_fault")
+    await service.deliver(student.paid())
+    await service.run_jobs()
+    assert await service.published(student) == ["failed"], "another payment event does not retry"
 
     which = {"studentId": str(student.id), "programSlug": BARBER.slug}
     assert (await service.call("POST", "/api/admin/milady/retry", json=which)).json() == {"retried": 1}
     again = await service.call("POST", "/api/admin/milady/retry", json=which)
     assert (again.status_code, again.json()["code"]) == (409, "nothing_to_retry")
-    await service.work_off()
+    await service.run_jobs()
     assert await service.status(student) == "enrolled"
-    assert await service.said(student) == ["failed", "enrolled"]
+    assert await service.published(student) == ["failed", "enrolled"]
 
 
-async def test_a_retry_finds_what_the_given_up_attempt_had_done(service: Service, sandbox: Sandbox) -> None:
+async def test_a_retry_finds_the_enrollment_of_the_abandoned_attempt(service: Service, sandbox: Sandbox) -> None:
     student = Student(BARBER)
-    await service.hear(student.paid())
+    await service.deliver(student.paid())
     sandbox.faults({"kind": "acts_then_times_out", "seconds": 2, "requests": 1}, {"kind": "redirect", "requests": 1})
-    await service.work_off(rounds=2)
-    assert (await service.place(student))["failure"] == "redirected"
+    await service.run_jobs(rounds=2)
+    assert (await service.provider_enrollment(student))["failure"] == "redirected"
     await service.call("POST", "/api/admin/milady/retry", json={})
-    await service.work_off()
+    await service.run_jobs()
     assert await service.status(student) == "enrolled"
     assert sandbox.enrollments(student.id) == ["active"]
 
 
-async def test_a_refused_withdrawal_is_visible_and_can_be_retried(service: Service, sandbox: Sandbox) -> None:
+async def test_a_refused_withdrawal_is_published_and_can_be_retried(service: Service, sandbox: Sandbox) -> None:
     student = Student(BARBER)
-    await service.hear(student.paid())
-    await service.work_off()
-    await service.hear(student.refunded())
+    await service.deliver(student.paid())
+    await service.run_jobs()
+    await service.deliver(student.refunded())
     sandbox.faults({"kind": "status", "status": 403, "requests": 1})
-    await service.work_off()
+    await service.run_jobs()
     assert await service.status(student) == "failed"
     await service.call("POST", "/api/admin/milady/retry", json={"programSlug": BARBER.slug})
-    await service.work_off()
+    await service.run_jobs()
     assert await service.status(student) == "withdrawn"
-    assert await service.said(student) == ["enrolled", "failed", "withdrawn"]
+    assert await service.published(student) == ["enrolled", "failed", "withdrawn"]
 
 
-async def test_a_withdrawal_of_what_milady_has_forgotten_is_done(service: Service, sandbox: Sandbox) -> None:
+async def test_a_withdrawal_of_an_enrollment_that_milady_does_not_have_succeeds(
+    service: Service, sandbox: Sandbox
+) -> None:
     student = Student(BARBER)
-    await service.hear(student.paid())
-    await service.work_off()
+    await service.deliver(student.paid())
+    await service.run_jobs()
     sandbox.reset()
-    await service.hear(student.refunded())
-    await service.work_off()
+    await service.deliver(student.refunded())
+    await service.run_jobs()
     assert await service.status(student) == "withdrawn"
 
 
-async def test_a_pause_keeps_the_place(service: Service, sandbox: Sandbox) -> None:
+async def test_a_pause_keeps_the_enrollment(service: Service, sandbox: Sandbox) -> None:
     student = Student(BARBER)
-    told = {"purchase_id": student.purchase_id, "student_id": student.id, "program": BARBER}
-    missed = PaymentFailed(refs=PaymentRefs(invoice=f"in_{student.id}"), final=True, attempt=4, **told)
-    await service.hear(student.paid())
-    await service.work_off()
-    await service.hear(missed)
-    await service.work_off()
+    purchase = {"purchase_id": student.purchase_id, "student_id": student.id, "program": BARBER}
+    missed = PaymentFailed(refs=PaymentRefs(invoice=f"in_{student.id}"), final=True, attempt=4, **purchase)
+    await service.deliver(student.paid())
+    await service.run_jobs()
+    await service.deliver(missed)
+    await service.run_jobs()
     assert sandbox.enrollments(student.id) == ["active"]
 
 
-async def test_a_program_that_turns_out_to_be_miladys_serves_those_who_paid_before(
-    service: Service, sandbox: Sandbox
-) -> None:
+async def test_a_program_that_becomes_miladys_enrolls_those_who_paid_before(service: Service, sandbox: Sandbox) -> None:
     program = new_program(provider=None)
     early, gone = Student(program), Student(program)
-    await service.hear(early.paid(), gone.paid(), gone.refunded())
-    await service.work_off()
+    await service.deliver(early.paid(), gone.paid(), gone.refunded())
+    await service.run_jobs()
     assert await service.status(early) is None
 
     late = Student(program.model_copy(update={"provider": "milady"}))
-    await service.hear(late.starts())
-    await service.work_off()
+    await service.deliver(late.starts())
+    await service.run_jobs()
     assert [await service.status(s) for s in (early, gone, late)] == ["enrolled", "withdrawn", None]
     assert sandbox.enrollments(early.id) == ["active"]
-    assert await service.said(early) == ["enrolled"]
-    assert (sandbox.enrollments(gone.id), await service.said(gone)) == ([], [])
+    assert await service.published(early) == ["enrolled"]
+    assert (sandbox.enrollments(gone.id), await service.published(gone)) == ([], [])
 
 
 async def test_a_payment_event_names_the_provider_too(service: Service) -> None:
     program = new_program(provider=None)
     early = Student(program)
-    await service.hear(early.paid())
+    await service.deliver(early.paid())
     late = Student(program.model_copy(update={"provider": "Milady"}))
-    await service.hear(late.paid())
-    await service.work_off()
+    await service.deliver(late.paid())
+    await service.run_jobs()
     assert [await service.status(s) for s in (early, late)] == ["enrolled", "enrolled"]
 
 
 async def test_an_admin_makes_a_program_miladys(service: Service, sandbox: Sandbox) -> None:
     program = new_program(provider=None)
     student = Student(program)
-    await service.hear(student.paid())
+    await service.deliver(student.paid())
     saved = await service.call(
         "PUT", f"/api/admin/milady/programs/{program.slug}", json={"title": "Cosmetology", "courses": COURSES}
     )
     assert saved.status_code == 200, saved.text
-    await service.work_off()
+    await service.run_jobs()
     assert [course[0] for course in sandbox.enrollment(student.id)["courses"]] == ["milady-cosmetology"]
+    (event,) = await service.rows(
+        "SELECT convert_from(body, 'UTF8')::jsonb AS body FROM outbox "
+        "WHERE convert_from(body, 'UTF8')::jsonb ->> 'student_id' = :student",
+        student=str(student.id),
+    )
+    assert event["body"]["program"]["provider"] == "milady"
 
 
-async def test_a_program_and_its_payments_at_the_same_time_miss_nobody(service: Service) -> None:
+async def test_concurrent_payments_and_a_new_program_miss_nobody(service: Service) -> None:
     for _ in range(5):
         program = new_program(provider=None)
         students = [Student(program) for _ in range(6)]
         first = Student(program.model_copy(update={"provider": "milady"}))
         await asyncio.gather(
-            *(service.hear(student.paid()) for student in students[:3]),
-            service.hear(first.paid()),
-            service.work_off(rounds=3),
-            *(service.hear(student.paid()) for student in students[3:]),
+            *(service.deliver(student.paid()) for student in students[:3]),
+            service.deliver(first.paid()),
+            service.run_jobs(rounds=3),
+            *(service.deliver(student.paid()) for student in students[3:]),
         )
-        await service.work_off()
+        await service.run_jobs()
         assert [await service.status(student) for student in (*students, first)] == ["enrolled"] * 7
 
 
-async def test_looking_through_a_programs_enrollments_waits_for_a_payment_that_has_not_seen_it(
+async def test_adopting_a_program_waits_for_a_payment_that_has_not_seen_it(
     service: Service,
 ) -> None:
     program = new_program(provider=None)
     early, first = Student(program), Student(program.model_copy(update={"provider": "milady"}))
     async with service.database.transaction() as db:
-        await service.handle(envelope(early.paid()), db)  # reads that the program is nobody's, and is slow to commit
-        looking = asyncio.create_task(_serve(service, first))
+        await service.handle(envelope(early.paid()), db)  # has read that the program has no provider
+        adopting = asyncio.create_task(_enroll(service, first))
         await asyncio.sleep(0.5)
-        assert not looking.done()
-    await looking
+        assert not adopting.done()
+    await adopting
     assert [await service.status(student) for student in (early, first)] == ["enrolled", "enrolled"]
 
 
-async def _serve(service: Service, student: Student) -> None:
-    await service.hear(student.paid())
-    await service.work_off()
+async def _enroll(service: Service, student: Student) -> None:
+    await service.deliver(student.paid())
+    await service.run_jobs()
 
 
-async def test_a_program_that_is_switched_off_enrolls_nobody_new_until_it_is_on(service: Service) -> None:
+async def test_an_inactive_program_enrolls_nobody_until_it_is_active(service: Service) -> None:
     program = new_program()
     path, body = f"/api/admin/milady/programs/{program.slug}", {"title": "T", "courses": COURSES}
     await service.call("PUT", path, json=body)
     before, after = Student(program), Student(program)
-    await service.hear(before.paid())
-    await service.work_off()
+    await service.deliver(before.paid())
+    await service.run_jobs()
     await service.call("PUT", path, json={**body, "is_active": False})
-    await service.hear(after.paid(), before.refunded())
-    await service.work_off()
+    await service.deliver(after.paid(), before.refunded())
+    await service.run_jobs()
     assert [await service.status(s) for s in (before, after)] == ["withdrawn", None]
     await service.call("PUT", path, json=body)
-    await service.work_off()
+    await service.run_jobs()
     assert [await service.status(s) for s in (before, after)] == ["withdrawn", "enrolled"]
 
 
 async def test_parallel_events_of_one_enrollment_end_in_one_enrollment(service: Service, sandbox: Sandbox) -> None:
     student = Student(BARBER)
-    await asyncio.gather(*(service.hear(student.paid()) for _ in range(8)), service.work_off(rounds=2))
-    await service.work_off()
+    await asyncio.gather(*(service.deliver(student.paid()) for _ in range(8)), service.run_jobs(rounds=2))
+    await service.run_jobs()
     assert sandbox.enrollments(student.id) == ["active"]
-    assert await service.said(student) == ["enrolled"]
+    assert await service.published(student) == ["enrolled"]
 
 
-async def test_payments_and_refunds_racing_with_the_relay_end_right(service: Service, sandbox: Sandbox) -> None:
+async def test_payments_and_refunds_racing_with_the_relay_end_withdrawn(service: Service, sandbox: Sandbox) -> None:
     students = [Student(BARBER) for _ in range(12)]
 
     async def live(student: Student) -> None:
-        await service.hear(student.paid())
-        await service.hear(student.refunded())
+        await service.deliver(student.paid())
+        await service.deliver(student.refunded())
 
     async def relay() -> None:
         for _ in range(12):
-            await service.work_off(rounds=1)
+            await service.run_jobs(rounds=1)
 
     sandbox.faults({"kind": "acts_then_times_out", "seconds": 1, "requests": 4, "methods": ["POST"]})
     await asyncio.gather(relay(), *(live(student) for student in students))
-    await service.work_off()
+    await service.run_jobs()
     assert {await service.status(student) for student in students} == {"withdrawn"}
     assert all("active" not in sandbox.enrollments(student.id) for student in students)

@@ -6,7 +6,7 @@ import asyncio
 from itertools import pairwise
 
 import pytest
-from tests.instructor_assignment.service import Service, Student, envelope, new_program
+from tests.instructor_assignment.harness import Service, Student, envelope, new_program
 
 from contracts.payments import PaymentFailed, PaymentRefs
 from contracts.people import ItemKind, ItemRef, Program
@@ -16,86 +16,86 @@ async def test_a_paid_enrollment_gets_an_instructor_once(service: Service) -> No
     program = new_program()
     await service.add(program, "Ada")
     student = Student(program)
-    await service.hear(student.paid(), student.paid(), student.paid())
+    await service.deliver(student.paid(), student.paid(), student.paid())
     row = await service.assignment(student)
     assert row and (row["status"], row["name"], row["purchase_id"]) == ("assigned", "Ada", student.purchase_id)
-    assert await service.said(student) == ["assigned"]
+    assert await service.published(student) == ["assigned"]
 
 
-async def test_a_redelivery_is_known(service: Service) -> None:
+async def test_a_redelivery_changes_nothing(service: Service) -> None:
     program = new_program()
     await service.add(program, "Ada")
     student = Student(program)
-    heard = envelope(student.paid())
-    await service.hear(heard, heard)
-    assert await service.said(student) == ["assigned"]
+    event = envelope(student.paid())
+    await service.deliver(event, event)
+    assert await service.published(student) == ["assigned"]
 
 
 async def test_the_event_names_the_instructor_and_the_payment_it_came_from(service: Service) -> None:
     program = new_program()
     await service.add(program, "Ada")
     student = Student(program)
-    heard = envelope(student.paid())
-    await service.hear(heard)
+    event = envelope(student.paid())
+    await service.deliver(event)
     (row,) = await service.rows(
         "SELECT message_key, headers, convert_from(body, 'UTF8')::jsonb AS body FROM outbox "
         "WHERE convert_from(body, 'UTF8')::jsonb ->> 'student_id' = :student",
         student=str(student.id),
     )
     assert row["headers"]["cloudEvents:subject"] == str(student.purchase_id)
-    assert row["headers"]["cloudEvents:causationid"] == heard.id
+    assert row["headers"]["cloudEvents:causationid"] == event.id
     assert row["body"]["instructor"]["name"] == "Ada"
     assert row["message_key"] == f"{row['body']['assignment_id']}/1/instructor.assigned.v1"
 
 
 @pytest.mark.parametrize("kind", ["product", "service", "membership"])
-async def test_what_is_not_taught_gets_no_instructor(service: Service, kind: ItemKind) -> None:
-    """Not even when there is one, and nobody is told that one is missing."""
+async def test_an_item_that_is_not_taught_gets_no_instructor(service: Service, kind: ItemKind) -> None:
+    """Even if there is one, and no event is published about a missing one."""
     for staffed in (False, True):
         program = new_program().model_copy(update={"kind": kind})
         if staffed:
             await service.add(program, "Ada")
         student = Student(program)
-        await service.hear(student.paid(), student.refunded())
+        await service.deliver(student.paid(), student.refunded())
         student.buys_again()
-        await service.hear(student.paid())
+        await service.deliver(student.paid())
         assert await service.assignment(student) is None
-        assert await service.said(student) == []
+        assert await service.published(student) == []
 
 
 @pytest.mark.parametrize("kind", [None, "program", "track", "course"])
-async def test_what_is_taught_gets_one(service: Service, kind: ItemKind | None) -> None:
+async def test_an_item_that_is_taught_gets_an_instructor(service: Service, kind: ItemKind | None) -> None:
     program = new_program().model_copy(update={"kind": kind})
     await service.add(program, "Ada")
     student = Student(program)
-    await service.hear(student.paid())
-    assert await service.said(student) == ["assigned"]
+    await service.deliver(student.paid())
+    assert await service.published(student) == ["assigned"]
 
 
-async def test_of_a_bundle_only_what_is_taught_gets_one(service: Service) -> None:
+async def test_only_the_taught_parts_of_a_bundle_get_an_instructor(service: Service) -> None:
     course, book = new_program(), new_program().model_copy(update={"kind": "product"})
     await service.add(course, "Ada")
     parts = tuple(ItemRef.model_validate(part.model_dump(exclude={"includes"})) for part in (course, book))
     student = Student(Program(slug=f"both-{course.slug}", id="both", kind="bundle", includes=parts))
-    await service.hear(student.paid())
-    assert await service.said(student) == ["assigned"]
+    await service.deliver(student.paid())
+    assert await service.published(student) == ["assigned"]
     student.program = book
     assert await service.assignment(student) is None
     student.program = course
     assert await service.status(student) == "assigned"
-    await service.hear(student.refunded())
-    assert await service.said(student) == ["assigned", "released"]
+    await service.deliver(student.refunded())
+    assert await service.published(student) == ["assigned", "released"]
 
 
-async def test_nobody_there_is_said_once_per_wait_and_mended_when_somebody_comes(service: Service) -> None:
+async def test_a_wait_is_published_once_and_ends_when_an_instructor_has_capacity(service: Service) -> None:
     program = new_program()
     first, second = Student(program), Student(program)
-    await service.hear(first.paid(), first.paid(), second.paid())
+    await service.deliver(first.paid(), first.paid(), second.paid())
     assert await service.status(first) == await service.status(second) == "waiting"
-    assert await service.said(first) == ["unavailable"]
+    assert await service.published(first) == ["unavailable"]
 
     await service.add(program, "Ada", capacity=1)
-    assert await service.status(first) == "assigned", "who has waited longest comes first"
+    assert await service.status(first) == "assigned", "the longest wait is served first"
     assert await service.status(second) == "waiting"
 
     await service.add(program, "Ben", capacity=0)
@@ -107,80 +107,80 @@ async def test_nobody_there_is_said_once_per_wait_and_mended_when_somebody_comes
     )
     await service.call("PATCH", f"/api/admin/instructors/{ben['id']}", json={"capacity": 1})
     assert await service.status(second) == "assigned"
-    assert await service.said(second) == ["unavailable", "assigned"]
+    assert await service.published(second) == ["unavailable", "assigned"]
 
 
-async def test_an_instructor_who_is_activated_takes_those_who_wait(service: Service) -> None:
+async def test_an_activated_instructor_takes_the_waiting_students(service: Service) -> None:
     program = new_program()
     ada = await service.add(program, "Ada", is_active=False)
     student = Student(program)
-    await service.hear(student.paid())
+    await service.deliver(student.paid())
     assert await service.status(student) == "waiting"
     await service.call("PATCH", f"/api/admin/instructors/{ada}", json={"is_active": True})
     assert await service.status(student) == "assigned"
 
 
-async def test_what_comes_late_still_belongs_to_the_payment(service: Service) -> None:
+async def test_a_late_assignment_still_belongs_to_the_payment(service: Service) -> None:
     program = new_program()
     student = Student(program)
-    heard = envelope(student.paid())
-    await service.hear(heard)
+    event = envelope(student.paid())
+    await service.deliver(event)
     await service.add(program, "Ada")
     (row,) = await service.rows(
         "SELECT headers FROM outbox WHERE routing_key = 'instructor.assigned.v1' "
         "AND convert_from(body, 'UTF8')::jsonb ->> 'student_id' = :student",
         student=str(student.id),
     )
-    assert row["headers"]["cloudEvents:correlationid"] == heard.id
+    assert row["headers"]["cloudEvents:correlationid"] == event.id
 
 
-async def test_a_refund_releases_and_its_place_serves_who_waits(service: Service) -> None:
+async def test_a_refund_releases_the_instructor_for_a_waiting_student(service: Service) -> None:
     program = new_program()
     await service.add(program, "Ada", capacity=1)
     leaver, waiter = Student(program), Student(program)
-    await service.hear(leaver.paid(), waiter.paid())
+    await service.deliver(leaver.paid(), waiter.paid())
     assert await service.status(waiter) == "waiting"
-    await service.hear(leaver.refunded())
+    await service.deliver(leaver.refunded())
     assert (await service.status(leaver), await service.status(waiter)) == ("released", "assigned")
-    assert await service.said(leaver) == ["assigned", "released"]
-    assert await service.said(waiter) == ["unavailable", "assigned"]
+    assert await service.published(leaver) == ["assigned", "released"]
+    assert await service.published(waiter) == ["unavailable", "assigned"]
 
 
-async def test_who_waits_and_gets_the_money_back_waits_no_more(service: Service) -> None:
+async def test_a_refund_ends_the_wait(service: Service) -> None:
     program = new_program()
     student = Student(program)
-    await service.hear(student.paid(), student.refunded())
+    await service.deliver(student.paid(), student.refunded())
     await service.add(program, "Ada")
     assert await service.status(student) == "released"
-    assert await service.said(student) == ["unavailable"]
+    assert await service.published(student) == ["unavailable"]
 
 
 async def test_a_refund_that_comes_first_leaves_nobody_assigned(service: Service) -> None:
     program = new_program()
     await service.add(program, "Ada")
     student = Student(program)
-    await service.hear(student.refunded(), student.paid())
+    await service.deliver(student.refunded(), student.paid())
     assert await service.status(student) == "released"
-    assert await service.said(student) == []
+    assert await service.published(student) == []
 
 
 async def test_a_partial_refund_changes_nothing(service: Service) -> None:
     program = new_program()
     await service.add(program, "Ada")
     student = Student(program)
-    await service.hear(student.paid(), student.refunded(1))
-    assert await service.said(student) == ["assigned"]
+    await service.deliver(student.paid(), student.refunded(1))
+    assert await service.published(student) == ["assigned"]
 
 
 async def test_bought_again_is_assigned_again(service: Service) -> None:
     program = new_program()
     await service.add(program, "Ada")
     student = Student(program)
-    await service.hear(student.paid(), student.refunded())
+    await service.deliver(student.paid(), student.refunded())
     student.buys_again()
-    await service.hear(student.paid())
+    await service.deliver(student.paid())
     assert await service.status(student) == "assigned"
-    assert await service.said(student) == ["assigned", "released", "assigned"]
+    assert await service.published(student) == ["assigned", "released", "assigned"]
     assert (await service.assignment(student) or {})["purchase_id"] == student.purchase_id
 
 
@@ -196,38 +196,38 @@ async def test_a_pause_keeps_the_instructor(service: Service) -> None:
         student_id=student.id,
         program=program,
     )
-    await service.hear(student.paid(), missed)
+    await service.deliver(student.paid(), missed)
     assert await service.status(student) == "assigned"
-    assert await service.said(student) == ["assigned"]
+    assert await service.published(student) == ["assigned"]
 
 
-async def test_money_on_its_way_is_no_enrollment(service: Service) -> None:
+async def test_a_pending_payment_assigns_nobody(service: Service) -> None:
     student = Student(new_program())
-    await service.hear(student.pending())
+    await service.deliver(student.pending())
     assert await service.status(student) is None
-    await service.hear(student.paid())
+    await service.deliver(student.paid())
     assert await service.status(student) == "waiting"
 
 
-async def test_deactivating_hands_the_students_over_or_lets_them_wait(service: Service) -> None:
+async def test_deactivating_an_instructor_reassigns_the_students_or_lets_them_wait(service: Service) -> None:
     program = new_program()
     ada = await service.add(program, "Ada", capacity=2)
     students = [Student(program), Student(program)]
-    await service.hear(*(student.paid() for student in students))
+    await service.deliver(*(student.paid() for student in students))
     await service.add(program, "Ben", capacity=1)
     changed = await service.call("PATCH", f"/api/admin/instructors/{ada}", json={"is_active": False})
     assert changed.json()["students"] == 0
     assert await service.loads(program) == {"Ada": 0, "Ben": 1}
     assert [await service.status(student) for student in students] == ["assigned", "waiting"]
-    assert await service.said(students[0]) == ["assigned", "released", "assigned"]
-    assert await service.said(students[1]) == ["assigned", "released", "unavailable"]
+    assert await service.published(students[0]) == ["assigned", "released", "assigned"]
+    assert await service.published(students[1]) == ["assigned", "released", "unavailable"]
 
 
-async def test_an_instructor_with_students_goes_only_when_all_can_move(service: Service) -> None:
+async def test_an_instructor_is_removed_only_if_all_students_can_be_reassigned(service: Service) -> None:
     program = new_program()
     ada = await service.add(program, "Ada", capacity=2)
     students = [Student(program), Student(program)]
-    await service.hear(*(student.paid() for student in students))
+    await service.deliver(*(student.paid() for student in students))
     refused = await service.call("DELETE", f"/api/admin/instructors/{ada}")
     assert (refused.status_code, refused.json()["code"]) == (409, "instructor_has_students")
     assert refused.json()["students"] == 2
@@ -245,16 +245,16 @@ async def test_parallel_payments_stay_balanced_and_within_the_capacity(service: 
     for name, capacity in (("Ada", 10), ("Ben", 10), ("Cid", 5)):
         await service.add(program, name, capacity)
     students = [Student(program) for _ in range(40)]
-    await asyncio.gather(*(service.hear(student.paid(), student.paid()) for student in students))
+    await asyncio.gather(*(service.deliver(student.paid(), student.paid()) for student in students))
     assert await service.loads(program) == {"Ada": 10, "Ben": 10, "Cid": 5}
     statuses = [await service.status(student) for student in students]
     assert (statuses.count("assigned"), statuses.count("waiting")) == (25, 15)
 
     some = [student for student, status in zip(students, statuses, strict=True) if status == "assigned"][:10]
     await asyncio.gather(
-        *(service.hear(student.refunded()) for student in some),
+        *(service.deliver(student.refunded()) for student in some),
         service.add(program, "Dan", 2),
-        *(service.hear(Student(program).paid()) for _ in range(5)),
+        *(service.deliver(Student(program).paid()) for _ in range(5)),
     )
     assert await service.loads(program) == {"Ada": 10, "Ben": 10, "Cid": 5, "Dan": 2}
     (waiting,) = await service.rows(
@@ -264,11 +264,11 @@ async def test_parallel_payments_stay_balanced_and_within_the_capacity(service: 
     assert waiting["n"] == 40 + 5 - 10 - 27
 
 
-async def test_half_full_is_half_full_for_everybody(service: Service) -> None:
+async def test_loads_are_balanced_in_proportion_to_the_capacities(service: Service) -> None:
     program = new_program()
     for name, capacity in (("Ada", 20), ("Ben", 20), ("Cid", 10)):
         await service.add(program, name, capacity)
-    await asyncio.gather(*(service.hear(Student(program).paid()) for _ in range(25)))
+    await asyncio.gather(*(service.deliver(Student(program).paid()) for _ in range(25)))
     loads = await service.loads(program)
     assert sum(loads.values()) == 25
     shares = sorted((loads["Ada"] / 20, loads["Ben"] / 20, loads["Cid"] / 10))
@@ -279,5 +279,5 @@ async def test_a_payment_and_a_new_instructor_never_miss_each_other(service: Ser
     for _ in range(10):
         program = new_program()
         student = Student(program)
-        await asyncio.gather(service.hear(student.paid()), service.add(program, "Ada"))
+        await asyncio.gather(service.deliver(student.paid()), service.add(program, "Ada"))
         assert await service.status(student) == "assigned"

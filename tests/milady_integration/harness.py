@@ -1,10 +1,9 @@
-"""milady-integration on a real database and against the real sandbox: payments in, rows, events and enrollments out."""
+"""milady-integration on a real database, with the provider's sandbox: events in; rows, events and enrollments out."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,11 +13,12 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
-import jwt
 from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
+from tests.deliveries import handle
 from tests.processes import JWT
+from tests.tokens import bearer
 
 from contracts.checkout import PurchaseCreated
 from contracts.envelope import Envelope, Event
@@ -26,12 +26,9 @@ from contracts.money import usd
 from contracts.payments import PaymentEvent, PaymentPending, PaymentRefs, PaymentRefunded, PaymentSucceeded
 from contracts.people import Contact, Program
 from kit.db.database import Database, row_dict
-from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.db.unit_of_work import utc_now
 from kit.jobs.worker import JobWorker
-from kit.messaging import inbox
-from kit.runtime.trace import cause_of
-from milady_integration import consumers, main, steps
-from milady_integration.breaker import Breaker
+from milady_integration import consumers, jobs, main
 from milady_integration.domain import Mode
 from milady_integration.milady_client import MiladyClient
 from milady_integration.settings import ApiSettings
@@ -59,7 +56,7 @@ class Student:
     contact: Contact | None = field(default_factory=lambda: Contact(email="sam@example.org", name="Sam Student"))
 
     @property
-    def _told(self) -> dict[str, Any]:
+    def _purchase(self) -> dict[str, Any]:
         return {"purchase_id": self.purchase_id, "student_id": self.id, "program": self.program}
 
     @property
@@ -67,15 +64,16 @@ class Student:
         return PaymentRefs(payment_intent=f"pi_{self.purchase_id}")
 
     def starts(self) -> PurchaseCreated:
-        paid = {"amount": usd(1), "payer": "student", "payment_type": "full", "checkout_url": "https://pay.test"}
-        return PurchaseCreated.model_validate(self._told | paid)
+        terms = {"amount": usd(1), "payer": "student", "payment_type": "full", "checkout_url": "https://pay.test"}
+        return PurchaseCreated.model_validate(self._purchase | terms)
 
     def pending(self) -> PaymentEvent:
-        return PaymentPending(refs=self._refs, **self._told)
+        return PaymentPending(refs=self._refs, **self._purchase)
 
-    def paid(self, payer: str = "student") -> PaymentEvent:
-        told = {**self._told, "payer": payer, "contact": self.contact}
-        return PaymentSucceeded.model_validate({"refs": self._refs, "amount": usd(489_000), **told})
+    def paid(self, payer: str = "student", *, amount: int = 489_000, price: int | None = None) -> PaymentEvent:
+        """`price` is in the metadata of a purchase that was started by checkout."""
+        terms = {"payer": payer, "contact": self.contact, "price": usd(price) if price is not None else None}
+        return PaymentSucceeded.model_validate({"refs": self._refs, "amount": usd(amount), **self._purchase, **terms})
 
     def refunded(self) -> PaymentEvent:
         return PaymentRefunded(refs=self._refs, total=usd(489_000), before=usd(0), of=usd(489_000))
@@ -84,48 +82,43 @@ class Student:
         self.purchase_id = uuid4()
 
 
-def envelope(event: Event) -> Envelope[Event]:
+def envelope(event: Event, event_id: str | None = None) -> Envelope[Event]:
+    event_id = event_id or f"evt_{uuid4().hex}/{event.type}"
     subject = str(getattr(event, "purchase_id", None))
-    return Envelope(
-        id=f"evt_{uuid4().hex}/{event.type}", source="webhook-gateway", subject=subject, time=utc_now(), data=event
-    )
-
-
-def token(role: str, subject: UUID) -> str:
-    claims = {"sub": str(subject), "role": role, "iss": JWT["JWT_ISSUER"], "aud": JWT["JWT_AUDIENCE"]}
-    return jwt.encode({**claims, "exp": time.time() + 300}, JWT["JWT_SECRET"], algorithm="HS256")
+    return Envelope(id=event_id, source="webhook-gateway", subject=subject, time=utc_now(), data=event)
 
 
 class Sandbox(Process):
-    """The provider's sandbox, as a process of its own."""
+    """The provider's sandbox, in its own process."""
 
     def __init__(self) -> None:
         (port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{port}"
+        self._http = httpx.Client(base_url=self.url, trust_env=False, verify=False)
         env = {"MILADY_SANDBOX_PORT": str(port), "MILADY_SANDBOX_API_KEY": KEY}
         argv = [sys.executable, "-m", "milady_sandbox"]
         super().__init__(Command(name="milady_sandbox", argv=argv, env=env, ready_url=f"{self.url}/healthz"))
 
     def faults(self, *faults: dict[str, Any]) -> None:
-        httpx.put(f"{self.url}/sandbox/api/faults", json={"faults": list(faults)}, trust_env=False).raise_for_status()
+        self._http.put("/sandbox/api/faults", json={"faults": list(faults)}).raise_for_status()
 
-    def _items(self, what: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = httpx.get(f"{self.url}/sandbox/api/{what}", trust_env=False).json()["items"]
+    def items(self, kind: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._http.get(f"/sandbox/api/{kind}").json()["items"]
         return found
 
     def enrollments(self, student_id: UUID) -> list[str]:
         """The statuses of the student's enrollments, oldest first."""
-        return [e["status"] for e in self._items("enrollments") if e["student_ref"] == str(student_id)]
+        return [e["status"] for e in self.items("enrollments") if e["student_ref"] == str(student_id)]
 
     def enrollment(self, student_id: UUID) -> dict[str, Any]:
-        (found,) = [e for e in self._items("enrollments") if e["student_ref"] == str(student_id)]
+        (found,) = [e for e in self.items("enrollments") if e["student_ref"] == str(student_id)]
         return found
 
     def requests(self) -> list[dict[str, Any]]:
-        return self._items("requests")
+        return self.items("requests")
 
     def reset(self) -> None:
-        httpx.post(f"{self.url}/sandbox/api/reset", trust_env=False).raise_for_status()
+        self._http.post("/sandbox/api/reset").raise_for_status()
 
 
 @contextmanager
@@ -145,13 +138,11 @@ class Service:
         self.sandbox = sandbox
         self.mode = mode
         self.database = Database(server.url, pool_size=20)
-        self.client = MiladyClient(sandbox.url, KEY, breaker=Breaker(failures=10_000), seconds=0.4)
+        self.client = MiladyClient(sandbox.url, KEY, seconds=0.4)
         self._consumers = [consumers.payments(mode), consumers.purchases()]
         client = self.client if mode == "api" else None
-        backoff = steps.backoff_of(timedelta(seconds=1))
-        self._performer = JobWorker(
-            self.database, "milady-integration", steps.handlers(self.database, client, mode, backoff)
-        )
+        handlers = jobs.handlers(self.database, client, mode, jobs.backoff_of(timedelta(seconds=1)))
+        self._worker = JobWorker(self.database, "milady-integration", handlers)
         self._app = main.app(
             ApiSettings(
                 database_url=SecretStr(server.api_url),
@@ -161,52 +152,51 @@ class Service:
                 milady_mode=mode,
             )
         )
+        self._http = httpx.AsyncClient(transport=httpx.ASGITransport(self._app), base_url="http://test")
 
     async def close(self) -> None:
+        await self._http.aclose()
         await self._app.state.database.close()
         await self.client.close()
         await self.database.close()
 
-    async def hear(self, *events: Event) -> None:
-        """As the consumer process does it: inbox, handler, one commit."""
-        for event in events:
+    async def deliver(self, *events: Event | Envelope[Event]) -> None:
+        """Each event as the consumer process handles it: inbox, handler, one commit."""
+        for each in events:
             async with self.database.transaction() as db:
-                await self.handle(envelope(event), db)
+                await self.handle(each if isinstance(each, Envelope) else envelope(each), db)
 
-    async def handle(self, heard: Envelope[Event], db: AsyncConnection) -> None:
-        (consumer,) = [c for c in self._consumers if heard.type in c.handlers()]
-        assert await inbox.claim(db, queue=consumer.queue.name, event_id=heard.id)
-        uow = UnitOfWork(db=db, source="milady-integration", now=utc_now(), cause=cause_of(heard))
-        await consumer.handlers()[heard.type](heard, uow)
+    async def handle(self, event: Envelope[Event], db: AsyncConnection) -> None:
+        await handle(db, self._consumers, "milady-integration", event)
 
-    async def work_off(self, rounds: int = 10) -> None:
-        """As the relay does it: one attempt at each step that is to be done, until none is left (or no more rounds)."""
+    async def run_jobs(self, rounds: int = 10) -> None:
+        """As the relay runs them: one attempt at each pending job per round, until none is left."""
         for _ in range(rounds):
             async with self.database.transaction() as db:
                 await db.execute(text("UPDATE jobs SET available_at = now() WHERE done_at IS NULL"))
-            due = await self._performer._take(16)
+            due = await self._worker._take(16)
             if not due:
                 return
-            await asyncio.gather(*(self._performer.attempt(job) for job in due))
+            await asyncio.gather(*(self._worker.attempt(job) for job in due))
 
     async def rows(self, sql: str, **values: Any) -> list[dict[str, Any]]:
         async with self.database.transaction() as db:
             return [row_dict(row) for row in await db.execute(text(sql), values)]
 
-    async def place(self, student: Student) -> dict[str, Any]:
-        """The row; empty when there is none."""
+    async def provider_enrollment(self, student: Student) -> dict[str, Any]:
+        """The row; empty if there is none."""
         found = await self.rows(
-            "SELECT * FROM milady_enrollments WHERE student_id = :student AND program_slug = :slug",
+            "SELECT * FROM provider_enrollments WHERE student_id = :student AND program_slug = :slug",
             student=student.id,
             slug=student.program.slug,
         )
         return found[0] if found else {}
 
     async def status(self, student: Student) -> str | None:
-        return (await self.place(student)).get("status")
+        return (await self.provider_enrollment(student)).get("status")
 
-    async def said(self, student: Student) -> list[str]:
-        """The events about this student, in the order in which they were said."""
+    async def published(self, student: Student) -> list[str]:
+        """The types of the events about this student, in the order of publication."""
         found = await self.rows(
             "SELECT routing_key FROM outbox WHERE convert_from(body, 'UTF8')::jsonb ->> 'student_id' = :student "
             "ORDER BY id",
@@ -217,7 +207,5 @@ class Service:
     async def call(
         self, method: str, path: str, *, role: str = "admin", subject: UUID = ADMIN, key: str | None = None, **sent: Any
     ) -> httpx.Response:
-        headers = {"Authorization": f"Bearer {token(role, subject)}"} | ({"Idempotency-Key": key} if key else {})
-        transport = httpx.ASGITransport(self._app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            return await client.request(method, path, headers=headers, **sent)
+        headers = bearer(subject, role) | ({"Idempotency-Key": key} if key else {})
+        return await self._http.request(method, path, headers=headers, **sent)

@@ -1,4 +1,4 @@
-"""Instructors, who teaches whom, and the kit's tables."""
+"""Instructors, their assignments, and the kit's tables."""
 
 from pathlib import Path
 from uuid import NAMESPACE_URL, uuid5
@@ -13,8 +13,8 @@ from kit.db.database import own_rows
 revision = "0001"
 down_revision = None
 
-_FIRST = Path(__file__).parents[1] / "instructors.yaml"
-_SEEDS = uuid5(NAMESPACE_URL, "urn:bursar:instructor")
+_INSTRUCTORS = Path(__file__).parents[1] / "instructors.yaml"
+_INSTRUCTOR_IDS = uuid5(NAMESPACE_URL, "urn:bursar:instructor")
 
 
 def upgrade() -> None:
@@ -45,18 +45,21 @@ def upgrade() -> None:
             program_id text NOT NULL,
             program_name text,
             provider text,
-            status text NOT NULL CONSTRAINT ck_ai_instructor_assignments_status
-                CHECK (status IN ('assigned', 'waiting', 'released')),
-            instructor_id uuid CONSTRAINT fk_ai_instructor_assignments_instructor_id REFERENCES ai_instructors (id),
+            desired_status text NOT NULL CONSTRAINT ck_ai_instructor_assignments_desired_status
+                CHECK (desired_status IN ('assigned', 'released')),
             reason text,
             purchase_id uuid,
-            since timestamptz NOT NULL,
-            revision integer NOT NULL,
             cause jsonb,
+            status text NOT NULL DEFAULT 'released' CONSTRAINT ck_ai_instructor_assignments_status
+                CHECK (status IN ('assigned', 'waiting', 'released')),
+            instructor_id uuid CONSTRAINT fk_ai_instructor_assignments_instructor_id REFERENCES ai_instructors (id),
+            since timestamptz NOT NULL DEFAULT now(),
+            revision integer NOT NULL DEFAULT 0,
             created_at timestamptz NOT NULL DEFAULT now(),
             updated_at timestamptz NOT NULL DEFAULT now(),
             CONSTRAINT uq_ai_instructor_assignments_student_id_program_slug UNIQUE (student_id, program_slug),
-            CONSTRAINT ck_ai_instructor_assignments_taught CHECK ((status = 'assigned') = (instructor_id IS NOT NULL))
+            CONSTRAINT ck_ai_instructor_assignments_instructor
+                CHECK ((status = 'assigned') = (instructor_id IS NOT NULL))
         )
         """
     )
@@ -72,12 +75,12 @@ def upgrade() -> None:
         op.execute(statement)
     op.execute(f'GRANT SELECT, INSERT, UPDATE, DELETE ON ai_instructors TO "{api}"')
     op.execute(
-        "GRANT SELECT, UPDATE (status, instructor_id, reason, since, revision, cause, updated_at) "
+        "GRANT SELECT, UPDATE (status, instructor_id, since, revision, updated_at) "
         f'ON ai_instructor_assignments TO "{api}"'
     )
-    # What an admin changes about instructors moves students at once; nobody else moves anybody over the API.
+    # An admin's change to an instructor reassigns students at once; nobody else reassigns anybody over the API.
     op.execute(
-        f'CREATE POLICY only_admins_move ON ai_instructor_assignments AS RESTRICTIVE FOR UPDATE TO "{api}" '
+        f'CREATE POLICY only_admins_update ON ai_instructor_assignments AS RESTRICTIVE FOR UPDATE TO "{api}" '
         "USING (current_setting('app.role', true) = 'admin')"
     )
     _seed()
@@ -88,7 +91,7 @@ def _seed() -> None:
         "INSERT INTO ai_instructors (id, program_slug, is_active, name, specialty, avatar, capacity) "
         "VALUES (:id, :program_slug, true, :name, :specialty, :avatar, :capacity)"
     )
-    for slug, instructors in yaml.safe_load(_FIRST.read_text(encoding="utf-8")).items():
+    for slug, instructors in yaml.safe_load(_INSTRUCTORS.read_text(encoding="utf-8")).items():
         for instructor in instructors:
-            seed = {"id": uuid5(_SEEDS, f"{slug}/{instructor['name']}"), "program_slug": slug, **instructor}
-            op.get_bind().execute(insert, seed)
+            row = {"id": uuid5(_INSTRUCTOR_IDS, f"{slug}/{instructor['name']}"), "program_slug": slug, **instructor}
+            op.get_bind().execute(insert, row)
