@@ -73,6 +73,15 @@ def test_the_commands_that_a_page_names_exist(page: Path) -> None:
     assert not targets - set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs/decisions").glob("*.md")), ids=lambda page: page.stem)
+def test_a_decision_has_its_sections_and_a_check(page: Path) -> None:
+    text = page.read_text()
+    assert text.startswith(f"# {int(page.name[:4])}. ")
+    headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert headings == ["Context", "Decision", "Consequences", "What would make us revisit"]
+    assert "\nCheck: `" in text
+
+
 def test_paths_are_found() -> None:
     text = "see `docs/glossary.md`, `api.py`, [deploy](deploy/README.md#x), `a word`, [out](https://example.com/x.md)"
     assert list(paths_in(text)) == ["docs/glossary.md", "api.py", "deploy/README.md"]
