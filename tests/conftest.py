@@ -1,38 +1,87 @@
-"""Real servers for everybody: started once per run, found or started as testkit says."""
+"""What all tests share: real servers, Hypothesis profiles, the mark `server`, and how workers divide the files.
+
+Servers are started by the first test that needs them, once per run and worker; testkit says where they come from.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from testkit.postgres_server import PostgresServer
 from testkit.rabbit_server import RabbitServer
 from testkit.servers import postgres, rabbitmq
 
-# No deadlines: how long something takes is a benchmark's business. In CI the examples are the same on every run.
-settings.register_profile("bursar", deadline=None, derandomize=bool(os.environ.get("CI")))
-settings.load_profile("bursar")
+TESTS = Path(__file__).parent
+
+# No deadlines: how long something takes is for benchmarks. In CI the examples are the same in every run.
+settings.register_profile("thorough", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.register_profile("quick", deadline=None, max_examples=25)
+settings.load_profile("thorough" if os.environ.get("CI") else "quick")
+
+SERVER_FIXTURES = {"postgres_server", "rabbit_server", "stack"}
+ONE_WORKER = ("journeys",)
+"""Folders whose tests share one expensive fixture: one worker runs them all, and starts first."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "server: starts PostgreSQL or RabbitMQ (set by tests/conftest.py for fixtures)")
+    if config.option.markexpr == "not server":
+        os.environ["BURSAR_TEST_SERVERS"] = "none"  # a test without the mark fails if it starts one
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if SERVER_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("server")
+    items.sort(key=lambda item: _folder(item.path) not in ONE_WORKER)
+
+
+class FileScheduling(LoadScopeScheduling):
+    """A worker takes a whole file (or folder, see ONE_WORKER): its fixtures are set up once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        folder = _folder(Path(file).absolute())
+        return folder if folder in ONE_WORKER else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> FileScheduling:
+    config.option.loadscopereorder = False
+    return FileScheduling(config, log)
+
+
+def pytest_xdist_auto_num_workers() -> int | None:
+    """One process where a server is given by its URL: workers would share its databases and queues."""
+    given = any(os.environ.get(f"BURSAR_TEST_{name}_URL") for name in ("POSTGRES", "AMQP"))
+    return 0 if given else None
+
+
+def _folder(path: Path) -> str:
+    return path.relative_to(TESTS).parts[0]
 
 
 @pytest.fixture(scope="session")
 def postgres_server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
     with postgres() as server:
-        _tell(request, f"PostgreSQL: {server.rung}")
+        _report(request, f"PostgreSQL: {server.rung}")
         yield server
 
 
 @pytest.fixture(scope="session")
 def rabbit_server(request: pytest.FixtureRequest) -> Iterator[RabbitServer]:
     with rabbitmq() as server:
-        _tell(request, f"RabbitMQ: {server.rung}")
+        _report(request, f"RabbitMQ: {server.rung}")
         yield server
 
 
-def _tell(request: pytest.FixtureRequest, line: str) -> None:
-    """Past the capture: where a server came from belongs into every run's output."""
+def _report(request: pytest.FixtureRequest, line: str) -> None:
+    """Past the capture: every run's output says where its servers came from."""
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         sys.stderr.write(f"\n{line}\n")

@@ -1,4 +1,4 @@
-"""A service's own database, migrated, for tests that look below the processes."""
+"""A service's database, migrated, for tests that run without the service's processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from testkit import postgres_server as pg
 
 
 def migrated(server: pg.PostgresServer, name: str, package_file: str) -> pg.Database:
-    """The database `name` at the newest version of the package's migrations."""
+    """Creates the database `name` and runs all migrations of the package."""
     created = server.create_database(name)
     migrate.upgrade(created.url, migrate.folder_of(package_file))
     return created

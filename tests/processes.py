@@ -1,11 +1,14 @@
-"""A service's processes as they really run, for tests: started with the environment that they would have anywhere."""
+"""Service processes for tests, started with the same environment as in production."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest import mock
 
 from testkit.processes import Command, Process, free_ports
 
@@ -17,7 +20,7 @@ JWT = {
 
 
 class RunningRole(Process):
-    """One role of one service. `url` is where its HTTP side listens."""
+    """One role of a service. `url` is its HTTP address."""
 
     def __init__(self, package: str, role: str, env: Mapping[str, str], *, log: Path | None = None) -> None:
         (port,) = free_ports(1)
@@ -28,13 +31,14 @@ class RunningRole(Process):
                 argv=[sys.executable, "-m", package, role],
                 env={**os.environ, **JWT, **env, "HTTP_PORT": str(port), "HTTP_HOST": "127.0.0.1"},
                 log=log,
-                ready_url=None if role == "migrate" else f"{self.url}/readyz",
+                ready_url=f"{self.url}/readyz",
             )
         )
 
 
-def migrate(package: str, env: Mapping[str, str], *, log: Path | None = None) -> None:
-    """Brings the service's database up to date and declares its queues."""
-    process = RunningRole(package, "migrate", env, log=log).start()
-    if process.wait(60) != 0:
-        raise RuntimeError(process.describe_death())
+def migrate(package: str, env: Mapping[str, str]) -> None:
+    """The role `migrate`: upgrades the database and declares the queues. In this process: an interpreter that imports
+    the service again takes longer than the migration. (The journeys and tests/compose run it in its own.)"""
+    role = importlib.import_module(f"{package}.main").ROLES["migrate"]
+    with mock.patch.dict(os.environ, env), ThreadPoolExecutor(1) as beside_the_event_loop:
+        beside_the_event_loop.submit(role).result(60)

@@ -1,4 +1,4 @@
-"""Waiting for what happens elsewhere."""
+"""Waiting for an asynchronous outcome."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ T = TypeVar("T")
 
 
 async def until(look: Callable[[], Awaitable[T | None]], *, seconds: float = 15.0, what: str = "") -> T:
-    """What `look` finds, as soon as it finds something. Fails after `seconds`."""
+    """Polls `look` until it returns a true value, and returns it. Raises AssertionError after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
         found = await look()
         if found:
             return found
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {what or look.__name__} (last: {found!r})")
+            raise AssertionError(f"timed out after {seconds} s: {what or look.__name__} (last: {found!r})")
         await asyncio.sleep(0.05)

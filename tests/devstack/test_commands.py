@@ -12,6 +12,9 @@ import time
 from pathlib import Path
 
 import httpx
+import pytest
+
+pytestmark = pytest.mark.server  # starts servers of its own
 
 NAMES = (
     "checkout",

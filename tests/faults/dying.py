@@ -1,4 +1,4 @@
-"""A service's process that kills itself (SIGKILL: no cleanup, no goodbye) at a chosen point of its third delivery.
+"""A service process that kills itself (SIGKILL, no cleanup) at a chosen point of its third delivery.
 
 python -m tests.faults.dying before-commit|between-commit-and-ack <package> <role>
 """
@@ -36,7 +36,7 @@ def die_before_commit() -> None:
     async def dying(self: Database) -> AsyncIterator[AsyncConnection]:
         async with transaction(self) as db:
             yield db
-            _die_on_the_third()  # everything is written, nothing is committed
+            _die_on_the_third()  # written, not committed
 
     Database.transaction = dying  # type: ignore[method-assign]
 
@@ -45,7 +45,7 @@ def die_before_ack() -> None:
     ack = RabbitMessage.ack
 
     async def dying(self: RabbitMessage, **options: Any) -> None:
-        _die_on_the_third()  # committed, and the broker does not know
+        _die_on_the_third()  # committed, not acknowledged
         await ack(self, **options)
 
     RabbitMessage.ack = dying  # type: ignore[method-assign,assignment]

