@@ -21,8 +21,7 @@ RUN mkdir /service /sandbox \
  && chmod -R a+rX /service /sandbox
 
 
-# --- third-party packages: one layer for all services, rebuilt only when a pin changes. The two files are exports of
-# uv.lock (`make lock`): pip checks their hashes, and takes them from PIP_INDEX_URL, where uv.lock names PyPI.
+# --- third-party packages: one layer for all services, rebuilt only when a pin changes. `make lock` writes the two files.
 FROM ${PYTHON_IMAGE} AS pip
 ARG PIP_INDEX_URL
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore

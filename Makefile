@@ -3,8 +3,9 @@ PYTHON  ?= python3
 WORKERS ?= auto
 BIN     := .venv/bin
 PYTEST  := $(BIN)/pytest -n $(WORKERS) --durations=10
-# Written to be read by pip in a Docker build: no URLs, so a package index other than PyPI works too.
-EXPORT  := $(BIN)/uv export --quiet --frozen --no-dev --no-emit-workspace --no-header --no-annotate
+# Versions and hashes, no URLs: pip installs them from whatever package index it is configured with.
+EXPORT  := $(BIN)/uv export --quiet --frozen --no-emit-workspace --no-header --no-annotate
+MEMBERS := $(wildcard shared/*/pyproject.toml services/*/pyproject.toml sandboxes/*/pyproject.toml devstack/pyproject.toml)
 DELIVERY := tests/kit/test_consuming.py tests/kit/test_relay.py tests/webhook_gateway/test_spill.py
 
 .PHONY: help demo serve test lint types walls unit fast test-containers test-compose year bench docs lock clean
@@ -53,15 +54,20 @@ docs: .venv/.ready  ## regenerate the event map, OpenAPI, AsyncAPI and JSON sche
 
 lock: .venv/.ready  ## update all pins after a change of dependencies (UPGRADE=--upgrade: to the newest versions)
 	$(BIN)/uv lock --quiet $(UPGRADE)
-	$(EXPORT) $(patsubst services/%/pyproject.toml,--package bursar-%,$(wildcard services/*/pyproject.toml)) \
+	$(EXPORT) --all-packages --all-groups --output-file requirements.lock
+	$(EXPORT) --no-dev $(patsubst services/%/pyproject.toml,--package bursar-%,$(wildcard services/*/pyproject.toml)) \
 	  --output-file deploy/services.txt
-	$(EXPORT) --package bursar-stripe-sandbox --package bursar-milady-sandbox --package bursar-workspace \
+	$(EXPORT) --no-dev --package bursar-stripe-sandbox --package bursar-milady-sandbox --package bursar-workspace \
 	  --group mail-catcher --output-file deploy/sandboxes.txt
+	@rm uv.lock
 
-.venv/.ready: uv.lock pyproject.toml $(wildcard */*/pyproject.toml devstack/pyproject.toml)
+.venv/.ready: requirements.lock $(MEMBERS)
 	@echo "setting up .venv"
-	@test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; }
-	@$(BIN)/uv sync --quiet --frozen --all-packages
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+	  $(foreach member,$(MEMBERS),--editable $(patsubst %/,%,$(dir $(member))))
 	@touch .venv/.ready
 
 clean:  ## remove everything that make created
