@@ -1,7 +1,8 @@
-"""What the sandbox's tests share: a receiver of webhooks, the operator's calls, and ready-made requests."""
+"""Helpers for tests against a running sandbox: server, webhook receiver, operator API, common requests."""
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -19,12 +20,12 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 SECRET_KEY = "sk_test_contract"
 WEBHOOK_SECRET = "whsec_contract"
-TIME_FACTOR = 2_000.0  # the first retry comes after 30 ms, the last after two minutes
+TIME_FACTOR = 2_000.0  # the first retry follows after 30 ms, the last after two minutes
 
 
 @contextmanager
 def serving(app: Starlette, port: int) -> Iterator[None]:
-    """The app under a real uvicorn in a thread of its own."""
+    """Runs the app under uvicorn in a thread."""
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", lifespan="on"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -40,18 +41,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def until(holds: Callable[[], Any], seconds: float = 8.0) -> Any:
-    """Wait until something is true, and return it; fail when it takes too long."""
+def until(condition: Callable[[], Any], seconds: float = 8.0) -> Any:
+    """Polls until the condition returns a true value, and returns it. Fails after `seconds`."""
     deadline = time.monotonic() + seconds
-    while not (value := holds()):
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.01)
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.02)
     return value
 
 
 @dataclass(frozen=True)
 class Received:
-    """One delivery as it came over the wire."""
+    """One received webhook."""
 
     body: bytes
     signature: str
@@ -60,11 +61,11 @@ class Received:
 
 @dataclass
 class Receiver:
-    """What a webhook endpoint has been sent. `answers` holds the statuses to give next; then it is 200."""
+    """A webhook endpoint and what it received. `statuses` are those of the next responses, then 200."""
 
     url: str
     received: list[Received] = field(default_factory=list)
-    answers: list[int] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
 
     def of(self, *types: str) -> list[dict[str, Any]]:
         return [r.event for r in self.received if r.event["type"] in types]
@@ -77,38 +78,57 @@ class Receiver:
         signature = request.headers["stripe-signature"]
         stripe.WebhookSignature.verify_header(body, signature, WEBHOOK_SECRET, tolerance=300)
         self.received.append(Received(body, signature, (await request.json())))
-        status = self.answers.pop(0) if self.answers else 200
+        status = self.statuses.pop(0) if self.statuses else 200
         return RedirectResponse("/elsewhere") if status == 307 else PlainTextResponse("", status)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Operator:
-    """The sandbox's JSON operator API, and a browser for its pages (which follows no redirect)."""
+    """A client of the operator API."""
 
     http: httpx.Client
+    faulty: bool = False
 
     def do(self, path: str, *, status: int = 200, **body: Any) -> dict[str, Any]:
-        """One operator call with a JSON body; `status` is the HTTP status that must come back."""
+        """POSTs to the operator API. `status` is the expected HTTP status."""
         return self._post(path, body, status)
 
-    def close_dispute(self, dispute: str, verdict: str) -> dict[str, Any]:
-        return self._post(f"/disputes/{dispute}/close", {"status": verdict}, 200)
+    def close_dispute(self, dispute: str, outcome: str) -> dict[str, Any]:
+        return self._post(f"/disputes/{dispute}/close", {"status": outcome}, 200)
 
     def _post(self, path: str, body: dict[str, Any], status: int) -> dict[str, Any]:
-        answer = self.http.post(f"/sandbox/api{path}", json=body)
-        assert answer.status_code == status, answer.text
-        return dict(answer.json())
+        response = self.http.post(f"/sandbox/api{path}", json=body)
+        assert response.status_code == status, response.text
+        return dict(response.json())
 
     def get(self, path: str, **query: str) -> dict[str, Any]:
-        answer = self.http.get(f"/sandbox/api{path}", params=query)
-        assert answer.status_code == 200, answer.text
-        return dict(answer.json())
+        response = self.http.get(f"/sandbox/api{path}", params=query)
+        assert response.status_code == 200, response.text
+        return dict(response.json())
+
+    def all_events(self) -> list[dict[str, Any]]:
+        """All logged events, oldest first, as raw JSON: faster than SDK objects."""
+        events: list[dict[str, Any]] = []
+        page: dict[str, Any] = {"next": None, "has_more": True}
+        while page["has_more"]:
+            page = self.get("/events", **({"after": page["next"]} if page["next"] else {}))
+            events += [json.loads(event["body"]) for event in page["events"]]
+        return events
 
     def faults(self, **faults: Any) -> None:
+        """Replaces the faults in force; none clears them."""
+        self.faulty = bool(faults)
         assert self.http.put("/sandbox/api/faults", json=faults).status_code == 200
 
-    def pay(self, session: str, *, status: int = 200, **choice: Any) -> dict[str, Any]:
-        return self.do(f"/sessions/{session}/pay", status=status, **{"email": "ada@example.org", **choice})
+    def pay(self, session: str, *, status: int = 200, **form: Any) -> dict[str, Any]:
+        return self.do(f"/sessions/{session}/pay", status=status, **{"email": "ada@example.org", **form})
+
+    def reset(self) -> None:
+        """Clears faults, and waits for all deliveries."""
+        if self.faulty:
+            self.faults()
+            self.do("/held/release")
+        self.wait_idle()
 
     def wait_idle(self) -> None:
         until(lambda: self.get("/idle")["idle"])
@@ -147,7 +167,7 @@ def monthly(client: stripe.StripeClient, amount: int = 122_250) -> str:
 
 
 def events_of(client: stripe.StripeClient, since: str | None, *types: str) -> list[Any]:
-    """Logged events newer than `since`, oldest first; of these types where any are given."""
+    """Events logged after `since`, oldest first, filtered by type if any are given."""
     params: Any = {"limit": 100}
     if since is not None:
         params["ending_before"] = since
@@ -162,11 +182,11 @@ def last_event(client: stripe.StripeClient) -> str | None:
 
 
 def error_of(raised: stripe.StripeError) -> dict[str, Any]:
-    """The `error` hash of the body that an SDK exception was made from."""
+    """The `error` hash of the response body of an SDK exception."""
     body: Any = raised.json_body
     return dict(body["error"])
 
 
 def plain(obj: Any) -> dict[str, Any]:
-    """An SDK object as a plain dictionary, nested ones included."""
+    """An SDK object as a dictionary, recursively."""
     return dict(obj.to_dict())

@@ -1,4 +1,4 @@
-"""What the tests that need no server share: a sandbox in the test's own process, and its events."""
+"""The in-process sandbox for tests without a server."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ HOUR, DAY, YEAR = 3_600, 86_400, 365 * 86_400
 
 
 class InProcessSandbox(InProcess):
-    """The in-process sandbox; `events` are the webhooks since the last look, as a receiver would parse them."""
+    """The in-process sandbox with helpers for its webhooks and common objects."""
 
     @property
     def api(self) -> Any:
         return self.client.v1
 
     def new_events(self) -> list[dict[str, Any]]:
+        """Events since the last call, with verified signatures."""
         taken = self.take(WEBHOOK_SECRET)
         for webhook in taken:
             assert webhook.signature is not None
@@ -28,19 +29,19 @@ class InProcessSandbox(InProcess):
         return [json.loads(webhook.body) for webhook in taken]
 
     def types(self) -> list[str]:
-        """The types of what was events since the last look, without the catalog's."""
+        """Types of new events, without those of the catalog and test clocks."""
         kinds = [event["type"] for event in self.new_events()]
         return [kind for kind in kinds if not kind.startswith(("product.", "price.", "test_helpers."))]
 
     def of(self, type: str) -> list[dict[str, Any]]:
-        """The data of the events of one type since the last look."""
+        """`data` of new events of a type."""
         return [event["data"] for event in self.new_events() if event["type"] == type]
 
     def advance(self, seconds: int) -> None:
         self.operate_now("/clock/advance", seconds=seconds)
 
     def customer(self, card: str | None = "pm_card_visa", **params: Any) -> Any:
-        """A customer with a default card; none for a customer who has not got one."""
+        """A customer with a default card, or without one if `card` is None."""
         given = {"payment_method": card} if card else {}
         return self.api.customers.create({"email": "ada@example.org", **given, **params})
 

@@ -1,4 +1,4 @@
-"""A program paid at once by card: the shortest whole path."""
+"""A checkout session paid by card."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import stripe
 from tests.stripe_sandbox.harness import WEBHOOK_SECRET, Operator, Receiver, new_session, plain
 
 
-def test_an_open_session_has_no_payment_intent_and_a_page(client: stripe.StripeClient, http: httpx.Client) -> None:
+def test_an_open_session_has_a_page_but_no_payment_intent(client: stripe.StripeClient, http: httpx.Client) -> None:
     session = new_session(client, metadata={"student_id": "s1"}, client_reference_id="p1")
     assert (session.status, session.payment_status, session.payment_intent) == ("open", "unpaid", None)
     assert (session.amount_total, session.currency, session.ui_mode) == (489_000, "usd", "hosted_page")
@@ -19,7 +19,7 @@ def test_an_open_session_has_no_payment_intent_and_a_page(client: stripe.StripeC
     assert "$4,890.00" in page.text and "Barber apprenticeship" in page.text
 
 
-def test_paying_by_card_tells_everything_in_stripes_order(
+def test_a_card_payment_sends_events_in_stripes_order(
     client: stripe.StripeClient, http: httpx.Client, receiver: Receiver, operator: Operator
 ) -> None:
     session = new_session(
@@ -53,9 +53,7 @@ def test_session_metadata_is_not_copied_to_the_intent(client: stripe.StripeClien
     assert plain(intent.metadata) == {}
 
 
-def test_the_official_sdk_accepts_each_delivery(
-    client: stripe.StripeClient, receiver: Receiver, operator: Operator
-) -> None:
+def test_the_sdk_verifies_each_delivery(client: stripe.StripeClient, receiver: Receiver, operator: Operator) -> None:
     operator.pay(new_session(client).id)
     operator.wait_idle()
     for received in receiver.received:
@@ -63,7 +61,7 @@ def test_the_official_sdk_accepts_each_delivery(
         assert event.id == received.event["id"]
 
 
-def test_a_declined_card_leaves_the_session_open_for_another_try(
+def test_a_session_stays_open_after_a_decline(
     client: stripe.StripeClient, http: httpx.Client, receiver: Receiver, operator: Operator
 ) -> None:
     session = new_session(client)
@@ -101,7 +99,7 @@ def test_three_d_secure_can_be_failed_and_then_completed(
     assert client.v1.checkout.sessions.retrieve(session.id).payment_status == "paid"
 
 
-def test_a_number_that_is_no_card_is_refused_on_the_page(client: stripe.StripeClient, http: httpx.Client) -> None:
+def test_an_invalid_card_number_is_rejected(client: stripe.StripeClient, http: httpx.Client) -> None:
     session = new_session(client)
     answer = http.post(f"/c/pay/{session.id}", data={"email": "a@b.co", "method": "card", "card": "4242424242424241"})
     assert answer.status_code == 402 and "card number is incorrect" in answer.text

@@ -1,4 +1,4 @@
-"""Coupons with an id of one's own, on sessions, until they are used up."""
+"""Coupons and promotion codes on checkout sessions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def pay(sandbox: InProcessSandbox, id: str) -> Any:
 @pytest.mark.parametrize(
     ("terms", "off"), [({"percent_off": 12.5}, 61_125), ({"amount_off": 9_000, "currency": "usd"}, 9_000)]
 )
-def test_a_coupon_takes_its_part(sandbox: InProcessSandbox, terms: dict[str, Any], off: int) -> None:
+def test_a_coupon_reduces_the_amount(sandbox: InProcessSandbox, terms: dict[str, Any], off: int) -> None:
     coupon = sandbox.api.coupons.create({"id": "scholarship-7", "duration": "once", **terms})
     assert (coupon.id, coupon.valid) == ("scholarship-7", True)
     with pytest.raises(stripe.InvalidRequestError) as again:
@@ -34,7 +34,7 @@ def test_a_coupon_takes_its_part(sandbox: InProcessSandbox, terms: dict[str, Any
     assert sandbox.api.payment_intents.retrieve(paid["payment_intent"]).amount_received == 489_000 - off
 
 
-def test_nothing_left_to_pay_needs_no_payment(sandbox: InProcessSandbox) -> None:
+def test_a_full_discount_requires_no_payment(sandbox: InProcessSandbox) -> None:
     sandbox.api.coupons.create({"id": "full", "percent_off": 100, "duration": "once", "max_redemptions": 1})
     made = session(sandbox, discounts=[{"coupon": "full"}])
     assert pay(sandbox, made.id)["status"] == "complete"
@@ -49,7 +49,7 @@ def test_nothing_left_to_pay_needs_no_payment(sandbox: InProcessSandbox) -> None
     assert sandbox.balance_transactions() == []
 
 
-def test_a_promotion_code_stands_for_its_coupon(sandbox: InProcessSandbox) -> None:
+def test_a_promotion_code_applies_its_coupon(sandbox: InProcessSandbox) -> None:
     sandbox.api.coupons.create({"id": "half", "percent_off": 50, "duration": "once"})
     code = sandbox.api.promotion_codes.create({"promotion": {"type": "coupon", "coupon": "half"}, "code": "SPRING"})
     made = session(sandbox, discounts=[{"promotion_code": code.id}])

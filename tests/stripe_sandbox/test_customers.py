@@ -9,7 +9,7 @@ import stripe
 from tests.stripe_sandbox.in_process import DAY, InProcessSandbox
 
 
-def test_one_key_makes_one_customer_however_many_ask(client: stripe.StripeClient) -> None:
+def test_concurrent_requests_with_one_key_create_one_customer(client: stripe.StripeClient) -> None:
     def create(_: int) -> str | None:
         options: stripe.RequestOptions = {"idempotency_key": "customer-of-ada"}
         try:
@@ -24,7 +24,7 @@ def test_one_key_makes_one_customer_however_many_ask(client: stripe.StripeClient
     assert [c.id for c in client.v1.customers.list({"email": "once@example.org"}).data] == list(made)
 
 
-def test_the_default_card_is_one_of_the_customers_own(sandbox: InProcessSandbox) -> None:
+def test_the_default_card_must_be_attached_to_the_customer(sandbox: InProcessSandbox) -> None:
     customer = sandbox.customer(None)
     card = sandbox.api.payment_methods.attach("pm_card_mastercard", {"customer": customer.id})
     sandbox.new_events()
@@ -49,7 +49,7 @@ def test_the_default_card_is_one_of_the_customers_own(sandbox: InProcessSandbox)
         assert [method.id for method in found] == [card.id]
 
 
-def test_the_portal_leads_back(sandbox: InProcessSandbox) -> None:
+def test_a_portal_session_has_the_return_url(sandbox: InProcessSandbox) -> None:
     customer = sandbox.customer()
     given = {"customer": customer.id, "return_url": "https://school.example/account"}
     session = sandbox.api.billing_portal.sessions.create(given)
@@ -57,7 +57,7 @@ def test_the_portal_leads_back(sandbox: InProcessSandbox) -> None:
     assert session.url.endswith(f"/p/session/{session.id}")
 
 
-def test_a_deleted_customer_says_so_and_owes_nothing_more(sandbox: InProcessSandbox) -> None:
+def test_a_deleted_customer_is_marked_and_no_longer_billed(sandbox: InProcessSandbox) -> None:
     customer = sandbox.customer()
     sandbox.api.subscriptions.create({"customer": customer.id, "items": [{"price": sandbox.price(10_000)}]})
     sandbox.advance(31 * DAY)

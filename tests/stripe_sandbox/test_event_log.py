@@ -1,4 +1,4 @@
-"""The list of events, and the feed of signed webhooks for whoever has no endpoint."""
+"""The list of events, and the feed of signed webhooks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.stripe_sandbox.harness import WEBHOOK_SECRET, Operator, last_event
 from tests.stripe_sandbox.in_process import DAY, HOUR, YEAR, InProcessSandbox
 
 
-def test_the_list_pages_both_ways_and_filters(sandbox: InProcessSandbox) -> None:
+def test_events_are_paged_both_ways_and_filtered(sandbox: InProcessSandbox) -> None:
     start = sandbox.sandbox.clock.now()
     for n in range(7):
         sandbox.advance(HOUR)
@@ -37,9 +37,7 @@ def test_the_list_pages_both_ways_and_filters(sandbox: InProcessSandbox) -> None
     assert len(sandbox.take()) == 8
 
 
-def test_the_feed_is_what_a_webhook_would_have_brought(
-    client: stripe.StripeClient, operator: Operator, http: httpx.Client
-) -> None:
+def test_the_feed_returns_signed_webhooks(client: stripe.StripeClient, operator: Operator, http: httpx.Client) -> None:
     since = last_event(client) or ""
     customer = client.v1.customers.create({"email": "feed@example.org"})
     client.v1.customers.update(customer.id, {"name": "Ada"})
@@ -56,9 +54,9 @@ def test_the_feed_is_what_a_webhook_would_have_brought(
     assert http.get("/sandbox/api/events?after=evt_gone").status_code == 404
 
 
-def test_a_year_passes_quickly(sandbox: InProcessSandbox) -> None:
+def test_advancing_a_year_bills_every_month(sandbox: InProcessSandbox) -> None:
     item = {"price": sandbox.price(10_000)}
-    made = [sandbox.api.subscriptions.create({"customer": sandbox.customer().id, "items": [item]}) for _ in range(20)]
+    made = [sandbox.api.subscriptions.create({"customer": sandbox.customer().id, "items": [item]}) for _ in range(5)]
     sandbox.new_events()
     sandbox.advance(YEAR + DAY)
     paid = [data["object"]["amount_paid"] for data in sandbox.of("invoice.paid")]

@@ -1,4 +1,4 @@
-"""Idempotency keys: one object per key, whatever the network does in between."""
+"""Idempotency keys, including concurrent requests and lost responses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def create(client: stripe.StripeClient, key: str, **params: Any) -> stripe.Custo
     return client.v1.customers.create(given, {"idempotency_key": key})
 
 
-def test_the_same_request_gets_the_same_answer(client: stripe.StripeClient) -> None:
+def test_a_repeated_request_gets_the_saved_response(client: stripe.StripeClient) -> None:
     first, again = (create(client, "same", email="idem@example.org") for _ in range(2))
     assert first.id == again.id
     assert first.last_response and "idempotent-replayed" not in first.last_response.headers
@@ -23,7 +23,7 @@ def test_the_same_request_gets_the_same_answer(client: stripe.StripeClient) -> N
     assert len(client.v1.customers.list({"email": "idem@example.org"}).data) == 1
 
 
-def test_other_parameters_or_another_path_are_an_error(client: stripe.StripeClient) -> None:
+def test_a_key_is_limited_to_its_path_and_parameters(client: stripe.StripeClient) -> None:
     create(client, "other", email="one@example.org")
     with pytest.raises(stripe.IdempotencyError) as raised:
         create(client, "other", email="two@example.org")
@@ -32,7 +32,7 @@ def test_other_parameters_or_another_path_are_an_error(client: stripe.StripeClie
         client.v1.products.create({"name": "x"}, {"idempotency_key": "other"})
 
 
-def test_a_request_that_failed_validation_does_not_use_up_its_key(client: stripe.StripeClient) -> None:
+def test_a_validation_error_does_not_consume_the_key(client: stripe.StripeClient) -> None:
     wrong: Any = {"nonsense": "1"}
     with pytest.raises(stripe.InvalidRequestError):
         client.v1.customers.create(wrong, {"idempotency_key": "wrong-first"})
@@ -49,7 +49,7 @@ def test_a_decline_is_replayed(client: stripe.StripeClient) -> None:
     assert ids[0] == ids[1]
 
 
-def test_the_same_key_while_the_first_is_under_way_is_a_409(client: stripe.StripeClient, operator: Operator) -> None:
+def test_a_concurrent_request_with_the_same_key_is_a_409(client: stripe.StripeClient, operator: Operator) -> None:
     operator.faults(api_delay_seconds=2_000.0)  # one real second
     first = threading.Thread(target=create, args=(client, "in-flight"), kwargs={"email": "slow@example.org"})
     first.start()
@@ -65,18 +65,16 @@ def test_the_same_key_while_the_first_is_under_way_is_a_409(client: stripe.Strip
     assert len(client.v1.customers.list({"email": "slow@example.org"}).data) == 1
 
 
-def test_a_lost_answer_and_the_sdks_retry_make_one_session(running: Running, operator: Operator) -> None:
-    patient = stripe.StripeClient(SECRET_KEY, base_addresses={"api": running.base_url}, max_network_retries=2)
+def test_a_lost_response_and_the_sdks_retry_create_one_session(running: Running, operator: Operator) -> None:
+    client = stripe.StripeClient(SECRET_KEY, base_addresses={"api": running.base_url}, max_network_retries=2)
     operator.faults(lose_answers=1)
-    session = new_session(patient, client_reference_id="lost-answer")
+    session = new_session(client, client_reference_id="lost-answer")
     assert session.last_response and session.last_response.headers["idempotent-replayed"] == "true"
-    found = [
-        s for s in patient.v1.checkout.sessions.list({"limit": 100}).data if s.client_reference_id == "lost-answer"
-    ]
+    found = [s for s in client.v1.checkout.sessions.list({"limit": 100}).data if s.client_reference_id == "lost-answer"]
     assert [s.id for s in found] == [session.id]
 
 
-def test_a_500_has_no_effect_and_can_be_tried_again(client: stripe.StripeClient, operator: Operator) -> None:
+def test_a_500_has_no_effect_and_can_be_retried(client: stripe.StripeClient, operator: Operator) -> None:
     operator.faults(fail_requests=1)
     with pytest.raises(stripe.APIError) as raised:
         create(client, "after-500", email="fail@example.org")

@@ -1,4 +1,4 @@
-"""Charges without the customer: declined as Stripe declines them, tried again, and made to fail to order."""
+"""Off-session charges: declines, retries and forced failures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.stripe_sandbox.in_process import InProcessSandbox
 
 
 def charge(sandbox: InProcessSandbox, customer: Any, **params: Any) -> Any:
-    """Off session, with the customer's default card by default."""
+    """An off-session charge of the customer's default card."""
     card = customer.invoice_settings.default_payment_method
     order = {"amount": 40_000, "currency": "usd", "customer": customer.id, "payment_method": card}
     return sandbox.api.payment_intents.create({**order, "off_session": True, "confirm": True, **params})
@@ -38,7 +38,7 @@ def test_a_decline_leaves_an_intent_that_can_be_confirmed_again(sandbox: InProce
     assert refused.value.code == "payment_intent_unexpected_state"
 
 
-def test_three_d_secure_needs_the_customer_unless_it_was_set_up(sandbox: InProcessSandbox) -> None:
+def test_three_d_secure_requires_the_customer_unless_set_up(sandbox: InProcessSandbox) -> None:
     customer = sandbox.customer("pm_card_authenticationRequired")
     with pytest.raises(stripe.CardError) as raised:
         charge(sandbox, customer)
@@ -60,7 +60,7 @@ def test_three_d_secure_needs_the_customer_unless_it_was_set_up(sandbox: InProce
     assert charge(sandbox, buyer, payment_method=saved.id).status == "succeeded"
 
 
-def test_saving_for_later_attaches_only_what_succeeded(sandbox: InProcessSandbox) -> None:
+def test_setup_future_usage_attaches_only_successful_methods(sandbox: InProcessSandbox) -> None:
     customer = sandbox.customer(None)
     order: Any = {"amount": 1_000, "currency": "usd", "customer": customer.id, "setup_future_usage": "off_session"}
     with pytest.raises(stripe.CardError):
@@ -74,7 +74,7 @@ def test_saving_for_later_attaches_only_what_succeeded(sandbox: InProcessSandbox
 
 
 @pytest.mark.parametrize("path", ["fail_next_charges", "fail_next_renewal"])
-def test_the_next_charges_fail_to_order(sandbox: InProcessSandbox, path: str) -> None:
+def test_forced_failures_decline_the_next_charges(sandbox: InProcessSandbox, path: str) -> None:
     customer = sandbox.customer()
     sandbox.operate_now(f"/customers/{customer.id}/{path}", times=2, decline_code="insufficient_funds")
     for _ in range(2):
@@ -88,7 +88,7 @@ def test_the_next_charges_fail_to_order(sandbox: InProcessSandbox, path: str) ->
     assert wanted.value.code == "authentication_required"
 
 
-def test_only_the_owner_can_be_charged_and_never_a_detached_card(sandbox: InProcessSandbox) -> None:
+def test_neither_another_customers_card_nor_a_detached_one_can_be_charged(sandbox: InProcessSandbox) -> None:
     owner, other = sandbox.customer(), sandbox.customer()
     card = owner.invoice_settings.default_payment_method
     with pytest.raises(stripe.InvalidRequestError, match="must be attached to the customer"):

@@ -1,4 +1,4 @@
-"""The pages as a browser without JavaScript meets them."""
+"""The HTML pages, as requested by a browser without JavaScript."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import pytest
 import stripe
-from tests.stripe_sandbox.harness import Operator, monthly, new_session
+from tests.stripe_sandbox.harness import Operator, Receiver, monthly, new_session
 
 
 class Fields(HTMLParser):
-    """Which inputs have no label, and whether the page runs scripts."""
+    """The inputs, labels and scripts of a page."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Fields(HTMLParser):
 
 @pytest.fixture
 def pages(client: stripe.StripeClient, operator: Operator) -> dict[str, str]:
-    """One address of each kind, with something to see on it."""
+    """A path of each kind of page, with content."""
     session = new_session(client, allow_promotion_codes=True)
     plan = new_session(client, mode="subscription", line_items=[{"price": monthly(client), "quantity": 1}])
     operator.pay(plan.id)
@@ -59,7 +59,7 @@ def pages(client: stripe.StripeClient, operator: Operator) -> dict[str, str]:
     }
 
 
-def test_every_control_has_a_label_and_nothing_needs_scripts(http: httpx.Client, pages: dict[str, str]) -> None:
+def test_every_control_has_a_label_and_no_page_has_scripts(http: httpx.Client, pages: dict[str, str]) -> None:
     for name, path in pages.items():
         if name == "subscription":
             continue
@@ -70,12 +70,12 @@ def test_every_control_has_a_label_and_nothing_needs_scripts(http: httpx.Client,
         assert '<html lang="en">' in page.text and re.search(r"<title>[^<]+</title>", page.text)
 
 
-def test_what_is_not_there_is_a_friendly_404(http: httpx.Client) -> None:
+def test_pages_of_missing_objects_are_a_404(http: httpx.Client) -> None:
     for path in ("/c/pay/cs_gone", "/i/in_gone", "/p/session/bps_gone", "/authenticate/pi_gone", "/receipts/ch_gone"):
         assert http.get(path).status_code == 404
 
 
-def test_names_from_outside_are_escaped(client: stripe.StripeClient, http: httpx.Client) -> None:
+def test_names_are_escaped(client: stripe.StripeClient, http: httpx.Client) -> None:
     evil: Any = {
         "quantity": 1,
         "price_data": {"currency": "usd", "unit_amount": 100, "product_data": {"name": "<script>alert(1)</script>"}},
@@ -84,13 +84,13 @@ def test_names_from_outside_are_escaped(client: stripe.StripeClient, http: httpx
     assert "<script>" not in page and "&lt;script&gt;" in page
 
 
-def test_the_email_is_asked_for_unless_known(client: stripe.StripeClient, http: httpx.Client) -> None:
+def test_the_email_is_required_unless_prefilled(client: stripe.StripeClient, http: httpx.Client) -> None:
     session = new_session(client)
-    asked = http.post(f"/c/pay/{session.id}", data={"method": "card", "card": "4242424242424242"})
-    assert asked.status_code == 400 and "email" in asked.text
-    known = new_session(client, customer_email="known@example.org")
-    assert "known@example.org" in http.get(f"/c/pay/{known.id}").text
-    paid = http.post(f"/c/pay/{known.id}", data={"method": "card", "card": "4242424242424242"})
+    rejected = http.post(f"/c/pay/{session.id}", data={"method": "card", "card": "4242424242424242"})
+    assert rejected.status_code == 400 and "email" in rejected.text
+    prefilled = new_session(client, customer_email="ada@example.org")
+    assert "ada@example.org" in http.get(f"/c/pay/{prefilled.id}").text
+    paid = http.post(f"/c/pay/{prefilled.id}", data={"method": "card", "card": "4242424242424242"})
     assert paid.status_code == 303
 
 
@@ -105,8 +105,8 @@ def test_the_portal_cancels_a_plan_and_changes_the_card(
     assert client.v1.subscriptions.retrieve(pages["subscription"]).cancel_at_period_end
 
 
-def test_the_operator_works_with_plain_forms(
-    client: stripe.StripeClient, http: httpx.Client, operator: Operator
+def test_the_operator_page_works_with_plain_forms(
+    client: stripe.StripeClient, http: httpx.Client, operator: Operator, receiver: Receiver
 ) -> None:
     session = new_session(client)
     intent = operator.pay(session.id, method="us_bank_account")["payment_intent"]
@@ -126,22 +126,22 @@ def test_the_operator_works_with_plain_forms(
     assert "refunded $4,890.00" in http.get(httpx.URL(receipt).path).text
 
 
-def test_a_decline_keeps_what_was_typed(client: stripe.StripeClient, http: httpx.Client) -> None:
+def test_a_decline_keeps_the_submitted_values(client: stripe.StripeClient, http: httpx.Client) -> None:
     session = new_session(client)
-    typed = {"method": "card", "card": "4000 0000 0000 0002", "name": "Ada <L>", "email": "ada@example.org"}
-    declined = http.post(f"/c/pay/{session.id}", data=typed)
+    form = {"method": "card", "card": "4000 0000 0000 0002", "name": "Ada <L>", "email": "ada@example.org"}
+    declined = http.post(f"/c/pay/{session.id}", data=form)
     assert declined.status_code == 402 and "declined" in declined.text
     for page in (declined.text, http.get(f"/c/pay/{session.id}").text):
         assert {'value="4000 0000 0000 0002"', 'value="Ada &lt;L&gt;"', 'value="ada@example.org"'} <= set(
             re.findall(r'value="[^"]*"', page)
         )
         assert 'value="4242 4242 4242 4242"' not in page
-    refused = http.post(f"/c/pay/{session.id}", data={**typed, "method": "klarna", "authorize": "false"})
+    refused = http.post(f"/c/pay/{session.id}", data={**form, "method": "klarna", "authorize": "false"})
     assert 'value="klarna" checked' in refused.text and 'value="card" checked' not in refused.text
     assert '<option value="false" selected>' in refused.text
 
 
-def test_a_decline_on_an_invoice_keeps_what_was_typed(
+def test_a_declined_invoice_payment_keeps_the_submitted_values(
     client: stripe.StripeClient, http: httpx.Client, pages: dict[str, str]
 ) -> None:
     declined = http.post(pages["invoice"], data={"method": "card", "card": "4000000000000002", "name": "Ada"})
@@ -149,22 +149,22 @@ def test_a_decline_on_an_invoice_keeps_what_was_typed(
     assert 'value="4000000000000002"' in declined.text and 'value="Ada"' in declined.text
 
 
-def test_the_operator_sees_whose_each_charge_is(
+def test_the_operator_page_links_charges_to_customers_and_sessions(
     client: stripe.StripeClient, http: httpx.Client, operator: Operator
 ) -> None:
     session = new_session(client)
-    operator.pay(session.id, email="whose@example.org")
+    operator.pay(session.id, email="buyer@example.org")
     done: Any = client.v1.checkout.sessions.retrieve(session.id)
     charge = client.v1.charges.list({"payment_intent": done.payment_intent}).data[0].id
     page = http.get("/sandbox").text
     row = re.search(rf'<tr id="{charge}">.*?</tr>', page, re.DOTALL)
-    assert row and "whose@example.org" in row[0] and "Barber apprenticeship" in row[0]
+    assert row and "buyer@example.org" in row[0] and "Barber apprenticeship" in row[0]
     assert f'href="#{session.id}"' in row[0]
     completed = re.search(rf'<tr id="{session.id}">.*?</tr>', page, re.DOTALL)
     assert completed and f'href="#{charge}"' in completed[0]
 
 
-def test_the_operators_page_outlives_a_test_clock(
+def test_the_operator_page_works_after_a_test_clock_was_deleted(
     client: stripe.StripeClient, http: httpx.Client, operator: Operator
 ) -> None:
     clock = client.v1.test_helpers.test_clocks.create({"frozen_time": 1_800_000_000})
@@ -175,7 +175,7 @@ def test_the_operators_page_outlives_a_test_clock(
     assert http.get("/sandbox").status_code == 200
 
 
-def test_a_plans_invoice_says_what_is_bought_and_stays_listed(
+def test_a_subscription_invoice_names_the_product_and_is_listed_when_paid(
     client: stripe.StripeClient, http: httpx.Client, operator: Operator
 ) -> None:
     plan = new_session(client, mode="subscription", line_items=[{"price": monthly(client), "quantity": 1}])
@@ -187,7 +187,7 @@ def test_a_plans_invoice_says_what_is_bought_and_stays_listed(
     assert row and "<td>paid</td>" in row[0] and "ada@example.org" in row[0]
 
 
-def test_operator_calls_that_make_no_sense_say_why(operator: Operator) -> None:
+def test_invalid_operator_requests_are_explained(operator: Operator) -> None:
     assert operator.do("/sessions/cs_gone/pay", status=404)["error"]["code"] == "resource_missing"
     assert operator.do("/clock/advance", status=400, seconds=0)["error"]["param"] == "seconds"
     assert operator.do("/clock/advance", status=400, hours=1)["error"]["param"]

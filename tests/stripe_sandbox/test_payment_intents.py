@@ -1,4 +1,4 @@
-"""Payment intents without Checkout: what a front end confirms with Stripe.js, and what is charged off-session."""
+"""Payment intents without Checkout, confirmed in a browser, on the server or off session."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_decline_is_a_card_error_with_the_intent(client: stripe.StripeClient) 
     assert client.v1.payment_intents.confirm(failed["id"], {"payment_method": "pm_card_visa"}).status == "succeeded"
 
 
-def test_three_d_secure_returns_to_the_shop(client: stripe.StripeClient, http: httpx.Client) -> None:
+def test_three_d_secure_redirects_to_the_return_url(client: stripe.StripeClient, http: httpx.Client) -> None:
     made: Any = intent(
         client, confirm=True, payment_method="pm_card_authenticationRequired", return_url="https://school.example/back"
     )
@@ -80,6 +80,6 @@ def test_canceling_and_updating(client: stripe.StripeClient) -> None:
 @pytest.mark.parametrize(
     "params", [{"amount": 49}, {"customer": "cus_gone"}, {"off_session": True}, {"currency": "dollars"}]
 )
-def test_intents_that_cannot_be_are_refused(client: stripe.StripeClient, params: dict[str, Any]) -> None:
+def test_invalid_intents_are_rejected(client: stripe.StripeClient, params: dict[str, Any]) -> None:
     with pytest.raises(stripe.InvalidRequestError):
         intent(client, **params)

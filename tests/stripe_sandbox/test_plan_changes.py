@@ -1,4 +1,4 @@
-"""Subscriptions by API: begun with a client secret, changed with proration, paused, canceled, renewed yearly."""
+"""Subscriptions through the API: client secrets, proration, pauses, cancellation, yearly renewal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BASIC, PRO = 10_000, 25_000
 
 
 class Plan:
-    """A monthly plan of 100 USD for a customer with a card, begun at a frozen moment."""
+    """A monthly subscription for $100 on a test clock, paid by card."""
 
     def __init__(self, sandbox: InProcessSandbox, amount: int = BASIC, interval: str = "month", **params: Any) -> None:
         self.sandbox = sandbox
@@ -26,7 +26,7 @@ class Plan:
         self.end = made["items"].data[0].current_period_end
         sandbox.new_events()
 
-    def to(self, moment: int) -> None:
+    def advance_to(self, moment: int) -> None:
         self.sandbox.api.test_helpers.test_clocks.advance(self.clock, {"frozen_time": moment})
 
     def now(self) -> Any:
@@ -36,7 +36,7 @@ class Plan:
         items = [{"id": self.item, "price": self.sandbox.price(amount, interval)}]
         return self.sandbox.api.subscriptions.update(self.id, {"items": items, **params})
 
-    def waiting(self) -> list[int]:
+    def pending_amounts(self) -> list[int]:
         found = self.sandbox.api.invoice_items.list({"customer": self.customer, "pending": True}).data
         return [item.amount for item in found][::-1]
 
@@ -44,7 +44,7 @@ class Plan:
         return int(self.sandbox.api.customers.retrieve(self.customer).balance)
 
     def paid(self) -> list[int]:
-        """What each invoice took, oldest first."""
+        """The amount paid of each invoice, oldest first."""
         return [i.amount_paid for i in self.sandbox.api.invoices.list({"subscription": self.id}).data][::-1]
 
 
@@ -53,7 +53,7 @@ def plan(sandbox: InProcessSandbox) -> Plan:
     return Plan(sandbox)
 
 
-def begin(sandbox: InProcessSandbox, customer: str, **params: Any) -> Any:
+def create_incomplete(sandbox: InProcessSandbox, customer: str, **params: Any) -> Any:
     return sandbox.api.subscriptions.create(
         {
             "customer": customer,
@@ -67,10 +67,10 @@ def begin(sandbox: InProcessSandbox, customer: str, **params: Any) -> Any:
     )
 
 
-@pytest.mark.parametrize("how", ["browser", "api"])
-def test_a_client_secret_pays_the_first_invoice(sandbox: InProcessSandbox, how: str) -> None:
+@pytest.mark.parametrize("confirmed_by", ["browser", "api"])
+def test_a_client_secret_pays_the_first_invoice(sandbox: InProcessSandbox, confirmed_by: str) -> None:
     customer = sandbox.customer(None)
-    made = begin(sandbox, customer.id)
+    made = create_incomplete(sandbox, customer.id)
     secret = made.latest_invoice.confirmation_secret
     assert (made.status, secret.type) == ("incomplete", "payment_intent")
     intent = secret.client_secret.partition("_secret_")[0]
@@ -78,7 +78,7 @@ def test_a_client_secret_pays_the_first_invoice(sandbox: InProcessSandbox, how: 
         sandbox.api.payment_intents.confirm(intent, {"payment_method": "pm_card_chargeDeclined"})
     assert sandbox.api.subscriptions.retrieve(made.id).status == "incomplete"
     sandbox.new_events()
-    if how == "browser":
+    if confirmed_by == "browser":
         assert sandbox.operate_now(f"/payment_intents/{intent}/pay")["status"] == "succeeded"
     else:
         sandbox.api.payment_intents.confirm(intent, {"payment_method": "pm_card_visa"})
@@ -92,8 +92,8 @@ def test_a_client_secret_pays_the_first_invoice(sandbox: InProcessSandbox, how: 
     assert [i.amount_paid for i in sandbox.api.invoices.list({"subscription": made.id}).data] == [BASIC, BASIC]
 
 
-def test_three_d_secure_for_the_first_invoice_holds_for_renewals(sandbox: InProcessSandbox) -> None:
-    made = begin(sandbox, sandbox.customer(None).id)
+def test_three_d_secure_for_the_first_invoice_also_covers_renewals(sandbox: InProcessSandbox) -> None:
+    made = create_incomplete(sandbox, sandbox.customer(None).id)
     intent = made.latest_invoice.confirmation_secret.client_secret.partition("_secret_")[0]
     assert sandbox.operate_now(f"/payment_intents/{intent}/pay", card="4000002500003155")["status"] == "requires_action"
     sandbox.operate_now(f"/payment_intents/{intent}/authenticate", passed=True)
@@ -101,8 +101,8 @@ def test_three_d_secure_for_the_first_invoice_holds_for_renewals(sandbox: InProc
     assert len(sandbox.api.invoices.list({"subscription": made.id, "status": "paid"}).data) == 2
 
 
-def test_a_bank_debit_begins_the_plan_before_it_settles(sandbox: InProcessSandbox) -> None:
-    made = begin(sandbox, sandbox.customer(None).id)
+def test_a_processing_bank_debit_activates_the_subscription(sandbox: InProcessSandbox) -> None:
+    made = create_incomplete(sandbox, sandbox.customer(None).id)
     intent = made.latest_invoice.confirmation_secret.client_secret.partition("_secret_")[0]
     sandbox.operate_now(f"/payment_intents/{intent}/pay", method="us_bank_account")
     assert sandbox.api.subscriptions.retrieve(made.id).status == "active"
@@ -110,17 +110,17 @@ def test_a_bank_debit_begins_the_plan_before_it_settles(sandbox: InProcessSandbo
     assert sandbox.api.subscriptions.retrieve(made.id).status == "past_due"
 
 
-def test_a_first_invoice_that_nobody_pays_ends_it(sandbox: InProcessSandbox) -> None:
-    made = begin(sandbox, sandbox.customer(None).id)
+def test_an_unpaid_first_invoice_expires_the_subscription(sandbox: InProcessSandbox) -> None:
+    made = create_incomplete(sandbox, sandbox.customer(None).id)
     sandbox.new_events()
     sandbox.advance(23 * HOUR + 1)
     assert sandbox.types() == ["customer.subscription.updated", "payment_intent.canceled", "invoice.voided"]
     assert sandbox.api.subscriptions.retrieve(made.id).status == "incomplete_expired"
 
 
-def test_an_upgrade_waits_for_the_next_invoice(plan: Plan, sandbox: InProcessSandbox) -> None:
+def test_an_upgrade_is_prorated_on_the_next_invoice(plan: Plan, sandbox: InProcessSandbox) -> None:
     third = plan.start + (plan.end - plan.start) // 3
-    plan.to(third)
+    plan.advance_to(third)
     sandbox.new_events()
     plan.change(PRO)
     share = (plan.end - third) / (plan.end - plan.start)
@@ -131,9 +131,9 @@ def test_an_upgrade_waits_for_the_next_invoice(plan: Plan, sandbox: InProcessSan
     updated = next(e["data"] for e in events if e["type"] == "customer.subscription.updated")
     assert updated["previous_attributes"]["items"]["data"][0]["price"]["unit_amount"] == BASIC
     assert updated["object"]["items"]["data"][0]["id"] == plan.item
-    assert plan.waiting() == [credit, charge]
-    plan.to(plan.end + 2 * HOUR)
-    assert plan.paid() == [BASIC, credit + charge + PRO] and plan.waiting() == []
+    assert plan.pending_amounts() == [credit, charge]
+    plan.advance_to(plan.end + 2 * HOUR)
+    assert plan.paid() == [BASIC, credit + charge + PRO] and plan.pending_amounts() == []
     lines = plan.now().latest_invoice.lines.data
     details = [line.parent.invoice_item_details for line in lines[:2]]
     assert [(d.proration, d.subscription) for d in details] == [(True, plan.id)] * 2
@@ -144,13 +144,13 @@ def test_prorations_count_seconds_and_round_half_up(plan: Plan) -> None:
     whole = plan.end - plan.start
     assert whole == 31 * DAY
     plan.change(PRO, proration_date=plan.start + 1)
-    assert plan.waiting() == [-10_000, 25_000]
+    assert plan.pending_amounts() == [-10_000, 25_000]
     plan.change(PRO + 1, proration_date=plan.start + whole // 2)
-    assert plan.waiting()[2:] == [-12_500, 12_501]
+    assert plan.pending_amounts()[2:] == [-12_500, 12_501]
 
 
-def test_an_upgrade_can_be_paid_at_once(plan: Plan, sandbox: InProcessSandbox) -> None:
-    plan.to(plan.start + (plan.end - plan.start) // 2)
+def test_an_upgrade_can_be_invoiced_immediately(plan: Plan, sandbox: InProcessSandbox) -> None:
+    plan.advance_to(plan.start + (plan.end - plan.start) // 2)
     sandbox.new_events()
     changed = plan.change(PRO, proration_behavior="always_invoice")
     assert changed["items"].data[0].current_period_end == plan.end
@@ -158,58 +158,58 @@ def test_an_upgrade_can_be_paid_at_once(plan: Plan, sandbox: InProcessSandbox) -
     assert kinds[0] == "customer.subscription.updated" and "invoice.paid" in kinds
     assert plan.paid() == [BASIC, 7_500]
     assert plan.now().latest_invoice.billing_reason == "subscription_update"
-    plan.to(plan.end + 2 * HOUR)
+    plan.advance_to(plan.end + 2 * HOUR)
     assert plan.paid() == [BASIC, 7_500, PRO]
 
 
-def test_a_downgrade_leaves_credit(sandbox: InProcessSandbox) -> None:
+def test_a_downgrade_invoiced_immediately_becomes_credit(sandbox: InProcessSandbox) -> None:
     plan = Plan(sandbox, PRO)
-    plan.to(plan.start + (plan.end - plan.start) // 2)
+    plan.advance_to(plan.start + (plan.end - plan.start) // 2)
     plan.change(BASIC, proration_behavior="always_invoice")
     assert (plan.now().latest_invoice.total, plan.now().latest_invoice.status) == (-7_500, "paid")
     assert plan.balance() == -7_500
-    plan.to(plan.end + 2 * HOUR)
+    plan.advance_to(plan.end + 2 * HOUR)
     assert plan.paid() == [PRO, 0, BASIC - 7_500] and plan.balance() == 0
 
 
-def test_a_downgrade_can_wait_as_a_negative_line(sandbox: InProcessSandbox) -> None:
+def test_a_downgrade_can_be_a_negative_line_of_the_next_invoice(sandbox: InProcessSandbox) -> None:
     plan = Plan(sandbox, PRO)
     plan.change(2_000, proration_date=plan.start)
-    assert plan.waiting() == [-PRO, 2_000]
-    plan.to(plan.end + 2 * HOUR)
+    assert plan.pending_amounts() == [-PRO, 2_000]
+    plan.advance_to(plan.end + 2 * HOUR)
     assert plan.now().latest_invoice.total == -21_000 and plan.balance() == -21_000
-    plan.to(plan.end + 32 * DAY)
+    plan.advance_to(plan.end + 32 * DAY)
     assert plan.paid() == [PRO, 0, 0] and plan.balance() == -19_000
 
 
-def test_no_proration_only_changes_what_comes(plan: Plan) -> None:
-    plan.to(plan.start + DAY)
+def test_without_proration_only_later_invoices_change(plan: Plan) -> None:
+    plan.advance_to(plan.start + DAY)
     plan.change(PRO, proration_behavior="none")
-    assert plan.waiting() == []
-    plan.to(plan.end + 2 * HOUR)
+    assert plan.pending_amounts() == []
+    plan.advance_to(plan.end + 2 * HOUR)
     assert plan.paid() == [BASIC, PRO]
 
 
 @pytest.mark.parametrize(("behavior", "credit"), [("create_prorations", 5_000), ("none", 0)])
-def test_from_month_to_year_a_new_period_begins_now(plan: Plan, behavior: str, credit: int) -> None:
+def test_a_new_interval_starts_a_new_period_now(plan: Plan, behavior: str, credit: int) -> None:
     half = plan.start + (plan.end - plan.start) // 2
-    plan.to(half)
+    plan.advance_to(half)
     changed = plan.change(100_000, "year", proration_behavior=behavior)
     item = changed["items"].data[0]
     assert (changed.billing_cycle_anchor, item.current_period_start) == (half, half)
     assert item.current_period_end == half + 365 * DAY
     assert plan.paid() == [BASIC, 100_000 - credit]
-    plan.to(half + 365 * DAY + 2 * HOUR)
+    plan.advance_to(half + 365 * DAY + 2 * HOUR)
     assert plan.paid() == [BASIC, 100_000 - credit, 100_000]
 
 
 def test_a_yearly_plan_renews_yearly(sandbox: InProcessSandbox) -> None:
     plan = Plan(sandbox, 100_000, "year")
-    plan.to(plan.start + 3 * 366 * DAY)
+    plan.advance_to(plan.start + 3 * 366 * DAY)
     assert plan.paid() == [100_000] * 4
 
 
-def test_an_update_that_cannot_be_paid(plan: Plan, sandbox: InProcessSandbox) -> None:
+def test_a_declined_update(plan: Plan, sandbox: InProcessSandbox) -> None:
     sandbox.operate_now(f"/customers/{plan.customer}/fail_next_charges", times=1)
     with pytest.raises(stripe.CardError):
         plan.change(100_000, "year", payment_behavior="error_if_incomplete")
@@ -220,7 +220,7 @@ def test_an_update_that_cannot_be_paid(plan: Plan, sandbox: InProcessSandbox) ->
         plan.change(PRO, proration_date=plan.start - 10)
 
 
-def test_canceling_later_changing_ones_mind_and_canceling_now(plan: Plan, sandbox: InProcessSandbox) -> None:
+def test_canceling_at_period_end_undoing_it_and_canceling_now(plan: Plan, sandbox: InProcessSandbox) -> None:
     before = {"cancel_at_period_end": False, "cancel_at": None, "canceled_at": None}
     asked = sandbox.api.subscriptions.update(plan.id, {"cancel_at_period_end": True})
     assert (asked.cancel_at_period_end, asked.cancel_at) == (True, plan.end)
@@ -229,7 +229,7 @@ def test_canceling_later_changing_ones_mind_and_canceling_now(plan: Plan, sandbo
     kept = sandbox.api.subscriptions.update(plan.id, {"cancel_at_period_end": False})
     assert (kept.cancel_at, kept.canceled_at) == (None, None)
     assert len(sandbox.of("customer.subscription.updated")) == 1
-    plan.to(plan.end + 2 * HOUR)
+    plan.advance_to(plan.end + 2 * HOUR)
     assert len(plan.paid()) == 2
     sandbox.new_events()
     gone = sandbox.api.subscriptions.cancel(plan.id, {"prorate": True, "invoice_now": True})
@@ -237,26 +237,26 @@ def test_canceling_later_changing_ones_mind_and_canceling_now(plan: Plan, sandbo
     assert plan.balance() < -9_900
 
 
-def test_collection_can_be_paused_and_taken_up_again(plan: Plan, sandbox: InProcessSandbox) -> None:
+def test_collection_can_be_paused_and_resumed(plan: Plan, sandbox: InProcessSandbox) -> None:
     paused = sandbox.api.subscriptions.update(plan.id, {"pause_collection": {"behavior": "void"}})
     assert (paused.status, paused.pause_collection.behavior) == ("active", "void")
     (data,) = sandbox.of("customer.subscription.updated")
     assert data["previous_attributes"] == {"pause_collection": None}
-    plan.to(plan.end + 2 * HOUR)
+    plan.advance_to(plan.end + 2 * HOUR)
     assert plan.now().latest_invoice.status == "void" and "invoice.voided" in sandbox.types()
     resumed = sandbox.api.subscriptions.update(plan.id, {"pause_collection": ""})
     assert resumed.pause_collection is None
-    plan.to(plan.end + 32 * DAY)
+    plan.advance_to(plan.end + 32 * DAY)
     assert plan.paid() == [BASIC, 0, BASIC]
     until: Any = {"behavior": "mark_uncollectible", "resumes_at": plan.end + 70 * DAY}
     sandbox.api.subscriptions.update(plan.id, {"pause_collection": until})
-    plan.to(plan.end + 63 * DAY)
+    plan.advance_to(plan.end + 63 * DAY)
     assert plan.now().latest_invoice.status == "uncollectible"
-    plan.to(plan.end + 71 * DAY)
+    plan.advance_to(plan.end + 71 * DAY)
     assert plan.now().pause_collection is None
 
 
-def test_metadata_is_told_with_what_it_was(plan: Plan, sandbox: InProcessSandbox) -> None:
+def test_metadata_updates_include_previous_attributes(plan: Plan, sandbox: InProcessSandbox) -> None:
     sandbox.api.subscriptions.update(plan.id, {"metadata": {"enrollment": "e9"}})
     (data,) = sandbox.of("customer.subscription.updated")
     assert (data["object"]["metadata"], data["previous_attributes"]) == (
@@ -265,10 +265,10 @@ def test_metadata_is_told_with_what_it_was(plan: Plan, sandbox: InProcessSandbox
     )
 
 
-def test_items_of_one_interval_only(plan: Plan, sandbox: InProcessSandbox) -> None:
+def test_items_must_have_the_same_interval(plan: Plan, sandbox: InProcessSandbox) -> None:
     with pytest.raises(stripe.InvalidRequestError, match="different intervals"):
         sandbox.api.subscriptions.update(plan.id, {"items": [{"price": sandbox.price(100, "year")}]})
     with pytest.raises(stripe.InvalidRequestError):
         sandbox.api.subscriptions.update(plan.id, {"items": [{"id": "si_gone", "quantity": 2}]})
     sandbox.api.subscriptions.update(plan.id, {"items": [{"id": plan.item, "quantity": 3}]})
-    assert plan.waiting() == [-BASIC, 3 * BASIC]
+    assert plan.pending_amounts() == [-BASIC, 3 * BASIC]

@@ -1,4 +1,4 @@
-"""Money going back, and the balance that proves where it went."""
+"""Refunds and disputes, and their balance transactions."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tests.stripe_sandbox.harness import Operator, events_of, last_event, new_se
 
 
 class Paid:
-    """A payment of 4,890 USD."""
+    """A payment of $4,890."""
 
-    def __init__(self, client: stripe.StripeClient, operator: Operator, **choice: Any) -> None:
+    def __init__(self, client: stripe.StripeClient, operator: Operator, **form: Any) -> None:
         self.client = client
-        self.intent = operator.pay(new_session(client).id, **choice)["payment_intent"]
-        if choice.get("method") == "us_bank_account":
+        self.intent = operator.pay(new_session(client).id, **form)["payment_intent"]
+        if form.get("method") == "us_bank_account":
             operator.do(f"/payment_intents/{self.intent}/settle")
         self.since = last_event(client)
 
@@ -26,7 +26,7 @@ class Paid:
         return events_of(self.client, self.since)
 
     def net(self) -> int:
-        """What the balance has gained by this payment and all that came of it, in cents."""
+        """The net of this payment, its refunds and disputes, in cents."""
         charge, client = self.charge(), self.client
         sources = [charge.id]
         sources += [r.id for r in client.v1.refunds.list({"charge": charge.id}).data]
@@ -66,7 +66,7 @@ def test_partial_refunds_add_up(client: stripe.StripeClient, paid: Paid) -> None
     assert len(expanded.refunds.data) == 3
 
 
-def test_too_much_or_twice_is_refused(client: stripe.StripeClient, paid: Paid) -> None:
+def test_refunds_beyond_the_amount_are_rejected(client: stripe.StripeClient, paid: Paid) -> None:
     with pytest.raises(stripe.InvalidRequestError, match="greater than unrefunded amount"):
         client.v1.refunds.create({"payment_intent": paid.intent, "amount": 489_001})
     client.v1.refunds.create({"payment_intent": paid.intent})
@@ -84,9 +84,7 @@ def test_a_refund_of_a_bank_debit_pends_and_succeeds(client: stripe.StripeClient
     assert client.v1.refunds.retrieve(refund.id).status == "succeeded"
 
 
-def test_a_refund_that_fails_gives_the_money_back_to_us(
-    client: stripe.StripeClient, paid: Paid, operator: Operator
-) -> None:
+def test_a_failed_refund_returns_the_funds(client: stripe.StripeClient, paid: Paid, operator: Operator) -> None:
     before = paid.net()
     refund = client.v1.refunds.create({"payment_intent": paid.intent, "amount": 1_000})
     operator.do(f"/refunds/{refund.id}/fail", reason="lost_or_stolen_card")
@@ -96,7 +94,7 @@ def test_a_refund_that_fails_gives_the_money_back_to_us(
     assert paid.charge().amount_refunded == 0 and paid.net() == before
 
 
-def test_an_ordered_pending_refund_can_be_canceled(client: stripe.StripeClient, paid: Paid, operator: Operator) -> None:
+def test_a_pending_refund_can_be_canceled(client: stripe.StripeClient, paid: Paid, operator: Operator) -> None:
     operator.faults(pending_refunds=True)
     refund = client.v1.refunds.create({"payment_intent": paid.intent})
     assert refund.status == "pending"
@@ -105,9 +103,9 @@ def test_an_ordered_pending_refund_can_be_canceled(client: stripe.StripeClient, 
         client.v1.refunds.cancel(refund.id)
 
 
-@pytest.mark.parametrize(("verdict", "last", "net"), [("won", 0, 489_000 - FEE), ("lost", 1, -FEE - 1_500)])
+@pytest.mark.parametrize(("outcome", "last", "net"), [("won", 0, 489_000 - FEE), ("lost", 1, -FEE - 1_500)])
 def test_a_dispute_is_won_or_lost(
-    client: stripe.StripeClient, paid: Paid, operator: Operator, verdict: str, last: int, net: int
+    client: stripe.StripeClient, paid: Paid, operator: Operator, outcome: str, last: int, net: int
 ) -> None:
     dispute = operator.do(f"/charges/{paid.charge().id}/dispute")
     assert dispute["status"] == "needs_response" and paid.charge().disputed
@@ -115,7 +113,7 @@ def test_a_dispute_is_won_or_lost(
         client.v1.refunds.create({"payment_intent": paid.intent})
     assert raised.value.code == "charge_disputed"
     operator.do(f"/disputes/{dispute['id']}/review")
-    assert operator.close_dispute(dispute["id"], verdict)["status"] == verdict
+    assert operator.close_dispute(dispute["id"], outcome)["status"] == outcome
     expected = [
         "charge.dispute.created",
         "charge.dispute.funds_withdrawn",
@@ -125,10 +123,10 @@ def test_a_dispute_is_won_or_lost(
     ]
     assert [e.type for e in paid.events()] == expected[: len(expected) - last]
     assert paid.net() == net
-    assert client.v1.disputes.list({"payment_intent": paid.intent}).data[0].status == verdict
+    assert client.v1.disputes.list({"payment_intent": paid.intent}).data[0].status == outcome
 
 
-def test_an_inquiry_takes_no_money_and_can_be_closed_or_escalated(
+def test_an_inquiry_withdraws_no_funds_and_can_be_closed_or_escalated(
     client: stripe.StripeClient, paid: Paid, operator: Operator
 ) -> None:
     inquiry = operator.do(f"/charges/{paid.charge().id}/dispute", kind="inquiry")

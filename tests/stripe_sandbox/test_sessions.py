@@ -1,4 +1,4 @@
-"""Checkout sessions beyond the plain payment: discounts, zero totals, invoices, customers, expiry, saving a card."""
+"""Checkout sessions: discounts, zero totals, invoices, customers, expiration, setup mode."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def coupon(client: stripe.StripeClient, **params: Any) -> str:
     return client.v1.coupons.create(given).id
 
 
-def test_a_zero_total_needs_no_payment(client: stripe.StripeClient, receiver: Receiver, operator: Operator) -> None:
+def test_a_zero_total_requires_no_payment(client: stripe.StripeClient, receiver: Receiver, operator: Operator) -> None:
     session = new_session(client, discounts=[{"coupon": coupon(client)}])
     assert (session.amount_subtotal, session.amount_total) == (489_000, 0)
     operator.wait_idle()
@@ -28,7 +28,9 @@ def test_a_zero_total_needs_no_payment(client: stripe.StripeClient, receiver: Re
     assert receiver.types() == ["checkout.session.completed"]
 
 
-def test_a_customer_types_a_promotion_code(client: stripe.StripeClient, http: httpx.Client, operator: Operator) -> None:
+def test_customers_can_enter_a_promotion_code(
+    client: stripe.StripeClient, http: httpx.Client, operator: Operator
+) -> None:
     code = client.v1.promotion_codes.create(
         {
             "code": f"SPRING{time.time_ns()}",
@@ -52,13 +54,13 @@ def test_a_customer_types_a_promotion_code(client: stripe.StripeClient, http: ht
     assert http.post(f"/c/pay/{late.id}/promotion", data={"promotion_code": code.code}).status_code == 400
 
 
-def test_the_page_takes_no_code_unless_allowed(client: stripe.StripeClient, http: httpx.Client) -> None:
+def test_promotion_codes_are_rejected_unless_allowed(client: stripe.StripeClient, http: httpx.Client) -> None:
     session = new_session(client)
     assert "promotion_code" not in http.get(f"/c/pay/{session.id}").text
     assert http.post(f"/c/pay/{session.id}/promotion", data={"promotion_code": "X"}).status_code == 400
 
 
-def test_an_invoice_is_made_for_a_one_time_payment(
+def test_an_invoice_is_created_for_a_one_time_payment(
     client: stripe.StripeClient, receiver: Receiver, operator: Operator
 ) -> None:
     session = new_session(
@@ -93,7 +95,7 @@ def test_an_invoice_is_made_for_a_one_time_payment(
     assert [p.invoice for p in link.data] == [done.invoice.id]
 
 
-def test_an_invoice_of_a_bank_debit_comes_when_it_settles(client: stripe.StripeClient, operator: Operator) -> None:
+def test_a_bank_debit_gets_its_invoice_when_it_settles(client: stripe.StripeClient, operator: Operator) -> None:
     session = new_session(client, invoice_creation={"enabled": True})
     intent = operator.pay(session.id, method="us_bank_account")["payment_intent"]
     assert client.v1.checkout.sessions.retrieve(session.id).invoice is None
@@ -115,7 +117,7 @@ def test_an_expired_session_cannot_be_paid(
         client.v1.checkout.sessions.expire(session.id)
 
 
-def test_a_session_expires_by_the_clock(client: stripe.StripeClient, receiver: Receiver, operator: Operator) -> None:
+def test_a_session_expires_at_expires_at(client: stripe.StripeClient, receiver: Receiver, operator: Operator) -> None:
     now = operator.get("/clock")["now"]
     session = new_session(client, expires_at=now + 1_805)
     operator.do("/clock/advance", seconds=1_810)
@@ -129,7 +131,7 @@ def test_line_items_are_listed(client: stripe.StripeClient) -> None:
     assert [(i.description, i.quantity, i.amount_total) for i in items.data] == [("Barber apprenticeship", 1, 489_000)]
 
 
-def test_a_fixed_price_is_bought_by_id(client: stripe.StripeClient, operator: Operator) -> None:
+def test_a_session_with_an_existing_price(client: stripe.StripeClient, operator: Operator) -> None:
     product = client.v1.products.create({"name": "CPR", "metadata": {"slug": "cpr"}})
     price = client.v1.prices.create({"currency": "usd", "unit_amount": 57_500, "product": product.id})
     session = new_session(client, line_items=[{"price": price.id, "quantity": 2}])
@@ -152,7 +154,7 @@ def test_setup_mode_saves_a_card(client: stripe.StripeClient, operator: Operator
     assert [m.id for m in client.v1.customers.payment_methods.list(customer.id).data] == [saved.payment_method]
 
 
-def test_sessions_are_found_by_what_they_made(client: stripe.StripeClient, operator: Operator) -> None:
+def test_sessions_are_filtered_by_payment_intent_and_status(client: stripe.StripeClient, operator: Operator) -> None:
     session = new_session(client)
     intent = operator.pay(session.id)["payment_intent"]
     assert [s.id for s in client.v1.checkout.sessions.list({"payment_intent": intent}).data] == [session.id]

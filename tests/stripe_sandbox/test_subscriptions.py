@@ -1,4 +1,4 @@
-"""Installment plans: four months to their end, a failed renewal and its retries, pausing, canceling."""
+"""Installment plans: schedules, renewals, retries, pauses, cancellation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DAY, HOUR = 86_400, 3_600
 
 
 class Plan:
-    """A subscription bought at the hosted page by a customer on a test clock of their own."""
+    """A subscription bought on the hosted page by a customer with a test clock."""
 
     def __init__(self, client: stripe.StripeClient, operator: Operator) -> None:
         self.client = client
@@ -37,7 +37,7 @@ class Plan:
         return self.client.v1.test_helpers.test_clocks.retrieve(self.clock).frozen_time
 
     def advance(self, seconds: int) -> list[str]:
-        """Push the plan's clock; the types of what happened, oldest first."""
+        """Advances the plan's clock. Returns the types of the new events, oldest first."""
         since = last_event(self.client)
         clocks = self.client.v1.test_helpers.test_clocks
         assert clocks.advance(self.clock, {"frozen_time": self.now() + seconds}).status == "advancing"
@@ -52,7 +52,7 @@ class Plan:
         return list(self.client.v1.invoices.list({"subscription": self.id}).data)[::-1]
 
     def schedule(self, months: int = 4) -> Any:
-        """Let it end after so many months, as the checkout service does when the session completes."""
+        """Limits the plan to a number of months, as the checkout service does after completion."""
         made = self.client.v1.subscription_schedules.create({"from_subscription": self.id})
         first = made.phases[0]
         phases: Any = [
@@ -102,7 +102,7 @@ def test_checkout_starts_the_subscription_in_stripes_order(client: stripe.Stripe
     assert by_type["invoice_payment.paid"]["payment"]["payment_intent"] == intent
 
 
-def test_a_declined_first_installment_starts_nothing(client: stripe.StripeClient, operator: Operator) -> None:
+def test_a_declined_first_payment_starts_no_subscription(client: stripe.StripeClient, operator: Operator) -> None:
     line = {"price": monthly(client), "quantity": 1}
     session = new_session(client, mode="subscription", line_items=[line])
     since = last_event(client)
@@ -129,7 +129,7 @@ def test_a_renewal_is_drafted_and_charged_an_hour_later(plan: Plan) -> None:
     assert [i.billing_reason for i in plan.invoices()] == ["subscription_create", "subscription_cycle"]
 
 
-def test_a_four_month_plan_runs_to_its_end_by_itself(client: stripe.StripeClient, plan: Plan) -> None:
+def test_a_four_month_plan_runs_to_its_end(client: stripe.StripeClient, plan: Plan) -> None:
     schedule = plan.schedule()
     assert (schedule.end_behavior, len(schedule.phases)) == ("cancel", 1)
     events = plan.advance(130 * DAY)
@@ -160,16 +160,16 @@ def test_a_phase_can_have_a_price_of_its_own(client: stripe.StripeClient, plan: 
     assert [i.amount_paid for i in plan.invoices()] == [122_250, 122_250, 122_250, 122_253]
 
 
-def test_schedules_refuse_what_stripe_refuses(client: stripe.StripeClient, plan: Plan) -> None:
+def test_invalid_schedule_requests_are_rejected(client: stripe.StripeClient, plan: Plan) -> None:
     schedules = client.v1.subscription_schedules
     with pytest.raises(stripe.InvalidRequestError):
         schedules.create({"from_subscription": plan.id, "end_behavior": "cancel"})
     made = plan.schedule()
     with pytest.raises(stripe.InvalidRequestError, match="already attached"):
         schedules.create({"from_subscription": plan.id})
-    unmoored: Any = {"phases": [{"items": [{"price": plan.price}], "duration": {"interval": "month"}}]}
+    without_start: Any = {"phases": [{"items": [{"price": plan.price}], "duration": {"interval": "month"}}]}
     with pytest.raises(stripe.InvalidRequestError, match="start_date"):
-        schedules.update(made.id, unmoored)
+        schedules.update(made.id, without_start)
     with pytest.raises(stripe.InvalidRequestError, match="managed by the subscription schedule"):
         client.v1.subscriptions.update(plan.id, {"cancel_at_period_end": True})
     assert schedules.release(made.id).status == "released"
@@ -186,7 +186,7 @@ def test_canceling_a_schedule_cancels_its_subscription(client: stripe.StripeClie
     assert kinds == ["customer.subscription.deleted", "subscription_schedule.canceled"]
 
 
-def test_a_failed_renewal_is_put_right_by_the_first_retry(
+def test_a_failed_renewal_is_paid_by_the_first_retry(
     client: stripe.StripeClient, plan: Plan, operator: Operator
 ) -> None:
     operator.do(f"/customers/{plan.customer}/fail_next_renewal")
@@ -260,7 +260,7 @@ def test_a_subscription_through_the_api(client: stripe.StripeClient) -> None:
     assert trial.status == "trialing"
 
 
-def test_the_sandboxs_own_clock_renews_what_is_on_no_test_clock(
+def test_the_sandbox_clock_renews_subscriptions_without_a_test_clock(
     client: stripe.StripeClient, receiver: Receiver, operator: Operator
 ) -> None:
     session = new_session(client, mode="subscription", line_items=[{"price": monthly(client), "quantity": 1}])
@@ -280,7 +280,7 @@ def test_the_sandboxs_own_clock_renews_what_is_on_no_test_clock(
     client.v1.subscriptions.cancel(id)
 
 
-def test_a_bank_debit_plan_waits_for_its_money(client: stripe.StripeClient, operator: Operator) -> None:
+def test_a_bank_debit_leaves_the_subscription_unpaid_at_first(client: stripe.StripeClient, operator: Operator) -> None:
     session = new_session(client, mode="subscription", line_items=[{"price": monthly(client), "quantity": 1}])
     intent = operator.pay(session.id, method="us_bank_account")["payment_intent"]
     done: Any = client.v1.checkout.sessions.retrieve(session.id, {"expand": ["subscription.latest_invoice"]})

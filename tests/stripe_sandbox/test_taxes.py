@@ -1,4 +1,4 @@
-"""Stripe Tax: a flat rate on sessions, invoices and subscriptions, and on nothing else."""
+"""Stripe Tax: a flat rate on sessions, invoices and subscriptions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_session_is_taxed_after_its_discount(sandbox: InProcessSandbox, off: i
     assert (invoice.status, invoice.amount_paid, invoice.total_taxes[0].amount) == ("paid", 489_000 - off + tax, tax)
 
 
-def test_an_invoice_says_its_tax(sandbox: InProcessSandbox) -> None:
+def test_an_invoice_has_its_tax(sandbox: InProcessSandbox) -> None:
     customer = sandbox.customer(None)
     given: Any = {"customer": customer.id, "collection_method": "send_invoice", "days_until_due": 30, **TAX}
     draft = sandbox.api.invoices.create(given)
@@ -64,7 +64,7 @@ def test_a_plan_is_taxed_at_every_renewal(sandbox: InProcessSandbox) -> None:
     assert (paid["object"]["total"], paid["object"]["amount_paid"]) == (10_700, 10_700)
 
 
-def test_the_exempt_and_intents_are_not_taxed() -> None:
+def test_exempt_customers_and_intents_are_not_taxed() -> None:
     sandbox = InProcessSandbox(Settings(tax_basis_points=825))
     customer = sandbox.customer(tax_exempt="exempt")
     params: Any = {"mode": "payment", "line_items": [LINE], "success_url": SUCCESS, **TAX}

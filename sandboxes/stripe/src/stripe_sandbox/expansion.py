@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from stripe_sandbox.errors import StripeError
-from stripe_sandbox.store import Obj
+from stripe_sandbox.store import Obj, clone
 
 if TYPE_CHECKING:
     from stripe_sandbox.state import Sandbox
@@ -21,7 +20,7 @@ ON_REQUEST: dict[tuple[str, str], OnRequest] = {}
 
 def expand(sandbox: Sandbox, response: Obj, paths: list[str]) -> Obj:
     """A copy of the response with each path expanded. Raises a StripeError for an invalid path."""
-    expanded = copy.deepcopy(response)
+    expanded = clone(response)
     for path in paths:
         steps = path.split(".")
         if len([step for step in steps if step != "data"]) > _MAX_DEPTH:
@@ -48,7 +47,7 @@ def _step(sandbox: Sandbox, value: object, rest: list[str], path: str) -> object
         found = sandbox.store.find(value)
         if found is None:
             raise _not_expandable(path)
-        value = copy.deepcopy(found)
+        value = clone(found)
     if value is not None and not isinstance(value, dict):
         raise _not_expandable(path)
     if rest and value is not None:
@@ -60,7 +59,7 @@ def _field_on_request(sandbox: Sandbox, at: Obj, name: str, path: str) -> Obj | 
     make = ON_REQUEST.get((str(at.get("object")), name))
     if make is None:
         raise _not_expandable(path)
-    return copy.deepcopy(make(sandbox, at))
+    return clone(make(sandbox, at))
 
 
 def _not_expandable(path: str) -> StripeError:

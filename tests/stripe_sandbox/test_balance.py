@@ -1,4 +1,4 @@
-"""Money that comes and goes: disputes from beginning to end, refunds at the same time, and books that add up."""
+"""Disputes, concurrent refunds, and the sum of all balance transactions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def charge(sandbox: InProcessSandbox, **params: Any) -> Any:
     return sandbox.api.charges.retrieve(intent.latest_charge)
 
 
-def test_a_dispute_is_answered_and_won(sandbox: InProcessSandbox) -> None:
+def test_submitted_evidence_can_win_a_dispute(sandbox: InProcessSandbox) -> None:
     bought = charge(sandbox)
     opened = sandbox.operate_now(f"/charges/{bought.id}/dispute", amount=100_000)
     assert opened["evidence_details"]["due_by"] == opened["created"] + 9 * DAY
@@ -41,7 +41,7 @@ def test_a_dispute_is_answered_and_won(sandbox: InProcessSandbox) -> None:
 
 
 @pytest.mark.parametrize(("kind", "end"), [("chargeback", "lost"), ("inquiry", "warning_closed")])
-def test_what_nobody_answers_is_decided_when_it_is_due(sandbox: InProcessSandbox, kind: str, end: str) -> None:
+def test_a_dispute_without_evidence_is_closed_at_its_deadline(sandbox: InProcessSandbox, kind: str, end: str) -> None:
     opened = sandbox.operate_now(f"/charges/{charge(sandbox).id}/dispute", kind=kind)
     sandbox.new_events()
     sandbox.advance(8 * DAY)
@@ -53,7 +53,7 @@ def test_what_nobody_answers_is_decided_when_it_is_due(sandbox: InProcessSandbox
     assert sum(t.amount for t in sandbox.balance_transactions()) == (0 if end == "lost" else PAID)
 
 
-def test_an_inquiry_can_become_a_chargeback(sandbox: InProcessSandbox) -> None:
+def test_an_inquiry_can_be_escalated_to_a_chargeback(sandbox: InProcessSandbox) -> None:
     bought = charge(sandbox)
     inquiry = sandbox.operate_now(f"/charges/{bought.id}/dispute", kind="inquiry")
     assert sandbox.types() == ["charge.dispute.created"]
@@ -65,7 +65,7 @@ def test_an_inquiry_can_become_a_chargeback(sandbox: InProcessSandbox) -> None:
     assert sandbox.types() == ["charge.dispute.closed"]
 
 
-def test_the_books_add_up_to_the_cent(sandbox: InProcessSandbox) -> None:
+def test_balance_transactions_add_up_to_the_cent(sandbox: InProcessSandbox) -> None:
     kept = charge(sandbox)
     part = charge(sandbox)
     failed = charge(sandbox)
@@ -106,7 +106,7 @@ def charge_by_bank(sandbox: InProcessSandbox) -> str:
     return str(pending.id)
 
 
-def test_of_fifty_refunds_at_once_one_succeeds(client: stripe.StripeClient, operator: Operator) -> None:
+def test_one_of_fifty_concurrent_refunds_succeeds(client: stripe.StripeClient, operator: Operator) -> None:
     intent = operator.pay(new_session(client).id)["payment_intent"]
 
     def refund(n: int) -> str | None:

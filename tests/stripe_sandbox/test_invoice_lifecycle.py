@@ -1,4 +1,4 @@
-"""Invoices without a subscription: their items, their due date, and every way in which they end."""
+"""Standalone invoices: items, due date, credit, and final statuses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def draft(sandbox: InProcessSandbox, *amounts: int, **params: Any) -> Any:
     return sandbox.api.invoices.retrieve(invoice.id)
 
 
-def test_the_way_of_an_invoice_from_sent_to_paid(sandbox: InProcessSandbox) -> None:
+def test_an_invoice_is_sent_and_paid(sandbox: InProcessSandbox) -> None:
     invoice = draft(sandbox, 48_900, 1_100)
     assert [(line.amount, line.metadata.to_dict()) for line in invoice.lines.data] == [
         (48_900, {"enrollment": "48900"}),
@@ -52,7 +52,7 @@ def test_the_way_of_an_invoice_from_sent_to_paid(sandbox: InProcessSandbox) -> N
     assert (link["invoice"], link["amount_paid"], link["status"]) == (invoice.id, 50_000, "paid")
 
 
-def test_it_is_overdue_once_and_can_still_be_paid(sandbox: InProcessSandbox) -> None:
+def test_an_invoice_is_overdue_once_and_can_still_be_paid(sandbox: InProcessSandbox) -> None:
     invoice = sandbox.api.invoices.send_invoice(draft(sandbox, 50_000).id)
     sandbox.new_events()
     sandbox.advance(29 * DAY)
@@ -66,7 +66,7 @@ def test_it_is_overdue_once_and_can_still_be_paid(sandbox: InProcessSandbox) -> 
     assert sandbox.api.invoices.retrieve(invoice.id).status == "paid"
 
 
-def test_given_up_paid_after_all_or_voided(sandbox: InProcessSandbox) -> None:
+def test_an_uncollectible_invoice_can_be_paid_or_voided(sandbox: InProcessSandbox) -> None:
     one, other = (sandbox.api.invoices.finalize_invoice(draft(sandbox, 50_000).id) for _ in range(2))
     sandbox.new_events()
     for invoice in (one, other):
@@ -95,14 +95,14 @@ def test_items_of_a_draft_can_be_changed(sandbox: InProcessSandbox) -> None:
         sandbox.api.invoice_items.update(kept, {"amount": 1})
 
 
-def test_an_automatic_draft_is_sent_by_itself(sandbox: InProcessSandbox) -> None:
+def test_a_draft_with_auto_advance_is_sent_automatically(sandbox: InProcessSandbox) -> None:
     invoice = draft(sandbox, 10_000, auto_advance=True)
     sandbox.advance(HOUR + 1)
     assert sandbox.types() == ["payment_intent.created", "invoice.finalized", "invoice.sent"]
     assert sandbox.api.invoices.retrieve(invoice.id).status == "open"
 
 
-def test_items_wait_for_the_next_invoice_and_coupons_count(sandbox: InProcessSandbox) -> None:
+def test_pending_items_and_coupons_apply_to_the_next_invoice(sandbox: InProcessSandbox) -> None:
     customer = sandbox.customer()
     sandbox.api.invoice_items.create({"customer": customer.id, "amount": 10_000, "currency": "usd", "metadata": META})
     sandbox.api.coupons.create({"id": "tenth", "percent_off": 10, "duration": "once"})
@@ -113,7 +113,7 @@ def test_items_wait_for_the_next_invoice_and_coupons_count(sandbox: InProcessSan
     assert sandbox.api.invoice_items.list({"customer": customer.id, "pending": True}).data == []
 
 
-def test_credit_is_used_up_first(sandbox: InProcessSandbox) -> None:
+def test_credit_is_applied_first(sandbox: InProcessSandbox) -> None:
     customer = sandbox.customer()
     sandbox.api.customers.balance_transactions.create(customer.id, {"amount": -3_000, "currency": "usd"})
     invoice = sandbox.api.invoices.create({"customer": customer.id})

@@ -1,4 +1,4 @@
-"""The wire form: authentication, parameters, expansion, paging and errors, as the official SDK meets them."""
+"""Conventions of the API: authentication, parameters, expansion, paging and errors."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import stripe
 from tests.stripe_sandbox.harness import LINE, SECRET_KEY, SUCCESS, Operator, Running, error_of, new_session, plain
 
 
-def refused(call: Any, *args: Any, **kwargs: Any) -> stripe.InvalidRequestError:
+def rejection(call: Any, *args: Any, **kwargs: Any) -> stripe.InvalidRequestError:
     with pytest.raises(stripe.InvalidRequestError) as raised:
         call(*args, **kwargs)
     return raised.value
 
 
 def test_a_wrong_key_is_a_401(running: Running) -> None:
-    stranger = stripe.StripeClient("sk_test_somebody_else_entirely", base_addresses={"api": running.base_url})
+    other = stripe.StripeClient("sk_test_another_account_entirely", base_addresses={"api": running.base_url})
     with pytest.raises(stripe.AuthenticationError, match="Invalid API Key provided") as raised:
-        stranger.v1.customers.list()
+        other.v1.customers.list()
     assert raised.value.http_status == 401
-    assert "somebody_else" not in str(raised.value)
+    assert "another_account" not in str(raised.value)
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer"}, {"Authorization": "Nonsense x"}])
@@ -30,11 +30,11 @@ def test_no_key_is_a_401(http: httpx.Client, headers: dict[str, str]) -> None:
     assert answer.status_code == 401 and answer.json()["error"]["type"] == "invalid_request_error"
 
 
-def test_the_key_works_as_basic_auth_user_too(http: httpx.Client) -> None:
+def test_the_key_works_as_basic_auth_user(http: httpx.Client) -> None:
     assert http.get("/v1/customers", auth=(SECRET_KEY, "")).status_code == 200
 
 
-def test_answers_carry_a_request_id_and_the_version_asked_for(http: httpx.Client) -> None:
+def test_responses_have_a_request_id_and_the_requested_version(http: httpx.Client) -> None:
     headers = {"Authorization": f"Bearer {SECRET_KEY}"}
     plain_answer = http.get("/v1/customers", headers=headers)
     assert plain_answer.headers["request-id"].startswith("req_")
@@ -58,46 +58,48 @@ def test_an_unknown_path_is_stripes_404(http: httpx.Client) -> None:
         ({"line_items": [{**LINE, "amount": 3}]}, "line_items[0][amount]"),
     ],
 )
-def test_unknown_parameters_are_refused_wherever_they_stand(
+def test_unknown_parameters_are_rejected_at_every_level(
     client: stripe.StripeClient, params: dict[str, Any], named: str
 ) -> None:
-    error = refused(new_session, client, **params)
+    error = rejection(new_session, client, **params)
     assert (error.http_status, error.code, error.param) == (400, "parameter_unknown", named)
 
 
-def test_what_newer_versions_dropped_is_refused(client: stripe.StripeClient) -> None:
+def test_parameters_removed_from_the_api_are_rejected(client: stripe.StripeClient) -> None:
     intent: Any = {"amount": 5_000, "currency": "usd", "payment_method_types": ["card"]}
-    assert refused(client.v1.payment_intents.create, intent).code == "parameter_unknown"
+    assert rejection(client.v1.payment_intents.create, intent).code == "parameter_unknown"
     phases: Any = {"phases": [{"items": [{"price": "price_x"}], "iterations": 4}]}
-    error = refused(client.v1.subscription_schedules.update, "sub_sched_x", phases)
+    error = rejection(client.v1.subscription_schedules.update, "sub_sched_x", phases)
     assert (error.code, error.param) == ("parameter_unknown", "phases[0][iterations]")
     invoices: Any = {"subscription_details": {"x": "y"}}
-    assert refused(client.v1.invoices.create, invoices).code == "parameter_unknown"
+    assert rejection(client.v1.invoices.create, invoices).code == "parameter_unknown"
     codes: Any = {"coupon": "c"}
-    assert refused(client.v1.promotion_codes.create, codes).code == "parameter_unknown"
+    assert rejection(client.v1.promotion_codes.create, codes).code == "parameter_unknown"
 
 
-def test_enums_know_only_their_words(client: stripe.StripeClient) -> None:
-    assert "must be one of" in str(refused(new_session, client, ui_mode="hosted"))
-    assert refused(new_session, client, mode="installments").param == "mode"
+def test_enum_values_are_validated(client: stripe.StripeClient) -> None:
+    assert "must be one of" in str(rejection(new_session, client, ui_mode="hosted"))
+    assert rejection(new_session, client, mode="installments").param == "mode"
     methods: Any = ["card", "venmo"]
-    assert refused(new_session, client, allowed_payment_method_types=methods).param == "allowed_payment_method_types[1]"
+    assert (
+        rejection(new_session, client, allowed_payment_method_types=methods).param == "allowed_payment_method_types[1]"
+    )
 
 
-def test_required_parameters_are_named(client: stripe.StripeClient) -> None:
+def test_missing_required_parameters_are_named(client: stripe.StripeClient) -> None:
     nothing: Any = {}
-    error = refused(client.v1.payment_intents.create, nothing)
+    error = rejection(client.v1.payment_intents.create, nothing)
     assert (error.code, error.param) == ("parameter_missing", "amount")
     line: Any = {"quantity": 1, "price_data": {"unit_amount": 100, "product_data": {"name": "x"}}}
-    assert refused(new_session, client, line_items=[line]).param == "line_items[0][price_data][currency]"
+    assert rejection(new_session, client, line_items=[line]).param == "line_items[0][price_data][currency]"
 
 
-def test_types_are_checked(client: stripe.StripeClient) -> None:
+def test_types_are_validated(client: stripe.StripeClient) -> None:
     wrong: Any = {"amount": "much", "currency": "usd"}
-    assert refused(client.v1.payment_intents.create, wrong).code == "parameter_invalid_integer"
-    assert refused(client.v1.customers.list, {"limit": 101}).param == "limit"
+    assert rejection(client.v1.payment_intents.create, wrong).code == "parameter_invalid_integer"
+    assert rejection(client.v1.customers.list, {"limit": 101}).param == "limit"
     empty: Any = {"url": "", "enabled_events": ["*"]}
-    assert refused(client.v1.webhook_endpoints.create, empty).code == "parameter_invalid_empty"
+    assert rejection(client.v1.webhook_endpoints.create, empty).code == "parameter_invalid_empty"
 
 
 @pytest.mark.parametrize(
@@ -114,8 +116,8 @@ def test_metadata_has_stripes_limits(client: stripe.StripeClient, metadata: dict
     if fits:
         assert plain(client.v1.customers.create({"metadata": metadata}).metadata) == metadata
     else:
-        assert "metadata" in str(refused(client.v1.customers.create, {"metadata": metadata}).param)
-        assert refused(new_session, client, payment_intent_data={"metadata": metadata}).http_status == 400
+        assert "metadata" in str(rejection(client.v1.customers.create, {"metadata": metadata}).param)
+        assert rejection(new_session, client, payment_intent_data={"metadata": metadata}).http_status == 400
 
 
 def test_metadata_is_merged_and_unset(client: stripe.StripeClient) -> None:
@@ -126,14 +128,14 @@ def test_metadata_is_merged_and_unset(client: stripe.StripeClient) -> None:
 
 
 def test_a_missing_object_is_a_404_and_a_missing_reference_a_400(client: stripe.StripeClient) -> None:
-    gone = refused(client.v1.payment_intents.retrieve, "pi_gone")
+    gone = rejection(client.v1.payment_intents.retrieve, "pi_gone")
     assert (gone.http_status, gone.code) == (404, "resource_missing")
     assert error_of(gone)["request_log_url"]
-    reference = refused(new_session, client, customer="cus_gone")
+    reference = rejection(new_session, client, customer="cus_gone")
     assert (reference.http_status, reference.code, reference.param) == (400, "resource_missing", "customer")
 
 
-def test_lists_page_both_ways(client: stripe.StripeClient) -> None:
+def test_lists_are_paged_both_ways(client: stripe.StripeClient) -> None:
     made = [client.v1.customers.create({"email": "paging@example.org"}).id for _ in range(5)]
     mine: Any = {"email": "paging@example.org", "limit": 2}
     first = client.v1.customers.list(mine)
@@ -145,7 +147,7 @@ def test_lists_page_both_ways(client: stripe.StripeClient) -> None:
     back = client.v1.customers.list(cursor)
     assert [c.id for c in back.data] == [c.id for c in first.data]
     assert [c.id for c in client.v1.customers.list(mine).auto_paging_iter()] == made[::-1]
-    assert refused(client.v1.customers.list, {"starting_after": "cus_gone"}).param == "starting_after"
+    assert rejection(client.v1.customers.list, {"starting_after": "cus_gone"}).param == "starting_after"
 
 
 def test_created_filters(client: stripe.StripeClient) -> None:
@@ -169,7 +171,7 @@ def test_expansion_goes_deep_and_through_lists(client: stripe.StripeClient, oper
     assert listed.data[0].payment_intent.status == "succeeded"
     for path in ("status", "nonsense", "customer.email"):
         assert "cannot be expanded" in str(
-            refused(client.v1.checkout.sessions.retrieve, session.id, {"expand": [path]})
+            rejection(client.v1.checkout.sessions.retrieve, session.id, {"expand": [path]})
         )
 
 
@@ -192,11 +194,11 @@ def test_expansion_goes_deep_and_through_lists(client: stripe.StripeClient, oper
         {"line_items": [LINE], "success_url": SUCCESS},
     ],
 )
-def test_sessions_that_cannot_be_are_refused(client: stripe.StripeClient, params: Any) -> None:
-    assert refused(client.v1.checkout.sessions.create, params).http_status == 400
+def test_invalid_sessions_are_rejected(client: stripe.StripeClient, params: Any) -> None:
+    assert rejection(client.v1.checkout.sessions.create, params).http_status == 400
 
 
-def test_a_body_that_is_no_form_is_refused(http: httpx.Client) -> None:
+def test_a_body_that_is_not_a_form_is_rejected(http: httpx.Client) -> None:
     headers = {"Authorization": f"Bearer {SECRET_KEY}"}
     assert http.post("/v1/customers", headers=headers, json={"email": "a@b.co"}).status_code == 400
     assert http.post("/v1/customers", headers=headers, data={"email][": "x"}).status_code == 400
@@ -206,7 +208,7 @@ def test_a_body_that_is_no_form_is_refused(http: httpx.Client) -> None:
     assert http.post("/v1/customers", headers=form, content=deep.encode()).status_code == 400
 
 
-async def test_the_async_client_speaks_to_it_too(client: stripe.StripeClient) -> None:
+async def test_the_async_client_works(client: stripe.StripeClient) -> None:
     made = await client.v1.customers.create_async({"email": "async@example.org"})
     found = await client.v1.customers.retrieve_async(made.id)
     assert found.email == "async@example.org"

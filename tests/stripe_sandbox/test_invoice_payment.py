@@ -1,4 +1,4 @@
-"""Invoices of their own: a sponsor gets one, looks at its page, and pays it one way or another."""
+"""Payment of standalone invoices: on the hosted page, by bank debit, through the API, and out of band."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_draft_is_sent_and_paid_on_its_page(
     assert client.v1.invoices.retrieve(draft.id).attempt_count == 2
 
 
-def test_a_bank_debit_leaves_it_open_until_settled(client: stripe.StripeClient, operator: Operator) -> None:
+def test_an_invoice_is_open_until_the_bank_debit_settles(client: stripe.StripeClient, operator: Operator) -> None:
     invoice = client.v1.invoices.finalize_invoice(sponsor_invoice(client).id)
     operator.do(f"/invoices/{invoice.id}/pay", method="us_bank_account")
     link = client.v1.invoice_payments.list({"invoice": invoice.id}).data[0]
@@ -56,7 +56,7 @@ def test_a_bank_debit_leaves_it_open_until_settled(client: stripe.StripeClient, 
     assert client.v1.invoices.retrieve(invoice.id).status == "paid"
 
 
-def test_paid_out_of_band_needs_no_intent(client: stripe.StripeClient) -> None:
+def test_an_out_of_band_payment_cancels_the_intent(client: stripe.StripeClient) -> None:
     invoice = client.v1.invoices.finalize_invoice(sponsor_invoice(client).id)
     paid = client.v1.invoices.pay(invoice.id, {"paid_out_of_band": True})
     assert (paid.status, paid.amount_paid) == ("paid", 489_000)
