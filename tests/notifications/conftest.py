@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.databases import migrated, opened
-from tests.notifications.office import Office
+from tests.notifications.harness import Harness
 
 import notifications
 from kit.db.database import Database
@@ -18,16 +18,16 @@ def notifications_database(postgres_server: pg.PostgresServer) -> pg.Database:
     return migrated(postgres_server, "notifications_tests", notifications.__file__)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 async def database(notifications_database: pg.Database) -> AsyncIterator[Database]:
-    """As the consumers and the relay see it."""
+    """With the login of the consumers and the relay."""
     async with opened(notifications_database.url) as database:
         yield database
 
 
 @pytest.fixture
 async def api_database(notifications_database: pg.Database) -> AsyncIterator[Database]:
-    """As the API's login sees it."""
+    """With the login of the API."""
     async with opened(notifications_database.api_url) as database:
         yield database
 
@@ -39,8 +39,8 @@ def mail(tmp_path: Path) -> Iterator[MailCatcher]:
 
 
 @pytest.fixture
-async def office(database: Database, mail: MailCatcher) -> Office:
-    """Empty, and nothing waits for facts that may still come."""
-    office = Office(database, mail)
-    await office.empty()
-    return office
+async def harness(database: Database, mail: MailCatcher) -> Harness:
+    """Without data, and with no delays."""
+    harness = Harness(database, mail)
+    await harness.reset()
+    return harness

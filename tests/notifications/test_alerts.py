@@ -16,18 +16,18 @@ import pytest
 import uvicorn
 from fastapi import FastAPI, Request
 from starlette.responses import RedirectResponse, Response
-from tests.notifications.office import (
+from tests.notifications.harness import (
     ADMIN,
     ANN,
-    AT_ONCE,
     BARBER,
     CONTACT,
+    NO_DELAYS,
     UNAVAILABLE,
-    Office,
+    Harness,
     bodies,
+    envelope_of,
     one,
     paid,
-    said,
     subjects,
 )
 from tests.waiting import until
@@ -45,15 +45,15 @@ OPENED = PaymentDisputeOpened(refs=INTENT, dispute_id="du_1", status="needs_resp
 REFUSED = MiladyFailed(student_id=ANN, program=BARBER, code="bad_<program>", attempts=3)
 
 
-async def test_a_dispute_of_ours_is_told_when_it_opens_and_when_it_closes(office: Office) -> None:
+async def test_a_dispute_of_ours_is_told_when_it_opens_and_when_it_closes(harness: Harness) -> None:
     review = OPENED.model_copy(update={"status": "under_review"})
     closed = PaymentDisputeClosed(refs=INTENT, dispute_id="du_1", status="won", amount=usd(489_000))
-    await office.hear(CONTACT, OPENED)
-    assert await office.post() == [], "nobody knows yet whether it is one of ours"
-    await office.hear(paid(), review)
-    await office.post()
-    await office.hear(closed, closed)
-    mails = await office.post()
+    await harness.receive(CONTACT, OPENED)
+    assert await harness.deliver_due() == [], "nobody knows yet whether it is one of ours"
+    await harness.receive(paid(), review)
+    await harness.deliver_due()
+    await harness.receive(closed, closed)
+    mails = await harness.deliver_due()
     assert subjects(mails, ADMIN) == [
         "[Admin] Dispute opened: 4,890.00 USD, Barber Apprenticeship",
         "[Admin] Dispute won: 4,890.00 USD, Barber Apprenticeship",
@@ -62,26 +62,26 @@ async def test_a_dispute_of_ours_is_told_when_it_opens_and_when_it_closes(office
     assert "Status: won" in text and "What to do:" in text and "Ann" not in text
 
 
-async def test_two_active_purchases_for_one_enrollment(office: Office) -> None:
-    await office.hear(CONTACT, paid(n=1), paid(n=1, checkout_session="cs_1", payment_intent="pi_1"))
-    await office.post()
-    await office.hear(paid(n=2))
-    text, _ = bodies(one(await office.post(), "Paid twice for one enrollment"))
+async def test_two_active_purchases_for_one_enrollment(harness: Harness) -> None:
+    await harness.receive(CONTACT, paid(n=1), paid(n=1, checkout_session="cs_1", payment_intent="pi_1"))
+    await harness.deliver_due()
+    await harness.receive(paid(n=2))
+    text, _ = bodies(one(await harness.deliver_due(), "Paid twice for one enrollment"))
     assert str(UUID(int=1)) in text and str(UUID(int=2)) in text
 
 
-async def test_a_refund_request_is_for_an_admin_to_decide(office: Office) -> None:
-    await office.hear(
+async def test_a_refund_request_is_for_an_admin_to_decide(harness: Harness) -> None:
+    await harness.receive(
         RefundRequested(refund_request_id=UUID(int=5), purchase_id=UUID(int=1), student_id=ANN, reason="I am moving")
     )
-    text, _ = bodies(one(await office.post(), "A student asks for a refund"))
+    text, _ = bodies(one(await harness.deliver_due(), "A student asks for a refund"))
     assert "Why: I am moving" in text and str(UUID(int=5)) in text and str(ANN) in text
 
 
-async def test_an_address_that_refuses(office: Office) -> None:
-    office.mail.order(Fault.REJECT)
-    await office.hear(CONTACT, paid())
-    mails = await office.post()
+async def test_an_address_that_refuses(harness: Harness) -> None:
+    harness.mail.order(Fault.REJECT)
+    await harness.receive(CONTACT, paid())
+    mails = await harness.deliver_due()
     assert subjects(mails) == []
     text, _ = bodies(one(mails, "A message could not be delivered"))
     assert "Message: receipt" in text and "smtp_550" in text and "ann@" not in text
@@ -140,46 +140,46 @@ async def chat() -> AsyncIterator[Chat]:
         yield chat
 
 
-def with_webhook(office: Office, url: str) -> Office:
-    rules = replace(AT_ONCE, alert_channels=("email", "webhook"))
-    return Office(office.database, office.mail, rules=rules, webhook_url=url)
+def with_webhook(harness: Harness, url: str) -> Harness:
+    rules = replace(NO_DELAYS, alert_channels=("email", "webhook"))
+    return Harness(harness.database, harness.mail, rules=rules, webhook_url=url)
 
 
-async def test_the_webhook_gets_each_alert_once(office: Office, chat: Chat) -> None:
-    office = with_webhook(office, chat.url)
-    await office.hear(REFUSED, REFUSED, UNAVAILABLE)
-    assert len(subjects(await office.post(), ADMIN)) == 2
+async def test_the_webhook_gets_each_alert_once(harness: Harness, chat: Chat) -> None:
+    harness = with_webhook(harness, chat.url)
+    await harness.receive(REFUSED, REFUSED, UNAVAILABLE)
+    assert len(subjects(await harness.deliver_due(), ADMIN)) == 2
     assert len(chat.got) == 2
     texts = "\n".join(each["text"] for each in chat.got)
     assert "*Milady refuses a student of Barber Apprenticeship*" in texts and "Code: bad_&lt;program&gt;" in texts
 
 
-async def test_the_webhook_is_tried_again_when_it_is_busy(office: Office, chat: Chat) -> None:
-    office = with_webhook(office, chat.url)
+async def test_the_webhook_is_tried_again_when_it_is_busy(harness: Harness, chat: Chat) -> None:
+    harness = with_webhook(harness, chat.url)
     chat.answers = [_busy, _busy]
-    await office.hear(UNAVAILABLE)
-    await office.post()
+    await harness.receive(UNAVAILABLE)
+    await harness.deliver_due()
     assert len(chat.got) == 3
-    assert [row["status"] for row in await office.rows("channel = 'webhook'")] == ["sent"]
+    assert [row["status"] for row in await harness.rows("channel = 'webhook'")] == ["sent"]
 
 
-async def test_the_webhook_follows_nobody(office: Office, chat: Chat) -> None:
-    office = with_webhook(office, chat.url)
+async def test_the_webhook_follows_nobody(harness: Harness, chat: Chat) -> None:
+    harness = with_webhook(harness, chat.url)
     chat.answers = [_elsewhere]
-    await office.hear(UNAVAILABLE)
-    mails = await office.post()
-    (row,) = await office.rows("channel = 'webhook'")
+    await harness.receive(UNAVAILABLE)
+    mails = await harness.deliver_due()
+    (row,) = await harness.rows("channel = 'webhook'")
     assert (row["status"], row["code"]) == ("failed", "webhook_307")
     assert "alert-instructor-unavailable" in bodies(one(mails, "could not be delivered"))[0], "by the other channel"
 
 
-async def test_a_webhook_that_is_away_costs_nothing_else(office: Office) -> None:
-    office = with_webhook(office, f"http://127.0.0.1:{free_ports(1)[0]}/hook")
-    office.sending.backoff = Backoff(first=timedelta(milliseconds=10), attempts=2)
-    await office.hear(CONTACT, paid(), UNAVAILABLE)
-    mails = await office.post()
+async def test_a_webhook_that_is_away_costs_nothing_else(harness: Harness) -> None:
+    harness = with_webhook(harness, f"http://127.0.0.1:{free_ports(1)[0]}/hook")
+    harness.delivery.backoff = Backoff(first=timedelta(milliseconds=10), attempts=2)
+    await harness.receive(CONTACT, paid(), UNAVAILABLE)
+    mails = await harness.deliver_due()
     assert len(subjects(mails)) == 1 and len(subjects(mails, ADMIN)) == 2
-    (row,) = await office.rows("channel = 'webhook'")
+    (row,) = await harness.rows("channel = 'webhook'")
     assert (row["status"], row["code"]) == ("failed", "gave_up")
 
 
@@ -202,7 +202,7 @@ def steps_of(mails: list[EmailMessage]) -> list[str]:
     ("outcome", "said_so"),
     [("won", "won"), ("lost", "lost"), ("warning_closed", "inquiry closed"), ("prevented", "prevented")],
 )
-async def test_each_step_of_a_disputes_life_once(office: Office, outcome: str, said_so: str) -> None:
+async def test_each_step_of_a_disputes_life_once(harness: Harness, outcome: str, said_so: str) -> None:
     life = [
         dispute("warning_needs_response", evidence_due_by=DUE),
         dispute("needs_response", evidence_due_by=DUE),
@@ -210,11 +210,11 @@ async def test_each_step_of_a_disputes_life_once(office: Office, outcome: str, s
         dispute("needs_response", funds="reinstated"),
         dispute(outcome, closed=True),
     ]
-    await office.hear(CONTACT, paid())
+    await harness.receive(CONTACT, paid())
     for event in (*life, *life):
-        await office.hear(event)
-        await office.post()
-    mails = await office.post()
+        await harness.receive(event)
+        await harness.deliver_due()
+    mails = await harness.deliver_due()
     assert steps_of(mails) == sorted(["inquiry", "escalated", "funds withdrawn", "funds reinstated", said_so])
     for word in ("inquiry", "escalated"):
         text, html = bodies(one(mails, f"Dispute {word}:"))
@@ -225,7 +225,7 @@ async def test_each_step_of_a_disputes_life_once(office: Office, outcome: str, s
 
 @pytest.mark.parametrize("order", list(permutations(range(4))))
 async def test_what_is_over_is_not_told_and_the_metadata_comes_from_the_payment(
-    office: Office, order: tuple[int, ...]
+    harness: Harness, order: tuple[int, ...]
 ) -> None:
     events = [
         paid(),
@@ -233,19 +233,19 @@ async def test_what_is_over_is_not_told_and_the_metadata_comes_from_the_payment(
         dispute("needs_response", funds="withdrawn"),
         dispute("lost", closed=True),
     ]
-    await office.hear(CONTACT, *(said(n, events[n]) for n in order))
-    assert steps_of(await office.post()) == ["funds withdrawn", "lost"]
+    await harness.receive(CONTACT, *(envelope_of(n, events[n]) for n in order))
+    assert steps_of(await harness.deliver_due()) == ["funds withdrawn", "lost"]
 
 
-async def test_an_inquiry_that_is_heard_of_late_makes_no_second_alert(office: Office) -> None:
-    await office.hear(CONTACT, paid(), dispute("needs_response"))
-    await office.post()
-    await office.hear(dispute("warning_needs_response"))
-    assert steps_of(await office.post()) == ["opened"]
+async def test_an_inquiry_that_is_heard_of_late_makes_no_second_alert(harness: Harness) -> None:
+    await harness.receive(CONTACT, paid(), dispute("needs_response"))
+    await harness.deliver_due()
+    await harness.receive(dispute("warning_needs_response"))
+    assert steps_of(await harness.deliver_due()) == ["opened"]
 
 
-async def test_a_request_that_is_decided_needs_nobody(office: Office) -> None:
+async def test_a_request_that_is_decided_needs_nobody(harness: Harness) -> None:
     asked = RefundRequested(refund_request_id=UUID(int=5), purchase_id=UUID(int=1), student_id=ANN, reason="x")
     decided = RefundDecided(refund_request_id=UUID(int=5), purchase_id=UUID(int=1), student_id=ANN, decision="rejected")
-    await office.hear(CONTACT, decided, asked, paid())
-    assert subjects(await office.post(), ADMIN) == []
+    await harness.receive(CONTACT, decided, asked, paid())
+    assert subjects(await harness.deliver_due(), ADMIN) == []

@@ -1,4 +1,4 @@
-"""GET /api/notifications: own rows, admins all, the database enforces it. Sending again is for admins."""
+"""GET /api/notifications: own rows, admins all, the database enforces it. Delivery again is for admins."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
-from tests.notifications.office import ANN, CONTACT, UNAVAILABLE, Office, issued, paid, subjects
+from tests.notifications.harness import ANN, CONTACT, UNAVAILABLE, Harness, issued, paid, subjects
 from tests.processes import JWT
 from tests.tokens import bearer
 
@@ -27,7 +27,7 @@ RECEIPT = "Receipt: 4,890.00 USD for Barber Apprenticeship"
 
 
 @pytest.fixture
-async def client(office: Office, notifications_database: pg.Database) -> AsyncIterator[httpx.AsyncClient]:
+async def client(harness: Harness, notifications_database: pg.Database) -> AsyncIterator[httpx.AsyncClient]:
     settings = ApiSettings(
         database_url=SecretStr(notifications_database.api_url),
         jwt_secret=SecretStr(JWT["JWT_SECRET"]),
@@ -47,15 +47,15 @@ async def items(client: httpx.AsyncClient, who: UUID, role: str = "student", **q
     return found
 
 
-async def two_students(office: Office) -> None:
+async def two_students(harness: Harness) -> None:
     bobs = paid(n=2).model_copy(update={"student_id": BOB})
-    await office.hear(CONTACT, StudentUpdated(student_id=BOB, contact=Contact(email="bob@x.example.com")))
-    await office.hear(paid(), bobs, UNAVAILABLE)
-    await office.post()
+    await harness.receive(CONTACT, StudentUpdated(student_id=BOB, contact=Contact(email="bob@x.example.com")))
+    await harness.receive(paid(), bobs, UNAVAILABLE)
+    await harness.deliver_due()
 
 
-async def test_a_student_sees_only_their_own_and_no_alert(office: Office, client: httpx.AsyncClient) -> None:
-    await two_students(office)
+async def test_a_student_sees_only_their_own_and_no_alert(harness: Harness, client: httpx.AsyncClient) -> None:
+    await two_students(harness)
     (mine,) = await items(client, ANN)
     assert (mine["template"], mine["channel"], mine["status"], mine["recipient"]) == (
         "receipt",
@@ -71,16 +71,16 @@ async def test_a_student_sees_only_their_own_and_no_alert(office: Office, client
 
 
 async def test_a_receipt_shows_the_name_of_its_file_and_nothing_of_what_is_in_it(
-    office: Office, client: httpx.AsyncClient
+    harness: Harness, client: httpx.AsyncClient
 ) -> None:
-    await office.hear(CONTACT, paid(), issued())
-    await office.post()
+    await harness.receive(CONTACT, paid(), issued())
+    await harness.deliver_due()
     (mine,) = await items(client, ANN)
     assert mine["attachment"] == "receipt-R-2026-0001.pdf" and "JVBER" not in str(mine)
 
 
-async def test_admins_see_all_and_filter(office: Office, client: httpx.AsyncClient) -> None:
-    await two_students(office)
+async def test_admins_see_all_and_filter(harness: Harness, client: httpx.AsyncClient) -> None:
+    await two_students(harness)
     assert len(await items(client, STAFF, "admin")) == 3
     assert len(await items(client, STAFF, "admin", recipient="admin")) == 1
     assert len(await items(client, STAFF, "admin", student_id=str(BOB), template="receipt", status="sent")) == 1
@@ -90,9 +90,9 @@ async def test_admins_see_all_and_filter(office: Office, client: httpx.AsyncClie
 
 
 async def test_the_database_itself_shows_the_api_nothing_without_a_caller(
-    office: Office, api_database: Database
+    harness: Harness, api_database: Database
 ) -> None:
-    await two_students(office)
+    await two_students(harness)
     count = text("SELECT count(*) FROM notifications")
     async with api_database.transaction() as db:
         assert await db.scalar(count) == 0
@@ -106,11 +106,11 @@ async def test_the_database_itself_shows_the_api_nothing_without_a_caller(
 
 @pytest.mark.parametrize(("fault", "status"), [(Fault.DROP_BEFORE_STORE, "unknown"), (Fault.REJECT, "failed")])
 async def test_an_admin_sends_again_what_failed_or_is_unknown(
-    office: Office, client: httpx.AsyncClient, fault: Fault, status: str
+    harness: Harness, client: httpx.AsyncClient, fault: Fault, status: str
 ) -> None:
-    office.mail.order(fault)
-    await office.hear(CONTACT, paid())
-    assert subjects(await office.post()) == []
+    harness.mail.order(fault)
+    await harness.receive(CONTACT, paid())
+    assert subjects(await harness.deliver_due()) == []
     (row,) = await items(client, STAFF, "admin", status=status)
     url = f"/api/admin/notifications/{row['id']}/resend"
     assert (await client.post(url, headers=bearer(ANN))).status_code == 403
@@ -118,31 +118,31 @@ async def test_an_admin_sends_again_what_failed_or_is_unknown(
     assert (answer.status_code, answer.json()["status"]) == (202, "waiting"), answer.text
     again = await client.post(url, headers=bearer(STAFF, "admin"))
     assert (again.status_code, again.json()["code"]) == (409, "not_resendable")
-    mails = await office.post()
+    mails = await harness.deliver_due()
     assert subjects(mails) == [RECEIPT]
     (sent,) = await items(client, ANN)
     assert (sent["status"], sent["attempts"]) == ("sent", 2)
     correlated = "SELECT headers ->> 'cloudEvents:correlationid' FROM outbox WHERE message_key LIKE :key"
-    assert await office.value(correlated, key=f"{row['id']}/notification.sent.v1") == "evt_2/payment.succeeded.v1"
+    assert await harness.value(correlated, key=f"{row['id']}/notification.sent.v1") == "evt_2/payment.succeeded.v1"
 
 
-async def test_sending_again_asks_the_facts_again(office: Office, client: httpx.AsyncClient) -> None:
-    from tests.notifications.test_money import failed
+async def test_sending_again_asks_the_facts_again(harness: Harness, client: httpx.AsyncClient) -> None:
+    from tests.notifications.test_receipts_and_failures import failed
 
-    office.mail.order(Fault.DROP_BEFORE_STORE)
-    await office.hear(CONTACT, failed("card_declined"))
-    await office.post()
-    await office.hear(paid())
-    await office.post()
+    harness.mail.order(Fault.DROP_BEFORE_STORE)
+    await harness.receive(CONTACT, failed("card_declined"))
+    await harness.deliver_due()
+    await harness.receive(paid())
+    await harness.deliver_due()
     (row,) = await items(client, STAFF, "admin", status="unknown")
     await client.post(f"/api/admin/notifications/{row['id']}/resend", headers=bearer(STAFF, "admin"))
-    assert subjects(await office.post()) == [RECEIPT], "the money has come: there is nothing to complain about"
+    assert subjects(await harness.deliver_due()) == [RECEIPT], "the money has come: there is nothing to complain about"
     assert (await items(client, STAFF, "admin", status="skipped"))[0]["id"] == row["id"]
 
 
-async def test_what_was_sent_or_never_was_cannot_be_sent_again(office: Office, client: httpx.AsyncClient) -> None:
-    await office.hear(CONTACT, paid())
-    await office.post()
+async def test_what_was_sent_or_never_was_cannot_be_sent_again(harness: Harness, client: httpx.AsyncClient) -> None:
+    await harness.receive(CONTACT, paid())
+    await harness.deliver_due()
     (row,) = await items(client, ANN)
     sent = await client.post(f"/api/admin/notifications/{row['id']}/resend", headers=bearer(STAFF, "admin"))
     never = await client.post(f"/api/admin/notifications/{uuid4()}/resend", headers=bearer(STAFF, "admin"))
@@ -150,13 +150,13 @@ async def test_what_was_sent_or_never_was_cannot_be_sent_again(office: Office, c
     assert never.json()["code"] == "unknown_notification"
 
 
-async def test_the_same_idempotency_key_is_the_same_answer(office: Office, client: httpx.AsyncClient) -> None:
-    office.mail.order(Fault.REJECT)
-    await office.hear(CONTACT, paid())
-    await office.post()
+async def test_the_same_idempotency_key_is_the_same_answer(harness: Harness, client: httpx.AsyncClient) -> None:
+    harness.mail.order(Fault.REJECT)
+    await harness.receive(CONTACT, paid())
+    await harness.deliver_due()
     (row,) = await items(client, ANN)
     headers = bearer(STAFF, "admin") | {"Idempotency-Key": "again-1"}
     answers = [await client.post(f"/api/admin/notifications/{row['id']}/resend", headers=headers) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [202, 202]
     assert answers[0].json() == answers[1].json()
-    assert subjects(await office.post()) == [RECEIPT]
+    assert subjects(await harness.deliver_due()) == [RECEIPT]

@@ -8,7 +8,19 @@ from itertools import permutations
 
 import pytest
 from sqlalchemy import text
-from tests.notifications.office import AT_ONCE, CONTACT, PDF, Office, bodies, files, issued, one, paid, said, subjects
+from tests.notifications.harness import (
+    CONTACT,
+    NO_DELAYS,
+    PDF,
+    Harness,
+    bodies,
+    envelope_of,
+    files,
+    issued,
+    one,
+    paid,
+    subjects,
+)
 
 from contracts.envelope import Event
 from contracts.people import Contact
@@ -21,20 +33,20 @@ FILE = {"receipt-R-2026-0001.pdf": PDF}
 
 
 @pytest.fixture
-def patient(office: Office) -> Office:
+def patient(harness: Harness) -> Harness:
     """Waits for documents longer than any test."""
-    return Office(office.database, office.mail, rules=replace(AT_ONCE, receipt_document=timedelta(hours=1)))
+    return Harness(harness.database, harness.mail, rules=replace(NO_DELAYS, receipt_document=timedelta(hours=1)))
 
 
 STORY: tuple[Event, ...] = (CONTACT, paid(), paid(checkout_session="cs_1", payment_intent="pi_1"), issued())
 
 
 @pytest.mark.parametrize("order", list(permutations(range(4))))
-async def test_it_goes_with_its_document_as_soon_as_that_comes(patient: Office, order: tuple[int, ...]) -> None:
+async def test_it_goes_with_its_document_as_soon_as_that_comes(patient: Harness, order: tuple[int, ...]) -> None:
     """In any order, each event twice, and the post goes after each of them."""
     for n in (*order, *order):
-        await patient.hear(said(n, STORY[n]))
-        mails = await patient.post()
+        await patient.receive(envelope_of(n, STORY[n]))
+        mails = await patient.deliver_due()
     assert subjects(mails) == [RECEIPT]
     receipt = one(mails, RECEIPT)
     assert files(receipt) == FILE
@@ -43,39 +55,39 @@ async def test_it_goes_with_its_document_as_soon_as_that_comes(patient: Office, 
     assert receipt.get_content_type() == "multipart/mixed"
 
 
-async def test_without_a_document_it_waits(patient: Office) -> None:
-    await patient.hear(CONTACT, paid())
-    assert await patient.post() == []
-    await patient.hear(issued(number="R-2", n=2))
-    assert await patient.post() == [], "another purchase's document"
+async def test_without_a_document_it_waits(patient: Harness) -> None:
+    await patient.receive(CONTACT, paid())
+    assert await patient.deliver_due() == []
+    await patient.receive(issued(number="R-2", n=2))
+    assert await patient.deliver_due() == [], "another purchase's document"
 
 
-async def test_when_none_comes_it_goes_without_and_a_late_one_makes_no_second_mail(office: Office) -> None:
-    await office.hear(CONTACT, paid())
-    await office.post()
-    await office.hear(issued())
-    (mail,) = await office.post()
+async def test_when_none_comes_it_goes_without_and_a_late_one_makes_no_second_mail(harness: Harness) -> None:
+    await harness.receive(CONTACT, paid())
+    await harness.deliver_due()
+    await harness.receive(issued())
+    (mail,) = await harness.deliver_due()
     assert files(mail) == {} and "attached" not in bodies(mail)[0] and "number" not in bodies(mail)[0]
 
 
-async def test_a_document_finds_its_payment_by_the_purchase_alone(patient: Office) -> None:
+async def test_a_document_finds_its_payment_by_the_purchase_alone(patient: Harness) -> None:
     """Checkout has heard of the invoice, we have heard of its intent; nobody has linked them yet."""
-    await patient.hear(CONTACT, paid(payment_intent="pi_1"), issued(invoice="in_1"))
-    assert files(one(await patient.post(), RECEIPT)) == FILE
+    await patient.receive(CONTACT, paid(payment_intent="pi_1"), issued(invoice="in_1"))
+    assert files(one(await patient.deliver_due(), RECEIPT)) == FILE
 
 
-async def test_a_document_of_another_installment_is_not_taken(patient: Office) -> None:
-    await patient.hear(CONTACT, paid(100, payment_intent="pi_1"), issued(100, payment_intent="pi_2", number="R-2"))
-    assert await patient.post() == []
-    await patient.hear(paid(100, payment_intent="pi_2"))
-    assert list(files((await patient.post())[0])) == ["receipt-R-2.pdf"]
+async def test_a_document_of_another_installment_is_not_taken(patient: Harness) -> None:
+    await patient.receive(CONTACT, paid(100, payment_intent="pi_1"), issued(100, payment_intent="pi_2", number="R-2"))
+    assert await patient.deliver_due() == []
+    await patient.receive(paid(100, payment_intent="pi_2"))
+    assert list(files((await patient.deliver_due())[0])) == ["receipt-R-2.pdf"]
 
 
-async def test_a_sponsor_gets_the_invoice(patient: Office) -> None:
+async def test_a_sponsor_gets_the_invoice(patient: Harness) -> None:
     by_sponsor = paid(contact=Contact(email=SPONSOR)).model_copy(update={"payer": "sponsor"})
     invoice = issued(number="I-7").model_copy(update={"kind": "invoice", "filename": "invoice I/7.pdf"})
-    await patient.hear(CONTACT, by_sponsor, invoice)
-    mails = await patient.post()
+    await patient.receive(CONTACT, by_sponsor, invoice)
+    mails = await patient.deliver_due()
     assert subjects(mails, SPONSOR) == [RECEIPT] and subjects(mails) == []
     assert files(mails[0]) == {"invoice-I-7.pdf": PDF}, "no stranger chooses a path"
     for body in bodies(mails[0]):
@@ -83,25 +95,25 @@ async def test_a_sponsor_gets_the_invoice(patient: Office) -> None:
         assert "Receipt number" not in body
 
 
-async def test_tax_is_shown(office: Office) -> None:
-    await office.hear(CONTACT, paid().model_copy(update={"tax": paid(4_000).amount}))
-    for body in bodies(one(await office.post(), RECEIPT)):
+async def test_tax_is_shown(harness: Harness) -> None:
+    await harness.receive(CONTACT, paid().model_copy(update={"tax": paid(4_000).amount}))
+    for body in bodies(one(await harness.deliver_due(), RECEIPT)):
         assert "Of this, tax" in body and "40.00 USD" in body
 
 
-async def test_the_document_is_kept_once_and_shown_nowhere(office: Office, api_database: Database) -> None:
-    await office.hear(CONTACT, paid(), issued(), issued())
-    await office.post()
-    (row,) = await office.rows()
+async def test_the_document_is_kept_once_and_shown_nowhere(harness: Harness, api_database: Database) -> None:
+    await harness.receive(CONTACT, paid(), issued(), issued())
+    await harness.deliver_due()
+    (row,) = await harness.rows()
     assert row["attachment"] == "receipt-R-2026-0001.pdf"
-    assert await office.value("SELECT count(*) FROM documents") == 1
-    assert await office.value("SELECT count(*) FROM facts WHERE body ->> 'pdf' <> ''") == 0
+    assert await harness.value("SELECT count(*) FROM documents") == 1
+    assert await harness.value("SELECT count(*) FROM facts WHERE body ->> 'pdf' <> ''") == 0
     async with api_database.transaction_of(student_id=row["student_id"], role="admin") as db:
         denied = "SELECT has_table_privilege(current_user, 'documents', 'SELECT')"
         assert not await db.scalar(text(denied)), "the API has no business with them"
 
 
-async def test_what_is_no_document_is_refused(office: Office) -> None:
+async def test_what_is_no_document_is_refused(harness: Harness) -> None:
     with pytest.raises(Permanent):
-        await office.hear(issued().model_copy(update={"pdf": "no base64!"}))
-    assert await office.value("SELECT count(*) FROM facts") == 0
+        await harness.receive(issued().model_copy(update={"pdf": "no base64!"}))
+    assert await harness.value("SELECT count(*) FROM facts") == 0

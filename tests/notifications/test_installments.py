@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from tests.notifications.office import ANN, BARBER, CONTACT, Office, bodies, one, said, step, subjects
+from tests.notifications.harness import ANN, BARBER, CONTACT, Harness, bodies, envelope_of, one, step, subjects
 
 from contracts.enrollment import EnrollmentActivated, EnrollmentPaused
 from contracts.envelope import Event
@@ -60,33 +60,33 @@ def of_checkout(attempt: int, code: str = "card_declined", *, final: bool = Fals
 BEGUN = (CONTACT, received(1), step(EnrollmentActivated, 1))
 
 
-async def begun(office: Office) -> None:
-    await office.hear(*BEGUN)
-    await office.post()
+async def begun(harness: Harness) -> None:
+    await harness.receive(*BEGUN)
+    await harness.deliver_due()
 
 
-async def test_the_gateways_own_word_sends_no_mail(office: Office) -> None:
-    await begun(office)
-    await office.hear(of_gateway(1))
-    assert FAILED not in subjects(await office.post())
+async def test_the_gateways_own_word_sends_no_mail(harness: Harness) -> None:
+    await begun(harness)
+    await harness.receive(of_gateway(1))
+    assert FAILED not in subjects(await harness.deliver_due())
 
 
-async def test_a_first_one_by_bank_debit_that_comes_back_is_told(office: Office) -> None:
+async def test_a_first_one_by_bank_debit_that_comes_back_is_told(harness: Harness) -> None:
     """Checkout has nothing to collect yet, and says nothing of it."""
     on_its_way = PaymentPending(refs=of_gateway(1).refs, amount=SHARE, **TOLD)
-    await office.hear(CONTACT, on_its_way, of_gateway(1, "insufficient_funds"))
-    text = " ".join(bodies(one(await office.post(), FAILED))[0].split())
+    await harness.receive(CONTACT, on_its_way, of_gateway(1, "insufficient_funds"))
+    text = " ".join(bodies(one(await harness.deliver_due(), FAILED))[0].split())
     assert "not enough money" in text and "Your enrollment opens as soon as a payment has gone through" in text
 
 
-async def test_each_attempt_once_with_what_happens_next(office: Office) -> None:
-    await begun(office)
+async def test_each_attempt_once_with_what_happens_next(harness: Harness) -> None:
+    await begun(harness)
     told = [(of_gateway(1, "expired_card"), of_checkout(1, "unknown")), (of_checkout(2, "insufficient_funds"),)]
     for events in told:
         for event in (*events, *events):
-            await office.hear(event)
-            await office.post()
-    mails = [mail for mail in await office.post() if mail["Subject"] == FAILED]
+            await harness.receive(event)
+            await harness.deliver_due()
+    mails = [mail for mail in await harness.deliver_due() if mail["Subject"] == FAILED]
     assert len(mails) == 2
     for mail, why, day in zip(mails, ("card has expired", "not enough money"), ("6 March", "9 March"), strict=True):
         text, html = bodies(mail)
@@ -95,12 +95,12 @@ async def test_each_attempt_once_with_what_happens_next(office: Office) -> None:
             assert each in " ".join(text.split())
 
 
-async def test_the_last_attempt_is_told_with_the_pause(office: Office) -> None:
-    await begun(office)
-    await office.hear(of_checkout(3, final=True))
-    assert FAILED not in subjects(await office.post()), "the pause tells it"
-    await office.hear(step(EnrollmentPaused, 2, "past_due"), of_gateway(3))
-    mails = await office.post()
+async def test_the_last_attempt_is_told_with_the_pause(harness: Harness) -> None:
+    await begun(harness)
+    await harness.receive(of_checkout(3, final=True))
+    assert FAILED not in subjects(await harness.deliver_due()), "the pause tells it"
+    await harness.receive(step(EnrollmentPaused, 2, "past_due"), of_gateway(3))
+    mails = await harness.deliver_due()
     text = " ".join(bodies(one(mails, PAUSED))[0].split())
     for each in ("1,222.50 USD", "declined the card", "opens again by itself as soon as", PAGE):
         assert each in text
@@ -108,51 +108,51 @@ async def test_the_last_attempt_is_told_with_the_pause(office: Office) -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_any_order_of_everything_is_one_mail(office: Office, seed: int) -> None:
+async def test_any_order_of_everything_is_one_mail(harness: Harness, seed: int) -> None:
     events: list[Event] = [*BEGUN, step(EnrollmentPaused, 2, "past_due")]
     for attempt in (1, 2, 3):
         events += [of_gateway(attempt), of_checkout(attempt, final=attempt == 3)]
-    heard = [said(n, event) for n, event in enumerate(events)] * 2
+    heard = [envelope_of(n, event) for n, event in enumerate(events)] * 2
     random.Random(seed).shuffle(heard)
-    await office.hear(*heard)
-    assert [s for s in subjects(await office.post()) if s in (FAILED, PAUSED)] == [PAUSED]
+    await harness.receive(*heard)
+    assert [s for s in subjects(await harness.deliver_due()) if s in (FAILED, PAUSED)] == [PAUSED]
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
-async def test_what_has_been_paid_is_not_asked_for(office: Office, order: tuple[int, ...]) -> None:
-    await begun(office)
+async def test_what_has_been_paid_is_not_asked_for(harness: Harness, order: tuple[int, ...]) -> None:
+    await begun(harness)
     events = (of_gateway(1), of_checkout(1), received(2, attempt=9))
-    await office.hear(*(said(n + 20, events[n]) for n in order))
-    assert subjects(await office.post()) == [RECEIPT, RECEIPT, "Welcome to Barber Apprenticeship"]
+    await harness.receive(*(envelope_of(n + 20, events[n]) for n in order))
+    assert subjects(await harness.deliver_due()) == [RECEIPT, RECEIPT, "Welcome to Barber Apprenticeship"]
 
 
-async def test_paid_after_the_mail_ends_it(office: Office) -> None:
-    await begun(office)
-    await office.hear(of_checkout(1))
-    await office.post()
-    await office.hear(received(2, attempt=9), of_checkout(2))
-    assert subjects(await office.post()).count(FAILED) == 1
+async def test_paid_after_the_mail_ends_it(harness: Harness) -> None:
+    await begun(harness)
+    await harness.receive(of_checkout(1))
+    await harness.deliver_due()
+    await harness.receive(received(2, attempt=9), of_checkout(2))
+    assert subjects(await harness.deliver_due()).count(FAILED) == 1
 
 
-async def test_a_page_that_ran_out_is_not_the_end_of_what_is_owed_but_its_own_end_is(office: Office) -> None:
-    await begun(office)
+async def test_a_page_that_ran_out_is_not_the_end_of_what_is_owed_but_its_own_end_is(harness: Harness) -> None:
+    await begun(harness)
     page = PaymentExpired(refs=PaymentRefs(checkout_session="cs_9", installment="i2"), **TOLD)
-    await office.hear(page, of_checkout(1))
-    assert subjects(await office.post()).count(FAILED) == 1
-    await office.hear(PaymentExpired(refs=PaymentRefs(installment="i2"), **TOLD), of_checkout(2))
-    assert subjects(await office.post()).count(FAILED) == 1
+    await harness.receive(page, of_checkout(1))
+    assert subjects(await harness.deliver_due()).count(FAILED) == 1
+    await harness.receive(PaymentExpired(refs=PaymentRefs(installment="i2"), **TOLD), of_checkout(2))
+    assert subjects(await harness.deliver_due()).count(FAILED) == 1
 
 
-async def test_a_sponsor_is_told_of_its_installment(office: Office) -> None:
+async def test_a_sponsor_is_told_of_its_installment(harness: Harness) -> None:
     by_sponsor = {"payer": "sponsor", "contact": Contact(email=SPONSOR)}
-    await office.hear(CONTACT, received(1).model_copy(update=by_sponsor), step(EnrollmentActivated, 1))
-    await office.hear(of_checkout(1).model_copy(update=by_sponsor))
-    mails = await office.post()
+    await harness.receive(CONTACT, received(1).model_copy(update=by_sponsor), step(EnrollmentActivated, 1))
+    await harness.receive(of_checkout(1).model_copy(update=by_sponsor))
+    mails = await harness.deliver_due()
     text = " ".join(bodies(one(mails, FAILED))[0].split())
     assert FAILED in subjects(mails, SPONSOR) and "student: Ann Archer" in text and "We try again on 6 March" in text
     last = of_checkout(3, final=True).model_copy(update=by_sponsor)
-    await office.hear(last, step(EnrollmentPaused, 2, "past_due"))
-    mails = await office.post()
+    await harness.receive(last, step(EnrollmentPaused, 2, "past_due"))
+    mails = await harness.deliver_due()
     text = " ".join(bodies(mails[-1] if mails[-1]["Subject"] == FAILED else mails[-2])[0].split())
     assert subjects(mails, SPONSOR).count(FAILED) == 2 and PAUSED in subjects(mails)
     assert "the student's enrollment is paused until it is paid" in text and "opens again" in text and PAGE in text

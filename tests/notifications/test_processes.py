@@ -9,14 +9,14 @@ from uuid import uuid4
 import httpx
 import pytest
 from sqlalchemy import text
-from tests.notifications.office import (
+from tests.notifications.harness import (
     ADMIN,
     ANN,
     CONTACT,
     EMAIL,
     LINKS,
     PDF,
-    Office,
+    Harness,
     assigned,
     bodies,
     files,
@@ -61,7 +61,7 @@ def env(notifications_database: pg.Database, rabbit_server: RabbitServer, mail: 
 
 @pytest.fixture
 def running(
-    office: Office, env: dict[str, str], notifications_database: pg.Database, tmp_path: Path
+    harness: Harness, env: dict[str, str], notifications_database: pg.Database, tmp_path: Path
 ) -> Iterator[dict[str, RunningRole]]:
     of_api = {"DATABASE_URL": notifications_database.api_url}
     roles = {
@@ -78,14 +78,14 @@ def running(
 
 
 async def test_a_payment_becomes_mails_once(
-    office: Office, running: dict[str, RunningRole], rabbit_server: RabbitServer, mail: MailCatcher, tmp_path: Path
+    harness: Harness, running: dict[str, RunningRole], rabbit_server: RabbitServer, mail: MailCatcher, tmp_path: Path
 ) -> None:
     publisher = Publisher(rabbit_server.url, name="tests")
     dispute = PaymentDisputeOpened(
         refs=PaymentRefs(payment_intent="pi_1"), dispute_id="du_1", status="needs_response", amount=usd(489_000)
     )
     events: list[Event] = [paid(), issued(), CONTACT, step(EnrollmentActivated, 1), assigned(), LINKS, dispute]
-    heard: list[Envelope[Event]] = [office.envelope(event) for event in events]
+    heard: list[Envelope[Event]] = [harness.envelope(event) for event in events]
     try:
         for envelope in (*heard, *reversed(heard)):
             await publisher.publish(to_message(envelope, mandatory=True))
@@ -96,7 +96,7 @@ async def test_a_payment_becomes_mails_once(
         await until(three, what="three mails")
 
         async def all_said() -> bool:
-            return bool(await office.value("SELECT count(*) = 3 FROM outbox WHERE published_at IS NOT NULL"))
+            return bool(await harness.value("SELECT count(*) = 3 FROM outbox WHERE published_at IS NOT NULL"))
 
         await until(all_said, what="three events published")
     finally:
@@ -113,15 +113,15 @@ async def test_a_payment_becomes_mails_once(
     logs = "".join((tmp_path / f"{role}.log").read_text() for role in running)
     assert EMAIL not in logs and "Ann Archer" not in logs and ADMIN not in logs
     assert issued().pdf[:40] not in logs and "PDF-1" not in logs
-    bodies_said = await office.value("SELECT string_agg(convert_from(body, 'UTF8'), ' ') FROM outbox")
+    bodies_said = await harness.value("SELECT string_agg(convert_from(body, 'UTF8'), ' ') FROM outbox")
     assert "@" not in bodies_said and "Ann" not in bodies_said
 
 
 async def test_a_relay_that_is_killed_while_the_server_has_the_mail_sends_no_second_one(
-    office: Office, env: dict[str, str], mail: MailCatcher
+    harness: Harness, env: dict[str, str], mail: MailCatcher
 ) -> None:
     mail.order(Fault.SLOW, seconds=20)
-    await office.hear(CONTACT, paid())
+    await harness.receive(CONTACT, paid())
     relay = RunningRole("notifications", "relay", env).start()
     try:
 
@@ -131,11 +131,11 @@ async def test_a_relay_that_is_killed_while_the_server_has_the_mail_sends_no_sec
         await until(stored, what="the mail with the server")
     finally:
         relay.kill()
-    (row,) = await office.rows()
+    (row,) = await harness.rows()
     assert row["status"] == "handed_over", "written down before the server had it"
-    async with office.database.transaction() as connection:
+    async with harness.database.transaction() as connection:
         await connection.execute(text("UPDATE jobs SET available_at = now()"))  # the lease has run out
-    mails = await office.post()
+    mails = await harness.deliver_due()
     assert subjects(mails) == ["Receipt: 4,890.00 USD for Barber Apprenticeship"]
-    assert [row["status"] for row in await office.rows("recipient = 'student'")] == ["unknown"]
+    assert [row["status"] for row in await harness.rows("recipient = 'student'")] == ["unknown"]
     assert subjects(mails, ADMIN) == ["[Admin] A message may or may not have been delivered"]

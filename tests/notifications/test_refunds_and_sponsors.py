@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
-from tests.notifications.office import (
+from tests.notifications.harness import (
     ANN,
     BARBER,
     CONTACT,
     EMAIL,
-    Office,
+    Harness,
     bodies,
+    envelope_of,
     one,
     paid,
-    said,
     step,
     subjects,
 )
@@ -49,17 +49,19 @@ def refund(id: str, amount: int, status: str = "succeeded") -> PaymentRefunded:
 
 
 @pytest.mark.parametrize("withdraws", [True, False])
-async def test_a_full_refund_says_of_the_enrollment_what_the_policy_does(office: Office, withdraws: bool) -> None:
-    rules = replace(office.rules, policy=Policy(full_refund_withdraws=withdraws))
-    office = Office(office.database, office.mail, rules=rules)
-    await office.hear(CONTACT, paid(payment_intent="pi_1", charge="ch_1"), charge(489_000, 0))
-    for body in bodies(one(await office.post(), "Full refund")):
+async def test_a_full_refund_says_of_the_enrollment_what_the_policy_does(harness: Harness, withdraws: bool) -> None:
+    rules = replace(harness.rules, policy=Policy(full_refund_withdraws=withdraws))
+    harness = Harness(harness.database, harness.mail, rules=rules)
+    await harness.receive(CONTACT, paid(payment_intent="pi_1", charge="ch_1"), charge(489_000, 0))
+    for body in bodies(one(await harness.deliver_due(), "Full refund")):
         assert ("This refund changes nothing about the enrollment" in body) is not withdraws
 
 
-async def test_a_full_refund(office: Office) -> None:
-    await office.hear(CONTACT, paid(), charge(489_000, 0), refund("re_1", 489_000, "pending"), refund("re_1", 489_000))
-    mail = one(await office.post(), "refund")
+async def test_a_full_refund(harness: Harness) -> None:
+    await harness.receive(
+        CONTACT, paid(), charge(489_000, 0), refund("re_1", 489_000, "pending"), refund("re_1", 489_000)
+    )
+    mail = one(await harness.deliver_due(), "refund")
     assert mail["Subject"] == "Full refund: 4,890.00 USD for Barber Apprenticeship"
     assert "5 to 10 business days" in bodies(mail)[0]
 
@@ -76,37 +78,39 @@ WITNESSES: tuple[PaymentEvent, ...] = (
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3, 4, 5), (5, 4, 3, 2, 1, 0), (3, 0, 4, 1, 5, 2), (2, 4, 0, 3, 5, 1)])
 @pytest.mark.parametrize("patient", [True, False])
-async def test_each_partial_refund_once_whoever_tells_it(office: Office, order: tuple[int, ...], patient: bool) -> None:
-    await office.hear(CONTACT, paid())
+async def test_each_partial_refund_once_whoever_tells_it(
+    harness: Harness, order: tuple[int, ...], patient: bool
+) -> None:
+    await harness.receive(CONTACT, paid())
     for n in order:
-        await office.hear(said(n + 10, WITNESSES[n]))
+        await harness.receive(envelope_of(n + 10, WITNESSES[n]))
         if not patient:
-            await office.post()
-    found = [subject for subject in subjects(await office.post()) if "refund" in subject]
+            await harness.deliver_due()
+    found = [subject for subject in subjects(await harness.deliver_due()) if "refund" in subject]
     assert found == [
         *["Partial refund: 100.00 USD for Barber Apprenticeship"] * 2,
         "Partial refund: 300.00 USD for Barber Apprenticeship",
     ]
 
 
-async def test_a_refund_that_nobody_can_place_waits_for_its_payment(office: Office) -> None:
-    await office.hear(CONTACT, charge(489_000, 0))
-    assert await office.post() == []
-    await office.hear(paid())
-    assert len(subjects(await office.post())) == 2
+async def test_a_refund_that_nobody_can_place_waits_for_its_payment(harness: Harness) -> None:
+    await harness.receive(CONTACT, charge(489_000, 0))
+    assert await harness.deliver_due() == []
+    await harness.receive(paid())
+    assert len(subjects(await harness.deliver_due())) == 2
 
 
-async def test_a_request_and_what_became_of_it(office: Office) -> None:
+async def test_a_request_and_what_became_of_it(harness: Harness) -> None:
     for n, decision in enumerate(("rejected", "approved")):
         request = RefundRequested(refund_request_id=UUID(int=n), purchase_id=PURCHASE, student_id=ANN, reason="moving")
         decided = RefundDecided.model_validate(
             {"refund_request_id": UUID(int=n), "purchase_id": PURCHASE, "student_id": ANN, "decision": decision}
             | ({"amount": usd(10_000)} if decision == "approved" else {})
         )
-        await office.hear(CONTACT, request)
-        await office.post()
-        await office.hear(decided)
-    mails = await office.post()
+        await harness.receive(CONTACT, request)
+        await harness.deliver_due()
+        await harness.receive(decided)
+    mails = await harness.deliver_due()
     assert subjects(mails) == [
         "About your refund request",
         *["We have received your refund request"] * 2,
@@ -136,9 +140,9 @@ def asked(payer: str) -> PurchaseCreated:
     )
 
 
-async def test_a_sponsor_is_told_where_to_pay(office: Office) -> None:
-    await office.hear(asked("sponsor"))
-    mail = one(await office.post(), "Payment requested: 4,890.00 USD")
+async def test_a_sponsor_is_told_where_to_pay(harness: Harness) -> None:
+    await harness.receive(asked("sponsor"))
+    mail = one(await harness.deliver_due(), "Payment requested: 4,890.00 USD")
     assert SPONSOR in str(mail["X-Envelope-To"])
     text, html = bodies(mail)
     assert "https://checkout.example.com/c/pay/cs_1?x=1&y=2" in text and "WIOA" in text
@@ -148,28 +152,28 @@ async def test_a_sponsor_is_told_where_to_pay(office: Office) -> None:
     assert 'href="https://checkout.example.com/c/pay/cs_1?x=1&amp;y=2"' in html
 
 
-async def test_a_sponsor_is_told_which_of_its_students_it_is(office: Office) -> None:
-    await office.hear(CONTACT, asked("sponsor"))
-    (mail,) = await office.post()
+async def test_a_sponsor_is_told_which_of_its_students_it_is(harness: Harness) -> None:
+    await harness.receive(CONTACT, asked("sponsor"))
+    (mail,) = await harness.deliver_due()
     assert mail["Subject"] == "Payment requested: 4,890.00 USD for Ann Archer, Barber Apprenticeship"
     for body in bodies(mail):
         assert "Ann Archer" in body and "WIOA" in body and EMAIL not in body
 
 
-async def test_a_student_who_pays_is_on_the_page_already(office: Office) -> None:
-    await office.hear(CONTACT, asked("student"))
-    assert await office.post() == []
+async def test_a_student_who_pays_is_on_the_page_already(harness: Harness) -> None:
+    await harness.receive(CONTACT, asked("student"))
+    assert await harness.deliver_due() == []
 
 
-async def test_a_sponsor_who_has_paid_is_not_asked_again(office: Office) -> None:
-    await office.hear(paid().model_copy(update={"payer": "sponsor"}), asked("sponsor"))
-    assert [str(mail["Subject"]) for mail in await office.post()] == [RECEIPT]
+async def test_a_sponsor_who_has_paid_is_not_asked_again(harness: Harness) -> None:
+    await harness.receive(paid().model_copy(update={"payer": "sponsor"}), asked("sponsor"))
+    assert [str(mail["Subject"]) for mail in await harness.deliver_due()] == [RECEIPT]
 
 
-async def test_a_sponsors_address_is_never_taken_for_the_students(office: Office) -> None:
+async def test_a_sponsors_address_is_never_taken_for_the_students(harness: Harness) -> None:
     by_sponsor = paid(contact=Contact(email=SPONSOR)).model_copy(update={"payer": "sponsor"})
-    await office.hear(asked("sponsor"), by_sponsor, step(EnrollmentActivated, 1))
-    mails = await office.post()
+    await harness.receive(asked("sponsor"), by_sponsor, step(EnrollmentActivated, 1))
+    mails = await harness.deliver_due()
     assert subjects(mails, SPONSOR) == [RECEIPT]
-    await office.hear(CONTACT)
-    assert subjects(await office.post(), EMAIL) == ["Welcome to Barber Apprenticeship"]
+    await harness.receive(CONTACT)
+    assert subjects(await harness.deliver_due(), EMAIL) == ["Welcome to Barber Apprenticeship"]

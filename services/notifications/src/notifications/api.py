@@ -1,19 +1,19 @@
-"""What notifications answers."""
+"""The HTTP API: the log of notifications, and resending by an admin."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
-from kit.db.database import Database, row_dict
 from kit.db.unit_of_work import utc_now
-from kit.http.auth import Admin, CurrentCaller
+from kit.http.auth import Admin
+from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
 from kit.http.errors import Problem
 from kit.http.idempotency import once
 from kit.http.paging import Cursor, Page, page_of
@@ -23,11 +23,12 @@ from notifications.tables import notifications
 
 router = APIRouter(tags=["notifications"])
 
-Status = Literal["waiting", "no_contact", "handed_over", "sent", "skipped", "failed", "unknown"]
-
 
 class Notification(BaseModel):
-    """What was sent, or is about to be; no address and no text. `unknown`: handed over, and never answered."""
+    """A message that was sent or is scheduled, without its address and text. `unknown`: it was handed to the server,
+    which did not answer."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     id: UUID
     template: str
@@ -35,10 +36,10 @@ class Notification(BaseModel):
     recipient: Recipient
     student_id: UUID | None
     purchase_id: UUID | None
-    status: Status
+    status: db.Status
     code: str | None
     attempts: int
-    attachment: str | None = Field(description="the name of the file that went along: a receipt, an invoice")
+    attachment: str | None = Field(description="name of the attached file, such as a receipt or an invoice")
     sent_at: datetime | None
     created_at: datetime
     updated_at: datetime
@@ -46,9 +47,8 @@ class Notification(BaseModel):
 
 @router.get("/api/notifications")
 async def list_notifications(
-    request: Request,
-    caller: CurrentCaller,
-    status: Annotated[Status | None, Query()] = None,
+    uow: CallerUnitOfWork,
+    status: Annotated[db.Status | None, Query()] = None,
     template: Annotated[str | None, Query(max_length=100)] = None,
     channel: Annotated[Channel | None, Query()] = None,
     recipient: Annotated[Recipient | None, Query()] = None,
@@ -57,10 +57,10 @@ async def list_notifications(
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Page[Notification]:
-    """The caller's own messages, newest first; admins see all. What turned out superfluous is shown only when asked
-    for (`status=skipped`)."""
-    wanted = select(notifications)
-    wanted = wanted.where(notifications.c.status == status if status else notifications.c.status != "skipped")
+    """The caller's own notifications, newest first; admins see all. Skipped ones, which were out of date before they
+    were sent, are only listed with `status=skipped`."""
+    statement = select(notifications)
+    statement = statement.where(notifications.c.status == status if status else notifications.c.status != "skipped")
     filters = {
         "template": template,
         "channel": channel,
@@ -70,30 +70,28 @@ async def list_notifications(
     }
     for column, value in filters.items():
         if value is not None:
-            wanted = wanted.where(notifications.c[column] == value)
-    database: Database = request.app.state.database
-    async with database.transaction_of(student_id=caller.id, role=caller.role) as connection:
-        return await page_of(connection, wanted, notifications, Notification, cursor=cursor, limit=limit)
+            statement = statement.where(notifications.c[column] == value)
+    return await page_of(uow.db, statement, notifications, Notification, cursor=cursor, limit=limit)
 
 
 @router.post("/api/admin/notifications/{notification_id}/resend", status_code=202, response_model=Notification)
-async def resend(request: Request, caller: Admin, notification_id: UUID) -> JSONResponse:
-    """Sends a message again that failed, or of which nobody knows whether it arrived. It is derived from the facts
-    anew and keeps its Message-ID; what is not true any more is skipped."""
-    database: Database = request.app.state.database
+async def resend(request: Request, caller: Admin, database: CurrentDatabase, notification_id: UUID) -> JSONResponse:
+    """Sends a failed or unknown notification again, with the same Message-ID. It is derived from the current facts; if
+    they no longer require it, it is skipped."""
 
     async def act() -> Notification:
         async with database.transaction_of(student_id=caller.id, role=caller.role) as connection:
-            queued = await db.again(connection, notification_id, before=("failed", "unknown"), now=utc_now())
-            row = await db.read(connection, notification_id)
+            queued = await db.requeue(connection, notification_id, from_statuses=["failed", "unknown"], now=utc_now())
+            found = select(notifications).where(notifications.c.id == notification_id)
+            row = (await connection.execute(found)).one_or_none()
         if row is None:
-            raise Problem(404, "unknown_notification", "There is no notification with this id.")
+            raise Problem(404, "unknown_notification", "Notification not found.")
         if not queued:
             raise Problem(
                 409,
                 "not_resendable",
-                f"This notification is {row.status}; only failed and unknown ones can be sent again.",
+                f"This notification is {row.status}; only failed and unknown notifications can be resent.",
             )
-        return Notification.model_validate(row_dict(row))
+        return Notification.model_validate(row)
 
     return await once(request, database, caller=str(caller.id), act=act, status=202)

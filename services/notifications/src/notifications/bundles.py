@@ -1,4 +1,4 @@
-"""A bundle's enrollments open, rest and end together, so they are told of in one mail. Pure."""
+"""One mail for all enrollments of a bundle, because they open, pause and end together. Pure."""
 
 from __future__ import annotations
 
@@ -7,75 +7,75 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from notifications.known import Bought, Known
-from notifications.message import Hold, Message, notification_id
+from notifications.message import DeliveryDelay, Message, notification_id
+from notifications.student_facts import PurchaseFacts, StudentFacts
 
-_OF_EACH = ("program", "slug", "what", "kind", "taught", "tier", "instructor", "links")
-"""What one enrollment has to itself. Only enrollments of which the rest is the same are told of in one mail."""
-_MARK = "bundled:"
-_TOGETHER = ("welcome", "enrollment-paused", "enrollment-resumed", "enrollment-withdrawn")
+_PER_ENROLLMENT = ("program", "slug", "noun", "kind", "taught", "tier", "instructor", "links")
+"""Template variables in which the enrollments of one mail may differ; all others have to be equal."""
+_TOPIC = "bundled:"
+_TEMPLATES = ("welcome", "enrollment-paused", "enrollment-resumed", "enrollment-withdrawn")
 
 
-def together(known: Known, single: Sequence[Message]) -> Iterator[Message]:
-    """The mails about enrollments, with those about the enrollments of one bundle as one.
+def with_bundle_messages(facts: StudentFacts, single: Sequence[Message]) -> Iterator[Message]:
+    """The mails about single enrollments, and one for each bundle.
 
-    Each enrollment keeps a mail of its own, which yields to the bundle's. So an enrollment that opens long after the others, when
-    the bundle's mail has gone out without it, is told of all the same; and what was told of one is not told again.
+    Each enrollment keeps its own mail, which yields to the bundle's. So an enrollment that opens after the bundle's
+    mail has gone out is still announced, and none is announced twice.
     """
-    yields: dict[str, set[str]] = defaultdict(set)
-    for bought in known.bought:
-        if len(bought.places) > 1:
-            for mail in _mails(bought, single):
-                for mark in mail.once:
-                    yields[mark.removeprefix(_MARK)].add(mark)
-                yield mail
+    yields_to: dict[str, set[str]] = defaultdict(set)
+    for purchase in facts.purchases:
+        if len(purchase.enrollments) > 1:
+            for message in _bundle_messages(purchase, single):
+                for topic in message.topics:
+                    yields_to[topic.removeprefix(_TOPIC)].add(topic)
+                yield message
     for message in single:
-        yield replace(message, yields=message.yields | yields[message.key])
+        yield replace(message, yields_to=message.yields_to | yields_to[message.key])
 
 
-def _mails(bought: Bought, single: Sequence[Message]) -> Iterator[Message]:
-    enrollments = {place.key for place in bought.places}
-    alike: dict[str, list[Message]] = defaultdict(list)
+def _bundle_messages(purchase: PurchaseFacts, single: Sequence[Message]) -> Iterator[Message]:
+    keys = {enrollment.key for enrollment in purchase.enrollments}
+    groups: dict[str, list[Message]] = defaultdict(list)
     for message in single:
-        if message.about in enrollments and message.template in _TOGETHER:
-            alike[f"{message.template} {_shared(message.told)}"].append(message)
-    for messages in alike.values():
-        yield _as_one(bought, messages)
+        if message.facts_key in keys and message.template in _TEMPLATES:
+            groups[f"{message.template} {message.student_id} {_common_context(message.context)}"].append(message)
+    for messages in groups.values():
+        yield _combine(purchase, messages)
 
 
-def _shared(told: Mapping[str, Any]) -> str:
-    return repr(sorted((name, value) for name, value in told.items() if name not in _OF_EACH))
+def _common_context(context: Mapping[str, Any]) -> str:
+    return repr(sorted((name, value) for name, value in context.items() if name not in _PER_ENROLLMENT))
 
 
-def _as_one(bought: Bought, messages: Sequence[Message]) -> Message:
+def _combine(purchase: PurchaseFacts, messages: Sequence[Message]) -> Message:
     ordered = sorted(messages, key=lambda message: message.key)
     first = ordered[0]
     keys = [message.key for message in ordered]
-    enrollments = sorted((dict(message.told) for message in ordered), key=lambda told: str(told["program"]))
+    enrollments = sorted((dict(message.context) for message in ordered), key=lambda context: str(context["program"]))
     return replace(
         first,
-        key=f"{first.template}/{bought.purchase.id}/{notification_id(' '.join(keys))}",
-        about=bought.place.key,
-        purchase_id=bought.purchase.id,
-        hold=_hold(bought, ordered),
-        once=frozenset(_MARK + key for key in keys),
-        unless=frozenset[str]().union(*(message.once for message in ordered)),
-        yields=frozenset(),
-        tells=frozenset[str]().union(*(message.once | message.tells for message in ordered)),
-        told={
-            **first.told,
-            "program": bought.title,
-            "what": "enrollments",
-            "taught": any(told["taught"] for told in enrollments),
+        key=f"{first.template}/{purchase.purchase.id}/{notification_id(' '.join(keys))}",
+        facts_key=purchase.enrollment.key,
+        purchase_id=purchase.purchase.id,
+        delay=_delay(purchase, ordered),
+        topics=frozenset(_TOPIC + key for key in keys),
+        suppressed_by=frozenset[str]().union(*(message.topics for message in ordered)),
+        yields_to=frozenset(),
+        also_covers=frozenset[str]().union(*(message.covers for message in ordered)),
+        context={
+            **first.context,
+            "program": purchase.title,
+            "noun": "enrollments",
+            "taught": any(context["taught"] for context in enrollments),
             "enrollments": enrollments,
         },
     )
 
 
-def _hold(bought: Bought, messages: Sequence[Message]) -> Hold:
-    """Until all enrollments have their word."""
-    if any(message.hold is Hold.GRACE for message in messages):
-        return Hold.GRACE
-    if len(messages) == len(bought.places):
-        return Hold.NOW
-    return Hold.GRACE if messages[0].template == "welcome" else Hold.SETTLE
+def _delay(purchase: PurchaseFacts, messages: Sequence[Message]) -> DeliveryDelay:
+    """Until all enrollments of the bundle can be announced."""
+    if any(message.delay is DeliveryDelay.ASSIGNMENTS for message in messages):
+        return DeliveryDelay.ASSIGNMENTS
+    if len(messages) == len(purchase.enrollments):
+        return DeliveryDelay.NONE
+    return DeliveryDelay.ASSIGNMENTS if messages[0].template == "welcome" else DeliveryDelay.LINKED_EVENTS

@@ -1,52 +1,45 @@
-"""An event becomes the messages that it calls for, each once, whatever order the facts arrive in."""
+"""Each event is added to the facts, and the messages that they now require are scheduled."""
 
 from __future__ import annotations
 
+from faststream.rabbit import RabbitRouter
+
 from contracts.checkout import PurchaseCreated, ReceiptIssued, RefundDecided, RefundRequested, StudentUpdated
 from contracts.envelope import Envelope, Event
-from contracts.registry import PAYMENT_EVENTS, PUBLISHED_BY
 from kit.db.unit_of_work import UnitOfWork
-from kit.messaging.consumer import Consumer
-from kit.messaging.topology import Queue
+from kit.messaging.subscriber import carries, subscriber
 from notifications import db, documents
-from notifications.considering import consider
 from notifications.domain import Rules
-from notifications.known import names_a_contact
+from notifications.planner import plan
+from notifications.student_facts import has_contact
 from notifications.topology import CHECKOUT, ENROLLMENTS, INSTRUCTORS, MILADY, PAYMENTS
 
 
-def consumers(rules: Rules) -> list[Consumer]:
-    from_checkout = _listening(CHECKOUT, (PurchaseCreated, RefundRequested, RefundDecided), rules)
+def consumers(rules: Rules) -> RabbitRouter:
+    router = RabbitRouter()
+    checkout = subscriber(router, CHECKOUT)
 
-    @from_checkout.on(StudentUpdated)
-    async def keep_contact(heard: Envelope[StudentUpdated], uow: UnitOfWork) -> None:
-        student_id = heard.data.student_id
+    @subscriber(router, PAYMENTS)(filter=carries(*PAYMENTS.events))
+    @checkout(filter=carries(PurchaseCreated, RefundRequested, RefundDecided))
+    @subscriber(router, ENROLLMENTS)(filter=carries(*ENROLLMENTS.events))
+    @subscriber(router, INSTRUCTORS)(filter=carries(*INSTRUCTORS.events))
+    @subscriber(router, MILADY)(filter=carries(*MILADY.events))
+    async def plan_messages(event: Envelope[Event], uow: UnitOfWork) -> None:
+        facts = await db.merge(uow, event, rules.policy)
+        await plan(facts, rules, uow)
+        if has_contact(event.data):
+            await db.requeue_without_contact(uow, {enrollment.student_id for enrollment in facts.enrollments})
+
+    @checkout(filter=carries(ReceiptIssued))
+    async def save_document(event: Envelope[ReceiptIssued], uow: UnitOfWork) -> None:
+        await documents.save(uow.db, event.data)
+        await plan(await db.merge(uow, documents.without_content(event), rules.policy), rules, uow)
+
+    @checkout(filter=carries(StudentUpdated))
+    async def save_contact(event: Envelope[StudentUpdated], uow: UnitOfWork) -> None:
+        student_id = event.data.student_id
         await db.lock_contact(uow.db, student_id)
-        await db.keep_contact(uow.db, student_id, heard.data.contact, at=heard.time, event_id=heard.id)
-        await db.wake_waiting(uow, (student_id,))
+        await db.save_contact(uow.db, student_id, event.data.contact, at=event.time, event_id=event.id)
+        await db.requeue_without_contact(uow, (student_id,))
 
-    @from_checkout.on(ReceiptIssued)
-    async def keep_document(heard: Envelope[ReceiptIssued], uow: UnitOfWork) -> None:
-        await documents.keep(uow.db, heard.data)
-        await consider(await db.merge(uow, documents.without_content(heard)), rules, uow)
-
-    return [
-        _listening(PAYMENTS, PAYMENT_EVENTS, rules),
-        from_checkout,
-        _listening(ENROLLMENTS, PUBLISHED_BY["enrollment"], rules),
-        _listening(INSTRUCTORS, PUBLISHED_BY["instructor-assignment"], rules),
-        _listening(MILADY, PUBLISHED_BY["milady-integration"], rules),
-    ]
-
-
-def _listening(queue: Queue, events: tuple[type[Event], ...], rules: Rules) -> Consumer:
-    consumer = Consumer(queue)
-
-    @consumer.on(*events)
-    async def learn(heard: Envelope[Event], uow: UnitOfWork) -> None:
-        known = await db.merge(uow, heard)
-        await consider(known, rules, uow)
-        if names_a_contact(heard.data):
-            await db.wake_waiting(uow, {place.student_id for place in known.places})
-
-    return consumer
+    return router

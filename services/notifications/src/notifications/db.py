@@ -1,14 +1,14 @@
-"""Facts, messages and contacts in the database."""
+"""Facts, notifications and contacts in the database."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import Row, func, select, tuple_, update
+from sqlalchemy import func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -19,88 +19,121 @@ from kit.db.unit_of_work import UnitOfWork, fact_of
 from kit.jobs import jobs
 from kit.messaging import fact_store
 from kit.runtime.trace import Cause
-from notifications.known import Heard, Known, keys_of
-from notifications.message import Message
-from notifications.tables import contacts, marks, notifications
+from ledger.policy import Policy
+from notifications.message import Channel, Message, Recipient
+from notifications.student_facts import EventRecord, StudentFacts, implied_keys_of, keys_of
+from notifications.tables import contacts, notifications, topics
 
-KIND = "notification"
-"""The kind of our jobs; each is one round of one message."""
+JOB_KIND = "notification"
+"""One job is one round: one attempt, with its retries, to deliver one notification."""
 SUPERSEDED = "superseded"
-"""Why a message was skipped that may be wanted again: it was not true any more when it was due."""
+"""The code of a notification that was skipped because it was out of date; it may become due again."""
+
+Status = Literal["waiting", "no_contact", "handed_over", "sent", "skipped", "failed", "unknown"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotificationRow:
+    """A row of `notifications`, without its timestamps of creation and change."""
+
+    id: UUID
+    key: str
+    template: str
+    channel: Channel
+    recipient: Recipient
+    student_id: UUID | None
+    about_student_id: UUID | None
+    purchase_id: UUID | None
+    facts_key: str | None
+    context: Mapping[str, Any] | None  # JSON
+    cause: Mapping[str, Any] | None  # JSON
+    status: Status
+    code: str | None
+    round: int
+    attempts: int
+    sent_at: datetime | None
+
 
 # --- facts ------------------------------------------------------------------------------------------------------------
 
 
-async def merge(uow: UnitOfWork, heard: Envelope[Event]) -> Known:
-    """Adds the event to what is known, and returns all that belongs together with it, locked."""
-    return _known(await fact_store.merge(uow.db, fact_of(heard), keys_of(heard.data)))
+async def merge(uow: UnitOfWork, event: Envelope[Event], policy: Policy) -> StudentFacts:
+    """Adds the event to the stored facts. Returns all that belong together with it, locked."""
+    needed = keys_of(event.data)
+    while True:
+        group = _student_facts(await fact_store.merge(uow.db, fact_of(event), needed), policy)
+        implied = implied_keys_of(group)
+        if implied <= needed.union(*(keys_of(record.data) for record in group.records)):
+            return group
+        needed |= implied
 
 
-async def load(db: AsyncConnection, about: str) -> Known:
-    """What is known under this key."""
-    return _known(await fact_store.known(db, about))
+async def load(db: AsyncConnection, facts_key: str, policy: Policy) -> StudentFacts:
+    return _student_facts(await fact_store.known(db, facts_key), policy)
 
 
-async def lock_facts(db: AsyncConnection, about: str) -> None:
-    """Nothing is added to what is known under this key until the transaction ends."""
-    await db.execute(select(fact_store.fact_keys).where(fact_store.fact_keys.c.key == about).with_for_update())
+async def lock_facts(db: AsyncConnection, facts_key: str) -> None:
+    """Until the transaction ends, nothing is added to the facts under this key."""
+    await db.execute(select(fact_store.fact_keys).where(fact_store.fact_keys.c.key == facts_key).with_for_update())
 
 
-def _known(group: Sequence[fact_store.Fact]) -> Known:
-    return Known(
-        tuple(
-            Heard(id=fact.event_id, time=fact.time, data=EVENT_TYPES[fact.type].model_validate(fact.body))
-            for fact in group
-        )
+def _student_facts(group: Sequence[fact_store.Fact], policy: Policy) -> StudentFacts:
+    records = (
+        EventRecord(id=fact.event_id, time=fact.time, data=EVENT_TYPES[fact.type].model_validate(fact.body))
+        for fact in group
     )
+    return StudentFacts(tuple(records), policy)
 
 
-# --- messages ---------------------------------------------------------------------------------------------------------
+# --- notifications ----------------------------------------------------------------------------------------------------
 
 
-async def read(db: AsyncConnection, notification_id: UUID, *, lock: bool = False) -> Row[Any] | None:
-    row = select(notifications).where(notifications.c.id == notification_id)
-    return (await db.execute(row.with_for_update() if lock else row)).one_or_none()
+async def read(db: AsyncConnection, notification_id: UUID, *, lock: bool = False) -> NotificationRow | None:
+    columns = [notifications.c[field.name] for field in fields(NotificationRow)]
+    statement = select(*columns).where(notifications.c.id == notification_id)
+    row = (await db.execute(statement.with_for_update() if lock else statement)).one_or_none()
+    return NotificationRow(**row._mapping) if row else None
 
 
-async def told(db: AsyncConnection, of: Collection[str]) -> dict[str, UUID]:
-    """Which of these marks have gone out, and on which message."""
-    rows = await db.execute(select(marks).where(marks.c.mark.in_(of)))
-    return {row.mark: row.notification_id for row in rows}
+async def covered_topics(db: AsyncConnection, names: Collection[str]) -> dict[str, UUID]:
+    """topic -> the notification that covers it and has gone out, for those of `names` that one covers."""
+    rows = await db.execute(select(topics).where(topics.c.topic.in_(names)))
+    return {row.topic: row.notification_id for row in rows}
 
 
-async def want(uow: UnitOfWork, messages: Sequence[Message], *, due: dict[UUID, datetime]) -> None:
-    """Each message once: a new one waits until it is due, one that was skipped waits again, one that waits for words
-    which have come meanwhile is hastened, and every other one stays as it is."""
+async def schedule(uow: UnitOfWork, messages: Sequence[Message], *, due: Mapping[UUID, datetime]) -> None:
+    """Schedules each message once. A new one is due at its time; one that was skipped as out of date is scheduled
+    again; one that now has to wait less long is expedited; all others stay as they are."""
     by_id = {message.id: message for message in messages}
     if not by_id:
         return
-    added = insert(notifications).values([_row(message, uow) for message in by_id.values()])
-    new = set(await uow.db.scalars(added.on_conflict_do_nothing().returning(notifications.c.id)))
+    inserted = insert(notifications).values([_values(message, uow) for message in by_id.values()])
+    new = set(await uow.db.scalars(inserted.on_conflict_do_nothing().returning(notifications.c.id)))
     for id in by_id.keys() & new:
-        await _queue(uow.db, id, round=1, cause=uow.cause, due=due[id])
-    known = select(notifications).where(notifications.c.id.in_(by_id.keys() - new))
-    for row in (await uow.db.execute(known)).all():
-        if row.status == "skipped" and row.code == SUPERSEDED:
-            await again(uow.db, row.id, before=("skipped",), now=uow.now, due=due[row.id])
-        elif row.status == "waiting":
-            await jobs.expedite(uow.db, kind=KIND, key=_effect_key(row.id, row.round), due=due[row.id])
+        await _enqueue(uow.db, id, round=1, cause=uow.cause, due=due[id])
+    columns = (notifications.c.id, notifications.c.status, notifications.c.code, notifications.c.round)
+    existing = select(*columns).where(notifications.c.id.in_(by_id.keys() - new))
+    for id, status, code, round in (await uow.db.execute(existing)).all():
+        if status == "skipped" and code == SUPERSEDED:
+            await requeue(uow.db, id, from_statuses=["skipped"], now=uow.now, due=due[id])
+        elif status == "waiting":
+            await jobs.expedite(uow.db, kind=JOB_KIND, key=_job_key(id, round), due=due[id])
 
 
-async def again(
+async def requeue(
     db: AsyncConnection,
     notification_id: UUID,
     *,
-    before: Collection[str],
+    from_statuses: Collection[Status],
     now: datetime,
     due: datetime | None = None,
 ) -> bool:
-    """Another round for a message that stands at one of `before`. False: it stands elsewhere."""
+    """Starts another round. Returns False if the notification has none of `from_statuses`."""
     waiting = {"status": "waiting", "code": None, "handed_over_at": None, "sent_at": None, "updated_at": now}
     row = (
         await db.execute(
             update(notifications)
-            .where(notifications.c.id == notification_id, notifications.c.status.in_(before))
+            .where(notifications.c.id == notification_id, notifications.c.status.in_(from_statuses))
             .values(round=notifications.c.round + 1, **waiting)
             .returning(notifications.c.round, notifications.c.cause)
         )
@@ -108,23 +141,23 @@ async def again(
     if row is None:
         return False
     cause = Cause(**row.cause) if row.cause else None
-    await _queue(db, notification_id, round=row.round, cause=cause, due=due)
+    await _enqueue(db, notification_id, round=row.round, cause=cause, due=due)
     return True
 
 
-async def _queue(
+async def _enqueue(
     db: AsyncConnection, notification_id: UUID, *, round: int, cause: Cause | None, due: datetime | None
 ) -> None:
     payload = {"notification_id": str(notification_id), "round": round}
-    key = _effect_key(notification_id, round)
-    await jobs.put(db, kind=KIND, key=key, payload=payload, cause=cause, available_at=due)
+    key = _job_key(notification_id, round)
+    await jobs.put(db, kind=JOB_KIND, key=key, payload=payload, cause=cause, available_at=due)
 
 
-def _effect_key(notification_id: UUID, round: int) -> str:
+def _job_key(notification_id: UUID, round: int) -> str:
     return f"{notification_id}/{round}"
 
 
-def _row(message: Message, uow: UnitOfWork) -> dict[str, Any]:
+def _values(message: Message, uow: UnitOfWork) -> dict[str, Any]:
     return {
         "id": message.id,
         "key": message.key,
@@ -134,8 +167,8 @@ def _row(message: Message, uow: UnitOfWork) -> dict[str, Any]:
         "student_id": None if message.recipient == "admin" else message.student_id,
         "about_student_id": message.student_id,
         "purchase_id": message.purchase_id,
-        "about": message.about,
-        "told": None if message.about else dict(message.told),
+        "facts_key": message.facts_key,
+        "context": None if message.facts_key else dict(message.context),
         "status": "waiting",
         "cause": asdict(uow.cause) if uow.cause else None,
         "created_at": uow.now,
@@ -143,47 +176,54 @@ def _row(message: Message, uow: UnitOfWork) -> dict[str, Any]:
     }
 
 
-# --- going out --------------------------------------------------------------------------------------------------------
+# --- delivery ---------------------------------------------------------------------------------------------------------
 
 
-async def hand_over(
+async def mark_handed_over(
     db: AsyncConnection, notification_id: UUID, *, round: int, now: datetime, attachment: str | None
 ) -> bool:
-    """Writes down that from now on the other side may have the message. False: this round is over already."""
-    at_rest = (notifications.c.status == "waiting", notifications.c.round == round)
+    """Records that from now on the server may have the message. Returns False if this round is over already."""
+    waiting = (notifications.c.status == "waiting", notifications.c.round == round)
     changed = await db.execute(
         update(notifications)
-        .where(notifications.c.id == notification_id, *at_rest)
+        .where(notifications.c.id == notification_id, *waiting)
         .values(status="handed_over", handed_over_at=now, updated_at=now, attachment=attachment)
     )
     return changed.rowcount == 1
 
 
-async def carry(db: AsyncConnection, message: Message) -> bool:
-    """Puts its marks on the message. False: another message carries one that only one may have."""
-    names = sorted(message.once | message.tells)
-    if names:
-        values = [{"mark": name, "notification_id": message.id} for name in names]
-        await db.execute(insert(marks).values(values).on_conflict_do_nothing())
-    carried = await told(db, message.once | message.unless | message.yields)
-    return all(carrier == message.id for carrier in carried.values())
+async def claim_topics(db: AsyncConnection, message: Message) -> bool:
+    """Records that the message covers its topics. Returns False if another one covers an exclusive one."""
+    if names := sorted(message.covers):
+        values = [{"topic": name, "notification_id": message.id} for name in names]
+        await db.execute(insert(topics).values(values).on_conflict_do_nothing())
+    covered = await covered_topics(db, message.topics | message.suppressed_by | message.yields_to)
+    return all(notification_id == message.id for notification_id in covered.values())
 
 
-async def take_back(db: AsyncConnection, notification_id: UUID, *, now: datetime) -> None:
-    """The other side has said that it does not have the message."""
-    await db.execute(marks.delete().where(marks.c.notification_id == notification_id))
-    await settle(db, notification_id, status="waiting", now=now, handed_over_at=None)
-
-
-async def settle(db: AsyncConnection, notification_id: UUID, *, status: str, now: datetime, **more: Any) -> None:
+async def release(db: AsyncConnection, notification_id: UUID, *, now: datetime) -> None:
+    """Undoes `mark_handed_over` and `claim_topics`: the server has said that it does not have the message."""
+    await db.execute(topics.delete().where(topics.c.notification_id == notification_id))
     await db.execute(
-        update(notifications).where(notifications.c.id == notification_id).values(status=status, updated_at=now, **more)
+        update(notifications)
+        .where(notifications.c.id == notification_id)
+        .values(status="waiting", handed_over_at=None, updated_at=now)
     )
 
 
-async def accepted(db: AsyncConnection, notification_id: UUID, *, now: datetime) -> None:
-    """The other side has said that it has the message."""
+async def mark_accepted(db: AsyncConnection, notification_id: UUID, *, now: datetime) -> None:
+    """Records that the server has accepted the message."""
     await db.execute(update(notifications).where(notifications.c.id == notification_id).values(sent_at=now))
+
+
+async def set_status(
+    db: AsyncConnection, notification_id: UUID, *, status: Status, code: str | None, attempts: int, now: datetime
+) -> None:
+    await db.execute(
+        update(notifications)
+        .where(notifications.c.id == notification_id)
+        .values(status=status, code=code, attempts=attempts, updated_at=now)
+    )
 
 
 # --- contacts ---------------------------------------------------------------------------------------------------------
@@ -194,25 +234,25 @@ async def contact_of(db: AsyncConnection, student_id: UUID) -> Contact | None:
     return Contact(email=row.email, name=row.name) if row else None
 
 
-async def keep_contact(db: AsyncConnection, student_id: UUID, contact: Contact, *, at: datetime, event_id: str) -> None:
-    """The latest word stays; of two at the same moment always the same one."""
-    said = {"email": contact.email, "name": contact.name, "said_at": at, "event_id": event_id}
-    statement = insert(contacts).values(student_id=student_id, **said)
-    later = tuple_(contacts.c.said_at, contacts.c.event_id) < tuple_(
-        statement.excluded.said_at, statement.excluded.event_id
+async def save_contact(db: AsyncConnection, student_id: UUID, contact: Contact, *, at: datetime, event_id: str) -> None:
+    """Keeps the latest; of two with the same time always the same one."""
+    values = {"email": contact.email, "name": contact.name, "changed_at": at, "event_id": event_id}
+    statement = insert(contacts).values(student_id=student_id, **values)
+    later = tuple_(contacts.c.changed_at, contacts.c.event_id) < tuple_(
+        statement.excluded.changed_at, statement.excluded.event_id
     )
-    await db.execute(statement.on_conflict_do_update(index_elements=["student_id"], set_=said, where=later))
+    await db.execute(statement.on_conflict_do_update(index_elements=["student_id"], set_=values, where=later))
 
 
 async def lock_contact(db: AsyncConnection, student_id: UUID) -> None:
-    """Between "nobody knows an address" and "an address has come" there is no gap for a message to fall into."""
+    """Without this lock, an address could arrive between the check for one and setting `no_contact`."""
     await db.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"contact:{student_id}", 0))))
 
 
-async def wake_waiting(uow: UnitOfWork, student_ids: Collection[UUID]) -> None:
-    """Another round for everything that waits for an address of these students, or of who pays for them."""
+async def requeue_without_contact(uow: UnitOfWork, student_ids: Collection[UUID]) -> None:
+    """Another round for all notifications about these students that have no address."""
     waiting = select(notifications.c.id).where(
         notifications.c.status == "no_contact", notifications.c.about_student_id.in_(student_ids)
     )
     for id in (await uow.db.scalars(waiting.order_by(notifications.c.id))).all():
-        await again(uow.db, id, before=("no_contact",), now=uow.now)
+        await requeue(uow.db, id, from_statuses=["no_contact"], now=uow.now)

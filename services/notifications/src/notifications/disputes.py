@@ -1,106 +1,108 @@
-"""Alerts about disputes: each step of one's life, once. Pure."""
+"""Dispute alerts: each step of a dispute, once. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from contracts.payments import PaymentDisputeClosed, PaymentDisputeOpened
 from ledger.payment import Payment
 from ledger.policy import Policy
-from notifications.alerts import alert
-from notifications.known import Bought
+from notifications.alerts import enrollment_alert
 from notifications.message import Channel, Message
+from notifications.student_facts import PurchaseFacts
 
-Told = PaymentDisputeOpened | PaymentDisputeClosed
+DisputeEvent = PaymentDisputeOpened | PaymentDisputeClosed
 
 _INQUIRY = frozenset(("warning_needs_response", "warning_under_review"))
 _OUTCOMES = {"won": "won", "lost": "lost", "warning_closed": "inquiry closed", "prevented": "prevented"}
 
 
-def about_disputes(bought: Bought, policy: Policy, channels: Sequence[Channel]) -> Iterator[Message]:
-    """What is known to be over is not told: nobody needs to send evidence for a dispute that is closed."""
-    told = [f for f in bought.purchase.facts if isinstance(f, (PaymentDisputeOpened, PaymentDisputeClosed))]
-    for dispute_id in sorted({fact.dispute_id for fact in told}):
-        facts = sorted((fact for fact in told if fact.dispute_id == dispute_id), key=bought.place.when)
-        all_told = Payment(tuple(facts))
-        yield from _standing(bought, facts, all_told.disputes[dispute_id], policy, channels)
-        yield from _funds(bought, facts, withdrawn=bool(all_told.funds_withdrawn), channels=channels)
+def dispute_alerts(facts: PurchaseFacts, channels: Sequence[Channel]) -> Iterator[Message]:
+    """The current step of each dispute. Earlier steps are left out: a closed dispute needs no evidence."""
+    events = [f for f in facts.purchase.facts if isinstance(f, (PaymentDisputeOpened, PaymentDisputeClosed))]
+    for dispute_id in sorted({event.dispute_id for event in events}):
+        own = [event for event in events if event.dispute_id == dispute_id]
+        own.sort(key=facts.enrollment.facts.order_of)
+        payment = Payment(tuple(own))
+        yield from _status_alert(facts, own, payment.disputes[dispute_id], channels)
+        yield from _funds_alert(facts, own, withdrawn=bool(payment.funds_withdrawn), channels=channels)
 
 
-def _standing(
-    bought: Bought, facts: Sequence[Told], status: str, policy: Policy, channels: Sequence[Channel]
+def _status_alert(
+    facts: PurchaseFacts, events: Sequence[DisputeEvent], status: str, channels: Sequence[Channel]
 ) -> Iterator[Message]:
-    was_inquiry = any(fact.status in _INQUIRY for fact in facts)
-    opened = f"alert/dispute-opened/{facts[0].dispute_id}"
-    if status in _OUTCOMES:
-        yield from _alert(bought, facts, "closed", _OUTCOMES[status], status, _after(status, policy), channels)
-    elif any(isinstance(fact, PaymentDisputeClosed) for fact in facts):
-        yield from _alert(bought, facts, "closed", "closed", status, _after(status, policy), channels)
+    if status in _OUTCOMES or any(isinstance(event, PaymentDisputeClosed) for event in events):
+        to_do = _to_do_when_closed(status, facts.enrollment.facts.policy)
+        yield from _alert(facts, events, "closed", _OUTCOMES.get(status, "closed"), status, to_do, channels)
     elif status in _INQUIRY:
-        to_do = "Answer the bank's question at Stripe in time, or refund: that keeps it from becoming a dispute."
-        yield from _alert(bought, facts, "inquiry", "inquiry", status, to_do, channels)
+        to_do = "Answer the bank's inquiry in the Stripe Dashboard by the deadline, or refund the payment: either "
+        to_do += "keeps it from becoming a dispute."
+        yield from _alert(facts, events, "inquiry", "inquiry", status, to_do, channels)
     else:
-        to_do = "Send Stripe the evidence in time. An open dispute changes nothing about the enrollment."
-        if was_inquiry:
+        to_do = "Submit the evidence in the Stripe Dashboard by the deadline. An open dispute does not change the "
+        to_do += "enrollment."
+        if any(event.status in _INQUIRY for event in events):
             to_do = f"The bank's inquiry has become a dispute. {to_do}"
-            yield from _alert(bought, facts, "escalated", "escalated", status, to_do, channels, once=opened)
+            topic = f"dispute-opened/{events[0].dispute_id}"
+            yield from _alert(facts, events, "escalated", "escalated", status, to_do, channels, topic=topic)
         else:
-            yield from _alert(bought, facts, "opened", "opened", status, to_do, channels)
+            yield from _alert(facts, events, "opened", "opened", status, to_do, channels)
 
 
-def _funds(bought: Bought, facts: Sequence[Told], *, withdrawn: bool, channels: Sequence[Channel]) -> Iterator[Message]:
+def _funds_alert(
+    facts: PurchaseFacts, events: Sequence[DisputeEvent], *, withdrawn: bool, channels: Sequence[Channel]
+) -> Iterator[Message]:
     if withdrawn:
         to_do = "Nothing: the bank holds the money until the dispute is decided."
-        if facts[-1].status == "lost":
-            to_do = "Nothing: the dispute is lost, and the money stays away."
-        yield from _alert(bought, facts, "funds-withdrawn", "funds withdrawn", None, to_do, channels)
-    elif any(fact.funds == "reinstated" for fact in facts):
-        to_do = "Nothing: the money is in the school's account again."
-        yield from _alert(bought, facts, "funds-reinstated", "funds reinstated", None, to_do, channels)
+        if events[-1].status == "lost":
+            to_do = "Nothing: the dispute was lost, and the money is not returned."
+        yield from _alert(facts, events, "funds-withdrawn", "funds withdrawn", None, to_do, channels)
+    elif any(event.funds == "reinstated" for event in events):
+        to_do = "Nothing: the money is back in the school's account."
+        yield from _alert(facts, events, "funds-reinstated", "funds reinstated", None, to_do, channels)
 
 
 def _alert(
-    bought: Bought,
-    facts: Sequence[Told],
+    facts: PurchaseFacts,
+    events: Sequence[DisputeEvent],
     step: str,
     headline: str,
     status: str | None,
     to_do: str,
     channels: Sequence[Channel],
     *,
-    once: str | None = None,
+    topic: str | None = None,
 ) -> Iterator[Message]:
-    last = facts[-1]
-    due = [fact.evidence_due_by for fact in facts if isinstance(fact, PaymentDisputeOpened) and fact.evidence_due_by]
-    open_still = step in ("opened", "inquiry", "escalated")
-    lines: dict[str, Any] = {
-        "Student": bought.place.student_id,
-        "Program": bought.purchase.program.slug if bought.purchase.program else bought.place.slug,
-        "Purchase": bought.purchase.id,
-        "Dispute": last.dispute_id,
-        "Amount": last.amount,
-        "Reason": last.reason,
-        "Status": status,
-        "Evidence due by": due[-1] if due and open_still else None,
-    }
-    yield from alert(
-        f"alert/dispute-{step}/{last.dispute_id}",
+    purchase, latest = facts.purchase, events[-1]
+    deadlines = [e.evidence_due_by for e in events if isinstance(e, PaymentDisputeOpened) and e.evidence_due_by]
+    needs_evidence = step in ("opened", "inquiry", "escalated")
+    key = f"dispute-{step}/{latest.dispute_id}"
+    yield from enrollment_alert(
+        key,
         f"alert-dispute-{step}",
         channels,
-        bought.place,
-        purchase_id=bought.purchase.id,
-        headline=f"Dispute {headline}: {last.amount}, {bought.title}",
-        lines=lines,
+        facts.enrollment,
+        topics=[topic or key],
+        purchase_id=purchase.id,
+        headline=f"Dispute {headline}: {latest.amount}, {facts.title}",
+        details={
+            "Student": facts.enrollment.student_id,
+            "Program": purchase.program.slug if purchase.program else facts.enrollment.slug,
+            "Purchase": purchase.id,
+            "Dispute": latest.dispute_id,
+            "Amount": latest.amount,
+            "Reason": latest.reason,
+            "Status": status,
+            "Evidence due by": deadlines[-1] if deadlines and needs_evidence else None,
+        },
         to_do=to_do,
-        once=once,
     )
 
 
-def _after(status: str, policy: Policy) -> str:
-    nothing = "Nothing, unless the outcome surprises you."
+def _to_do_when_closed(status: str, policy: Policy) -> str:
+    nothing = "Nothing, unless the outcome is unexpected."
     if status != "lost":
         return nothing
     if policy.lost_dispute_withdraws:
-        return f"{nothing} A lost dispute withdraws the enrollment, unless another purchase holds it."
-    return f"{nothing} A lost dispute changes nothing about the enrollment (LOST_DISPUTE_WITHDRAWS is off)."
+        return f"{nothing} A lost dispute withdraws the enrollment, unless another purchase pays for it."
+    return f"{nothing} A lost dispute does not change the enrollment (lost_dispute_withdraws is off)."

@@ -1,4 +1,4 @@
-"""Receipts and invoices as they were issued, kept until a mail takes them along. Their content is shown nowhere."""
+"""Receipts and invoices, stored until they are attached to a mail. The API never returns their content."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Document:
     content: bytes = field(repr=False)
 
 
-async def keep(db: AsyncConnection, issued: ReceiptIssued) -> None:
-    """Raises Permanent for what is no base64: such a document can never be sent."""
+async def save(db: AsyncConnection, issued: ReceiptIssued) -> None:
+    """Raises Permanent if the content is not base64."""
     try:
         content = base64.b64decode(issued.pdf, validate=True)
     except binascii.Error:
@@ -39,13 +39,13 @@ async def keep(db: AsyncConnection, issued: ReceiptIssued) -> None:
     await db.execute(insert(documents).values(row).on_conflict_do_nothing())
 
 
-def without_content(heard: Envelope[ReceiptIssued]) -> Envelope[ReceiptIssued]:
-    """As the facts keep it: they are read as a whole, for every message."""
-    return replace(heard, data=heard.data.model_copy(update={"pdf": ""}))
+def without_content(event: Envelope[ReceiptIssued]) -> Envelope[ReceiptIssued]:
+    """For the facts, which are loaded as a whole for every message."""
+    return replace(event, data=event.data.model_copy(update={"pdf": ""}))
 
 
 async def read(db: AsyncConnection, ids: Sequence[UUID]) -> list[Document]:
-    """In the order of `ids`."""
+    """In the order of `ids`; those that are not stored are left out."""
     rows = (await db.execute(select(documents).where(documents.c.id.in_(ids)))).all()
     found = {row.id: Document(row.filename, row.content) for row in rows}
     return [found[id] for id in ids if id in found]

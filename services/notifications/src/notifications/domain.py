@@ -1,7 +1,7 @@
-"""Which messages the facts call for. Pure: plain data in, messages out.
+"""Which messages the facts require. Pure: plain data in, messages out.
 
-A message is derived from the facts when one of them arrives (it is wanted) and again when it is about to go out (it is
-still wanted). So what goes out depends on what is known then, never on the order in which it became known.
+Messages are derived when a fact arrives, to schedule them, and again when one is about to go out, to check that it is
+still right. So what goes out depends on the facts at that time, never on the order in which they arrived.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from datetime import timedelta
 from uuid import UUID
 
 from ledger.policy import DEFAULT_POLICY, Policy
-from notifications.alerts import about_place, refunds_that_failed
-from notifications.bundles import together
-from notifications.disputes import about_disputes
-from notifications.enrollment import about_enrollment
-from notifications.failures import about_failures
-from notifications.known import Known
-from notifications.message import Channel, Hold, Message
-from notifications.money import about_refunds, sponsor_links
-from notifications.receipts import about_receipts
-from notifications.requests import about_requests
+from notifications.alerts import enrollment_alerts, purchase_alerts
+from notifications.bundles import with_bundle_messages
+from notifications.disputes import dispute_alerts
+from notifications.enrollment_messages import enrollment_messages
+from notifications.failures import failure_messages
+from notifications.message import Channel, DeliveryDelay, Message
+from notifications.receipts import receipt_messages
+from notifications.refund_requests import refund_request_messages
+from notifications.refunds import refund_messages
+from notifications.sponsor_links import sponsor_link_messages
+from notifications.student_facts import StudentFacts
 
-Told = Mapping[str, UUID]
-"""mark -> the message that carries it and has gone out"""
+CoveredTopics = Mapping[str, UUID]
+"""topic -> id of the message that covers it and has gone out"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What the school has chosen: what money does to an enrollment, how long messages wait for facts that may still be on
-    their way, and how admins are alerted."""
+    """Configuration: the school's policy, how long messages wait for related events, and where alerts go."""
 
     policy: Policy = DEFAULT_POLICY
     receipt_settle: timedelta = timedelta(seconds=2)
@@ -40,53 +40,54 @@ class Rules:
     no_contact: timedelta = timedelta(minutes=15)
     alert_channels: tuple[Channel, ...] = ("email",)
 
-    def delay(self, hold: Hold) -> timedelta:
-        match hold:
-            case Hold.NOW:
+    def duration(self, delay: DeliveryDelay) -> timedelta:
+        match delay:
+            case DeliveryDelay.NONE:
                 return timedelta()
-            case Hold.DOCUMENT:
+            case DeliveryDelay.DOCUMENT:
                 return self.receipt_document
-            case Hold.SETTLE:
+            case DeliveryDelay.LINKED_EVENTS:
                 return self.receipt_settle
-            case Hold.FAILURE:
+            case DeliveryDelay.NEW_ATTEMPT:
                 return self.failure_settle
-            case Hold.GRACE:
+            case DeliveryDelay.ASSIGNMENTS:
                 return self.welcome_grace
-            case Hold.OVERDUE:
+            case DeliveryDelay.CONTACT:
                 return self.no_contact
 
 
-def messages(known: Known, rules: Rules) -> list[Message]:
-    """Every message that the facts call for, whether or not it has gone out already."""
+def candidates(facts: StudentFacts, channels: Sequence[Channel]) -> list[Message]:
+    """Every message that the facts require, including those that have gone out already."""
     found: list[Message] = []
-    for bought in known.bought:
-        found += about_receipts(bought, rules.policy)
-        found += about_refunds(bought, rules.policy)
-        found += about_failures(bought, rules.policy)
-        found += about_disputes(bought, rules.policy, rules.alert_channels)
-        found += refunds_that_failed(bought, rules.alert_channels)
-    for place in known.places:
-        found += about_place(place, rules.policy, rules.alert_channels)
-    found += together(known, [message for place in known.places for message in about_enrollment(place, rules.policy)])
-    found += sponsor_links(known)
-    found += about_requests(known, rules.alert_channels)
+    for purchase in facts.purchases:
+        found += receipt_messages(purchase)
+        found += refund_messages(purchase)
+        found += failure_messages(purchase)
+        found += dispute_alerts(purchase, channels)
+        found += purchase_alerts(purchase, channels)
+    for enrollment in facts.enrollments:
+        found += enrollment_alerts(enrollment, channels)
+    found += with_bundle_messages(
+        facts, [message for enrollment in facts.enrollments for message in enrollment_messages(enrollment)]
+    )
+    found += sponsor_link_messages(facts)
+    found += refund_request_messages(facts, channels)
     return found
 
 
-def wanted(found: Sequence[Message], told: Told) -> list[Message]:
-    """Those that may go: nobody else has told it, and what has to be told before has been."""
-    may_go = [message for message in found if _may_go(message, told)]
-    going = frozenset[str]().union(*(m.once | m.tells for m in may_go if not m.once & told.keys()))
-    return [message for message in may_go if not message.yields & going]
+def sendable(found: Sequence[Message], covered: CoveredTopics) -> list[Message]:
+    """Those that may go out: no other message covers their topics, and what has to precede them has gone out."""
+    allowed = [message for message in found if _is_allowed(message, covered)]
+    pending = frozenset[str]().union(*(m.covers for m in allowed if not m.topics & covered.keys()))
+    return [message for message in allowed if not message.yields_to & pending]
 
 
-def marks(found: Sequence[Message]) -> frozenset[str]:
-    """Every mark that decides about one of these messages."""
-    return frozenset[str]().union(*(message.marks for message in found))
+def relevant_topics(found: Sequence[Message]) -> frozenset[str]:
+    """Every topic that decides whether one of these messages may go out."""
+    return frozenset[str]().union(*(message.relevant_topics for message in found))
 
 
-def _may_go(message: Message, told: Told) -> bool:
-    by_another = any(
-        told.get(mark, message.id) != message.id for mark in message.once | message.unless | message.yields
-    )
-    return not by_another and all(mark in told for mark in message.after)
+def _is_allowed(message: Message, covered: CoveredTopics) -> bool:
+    exclusive = message.topics | message.suppressed_by | message.yields_to
+    by_another = any(covered.get(topic, message.id) != message.id for topic in exclusive)
+    return not by_another and all(topic in covered for topic in message.after)

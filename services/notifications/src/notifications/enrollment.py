@@ -1,226 +1,240 @@
-"""Messages about an enrollment: the welcome, what was not known then, and what becomes of the enrollment. Pure."""
+"""One student in one program: the ledger's verdict, and what the other services have reported. Pure."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, Literal
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, TypeVar
 from uuid import UUID
 
+from contracts.checkout import PurchaseCreated
 from contracts.enrollment import (
     EnrollmentActivated,
+    EnrollmentCompleted,
     EnrollmentEvent,
     EnrollmentPaused,
     EnrollmentResumed,
     EnrollmentWithdrawn,
 )
-from contracts.instructor_assignment import InstructorAssigned
-from contracts.milady_integration import MiladyEnrolled
+from contracts.instructor_assignment import InstructorAssigned, InstructorEvent, InstructorUnavailable
+from contracts.milady_integration import MiladyEnrolled, MiladyEvent, MiladyFailed
 from contracts.money import Money
-from contracts.payments import PurchaseCanceled
-from ledger.policy import Policy
-from ledger.purchase import Purchase, Standing
-from notifications.failures import cause_told, missed_told, page_to_pay, what_failed
-from notifications.known import Place
-from notifications.message import Hold, Message
+from contracts.payments import PaymentEvent, PaymentFailed, PaymentSucceeded, SubscriptionChanged
+from contracts.people import Contact, Payer, Program
+from ledger.facts import enrollment_key
+from ledger.payment import Payment
+from ledger.purchase import Purchase, Standing, fullest_part
+from ledger.verdict import SUPERSEDED, Verdict, verdicts
 
-_NEVER_OPENED = "payment_failed"
-"""Why an enrollment is withdrawn that was only pending: the mail about the payment says it all."""
+if TYPE_CHECKING:
+    from notifications.student_facts import StudentFacts
 
+ItemNoun = Literal["enrollment", "enrollments", "membership", "access"]
+"""What mails call the thing that a student gets."""
 
-def about_enrollment(place: Place, policy: Policy) -> Iterator[Message]:
-    latest = place.latest
-    if latest is None or place.contradicted(policy):
-        return
-    if place.is_open and any(isinstance(step, (EnrollmentActivated, EnrollmentResumed)) for step in place.steps):
-        yield from _opened(place)
-    judged = place.standing(policy)
-    reason = judged[1] if judged and judged[1] else latest.reason
-    match latest:
-        case EnrollmentPaused():
-            yield _paused(place, latest, reason, policy)
-        case EnrollmentResumed():
-            yield _step(place, latest, "enrollment-resumed")
-        case EnrollmentWithdrawn() if latest.reason != _NEVER_OPENED:
-            yield _step(place, latest, "enrollment-withdrawn", told={"reason": reason, **_ending(place, reason)})
-        case _:
-            pass
+NamingEvent = PurchaseCreated | EnrollmentEvent | InstructorEvent | MiladyEvent
+ENROLLMENT_EVENTS: tuple[type[NamingEvent], ...] = (PurchaseCreated, EnrollmentEvent, InstructorEvent, MiladyEvent)
+"""The events, other than payments, that always name a student and a program."""
+
+N = TypeVar("N", bound=NamingEvent)
 
 
-def _paused(place: Place, step: EnrollmentEvent, reason: str | None, policy: Policy) -> Message:
-    """The student's only mail about the payment that has caused it, so it tells of that, too."""
-    missed = place.past_due if reason == "past_due" else ()
-    stopped = [p for p in place.purchases if p.standing(policy) == (Standing.PAUSED, "plan_canceled")]
-    behind = [p for p in place.purchases if any(payment in missed for payment in p.past_due)]
-    payers = {place.payer(purchase) for purchase in (behind if reason == "past_due" else stopped)}
-    told = {
-        "reason": reason,
-        "payer": "sponsor" if payers == {"sponsor"} else "student",
-        "missed": what_failed(place, missed[0]) if len(missed) == 1 else None,
-        "pay_url": None if "sponsor" in payers else page_to_pay(missed),
-        "reopens": not missed or place.would_be_open(missed, policy),
-        "rest": _rest(stopped),
-    }
-    return _step(
-        place,
-        step,
-        "enrollment-paused",
-        told=told,
-        tells=frozenset[str]().union(*(missed_told(payment) for payment in missed)) if missed else cause_told(place),
+@dataclass(frozen=True, kw_only=True)
+class Enrollment:
+    """`verdict` is None while no payment event names this student and program."""
+
+    facts: StudentFacts
+    student_id: UUID
+    slug: str
+    verdict: Verdict | None
+
+    @property
+    def key(self) -> str:
+        return enrollment_key(self.student_id, self.slug)
+
+    @cached_property
+    def purchases(self) -> tuple[Purchase, ...]:
+        """Those that were made for this program; a superseded name has none."""
+        found = self.verdict.purchases if self.verdict else ()
+        return tuple(p for p in found if p.program and any(part.slug == self.slug for part in p.program.parts))
+
+    @cached_property
+    def superseded(self) -> bool:
+        """Whether a payment event named it, but it is not what was bought: no mail is about it."""
+        if self.verdict is None:
+            return self.latest is not None and self.latest.reason == SUPERSEDED
+        paid = {fact.purchase_id for purchase in self.verdict.purchases for fact in purchase.facts}
+        return not self.purchases and all(each.purchase_id in paid for each in self._events(PurchaseCreated))
+
+    @cached_property
+    def program(self) -> Program:
+        """The fullest description of it."""
+        named = [event.program for kind in ENROLLMENT_EVENTS for event in self._events(kind)]
+        bought = [purchase.program for purchase in self.purchases if purchase.program]
+        return fullest_part([*named, *bought], self.slug)
+
+    @property
+    def noun(self) -> ItemNoun:
+        match self.program.kind:
+            case "membership":
+                return "membership"
+            case "product" | "service":
+                return "access"
+            case _:
+                return "enrollment"
+
+    @property
+    def tier(self) -> str | None:
+        """A membership's latest tier."""
+        changes = [f for p in self.purchases for f in p.facts if isinstance(f, SubscriptionChanged) and f.tier]
+        oldest = datetime.min.replace(tzinfo=UTC)
+        latest = max(changes, key=lambda fact: (fact.as_of or oldest, self.facts.order_of(fact)), default=None)
+        return latest.tier if latest else None
+
+    # --- standing -----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def history(self) -> list[EnrollmentEvent]:
+        """What enrollment has published, by revision rather than by time."""
+        return sorted(self._events(EnrollmentEvent), key=lambda event: event.revision)
+
+    @property
+    def latest(self) -> EnrollmentEvent | None:
+        return self.history[-1] if self.history else None
+
+    @property
+    def is_open(self) -> bool:
+        """According to enrollment's latest event; `contradicted` says whether the verdict agrees."""
+        return isinstance(self.latest, (EnrollmentActivated, EnrollmentResumed, EnrollmentCompleted))
+
+    @property
+    def settled_verdict(self) -> Verdict | None:
+        """The verdict, once a payment was received."""
+        return self.verdict if self.verdict and self.verdict.opened else None
+
+    def has_standing(self, *standings: Standing) -> bool:
+        """Whether a payment was received and the standing is one of these."""
+        return self.settled_verdict is not None and self.settled_verdict.standing in standings
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether the verdict differs from enrollment's latest event. An event is still on its way then, and until it
+        arrives, no mail says how the enrollment stands."""
+        if self.settled_verdict is None:
+            return False
+        standing = self.settled_verdict.standing
+        match self.latest:
+            case EnrollmentActivated() | EnrollmentResumed():
+                return standing is not Standing.ACTIVE
+            case EnrollmentCompleted():
+                return standing is Standing.WITHDRAWN
+            case EnrollmentPaused(reason="past_due" | "plan_canceled" | "membership_paused"):
+                return standing is not Standing.PAUSED
+            case EnrollmentWithdrawn(
+                reason="refunded" | "dispute_lost" | "canceled" | "membership_ended" | "superseded"
+            ):
+                return standing is not Standing.WITHDRAWN
+            case _:
+                return False
+
+    @cached_property
+    def past_due(self) -> tuple[Payment, ...]:
+        """Invoices and installments whose last attempt failed and that are still owed."""
+        return tuple(payment for purchase in self.purchases for payment in purchase.past_due)
+
+    def would_be_open(self, paid: Collection[Payment]) -> bool:
+        """Whether the verdict would be ACTIVE if these payments were received."""
+        supposed: dict[str, PaymentEvent] = {f"supposed/{n}": _supposed(each, n) for n, each in enumerate(paid)}
+        verdict = verdicts({**self.facts.payments, **supposed}, self.facts.policy).get((self.student_id, self.slug))
+        return verdict is not None and verdict.standing is Standing.ACTIVE
+
+    # --- instructor and course provider -------------------------------------------------------------------------------
+
+    @cached_property
+    def instructor(self) -> InstructorEvent | None:
+        """The latest event about who teaches."""
+        return max(self._events(InstructorEvent), key=self.facts.order_of, default=None)
+
+    @cached_property
+    def milady(self) -> MiladyEvent | None:
+        """The latest event of the course provider."""
+        return max(self._events(MiladyEvent), key=self.facts.order_of, default=None)
+
+    @property
+    def assignments_complete(self) -> bool:
+        """Whether the instructor and the course provider, as far as the program has them, are decided."""
+        instructor = not self.program.taught or isinstance(self.instructor, (InstructorAssigned, InstructorUnavailable))
+        provider = not self._expects_provider or isinstance(self.milady, (MiladyEnrolled, MiladyFailed))
+        return instructor and provider
+
+    @property
+    def _expects_provider(self) -> bool:
+        """purchase.created comes from the catalog; without it, a missing provider may just not have been named."""
+        unnamed = self.program.provider is None and self.program.taught and not self._events(PurchaseCreated)
+        return self.program.provider == "milady" or unnamed
+
+    # --- people -------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def student_contact(self) -> Contact | None:
+        """From the student's own payments; a sponsor's address is not the student's."""
+        own = [
+            fact
+            for purchase in self.purchases
+            if self.payer(purchase) == "student"
+            for fact in purchase.facts
+            if fact.contact and (len(purchase.student_ids) == 1 or fact.student_id == self.student_id)
+        ]
+        return max(own, key=self.facts.order_of).contact if own else None
+
+    @property
+    def student_name(self) -> str | None:
+        return self.student_contact.name if self.student_contact else None
+
+    def payer(self, purchase: Purchase) -> Payer:
+        created = self.created_event(purchase)
+        return "sponsor" if created and created.payer == "sponsor" else purchase.payer
+
+    def payer_contact(self, purchase: Purchase, payment: Payment | None = None) -> Contact | None:
+        if self.payer(purchase) == "student":
+            return self.student_contact
+        named = [fact for fact in (payment or purchase).facts if fact.contact]
+        if named:
+            return max(named, key=self.facts.order_of).contact
+        created = self.created_event(purchase)
+        return purchase.contact or (created.payer_contact if created else None)
+
+    def payer_context(self, purchase: Purchase) -> dict[str, str | None]:
+        """Template variables: a sponsor pays for many students and needs to know which one this is."""
+        return {
+            "payer": self.payer(purchase),
+            "student": self.student_name,
+            "student_id": str(self.student_id),
+        }
+
+    def created_event(self, purchase: Purchase) -> PurchaseCreated | None:
+        ids = {fact.purchase_id for fact in purchase.facts if fact.purchase_id}
+        return next((created for created in self._events(PurchaseCreated) if created.purchase_id in ids), None)
+
+    def _events(self, kind: type[N]) -> list[N]:
+        """The events that name this student and program, earliest first."""
+        return [
+            event
+            for event in self.facts.of(kind)
+            if event.student_id == self.student_id and any(part.slug == self.slug for part in event.program.parts)
+        ]
+
+
+def _supposed(payment: Payment, number: int) -> PaymentSucceeded:
+    """An event as if this payment had been received, with the amount that was last tried."""
+    installments = [fact.refs.installment for fact in payment.facts if fact.refs.installment]
+    refs = payment.facts[0].refs.model_copy(
+        update={"manual": f"supposed/{number}", "installment": min(installments, default=None)}
     )
-
-
-def _rest(stopped: Sequence[Purchase]) -> Money | None:
-    """What is left of the price of a plan that has ended too early; None when that is not known."""
-    if len(stopped) != 1 or (price := stopped[0].price) is None:
-        return None
-    return Money(amount=price.amount - stopped[0].paid.get(price.currency, 0), currency=price.currency)
-
-
-def _ending(place: Place, reason: str | None) -> dict[str, Any]:
-    """The school's own words when it has ended the purchase, and what has gone back of the money so far."""
-    if reason != "canceled":
-        return {"because": None, "refunds": []}
-    ended = [purchase for purchase in place.purchases if purchase.canceled]
-    words = [fact for p in ended for fact in p.facts if isinstance(fact, PurchaseCanceled)]
-    back: Counter[str] = Counter()
-    for purchase in ended:
-        back.update(purchase.refunded)
-    return {
-        "because": max(words, key=place.when).reason if words else None,
-        "refunds": [Money(amount=amount, currency=code) for code, amount in sorted(back.items()) if amount > 0],
-    }
-
-
-def _opened(place: Place) -> Iterator[Message]:
-    """The welcome, or for an enrollment that was lost before and whose student has been welcomed: it is open again.
-
-    What either of them tells is not told a second time; what is known only later follows in a mail of its own.
-    """
-    enrollment_id = place.steps[-1].enrollment_id
-    welcome = f"welcome:{enrollment_id}"
-    after = welcome
-    tells = frozenset(_instructor_mark(place) | _links_mark(place))
-    told = {**_instructor(place), **_links(place)}
-    hold = Hold.NOW if place.words_are_in else Hold.GRACE
-    reopened = _reopened(place)
-    if reopened:
-        after = f"reopened:{enrollment_id}/{reopened.revision}"
-        yield _message(
-            place,
-            key=f"enrollment-reopened/{enrollment_id}/{reopened.revision}",
-            template="enrollment-reopened",
-            purchase_id=reopened.purchase_id,
-            hold=hold,
-            once=frozenset((after,)),
-            after=frozenset((welcome,)),
-            tells=tells,
-            told=told,
-        )
-    yield _message(
-        place,
-        key=f"welcome/{enrollment_id}",
-        template="welcome",
-        purchase_id=place.steps[-1].purchase_id,
-        hold=hold,
-        once=frozenset((welcome,)),
-        tells=tells | ({after} - {welcome}),
-        told=told,
-    )
-    for marks, template, more in (
-        (_instructor_mark(place), "instructor", _instructor(place)),
-        (_links_mark(place), "course-links", _links(place)),
-    ):
-        for mark in marks:
-            yield _message(
-                place,
-                key=f"{template}/{enrollment_id}/{mark.partition(':')[2]}",
-                template=template,
-                purchase_id=place.steps[-1].purchase_id,
-                once=frozenset((mark,)),
-                after=frozenset((welcome, after)),
-                told=more,
-            )
-
-
-def _reopened(place: Place) -> EnrollmentEvent | None:
-    """The latest activation, when a withdrawal came before it."""
-    activations = [step for step in place.steps if isinstance(step, EnrollmentActivated)]
-    if not activations:
-        return None
-    lost = [step for step in place.steps if isinstance(step, EnrollmentWithdrawn) and step.reason != _NEVER_OPENED]
-    return activations[-1] if any(step.revision < activations[-1].revision for step in lost) else None
-
-
-def _step(
-    place: Place,
-    step: EnrollmentEvent,
-    template: Literal["enrollment-paused", "enrollment-resumed", "enrollment-withdrawn"],
-    *,
-    told: Mapping[str, Any] = MappingProxyType({}),
-    **more: Any,
-) -> Message:
-    """Each change of the enrollment once, unless a later one has overtaken it."""
-    key = f"{template}/{step.enrollment_id}/{step.revision}"
-    return _message(
-        place,
-        key=key,
-        template=template,
-        purchase_id=step.purchase_id,
-        once=frozenset((key,)),
-        told={"slug": place.slug, **told},
-        **more,
-    )
-
-
-def _message(
-    place: Place, *, key: str, template: str, purchase_id: UUID | None, told: Mapping[str, Any], **more: Any
-) -> Message:
-    return Message(
-        key=key,
-        template=template,
-        recipient="student",
-        about=place.key,
-        student_id=place.student_id,
-        purchase_id=purchase_id,
-        contact=place.student_contact,
-        told={
-            "program": place.program.title,
-            "what": place.what,
-            "kind": place.program.kind or "program",
-            "taught": place.program.taught,
-            "tier": place.tier,
-            "enrollments": [],
-            **told,
-        },
-        **more,
-    )
-
-
-def _instructor(place: Place) -> dict[str, Any]:
-    word = place.instructor
-    if not isinstance(word, InstructorAssigned) or not place.program.taught:
-        return {"instructor": None}
-    return {"instructor": {"name": word.instructor.name, "specialty": word.instructor.specialty}}
-
-
-def _instructor_mark(place: Place) -> set[str]:
-    word = place.instructor
-    if isinstance(word, InstructorAssigned) and place.program.taught:
-        return {f"instructor:{word.assignment_id}"}
-    return set()
-
-
-def _links(place: Place) -> dict[str, Any]:
-    """Only what a browser opens as a page: the provider's word is a stranger's."""
-    if not isinstance(place.milady, MiladyEnrolled):
-        return {"links": []}
-    pages = [link for link in place.milady.links if link.url.startswith(("https://", "http://"))]
-    return {"links": [{"title": link.title, "url": link.url} for link in pages]}
-
-
-def _links_mark(place: Place) -> set[str]:
-    if isinstance(place.milady, MiladyEnrolled) and _links(place)["links"]:
-        return {f"links:{place.milady.milady_enrollment_id}"}
-    return set()
+    tried = [fact.amount for fact in payment.facts if isinstance(fact, PaymentFailed) and fact.amount]
+    prices = [fact.price for fact in payment.facts if fact.price]
+    amount = max(tried or prices, key=lambda money: money.amount, default=Money(amount=1, currency="usd"))
+    purchase_id = next((fact.purchase_id for fact in payment.facts if fact.purchase_id), None)
+    return PaymentSucceeded(refs=refs, purchase_id=purchase_id, amount=amount)

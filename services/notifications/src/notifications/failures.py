@@ -1,4 +1,4 @@
-"""Messages about payments that failed: the latest attempt of each that is still owed, and what it means. Pure."""
+"""Mails about failed payments: the latest attempt of each amount that is still owed, and what it means. Pure."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from typing import Any, Literal
 from contracts.enrollment import EnrollmentCompleted, EnrollmentPaused, EnrollmentWithdrawn
 from contracts.payments import PaymentEvent, PaymentFailed
 from ledger.payment import Payment
-from ledger.policy import Policy
-from ledger.purchase import Standing
-from notifications.installments import installments_of, names, word_of_checkout
-from notifications.known import Bought, Place
-from notifications.message import Hold, Message
+from ledger.purchase import Purchase, Standing
+from notifications.enrollment import Enrollment
+from notifications.message import DeliveryDelay, Message
+from notifications.student_facts import PurchaseFacts
 
-SeatThen = Literal["closed", "open", "paused"]
-"""closed: it opens as soon as something is paid; open: it stays so; paused: until this payment is paid"""
+EnrollmentStatus = Literal["closed", "open", "paused"]
+"""closed: this payment opens it; open: it stays open; paused: until this payment is received"""
 
 _VAGUE = frozenset({"unknown", "invoice_payment_failed", "async_payment_failed", "generic_decline", "card_declined"})
 _ABANDONED = "canceled"
-"""An intent that somebody closed: nobody tried to pay."""
+"""The code of an intent that was closed without an attempt to pay."""
 
 _REASONS = {
     "insufficient_funds": "funds",
@@ -48,161 +47,184 @@ _REASONS = {
 """Stripe's codes (https://docs.stripe.com/declines/codes, /payments/ach-direct-debit/blocked-bank-accounts)."""
 
 
-def about_failures(bought: Bought, policy: Policy) -> Iterator[Message]:
-    """The latest attempt of each payment that is owed and not on its way. What came before it is not true any more.
+def failure_messages(facts: PurchaseFacts) -> Iterator[Message]:
+    """The latest attempt of each payment that is owed and not under way. Earlier attempts are out of date.
 
-    An installment that checkout collects has many payments, one for each attempt. Only checkout knows what happens next,
-    so its word is what is told, and what the gateway says of the same attempt is not. (But a first one by bank debit
-    that comes back days later is nobody's attempt but the payer's.)
+    An installment that checkout collects has several payments, one for each attempt. Only checkout knows what happens
+    next, so the mail follows checkout's event, and the gateway's event about the same attempt sends none. (Except for
+    a first installment by bank debit that is returned days later: checkout has not started to collect then.)
     """
-    place, purchase = bought.weakest(policy), bought.purchase
+    enrollment, purchase = facts.weakest, facts.purchase
     if purchase.canceled:
         return
     plan = bool(purchase.subscriptions) or (purchase.installments or 1) > 1
-    begun = plan and bool(purchase.settled_payments)
-    if _plan_goes_on(place, policy) if begun else _enrollment_is_wanted(place, policy):
+    started = plan and bool(purchase.settled_payments)
+    if _plan_continues(enrollment) if started else _may_open(enrollment):
         for payment in purchase.payments:
-            attempt = latest_attempt(place, payment)
+            attempt = latest_attempt(enrollment, payment)
             owed = payment.settled is None and not payment.under_way and not payment.expired
-            collected = names(payment) and (purchase.settled_payments or not payment.announced)
+            collected = installment_refs(payment) and (purchase.settled_payments or not payment.announced)
             if attempt and owed and not collected:
-                enrollment = _enrollment(place, payment, policy) if begun else "closed"
-                yield from _failure(bought, place, payment, attempt, enrollment)
-    if _plan_goes_on(place, policy):
-        yield from _installments(bought, place, policy)
+                status = _status(enrollment, payment) if started else _status_before_start(enrollment, payment)
+                yield from _message(facts, enrollment, payment, attempt, status)
+    if _plan_continues(enrollment):
+        yield from _installment_messages(facts, enrollment)
 
 
-def _installments(bought: Bought, place: Place, policy: Policy) -> Iterator[Message]:
-    for installment in installments_of(bought.purchase):
-        attempt = latest_attempt(place, installment.due)
-        if not attempt or not installment.owed or not any(word_of_checkout(fact) for fact in attempt):
+def _installment_messages(facts: PurchaseFacts, enrollment: Enrollment) -> Iterator[Message]:
+    for installment in facts.purchase.amounts_due:
+        attempt = latest_attempt(enrollment, installment)
+        if not any(_is_from_checkout(fact) for fact in attempt) or not _is_owed(installment, facts.purchase):
             continue
-        if installment.due.past_due and place.standing(policy) is None:
-            continue  # what it means for the enrollment is still on its way to us
-        yield from _failure(bought, place, installment.due, attempt, _enrollment(place, installment.due, policy))
+        if installment.past_due and enrollment.settled_verdict is None:
+            continue  # the events that decide about the enrollment are still on their way
+        yield from _message(facts, enrollment, installment, attempt, _status(enrollment, installment))
 
 
-def page_to_pay(payments: Sequence[Payment]) -> str | None:
-    """Where this can be paid, when there is one thing to pay and its invoice has a page."""
+def _is_owed(installment: Payment, purchase: Purchase) -> bool:
+    """Neither paid, nor voided, nor under way."""
+    under_way = any(payment.under_way for payment in purchase.payments if payment.refs & installment.refs)
+    return installment.settled is None and not installment.voided and not under_way
+
+
+def installment_refs(payment: Payment) -> frozenset[str]:
+    """The installments that the payment is for; empty if it is not for one that checkout collects."""
+    return frozenset(f"installment:{fact.refs.installment}" for fact in payment.facts if fact.refs.installment)
+
+
+def _is_from_checkout(fact: PaymentFailed) -> bool:
+    """Checkout's events say what happens next and where to pay; the gateway's only that an attempt failed."""
+    return fact.refs.installment is not None and fact.pay_url is not None
+
+
+def pay_url(payments: Sequence[Payment]) -> str | None:
+    """The page of the invoice or installment, if only one is owed and it has a page."""
     if len(payments) != 1:
         return None
-    told = [fact for fact in payments[0].facts if isinstance(fact, PaymentFailed) and fact.pay_url]
-    return max(told, key=lambda fact: (fact.attempt, fact.pay_url or "")).pay_url if told else None
+    with_page = [fact for fact in payments[0].facts if isinstance(fact, PaymentFailed) and fact.pay_url]
+    return max(with_page, key=lambda fact: (fact.attempt, fact.pay_url or "")).pay_url if with_page else None
 
 
-def missed_told(payment: Payment) -> frozenset[str]:
-    """The mark of a mail about a pause that tells of the payment as well."""
-    return frozenset(f"pause-tells-failure:{ref}" for ref in payment.refs | names(payment))
+def pause_topics(payment: Payment) -> frozenset[str]:
+    """Covered by a mail about a pause that also explains this failed payment."""
+    return frozenset(f"pause-explains-failure:{ref}" for ref in payment.refs | installment_refs(payment))
 
 
-def cause_told(place: Place) -> frozenset[str]:
-    """The mark of a mail about a pause that went out before we had heard which payment had caused it."""
-    return frozenset((f"pause-tells-cause:{place.key}/{place.latest.revision}",)) if place.latest else frozenset()
+def pause_cause_topic(enrollment: Enrollment) -> frozenset[str]:
+    """Covered by a mail about a pause that went out before its cause, a failed payment, was on record."""
+    if enrollment.latest is None:
+        return frozenset()
+    return frozenset((f"pause-explains-cause:{enrollment.key}/{enrollment.latest.revision}",))
 
 
-def what_failed(place: Place, payment: Payment) -> dict[str, Any]:
-    """What a mail says of the latest attempt."""
-    facts = latest_attempt(place, payment)
-    amounts = [fact.amount for fact in facts if fact.amount]
-    bank_debit = Payment(_of_attempt(payment, facts)).announced
+def failure_context(enrollment: Enrollment, payment: Payment) -> dict[str, Any]:
+    """Template variables about the latest attempt."""
+    attempt = latest_attempt(enrollment, payment)
+    amounts = [fact.amount for fact in attempt if fact.amount]
+    bank_debit = Payment(_facts_of_attempt(payment, attempt)).announced
     return {
         "amount": max(amounts, key=lambda money: money.amount, default=None),
-        "reason": _reason(facts, bank_debit=bank_debit),
+        "reason": _reason(attempt, bank_debit=bank_debit),
         "bank_debit": bank_debit,
-        "installment": bool(names(payment)),
+        "installment": bool(installment_refs(payment)),
     }
 
 
-def _of_attempt(payment: Payment, facts: Sequence[PaymentFailed]) -> tuple[PaymentEvent, ...]:
-    """Everything about the payment that was tried. (An invoice is one payment, however often it is tried.)"""
-    tried = frozenset[str]().union(*(fact.refs.of_payment() for fact in facts))
+def _facts_of_attempt(payment: Payment, attempt: Sequence[PaymentFailed]) -> tuple[PaymentEvent, ...]:
+    """All facts that share a reference with the attempt. (An invoice is one payment, however often it is tried.)"""
+    tried = frozenset[str]().union(*(fact.refs.of_payment() for fact in attempt))
     same = tuple(fact for fact in payment.facts if fact.refs.of_payment() & tried)
-    return same if names(payment) and same else payment.facts
+    return same if installment_refs(payment) and same else payment.facts
 
 
-def _enrollment_is_wanted(place: Place, policy: Policy) -> bool:
-    """Whoever holds the enrollment by another purchase, or is about to hear how it stands, is not told how to get one."""
-    judged = place.standing(policy)
-    held = judged is not None and judged[0] in (Standing.ACTIVE, Standing.PAUSED)
-    return not held and not place.is_open and not isinstance(place.latest, EnrollmentPaused)
+def _may_open(enrollment: Enrollment) -> bool:
+    """Not if another purchase pays for the enrollment, or a mail about a pause is about to go out."""
+    paid_for = enrollment.has_standing(Standing.ACTIVE, Standing.PAUSED)
+    return not paid_for and not enrollment.is_open and not isinstance(enrollment.latest, EnrollmentPaused)
 
 
-def _plan_goes_on(place: Place, policy: Policy) -> bool:
-    """Not when the enrollment is gone. And when we hear of a pause before we hear of its cause, the cause is awaited."""
-    judged = place.standing(policy)
-    if isinstance(place.latest, EnrollmentWithdrawn) or (judged and judged[0] is Standing.WITHDRAWN):
+def _plan_continues(enrollment: Enrollment) -> bool:
+    """Not if the enrollment is withdrawn, and not while it is paused for a cause that has not arrived yet."""
+    if isinstance(enrollment.latest, EnrollmentWithdrawn) or enrollment.has_standing(Standing.WITHDRAWN):
         return False
-    return not (isinstance(place.latest, EnrollmentPaused) and place.contradicted(policy))
+    return not (isinstance(enrollment.latest, EnrollmentPaused) and enrollment.contradicted)
 
 
-def _enrollment(place: Place, payment: Payment, policy: Policy) -> SeatThen | None:
-    """None: there is nothing about the enrollment that this payment decides."""
-    judged = place.standing(policy)
-    if judged and judged[0] is Standing.ACTIVE and not isinstance(place.latest, EnrollmentPaused):
+def _status_before_start(enrollment: Enrollment, payment: Payment) -> EnrollmentStatus | None:
+    """None: this payment alone does not open the enrollment."""
+    return "closed" if enrollment.would_be_open([payment]) else None
+
+
+def _status(enrollment: Enrollment, payment: Payment) -> EnrollmentStatus | None:
+    """None: the enrollment does not depend on this payment."""
+    if enrollment.has_standing(Standing.ACTIVE) and not isinstance(enrollment.latest, EnrollmentPaused):
         return "open"
-    paused = judged and judged[0] is Standing.PAUSED and not isinstance(place.latest, EnrollmentCompleted)
-    return "paused" if paused and payment.past_due and place.would_be_open([payment], policy) else None
+    paused = enrollment.has_standing(Standing.PAUSED) and not isinstance(enrollment.latest, EnrollmentCompleted)
+    return "paused" if paused and payment.past_due and enrollment.would_be_open([payment]) else None
 
 
-def latest_attempt(place: Place, payment: Payment) -> list[PaymentFailed]:
-    """Everything that is said of it. Attempts of an invoice are counted, those of an installment by checkout; those of
-    an intent differ by their charge."""
+def latest_attempt(enrollment: Enrollment, payment: Payment) -> list[PaymentFailed]:
+    """All facts about it. Invoices number their attempts, and so does checkout for installments; the attempts of an
+    intent differ by their charge."""
+    facts = enrollment.facts
     failed = [fact for fact in payment.facts if isinstance(fact, PaymentFailed) and fact.code != _ABANDONED]
-    counted = [fact for fact in failed if word_of_checkout(fact)] or failed
-    last = max((fact.attempt for fact in counted), default=0)
-    facts = sorted(
-        (fact for fact in counted if fact.attempt == last), key=lambda f: (place.known.time_of(f), place.known.id_of(f))
-    )
-    charge = next((fact.refs.charge for fact in reversed(facts) if fact.refs.charge), None)
-    facts = [fact for fact in facts if fact.refs.charge in (None, charge)]
-    tried = frozenset[str]().union(*(fact.refs.of_payment() for fact in facts))
-    # why it failed, the gateway may know better
-    return facts + [fact for fact in failed if fact not in counted and fact.refs.of_payment() & tried]
+    numbered = [fact for fact in failed if _is_from_checkout(fact)] or failed
+    last = max((fact.attempt for fact in numbered), default=0)
+    attempt = sorted((fact for fact in numbered if fact.attempt == last), key=facts.order_of)
+    charge = next((fact.refs.charge for fact in reversed(attempt) if fact.refs.charge), None)
+    attempt = [fact for fact in attempt if fact.refs.charge in (None, charge)]
+    tried = frozenset[str]().union(*(fact.refs.of_payment() for fact in attempt))
+    # the gateway's event may have a better reason
+    return attempt + [fact for fact in failed if fact not in numbered and fact.refs.of_payment() & tried]
 
 
-def _failure(
-    bought: Bought, place: Place, payment: Payment, facts: list[PaymentFailed], enrollment: SeatThen | None
+def _message(
+    facts: PurchaseFacts,
+    enrollment: Enrollment,
+    payment: Payment,
+    attempt: list[PaymentFailed],
+    status: EnrollmentStatus | None,
 ) -> Iterator[Message]:
-    purchase = bought.purchase
-    if enrollment == "paused" and not isinstance(place.latest, EnrollmentPaused):
-        return  # enrollment says that it is
-    attempt = facts[0].attempt
-    retries = [fact.next_attempt_at for fact in facts if fact.next_attempt_at]
-    over = payment.past_due or purchase.subscription_ended or any(fact.final for fact in facts)
-    to_student = place.payer(purchase) == "student"
-    told_by_pause = missed_told(payment)
-    if enrollment == "paused":
-        told_by_pause |= frozenset[str]().union(*(cause_told(each) for each in bought.places))
-    named = names(payment)
+    purchase = facts.purchase
+    if status == "paused" and not isinstance(enrollment.latest, EnrollmentPaused):
+        return  # enrollment's event is still on its way
+    number = attempt[0].attempt
+    retries = [fact.next_attempt_at for fact in attempt if fact.next_attempt_at]
+    final = payment.past_due or purchase.subscription_ended or any(fact.final for fact in attempt)
+    to_student = enrollment.payer(purchase) == "student"
+    explained_by_pause = pause_topics(payment)
+    if status == "paused":
+        explained_by_pause |= frozenset[str]().union(*(pause_cause_topic(each) for each in facts.enrollments))
+    installments = installment_refs(payment)
     yield Message(
-        key=f"payment-failed/{min(named or payment.refs)}/{attempt}",
+        key=f"payment-failed/{min(installments or payment.refs)}/{number}",
         template="payment-failed",
-        recipient=place.payer(purchase),
-        about=place.key,
-        student_id=place.student_id,
+        recipient=enrollment.payer(purchase),
+        facts_key=enrollment.key,
+        student_id=enrollment.student_id,
         purchase_id=purchase.id,
-        contact=place.payer_contact(purchase, payment),
-        hold=Hold.FAILURE,
-        once=frozenset(f"payment-failed:{ref}/{attempt}" for ref in named or payment.refs),
-        yields=told_by_pause if to_student and over else frozenset(),
-        told={
-            "program": bought.title,
-            "what": bought.what,
-            "slug": place.slug,
-            "failed_at": min(place.known.time_of(fact) for fact in facts),
-            # the student has heard of the pause already, in a mail of its own
-            "enrollment": None if to_student and enrollment == "paused" else enrollment,
-            "over": over,
-            "next_attempt_at": None if over else max(retries, default=None),
-            "pay_url": page_to_pay([payment]),
-            **what_failed(place, payment),
-            **place.who(purchase),
+        contact=enrollment.payer_contact(purchase, payment),
+        delay=DeliveryDelay.NEW_ATTEMPT,
+        topics=frozenset(f"payment-failed:{ref}/{number}" for ref in installments or payment.refs),
+        yields_to=explained_by_pause if to_student and final else frozenset(),
+        context={
+            "program": facts.title,
+            "noun": facts.noun,
+            "slug": enrollment.slug,
+            "failed_at": min(enrollment.facts.time_of(fact) for fact in attempt),
+            # a student gets a separate mail about the pause
+            "enrollment_status": None if to_student and status == "paused" else status,
+            "final": final,
+            "next_attempt_at": None if final else max(retries, default=None),
+            "pay_url": pay_url([payment]),
+            **failure_context(enrollment, payment),
+            **enrollment.payer_context(purchase),
         },
     )
 
 
-def _reason(facts: Sequence[PaymentFailed], *, bank_debit: bool) -> str:
-    """The plainest that anyone says of this attempt."""
-    codes = sorted({fact.code for fact in facts}, key=lambda code: (code in _VAGUE, code))
-    known = [_REASONS[code] for code in codes if code in _REASONS]
-    return known[0] if known else "returned" if bank_debit else "other"
+def _reason(attempt: Sequence[PaymentFailed], *, bank_debit: bool) -> str:
+    """The most specific reason that any event gives."""
+    codes = sorted({fact.code for fact in attempt}, key=lambda code: (code in _VAGUE, code))
+    found = [_REASONS[code] for code in codes if code in _REASONS]
+    return found[0] if found else "returned" if bank_debit else "other"

@@ -1,4 +1,4 @@
-"""Hands a mail to the SMTP server, and says honestly what is known of it afterward."""
+"""Sends a mail over SMTP and reports whether the server has it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from aiosmtplib import SMTP
 from aiosmtplib.errors import SMTPException, SMTPRecipientRefused, SMTPResponseException
 
-from notifications.outcome import HandOver, Refused, Unknown, Unreachable
+from notifications.delivery_errors import HandOver, OutcomeUnknown, Rejected, Unreachable
 from notifications.settings import RelaySettings
 
 ANSWER_SECONDS = 25.0
-"""For the server's answer to the whole message. (RFC 5321, 4.5.3.2.6, asks for ten minutes, which would hold a place
-in the performer for as long; what takes longer than this counts as unknown.)"""
+"""For the server's answer to the whole message; after that the outcome is unknown. (RFC 5321, 4.5.3.2.6, asks for ten
+minutes, but one mail must not occupy a job worker for so long.)"""
 
-_LOST = (SMTPException, OSError, TimeoutError)
+_CONNECTION_ERRORS = (SMTPException, OSError, TimeoutError)
 
 
 class Mailer:
@@ -24,10 +24,9 @@ class Mailer:
         self._settings = settings
 
     async def send(self, mail: bytes, *, sender: str, recipients: Sequence[str], hand_over: HandOver) -> None:
-        """Returns when the server has said that it has the mail, for at least one of the recipients.
+        """Returns when the server has accepted the mail for at least one recipient.
 
-        Raises Unreachable or Refused when it does not have it, Unknown when the connection was lost after the mail was
-        handed over.
+        Raises Unreachable or Rejected if it has not, OutcomeUnknown if the connection was lost after the hand-over.
         """
         server = self._server()
         try:
@@ -35,7 +34,7 @@ class Mailer:
             await hand_over()
             await _data(server, mail)
         finally:
-            with contextlib.suppress(*_LOST):
+            with contextlib.suppress(*_CONNECTION_ERRORS):
                 await server.quit(timeout=1)
             server.close()
 
@@ -55,8 +54,8 @@ class Mailer:
 
 
 async def _envelope(server: SMTP, sender: str, recipients: Sequence[str]) -> None:
-    """Everything before the mail itself. Only what is said of a recipient is final: the rest can be mended by us."""
-    refused: list[SMTPRecipientRefused] = []
+    """Everything before the mail itself. Only a rejected recipient is final; other errors can be fixed on our side."""
+    rejected: list[SMTPRecipientRefused] = []
     try:
         await server.connect()
         await server.mail(sender)
@@ -64,16 +63,16 @@ async def _envelope(server: SMTP, sender: str, recipients: Sequence[str]) -> Non
             try:
                 await server.rcpt(recipient)
             except SMTPRecipientRefused as error:
-                refused.append(error)
+                rejected.append(error)
     except SMTPResponseException as error:
-        raise Unreachable(f"smtp said {error.code}") from error
-    except _LOST as error:
-        raise Unreachable(f"smtp away: {type(error).__name__}") from error
-    if len(refused) == len(recipients):
-        later = [error for error in refused if error.code < 500]
-        if later:
-            raise Unreachable(f"smtp said {later[0].code}") from later[0]
-        raise Refused(f"smtp_{refused[0].code}") from refused[0]
+        raise Unreachable(f"smtp answered {error.code}") from error
+    except _CONNECTION_ERRORS as error:
+        raise Unreachable(f"smtp connection failed: {type(error).__name__}") from error
+    if len(rejected) == len(recipients):
+        temporary = [error for error in rejected if error.code < 500]
+        if temporary:
+            raise Unreachable(f"smtp answered {temporary[0].code}") from temporary[0]
+        raise Rejected(f"smtp_{rejected[0].code}") from rejected[0]
 
 
 async def _data(server: SMTP, mail: bytes) -> None:
@@ -82,9 +81,9 @@ async def _data(server: SMTP, mail: bytes) -> None:
             await server.data(mail, timeout=ANSWER_SECONDS)
     except SMTPResponseException as error:
         if error.code >= 500:
-            raise Refused(f"smtp_{error.code}") from error
+            raise Rejected(f"smtp_{error.code}") from error
         if error.code >= 400:
-            raise Unreachable(f"smtp said {error.code}") from error
-        raise Unknown from error
-    except _LOST as error:
-        raise Unknown from error
+            raise Unreachable(f"smtp answered {error.code}") from error
+        raise OutcomeUnknown from error
+    except _CONNECTION_ERRORS as error:
+        raise OutcomeUnknown from error

@@ -1,4 +1,4 @@
-"""Composition root of notifications: settings in, processes out."""
+"""Composition root: builds the processes from the settings."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from kit.runtime.service import api_process, consumers_process, create_api, data
 from notifications import db
 from notifications.api import router
 from notifications.consumers import consumers
+from notifications.delivery import Delivery
+from notifications.domain import Rules
 from notifications.mailer import Mailer
-from notifications.rendering import Letterhead
-from notifications.sending import Sending
+from notifications.renderer import Branding
 from notifications.settings import ApiSettings, RelaySettings, WorkerSettings
 from notifications.topology import PUBLISHES, QUEUES, SERVICE
 from notifications.webhook import Webhook
@@ -23,7 +24,7 @@ def app(settings: ApiSettings) -> FastAPI:
         SERVICE,
         description=notifications.__doc__,
         routers=[router],
-        queues=QUEUES,
+        consumers=[consumers(Rules())],
         publishes=PUBLISHES,
         settings=settings,
     )
@@ -36,23 +37,23 @@ def api() -> Process:
 
 def consume() -> Process:
     settings = WorkerSettings()
-    return consumers_process(SERVICE, settings, consumers(settings.rules))
+    return consumers_process(SERVICE, settings, [consumers(settings.rules)], QUEUES)
 
 
 def relay() -> Process:
     settings = RelaySettings()
     database = database_of(settings)
     webhook = Webhook(settings.admin_webhook_url.get_secret_value()) if settings.admin_webhook_url else None
-    sending = Sending(
+    delivery = Delivery(
         database,
         rules=settings.rules,
         mailer=Mailer(settings),
         webhook=webhook,
-        letterhead=Letterhead.of(settings),
+        branding=Branding.of(settings),
         admins=settings.admin_emails,
     )
     close = [database.close, *([webhook.close] if webhook else [])]
-    return relay_process(SERVICE, settings, {db.KIND: sending}, close=close)
+    return relay_process(SERVICE, settings, {db.JOB_KIND: delivery}, close=close)
 
 
 def migrate() -> None:

@@ -1,4 +1,4 @@
-"""What notifications is told by its environment."""
+"""Settings, read from the environment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ApiSettings = service.ApiSettings
 
 
 class WorkerSettings(PolicySettings, service.WorkerSettings):
-    """Consumers, relay and migrate: what money does to an enrollment, how long messages wait for facts, where alerts go."""
+    """Consumers, relay and migrate: the policy, how long messages wait for related events, and where alerts go."""
 
     receipt_settle_seconds: float = Field(default=2, ge=0)
     receipt_document_seconds: float = Field(default=60, ge=0)
@@ -31,7 +31,7 @@ class WorkerSettings(PolicySettings, service.WorkerSettings):
 
     @field_validator("admin_webhook_url", mode="before")
     @classmethod
-    def _empty_is_none(cls, value: object) -> object:
+    def _empty_to_none(cls, value: object) -> object:
         return None if value == "" else value
 
     @property
@@ -53,7 +53,7 @@ class WorkerSettings(PolicySettings, service.WorkerSettings):
 
 
 class RelaySettings(WorkerSettings):
-    """The relay also sends: the mail server, who writes, and where the pages are that mails point to."""
+    """The relay sends mails: also the mail server, the sender and the pages that mails link to."""
 
     smtp_host: str
     smtp_port: int = 587
@@ -68,20 +68,20 @@ class RelaySettings(WorkerSettings):
 
     @field_validator("smtp_tls", "smtp_username", "smtp_password", "support_email", "school_name", mode="before")
     @classmethod
-    def _unset(cls, value: object) -> object:
+    def _empty_to_unset(cls, value: object) -> object:
         return None if value == "" else value
 
     @model_validator(mode="after")
-    def _can_be_used(self) -> RelaySettings:
+    def _check_consistency(self) -> RelaySettings:
         if "@" not in self.sender:
-            raise ValueError("MAIL_FROM must be an address, or `Name <address>`")
+            raise ValueError("MAIL_FROM must be an address or `Name <address>`")
         if (self.smtp_username is None) != (self.smtp_password is None):
-            raise ValueError("set both of SMTP_USERNAME and SMTP_PASSWORD, or neither")
+            raise ValueError("SMTP_USERNAME and SMTP_PASSWORD must be set together")
         return self
 
     @property
     def tls(self) -> Literal["none", "starttls", "tls"]:
-        """STARTTLS unless told otherwise; on this machine there is nobody to hide from."""
+        """SMTP_TLS; by default STARTTLS, or none for a server on the same machine."""
         return self.smtp_tls or ("none" if _is_loopback(self.smtp_host) else "starttls")
 
     @property
@@ -90,7 +90,7 @@ class RelaySettings(WorkerSettings):
 
     @property
     def school(self) -> str:
-        return self.school_name or parseaddr(self.mail_from)[0] or "the school"
+        return self.school_name or parseaddr(self.mail_from)[0] or "The School"
 
 
 def _is_loopback(host: str) -> bool:

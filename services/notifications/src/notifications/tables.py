@@ -1,4 +1,4 @@
-"""notifications' own tables."""
+"""The tables of the notifications database."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ notifications = Table(
     Column("template", Text, nullable=False),
     Column("channel", Text, nullable=False),
     Column("recipient", Text, nullable=False),
-    Column("student_id", Uuid),  # whose row it is; none for what admins get
+    Column("student_id", Uuid),  # the owner for row-level security; null for admins' messages
     Column("about_student_id", Uuid),
     Column("purchase_id", Uuid),
-    Column("about", Text),  # a key of the facts that the message is derived from; none: from `told`
-    Column("told", JSONB),
-    Column("cause", JSONB),  # what led here first: of every round
+    Column("facts_key", Text),  # the facts that the message is derived from; null: `context` has it all
+    Column("context", JSONB),
+    Column("cause", JSONB),  # the event that scheduled the first round
     Column("status", Text, nullable=False),
     Column("code", Text),
-    Column("round", Integer, nullable=False, server_default="1"),  # one effect for each
+    Column("round", Integer, nullable=False, server_default="1"),  # one job for each
     Column("attempts", Integer, nullable=False, server_default="0"),
-    Column("handed_over_at", DateTime(timezone=True)),  # from here on the other side may have it
-    Column("attachment", Text),  # the name of the file that went along
-    Column("sent_at", DateTime(timezone=True)),  # the other side has said so
+    Column("handed_over_at", DateTime(timezone=True)),  # from then on the server may have the message
+    Column("attachment", Text),  # file names
+    Column("sent_at", DateTime(timezone=True)),  # when the server accepted it
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 
-marks = Table(
-    "marks",
+topics = Table(
+    "topics",
     metadata,
-    Column("mark", Text, primary_key=True),
+    Column("topic", Text, primary_key=True),
     Column("notification_id", Uuid, ForeignKey("notifications.id"), nullable=False, index=True),
 )
 
@@ -47,7 +47,7 @@ contacts = Table(
     Column("student_id", Uuid, primary_key=True),
     Column("email", Text, nullable=False),
     Column("name", Text),
-    Column("said_at", DateTime(timezone=True), nullable=False),
+    Column("changed_at", DateTime(timezone=True), nullable=False),
     Column("event_id", Text, nullable=False),
 )
 

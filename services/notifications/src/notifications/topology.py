@@ -1,4 +1,4 @@
-"""What notifications hears and says."""
+"""The queues, the events on them, and the events that notifications publishes."""
 
 from __future__ import annotations
 

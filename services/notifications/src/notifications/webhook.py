@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import httpx
 
-from notifications.outcome import HandOver, Refused, Unknown, Unreachable
+from notifications.delivery_errors import HandOver, OutcomeUnknown, Rejected, Unreachable
 
 _TIMEOUT = timedelta(seconds=10).total_seconds()
 
@@ -20,26 +20,26 @@ class Webhook:
         self._client = httpx.AsyncClient(timeout=_TIMEOUT, follow_redirects=False)
 
     async def send(self, text: str, *, key: str, hand_over: HandOver) -> None:
-        """Returns when the other side has said yes. `key` goes along for whoever can use it.
+        """Returns when the server has accepted the post. `key` is sent as the Idempotency-Key.
 
-        Raises Unreachable or Refused when it has not taken it, Unknown when it has not answered.
+        Raises Unreachable or Rejected if it has not, OutcomeUnknown if it did not answer.
         """
         await hand_over()
         try:
             answer = await self._client.post(self._url, json={"text": text}, headers={"Idempotency-Key": key})
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise Unreachable(f"webhook away: {type(error).__name__}") from error
+            raise Unreachable(f"webhook connection failed: {type(error).__name__}") from error
         except httpx.HTTPError as error:
-            raise Unknown from error
+            raise OutcomeUnknown from error
         if answer.status_code == 429 or answer.status_code >= 500:
-            raise Unreachable(f"webhook said {answer.status_code}")
+            raise Unreachable(f"webhook answered {answer.status_code}")
         if not answer.is_success:
-            raise Refused(f"webhook_{answer.status_code}")
+            raise Rejected(f"webhook_{answer.status_code}")
 
     async def close(self) -> None:
         await self._client.aclose()
 
 
 def escaped(text: str) -> str:
-    """Slack reads &, < and > as its own; nothing else."""
+    """&, < and > are the only characters with a meaning for Slack."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -9,7 +9,19 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from tests.notifications.office import ANN, AT_ONCE, BARBER, CONTACT, Office, bodies, one, paid, said, step, subjects
+from tests.notifications.harness import (
+    ANN,
+    BARBER,
+    CONTACT,
+    NO_DELAYS,
+    Harness,
+    bodies,
+    envelope_of,
+    one,
+    paid,
+    step,
+    subjects,
+)
 
 from contracts.checkout import PurchaseCreated
 from contracts.enrollment import (
@@ -31,12 +43,12 @@ FADES = ItemRef(slug="fades", id="c-1", name="Fades", kind="course")
 SHAVES = ItemRef(slug="shaves", id="c-2", name="Shaves", kind="course")
 TOOLS = ItemRef(slug="tools", id="p-2", name="Tool Kit", kind="product")
 BUNDLE = Program(slug="starter", id="b-1", name="Starter Bundle", kind="bundle", includes=(FADES, SHAVES, TOOLS))
-LONG = replace(AT_ONCE, welcome_grace=timedelta(hours=1), receipt_settle=timedelta(hours=1))
+LONG = replace(NO_DELAYS, welcome_grace=timedelta(hours=1), receipt_settle=timedelta(hours=1))
 
 
 @pytest.fixture
-def patient(office: Office) -> Office:
-    return Office(office.database, office.mail, rules=LONG)
+def patient(harness: Harness) -> Harness:
+    return Harness(harness.database, harness.mail, rules=LONG)
 
 
 def bought(program: Program, amount: int = 5_000, **more: Any) -> Event:
@@ -61,9 +73,9 @@ def plain(office_mail: Any) -> str:
 # --- kinds ------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_product_waits_for_nobody_and_speaks_of_no_lessons(patient: Office) -> None:
-    await patient.hear(CONTACT, bought(CLIPPER), of(CLIPPER, EnrollmentActivated, 1))
-    mails = await patient.post()
+async def test_a_product_waits_for_nobody_and_speaks_of_no_lessons(patient: Harness) -> None:
+    await patient.receive(CONTACT, bought(CLIPPER), of(CLIPPER, EnrollmentActivated, 1))
+    mails = await patient.deliver_due()
     assert subjects(mails) == ["Receipt: 50.00 USD for Clipper Set", "Your access to Clipper Set is open"]
     for mail in mails:
         for body in bodies(mail):
@@ -72,23 +84,23 @@ async def test_a_product_waits_for_nobody_and_speaks_of_no_lessons(patient: Offi
             )
 
 
-async def test_a_membership_has_words_of_its_own(office: Office) -> None:
-    await office.hear(CONTACT, bought(GOLD), membership(), of(GOLD, EnrollmentActivated, 1))
-    mails = await office.post()
+async def test_a_membership_has_words_of_its_own(harness: Harness) -> None:
+    await harness.receive(CONTACT, bought(GOLD), membership(), of(GOLD, EnrollmentActivated, 1))
+    mails = await harness.deliver_due()
     welcome = plain(one(mails, "Welcome to Studio Membership"))
     assert "Your Studio Membership has started. Your tier: Gold." in welcome
-    await office.hear(
+    await harness.receive(
         membership(collection_paused=True, as_of="2026-04-01T00:00:00Z"),
         of(GOLD, EnrollmentPaused, 2, "membership_paused"),
     )
-    assert "put on hold" in plain(one(await office.post(), "Your Studio Membership is paused"))
-    await office.hear(membership(as_of="2026-05-01T00:00:00Z"), of(GOLD, EnrollmentResumed, 3))
-    await office.post()
-    await office.hear(
+    assert "put on hold" in plain(one(await harness.deliver_due(), "Your Studio Membership is paused"))
+    await harness.receive(membership(as_of="2026-05-01T00:00:00Z"), of(GOLD, EnrollmentResumed, 3))
+    await harness.deliver_due()
+    await harness.receive(
         membership(status="canceled", as_of="2026-06-01T00:00:00Z"),
         of(GOLD, EnrollmentWithdrawn, 4, "membership_ended"),
     )
-    mails = await office.post()
+    mails = await harness.deliver_due()
     assert "come to its end" in plain(one(mails, "Your Studio Membership has ended"))
     assert one(mails, "Your Studio Membership is active again")
     for mail in mails:
@@ -98,9 +110,9 @@ async def test_a_membership_has_words_of_its_own(office: Office) -> None:
             )
 
 
-async def test_nobody_is_told_of_an_end_that_the_money_denies(office: Office) -> None:
-    await office.hear(CONTACT, bought(GOLD), membership(), of(GOLD, EnrollmentWithdrawn, 2, "membership_ended"))
-    assert subjects(await office.post()) == ["Receipt: 50.00 USD for Studio Membership"]
+async def test_nobody_is_told_of_an_end_that_the_money_denies(harness: Harness) -> None:
+    await harness.receive(CONTACT, bought(GOLD), membership(), of(GOLD, EnrollmentWithdrawn, 2, "membership_ended"))
+    assert subjects(await harness.deliver_due()) == ["Receipt: 50.00 USD for Studio Membership"]
 
 
 # --- bundles ----------------------------------------------------------------------------------------------------------
@@ -131,11 +143,11 @@ CREATED = PurchaseCreated(
 )
 
 
-async def test_a_bundle_has_one_receipt_and_one_welcome(patient: Office) -> None:
-    await patient.hear(*OPENED[:-1], teaches(FADES), teaches(SHAVES), CREATED)
-    assert "Welcome to Starter Bundle" not in subjects(await patient.post()), "one enrollment has not opened yet"
-    await patient.hear(OPENED[-1])
-    mails = await patient.post()
+async def test_a_bundle_has_one_receipt_and_one_welcome(patient: Harness) -> None:
+    await patient.receive(*OPENED[:-1], teaches(FADES), teaches(SHAVES), CREATED)
+    assert "Welcome to Starter Bundle" not in subjects(await patient.deliver_due()), "one enrollment has not opened yet"
+    await patient.receive(OPENED[-1])
+    mails = await patient.deliver_due()
     assert subjects(mails) == ["Receipt: 50.00 USD for Starter Bundle", "Welcome to Starter Bundle"]
     for body in bodies(one(mails, "Welcome")):
         assert all(name in body for name in ("Fades", "Shaves", "Tool Kit")) and body.count("Ada Clipper") == 2
@@ -145,33 +157,33 @@ async def test_a_bundle_has_one_receipt_and_one_welcome(patient: Office) -> None
 @pytest.mark.parametrize("order", list(permutations(range(2, 5))))
 @pytest.mark.parametrize("post_after", [None, 0, 1])
 async def test_a_enrollment_that_opens_late_is_told_by_itself_and_none_twice(
-    office: Office, order: tuple[int, ...], post_after: int | None
+    harness: Harness, order: tuple[int, ...], post_after: int | None
 ) -> None:
-    await office.hear(*(said(n, OPENED[n]) for n in (0, 1)))
+    await harness.receive(*(envelope_of(n, OPENED[n]) for n in (0, 1)))
     for number, n in enumerate(order):
-        await office.hear(said(n, OPENED[n]), said(n, OPENED[n]))
+        await harness.receive(envelope_of(n, OPENED[n]), envelope_of(n, OPENED[n]))
         if number == post_after:
-            await office.post()
-    mails = [m for m in await office.post() if str(m["Subject"]).startswith(("Welcome", "Your access"))]
+            await harness.deliver_due()
+    mails = [m for m in await harness.deliver_due() if str(m["Subject"]).startswith(("Welcome", "Your access"))]
     listed = [name for mail in mails for name in ("Fades", "Shaves", "Tool Kit") if name in bodies(mail)[0]]
     assert sorted(listed) == ["Fades", "Shaves", "Tool Kit"]
     if post_after is None:
         assert [str(mail["Subject"]) for mail in mails] == ["Welcome to Starter Bundle"]
 
 
-async def test_what_comes_after_a_bundles_welcome_follows(office: Office) -> None:
-    await office.hear(*OPENED)
-    await office.post()
-    await office.hear(teaches(FADES))
-    assert "Meet your instructor for Fades" in subjects(await office.post())
+async def test_what_comes_after_a_bundles_welcome_follows(harness: Harness) -> None:
+    await harness.receive(*OPENED)
+    await harness.deliver_due()
+    await harness.receive(teaches(FADES))
+    assert "Meet your instructor for Fades" in subjects(await harness.deliver_due())
 
 
-async def test_a_bundles_refund_and_end_are_one_mail_each(office: Office) -> None:
-    await office.hear(*OPENED)
-    await office.post()
+async def test_a_bundles_refund_and_end_are_one_mail_each(harness: Harness) -> None:
+    await harness.receive(*OPENED)
+    await harness.deliver_due()
     back = PaymentRefunded(refs=PaymentRefs(charge="ch_1"), total=usd(5_000), before=usd(0), of=usd(5_000))
-    await office.hear(back, *(of(each, EnrollmentWithdrawn, 2, "refunded") for each in (FADES, SHAVES, TOOLS)))
-    found = [subject for subject in subjects(await office.post()) if "efund" in subject or "ended" in subject]
+    await harness.receive(back, *(of(each, EnrollmentWithdrawn, 2, "refunded") for each in (FADES, SHAVES, TOOLS)))
+    found = [subject for subject in subjects(await harness.deliver_due()) if "efund" in subject or "ended" in subject]
     assert found == ["Full refund: 50.00 USD for Starter Bundle", "Your enrollment in Starter Bundle has ended"]
 
 
@@ -185,34 +197,34 @@ ENDED = "Your enrollment in Barber Apprenticeship has ended"
 
 
 @pytest.mark.parametrize("order", list(permutations(range(2))))
-async def test_a_enrollment_that_the_school_has_ended(office: Office, order: tuple[int, ...]) -> None:
-    await office.hear(CONTACT, bought(BARBER), step(EnrollmentActivated, 1))
-    await office.post()
+async def test_a_enrollment_that_the_school_has_ended(harness: Harness, order: tuple[int, ...]) -> None:
+    await harness.receive(CONTACT, bought(BARBER), step(EnrollmentActivated, 1))
+    await harness.deliver_due()
     for n in order:
-        await office.hear(said(n + 20, (CANCELED, WITHDRAWN)[n]))
-        await office.post()
-    text, html = bodies(one(await office.post(), ENDED))
+        await harness.receive(envelope_of(n + 20, (CANCELED, WITHDRAWN)[n]))
+        await harness.deliver_due()
+    text, html = bodies(one(await harness.deliver_due(), ENDED))
     assert "Too few students for <spring>." in text and "Too few students for &lt;spring&gt;." in html
     assert "a separate mail to whoever paid tells how much" in " ".join(text.split())
 
 
-async def test_what_is_refunded_is_told_when_it_is_known(office: Office) -> None:
+async def test_what_is_refunded_is_told_when_it_is_known(harness: Harness) -> None:
     back = PaymentRefunded(refs=PaymentRefs(charge="ch_1"), total=usd(2_000), before=usd(0), of=usd(5_000))
-    await office.hear(CONTACT, bought(BARBER), step(EnrollmentActivated, 1), back, CANCELED, WITHDRAWN)
-    assert "Refunded so far: 20.00 USD" in plain(one(await office.post(), ENDED))
+    await harness.receive(CONTACT, bought(BARBER), step(EnrollmentActivated, 1), back, CANCELED, WITHDRAWN)
+    assert "Refunded so far: 20.00 USD" in plain(one(await harness.deliver_due(), ENDED))
 
 
-async def test_a_sponsor_is_not_asked_to_pay_what_was_canceled(office: Office) -> None:
+async def test_a_sponsor_is_not_asked_to_pay_what_was_canceled(harness: Harness) -> None:
     created = CREATED.model_copy(update={"payer": "sponsor", "program": BARBER})
-    await office.hear(CONTACT, CANCELED, created)
-    assert await office.post() == []
+    await harness.receive(CONTACT, CANCELED, created)
+    assert await harness.deliver_due() == []
 
 
-async def test_a_plan_that_was_canceled_can_still_be_paid(office: Office) -> None:
+async def test_a_plan_that_was_canceled_can_still_be_paid(harness: Harness) -> None:
     told: dict[str, Any] = {"installments": 4, "price": usd(20_000)}
     ended = membership(status="canceled", program=BARBER, tier=None)
-    await office.hear(CONTACT, bought(BARBER, **told), step(EnrollmentActivated, 1), ended)
-    await office.hear(step(EnrollmentPaused, 2, "plan_canceled"))
-    text = plain(one(await office.post(), "Your enrollment in Barber Apprenticeship is paused"))
+    await harness.receive(CONTACT, bought(BARBER, **told), step(EnrollmentActivated, 1), ended)
+    await harness.receive(step(EnrollmentPaused, 2, "plan_canceled"))
+    text = plain(one(await harness.deliver_due(), "Your enrollment in Barber Apprenticeship is paused"))
     assert "the rest (150.00 USD) can still be paid. Your enrollment opens again by itself" in text
     assert "To pay: https://portal.example.com" in text

@@ -1,4 +1,4 @@
-"""A post office without a broker: events are handed to the consumers, messages go out when a test says so."""
+"""The service without a broker: events go straight to its consumers, and mails go out when a test says so."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from uuid import UUID
 
 from pydantic import SecretStr
 from sqlalchemy import text
+from tests.deliveries import deliver
 from tests.waiting import until
 
 from contracts.checkout import ReceiptIssued, StudentUpdated
@@ -24,28 +25,25 @@ from contracts.money import usd
 from contracts.payments import PaymentRefs, PaymentSucceeded
 from contracts.people import Contact, Program, enrollment_uuid
 from kit.db.database import Database
-from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.jobs.worker import JobWorker
-from kit.messaging import inbox
 from kit.runtime.backoff import Backoff
-from kit.runtime.trace import cause_of
 from notifications import db
 from notifications.consumers import consumers
+from notifications.delivery import Delivery
 from notifications.domain import Rules
 from notifications.mailer import Mailer
-from notifications.rendering import Letterhead
-from notifications.sending import Sending
+from notifications.renderer import Branding
 from notifications.settings import RelaySettings
 from notifications.webhook import Webhook
 from testkit.smtp import MailCatcher
 
 ANN = UUID("00000000-0000-4000-8000-000000000001")
 BARBER = Program(slug="barber-apprenticeship", id="prog-1", name="Barber Apprenticeship", provider="milady")
-SEAT = enrollment_uuid(ANN, BARBER.slug)
-BEGAN = datetime(2026, 3, 3, 14, 5, tzinfo=UTC)
+ENROLLMENT_ID = enrollment_uuid(ANN, BARBER.slug)
+START = datetime(2026, 3, 3, 14, 5, tzinfo=UTC)
 EMAIL = "ann@student.example.com"
 ADMIN = "admin@school.example.com"
-AT_ONCE = Rules(
+NO_DELAYS = Rules(
     receipt_settle=timedelta(),
     receipt_document=timedelta(),
     failure_settle=timedelta(),
@@ -56,13 +54,13 @@ AT_ONCE = Rules(
 
 
 _TABLES = [
-    *("marks", "notifications", "contacts", "documents"),
+    *("topics", "notifications", "contacts", "documents"),
     *("outbox", "inbox", "facts", "fact_keys", "jobs", "idempotency_keys"),
 ]
 
 
-def settings_of(mail: MailCatcher, **more: Any) -> RelaySettings:
-    told: dict[str, Any] = {
+def settings_of(mail: MailCatcher, **overrides: Any) -> RelaySettings:
+    settings: dict[str, Any] = {
         "database_url": SecretStr("postgresql://nobody"),
         "amqp_url": SecretStr("amqp://nobody"),
         "smtp_host": mail.host,
@@ -73,53 +71,50 @@ def settings_of(mail: MailCatcher, **more: Any) -> RelaySettings:
         "admin_emails": (ADMIN,),
         "smtp_timeout_seconds": 5,
     }
-    return RelaySettings(**(told | more))
+    return RelaySettings(**(settings | overrides))
 
 
 @dataclass
-class Office:
+class Harness:
     database: Database
     mail: MailCatcher
-    rules: Rules = AT_ONCE
+    rules: Rules = NO_DELAYS
     settings: dict[str, Any] = field(default_factory=dict)
     webhook_url: str | None = None
 
     def __post_init__(self) -> None:
         settings = settings_of(self.mail, **self.settings)
-        self.sending = Sending(
+        self.delivery = Delivery(
             self.database,
             rules=self.rules,
             mailer=Mailer(settings),
             webhook=Webhook(self.webhook_url) if self.webhook_url else None,
-            letterhead=Letterhead.of(settings),
+            branding=Branding.of(settings),
             admins=settings.admin_emails,
         )
-        self.sending.backoff = Backoff(
+        self.delivery.backoff = Backoff(
             first=timedelta(milliseconds=50), longest=timedelta(milliseconds=100), attempts=6
         )
-        self._consumers = {event.type: each for each in consumers(self.rules) for event in each.queue.events}
-        self._heard = 0
+        self._router = consumers(self.rules)
+        self._received = 0
 
-    async def hear(self, *events: Event | Envelope[Event]) -> None:
-        """Each in a transaction of its own, as the broker would deliver it; what is known already changes nothing."""
+    async def receive(self, *events: Event | Envelope[Event]) -> None:
+        """Each in a transaction of its own, as from the broker. A repeated event id changes nothing."""
         for event in events:
             envelope = event if isinstance(event, Envelope) else self.envelope(event)
-            consumer = self._consumers[envelope.type]
-            async with self.database.transaction() as connection:
-                if await inbox.claim(connection, queue=consumer.queue.name, event_id=envelope.id):
-                    uow = UnitOfWork(db=connection, source="notifications", now=utc_now(), cause=cause_of(envelope))
-                    await consumer.handlers()[envelope.type](envelope, uow)
+            await deliver(self.database, self._router, "notifications", envelope, now=None)
 
     def envelope(self, event: Event) -> Envelope[Event]:
-        self._heard += 1
-        return said(self._heard, event)
+        self._received += 1
+        return envelope_of(self._received, event)
 
-    async def post(self) -> list[EmailMessage]:
-        """Sends what is due until nothing is left; the mails that have come out of it so far."""
+    async def deliver_due(self) -> list[EmailMessage]:
+        """Delivers until nothing is due. Returns all mails so far."""
         stop = asyncio.Event()
-        running = asyncio.create_task(JobWorker(self.database, "notifications", {db.KIND: self.sending}).run(stop))
+        worker = JobWorker(self.database, "notifications", {db.JOB_KIND: self.delivery})
+        running = asyncio.create_task(worker.run(stop))
         try:
-            await until(self.nothing_due, seconds=20, what="nothing left to send")
+            await until(self.nothing_due, seconds=20, what="nothing due")
         finally:
             stop.set()
             await running
@@ -144,11 +139,11 @@ class Office:
     async def sent(self) -> list[str]:
         return [row["key"] for row in await self.rows("status = 'sent'")]
 
-    async def said(self) -> list[str]:
+    async def published(self) -> list[str]:
         async with self.database.transaction() as connection:
             return list(await connection.scalars(text("SELECT message_key FROM outbox ORDER BY id")))
 
-    async def empty(self) -> None:
+    async def reset(self) -> None:
         async with self.database.transaction() as connection:
             for table in _TABLES:
                 await connection.execute(text(f"DELETE FROM {table}"))
@@ -156,13 +151,13 @@ class Office:
             file.unlink()
 
 
-def said(number: int, event: Event) -> Envelope[Event]:
-    """The `number`-th event of a history, in the order in which the facts happened."""
+def envelope_of(number: int, event: Event) -> Envelope[Event]:
+    """The `number`-th event of a history, in the order in which the facts occurred."""
     return Envelope(
         id=f"evt_{number}/{event.type}",
         source="tests",
         subject="test",
-        time=BEGAN + timedelta(minutes=number),
+        time=START + timedelta(minutes=number),
         data=event,
     )
 
@@ -178,13 +173,19 @@ def bodies(mail: EmailMessage) -> tuple[str, str]:
     return plain.get_content(), html.get_content()
 
 
+def body_text(mail: EmailMessage) -> str:
+    """The text, on one line."""
+    return " ".join(bodies(mail)[0].split())
+
+
 def one(mails: Sequence[EmailMessage], word: str) -> EmailMessage:
+    """The only mail with this word in its subject."""
     found = [mail for mail in mails if word in str(mail["Subject"])]
     assert len(found) == 1, [str(mail["Subject"]) for mail in mails]
     return found[0]
 
 
-# --- what others say --------------------------------------------------------------------------------------------------
+# --- events of the other services -------------------------------------------------------------------------------------
 
 CONTACT = StudentUpdated(student_id=ANN, contact=Contact(email=EMAIL, name="Ann Archer"))
 
@@ -219,13 +220,18 @@ def issued(amount: int = 489_000, n: int = 1, number: str = "R-2026-0001", **ref
 
 
 def files(mail: EmailMessage) -> dict[str, bytes]:
-    """What is attached, by name."""
+    """The attachments by file name."""
     return {str(part.get_filename()): part.get_content() for part in mail.iter_attachments()}
 
 
 def step(kind: type[EnrollmentEvent], revision: int, reason: str | None = None) -> EnrollmentEvent:
     return kind(
-        enrollment_id=SEAT, student_id=ANN, program=BARBER, purchase_id=UUID(int=1), revision=revision, reason=reason
+        enrollment_id=ENROLLMENT_ID,
+        student_id=ANN,
+        program=BARBER,
+        purchase_id=UUID(int=1),
+        revision=revision,
+        reason=reason,
     )
 
 

@@ -19,17 +19,17 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
-from tests.notifications.office import bodies, settings_of
+from tests.notifications.harness import bodies, settings_of
 
 from contracts.money import Money, usd
 from contracts.people import Contact
+from notifications.delivery_errors import Unreachable
 from notifications.mailer import Mailer
-from notifications.outcome import Unreachable
-from notifications.rendering import Letterhead, address_of, compose, render, safe_name
+from notifications.renderer import Branding, address_of, compose, render, safe_name
 from testkit.processes import free_ports
 from testkit.smtp import MailCatcher
 
-HEAD = Letterhead(
+HEAD = Branding(
     school="Elevate <Barber> School",
     sender="enrollment@school.example.com",
     support=None,
@@ -39,12 +39,17 @@ WHEN = datetime(2026, 3, 3, 14, 5, tzinfo=UTC)
 PAGE = "https://invoice.example.com/i/in_1"
 WHO: dict[str, Any] = {"payer": "student", "student": "Ann <b>Archer</b>", "student_id": "an-id"}
 MONEY: dict[str, Any] = {"program": "Cuts & <b>Shaves</b>", "what": "enrollment", "amount": usd(489_000), **WHO}
-SEAT: dict[str, Any] = {"program": "Cuts & <b>Shaves</b>", "slug": "cuts", "what": "enrollment", "kind": "program"} | {
+ITEM: dict[str, Any] = {
+    "program": "Cuts & <b>Shaves</b>",
+    "slug": "cuts",
+    "what": "enrollment",
+    "kind": "program",
+} | {
     "taught": True,
     "tier": None,
     "enrollments": [],
 }
-OPENED: dict[str, Any] = SEAT | {
+OPENED: dict[str, Any] = ITEM | {
     "instructor": {"name": "<script>alert(1)</script>", "specialty": None},
     "links": [{"title": "<i>Theory</i>", "url": 'https://milady.example.com/"><script>'}],
 }
@@ -70,10 +75,10 @@ TOLD: dict[str, dict[str, Any]] = {
         "enrollment_stays": False,
         "reference": "pi_1",
     },
-    "enrollment-paused": SEAT
+    "enrollment-paused": ITEM
     | {"reason": "past_due", "payer": "student", "missed": None, "pay_url": None, "reopens": True, "rest": None},
-    "enrollment-resumed": SEAT,
-    "enrollment-withdrawn": SEAT | {"reason": "canceled", "because": "Too <b>few</b>", "refunds": [usd(1)]},
+    "enrollment-resumed": ITEM,
+    "enrollment-withdrawn": ITEM | {"reason": "canceled", "because": "Too <b>few</b>", "refunds": [usd(1)]},
     "refund-requested": {"program": "Cuts & <b>Shaves</b>", "amount": None, "what": "enrollment"},
     "refund-approved": {"program": "Cuts & <b>Shaves</b>", "amount": usd(1), "what": "enrollment"},
     "refund-rejected": {"program": None, "amount": None, "what": "enrollment"},
@@ -82,9 +87,9 @@ TOLD: dict[str, dict[str, Any]] = {
 
 
 def parsed(template: str, name: str | None = None) -> EmailMessage:
-    rendered = render(template, TOLD[template], name=name, letterhead=HEAD)
+    rendered = render(template, TOLD[template], name=name, branding=HEAD)
     to = [address_of(Contact(email="ann@student.example.com", name=name))]
-    raw = compose(rendered, to=to, letterhead=HEAD, message_id="<1@x>", at=WHEN)
+    raw = compose(rendered, to=to, branding=HEAD, message_id="<1@x>", at=WHEN)
     mail = email.message_from_bytes(raw, policy=email.policy.default)
     assert isinstance(mail, EmailMessage) and raw.isascii() and max(map(len, raw.splitlines())) < 998
     return mail
@@ -107,10 +112,10 @@ def test_every_mail_is_whole_and_escapes_what_it_is_told(template: str) -> None:
 def test_what_is_no_enrollment_is_not_called_one(template: str, what: str) -> None:
     own = {"program": "Gold", "what": what, "taught": False, "instructor": None}
     if what == "enrollments":
-        own["enrollments"] = [SEAT | {"program": "Fades", "instructor": None, "links": []}]
+        own["enrollments"] = [ITEM | {"program": "Fades", "instructor": None, "links": []}]
     if template in ("instructor", "course-links", "enrollment-reopened"):
         return  # of one enrollment each
-    rendered = render(template, TOLD[template] | own, name=None, letterhead=HEAD)
+    rendered = render(template, TOLD[template] | own, name=None, branding=HEAD)
     for part in (rendered.text, unescape(re.sub("<[^>]*>", " ", rendered.html))):
         assert not re.search(r"\bseat\b", part), part
         if what != "enrollments":
@@ -151,7 +156,7 @@ def test_a_name_can_be_greeted_or_is_none(name: str | None, shown: str | None) -
 
 def test_nobody_forges_a_line_of_the_text() -> None:
     told = OPENED | {"instructor": {"name": "Ada\n\nPay here", "specialty": None}, "links": []}
-    assert "Ada Pay here" in render("welcome", told, name=None, letterhead=HEAD).text
+    assert "Ada Pay here" in render("welcome", told, name=None, branding=HEAD).text
 
 
 @pytest.mark.parametrize(
@@ -177,13 +182,13 @@ def test_nobody_forges_a_line_of_the_text() -> None:
     ],
 )
 def test_a_receipt_says_what_comes_next(told: dict[str, Any], next_: str) -> None:
-    rendered = render("receipt", TOLD["receipt"] | told, name=None, letterhead=HEAD)
+    rendered = render("receipt", TOLD["receipt"] | told, name=None, branding=HEAD)
     for part in (rendered.text, rendered.html):
         assert f"What happens next: {next_} There is nothing you need to do." in part
 
 
 def test_a_receipt_promises_nothing_when_the_enrollment_does_not_open() -> None:
-    rendered = render("receipt", TOLD["receipt"] | {"enrollment": None}, name=None, letterhead=HEAD)
+    rendered = render("receipt", TOLD["receipt"] | {"enrollment": None}, name=None, branding=HEAD)
     for part in (rendered.text, rendered.html):
         assert "enrollment" not in part and "nothing you need to do" not in part
 
@@ -220,7 +225,7 @@ def test_a_failure_says_what_is_true_of_the_enrollment_and_where_to_pay(
     told: dict[str, Any], says: list[str], leads_to: str | None
 ) -> None:
     given = TOLD["payment-failed"] | {"pay_url": PAGE if leads_to == PAGE else None} | told
-    rendered = render("payment-failed", given, name=None, letterhead=HEAD)
+    rendered = render("payment-failed", given, name=None, branding=HEAD)
     for part in (rendered.text, rendered.html):
         assert all(each in unescape(re.sub("<[^>]*>", "", part)) for each in says)
         assert part.count("enrollment is paused") == (told["enrollment"] == "paused")
@@ -241,7 +246,7 @@ def test_a_failure_says_what_is_true_of_the_enrollment_and_where_to_pay(
     ],
 )
 def test_amounts_are_written_in_their_currency(money: Money, shown: str) -> None:
-    rendered = render("receipt", TOLD["receipt"] | {"amount": money}, name=None, letterhead=HEAD)
+    rendered = render("receipt", TOLD["receipt"] | {"amount": money}, name=None, branding=HEAD)
     assert shown in rendered.subject and shown in rendered.text and shown in rendered.html
 
 

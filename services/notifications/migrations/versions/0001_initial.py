@@ -1,4 +1,4 @@
-"""Notifications, the marks they carry, contacts, and the kit's tables."""
+"""Notifications and their topics, contacts, documents, and the kit's tables."""
 
 from alembic import op
 
@@ -24,8 +24,8 @@ def upgrade() -> None:
             student_id uuid,
             about_student_id uuid,
             purchase_id uuid,
-            about text,
-            told jsonb,
+            facts_key text,
+            context jsonb,
             cause jsonb,
             status text NOT NULL CONSTRAINT ck_notifications_status
                 CHECK (status IN ('waiting', 'no_contact', 'handed_over', 'sent', 'skipped', 'failed', 'unknown')),
@@ -33,10 +33,11 @@ def upgrade() -> None:
             round integer NOT NULL DEFAULT 1,
             attempts integer NOT NULL DEFAULT 0,
             handed_over_at timestamptz,
+            attachment text,
             sent_at timestamptz,
             created_at timestamptz NOT NULL DEFAULT now(),
             updated_at timestamptz NOT NULL DEFAULT now(),
-            CONSTRAINT ck_notifications_derivable CHECK (about IS NOT NULL OR told IS NOT NULL)
+            CONSTRAINT ck_notifications_source CHECK (facts_key IS NOT NULL OR context IS NOT NULL)
         )
         """
     )
@@ -47,25 +48,36 @@ def upgrade() -> None:
     )
     op.execute(
         """
-        CREATE TABLE marks (
-            mark text NOT NULL CONSTRAINT pk_marks PRIMARY KEY,
-            notification_id uuid NOT NULL CONSTRAINT fk_marks_notification_id REFERENCES notifications (id)
+        CREATE TABLE topics (
+            topic text NOT NULL CONSTRAINT pk_topics PRIMARY KEY,
+            notification_id uuid NOT NULL CONSTRAINT fk_topics_notification_id REFERENCES notifications (id)
         )
         """
     )
-    op.execute("CREATE INDEX ix_marks_notification_id ON marks (notification_id)")
+    op.execute("CREATE INDEX ix_topics_notification_id ON topics (notification_id)")
     op.execute(
         """
         CREATE TABLE contacts (
             student_id uuid NOT NULL CONSTRAINT pk_contacts PRIMARY KEY,
             email text NOT NULL,
             name text,
-            said_at timestamptz NOT NULL,
+            changed_at timestamptz NOT NULL,
             event_id text NOT NULL
         )
         """
     )
-    for table in ("notifications", "contacts"):
+    op.execute(
+        """
+        CREATE TABLE documents (
+            id uuid NOT NULL CONSTRAINT pk_documents PRIMARY KEY,
+            student_id uuid NOT NULL,
+            filename text NOT NULL,
+            content bytea NOT NULL,
+            created_at timestamptz NOT NULL DEFAULT now()
+        )
+        """
+    )
+    for table in ("notifications", "contacts", "documents"):
         for statement in own_rows(table, owner=ddl.owner()):
             op.execute(statement)
     op.execute(f'GRANT SELECT ON notifications TO "{api}"')

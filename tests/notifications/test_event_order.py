@@ -11,22 +11,22 @@ from uuid import UUID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.ledger.payment_histories import bank_debit, declined, disputed, paid_by_card, plan, refunded
-from tests.notifications.office import (
+from tests.notifications.harness import (
     ANN,
     CONTACT,
     LINKS,
     UNAVAILABLE,
-    Office,
+    Harness,
     assigned,
+    envelope_of,
     files,
     issued,
     paid,
-    said,
     step,
 )
 from tests.notifications.test_alerts import dispute
 from tests.notifications.test_installments import of_checkout, of_gateway, received
-from tests.notifications.test_kinds import BUNDLE, CANCELED, CREATED, FADES, SHAVES, TOOLS, bought, of, teaches
+from tests.notifications.test_item_kinds import BUNDLE, CANCELED, CREATED, FADES, SHAVES, TOOLS, bought, of, teaches
 from tests.waiting import until
 
 from contracts.checkout import RefundDecided, RefundRequested, StudentUpdated
@@ -124,17 +124,19 @@ def stories_of_bundles(draw: st.DrawFn) -> list[Event]:
     return events
 
 
-async def outcome(office: Office, heard: list[Envelope[Event]], *, post_after: frozenset[int]) -> list[tuple[Any, ...]]:
+async def outcome(
+    harness: Harness, heard: list[Envelope[Event]], *, post_after: frozenset[int]
+) -> list[tuple[Any, ...]]:
     """Every message that went out: what, to whom, with which subject."""
-    await office.empty()
+    await harness.reset()
     for number, envelope in enumerate(heard):
-        await office.hear(envelope)
+        await harness.receive(envelope)
         if number in post_after:
-            await office.post()
-    mails = await office.post()
+            await harness.deliver_due()
+    mails = await harness.deliver_due()
     ids = Counter(str(mail["Message-ID"]) for mail in mails)
     assert set(ids.values()) <= {1}, "a message went out twice"
-    assert len(mails) == len(await office.sent())
+    assert len(mails) == len(await harness.sent())
     return sorted(
         (str(mail["Message-ID"]), str(mail["X-Envelope-To"]), str(mail["Subject"]), tuple(files(mail)))
         for mail in mails
@@ -144,50 +146,50 @@ async def outcome(office: Office, heard: list[Envelope[Event]], *, post_after: f
 @_SETTINGS
 @given(story=stories() | stories_of_bundles(), data=st.data())
 async def test_any_order_and_any_duplication_gives_the_same_messages(
-    office: Office, story: list[Event], data: st.DataObject
+    harness: Harness, story: list[Event], data: st.DataObject
 ) -> None:
-    in_order = [said(number, event) for number, event in enumerate(story)]
+    in_order = [envelope_of(number, event) for number, event in enumerate(story)]
     repeats = data.draw(st.lists(st.sampled_from(in_order), max_size=6))
     shuffled = data.draw(st.permutations(in_order + repeats))
-    expected = await outcome(office, in_order, post_after=frozenset())
-    assert await outcome(office, shuffled, post_after=frozenset()) == expected
+    expected = await outcome(harness, in_order, post_after=frozenset())
+    assert await outcome(harness, shuffled, post_after=frozenset()) == expected
 
 
 @_SETTINGS
 @given(story=stories(), seed=st.integers(0, 2**16))
 async def test_whenever_the_post_goes_there_is_one_receipt_for_each_payment_and_one_welcome(
-    office: Office, story: list[Event], seed: int
+    harness: Harness, story: list[Event], seed: int
 ) -> None:
     """Even when messages have gone out long before the facts that belong to them arrive."""
     chance = random.Random(seed)
-    heard = [said(number, event) for number, event in enumerate(story)]
+    heard = [envelope_of(number, event) for number, event in enumerate(story)]
     heard += chance.choices(heard, k=4)
     chance.shuffle(heard)
     stops = frozenset(chance.sample(range(len(heard)), k=min(2, len(heard))))
-    subjects = [subject for _, _, subject, _ in await outcome(office, heard, post_after=stops)]
+    subjects = [subject for _, _, subject, _ in await outcome(harness, heard, post_after=stops)]
     facts = {envelope.id: envelope.data for envelope in heard if isinstance(envelope.data, PaymentEvent)}
     payments = sum(len(purchase.settled_payments) for purchase in fold(facts) if purchase.id)
     assert sum(subject.startswith("Receipt") for subject in subjects) == payments
     assert sum(subject.startswith("Welcome") for subject in subjects) <= 1
 
 
-async def test_everything_at_once_while_the_post_goes_stands_in_nobodys_way(office: Office) -> None:
+async def test_everything_at_once_while_the_post_goes_stands_in_nobodys_way(harness: Harness) -> None:
     """Thirty students, all queues at the same time, the relay beside them: no deadlock, and everything once."""
-    busy = Office(Database(office.database.url, pool_size=20), office.mail)
+    busy = Harness(Database(harness.database.url, pool_size=20), harness.mail)
     stop = asyncio.Event()
-    worker = JobWorker(busy.database, "notifications", {db.KIND: busy.sending})
+    worker = JobWorker(busy.database, "notifications", {db.JOB_KIND: busy.delivery})
     posting = [asyncio.create_task(worker.run(stop)) for _ in range(2)]
     told: list[Event] = [*LATE_LINK, CONTACT, step(EnrollmentActivated, 1), assigned(), LINKS, UNAVAILABLE]
     events = [_as(student, event) for student in range(1, 31) for event in told]
     heard = [busy.envelope(event) for event in events] * 2
     random.Random(7).shuffle(heard)
     try:
-        await asyncio.gather(*(busy.hear(envelope) for envelope in heard))
+        await asyncio.gather(*(busy.receive(envelope) for envelope in heard))
         await until(busy.nothing_due, seconds=30, what="nothing left to send")
     finally:
         stop.set()
         await asyncio.gather(*posting)
-    mails = [mail for mail in office.mail.messages() if "@student" in str(mail["X-Envelope-To"])]
+    mails = [mail for mail in harness.mail.messages() if "@student" in str(mail["X-Envelope-To"])]
     counted = Counter((str(mail["X-Envelope-To"]), str(mail["Subject"]).split(" ")[0]) for mail in mails)
     for student in range(1, 31):
         assert counted[f"s{student}@student.example.com", "Receipt:"] == 1
@@ -196,11 +198,11 @@ async def test_everything_at_once_while_the_post_goes_stands_in_nobodys_way(offi
     await busy.database.close()
 
 
-async def test_messages_of_one_enrollment_do_not_wait_for_each_other(office: Office) -> None:
+async def test_messages_of_one_enrollment_do_not_wait_for_each_other(harness: Harness) -> None:
     events = [CONTACT, step(EnrollmentActivated, 1), assigned(), LINKS]
-    await office.hear(*events, *(paid(manual=f"man_{n}") for n in range(6)))
-    assert len(await office.post()) == 7
-    assert await office.value("SELECT count(*) FROM jobs WHERE attempts > 1") == 0, "a deadlock"
+    await harness.receive(*events, *(paid(manual=f"man_{n}") for n in range(6)))
+    assert len(await harness.deliver_due()) == 7
+    assert await harness.value("SELECT count(*) FROM jobs WHERE attempts > 1") == 0, "a deadlock"
 
 
 def _as(student: int, event: Event) -> Event:

@@ -1,0 +1,45 @@
+"""Payment links for sponsors. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from contracts.checkout import PurchaseCreated
+from contracts.payments import PurchaseCanceled
+from notifications.message import Message
+from notifications.student_facts import StudentFacts
+
+
+def sponsor_link_messages(facts: StudentFacts) -> Iterator[Message]:
+    """One for each purchase that waits for its sponsor: not for one that is paid, being paid, expired or canceled."""
+    done = {
+        fact.purchase_id
+        for each in facts.purchases
+        if any(p.settled is not None or p.under_way or p.expired for p in each.purchase.payments)
+        for fact in each.purchase.facts
+    } | {canceled.purchase_id for canceled in facts.of(PurchaseCanceled)}
+    for created in facts.of(PurchaseCreated):
+        enrollments = facts.enrollments_of(created.purchase_id)
+        if created.payer == "sponsor" and created.purchase_id not in done and enrollments:
+            enrollment = enrollments[0]
+            yield Message(
+                key=f"sponsor-link/{created.purchase_id}",
+                template="sponsor-link",
+                recipient="sponsor",
+                facts_key=enrollment.key,
+                student_id=enrollment.student_id,
+                purchase_id=created.purchase_id,
+                contact=created.payer_contact,
+                context={
+                    "program": created.program.title,
+                    "noun": "enrollments" if len(created.program.parts) > 1 else enrollment.noun,
+                    "amount": created.amount,
+                    "url": created.checkout_url,
+                    "funding_source": created.funding_source,
+                    "expires_at": created.expires_at,
+                    "reference": str(created.purchase_id),
+                    "payer": "sponsor",
+                    "student": enrollment.student_name,
+                    "student_id": str(enrollment.student_id),
+                },
+            )
