@@ -1,4 +1,4 @@
-"""A database with the kit's tables and one of the test's own, and a way to say events."""
+"""A database with the kit's tables and a table of the tests, and a publisher."""
 
 from __future__ import annotations
 

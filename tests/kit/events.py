@@ -1,4 +1,4 @@
-"""Events to send around; what they say does not matter here."""
+"""Events for tests; their content does not matter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fact store: groups by shared keys, whatever the order and whoever writes at the same time."""
+"""The fact store: groups of facts that share keys, in any order and with concurrent writers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def fact(n: int) -> Fact:
     return Fact(event_id=f"evt_{n}", type="t", time=AT, body={"n": n})
 
 
-# a chain: each fact shares one key with the next, the ends share none
+# a chain: each fact shares a key with the next one; the ends share none
 CHAIN = [(fact(n), {f"key_{n}", f"key_{n + 1}"}) for n in range(4)]
 
 
@@ -47,19 +47,19 @@ async def _group_of(database: Database, key: str) -> list[Fact]:
         return await fact_store.known(db, key)
 
 
-async def test_merging_the_same_fact_again_changes_nothing(database: Database) -> None:
+async def test_merging_a_fact_twice_changes_nothing(database: Database) -> None:
     for _ in range(3):
         assert await store(database, CHAIN[0]) == {"evt_0"}
     assert await _group_of(database, "key_0") == [CHAIN[0][0]]
 
 
-async def test_strangers_stay_apart(database: Database) -> None:
+async def test_facts_without_a_shared_key_stay_apart(database: Database) -> None:
     await store(database, (fact(1), {"a", "b"}))
     assert await store(database, (fact(2), {"c"})) == {"evt_2"}
     assert await _group_of(database, "nobody") == []
 
 
-async def test_many_at_once_end_in_one_group_and_lose_nothing(database: Database) -> None:
+async def test_concurrent_merges_end_in_one_group(database: Database) -> None:
     """Sixty facts in one chain, in a random order, sixteen at a time."""
     rng = random.Random(7)
     entries = [(fact(n), {f"key_{n}", f"key_{n + 1}"}) for n in range(60)]
@@ -72,7 +72,7 @@ async def test_many_at_once_end_in_one_group_and_lose_nothing(database: Database
                 try:
                     await store(database, entry)
                     return
-                except DBAPIError as error:  # a deadlock is broken by the database and tried again, as a consumer does
+                except DBAPIError as error:  # the database aborts a deadlock; retried, as the middleware does
                     if not lost_a_race(error):
                         raise
             raise AssertionError("deadlocked twenty times")
@@ -82,7 +82,7 @@ async def test_many_at_once_end_in_one_group_and_lose_nothing(database: Database
 
 
 async def test_a_group_is_locked_until_its_transaction_ends(database: Database) -> None:
-    """Two writers of one group see each other's facts: the second waits, then sees the first's."""
+    """The second writer of a group waits for the first, then sees its facts."""
     first_holds = asyncio.Event()
     release = asyncio.Event()
 

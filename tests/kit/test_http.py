@@ -1,4 +1,4 @@
-"""The HTTP edge: errors, tokens, slashes, limits and Idempotency-Key, over real requests."""
+"""HTTP: errors, tokens, trailing slashes, limits and Idempotency-Key, with real requests."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ async def order(request: Request, body: Order, caller: CurrentCaller) -> Respons
 
 
 @router.get("/fails")
-async def fails(how: str) -> None:
-    if how == "away":
-        raise Transient("the world is away")
+async def fails(kind: str) -> None:
+    if kind == "outage":
+        raise Transient("the dependency is unavailable")
     raise RuntimeError("secret@example.com is in this message")
 
 
@@ -91,7 +91,7 @@ async def client(database: Database) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def token(*, key: str = SECRET, algorithm: str = "HS256", drop: str | None = None, **claims: Any) -> str:
-    told: dict[str, Any] = {
+    payload: dict[str, Any] = {
         "sub": str(STUDENT),
         "role": "student",
         "iss": "https://issuer.test",
@@ -100,15 +100,15 @@ def token(*, key: str = SECRET, algorithm: str = "HS256", drop: str | None = Non
         **claims,
     }
     if drop:
-        del told[drop]
-    return jwt.encode(told, key, algorithm=algorithm)
+        del payload[drop]
+    return jwt.encode(payload, key, algorithm=algorithm)
 
 
 def bearer(value: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {value}"}
 
 
-async def test_a_good_token_names_the_caller(client: httpx.AsyncClient) -> None:
+async def test_a_valid_token_identifies_the_caller(client: httpx.AsyncClient) -> None:
     answer = await client.get("/mine/1", headers=bearer(token()))
     assert answer.json() == {"item": "1", "id": str(STUDENT)}
     assert (await client.get("/who")).json() == {"role": None}
@@ -123,22 +123,22 @@ BAD = {
     "another issuer": token(iss="https://evil.test"),
     "another audience": token(aud="somebody-else"),
     "no subject": token(drop="sub"),
-    "a subject that is no UUID": token(sub="1; DROP TABLE"),
-    "a role that is none": token(role="root"),
+    "a subject that is not a UUID": token(sub="1; DROP TABLE"),
+    "an unknown role": token(role="root"),
     "garbage": "a.b.c",
     "not a token": "x",
 }
 
 
 @pytest.mark.parametrize("name", BAD)
-async def test_a_bad_token_is_401_even_where_none_is_needed(client: httpx.AsyncClient, name: str) -> None:
+async def test_an_invalid_token_is_401_even_if_none_is_required(client: httpx.AsyncClient, name: str) -> None:
     for path in ("/mine/1", "/who"):
         answer = await client.get(path, headers=bearer(BAD[name]))
         assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
         assert answer.headers["www-authenticate"] == "Bearer"
 
 
-async def test_no_token_and_the_wrong_role_are_told_apart(client: httpx.AsyncClient) -> None:
+async def test_no_token_is_401_and_the_wrong_role_is_403(client: httpx.AsyncClient) -> None:
     assert (await client.get("/mine/1")).status_code == 401
     assert (await client.get("/mine/1", headers={"Authorization": "Basic abc"})).status_code == 401
     refused = await client.get("/admin", headers=bearer(token()))
@@ -151,7 +151,7 @@ async def test_a_trailing_slash_makes_no_difference(client: httpx.AsyncClient) -
     assert (await client.post("/orders/", json={"what": "a", "count": 1}, headers=bearer(token()))).status_code == 201
 
 
-async def test_mistakes_are_named_without_their_values(client: httpx.AsyncClient) -> None:
+async def test_validation_errors_do_not_contain_values(client: httpx.AsyncClient) -> None:
     answer = await client.post("/orders", json={"what": "ann@example.com", "count": "x"}, headers=bearer(token()))
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
@@ -159,20 +159,20 @@ async def test_mistakes_are_named_without_their_values(client: httpx.AsyncClient
     assert "ann@example.com" not in answer.text
 
 
-async def test_what_is_away_is_503_and_what_is_our_fault_is_500_without_its_text(client: httpx.AsyncClient) -> None:
-    away = await client.get("/fails", params={"how": "away"})
-    assert (away.status_code, away.json()["code"], away.headers["retry-after"]) == (503, "unavailable", "2")
-    fault = await client.get("/fails", params={"how": "bug"})
+async def test_an_outage_is_503_and_a_bug_is_500_without_its_message(client: httpx.AsyncClient) -> None:
+    outage = await client.get("/fails", params={"kind": "outage"})
+    assert (outage.status_code, outage.json()["code"], outage.headers["retry-after"]) == (503, "unavailable", "2")
+    fault = await client.get("/fails", params={"kind": "bug"})
     assert (fault.status_code, fault.json()["code"]) == (500, "internal_error")
     assert "secret@example.com" not in fault.text
 
 
-async def test_a_body_has_a_limit(client: httpx.AsyncClient) -> None:
+async def test_a_body_over_the_limit_is_413(client: httpx.AsyncClient) -> None:
     answer = await client.post("/orders", content=b" " * (BODY_LIMIT + 1), headers=bearer(token()))
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
 
 
-async def test_the_same_key_and_body_get_the_same_answer_once(client: httpx.AsyncClient) -> None:
+async def test_the_same_key_and_body_return_the_first_response(client: httpx.AsyncClient) -> None:
     headers = {**bearer(token()), "Idempotency-Key": str(uuid4())}
     first = await client.post("/orders", json={"what": "a", "count": 1}, headers=headers)
     as_json = {**headers, "Content-Type": "application/json"}
@@ -183,14 +183,14 @@ async def test_the_same_key_and_body_get_the_same_answer_once(client: httpx.Asyn
     assert calls == ["a"]
 
 
-async def test_the_same_key_with_another_body_is_refused(client: httpx.AsyncClient) -> None:
+async def test_the_same_key_with_another_body_is_rejected(client: httpx.AsyncClient) -> None:
     headers = {**bearer(token()), "Idempotency-Key": str(uuid4())}
     await client.post("/orders", json={"what": "a", "count": 1}, headers=headers)
     answer = await client.post("/orders", json={"what": "b", "count": 1}, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
 
 
-async def test_another_callers_key_is_another_key(client: httpx.AsyncClient) -> None:
+async def test_keys_belong_to_their_caller(client: httpx.AsyncClient) -> None:
     key = {"Idempotency-Key": "1"}
     await client.post("/orders", json={"what": "a", "count": 1}, headers={**bearer(token()), **key})
     other = {**bearer(token(sub=str(uuid4()))), **key}
@@ -200,18 +200,18 @@ async def test_another_callers_key_is_another_key(client: httpx.AsyncClient) -> 
 @pytest.mark.parametrize(
     "body", [b"[" * 956 + b"]" * 956, b'{"what": "\\u0000", "count": 1}', b'{"what": "\\ud800", "count": 1}']
 )
-async def test_hostile_bodies_are_the_callers_fault(client: httpx.AsyncClient, body: bytes) -> None:
+async def test_hostile_bodies_are_client_errors(client: httpx.AsyncClient, body: bytes) -> None:
     headers = {**bearer(token()), "Idempotency-Key": str(uuid4()), "Content-Type": "application/json"}
     answer = await client.post("/orders", content=body, headers=headers)
     assert 400 <= answer.status_code < 500, answer.text
 
 
-async def test_a_value_that_cannot_be_stored_is_the_callers_fault(client: httpx.AsyncClient) -> None:
+async def test_a_value_that_cannot_be_stored_is_a_client_error(client: httpx.AsyncClient) -> None:
     answer = await client.get("/find", params={"text": "\x00"})
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
 
 
-async def test_at_the_same_time_only_one_acts(client: httpx.AsyncClient) -> None:
+async def test_concurrent_requests_with_one_key_act_once(client: httpx.AsyncClient) -> None:
     headers = {**bearer(token()), "Idempotency-Key": str(uuid4())}
     answers = await asyncio.gather(
         *(client.post("/orders", json={"what": "slow", "count": 1}, headers=headers) for _ in range(5))
@@ -220,14 +220,14 @@ async def test_at_the_same_time_only_one_acts(client: httpx.AsyncClient) -> None
     assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409, 409]
 
 
-async def test_a_refusal_can_be_mended_under_its_key(client: httpx.AsyncClient) -> None:
+async def test_a_rejected_request_can_be_repeated_with_its_key(client: httpx.AsyncClient) -> None:
     headers = {**bearer(token()), "Idempotency-Key": str(uuid4())}
     for _ in range(2):
         assert (await client.post("/orders", json={"what": "refused", "count": 1}, headers=headers)).status_code == 409
     assert calls == ["refused", "refused"]
 
 
-async def test_only_the_front_ends_origin_is_allowed(client: httpx.AsyncClient) -> None:
+async def test_only_configured_origins_are_allowed(client: httpx.AsyncClient) -> None:
     preflight = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
     good = await client.options("/orders", headers={**preflight, "Origin": "https://front.test"})
     bad = await client.options("/orders", headers={**preflight, "Origin": "https://evil.test"})
@@ -235,15 +235,15 @@ async def test_only_the_front_ends_origin_is_allowed(client: httpx.AsyncClient) 
     assert "access-control-allow-origin" not in bad.headers
 
 
-async def test_health_says_what_is_missing(database: Database) -> None:
+async def test_readiness_names_the_failed_check(database: Database) -> None:
     async def broken() -> None:
-        raise Transient("not there")
+        raise Transient("unavailable")
 
     app = create_app(title="tests", checks={"database": database.ping, "broker": broken})
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         assert (await client.get("/healthz")).status_code == 200
         ready = await client.get("/readyz")
         assert ready.status_code == 503
-        assert ready.json()["checks"] == {"database": "ok", "broker": "Transient: not there"}
+        assert ready.json()["checks"] == {"database": "ok", "broker": "Transient: unavailable"}
         assert b"bursar_http_request_seconds" in (await client.get("/metrics")).content
         assert json.loads((await client.get("/openapi.json")).content)["info"]["title"] == "tests"

@@ -1,4 +1,4 @@
-"""The outbox and its relay: said with the commit, published at least once, marked only after the confirm."""
+"""Outbox and relay: written with the commit, published at least once, marked only after the confirm."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def message(key: str, queue: str) -> OutgoingMessage:
 async def bodies(rabbit: RabbitServer, queue: str) -> list[str]:
     connection = await aio_pika.connect(rabbit.url)
     async with connection:
-        taken = await (await connection.channel()).get_queue(queue)
+        source = await (await connection.channel()).get_queue(queue)
         found = []
-        while (each := await taken.get(fail=False, no_ack=True)) is not None:
+        while (each := await source.get(fail=False, no_ack=True)) is not None:
             found.append(each.body.decode())
         return sorted(found)
 
@@ -53,24 +53,24 @@ async def relaying(database: Database, publisher: Publisher, *, replicas: int = 
         await asyncio.gather(*tasks)
 
 
-async def test_what_is_rolled_back_is_never_said(
+async def test_a_message_that_is_rolled_back_is_never_published(
     rabbit_server: RabbitServer, database: Database, publisher: Publisher, queue_name: str
 ) -> None:
     await declare_at(rabbit_server.url, [Queue(queue_name)])
     with pytest.raises(RuntimeError):
         async with database.transaction() as db:
             await put(db, message("never", queue_name))
-            raise RuntimeError("the work failed")
+            raise RuntimeError("rolled back")
     async with database.transaction() as db:
-        await put(db, message("said", queue_name))
-        await put(db, message("said", queue_name))
+        await put(db, message("committed", queue_name))
+        await put(db, message("committed", queue_name))
     async with relaying(database, publisher):
 
         async def published() -> bool:
             return await unpublished(database) == 0
 
         await until(published)
-    assert await bodies(rabbit_server, queue_name) == ["said"]
+    assert await bodies(rabbit_server, queue_name) == ["committed"]
 
 
 async def test_several_relays_publish_each_row_once(
@@ -100,7 +100,7 @@ async def test_a_row_that_is_not_due_waits(
     assert await unpublished(database) == 1
 
 
-async def test_what_no_queue_takes_waits_until_one_does(
+async def test_an_unroutable_message_waits_until_a_queue_is_bound(
     rabbit_server: RabbitServer, database: Database, publisher: Publisher, queue_name: str
 ) -> None:
     async with database.transaction() as db:
@@ -117,7 +117,7 @@ async def test_what_no_queue_takes_waits_until_one_does(
     assert await bodies(rabbit_server, queue_name) == ["early"]
 
 
-async def test_a_row_that_cannot_be_put_on_the_wire_stops_nobody_else(
+async def test_an_unpublishable_message_does_not_block_others(
     rabbit_server: RabbitServer, database: Database, publisher: Publisher, queue_name: str
 ) -> None:
     await declare_at(rabbit_server.url, [Queue(queue_name)])
@@ -132,23 +132,23 @@ async def test_a_row_that_cannot_be_put_on_the_wire_stops_nobody_else(
         await until(fine)
     assert await bodies(rabbit_server, queue_name) == ["fine"]
     async with database.transaction() as db:
-        told = await db.scalar(text("SELECT last_error FROM outbox WHERE message_key = 'broken'"))
-    assert "Unpublishable" in told
+        last_error = await db.scalar(text("SELECT last_error FROM outbox WHERE message_key = 'broken'"))
+    assert "Unpublishable" in last_error
 
 
-async def test_nothing_is_marked_while_the_broker_is_away(database: Database, queue_name: str) -> None:
-    nobody = Publisher("amqp://guest:guest@127.0.0.1:9/", name="tests", timeout=0.5)
+async def test_no_row_is_marked_as_published_during_a_broker_outage(database: Database, queue_name: str) -> None:
+    unreachable = Publisher("amqp://guest:guest@127.0.0.1:9/", name="tests", timeout=0.5)
     async with database.transaction() as db:
         await put(db, message("kept", queue_name))
     with pytest.raises(BrokerDown):
-        await Relay(database, nobody).publish_due()
+        await Relay(database, unreachable).publish_due()
     assert await unpublished(database) == 1
 
 
-async def test_a_broker_with_an_alarm_is_waited_for_and_not_flooded(
+async def test_a_broker_with_a_memory_alarm_is_not_flooded(
     rabbit_server: RabbitServer, database: Database, queue_name: str
 ) -> None:
-    """It reads nothing while it is short of memory: what is written meanwhile arrives later, once for every try."""
+    """The broker reads nothing during the alarm: messages written to it would arrive later, once per attempt."""
     await declare_at(rabbit_server.url, [Queue(queue_name)])
     publisher = Publisher(rabbit_server.url, name="tests", timeout=1)
     await publisher.ping()
@@ -173,7 +173,7 @@ async def test_a_broker_with_an_alarm_is_waited_for_and_not_flooded(
         await until(published)
     arrived = await bodies(rabbit_server, queue_name)
     assert set(arrived) == {f"m{n:02}" for n in range(20)}
-    assert len(arrived) <= 40, "more than the one try before the broker's word had come"
+    assert len(arrived) <= 40, "more than the one attempt before the broker has reported its alarm"
     await publisher.close()
 
 

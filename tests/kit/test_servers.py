@@ -1,4 +1,4 @@
-"""The servers that all other tests stand on: found or started, restricted logins, stop and start, nothing left."""
+"""The servers of the tests: found or started, restricted logins, stop and start, nothing left behind."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.server  # starts servers of its own
 
 @pytest.fixture(scope="module")
 def no_urls() -> Iterator[None]:
-    """These tests stop and start servers, so they want servers of their own."""
+    """These tests stop and start servers, so they need their own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("BURSAR_TEST_POSTGRES_URL", raising=False)
         patch.delenv("BURSAR_TEST_AMQP_URL", raising=False)
@@ -73,7 +73,7 @@ class TestPostgres:
         await rows(db.url, f"GRANT SELECT ON things TO {db.api_login}")
         assert await rows(db.api_url, "SELECT * FROM things") == []
 
-    async def test_nobody_enters_anothers_database(self, pg: PostgresServer) -> None:
+    async def test_a_login_cannot_connect_to_the_database_of_another(self, pg: PostgresServer) -> None:
         first, second = pg.create_database("first"), pg.create_database("second")
         for url in (first.url, first.api_url):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
@@ -120,7 +120,7 @@ class TestPostgres:
         assert "given by BURSAR_TEST_POSTGRES_URL" in capsys.readouterr().err
         assert pg.create_database("after")
 
-    def test_a_given_server_that_is_silent_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_given_server_that_does_not_answer_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("BURSAR_TEST_SERVERS", raising=False)
         monkeypatch.setenv("BURSAR_TEST_POSTGRES_URL", f"postgresql://u:p@127.0.0.1:{free_ports(1)[0]}/x")
         monkeypatch.setattr(servers, "GIVEN_SECONDS", 0.2)
@@ -134,7 +134,7 @@ class TestPostgres:
         with servers.postgres(tmp_path / "postgres") as server:
             assert await rows(server.create_database("lasting").url, "SELECT * FROM kept") == []
 
-    async def test_the_data_may_lie_where_nobody_else_comes(self, tmp_path: Path) -> None:
+    async def test_the_data_can_be_in_a_private_folder(self, tmp_path: Path) -> None:
         closed = tmp_path / "closed"
         closed.mkdir(mode=0o700)
         engine = PostgresEngine(postgres_binaries.on_machine(), closed / "postgres", durable=False)
@@ -144,7 +144,7 @@ class TestPostgres:
         finally:
             engine.close(keep=False)
 
-    async def test_the_wheel_serves_too(self, tmp_path: Path) -> None:
+    async def test_the_wheel_works(self, tmp_path: Path) -> None:
         engine = PostgresEngine(postgres_binaries.in_wheel(), tmp_path / "wheel", durable=False)
         engine.start()
         try:
@@ -163,7 +163,7 @@ class TestRabbit:
             with pytest.raises(aiormq.exceptions.ChannelAccessRefused):
                 await channel.declare_queue("checkout.a", durable=True)
 
-    async def test_a_user_says_only_what_was_granted(self, mq: RabbitServer) -> None:
+    async def test_a_user_publishes_only_the_granted_types(self, mq: RabbitServer) -> None:
         grant = servers.Grant("teller", ".*", ".*", ".*", publishes={"teller.events": r"^teller\."})
         async with await aio_pika.connect(mq.create_users([grant])["teller"]) as connection:
             channel = await connection.channel(publisher_confirms=True)
@@ -229,7 +229,7 @@ async def _get(queue: aio_pika.abc.AbstractQueue) -> aio_pika.abc.AbstractIncomi
     raise AssertionError("the message is lost")
 
 
-def test_a_forced_rung_that_cannot_be_had_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_of_a_forced_rung_names_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BURSAR_TEST_SERVERS", "containers")
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
     why = r"(?s)Docker engine does not answer.*What to do: install"
@@ -237,7 +237,7 @@ def test_a_forced_rung_that_cannot_be_had_says_why(monkeypatch: pytest.MonkeyPat
         pass
 
 
-def test_an_unknown_wish_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_rung_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BURSAR_TEST_SERVERS", "clouds")
     with pytest.raises(servers.NoServer, match="clouds"), servers.rabbitmq():
         pass
@@ -297,13 +297,13 @@ class TestProcesses:
         assert process.kill() == -signal.SIGKILL
         assert process.starts == 2
 
-    def test_a_death_is_told_with_the_end_of_the_log(self, tmp_path: Path) -> None:
+    def test_the_error_of_a_dead_process_contains_the_end_of_its_log(self, tmp_path: Path) -> None:
         argv = [sys.executable, "-c", "raise SystemExit('no such table')"]
         command = Command(name="api", argv=argv, log=tmp_path / "api.log", ready_url="http://127.0.0.1:1/readyz")
         with pytest.raises(ProcessDied, match=r"(?s)api ended with code 1.*no such table"):
             Process(command).start().wait_ready(20)
 
-    def test_one_that_does_not_listen_to_sigterm_is_killed(self, tmp_path: Path) -> None:
+    def test_a_process_that_ignores_sigterm_is_killed(self, tmp_path: Path) -> None:
         code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
         log = tmp_path / "deaf.log"
         process = Process(Command(name="deaf", argv=[sys.executable, "-c", code], log=log)).start()

@@ -268,13 +268,13 @@ async def test_a_subscriber_that_the_broker_has_cancelled_is_attached_again(
         await until(handled)
 
 
-async def test_stopping_finishes_messages_under_way_and_leaves_the_rest_queued(
+async def test_stopping_finishes_messages_in_progress_and_leaves_the_rest_queued(
     rabbit_server: RabbitServer, database: Database, publisher: Publisher, queue_name: str
 ) -> None:
-    begun = asyncio.Event()
+    started = asyncio.Event()
 
     async def slow(event: Envelope[PaymentSucceeded], uow: UnitOfWork) -> None:
-        begun.set()
+        started.set()
         await asyncio.sleep(1)
         await note(event, uow)
 
@@ -282,7 +282,7 @@ async def test_stopping_finishes_messages_under_way_and_leaves_the_rest_queued(
     for n in range(100):
         await publisher.publish(to_queue(to_message(paid(f"evt_{n:03}")), queue_name))
     async with subscriber_runner(rabbit_server, database, publisher, queue_name, slow):
-        await begun.wait()
+        await started.wait()
     before = await done(database)
     async with subscriber_runner(rabbit_server, database, publisher, queue_name, note):
 

@@ -1,4 +1,4 @@
-"""PostgreSQL at the edge: one transaction per piece of work, committed once, by whoever opened it."""
+"""PostgreSQL: engine, transactions, row-level security, and what its errors mean."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def new_metadata() -> MetaData:
     return MetaData(naming_convention=NAMING)
 
 
-PLUMBING = new_metadata()
-"""The kit's own tables: each service's database has them all, beside the service's own."""
+KIT_TABLES = new_metadata()
+"""Metadata of the kit's own tables. Every service's database has all of them."""
 
 
 def create_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
-    """An engine that never prints a parameter (they may be personal data) and notices dead connections."""
+    """An engine that keeps parameters out of errors (they may be personal data) and detects dead connections."""
     return create_async_engine(
         make_url(url).set(drivername="postgresql+asyncpg"),
         pool_size=pool_size,
@@ -57,7 +57,7 @@ class Database:
 
     @asynccontextmanager
     async def transaction_of(self, *, student_id: UUID | None, role: str) -> AsyncIterator[AsyncConnection]:
-        """A transaction in which row-level security shows the caller's rows only (see `own_rows`)."""
+        """A transaction in which row-level security shows only the caller's rows (see `own_rows`)."""
         async with self.engine.begin() as connection:
             await connection.execute(
                 select(
@@ -80,7 +80,7 @@ _AWAY = ("08", "53", "57P0", "57014", "55P03")
 
 
 def is_down(error: BaseException) -> bool:
-    """Whether the database could not be reached or broke the connection, so that nothing was decided."""
+    """Whether the database was unreachable or dropped the connection, so that nothing was decided."""
     if isinstance(error, (OSError, PoolTimeout, TimeoutError)):
         return True
     if isinstance(error, (OperationalError, InterfaceError)):
@@ -91,20 +91,20 @@ def is_down(error: BaseException) -> bool:
 
 
 def lost_a_race(error: BaseException) -> bool:
-    """Whether the database broke off a deadlock or a serialization conflict: the same again will work."""
+    """Whether the database aborted a deadlock or a serialization conflict: the same transaction can be repeated."""
     return isinstance(error, DBAPIError) and sqlstate(error) in ("40P01", "40001")
 
 
 def cannot_be_stored(error: BaseException) -> bool:
-    """Whether a value is none that the database can hold, such as a NUL in a text: the caller's fault."""
+    """Whether a value is invalid for the database, such as text with a NUL: the caller's fault."""
     return isinstance(error, DBAPIError) and (sqlstate(error) or "").startswith("22")
 
 
 def own_rows(table: str, *, owner: str, column: str = "student_id", staff: tuple[str, ...] = ("admin",)) -> list[str]:
-    """The statements that force row-level security on `table`: for its migration.
+    """The statements that force row-level security on `table`, for its migration.
 
-    The owner's login (consumers, relay) sees all; any other login sees the rows of `app.student_id`, or all when
-    `app.role` is one of `staff`; without a setting it sees none.
+    The owner's login (consumers, relay) sees all rows. Any other login sees the rows of `app.student_id`, or all if
+    `app.role` is one of `staff`; without these settings it sees none.
     """
     roles = ", ".join(f"'{role}'" for role in staff)
     mine = (

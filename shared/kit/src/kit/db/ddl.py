@@ -75,13 +75,13 @@ V1 = (
     )
     """,
     "CREATE INDEX ix_jobs_due ON jobs (available_at) WHERE done_at IS NULL AND failed_at IS NULL",
-    # Whoever looks after what is due is woken when the transaction that adds to it commits.
+    # Wakes the relay and the job worker when a transaction that has added to these tables commits.
     WAKE,
     "CREATE TRIGGER wake AFTER INSERT ON outbox FOR EACH STATEMENT EXECUTE FUNCTION wake_outgoing()",
     "CREATE TRIGGER wake AFTER INSERT ON jobs FOR EACH STATEMENT EXECUTE FUNCTION wake_outgoing()",
-    # A key's row is the lock: every fact of a group has a key in it, two facts that share a key queue up on its row,
-    # and whoever works on a group holds all its rows. Groups are locked in key order, and looked for again until
-    # nothing has changed while we waited.
+    # A key's row is the lock. Transactions whose facts share a key wait for each other on its row, and a transaction
+    # that works on a group holds the rows of all its keys. Rows are locked in key order, and read again until no other
+    # transaction has changed the groups while this one waited.
     """
     CREATE FUNCTION merge_fact(new_id text, new_type text, new_time timestamptz, new_body jsonb, new_keys text[])
     RETURNS SETOF facts LANGUAGE plpgsql AS $$
@@ -128,21 +128,21 @@ V1 = (
 
 
 def create_v1(*, api_login: str) -> None:
-    """Outbox, inbox, facts, jobs and idempotency keys.
+    """Creates outbox, inbox, facts, jobs and idempotency keys, and grants the API's login its rights.
 
-    The API's login may add to the outbox and the jobs, and see how jobs fare; bodies and payloads, which may hold
-    personal data, it cannot read.
+    The API may add to the outbox and to the jobs, and read the state of jobs. It cannot read message bodies and job
+    payloads, which may contain personal data.
     """
     for statement in V1:
         op.execute(statement)
     op.execute(f'GRANT INSERT, SELECT (id, message_key) ON outbox TO "{api_login}"')
-    seen = "id, kind, key, created_at, available_at, attempts, done_at, failed_at, last_error"
-    op.execute(f'GRANT INSERT, SELECT ({seen}) ON jobs TO "{api_login}"')
+    job_state = "id, kind, key, created_at, available_at, attempts, done_at, failed_at, last_error"
+    op.execute(f'GRANT INSERT, SELECT ({job_state}) ON jobs TO "{api_login}"')
     op.execute(f'GRANT SELECT, INSERT, UPDATE, DELETE ON idempotency_keys TO "{api_login}"')
 
 
 def owner() -> str:
-    """The login that runs the migration, which is the service's own."""
+    """The login that runs the migration: the service's own."""
     name: str = op.get_bind().exec_driver_sql("SELECT current_user").scalar_one()
     return name
 

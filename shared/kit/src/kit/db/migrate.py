@@ -1,4 +1,4 @@
-"""Alembic without an ini file: each service keeps its versions in `migrations/` beside its `src`."""
+"""Alembic without an ini file. Each service has its versions in `migrations/`, next to `src`."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData
 
-from kit.db.database import PLUMBING, Database
+from kit.db.database import KIT_TABLES, Database
 
 
 def folder_of(package_file: str) -> Path:
-    """The migrations of the package whose `__file__` this is: in a wheel inside it, in a checkout beside `src`."""
+    """The migrations of a package, given its `__file__`: inside it in a wheel, next to `src` in a checkout."""
     inside = Path(package_file).parent / "migrations"
     return inside if inside.is_dir() else Path(package_file).parents[2] / "migrations"
 
 
 def upgrade(url: str, folder: Path, revision: str = "head") -> None:
-    """Brings the database at `url` to `revision`. Two at once wait for each other."""
+    """Upgrades the database at `url` to `revision`. Concurrent calls wait for each other."""
     asyncio.run(_upgrade(url, folder, revision))
 
 
@@ -41,7 +41,7 @@ def _run(connection: Connection, folder: Path, revision: str) -> None:
     script = ScriptDirectory.from_config(config)
     environment = EnvironmentContext(config, script, fn=lambda rev, _: script._upgrade_revs(revision, rev))
     with environment:
-        context.configure(connection=connection, target_metadata=[PLUMBING, MetaData()])
+        context.configure(connection=connection, target_metadata=[KIT_TABLES, MetaData()])
         with context.begin_transaction():
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('bursar.migrate'))")
             context.run_migrations()

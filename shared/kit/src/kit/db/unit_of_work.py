@@ -1,4 +1,4 @@
-"""A unit of work: rows, the events that they say and the jobs that they want, committed together."""
+"""A unit of work: rows, events to publish and jobs to run, committed together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kit.runtime.trace import Cause, new_traceparent
 
 @dataclass(frozen=True, kw_only=True)
 class UnitOfWork:
-    """One open transaction. Nobody commits inside; whoever opened it commits once."""
+    """One open transaction. Only the code that opened it commits."""
 
     db: AsyncConnection
     source: str
@@ -26,16 +26,16 @@ class UnitOfWork:
     cause: Cause | None = None
 
     async def publish(self, event: Event, *, id: str, subject: str | None = None, mandatory: bool = False) -> None:
-        """Says an event: a row now, a message when this commits. The same `id` twice is one event.
+        """Adds an event to the outbox; it is published after commit. The same `id` twice is one event.
 
-        `subject` is the cause's own when none is given (without a cause it is needed). `mandatory`: see `to_message`.
+        `subject` defaults to the cause's; it is required if there is no cause. `mandatory`: see `to_message`.
         """
         cause = self.cause
         if subject is None:
             if cause is None:
                 raise ValueError("an event without a cause needs a subject")
             subject = cause.subject
-        said = Envelope(
+        envelope = Envelope(
             id=id,
             source=self.source,
             subject=subject,
@@ -45,12 +45,12 @@ class UnitOfWork:
             causation_id=cause.id if cause else "",
             traceparent=cause.traceparent if cause else new_traceparent(),
         )
-        await outbox.put(self.db, outbox.to_message(said, mandatory=mandatory))
+        await outbox.put(self.db, outbox.to_message(envelope, mandatory=mandatory))
 
     async def enqueue(
         self, kind: str, *, key: str, payload: Mapping[str, Any], available_at: datetime | None = None
     ) -> bool:
-        """Wants an effect on the outside world, once per `kind` and `key`. False: it was wanted before."""
+        """Enqueues a job, once per (kind, key). Returns False if it exists."""
         return await jobs.put(self.db, kind=kind, key=key, payload=payload, cause=self.cause, available_at=available_at)
 
     async def merge(
@@ -73,11 +73,11 @@ class UnitOfWork:
             needed |= implied
 
 
-def fact_of(heard: Envelope[Event]) -> fact_store.Fact:
-    body = heard.data.model_dump(mode="json", exclude_none=True)
-    return fact_store.Fact(event_id=heard.id, type=heard.type, time=heard.time, body=body)
+def fact_of(event: Envelope[Event]) -> fact_store.Fact:
+    body = event.data.model_dump(mode="json", exclude_none=True)
+    return fact_store.Fact(event_id=event.id, type=event.type, time=event.time, body=body)
 
 
 def utc_now() -> datetime:
-    """The clock; taken at the edge and passed in from there."""
+    """The clock. Read where a unit of work starts, and passed on from there."""
     return datetime.now(UTC)

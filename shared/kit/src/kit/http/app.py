@@ -1,4 +1,4 @@
-"""The HTTP side of a process: one way to build an app, so that all answer alike."""
+"""Builds the FastAPI app of a process, the same for all services."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kit.runtime import metrics
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 BODY_LIMIT = 1024 * 1024
-"""Bytes; the largest request body that any API takes."""
+"""The largest request body that any API accepts, in bytes."""
 
 
 def create_app(
@@ -31,7 +31,7 @@ def create_app(
 ) -> FastAPI:
     """An app with problem+json errors, health, metrics, CORS, a body limit, and paths that may end in a slash.
 
-    `asyncapi` builds the document, which takes long; it is called at most once, when somebody asks for it.
+    `asyncapi` builds the AsyncAPI document. That is slow, so it is called on the first request for it.
     """
     app = FastAPI(
         title=title,
@@ -63,12 +63,12 @@ def create_app(
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Traceparent"],
             expose_headers=["Retry-After", "Idempotent-Replayed"],
         )
-    app.add_middleware(Edge)
+    app.add_middleware(RequestGuard)
     return app
 
 
-class Edge:
-    """The outermost layer: measures, limits the body, and takes a trailing slash off the path."""
+class RequestGuard:
+    """The outermost middleware: metrics, body limit, removal of a trailing slash, and unhandled errors."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -80,47 +80,47 @@ class Edge:
         path: str = scope["path"]
         if len(path) > 1 and path.endswith("/"):
             scope["path"] = path.rstrip("/") or "/"
-        began = time.perf_counter()
+        started_at = time.perf_counter()
         status = 500
         started = False
-        taken = 0
+        received = 0
 
         async def limited() -> Message:
-            nonlocal taken
+            nonlocal received
             message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > BODY_LIMIT:
+            received += len(message.get("body", b""))
+            if received > BODY_LIMIT:
                 raise _too_large()
             return message
 
-        async def watched(message: Message) -> None:
+        async def observed(message: Message) -> None:
             nonlocal status, started
             if message["type"] == "http.response.start":
                 status, started = message["status"], True
             await send(message)
 
         try:
-            if _announced_length(scope) > BODY_LIMIT:
-                await _too_large().response()(scope, receive, watched)
+            if _content_length(scope) > BODY_LIMIT:
+                await _too_large().response()(scope, receive, observed)
             else:
-                await self._app(scope, limited, watched)
+                await self._app(scope, limited, observed)
         except Exception as error:
-            # here and not in an exception handler: the framework would raise it once more, for the server to print
+            # not an exception handler: Starlette would raise the error again, and the server would print it
             if started:
                 raise
-            await unexpected(Request(scope), error)(scope, receive, watched)
+            await unexpected(Request(scope), error)(scope, receive, observed)
         finally:
             route = str(getattr(scope.get("route"), "path", "unmatched"))
             if route not in ("/healthz", "/readyz", "/metrics"):
                 method = scope["method"] if scope["method"] in _METHODS else "other"
-                metrics.REQUESTS.labels(method, route, str(status)).observe(time.perf_counter() - began)
+                metrics.REQUESTS.labels(method, route, str(status)).observe(time.perf_counter() - started_at)
 
 
 def _too_large() -> Problem:
-    return Problem(413, "too_large", f"A body may have {BODY_LIMIT} bytes at the most.")
+    return Problem(413, "too_large", f"The request body must not exceed {BODY_LIMIT} bytes.")
 
 
-def _announced_length(scope: Scope) -> int:
+def _content_length(scope: Scope) -> int:
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit():
             return int(value)

@@ -21,7 +21,7 @@ _LEEWAY_SECONDS = 30
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """Who calls: `id` is the student's UUID (or the member of staff's)."""
+    """The authenticated user. `id`: the UUID of the student or staff member."""
 
     id: UUID
     role: str
@@ -39,7 +39,7 @@ class Authenticator:
         self._jwks = jwt.PyJWKClient(settings.jwt_jwks_url, cache_keys=True) if settings.jwt_jwks_url else None
 
     async def verify(self, token: str) -> Caller:
-        """Raises a 401 Problem for whatever is not a valid token of ours."""
+        """Raises a 401 Problem if the token is invalid, and a 503 Problem if the keys cannot be fetched."""
         try:
             key, algorithms = await self._key(token)
             claims = jwt.decode(
@@ -53,9 +53,9 @@ class Authenticator:
             )
             return _caller(claims)
         except jwt.PyJWKClientConnectionError:
-            raise Problem(503, "keys_unavailable", "The token cannot be checked right now; try again.") from None
+            raise Problem(503, "keys_unavailable", "The token cannot be verified at the moment; retry.") from None
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
-            raise _unauthorized("The token is not valid here; sign in again.") from None
+            raise _unauthorized("The token is invalid or has expired; sign in again.") from None
 
     async def _key(self, token: str) -> tuple[Any, list[str]]:
         if self._jwks is None:
@@ -73,7 +73,7 @@ def _caller(claims: dict[str, Any]) -> Caller:
 
 
 def _text(value: object) -> str | None:
-    """A claim that can be stored: no NUL, no lone surrogates."""
+    """The claim if it can be stored (no NUL, no lone surrogates), else None."""
     if not isinstance(value, str) or not 0 < len(value) <= 320 or "\x00" in value:
         return None
     return value if value.isascii() or value.encode("utf-8", "ignore").decode() == value else None
@@ -89,29 +89,29 @@ _scheme = HTTPBearer(auto_error=False, bearerFormat="JWT", description="`sub`: t
 async def optional_caller(
     request: Request, documented: Annotated[HTTPAuthorizationCredentials | None, Security(_scheme)]
 ) -> Caller | None:
-    """The caller, or None without a token. A token that is not valid is still a 401."""
+    """The caller, or None without a token. An invalid token is still a 401."""
     header = request.headers.get("authorization")
     if header is None:
         return None
     scheme, _, token = header.partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        raise _unauthorized("Send `Authorization: Bearer <token>`.")
+        raise _unauthorized("Send a token: `Authorization: Bearer <token>`.")
     authenticator: Authenticator = request.app.state.authenticator
     return await authenticator.verify(token.strip())
 
 
 async def current_caller(caller: Annotated[Caller | None, Depends(optional_caller)]) -> Caller:
     if caller is None:
-        raise _unauthorized("Send `Authorization: Bearer <token>`.")
+        raise _unauthorized("Send a token: `Authorization: Bearer <token>`.")
     return caller
 
 
 def requires(*roles: str) -> Callable[..., Any]:
-    """A dependency: the caller, whose role must be one of `roles`."""
+    """A dependency that returns the caller if their role is one of `roles`, and raises a 403 Problem otherwise."""
 
     async def check(caller: Annotated[Caller, Depends(current_caller)]) -> Caller:
         if caller.role not in roles:
-            raise Problem(403, "forbidden", f"This needs the role {' or '.join(roles)}.")
+            raise Problem(403, "forbidden", f"This requires the role {' or '.join(roles)}.")
         return caller
 
     return check

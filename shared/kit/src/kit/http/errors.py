@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem+json: a stable `code`, and a `detail` that says what to do."""
+"""Errors as RFC 9457 problem+json: a stable `code`, and a `detail` for people."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class ProblemDocument(BaseModel):
-    """RFC 9457 problem details. Some problems carry more members, which their `detail` speaks of."""
+    """RFC 9457 problem details. Some problems have additional members, which `detail` mentions."""
 
     model_config = ConfigDict(extra="allow")
 
     type: str = Field(description="urn:bursar:problem:<code>")
     title: str
     status: int
-    code: str = Field(description="stable: programs may rely on it")
-    detail: str = Field(description="for people: what is wrong and what to do")
+    code: str = Field(description="stable; clients may rely on it")
+    detail: str = Field(description="for people: what is wrong, and what to do about it")
 
 
 PROBLEM_RESPONSE: dict[str, Any] = {
     "model": ProblemDocument,
-    "description": "A problem document: `code` says which.",
+    "description": "A problem document, identified by its `code`.",
     "content": {MEDIA_TYPE: {}},
 }
 
 
 class Problem(Exception):
-    """A refusal that the caller is told. `extra` members stand beside the standard ones."""
+    """An error response. `extra` members are added to the standard ones."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Problem(Exception):
 
 
 def handle_errors(app: FastAPI) -> None:
-    """Every error that is expected leaves as a problem document that quotes nothing of the request."""
+    """Turns expected errors into problem documents, which never quote the request."""
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
@@ -90,33 +90,33 @@ async def _invalid(_: Request, error: Exception) -> Response:
 
 
 def invalid(found: Sequence[Any]) -> Problem:
-    """422 with the places and the kinds of the mistakes, without the values."""
+    """422 with the location and the type of each error, without the values."""
     errors = [{"field": ".".join(map(str, e["loc"])), "problem": e["msg"], "kind": e["type"]} for e in found]
-    return Problem(422, "invalid_request", "The request does not fit; see errors.", errors=errors)
+    return Problem(422, "invalid_request", "The request is invalid; see `errors`.", errors=errors)
 
 
 async def _http(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
-    details = {404: "There is nothing here.", 405: "This path does not take this method."}
+    details = {404: "Not found.", 405: "Method not allowed."}
     detail = details.get(error.status_code, HTTPStatus(error.status_code).description or code)
     return Problem(error.status_code, code, detail, headers=error.headers).response()
 
 
 def unexpected(request: Request, error: Exception) -> Response:
-    """What the caller is told of an error that nobody has handled; a bug of ours is logged, without its text."""
+    """The response to an unhandled error. A bug is logged without its message, which may quote data."""
     if is_down(error) or isinstance(error, Transient):
         log.warning("unavailable", route=route_of(request), error=describe(error))
-        detail = "Something that we need is away. Nothing was done; try again."
+        detail = "A dependency is unavailable. The request was not processed; retry."
         return Problem(503, "unavailable", detail, headers={"Retry-After": "2"}).response()
     if cannot_be_stored(error):
         return Problem(
-            422, "invalid_request", "A value in the request cannot be stored, such as a NUL in a text."
+            422, "invalid_request", "A value in the request cannot be stored, such as text with a NUL."
         ).response()
     log.error("unexpected", route=route_of(request), exc_info=error)
-    return Problem(500, "internal_error", "This is our fault and has been logged.").response()
+    return Problem(500, "internal_error", "Internal error. It has been logged.").response()
 
 
 def route_of(request: Request) -> str:
-    """The path as it is written in the code (no ids), for logs and metrics."""
+    """The route's path template (without ids), for logs and metrics."""
     return str(getattr(request.scope.get("route"), "path", "unmatched"))

@@ -1,4 +1,4 @@
-"""/healthz says that the process is alive, /readyz that it can do its work, /metrics how it does."""
+"""/healthz (the process is alive), /readyz (its dependencies are available) and /metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.responses import Response
 from kit.runtime.failures import describe
 
 Check = Callable[[], Awaitable[None]]
-"""Raises when the thing is not there."""
+"""Raises if the dependency is unavailable."""
 
 CHECK_SECONDS = 3.0
 

@@ -1,4 +1,4 @@
-"""Idempotency-Key on POSTs that create something: the same key with the same body gets the same answer.
+"""Idempotency-Key for POSTs that create something: the same key with the same body gets the same response.
 
 Source: https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/ (2.6, 2.7).
 """
@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import Column, DateTime, Integer, Table, Text, delete, func, select, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
-from kit.db.database import PLUMBING, Database
+from kit.db.database import KIT_TABLES, Database
 from kit.http.errors import Problem
 
 HEADER = "idempotency-key"
@@ -24,20 +24,21 @@ HEADER = "idempotency-key"
 
 async def _documented(
     idempotency_key: Annotated[
-        str | None, Header(max_length=255, description="the same key and body get the same answer, once")
+        str | None,
+        Header(max_length=255, description="repeating a request with the same key and body returns the first response"),
     ] = None,
 ) -> None:
-    """Puts the header into the API's document; `once` reads it."""
+    """Documents the header in OpenAPI; `once` reads it."""
 
 
-HONOURS_KEY = [Depends(_documented)]
-"""For the `dependencies` of a route that answers by `once`."""
+IDEMPOTENT = [Depends(_documented)]
+"""`dependencies` of a route that uses `once`."""
 
 _ABANDONED_SECONDS = 60
 
 idempotency_keys = Table(
     "idempotency_keys",
-    PLUMBING,
+    KIT_TABLES,
     Column("caller", Text, primary_key=True),
     Column("key", Text, primary_key=True),
     Column("request_hash", Text, nullable=False),
@@ -55,19 +56,20 @@ async def once(
     act: Callable[[], Awaitable[Any]],
     status: int = 200,
 ) -> JSONResponse:
-    """Runs `act` for this request, or replays the answer that it gave under the same key.
+    """Runs `act` for this request, or returns the stored response of the first request with the same key.
 
-    Only a success is kept: a refusal may be mended and sent again under its key. 422 when the key was used for another
-    request, 409 while the first is still under way (a process that died frees the key after a minute).
+    Only a success is stored: a request that was rejected can be corrected and sent again with its key. Raises a 422
+    Problem if the key was used for another request, and 409 while the first is in progress (for at most a minute: its
+    process may have died).
     """
     key = request.headers.get(HEADER)
     if key is None:
         return JSONResponse(jsonable_encoder(await act()), status)
     if not 0 < len(key) <= 255 or not key.isprintable():
-        raise Problem(400, "idempotency_key_invalid", "Idempotency-Key has 1 to 255 printable characters.")
+        raise Problem(400, "idempotency_key_invalid", "Idempotency-Key must have 1 to 255 printable characters.")
     request_hash = await _hash(request)
-    if (known := await _claim(database, caller, key, request_hash)) is not None:
-        return known
+    if (stored := await _claim(database, caller, key, request_hash)) is not None:
+        return stored
     try:
         answer = jsonable_encoder(await act())
     except BaseException:
@@ -94,9 +96,9 @@ async def _claim(database: Database, caller: str, key: str, request_hash: str) -
             return None
         row = (await db.execute(select(idempotency_keys).where(*_is(caller, key)))).one_or_none()
     if row is None or (row.status is None and row.request_hash == request_hash):
-        raise Problem(409, "request_in_progress", "The first request with this key is under way; try again.")
+        raise Problem(409, "request_in_progress", "The first request with this key is still in progress; retry.")
     if row.request_hash != request_hash:
-        raise Problem(422, "idempotency_key_reused", "This Idempotency-Key was used for another request.")
+        raise Problem(422, "idempotency_key_reused", "This Idempotency-Key has been used for a different request.")
     return JSONResponse(row.body, row.status, headers={"Idempotent-Replayed": "true"})
 
 

@@ -1,4 +1,4 @@
-"""Lists answer `{"items": […], "next": cursor or null}`, newest first; the cursor is opaque to the caller."""
+"""Lists return `{"items": […], "next": cursor or null}`, newest first. The cursor is opaque to clients."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kit.http.errors import Problem
 
 T = TypeVar("T", bound=BaseModel)
 
-Cursor = Annotated[str | None, Query(max_length=200, description="`next` of the page before")]
+Cursor = Annotated[str | None, Query(max_length=200, description="`next` of the previous page")]
 
 
 class Page(BaseModel, Generic[T]):
@@ -28,17 +28,17 @@ class Page(BaseModel, Generic[T]):
 
 async def page_of(
     db: AsyncConnection,
-    wanted: Select[Any],
+    query: Select[Any],
     table: Table,
     model: type[T],
     *,
     cursor: str | None,
     limit: int,
 ) -> Page[T]:
-    """One page of `wanted`, by `created_at` and `id` of `table`, newest first. A bad cursor is a 400."""
+    """One page of `query`, by `created_at` and `id` of `table`, newest first. An invalid cursor is a 400 Problem."""
     if cursor is not None:
-        wanted = wanted.where(tuple_(table.c.created_at, table.c.id) < tuple_(*_decode(cursor)))
-    ordered = wanted.order_by(table.c.created_at.desc(), table.c.id.desc()).limit(limit + 1)
+        query = query.where(tuple_(table.c.created_at, table.c.id) < tuple_(*_decode(cursor)))
+    ordered = query.order_by(table.c.created_at.desc(), table.c.id.desc()).limit(limit + 1)
     rows = (await db.execute(ordered)).all()
     items = [model.model_validate(row_dict(row)) for row in rows[:limit]]
     more = rows[limit - 1] if len(rows) > limit else None
@@ -57,4 +57,4 @@ def _decode(cursor: str) -> tuple[datetime, UUID]:
             raise ValueError("no offset")
         return moment, UUID(id)
     except (ValueError, binascii.Error):
-        raise Problem(400, "cursor_invalid", "Use the `next` of an earlier page as it is.") from None
+        raise Problem(400, "cursor_invalid", "Use `next` of a previous page unchanged.") from None

@@ -1,7 +1,7 @@
-"""Effects on the outside world (mail, Stripe, the course provider): wanted in a transaction, performed after it.
+"""Jobs: calls to the outside world (mail, Stripe, the course provider), enqueued in a transaction and run after it.
 
-An effect is performed at least once and recorded once; its `key` goes along to the outside as the idempotency key,
-so that a second attempt after a crash is the same effect there too.
+A job is run at least once and recorded once. Its `key` is passed on as the idempotency key, so that another attempt
+after a crash has no second effect outside.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sqlalchemy import Column, DateTime, Integer, Table, Text, UniqueConstraint,
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kit.db.database import PLUMBING
+from kit.db.database import KIT_TABLES
 from kit.messaging.outbox import wake
 from kit.runtime.backoff import Backoff
 from kit.runtime.trace import Cause
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 jobs = Table(
     "jobs",
-    PLUMBING,
+    KIT_TABLES,
     Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
     Column("kind", Text, nullable=False),
     Column("key", Text, nullable=False),
@@ -44,7 +44,7 @@ jobs = Table(
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is to be done outside. `attempt` counts from 1."""
+    """One call to make. `attempt` starts at 1."""
 
     id: UUID
     kind: str
@@ -58,23 +58,23 @@ R = TypeVar("R")
 
 
 class JobHandler(Protocol[R]):
-    """How one kind of effect is done."""
+    """Runs the jobs of one kind."""
 
     backoff: Backoff
 
     async def perform(self, job: Job) -> R:
-        """Acts on the outside world, with no transaction open. May be called again with the same key.
+        """Makes the call, with no transaction open. May be called again with the same key.
 
-        Raise Transient (or any error that is not Permanent) to be tried again later, Permanent to give up.
+        Raise Permanent to give up; after any other error the job is retried.
         """
         ...
 
     async def record(self, job: Job, result: R, uow: UnitOfWork) -> None:
-        """Writes down what came of it, in the transaction that also marks the effect as done."""
+        """Records the result, in the transaction that marks the job as done."""
         ...
 
     async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
-        """Writes down that it will not be done, in the transaction that also marks the effect as failed."""
+        """Records the failure, in the transaction that marks the job as failed."""
         ...
 
 
@@ -87,7 +87,7 @@ async def put(
     cause: Cause | None,
     available_at: datetime | None = None,
 ) -> bool:
-    """Adds the effect to the caller's transaction. False when this kind and key is there already."""
+    """Adds the job to the caller's transaction. Returns False if this kind and key exists."""
     values: dict[str, Any] = {"kind": kind, "key": key, "payload": dict(payload)}
     if cause is not None:
         values["cause"] = asdict(cause)
@@ -98,13 +98,13 @@ async def put(
 
 
 async def expedite(db: AsyncConnection, *, kind: str, key: str, due: datetime) -> None:
-    """Makes an effect due at `due` if it was to wait longer.
+    """Makes a job due at `due` if it was due later.
 
-    Only what nobody has begun with: an attempt under way has a lease, which is not ours to shorten.
+    Only before the first attempt: afterward `available_at` is the end of a lease, or of a backoff.
     """
-    untouched = (jobs.c.attempts == 0, jobs.c.available_at > due)
+    not_started = (jobs.c.attempts == 0, jobs.c.available_at > due)
     changed = await db.execute(
-        update(jobs).where(jobs.c.kind == kind, jobs.c.key == key, *untouched).values(available_at=due)
+        update(jobs).where(jobs.c.kind == kind, jobs.c.key == key, *not_started).values(available_at=due)
     )
     if changed.rowcount:
         await wake(db)

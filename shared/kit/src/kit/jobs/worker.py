@@ -1,4 +1,4 @@
-"""The performer: does the jobs that are due, each under a lease, and records what came of them."""
+"""The job worker: runs the jobs that are due, each under a lease, and records their results."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ log = structlog.get_logger(__name__)
 CONCURRENCY = 16
 SWEEP_SECONDS = 1.0
 LEASE = timedelta(seconds=60)
-"""Longer than any attempt may take; when it runs out, the process that held it is taken for dead."""
+"""Longer than any attempt may take. When it expires, the process that held it is presumed dead."""
 ATTEMPT_SECONDS = 45.0
 
 
 class JobWorker:
-    """Any number may run beside each other. The handlers are the kinds that this process does."""
+    """Several may run concurrently, in one process or many. `handlers`: by kind, the jobs that this worker runs."""
 
     def __init__(self, database: Database, source: str, handlers: Mapping[str, JobHandler[Any]]) -> None:
         self._database = database
@@ -37,16 +37,16 @@ class JobWorker:
         self._handlers = handlers
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set; what is under way then is finished first."""
+        """Until `stop` is set; then finishes the attempts in progress."""
         async with Wakeup(self._database.url, WAKE_CHANNEL) as wakeup:
             stopping = asyncio.create_task(stop.wait())
             running: set[asyncio.Task[None]] = set()
             while not stop.is_set():
                 taken: list[Job] = []
                 try:
-                    taken = await self._take(CONCURRENCY - len(running))
+                    taken = await self.take(CONCURRENCY - len(running))
                 except Exception as error:
-                    log.warning("jobs wait", error=describe(error))
+                    log.warning("taking jobs failed", error=describe(error))
                 for job in taken:
                     task = asyncio.create_task(self.attempt(job))
                     running.add(task)
@@ -58,8 +58,9 @@ class JobWorker:
                     nap.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    async def _take(self, most: int) -> list[Job]:
-        if most <= 0:
+    async def take(self, limit: int) -> list[Job]:
+        """Leases up to `limit` jobs that are due."""
+        if limit <= 0:
             return []
         due = (
             select(jobs.c.id)
@@ -70,7 +71,7 @@ class JobWorker:
                 jobs.c.available_at <= func.now(),
             )
             .order_by(jobs.c.available_at)
-            .limit(most)
+            .limit(limit)
             .with_for_update(skip_locked=True)
             .scalar_subquery()
         )
@@ -95,24 +96,24 @@ class JobWorker:
         ]
 
     async def attempt(self, job: Job) -> None:
-        """One attempt, and its record. Never raises: what is not recorded is attempted again after the lease."""
+        """Makes one attempt and records its result. Never raises: an unrecorded job is retried after its lease."""
         handler = self._handlers[job.kind]
         try:
             async with asyncio.timeout(ATTEMPT_SECONDS):
                 result = await handler.perform(job)
             async with self._database.transaction() as db:
                 if await self._finish(db, job, done_at=func.now()):
-                    await handler.record(job, result, self._work(db, job))
+                    await handler.record(job, result, self._unit_of_work(db, job))
             metrics.JOBS.labels(job.kind, "done").inc()
         except Exception as error:
             try:
                 await self._failed(job, error, handler)
             except Exception as second:
-                log.warning("job unrecorded", kind=job.kind, job=str(job.id), error=describe(second))
+                log.warning("job result not recorded", kind=job.kind, job=str(job.id), error=describe(second))
 
     async def _failed(self, job: Job, error: Exception, handler: JobHandler[Any]) -> None:
         final = isinstance(error, Permanent) or handler.backoff.exhausted(job.attempt)
-        outcome = "failed" if final else "retried"
+        outcome = "failed" if final else "rescheduled"
         metrics.JOBS.labels(job.kind, outcome).inc()
         log.warning(
             "job failed",
@@ -126,16 +127,16 @@ class JobWorker:
         async with self._database.transaction() as db:
             if final:
                 if await self._finish(db, job, failed_at=func.now(), last_error=describe(error)):
-                    await handler.give_up(job, error, self._work(db, job))
+                    await handler.give_up(job, error, self._unit_of_work(db, job))
             else:
                 later = func.now() + handler.backoff.delay(job.attempt)
                 await self._finish(db, job, available_at=later, last_error=describe(error))
 
     async def _finish(self, db: Any, job: Job, **values: Any) -> bool:
-        """False when somebody else has recorded this effect meanwhile (our lease had run out)."""
+        """False if another worker has recorded this job in the meantime (our lease had expired)."""
         pending = (jobs.c.id == job.id, jobs.c.done_at.is_(None), jobs.c.failed_at.is_(None))
         changed = await db.execute(update(jobs).where(*pending).values(**values))
         return bool(changed.rowcount == 1)
 
-    def _work(self, db: Any, job: Job) -> UnitOfWork:
+    def _unit_of_work(self, db: Any, job: Job) -> UnitOfWork:
         return UnitOfWork(db=db, source=self._source, now=utc_now(), cause=job.cause)

@@ -33,7 +33,7 @@ def asyncapi_document(
             copy(_takes_body(event), filter=carries(event))
     exchange = RabbitExchange(EVENTS_EXCHANGE, type=ExchangeType.TOPIC, durable=True)
     for event in publishes:
-        # the outbox publishes; FastStream is told of it for the document only
+        # only for the document: the relay publishes
         documented.publisher(
             exchange=exchange, routing_key=event.type, persist=True, mandatory=False, title=event.type, schema=event
         )

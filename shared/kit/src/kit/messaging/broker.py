@@ -1,4 +1,4 @@
-"""Publishing with confirms: a message counts as published when the broker has said so, and not before."""
+"""Publishing with confirms: a message is published when the broker has confirmed it, and not before."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from kit.runtime.failures import Permanent, Transient
 
 
 class Unroutable(Transient):
-    """No queue is bound for this message yet."""
+    """No queue is bound for this message."""
 
 
 class BrokerDown(Transient):
-    """The broker did not confirm: it is away, too slow, or refused. The message may or may not have arrived."""
+    """The broker did not confirm: unreachable, too slow, or refusing. The message may or may not have arrived."""
 
 
 class Unpublishable(Permanent):
-    """The message cannot be put on the wire at all. It stays where it is, and its neighbors go on."""
+    """AMQP cannot carry this message."""
 
 
 class Publisher:
-    """A connection of its own (a broker that throttles publishers blocks the whole connection)."""
+    """Has its own connection: a broker that throttles publishers blocks the whole connection."""
 
     def __init__(self, amqp_url: str, *, name: str, timeout: float = 5.0) -> None:
         self._url = amqp_url
@@ -40,10 +40,10 @@ class Publisher:
         self._connecting = asyncio.Lock()
 
     async def publish(self, message: OutgoingMessage) -> None:
-        """Publishes persistently and waits for the confirm, `timeout` seconds at the most (a reconnect included).
+        """Publishes a persistent message and waits for the confirm, at most `timeout` seconds (including a reconnect).
 
-        Raises Unroutable for a mandatory message that no queue took, Unpublishable for one that AMQP cannot carry, and
-        BrokerDown when no confirm came.
+        Raises Unroutable for a mandatory message that no queue has received, Unpublishable for one that AMQP cannot
+        carry, and BrokerDown without a confirm.
         """
         try:
             async with asyncio.timeout(self._timeout):
@@ -90,7 +90,8 @@ class Publisher:
                 )
                 self._exchanges[name] = exchange
         if self._connection.transport is not None:
-            # waits while the broker has blocked us (an alarm): what is written then is a copy with every retry
+            # waits while the broker blocks the connection (an alarm): a message written now would arrive late, and so
+            # would every retry of it
             await self._connection.transport.connection.ready()
         return exchange
 
@@ -99,7 +100,7 @@ def _to_amqp(message: OutgoingMessage) -> aio_pika.Message:
     return aio_pika.Message(
         body=message.body,
         headers=dict(message.headers),
-        # One per publishing, not per event (whose id is in the headers): returned messages are told apart by it.
+        # One per publishing, not per event (whose id is in the headers): aiormq matches returned messages by it.
         message_id=uuid4().hex,
         content_type="application/json",
         delivery_mode=aio_pika.DeliveryMode.PERSISTENT,

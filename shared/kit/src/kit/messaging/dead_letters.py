@@ -1,12 +1,12 @@
-"""The dead letters of a queue, for an operator.
+"""Dead letters of a queue: a command for operators.
 
     python -m kit.messaging.dead_letters list    <queue>
     python -m kit.messaging.dead_letters show    <queue> <event id>
     python -m kit.messaging.dead_letters replay  <queue> <event id>|--all
     python -m kit.messaging.dead_letters discard <queue> <event id>
 
-AMQP_URL names the broker. `<queue>` is the queue that the message died in. A replay puts the message back into that
-queue; a second replay of the same event finds it in the inbox and does nothing.
+AMQP_URL is the broker's URL, `<queue>` the queue whose consumer failed. A replay publishes the message to that queue
+again; replaying an event twice has no second effect, since the inbox recognizes it.
 """
 
 from __future__ import annotations
@@ -35,30 +35,30 @@ class DeadLetter:
     type: str
     reason: str
     attempts: int
-    died_at: str
+    dead_lettered_at: str
     stack: str
     body: bytes
 
 
 def _read(message: AbstractIncomingMessage) -> DeadLetter:
     try:
-        said = attributes(message.headers)
+        event = attributes(message.headers)
     except BadEnvelope:
-        said = {}
-    told: dict[str, Any] = dict(message.headers)
+        event = {}
+    headers: dict[str, Any] = dict(message.headers)
     return DeadLetter(
-        event_id=said.get("id") or message.message_id or "unknown",
-        type=said.get("type", "unknown"),
-        reason=str(told.get("bursar-reason", "redelivered too often: its consumer died over it")),
-        attempts=int(told.get("bursar-attempts", 0)),
-        died_at=str(told.get("bursar-died-at", "")),
-        stack=str(told.get("bursar-stack", "")),
+        event_id=event.get("id") or message.message_id or "unknown",
+        type=event.get("type", "unknown"),
+        reason=str(headers.get("bursar-reason", "redelivery limit exceeded: its consumer crashed")),
+        attempts=int(headers.get("bursar-attempts", 0)),
+        dead_lettered_at=str(headers.get("bursar-dead-lettered-at", "")),
+        stack=str(headers.get("bursar-stack", "")),
         body=message.body,
     )
 
 
 class DeadLetters:
-    """The dead letters of one queue. What is only looked at goes back to where it was."""
+    """The dead letters of one queue. Messages that are only read go back to where they were."""
 
     def __init__(self, channel: aio_pika.abc.AbstractChannel, queue: str) -> None:
         self._channel = channel
@@ -68,17 +68,17 @@ class DeadLetters:
         async with self._held() as messages:
             return [_read(message) for message in messages]
 
-    async def replay(self, wanted: Callable[[DeadLetter], bool]) -> int:
-        """Puts the wanted ones back into the queue; each leaves the dead letters only after the broker's confirm."""
+    async def replay(self, selected: Callable[[DeadLetter], bool]) -> int:
+        """Publishes the selected messages to the queue again; each is acknowledged after the broker's confirm."""
         replayed = 0
         async with self._held() as messages:
             for message in messages:
-                if wanted(_read(message)):
-                    ours = ("bursar-", "x-")
+                if selected(_read(message)):
+                    dropped = ("bursar-", "x-")
                     headers = {
-                        n: v for n, v in message.headers.items() if not n.startswith(ours) and n != ATTEMPT_HEADER
+                        n: v for n, v in message.headers.items() if not n.startswith(dropped) and n != ATTEMPT_HEADER
                     }
-                    again = aio_pika.Message(
+                    copy = aio_pika.Message(
                         message.body,
                         headers=headers,
                         message_id=message.message_id,
@@ -87,23 +87,23 @@ class DeadLetters:
                         content_type=message.content_type,
                         delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
                     )
-                    await self._channel.default_exchange.publish(again, self._queue, mandatory=True)
+                    await self._channel.default_exchange.publish(copy, self._queue, mandatory=True)
                     await message.ack()
                     replayed += 1
         return replayed
 
-    async def discard(self, wanted: Callable[[DeadLetter], bool]) -> int:
+    async def discard(self, selected: Callable[[DeadLetter], bool]) -> int:
         discarded = 0
         async with self._held() as messages:
             for message in messages:
-                if wanted(_read(message)):
+                if selected(_read(message)):
                     await message.ack()
                     discarded += 1
         return discarded
 
     @asynccontextmanager
     async def _held(self) -> AsyncIterator[list[AbstractIncomingMessage]]:
-        """All dead letters, held unacknowledged; those not acknowledged inside go back."""
+        """All dead letters, unacknowledged. Those that the block does not acknowledge are requeued."""
         queue = await self._channel.get_queue(f"{self._queue}.dead", ensure=True)
         held: list[AbstractIncomingMessage] = []
         try:
@@ -127,27 +127,28 @@ async def dead_letters(amqp_url: str, queue: str) -> AsyncIterator[DeadLetters]:
 
 
 async def _main(arguments: argparse.Namespace) -> int:
-    def wanted(letter: DeadLetter) -> bool:
+    def selected(letter: DeadLetter) -> bool:
         return bool(getattr(arguments, "all", False)) or letter.event_id == arguments.event_id
 
     if not (amqp_url := os.environ.get("AMQP_URL")):
-        sys.exit("set AMQP_URL: amqp://user:password@host:port/vhost")
+        sys.exit("AMQP_URL is not set: amqp://user:password@host:port/vhost")
     async with dead_letters(amqp_url, arguments.queue) as letters:
         if arguments.command in ("list", "show"):
             found = await letters.letters()
-            if arguments.command == "show" and not any(wanted(letter) for letter in found):
-                sys.exit(f"{arguments.event_id} is not among the dead letters of {arguments.queue}")
+            if arguments.command == "show" and not any(selected(letter) for letter in found):
+                sys.exit(f"{arguments.event_id} is not a dead letter of {arguments.queue}")
             for letter in found:
                 if arguments.command == "list":
                     _print(f"{letter.event_id}  {letter.type}  attempts={letter.attempts}  {letter.reason}")
                 elif letter.event_id == arguments.event_id:
                     _print(
-                        f"{letter.reason}\ndied at {letter.died_at} after {letter.attempts} attempts\n{letter.stack}"
+                        f"{letter.reason}\n"
+                        f"dead-lettered at {letter.dead_lettered_at} after {letter.attempts} attempts\n{letter.stack}"
                     )
                     _print(json.dumps(json.loads(letter.body), indent=2))
             return 0
         act = letters.replay if arguments.command == "replay" else letters.discard
-        changed = await act(wanted)
+        changed = await act(selected)
         _print(f"{arguments.command}: {changed}")
         return 0 if changed else 1
 

@@ -15,11 +15,11 @@ from sqlalchemy import Column, DateTime, Row, Table, Text, Uuid, func, select, t
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kit.db.database import PLUMBING
+from kit.db.database import KIT_TABLES
 
 facts = Table(
     "facts",
-    PLUMBING,
+    KIT_TABLES,
     Column("event_id", Text, primary_key=True),
     Column("group_id", Uuid, nullable=False, index=True),
     Column("type", Text, nullable=False),
@@ -29,7 +29,7 @@ facts = Table(
 )
 fact_keys = Table(
     "fact_keys",
-    PLUMBING,
+    KIT_TABLES,
     Column("key", Text, primary_key=True),
     Column("group_id", Uuid, nullable=False, index=True),
 )

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.envelope import Envelope, Event
-from kit.db.database import PLUMBING
+from kit.db.database import KIT_TABLES
 from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.runtime.trace import cause_of
 
@@ -19,7 +19,7 @@ Handler = Callable[[Envelope[Any], UnitOfWork], Awaitable[None]]
 
 inbox = Table(
     "inbox",
-    PLUMBING,
+    KIT_TABLES,
     Column("queue", Text, primary_key=True),
     Column("event_id", Text, primary_key=True),
     Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.now()),

@@ -1,4 +1,4 @@
-"""Outbox: an event is a row in the caller's transaction; the relay publishes it later, at least once."""
+"""Outbox: messages are rows of the caller's transaction; the relay publishes them after commit, at least once."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.envelope import Envelope, Event
-from kit.db.database import PLUMBING
+from kit.db.database import KIT_TABLES
 
 EVENTS_EXCHANGE = "bursar.events"
 WAKE_CHANNEL = "outgoing"
-"""NOTIFY channel: something is due in `outbox` or `jobs`."""
+"""NOTIFY channel: rows were added to `outbox` or `jobs`."""
 
 outbox = Table(
     "outbox",
-    PLUMBING,
+    KIT_TABLES,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("message_key", Text, nullable=False, unique=True),
     Column("exchange", Text, nullable=False),
@@ -38,7 +38,7 @@ outbox = Table(
 
 @dataclass(frozen=True, kw_only=True)
 class OutgoingMessage:
-    """A message as the broker will get it. `key` is unique: putting the same key twice is one message."""
+    """A message as the broker gets it. `key` is unique: the same key twice is one message."""
 
     key: str
     exchange: str
@@ -49,7 +49,7 @@ class OutgoingMessage:
 
 
 def to_message(envelope: Envelope[Event], *, mandatory: bool = False) -> OutgoingMessage:
-    """`mandatory`: a broker that has no queue for this event must say so, and the event waits until one is bound."""
+    """`mandatory`: if no queue is bound for this event, it stays in the outbox until one is."""
     return OutgoingMessage(
         key=envelope.id,
         exchange=EVENTS_EXCHANGE,
@@ -61,7 +61,7 @@ def to_message(envelope: Envelope[Event], *, mandatory: bool = False) -> Outgoin
 
 
 async def put(db: AsyncConnection, message: OutgoingMessage, *, available_at: datetime | None = None) -> None:
-    """Adds the message to the caller's transaction; the relay is woken when that commits (a trigger does it)."""
+    """Adds the message to the caller's transaction. On commit, a trigger wakes the relay."""
     values: dict[str, Any] = {
         "message_key": message.key,
         "exchange": message.exchange,
@@ -76,6 +76,6 @@ async def put(db: AsyncConnection, message: OutgoingMessage, *, available_at: da
 
 
 async def wake(db: AsyncConnection) -> None:
-    """Wakes the process that looks after what is due, when the caller's transaction commits: for what an UPDATE makes
-    due; additions wake it by themselves."""
+    """Wakes relay and job worker when the caller's transaction commits. Needed after an UPDATE that makes rows due;
+    inserts do it by trigger."""
     await db.execute(select(func.pg_notify(WAKE_CHANNEL, "")))

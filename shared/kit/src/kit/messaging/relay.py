@@ -1,4 +1,4 @@
-"""The relay: publishes what the outbox holds, pipelined, and marks a row only after its confirm."""
+"""The relay: publishes the outbox, pipelined, and marks a row as published only after its confirm."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ BATCH = 200
 SWEEP_SECONDS = 1.0
 KEEP_PUBLISHED = timedelta(days=7)
 KEEP_INBOX = timedelta(days=45)
-"""Longer than Stripe's 30 days of events: whatever can still be replayed is still recognized."""
+"""Longer than the 30 days for which Stripe lists events: any event that can be replayed is still recognized."""
 
 KEEP_KEYS = timedelta(days=2)
-"""Idempotency-Keys; Stripe keeps them for one day."""
+"""Idempotency-Keys. Stripe keeps them for one day."""
 KEEP_PAYLOADS = timedelta(days=30)
-"""What a done effect was told may name a person; that it was done is kept."""
+"""Payloads of done jobs may contain personal data. The rows themselves are kept."""
 
 RETRY = Backoff(first=timedelta(seconds=0.5), longest=timedelta(minutes=1))
 
 
 async def keep_publishing(publish_due: Callable[[], Awaitable[bool]], database_url: str, stop: asyncio.Event) -> None:
-    """Calls `publish_due` whenever something may be due, until `stop` is set.
+    """Calls `publish_due` whenever rows may be due, until `stop` is set.
 
-    It returns whether there may be more, and may raise: a broker or database that is away is waited for.
+    `publish_due` returns whether more rows may be due. If it raises, it is called again after a backoff.
     """
     failures = 0
     async with Wakeup(database_url, WAKE_CHANNEL) as wakeup:
@@ -53,8 +53,8 @@ async def keep_publishing(publish_due: Callable[[], Awaitable[bool]], database_u
                         await wakeup.wait(SWEEP_SECONDS)
                 except Exception as error:
                     failures += 1
-                    known = isinstance(error, BrokerDown) or is_down(error)
-                    log.warning("relay waits", error=describe(error), failures=failures, exc_info=not known)
+                    outage = isinstance(error, BrokerDown) or is_down(error)
+                    log.warning("publishing failed", error=describe(error), failures=failures, exc_info=not outage)
                     await wakeup.wait(min(RETRY.delay(failures).total_seconds(), 5.0))
         finally:
             stopping.cancel()
@@ -66,15 +66,15 @@ async def _wake_on_stop(stop: asyncio.Event, wakeup: Wakeup) -> None:
 
 
 class Relay:
-    """Any number may run beside each other: each takes rows that no other one holds."""
+    """Several may run concurrently: each takes rows that no other one has locked."""
 
     def __init__(self, database: Database, publisher: Publisher) -> None:
         self._database = database
         self._publisher = publisher
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set. Survives a broker or a database that goes away; nothing is lost meanwhile."""
-        housekeeping = asyncio.create_task(self._keep_house(stop))
+        """Until `stop` is set. Survives outages of broker and database without losing a message."""
+        housekeeping = asyncio.create_task(self._run_housekeeping(stop))
         try:
             await keep_publishing(self.publish_due, self._database.url, stop)
         finally:
@@ -82,7 +82,7 @@ class Relay:
             await asyncio.gather(housekeeping, return_exceptions=True)
 
     async def publish_due(self) -> bool:
-        """Publishes one batch; whether there may be more. Raises BrokerDown when none of it could be published."""
+        """Publishes one batch. Returns whether more rows may be due. Raises BrokerDown if none could be published."""
         async with self._database.transaction() as db:
             due = (
                 select(outbox)
@@ -102,7 +102,9 @@ class Relay:
                 )
             for row, error in zip(rows, outcomes, strict=True):
                 if isinstance(error, (Unroutable, Unpublishable)):
-                    log.error("not published", key=row.message_key, attempts=row.attempts + 1, error=describe(error))
+                    log.error(
+                        "message not published", key=row.message_key, attempts=row.attempts + 1, error=describe(error)
+                    )
                     later = func.now() + RETRY.delay(row.attempts + 1)
                     await db.execute(
                         update(outbox)
@@ -131,8 +133,8 @@ class Relay:
         metrics.PUBLISHED.labels(row.routing_key).inc()
         return None
 
-    async def _keep_house(self, stop: asyncio.Event) -> None:
-        """Removes what nobody needs any more; what is unpublished or undone is never touched."""
+    async def _run_housekeeping(self, stop: asyncio.Event) -> None:
+        """Deletes rows past their retention. Unpublished messages and pending jobs are never deleted."""
         while not stop.is_set():
             try:
                 async with self._database.transaction() as db:
@@ -156,4 +158,4 @@ class Relay:
                 due = select(func.count()).where(outbox.c.published_at.is_(None), outbox.c.available_at <= func.now())
                 metrics.DUE.labels("outbox").set((await db.execute(due)).scalar_one())
         except Exception as error:
-            log.warning("backlog unknown", error=describe(error))
+            log.warning("measuring the backlog failed", error=describe(error))

@@ -1,4 +1,4 @@
-"""Which queues there are and what they hear. Declared by `migrate`, so that no event is said before it can be heard."""
+"""Queues and their bindings. `migrate` declares them, so that no event is published before its queues exist."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from kit.messaging.outbox import EVENTS_EXCHANGE
 
 PREFETCH = 32
 REDELIVERY_LIMIT = 50
-"""How often the broker hands out a message that kills its consumer, before it becomes a dead letter (quorum queues;
-RabbitMQ 3.10 has no limit of its own, 4.0 has 20). Failures that we see are counted by ourselves, see `consumer`."""
+"""Deliveries of a message that crashes its consumer before the broker dead-letters it (quorum queues; RabbitMQ 3.10 has
+no default limit, 4.0 has 20). Failures that the process survives are counted in a header, see `failed_messages`."""
 
 
 NO_LIMIT = 1_000_000
-"""RabbitMQ 4 drops what is redelivered more than 20 times where no limit is set, and an operator who looks at dead
-letters redelivers them. (-1 would mean no limit there, and is refused by 3.10.)"""
+"""RabbitMQ 4 drops a message after 20 redeliveries if no limit is set, and listing dead letters redelivers them.
+(-1 means no limit in RabbitMQ 4, but 3.10 rejects it.)"""
 DEAD_ARGUMENTS: Mapping[str, Any] = {"x-queue-type": "quorum", "x-delivery-limit": NO_LIMIT}
 
 
 @dataclass(frozen=True)
 class Queue:
-    """A durable quorum queue `<service>.<purpose>` and its dead letters `<service>.<purpose>.dead`."""
+    """A durable quorum queue `<service>.<purpose>` and its dead-letter queue `<service>.<purpose>.dead`."""
 
     name: str
     events: tuple[type[Event], ...] = ()
@@ -50,7 +50,7 @@ class Queue:
 
 
 async def declare(channel: AbstractChannel, queues: Iterable[Queue]) -> None:
-    """Makes the exchange, the queues, their dead letters and their bindings; what is there already stays."""
+    """Declares the exchange, the queues, their dead-letter queues and their bindings. Idempotent."""
     exchange = await channel.declare_exchange(EVENTS_EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
     for queue in queues:
         await channel.declare_queue(queue.dead, durable=True, arguments=dict(DEAD_ARGUMENTS))

@@ -1,4 +1,4 @@
-"""LISTEN for work that has become due, with a sweep in between for what nobody announced."""
+"""LISTEN for rows that became due. Callers also poll, since rows can become due without a notification."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import asyncpg
 
 
 class Wakeup:
-    """In `async with Wakeup(url, channel) as wakeup`, `wakeup.wait(1.0)` returns early when the channel is notified."""
+    """In `async with Wakeup(url, channel) as wakeup`, `wakeup.wait(1.0)` returns early if the channel is notified."""
 
     def __init__(self, url: str, channel: str) -> None:
         self._url = url
@@ -32,7 +32,7 @@ class Wakeup:
         self._event.set()
 
     async def wait(self, seconds: float) -> None:
-        """Until notified, or `seconds` have passed."""
+        """Returns when notified, or after `seconds`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._event.wait()
@@ -46,10 +46,10 @@ class Wakeup:
                 closed = asyncio.Event()
                 connection.add_termination_listener(lambda _, closed=closed: closed.set())
                 await connection.add_listener(self._channel, lambda *_: self._event.set())
-                self._event.set()  # whatever was announced before we listened
+                self._event.set()  # for notifications sent before LISTEN
                 await closed.wait()
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
-                await asyncio.sleep(1)  # the sweep goes on meanwhile
+                await asyncio.sleep(1)  # callers keep polling
             finally:
                 if connection is not None and not connection.is_closed():
                     connection.terminate()

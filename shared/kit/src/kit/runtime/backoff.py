@@ -19,7 +19,7 @@ class Backoff:
     attempts: int = 12
 
     def delay(self, attempt: int) -> timedelta:
-        """The wait after the `attempt`-th failure (from 1)."""
+        """How long to wait after failure number `attempt` (from 1)."""
         ceiling = min(self.first * float(2 ** min(attempt - 1, 20)), self.longest)
         return ceiling * random.uniform(0.5, 1.0)  # noqa: S311  jitter, not a secret
 

@@ -1,4 +1,4 @@
-"""What kinds of failure there are, and how they are told to an operator: by kind and place, never by data."""
+"""Kinds of failure, and how they are described to operators: by type and location, never with data."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from contracts.envelope import BadEnvelope
 
 
 class Permanent(Exception):
-    """Trying again cannot help: the message cannot be read, or it breaks a rule. It goes to the dead letters."""
+    """Retrying cannot help: the message is invalid or violates a rule. It is dead-lettered."""
 
 
 class Transient(Exception):
-    """The outside world is not there right now; trying again later may help."""
+    """A dependency is unavailable; retrying later may help."""
 
 
 def describe(error: BaseException) -> str:
-    """The kind of error, the database's code for it, and its text only where we wrote that ourselves (a driver's text
-    may quote data)."""
+    """The error's type, the database's code, and the message only of our own exceptions (a driver's message may quote
+    data)."""
     name = type(error).__name__
     if isinstance(error, (Permanent, Transient, BadEnvelope)):
         return f"{name}: {error}"
@@ -26,7 +26,7 @@ def describe(error: BaseException) -> str:
 
 
 def sqlstate(error: BaseException) -> str | None:
-    """PostgreSQL's code, when the database has refused something.
+    """PostgreSQL's error code, if the error came from the database.
 
     Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
     """
@@ -38,11 +38,11 @@ def sqlstate(error: BaseException) -> str | None:
 
 
 def stack(error: BaseException, *, limit: int = 12) -> str:
-    """Where it happened, innermost last, without any message text: our own frames, and the innermost one of all."""
+    """Where the error was raised, innermost last and without its message: our own frames, and the innermost frame."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames[:-1] if "site-packages" not in frame.filename]
-    told = [*ours, *frames[-1:]][-limit:]
-    return "\n".join(f"{_short(frame.filename)}:{frame.lineno} {frame.name}" for frame in told)
+    own = [frame for frame in frames[:-1] if "site-packages" not in frame.filename]
+    shown = [*own, *frames[-1:]][-limit:]
+    return "\n".join(f"{_short(frame.filename)}:{frame.lineno} {frame.name}" for frame in shown)
 
 
 def _short(filename: str) -> str:

@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line, names and ids only. No personal data, no secrets, no bodies."""
+"""Logs: one JSON object per line, with names and ids only. No personal data, no secrets, no bodies."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _SHARED: list[structlog.typing.Processor] = [
 
 
 def configure(*, service: str, role: str, level: str) -> None:
-    """For the whole process, libraries included."""
+    """Configures logging for the whole process, including libraries."""
 
     def stamp(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         return {"service": service, "role": role, **event}
 
     structlog.configure(
-        processors=[*_SHARED, stamp, _kind_of_exception, structlog.processors.JSONRenderer()],
+        processors=[*_SHARED, stamp, _exception_type, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
         logger_factory=structlog.WriteLoggerFactory(),
     )
@@ -33,25 +33,25 @@ def configure(*, service: str, role: str, level: str) -> None:
             foreign_pre_chain=[*_SHARED, stamp, structlog.stdlib.add_logger_name, _first_line],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                _kind_of_exception,
+                _exception_type,
                 structlog.processors.JSONRenderer(),
             ],
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    # libraries that print what they carry: addresses, headers, statements
+    # libraries that log addresses, headers or statements
     for chatty in ("aio_pika", "aiormq", "httpx", "httpcore", "sqlalchemy", "uvicorn.access", "stripe", "aiosmtplib"):
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
 
 
 def _first_line(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """asyncio adds the repr of a task, and with it the text of its exception, on lines of their own."""
+    """asyncio appends lines with the repr of a task, which contains its exception's message."""
     event["event"] = str(event.get("event", "")).split("\n", 1)[0]
     return event
 
 
-def _kind_of_exception(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """An exception is told by type and place; its text may quote a row or a request."""
+def _exception_type(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Replaces an exception by its type and location: its message may quote a row or a request."""
     info = event.pop("exc_info", None)
     if info is True:
         info = sys.exc_info()

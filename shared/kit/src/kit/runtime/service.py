@@ -1,4 +1,4 @@
-"""The processes that every service has, built alike."""
+"""Builds the processes that every service has."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from kit.runtime.settings import AuthSettings, BrokerSettings, DatabaseSettings
 
 
 class ApiSettings(DatabaseSettings, AuthSettings):
-    """What an API that serves a service's own database needs."""
+    """Settings of an API that serves the service's own database."""
 
 
 class WorkerSettings(DatabaseSettings, BrokerSettings):
-    """What consumers, relay and migrate need."""
+    """Settings of consumers, relay and migrate."""
 
 
 def database_of(settings: DatabaseSettings) -> Database:
@@ -49,9 +49,9 @@ def create_api(
     publishes: Sequence[type[Event]] = (),
     queues: Sequence[Queue] = (),
 ) -> FastAPI:
-    """A service's API. Its routes find the `database` and the `settings` in `request.app.state`.
+    """A service's API. Routes get `database` and `settings` from `request.app.state`.
 
-    `consumers` and `publishes` are for its AsyncAPI document.
+    `consumers` and `publishes` are only for its AsyncAPI document.
     """
     database = database_of(settings)
     documented = [consumer.router if isinstance(consumer, Consumer) else consumer for consumer in consumers]
@@ -104,7 +104,7 @@ def relay_process(
     background: Sequence[Run] = (),
     close: Sequence[Any] = (),
 ) -> Process:
-    """Publishes the outbox and performs the jobs of these kinds, beside what else is to run in the `background`."""
+    """Publishes the outbox and runs the jobs of these kinds, and whatever else is given as `background`."""
     database = database_of(settings)
     publisher = Publisher(settings.amqp_url.get_secret_value(), name=f"{service}.relay")
     running: list[Run] = [Relay(database, publisher).run, *background]
@@ -119,6 +119,6 @@ def relay_process(
 
 
 def migrate_service(settings: WorkerSettings, package_file: str, queues: Sequence[Queue]) -> None:
-    """Database first, then the queues: both are safe to run again, and by several at once."""
+    """Upgrades the database, then declares the queues. Both are idempotent and may run concurrently."""
     migrate.upgrade(settings.database_url.get_secret_value(), migrate.folder_of(package_file))
     asyncio.run(declare_at(settings.amqp_url.get_secret_value(), queues))

@@ -1,4 +1,4 @@
-"""What every process is told by its environment. Secrets have no defaults."""
+"""Settings from the environment. Secrets have no defaults."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
 
 class Settings(BaseSettings):
-    """Every process: its log level, and where its own pages (/healthz, /readyz, /metrics) are."""
+    """Settings of every process: log level, and the address of its HTTP endpoints."""
 
     model_config = SettingsConfigDict(extra="ignore", hide_input_in_errors=True)
 
@@ -35,7 +35,7 @@ class Settings(BaseSettings):
 
 
 class DatabaseSettings(Settings):
-    """`postgresql://login:password@host:port/database`, for the login that this process's role may use."""
+    """`postgresql://login:password@host:port/database`, with the login of this process's role."""
 
     database_url: SecretStr
     database_pool_size: int = 10
@@ -48,7 +48,7 @@ class BrokerSettings(Settings):
 
 
 class AuthSettings(Settings):
-    """How bearer tokens are verified: by a shared HS256 secret, or by the keys at a JWKS URL (RS256, ES256)."""
+    """How bearer tokens are verified: with a shared HS256 secret, or with the keys at a JWKS URL (RS256, ES256)."""
 
     jwt_secret: SecretStr | None = None
     jwt_jwks_url: str | None = None
@@ -57,7 +57,7 @@ class AuthSettings(Settings):
     cors_origins: CommaSeparated = ()
 
     @model_validator(mode="after")
-    def _one_way_to_verify(self) -> AuthSettings:
+    def _secret_or_jwks(self) -> AuthSettings:
         if (self.jwt_secret is None) == (self.jwt_jwks_url is None):
             raise ValueError("set exactly one of JWT_SECRET and JWT_JWKS_URL")
         if self.jwt_secret is not None and len(self.jwt_secret.get_secret_value().encode()) < 32:

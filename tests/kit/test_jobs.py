@@ -1,4 +1,4 @@
-"""Effects: wanted with the commit, performed at least once, recorded exactly once."""
+"""Jobs: enqueued with the commit, performed at least once, recorded exactly once."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ from kit.runtime.backoff import Backoff
 from kit.runtime.failures import Permanent, Transient
 
 
-class Outside:
-    """A part of the outside world that fails as ordered, and remembers by key what it did."""
+class Handler:
+    """A job handler that fails with the given errors first, and records the keys of its attempts."""
 
     backoff = Backoff(first=timedelta(milliseconds=50), longest=timedelta(milliseconds=100), attempts=4)
 
     def __init__(self, *failures: Exception) -> None:
         self.failures = list(failures)
-        self.did: list[str] = []
+        self.attempted: list[str] = []
 
     async def perform(self, job: Job) -> str:
-        self.did.append(job.key)
+        self.attempted.append(job.key)
         if self.failures:
             raise self.failures.pop(0)
-        return f"did {job.payload['what']} at attempt {job.attempt}"
+        return f"sent {job.payload['what']} at attempt {job.attempt}"
 
     async def record(self, job: Job, result: str, uow: UnitOfWork) -> None:
-        await _note(uow, job.key, result)
+        await _insert_note(uow, job.key, result)
 
     async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
-        await _note(uow, job.key, f"gave up: {error}")
+        await _insert_note(uow, job.key, f"gave up: {error}")
 
 
-async def _note(uow: UnitOfWork, key: str, note: str) -> None:
+async def _insert_note(uow: UnitOfWork, key: str, note: str) -> None:
     await uow.db.execute(text("INSERT INTO done VALUES (:key, :note)"), {"key": key, "note": note})
 
 
-async def want(database: Database, *keys: str) -> list[bool]:
+async def enqueue(database: Database, *keys: str) -> list[bool]:
     async with database.transaction() as db:
         uow = UnitOfWork(db=db, source="tests", now=datetime.now(UTC))
         return [await uow.enqueue("test.act", key=key, payload={"what": "it"}) for key in keys]
@@ -58,7 +58,7 @@ async def notes(database: Database) -> list[tuple[str, str]]:
 
 
 @asynccontextmanager
-async def performing(database: Database, *handlers: Any) -> AsyncIterator[None]:
+async def workers_of(database: Database, *handlers: Any) -> AsyncIterator[None]:
     stop = asyncio.Event()
     workers = [JobWorker(database, "tests", {"test.act": handler}) for handler in handlers]
     tasks = [asyncio.create_task(worker.run(stop)) for worker in workers]
@@ -69,84 +69,84 @@ async def performing(database: Database, *handlers: Any) -> AsyncIterator[None]:
         await asyncio.gather(*tasks)
 
 
-async def test_an_effect_wanted_twice_is_done_once(database: Database) -> None:
-    assert await want(database, "mail-1", "mail-1") == [True, False]
-    outside = Outside()
-    async with performing(database, outside):
+async def test_a_job_enqueued_twice_is_performed_once(database: Database) -> None:
+    assert await enqueue(database, "mail-1", "mail-1") == [True, False]
+    handler = Handler()
+    async with workers_of(database, handler):
 
         async def recorded() -> list[tuple[str, str]]:
             return await notes(database)
 
         await until(recorded)
-    assert outside.did == ["mail-1"]
-    assert await notes(database) == [("mail-1", "did it at attempt 1")]
+    assert handler.attempted == ["mail-1"]
+    assert await notes(database) == [("mail-1", "sent it at attempt 1")]
 
 
-async def test_what_may_work_later_is_tried_again_with_the_same_key(database: Database) -> None:
-    await want(database, "mail-2")
-    outside = Outside(Transient("away"), RuntimeError("a surprise"))
-    async with performing(database, outside):
-
-        async def recorded() -> list[tuple[str, str]]:
-            return await notes(database)
-
-        await until(recorded)
-    assert outside.did == ["mail-2"] * 3
-    assert await notes(database) == [("mail-2", "did it at attempt 3")]
-
-
-async def test_a_refusal_is_given_up_at_once_and_recorded(database: Database) -> None:
-    await want(database, "mail-3")
-    outside = Outside(Permanent("no such address"))
-    async with performing(database, outside):
+async def test_a_failed_job_is_retried_with_the_same_key(database: Database) -> None:
+    await enqueue(database, "mail-2")
+    handler = Handler(Transient("unavailable"), RuntimeError("a bug"))
+    async with workers_of(database, handler):
 
         async def recorded() -> list[tuple[str, str]]:
             return await notes(database)
 
         await until(recorded)
-    assert outside.did == ["mail-3"]
+    assert handler.attempted == ["mail-2"] * 3
+    assert await notes(database) == [("mail-2", "sent it at attempt 3")]
+
+
+async def test_a_permanent_failure_is_given_up_at_once_and_recorded(database: Database) -> None:
+    await enqueue(database, "mail-3")
+    handler = Handler(Permanent("no such address"))
+    async with workers_of(database, handler):
+
+        async def recorded() -> list[tuple[str, str]]:
+            return await notes(database)
+
+        await until(recorded)
+    assert handler.attempted == ["mail-3"]
     assert await notes(database) == [("mail-3", "gave up: no such address")]
 
 
-async def test_after_the_last_attempt_it_is_given_up(database: Database) -> None:
-    await want(database, "mail-4")
-    outside = Outside(*(Transient("away") for _ in range(10)))
-    async with performing(database, outside):
+async def test_a_job_is_given_up_after_its_last_attempt(database: Database) -> None:
+    await enqueue(database, "mail-4")
+    handler = Handler(*(Transient("unavailable") for _ in range(10)))
+    async with workers_of(database, handler):
 
         async def recorded() -> list[tuple[str, str]]:
             return await notes(database)
 
         await until(recorded)
-    assert len(outside.did) == outside.backoff.attempts
+    assert len(handler.attempted) == handler.backoff.attempts
 
 
-async def test_several_performers_share_the_work(database: Database) -> None:
+async def test_several_workers_share_the_jobs(database: Database) -> None:
     keys = [f"mail-{n:03}" for n in range(100)]
-    await want(database, *keys)
-    first, second = Outside(), Outside()
-    async with performing(database, first, second):
+    await enqueue(database, *keys)
+    first, second = Handler(), Handler()
+    async with workers_of(database, first, second):
 
         async def all_recorded() -> bool:
             return len(await notes(database)) == 100
 
         await until(all_recorded)
-    assert sorted(first.did + second.did) == keys
+    assert sorted(first.attempted + second.attempted) == keys
 
 
-async def test_a_performer_that_died_is_replaced_after_its_lease(database: Database) -> None:
-    """It had taken the effect and perhaps done it: another does it again under the same key, and records it once."""
-    await want(database, "mail-5")
-    dead = JobWorker(database, "tests", {"test.act": Outside()})
-    (taken,) = await dead._take(1)
-    assert await dead._take(1) == []
+async def test_the_job_of_a_worker_that_died_is_retried_after_its_lease(database: Database) -> None:
+    """It may have performed the job: another worker repeats it with the same key, and it is recorded once."""
+    await enqueue(database, "mail-5")
+    dead = JobWorker(database, "tests", {"test.act": Handler()})
+    (taken,) = await dead.take(1)
+    assert await dead.take(1) == []
     async with database.transaction() as db:
         await db.execute(text("UPDATE jobs SET available_at = now() - interval '1 second'"))
-    outside = Outside()
-    async with performing(database, outside):
+    handler = Handler()
+    async with workers_of(database, handler):
 
         async def recorded() -> list[tuple[str, str]]:
             return await notes(database)
 
         await until(recorded)
-    await dead.attempt(taken)  # the one given up for dead comes back: what it does is not recorded again
-    assert await notes(database) == [("mail-5", "did it at attempt 2")]
+    await dead.attempt(taken)  # the worker that was presumed dead finishes: its result is not recorded again
+    assert await notes(database) == [("mail-5", "sent it at attempt 2")]
