@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
+from tests.checkout.installment_steps import School
 from tests.checkout.membership_steps import Member
 from tests.checkout.sandbox import StripeSandbox
-from tests.checkout.schedule_steps import School
-from tests.checkout.service import Service
+from tests.checkout.service import Apps, Service
 
 import checkout
 from checkout.catalog import loader as catalog
@@ -42,9 +42,16 @@ async def _load(url: str) -> None:
     await database.close()
 
 
+@pytest_asyncio.fixture(scope="package")
+async def apps() -> AsyncIterator[Apps]:
+    shared = Apps()
+    yield shared
+    await shared.close()
+
+
 @pytest_asyncio.fixture
-async def service(checkout_database: Database, stripe_sandbox: StripeSandbox) -> AsyncIterator[Service]:
-    running = Service(checkout_database, stripe_sandbox)
+async def service(checkout_database: Database, stripe_sandbox: StripeSandbox, apps: Apps) -> AsyncIterator[Service]:
+    running = Service(checkout_database, stripe_sandbox, apps)
     yield running
     await stripe_sandbox.faults()
     await running.close()
@@ -58,8 +65,8 @@ def membership_sandbox() -> Iterator[StripeSandbox]:
 
 
 @pytest_asyncio.fixture
-async def member(checkout_database: Database, membership_sandbox: StripeSandbox) -> AsyncIterator[Member]:
-    service = Service(checkout_database, membership_sandbox)
+async def member(checkout_database: Database, membership_sandbox: StripeSandbox, apps: Apps) -> AsyncIterator[Member]:
+    service = Service(checkout_database, membership_sandbox, apps)
     yield Member(service)
     await membership_sandbox.faults()
     await service.close()
@@ -68,6 +75,4 @@ async def member(checkout_database: Database, membership_sandbox: StripeSandbox)
 @pytest_asyncio.fixture
 async def school(service: Service) -> AsyncIterator[School]:
     await service.rows("DELETE FROM test_clock RETURNING id")
-    running = School(service)
-    yield running
-    await running.close()
+    yield School(service)

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import jwt
+from fastapi import FastAPI
 from pydantic import SecretStr
 from sqlalchemy import select, text
 from tests.checkout.sandbox import StripeSandbox
@@ -51,14 +52,39 @@ def wanted(slug: str = "barber-apprenticeship", price: Any = 4890, **other: Any)
     return {"programName": "As it is shown", "programSlug": slug, "price": price, "paymentType": "full", **other}
 
 
+class Apps:
+    """One app for equal settings: making one (its schemas, its TLS context) takes longer than most tests."""
+
+    def __init__(self) -> None:
+        self._apps: dict[str, FastAPI] = {}
+
+    def get(self, settings: dict[str, Any]) -> FastAPI:
+        key = repr(sorted((name, _plain(value)) for name, value in settings.items()))
+        if key not in self._apps:
+            self._apps[key] = main.app(ApiSettings(**settings))
+        return self._apps[key]
+
+    async def close(self) -> None:
+        for app in self._apps.values():
+            await app.state.stripe.close()
+            await app.state.database.close()
+
+
+def _plain(value: object) -> object:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+
 class Service:
-    def __init__(self, server: Server, sandbox: StripeSandbox) -> None:
+    def __init__(self, server: Server, sandbox: StripeSandbox, apps: Apps | None = None) -> None:
+        """`apps`: shared with other services; without them, this one makes and closes its own."""
+        self._apps = apps or Apps()
+        self._owns_apps = apps is None
         self.server = server
         self.sandbox = sandbox
         self.database = Database(server.url, pool_size=20)
         self.consumers = {
             event: consumer
-            for consumer in (consumers.payments(), consumers.enrollments(), registrations())
+            for consumer in (consumers.payment_events(), consumers.enrollment_events(), registrations())
             for event in consumer.handlers()
         }
         self.stripe = Stripe(StripeSettings(stripe_api_key=SecretStr(SECRET_KEY), stripe_api_base=sandbox.url))
@@ -68,28 +94,26 @@ class Service:
         self.app = self.app_with()
 
     def app_with(self, **settings: Any) -> Any:
-        return main.app(
-            ApiSettings(
-                **{
-                    "database_url": SecretStr(self.server.api_url),
-                    "jwt_secret": SecretStr(JWT["JWT_SECRET"]),
-                    "jwt_issuer": JWT["JWT_ISSUER"],
-                    "jwt_audience": JWT["JWT_AUDIENCE"],
-                    "stripe_api_key": SecretStr(SECRET_KEY),
-                    "stripe_publishable_key": "pk_test_checkout",
-                    "stripe_api_base": self.sandbox.url,
-                    "frontend_url": FRONTEND,
-                    "sponsor_finance_email": FINANCE,
-                    **settings,
-                }
-            )
+        return self._apps.get(
+            {
+                "database_url": SecretStr(self.server.api_url),
+                "jwt_secret": SecretStr(JWT["JWT_SECRET"]),
+                "jwt_issuer": JWT["JWT_ISSUER"],
+                "jwt_audience": JWT["JWT_AUDIENCE"],
+                "stripe_api_key": SecretStr(SECRET_KEY),
+                "stripe_publishable_key": "pk_test_checkout",
+                "stripe_api_base": self.sandbox.url,
+                "frontend_url": FRONTEND,
+                "sponsor_finance_email": FINANCE,
+                **settings,
+            }
         )
 
     async def close(self) -> None:
         await self.stripe.close()
-        await self.app.state.stripe.close()
-        await self.app.state.database.close()
         await self.database.close()
+        if self._owns_apps:
+            await self._apps.close()
 
     async def call(
         self, method: str, path: str, *, app: Any = None, raw: str | None = None, **sent: Any
@@ -97,7 +121,7 @@ class Service:
         if raw is not None:
             sent = {**sent, "content": raw, "headers": {"Content-Type": "application/json", **sent.get("headers", {})}}
         transport = httpx.ASGITransport(app or self.app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://checkout") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://checkout", verify=False) as client:
             return await client.request(method, path, **sent)
 
     async def buy(self, student: UUID | None, body: dict[str, Any] | None = None, **sent: Any) -> httpx.Response:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import random
 from itertools import permutations
-from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from tests.checkout.membership_steps import DAY, HOUR, SAME, Member
 
-from checkout.memberships import repository
-from checkout.memberships.event_handlers import SYNC, after
+from checkout.memberships import domain, repository
+from checkout.memberships.event_handlers import SYNC
 from contracts.envelope import Envelope
 from contracts.payments import SubscriptionChanged
 from kit.jobs.jobs import Job
@@ -109,26 +108,26 @@ async def test_a_life_in_every_order(member: Member) -> None:
     assert {"past_due", "active", "canceled"} <= set(statuses) and any(each.collection_paused for each in kept)
     assert {each.tier for each in kept} == {"student", "career"} and any(e.cancel_at_period_end for e in kept)
     kept = kept[-8:]
-    last_words: dict[frozenset[int], SubscriptionChanged | None] = {}
+    latest_of: dict[frozenset[int], SubscriptionChanged] = {}
 
-    def last_word(heard: frozenset[int]) -> SubscriptionChanged:
-        if heard not in last_words:
-            last_words[heard] = Purchase(tuple(kept[n] for n in heard)).subscription
-        word = last_words[heard]
-        assert word is not None
-        return word
+    def latest(arrived: frozenset[int]) -> SubscriptionChanged:
+        if arrived not in latest_of:
+            found = Purchase(tuple(kept[n] for n in arrived)).subscription
+            assert found is not None
+            latest_of[arrived] = found
+        return latest_of[arrived]
 
     ends = set()
     for order in permutations(range(len(kept))):
-        known: Any = None
-        heard: frozenset[int] = frozenset()
-        for number in (*order, order[0]):
-            heard |= {number}
-            values = after(known, last_word(heard), tier="student")
-            known = SimpleNamespace(**values) if values else known
-        ends.add(tuple(sorted(vars(known).items(), key=str)))
+        first = kept[order[0]]
+        stored, as_of = domain.state_of(first, tier="student"), domain.time_of(first)
+        arrived: frozenset[int] = frozenset(order[:1])
+        for number in (*order[1:], order[0]):
+            arrived |= {number}
+            stored, as_of = domain.update(stored, as_of, latest(arrived)) or (stored, as_of)
+        ends.add((stored, as_of))
     assert len(ends) == 1
-    assert dict(ends.pop())["status"] == "canceled"
+    assert ends.pop()[0].status == "canceled"
 
 
 async def test_a_life_in_many_orders_on_the_database(member: Member) -> None:

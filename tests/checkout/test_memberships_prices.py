@@ -8,13 +8,13 @@ import pytest
 from pydantic import ValidationError
 
 from checkout.memberships import domain
-from checkout.memberships.domain import Change, Stands
+from checkout.memberships.domain import Change, SubscriptionState
 from checkout.purchases.domain import Interval
 from checkout.settings import MembershipPriceSettings, StripeSettings
 from checkout.stripe_client.memberships import key_of_price, tier_of_key
 from contracts.money import usd
 
-NOW = Stands(
+NOW = SubscriptionState(
     status="active",
     tier="student",
     interval="month",
@@ -64,18 +64,18 @@ def test_one_price_for_two_memberships_is_a_mistake(twice: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize("wrong", ["student=p", "student/week=p", "/month=p", "student/month=", "student/month"])
-def test_prices_that_name_nothing(wrong: str) -> None:
+def test_prices_without_a_tier_or_interval(wrong: str) -> None:
     with pytest.raises(ValidationError):
         MembershipPriceSettings(stripe_prices=(wrong,))
 
 
 @pytest.mark.parametrize("tier", ["student", "a/b", "membership", "Ünter Tier"])
-def test_a_price_of_ours_tells_its_tier(tier: str) -> None:
+def test_the_key_of_a_created_price_contains_its_tier(tier: str) -> None:
     assert tier_of_key(key_of_price(tier, "year", usd(1_900), "abcd1234")) == tier
 
 
 @pytest.mark.parametrize("key", ["", "plan/cpr/usd/14375/ab12cd34", "membership", "membership/x", "student"])
-def test_another_price_tells_none(key: str) -> None:
+def test_another_key_contains_no_tier(key: str) -> None:
     assert tier_of_key(key) is None
 
 
@@ -89,18 +89,20 @@ def test_another_price_tells_none(key: str) -> None:
         (100, "year", True),
     ],
 )
-def test_what_costs_more_is_paid_at_once(amount: int, interval: Interval, at_once: bool) -> None:
-    asked = domain.change(
+def test_a_higher_price_is_paid_at_once(amount: int, interval: Interval, at_once: bool) -> None:
+    decision = domain.change(
         NOW, item_id="si_1", price_id="price_1", price=usd(amount), interval=interval, metadata={"tier": "career"}
     )
-    params: dict[str, Any] = dict(asked.params)
+    params: dict[str, Any] = dict(decision.params)
     assert params["items"] == [{"id": "si_1", "price": "price_1"}]
     assert params["proration_behavior"] == ("always_invoice" if at_once else "create_prorations")
     assert params.get("payment_behavior") == ("error_if_incomplete" if at_once else None)
 
 
-def test_a_resume_takes_back_all_that_stops_it() -> None:
+def test_a_resume_undoes_a_pause_and_a_cancellation() -> None:
     stopped = {**vars(NOW), "paused": True, "cancel_at_period_end": True}
-    assert domain.resume(Stands(**stopped)) == Change({"cancel_at_period_end": False, "pause_collection": ""})
-    dated = domain.resume(Stands(**{**stopped, "cancel_dated": True, "paused": False}))
+    assert domain.resume(SubscriptionState(**stopped)) == Change(
+        {"cancel_at_period_end": False, "pause_collection": ""}
+    )
+    dated = domain.resume(SubscriptionState(**{**stopped, "cancel_dated": True, "paused": False}))
     assert dated == Change({"cancel_at": ""})

@@ -248,8 +248,6 @@ async def test_two_students_have_two_codes(service: Service) -> None:
     answers = [await service.call("POST", REFERRAL, app=app, headers=bearer("student", uuid4())) for _ in range(2)]
     assert [answer.json()["percent_off"] for answer in answers] == [15, 15]
     assert answers[0].json()["code"] != answers[1].json()["code"]
-    await app.state.stripe.close()
-    await app.state.database.close()
 
 
 @pytest.mark.parametrize("role", ["case_manager", "specialist", "admin", None])

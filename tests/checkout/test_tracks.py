@@ -12,7 +12,7 @@ from tests.checkout.sandbox import metadata_of
 from tests.checkout.service import FRONTEND, Service, bearer
 
 from checkout.purchases.jobs import INTENT_EXPIRY
-from checkout.purchases.repository import keep_customer
+from checkout.purchases.student_repository import save_customer
 from kit.db.unit_of_work import utc_now
 
 CREATE_PAYMENT = "/api/payments/create-payment/"
@@ -43,7 +43,11 @@ async def test_an_intent_for_a_track(service: Service) -> None:
         "publishableKey": "pk_test_checkout",
     }
     purchase = await service.purchase(student)
-    assert (purchase["state"], purchase["how"], purchase["item_kind"]) == ("awaiting_payment", "intent", "track")
+    assert (purchase["state"], purchase["payment_flow"], purchase["item_kind"]) == (
+        "awaiting_payment",
+        "intent",
+        "track",
+    )
     assert metadata_of(intent)["program_kind"] == "track"
     assert "ada@example.org" not in str(metadata_of(intent))
     (created,) = await service.said(student, "purchase.created.v1")
@@ -200,7 +204,7 @@ async def test_what_stripe_answered_to_many_is_kept_once(service: Service) -> No
 
     async def keep(student: UUID) -> str:
         async with service.database.transaction() as db:
-            return await keep_customer(db, student, f"cus_{student.hex}", None, at=utc_now())
+            return await save_customer(db, student, f"cus_{student.hex}", None, at=utc_now())
 
     for student in [uuid4() for _ in range(20)]:
         assert set(await asyncio.gather(*(keep(student) for _ in range(8)))) == {f"cus_{student.hex}"}

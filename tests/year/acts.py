@@ -197,7 +197,7 @@ class SettleDebits:
 
 @dataclass(frozen=True)
 class Manual:
-    """Cash at the desk for an installment; or it is waived."""
+    """Cash at the context for an installment; or it is waived."""
 
     number: int
     method: Literal["cash", "check", "bank_transfer", "waiver"]

@@ -86,7 +86,7 @@ class School:
 
     @classmethod
     def open(cls, service: Service, sandbox: StripeSandbox, enrollment: Server, chance: random.Random) -> School:
-        heard_by_checkout = [checkout_consumers.payments(), checkout_consumers.enrollments(), registrations()]
+        heard_by_checkout = [checkout_consumers.payment_events(), checkout_consumers.enrollment_events(), registrations()]
         return cls(
             service=service,
             app=service.app_with(test_clock=True),
@@ -103,8 +103,6 @@ class School:
         )
 
     async def close(self) -> None:
-        await self.app.state.stripe.close()
-        await self.app.state.database.close()
         await self.enrollment.database.close()
 
     # --- people -------------------------------------------------------------------------------------------------------

@@ -1,20 +1,20 @@
-"""What happens to a purchase's money, and to the enrollment that it bought, becomes its state."""
+"""Updates purchases from payment events, and checkout's read model of enrollments."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
-from sqlalchemy import Row
-
-from checkout.installments import event_handlers as schedules
+from checkout.installments import event_handlers as installments
 from checkout.memberships import event_handlers as memberships
-from checkout.payments import event_handlers as money
-from checkout.purchases import domain, repository
-from checkout.purchases.event_handlers import settle
+from checkout.payments import event_handlers as payments
+from checkout.purchases import repository, student_repository
+from checkout.purchases.domain import EnrollmentStatus
+from checkout.purchases.event_handlers import update_purchase
+from checkout.purchases.repository import PurchaseRow
 from checkout.receipts.repository import move_documents
-from checkout.receipts.service import Issuer
+from checkout.receipts.service import ReceiptIssuer
 from checkout.topology import ENROLLMENTS, PAYMENTS
 from contracts.enrollment import (
     EnrollmentActivated,
@@ -34,7 +34,7 @@ from ledger.facts import Facts, fold, keys
 from ledger.policy import DEFAULT_POLICY, Policy
 from ledger.purchase import Purchase
 
-SEAT_STATUS: dict[type[EnrollmentEvent], domain.SeatStatus] = {
+ENROLLMENT_STATUS: dict[type[EnrollmentEvent], EnrollmentStatus] = {
     EnrollmentPending: "pending",
     EnrollmentActivated: "active",
     EnrollmentPaused: "paused",
@@ -44,37 +44,45 @@ SEAT_STATUS: dict[type[EnrollmentEvent], domain.SeatStatus] = {
 }
 
 
-Follow = Callable[[UnitOfWork, Row[Any], Purchase, Envelope[PaymentEvent]], Awaitable[None]]
-"""What a room does when something is heard about a purchase of ours: given its row, locked and settled already, and all
-that is known of its money. Any order and any repetition must end in the same rows."""
+Update = Callable[[UnitOfWork, PurchaseRow, Purchase, Envelope[PaymentEvent]], Awaitable[None]]
+"""What a room does when a payment event of a purchase has arrived: given the purchase's row, locked and up to date, and
+its payment facts. Any order and any repetition of the events must end in the same rows."""
 
-ROOMS: tuple[Follow, ...] = (partial(money.follow, on_merged=move_documents), schedules.follow, memberships.follow)
-ISSUER = Issuer()
+ROOMS: tuple[Update, ...] = (
+    partial(payments.update_payments, on_merged=move_documents),
+    installments.update_installments,
+    memberships.update_membership,
+)
+ISSUER = ReceiptIssuer()
 
 
-def payments(policy: Policy = DEFAULT_POLICY, rooms: Sequence[Follow] = ROOMS, issuer: Issuer = ISSUER) -> Consumer:
-    """Receipts come last: they say what the other rooms have noted."""
+def payment_events(
+    policy: Policy = DEFAULT_POLICY, rooms: Sequence[Update] = ROOMS, issuer: ReceiptIssuer = ISSUER
+) -> Consumer:
+    """Receipts come last: they contain what the other rooms have written."""
     consumer = Consumer(PAYMENTS)
 
     @consumer.on(*PAYMENT_EVENTS)
-    async def hear(heard: Envelope[PaymentEvent], uow: UnitOfWork) -> None:
-        known = cast(Facts, await uow.merge(heard, keys(heard.data)))
-        await repository.act_as(uow.db, f"event:{heard.id}")
-        for purchase in fold(known):
-            row = await settle(purchase.id, purchase, policy, heard, uow) if purchase.id is not None else None
+    async def update_purchases(event: Envelope[PaymentEvent], uow: UnitOfWork) -> None:
+        facts = cast(Facts, await uow.merge(event, keys))
+        await repository.set_actor(uow.db, f"event:{event.id}")
+        for purchase in fold(facts):
+            if purchase.id is None:
+                continue
+            row = await update_purchase(purchase.id, purchase, policy, event, uow)
             if row is not None:
-                for follow in (*rooms, issuer.follow):
-                    await follow(uow, row, purchase, heard)
+                for update in (*rooms, issuer.issue_receipts):
+                    await update(uow, row, purchase, event)
 
     return consumer
 
 
-def enrollments() -> Consumer:
+def enrollment_events() -> Consumer:
     consumer = Consumer(ENROLLMENTS)
 
-    @consumer.on(*SEAT_STATUS)
-    async def note(heard: Envelope[EnrollmentEvent], uow: UnitOfWork) -> None:
-        status = SEAT_STATUS[type(heard.data)]
-        await repository.write_enrollment(uow.db, heard.data, status=status, at=uow.now)
+    @consumer.on(*ENROLLMENT_STATUS)
+    async def update_enrollment_status(event: Envelope[EnrollmentEvent], uow: UnitOfWork) -> None:
+        status = ENROLLMENT_STATUS[type(event.data)]
+        await student_repository.write_enrollment(uow.db, event.data, status=status, at=uow.now)
 
     return consumer

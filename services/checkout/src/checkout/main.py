@@ -12,31 +12,32 @@ from checkout import consumers
 from checkout.catalog import admin_api as admin
 from checkout.catalog import consumers as catalog_consumers
 from checkout.catalog import items_api, loader, promotion_api, public_api
-from checkout.installments import admin_api as schedules_admin_api
-from checkout.installments import api as schedules_api
+from checkout.installments import admin_api as installments_admin_api
+from checkout.installments import api as installments_api
 from checkout.installments.clock import Clock
-from checkout.installments.jobs import Charging, Closing, EnrollmentExpiry
-from checkout.installments.plan_flow import ScheduleWay
-from checkout.installments.plan_purchase import Enrolling
-from checkout.installments.timer import CHARGE, ENROLLMENT_EXPIRY, Timer
-from checkout.installments.transitions import CLOSING
+from checkout.installments.enrollment_service import EnrollmentService
+from checkout.installments.jobs import CloseJob, CollectionJob, EnrollmentExpiryJob
+from checkout.installments.plan_flow import PlanFlow
+from checkout.installments.timer import COLLECTION, ENROLLMENT_EXPIRY, Timer
+from checkout.installments.transitions import CLOSE
 from checkout.memberships import api as memberships_api
 from checkout.memberships.event_handlers import SYNC
 from checkout.memberships.jobs import MembershipSync
-from checkout.memberships.membership_flow import MembershipWay
+from checkout.memberships.membership_flow import MembershipFlow
 from checkout.memberships.repository import member_tier
-from checkout.memberships.service import Managing
+from checkout.memberships.service import MembershipService
 from checkout.payments import admin_api as money_admin_api
 from checkout.payments import api as money_api
 from checkout.payments import intent_api, methods_api, refund_request_api, refund_service, statistics_api
-from checkout.payments.intent_flow import Intents
+from checkout.payments.intent_flow import IntentFlow
+from checkout.payments.jobs import StripeRefundJob
 from checkout.purchases import api, course_api, plans
-from checkout.purchases.context import Desk
+from checkout.purchases.context import CheckoutContext
 from checkout.purchases.customers import Customers
-from checkout.purchases.domain import How
+from checkout.purchases.domain import PaymentFlowName
 from checkout.purchases.jobs import INTENT_EXPIRY, PAGE_EXPIRY, IntentExpiry, PageExpiry
-from checkout.purchases.service import Purchasing, Way
-from checkout.purchases.session_flow import Pages
+from checkout.purchases.service import PaymentFlow, PurchaseService
+from checkout.purchases.session_flow import SessionFlow
 from checkout.receipts import api as receipts_api
 from checkout.receipts.repository import move_documents
 from checkout.receipts.settings import IssuerSettings
@@ -57,7 +58,7 @@ MONEY = (
     money_admin_api.router,
 )
 CATALOG = (items_api.router, promotion_api.router, public_api.router)
-OTHERS = (receipts_api.router, memberships_api.router, schedules_api.router, schedules_admin_api.router)
+OTHERS = (receipts_api.router, memberships_api.router, installments_api.router, installments_admin_api.router)
 
 
 class ConsumerSettings(WorkerSettings, IssuerSettings):
@@ -69,23 +70,32 @@ def app(settings: ApiSettings) -> FastAPI:
         SERVICE,
         description=checkout.__doc__,
         routers=[api.router, intent_api.router, course_api.router, admin.router, *MONEY, *CATALOG, *OTHERS],
-        queues=QUEUES,
+        consumers=[consumers.payment_events(), consumers.enrollment_events(), catalog_consumers.registrations()],
         publishes=PUBLISHES,
         settings=settings,
     )
     made.state.stripe = Stripe(settings)
-    made.state.desk = desk = Desk(made.state.database, made.state.stripe, settings)
-    made.state.customers = customers = Customers(desk)
+    made.state.context = context = CheckoutContext(made.state.database, made.state.stripe, settings)
+    made.state.customers = customers = Customers(context)
     made.state.clock = clock = Clock(made.state.database, enabled=settings.test_clock)
-    ways: dict[How, Way] = {
-        "page": Pages(desk, customers),
-        "intent": Intents(desk, customers),
-        "membership": MembershipWay(desk, customers),
-        "schedule": ScheduleWay(desk, customers, clock),
+    session_flow = SessionFlow(context, customers)
+    intent_flow = IntentFlow(context, customers)
+    plan_flow = PlanFlow(context, customers, clock)
+    membership_flow = MembershipFlow(context, customers)
+    flows: dict[PaymentFlowName, PaymentFlow[object]] = {
+        "page": session_flow,
+        "intent": intent_flow,
+        "installments": plan_flow,
+        "membership": membership_flow,
     }
-    made.state.purchasing = Purchasing(desk, ways)
-    made.state.enrolling = Enrolling(desk, made.state.purchasing, clock, member_tier)
-    made.state.memberships = Managing(desk)
+    made.state.session_flow = session_flow
+    made.state.intent_flow = intent_flow
+    made.state.membership_flow = membership_flow
+    made.state.purchase_service = purchase_service = PurchaseService(context, flows)
+    made.state.enrollment_service = EnrollmentService(
+        context, purchase_service, plan_flow, intent_flow, clock, member_tier
+    )
+    made.state.membership_service = MembershipService(context)
     return made
 
 
@@ -97,10 +107,10 @@ def jobs(database: Database, stripe: Stripe, *, test_clock: bool = False) -> dic
         INTENT_EXPIRY: IntentExpiry(database, stripe),
         PAGE_EXPIRY: PageExpiry(database),
         SYNC: MembershipSync(database, stripe),
-        refund_service.KIND: refund_service.RefundAtStripe(stripe, move_documents),
-        CHARGE: Charging(database, stripe, clock),
-        CLOSING: Closing(stripe),
-        ENROLLMENT_EXPIRY: EnrollmentExpiry(database, stripe),
+        refund_service.REFUND: StripeRefundJob(stripe, move_documents),
+        COLLECTION: CollectionJob(database, stripe, clock),
+        CLOSE: CloseJob(stripe),
+        ENROLLMENT_EXPIRY: EnrollmentExpiryJob(database, stripe),
     }
 
 
@@ -116,10 +126,11 @@ def consume() -> Process:
         SERVICE,
         settings,
         [
-            consumers.payments(settings.policy, issuer=settings.issuer),
-            consumers.enrollments(),
+            consumers.payment_events(settings.policy, issuer=settings.issuer),
+            consumers.enrollment_events(),
             catalog_consumers.registrations(),
         ],
+        QUEUES,
     )
 
 

@@ -14,14 +14,14 @@ from sqlalchemy.exc import IntegrityError
 
 from checkout.catalog import service
 from checkout.catalog.item import CODE, SLUG, Item
-from checkout.catalog.request_body import Body, Limit, already_there, catalog_work, database_of
+from checkout.catalog.request_body import Body, Limit, already_exists, catalog_unit_of_work, database_of
 from checkout.catalog.tables import items, sponsors
 from checkout.mail import Address
 from contracts.money import Currency
 from kit.db.database import row_dict
 from kit.http.auth import Admin, CaseManager
 from kit.http.errors import Problem
-from kit.http.idempotency import HONOURS_KEY, once
+from kit.http.idempotency import IDEMPOTENT, once
 from kit.http.paging import Cursor, Page, page_of
 
 router = APIRouter(prefix="/api/admin", tags=["admin"])
@@ -87,13 +87,13 @@ async def list_programs(request: Request, _: CaseManager, cursor: Cursor = None,
         return await page_of(db, _programs(), items, Program, cursor=cursor, limit=limit)
 
 
-@router.post("/programs", status_code=201, response_model=Program, dependencies=HONOURS_KEY)
+@router.post("/programs", status_code=201, response_model=Program, dependencies=IDEMPOTENT)
 async def create_program(request: Request, wanted: NewProgram, caller: Admin) -> JSONResponse:
     async def act() -> Program:
-        async with catalog_work(request) as uow:
+        async with catalog_unit_of_work(request) as uow:
             item = Item(id=uuid4(), kind="program", **wanted.model_dump())
             if not await service.add(uow, item):
-                raise already_there()
+                raise already_exists()
             row = (await uow.db.execute(_programs().where(items.c.id == item.id))).one()
             return Program.model_validate(row_dict(row))
 
@@ -103,7 +103,7 @@ async def create_program(request: Request, wanted: NewProgram, caller: Admin) ->
 @router.patch("/programs/{slug}")
 async def change_program(request: Request, slug: str, wanted: ProgramChange, _: Admin) -> Program:
     of_it = (items.c.slug == slug) & (items.c.kind == "program")
-    async with catalog_work(request) as uow:
+    async with catalog_unit_of_work(request) as uow:
         if await service.change(uow, of_it, wanted.model_dump(exclude_unset=True)) is None:
             raise Problem(404, "unknown_program", "There is no such program; GET /api/admin/programs lists them.")
         row = (await uow.db.execute(_programs().where(of_it))).one()
@@ -116,7 +116,7 @@ async def list_sponsors(request: Request, _: CaseManager, cursor: Cursor = None,
         return await page_of(db, select(sponsors), sponsors, Sponsor, cursor=cursor, limit=limit)
 
 
-@router.post("/sponsors", status_code=201, response_model=Sponsor, dependencies=HONOURS_KEY)
+@router.post("/sponsors", status_code=201, response_model=Sponsor, dependencies=IDEMPOTENT)
 async def create_sponsor(request: Request, wanted: NewSponsor, caller: Admin) -> JSONResponse:
     async def act() -> dict[str, Any]:
         added = insert(sponsors).values(id=uuid4(), **wanted.model_dump()).returning(sponsors)
@@ -124,7 +124,7 @@ async def create_sponsor(request: Request, wanted: NewSponsor, caller: Admin) ->
             async with database_of(request).transaction() as db:
                 return row_dict((await db.execute(added)).one())
         except IntegrityError:
-            raise already_there() from None
+            raise already_exists() from None
 
     return await once(request, database_of(request), caller=str(caller.id), act=act, status=201)
 

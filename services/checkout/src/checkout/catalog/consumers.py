@@ -1,11 +1,11 @@
-"""What other systems register on the bus becomes items."""
+"""Registers items that other systems publish."""
 
 from __future__ import annotations
 
 from pydantic import ValidationError
 
-from checkout.catalog.registration import in_our_words, register
-from checkout.catalog.service import Unfit
+from checkout.catalog.registration import describe_invalid, register
+from checkout.catalog.service import InvalidItem
 from checkout.topology import CATALOG
 from contracts.checkout import CatalogItemRegistered
 from contracts.envelope import Envelope
@@ -19,14 +19,14 @@ def registrations() -> Consumer:
     consumer = Consumer(CATALOG)
 
     @consumer.on(CatalogItemRegistered)
-    async def enter(heard: Envelope[CatalogItemRegistered], uow: UnitOfWork) -> None:
+    async def register_item(event: Envelope[CatalogItemRegistered], uow: UnitOfWork) -> None:
         try:
-            # a clock that is ahead must not have the last word for years
-            await register(uow, heard.data, at=min(heard.time, uow.now))
-        except Unfit as unfit:
-            raise Permanent(f"{unfit.code}: {unfit.detail}") from None
+            # a clock that is ahead must not win against every later registration
+            await register(uow, event.data, at=min(event.time, uow.now))
+        except InvalidItem as invalid:
+            raise Permanent(f"{invalid.code}: {invalid.detail}") from None
         except ValidationError as error:
-            raise Permanent(f"this is no item: {in_our_words(error)}") from None
+            raise Permanent(f"not a valid item: {describe_invalid(error)}") from None
         except Exception as error:
             if cannot_be_stored(error):
                 raise Permanent("a value cannot be stored, such as a NUL in a text") from None

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from checkout.catalog import service
 from checkout.catalog.item import Amount, Item, PaymentPlan, Slug
 from checkout.catalog.registration import Registered, register
-from checkout.catalog.request_body import Body, Limit, already_there, catalog_work, database_of
+from checkout.catalog.request_body import Body, Limit, already_exists, catalog_unit_of_work, database_of
 from checkout.catalog.tables import bundle_items, items
 from contracts.checkout import CatalogItemRegistered, Project
 from contracts.money import Currency
@@ -24,7 +24,7 @@ from contracts.people import ItemKind
 from kit.db.database import row_dict
 from kit.http.auth import Admin, CaseManager
 from kit.http.errors import Problem
-from kit.http.idempotency import HONOURS_KEY, once
+from kit.http.idempotency import IDEMPOTENT, once
 from kit.http.paging import Cursor, Page, page_of
 
 router = APIRouter(prefix="/api/admin", tags=["catalog"])
@@ -124,14 +124,14 @@ async def read_item(request: Request, slug: str, _: CaseManager) -> AdminItem:
         return await _read(db, slug)
 
 
-@router.post("/items", status_code=201, response_model=AdminItem, dependencies=HONOURS_KEY)
+@router.post("/items", status_code=201, response_model=AdminItem, dependencies=IDEMPOTENT)
 async def create_item(request: Request, wanted: NewItem, caller: Admin) -> JSONResponse:
     async def act() -> AdminItem:
-        async with catalog_work(request) as uow:
+        async with catalog_unit_of_work(request) as uow:
             parts = await service.parts_by_slug(uow, wanted.includes)
             item = Item(id=uuid4(), includes=parts, **_fields(wanted, "includes"))
             if not await service.add(uow, item):
-                raise already_there()
+                raise already_exists()
             return await _read(uow.db, item.slug)
 
     return await once(request, database_of(request), caller=str(caller.id), act=act, status=201)
@@ -153,7 +153,7 @@ async def deactivate_item(request: Request, slug: str, _: Admin) -> AdminItem:
     status_code=201,
     response_model=AdminItem,
     responses={200: {"model": AdminItem, "description": "Registered before: updated."}},
-    dependencies=HONOURS_KEY,
+    dependencies=IDEMPOTENT,
 )
 async def register_product(request: Request, wanted: Product, caller: Admin) -> JSONResponse:
     """Registers another system's product, or updates it (200)."""
@@ -162,7 +162,7 @@ async def register_product(request: Request, wanted: Product, caller: Admin) -> 
     done: list[Registered] = []
 
     async def act() -> AdminItem:
-        async with catalog_work(request) as uow:
+        async with catalog_unit_of_work(request) as uow:
             done.append(await register(uow, event, at=uow.now))
             return await _read(uow.db, done[-1].item.slug)
 
@@ -175,7 +175,7 @@ async def register_product(request: Request, wanted: Product, caller: Admin) -> 
 
 
 async def _change(request: Request, slug: str, values: dict[str, Any]) -> AdminItem:
-    async with catalog_work(request) as uow:
+    async with catalog_unit_of_work(request) as uow:
         if await service.change(uow, items.c.slug == slug, values) is None:
             raise _unknown()
         return await _read(uow.db, slug)

@@ -17,8 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from checkout.catalog.item import CODE, MOST, Slug
 from checkout.catalog.promotion_repository import quote, written
 from checkout.catalog.repository import find_item
-from checkout.catalog.request_body import Body, Limit, already_there, catalog_work, database_of
-from checkout.catalog.service import Unfit
+from checkout.catalog.request_body import Body, Limit, already_exists, catalog_unit_of_work, database_of
+from checkout.catalog.service import InvalidItem
 from checkout.catalog.tables import items, promotion_codes, redemptions
 from contracts.money import Currency
 from contracts.people import ItemKind
@@ -26,7 +26,7 @@ from kit.db.database import row_dict
 from kit.db.unit_of_work import utc_now
 from kit.http.auth import Admin, Caller, CurrentCaller, requires
 from kit.http.errors import Problem
-from kit.http.idempotency import HONOURS_KEY, once
+from kit.http.idempotency import IDEMPOTENT, once
 from kit.http.paging import Cursor, Page, page_of
 
 router = APIRouter(tags=["promotions"])
@@ -134,16 +134,16 @@ async def list_promotions(
         return await page_of(db, wanted, promotion_codes, PromotionView, cursor=cursor, limit=limit)
 
 
-@router.post("/api/admin/promotions", status_code=201, response_model=PromotionView, dependencies=HONOURS_KEY)
+@router.post("/api/admin/promotions", status_code=201, response_model=PromotionView, dependencies=IDEMPOTENT)
 async def create_promotion(request: Request, wanted: NewPromotion, caller: Admin) -> JSONResponse:
     async def act() -> PromotionView:
-        async with catalog_work(request) as uow:
+        async with catalog_unit_of_work(request) as uow:
             await _check_items(uow.db, wanted.items)
             values = {"id": uuid4(), **wanted.model_dump(), "created_at": uow.now, "updated_at": uow.now}
             added = insert(promotion_codes).values(**values).on_conflict_do_nothing().returning(promotion_codes)
             row = (await uow.db.execute(added)).one_or_none()
         if row is None:
-            raise already_there()
+            raise already_exists()
         return PromotionView.model_validate(row_dict(row))
 
     return await once(request, database_of(request), caller=str(caller.id), act=act, status=201)
@@ -157,7 +157,7 @@ async def read_promotion(request: Request, code: str, _: Admin) -> PromotionView
 
 @router.patch("/api/admin/promotions/{code}")
 async def change_promotion(request: Request, code: str, wanted: PromotionChange, _: Admin) -> PromotionView:
-    async with catalog_work(request) as uow:
+    async with catalog_unit_of_work(request) as uow:
         known = await _read(uow.db, code, lock=True)
         sent = wanted.model_dump(exclude_unset=True)
         terms = {name: getattr(known, name) for name in Terms.model_fields}
@@ -258,4 +258,4 @@ async def _check_items(db: AsyncConnection, slugs: tuple[str, ...] | None) -> No
     wanted = set(slugs)
     known = await db.scalar(select(func.count()).select_from(items).where(items.c.slug.in_(wanted)))
     if known != len(wanted):
-        raise Unfit("unknown_item", "`items` names one that there is not; GET /api/admin/items lists them.")
+        raise InvalidItem("unknown_item", "`items` names one that there is not; GET /api/admin/items lists them.")

@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, select, update
 from checkout.catalog import service
 from checkout.catalog.item import SLUG, SLUG_LENGTH, Item
 from checkout.catalog.repository import items_of, uuid_in
-from checkout.catalog.service import Unfit
+from checkout.catalog.service import InvalidItem
 from checkout.catalog.tables import items
 from contracts.checkout import CatalogItemRegistered
 from contracts.people import MEMBERSHIP
@@ -39,14 +39,14 @@ async def register(uow: UnitOfWork, wanted: CatalogItemRegistered, *, at: dateti
     """Adds the product, or updates the item that it is already: (`product_type`, `product_id`) is its name.
 
     `at` is when the other system said so; an older word than the last one changes nothing. Purchases that have begun
-    keep their price. Raises Unfit for what cannot be sold so, ValidationError for what is no item.
+    keep their price. Raises InvalidItem for what cannot be sold so, ValidationError for what is no item.
     """
     of_it = await _named(uow, wanted)
     if (known := await _update(uow, wanted, of_it, at)) is not None:
         return Registered(item=known, new=False)
     if wanted.product_type in ("bundle", "membership"):
         detail = f"A new {wanted.product_type} needs more than this tells: an admin makes it (POST /api/admin/items)."
-        raise Unfit("cannot_be_registered", detail)
+        raise InvalidItem("cannot_be_registered", detail)
     for slug in slugs(wanted.product_type, wanted.product_id):
         item = Item(
             id=uuid4(),
@@ -64,7 +64,7 @@ async def register(uow: UnitOfWork, wanted: CatalogItemRegistered, *, at: dateti
         # either the slug is somebody else's, or the same product was registered this very moment
         if (known := await _update(uow, wanted, of_it, at)) is not None:
             return Registered(item=known, new=False)
-    raise Unfit("no_free_slug", "Every name that could be made of this product_id is taken by other items.")
+    raise InvalidItem("no_free_slug", "Every name that could be made of this product_id is taken by other items.")
 
 
 def slugs(product_type: str, product_id: str) -> Iterator[str]:
@@ -82,7 +82,7 @@ async def _named(uow: UnitOfWork, wanted: CatalogItemRegistered) -> ColumnElemen
     if (id := uuid_in(wanted.product_id)) is not None:
         kind = (await uow.db.execute(select(items.c.kind).where(items.c.id == id))).scalar_one_or_none()
         if kind is not None and kind != wanted.product_type:
-            raise Unfit("of_another_type", f"This product_id is the id of one of our items, which is a {kind}.")
+            raise InvalidItem("of_another_type", f"This product_id is the id of one of our items, which is a {kind}.")
         if kind is not None:
             return items.c.id == id
     return (items.c.kind == wanted.product_type) & (items.c.external_id == wanted.product_id)
@@ -109,6 +109,6 @@ async def _update(
     return item
 
 
-def in_our_words(error: ValidationError) -> str:
+def describe_invalid(error: ValidationError) -> str:
     """Where it does not fit and how, without the values."""
     return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'item'}: {e['msg']}" for e in error.errors()[:5])

@@ -39,6 +39,12 @@ async def active_programs(db: AsyncConnection) -> list[Item]:
     return await items_of(db, rows)
 
 
+async def items_of_tier(db: AsyncConnection, tier: str) -> list[Item]:
+    """The memberships that give this tier, also those that are not on sale."""
+    wanted = select(items).where(items.c.kind == "membership", items.c.tier == tier)
+    return await items_of(db, (await db.execute(wanted)).all())
+
+
 async def slug_of(db: AsyncConnection, program_id: str) -> str | None:
     """The slug of the item with this id; None for an id of another system."""
     if (id := uuid_in(program_id)) is None:
@@ -46,10 +52,10 @@ async def slug_of(db: AsyncConnection, program_id: str) -> str | None:
     return (await db.execute(select(items.c.slug).where(items.c.id == id))).scalar_one_or_none()
 
 
-async def find_sponsor(db: AsyncConnection, code: str) -> Sponsor | None:
-    """The active sponsor with this code, in whatever case it is written."""
-    wanted = select(sponsors).where(sponsors.c.code == code.strip().upper(), sponsors.c.active)
-    row = (await db.execute(wanted)).one_or_none()
+async def find_sponsor(db: AsyncConnection, code: str, *, inactive: bool = False) -> Sponsor | None:
+    """The active sponsor with this code, in any case; `inactive`: also one that is not active."""
+    wanted = select(sponsors).where(sponsors.c.code == code.strip().upper())
+    row = (await db.execute(wanted if inactive else wanted.where(sponsors.c.active))).one_or_none()
     if row is None:
         return None
     return Sponsor(code=row.code, name=row.name, finance_email=row.finance_email, active=row.active)

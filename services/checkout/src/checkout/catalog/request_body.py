@@ -9,7 +9,7 @@ from typing import Annotated, cast
 from fastapi import Query, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from checkout.catalog.service import Unfit
+from checkout.catalog.service import InvalidItem
 from checkout.topology import SERVICE
 from kit.db.database import Database
 from kit.db.unit_of_work import UnitOfWork, utc_now
@@ -24,18 +24,18 @@ class Body(BaseModel):
 
 
 @asynccontextmanager
-async def catalog_work(request: Request) -> AsyncIterator[UnitOfWork]:
+async def catalog_unit_of_work(request: Request) -> AsyncIterator[UnitOfWork]:
     """Committed at the end. Raises Problem for what the catalog refuses."""
     try:
         async with database_of(request).transaction() as db:
             yield UnitOfWork(db=db, source=SERVICE, now=utc_now())
-    except Unfit as unfit:
-        raise Problem(_STATUS.get(unfit.code, 409), unfit.code, unfit.detail) from None
+    except InvalidItem as invalid_item:
+        raise Problem(_STATUS.get(invalid_item.code, 409), invalid_item.code, invalid_item.detail) from None
     except ValidationError as error:
         raise invalid(error.errors()) from None
 
 
-def already_there() -> Problem:
+def already_exists() -> Problem:
     return Problem(409, "already_there", "There is one of this name already; change that one.")
 
 

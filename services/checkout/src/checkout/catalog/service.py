@@ -15,7 +15,7 @@ from contracts.checkout import CatalogItemChanged
 from kit.db.unit_of_work import UnitOfWork
 
 
-class Unfit(Exception):
+class InvalidItem(Exception):
     """The item cannot be so. `detail` says why, in our words only."""
 
     def __init__(self, code: str, detail: str) -> None:
@@ -27,12 +27,14 @@ class Unfit(Exception):
 async def parts_by_slug(uow: UnitOfWork, slugs: Sequence[str]) -> tuple[Item, ...]:
     """The items that a bundle is to be made of, in this order; they keep their currency until the transaction ends.
 
-    Raises Unfit for a slug that there is not.
+    Raises InvalidItem for a slug that there is not.
     """
     wanted = select(items).where(items.c.slug.in_(slugs)).order_by(items.c.id).with_for_update(read=True)
     found = {item.slug: item for item in await items_of(uow.db, (await uow.db.execute(wanted)).all())}
     if any(slug not in found for slug in slugs):
-        raise Unfit("unknown_item", "`includes` names an item that there is not; GET /api/admin/items lists them.")
+        raise InvalidItem(
+            "unknown_item", "`includes` names an item that there is not; GET /api/admin/items lists them."
+        )
     return tuple(found[slug] for slug in slugs)
 
 
@@ -52,7 +54,7 @@ async def add(uow: UnitOfWork, item: Item, **more: Any) -> bool:
 async def change(uow: UnitOfWork, which: ColumnElement[bool], values: Mapping[str, Any]) -> Item | None:
     """Changes these fields of the item; nothing happens when they are so already. None: there is no such item.
 
-    Raises ValidationError for what no item of its kind can be, and Unfit for what its bundles do not allow.
+    Raises ValidationError for what no item of its kind can be, and InvalidItem for what its bundles do not allow.
     """
     row = (await uow.db.execute(select(items).where(which).with_for_update())).one_or_none()
     if row is None:
@@ -60,7 +62,7 @@ async def change(uow: UnitOfWork, which: ColumnElement[bool], values: Mapping[st
     (before,) = await items_of(uow.db, [row])
     bundles = await _bundles_with(uow, before)
     if bundles and values.get("currency", before.currency) != before.currency:
-        raise Unfit("in_a_bundle", "A bundle includes this item; the two have one currency.")
+        raise InvalidItem("in_a_bundle", "A bundle includes this item; the two have one currency.")
     after = Item.model_validate({**dict(before), **values})
     if after == before:
         return before

@@ -1,1 +1,1 @@
-"""Access that goes on as long as it is paid for: subscriptions with a tier."""
+"""Memberships: subscriptions with a tier, which renew until they are canceled."""

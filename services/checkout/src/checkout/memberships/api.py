@@ -1,34 +1,40 @@
-"""Memberships: bought, looked at, canceled, paused, resumed and changed by their students."""
+"""Memberships: buying, listing, canceling, pausing, resuming and changing them."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, cast
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from sqlalchemy import select
 
 from checkout.memberships import repository
 from checkout.memberships.domain import At
-from checkout.memberships.service import Managing, membership_of, price_of
+from checkout.memberships.membership_flow import MembershipFlow
+from checkout.memberships.service import MembershipService, membership_of, price_of
 from checkout.memberships.tables import memberships
-from checkout.purchases import repository as purchase_store
 from checkout.purchases.context import Returns
-from checkout.purchases.dependencies import buyer_of, database_of, desk_of, purchasing_of, settings_of
+from checkout.purchases.dependencies import (
+    CurrentBuyer,
+    CurrentContext,
+    CurrentPurchases,
+    CurrentSettings,
+    buyer_of,
+)
 from checkout.purchases.domain import Interval
-from checkout.purchases.request_builder import wish_for
-from checkout.purchases.session_flow import OpenCheckout
+from checkout.purchases.request_builder import build_request
+from checkout.purchases.student_repository import read_enrollments
 from checkout.stripe_client.memberships import StripeMembership
 from contracts.payments import SubscriptionStatus
 from contracts.people import MEMBERSHIP
 from kit.db.unit_of_work import utc_now
 from kit.http.auth import CurrentCaller
+from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
 from kit.http.errors import Problem
-from kit.http.idempotency import HONOURS_KEY, once
+from kit.http.idempotency import IDEMPOTENT, once
 from kit.http.paging import Cursor, Page, page_of
 
 router = APIRouter(prefix="/api/memberships", tags=["memberships"])
@@ -50,7 +56,7 @@ class NewMembershipAnswer(BaseModel):
 
 
 class MembershipView(BaseModel):
-    """`status` is Stripe's word for it; `paused`: on purpose, nothing is charged and there is no access."""
+    """`status` is Stripe's. `paused`: by the student; nothing is charged, and there is no access."""
 
     id: UUID
     tier: str
@@ -68,7 +74,7 @@ class ListedMembership(MembershipView):
 
 
 class CurrentMembership(MembershipView):
-    """`access`: whether the enrollment is active, as enrollment says."""
+    """`access`: whether the enrollment is active."""
 
     access: bool
 
@@ -78,52 +84,70 @@ class Cancel(BaseModel):
 
 
 class ChangeMembership(BaseModel):
-    """`interval`: the present one where it is left out."""
+    """`interval`: the current one if omitted."""
 
     membership: Reference
     interval: Interval | None = None
 
 
-@router.post("", response_model=NewMembershipAnswer, dependencies=HONOURS_KEY)
-async def buy_membership(request: Request, wanted: NewMembership, caller: CurrentCaller) -> JSONResponse:
-    """A page where the membership begins, and is paid from then on each month or year until it is canceled.
+def _flow(request: Request) -> MembershipFlow:
+    return cast(MembershipFlow, request.app.state.membership_flow)
+
+
+def _service(request: Request) -> MembershipService:
+    return cast(MembershipService, request.app.state.membership_service)
+
+
+Flow = Annotated[MembershipFlow, Depends(_flow)]
+Memberships = Annotated[MembershipService, Depends(_service)]
+
+
+@router.post("", response_model=NewMembershipAnswer, dependencies=IDEMPOTENT)
+async def buy_membership(
+    request: Request,
+    body: NewMembership,
+    caller: CurrentCaller,
+    context: CurrentContext,
+    settings: CurrentSettings,
+    purchases: CurrentPurchases,
+    flow: Flow,
+) -> JSONResponse:
+    """A page where the membership starts. It is charged each month or year from then on, until it is canceled.
 
     A promotion code takes its discount off the first invoice.
     """
-    page = f"{settings_of(request).frontend_url}/membership"
+    page = f"{settings.frontend_url}/membership"
     returns = Returns(success_url=f"{page}?session_id={{CHECKOUT_SESSION_ID}}", cancel_url=f"{page}?canceled=1")
     buyer = buyer_of(caller, returns=returns)
 
     async def act() -> NewMembershipAnswer:
-        async with desk_of(request).uow(buyer) as uow:
-            item = await membership_of(uow.db, wanted.membership)
-            wish, quote = await wish_for(
+        async with context.unit_of_work(buyer) as uow:
+            item = await membership_of(uow.db, body.membership)
+            wanted, quote = await build_request(
                 uow.db,
                 item,
                 caller.id,
                 at=utc_now(),
-                how="membership",
-                promotion_code=wanted.promotion_code,
-                price=price_of(item, wanted.interval),
+                payment_flow="membership",
+                promotion_code=body.promotion_code,
+                price=price_of(item, body.interval),
+                interval=body.interval,
             )
         try:
-            opened: OpenCheckout = await purchasing_of(request).open(
-                replace(wish, interval=wanted.interval), buyer, quote=quote
-            )
+            opened = await purchases.open(flow, wanted, buyer, quote=quote)
         except Problem as problem:
             if problem.code == "already_enrolled":
-                detail = "There is a membership already; change that one: POST /api/memberships/{id}/change."
+                detail = "You already have a membership; change that one: POST /api/memberships/{id}/change."
                 raise Problem(409, problem.code, detail) from None
             raise
         return NewMembershipAnswer(url=opened.url, sessionId=opened.session_id)
 
-    return await once(request, database_of(request), caller=str(caller.id), act=act)
+    return await once(request, context.database, caller=str(caller.id), act=act)
 
 
 @router.get("")
 async def list_memberships(
-    request: Request,
-    caller: CurrentCaller,
+    uow: CallerUnitOfWork,
     student_id: UUID | None = None,
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
@@ -132,82 +156,97 @@ async def list_memberships(
     wanted = select(*(memberships.c[name] for name in ListedMembership.model_fields))
     if student_id is not None:
         wanted = wanted.where(memberships.c.student_id == student_id)
-    async with desk_of(request).uow(buyer_of(caller)) as uow:
-        return await page_of(uow.db, wanted, memberships, ListedMembership, cursor=cursor, limit=limit)
+    return await page_of(uow.db, wanted, memberships, ListedMembership, cursor=cursor, limit=limit)
 
 
 @router.get("/current")
-async def current_membership(request: Request, caller: CurrentCaller) -> CurrentMembership:
+async def current_membership(caller: CurrentCaller, uow: CallerUnitOfWork) -> CurrentMembership:
     """The caller's membership that has not ended, and whether it gives access now."""
-    async with desk_of(request).uow(buyer_of(caller)) as uow:
-        row = await repository.running(uow.db, caller.id)
-        enrollments = await purchase_store.read_enrollments(uow.db, caller.id, [MEMBERSHIP])
-    if row is None:
-        raise Problem(404, "no_membership", "There is no membership that has not ended: POST /api/memberships.")
-    view = {name: getattr(row, name) for name in MembershipView.model_fields}
-    return CurrentMembership(**view, access=any(enrollment.status == "active" for enrollment in enrollments))
-
-
-@router.post("/{id}/cancel", response_model=MembershipView, dependencies=HONOURS_KEY)
-async def cancel_membership(
-    request: Request, id: UUID, caller: CurrentCaller, wanted: Cancel | None = None
-) -> JSONResponse:
-    """At the end of what is paid, or now; nothing more is charged, and what was paid is not paid back by itself."""
-
-    async def act() -> MembershipView:
-        return _view(id, await _managing(request).cancel(id, buyer_of(caller), at=(wanted or Cancel()).at))
-
-    return await once(request, database_of(request), caller=str(caller.id), act=act)
-
-
-@router.post("/{id}/pause", response_model=MembershipView, dependencies=HONOURS_KEY)
-async def pause_membership(request: Request, id: UUID, caller: CurrentCaller) -> JSONResponse:
-    """Nothing is charged, and there is no access, until it is resumed."""
-
-    async def act() -> MembershipView:
-        return _view(id, await _managing(request).pause(id, buyer_of(caller)))
-
-    return await once(request, database_of(request), caller=str(caller.id), act=act)
-
-
-@router.post("/{id}/resume", response_model=MembershipView, dependencies=HONOURS_KEY)
-async def resume_membership(request: Request, id: UUID, caller: CurrentCaller) -> JSONResponse:
-    """Takes back a pause, or a cancel that is to come. 402 when a new period has to be paid and is not."""
-
-    async def act() -> MembershipView:
-        return _view(id, await _managing(request).resume(id, buyer_of(caller)))
-
-    return await once(request, database_of(request), caller=str(caller.id), act=act)
-
-
-@router.post("/{id}/change", response_model=MembershipView, dependencies=HONOURS_KEY)
-async def change_membership(
-    request: Request, id: UUID, wanted: ChangeMembership, caller: CurrentCaller
-) -> JSONResponse:
-    """Another tier or interval, at once. What costs more is charged now, for the rest of the period; what costs less
-    is a credit in the next invoice."""
-
-    async def act() -> MembershipView:
-        answer = await _managing(request).change(
-            id, buyer_of(caller), reference=wanted.membership, interval=wanted.interval
-        )
-        return _view(id, answer)
-
-    return await once(request, database_of(request), caller=str(caller.id), act=act)
-
-
-def _view(id: UUID, told: StripeMembership) -> MembershipView:
-    return MembershipView(
-        id=id,
-        tier=told.tier or "",
-        interval=told.interval,
-        status=told.status,
-        cancel_at_period_end=told.cancel_at_period_end,
-        current_period_end=told.current_period_end,
-        ended_at=told.ended_at,
-        paused=told.paused,
+    membership = await repository.running(uow.db, caller.id)
+    if membership is None:
+        raise Problem(404, "no_membership", "You have no membership; buy one: POST /api/memberships.")
+    enrollments = await read_enrollments(uow.db, caller.id, [MEMBERSHIP])
+    return CurrentMembership(
+        id=membership.id,
+        tier=membership.state.tier,
+        interval=membership.interval,
+        status=membership.state.status,
+        cancel_at_period_end=membership.state.cancel_at_period_end,
+        current_period_end=membership.state.current_period_end,
+        ended_at=membership.state.ended_at,
+        paused=membership.state.paused,
+        access=any(enrollment.status == "active" for enrollment in enrollments),
     )
 
 
-def _managing(request: Request) -> Managing:
-    return cast(Managing, request.app.state.memberships)
+@router.post("/{id}/cancel", response_model=MembershipView, dependencies=IDEMPOTENT)
+async def cancel_membership(
+    request: Request,
+    id: UUID,
+    buyer: CurrentBuyer,
+    database: CurrentDatabase,
+    service: Memberships,
+    body: Cancel | None = None,
+) -> JSONResponse:
+    """Cancels at the end of the paid period, or now. Nothing more is charged, and nothing is refunded."""
+
+    async def act() -> MembershipView:
+        return _view(id, await service.cancel(id, buyer, at=(body or Cancel()).at))
+
+    return await once(request, database, caller=str(buyer.id), act=act)
+
+
+@router.post("/{id}/pause", response_model=MembershipView, dependencies=IDEMPOTENT)
+async def pause_membership(
+    request: Request, id: UUID, buyer: CurrentBuyer, database: CurrentDatabase, service: Memberships
+) -> JSONResponse:
+    """Nothing is charged, and there is no access, until it is resumed."""
+
+    async def act() -> MembershipView:
+        return _view(id, await service.pause(id, buyer))
+
+    return await once(request, database, caller=str(buyer.id), act=act)
+
+
+@router.post("/{id}/resume", response_model=MembershipView, dependencies=IDEMPOTENT)
+async def resume_membership(
+    request: Request, id: UUID, buyer: CurrentBuyer, database: CurrentDatabase, service: Memberships
+) -> JSONResponse:
+    """Undoes a pause, or a scheduled cancellation. 402 when a new period has to be paid and the payment fails."""
+
+    async def act() -> MembershipView:
+        return _view(id, await service.resume(id, buyer))
+
+    return await once(request, database, caller=str(buyer.id), act=act)
+
+
+@router.post("/{id}/change", response_model=MembershipView, dependencies=IDEMPOTENT)
+async def change_membership(
+    request: Request,
+    id: UUID,
+    body: ChangeMembership,
+    buyer: CurrentBuyer,
+    database: CurrentDatabase,
+    service: Memberships,
+) -> JSONResponse:
+    """Changes the tier or the interval at once. A higher price is charged now, for the rest of the period; a lower one
+    is a credit on the next invoice."""
+
+    async def act() -> MembershipView:
+        answer = await service.change(id, buyer, reference=body.membership, interval=body.interval)
+        return _view(id, answer)
+
+    return await once(request, database, caller=str(buyer.id), act=act)
+
+
+def _view(id: UUID, subscription: StripeMembership) -> MembershipView:
+    return MembershipView(
+        id=id,
+        tier=subscription.tier or "",
+        interval=subscription.interval,
+        status=subscription.status,
+        cancel_at_period_end=subscription.cancel_at_period_end,
+        current_period_end=subscription.current_period_end,
+        ended_at=subscription.ended_at,
+        paused=subscription.paused,
+    )

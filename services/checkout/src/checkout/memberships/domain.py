@@ -1,22 +1,29 @@
-"""What to ask of Stripe for a membership that somebody wants otherwise. Pure: how it stands in, a decision out."""
+"""Decides which Stripe call a membership change needs, and what an event changes of the stored membership. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from checkout.purchases.domain import Interval
 from contracts.money import Money
-from contracts.payments import SubscriptionStatus
+from contracts.payments import SubscriptionChanged, SubscriptionStatus
 
 RefusalCode = Literal["membership_ended", "membership_paused", "nothing_to_change", "payment_due", "currency_mismatch"]
 At = Literal["period_end", "now"]
 
+ENDED: tuple[SubscriptionStatus, ...] = ("canceled", "incomplete_expired")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+# --- changing the subscription ----------------------------------------------------------------------------------------
+
 
 @dataclass(frozen=True, kw_only=True)
-class Stands:
-    """How a membership stands at Stripe: see StripeMembership, whose fields these are."""
+class SubscriptionState:
+    """A membership's subscription at Stripe: see StripeMembership, whose fields these are."""
 
     status: SubscriptionStatus
     tier: str | None
@@ -40,87 +47,145 @@ class Refuse:
 
 
 @dataclass(frozen=True)
-class AsItIs:
-    """It is so already: a request that was sent twice, or whose answer was lost."""
+class NoChange:
+    """It is so already: the request was sent twice, or its answer was lost."""
 
 
 @dataclass(frozen=True)
 class End:
-    """Ends the subscription now."""
+    """Cancels the subscription now."""
 
 
 @dataclass(frozen=True)
 class Restart:
-    """Ends a halt of the subscription."""
+    """Resumes a subscription that is paused as a whole."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """Changes the subscription by these parameters."""
+    """Updates the subscription with these parameters."""
 
     params: Mapping[str, Any]
 
 
-Decision = Refuse | AsItIs | End | Restart | Change
+Decision = Refuse | NoChange | End | Restart | Change
 
 
-def cancel(stands: Stands, *, at: At) -> Decision:
-    if stands.ended or (at == "period_end" and stands.cancel_at_period_end):
-        return AsItIs()
+def cancel(state: SubscriptionState, *, at: At) -> Decision:
+    if state.ended or (at == "period_end" and state.cancel_at_period_end):
+        return NoChange()
     return End() if at == "now" else Change({"cancel_at_period_end": True})
 
 
-def pause(stands: Stands) -> Decision:
-    """While it lasts, Stripe voids what it would charge. What is owed from before stays owed."""
-    if stands.ended:
+def pause(state: SubscriptionState) -> Decision:
+    """While paused, Stripe voids what it would charge. What was owed before stays owed."""
+    if state.ended:
         return Refuse("membership_ended")
-    if stands.paused:
-        return AsItIs()
-    return Change({"pause_collection": {"behavior": "void"}}) if stands.paid_up else Refuse("payment_due")
+    if state.paused:
+        return NoChange()
+    return Change({"pause_collection": {"behavior": "void"}}) if state.paid_up else Refuse("payment_due")
 
 
-def resume(stands: Stands) -> Decision:
-    """Takes back a pause, and a cancel that is to come. Whoever comes back in a period that was not charged begins a
-    new one now, and pays for it at once."""
-    if stands.ended:
+def resume(state: SubscriptionState) -> Decision:
+    """Undoes a pause, and a cancellation at the period's end. Resuming in a period that was not charged starts a new
+    period, which is paid at once."""
+    if state.ended:
         return Refuse("membership_ended")
-    if stands.halted:
+    if state.halted:
         return Restart()
     params: dict[str, Any] = {}
-    if stands.cancel_at_period_end:
-        params |= {"cancel_at": ""} if stands.cancel_dated else {"cancel_at_period_end": False}
-    if stands.paused:
+    if state.cancel_at_period_end:
+        params |= {"cancel_at": ""} if state.cancel_dated else {"cancel_at_period_end": False}
+    if state.paused:
         params["pause_collection"] = ""
-        if stands.unpaid_period:
+        if state.unpaid_period:
             params |= {
                 "billing_cycle_anchor": {"type": "now"},
                 "proration_behavior": "none",
                 "payment_behavior": "error_if_incomplete",
             }
-    return Change(params) if params else AsItIs()
+    return Change(params) if params else NoChange()
 
 
-def may_change(stands: Stands, *, tier: str, interval: Interval, price: Money) -> Refuse | AsItIs | None:
-    """None: it may. What is owed is paid first: Stripe would credit time that nobody has paid for."""
-    if stands.ended:
+def may_change(state: SubscriptionState, *, tier: str, interval: Interval, price: Money) -> Refuse | NoChange | None:
+    """None: it may. What is owed has to be paid first: Stripe would credit time that nobody has paid for."""
+    if state.ended:
         return Refuse("membership_ended")
-    if (stands.tier, stands.interval) == (tier, interval):
-        return AsItIs()
-    if stands.paused:
+    if (state.tier, state.interval) == (tier, interval):
+        return NoChange()
+    if state.paused:
         return Refuse("membership_paused")
-    if not stands.paid_up:
+    if not state.paid_up:
         return Refuse("payment_due")
-    return Refuse("currency_mismatch") if price.currency != stands.amount.currency else None
+    return Refuse("currency_mismatch") if price.currency != state.amount.currency else None
 
 
 def change(
-    stands: Stands, *, item_id: str, price_id: str, price: Money, interval: Interval, metadata: Mapping[str, str]
+    state: SubscriptionState,
+    *,
+    item_id: str,
+    price_id: str,
+    price: Money,
+    interval: Interval,
+    metadata: Mapping[str, str],
 ) -> Change:
-    """What costs more, and another interval, is paid at once and not at all without it; what costs less is a credit in
-    the next invoice."""
+    """A higher price, or another interval, is paid at once or does not change at all; a lower price is a credit on the
+    next invoice."""
     params: dict[str, Any] = {"items": [{"id": item_id, "price": price_id}], "metadata": dict(metadata)}
-    if interval != stands.interval or price.amount > stands.amount.amount:
+    if interval != state.interval or price.amount > state.amount.amount:
         params |= {"proration_behavior": "always_invoice", "payment_behavior": "error_if_incomplete"}
     else:
         params["proration_behavior"] = "create_prorations"
     return Change(params)
+
+
+# --- storing what events report ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class MembershipState:
+    """What checkout stores of a membership's subscription."""
+
+    status: SubscriptionStatus
+    tier: str
+    cancel_at_period_end: bool
+    paused: bool
+    current_period_end: datetime | None
+    ended_at: datetime | None
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDED
+
+
+def state_of(event: SubscriptionChanged, *, tier: str) -> MembershipState:
+    """What the event reports. `tier`: the one to keep where the event names none."""
+    return MembershipState(
+        status=event.status,
+        tier=event.tier or tier,
+        cancel_at_period_end=event.cancel_at_period_end,
+        paused=event.collection_paused,
+        current_period_end=event.current_period_end,
+        ended_at=event.ended_at,
+    )
+
+
+def time_of(event: SubscriptionChanged) -> datetime:
+    """An event without a time is older than any other."""
+    return event.as_of or _EPOCH
+
+
+def update(
+    stored: MembershipState, stored_as_of: datetime, event: SubscriptionChanged
+) -> tuple[MembershipState, datetime] | None:
+    """The state after the latest event of all that have arrived, and its time. None: nothing changes.
+
+    The stored state may be newer than any event: what is read at Stripe is stored at once.
+    """
+    as_of, state = time_of(event), state_of(event, tier=stored.tier)
+    if stored.ended and not state.ended:
+        return None  # an end is final; it was read at Stripe before its event arrived
+    if stored.ended == state.ended and as_of < stored_as_of:
+        return None
+    after = state, max(as_of, stored_as_of)
+    return None if after == (stored, stored_as_of) else after

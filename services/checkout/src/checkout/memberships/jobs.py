@@ -1,24 +1,21 @@
-"""Looks at a subscription at Stripe, and says how it stands when that is not what was heard last.
+"""Reads a subscription at Stripe, and publishes its state if that is not what the last event reported.
 
-What is said becomes the last word for everybody, so it must be younger than all that was known. The row's revision
-proves that: it is noted before Stripe is asked, and when it is another one afterward, something was heard (or
-another look was recorded) meanwhile, and Stripe is asked again.
+What is published becomes the latest state for every service, so it must be newer than anything stored before. The row's
+revision proves that: it is read before Stripe is called, and if it differs afterward, an event (or another read) was
+stored meanwhile and Stripe is called again.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Row
 
 from checkout.catalog.repository import uuid_in
-from checkout.memberships import repository
-from checkout.memberships.event_handlers import word_of
-from checkout.purchases import repository as purchase_store
+from checkout.memberships import domain, repository
+from checkout.purchases import repository as purchase_repository
 from checkout.purchases.plans import PATIENT
 from checkout.stripe_client import Stripe
 from checkout.stripe_client.memberships import StripeMembership
@@ -34,11 +31,11 @@ _MOMENT = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
-    """What Stripe said, asked when the row was at `revision`."""
+class Reading:
+    """What Stripe answered when the row was at `revision`."""
 
     revision: int
-    membership: StripeMembership
+    subscription: StripeMembership
 
 
 class MembershipSync:
@@ -48,51 +45,50 @@ class MembershipSync:
         self._database = database
         self._stripe = stripe
 
-    async def perform(self, job: Job) -> Seen | None:
+    async def perform(self, job: Job) -> Reading | None:
         async with self._database.transaction() as db:
-            row = await repository.read(db, _id(job))
-        if row is None:
+            membership = await repository.read(db, _id(job))
+        if membership is None:
             return None
-        return Seen(revision=row.revision, membership=await self._stripe.membership(row.stripe_subscription_id))
+        subscription = await self._stripe.membership(membership.stripe_subscription_id)
+        return Reading(revision=membership.revision, subscription=subscription)
 
-    async def record(self, job: Job, result: Seen | None, uow: UnitOfWork) -> None:
-        row = await repository.lock(uow.db, _id(job))
-        purchase = await purchase_store.read_row(uow.db, _id(job))
-        if row is None or purchase is None or result is None:
+    async def record(self, job: Job, result: Reading | None, uow: UnitOfWork) -> None:
+        stored = await repository.lock(uow.db, _id(job))
+        purchase = await purchase_repository.read_row(uow.db, _id(job))
+        if stored is None or purchase is None or result is None:
             return
-        if row.revision != result.revision:
-            raise Transient("more was heard of the membership meanwhile")
-        seen = result.membership
-        likely = (uuid_in(seen.program_id or ""), row.item_id)
-        item = await repository.item_of_tier(uow.db, seen.tier or row.tier, likely=likely)
-        word = SubscriptionChanged(
-            refs=PaymentRefs(subscription=seen.id),
-            purchase_id=row.id,
-            student_id=row.student_id,
-            program=item.as_program() if item else purchase_store.program_of(purchase),
+        if stored.revision != result.revision:
+            raise Transient("the membership changed while Stripe was called")
+        read = result.subscription
+        tier = read.tier or stored.state.tier
+        likely = (uuid_in(read.program_id or ""), stored.item_id)
+        item = await repository.item_of_tier(uow.db, tier, likely=likely)
+        event = SubscriptionChanged(
+            refs=PaymentRefs(subscription=read.id),
+            purchase_id=stored.id,
+            student_id=stored.student_id,
+            program=item.as_program() if item else purchase.program,
             payer=purchase.payer,
-            status=seen.status,
-            cancel_at_period_end=seen.cancel_at_period_end,
-            current_period_end=seen.current_period_end,
-            ended_at=seen.ended_at,
-            tier=seen.tier or row.tier,
-            collection_paused=seen.paused,
-            as_of=max(uow.now, row.as_of + _MOMENT),
+            status=read.status,
+            cancel_at_period_end=read.cancel_at_period_end,
+            current_period_end=read.current_period_end,
+            ended_at=read.ended_at,
+            tier=tier,
+            collection_paused=read.paused,
+            as_of=max(uow.now, stored.as_of + _MOMENT),
         )
-        values = {**word_of(word, tier=row.tier), "interval": seen.interval, "stripe_price_id": seen.price_id}
-        if item is not None:
-            values["item_id"] = item.id
-        if _differs(row, word):
-            values["as_of"] = word.as_of
-            await uow.publish(word, id=f"{job.key}/{word.type}", subject=str(row.id))
-        await repository.write(uow.db, row.id, values, at=uow.now)
+        state, as_of = domain.state_of(event, tier=tier), stored.as_of
+        if state != stored.state:
+            as_of = domain.time_of(event)
+            await uow.publish(event, id=f"{job.key}/{event.type}", subject=str(stored.id))
+        await repository.write_state(uow.db, stored.id, state, as_of=as_of, at=uow.now)
+        await repository.write_price(
+            uow.db, stored.id, interval=read.interval, price_id=read.price_id, item_id=item.id if item else None
+        )
 
     async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
-        log.error("membership cannot be looked at", purchase=job.payload["purchase_id"])
-
-
-def _differs(row: Row[Any], word: SubscriptionChanged) -> bool:
-    return any(getattr(row, name) != value for name, value in word_of(word, tier=row.tier).items())
+        log.error("failed to read membership at Stripe", purchase=job.payload["purchase_id"])
 
 
 def _id(job: Job) -> UUID:

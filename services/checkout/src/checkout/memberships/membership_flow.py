@@ -1,4 +1,4 @@
-"""The way `membership`: a page of Stripe's that begins a subscription, which goes on until it is ended."""
+"""The payment flow `membership`: a Checkout page that starts a subscription, which renews until it is canceled."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from uuid import UUID
 from checkout.memberships.prices import price_for
 from checkout.purchases import payment_methods
 from checkout.purchases.context import Buyer, not_payable
-from checkout.purchases.domain import Wish
-from checkout.purchases.session_flow import Pages
+from checkout.purchases.domain import PurchaseRequest
+from checkout.purchases.session_flow import SessionFlow
 from checkout.purchases.session_params import session_params
 
 
-class MembershipWay(Pages):
-    """What a promotion code takes off is a coupon for the first invoice; from the second on it costs the list price."""
+class MembershipFlow(SessionFlow):
+    """A promotion code is a coupon on the first invoice; later invoices are of the list price."""
 
-    async def params(self, purchase_id: UUID, wish: Wish, buyer: Buyer) -> dict[str, Any]:
-        price = wish.list_price or wish.amount
-        if wish.interval is None or wish.tier is None:
+    async def params(self, purchase_id: UUID, request: PurchaseRequest, buyer: Buyer) -> dict[str, Any]:
+        price = request.list_price or request.amount
+        if request.interval is None or request.tier is None:
             raise ValueError("a membership has a tier and an interval")
-        # on a page that begins a subscription only what can be charged again and again is of use
-        if not (methods := payment_methods.recurring(amount=price, payer=wish.payer)):
+        # a subscription can only be paid with a method that can be charged repeatedly
+        if not (methods := payment_methods.recurring(amount=price, payer=request.payer)):
             raise not_payable()
         price_id = await price_for(
-            self._stripe, tier=wish.tier, interval=wish.interval, amount=price, name=wish.program.title
+            self._stripe, tier=request.tier, interval=request.interval, amount=price, name=request.program.title
         )
-        discount = await self._discount(purchase_id, wish)
+        discount = await self._discount(purchase_id, request)
         try:
             params = session_params(
                 purchase_id=purchase_id,
-                wish=wish,
-                frontend_url=self._desk.settings.frontend_url,
+                request=request,
+                frontend_url=self._context.settings.frontend_url,
                 email=buyer.bill_to,
-                customer_id=await self._customers.of(buyer, wish),
+                customer_id=await self._customers.customer_for(buyer, request),
                 recurring_price_id=price_id,
-                automatic_tax=self._desk.settings.stripe_tax,
+                automatic_tax=self._context.settings.stripe_tax,
                 returns=buyer.returns,
             )
         except ValueError:

@@ -25,4 +25,4 @@ memberships = Table(
     Column("revision", Integer, nullable=False, server_default="1"),
     *times(),
 )
-"""A membership as Stripe told it last (`as_of`). `id` is the purchase's."""
+"""A membership as Stripe last reported it, at `as_of`. `id` is the purchase's."""

@@ -1,30 +1,41 @@
-"""Paying by an intent: `create-payment` for a track, `create-intent` for anything, and what became of it."""
+"""Paying by a payment intent (`create-payment` for a track, `create-intent` for any item), and its status."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, cast
 from uuid import UUID
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from checkout.catalog.repository import find_item
-from checkout.exact_json import Amount, ExactJson
-from checkout.payments.intent_flow import OpenIntent
+from checkout.exact_json import ExactJson
+from checkout.payments.intent_flow import IntentFlow
 from checkout.payments.repository import payment_by_intent
-from checkout.purchases.context import Returns, in_our_words
-from checkout.purchases.dependencies import allowed_url, buyer_of, database_of, desk_of, purchasing_of, settings_of
-from checkout.purchases.price_check import Asked, price_as_shown
-from checkout.purchases.request_builder import wish_for
-from checkout.purchases.session_flow import OpenCheckout
-from checkout.stripe_client import StripeRefuses
+from checkout.purchases.context import Returns, stripe_errors_as_problems
+from checkout.purchases.dependencies import (
+    CurrentContext,
+    CurrentPurchases,
+    CurrentSettings,
+    PageFlow,
+    allowed_url,
+    buyer_of,
+)
+from checkout.purchases.price_check import Amount, PriceCheck, check_price
+from checkout.purchases.request_builder import build_request
+from checkout.purchases.service import PurchaseService
+from checkout.settings import ApiSettings
+from checkout.stripe_client import StripeRejected
 from contracts.people import ItemKind
+from kit.db.database import Database
 from kit.db.unit_of_work import utc_now
 from kit.http.auth import Caller, CurrentCaller
+from kit.http.dependencies import CurrentDatabase
 from kit.http.errors import Problem
-from kit.http.idempotency import HONOURS_KEY, once
+from kit.http.idempotency import IDEMPOTENT, once
 
 router = APIRouter(tags=["payments"], route_class=ExactJson)
 
@@ -36,7 +47,7 @@ _MEMBERSHIPS = "membership"
 
 
 class TrackPayment(BaseModel):
-    """`amount` and `currency` are what the front end has shown; the catalog's are what counts."""
+    """`amount` and `currency` are the ones that the front end displays; they must be the catalog's."""
 
     track: Reference
     amount: Amount = None
@@ -45,7 +56,7 @@ class TrackPayment(BaseModel):
 
 
 class IntentAnswer(BaseModel):
-    """`amount` is minor units. `clientSecret` null: nothing is due, and nothing has to be confirmed."""
+    """`amount` is minor units. `clientSecret` null: nothing is due, so nothing has to be confirmed."""
 
     clientSecret: str | None
     paymentIntentId: str | None
@@ -96,7 +107,7 @@ class Confirmation(BaseModel):
 
 
 class Confirmed(BaseModel):
-    """`status` is Stripe's, `paymentStatus` ours: it follows the verified event, and the enrollment with it."""
+    """`status` is Stripe's. `paymentStatus` is checkout's: it follows the verified event, like the enrollment."""
 
     paymentId: UUID
     paymentIntentId: str
@@ -106,62 +117,121 @@ class Confirmed(BaseModel):
     currency: str
 
 
-@router.post("/api/payments/create-payment", response_model=IntentAnswer, dependencies=HONOURS_KEY)
-async def create_payment(request: Request, wanted: TrackPayment, caller: CurrentCaller) -> JSONResponse:
+@dataclass(frozen=True)
+class IntentCheckout:
+    """Opens an intent for what a caller asks to buy."""
+
+    database: Database
+    settings: ApiSettings
+    purchases: PurchaseService
+    flow: IntentFlow
+
+    async def open(self, caller: Caller, sent: PriceCheck) -> NewIntentAnswer:
+        buyer = buyer_of(caller)
+        async with self.database.transaction_of(student_id=buyer.id, role=buyer.role) as db:
+            if (item := await find_item(db, sent.reference, kinds=sent.kinds)) is None:
+                raise unknown_item("track" if sent.kinds == _TRACKS else "item")
+            if item.kind == _MEMBERSHIPS:
+                raise Problem(409, "use_memberships", "A membership is a subscription: POST /api/memberships.")
+            wanted, quote = await build_request(
+                db, item, buyer.id, at=utc_now(), payment_flow="intent", promotion_code=sent.promotion_code
+            )
+        check_price(sent, item.money, wanted.amount)
+        opened = await self.purchases.open(self.flow, wanted, buyer, quote=quote)
+        return NewIntentAnswer(
+            clientSecret=opened.client_secret,
+            paymentIntentId=opened.intent_id,
+            amount=opened.amount.amount,
+            currency=opened.amount.currency,
+            publishableKey=self.settings.stripe_publishable_key,
+            paymentId=opened.payment_id,
+            purchaseId=opened.purchase_id,
+            breakdown=Breakdown(
+                list_price=quote.list_price.amount,
+                discount=quote.discount.amount,
+                total=quote.total.amount,
+                promotion_code=wanted.promotion_code,
+            ),
+        )
+
+
+def _intent_checkout(
+    request: Request, database: CurrentDatabase, settings: CurrentSettings, purchases: CurrentPurchases
+) -> IntentCheckout:
+    return IntentCheckout(database, settings, purchases, cast(IntentFlow, request.app.state.intent_flow))
+
+
+CurrentIntentCheckout = Annotated[IntentCheckout, Depends(_intent_checkout)]
+
+
+@router.post("/api/payments/create-payment", response_model=IntentAnswer, dependencies=IDEMPOTENT)
+async def create_payment(
+    request: Request, body: TrackPayment, caller: CurrentCaller, checkout: CurrentIntentCheckout
+) -> JSONResponse:
     """An intent for a track, at the catalog's price."""
 
     async def act() -> IntentAnswer:
-        asked = _asked(wanted, wanted.track.lower(), _TRACKS)
-        made = await _intent(request, caller, asked)
-        return IntentAnswer.model_validate(made.model_dump(include=set(IntentAnswer.model_fields)))
+        opened = await checkout.open(caller, _price_check(body, body.track.lower(), _TRACKS))
+        return IntentAnswer.model_validate(opened.model_dump(include=set(IntentAnswer.model_fields)))
 
-    return await once(request, database_of(request), caller=str(caller.id), act=act)
+    return await once(request, checkout.database, caller=str(caller.id), act=act)
 
 
-@router.post("/api/payments/create-checkout-session", response_model=SessionAnswer, dependencies=HONOURS_KEY)
-async def create_track_session(request: Request, wanted: TrackSession, caller: CurrentCaller) -> JSONResponse:
-    """A page of Stripe's for a track. Both URLs must be on the allow-list."""
-    settings = settings_of(request)
+@router.post("/api/payments/create-checkout-session", response_model=SessionAnswer, dependencies=IDEMPOTENT)
+async def create_track_session(
+    request: Request,
+    body: TrackSession,
+    caller: CurrentCaller,
+    database: CurrentDatabase,
+    settings: CurrentSettings,
+    purchases: CurrentPurchases,
+    flow: PageFlow,
+) -> JSONResponse:
+    """A Checkout page for a track. Both URLs must be on the allow-list."""
     returns = Returns(
-        success_url=allowed_url(settings, wanted.success_url, "success_url"),
-        cancel_url=allowed_url(settings, wanted.cancel_url, "cancel_url"),
+        success_url=allowed_url(settings, body.success_url, "success_url"),
+        cancel_url=allowed_url(settings, body.cancel_url, "cancel_url"),
     )
     buyer = buyer_of(caller, returns=returns)
 
     async def act() -> SessionAnswer:
-        async with database_of(request).transaction_of(student_id=buyer.id, role=buyer.role) as db:
-            if (item := await find_item(db, wanted.track.lower(), kinds=_TRACKS)) is None:
+        async with database.transaction_of(student_id=buyer.id, role=buyer.role) as db:
+            if (item := await find_item(db, body.track.lower(), kinds=_TRACKS)) is None:
                 raise unknown_item("track")
-            wish, quote = await wish_for(db, item, buyer.id, at=utc_now(), promotion_code=wanted.promotionCode)
-        opened: OpenCheckout = await purchasing_of(request).open(wish, buyer, quote=quote)
+            wanted, quote = await build_request(db, item, buyer.id, at=utc_now(), promotion_code=body.promotionCode)
+        opened = await purchases.open(flow, wanted, buyer, quote=quote)
         return SessionAnswer(sessionId=opened.session_id, url=opened.url)
 
-    return await once(request, database_of(request), caller=str(caller.id), act=act)
+    return await once(request, database, caller=str(caller.id), act=act)
 
 
-@router.post("/api/payments/create-intent", response_model=NewIntentAnswer, dependencies=HONOURS_KEY)
-async def create_intent(request: Request, wanted: NewIntent, caller: CurrentCaller) -> JSONResponse:
-    """An intent for anything that is paid in one sum."""
+@router.post("/api/payments/create-intent", response_model=NewIntentAnswer, dependencies=IDEMPOTENT)
+async def create_intent(
+    request: Request, body: NewIntent, caller: CurrentCaller, checkout: CurrentIntentCheckout
+) -> JSONResponse:
+    """An intent for any item that is paid at once."""
 
     async def act() -> NewIntentAnswer:
-        kinds = None if wanted.itemType is None else (wanted.itemType,)
-        return await _intent(request, caller, _asked(wanted, wanted.itemId, kinds))
+        kinds = None if body.itemType is None else (body.itemType,)
+        return await checkout.open(caller, _price_check(body, body.itemId, kinds))
 
-    return await once(request, database_of(request), caller=str(caller.id), act=act)
+    return await once(request, checkout.database, caller=str(caller.id), act=act)
 
 
 @router.post("/api/payments/confirm-payment")
-async def confirm_payment(request: Request, wanted: Confirmation, caller: CurrentCaller) -> Confirmed:
-    """How the payment stands at Stripe. It grants nothing: only a verified event does."""
-    async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as db:
-        row = await payment_by_intent(db, wanted.paymentIntentId)
+async def confirm_payment(
+    body: Confirmation, caller: CurrentCaller, database: CurrentDatabase, context: CurrentContext
+) -> Confirmed:
+    """The status of the payment at Stripe. It grants nothing: only a verified event does."""
+    async with database.transaction_of(student_id=caller.id, role=caller.role) as db:
+        row = await payment_by_intent(db, body.paymentIntentId)
     if row is None:
-        raise Problem(404, "unknown_payment", "There is no such payment of yours.")
+        raise Problem(404, "unknown_payment", "Payment not found.")
     try:
-        with in_our_words():
-            intent = await desk_of(request).stripe.intent(wanted.paymentIntentId)
-    except StripeRefuses:
-        raise Problem(404, "unknown_payment", "Stripe does not know this payment.") from None
+        with stripe_errors_as_problems():
+            intent = await context.stripe.intent(body.paymentIntentId)
+    except StripeRejected:
+        raise Problem(404, "unknown_payment", "Payment not found at Stripe.") from None
     return Confirmed(
         paymentId=row.id,
         paymentIntentId=intent.id,
@@ -172,43 +242,14 @@ async def confirm_payment(request: Request, wanted: Confirmation, caller: Curren
     )
 
 
-def _asked(wanted: TrackPayment | NewIntent, reference: str, kinds: Collection[ItemKind] | None) -> Asked:
-    return Asked(
+def _price_check(body: TrackPayment | NewIntent, reference: str, kinds: Collection[ItemKind] | None) -> PriceCheck:
+    return PriceCheck(
         reference=reference,
         kinds=kinds,
-        shown="amount" in wanted.model_fields_set,
-        amount=wanted.amount,
-        currency=wanted.currency,
-        promotion_code=wanted.promotionCode,
-    )
-
-
-async def _intent(request: Request, caller: Caller, asked: Asked) -> NewIntentAnswer:
-    buyer = buyer_of(caller)
-    async with database_of(request).transaction_of(student_id=buyer.id, role=buyer.role) as db:
-        if (item := await find_item(db, asked.reference, kinds=asked.kinds)) is None:
-            raise unknown_item("track" if asked.kinds == _TRACKS else "item")
-        if item.kind == _MEMBERSHIPS:
-            raise Problem(409, "use_memberships", "A membership is a subscription: POST /api/memberships.")
-        wish, quote = await wish_for(
-            db, item, buyer.id, at=utc_now(), how="intent", promotion_code=asked.promotion_code
-        )
-    price_as_shown(asked, item.money, wish.amount)
-    opened: OpenIntent = await purchasing_of(request).open(wish, buyer, quote=quote)
-    return NewIntentAnswer(
-        clientSecret=opened.client_secret,
-        paymentIntentId=opened.intent_id,
-        amount=opened.amount.amount,
-        currency=opened.amount.currency,
-        publishableKey=settings_of(request).stripe_publishable_key,
-        paymentId=opened.payment_id,
-        purchaseId=opened.purchase_id,
-        breakdown=Breakdown(
-            list_price=quote.list_price.amount,
-            discount=quote.discount.amount,
-            total=quote.total.amount,
-            promotion_code=wish.promotion_code,
-        ),
+        amount_sent="amount" in body.model_fields_set,
+        amount=body.amount,
+        currency=body.currency,
+        promotion_code=body.promotionCode,
     )
 
 

@@ -1,4 +1,4 @@
-"""What checkout answers to students, guests and case managers."""
+"""Buying a program: programs, payment methods, and the pages on which students, guests and sponsors pay."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from pydantic import BaseModel, Field
 
 from checkout.catalog import repository as catalog
 from checkout.catalog.repository import Item
-from checkout.exact_json import Amount, ExactJson
+from checkout.exact_json import ExactJson
 from checkout.purchases import payment_methods
 from checkout.purchases.context import Buyer
-from checkout.purchases.dependencies import buyer_of, database_of, guest_of, purchasing_of, settings_of
-from checkout.purchases.domain import PaymentType, Wish, funding_amount, same_price
+from checkout.purchases.dependencies import CurrentPurchases, CurrentSettings, PageFlow, buyer_of, guest_of
+from checkout.purchases.domain import PaymentType, PurchaseRequest, funding_amount, same_price
 from checkout.purchases.payment_methods import Offer
-from checkout.purchases.price_check import price_mismatch
-from checkout.purchases.request_builder import wish_for
-from checkout.purchases.session_flow import OpenCheckout
+from checkout.purchases.price_check import Amount, price_mismatch
+from checkout.purchases.request_builder import build_request
 from contracts.people import Contact, ItemKind, Payer
+from kit.db.database import Database
 from kit.db.unit_of_work import utc_now
 from kit.http.auth import CaseManager, MaybeCaller
+from kit.http.dependencies import CurrentDatabase
 from kit.http.errors import Problem
-from kit.http.idempotency import HEADER, HONOURS_KEY, once
+from kit.http.idempotency import HEADER, IDEMPOTENT, once
 from kit.http.paging import Page
 
 router = APIRouter(tags=["checkout"], route_class=ExactJson)
@@ -48,7 +49,7 @@ class ProgramOffer(BaseModel):
 
 
 class CheckoutRequest(BaseModel):
-    """What the front end sends. `price` is what it has shown; the catalog's is what counts."""
+    """`price` is the one that the front end displays; it must be the catalog's."""
 
     programName: Annotated[str | None, Field(max_length=500)] = None
     programSlug: Slug
@@ -62,7 +63,7 @@ class CheckoutAnswer(BaseModel):
 
 
 class FundingRequest(BaseModel):
-    """`programId` is the caller's own name for the program; the slug says which one it is."""
+    """`programId` is the caller's own id of the program; the slug selects it."""
 
     studentId: UUID
     programId: Annotated[str, Field(min_length=1, max_length=200)]
@@ -77,76 +78,90 @@ class FundingAnswer(BaseModel):
 
 
 @router.get("/api/programs")
-async def list_programs(request: Request) -> Page[ProgramOffer]:
-    """What is for sale. `price` is minor units."""
-    async with database_of(request).transaction() as db:
+async def list_programs(database: CurrentDatabase) -> Page[ProgramOffer]:
+    """The programs on sale. `price` is minor units."""
+    async with database.transaction() as db:
         found = await catalog.active_programs(db)
     return Page(items=[ProgramOffer.model_validate(program, from_attributes=True) for program in found])
 
 
-@router.post("/api/create-checkout-session", response_model=CheckoutAnswer, dependencies=HONOURS_KEY)
-async def create_checkout_session(request: Request, wanted: CheckoutRequest, caller: MaybeCaller) -> JSONResponse:
-    """A page where the student pays, in one sum or in four monthly installments. An open purchase keeps its page."""
-    settings = settings_of(request)
+@router.post("/api/create-checkout-session", response_model=CheckoutAnswer, dependencies=IDEMPOTENT)
+async def create_checkout_session(
+    request: Request,
+    body: CheckoutRequest,
+    caller: MaybeCaller,
+    database: CurrentDatabase,
+    settings: CurrentSettings,
+    purchases: CurrentPurchases,
+    flow: PageFlow,
+) -> JSONResponse:
+    """A page where the student pays, at once or in four monthly installments. An open purchase keeps its page."""
     if caller is None and not settings.allow_guest_checkout:
         raise Problem(401, "unauthorized", "Sign in to buy.", headers={"WWW-Authenticate": "Bearer"})
-    program = await _program(request, wanted.programSlug)
-    if not same_price(wanted.price, program.money):
+    program = await _program(database, body.programSlug)
+    if not same_price(body.price, program.money):
         raise price_mismatch(program.money)
     buyer = buyer_of(caller) if caller else guest_of(_guest(request))
 
     async def act() -> CheckoutAnswer:
-        async with database_of(request).transaction_of(student_id=buyer.id, role=buyer.role) as db:
-            wish, quote = await wish_for(
+        async with database.transaction_of(student_id=buyer.id, role=buyer.role) as db:
+            wanted, quote = await build_request(
                 db,
                 program,
                 buyer.id,
                 at=utc_now(),
-                payment_type=wanted.paymentType,
-                promotion_code=wanted.promotionCode,
+                payment_type=body.paymentType,
+                promotion_code=body.promotionCode,
                 guest=buyer.guest,
             )
-        opened: OpenCheckout = await purchasing_of(request).open(wish, buyer, quote=quote)
-        return CheckoutAnswer(url=opened.url)
+        return CheckoutAnswer(url=(await purchases.open(flow, wanted, buyer, quote=quote)).url)
 
-    return await once(request, database_of(request), caller=str(caller.id) if caller else "guest", act=act)
+    return await once(request, database, caller=str(caller.id) if caller else "guest", act=act)
 
 
 @router.get("/api/payment-methods")
 async def list_payment_methods(
-    request: Request,
+    database: CurrentDatabase,
     program: Annotated[str, Query(min_length=1, max_length=200, description="the slug")],
     payer: Annotated[Payer, Query()] = "student",
     paymentType: Annotated[PaymentType, Query()] = "full",
 ) -> Page[Offer]:
-    """Every way to pay that there is: whether it is offered here, within which limits, and why not."""
-    found = await _program(request, program)
+    """Every payment method: whether it is offered for this program and payer, its limits, and why it is not offered."""
+    found = await _program(database, program)
     amount = found.money if payer == "student" else funding_amount(total_cost=found.cost, price=found.money)
     return Page(items=payment_methods.offers(amount=amount, payer=payer, payment_type=paymentType))
 
 
-@router.post("/api/funding/create-checkout", response_model=FundingAnswer, dependencies=HONOURS_KEY)
-async def create_funding_checkout(request: Request, wanted: FundingRequest, caller: CaseManager) -> JSONResponse:
+@router.post("/api/funding/create-checkout", response_model=FundingAnswer, dependencies=IDEMPOTENT)
+async def create_funding_checkout(
+    request: Request,
+    body: FundingRequest,
+    caller: CaseManager,
+    database: CurrentDatabase,
+    settings: CurrentSettings,
+    purchases: CurrentPurchases,
+    flow: PageFlow,
+) -> JSONResponse:
     """A page, and an invoice, with which a sponsor pays for a student."""
-    program = await _program(request, wanted.programSlug)
-    async with database_of(request).transaction() as db:
-        sponsor = await catalog.find_sponsor(db, wanted.fundingSource)
-        named = await catalog.slug_of(db, wanted.programId)
+    program = await _program(database, body.programSlug)
+    async with database.transaction() as db:
+        sponsor = await catalog.find_sponsor(db, body.fundingSource)
+        named = await catalog.slug_of(db, body.programId)
     if sponsor is None:
-        detail = "Name a funding source that an admin has set up: GET /api/admin/sponsors lists them."
+        detail = "Unknown funding source; GET /api/admin/sponsors lists them."
         raise Problem(422, "unknown_funding_source", detail)
     if named not in (None, program.slug):
         raise Problem(422, "program_mismatch", "programId and programSlug name two different programs.")
-    bill_to = sponsor.finance_email or settings_of(request).sponsor_finance_email
+    bill_to = sponsor.finance_email or settings.sponsor_finance_email
     if bill_to is None:
         detail = "Give the sponsor a finance_email, or set SPONSOR_FINANCE_EMAIL."
         raise Problem(409, "no_finance_email", detail)
     buyer = Buyer(
         id=caller.id, role=caller.role, bill_to=bill_to, payer_contact=Contact(email=bill_to, name=sponsor.name)
     )
-    wish = Wish(
-        student_id=wanted.studentId,
-        program=program.as_program(id=wanted.programId),
+    wanted = PurchaseRequest(
+        student_id=body.studentId,
+        program=program.as_program(id=body.programId),
         amount=(cost := funding_amount(total_cost=program.cost, price=program.money)),
         item_id=program.id,
         owner_id=program.owner_id,
@@ -156,14 +171,14 @@ async def create_funding_checkout(request: Request, wanted: FundingRequest, call
     )
 
     async def act() -> FundingAnswer:
-        opened = await purchasing_of(request).open(wish, buyer)
+        opened = await purchases.open(flow, wanted, buyer)
         return FundingAnswer(url=opened.url, sessionId=opened.session_id)
 
-    return await once(request, database_of(request), caller=str(caller.id), act=act)
+    return await once(request, database, caller=str(caller.id), act=act)
 
 
-async def _program(request: Request, slug: str) -> Item:
-    async with database_of(request).transaction() as db:
+async def _program(database: Database, slug: str) -> Item:
+    async with database.transaction() as db:
         program = await catalog.find_item(db, slug, kinds=_PROGRAMS)
     if program is None:
         raise Problem(404, "unknown_program", "There is no such program; GET /api/programs lists them.")
@@ -171,9 +186,9 @@ async def _program(request: Request, slug: str) -> Item:
 
 
 def _guest(request: Request) -> UUID:
-    """A student id for somebody who has none. The same Idempotency-Key, the same guest: a retry finds the purchase.
+    """A student id for a guest. It is derived from the Idempotency-Key, so that a retry finds the purchase.
 
-    So the key must be one that nobody else has: 400 for one that could be guessed.
+    So the key must be unguessable: 400 for a short one.
     """
     key = request.headers.get(HEADER)
     if key is not None and len(key) < _GUESTS_KEY:

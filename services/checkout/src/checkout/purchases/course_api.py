@@ -1,4 +1,4 @@
-"""Buying a course, or a bundle of them, on a page of Stripe's."""
+"""Buying a course, or a bundle of them, on a Checkout page."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from checkout.catalog.repository import find_item
-from checkout.purchases.context import Returns, Terms
-from checkout.purchases.dependencies import buyer_of, database_of, purchasing_of, settings_of
-from checkout.purchases.request_builder import wish_for
-from checkout.purchases.session_flow import OpenCheckout
+from checkout.purchases.context import Returns
+from checkout.purchases.dependencies import CurrentPurchases, CurrentSettings, PageFlow, buyer_of
+from checkout.purchases.domain import Terms
+from checkout.purchases.request_builder import build_request
 from contracts.people import ItemKind
 from kit.db.unit_of_work import utc_now
 from kit.http.auth import CurrentCaller
+from kit.http.dependencies import CurrentDatabase
 from kit.http.errors import Problem
-from kit.http.idempotency import HONOURS_KEY, once
+from kit.http.idempotency import IDEMPOTENT, once
 
 router = APIRouter(tags=["courses"])
 
@@ -26,7 +27,7 @@ _KINDS: tuple[ItemKind, ...] = ("course", "bundle", "track", "program")
 
 
 class CourseCheckout(BaseModel):
-    """`termsVersion`: which terms the buyer was shown; without it, those that hold now."""
+    """`termsVersion`: the terms that the buyer has seen; without it, the current ones."""
 
     courseId: Annotated[str, Field(min_length=1, max_length=200)]
     promotionCode: Annotated[str | None, Field(max_length=100)] = None
@@ -37,27 +38,32 @@ class CourseAnswer(BaseModel):
     url: str
 
 
-@router.post("/api/checkout", response_model=CourseAnswer, dependencies=HONOURS_KEY)
-async def checkout_course(request: Request, wanted: CourseCheckout, caller: CurrentCaller) -> JSONResponse:
-    """A page where the course is paid. To go there is to accept the terms: which, and when, is kept."""
-    settings = settings_of(request)
+@router.post("/api/checkout", response_model=CourseAnswer, dependencies=IDEMPOTENT)
+async def checkout_course(
+    request: Request,
+    body: CourseCheckout,
+    caller: CurrentCaller,
+    database: CurrentDatabase,
+    settings: CurrentSettings,
+    purchases: CurrentPurchases,
+    flow: PageFlow,
+) -> JSONResponse:
+    """A page where the course is paid. Proceeding to it accepts the terms; their version and the time are stored."""
 
     async def act() -> CourseAnswer:
-        async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as db:
-            if (item := await find_item(db, wanted.courseId, kinds=_KINDS)) is None:
+        async with database.transaction_of(student_id=caller.id, role=caller.role) as db:
+            if (item := await find_item(db, body.courseId, kinds=_KINDS)) is None:
                 raise Problem(404, "unknown_course", "There is no such course on sale; GET /api/catalog lists them.")
-            wish, priced = await wish_for(db, item, caller.id, at=utc_now(), promotion_code=wanted.promotionCode)
+            wanted, priced = await build_request(db, item, caller.id, at=utc_now(), promotion_code=body.promotionCode)
         page = f"{settings.frontend_url}/courses/{quote(item.external_id or item.slug, safe='')}"
         returns = Returns(success_url=f"{page}?success=1", cancel_url=f"{page}?canceled=1")
-        terms = Terms(version=wanted.termsVersion or settings.terms_version, accepted_at=utc_now())
+        terms = Terms(version=body.termsVersion or settings.terms_version, accepted_at=utc_now())
         try:
-            opened: OpenCheckout = await purchasing_of(request).open(
-                wish, buyer_of(caller, returns=returns), quote=priced, terms=terms
-            )
+            opened = await purchases.open(flow, wanted, buyer_of(caller, returns=returns), quote=priced, terms=terms)
         except Problem as problem:
             if problem.code == "already_enrolled":
                 raise Problem(400, problem.code, problem.detail) from None
             raise
         return CourseAnswer(url=opened.url)
 
-    return await once(request, database_of(request), caller=str(caller.id), act=act)
+    return await once(request, database, caller=str(caller.id), act=act)

@@ -1,15 +1,30 @@
-"""What may be bought, by whom, and what becomes of it. Pure: plain data and the time in, decisions out."""
+"""What a student may buy, and the states of a purchase. Pure: plain data and the time in, decisions out.
+
+A purchase has one of nine states, and TRANSITIONS lists every way from one to another:
+
+    created ── PAGE_OPENED ──────> session_open ─┐
+       │                                         ├── PAYMENT_PENDING ──> processing ──┐
+       └── PAYMENT_REQUESTED ──> awaiting_payment┘        ^                │          │
+                                        ^                 │   PAYMENT_RETRYABLE       ├── PAYMENT_SETTLED ──> paid
+                                        └─────────────────┴────────────────┘          │
+    unpaid (the three on the left) ── EXPIRED ──> expired, REJECTED ──> failed        └── PAYMENT_FAILED ──> failed
+    any ── CANCELED_BY_SCHOOL, PURCHASE_CANCELED ──> canceled, which is final
+
+The PAYMENT_* and MONEY_* changes are what the payment facts add up to. Facts come in any order, so each of these leads
+to its state from every state but `canceled`: an expired purchase that turns out to be paid is paid.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Literal
 from uuid import UUID
 
+from checkout.catalog.item import PaymentPlan
 from contracts.money import Money, usd
 from contracts.payments import PaymentFailed
 from contracts.people import Payer, Program
@@ -18,20 +33,21 @@ from ledger.policy import Policy
 from ledger.purchase import Standing
 
 PaymentType = Literal["full", "plan"]
-How = Literal["page", "intent", "schedule", "membership"]
-"""On Stripe's page; by one intent that the front end confirms; by our own schedule; as a subscription that goes on."""
+PaymentFlowName = Literal["page", "intent", "installments", "membership"]
+"""Stripe's Checkout page; one payment intent that the front end confirms; installments that checkout collects itself;
+a subscription that renews until it is canceled."""
 Interval = Literal["month", "year"]
-SeatStatus = Literal["pending", "active", "paused", "withdrawn", "completed"]
+EnrollmentStatus = Literal["pending", "active", "paused", "withdrawn", "completed"]
 
 PLAN_INSTALLMENTS = 4
 FUNDING_WITHOUT_COST = usd(29_500)
 """What a sponsor pays for a program without a total cost."""
 UNANSWERED = timedelta(hours=23)
-"""Stripe forgets an idempotency key after a day, and a session that nobody has seen has run out by then."""
+"""Stripe forgets an idempotency key after a day; by then a session that nobody has opened has expired."""
 
 
 class State(StrEnum):
-    """How far a purchase has come. `CREATED`: Stripe's answer is not known (yet)."""
+    """How far a purchase has come. `CREATED`: Stripe has not answered yet, or its answer was lost."""
 
     CREATED = "created"
     SESSION_OPEN = "session_open"
@@ -45,14 +61,70 @@ class State(StrEnum):
 
 
 OPEN = (State.CREATED, State.SESSION_OPEN, State.AWAITING_PAYMENT)
-"""Started, and not paid: somebody who asks again goes on here."""
+"""Started and not paid: the same request again resumes it."""
+
+
+class Change(StrEnum):
+    """What happens to a purchase."""
+
+    PAGE_OPENED = "page_opened"
+    """Stripe has opened a page for it."""
+    PAYMENT_REQUESTED = "payment_requested"
+    """It can be paid: by an intent, by installments, or nothing is due."""
+    EXPIRED = "expired"
+    """Nobody has paid it, and from now on nobody can."""
+    REJECTED = "rejected"
+    """Stripe has rejected it."""
+    CANCELED_BY_SCHOOL = "canceled_by_school"
+
+    PAYMENT_PENDING = "payment_pending"
+    PAYMENT_SETTLED = "payment_settled"
+    PAYMENT_RETRYABLE = "payment_retryable"
+    """A debit has failed, and its intent can still be paid."""
+    PAYMENT_FAILED = "payment_failed"
+    PAYMENT_EXPIRED = "payment_expired"
+    MONEY_WITHDRAWN = "money_withdrawn"
+    """All of it was refunded, or a dispute was lost."""
+    PURCHASE_CANCELED = "purchase_canceled"
+
+
+_ANY = frozenset(State)
+_NOT_CANCELED = _ANY - {State.CANCELED}
+
+_CHANGES: Mapping[Change, tuple[frozenset[State], State]] = {
+    Change.PAGE_OPENED: (frozenset({State.CREATED}), State.SESSION_OPEN),
+    Change.PAYMENT_REQUESTED: (frozenset({State.CREATED}), State.AWAITING_PAYMENT),
+    Change.EXPIRED: (frozenset(OPEN), State.EXPIRED),
+    Change.REJECTED: (frozenset(OPEN), State.FAILED),
+    Change.CANCELED_BY_SCHOOL: (_ANY, State.CANCELED),
+    Change.PAYMENT_PENDING: (_NOT_CANCELED, State.PROCESSING),
+    Change.PAYMENT_SETTLED: (_NOT_CANCELED, State.PAID),
+    Change.PAYMENT_RETRYABLE: (
+        frozenset({State.CREATED, State.AWAITING_PAYMENT, State.PROCESSING}),
+        State.AWAITING_PAYMENT,
+    ),
+    Change.PAYMENT_FAILED: (_NOT_CANCELED, State.FAILED),
+    Change.PAYMENT_EXPIRED: (_NOT_CANCELED, State.EXPIRED),
+    Change.MONEY_WITHDRAWN: (_NOT_CANCELED, State.WITHDRAWN),
+    Change.PURCHASE_CANCELED: (_ANY, State.CANCELED),
+}
+
+TRANSITIONS: Mapping[tuple[State, Change], State] = {
+    (state, change): after for change, (allowed, after) in _CHANGES.items() for state in allowed
+}
+"""Every legal transition. What is not in here is refused: the purchase keeps its state."""
+
+
+def next_state(state: State, change: Change) -> State | None:
+    """None: the change is refused in this state."""
+    return TRANSITIONS.get((state, change))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
-    """What somebody sets out to buy. `amount` is what all of it costs, after the discount.
+class PurchaseRequest:
+    """What somebody asks to buy. `amount` is the total after the discount.
 
-    `installments`: how many payments a plan has in all; None for one sum, and for what goes on until it is ended.
+    `installments`: the number of payments of a plan; None for a single payment and for a membership.
     """
 
     student_id: UUID
@@ -64,11 +136,13 @@ class Wish:
     funding_source: str | None = None
     payment_type: PaymentType = "full"
     installments: int | None = None
-    how: How = "page"
+    payment_flow: PaymentFlowName = "page"
     list_price: Money | None = None
     promotion_code: str | None = None
     tier: str | None = None
     interval: Interval | None = None
+    plan: PaymentPlan | None = field(default=None, compare=False)
+    """By which it is paid in installments. (Resuming a purchase keeps the plan that it was started with.)"""
 
     @property
     def covers(self) -> tuple[str, ...]:
@@ -83,57 +157,65 @@ class Wish:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Terms:
+    """Which terms a buyer has accepted, and when."""
+
+    version: str
+    accepted_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class Purchase:
     """A purchase that was started before."""
 
     id: UUID
-    wish: Wish
+    request: PurchaseRequest
     state: State
     session_id: str | None
     created_at: datetime
     intent_id: str | None = None
-    client_secret: str | None = None
     plan_canceled: bool = False
 
     @property
     def may_charge_again(self) -> bool:
-        """A plan goes on charging, whatever went back, until Stripe has been told to end it."""
-        at_stripe = self.wish.how == "membership" or (self.wish.how == "page" and self.wish.payment_type == "plan")
+        """A subscription keeps charging, whatever was refunded, until it is canceled at Stripe."""
+        flow, payment_type = self.request.payment_flow, self.request.payment_type
+        recurring = flow == "membership" or (flow == "page" and payment_type == "plan")
         paid = self.state in (State.PAID, State.WITHDRAWN, State.CANCELED)
-        return at_stripe and paid and not self.plan_canceled
+        return recurring and paid and not self.plan_canceled
 
 
 @dataclass(frozen=True, kw_only=True)
 class Enrollment:
-    """What enrollment has said of one of the student's enrollments."""
+    """The last status that the enrollment service has published of one of the student's enrollments."""
 
     slug: str
-    status: SeatStatus
+    status: EnrollmentStatus
     purchase_id: UUID | None
 
 
 @dataclass(frozen=True)
 class Start:
-    """Nothing stands in the way: a new purchase."""
+    """Nothing prevents a new purchase."""
 
 
 @dataclass(frozen=True)
-class GoOn:
-    """The same was asked for before and is not paid: go on with that purchase."""
+class Resume:
+    """The same was requested before and is not paid: resume that purchase."""
 
     purchase: Purchase
 
 
 @dataclass(frozen=True)
 class Replace:
-    """Something else was asked for before and is not paid: close that first."""
+    """Something else was requested before and is not paid: close that first."""
 
     purchase: Purchase
 
 
 @dataclass(frozen=True)
 class Abandon:
-    """A purchase whose session nobody can have seen, and that is too old to be asked for again."""
+    """The purchase's session was never handed out, and its idempotency key is too old to ask for it again."""
 
     purchase: Purchase
 
@@ -143,97 +225,103 @@ class Refuse:
     code: Literal["already_enrolled", "payment_in_progress", "plan_being_canceled", "sponsor_payment_open"]
 
 
-Decision = Start | GoOn | Replace | Abandon | Refuse
+Decision = Start | Resume | Replace | Abandon | Refuse
 
 
-def begin(*, wish: Wish, enrollments: Sequence[Enrollment], purchases: Sequence[Purchase], now: datetime) -> Decision:
-    """What to do about a wish, given the enrollments that it would give, and the student's purchases (newest first) that
-    give any of them too."""
+def decide(
+    *, request: PurchaseRequest, enrollments: Sequence[Enrollment], purchases: Sequence[Purchase], now: datetime
+) -> Decision:
+    """What to do about a request.
+
+    `enrollments` are the student's that the request would give; `purchases` the student's that give any of them too,
+    newest first.
+    """
     if any(enrollment.status in ("active", "paused", "completed") for enrollment in enrollments):
         return Refuse("already_enrolled")
     if any(enrollment.status == "pending" for enrollment in enrollments):
         return Refuse("payment_in_progress")
     ended = {enrollment.slug: enrollment.purchase_id for enrollment in enrollments if enrollment.status == "withdrawn"}
-    for slug in wish.covers:
-        for purchase in (each for each in purchases if slug in each.wish.covers):
+    for slug in request.covers:
+        for purchase in (each for each in purchases if slug in each.request.covers):
             if purchase.id == ended.get(slug):
-                break  # this one and what was bought before it had their enrollment
+                break  # this one, and what was bought before it, had their enrollment
             if purchase.state in (State.PROCESSING, State.PAID):
                 return Refuse("payment_in_progress")
     if any(purchase.may_charge_again for purchase in purchases):
-        return Refuse("plan_being_canceled")  # its enrollment is gone, or never was: the cancel is on its way
+        return Refuse("plan_being_canceled")  # its enrollment has ended, or never began: the cancellation is under way
     for purchase in purchases:
         if purchase.state in OPEN:
-            return _about_open(wish, purchase, now)
+            return _decide_about_open(request, purchase, now)
     return Start()
 
 
-def _about_open(wish: Wish, purchase: Purchase, now: datetime) -> Decision:
-    # (what is due for an enrollment can be paid by itself, so that one has to be closed or gone on with)
+def _decide_about_open(request: PurchaseRequest, purchase: Purchase, now: datetime) -> Decision:
     unanswered = purchase.state is State.CREATED and now - purchase.created_at > UNANSWERED
-    if unanswered and purchase.wish.how != "schedule":
+    # (installments can be paid one by one as soon as they exist, so that purchase has to be closed or resumed)
+    if unanswered and purchase.request.payment_flow != "installments":
         return Abandon(purchase)
-    if purchase.wish == wish:
-        return GoOn(purchase)
-    if purchase.wish.payer == "sponsor" and wish.payer == "student":
+    if purchase.request == request:
+        return Resume(purchase)
+    if purchase.request.payer == "sponsor" and request.payer == "student":
         return Refuse("sponsor_payment_open")
     return Replace(purchase)
 
 
 def same_price(price: Decimal | None, right: Money) -> bool:
-    """Whether a client's price is the right one.
+    """Whether a client's price is the catalog's.
 
-    Clients send major units (4890, 4890.00 or "4890.00"), or the minor units that the list of programs gives (489000).
-    It is only compared: what is charged is the catalog's price.
+    Clients send major units (4890, 4890.00 or "4890.00"), or the minor units that the list of programs returns
+    (489000). The value is only compared: the catalog's price is charged.
     """
     return price is not None and price in (right.to_decimal(), Decimal(right.amount))
 
 
 def funding_amount(*, total_cost: Money | None, price: Money) -> Money:
-    """What a sponsor pays. The house's flat amount is in its own currency, and in no other."""
+    """What a sponsor pays. The flat amount applies in its own currency only."""
     return total_cost or (FUNDING_WITHOUT_COST if price.currency == FUNDING_WITHOUT_COST.currency else price)
 
 
 def charges(*, amount: Money, payment_type: PaymentType) -> list[Money]:
-    """What is charged each time; together exactly the amount.
+    """What is charged each time; the sum is exactly the amount.
 
     Raises ValueError when the amount cannot be split.
     """
     return amount.installments(PLAN_INSTALLMENTS) if payment_type == "plan" else [amount]
 
 
-def state_of(purchase: ledger.Purchase, policy: Policy, *, how: How) -> State | None:
-    """How far the payment events say that a purchase is. None: they do not say anything that matters here."""
+def change_of(purchase: ledger.Purchase, policy: Policy, *, payment_flow: PaymentFlowName) -> Change | None:
+    """What the payment facts add up to. None: nothing that changes a purchase."""
     standing, reason = purchase.standing(policy)
     match standing:
         case Standing.ACTIVE | Standing.PAUSED:
-            return State.PAID
+            return Change.PAYMENT_SETTLED
         case Standing.PENDING:
-            return State.PROCESSING
+            return Change.PAYMENT_PENDING
         case Standing.WITHDRAWN:
             if reason == "canceled":
-                return State.CANCELED
+                return Change.PURCHASE_CANCELED
             if reason != "payment_failed":
-                return State.WITHDRAWN
-            # a debit that failed leaves its intent open: who has its secret can pay it until it is canceled
-            return State.AWAITING_PAYMENT if how == "intent" and not failures(purchase, final=True) else State.FAILED
+                return Change.MONEY_WITHDRAWN
+            # a failed debit leaves its intent open: who has its secret can pay it until it is canceled
+            retryable = payment_flow == "intent" and not failures(purchase, final=True)
+            return Change.PAYMENT_RETRYABLE if retryable else Change.PAYMENT_FAILED
         case Standing.NONE:
             if purchase.canceled:
-                return State.CANCELED
-            # a declined card leaves the page open, and an amount due outlives the invoice that was sent for it
-            ended = [payment for payment in purchase.payments if payment.expired]
-            of_page = [payment for payment in ended if not any(fact.refs.installment for fact in payment.facts)]
-            return State.EXPIRED if of_page else None
+                return Change.PURCHASE_CANCELED
+            # a declined card leaves the page open, and an installment outlives the invoice that was sent for it
+            expired = [payment for payment in purchase.payments if payment.expired]
+            of_page = [payment for payment in expired if not any(fact.refs.installment for fact in payment.facts)]
+            return Change.PAYMENT_EXPIRED if of_page else None
 
 
 def failures(purchase: ledger.Purchase, *, final: bool) -> int:
-    """How many attempts to pay have failed; `final`: for good."""
+    """The number of failed attempts to pay; `final`: only those after which nothing is retried."""
     failed = [fact for fact in purchase.facts if isinstance(fact, PaymentFailed)]
     return sum(fact.final or not final for fact in failed)
 
 
 def funding_status_of(state: State) -> Literal["created", "paid", "failed"]:
-    """Money that went back again was paid nevertheless."""
+    """Money that was refunded was paid nevertheless."""
     match state:
         case State.PAID | State.WITHDRAWN | State.CANCELED:
             return "paid"

@@ -1,16 +1,15 @@
-"""A purchase follows what is known of its money."""
+"""Updates a purchase from its payment facts."""
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Row
 
-from checkout.purchases import domain, plans, repository
-from checkout.purchases.domain import State
-from checkout.purchases.jobs import want_intent_expiry
+from checkout.purchases import domain, funding_repository, plans, repository
+from checkout.purchases.domain import Change, State
+from checkout.purchases.jobs import enqueue_intent_expiry
+from checkout.purchases.repository import PurchaseRow
 from contracts.envelope import Envelope
 from contracts.payments import PaymentEvent, PaymentSucceeded
 from kit.db.unit_of_work import UnitOfWork
@@ -20,40 +19,43 @@ from ledger.purchase import Purchase
 log = structlog.get_logger(__name__)
 
 
-async def settle(
-    purchase_id: UUID, purchase: Purchase, policy: Policy, heard: Envelope[PaymentEvent], uow: UnitOfWork
-) -> Row[Any] | None:
-    """The purchase as it is then, locked. None: it was not started here, and is none of ours."""
+async def update_purchase(
+    purchase_id: UUID, purchase: Purchase, policy: Policy, event: Envelope[PaymentEvent], uow: UnitOfWork
+) -> PurchaseRow | None:
+    """The purchase after the update, locked. None: it was not started here."""
     row = await repository.lock_purchase(uow.db, purchase_id)
     if row is None:
         return None
-    state = domain.state_of(purchase, policy, how=row.how) or State(row.state)
-    if state is State.AWAITING_PAYMENT:
-        if State(row.state) in (State.CREATED, State.AWAITING_PAYMENT, State.PROCESSING):
-            await want_intent_expiry(uow, purchase_id, after=domain.failures(purchase, final=False))
-        else:  # closed, or decided by other facts; what is late opens nothing again
-            state = State(row.state)
+    state = await _update_state(row, purchase, policy, uow)
     subscription_id = row.stripe_subscription_id or min(purchase.subscriptions, default=None)
-    changed = state != row.state or subscription_id != row.stripe_subscription_id
-    if changed:
-        await repository.settle_purchase(uow.db, purchase_id, state=state, subscription_id=subscription_id, at=uow.now)
+    if subscription_id is not None and row.stripe_subscription_id is None:
+        await repository.write_subscription(uow.db, purchase_id, subscription_id, at=uow.now)
     if row.payer == "sponsor":
         refs = [fact.refs for fact in purchase.facts]
-        await repository.settle_funding(
+        await funding_repository.update_funding(
             uow.db,
             purchase_id,
             state=state,
             payment_intent_id=min((r.payment_intent for r in refs if r.payment_intent), default=None),
             session_id=min((r.checkout_session for r in refs if r.checkout_session), default=None),
-            paid_at=heard.time if isinstance(heard.data, PaymentSucceeded) and heard.data in purchase.facts else None,
+            paid_at=event.time if isinstance(event.data, PaymentSucceeded) and event.data in purchase.facts else None,
             at=uow.now,
         )
     if subscription_id and state in (State.WITHDRAWN, State.CANCELED, State.FAILED):
         await plans.want_cancel(uow, purchase_id=purchase_id, subscription_id=subscription_id)
-    elif row.how == "page" and row.installments and subscription_id and purchase.settled_payments:
-        if row.state == State.WITHDRAWN:  # a refund failed after all; Stripe brings no subscription back, nor do we
-            log.error("plan stays canceled, though its purchase is paid again", purchase=str(purchase_id))
+    elif row.payment_flow == "page" and row.installments and subscription_id and purchase.settled_payments:
+        if row.state is State.WITHDRAWN:  # a refund has failed; a subscription that was canceled cannot be restarted
+            log.error("plan stays canceled though its purchase is paid again", purchase=str(purchase_id))
         await plans.want_end(
             uow, purchase_id=purchase_id, subscription_id=subscription_id, installments=row.installments
         )
-    return await repository.read_row(uow.db, purchase_id) if changed else row
+    return await repository.read_row(uow.db, purchase_id)
+
+
+async def _update_state(row: PurchaseRow, purchase: Purchase, policy: Policy, uow: UnitOfWork) -> State:
+    change = domain.change_of(purchase, policy, payment_flow=row.payment_flow)
+    if change is None:
+        return row.state
+    if change is Change.PAYMENT_RETRYABLE and domain.next_state(row.state, change) is not None:
+        await enqueue_intent_expiry(uow, row.id, after=domain.failures(purchase, final=False))
+    return await repository.change_state(uow.db, row.id, change, at=uow.now)

@@ -8,8 +8,8 @@ from uuid import UUID
 import structlog
 
 from checkout.purchases import repository
-from checkout.purchases.domain import State
-from checkout.stripe_client import Stripe, StripeRefuses
+from checkout.purchases.domain import Change, State
+from checkout.stripe_client import Stripe, StripeRejected
 from kit.db.database import Database
 from kit.db.unit_of_work import UnitOfWork
 from kit.jobs.jobs import Job
@@ -26,7 +26,7 @@ INTENT_OPEN_FOR = timedelta(hours=24)
 """How long an intent waits for its payer: as long as a Checkout page. (Stripe itself never expires an intent.)"""
 
 
-async def want_page_expiry(uow: UnitOfWork, purchase_id: UUID) -> None:
+async def enqueue_page_expiry(uow: UnitOfWork, purchase_id: UUID) -> None:
     """Enqueues the expiry of a page that was never opened, once per purchase."""
     payload = {"purchase_id": str(purchase_id)}
     await uow.enqueue(
@@ -34,7 +34,7 @@ async def want_page_expiry(uow: UnitOfWork, purchase_id: UUID) -> None:
     )
 
 
-async def want_intent_expiry(uow: UnitOfWork, purchase_id: UUID, *, after: int = 0) -> None:
+async def enqueue_intent_expiry(uow: UnitOfWork, purchase_id: UUID, *, after: int = 0) -> None:
     """Enqueues the cancellation of an intent that is still open in a day, once per number of failed attempts."""
     key = f"{purchase_id}/expiry/{after}" if after else f"{purchase_id}/expiry"
     payload = {"purchase_id": str(purchase_id)}
@@ -42,8 +42,8 @@ async def want_intent_expiry(uow: UnitOfWork, purchase_id: UUID, *, after: int =
 
 
 class PageExpiry:
-    """Ends a purchase whose page was never opened, so that what it had reserved is free again. (Stripe tells of the
-    end of a page that was.)"""
+    """Expires a purchase whose page was never opened, so that its promotion code use is released. (For a page that was
+    opened, Stripe sends an event.)"""
 
     backoff = Backoff()
 
@@ -51,22 +51,21 @@ class PageExpiry:
         self._database = database
 
     async def perform(self, job: Job) -> bool:
-        """Whether nobody has ever got the page's address."""
+        """Whether the page's URL was never handed out."""
         async with self._database.transaction() as db:
             row = await repository.read_row(db, UUID(job.payload["purchase_id"]))
-        return row is not None and row.state == State.CREATED
+        return row is not None and row.state is State.CREATED
 
     async def record(self, job: Job, result: bool, uow: UnitOfWork) -> None:
         if result:
-            purchase_id = UUID(job.payload["purchase_id"])
-            await repository.close_purchase(uow.db, purchase_id, state=State.EXPIRED, at=uow.now)
+            await repository.change_state(uow.db, UUID(job.payload["purchase_id"]), Change.EXPIRED, at=uow.now)
 
     async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
-        log.error("page stays open", purchase=job.payload["purchase_id"])
+        log.error("failed to expire page; purchase stays open", purchase=job.payload["purchase_id"])
 
 
 class IntentExpiry:
-    """Cancels an intent that nobody has paid for a day, so that what it had reserved is free again."""
+    """Cancels an intent that was not paid within a day, so that its promotion code use is released."""
 
     backoff = Backoff(longest=timedelta(hours=1), attempts=100)
 
@@ -78,22 +77,23 @@ class IntentExpiry:
         """Whether the intent cannot be paid any more."""
         async with self._database.transaction() as db:
             row = await repository.read_row(db, UUID(job.payload["purchase_id"]))
-        if row is None or State(row.state) not in (State.CREATED, State.AWAITING_PAYMENT):
+        if row is None or row.state not in (State.CREATED, State.AWAITING_PAYMENT):
             return False
-        if row.stripe_payment_intent_id is None:  # nobody has got its secret; what costs nothing is paid by then
-            return bool(row.state == State.CREATED)
+        if (
+            row.stripe_payment_intent_id is None
+        ):  # its secret was never handed out; a purchase over nothing is paid by then
+            return row.state is State.CREATED
         try:
             intent = await self._stripe.cancel_intent(row.stripe_payment_intent_id, key=f"{job.key}/cancel")
-        except StripeRefuses as refused:
-            if refused.code == "resource_missing":
+        except StripeRejected as rejected:
+            if rejected.code == "resource_missing":
                 return True
-            raise Transient(str(refused)) from refused
+            raise Transient(str(rejected)) from rejected
         return intent.status == "canceled"
 
     async def record(self, job: Job, result: bool, uow: UnitOfWork) -> None:
         if result:
-            purchase_id = UUID(job.payload["purchase_id"])
-            await repository.close_purchase(uow.db, purchase_id, state=State.EXPIRED, at=uow.now)
+            await repository.change_state(uow.db, UUID(job.payload["purchase_id"]), Change.EXPIRED, at=uow.now)
 
     async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
-        log.error("intent stays open", purchase=job.payload["purchase_id"])
+        log.error("failed to cancel intent; purchase stays open", purchase=job.payload["purchase_id"])

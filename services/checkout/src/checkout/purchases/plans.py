@@ -16,7 +16,7 @@ import structlog
 
 from checkout.purchases import repository
 from checkout.purchases.domain import months_left
-from checkout.stripe_client import Stripe, StripeRefuses
+from checkout.stripe_client import Stripe, StripeRejected
 from kit.db.unit_of_work import UnitOfWork
 from kit.jobs.jobs import Job, JobHandler
 from kit.runtime.backoff import Backoff
@@ -47,7 +47,7 @@ class PlanEnd:
         """The schedule's id; None for a subscription that has ended already."""
         try:
             return await self._attach(job)
-        except StripeRefuses as refusal:  # to give up would charge for ever
+        except StripeRejected as refusal:  # to give up would charge for ever
             raise Transient(str(refusal)) from refusal
 
     async def _attach(self, job: Job) -> str | None:
@@ -100,7 +100,7 @@ class PlanCancel:
         """How many invoices were voided."""
         try:
             return await self._cancel(job.payload["subscription_id"], key=f"{job.key}/{job.attempt}")
-        except StripeRefuses as refusal:  # to give up would charge on
+        except StripeRejected as refusal:  # to give up would charge on
             raise Transient(str(refusal)) from refusal
 
     async def _cancel(self, subscription_id: str, *, key: str) -> int:

@@ -1,122 +1,162 @@
-"""From a wish to something that can be paid: one purchase, whoever dies on the way.
+"""From a purchase request to something that can be paid, with one purchase however often a request is retried.
 
-Three steps, and no transaction is open while Stripe is asked: the purchase is committed with the very body that Stripe
-will get; Stripe is asked under a key that belongs to the purchase; the answer is committed with the event that tells
-it. A retry finds the purchase and goes on from where the first request ended. What is different from one way to pay to
-another is in its `Way`.
+There are three steps, and no transaction is open while Stripe is called:
+
+1. The purchase is committed together with the exact body that Stripe will be sent.
+2. Stripe is called with an idempotency key that belongs to the purchase.
+3. The answer is committed together with the event that publishes it.
+
+A retry finds the purchase and continues where the first request stopped. What differs between kinds of payment is in
+their PaymentFlow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from uuid import UUID, uuid4
 
 from checkout.catalog.promotion_repository import Quote, reserve
 from checkout.catalog.repository import is_sold_at
-from checkout.purchases import repository
-from checkout.purchases.context import Buyer, Desk, Terms, refusal
-from checkout.purchases.domain import Abandon, Decision, GoOn, How, Purchase, Refuse, Replace, Start, State, Wish, begin
+from checkout.purchases import repository, student_repository
+from checkout.purchases.context import Buyer, CheckoutContext, refusal
+from checkout.purchases.domain import (
+    Abandon,
+    Change,
+    Decision,
+    PaymentFlowName,
+    Purchase,
+    PurchaseRequest,
+    Refuse,
+    Replace,
+    Resume,
+    Start,
+    State,
+    Terms,
+    decide,
+)
 from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.http.errors import Problem
 
 ROUNDS = 5
 """How often a request looks again when others change the same purchase at the same time."""
 
+Opened = TypeVar("Opened", covariant=True)
+Answer = TypeVar("Answer")
 
-class Way(Protocol):
-    """One way to pay. What `ask` and `again` answer is the way's own; None: the purchase was closed meanwhile."""
 
-    async def params(self, purchase_id: UUID, wish: Wish, buyer: Buyer) -> dict[str, Any]:
-        """What Stripe will be asked for. Raises Problem when it cannot be paid in this way."""
+class PaymentFlow(Protocol[Opened]):
+    """One kind of payment. `Opened` is what the payer needs to pay: a page's URL, an intent's secret."""
+
+    async def params(self, purchase_id: UUID, request: PurchaseRequest, buyer: Buyer) -> dict[str, Any]:
+        """The body that Stripe will be sent. Raises Problem when the request cannot be paid by this flow."""
         ...
 
-    async def begun(self, uow: UnitOfWork, purchase_id: UUID, wish: Wish, buyer: Buyer) -> None:
-        """What is committed together with the purchase."""
+    async def on_created(self, uow: UnitOfWork, purchase_id: UUID, request: PurchaseRequest, buyer: Buyer) -> None:
+        """Adds what is committed together with the purchase."""
         ...
 
-    async def ask(self, purchase_id: UUID, wish: Wish, buyer: Buyer) -> Any:
-        """Asks Stripe, for the first time or again, and keeps the answer."""
+    async def start(self, purchase_id: UUID, request: PurchaseRequest, buyer: Buyer) -> Opened | None:
+        """Calls Stripe, for the first time or again, and stores the answer. None: the purchase was closed meanwhile."""
         ...
 
-    async def again(self, purchase: Purchase, buyer: Buyer) -> Any:
-        """The answer that was given before, if it is still good."""
+    async def resume(self, purchase: Purchase, buyer: Buyer) -> Opened | None:
+        """The answer that is stored, if it can still be used. None: the purchase was closed meanwhile."""
         ...
 
     async def close(self, purchase: Purchase, buyer: Buyer) -> None:
-        """Makes that it cannot be paid any more. Raises Problem 409 when it has been."""
+        """Makes the purchase unpayable. Raises Problem 409 when it has been paid."""
         ...
 
 
-class Purchasing:
-    def __init__(self, desk: Desk, ways: Mapping[How, Way]) -> None:
-        self._desk = desk
-        self._ways = ways
+class PurchaseService:
+    def __init__(self, context: CheckoutContext, flows: Mapping[PaymentFlowName, PaymentFlow[object]]) -> None:
+        self._context = context
+        self._flows = flows
 
-    async def open(self, wish: Wish, buyer: Buyer, *, quote: Quote | None = None, terms: Terms | None = None) -> Any:
-        """What the wish's way answers. Raises Problem: 409 when this must not be paid (again), 502 and 503 for Stripe.
+    async def open(
+        self,
+        flow: PaymentFlow[Answer],
+        request: PurchaseRequest,
+        buyer: Buyer,
+        *,
+        quote: Quote | None = None,
+        terms: Terms | None = None,
+    ) -> Answer:
+        """What the flow answers. `flow` is the one that `request.payment_flow` names.
 
-        `quote`: the price with a promotion code, of which one use is reserved with the purchase.
+        `quote`: the price with a promotion code, of which one use is reserved with the purchase. Raises Problem: 409
+        when this must not be paid (again), 502 and 503 for Stripe.
         """
-        way, began = self._ways[wish.how], utc_now()
-        for _ in range(ROUNDS + len(wish.covers)):  # a bundle may have to replace each of its parts first
-            async with self._desk.uow(buyer) as uow:
-                await self._desk.note_contact(uow, wish.student_id, buyer)
-                decision = await self._decide(uow, wish)
-                if terms is not None and isinstance(decision, GoOn):
-                    await repository.note_terms(uow.db, decision.purchase.id, terms, at=uow.now)
+        assert flow is self._flows[request.payment_flow]  # noqa: S101
+        began = utc_now()
+        for _ in range(ROUNDS + len(request.covers)):  # a bundle may have to replace each of its parts first
+            async with self._context.unit_of_work(buyer) as uow:
+                await self._context.record_contact(uow, request.student_id, buyer)
+                decision = await self._decide(uow, request)
+                if terms is not None and isinstance(decision, Resume):
+                    await repository.record_terms(uow.db, decision.purchase.id, terms, at=uow.now)
             match decision:
                 case Refuse(code=code):
                     raise refusal(code)
                 case Abandon(purchase=old):
-                    await self._desk.close(old.id, State.EXPIRED, buyer)
+                    await self._context.close(old.id, Change.EXPIRED, buyer)
                 case Replace(purchase=old) if old.created_at > began:
-                    break  # begun beside this request: to close each other's would leave nothing that can be paid
+                    break  # created concurrently: if each closed the other's, neither could be paid
                 case Replace(purchase=old):
-                    await self._ways[old.wish.how].close(old, buyer)
-                case GoOn(purchase=known) if known.state is not State.CREATED:
-                    if (answer := await way.again(known, buyer)) is not None:
+                    await self.close(old, buyer)
+                case Resume(purchase=existing) if existing.state is not State.CREATED:
+                    if (answer := await flow.resume(existing, buyer)) is not None:
                         return answer
-                case GoOn(purchase=known):
-                    if (answer := await way.ask(known.id, known.wish, buyer)) is not None:
+                case Resume(purchase=existing):
+                    if (answer := await flow.start(existing.id, existing.request, buyer)) is not None:
                         return answer
                 case Start():
-                    purchase_id = await self._start(way, wish, buyer, quote, terms)
-                    if purchase_id and (answer := await way.ask(purchase_id, wish, buyer)) is not None:
+                    purchase_id = await self._create(flow, request, buyer, quote, terms)
+                    if purchase_id and (answer := await flow.start(purchase_id, request, buyer)) is not None:
                         return answer
-        raise Problem(409, "checkout_busy", "Others are changing this purchase; try again.")
+        raise Problem(409, "checkout_busy", "Other requests are changing this purchase; try again.")
 
     async def close(self, purchase: Purchase, buyer: Buyer) -> None:
-        """Ends a purchase that is not paid. Raises Problem 409 when it has been."""
-        await self._ways[purchase.wish.how].close(purchase, buyer)
+        """Makes an unpaid purchase unpayable. Raises Problem 409 when it has been paid."""
+        await self._flows[purchase.request.payment_flow].close(purchase, buyer)
 
-    async def _decide(self, uow: UnitOfWork, wish: Wish) -> Decision:
-        # the enrollments first: a purchase that turns into an enrollment in between is then still seen as paid
-        enrollments = await repository.read_enrollments(uow.db, wish.student_id, wish.covers)
-        known = await repository.read_purchases(uow.db, wish.student_id, wish.covers)
-        return begin(wish=wish, enrollments=enrollments, purchases=known, now=uow.now)
+    async def _decide(self, uow: UnitOfWork, request: PurchaseRequest) -> Decision:
+        # enrollments first: a purchase that becomes an enrollment between the two reads is then still seen as paid
+        enrollments = await student_repository.read_enrollments(uow.db, request.student_id, request.covers)
+        purchases = await repository.read_purchases(uow.db, request.student_id, request.covers)
+        return decide(request=request, enrollments=enrollments, purchases=purchases, now=uow.now)
 
-    async def _start(self, way: Way, wish: Wish, buyer: Buyer, quote: Quote | None, terms: Terms | None) -> UUID | None:
-        """Commits a new purchase with all that Stripe will be asked for. None: another request was faster."""
+    async def _create(
+        self,
+        flow: PaymentFlow[object],
+        request: PurchaseRequest,
+        buyer: Buyer,
+        quote: Quote | None,
+        terms: Terms | None,
+    ) -> UUID | None:
+        """Commits a new purchase with all that Stripe will be sent. None: another request was faster."""
         purchase_id = uuid4()
-        params = await way.params(purchase_id, wish, buyer)
-        async with self._desk.uow(buyer) as uow:
-            # one at a time for a student: what they buy may give the same enrollment under different names
-            await repository.lock_student(uow.db, wish.student_id)
-            if not isinstance(await self._decide(uow, wish), Start):
+        params = await flow.params(purchase_id, request, buyer)
+        async with self._context.unit_of_work(buyer) as uow:
+            # one at a time per student: different purchases may give the same enrollment
+            await repository.lock_student(uow.db, request.student_id)
+            if not isinstance(await self._decide(uow, request), Start):
                 return None
-            if not await repository.insert_purchase(uow.db, purchase_id, wish, params=params, terms=terms, at=uow.now):
+            if not await repository.insert_purchase(
+                uow.db, purchase_id, request, params=params, terms=terms, at=uow.now
+            ):
                 return None
-            if not await _still_so(uow, wish):
+            if not await _is_still_sold(uow, request):
                 raise refusal("price_changed")
             if quote is not None:
-                await reserve(uow.db, quote, purchase_id=purchase_id, student_id=wish.student_id, at=uow.now)
-            await way.begun(uow, purchase_id, wish, buyer)
+                await reserve(uow.db, quote, purchase_id=purchase_id, student_id=request.student_id, at=uow.now)
+            await flow.on_created(uow, purchase_id, request, buyer)
         return purchase_id
 
 
-async def _still_so(uow: UnitOfWork, wish: Wish) -> bool:
-    """Whether the catalog says what it said before Stripe was asked. (What a sponsor pays is not the price.)"""
-    if wish.item_id is None:
+async def _is_still_sold(uow: UnitOfWork, request: PurchaseRequest) -> bool:
+    """Whether the catalog still has the price that the request was built with. (A sponsor does not pay the price.)"""
+    if request.item_id is None:
         return True
-    return await is_sold_at(uow.db, wish.item_id, wish.list_price if wish.payer == "student" else None)
+    return await is_sold_at(uow.db, request.item_id, request.list_price if request.payer == "student" else None)

@@ -8,7 +8,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from checkout.purchases import payment_methods
 from checkout.purchases.context import Returns
-from checkout.purchases.domain import Wish, charges
+from checkout.purchases.domain import PurchaseRequest, charges
 from checkout.purchases.stripe_metadata import metadata
 from contracts.money import Money
 
@@ -34,20 +34,20 @@ class Discount:
     amount: Money
 
 
-def plan_price(wish: Wish) -> PlanPrice:
+def plan_price(request: PurchaseRequest) -> PlanPrice:
     """Raises ValueError when the amount cannot be split."""
-    regular = charges(amount=wish.amount, payment_type="plan")[-1]
-    name = f"{wish.program.title}, {wish.installments} monthly installments"
+    regular = charges(amount=request.amount, payment_type="plan")[-1]
+    name = f"{request.program.title}, {request.installments} monthly installments"
     called = uuid5(NAMESPACE_URL, name).hex[:8]
     return PlanPrice(
-        key=f"plan/{wish.program.slug}/{regular.currency}/{regular.amount}/{called}", name=name, amount=regular
+        key=f"plan/{request.program.slug}/{regular.currency}/{regular.amount}/{called}", name=name, amount=regular
     )
 
 
 def session_params(
     *,
     purchase_id: UUID,
-    wish: Wish,
+    request: PurchaseRequest,
     frontend_url: str,
     email: str | None,
     customer_id: str | None = None,
@@ -61,17 +61,17 @@ def session_params(
 
     Raises ValueError when the amount cannot be split into the plan's installments, or no method takes them.
     """
-    data = metadata(purchase_id, wish)
+    data = metadata(purchase_id, request)
     params: dict[str, Any] = {
         "ui_mode": "hosted_page",
         "client_reference_id": str(purchase_id),
-        "success_url": returns.success_url if returns else _success_url(frontend_url, wish),
+        "success_url": returns.success_url if returns else _success_url(frontend_url, request),
         "cancel_url": returns.cancel_url if returns else f"{frontend_url}/enroll",
         "metadata": data,
-        **(_recurring(wish, data, recurring_price_id) if recurring_price_id else _in_full(wish, data, discount)),
+        **(_recurring(request, data, recurring_price_id) if recurring_price_id else _in_full(request, data, discount)),
     }
-    if wish.amount.amount:
-        methods = payment_methods.allowed(amount=wish.amount, payer=wish.payer, payment_type=wish.payment_type)
+    if request.amount.amount:
+        methods = payment_methods.allowed(amount=request.amount, payer=request.payer, payment_type=request.payment_type)
         if not methods:  # an empty list would allow all of them
             raise ValueError("no payment method takes this amount")
         params["allowed_payment_method_types"] = methods
@@ -86,31 +86,31 @@ def session_params(
     return params
 
 
-def _success_url(frontend_url: str, wish: Wish) -> str:
-    return f"{frontend_url}/enroll/success?session_id={{CHECKOUT_SESSION_ID}}&program={wish.program.slug}"
+def _success_url(frontend_url: str, request: PurchaseRequest) -> str:
+    return f"{frontend_url}/enroll/success?session_id={{CHECKOUT_SESSION_ID}}&program={request.program.slug}"
 
 
-def _in_full(wish: Wish, data: dict[str, str], discount: Discount | None) -> dict[str, Any]:
-    title = wish.program.title
+def _in_full(request: PurchaseRequest, data: dict[str, str], discount: Discount | None) -> dict[str, Any]:
+    title = request.program.title
     params: dict[str, Any] = {
         "mode": "payment",
-        "line_items": [_line(title, wish.amount + discount.amount if discount else wish.amount)],
+        "line_items": [_line(title, request.amount + discount.amount if discount else request.amount)],
     }
     if discount:
         params["discounts"] = [{"coupon": discount.coupon_id}]
-    if wish.amount.amount:
+    if request.amount.amount:
         params["payment_intent_data"] = {"description": title, "metadata": data}
-    if wish.payer == "sponsor":
+    if request.payer == "sponsor":
         params["invoice_creation"] = {"enabled": True, "invoice_data": {"description": title, "metadata": data}}
     return params
 
 
-def _recurring(wish: Wish, data: dict[str, str], price_id: str) -> dict[str, Any]:
+def _recurring(request: PurchaseRequest, data: dict[str, str], price_id: str) -> dict[str, Any]:
     """The regular installment recurs; what the first one has on top is a line of the first invoice only."""
-    title = wish.program.title
+    title = request.program.title
     lines: list[dict[str, Any]] = [{"quantity": 1, "price": price_id}]
-    if wish.payment_type == "plan":
-        first, *others = charges(amount=wish.amount, payment_type="plan")
+    if request.payment_type == "plan":
+        first, *others = charges(amount=request.amount, payment_type="plan")
         if (remainder := first - others[0]).amount:
             lines.append(_line(f"{title}, remainder of the first installment", remainder))
     return {

@@ -8,32 +8,32 @@ from __future__ import annotations
 import json
 from uuid import UUID
 
-from checkout.purchases.domain import Wish
+from checkout.purchases.domain import PurchaseRequest
 from contracts.people import ItemRef
 
 _MOST = 500
 
 
-def metadata(purchase_id: UUID, wish: Wish, *, installment: str | None = None) -> dict[str, str]:
+def metadata(purchase_id: UUID, request: PurchaseRequest, *, installment: str | None = None) -> dict[str, str]:
     """`installment`: which amount due the object is for."""
-    program = wish.program
+    program = request.program
     known = {
         "purchase_id": str(purchase_id),
-        "student_id": str(wish.student_id),
+        "student_id": str(request.student_id),
         "program_id": program.id,
         "program_slug": program.slug,
         "program_name": program.title,
         "program_kind": program.kind,
         "provider": program.provider,
-        "payer": wish.payer,
-        "funding_source": wish.funding_source,
-        "installments": str(wish.installments) if wish.installments else None,
+        "payer": request.payer,
+        "funding_source": request.funding_source,
+        "installments": str(request.installments) if request.installments else None,
         "installment": installment,
-        "tier": wish.tier,
+        "tier": request.tier,
         **{f"includes_{n}": _part(part) for n, part in enumerate(program.includes, 1)},
     }
-    if wish.how != "membership":
-        known |= {"price": str(wish.amount.amount), "price_currency": wish.amount.currency}
+    if request.payment_flow != "membership":
+        known |= {"price": str(request.amount.amount), "price_currency": request.amount.currency}
     return {name: value for name, value in known.items() if value}
 
 

@@ -1,4 +1,4 @@
-"""Purchases, and what checkout knows of enrollments and people."""
+"""Purchases, and what checkout stores of enrollments and students."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ purchases = Table(
     Column("provider", Text),
     Column("includes", JSONB, nullable=False, server_default=text("'[]'")),
     Column("covers", ARRAY(Text), nullable=False),
-    Column("how", Text, nullable=False, server_default="page"),
+    Column("payment_flow", Text, nullable=False, server_default="page"),
     Column("list_price", BigInteger),
     Column("promotion_code", Text),
     Column("amount", BigInteger, nullable=False),
@@ -45,12 +45,12 @@ purchases = Table(
     Column("funding_source", Text),
     Column("payment_type", Text, nullable=False),
     Column("installments", Integer),
-    Column("state", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default="created"),
     Column("tier", Text),
     Column("interval", Text),
-    Column("payment_plan", JSONB),
+    Column("payment_plan", JSONB(none_as_null=True)),
     Column("enrollment_id", Uuid, index=True),
-    Column("session_params", JSONB),
+    Column("session_params", JSONB(none_as_null=True)),
     Column("stripe_payment_intent_id", Text, unique=True),
     Column("client_secret", Text),
     Column("stripe_checkout_session_id", Text, unique=True),
@@ -66,8 +66,8 @@ purchases = Table(
     Index("uq_purchases_open", "student_id", "program_slug", unique=True, postgresql_where=OPEN),
     Index("ix_purchases_covers", "covers", postgresql_using="gin"),
 )
-"""`amount` is what all of it costs after the discount; `covers` are the slugs of the enrollments that it gives;
-`how`: on Stripe's page, by one intent of the front end, by our own schedule, or as a membership."""
+"""`amount` is the total after the discount; `covers` are the slugs of the enrollments that it gives; `session_params` is
+the body that Stripe is sent. `state`: see TRANSITIONS in domain.py."""
 
 funding_payments = Table(
     "funding_payments",
@@ -97,7 +97,7 @@ funding_payment_changes = Table(
     Column("old", JSONB),
     Column("new", JSONB),
 )
-"""Written by a trigger, for each change, whoever makes it."""
+"""The audit trail, written by a trigger."""
 
 enrollments = Table(
     "enrollments",
@@ -110,7 +110,7 @@ enrollments = Table(
     Column("revision", Integer, nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
-"""What enrollment has said of a student's enrollments: a projection, never written by the API."""
+"""The read model of the enrollment service's events; the API does not write it."""
 
 contacts = Table(
     "contacts",
@@ -131,4 +131,4 @@ customers = Table(
     Column("name", Text),
     *times(),
 )
-"""A student's one customer at Stripe; `email` and `name` are what Stripe was told last."""
+"""A student's one customer at Stripe; `email` and `name` are the ones that Stripe was sent last."""

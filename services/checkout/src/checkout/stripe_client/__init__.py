@@ -8,7 +8,7 @@ from checkout.stripe_client.invoices import InvoiceCalls, SentInvoice
 from checkout.stripe_client.memberships import MembershipCalls, PaymentDeclined, StripeMembership
 from checkout.stripe_client.plans import Invoice, Plans, Schedule, Subscription
 from checkout.stripe_client.refunds import RefundCalls, StripeRefund
-from checkout.stripe_client.request import NoStripe, StripeAway, StripeRefuses
+from checkout.stripe_client.request import StripeNotConfigured, StripeRejected, StripeUnavailable
 from checkout.stripe_client.sessions import Session, Sessions
 
 
@@ -19,16 +19,16 @@ class Stripe(Sessions, Plans, IntentCalls, CustomerCalls, RefundCalls, Membershi
 __all__ = [
     "Intent",
     "Invoice",
-    "NoStripe",
     "PaymentDeclined",
     "SavedMethod",
     "Schedule",
     "SentInvoice",
     "Session",
     "Stripe",
-    "StripeAway",
     "StripeMembership",
+    "StripeNotConfigured",
     "StripeRefund",
-    "StripeRefuses",
+    "StripeRejected",
+    "StripeUnavailable",
     "Subscription",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import stripe
 
-from checkout.stripe_client.request import Asking, id_of
+from checkout.stripe_client.request import StripeCalls, id_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,31 +22,31 @@ class SavedMethod:
     exp_year: int | None
 
 
-class CustomerCalls(Asking):
+class CustomerCalls(StripeCalls):
     async def create_customer(self, *, metadata: Mapping[str, str], key: str) -> str:
-        async with self._asking("create_customer"):
+        async with self._call("create_customer"):
             customers = self._api.v1.customers
             return (await customers.create_async({"metadata": dict(metadata)}, {"idempotency_key": key})).id
 
-    async def tell_customer(self, id: str, *, email: str, name: str | None) -> None:
+    async def update_customer(self, id: str, *, email: str, name: str | None) -> None:
         """How the customer is reached. The same again changes nothing, so it needs no key."""
-        async with self._asking("tell_customer"):
+        async with self._call("update_customer"):
             customers = self._api.v1.customers
             await customers.update_async(id, {"email": email, **({"name": name} if name else {})})
 
     async def saved_methods(self, customer_id: str) -> list[SavedMethod]:
         """Newest first."""
-        async with self._asking("saved_methods"):
+        async with self._call("saved_methods"):
             found = await self._api.v1.customers.payment_methods.list_async(customer_id, {"limit": 100})
             return [_method(method) async for method in found.auto_paging_iter()]
 
     async def saved_method(self, customer_id: str, method_id: str) -> SavedMethod:
         """Refused with `resource_missing` for another customer's."""
-        async with self._asking("saved_method"):
+        async with self._call("saved_method"):
             return _method(await self._api.v1.customers.payment_methods.retrieve_async(customer_id, method_id))
 
     async def default_method(self, customer_id: str) -> str | None:
-        async with self._asking("default_method"):
+        async with self._call("default_method"):
             customer = await self._api.v1.customers.retrieve_async(customer_id)
         if getattr(customer, "deleted", False) or customer.invoice_settings is None:
             return None
@@ -55,19 +55,19 @@ class CustomerCalls(Asking):
 
     async def make_default(self, customer_id: str, method_id: str) -> None:
         """The same again changes nothing, so it needs no key."""
-        async with self._asking("make_default"):
+        async with self._call("make_default"):
             settings: stripe.params.CustomerUpdateParamsInvoiceSettings = {"default_payment_method": method_id}
             await self._api.v1.customers.update_async(customer_id, {"invoice_settings": settings})
 
     async def forget_method(self, method_id: str) -> None:
         """Takes it off its customer for good."""
-        async with self._asking("forget_method"):
+        async with self._call("forget_method"):
             await self._api.v1.payment_methods.detach_async(method_id)
 
     async def billing_portal(self, customer_id: str, *, return_url: str) -> str:
         """The address of a page on which the customer looks after what they pay with. Good for some minutes, and once
         more costs nothing, so it needs no key."""
-        async with self._asking("billing_portal"):
+        async with self._call("billing_portal"):
             sessions = self._api.v1.billing_portal.sessions
             return (await sessions.create_async({"customer": customer_id, "return_url": return_url})).url
 

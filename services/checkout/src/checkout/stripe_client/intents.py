@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import stripe
 
-from checkout.stripe_client.request import Asking, StripeRefuses
+from checkout.stripe_client.request import StripeCalls, StripeRejected
 from contracts.money import Money
 
 
@@ -25,24 +25,24 @@ class Intent:
     failure_code: str | None
 
 
-class IntentCalls(Asking):
+class IntentCalls(StripeCalls):
     async def create_intent(self, params: Mapping[str, Any], *, key: str) -> Intent:
-        async with self._asking("create_intent"):
+        async with self._call("create_intent"):
             intents = self._api.v1.payment_intents
             return intent_of(await intents.create_async(cast(Any, params), {"idempotency_key": key}))
 
     async def intent(self, id: str) -> Intent:
-        async with self._asking("intent"):
+        async with self._call("intent"):
             return intent_of(await self._api.v1.payment_intents.retrieve_async(id))
 
     async def charge_off_session(self, id: str, *, method_id: str, key: str) -> Intent:
         """Charges the saved method while the payer is not there, and tells how the intent stands then.
 
         A decline is no error here: the intent waits for another attempt, and `failure_code` says why. One that cannot
-        be confirmed (any more) is told as it is. Raises StripeRefuses for what is wrong with the request itself.
+        be confirmed (any more) is told as it is. Raises StripeRejected for what is wrong with the request itself.
         """
         try:
-            async with self._asking("charge_off_session"):
+            async with self._call("charge_off_session"):
                 try:
                     intents = self._api.v1.payment_intents
                     return intent_of(
@@ -52,7 +52,7 @@ class IntentCalls(Asking):
                     )
                 except stripe.CardError:
                     return intent_of(await self._api.v1.payment_intents.retrieve_async(id))
-        except StripeRefuses as refused:
+        except StripeRejected as refused:
             if refused.code != "payment_intent_unexpected_state":
                 raise
             return await self.intent(id)
@@ -63,10 +63,10 @@ class IntentCalls(Asking):
         A refusal that Stripe remembers must not answer the next call: each has its own key.
         """
         try:
-            async with self._asking("cancel_intent"):
+            async with self._call("cancel_intent"):
                 intents = self._api.v1.payment_intents
                 return intent_of(await intents.cancel_async(id, None, {"idempotency_key": f"{key}/{uuid4()}"}))
-        except StripeRefuses:
+        except StripeRejected:
             return await self.intent(id)
 
 

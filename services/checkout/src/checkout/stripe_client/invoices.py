@@ -8,7 +8,7 @@ from typing import Literal, cast
 
 import stripe
 
-from checkout.stripe_client.request import Asking, StripeRefuses, id_of
+from checkout.stripe_client.request import StripeCalls, StripeRejected, id_of
 from contracts.money import Money
 
 
@@ -21,7 +21,7 @@ class SentInvoice:
     url: str | None
 
 
-class InvoiceCalls(Asking):
+class InvoiceCalls(StripeCalls):
     async def draft_invoice(
         self,
         *,
@@ -33,7 +33,7 @@ class InvoiceCalls(Asking):
         key: str,
     ) -> SentInvoice:
         """A draft over this amount, which nobody can pay yet: the same one for the same key."""
-        async with self._asking("draft_invoice"):
+        async with self._call("draft_invoice"):
             invoice = await self._api.v1.invoices.create_async(
                 {
                     "customer": customer_id,
@@ -64,7 +64,7 @@ class InvoiceCalls(Asking):
 
         One that is paid or void is just told.
         """
-        async with self._asking("send_invoice"):
+        async with self._call("send_invoice"):
             invoices = self._api.v1.invoices
             invoice = await invoices.retrieve_async(id)
             if invoice.status not in ("draft", "open"):
@@ -76,12 +76,12 @@ class InvoiceCalls(Asking):
             return _sent(await invoices.send_invoice_async(id, None, {"idempotency_key": f"{key}/send"}))
 
     async def sent_invoice(self, id: str) -> SentInvoice:
-        async with self._asking("sent_invoice"):
+        async with self._call("sent_invoice"):
             return _sent(await self._api.v1.invoices.retrieve_async(id))
 
     async def invoice_under_way(self, id: str) -> bool:
         """Whether somebody has begun to pay it by a debit, which takes days."""
-        async with self._asking("invoice_under_way"):
+        async with self._call("invoice_under_way"):
             links = await self._api.v1.invoice_payments.list_async({"invoice": id, "limit": 10})
             for link in links.data:
                 if link.payment.payment_intent is None:
@@ -97,7 +97,7 @@ class InvoiceCalls(Asking):
         try:
             if await self.invoice_under_way(id):
                 return await self.sent_invoice(id)
-            async with self._asking("end_invoice"):
+            async with self._call("end_invoice"):
                 invoice = await invoices.retrieve_async(id)
                 if invoice.status == "draft":
                     await invoices.delete_async(id)
@@ -105,7 +105,7 @@ class InvoiceCalls(Asking):
                 if invoice.status in ("open", "uncollectible"):
                     invoice = await invoices.void_invoice_async(id, None, {"idempotency_key": f"{key}/void"})
                 return _sent(invoice)
-        except StripeRefuses as refused:
+        except StripeRejected as refused:
             if refused.code == "resource_missing":
                 return SentInvoice(id=id, status="void", url=None)
             return await self.sent_invoice(id)

@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 import stripe
 
 from checkout.settings import StripeSettings
-from checkout.stripe_client.request import Asking, StripeRefuses, id_of, time_of
+from checkout.stripe_client.request import StripeCalls, StripeRejected, id_of, time_of
 from contracts.money import Money
 from contracts.payments import SubscriptionStatus
 
@@ -20,7 +20,7 @@ _KEPT = "membership"
 _WHOLE: list[str] = ["latest_invoice"]
 
 
-class PaymentDeclined(StripeRefuses):
+class PaymentDeclined(StripeRejected):
     """What was asked for had to be paid at once, and could not be; nothing has changed."""
 
 
@@ -66,7 +66,7 @@ class StripeMembership:
         return self.status in ("canceled", "incomplete_expired")
 
 
-class MembershipCalls(Asking):
+class MembershipCalls(StripeCalls):
     def __init__(self, settings: StripeSettings) -> None:
         super().__init__(settings)
         self._prices = settings.membership_prices
@@ -77,7 +77,7 @@ class MembershipCalls(Asking):
         return self._prices.get((tier, interval))
 
     async def price(self, id: str) -> RecurringPrice:
-        async with self._asking("price"):
+        async with self._call("price"):
             found = await self._api.v1.prices.retrieve_async(id)
         return RecurringPrice(
             id=found.id,
@@ -87,14 +87,14 @@ class MembershipCalls(Asking):
         )
 
     async def membership(self, id: str) -> StripeMembership:
-        async with self._asking("membership"):
+        async with self._call("membership"):
             subscriptions = self._api.v1.subscriptions
             return self._read(await subscriptions.retrieve_async(id, {"expand": _WHOLE}))
 
     async def change_membership(self, id: str, changes: Mapping[str, Any], *, key: str) -> StripeMembership:
         """Raises PaymentDeclined when the change was to be paid at once."""
         params = cast(Any, {**changes, "expand": _WHOLE})
-        async with self._asking("change_membership"):
+        async with self._call("change_membership"):
             try:
                 changed = await self._api.v1.subscriptions.update_async(id, params, {"idempotency_key": key})
             except stripe.CardError as declined:
@@ -104,14 +104,14 @@ class MembershipCalls(Asking):
     async def end_membership(self, id: str, *, key: str) -> StripeMembership:
         """Now; nothing more is charged, and nothing is paid back."""
         params: Any = {"invoice_now": False, "prorate": False, "expand": _WHOLE}
-        async with self._asking("end_membership"):
+        async with self._call("end_membership"):
             return self._read(await self._api.v1.subscriptions.cancel_async(id, params, {"idempotency_key": key}))
 
     async def restart_membership(self, id: str, *, key: str) -> StripeMembership:
         """Ends a halt: a new period begins now, and it runs as soon as that is paid."""
         paid: Any = {"billing_cycle_anchor": {"type": "now"}, "payment_behavior": "resume_on_payment_success"}
         params: Any = {**paid, "expand": _WHOLE}
-        async with self._asking("restart_membership"):
+        async with self._call("restart_membership"):
             try:
                 resumed = await self._api.v1.subscriptions.resume_async(id, params, {"idempotency_key": key})
             except stripe.CardError as declined:

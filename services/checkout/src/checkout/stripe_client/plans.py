@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 import stripe
 
-from checkout.stripe_client.request import Asking, id_of, time_of
+from checkout.stripe_client.request import StripeCalls, id_of, time_of
 from contracts.money import Money
 
 
@@ -38,12 +38,12 @@ class Schedule:
     phase: Mapping[str, Any]
 
 
-class Plans(Asking):
+class Plans(StripeCalls):
     async def recurring_price(
         self, *, key: str, name: str, amount: Money, interval: Literal["month", "year"] = "month"
     ) -> str:
         """The id of the price that is kept under `key`; made when there is none yet."""
-        async with self._asking("recurring_price"):
+        async with self._call("recurring_price"):
             prices = self._api.v1.prices
             if known := (await prices.list_async({"lookup_keys": [key], "active": True, "limit": 1})).data:
                 return known[0].id
@@ -62,7 +62,7 @@ class Plans(Asking):
             return made.id
 
     async def subscription(self, id: str) -> Subscription:
-        async with self._asking("subscription"):
+        async with self._call("subscription"):
             found = await self._api.v1.subscriptions.retrieve_async(id)
         schedule = found.schedule
         return Subscription(
@@ -74,19 +74,19 @@ class Plans(Asking):
 
     async def end_subscription(self, id: str, *, key: str) -> None:
         """Now, and nothing is reckoned up: no last invoice, no proration."""
-        async with self._asking("end_subscription"):
+        async with self._call("end_subscription"):
             subscriptions = self._api.v1.subscriptions
             await subscriptions.cancel_async(id, {"invoice_now": False, "prorate": False}, {"idempotency_key": key})
 
     async def end_schedule(self, id: str, *, key: str) -> None:
         """Ends its subscription with it. (Stripe would reckon up here, unless it is told not to.)"""
-        async with self._asking("end_schedule"):
+        async with self._call("end_schedule"):
             schedules = self._api.v1.subscription_schedules
             await schedules.cancel_async(id, {"invoice_now": False, "prorate": False}, {"idempotency_key": key})
 
     async def unpaid_invoices(self, subscription_id: str) -> list[Invoice]:
         """The subscription's invoices that may still be charged: drafts first, then open ones."""
-        async with self._asking("unpaid_invoices"):
+        async with self._call("unpaid_invoices"):
             return [
                 Invoice(id=invoice.id, draft=status == "draft")
                 for status in ("draft", "open")
@@ -100,7 +100,7 @@ class Plans(Asking):
     async def void_invoice(self, invoice: Invoice, *, key: str) -> None:
         """A subscription's draft can be neither voided nor deleted: it is finalized first, without being charged."""
         invoices = self._api.v1.invoices
-        async with self._asking("void_invoice"):
+        async with self._call("void_invoice"):
             if invoice.draft:
                 final = await invoices.finalize_invoice_async(
                     invoice.id, {"auto_advance": False}, {"idempotency_key": f"{key}/finalize"}
@@ -110,11 +110,11 @@ class Plans(Asking):
             await invoices.void_invoice_async(invoice.id, None, {"idempotency_key": f"{key}/void"})
 
     async def schedule(self, id: str) -> Schedule:
-        async with self._asking("schedule"):
+        async with self._call("schedule"):
             return _schedule(await self._api.v1.subscription_schedules.retrieve_async(id))
 
     async def schedule_from(self, subscription_id: str, *, key: str) -> Schedule:
-        async with self._asking("schedule_from"):
+        async with self._call("schedule_from"):
             schedules = self._api.v1.subscription_schedules
             made = await schedules.create_async({"from_subscription": subscription_id}, {"idempotency_key": key})
             return _schedule(made)
@@ -134,7 +134,7 @@ class Plans(Asking):
             ],
             "proration_behavior": "none",
         }
-        async with self._asking("end_after"):
+        async with self._call("end_after"):
             schedules = self._api.v1.subscription_schedules
             changed = await schedules.update_async(schedule.id, cast(Any, params), {"idempotency_key": key})
             return _schedule(changed)

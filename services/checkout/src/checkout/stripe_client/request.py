@@ -20,7 +20,7 @@ _LATER = frozenset({401, 403, 409, 429})
 """Not our request is wrong, but the moment, or a key that an operator has to mend."""
 
 
-class StripeRefuses(Permanent):
+class StripeRejected(Permanent):
     """Stripe has understood and says no. `code` is Stripe's own, and `param` the parameter that it names."""
 
     def __init__(self, code: str, param: str | None = None) -> None:
@@ -29,15 +29,15 @@ class StripeRefuses(Permanent):
         self.param = param
 
 
-class StripeAway(Transient):
+class StripeUnavailable(Transient):
     """Stripe could not be asked, or cannot answer now."""
 
 
-class NoStripe(StripeAway):
+class StripeNotConfigured(StripeUnavailable):
     """This system runs without Stripe."""
 
 
-class Asking:
+class StripeCalls:
     def __init__(self, settings: StripeSettings) -> None:
         self.configured = bool(settings.stripe_api_key.get_secret_value())
         self._http = stripe.HTTPXClient(timeout=settings.stripe_timeout_seconds)
@@ -54,23 +54,23 @@ class Asking:
         await self._http.close_async()  # type: ignore[no-untyped-call]
 
     @asynccontextmanager
-    async def _asking(self, what: str) -> AsyncIterator[None]:
-        """Raises StripeAway or StripeRefuses; neither quotes what was sent."""
+    async def _call(self, what: str) -> AsyncIterator[None]:
+        """Raises StripeUnavailable or StripeRejected; neither quotes what was sent."""
         if not self.configured:
-            raise NoStripe("there is no Stripe here")
+            raise StripeNotConfigured("there is no Stripe here")
         try:
             async with asyncio.timeout(self._seconds):
                 yield
         except TimeoutError:
             log.warning("stripe away", call=what, error="timeout")
-            raise StripeAway("Stripe does not answer") from None
+            raise StripeUnavailable("Stripe does not answer") from None
         except stripe.StripeError as error:
             status, code = error.http_status, _code(error)
             if status is None or not 400 <= status < 500 or status in _LATER:
                 log.warning("stripe away", call=what, status=status, code=code, request=error.request_id)
-                raise StripeAway(f"Stripe cannot answer now: {code}") from None
+                raise StripeUnavailable(f"Stripe cannot answer now: {code}") from None
             log.error("stripe refuses", call=what, status=status, code=code, request=error.request_id)
-            raise StripeRefuses(code, getattr(error, "param", None)) from None
+            raise StripeRejected(code, getattr(error, "param", None)) from None
 
 
 def _code(error: stripe.StripeError) -> str:

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import stripe
 
-from checkout.stripe_client.request import Asking, StripeRefuses, time_of
+from checkout.stripe_client.request import StripeCalls, StripeRejected, time_of
 from contracts.money import Money
 
 
@@ -22,14 +22,14 @@ class Session:
     expires_at: datetime
 
 
-class Sessions(Asking):
+class Sessions(StripeCalls):
     async def create_session(self, params: Mapping[str, Any], *, key: str) -> Session:
-        async with self._asking("create_session"):
+        async with self._call("create_session"):
             sessions = self._api.v1.checkout.sessions
             return _session(await sessions.create_async(cast(Any, params), {"idempotency_key": key}))
 
     async def session(self, id: str) -> Session:
-        async with self._asking("session"):
+        async with self._call("session"):
             return _session(await self._api.v1.checkout.sessions.retrieve_async(id))
 
     async def expire_session(self, id: str, *, key: str) -> Session:
@@ -38,15 +38,15 @@ class Sessions(Asking):
         A refusal that Stripe remembers must not answer the next call: each has its own key.
         """
         try:
-            async with self._asking("expire_session"):
+            async with self._call("expire_session"):
                 sessions = self._api.v1.checkout.sessions
                 return _session(await sessions.expire_async(id, None, {"idempotency_key": f"{key}/{uuid4()}"}))
-        except StripeRefuses:
+        except StripeRejected:
             return await self.session(id)
 
     async def coupon(self, *, id: str, name: str, amount: Money) -> str:
         """The id of a coupon that takes `amount` off, once; made when there is none with this id yet."""
-        async with self._asking("coupon"):
+        async with self._call("coupon"):
             made = await self._api.v1.coupons.create_async(
                 {
                     "id": id,

@@ -1,0 +1,76 @@
+"""What sponsors pay, in the database. A trigger keeps the audit trail of each row."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from checkout.purchases.domain import PurchaseRequest, State, funding_status_of
+from checkout.purchases.tables import funding_payments
+
+
+async def insert_funding(db: AsyncConnection, purchase_id: UUID, request: PurchaseRequest, *, at: datetime) -> None:
+    await db.execute(
+        insert(funding_payments).values(
+            id=purchase_id,
+            student_id=request.student_id,
+            program_id=request.program.id,
+            funding_source=request.funding_source,
+            amount=request.amount.to_decimal(),
+            created_at=at,
+            updated_at=at,
+        )
+    )
+
+
+async def write_funding_session(db: AsyncConnection, purchase_id: UUID, session_id: str, *, at: datetime) -> None:
+    changed = funding_payments.c.stripe_checkout_session_id.is_distinct_from(session_id)
+    await db.execute(
+        update(funding_payments)
+        .where(funding_payments.c.id == purchase_id, changed)
+        .values(stripe_checkout_session_id=session_id, updated_at=at)
+    )
+
+
+async def end_funding(db: AsyncConnection, purchase_id: UUID, *, state: State, at: datetime) -> None:
+    """The purchase has ended in this state without being paid."""
+    await db.execute(
+        update(funding_payments)
+        .where(funding_payments.c.id == purchase_id)
+        .values(status=funding_status_of(state), updated_at=at)
+    )
+
+
+async def update_funding(
+    db: AsyncConnection,
+    purchase_id: UUID,
+    *,
+    state: State,
+    payment_intent_id: str | None,
+    session_id: str | None,
+    paid_at: datetime | None,
+    at: datetime,
+) -> None:
+    """Follows the purchase. Writes nothing, and so leaves no trail, when nothing is new.
+
+    `paid_at`: when the success that is being handled happened. The earliest one counts, in whatever order they come.
+    """
+    row = (await db.execute(select(funding_payments).where(funding_payments.c.id == purchase_id))).one_or_none()
+    if row is None:
+        return
+    status = funding_status_of(state)
+    times = [time for time in (row.paid_at, paid_at) if time is not None]
+    values = {
+        "status": status,
+        "stripe_payment_intent_id": row.stripe_payment_intent_id or payment_intent_id,
+        "stripe_checkout_session_id": row.stripe_checkout_session_id or session_id,
+        "paid_at": min(times, default=at) if status == "paid" else row.paid_at,
+    }
+    if any(getattr(row, name) != value for name, value in values.items()):
+        await db.execute(
+            update(funding_payments).where(funding_payments.c.id == purchase_id).values(values | {"updated_at": at})
+        )

@@ -1,0 +1,128 @@
+"""What checkout knows of students: their enrollments, how to reach them, and who they are at Stripe."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from checkout.purchases.domain import Enrollment, EnrollmentStatus
+from checkout.purchases.repository import lock_student
+from checkout.purchases.tables import contacts, customers, enrollments
+from contracts.enrollment import EnrollmentEvent
+from contracts.people import Contact
+
+
+@dataclass(frozen=True, kw_only=True)
+class Customer:
+    """A student at Stripe; `email` and `name` are what Stripe has of them."""
+
+    stripe_customer_id: str
+    email: str | None
+    name: str | None
+
+
+async def read_enrollments(db: AsyncConnection, student_id: UUID, slugs: Collection[str]) -> list[Enrollment]:
+    wanted = select(enrollments).where(enrollments.c.student_id == student_id, enrollments.c.program_slug.in_(slugs))
+    return [
+        Enrollment(slug=row.program_slug, status=row.status, purchase_id=row.purchase_id)
+        for row in await db.execute(wanted)
+    ]
+
+
+async def write_enrollment(
+    db: AsyncConnection, event: EnrollmentEvent, *, status: EnrollmentStatus, at: datetime
+) -> None:
+    """Keeps the latest status: an event with a lower revision than the row's changes nothing."""
+    statement = insert(enrollments).values(
+        student_id=event.student_id,
+        program_slug=event.program.slug,
+        enrollment_id=event.enrollment_id,
+        status=status,
+        purchase_id=event.purchase_id,
+        revision=event.revision,
+        updated_at=at,
+    )
+    new = statement.excluded
+    await db.execute(
+        statement.on_conflict_do_update(
+            index_elements=["student_id", "program_slug"],
+            set_={
+                "enrollment_id": new.enrollment_id,
+                "status": new.status,
+                "purchase_id": new.purchase_id,
+                "revision": new.revision,
+                "updated_at": new.updated_at,
+            },
+            where=enrollments.c.revision < new.revision,
+        )
+    )
+
+
+async def read_contact(db: AsyncConnection, student_id: UUID) -> Contact | None:
+    row = (await db.execute(select(contacts).where(contacts.c.student_id == student_id))).one_or_none()
+    return None if row is None else Contact(email=row.email, name=row.name)
+
+
+async def record_contact(db: AsyncConnection, student_id: UUID, contact: Contact, *, at: datetime) -> int | None:
+    """Stores how a student is reached. Returns the revision; None when nothing is new."""
+    statement = insert(contacts).values(
+        student_id=student_id, revision=1, email=contact.email, name=contact.name, updated_at=at
+    )
+    new = statement.excluded
+    name = func.coalesce(new.name, contacts.c.name)
+    statement = statement.on_conflict_do_update(
+        index_elements=["student_id"],
+        set_={"email": new.email, "name": name, "updated_at": at, "revision": contacts.c.revision + 1},
+        where=(contacts.c.email != new.email) | contacts.c.name.is_distinct_from(name),
+    )
+    revision: int | None = (await db.execute(statement.returning(contacts.c.revision))).scalar_one_or_none()
+    return revision
+
+
+async def read_customer(db: AsyncConnection, student_id: UUID) -> Customer | None:
+    row = (await db.execute(select(customers).where(customers.c.student_id == student_id))).one_or_none()
+    return None if row is None else Customer(stripe_customer_id=row.stripe_customer_id, email=row.email, name=row.name)
+
+
+async def save_customer(
+    db: AsyncConnection, student_id: UUID, customer_id: str, contact: Contact | None, *, at: datetime
+) -> str:
+    """Stores the student's customer, and returns its id; one that is stored already stays. `contact`: what Stripe has
+    just been sent, if anything."""
+    await lock_student(db, student_id)  # two unique keys: ON CONFLICT waits for one of them only
+    statement = insert(customers).values(
+        student_id=student_id,
+        stripe_customer_id=customer_id,
+        email=contact.email if contact else None,
+        name=contact.name if contact else None,
+        created_at=at,
+        updated_at=at,
+    )
+    new = statement.excluded
+    sent = {"email": new.email, "name": new.name} if contact else {}
+    saved = await db.execute(
+        statement.on_conflict_do_update(index_elements=["student_id"], set_={**sent, "updated_at": at}).returning(
+            customers.c.stripe_customer_id
+        )
+    )
+    return str(saved.scalar_one())
+
+
+async def replace_customer(db: AsyncConnection, student_id: UUID, gone: str, customer_id: str, *, at: datetime) -> str:
+    """Replaces the customer that no longer exists at Stripe, unless that was done already; the id of the present one.
+
+    (The new one has no email or name at Stripe yet.)
+    """
+    mine = customers.c.student_id == student_id
+    await db.execute(
+        update(customers)
+        .where(mine, customers.c.stripe_customer_id == gone)
+        .values(stripe_customer_id=customer_id, email=None, name=None, updated_at=at)
+    )
+    return str((await db.execute(select(customers.c.stripe_customer_id).where(mine))).scalar_one())

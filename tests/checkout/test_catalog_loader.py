@@ -1,0 +1,42 @@
+"""Loading the checked-in catalog into a database that has items of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import UUID
+
+from sqlalchemy import text
+
+import checkout
+from checkout.catalog import loader
+from checkout.catalog.repository import active_programs, find_item
+from contracts.money import usd
+from kit.db import migrate
+from kit.db.database import Database
+from testkit.postgres_server import PostgresServer
+
+BARBER = UUID("5f0c0e0a-6a51-4c5e-9a30-0d4b1f6f0a01")
+
+
+async def test_existing_items_stay_and_are_published(postgres_server: PostgresServer) -> None:
+    server = postgres_server.create_database("checkout_loader")
+    await asyncio.to_thread(migrate.upgrade, server.url, migrate.folder_of(checkout.__file__))
+    database = Database(server.url)
+    async with database.transaction() as db:
+        await db.execute(
+            text(
+                "INSERT INTO items (id, slug, name, price, currency, provider) VALUES "
+                f"('{BARBER}', 'barber-apprenticeship', 'Renamed by an admin', 450000, 'usd', 'milady'), "
+                "(gen_random_uuid(), 'welding', 'Welding', 100000, 'usd', NULL)"
+            )
+        )
+    await loader.load(database, loader.checked_in())
+    async with database.transaction() as db:
+        barber = await find_item(db, str(BARBER))
+        assert barber is not None
+        assert (barber.kind, barber.name, barber.money) == ("program", "Renamed by an admin", usd(450_000))
+        programs = {program.slug for program in await active_programs(db)}
+        assert programs == {"barber-apprenticeship", "welding", "dsp", "hvac", "cpr"}
+        published = set(await db.scalars(text("SELECT message_key FROM outbox")))
+    assert {"catalog/welding/1", "catalog/barber-apprenticeship/1", "catalog/dp-and-fsd/1"} <= published
+    await database.close()
