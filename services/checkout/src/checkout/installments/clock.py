@@ -1,4 +1,4 @@
-"""The clock by which amounts fall due. Tests may move it ahead; nothing else may, and never back."""
+"""The clock by which installments fall due. Only tests can move it, and only forward."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kit.db.unit_of_work import utc_now
 
 
 class Clock:
-    """`enabled`: whether there is a test clock. All processes that share the database share it too."""
+    """`enabled`: whether the test clock is used. All processes of one database share it."""
 
     def __init__(self, database: Database, *, enabled: bool) -> None:
         self._database = database
@@ -27,7 +27,7 @@ class Clock:
             return utc_now() + await ahead(db)
 
     async def now_in(self, db: AsyncConnection) -> datetime:
-        """The same, within a transaction that is open already."""
+        """`now`, within an open transaction."""
         return utc_now() + await ahead(db) if self.enabled else utc_now()
 
     async def advance(self, by: timedelta) -> datetime:
@@ -42,6 +42,6 @@ class Clock:
 
 
 async def ahead(db: AsyncConnection) -> timedelta:
-    """How far the test clock is ahead: not at all where there is none, for then nobody has ever moved it."""
+    """How far the test clock is ahead; zero if it was never moved."""
     found: timedelta | None = (await db.execute(select(test_clock.c.ahead))).scalar_one_or_none()
     return found or timedelta()

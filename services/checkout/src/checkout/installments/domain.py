@@ -1,4 +1,5 @@
-"""What is due, when, and what becomes of it. Pure: plain data and the time in, decisions out."""
+"""Installments: which plan, what is due when, and what payment events make of them. Pure: plain data and the time in,
+decisions out."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+from uuid import UUID
 
 from checkout.cancellation_policy import RefundStep
 from checkout.catalog.item import Item, PaymentPlan
@@ -15,37 +17,141 @@ from contracts.money import Money
 if TYPE_CHECKING:
     from checkout.installments.rules import Rules
 
-Kind = Literal["full", "deposit", "installment", "subscription", "remainder"]
-Status = Literal["open", "processing", "overdue", "paused", "paid", "waived", "canceled"]
+InstallmentKind = Literal["full", "deposit", "installment", "subscription", "remainder"]
+"""`remainder`: everything left to pay, in one payment; it stands for the other open installments."""
+InstallmentStatus = Literal["open", "processing", "overdue", "paused", "paid", "waived", "canceled"]
 ClosedBecause = Literal["ended", "covered"]
-"""Its purchase has ended, or another payment has paid for it."""
+"""Its purchase ended, or another payment covered it."""
+ManualMethod = Literal["cash", "check", "bank_transfer", "waiver"]
 
-PAYABLE: tuple[Status, ...] = ("open", "overdue", "paused")
-"""Nothing is on its way for it, and it is still owed."""
-DONE: tuple[Status, ...] = ("paid", "waived", "canceled")
+PAYABLE: tuple[InstallmentStatus, ...] = ("open", "overdue", "paused")
+"""Still owed, and no payment is on its way."""
+DONE: tuple[InstallmentStatus, ...] = ("paid", "waived", "canceled")
 
 FULL = PaymentPlan(type="full")
-LEAST = 50
-"""Minor units: less than that, no due is asked for."""
+MIN_AMOUNT = 50
+"""The smallest installment, in minor units."""
 RETRIES = (timedelta(days=1), timedelta(days=2), timedelta(days=4))
 """From one attempt to the next: 1, 3 and 7 days after the first."""
-NEVER = "not_paid"
-"""The code of a failure where nothing was tried: whoever was asked has not paid."""
+NOT_PAID = "not_paid"
+"""The failure code if nothing was charged: the payer did not pay the invoice."""
+
+
+# --- what is stored ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Installment:
+    """One amount due of a purchase. `amount` is minor units.
+
+    next_attempt_at: when the timer acts on it next; None: not by itself
+    timers:          how many timers have fired; an older timer's job is void
+    attempts:        failed charges, or the invoice and its reminders, in this round
+    asked:           how many intents and invoices were created for it, one at a time
+    round:           counts the times that it was reopened; events and Stripe objects name the round
+    """
+
+    id: UUID
+    purchase_id: UUID
+    student_id: UUID
+    position: int
+    kind: InstallmentKind
+    amount: int
+    currency: str
+    due_at: datetime
+    status: InstallmentStatus
+    attempts: int = 0
+    next_attempt_at: datetime | None = None
+    timers: int = 0
+    asked: int = 0
+    failed_debits: int = 0
+    round: int = 1
+    closed_because: ClosedBecause | None = None
+    stripe_payment_intent_id: str | None = None
+    stripe_invoice_id: str | None = None
+    client_secret: str | None = None
+    pay_url: str | None = None
+    failure_code: str | None = None
+    paid_at: datetime | None = None
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def money(self) -> Money:
+        return Money(amount=self.amount, currency=self.currency)
+
+    @property
+    def reference(self) -> str:
+        """By which events and Stripe objects name the installment, in its present round."""
+        return f"{self.id}:{self.round}"
+
+    @property
+    def is_remainder(self) -> bool:
+        return self.kind == "remainder"
+
+    @property
+    def is_payable(self) -> bool:
+        return self.status in PAYABLE
+
+    @property
+    def is_requested(self) -> bool:
+        """Whether the payer has an intent or an invoice to pay it with."""
+        return bool(self.stripe_payment_intent_id or self.stripe_invoice_id)
+
+    @property
+    def awaits_first_payment(self) -> bool:
+        """The first installment is paid by the student, not charged by a timer."""
+        return self.status == "open" and self.next_attempt_at is None and self.timers == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManualPayment:
+    """Money that did not come through Stripe, as an admin recorded it. `amount` is minor units, also of a waiver."""
+
+    id: UUID
+    student_id: UUID
+    purchase_id: UUID
+    installment_id: UUID
+    method: ManualMethod
+    transaction_reference: str
+    notes: str | None
+    amount: int
+    currency: str
+    recorded_by: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cancellation:
+    """A purchase that the school canceled, and the refund. Amounts are minor units.
+
+    `counted`: references of the payments that the refund was computed from; later payments are refunded in full.
+    """
+
+    purchase_id: UUID
+    student_id: UUID
+    reason: str
+    paid: int
+    refunded: int
+    currency: str
+    counted: list[str]
+    canceled_by: str
 
 
 # --- which plan, and what is due when ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
-class Due:
+class PlannedInstallment:
     position: int
-    kind: Kind
+    kind: InstallmentKind
     amount: Money
     due_at: datetime
 
 
 def detect_plan(item: Item, member_tier: str | None, rules: Rules) -> PaymentPlan:
-    """The item's own plan; else, where it leaves that to the rules, the first one that fits; else all at once."""
+    """The item's own plan; else, if the item allows it, the plan of the first rule that matches; else in full."""
     if item.payment_plan is not None:
         return item.payment_plan
     if not item.auto_assign_payment_plan:
@@ -60,15 +166,15 @@ def detect_plan(item: Item, member_tier: str | None, rules: Rules) -> PaymentPla
     return FULL
 
 
-def fitting(plan: PaymentPlan, amount: Money) -> PaymentPlan:
-    """The plan, or all at once where an amount this small cannot be split by it."""
-    return plan if min(_amounts(plan, amount), default=0) >= LEAST else FULL
+def applicable_plan(plan: PaymentPlan, amount: Money) -> PaymentPlan:
+    """The plan, or payment in full if its installments would be too small."""
+    return plan if min(_amounts(plan, amount), default=0) >= MIN_AMOUNT else FULL
 
 
-def schedule(plan: PaymentPlan, amount: Money, start: datetime) -> list[Due]:
-    """What is due and when: together exactly the amount, the first at the start; nothing for an amount of nothing.
+def plan_installments(plan: PaymentPlan, amount: Money, start: datetime) -> list[PlannedInstallment]:
+    """The installments of `amount`: they add up to it exactly, and the first is due at `start`. Empty for zero.
 
-    Raises ValueError for an amount that the plan cannot split.
+    Raises ValueError if the plan cannot split the amount.
     """
     if not amount.amount:
         return []
@@ -76,25 +182,25 @@ def schedule(plan: PaymentPlan, amount: Money, start: datetime) -> list[Due]:
     if not split:
         raise ValueError(f"{amount} cannot be paid by {plan.type}")
     return [
-        Due(
+        PlannedInstallment(
             position=n + 1,
             kind=_kind(plan, n),
             amount=Money(amount=each, currency=amount.currency),
-            due_at=_moment(plan, start, n),
+            due_at=_due_at(plan, start, n),
         )
         for n, each in enumerate(split)
     ]
 
 
 def months_later(start: datetime, months: int) -> datetime:
-    """The same day so many months later, or the month's last where it has no such day."""
+    """The same day `months` later, or that month's last day if it has no such day."""
     year, month = divmod(start.year * 12 + start.month - 1 + months, 12)
     day = min(start.day, calendar.monthrange(year, month + 1)[1])
     return start.replace(year=year, month=month + 1, day=day)
 
 
 def _amounts(plan: PaymentPlan, amount: Money) -> list[int]:
-    """Empty when it cannot be split so."""
+    """Empty if the plan cannot split the amount."""
     deposit = (amount.amount * plan.deposit_percent + 99) // 100 if plan.deposit_percent else 0
     rest = Money(amount=amount.amount - deposit, currency=amount.currency)
     try:
@@ -104,7 +210,7 @@ def _amounts(plan: PaymentPlan, amount: Money) -> list[int]:
     return [deposit, *parts] if deposit else parts
 
 
-def _kind(plan: PaymentPlan, n: int) -> Kind:
+def _kind(plan: PaymentPlan, n: int) -> InstallmentKind:
     match plan.type:
         case "full":
             return "full"
@@ -116,47 +222,42 @@ def _kind(plan: PaymentPlan, n: int) -> Kind:
             return "installment"
 
 
-def _moment(plan: PaymentPlan, start: datetime, n: int) -> datetime:
+def _due_at(plan: PaymentPlan, start: datetime, n: int) -> datetime:
     if plan.interval_days is not None:
         return start + n * timedelta(days=plan.interval_days)
     return months_later(start, n)
 
 
-# --- one due ----------------------------------------------------------------------------------------------------------
+# --- one installment --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Again:
-    """The timer acts on it again, then."""
+class Retry:
+    """The timer tries again at this time."""
 
     at: datetime
 
 
 @dataclass(frozen=True)
 class GiveUp:
-    """That was the last time: it is overdue, until somebody pays."""
+    """That was the last attempt: the installment is overdue until the payer acts."""
 
 
-def after_attempt(*, attempts: int, now: datetime) -> Again | GiveUp:
-    """What follows the `attempts`-th attempt (from 1), which brought no money."""
+def after_attempt(*, attempts: int, now: datetime) -> Retry | GiveUp:
+    """What follows the `attempts`-th attempt (counted from 1), which failed."""
     if attempts > len(RETRIES):
         return GiveUp()
-    return Again(now + RETRIES[max(attempts, 1) - 1])
+    return Retry(now + RETRIES[max(attempts, 1) - 1])
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """A due as it is kept."""
+class InstallmentFacts:
+    """What payment events say of an installment.
 
-    status: Status
-    closed_because: ClosedBecause | None = None
-    failed_debits: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Told:
-    """What the facts say of it. `failed_debits`: how many debits that were on their way have failed. `ended`: its
-    purchase is over. `covered`: a later payment of all that was left has paid for it."""
+    failed_debits: how many bank debits failed after they were on their way
+    ended:         its purchase is over
+    covered:       a later payment of the remainder paid for it
+    """
 
     settled: bool = False
     waived: bool = False
@@ -183,12 +284,12 @@ class Close:
 
 @dataclass(frozen=True)
 class Reopen:
-    """Its purchase goes on after all: a payment came late, or a refund failed."""
+    """Its purchase continues after all: a payment arrived late, or a refund failed."""
 
 
 @dataclass(frozen=True)
 class DebitFailed:
-    """What was on its way did not come: that was an attempt."""
+    """A debit that was on its way failed; it counts as an attempt."""
 
     failed: int
 
@@ -196,34 +297,34 @@ class DebitFailed:
 Decision = Keep | Become | Close | Reopen | DebitFailed
 
 
-def follow(row: Row, told: Told) -> Decision:
-    """What the facts make of a due. The same facts again change nothing, and what is paid stays paid."""
-    if told.settled:
-        wanted: Literal["paid", "waived"] = "waived" if told.waived else "paid"
-        return Keep() if row.status in ("paid", "waived") else Become(wanted)
-    if row.status in ("paid", "waived"):
-        return Keep()  # recorded by hand; its event is on its way
-    if row.status == "canceled":
-        gone = told.ended or told.covered or row.closed_because == "covered"
+def decide(installment: Installment, facts: InstallmentFacts) -> Decision:
+    """How the installment changes. The same facts again change nothing, and what is paid stays paid."""
+    if facts.settled:
+        wanted: Literal["paid", "waived"] = "waived" if facts.waived else "paid"
+        return Keep() if installment.status in ("paid", "waived") else Become(wanted)
+    if installment.status in ("paid", "waived"):
+        return Keep()  # recorded by an admin; its event is on its way
+    if installment.status == "canceled":
+        gone = facts.ended or facts.covered or installment.closed_because == "covered"
         return Keep() if gone else Reopen()
-    if told.under_way:  # what is paused stays so, whatever becomes of it
-        return Keep() if row.status in ("processing", "paused") else Become("processing")
-    if told.ended:
+    if facts.under_way:  # a paused installment stays paused, whatever becomes of the payment
+        return Keep() if installment.status in ("processing", "paused") else Become("processing")
+    if facts.ended:
         return Close("ended")
-    if told.covered:
+    if facts.covered:
         return Close("covered")
-    if told.failed_debits > row.failed_debits:
-        return DebitFailed(told.failed_debits)
+    if facts.failed_debits > installment.failed_debits:
+        return DebitFailed(facts.failed_debits)
     return Keep()
 
 
-# --- canceling -------------------------------------------------------------------------------------------------------
+# --- canceling --------------------------------------------------------------------------------------------------------
 
 
 def refund_by_policy(
     *, policy: Sequence[RefundStep], paid: int, refunded: int, first_paid_at: datetime | None, now: datetime
 ) -> int:
-    """Minor units that go back now: the policy's part of all that was paid, less what went back before."""
+    """Minor units to refund now: the policy's share of everything paid, less what was refunded before."""
     if first_paid_at is None:
         return 0
     passed = now - first_paid_at
@@ -235,20 +336,20 @@ P = TypeVar("P")
 
 
 @dataclass(frozen=True)
-class Part(Generic[P]):
-    """So much of one payment."""
+class RefundShare(Generic[P]):
+    """How much of one payment is refunded, in minor units."""
 
     payment: P
     amount: int
 
 
-def spread(amount: int, left: Sequence[tuple[P, int]]) -> list[Part[P]]:
-    """Which payment (in this order) gives how much of the amount. Raises ValueError when that is more than is left."""
-    parts = []
-    for payment, most in left:
-        if (given := min(amount, most)) > 0:
-            parts.append(Part(payment, given))
-            amount -= given
+def allocate_refund(amount: int, refundable: Sequence[tuple[P, int]]) -> list[RefundShare[P]]:
+    """Takes the amount from the payments in this order. Raises ValueError if it exceeds what is refundable."""
+    shares = []
+    for payment, most in refundable:
+        if (share := min(amount, most)) > 0:
+            shares.append(RefundShare(payment, share))
+            amount -= share
     if amount > 0:
-        raise ValueError("more than is left")
-    return parts
+        raise ValueError("exceeds the refundable balance")
+    return shares

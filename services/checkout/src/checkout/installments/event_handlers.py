@@ -1,21 +1,30 @@
-"""Amounts due follow what is known of their purchase's money."""
+"""Keeps installments up to date with payment events."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Row
 
 from checkout.installments import domain, repository, transitions
 from checkout.installments.clock import ahead
-from checkout.installments.domain import Become, Close, DebitFailed, Due, Keep, Reopen, Told
+from checkout.installments.domain import (
+    Become,
+    Close,
+    DebitFailed,
+    Installment,
+    InstallmentFacts,
+    Keep,
+    PlannedInstallment,
+    Reopen,
+)
 from checkout.payments import refund_service
+from checkout.payments import repository as payments
 from checkout.payments.domain import NOT_MONEY
 from checkout.purchases.domain import State
+from checkout.purchases.repository import PurchaseRow
 from contracts.envelope import Envelope
 from contracts.money import Money
 from contracts.payments import PaymentEvent, PaymentFailed, PaymentPending, PaymentSucceeded
@@ -26,75 +35,88 @@ from ledger.purchase import Purchase
 
 log = structlog.get_logger(__name__)
 
-_OVER = (State.WITHDRAWN, State.CANCELED, State.FAILED, State.EXPIRED)
+_ENDED = (State.WITHDRAWN, State.CANCELED, State.FAILED, State.EXPIRED)
 _STEPS = 3
-"""One decision may lead to another: what is reopened may be on its way already."""
+"""One decision can lead to another: a reopened installment may have a payment on its way."""
 
 
-async def follow(uow: UnitOfWork, row: Row[Any], purchase: Purchase, heard: Envelope[PaymentEvent]) -> None:
-    """`row` is the purchase's, locked: what is due for it is ours to write."""
-    rows = await repository.of_purchase(uow.db, row.id)
-    if row.how == "page":
-        rows = await _rest_of_page_plan(uow, row, purchase, rows)
-    ended = row.canceled_at is not None or purchase.canceled or State(row.state) in _OVER
-    if rows:
-        paid_of = {each.id: _payments_of(purchase, each.id) for each in rows}
-        covered = any(_settled(paid_of[each.id]) for each in rows if each.kind == "remainder")
+async def update_installments(
+    uow: UnitOfWork, row: PurchaseRow, purchase: Purchase, event: Envelope[PaymentEvent]
+) -> None:
+    """Brings the purchase's installments in line with all events of it, in whatever order they came.
+
+    `row` is the purchase's row, locked by this transaction.
+    """
+    installments = await repository.of_purchase(uow.db, row.id)
+    if row.payment_flow == "page":
+        installments = await _update_page_remainder(uow, row, purchase, installments)
+    ended = row.canceled_at is not None or purchase.canceled or row.state in _ENDED
+    if installments:
+        payments_of = {each.id: _payments_of(purchase, each.id) for each in installments}
+        covered = any(_is_settled(payments_of[each.id]) for each in installments if each.is_remainder)
         now = uow.now + await ahead(uow.db)
-        for due in rows:
-            told = _told(paid_of[due.id], ended=ended, covered=covered and due.kind != "remainder")
-            await _follow_one(uow, row, due, told, heard, now=now)
+        for installment in installments:
+            facts = _facts(payments_of[installment.id], ended=ended, covered=covered and not installment.is_remainder)
+            await _update_installment(uow, row, installment, facts, event, now=now)
         if purchase.settled_payments and not ended:
-            for due in await repository.of_purchase(uow.db, row.id):
-                await transitions.collect_passed_over(uow, due, now=now)
+            for installment in await repository.of_purchase(uow.db, row.id):
+                await transitions.collect_skipped(uow, installment, now=now)
     if purchase.canceled or row.canceled_at is not None:
-        await _send_back(uow, row, purchase)
+        await _refund_late_payments(uow, row, purchase)
 
 
-async def _follow_one(
-    uow: UnitOfWork, purchase: Row[Any], row: Row[Any], told: Told, heard: Envelope[PaymentEvent], *, now: datetime
+async def _update_installment(
+    uow: UnitOfWork,
+    purchase: PurchaseRow,
+    installment: Installment,
+    facts: InstallmentFacts,
+    event: Envelope[PaymentEvent],
+    *,
+    now: datetime,
 ) -> None:
     for _ in range(_STEPS):
-        kept = domain.Row(status=row.status, closed_because=row.closed_because, failed_debits=row.failed_debits)
-        match domain.follow(kept, told):
+        match domain.decide(installment, facts):
             case Keep():
                 break
             case Become(status="processing"):
-                await repository.write(uow.db, row.id, at=uow.now, status="processing", next_attempt_at=None)
+                installment = await repository.write(
+                    uow.db, installment.id, at=uow.now, status="processing", next_attempt_at=None
+                )
             case Become(status=status):
-                if row.status == "canceled":
-                    log.warning("paid after it was closed", schedule=str(row.id))
-                values = {"status": status, "closed_because": None, "next_attempt_at": None, "failure_code": None}
-                await repository.write(uow.db, row.id, at=uow.now, **values)
+                if installment.status == "canceled":
+                    log.warning("installment paid after it was closed", installment=str(installment.id))
+                installment = await repository.write(
+                    uow.db,
+                    installment.id,
+                    at=uow.now,
+                    status=status,
+                    closed_because=None,
+                    next_attempt_at=None,
+                    failure_code=None,
+                )
             case Close(because=because):
-                await transitions.close(uow, purchase, row, because=because)
+                installment = await transitions.close(uow, purchase, installment, because=because)
             case Reopen():
-                await transitions.reopen(uow, purchase, row, now=now)
+                installment = await transitions.reopen(uow, purchase, installment, now=now)
             case DebitFailed(failed=failed):
-                await transitions.debit_failed(uow, purchase, row, failed_debits=failed, now=now)
-        row = await _again(uow, row)
-    if isinstance(heard.data, PaymentSucceeded) and _names(heard.data, row.id):
-        # by the clock that amounts fall due by
-        paid_at = heard.time + (now - uow.now)
-        await repository.write(uow.db, row.id, at=uow.now, paid_at=min(row.paid_at or paid_at, paid_at))
+                installment = await transitions.debit_failed(uow, purchase, installment, failed_debits=failed, now=now)
+    if isinstance(event.data, PaymentSucceeded) and _names(event.data, installment.id):
+        # by the clock that installments fall due by
+        paid_at = event.time + (now - uow.now)
+        first = min(installment.paid_at or paid_at, paid_at)
+        await repository.write(uow.db, installment.id, at=uow.now, paid_at=first)
 
 
-async def _again(uow: UnitOfWork, row: Row[Any]) -> Row[Any]:
-    found = await repository.read(uow.db, row.id)
-    assert found is not None  # noqa: S101  never deleted
-    return found
-
-
-def _told(payments: Sequence[Payment], *, ended: bool, covered: bool) -> Told:
+def _facts(payments: Sequence[Payment], *, ended: bool, covered: bool) -> InstallmentFacts:
     settled = [payment for payment in payments if payment.settled is not None]
     failed: set[tuple[str | None, str | None]] = set()
     for payment in payments:
-        begun = {_attempt(fact) for fact in payment.facts if isinstance(fact, PaymentPending)}
-        failed |= begun & {_attempt(fact) for fact in payment.facts if isinstance(fact, PaymentFailed)}
-    return Told(
+        pending = {_attempt(fact) for fact in payment.facts if isinstance(fact, PaymentPending)}
+        failed |= pending & {_attempt(fact) for fact in payment.facts if isinstance(fact, PaymentFailed)}
+    return InstallmentFacts(
         settled=bool(settled),
         waived=bool(settled) and all(payment.method == "waiver" for payment in settled),
-        under_way=any(payment.under_way for payment in payments),
+        under_way=any(payment.processing for payment in payments),
         failed_debits=len(failed),
         ended=ended,
         covered=covered,
@@ -105,65 +127,64 @@ def _attempt(fact: PaymentEvent) -> tuple[str | None, str | None]:
     return fact.refs.payment_intent, fact.refs.charge
 
 
-def _payments_of(purchase: Purchase, id: UUID) -> list[Payment]:
-    return [payment for payment in purchase.payments if any(_names(fact, id) for fact in payment.facts)]
+def _payments_of(purchase: Purchase, installment_id: UUID) -> list[Payment]:
+    return [each for each in purchase.payments if any(_names(fact, installment_id) for fact in each.facts)]
 
 
-def _names(fact: PaymentEvent, id: UUID) -> bool:
-    return bool(fact.refs.installment and fact.refs.installment.startswith(f"{id}:"))
+def _names(fact: PaymentEvent, installment_id: UUID) -> bool:
+    return bool(fact.refs.installment and fact.refs.installment.startswith(f"{installment_id}:"))
 
 
-def _settled(payments: Sequence[Payment]) -> bool:
+def _is_settled(payments: Sequence[Payment]) -> bool:
     return any(payment.settled is not None for payment in payments)
 
 
-async def _rest_of_page_plan(
-    uow: UnitOfWork, row: Row[Any], purchase: Purchase, rows: list[Row[Any]]
-) -> list[Row[Any]]:
-    """A plan on Stripe's page that was broken off leaves a rest, which can be paid in one sum."""
-    broken_off = purchase.standing()[1] == "plan_canceled"
-    if not broken_off and not rows:
-        return rows
-    settled_here = sum(each.amount for each in rows if _settled(_payments_of(purchase, each.id)))
-    rest = row.amount - (_towards_price(purchase, row.currency) - settled_here)
-    if not rows and broken_off and rest > 0:
-        amount = Money(amount=rest, currency=row.currency)
+async def _update_page_remainder(
+    uow: UnitOfWork, row: PurchaseRow, purchase: Purchase, installments: list[Installment]
+) -> list[Installment]:
+    """Keeps the remainder of a plan on Stripe's page that ended early: what is left can be paid in one payment."""
+    ended_early = purchase.standing()[1] == "plan_canceled"
+    if not ended_early and not installments:
+        return installments
+    settled_here = sum(each.amount for each in installments if _is_settled(_payments_of(purchase, each.id)))
+    left = row.amount - (_paid_of_price(purchase, row.currency) - settled_here)
+    if not installments and ended_early and left > 0:
+        amount = Money(amount=left, currency=row.currency)
         now = uow.now + await ahead(uow.db)
-        due = Due(position=1, kind="remainder", amount=amount, due_at=now)
-        await repository.insert_due(uow.db, row.id, row.student_id, due, next_attempt_at=None, page=None)
-        return await repository.of_purchase(uow.db, row.id)
-    for each in rows:
-        if each.status in domain.PAYABLE and each.amount != rest:
-            if rest <= 0:
+        remainder = PlannedInstallment(position=1, kind="remainder", amount=amount, due_at=now)
+        return [await repository.add(uow.db, row.id, row.student_id, remainder, next_attempt_at=None, pay_url=None)]
+    for each in installments:
+        if each.is_payable and each.amount != left:
+            if left <= 0:
                 await transitions.close(uow, row, each, because="covered")
                 continue
-            await transitions.want_ended(uow, each)
+            await transitions.enqueue_close(uow, each)
             await transitions.reopen(uow, row, each, now=uow.now)
-            await repository.write(uow.db, each.id, at=uow.now, amount=rest, next_attempt_at=None)
+            await repository.write(uow.db, each.id, at=uow.now, amount=left, next_attempt_at=None)
     return await repository.of_purchase(uow.db, row.id)
 
 
-def _towards_price(purchase: Purchase, currency: str) -> int:
-    """Minor units paid of the price: tax comes on top of it, and pays nothing of it."""
-    named = (payment.tax for payment in purchase.settled_payments)
-    tax = sum(each.amount for each in named if each is not None and each.currency == currency)
+def _paid_of_price(purchase: Purchase, currency: str) -> int:
+    """Minor units paid of the price. Tax is added to the price, so it pays none of it."""
+    taxes = (payment.tax for payment in purchase.settled_payments)
+    tax = sum(each.amount for each in taxes if each is not None and each.currency == currency)
     return purchase.paid.get(currency, 0) - tax
 
 
-async def _send_back(uow: UnitOfWork, row: Row[Any], purchase: Purchase) -> None:
-    """Money that comes after a purchase was canceled goes back by itself, all of it."""
-    canceled = await repository.read_cancellation(uow.db, row.id)
-    if canceled is None:
+async def _refund_late_payments(uow: UnitOfWork, row: PurchaseRow, purchase: Purchase) -> None:
+    """Refunds, in full, payments that arrived after the purchase was canceled."""
+    cancellation = await repository.read_cancellation(uow.db, row.id)
+    if cancellation is None:
         return
-    counted = set(canceled.counted)
+    counted = set(cancellation.counted)
     late = {ref for payment in purchase.settled_payments if not payment.refs & counted for ref in payment.refs}
-    for payment in sorted(await repository.payments_of(uow.db, row.id), key=lambda each: str(each.id)):
+    for payment in sorted(await payments.payments_of(uow.db, row.id), key=lambda each: str(each.id)):
         if payment.status != "succeeded" or not set(payment.refs) & late or payment.method in NOT_MONEY:
             continue
         try:
             await refund_service.refund(
                 uow, payment.id, None, reason="The purchase was canceled.", origin="cancellation", by="system"
             )
-        except Problem as refused:
-            if refused.code not in ("nothing_to_refund", "nothing_was_paid"):
-                log.error("late payment stays", payment=str(payment.id), code=refused.code)
+        except Problem as problem:
+            if problem.code not in ("nothing_to_refund", "nothing_was_paid"):
+                log.error("late payment could not be refunded", payment=str(payment.id), code=problem.code)

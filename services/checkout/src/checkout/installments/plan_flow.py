@@ -1,4 +1,4 @@
-"""Enrolling with a plan that the school collects itself: the way `schedule`."""
+"""The payment flow `installments`: an enrollment with a payment plan that checkout collects itself."""
 
 from __future__ import annotations
 
@@ -8,152 +8,140 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Row
 
-from checkout.catalog.item import PaymentPlan
 from checkout.installments import repository
 from checkout.installments.clock import Clock
-from checkout.installments.domain import FULL, schedule
-from checkout.installments.jobs import end_unpaid
-from checkout.installments.payment_requests import Means, NotDue, params_for
+from checkout.installments.domain import FULL, Installment, plan_installments
+from checkout.installments.jobs import expire_unpaid
+from checkout.installments.payment_requests import NotDue, PaymentRequests, intent_params
 from checkout.purchases import repository as purchases
-from checkout.purchases.context import Buyer, Desk, in_our_words, refusal, refused_by_stripe
+from checkout.purchases.context import (
+    Buyer,
+    CheckoutContext,
+    not_payable,
+    refusal,
+    rejected_by_stripe,
+    stripe_errors_as_problems,
+)
 from checkout.purchases.customers import Customers
-from checkout.purchases.domain import Purchase, State, Wish
-from checkout.stripe_client import StripeRefuses
+from checkout.purchases.domain import Change, Purchase, PurchaseRequest, State
+from checkout.purchases.funding_repository import insert_funding
+from checkout.stripe_client import StripeRejected
 from contracts.money import Money
 from kit.db.unit_of_work import UnitOfWork
-from kit.http.errors import Problem
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Enroller(Buyer):
-    """Who enrolls, and by which plan that is to be paid."""
-
-    plan: PaymentPlan = FULL
-
-
-@dataclass(frozen=True, kw_only=True)
 class OpenEnrollment:
-    """`client_secret` None: what is due is paid by hand, or by the invoice that a sponsor gets."""
+    """`client_secret` None: the payment is recorded by hand, or the sponsor is invoiced."""
 
     purchase_id: UUID
     client_secret: str | None
     due_now: Money | None
 
 
-class ScheduleWay:
-    def __init__(self, desk: Desk, customers: Customers, clock: Clock) -> None:
-        self._desk = desk
+class PlanFlow:
+    def __init__(self, context: CheckoutContext, customers: Customers, clock: Clock) -> None:
+        self._context = context
         self._customers = customers
         self._clock = clock
 
-    async def params(self, purchase_id: UUID, wish: Wish, buyer: Buyer) -> dict[str, Any]:
-        """What the first intent will be asked for, as a proof that it can be; it is asked for from the row."""
-        if not self._by_intent(wish):
+    async def params(self, purchase_id: UUID, request: PurchaseRequest, buyer: Buyer) -> dict[str, Any]:
+        """The body of the first intent, to check that it can be paid. The intent is created from the installment."""
+        if not self._paid_by_intent(request):
             return {}
-        (first, *_) = schedule(_plan(buyer), wish.amount, await self._clock.now())
-        customer_id = await self._customers.of(buyer, wish)
-        installment = f"{repository.schedule_id(purchase_id, first.position)}:1"
-        params = params_for(purchase_id, wish, installment, first.amount, customer_id)
+        (first, *_) = plan_installments(request.plan or FULL, request.amount, await self._clock.now())
+        customer_id = await self._customers.customer_for(buyer, request)
+        reference = f"{repository.installment_id(purchase_id, first.position)}:1"
+        params = intent_params(purchase_id, request, reference, first.amount, customer_id)
         if not params["allowed_payment_method_types"]:
-            raise Problem(422, "amount_not_payable", "No payment method takes this price in this way.")
+            raise not_payable()
         return params
 
-    async def begun(self, uow: UnitOfWork, purchase_id: UUID, wish: Wish, buyer: Buyer) -> None:
+    async def on_created(self, uow: UnitOfWork, purchase_id: UUID, request: PurchaseRequest, buyer: Buyer) -> None:
         now = await self._clock.now_in(uow.db)
-        plan = _plan(buyer)
-        page = self._desk.pay_page(purchase_id)
-        sponsored = wish.payer == "sponsor"
-        open_for = timedelta(days=self._desk.settings.enrollment_open_days)
-        await repository.write_plan(
+        pay_url = self._context.pay_page(purchase_id)
+        sponsored = request.payer == "sponsor"
+        open_for = timedelta(days=self._context.settings.enrollment_open_days)
+        await purchases.prepare_enrollment(
+            uow.db, purchase_id, request, checkout_url=pay_url, expires_at=None if sponsored else now + open_for
+        )
+        await repository.add_plan(
             uow.db,
             purchase_id,
-            wish.student_id,
-            wish.covers[0],
-            plan=plan.model_dump(mode="json", exclude_none=True),
-            page=page,
-            expires_at=None if sponsored else now + open_for,
+            request.student_id,
+            plan_installments(request.plan or FULL, request.amount, now),
+            first_by_timer=sponsored,
+            pay_url=pay_url,
         )
-        await repository.insert_dues(
-            uow.db,
-            purchase_id,
-            wish.student_id,
-            schedule(plan, wish.amount, now),
-            first_timer=sponsored,
-            page=page,
-        )
-        if sponsored and wish.payment_type == "full":  # what is paid in parts would be noted as paid with the first
-            await purchases.insert_funding(uow.db, purchase_id, wish, at=uow.now)
+        if sponsored and request.payment_type == "full":  # a plan would be recorded as paid with its first installment
+            await insert_funding(uow.db, purchase_id, request, at=uow.now)
 
-    async def ask(self, purchase_id: UUID, wish: Wish, buyer: Buyer) -> OpenEnrollment | None:
-        secret = await self._secret(purchase_id, wish, buyer)
-        async with self._desk.uow(buyer) as uow:
-            state = await purchases.write_awaiting(uow.db, purchase_id, at=uow.now)
+    async def start(self, purchase_id: UUID, request: PurchaseRequest, buyer: Buyer) -> OpenEnrollment | None:
+        secret = await self._client_secret(purchase_id, request, buyer)
+        async with self._context.unit_of_work(buyer) as uow:
+            state = await purchases.change_state(uow.db, purchase_id, Change.PAYMENT_REQUESTED, at=uow.now)
             if state in (State.EXPIRED, State.FAILED, State.CANCELED):
                 return None
-            row = await purchases.read_row(uow.db, purchase_id)
-            await self._desk.say_created(
+            purchase = await purchases.read_row(uow.db, purchase_id)
+            await self._context.publish_created(
                 uow,
                 purchase_id,
-                wish,
-                expires_at=row.expires_at if row is not None else None,
+                request,
+                expires_at=purchase.expires_at if purchase is not None else None,
                 payer_contact=buyer.payer_contact,
             )
-        if state is not State.AWAITING_PAYMENT:  # an event was faster than the answer
+        if state is not State.AWAITING_PAYMENT:  # an event arrived before Stripe's response
             raise refusal("payment_in_progress")
-        log.info("enrollment open", purchase=str(purchase_id), payer=wish.payer, payment_type=wish.payment_type)
+        log.info("enrollment open", purchase=str(purchase_id), payer=request.payer, payment_type=request.payment_type)
         return await self._opened(purchase_id, secret, buyer)
 
-    async def again(self, purchase: Purchase, buyer: Buyer) -> OpenEnrollment | None:
-        secret = await self._secret(purchase.id, purchase.wish, buyer)
+    async def resume(self, purchase: Purchase, buyer: Buyer) -> OpenEnrollment | None:
+        secret = await self._client_secret(purchase.id, purchase.request, buyer)
         return await self._opened(purchase.id, secret, buyer)
 
     async def close(self, purchase: Purchase, buyer: Buyer) -> None:
-        rows = await self._rows(purchase.id, buyer)
-        means = Means(self._desk.stripe, lambda: self._desk.uow(buyer))
+        installments = await self._installments(purchase.id, buyer)
+        requests = self._requests(buyer)
         try:
-            with in_our_words():
-                ended = [await means.end(row) for row in rows]
-        except StripeRefuses:
-            raise refused_by_stripe() from None
-        async with self._desk.uow(buyer) as uow:
-            if not all(ended) or not await end_unpaid(uow, purchase.id, State.EXPIRED):
+            with stripe_errors_as_problems():
+                ended = [await requests.end(each) for each in installments]
+        except StripeRejected:
+            raise rejected_by_stripe() from None
+        async with self._context.unit_of_work(buyer) as uow:
+            if not all(ended) or not await expire_unpaid(uow, purchase.id):
                 raise refusal("payment_in_progress")
 
-    def _by_intent(self, wish: Wish) -> bool:
-        return self._desk.stripe.configured and wish.payer == "student"
+    def _paid_by_intent(self, request: PurchaseRequest) -> bool:
+        return self._context.stripe.configured and request.payer == "student"
 
-    async def _secret(self, purchase_id: UUID, wish: Wish, buyer: Buyer) -> str | None:
-        if not self._by_intent(wish):
+    def _requests(self, buyer: Buyer) -> PaymentRequests:
+        return PaymentRequests(self._context.stripe, lambda: self._context.unit_of_work(buyer))
+
+    async def _client_secret(self, purchase_id: UUID, request: PurchaseRequest, buyer: Buyer) -> str | None:
+        if not self._paid_by_intent(request):
             return None
-        (first, *_) = await self._rows(purchase_id, buyer)
-        means = Means(self._desk.stripe, lambda: self._desk.uow(buyer))
-        customer_id = await self._customers.of(buyer, wish)
+        (first, *_) = await self._installments(purchase_id, buyer)
+        customer_id = await self._customers.customer_for(buyer, request)
         try:
-            with in_our_words():
-                intent = await means.intent(first.id, customer_id)
+            with stripe_errors_as_problems():
+                intent = await self._requests(buyer).intent(first.id, customer_id)
         except NotDue:
             raise refusal("payment_in_progress") from None
-        except StripeRefuses:
-            raise refused_by_stripe() from None
+        except StripeRejected:
+            raise rejected_by_stripe() from None
         if intent.status in ("processing", "succeeded"):
             raise refusal("payment_in_progress")
         return intent.client_secret
 
     async def _opened(self, purchase_id: UUID, secret: str | None, buyer: Buyer) -> OpenEnrollment:
-        rows = await self._rows(purchase_id, buyer)
+        installments = await self._installments(purchase_id, buyer)
         now = await self._clock.now()
-        due = next((row for row in rows if row.status == "open" and row.due_at <= now), None)
-        due_now = None if due is None else Money(amount=due.amount, currency=due.currency)
-        return OpenEnrollment(purchase_id=purchase_id, client_secret=secret, due_now=due_now)
+        due = next((each for each in installments if each.status == "open" and each.due_at <= now), None)
+        return OpenEnrollment(purchase_id=purchase_id, client_secret=secret, due_now=due.money if due else None)
 
-    async def _rows(self, purchase_id: UUID, buyer: Buyer) -> list[Row[Any]]:
-        async with self._desk.uow(buyer) as uow:
+    async def _installments(self, purchase_id: UUID, buyer: Buyer) -> list[Installment]:
+        async with self._context.unit_of_work(buyer) as uow:
             return await repository.of_purchase(uow.db, purchase_id)
-
-
-def _plan(buyer: Buyer) -> PaymentPlan:
-    return buyer.plan if isinstance(buyer, Enroller) else FULL

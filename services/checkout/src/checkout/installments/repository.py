@@ -1,151 +1,147 @@
-"""Amounts due in the database. Whoever changes one holds its purchase's row first: that is the lock of all of them."""
+"""Installments, manual payments and cancellations in the database.
+
+Whoever changes an installment holds the lock of its purchase's row: it stands for all installments of the purchase.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict, Unpack
 from uuid import UUID, uuid5
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Row, exists, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from checkout.installments.domain import Due
-from checkout.installments.tables import cancellations, manual_payments, schedules, sponsor_customers
-from checkout.payments.tables import payments
-from checkout.purchases.repository import lock_purchase
-from checkout.purchases.tables import contacts, enrollments, purchases
-from contracts.people import Contact, enrollment_uuid
+from checkout.installments.domain import (
+    Cancellation,
+    ClosedBecause,
+    Installment,
+    InstallmentStatus,
+    ManualMethod,
+    ManualPayment,
+    PlannedInstallment,
+)
+from checkout.installments.tables import cancellations, installments, manual_payments, sponsor_customers
+from checkout.purchases.repository import PurchaseRow, lock_purchase
+from checkout.purchases.tables import purchases
+from checkout.schema import row_as
+
+# --- installments -----------------------------------------------------------------------------------------------------
 
 
-def schedule_id(purchase_id: UUID, position: int) -> UUID:
-    """Known before the row is: what Stripe is asked for names it."""
-    return uuid5(purchase_id, f"schedule/{position}")
+class InstallmentChanges(TypedDict, total=False):
+    amount: int
+    due_at: datetime
+    status: InstallmentStatus
+    attempts: int
+    next_attempt_at: datetime | None
+    timers: int
+    asked: int
+    failed_debits: int
+    round: int
+    closed_because: ClosedBecause | None
+    stripe_payment_intent_id: str | None
+    stripe_invoice_id: str | None
+    client_secret: str | None
+    pay_url: str | None
+    failure_code: str | None
+    paid_at: datetime | None
 
 
-def reference(row: Row[Any]) -> str:
-    """By which events and Stripe's objects name this amount, in its present round."""
-    return f"{row.id}:{row.round}"
+def installment_id(purchase_id: UUID, position: int) -> UUID:
+    """Derived, so that Stripe can be asked for a payment of it before it is stored."""
+    return uuid5(purchase_id, f"installment/{position}")
 
 
-def pay_page(purchase: Row[Any], row: Row[Any]) -> str | None:
-    """Where it can be paid when no invoice is out for it."""
-    own: str | None = purchase.checkout_url if purchase.how == "schedule" else None
-    return own or row.pay_url
-
-
-async def insert_dues(
-    db: AsyncConnection, purchase_id: UUID, student_id: UUID, dues: Sequence[Due], *, first_timer: bool, page: str
-) -> None:
-    """The first one waits for its payer, or (`first_timer`) for the timer as the others do."""
-    for due in dues:
-        await insert_due(
-            db,
-            purchase_id,
-            student_id,
-            due,
-            next_attempt_at=due.due_at if due.position > 1 or first_timer else None,
-            page=page,
-        )
-
-
-async def insert_due(
+async def add_plan(
     db: AsyncConnection,
     purchase_id: UUID,
     student_id: UUID,
-    due: Due,
+    planned: Sequence[PlannedInstallment],
+    *,
+    first_by_timer: bool,
+    pay_url: str,
+) -> None:
+    """Stores a plan. The first installment waits for its payer, unless the timer collects it like the others."""
+    for each in planned:
+        next_attempt_at = each.due_at if each.position > 1 or first_by_timer else None
+        await add(db, purchase_id, student_id, each, next_attempt_at=next_attempt_at, pay_url=pay_url)
+
+
+async def add(
+    db: AsyncConnection,
+    purchase_id: UUID,
+    student_id: UUID,
+    planned: PlannedInstallment,
     *,
     next_attempt_at: datetime | None,
-    page: str | None,
-) -> None:
-    await db.execute(
-        insert(schedules).values(
-            id=schedule_id(purchase_id, due.position),
-            purchase_id=purchase_id,
-            student_id=student_id,
-            position=due.position,
-            kind=due.kind,
-            amount=due.amount.amount,
-            currency=due.amount.currency,
-            due_at=due.due_at,
-            status="open",
-            next_attempt_at=next_attempt_at,
-            pay_url=page,
-        )
+    pay_url: str | None,
+) -> Installment:
+    added = insert(installments).values(
+        id=installment_id(purchase_id, planned.position),
+        purchase_id=purchase_id,
+        student_id=student_id,
+        position=planned.position,
+        kind=planned.kind,
+        amount=planned.amount.amount,
+        currency=planned.amount.currency,
+        due_at=planned.due_at,
+        status="open",
+        next_attempt_at=next_attempt_at,
+        pay_url=pay_url,
     )
+    return _installment((await db.execute(added.returning(installments))).one())
 
 
-async def read(db: AsyncConnection, id: UUID) -> Row[Any] | None:
-    return (await db.execute(select(schedules).where(schedules.c.id == id))).one_or_none()
-
-
-async def lock(db: AsyncConnection, id: UUID) -> tuple[Row[Any], Row[Any]] | None:
-    """The purchase and the amount due, both locked; None when there is none (that the caller may see)."""
-    purchase_id = (await db.execute(select(schedules.c.purchase_id).where(schedules.c.id == id))).scalar_one_or_none()
+async def lock(db: AsyncConnection, id: UUID) -> tuple[PurchaseRow, Installment] | None:
+    """The purchase and the installment, both locked; None also if the caller may not see it."""
+    wanted = select(installments.c.purchase_id).where(installments.c.id == id)
+    purchase_id = (await db.execute(wanted)).scalar_one_or_none()
     if purchase_id is None or (purchase := await lock_purchase(db, purchase_id)) is None:
         return None
-    row = (await db.execute(select(schedules).where(schedules.c.id == id).with_for_update())).one()
-    return purchase, row
+    row = (await db.execute(select(installments).where(installments.c.id == id).with_for_update())).one()
+    return purchase, _installment(row)
 
 
-async def of_purchase(db: AsyncConnection, purchase_id: UUID) -> list[Row[Any]]:
-    wanted = select(schedules).where(schedules.c.purchase_id == purchase_id).order_by(schedules.c.position)
-    return list((await db.execute(wanted)).all())
+async def of_purchase(db: AsyncConnection, purchase_id: UUID) -> list[Installment]:
+    """By position."""
+    own = select(installments).where(installments.c.purchase_id == purchase_id)
+    return [_installment(row) for row in await db.execute(own.order_by(installments.c.position))]
 
 
-async def write(db: AsyncConnection, id: UUID, *, at: datetime, **values: Any) -> None:
-    await db.execute(update(schedules).where(schedules.c.id == id).values(**values, updated_at=at))
+async def write(db: AsyncConnection, id: UUID, *, at: datetime, **changes: Unpack[InstallmentChanges]) -> Installment:
+    """The installment as it is then."""
+    changed = update(installments).where(installments.c.id == id).values(**changes, updated_at=at)
+    return _installment((await db.execute(changed.returning(installments))).one())
 
 
-async def write_plan(
-    db: AsyncConnection,
-    purchase_id: UUID,
-    student_id: UUID,
-    slug: str,
-    *,
-    plan: dict[str, Any],
-    page: str,
-    expires_at: datetime | None,
-) -> None:
-    await db.execute(
-        update(purchases)
-        .where(purchases.c.id == purchase_id)
-        .values(
-            payment_plan=plan,
-            checkout_url=page,
-            expires_at=expires_at,
-            enrollment_id=enrollment_uuid(student_id, slug),
-        )
+async def lock_due(db: AsyncConnection, *, now: datetime, limit: int) -> list[Installment]:
+    """Locks installments whose timer has fired, of purchases that can be collected: a student's once they have paid
+    their first one, a sponsor's from the start."""
+    collectable = exists().where(
+        purchases.c.id == installments.c.purchase_id,
+        purchases.c.canceled_at.is_(None),
+        purchases.c.state.in_(("awaiting_payment", "processing", "paid")),
+        or_(purchases.c.state == "paid", purchases.c.payer == "sponsor"),
     )
-
-
-async def keep_open(db: AsyncConnection, purchase_id: UUID, *, until: datetime) -> None:
-    """An enrollment that nobody has paid yet ends no sooner."""
-    waits = (purchases.c.id == purchase_id, purchases.c.expires_at < until)
-    await db.execute(update(purchases).where(*waits).values(expires_at=until))
-
-
-async def find_purchase(db: AsyncConnection, id: UUID) -> Row[Any] | None:
-    """The purchase with this id, or the newest one of this enrollment, as far as the caller may see it."""
-    found = (await db.execute(select(purchases).where(purchases.c.id == id))).one_or_none()
-    if found is not None:
-        return found
-    newest = purchases.c.created_at.desc(), purchases.c.id
-    of_enrollment = select(purchases).where(purchases.c.enrollment_id == id).order_by(*newest).limit(1)
-    if (found := (await db.execute(of_enrollment)).one_or_none()) is not None:
-        return found
-    of_enrollment = (
-        select(purchases)
-        .join(enrollments, enrollments.c.purchase_id == purchases.c.id)
-        .where(enrollments.c.enrollment_id == id)
+    due = (
+        select(installments)
+        .where(installments.c.status == "open", installments.c.next_attempt_at <= now, collectable)
+        .order_by(installments.c.next_attempt_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
     )
-    return (await db.execute(of_enrollment.order_by(*newest).limit(1))).one_or_none()
+    return [_installment(row) for row in (await db.execute(due)).all()]
 
 
-async def contact_of(db: AsyncConnection, student_id: UUID) -> Contact | None:
-    row = (await db.execute(select(contacts).where(contacts.c.student_id == student_id))).one_or_none()
-    return None if row is None else Contact(email=row.email, name=row.name)
+def _installment(row: Row[Any]) -> Installment:
+    return row_as(Installment, row)
+
+
+# --- sponsors' customers at Stripe ------------------------------------------------------------------------------------
 
 
 async def sponsor_customer(db: AsyncConnection, code: str) -> str | None:
@@ -158,33 +154,31 @@ async def keep_sponsor_customer(db: AsyncConnection, code: str, customer_id: str
     await db.execute(kept.on_conflict_do_nothing())
 
 
-async def manual_by_reference(db: AsyncConnection, student_id: UUID, method: str, text: str) -> Row[Any] | None:
+# --- manual payments and cancellations --------------------------------------------------------------------------------
+
+
+async def find_manual_payment(
+    db: AsyncConnection, student_id: UUID, method: ManualMethod, transaction_reference: str
+) -> ManualPayment | None:
     named = (
         manual_payments.c.student_id == student_id,
         manual_payments.c.method == method,
-        manual_payments.c.transaction_reference == text,
+        manual_payments.c.transaction_reference == transaction_reference,
     )
-    return (await db.execute(select(manual_payments).where(*named))).one_or_none()
+    row = (await db.execute(select(manual_payments).where(*named))).one_or_none()
+    return None if row is None else row_as(ManualPayment, row)
 
 
-async def add_manual(db: AsyncConnection, **values: Any) -> Row[Any] | None:
-    """None: this reference is there already."""
-    statement = insert(manual_payments).values(**values).on_conflict_do_nothing()
-    added: Row[Any] | None = (await db.execute(statement.returning(manual_payments))).one_or_none()
-    return added
+async def add_manual_payment(db: AsyncConnection, payment: ManualPayment) -> bool:
+    """False if the student has a payment with this reference already."""
+    added = await db.execute(insert(manual_payments).values(**asdict(payment)).on_conflict_do_nothing())
+    return added.rowcount == 1
 
 
-async def add_cancellation(db: AsyncConnection, **values: Any) -> None:
-    await db.execute(insert(cancellations).values(**values))
+async def add_cancellation(db: AsyncConnection, cancellation: Cancellation) -> None:
+    await db.execute(insert(cancellations).values(**asdict(cancellation)))
 
 
-async def read_cancellation(db: AsyncConnection, purchase_id: UUID) -> Row[Any] | None:
-    wanted = select(cancellations).where(cancellations.c.purchase_id == purchase_id)
-    return (await db.execute(wanted)).one_or_none()
-
-
-async def payments_of(db: AsyncConnection, purchase_id: UUID) -> list[Row[Any]]:
-    """Newest first."""
-    wanted = select(payments).where(payments.c.purchase_id == purchase_id)
-    when = func.coalesce(payments.c.paid_at, payments.c.created_at).desc()
-    return list((await db.execute(wanted.order_by(when, payments.c.created_at.desc(), payments.c.id))).all())
+async def read_cancellation(db: AsyncConnection, purchase_id: UUID) -> Cancellation | None:
+    row = (await db.execute(select(cancellations).where(cancellations.c.purchase_id == purchase_id))).one_or_none()
+    return None if row is None else row_as(Cancellation, row)

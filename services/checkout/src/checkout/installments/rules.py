@@ -1,4 +1,4 @@
-"""The school's rules for who pays how: checked in, dated."""
+"""The school's rules for payment plans: checked in, with a date."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FILE = Path(__file__).with_name("payment_plans.yaml")
 
 
 class Rule(BaseModel):
-    """`members`: only for them, or only for others; None: for both. From `from_` on, until before `below`."""
+    """`members`: only members, only non-members, or (None) both. Prices from `from_`, below `below`, in minor units."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,9 +30,9 @@ class Rule(BaseModel):
     plan: PaymentPlan
 
     @model_validator(mode="after")
-    def _whole(self) -> Rule:
+    def _band_has_currency(self) -> Rule:
         if self.currency is None and (self.from_ is not None or self.below is not None):
-            raise ValueError("a price band needs its currency")
+            raise ValueError("a price band needs a currency")
         return self
 
 

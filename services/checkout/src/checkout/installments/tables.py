@@ -1,4 +1,4 @@
-"""What is due, and money that did not come by Stripe."""
+"""Installments, manual payments, cancellations, and the test clock."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from checkout.schema import metadata, times
 
-schedules = Table(
-    "schedules",
+installments = Table(
+    "installments",
     metadata,
     Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
     Column("purchase_id", Uuid, nullable=False),
@@ -49,15 +49,12 @@ schedules = Table(
     *times(),
     UniqueConstraint("purchase_id", "position"),
     Index(
-        "ix_schedules_next_attempt_at",
+        "ix_installments_next_attempt_at",
         "next_attempt_at",
         postgresql_where=text("status = 'open'"),
     ),
 )
-"""One amount due. `next_attempt_at` is its timer: when the service acts on it next, by itself; `timers` counts
-what it has set off: when that has gone on, what was set off before is void. `attempts` are the steps of the present
-round that count: each failed charge, or an invoice sent and its reminders. `asked` is how often Stripe was asked for
-something to pay it with: an intent or an invoice, one at a time."""
+"""See `domain.Installment` for what the columns mean. Whoever changes one holds the lock of its purchase's row."""
 
 manual_payments = Table(
     "manual_payments",
@@ -65,7 +62,7 @@ manual_payments = Table(
     Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
     Column("student_id", Uuid, nullable=False),
     Column("purchase_id", Uuid, nullable=False, index=True),
-    Column("schedule_id", Uuid, index=True),
+    Column("installment_id", Uuid, index=True),
     Column("method", Text, nullable=False),
     Column("transaction_reference", Text, nullable=False),
     Column("notes", Text),
@@ -89,8 +86,7 @@ cancellations = Table(
     Column("canceled_by", Text, nullable=False),
     *times(),
 )
-"""A purchase that the school has ended, and what goes back. `counted` are the payments that were looked at then: money
-that comes later goes back as a whole."""
+"""See `domain.Cancellation`."""
 
 sponsor_customers = Table(
     "sponsor_customers",
@@ -106,4 +102,4 @@ test_clock = Table(
     Column("id", Boolean, primary_key=True, server_default=text("true")),
     Column("ahead", Interval, nullable=False),
 )
-"""How far the test clock is ahead of the real one; no row: not at all. Read only where the setting allows it."""
+"""How far the test clock is ahead of the real one. Never written unless the setting allows it."""

@@ -1,142 +1,177 @@
-"""What becomes of one amount due, written down: failures that are told, rounds that end, what is left at Stripe."""
+"""Changes to one installment that publish events or enqueue jobs: failed attempts, new rounds, closing."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
-
-from sqlalchemy import Row
+from typing import TypedDict
+from uuid import UUID
 
 from checkout.installments import repository
-from checkout.installments.domain import RETRIES, Again, ClosedBecause, GiveUp, after_attempt
-from checkout.purchases.repository import program_of
+from checkout.installments.domain import (
+    RETRIES,
+    ClosedBecause,
+    GiveUp,
+    Installment,
+    InstallmentStatus,
+    Retry,
+    after_attempt,
+)
+from checkout.purchases.repository import PurchaseRow
 from contracts.money import Money
 from contracts.payments import PaymentExpired, PaymentFailed, PaymentRefs
+from contracts.people import Payer, Program
 from kit.db.unit_of_work import UnitOfWork
 
-CLOSING = "schedule_closing"
+CLOSE = "installment_close"
+"""The kind of job that ends an intent or an invoice at Stripe."""
 
 
-async def failed(uow: UnitOfWork, purchase: Row[Any], row: Row[Any], *, code: str, now: datetime) -> None:
-    """One attempt brought no money: it is tried again, or is overdue; whoever owes it is told. `now` is the clock's.
+async def failed(
+    uow: UnitOfWork, purchase: PurchaseRow, installment: Installment, *, code: str, now: datetime
+) -> Installment:
+    """Counts a failed attempt and publishes it: the installment is retried, or it is overdue. `now` is the clock's.
 
-    What is paused, and the rest at once, is tried by nobody but its payer. (The rest is never overdue: its parts are.)
+    A paused installment and the remainder are not retried: only their payer pays them. The remainder is never overdue,
+    since the installments it stands for are.
     """
-    attempts = row.attempts + 1
-    status, next_attempt_at = "open", None
+    attempts = installment.attempts + 1
+    status: InstallmentStatus = "open"
+    next_attempt_at: datetime | None = None
     match after_attempt(attempts=attempts, now=now):
-        case _ if row.kind == "remainder":
+        case _ if installment.is_remainder:
             pass
-        case _ if row.status == "paused":
+        case _ if installment.status == "paused":
             status = "paused"
-        case Again(at=at):
+        case Retry(at=at):
             next_attempt_at = at
         case GiveUp():
             status = "overdue"
-    await repository.write(
+    written = await repository.write(
         uow.db,
-        row.id,
+        installment.id,
         at=uow.now,
         status=status,
         attempts=attempts,
         next_attempt_at=next_attempt_at,
         failure_code=code,
     )
-    told = reference(purchase, row)
     event = PaymentFailed(
-        **told,
-        amount=Money(amount=row.amount, currency=row.currency),
+        **purchase_fields(purchase),
+        refs=PaymentRefs(
+            installment=installment.reference,
+            payment_intent=installment.stripe_payment_intent_id,
+            invoice=installment.stripe_invoice_id,
+        ),
+        amount=installment.money,
         code=code[:100],
         attempt=attempts,
         final=status == "overdue",
         next_attempt_at=next_attempt_at,
-        pay_url=row.pay_url,
+        pay_url=installment.pay_url,
     )
-    await uow.publish(event, id=f"{repository.reference(row)}/{attempts}/{event.type}", subject=str(purchase.id))
+    await uow.publish(event, id=f"{installment.reference}/{attempts}/{event.type}", subject=str(purchase.id))
+    return written
 
 
-async def say_nothing_owed(uow: UnitOfWork, purchase: Row[Any], row: Row[Any]) -> None:
-    """Nothing is owed for this round of an overdue amount any more, so it does not pause an enrollment any longer."""
-    event = PaymentExpired(**about(purchase), refs=PaymentRefs(installment=repository.reference(row)))
-    await uow.publish(event, id=f"{repository.reference(row)}/{event.type}", subject=str(purchase.id))
+async def publish_no_longer_owed(uow: UnitOfWork, purchase: PurchaseRow, installment: Installment) -> None:
+    """Ends this round of an overdue installment, so that it no longer pauses the enrollment."""
+    event = PaymentExpired(**purchase_fields(purchase), refs=PaymentRefs(installment=installment.reference))
+    await uow.publish(event, id=f"{installment.reference}/{event.type}", subject=str(purchase.id))
 
 
-async def close(uow: UnitOfWork, purchase: Row[Any], row: Row[Any], *, because: ClosedBecause) -> None:
-    if row.status == "overdue":
-        await say_nothing_owed(uow, purchase, row)
-    values = {"status": "canceled", "closed_because": because, "next_attempt_at": None}
-    await repository.write(uow.db, row.id, at=uow.now, **values)
-    await want_ended(uow, row)
+async def close(
+    uow: UnitOfWork, purchase: PurchaseRow, installment: Installment, *, because: ClosedBecause
+) -> Installment:
+    if installment.status == "overdue":
+        await publish_no_longer_owed(uow, purchase, installment)
+    written = await repository.write(
+        uow.db, installment.id, at=uow.now, status="canceled", closed_because=because, next_attempt_at=None
+    )
+    await enqueue_close(uow, installment)
+    return written
 
 
-async def want_ended(uow: UnitOfWork, row: Row[Any]) -> None:
-    """What was handed out to pay it with can be paid no more."""
-    for kind, id in (("intent", row.stripe_payment_intent_id), ("invoice", row.stripe_invoice_id)):
+async def enqueue_close(uow: UnitOfWork, installment: Installment) -> None:
+    """Has its intent or invoice ended at Stripe, so that it cannot be paid anymore."""
+    ids = (("intent", installment.stripe_payment_intent_id), ("invoice", installment.stripe_invoice_id))
+    for kind, id in ids:
         if id is not None:
-            payload = {"purchase_id": str(row.purchase_id), "what": kind, "id": id}
-            await uow.enqueue(CLOSING, key=id, payload=payload)
+            payload = {"purchase_id": str(installment.purchase_id), "what": kind, "id": id}
+            await uow.enqueue(CLOSE, key=id, payload=payload)
 
 
 async def reopen(
-    uow: UnitOfWork, purchase: Row[Any], row: Row[Any], *, now: datetime, due_at: datetime | None = None
-) -> None:
-    """A new round: nothing that was said of the one before speaks of it. The rest at once has no timer."""
-    due = due_at or row.due_at
-    await repository.write(
+    uow: UnitOfWork,
+    purchase: PurchaseRow,
+    installment: Installment,
+    *,
+    now: datetime,
+    due_at: datetime | None = None,
+) -> Installment:
+    """Starts a new round, to which no earlier event applies. The remainder has no timer."""
+    due = due_at or installment.due_at
+    return await repository.write(
         uow.db,
-        row.id,
+        installment.id,
         at=uow.now,
         status="open",
         closed_because=None,
-        round=row.round + 1,
+        round=installment.round + 1,
         attempts=0,
         due_at=due,
-        next_attempt_at=None if row.kind == "remainder" else max(due, now),
+        next_attempt_at=None if installment.is_remainder else max(due, now),
         stripe_payment_intent_id=None,
         stripe_invoice_id=None,
         client_secret=None,
-        pay_url=repository.pay_page(purchase, row),
+        pay_url=pay_page(purchase, installment),
         failure_code=None,
     )
 
 
-async def collect_passed_over(uow: UnitOfWork, row: Row[Any], *, now: datetime) -> None:
-    """The first amount waits for its payer; but once another one has opened the enrollment, nobody comes back for it."""
-    waiting = row.status == "open" and row.next_attempt_at is None and row.timers == 0
-    if waiting and row.kind != "remainder":
-        # its payer may be just about to
-        await repository.write(uow.db, row.id, at=uow.now, next_attempt_at=max(row.due_at, now + RETRIES[0]))
+async def collect_skipped(uow: UnitOfWork, installment: Installment, *, now: datetime) -> None:
+    """Starts the timer of a first installment that was never paid although another one opened the enrollment: its payer
+    has no reason to come back for it."""
+    if installment.awaits_first_payment and not installment.is_remainder:
+        at = max(installment.due_at, now + RETRIES[0])  # the payer may be paying it right now
+        await repository.write(uow.db, installment.id, at=uow.now, next_attempt_at=at)
 
 
 async def debit_failed(
-    uow: UnitOfWork, purchase: Row[Any], row: Row[Any], *, failed_debits: int, now: datetime
-) -> None:
-    """A debit that was on its way did not come: an attempt, unless somebody had paid before it was due."""
-    values: dict[str, Any] = {"failed_debits": failed_debits}
-    if row.due_at > now + timedelta(seconds=1) and not row.attempts:
-        if row.status != "paused":
-            values |= {"status": "open", "next_attempt_at": row.due_at}
-        await repository.write(uow.db, row.id, at=uow.now, **values)
-        return
-    await repository.write(uow.db, row.id, at=uow.now, **values)
-    await failed(uow, purchase, row, code="debit_failed", now=now)
+    uow: UnitOfWork, purchase: PurchaseRow, installment: Installment, *, failed_debits: int, now: datetime
+) -> Installment:
+    """Counts a failed bank debit as an attempt, unless it was an early payment."""
+    paid_early = installment.due_at > now + timedelta(seconds=1) and not installment.attempts
+    changes: repository.InstallmentChanges = {"failed_debits": failed_debits}
+    if paid_early and installment.status != "paused":
+        changes |= {"status": "open", "next_attempt_at": installment.due_at}
+    written = await repository.write(uow.db, installment.id, at=uow.now, **changes)
+    if paid_early:
+        return written
+    return await failed(uow, purchase, installment, code="debit_failed", now=now)
 
 
-def reference(purchase: Row[Any], row: Row[Any]) -> dict[str, Any]:
-    refs = PaymentRefs(
-        installment=repository.reference(row),
-        payment_intent=row.stripe_payment_intent_id,
-        invoice=row.stripe_invoice_id,
-    )
-    return {**about(purchase), "refs": refs}
+def pay_page(purchase: PurchaseRow, installment: Installment) -> str | None:
+    """Where the installment can be paid without an invoice."""
+    own = purchase.checkout_url if purchase.payment_flow == "installments" else None
+    return own or installment.pay_url
 
 
-def about(purchase: Row[Any]) -> dict[str, Any]:
-    """What every event of a purchase tells."""
+class PurchaseFields(TypedDict):
+    purchase_id: UUID
+    student_id: UUID
+    program: Program
+    payer: Payer
+    funding_source: str | None
+    installments: int | None
+    price: Money
+
+
+def purchase_fields(purchase: PurchaseRow) -> PurchaseFields:
+    """The fields that every payment event of a purchase has."""
     return {
         "purchase_id": purchase.id,
         "student_id": purchase.student_id,
-        "program": program_of(purchase),
+        "program": purchase.program,
         "payer": purchase.payer,
         "funding_source": purchase.funding_source,
         "installments": purchase.installments,

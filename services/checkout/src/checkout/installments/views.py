@@ -1,4 +1,4 @@
-"""An enrollment as its payer and the staff see it. Amounts are minor units."""
+"""Responses about a purchase and its installments. Amounts are minor units."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, model_validator
-from sqlalchemy import Row, case, func, literal, or_, select
+from sqlalchemy import Select, case, func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from checkout.installments import repository
-from checkout.installments.domain import PAYABLE
-from checkout.installments.tables import schedules
+from checkout.installments.domain import PAYABLE, Installment
+from checkout.installments.tables import installments
 from checkout.payments.domain import NOT_MONEY
-from checkout.payments.tables import payments, refunds
+from checkout.payments.repository import payments_of, refunds_of_purchase
+from checkout.payments.tables import payments
+from checkout.purchases.repository import PurchaseRow
 from checkout.purchases.tables import enrollments, purchases
 from contracts.people import enrollment_uuid
-from kit.db.database import row_dict
 
-EnrollmentStatus = Literal[
+PurchaseStatus = Literal[
     "awaiting_payment", "processing", "active", "pending", "paused", "withdrawn", "completed", "canceled", "expired"
 ]
 
 
-class ScheduleView(BaseModel):
-    """One amount due. `failure_code` is why the last attempt failed; `pay_url` is where it can be paid."""
+class InstallmentView(BaseModel):
+    """`failure_code`: why the last attempt failed; `pay_url`: where the installment can be paid."""
 
     id: UUID
     position: int
@@ -63,14 +64,14 @@ class RefundView(BaseModel):
 
 
 class NextDue(BaseModel):
-    schedule_id: UUID
+    installment_id: UUID
     amount: int
     currency: str
     due_at: datetime
 
 
 class PaymentOverview(BaseModel):
-    """`payment_plan` null: it is paid on a page of Stripe's, or in one sum."""
+    """`payment_plan` null: it is paid on Stripe's page, or in one payment. `schedules` are its installments."""
 
     enrollment_id: UUID
     purchase_id: UUID
@@ -80,14 +81,14 @@ class PaymentOverview(BaseModel):
     refunded: int
     due: int
     currency: str
-    schedules: list[ScheduleView]
+    schedules: list[InstallmentView]
     payments: list[PaymentView]
     refunds: list[RefundView]
     next_due: NextDue | None
 
 
-class EnrollmentView(BaseModel):
-    """`status`: the enrollment's, once there is one; before that, how far the payment is."""
+class PurchaseView(BaseModel):
+    """`status`: the enrollment's, if there is one; until then, the payment's."""
 
     id: UUID
     enrollment_id: UUID
@@ -112,77 +113,74 @@ class EnrollmentView(BaseModel):
         return {**row, "enrollment_id": enrollment_id}
 
 
-def schedule_view(row: Row[Any]) -> ScheduleView:
-    return ScheduleView.model_validate(row_dict(row))
+def installment_view(installment: Installment) -> InstallmentView:
+    return InstallmentView.model_validate(installment, from_attributes=True)
 
 
-async def overview(db: AsyncConnection, purchase: Row[Any]) -> PaymentOverview:
-    """As far as the caller of this transaction may see."""
-    dues = await repository.of_purchase(db, purchase.id)
-    made = await repository.payments_of(db, purchase.id)
-    wanted = select(refunds).where(refunds.c.purchase_id == purchase.id).order_by(refunds.c.created_at, refunds.c.id)
-    back = (await db.execute(wanted)).all()
-    came = [each for each in made if each.status == "succeeded" and each.method not in NOT_MONEY]
-    # the rest at once is what the other amounts are one by one
-    owed = [each for each in dues if each.status in PAYABLE and (each.kind != "remainder" or purchase.how == "page")]
+async def payment_overview(db: AsyncConnection, purchase: PurchaseRow) -> PaymentOverview:
+    """What the caller of this transaction may see of it."""
+    own = await repository.of_purchase(db, purchase.id)
+    records = await payments_of(db, purchase.id)
+    refunds = await refunds_of_purchase(db, purchase.id)
+    paid = [each for each in records if each.status == "succeeded" and each.method not in NOT_MONEY]
+    # the remainder stands for the other installments, except after a plan on Stripe's page
+    owed = [each for each in own if each.is_payable and (not each.is_remainder or purchase.payment_flow == "page")]
     first = min(owed, key=lambda each: (each.due_at, each.position), default=None)
     return PaymentOverview(
-        enrollment_id=enrollment_of(purchase),
+        enrollment_id=purchase.first_enrollment_id,
         purchase_id=purchase.id,
-        payment_plan=purchase.payment_plan,
+        payment_plan=None if purchase.payment_plan is None else dict(purchase.payment_plan),
         price=purchase.amount,
-        paid=sum(each.amount for each in came),
-        refunded=sum(each.refunded for each in came),
+        paid=sum(each.amount for each in paid),
+        refunded=sum(each.refunded for each in paid),
         due=sum(each.amount for each in owed),
         currency=purchase.currency,
-        schedules=[schedule_view(each) for each in dues],
-        payments=[PaymentView.model_validate(row_dict(each)) for each in made],
-        refunds=[RefundView.model_validate(row_dict(each)) for each in back],
+        schedules=[installment_view(each) for each in own],
+        payments=[PaymentView.model_validate(each, from_attributes=True) for each in records],
+        refunds=[RefundView.model_validate(each, from_attributes=True) for each in refunds],
         next_due=None
         if first is None
-        else NextDue(schedule_id=first.id, amount=first.amount, currency=first.currency, due_at=first.due_at),
+        else NextDue(installment_id=first.id, amount=first.amount, currency=first.currency, due_at=first.due_at),
     )
 
 
-def enrollment_of(purchase: Row[Any]) -> UUID:
-    """Of a bundle, that of its first part."""
-    known: UUID | None = purchase.enrollment_id
-    return known or enrollment_uuid(purchase.student_id, purchase.covers[0])
-
-
-def owed_enrollments() -> tuple[Any, Any, Any]:
-    """The statement of the list, and the columns to narrow it down by: status and plan."""
-    mine = (enrollments.c.student_id == purchases.c.student_id, enrollments.c.program_slug == purchases.c.covers[1])
-    enrollment = (
-        select(enrollments.c.status).where(*mine, enrollments.c.purchase_id == purchases.c.id).scalar_subquery()
+def select_purchases() -> tuple[Select[Any], Any, Any]:
+    """The statement of the list, and its columns to filter by: status and plan."""
+    own = (enrollments.c.student_id == purchases.c.student_id, enrollments.c.program_slug == purchases.c.covers[1])
+    enrollment_status = (
+        select(enrollments.c.status).where(*own, enrollments.c.purchase_id == purchases.c.id).scalar_subquery()
     )
-    before = case(
+    payment_status = case(
         (purchases.c.state.in_(("created", "session_open", "awaiting_payment")), literal("awaiting_payment")),
         (purchases.c.state.in_(("paid", "processing")), literal("processing")),
         (purchases.c.state == "failed", literal("expired")),
         else_=purchases.c.state,
     )
     status = case(
-        (purchases.c.state.in_(("canceled", "expired", "failed")), before), else_=func.coalesce(enrollment, before)
+        (purchases.c.state.in_(("canceled", "expired", "failed")), payment_status),
+        else_=func.coalesce(enrollment_status, payment_status),
     )
-    at_stripe = case((purchases.c.payment_type == "plan", literal("installments")), else_=literal("full"))
     plan = func.coalesce(
         purchases.c.payment_plan["type"].astext,
-        case((purchases.c.how == "membership", literal("subscription")), else_=at_stripe),
+        case(
+            (purchases.c.payment_flow == "membership", literal("subscription")),
+            (purchases.c.payment_type == "plan", literal("installments")),
+            else_=literal("full"),
+        ),
     )
-    due = (
-        schedules.c.purchase_id == purchases.c.id,
-        schedules.c.status.in_(PAYABLE),
-        or_(schedules.c.kind != "remainder", purchases.c.how == "page"),
+    is_owed = (
+        installments.c.purchase_id == purchases.c.id,
+        installments.c.status.in_(PAYABLE),
+        or_(installments.c.kind != "remainder", purchases.c.payment_flow == "page"),
     )
-    owed = select(func.coalesce(func.sum(schedules.c.amount), 0)).where(*due)
-    next_due = select(func.min(schedules.c.due_at)).where(*due)
-    came = (
+    due = select(func.coalesce(func.sum(installments.c.amount), 0)).where(*is_owed)
+    next_due_at = select(func.min(installments.c.due_at)).where(*is_owed)
+    is_paid = (
         payments.c.purchase_id == purchases.c.id,
         payments.c.status == "succeeded",
         func.coalesce(payments.c.method, "").not_in(NOT_MONEY),
     )
-    paid = select(func.coalesce(func.sum(payments.c.amount), 0)).where(*came)
+    paid = select(func.coalesce(func.sum(payments.c.amount), 0)).where(*is_paid)
     wanted = select(
         purchases.c.id,
         purchases.c.enrollment_id,
@@ -196,9 +194,9 @@ def owed_enrollments() -> tuple[Any, Any, Any]:
         plan.label("plan"),
         purchases.c.amount.label("price"),
         paid.scalar_subquery().label("paid"),
-        owed.scalar_subquery().label("due"),
+        due.scalar_subquery().label("due"),
         purchases.c.currency,
-        next_due.scalar_subquery().label("next_due_at"),
+        next_due_at.scalar_subquery().label("next_due_at"),
         purchases.c.created_at,
     )
     return wanted, status, plan

@@ -1,1 +1,1 @@
-"""What became of the money: payments, refunds, disputes, and how a student pays."""
+"""Payments, refunds, disputes, revenue, and saved payment methods."""

@@ -1,4 +1,4 @@
-"""What checkout answers to admins about money: everybody's payments, and disputes through their whole life."""
+"""Payments and disputes for admins."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from pydantic import AwareDatetime
 from sqlalchemy import Select, select
 
 from checkout.payments.domain import PaymentStatus
 from checkout.payments.tables import disputes, payments
 from checkout.payments.views import AdminPayment, Dispute, DisputeDetail
-from checkout.purchases.dependencies import database_of
 from kit.db.database import row_dict
 from kit.http.auth import Admin
+from kit.http.dependencies import CallerUnitOfWork
 from kit.http.errors import Problem
 from kit.http.paging import Cursor, Page, page_of
 
@@ -26,54 +26,52 @@ Limit = Annotated[int, Query(ge=1, le=200)]
 
 @router.get("/payments")
 async def list_payments(
-    request: Request,
-    caller: Admin,
+    _: Admin,
+    uow: CallerUnitOfWork,
     student_id: UUID | None = None,
     status: PaymentStatus | None = None,
     item_slug: Annotated[str | None, Query(max_length=200)] = None,
-    since: Annotated[AwareDatetime | None, Query(alias="from", description="made at this time or later")] = None,
-    until: Annotated[AwareDatetime | None, Query(alias="to", description="made before this time")] = None,
+    since: Annotated[AwareDatetime | None, Query(alias="from", description="created at this time or later")] = None,
+    until: Annotated[AwareDatetime | None, Query(alias="to", description="created before this time")] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[AdminPayment]:
-    """Everybody's, newest first."""
+    """All payments, newest first."""
     wanted: Select[Any] = select(payments)
-    for column, value in ((payments.c.student_id, student_id), (payments.c.status, status)):
-        if value is not None:
-            wanted = wanted.where(column == value)
+    if student_id is not None:
+        wanted = wanted.where(payments.c.student_id == student_id)
+    if status is not None:
+        wanted = wanted.where(payments.c.status == status)
     if item_slug is not None:
         wanted = wanted.where(payments.c.item_slug == item_slug)
     wanted = _between(wanted, since, until)
-    async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as db:
-        return await page_of(db, wanted, payments, AdminPayment, cursor=cursor, limit=limit)
+    return await page_of(uow.db, wanted, payments, AdminPayment, cursor=cursor, limit=limit)
 
 
 @router.get("/disputes")
 async def list_disputes(
-    request: Request,
-    caller: Admin,
-    open: Annotated[bool | None, Query(description="true: not closed yet; false: closed; without it, all")] = None,
+    _: Admin,
+    uow: CallerUnitOfWork,
+    open: Annotated[bool | None, Query(description="true: open; false: closed; if omitted, all")] = None,
     student_id: UUID | None = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[Dispute]:
-    """Newest first. What is open has a day by which evidence is due."""
+    """All disputes, newest first. An open one states when its evidence is due."""
     wanted: Select[Any] = select(disputes)
     if open is not None:
         wanted = wanted.where(disputes.c.closed_at.is_(None) if open else disputes.c.closed_at.is_not(None))
     if student_id is not None:
         wanted = wanted.where(disputes.c.student_id == student_id)
-    async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as db:
-        return await page_of(db, wanted, disputes, Dispute, cursor=cursor, limit=limit)
+    return await page_of(uow.db, wanted, disputes, Dispute, cursor=cursor, limit=limit)
 
 
 @router.get("/disputes/{dispute_id}")
-async def read_dispute(request: Request, dispute_id: UUID, caller: Admin) -> DisputeDetail:
-    """With every word of it that was heard."""
-    async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as db:
-        row = (await db.execute(select(disputes).where(disputes.c.id == dispute_id))).one_or_none()
+async def read_dispute(dispute_id: UUID, _: Admin, uow: CallerUnitOfWork) -> DisputeDetail:
+    """One dispute with every event of it."""
+    row = (await uow.db.execute(select(disputes).where(disputes.c.id == dispute_id))).one_or_none()
     if row is None:
-        raise Problem(404, "unknown_dispute", "There is no such dispute; GET /api/admin/disputes lists them.")
+        raise Problem(404, "unknown_dispute", "Dispute not found; GET /api/admin/disputes lists them.")
     return DisputeDetail.model_validate(row_dict(row))
 
 

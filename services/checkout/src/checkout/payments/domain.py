@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from contracts.money import Money
+from contracts.payments import DisputeStatus
 from contracts.people import ItemKind, Payer
 
 PaymentStatus = Literal["requires_payment", "processing", "succeeded", "failed", "canceled"]
@@ -71,6 +72,10 @@ class PaymentRecord(PaymentValues):
     updated_at: datetime
 
     @property
+    def money(self) -> Money:
+        return Money(amount=self.amount, currency=self.currency)
+
+    @property
     def refund_channel(self) -> RefundChannel | None:
         if self.stripe_payment_intent_id or self.stripe_charge_id or self.stripe_invoice_id:
             return "stripe"
@@ -122,6 +127,21 @@ class RefundRequestRecord:
     refund_id: UUID | None
     created_at: datetime
     updated_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class DisputeValues:
+    """What payment events say of a dispute. `history`: every event of it as JSON, in its order."""
+
+    amount: int
+    currency: str
+    reason: str
+    status: DisputeStatus
+    funds: Literal["withdrawn", "reinstated"] | None
+    evidence_due_by: datetime | None
+    closed_at: datetime | None
+    created_at: datetime
+    history: list[dict[str, Any]]
 
 
 # --- refunding --------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Ways to pay that a student has saved with Stripe, and Stripe's own page for them."""
+"""Saved payment methods, and Stripe's billing portal."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from checkout.purchases.context import in_our_words
-from checkout.purchases.dependencies import allowed_url, buyer_of, customers_of, desk_of, settings_of
-from checkout.stripe_client import SavedMethod, StripeRefuses
+from checkout.purchases.context import stripe_errors_as_problems
+from checkout.purchases.dependencies import allowed_url, buyer_of, context_of, customers_of, settings_of
+from checkout.stripe_client import SavedMethod, StripeRejected
 from kit.http.auth import Caller, CurrentCaller
 from kit.http.errors import Problem
 from kit.http.paging import Page
@@ -33,8 +33,8 @@ class PaymentMethod(BaseModel):
     default: bool
 
 
-class PortalWish(BaseModel):
-    """`return_url`: where the page leads back to; without it, the front end."""
+class PortalRequest(BaseModel):
+    """`return_url`: where the portal links back to; the front end if omitted."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -47,69 +47,69 @@ class Portal(BaseModel):
 
 @router.get("/methods")
 async def list_methods(request: Request, caller: CurrentCaller) -> Page[PaymentMethod]:
-    """What the caller has saved, newest first. Nobody who has not paid yet has any."""
-    customer = await customers_of(request).known(caller.id, buyer_of(caller))
+    """The caller's saved payment methods, newest first; none before their first payment."""
+    customer = await customers_of(request).existing(caller.id, buyer_of(caller))
     if customer is None:
         return Page(items=[])
-    stripe = desk_of(request).stripe
-    with in_our_words(), _unknown_is_404():
+    stripe = context_of(request).stripe
+    with stripe_errors_as_problems(), _unknown_is_404():
         default = await stripe.default_method(customer)
-        return Page(items=[_shown(method, default) for method in await stripe.saved_methods(customer)])
+        return Page(items=[_view(method, default) for method in await stripe.saved_methods(customer)])
 
 
 @router.post("/methods/{method_id}/default")
 async def make_default(request: Request, method_id: MethodId, caller: CurrentCaller) -> PaymentMethod:
-    """From now on, what falls due is charged to this one."""
-    with in_our_words(), _unknown_is_404():
+    """Charges future installments to this payment method."""
+    with stripe_errors_as_problems(), _unknown_is_404():
         customer, method = await _own(request, caller, method_id)
-        await desk_of(request).stripe.make_default(customer, method_id)
-    return _shown(method, method_id)
+        await context_of(request).stripe.make_default(customer, method_id)
+    return _view(method, method_id)
 
 
 @router.delete("/methods/{method_id}", status_code=204)
 async def remove_method(request: Request, method_id: MethodId, caller: CurrentCaller) -> None:
-    """Stripe forgets it; nothing can be charged to it any more."""
-    with in_our_words(), _unknown_is_404():
+    """Detaches the payment method at Stripe; it cannot be charged anymore."""
+    with stripe_errors_as_problems(), _unknown_is_404():
         await _own(request, caller, method_id)
-        await desk_of(request).stripe.forget_method(method_id)
+        await context_of(request).stripe.forget_method(method_id)
 
 
 @router.post("/billing-portal")
-async def open_portal(request: Request, caller: CurrentCaller, wanted: PortalWish | None = None) -> Portal:
-    """A page of Stripe's on which the caller looks after what they pay with. It is good for some minutes."""
+async def open_portal(request: Request, caller: CurrentCaller, body: PortalRequest | None = None) -> Portal:
+    """Opens Stripe's billing portal, where the caller manages payment methods. The URL is valid for a few minutes."""
     settings = settings_of(request)
-    return_url = wanted.return_url if wanted and wanted.return_url else settings.frontend_url
+    return_url = body.return_url if body and body.return_url else settings.frontend_url
     allowed_url(settings, return_url, "return_url")
     customer = await customers_of(request).ensure(caller.id, buyer_of(caller))
     try:
-        with in_our_words():
-            return Portal(url=await desk_of(request).stripe.billing_portal(customer, return_url=return_url))
-    except StripeRefuses:
-        detail = "Stripe does not open its page for you; an engineer has to look."
+        with stripe_errors_as_problems():
+            return Portal(url=await context_of(request).stripe.billing_portal(customer, return_url=return_url))
+    except StripeRejected:
+        detail = "Stripe rejected the request for a billing portal. Please contact support."
         raise Problem(502, "portal_refused", detail) from None
 
 
 async def _own(request: Request, caller: Caller, method_id: str) -> tuple[str, SavedMethod]:
-    """The caller's customer, and the method, which is that customer's."""
-    customer = await customers_of(request).known(caller.id, buyer_of(caller))
+    """The caller's customer id and the payment method, which belongs to it."""
+    customer = await customers_of(request).existing(caller.id, buyer_of(caller))
     if customer is None:
         raise _unknown()
-    return customer, await desk_of(request).stripe.saved_method(customer, method_id)
+    return customer, await context_of(request).stripe.saved_method(customer, method_id)
 
 
 @contextmanager
 def _unknown_is_404() -> Iterator[None]:
     try:
         yield
-    except StripeRefuses:
+    except StripeRejected:
         raise _unknown() from None
 
 
 def _unknown() -> Problem:
-    return Problem(404, "unknown_payment_method", "You have saved no such method; GET /api/payments/methods.")
+    return Problem(404, "unknown_payment_method", "Payment method not found; GET /api/payments/methods lists yours.")
 
 
-def _shown(method: SavedMethod, default: str | None) -> PaymentMethod:
+def _view(method: SavedMethod, default: str | None) -> PaymentMethod:
     return PaymentMethod(
         id=method.id,
         type=method.type,

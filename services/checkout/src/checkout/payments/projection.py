@@ -1,4 +1,4 @@
-"""What the facts say of a payment, of its refunds and of its disputes, as rows. Pure, and the same for any order."""
+"""Derives the rows of a payment, its refunds and its disputes from payment events. Pure; the order does not matter."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, get_args
 
-from checkout.payments.domain import PaymentStatus, RefundStatus, outranked
+from checkout.payments.domain import DisputeValues, PaymentStatus, RefundStatus, final_status
 from contracts.money import Money
 from contracts.payments import (
     DisputeStatus,
@@ -32,8 +32,8 @@ REFUND_STATUS: Mapping[str, RefundStatus] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said:
-    """An event with what its envelope said: the fold itself needs neither id nor time."""
+class EventRecord:
+    """A payment event with the id and time of its envelope, which the fold itself does not need."""
 
     id: str
     time: datetime
@@ -41,24 +41,26 @@ class Said:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RefundTold:
+class ReportedRefund:
+    """A refund as payment events report it. `id` is Stripe's, or ours for money that is refunded by hand."""
+
     id: str
     amount: Money
     status: RefundStatus
     at: datetime
 
 
-def about(payment: Payment, said: Sequence[Said]) -> list[Said]:
-    """What was said of this payment, oldest first."""
-    ours = (each for each in said if each.event.refs.of_payment() & payment.refs)
-    return sorted(ours, key=lambda each: (each.time, each.id))
+def events_of(payment: Payment, events: Sequence[EventRecord]) -> list[EventRecord]:
+    """The events of this payment, oldest first."""
+    own = (each for each in events if each.event.refs.of_payment() & payment.refs)
+    return sorted(own, key=lambda each: (each.time, each.id))
 
 
 def status(payment: Payment) -> PaymentStatus:
     failures = [fact for fact in payment.facts if isinstance(fact, PaymentFailed)]
     if payment.settled is not None:
         return "succeeded"
-    if payment.under_way:
+    if payment.processing:
         return "processing"
     if payment.expired or any(fact.final and fact.code == "canceled" for fact in failures):
         return "canceled"
@@ -66,92 +68,95 @@ def status(payment: Payment) -> PaymentStatus:
 
 
 def amount(payment: Payment) -> Money | None:
-    """How much it is of; None while nobody has said."""
-    named: list[Money | None] = [payment.settled]
-    if named == [None]:
-        named += [f.amount for f in payment.facts if isinstance(f, (PaymentPending, PaymentFailed))]
-        named += [f.of for f in payment.facts if isinstance(f, PaymentRefunded)]
-    known = [money for money in named if money is not None]
-    return max(known, key=lambda money: (money.amount, money.currency), default=None)
+    """The payment's amount; None while no event states one."""
+    stated: list[Money | None] = [payment.settled]
+    if stated == [None]:
+        stated += [f.amount for f in payment.facts if isinstance(f, (PaymentPending, PaymentFailed))]
+        stated += [f.of for f in payment.facts if isinstance(f, PaymentRefunded)]
+    amounts = [money for money in stated if money is not None]
+    return max(amounts, key=lambda money: (money.amount, money.currency), default=None)
 
 
-def paid_at(payment: Payment, said: Sequence[Said]) -> datetime | None:
-    """When the first success was."""
+def paid_at(payment: Payment, events: Sequence[EventRecord]) -> datetime | None:
+    """The time of the first success."""
     if payment.settled is None:
         return None
-    return min((s.time for s in about(payment, said) if isinstance(s.event, PaymentSucceeded)), default=None)
+    own = events_of(payment, events)
+    return min((each.time for each in own if isinstance(each.event, PaymentSucceeded)), default=None)
 
 
-def failure_code(payment: Payment, said: Sequence[Said]) -> str | None:
-    """Why the last attempt failed; None for what was paid after all."""
+def failure_code(payment: Payment, events: Sequence[EventRecord]) -> str | None:
+    """Why the last attempt failed; None if the payment succeeded after all."""
     if payment.settled is not None:
         return None
-    return next((s.event.code for s in reversed(about(payment, said)) if isinstance(s.event, PaymentFailed)), None)
+    newest_first = reversed(events_of(payment, events))
+    return next((each.event.code for each in newest_first if isinstance(each.event, PaymentFailed)), None)
 
 
 def reference(payment: Payment, kind: str) -> str | None:
-    """Its id of this kind. Of several (declined charges, intents of an invoice), the one that was paid with."""
-    paid = _named(kind, (fact for fact in payment.facts if isinstance(fact, PaymentSucceeded)))
-    return min(paid or _named(kind, payment.facts), default=None)
+    """Its id of this kind. If there are several (declined charges, intents of an invoice), the one that was paid."""
+    paid = _references(kind, (fact for fact in payment.facts if isinstance(fact, PaymentSucceeded)))
+    return min(paid or _references(kind, payment.facts), default=None)
 
 
-def refunds(payment: Payment, said: Sequence[Said]) -> list[RefundTold]:
-    """Each refund that was told by its own id."""
-    told: dict[str, list[tuple[Said, PaymentRefunded]]] = defaultdict(list)
-    for each in about(payment, said):
+def refunds(payment: Payment, events: Sequence[EventRecord]) -> list[ReportedRefund]:
+    """Every refund that is reported with an id of its own."""
+    by_id: dict[str, list[tuple[EventRecord, PaymentRefunded]]] = defaultdict(list)
+    for each in events_of(payment, events):
         if isinstance(each.event, PaymentRefunded) and each.event.refund_id and each.event.amount:
-            told[each.event.refund_id].append((each, each.event))
+            by_id[each.event.refund_id].append((each, each.event))
     return [
-        RefundTold(
+        ReportedRefund(
             id=refund_id,
-            amount=max((event.amount for _, event in words if event.amount), key=lambda m: (m.amount, m.currency)),
-            status=outranked(*(REFUND_STATUS[event.status] for _, event in words)),
-            at=words[0][0].time,
+            amount=max((event.amount for _, event in reports if event.amount), key=lambda m: (m.amount, m.currency)),
+            status=final_status(*(REFUND_STATUS[event.status] for _, event in reports)),
+            at=reports[0][0].time,
         )
-        for refund_id, words in sorted(told.items())
+        for refund_id, reports in sorted(by_id.items())
     ]
 
 
-def disputes(payment: Payment, said: Sequence[Said]) -> dict[str, dict[str, Any]]:
-    """dispute id -> its row: the last word by rank, and every word that was heard."""
-    told: dict[str, list[tuple[Said, PaymentDisputeOpened | PaymentDisputeClosed]]] = defaultdict(list)
-    for each in about(payment, said):
+_DisputeEvent = tuple[EventRecord, PaymentDisputeOpened | PaymentDisputeClosed]
+
+
+def disputes(payment: Payment, events: Sequence[EventRecord]) -> dict[str, DisputeValues]:
+    """By dispute id. The status of the highest rank wins."""
+    by_id: dict[str, list[_DisputeEvent]] = defaultdict(list)
+    for each in events_of(payment, events):
         if isinstance(each.event, (PaymentDisputeOpened, PaymentDisputeClosed)):
-            told[each.event.dispute_id].append((each, each.event))
-    return {dispute_id: _dispute(words, payment.disputes[dispute_id]) for dispute_id, words in sorted(told.items())}
+            by_id[each.event.dispute_id].append((each, each.event))
+    return {dispute_id: _dispute(own, payment.disputes[dispute_id]) for dispute_id, own in sorted(by_id.items())}
 
 
-def _dispute(
-    words: Sequence[tuple[Said, PaymentDisputeOpened | PaymentDisputeClosed]], status: DisputeStatus
-) -> dict[str, Any]:
-    last = [event for _, event in words if event.status == status][-1]
-    funds = {event.funds for _, event in words}
-    due = [event.evidence_due_by for _, event in words if isinstance(event, PaymentDisputeOpened)]
-    closed = [each.time for each, event in words if isinstance(event, PaymentDisputeClosed)]
-    return {
-        "amount": last.amount.amount,
-        "currency": last.amount.currency,
-        "reason": last.reason,
-        "status": last.status,
-        "funds": "reinstated" if "reinstated" in funds else "withdrawn" if "withdrawn" in funds else None,
-        "evidence_due_by": next((each for each in reversed(due) if each is not None), None),
-        "closed_at": min(closed, default=None),
-        "created_at": words[0][0].time,
-        "history": [_word(each, event) for each, event in sorted(words, key=_in_life)],
-    }
+def _dispute(events: Sequence[_DisputeEvent], status: DisputeStatus) -> DisputeValues:
+    last = [event for _, event in events if event.status == status][-1]
+    funds = {event.funds for _, event in events}
+    due = [event.evidence_due_by for _, event in events if isinstance(event, PaymentDisputeOpened)]
+    closed = [each.time for each, event in events if isinstance(event, PaymentDisputeClosed)]
+    return DisputeValues(
+        amount=last.amount.amount,
+        currency=last.amount.currency,
+        reason=last.reason,
+        status=last.status,
+        funds="reinstated" if "reinstated" in funds else "withdrawn" if "withdrawn" in funds else None,
+        evidence_due_by=next((each for each in reversed(due) if each is not None), None),
+        closed_at=min(closed, default=None),
+        created_at=events[0][0].time,
+        history=[_entry(each, event) for each, event in sorted(events, key=_stage)],
+    )
 
 
-def _in_life(word: tuple[Said, PaymentDisputeOpened | PaymentDisputeClosed]) -> tuple[datetime, bool, int, str]:
-    """Stripe's times are whole seconds; within one, as a dispute goes on."""
-    each, event = word
+def _stage(dispute_event: _DisputeEvent) -> tuple[datetime, bool, int, str]:
+    """Stripe's times are whole seconds; within one second, the order in which a dispute proceeds."""
+    each, event = dispute_event
     stage = get_args(DisputeStatus).index(event.status)
     return each.time, isinstance(event, PaymentDisputeClosed), stage, each.id
 
 
-def _word(each: Said, event: PaymentDisputeOpened | PaymentDisputeClosed) -> dict[str, Any]:
+def _entry(each: EventRecord, event: PaymentDisputeOpened | PaymentDisputeClosed) -> dict[str, Any]:
     body = event.model_dump(mode="json", include={"status", "amount", "reason", "funds", "evidence_due_by"})
     return {"event_id": each.id, "type": event.type, "time": each.time.isoformat(), **body}
 
 
-def _named(kind: str, facts: Iterable[PaymentEvent]) -> set[str]:
+def _references(kind: str, facts: Iterable[PaymentEvent]) -> set[str]:
     return {ref for fact in facts if (ref := getattr(fact.refs, kind))}

@@ -1,18 +1,13 @@
-"""Requests for money back: at most one open for a payment, decided once."""
+"""Refund requests: at most one pending per payment, decided once."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, select, update
-from sqlalchemy.dialects.postgresql import insert
-
 from checkout.payments import domain, repository
-from checkout.payments.domain import Refuse
-from checkout.payments.refund_service import Refund, paid_of, refund, refused, unknown_payment
-from checkout.payments.tables import refund_requests
+from checkout.payments.domain import RefundRecord, RefundRequestRecord, Refuse
+from checkout.payments.refund_service import refund, refundable_payment, refused, unknown_payment
 from contracts.checkout import RefundDecided, RefundRequested
 from contracts.money import Money
 from kit.db.unit_of_work import UnitOfWork
@@ -20,94 +15,76 @@ from kit.http.errors import Problem
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """`amount` in minor units; None: all that is left."""
+class RefundDecision:
+    """`amount` in minor units; None: everything left."""
 
     approved: bool
     amount: int | None = None
     note: str | None = None
 
 
-async def ask(uow: UnitOfWork, student_id: UUID, payment_intent_id: str, *, reason: str) -> Row[Any]:
-    """Raises Problem 404 for a payment that is not the student's, 409 for one that cannot be refunded at all, or that
-    is asked for already."""
+async def request_refund(
+    uow: UnitOfWork, student_id: UUID, payment_intent_id: str, *, reason: str
+) -> RefundRequestRecord:
+    """Raises Problem 404 for a payment that is not the student's, 409 if it cannot be refunded at all or a request is
+    pending already."""
     payment = await repository.payment_by_intent(uow.db, payment_intent_id)
     if payment is None or payment.student_id != student_id:
         raise unknown_payment()
-    # where its row was just joined to an older one of the same payment, that one
+    # its row may just have been merged into an older row of the same payment: then that one
     locked = await repository.lock_payment(uow.db, payment.id)
     payment = locked or await repository.payment_by_intent(uow.db, payment_intent_id)
     if payment is None:
         raise unknown_payment()
-    paid = await paid_of(uow, payment)
-    judged = domain.refund(paid=paid, wanted=None, now=uow.now, window=None)
-    if isinstance(judged, Refuse):
-        raise refused(judged.code, left=paid.left, currency=payment.currency)
-    added = await uow.db.execute(
-        insert(refund_requests)
-        .values(
-            payment_id=payment.id,
-            purchase_id=payment.purchase_id,
-            student_id=student_id,
-            reason=reason,
-            created_at=uow.now,
-            updated_at=uow.now,
-        )
-        .on_conflict_do_nothing()
-        .returning(refund_requests)
-    )
-    row: Row[Any] | None = added.one_or_none()
-    if row is None:
-        open_one = (refund_requests.c.payment_id == payment.id, refund_requests.c.status == "pending")
-        id = (await uow.db.execute(select(refund_requests.c.id).where(*open_one))).scalar_one_or_none()
-        detail = "You have asked for this already; an admin will decide, and you will be told."
-        raise Problem(409, "refund_request_pending", detail, refund_request_id=str(id) if id else None)
+    refundable = await refundable_payment(uow, payment)
+    decision = domain.decide_refund(payment=refundable, requested=None, now=uow.now, window=None)
+    if isinstance(decision, Refuse):
+        raise refused(decision.code, left=refundable.left, currency=payment.currency)
+    added = await repository.add_refund_request(uow.db, payment, reason=reason, at=uow.now)
+    if added is None:
+        pending = await repository.pending_refund_request(uow.db, payment.id)
+        detail = "You have already requested this refund; an admin will decide, and you will be notified."
+        raise Problem(409, "refund_request_pending", detail, refund_request_id=str(pending) if pending else None)
     event = RefundRequested(
-        refund_request_id=row.id,
-        purchase_id=row.purchase_id,
+        refund_request_id=added.id,
+        purchase_id=added.purchase_id,
         student_id=student_id,
-        amount=Money(amount=paid.left, currency=payment.currency),
+        amount=Money(amount=refundable.left, currency=payment.currency),
         reason=reason,
     )
-    await uow.publish(event, id=f"refund-request/{row.id}/{event.type}", subject=str(row.purchase_id))
-    return row
+    await uow.publish(event, id=f"refund-request/{added.id}/{event.type}", subject=str(added.purchase_id))
+    return added
 
 
-async def decide(uow: UnitOfWork, request_id: UUID, verdict: Verdict, *, by: str) -> Row[Any]:
-    """Raises Problem 404, 409 when it is decided already, and whatever refuses the refund: then it stays open."""
-    wanted = select(refund_requests).where(refund_requests.c.id == request_id)
-    asked = (await uow.db.execute(wanted)).one_or_none()
-    if asked is None:
-        raise Problem(404, "unknown_refund_request", "There is none; GET /api/admin/refund-requests lists them.")
-    await repository.lock_payment(uow.db, asked.payment_id)  # before the request, as everybody does
-    asked = (await uow.db.execute(wanted.with_for_update())).one()
-    if asked.status != "pending":
-        detail = f"This request is {asked.status} already."
-        raise Problem(409, "refund_request_decided", detail, decision=asked.status)
-    given: Refund | None = None
-    if verdict.approved:
-        given = await refund(uow, asked.payment_id, verdict.amount, reason=asked.reason, origin="request", by=by)
-    decided = await uow.db.execute(
-        update(refund_requests)
-        .where(refund_requests.c.id == request_id)
-        .values(
-            status="approved" if given else "rejected",
-            decided_amount=given.amount.amount if given else None,
-            decided_by=by,
-            decided_at=uow.now,
-            note=verdict.note,
-            refund_id=given.id if given else None,
-            updated_at=uow.now,
-        )
-        .returning(refund_requests)
-    )
+async def decide_request(
+    uow: UnitOfWork, request_id: UUID, decision: RefundDecision, *, by: str
+) -> RefundRequestRecord:
+    """Raises Problem 404, 409 if it is decided already, and whatever refuses the refund: then it stays pending."""
+    pending = await repository.read_refund_request(uow.db, request_id)
+    if pending is None:
+        raise _unknown_request()
+    await repository.lock_payment(uow.db, pending.payment_id)  # before the request, as everybody locks them
+    pending = await repository.read_refund_request(uow.db, request_id, lock=True)
+    if pending is None:
+        raise _unknown_request()
+    if pending.status != "pending":
+        detail = f"This refund request is already {pending.status}."
+        raise Problem(409, "refund_request_decided", detail, decision=pending.status)
+    made: RefundRecord | None = None
+    if decision.approved:
+        made = await refund(uow, pending.payment_id, decision.amount, reason=pending.reason, origin="request", by=by)
+    decided = await repository.decide_refund_request(uow.db, request_id, made, by=by, note=decision.note, at=uow.now)
     event = RefundDecided(
         refund_request_id=request_id,
-        purchase_id=asked.purchase_id,
-        student_id=asked.student_id,
-        decision="approved" if given else "rejected",
-        amount=given.amount if given else None,
+        purchase_id=pending.purchase_id,
+        student_id=pending.student_id,
+        decision="approved" if made else "rejected",
+        amount=made.money if made else None,
     )
-    await uow.publish(event, id=f"refund-request/{request_id}/{event.type}", subject=str(asked.purchase_id))
-    row: Row[Any] = decided.one()
-    return row
+    await uow.publish(event, id=f"refund-request/{request_id}/{event.type}", subject=str(pending.purchase_id))
+    return decided
+
+
+def _unknown_request() -> Problem:
+    detail = "Refund request not found; GET /api/admin/refund-requests lists them."
+    return Problem(404, "unknown_refund_request", detail)

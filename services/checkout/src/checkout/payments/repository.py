@@ -1,30 +1,43 @@
-"""Payments, and what became of them, in the database."""
+"""Payments, refunds, refund requests and disputes in the database."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, NotRequired, TypedDict, Unpack
 from uuid import UUID
 
-from sqlalchemy import Row, delete, or_, select, update
+from sqlalchemy import Row, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from checkout.payments.projection import Said
+from checkout.payments.domain import (
+    DisputeValues,
+    PaymentRecord,
+    PaymentValues,
+    RefundOrigin,
+    RefundRecord,
+    RefundRequestRecord,
+    RefundStatus,
+)
+from checkout.payments.projection import EventRecord
 from checkout.payments.tables import disputes, payments, refund_requests, refunds
-from checkout.purchases.domain import Wish
+from checkout.purchases.domain import PurchaseRequest
 from checkout.schema import overlaps
 from contracts.money import Money
 from contracts.payments import PaymentEvent
 from contracts.registry import EVENT_TYPES
+from kit.db.database import row_dict
 from kit.messaging import fact_store
+
+# --- payments ---------------------------------------------------------------------------------------------------------
 
 
 async def insert_payment(
     db: AsyncConnection,
     purchase_id: UUID,
-    wish: Wish,
+    purchase_request: PurchaseRequest,
     *,
     refs: Sequence[str],
     intent_id: str | None = None,
@@ -33,24 +46,24 @@ async def insert_payment(
     installment: str | None = None,
     at: datetime,
 ) -> UUID:
-    """A payment that is to be made (of all that the purchase costs, unless `amount` says otherwise); its id.
+    """Stores a payment that is about to be made and returns its id. `amount` None: all that the purchase costs.
 
-    One that shares a reference is there already: its events were faster, or it is asked for again.
+    Returns the existing payment if one shares a reference: its events arrived first, or this is a retry.
     """
-    known = select(payments.c.id).where(payments.c.purchase_id == purchase_id, overlaps(payments.c.refs, refs))
-    if (id := (await db.execute(known)).scalar_one_or_none()) is not None:
+    existing = select(payments.c.id).where(payments.c.purchase_id == purchase_id, overlaps(payments.c.refs, refs))
+    if (id := (await db.execute(existing)).scalar_one_or_none()) is not None:
         return UUID(str(id))
-    money = amount or wish.amount
+    money = amount or purchase_request.amount
     added = await db.execute(
         insert(payments)
         .values(
             purchase_id=purchase_id,
-            student_id=wish.student_id,
-            item_slug=wish.program.slug,
-            item_name=wish.program.title,
-            item_kind=wish.program.kind or "program",
-            owner_id=wish.owner_id,
-            payer=wish.payer,
+            student_id=purchase_request.student_id,
+            item_slug=purchase_request.program.slug,
+            item_name=purchase_request.program.title,
+            item_kind=purchase_request.program.kind or "program",
+            owner_id=purchase_request.owner_id,
+            payer=purchase_request.payer,
             amount=money.amount,
             currency=money.currency,
             status="requires_payment",
@@ -64,119 +77,258 @@ async def insert_payment(
         .on_conflict_do_nothing()
         .returning(payments.c.id)
     )
-    if (id := added.scalar_one_or_none()) is None:  # its event was faster by a hair
-        id = (await db.execute(known)).scalar_one()
+    if (id := added.scalar_one_or_none()) is None:  # its event was stored a moment ago
+        id = (await db.execute(existing)).scalar_one()
     return UUID(str(id))
 
 
-async def payment_by_intent(db: AsyncConnection, intent_id: str) -> Row[Any] | None:
-    """The payment with this intent, as far as the caller may see it."""
+async def read_payment(db: AsyncConnection, id: UUID) -> PaymentRecord | None:
+    """None also for a payment that the caller may not see."""
+    return _payment((await db.execute(select(payments).where(payments.c.id == id))).one_or_none())
+
+
+async def payment_by_intent(db: AsyncConnection, intent_id: str) -> PaymentRecord | None:
+    """None also for a payment that the caller may not see."""
     if "\x00" in intent_id:
         return None
-    return (await db.execute(select(payments).where(payments.c.stripe_payment_intent_id == intent_id))).one_or_none()
+    found = await db.execute(select(payments).where(payments.c.stripe_payment_intent_id == intent_id))
+    return _payment(found.one_or_none())
 
 
-async def lock_payments(db: AsyncConnection, purchase_id: UUID, refs: Collection[str]) -> list[Row[Any]]:
-    """The purchase's payments, and whatever else goes by one of these references; oldest first."""
+async def lock_payment(db: AsyncConnection, id: UUID) -> PaymentRecord | None:
+    """None also for a payment that the caller may not change."""
+    return _payment((await db.execute(select(payments).where(payments.c.id == id).with_for_update())).one_or_none())
+
+
+async def lock_payments(db: AsyncConnection, purchase_id: UUID, refs: Collection[str]) -> list[PaymentRecord]:
+    """The purchase's payments, and any other payment with one of these references; oldest first."""
     wanted = or_(payments.c.purchase_id == purchase_id, overlaps(payments.c.refs, refs))
-    # locked in the order of their ids, whoever locks them
+    # everybody locks payments in the order of their ids
     locked = await db.execute(select(payments).where(wanted).order_by(payments.c.id).with_for_update())
-    return sorted(locked, key=lambda row: (row.created_at, row.id))
+    return sorted(_payments(locked.all()), key=lambda payment: (payment.created_at, payment.id))
 
 
-async def lock_payment(db: AsyncConnection, id: UUID) -> Row[Any] | None:
-    """As far as the caller may change it."""
-    return (await db.execute(select(payments).where(payments.c.id == id).with_for_update())).one_or_none()
+async def payments_of(db: AsyncConnection, purchase_id: UUID) -> list[PaymentRecord]:
+    """The purchase's payments, newest first."""
+    wanted = select(payments).where(payments.c.purchase_id == purchase_id)
+    when = func.coalesce(payments.c.paid_at, payments.c.created_at).desc()
+    found = await db.execute(wanted.order_by(when, payments.c.created_at.desc(), payments.c.id))
+    return _payments(found.all())
 
 
-async def read_payment(db: AsyncConnection, id: UUID) -> Row[Any] | None:
-    """As far as the caller may see it."""
-    return (await db.execute(select(payments).where(payments.c.id == id))).one_or_none()
+async def find_payment_id(db: AsyncConnection, purchase_id: UUID, refs: Collection[str]) -> UUID | None:
+    """The id of the purchase's payment with one of these references; the oldest, if there are several."""
+    wanted = select(payments.c.id).where(payments.c.purchase_id == purchase_id, overlaps(payments.c.refs, refs))
+    oldest = wanted.order_by(payments.c.created_at, payments.c.id).limit(1)
+    id: UUID | None = (await db.execute(oldest)).scalar_one_or_none()
+    return id
 
 
-async def add_payment(db: AsyncConnection, values: Mapping[str, Any]) -> Row[Any]:
-    row: Row[Any] = (await db.execute(insert(payments).values(**values).returning(payments))).one()
-    return row
+async def add_payment(db: AsyncConnection, values: PaymentValues, *, at: datetime) -> PaymentRecord:
+    added = insert(payments).values(**asdict(values), created_at=at, updated_at=at).returning(payments)
+    return PaymentRecord(**row_dict((await db.execute(added)).one()))
 
 
-async def write_payment(db: AsyncConnection, row: Row[Any], values: Mapping[str, Any], *, at: datetime) -> None:
-    """Writes nothing when nothing is new."""
-    if any(getattr(row, name) != value for name, value in values.items()):
-        await db.execute(update(payments).where(payments.c.id == row.id).values(**values, updated_at=at))
+async def write_payment(
+    db: AsyncConnection, stored: PaymentRecord, values: PaymentValues, *, at: datetime
+) -> PaymentRecord:
+    """The payment as it is then. Writes nothing if nothing changed."""
+    columns = asdict(values)
+    if all(getattr(stored, name) == value for name, value in columns.items()):
+        return stored
+    changed = update(payments).where(payments.c.id == stored.id).values(**columns, updated_at=at)
+    return PaymentRecord(**row_dict((await db.execute(changed.returning(payments))).one()))
 
 
-async def join_payments(db: AsyncConnection, kept: UUID, other: UUID, *, at: datetime) -> None:
-    """Two rows turn out to be one payment: refunds, requests and disputes of `other` move to `kept`, and `other` goes."""
+async def merge_payments(db: AsyncConnection, kept: UUID, other: UUID, *, at: datetime) -> None:
+    """Two rows turned out to be one payment: moves what belongs to `other` to `kept`, and deletes `other`."""
     requests = refund_requests
     pending = (requests.c.status == "pending", requests.c.payment_id == other)
-    twice = select(requests.c.id).where(requests.c.status == "pending", requests.c.payment_id == kept).exists()
-    note = "The same payment is asked for in another request."
-    await db.execute(
-        update(requests).where(*pending, twice).values(status="rejected", decided_by="system", decided_at=at, note=note)
-    )
+    duplicate = select(requests.c.id).where(requests.c.status == "pending", requests.c.payment_id == kept).exists()
+    note = "Duplicate of another refund request for the same payment."
+    rejected = {"status": "rejected", "decided_by": "system", "decided_at": at, "note": note}
+    await db.execute(update(requests).where(*pending, duplicate).values(**rejected))
     for table in (refunds, requests, disputes):
         await db.execute(update(table).where(table.c.payment_id == other).values(payment_id=kept))
     await db.execute(delete(payments).where(payments.c.id == other))
 
 
-async def refunds_of(db: AsyncConnection, payment_id: UUID) -> list[Row[Any]]:
+def _payment(row: Row[Any] | None) -> PaymentRecord | None:
+    return None if row is None else PaymentRecord(**row_dict(row))
+
+
+def _payments(rows: Sequence[Row[Any]]) -> list[PaymentRecord]:
+    return [PaymentRecord(**row_dict(row)) for row in rows]
+
+
+# --- refunds ----------------------------------------------------------------------------------------------------------
+
+
+class NewRefund(TypedDict):
+    """The columns of a refund to add."""
+
+    id: NotRequired[UUID]
+    payment_id: UUID
+    purchase_id: UUID
+    student_id: UUID
+    amount: int
+    currency: str
+    reason: str
+    origin: RefundOrigin
+    requested_by: str
+    status: RefundStatus
+    stripe_refund_id: NotRequired[str]
+    reported: NotRequired[bool]
+    created_at: datetime
+
+
+class RefundChanges(TypedDict, total=False):
+    status: RefundStatus
+    failure: str | None
+    reported: bool
+    stripe_refund_id: str
+    created_at: datetime
+
+
+async def refunds_of_payment(db: AsyncConnection, payment_id: UUID) -> list[RefundRecord]:
     """Newest first."""
-    found = await db.execute(
-        select(refunds)
-        .where(refunds.c.payment_id == payment_id)
-        .order_by(refunds.c.created_at.desc(), refunds.c.id.desc())
-    )
-    return list(found)
+    newest_first = (refunds.c.created_at.desc(), refunds.c.id.desc())
+    found = await db.execute(select(refunds).where(refunds.c.payment_id == payment_id).order_by(*newest_first))
+    return _refunds(found.all())
 
 
-async def refunds_of_all(db: AsyncConnection, purchase_id: UUID, payment_id: UUID) -> list[Row[Any]]:
-    """Of all payments of the purchase, and of this one, wherever it belonged when they were made."""
+async def refunds_of_purchase(db: AsyncConnection, purchase_id: UUID) -> list[RefundRecord]:
+    """Oldest first."""
+    oldest_first = (refunds.c.created_at, refunds.c.id)
+    found = await db.execute(select(refunds).where(refunds.c.purchase_id == purchase_id).order_by(*oldest_first))
+    return _refunds(found.all())
+
+
+async def related_refunds(db: AsyncConnection, purchase_id: UUID, payment_id: UUID) -> list[RefundRecord]:
+    """The refunds of all the purchase's payments, and of this payment, whatever purchase it belonged to then."""
     wanted = or_(refunds.c.purchase_id == purchase_id, refunds.c.payment_id == payment_id)
-    return list(await db.execute(select(refunds).where(wanted)))
+    return _refunds((await db.execute(select(refunds).where(wanted))).all())
 
 
-async def read_refund(db: AsyncConnection, id: UUID) -> Row[Any]:
-    return (await db.execute(select(refunds).where(refunds.c.id == id))).one()
+async def succeeded_refunds(db: AsyncConnection, payment_id: UUID | None, refs: Collection[str]) -> list[RefundRecord]:
+    """The succeeded refunds of this payment, and of payments with one of these references; oldest first."""
+    related = select(payments.c.id).where(overlaps(payments.c.refs, refs))
+    own = or_(refunds.c.payment_id == payment_id, refunds.c.payment_id.in_(related))
+    wanted = select(refunds).where(own, refunds.c.status == "succeeded")
+    return _refunds((await db.execute(wanted.order_by(refunds.c.created_at, refunds.c.id))).all())
 
 
-async def find_refund(db: AsyncConnection, id: UUID) -> Row[Any] | None:
-    return (await db.execute(select(refunds).where(refunds.c.id == id))).one_or_none()
+async def read_refund(db: AsyncConnection, id: UUID) -> RefundRecord:
+    return RefundRecord(**row_dict((await db.execute(select(refunds).where(refunds.c.id == id))).one()))
 
 
-async def add_refund(db: AsyncConnection, values: Mapping[str, Any]) -> Row[Any]:
-    row: Row[Any] = (await db.execute(insert(refunds).values(**values).returning(refunds))).one()
-    return row
+async def find_refund(db: AsyncConnection, id: UUID) -> RefundRecord | None:
+    row = (await db.execute(select(refunds).where(refunds.c.id == id))).one_or_none()
+    return None if row is None else RefundRecord(**row_dict(row))
 
 
-async def write_refund(db: AsyncConnection, row: Row[Any], values: Mapping[str, Any], *, at: datetime) -> None:
-    """Writes nothing when nothing is new."""
-    if any(getattr(row, name) != value for name, value in values.items()):
-        await db.execute(update(refunds).where(refunds.c.id == row.id).values(**values, updated_at=at))
+async def add_refund(db: AsyncConnection, *, at: datetime, **columns: Unpack[NewRefund]) -> RefundRecord:
+    added = insert(refunds).values(**columns, updated_at=at).returning(refunds)
+    return RefundRecord(**row_dict((await db.execute(added)).one()))
 
 
-async def write_dispute(db: AsyncConnection, dispute_id: str, values: Mapping[str, Any], *, at: datetime) -> None:
-    """Writes nothing when nothing is new."""
-    statement = insert(disputes).values(stripe_dispute_id=dispute_id, **values, updated_at=at)
+async def write_refund(
+    db: AsyncConnection, stored: RefundRecord, *, at: datetime, **changes: Unpack[RefundChanges]
+) -> None:
+    """Writes nothing if nothing changed."""
+    if any(getattr(stored, name) != value for name, value in changes.items()):
+        await db.execute(update(refunds).where(refunds.c.id == stored.id).values(**changes, updated_at=at))
+
+
+def _refunds(rows: Sequence[Row[Any]]) -> list[RefundRecord]:
+    return [RefundRecord(**row_dict(row)) for row in rows]
+
+
+# --- refund requests --------------------------------------------------------------------------------------------------
+
+
+async def add_refund_request(
+    db: AsyncConnection, payment: PaymentRecord, *, reason: str, at: datetime
+) -> RefundRequestRecord | None:
+    """None if a request for this payment is pending already."""
+    added = await db.execute(
+        insert(refund_requests)
+        .values(
+            payment_id=payment.id,
+            purchase_id=payment.purchase_id,
+            student_id=payment.student_id,
+            reason=reason,
+            created_at=at,
+            updated_at=at,
+        )
+        .on_conflict_do_nothing()
+        .returning(refund_requests)
+    )
+    row = added.one_or_none()
+    return None if row is None else RefundRequestRecord(**row_dict(row))
+
+
+async def pending_refund_request(db: AsyncConnection, payment_id: UUID) -> UUID | None:
+    pending = (refund_requests.c.payment_id == payment_id, refund_requests.c.status == "pending")
+    id: UUID | None = (await db.execute(select(refund_requests.c.id).where(*pending))).scalar_one_or_none()
+    return id
+
+
+async def read_refund_request(db: AsyncConnection, id: UUID, *, lock: bool = False) -> RefundRequestRecord | None:
+    wanted = select(refund_requests).where(refund_requests.c.id == id)
+    row = (await db.execute(wanted.with_for_update() if lock else wanted)).one_or_none()
+    return None if row is None else RefundRequestRecord(**row_dict(row))
+
+
+async def decide_refund_request(
+    db: AsyncConnection, id: UUID, refund: RefundRecord | None, *, by: str, note: str | None, at: datetime
+) -> RefundRequestRecord:
+    """Approved with its refund, or rejected without one."""
+    decided = await db.execute(
+        update(refund_requests)
+        .where(refund_requests.c.id == id)
+        .values(
+            status="approved" if refund else "rejected",
+            decided_amount=refund.amount if refund else None,
+            decided_by=by,
+            decided_at=at,
+            note=note,
+            refund_id=refund.id if refund else None,
+            updated_at=at,
+        )
+        .returning(refund_requests)
+    )
+    return RefundRequestRecord(**row_dict(decided.one()))
+
+
+# --- disputes and events ----------------------------------------------------------------------------------------------
+
+
+async def write_dispute(
+    db: AsyncConnection, dispute_id: str, payment: PaymentRecord, values: DisputeValues, *, at: datetime
+) -> None:
+    """`dispute_id` is Stripe's. Writes nothing if nothing changed."""
+    owner = {"payment_id": payment.id, "purchase_id": payment.purchase_id, "student_id": payment.student_id}
+    columns = {**owner, **asdict(values)}
+    statement = insert(disputes).values(stripe_dispute_id=dispute_id, **columns, updated_at=at)
     await db.execute(
         statement.on_conflict_do_update(
             index_elements=["stripe_dispute_id"],
-            set_={**values, "updated_at": at},
-            where=or_(*(disputes.c[name].is_distinct_from(statement.excluded[name]) for name in values)),
+            set_={**columns, "updated_at": at},
+            where=or_(*(disputes.c[name].is_distinct_from(statement.excluded[name]) for name in columns)),
         )
     )
 
 
 async def lost_dispute(db: AsyncConnection, payment_id: UUID) -> bool:
-    found = await db.execute(
-        select(disputes.c.id).where(disputes.c.payment_id == payment_id, disputes.c.status == "lost").limit(1)
-    )
-    return found.one_or_none() is not None
+    lost = select(disputes.c.id).where(disputes.c.payment_id == payment_id, disputes.c.status == "lost").limit(1)
+    return (await db.execute(lost)).one_or_none() is not None
 
 
-async def said_of(db: AsyncConnection, purchase_id: UUID) -> list[Said]:
-    """Every payment event that belongs together with this purchase, with the id and the time of its envelope."""
+async def events_of_purchase(db: AsyncConnection, purchase_id: UUID) -> list[EventRecord]:
+    """Every stored payment event of this purchase, also those that belong to it only through another event."""
     return [
-        Said(id=fact.event_id, time=fact.time, event=event)
+        EventRecord(id=fact.event_id, time=fact.time, event=event)
         for fact in await fact_store.known(db, f"purchase:{purchase_id}")
         if isinstance(event := EVENT_TYPES[fact.type].model_validate(fact.body), PaymentEvent)
     ]

@@ -1,4 +1,4 @@
-"""A specialist's revenue, reckoned in the database. Nothing is added up across currencies."""
+"""A specialist's revenue, summed in the database, never across currencies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from checkout.payments.tables import disputes, payments
 
 
 class Revenue(BaseModel):
-    """Minor units. `net` is what came in less what went back; disputes are not in it."""
+    """Minor units. `net` is gross less refunds; disputes are not deducted."""
 
     count: int
     gross: int
@@ -29,13 +29,15 @@ class ItemRevenue(Revenue):
 
 
 class MonthRevenue(Revenue):
-    month: str = Field(description="YYYY-MM, UTC: when it was paid, also for what went back later")
+    month: str = Field(
+        description="YYYY-MM in UTC, when the payment was made; refunds count in the month of their payment"
+    )
 
 
 class Disputed(BaseModel):
-    """`withdrawn` is what banks hold back or have taken for good, `lost` how much of it is gone. Minor units."""
+    """Minor units. `withdrawn`: what banks hold or have taken; `lost`: the part of it that is gone for good."""
 
-    open: int = Field(description="how many are open")
+    open: int = Field(description="number of open disputes")
     withdrawn: int
     lost: int
 
@@ -50,7 +52,7 @@ class Statistics(Revenue):
 async def revenue_of(
     db: AsyncConnection, specialist_id: UUID, *, since: datetime | None = None, until: datetime | None = None
 ) -> list[Statistics]:
-    """One for each currency, as far as the caller may see the payments. Between the two times, by when it was paid."""
+    """One entry per currency, of payments made from `since` on and before `until` that the caller may see."""
     mine = [
         payments.c.owner_id == specialist_id,
         payments.c.status == "succeeded",
@@ -78,7 +80,7 @@ async def revenue_of(
 
 
 async def _sums(db: AsyncConnection, mine: list[Any], **by: Any) -> list[dict[str, Any]]:
-    """Sums by currency and by the first of `by`, in that order."""
+    """Sums grouped and ordered by currency and the first of `by`."""
     gross, refunded = _sum(payments.c.amount), _sum(payments.c.refunded)
     groups = [payments.c.currency, *list(by.values())[:1]]
     wanted = (

@@ -57,8 +57,8 @@ refunds = Table(
     Column("reported", Boolean, nullable=False, server_default=text("false")),
     *times(),
 )
-"""Refunds made here, or in Stripe's dashboard (`origin` stripe). `reported`: payment events mention it, so the payment's
-`refunded` includes it; until then it is reserved."""
+"""Refunds made here, or in Stripe's dashboard (`origin` stripe). `reported`: payment events mention it, so the
+payment's `refunded` includes it; until then it is reserved."""
 
 refund_requests = Table(
     "refund_requests",

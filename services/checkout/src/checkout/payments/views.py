@@ -1,4 +1,4 @@
-"""Payments, refunds and disputes as they are answered. Amounts are minor units of the currency beside them."""
+"""Responses of payments, refunds and disputes. Amounts are minor units of the currency beside them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from checkout.payments.domain import Origin, PaymentStatus, RefundStatus, Refusal
+from checkout.payments.domain import PaymentStatus, RefundOrigin, RefundStatus, Refusal
 from contracts.payments import DisputeStatus
 from contracts.people import ItemKind, Payer
 
@@ -23,11 +23,11 @@ class Payment(BaseModel):
     payer: Payer
     amount: int
     tax: int
-    refunded: int = Field(description="gone back, or on its way")
+    refunded: int = Field(description="refunded, or on its way back")
     currency: str
     status: PaymentStatus
     method: str | None
-    installment: str | None = Field(description="the amount due that this pays")
+    installment: str | None = Field(description="the installment that this pays, with its round")
     stripe_payment_intent_id: str | None
     disputed: bool
     failure_code: str | None
@@ -37,7 +37,7 @@ class Payment(BaseModel):
 
 
 class Refund(BaseModel):
-    """Pending: on its way to Stripe, or at Stripe to the payer."""
+    """Pending: Stripe has not completed it yet."""
 
     id: UUID
     payment_id: UUID
@@ -45,16 +45,16 @@ class Refund(BaseModel):
     currency: str
     status: RefundStatus
     reason: str
-    origin: Origin
-    failure: str | None = Field(description="why Stripe did not do it")
+    origin: RefundOrigin
+    failure: str | None = Field(description="why Stripe did not make it")
     created_at: datetime
     updated_at: datetime
 
 
 class Refundable(BaseModel):
-    """Whether the caller may refund it now; `code` says why not."""
+    """Whether the caller may refund the payment now; `code` says why not."""
 
-    amount: int = Field(description="how much is left of it")
+    amount: int = Field(description="what is left to refund")
     allowed: bool
     code: Refusal | None
 
@@ -72,7 +72,7 @@ class AdminPayment(Payment):
 
 
 class PaymentState(BaseModel):
-    """`status` is ours and follows the verified events; `stripe_status` is Stripe's own, null when it is away."""
+    """`status` is ours, from verified events; `stripe_status` is Stripe's, null if Stripe is unavailable."""
 
     payment_id: UUID
     payment_intent_id: str
@@ -101,4 +101,4 @@ class Dispute(BaseModel):
 
 
 class DisputeDetail(Dispute):
-    history: list[dict[str, Any]] = Field(description="every word of it that was heard, oldest first")
+    history: list[dict[str, Any]] = Field(description="every event of the dispute, oldest first")

@@ -1,4 +1,4 @@
-"""Receipts and invoices: listed and downloaded by whom they belong to."""
+"""Lists receipts and invoices, and returns them as PDFs."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, computed_field
 from sqlalchemy import select
 
-from checkout.purchases.dependencies import database_of
 from checkout.receipts import repository
 from checkout.receipts.document import Kind
 from checkout.receipts.pdf import render
 from checkout.receipts.repository import Document
 from checkout.receipts.tables import documents
 from contracts.money import Money
-from kit.http.auth import Caller, CurrentCaller
+from kit.db.unit_of_work import UnitOfWork
+from kit.http.dependencies import CallerUnitOfWork
 from kit.http.errors import Problem
 from kit.http.paging import Cursor, Page, page_of
 
@@ -28,13 +28,13 @@ Limit = Annotated[int, Query(ge=1, le=200)]
 _PDF: dict[int | str, dict[str, Any]] = {
     200: {
         "content": {"application/pdf": {}},
-        "description": "The document, with the refunds and the other payments known now.",
+        "description": "The document, with its refunds and other payments to date.",
     }
 }
 
 
 class Receipt(BaseModel):
-    """A receipt, or a sponsor's invoice. `amount` is what was paid; `pdf` is the path of the document."""
+    """A receipt, or a sponsor's invoice. `amount`: what was paid; `pdf`: the path of the PDF."""
 
     id: UUID
     kind: Kind
@@ -55,47 +55,43 @@ class Receipt(BaseModel):
 
 @router.get("/api/receipts")
 async def list_receipts(
-    request: Request,
-    caller: CurrentCaller,
+    uow: CallerUnitOfWork,
     kind: Kind | None = None,
     purchase_id: UUID | None = None,
     student_id: UUID | None = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[Receipt]:
-    """The caller's own, newest first; staff see everybody's."""
-    asked = {"kind": kind, "purchase_id": purchase_id, "student_id": student_id}
+    """The caller's receipts, newest first; for staff, everyone's."""
     content = documents.c.content
-    wanted = select(documents, content["program"].astext.label("program"), content["paid"].label("amount")).where(
-        *(documents.c[name] == value for name, value in asked.items() if value is not None)
-    )
-    async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as db:
-        return await page_of(db, wanted, documents, Receipt, cursor=cursor, limit=limit)
+    wanted = select(documents, content["program"].astext.label("program"), content["paid"].label("amount"))
+    if kind is not None:
+        wanted = wanted.where(documents.c.kind == kind)
+    if purchase_id is not None:
+        wanted = wanted.where(documents.c.purchase_id == purchase_id)
+    if student_id is not None:
+        wanted = wanted.where(documents.c.student_id == student_id)
+    return await page_of(uow.db, wanted, documents, Receipt, cursor=cursor, limit=limit)
 
 
 @router.get("/api/receipts/{id}/pdf", response_class=Response, responses=_PDF)
-async def download_receipt(request: Request, id: UUID, caller: CurrentCaller) -> Response:
-    """The document as a PDF. Somebody else's is a 404."""
-    return await _answer(request, caller, id)
+async def download_receipt(uow: CallerUnitOfWork, id: UUID) -> Response:
+    """The document as a PDF. 404 for another student's."""
+    return await _pdf(uow, await repository.find_document(uow.db, id))
 
 
 @router.get("/api/payments/{payment_id}/receipt", response_class=Response, responses=_PDF)
-async def download_receipt_of_payment(request: Request, payment_id: UUID, caller: CurrentCaller) -> Response:
-    """The document of this payment as a PDF; of a sponsor's payment, the invoice of its purchase."""
-    return await _answer(request, caller, payment_id, of_payment=True)
+async def download_receipt_of_payment(uow: CallerUnitOfWork, payment_id: UUID) -> Response:
+    """The payment's receipt as a PDF; for a sponsor's payment, the invoice of the purchase."""
+    return await _pdf(uow, await repository.find_document_of_payment(uow.db, payment_id))
 
 
-async def _answer(request: Request, caller: Caller, id: UUID, *, of_payment: bool = False) -> Response:
-    find = repository.find_document_of_payment if of_payment else repository.find_document
-    async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as db:
-        document: Document | None = await find(db, id)
-        refunds = await repository.refunds_of(db, document) if document else []
-        others = await repository.others_of(db, document) if document else []
+async def _pdf(uow: UnitOfWork, document: Document | None) -> Response:
     if document is None:
-        detail = (
-            "There is no such receipt of yours; GET /api/receipts lists them. A payment has one once it is settled."
-        )
+        detail = "Receipt not found; GET /api/receipts lists yours. A payment has a receipt once it has succeeded."
         raise Problem(404, "unknown_receipt", detail)
+    refunds = await repository.refunds_of(uow.db, document)
+    others = await repository.other_payments_of(uow.db, document)
     headers = {
         "Content-Disposition": f'attachment; filename="{document.content.filename}"',
         "Cache-Control": "private, no-cache",

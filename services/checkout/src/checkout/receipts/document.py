@@ -1,4 +1,4 @@
-"""What a receipt or an invoice says. Pure: nothing here knows how it looks or where it is kept."""
+"""The content of a receipt or an invoice. Pure: layout and storage are elsewhere."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Buyer(Model):
 
 
 class Line(Model):
-    """`amount` None: part of the line above, without a price of its own."""
+    """`amount` None: a part of the item above, without a price of its own."""
 
     text: str
     amount: Money | None = None
@@ -46,16 +46,16 @@ class Refund(Model):
     amount: Money
 
 
-class Paid(Model):
-    """Another payment of the same purchase, which a sponsor's invoice is for too."""
+class OtherPayment(Model):
+    """Another payment of the purchase that a sponsor's invoice is for."""
 
     at: datetime
     amount: Money
     method: str | None = None
 
 
-class Row(NamedTuple):
-    """One line of the sums. `strong`: what the eye looks for."""
+class SumLine(NamedTuple):
+    """One line of the totals. `strong`: printed in bold."""
 
     text: str
     amount: Money
@@ -63,10 +63,10 @@ class Row(NamedTuple):
 
 
 class Content(Model):
-    """All that a document says, as it was when it was issued. (What comes later is given when it is drawn.)
+    """Everything a document says, as of its issue. (Later refunds and payments are added when it is rendered.)
 
-    list_price: what all of the purchase costs by the catalog; `total`: what is left of that after the discount
-    tax:        how much of `paid` is tax
+    list_price:  the catalog price of the whole purchase; `total`: after the discount
+    tax:         how much of `paid` is tax
     installment: this is the n-th payment of `installments`
     """
 
@@ -100,33 +100,33 @@ class Content(Model):
 
     @property
     def tax_on_top(self) -> bool:
-        """Whether the tax was added to the price. (Else the price has it inside, or only a part was paid.)"""
+        """Whether the tax was added to the price. Otherwise the price includes it, or only part was paid."""
         if not self.tax or not self._taxed or self.tax.currency != self.total.currency:
             return False
         return self.paid == self.total + self.tax
 
     @property
-    def sums(self) -> tuple[Row, ...]:
-        """From the price to what was paid, and what is still owed."""
-        found = []
+    def sums(self) -> tuple[SumLine, ...]:
+        """From the price to what was paid and what is still due."""
+        lines = []
         if self.discount:
             code = f" ({self.promotion_code})" if self.promotion_code else ""
-            found.append(Row(f"Discount{code}", _negative(self.discount)))
+            lines.append(SumLine(f"Discount{code}", _negative(self.discount)))
         total = self.total
         if self.tax and self.tax_on_top:
-            found.append(Row("Tax", self.tax))
+            lines.append(SumLine("Tax", self.tax))
             total += self.tax
-        found.append(Row("Total", total, strong=True))
-        found.append(Row(self._payment, self.paid, strong=True))
+        lines.append(SumLine("Total", total, strong=True))
+        lines.append(SumLine(self._payment, self.paid, strong=True))
         if self.tax and self._taxed and not self.tax_on_top:
-            found.append(Row("of which tax", self.tax))
+            lines.append(SumLine("of which tax", self.tax))
         if (due := self.due) is not None:
-            found.append(Row(_DUE, due, strong=True))
-        return tuple(found)
+            lines.append(SumLine(_DUE, due, strong=True))
+        return tuple(lines)
 
     @property
     def due(self) -> Money | None:
-        """What an invoice left to be paid when it was issued."""
+        """What was left to pay on an invoice when it was issued; None for a receipt."""
         total = self.total + self.tax if self.tax and self.tax_on_top else self.total
         if self.kind == "invoice" and self._less_than(total) and (self.tax_on_top or not self._taxed):
             return total - self.paid
@@ -149,23 +149,25 @@ class Content(Model):
         return _paid(self.paid_at, self.method) + part
 
 
-def after(content: Content, refunds: Sequence[Refund], others: Sequence[Paid] = ()) -> tuple[Row, ...]:
-    """What else was paid, what has gone back, and what is left of all payments then."""
+def changes_since_issue(
+    content: Content, refunds: Sequence[Refund], others: Sequence[OtherPayment] = ()
+) -> tuple[SumLine, ...]:
+    """The other payments, the refunds, and the balance after them."""
     currency = content.paid.currency
     more = sum(paid.amount.amount for paid in others if paid.amount.currency == currency)
-    rows = [Row(_paid(paid.at, paid.method), paid.amount, strong=True) for paid in others]
+    lines = [SumLine(_paid(paid.at, paid.method), paid.amount, strong=True) for paid in others]
     if others and content.due is not None:
-        rows.append(Row(_DUE, Money(amount=max(content.due.amount - more, 0), currency=currency), strong=True))
+        lines.append(SumLine(_DUE, Money(amount=max(content.due.amount - more, 0), currency=currency), strong=True))
     if refunds:
-        back = sum(refund.amount.amount for refund in refunds if refund.amount.currency == currency)
-        rows += [Row(f"Refunded on {refund.at:%Y-%m-%d}", _negative(refund.amount)) for refund in refunds]
-        left = Money(amount=content.paid.amount + more - back, currency=currency)
-        rows.append(Row("Left after refunds", left, strong=True))
-    return tuple(rows)
+        refunded = sum(refund.amount.amount for refund in refunds if refund.amount.currency == currency)
+        lines += [SumLine(f"Refunded on {refund.at:%Y-%m-%d}", _negative(refund.amount)) for refund in refunds]
+        left = Money(amount=content.paid.amount + more - refunded, currency=currency)
+        lines.append(SumLine("Net paid after refunds", left, strong=True))
+    return tuple(lines)
 
 
 def _paid(at: datetime, method: str | None) -> str:
-    """With the method as people call it."""
+    """With the payment method's common name."""
     by = _METHODS.get(method or "", (method or "").replace("_", " "))
     return f"Paid on {at:%Y-%m-%d}" + (f" by {by}" if by else "")
 

@@ -1,7 +1,8 @@
-"""Any text in letters that a PDF has: our own embedded font, a reader's own font for Chinese, Japanese and Korean, and
-a mark for what neither can show. Nothing here raises for any text.
+"""Fonts for any text: an embedded font, the PDF reader's own fonts for Chinese, Japanese and Korean, and a replacement
+character for everything else. Nothing here raises, whatever the text.
 
-reportlab keeps what a document uses of a font in the font itself: draw one document at a time, in one thread.
+reportlab keeps track of the characters that a document uses in the font itself: render one document at a time, in one
+thread.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ BOLD = "DejaVuSans-Bold"
 _FOLDER = Path(__file__).parent / "fonts"
 _MISSING = "\N{REPLACEMENT CHARACTER}"
 _MOST = 500
-"""Letters of one text; the rest is cut off, so that a document stays small whatever somebody calls themselves."""
+"""Characters of one text; longer texts are truncated, so that a document stays small."""
 
-# Readers bring these fonts themselves: nothing is embedded. A codec tells what such a font has.
+# PDF readers have these fonts themselves, so nothing is embedded. The codec tells which characters a font has.
 _ASIAN = (
     ("gbk", "STSong-Light"),
     ("big5", "MSung-Light"),
@@ -40,7 +41,7 @@ class Run(NamedTuple):
 
 @cache
 def _own() -> frozenset[str]:
-    """The letters that both of our fonts have. Makes all fonts known to reportlab."""
+    """The characters that both embedded fonts have. Registers all fonts with reportlab."""
     fonts = [TTFont(name, str(_FOLDER / f"{name}.ttf")) for name in (REGULAR, BOLD)]
     for font in (*fonts, *(UnicodeCIDFont(face) for _, face in _ASIAN)):
         pdfmetrics.registerFont(font)
@@ -48,14 +49,14 @@ def _own() -> frozenset[str]:
 
 
 def clean(text: str) -> str:
-    """One line of composed letters: no control, formatting or half characters, no runs of blanks."""
+    """One line in NFC, without control or format characters, lone surrogates or repeated spaces."""
     cut = text if len(text) <= _MOST else text[: _MOST - 1] + "…"
     composed = unicodedata.normalize("NFC", cut)
-    return " ".join("".join(_plain(letter) for letter in composed).split())
+    return " ".join("".join(_plain(character) for character in composed).split())
 
 
-def _plain(letter: str) -> str:
-    match unicodedata.category(letter):
+def _plain(character: str) -> str:
+    match unicodedata.category(character):
         case "Cf":
             return ""
         case "Cc" | "Zl" | "Zp" | "Zs":
@@ -63,26 +64,26 @@ def _plain(letter: str) -> str:
         case "Cs" | "Cn" | "Co":
             return _MISSING
         case _:
-            return letter
+            return character
 
 
 def runs(text: str, font: str) -> list[Run]:
-    """The clean text in pieces of one font each."""
+    """Splits clean text into runs of one font each."""
     own, found = _own(), []
-    for ours, letters in groupby(text, own.__contains__):
-        piece = "".join(letters)
+    for ours, group in groupby(text, own.__contains__):
+        piece = "".join(group)
         found += [Run(font, piece)] if ours else _foreign(piece, font)
     return found
 
 
 def _foreign(piece: str, font: str) -> list[Run]:
-    """One reader's font for all of it where there is one, else each letter as it can be shown."""
+    """One reader font for the whole text if there is one; otherwise each character by itself."""
     face = _face(piece)
     if face is not None:
         return [Run(face, piece)]
     if len(piece) == 1:
         return [Run(font, _MISSING)]
-    return [run for letter in piece for run in _foreign(letter, font)]
+    return [run for character in piece for run in _foreign(character, font)]
 
 
 def _face(piece: str) -> str | None:
@@ -100,7 +101,7 @@ def width(text: str, font: str, size: float) -> float:
 
 
 def wrap(text: str, font: str, size: float, most: float) -> list[str]:
-    """The text in lines that are at most `most` points wide; a word that is wider is broken."""
+    """Splits the text into lines of at most `most` points; a wider word is broken."""
     lines = [""]
     for word in clean(text).split(" "):
         longer = f"{lines[-1]} {word}" if lines[-1] else word
@@ -117,11 +118,11 @@ def wrap(text: str, font: str, size: float, most: float) -> list[str]:
 
 def _broken(word: str, font: str, size: float, most: float) -> list[str]:
     parts, room = [""], most
-    for letter in word:
-        wide = width(letter, font, size)
+    for character in word:
+        wide = width(character, font, size)
         if wide > room and parts[-1]:
             parts.append("")
             room = most
-        parts[-1] += letter
+        parts[-1] += character
         room -= wide
     return parts

@@ -1,4 +1,4 @@
-"""A document as a PDF: US Letter, our own letters embedded, the same bytes for the same content."""
+"""Renders a document as a PDF: US Letter, embedded fonts, the same bytes for the same content."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from reportlab.lib.pagesizes import LETTER
 from reportlab.pdfbase.pdfmetrics import stringWidth
 from reportlab.pdfgen.canvas import Canvas
 
-from checkout.receipts.document import Content, Paid, Refund, Row, after
+from checkout.receipts.document import Content, OtherPayment, Refund, SumLine, changes_since_issue
 from checkout.receipts.fonts import BOLD, REGULAR, clean, runs, width, wrap
 
 _WIDE, _HIGH = LETTER
@@ -22,22 +22,21 @@ _SMALL = 8.0
 _GREY = 0.4
 
 
-def render(content: Content, refunds: Sequence[Refund] = (), others: Sequence[Paid] = ()) -> bytes:
-    """The document, with the refunds and the other payments that are known now. Raises for no text and no amount;
-    takes about 5 ms."""
+def render(content: Content, refunds: Sequence[Refund] = (), others: Sequence[OtherPayment] = ()) -> bytes:
+    """The document with its refunds and other payments to date. Accepts any text and amount; takes about 5 ms."""
     target = BytesIO()
     sheet = _Sheet(target, content)
     _head(sheet, content)
     _lines(sheet, content)
     _sums(sheet, content.sums)
-    _sums(sheet, after(content, refunds, others))
+    _sums(sheet, changes_since_issue(content, refunds, others))
     _foot(sheet, content)
     sheet.save()
     return target.getvalue()
 
 
 class _Sheet:
-    """Where the pen is, on the page that has room."""
+    """A canvas with a cursor that moves down the page, and to the next page when one is full."""
 
     def __init__(self, target: BytesIO, content: Content) -> None:
         self._canvas = Canvas(target, pagesize=LETTER, pageCompression=1, invariant=1, lang="en")
@@ -58,7 +57,7 @@ class _Sheet:
         self._put(_LEFT, 40, f"{self._footer} · page {self._page}", REGULAR, _SMALL, gray=True)
 
     def down(self, by: float, *, needs: float = 0) -> None:
-        """Moves on; to the next page where less than `needs` is left on this one."""
+        """Moves down `by` points, or to the next page if fewer than `needs` points are left on this one."""
         self.y -= by
         if self.y - needs < _BOTTOM:
             self._canvas.showPage()
@@ -67,14 +66,14 @@ class _Sheet:
     def write(
         self, x: float, text: str, *, to: float = _RIGHT, font: str = REGULAR, size: float = _SIZE, gray: bool = False
     ) -> None:
-        """The text in as many lines as it takes between `x` and `to`."""
+        """Writes the text between `x` and `to`, in as many lines as it takes."""
         for n, line in enumerate(wrap(text, font, size, to - x)):
             if n:
                 self.down(_LEADING)
             self._put(x, self.y, line, font, size, gray=gray)
 
     def entry(self, x: float, text: str, amount: str, *, font: str = REGULAR, gray: bool = False) -> None:
-        """The text, and at the end of its first line the amount."""
+        """Writes the text, and the amount right-aligned in its first line."""
         first, *more = wrap(text, font, _SIZE, _AMOUNTS - x)
         self._put(x, self.y, first, font, _SIZE, gray=gray)
         self._put(_RIGHT - width(amount, font, _SIZE), self.y, amount, font, _SIZE, gray=gray)
@@ -153,22 +152,22 @@ def _lines(sheet: _Sheet, content: Content) -> None:
     sheet.rule()
 
 
-def _sums(sheet: _Sheet, rows: Sequence[Row]) -> None:
-    if rows:
+def _sums(sheet: _Sheet, lines: Sequence[SumLine]) -> None:
+    if lines:
         sheet.down(4)
-    for row in rows:
+    for line in lines:
         sheet.down(_LEADING + 1)
-        sheet.entry(_LEFT + 100, row.text, str(row.amount), font=BOLD if row.strong else REGULAR)
+        sheet.entry(_LEFT + 100, line.text, str(line.amount), font=BOLD if line.strong else REGULAR)
 
 
 def _foot(sheet: _Sheet, content: Content) -> None:
     sheet.down(34, needs=40)
-    said = [
-        f"Paid under {', '.join(content.refs)}." if content.refs else None,
+    texts = [
+        f"Payment reference: {', '.join(content.refs)}." if content.refs else None,
         content.terms_accepted,
         content.terms,
     ]
-    for text in filter(None, said):
+    for text in filter(None, texts):
         sheet.write(_LEFT, text, size=_SMALL, gray=True)
         sheet.down(_LEADING)
 

@@ -1,4 +1,4 @@
-"""Numbers and documents in the database."""
+"""Document numbers and documents in the database."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, not_, or_, select, update
+from sqlalchemy import Row, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from checkout.payments import repository as payments
 from checkout.payments.domain import NOT_MONEY
-from checkout.payments.tables import payments, refunds
-from checkout.receipts.document import Content, Kind, Paid, Refund
+from checkout.receipts.document import Content, Kind, OtherPayment, Refund
 from checkout.receipts.tables import document_series, documents
 from checkout.schema import overlaps
-from contracts.money import Money
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +30,9 @@ class Document:
 
 
 async def next_number(db: AsyncConnection, series: str, *, at: datetime) -> tuple[int, datetime]:
-    """The next number of the series and the time that goes with it, which is never before the last one's.
+    """The next number of the series and its time of issue, which is never before that of the previous number.
 
-    Whoever asks next waits until this transaction has ended: that is what leaves no gap.
+    Concurrent callers wait until this transaction ends, which is why there are no gaps.
     """
     first = insert(document_series).values(name=series, last=1, issued_at=at)
     taken = await db.execute(
@@ -70,78 +69,62 @@ async def insert_document(db: AsyncConnection, document: Document, *, series: st
 async def write_refs(
     db: AsyncConnection, id: UUID, *, refs: Collection[str], payment_id: UUID | None, at: datetime
 ) -> None:
-    """What is known now of the payment; the document says what it has said."""
+    """Links the document to its payment. Its content never changes."""
     await db.execute(
         update(documents).where(documents.c.id == id).values(refs=sorted(refs), payment_id=payment_id, updated_at=at)
     )
 
 
 async def move_documents(db: AsyncConnection, kept: UUID, other: UUID) -> None:
-    """The documents of the payment `other` become those of the payment `kept`."""
+    """Links the documents of the payment `other` to the payment `kept`."""
     await db.execute(update(documents).where(documents.c.payment_id == other).values(payment_id=kept))
 
 
 async def documents_of(db: AsyncConnection, purchase_id: UUID, refs: Collection[str]) -> list[Document]:
-    """The documents of the purchase, and those that name one of these references; oldest first."""
+    """The purchase's documents, and any other document with one of these references; oldest first."""
     wanted = or_(documents.c.purchase_id == purchase_id, overlaps(documents.c.refs, refs))
     found = await db.execute(select(documents).where(wanted).order_by(documents.c.created_at, documents.c.serial))
-    return [document_of(row) for row in found]
+    return [_document(row) for row in found]
 
 
 async def find_document(db: AsyncConnection, id: UUID) -> Document | None:
     row = (await db.execute(select(documents).where(documents.c.id == id))).one_or_none()
-    return None if row is None else document_of(row)
+    return None if row is None else _document(row)
 
 
 async def find_document_of_payment(db: AsyncConnection, payment_id: UUID) -> Document | None:
-    refs = select(payments.c.refs).where(payments.c.id == payment_id).scalar_subquery()
-    wanted = or_(documents.c.payment_id == payment_id, documents.c.refs.bool_op("&&")(refs))
+    payment = await payments.read_payment(db, payment_id)
+    refs = payment.refs if payment is not None else []
+    wanted = or_(documents.c.payment_id == payment_id, overlaps(documents.c.refs, refs))
     found = await db.execute(select(documents).where(wanted).order_by(documents.c.issued_at, documents.c.serial))
     row = found.first()
-    return None if row is None else document_of(row)
-
-
-async def payment_id_of(db: AsyncConnection, purchase_id: UUID, refs: Collection[str]) -> UUID | None:
-    """The row of the payment, where there is one yet."""
-    wanted = select(payments.c.id).where(payments.c.purchase_id == purchase_id, overlaps(payments.c.refs, refs))
-    return (await db.execute(wanted.order_by(payments.c.created_at, payments.c.id).limit(1))).scalar_one_or_none()
+    return None if row is None else _document(row)
 
 
 async def refunds_of(db: AsyncConnection, document: Document) -> list[Refund]:
-    """What has gone back of the document's payment (of all payments that its purchase's invoice is for)."""
-    paid = select(payments.c.id).where(overlaps(payments.c.refs, document.refs))
-    found = await db.execute(
-        select(refunds.c.created_at, refunds.c.amount, refunds.c.currency)
-        .where(
-            or_(refunds.c.payment_id == document.payment_id, refunds.c.payment_id.in_(paid)),
-            refunds.c.status == "succeeded",
-        )
-        .order_by(refunds.c.created_at, refunds.c.id)
-    )
-    return [Refund(at=row.created_at, amount=Money(amount=row.amount, currency=row.currency)) for row in found]
+    """The succeeded refunds of the document's payment; of an invoice, of all payments that it is for. Oldest first."""
+    refunds = await payments.succeeded_refunds(db, document.payment_id, document.refs)
+    return [Refund(at=refund.created_at, amount=refund.money) for refund in refunds]
 
 
-async def others_of(db: AsyncConnection, document: Document) -> list[Paid]:
-    """The other payments that an invoice is for; each payment that has a receipt stands for itself."""
+async def other_payments_of(db: AsyncConnection, document: Document) -> list[OtherPayment]:
+    """The other payments that an invoice is for, oldest first. Other documents are for one payment each."""
     if document.kind != "invoice":
         return []
-    found = await db.execute(
-        select(payments.c.paid_at, payments.c.amount, payments.c.currency, payments.c.method)
-        .where(
-            payments.c.purchase_id == document.purchase_id,
-            not_(overlaps(payments.c.refs, document.content.refs)),
-            payments.c.status == "succeeded",
-            payments.c.amount > 0,
-            or_(payments.c.method.is_(None), payments.c.method.not_in(NOT_MONEY)),
-        )
-        .order_by(payments.c.paid_at, payments.c.id)
-    )
-    return [
-        Paid(at=row.paid_at, amount=Money(amount=row.amount, currency=row.currency), method=row.method) for row in found
+    records = await payments.payments_of(db, document.purchase_id)
+    others = [
+        OtherPayment(at=payment.paid_at, amount=payment.money, method=payment.method)
+        for payment in sorted(records, key=lambda each: each.id)
+        if payment.status == "succeeded"
+        and payment.paid_at is not None
+        and payment.amount > 0
+        and payment.method not in NOT_MONEY
+        and not set(document.content.refs) & set(payment.refs)
     ]
+    return sorted(others, key=lambda each: each.at)
 
 
-def document_of(row: Row[Any]) -> Document:
+def _document(row: Row[Any]) -> Document:
     return Document(
         id=row.id,
         kind=row.kind,

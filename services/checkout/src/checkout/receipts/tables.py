@@ -1,4 +1,4 @@
-"""Numbered documents."""
+"""Receipts and invoices, and their numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ document_series = Table(
     Column("last", BigInteger, nullable=False),
     Column("issued_at", DateTime(timezone=True), nullable=False),
 )
-"""The last number that each series has given out, and when, in the same commit as its document: no gaps."""
+"""The last number issued in each series, and when. Committed together with its document, so there are no gaps."""
 
 documents = Table(
     "documents",
@@ -35,5 +35,5 @@ documents = Table(
     Index("ix_documents_refs", "refs", postgresql_using="gin"),
     Index("uq_documents_invoice", "purchase_id", unique=True, postgresql_where=text("kind = 'invoice'")),
 )
-"""`content` is all that the document says, as it was when it was issued; `refs` are all by which its payment is known,
-and grow with what is heard. A sponsor's purchase has one invoice, whatever it is paid with."""
+"""`content`: everything the document says, as of its issue; `refs`: all known references of its payment, which events
+add to. A sponsor's purchase has one invoice, however many payments it is paid in."""

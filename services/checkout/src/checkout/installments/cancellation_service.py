@@ -1,0 +1,158 @@
+"""The school cancels an enrollment: refunds it, closes its open installments, and withdraws it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from checkout.cancellation_policy import RefundStep
+from checkout.installments import repository, transitions
+from checkout.installments.clock import Clock
+from checkout.installments.domain import DONE, Cancellation, allocate_refund, refund_by_policy
+from checkout.installments.payment_service import unknown_enrollment
+from checkout.payments import refund_service
+from checkout.payments import repository as payments
+from checkout.payments.domain import NOT_MONEY, PaymentRecord
+from checkout.purchases import plans
+from checkout.purchases import repository as purchases
+from checkout.purchases.context import Buyer, CheckoutContext
+from checkout.purchases.domain import OPEN, State
+from checkout.purchases.repository import PurchaseRow
+from checkout.purchases.service import PurchaseService
+from contracts.payments import PaymentRefs, PurchaseCanceled
+from kit.db.unit_of_work import UnitOfWork
+from kit.http.errors import Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class CanceledEnrollment:
+    """`cancellation.paid`: what had been paid; `cancellation.refunded`: what is refunded of it now."""
+
+    enrollment_id: UUID
+    cancellation: Cancellation
+
+
+class CancellationService:
+    def __init__(
+        self,
+        context: CheckoutContext,
+        purchase_service: PurchaseService,
+        clock: Clock,
+        policy: tuple[RefundStep, ...],
+        buyer: Buyer,
+    ) -> None:
+        self._context = context
+        self._purchases = purchase_service
+        self._clock = clock
+        self._policy = policy
+        self._buyer = buyer
+
+    async def cancel(self, id: UUID, reason: str, refund_amount: int | None) -> CanceledEnrollment:
+        """Cancels it once: a retry returns the first result. `id`: the enrollment's or the purchase's.
+
+        `refund_amount`: minor units; None: by the policy. Raises Problem 404, 409 and 422.
+        """
+        async with self._context.unit_of_work(self._buyer) as uow:
+            found = await purchases.find_purchase(uow.db, id)
+        if found is None:
+            raise unknown_enrollment()
+        if found.state in OPEN and found.payment_flow != "installments":
+            await self._close_at_stripe(found)
+        async with self._context.unit_of_work(self._buyer) as uow:
+            purchase = await purchases.lock_purchase(uow.db, found.id)
+            assert purchase is not None  # noqa: S101  never deleted
+            existing = await repository.read_cancellation(uow.db, purchase.id)
+            if existing is not None:
+                return CanceledEnrollment(enrollment_id=purchase.first_enrollment_id, cancellation=existing)
+            if purchase.state in (State.EXPIRED, State.FAILED) and found.state not in OPEN:
+                raise Problem(409, "enrollment_over", "This enrollment ended without being paid.")
+            cancellation = await self._cancel(uow, purchase, reason, refund_amount)
+            return CanceledEnrollment(enrollment_id=purchase.first_enrollment_id, cancellation=cancellation)
+
+    async def _cancel(
+        self, uow: UnitOfWork, purchase: PurchaseRow, reason: str, refund_amount: int | None
+    ) -> Cancellation:
+        records = await payments.payments_of(uow.db, purchase.id)
+        if any(each.manual_id is not None and each.status != "succeeded" for each in records):
+            detail = "A manual payment was recorded a moment ago; try again once it has been processed."
+            raise Problem(409, "payment_in_progress", detail)
+        paid_records = [
+            each for each in records if each.status == "succeeded" and each.method not in NOT_MONEY and each.amount
+        ]
+        paid = sum(each.amount for each in paid_records)
+        refundable = [(each.id, await _refundable(uow, each)) for each in paid_records]  # newest first
+        most = sum(amount for _, amount in refundable)
+        refund = refund_amount
+        if refund is None:
+            refund = await self._refund_by_policy(uow, paid_records, paid=paid, most=most)
+        if refund > most:
+            detail = "Amount exceeds what was paid and not yet refunded (`most`)."
+            raise Problem(422, "refund_too_large", detail, most=most, currency=purchase.currency)
+        # a refund locks its payment; everybody locks payments in the order of their ids
+        for share in sorted(allocate_refund(refund, refundable), key=lambda each: str(each.payment)):
+            await refund_service.refund(
+                uow, share.payment, share.amount, reason=reason, origin="cancellation", by=self._buyer.actor
+            )
+        cancellation = Cancellation(
+            purchase_id=purchase.id,
+            student_id=purchase.student_id,
+            reason=reason,
+            paid=paid,
+            refunded=refund,
+            currency=purchase.currency,
+            # without payments that are being processed: those are refunded when they arrive
+            counted=sorted({ref for each in records if each.status == "succeeded" for ref in each.refs}),
+            canceled_by=self._buyer.actor,
+        )
+        await repository.add_cancellation(uow.db, cancellation)
+        await self._end(uow, purchase, reason)
+        return cancellation
+
+    async def _refund_by_policy(
+        self, uow: UnitOfWork, paid_records: list[PaymentRecord], *, paid: int, most: int
+    ) -> int:
+        """Minor units; never more than what is refundable."""
+        by_policy = refund_by_policy(
+            policy=self._policy,
+            paid=paid,
+            refunded=paid - most,
+            first_paid_at=await _first_paid_at(uow, paid_records),
+            now=await self._clock.now_in(uow.db),
+        )
+        return min(by_policy, most)
+
+    async def _end(self, uow: UnitOfWork, purchase: PurchaseRow, reason: str) -> None:
+        for installment in await repository.of_purchase(uow.db, purchase.id):
+            if installment.status not in (*DONE, "processing"):
+                await transitions.close(uow, purchase, installment, because="ended")
+        if purchase.stripe_subscription_id is not None:
+            await plans.want_cancel(uow, purchase_id=purchase.id, subscription_id=purchase.stripe_subscription_id)
+        await purchases.cancel_purchase(uow.db, purchase.id, reason=reason, at=uow.now)
+        event = PurchaseCanceled(**transitions.purchase_fields(purchase), refs=PaymentRefs(), reason=reason)
+        await uow.publish(event, id=f"{purchase.id}/{event.type}", subject=str(purchase.id))
+
+    async def _close_at_stripe(self, purchase: PurchaseRow) -> None:
+        """Closes an unpaid page or intent first. Raises Problem 409 if it was paid a moment ago."""
+        async with self._context.unit_of_work(self._buyer) as uow:
+            related = await purchases.read_purchases(uow.db, purchase.student_id, purchase.covers)
+        same = next((each for each in related if each.id == purchase.id and each.state in OPEN), None)
+        if same is not None:
+            await self._purchases.close(same, self._buyer)
+
+
+async def _refundable(uow: UnitOfWork, payment: PaymentRecord) -> int:
+    """Minor units; nothing of a disputed payment, which is resolved with the payer's bank."""
+    refundable = await refund_service.refundable_payment(uow, payment)
+    if refundable.disputed or refundable.dispute_lost or refundable.channel is None:
+        return 0
+    return refundable.left
+
+
+async def _first_paid_at(uow: UnitOfWork, paid_records: list[PaymentRecord]) -> datetime | None:
+    """By the clock that installments fall due by, if checkout collects them; otherwise the payments' own times."""
+    if not paid_records:
+        return None
+    installments = await repository.of_purchase(uow.db, paid_records[0].purchase_id)
+    times = [each.paid_at for each in installments if each.paid_at is not None]
+    return min(times or [each.paid_at for each in paid_records if each.paid_at is not None], default=None)

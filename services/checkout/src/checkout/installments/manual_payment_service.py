@@ -1,0 +1,146 @@
+"""Records money that did not come through Stripe, and publishes it like any other payment."""
+
+from __future__ import annotations
+
+from uuid import UUID, uuid4
+
+from checkout.installments import repository, transitions
+from checkout.installments.clock import Clock
+from checkout.installments.domain import Installment, ManualMethod, ManualPayment
+from checkout.installments.payment_requests import PaymentRequests
+from checkout.installments.payment_service import installment_busy, not_due, unknown_installment
+from checkout.payments.repository import insert_payment
+from checkout.purchases import student_repository
+from checkout.purchases.context import Buyer, CheckoutContext, rejected_by_stripe, stripe_errors_as_problems
+from checkout.purchases.repository import PurchaseRow
+from checkout.stripe_client import StripeRejected
+from contracts.money import Money
+from contracts.payments import PaymentRefs, PaymentSucceeded
+from kit.db.unit_of_work import UnitOfWork
+from kit.http.errors import Problem
+
+_ROUNDS = 5
+
+
+class ManualPaymentService:
+    """Ends the installment's intent or invoice at Stripe first, and records the payment only if there is no other."""
+
+    def __init__(self, context: CheckoutContext, clock: Clock, buyer: Buyer) -> None:
+        self._context = context
+        self._clock = clock
+        self._buyer = buyer
+        self._requests = PaymentRequests(context.stripe, lambda: context.unit_of_work(buyer))
+
+    async def record(
+        self, id: UUID, method: ManualMethod, transaction_reference: str, notes: str | None
+    ) -> ManualPayment:
+        """The same reference for the same installment is the same payment. Raises Problem 404, 409, 502 and 503."""
+        for _ in range(_ROUNDS):
+            async with self._context.unit_of_work(self._buyer) as uow:
+                found = await repository.lock(uow.db, id)
+                if found is None:
+                    raise unknown_installment()
+                purchase, installment = found
+                existing = await self._existing(uow, installment, method, transaction_reference)
+                if existing is not None:
+                    return existing
+                if not installment.is_payable:
+                    raise not_due(installment.status)
+                requested = await self._requested(uow, installment)
+                if not requested:
+                    return await self._record(uow, purchase, installment, method, transaction_reference, notes)
+            try:
+                with stripe_errors_as_problems():
+                    ended = [await self._requests.end(each) for each in requested]
+            except StripeRejected:
+                raise rejected_by_stripe() from None
+            if not all(ended):
+                detail = "This was paid through Stripe a moment ago; its payment event will follow."
+                raise Problem(409, "already_paid", detail)
+        raise installment_busy()
+
+    async def _requested(self, uow: UnitOfWork, installment: Installment) -> list[Installment]:
+        """The installments whose intent or invoice could pay the same money: this one, or one that includes it."""
+        related = [
+            each
+            for each in await repository.of_purchase(uow.db, installment.purchase_id)
+            if each.id == installment.id or each.is_remainder != installment.is_remainder
+        ]
+        if any(each.status == "processing" for each in related):
+            raise not_due("processing")
+        return [each for each in related if each.is_payable and each.is_requested]
+
+    async def _existing(
+        self, uow: UnitOfWork, installment: Installment, method: ManualMethod, transaction_reference: str
+    ) -> ManualPayment | None:
+        existing = await repository.find_manual_payment(uow.db, installment.student_id, method, transaction_reference)
+        if existing is not None and existing.installment_id != installment.id:
+            raise _already_recorded(existing.installment_id)
+        return existing
+
+    async def _record(
+        self,
+        uow: UnitOfWork,
+        purchase: PurchaseRow,
+        installment: Installment,
+        method: ManualMethod,
+        transaction_reference: str,
+        notes: str | None,
+    ) -> ManualPayment:
+        payment = ManualPayment(
+            id=uuid4(),
+            student_id=installment.student_id,
+            purchase_id=purchase.id,
+            installment_id=installment.id,
+            method=method,
+            transaction_reference=transaction_reference,
+            notes=notes,
+            amount=installment.amount,
+            currency=installment.currency,
+            recorded_by=self._buyer.actor,
+            created_at=uow.now,
+            updated_at=uow.now,
+        )
+        if not await repository.add_manual_payment(uow.db, payment):  # recorded concurrently for another purchase
+            raise _already_recorded()
+        await repository.write(
+            uow.db,
+            installment.id,
+            at=uow.now,
+            status="waived" if method == "waiver" else "paid",
+            paid_at=await self._clock.now_in(uow.db),
+            next_attempt_at=None,
+            failure_code=None,
+        )
+        for each in await repository.of_purchase(uow.db, purchase.id):
+            other_remainder = each.is_remainder and each.id != installment.id and each.is_payable
+            if other_remainder and purchase.payment_flow != "page":
+                await transitions.close(uow, purchase, each, because="covered")
+        # a waiver settles the installment without money
+        money = Money(amount=0 if method == "waiver" else installment.amount, currency=installment.currency)
+        await insert_payment(
+            uow.db,
+            purchase.id,
+            purchase.request,
+            refs=[str(payment.id)],
+            manual_id=str(payment.id),
+            amount=money,
+            installment=installment.reference,
+            at=uow.now,
+        )
+        event = PaymentSucceeded(
+            **transitions.purchase_fields(purchase),
+            refs=PaymentRefs(manual=str(payment.id), installment=installment.reference),
+            contact=await student_repository.read_contact(uow.db, installment.student_id),
+            amount=money,
+            method=method,
+        )
+        await uow.publish(event, id=f"{payment.id}/{event.type}", subject=str(purchase.id))
+        return payment
+
+
+def _already_recorded(installment_id: UUID | None = None) -> Problem:
+    detail = "This reference is already recorded for another installment; every payment needs its own reference."
+    if installment_id is None:
+        return Problem(409, "reference_already_recorded", detail)
+    return Problem(409, "reference_already_recorded", detail, installment_id=str(installment_id))

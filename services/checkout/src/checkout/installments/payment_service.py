@@ -1,0 +1,144 @@
+"""Pays installments with an intent that the payer confirms: one installment, or the remainder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from checkout.installments import repository, transitions
+from checkout.installments.clock import Clock
+from checkout.installments.domain import Installment, PlannedInstallment
+from checkout.installments.payment_requests import NotDue, PaymentRequests
+from checkout.purchases import repository as purchases
+from checkout.purchases.context import Buyer, CheckoutContext, rejected_by_stripe, stripe_errors_as_problems
+from checkout.purchases.customers import Customers
+from checkout.purchases.domain import State
+from checkout.purchases.repository import PurchaseRow
+from checkout.stripe_client import Intent, StripeRejected
+from contracts.money import Money
+from kit.http.errors import Problem
+
+_ROUNDS = 5
+_ENDED = (State.WITHDRAWN, State.CANCELED, State.FAILED, State.EXPIRED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestedPayment:
+    installment_id: UUID
+    intent: Intent
+
+
+class InstallmentPaymentService:
+    def __init__(self, context: CheckoutContext, customers: Customers, clock: Clock, buyer: Buyer) -> None:
+        self._context = context
+        self._customers = customers
+        self._clock = clock
+        self._buyer = buyer
+        self._requests = PaymentRequests(context.stripe, lambda: context.unit_of_work(buyer))
+
+    async def pay_installment(self, id: UUID) -> RequestedPayment:
+        """Raises Problem 404, 409, 502 and 503."""
+        async with self._context.unit_of_work(self._buyer) as uow:
+            found = await repository.lock(uow.db, id)
+        if found is None:
+            raise unknown_installment()
+        purchase, installment = found
+        if not installment.is_payable:
+            raise not_due(installment.status)
+        return await self._request(purchase, installment)
+
+    async def pay_remainder(self, id: UUID) -> RequestedPayment:
+        """Requests everything left to pay. `id`: the purchase's or the enrollment's.
+
+        If the amount has not changed, the intent is the same one; otherwise it is replaced.
+        """
+        async with self._context.unit_of_work(self._buyer) as uow:
+            purchase = await purchases.find_purchase(uow.db, id)
+        if purchase is None:
+            raise unknown_enrollment()
+        for _ in range(_ROUNDS):
+            purchase, installment, outdated = await self._remainder(purchase.id)
+            if not outdated:
+                return await self._request(purchase, installment)
+            try:
+                with stripe_errors_as_problems():
+                    ended = await self._requests.end(installment)
+            except StripeRejected:
+                raise rejected_by_stripe() from None
+            if not ended:
+                raise not_due("processing")
+        raise installment_busy()
+
+    async def _remainder(self, purchase_id: UUID) -> tuple[PurchaseRow, Installment, bool]:
+        """The purchase and what is to be paid. True: it is outdated, and its request has to be ended first."""
+        now = await self._clock.now()
+        async with self._context.unit_of_work(self._buyer) as uow:
+            purchase = await purchases.lock_purchase(uow.db, purchase_id)
+            assert purchase is not None  # noqa: S101  found a moment ago, and never deleted
+            if purchase.state in _ENDED or purchase.canceled_at is not None:
+                raise Problem(409, "enrollment_over", "This enrollment has ended; nothing is owed for it.")
+            installments = await repository.of_purchase(uow.db, purchase_id)
+            remainder = next((each for each in installments if each.is_remainder and each.is_payable), None)
+            if purchase.payment_flow == "page":
+                if remainder is None:
+                    raise Problem(409, "nothing_due", "Nothing is due here; Stripe collects this plan.")
+                return purchase, remainder, False
+            if any(each.status == "processing" for each in installments):
+                raise not_due("processing")
+            parts = [each for each in installments if not each.is_remainder and each.is_payable]
+            if not parts:
+                raise Problem(409, "nothing_due", "Nothing is left to pay.")
+            if len(parts) == 1:
+                return purchase, parts[0], False
+            amount = Money(amount=sum(each.amount for each in parts), currency=purchase.currency)
+            if remainder is not None and remainder.amount == amount.amount:
+                return purchase, remainder, False
+            if remainder is not None and remainder.is_requested:
+                return purchase, remainder, True
+            if remainder is not None:
+                await transitions.close(uow, purchase, remainder, because="covered")
+            planned = PlannedInstallment(
+                position=installments[-1].position + 1, kind="remainder", amount=amount, due_at=now
+            )
+            pay_url = self._context.pay_page(purchase_id)
+            added = await repository.add(
+                uow.db, purchase_id, purchase.student_id, planned, next_attempt_at=None, pay_url=pay_url
+            )
+            return purchase, added, False
+
+    async def _request(self, purchase: PurchaseRow, installment: Installment) -> RequestedPayment:
+        if purchase.payer == "sponsor":
+            raise Problem(409, "sponsor_pays", "This amount is invoiced to the sponsor.")
+        try:
+            customer_id = await self._customers.customer_for(self._buyer, purchase.request)
+            with stripe_errors_as_problems():
+                intent = await self._requests.intent(installment.id, customer_id)
+        except NotDue:
+            raise not_due("processing") from None
+        except StripeRejected:
+            raise rejected_by_stripe() from None
+        if intent.status in ("succeeded", "processing"):
+            raise not_due("processing")
+        return RequestedPayment(installment_id=installment.id, intent=intent)
+
+
+def not_due(status: str) -> Problem:
+    if status == "processing":
+        detail = "This installment has been paid, or its payment is being processed; wait until it is complete."
+        return Problem(409, "payment_in_progress", detail)
+    if status in ("paid", "waived"):
+        return Problem(409, "already_paid", "This installment is already paid or waived; nothing was charged.")
+    detail = "This installment is no longer owed; GET /api/enrollments/{id}/payment lists what is."
+    return Problem(409, "installment_closed", detail)
+
+
+def unknown_installment() -> Problem:
+    return Problem(404, "unknown_installment", "Installment not found.")
+
+
+def unknown_enrollment() -> Problem:
+    return Problem(404, "unknown_enrollment", "Enrollment not found.")
+
+
+def installment_busy() -> Problem:
+    return Problem(409, "installment_busy", "This installment is being changed by another request; try again.")
