@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: _folder(item.path) not in ONE_WORKER)
 
 
-class FileScheduling(LoadScopeScheduling):
+class FileScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """A worker takes a whole file (or folder, see ONE_WORKER): its fixtures are set up once."""
 
     def _split_scope(self, nodeid: str) -> str:

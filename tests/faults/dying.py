@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from faststream.rabbit.message import RabbitMessage
+from aio_pika import IncomingMessage
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kit.db.database import Database
@@ -42,13 +42,13 @@ def die_before_commit() -> None:
 
 
 def die_before_ack() -> None:
-    ack = RabbitMessage.ack
+    ack = IncomingMessage.ack
 
-    async def dying(self: RabbitMessage, **options: Any) -> None:
+    async def dying(self: IncomingMessage, **options: Any) -> None:
         _die_on_the_third()  # committed, not acknowledged
         await ack(self, **options)
 
-    RabbitMessage.ack = dying  # type: ignore[method-assign,assignment]
+    IncomingMessage.ack = dying  # type: ignore[method-assign,assignment]
 
 
 if __name__ == "__main__":

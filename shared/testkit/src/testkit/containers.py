@@ -1,4 +1,4 @@
-"""PostgreSQL and RabbitMQ in containers, by testcontainers; used only when a Docker engine answers at once."""
+"""PostgreSQL and RabbitMQ in containers, by testcontainers; used only if a Docker engine answers at once."""
 
 import contextlib
 import hashlib
@@ -26,7 +26,7 @@ class _Container(ABC):
 
     def __init__(self, image: str, inner_port: int) -> None:
         _engine_with(image)
-        from testcontainers.core.container import DockerContainer  # a slow import, of use on this rung only
+        from testcontainers.core.container import DockerContainer  # a slow import, needed on this rung only
 
         self.rung = f"container of {image}"
         self.port = free_ports(1)[0]
@@ -40,10 +40,10 @@ class _Container(ABC):
         if self._started:
             self.container.get_wrapped_container().start()
         else:
-            _without_reaper_if_it_cannot_be_had()
+            _disable_unavailable_reaper()
             try:
                 self.container.start()
-            except Exception as error:  # the engine's many ways to say no
+            except Exception as error:  # docker, requests and testcontainers each raise their own
                 raise Unavailable(f"{self.rung} does not start: {error}") from error
             self._started = True
             name = self.container.get_container_id()
@@ -52,11 +52,11 @@ class _Container(ABC):
 
     @abstractmethod
     def await_ready(self) -> None:
-        """Until the server in it can be used."""
+        """Returns when the server in the container accepts connections."""
 
     def pause(self, *, signal: str | None) -> None:
-        """Ends the server, keeps the container with its data and port."""
-        with contextlib.suppress(Exception):  # it may be down already
+        """Stops the server; keeps the container with its data and port."""
+        with contextlib.suppress(Exception):  # it may have stopped already
             wrapped = self.container.get_wrapped_container()
             if signal:
                 wrapped.kill(signal)
@@ -80,11 +80,14 @@ class _Container(ABC):
 
     def alive(self) -> bool:
         wrapped = self.container.get_wrapped_container()
-        wrapped.reload()
+        try:
+            wrapped.reload()
+        except Exception:  # removed, or the engine does not answer
+            return False
         return bool(wrapped.status == "running")
 
     def keep(self, data_dir: Path | None, kind: str, folder: str) -> str:
-        """Mounts a named volume that stands for data_dir; returns the password that goes with the data."""
+        """Mounts a named volume in place of data_dir; returns the password of the data in it."""
         if data_dir is None:
             return secrets.token_hex(16)
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -93,7 +96,7 @@ class _Container(ABC):
             file.touch(mode=0o600)
             file.write_text(secrets.token_hex(16))
         password = file.read_text().strip()
-        # named after the password as well: a data_dir that was removed and made again starts with an empty volume
+        # named after the password too: a data_dir that was deleted and recreated starts with an empty volume
         tag = hashlib.sha256(f"{password} {self.container.image}".encode()).hexdigest()[:12]
         self.container.with_volume_mapping(f"bursar-{kind}-{tag}", folder, "rw")
         return password
@@ -122,13 +125,13 @@ class PostgresContainer(_Container):
 
 
 class RabbitContainer(_Container):
-    """The image RABBITMQ_IMAGE, default rabbitmq:4.0; nothing of its management plugin is needed."""
+    """The image RABBITMQ_IMAGE, default rabbitmq:4.0; the management plugin is not needed."""
 
     def __init__(self, data_dir: Path | None) -> None:
         super().__init__(os.environ.get("RABBITMQ_IMAGE") or "rabbitmq:4.0", 5672)
         self._password = self.keep(data_dir, "rabbitmq", "/var/lib/rabbitmq")
         self.container.with_envs(RABBITMQ_DEFAULT_USER="bursar", RABBITMQ_DEFAULT_PASS=self._password)
-        # Erlang sizes its tables by the limit on open files, which is a thousand million in some containers
+        # Erlang sizes its tables by the limit on open files, which is 10^9 in some containers
         self.container.with_env("ERL_MAX_PORTS", "65536")
         self.container.with_kwargs(hostname="bursar")  # the node is named after the host, and its data after the node
 
@@ -152,10 +155,10 @@ class RabbitContainer(_Container):
 
 
 def _engine_with(image: str) -> None:
-    """Raises Unavailable when there is no engine that answers within two seconds, or it cannot get the image."""
+    """Raises Unavailable if no engine answers within two seconds or it cannot get the image."""
     if not os.environ.get("DOCKER_HOST") and not Path("/var/run/docker.sock").exists():
         raise Unavailable("no Docker engine (no DOCKER_HOST, no /var/run/docker.sock)")
-    docker: Any = importlib.import_module("docker")  # slow, of use on this rung only, and without types
+    docker: Any = importlib.import_module("docker")  # a slow import, needed on this rung only, without types
     try:
         docker.from_env(timeout=2).ping()
     except Exception as error:
@@ -164,11 +167,14 @@ def _engine_with(image: str) -> None:
     try:
         client.images.get(image)
     except docker.errors.ImageNotFound:
-        say(f"pulling {image} (for at most {PULL_SECONDS:.0f} s)")
         _pull(client, image)
+    except Exception as error:
+        raise Unavailable(f"the Docker engine does not say whether it has {image}: {error}") from error
 
 
 def _pull(client: Any, image: str) -> None:
+    seconds = float(os.environ.get("BURSAR_TEST_PULL_SECONDS") or PULL_SECONDS)
+    say(f"pulling {image} (for at most {seconds:.0f} s)")
     failure: list[Exception] = []
 
     def pull() -> None:
@@ -179,16 +185,15 @@ def _pull(client: Any, image: str) -> None:
 
     thread = threading.Thread(target=pull, daemon=True)
     thread.start()
-    thread.join(float(os.environ.get("BURSAR_TEST_PULL_SECONDS") or PULL_SECONDS))
+    thread.join(seconds)
     if thread.is_alive():
-        raise Unavailable(f"pulling {image} takes too long")
+        raise Unavailable(f"{image} was not pulled within {seconds:.0f} s")
     if failure:
         raise Unavailable(f"{image} cannot be pulled: {failure[0]}")
 
 
-def _without_reaper_if_it_cannot_be_had() -> None:
-    """testcontainers' reaper (Ryuk) is an image of its own. Our guardian removes containers too, so its absence is no
-    reason to do without containers."""
+def _disable_unavailable_reaper() -> None:
+    """testcontainers' reaper (Ryuk) is an image of its own. Our guardian removes containers too."""
     from testcontainers.core.config import testcontainers_config
 
     if not testcontainers_config.ryuk_disabled:

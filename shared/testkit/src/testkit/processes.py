@@ -1,7 +1,7 @@
-"""Child processes that cannot be orphaned: start, wait until ready, stop in order, kill, read the log's end.
+"""Child processes that cannot be orphaned: start, wait until ready, stop, kill, read the end of the log.
 
-Every child leads its own session, so that Ctrl-C in a terminal reaches only us, and is known to a guardian process,
-which ends it when we are gone without having done so (see guardian.py).
+Every child has its own session, so that Ctrl-C in a terminal reaches only us. A guardian process stops the children
+if we end without having done so (see guardian.py).
 """
 
 import atexit
@@ -26,18 +26,18 @@ _GUARDIAN = Path(__file__).with_name("guardian.py")
 
 
 class ProcessDied(RuntimeError):
-    """A child ended while it was expected to live; the message carries the end of its log."""
+    """A child exited unexpectedly; the message contains the end of its log."""
 
 
 class NotReady(TimeoutError):
-    """A child lives, but did not become ready in time; the message carries the end of its log."""
+    """A child is running but not ready in time; the message contains the end of its log."""
 
 
 def free_ports(count: int) -> list[int]:
-    """That many different TCP ports which were free on 127.0.0.1 a moment ago.
+    """That many distinct TCP ports that are free on 127.0.0.1.
 
-    Below those that the system gives to outgoing connections (32768 and on, on Linux): what is free now is then not
-    taken by the next client that connects somewhere, before our server listens.
+    Below the range of outgoing connections (from 32768 on Linux), so that no client takes one before our server
+    listens.
     """
     found: set[int] = set()
     while len(found) < count:
@@ -60,7 +60,7 @@ def is_free(port: int) -> bool:
 
 
 def await_port(port: int, timeout: float = 10) -> None:
-    """Until something accepts connections on 127.0.0.1:port. Raises NotReady."""
+    """Returns when something accepts connections on 127.0.0.1:port. Raises NotReady."""
     deadline = time.monotonic() + timeout
     while True:
         try:
@@ -73,49 +73,49 @@ def await_port(port: int, timeout: float = 10) -> None:
 
 
 class Guardian:
-    """Our line to guardian.py, which is started with the first ward and told again if it had to be restarted."""
+    """Starts guardian.py with the first task; restarts it, with all tasks, if it was killed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._wards: dict[str, dict[str, object]] = {}
+        self._tasks: dict[str, dict[str, object]] = {}
         self._process: subprocess.Popen[str] | None = None
         self._owner = os.getpid()
 
     def watch_group(self, pgid: int, number: int) -> str:
-        """End this process group (first with signal `number`) when we are gone; returns the key to forget it by."""
+        """Stop this process group (first with signal `number`) after our end; returns the key for `forget`."""
         return self._watch(f"group {pgid}", {"pgid": pgid, "signal": int(number)})
 
     def watch_folder(self, path: Path) -> str:
-        """Remove this folder when we are gone."""
+        """Remove this folder after our end."""
         return self._watch(f"folder {path}", {"path": str(path)})
 
     def watch_command(self, key: str, argv: Sequence[str]) -> str:
-        """Run this when we are gone."""
+        """Run this command after our end."""
         return self._watch(key, {"argv": list(argv)})
 
     def forget(self, key: str) -> None:
         with self._lock:
-            if self._wards.pop(key, None) is not None:
-                self._tell({"key": key})
+            if self._tasks.pop(key, None) is not None:
+                self._send({"key": key})
 
     def close(self) -> None:
-        """The interpreter ends: let the guardian end what is left, and wait for it."""
+        """At exit: lets the guardian clean up what is left, and waits for it."""
         process, self._process = self._process, None
-        if process is None or os.getpid() != self._owner:  # a fork of ours has no say
+        if process is None or os.getpid() != self._owner:  # not in a fork
             return
         with contextlib.suppress(OSError):
             if process.stdin:
                 process.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(60 if self._wards else 5)
+            process.wait(60 if self._tasks else 5)
 
-    def _watch(self, key: str, ward: dict[str, object]) -> str:
+    def _watch(self, key: str, task: dict[str, object]) -> str:
         with self._lock:
-            self._wards[key] = ward
+            self._tasks[key] = task
             if self._process is None:
                 self._start()
             else:
-                self._tell({"key": key, **ward})
+                self._send({"key": key, **task})
         return key
 
     def _start(self) -> None:
@@ -128,17 +128,17 @@ class Guardian:
             text=True,
             cwd="/",
         )
-        for key, ward in self._wards.items():
-            self._tell({"key": key, **ward})
+        for key, task in self._tasks.items():
+            self._send({"key": key, **task})
 
-    def _tell(self, message: dict[str, object]) -> None:
+    def _send(self, message: dict[str, object]) -> None:
         process = self._process
         if process is None or process.stdin is None:
             return
         try:
             process.stdin.write(json.dumps(message) + "\n")
             process.stdin.flush()
-        except OSError:  # somebody killed the guardian: another takes its place
+        except OSError:  # the guardian was killed: start another
             self._process = None
             self._start()
 
@@ -149,13 +149,13 @@ atexit.register(guardian.close)
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """What to run, and what counts as ready: `ready_url` answers 200. Without it, a started process is ready."""
+    """What to run. It is ready when `ready_url` answers 200 or, without one, as soon as it has started."""
 
     name: str
     argv: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)
     log: Path | None = None
-    """Appended to; without it the lines go to our stderr, with the name before each."""
+    """Appended to. Without it, the output goes to our stderr, each line prefixed with the name."""
     ready_url: str | None = None
     cwd: Path | None = None
     stop_signal: signal.Signals = signal.SIGTERM
@@ -164,7 +164,7 @@ class Command:
 
 
 class Process:
-    """One child, which may be started again after it ended; `starts` counts how often it was."""
+    """One child, which may be restarted after it ended; `starts` counts the starts."""
 
     def __init__(self, command: Command) -> None:
         self.command = command
@@ -178,12 +178,12 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Process id of the running or last child; 0 before the first start."""
+        """Process id of the current or last child; 0 before the first start."""
         return self._popen.pid if self._popen else 0
 
     @property
     def returncode(self) -> int | None:
-        """None while it runs (and before the first start); negative: ended by that signal."""
+        """None while it runs and before the first start; negative if ended by that signal."""
         return self._popen.poll() if self._popen else None
 
     @property
@@ -223,7 +223,7 @@ class Process:
         return self
 
     def is_ready(self) -> bool:
-        """Whether it lives and its ready_url answers 200 now."""
+        """Whether it is running and its ready_url answers 200."""
         return self.alive and (self.command.ready_url is None or answers(self.command.ready_url))
 
     def wait_ready(self, timeout: float = 60) -> "Process":
@@ -232,7 +232,7 @@ class Process:
         return self
 
     def wait(self, timeout: float | None = None) -> int:
-        """Until it ends by itself; returns its code. Raises subprocess.TimeoutExpired."""
+        """Waits for its exit and returns the code. Raises subprocess.TimeoutExpired."""
         if self._popen is None:
             raise RuntimeError(f"{self.name} was never started")
         code = self._popen.wait(timeout)
@@ -240,19 +240,19 @@ class Process:
         return code
 
     def signal(self, number: int) -> None:
-        """To the child itself, not to its group."""
+        """Sends a signal to the child itself, not to its group."""
         if self._popen:
             self._popen.send_signal(number)
 
     def stop(self, timeout: float = 10) -> int:
-        """The stop signal, SIGKILL after `timeout` seconds, and nothing of its group left. Returns its code."""
+        """Sends the stop signal, then SIGKILL after `timeout` seconds, to its whole group. Returns its code."""
         if self._popen is None:
             return 0
         self.signal(self.command.stop_signal)
         return self.finish(timeout)
 
     def finish(self, timeout: float = 10) -> int:
-        """The second half of `stop`, for when the signal has been sent already (many are stopped at once)."""
+        """The second half of `stop`, after the signal was sent (see `stop_all`)."""
         if self._popen is None:
             return 0
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -260,14 +260,14 @@ class Process:
         return self.kill()
 
     def kill(self) -> int:
-        """SIGKILL to the child and its whole group. Returns its code."""
+        """Sends SIGKILL to the child and its whole group. Returns its code."""
         if self._popen is None:
             return 0
         self._sweep()
         return self._popen.wait()
 
     def tail(self, lines: int = 20) -> str:
-        """The last lines of its log file ('' without one)."""
+        """The last lines of its log file, or '' without one."""
         if self.command.log is None or not self.command.log.exists():
             return ""
         with self.command.log.open("rb") as log:
@@ -275,10 +275,10 @@ class Process:
             return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
 
     def describe_death(self) -> str:
-        """One sentence and the end of the log."""
+        """One sentence, and the end of the log."""
         code = self.returncode
-        how = f"by {signal.Signals(-code).name}" if code is not None and code < 0 else f"with code {code}"
-        return f"{self.name} ended {how}; the end of {self.command.log or 'its output'}:\n{self.tail()}"
+        cause = f"by {signal.Signals(-code).name}" if code is not None and code < 0 else f"with code {code}"
+        return f"{self.name} ended {cause}; the end of {self.command.log or 'its output'}:\n{self.tail()}"
 
     def _sweep(self) -> None:
         if self._popen is not None and self._key:
@@ -291,7 +291,7 @@ class Process:
 def wait_all_ready(
     processes: Iterable[Process], *, timeout: float = 60, on_ready: Callable[[Process], None] = lambda _: None
 ) -> None:
-    """Until each is ready; `on_ready` hears of each as it happens. Raises ProcessDied or NotReady."""
+    """Returns when all are ready; calls `on_ready` for each. Raises ProcessDied or NotReady."""
     waiting = list(processes)
     deadline = time.monotonic() + timeout
     pause = 0.05
@@ -311,7 +311,7 @@ def wait_all_ready(
 
 
 def stop_all(processes: Iterable[Process], timeout: float = 10) -> None:
-    """All at once: the signal to each, then up to `timeout` seconds together, then SIGKILL."""
+    """Stops all at once: the signal to each, then up to `timeout` seconds in total, then SIGKILL."""
     stopping = [p for p in processes if p.pid]
     for process in stopping:
         process.signal(process.command.stop_signal)
@@ -321,8 +321,8 @@ def stop_all(processes: Iterable[Process], timeout: float = 10) -> None:
 
 
 def answers(url: str, timeout: float = 2) -> bool:
-    """Whether a GET of this URL (http, ours) answers 200."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # 127.0.0.1 goes through no proxy
+    """Whether a GET of this local URL answers 200."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy for 127.0.0.1
     try:
         with opener.open(url, timeout=timeout) as response:
             return bool(response.status == 200)

@@ -1,4 +1,4 @@
-"""RabbitMQ from program files: found on the machine, or unpacked from packages; a private node on 127.0.0.1."""
+"""RabbitMQ from binaries: on the machine or unpacked from packages; a private node on 127.0.0.1."""
 
 import os
 import secrets
@@ -14,40 +14,40 @@ from testkit.processes import Command, Process, await_port, free_ports
 from testkit.rabbit_packages import unpacked
 from testkit.rabbit_server import await_broker
 
-_PLACES = ("/usr/lib/rabbitmq/bin", "/opt/homebrew/opt/rabbitmq/sbin", "/usr/local/opt/rabbitmq/sbin")
-_NODE = "bursar@localhost"  # the name decides where the data lies, so it must not change with the port
+_FOLDERS = ("/usr/lib/rabbitmq/bin", "/opt/homebrew/opt/rabbitmq/sbin", "/usr/local/opt/rabbitmq/sbin")
+_NODE = "bursar@localhost"  # the data folder is named after it, so it must not change with the port
 _ADMIN = "bursar"
 
 
 @dataclass(frozen=True)
 class Binaries:
-    """`scripts` holds rabbitmq-server and rabbitmqctl as RabbitMQ ships them, `erlang` holds erl and epmd."""
+    """`scripts` contains rabbitmq-server and rabbitmqctl as shipped by RabbitMQ, `erlang` contains erl and epmd."""
 
     scripts: Path
     erlang: Path
 
     @property
     def version(self) -> str:
-        """From the name of its own plugin, without starting anything; 'unknown' where the layout differs."""
+        """From the name of the plugin `rabbit`, without starting anything; 'unknown' if the layout differs."""
         home = (self.scripts / "rabbitmq-server").resolve().parent.parent
         names = sorted(p.name.removesuffix(".ez") for p in home.glob("plugins/rabbit-*"))
         return names[0].removeprefix("rabbit-") if names else "unknown"
 
 
 def on_machine() -> Binaries:
-    """RABBITMQ_HOME, PATH or the usual places, with erl on PATH. Raises Unavailable."""
+    """In RABBITMQ_HOME, on PATH or in the usual folders, with erl on PATH. Raises Unavailable."""
     erl = shutil.which("erl")
     if not erl:
         raise Unavailable("no Erlang (erl) on PATH")
-    places: list[Path] = []
+    folders: list[Path] = []
     if home := os.environ.get("RABBITMQ_HOME"):
-        places += [Path(home) / "sbin", Path(home) / "bin"]
+        folders += [Path(home) / "sbin", Path(home) / "bin"]
     if on_path := shutil.which("rabbitmq-server"):
-        places += [Path(on_path).parent, Path(on_path).resolve().parent]
-    # Debian's wrapper in /usr/sbin insists on root or user rabbitmq: the real scripts have rabbitmq-env beside them
-    for place in [*places, *map(Path, _PLACES)]:
-        if (place / "rabbitmq-server").exists() and (place / "rabbitmq-env").exists():
-            return Binaries(place, Path(erl).parent)
+        folders += [Path(on_path).parent, Path(on_path).resolve().parent]
+    # Debian's wrapper in /usr/sbin requires root or user rabbitmq: the real scripts are next to rabbitmq-env
+    for folder in [*folders, *map(Path, _FOLDERS)]:
+        if (folder / "rabbitmq-server").exists() and (folder / "rabbitmq-env").exists():
+            return Binaries(folder, Path(erl).parent)
     raise Unavailable("no rabbitmq-server on PATH, in RABBITMQ_HOME or in /usr/lib/rabbitmq/bin")
 
 
@@ -58,7 +58,7 @@ def from_packages() -> Binaries:
 
 
 class RabbitEngine:
-    """A private node: own ports, own folders, own epmd; `base` may hold the data of an earlier run."""
+    """A private node with its own ports, folders and epmd; `base` may contain the data of an earlier run."""
 
     def __init__(self, binaries: Binaries, base: Path, *, durable: bool) -> None:
         self._bin, self._durable = binaries, durable
@@ -79,11 +79,11 @@ class RabbitEngine:
         self._configure()
         env = self._environment()
         if self._epmd is None or not self._epmd.alive:
-            # in the foreground: the one that erl would start is a daemon that outlives the server
+            # in the foreground: erl would start a daemon that outlives the server
             epmd = Command(name="epmd", argv=[self._epmd_program()], env=env, log=self._log, cwd=self._base)
             self._epmd = Process(epmd).start()
             await_port(self._epmd_port)
-        # Erlang sizes its tables by the limit on open files, which is a thousand million in some containers
+        # Erlang sizes its tables by the limit on open files, which is 10^9 in some containers
         limited = [
             "/bin/sh",
             "-c",
@@ -114,7 +114,7 @@ class RabbitEngine:
             self.kill()
 
     def control(self, arguments: Sequence[str], text: str) -> str:
-        """rabbitmqctl against this node, `text` in a file as its last argument. Raises RuntimeError."""
+        """Runs rabbitmqctl on this node, with `text` in a file as the last argument. Raises RuntimeError."""
         argv = [str(self._bin.scripts / "rabbitmqctl"), "-q", *arguments]
         with tempfile.NamedTemporaryFile("w", dir=self._base, suffix=".json") as file:
             if text:
@@ -129,9 +129,9 @@ class RabbitEngine:
             raise RuntimeError(f"{' '.join(argv)}: {(done.stderr or done.stdout)[-1000:]}")
         return done.stdout
 
-    def _end(self, how: Callable[[Process], int]) -> None:
+    def _end(self, end_broker: Callable[[Process], int]) -> None:
         if self._broker:
-            how(self._broker)
+            end_broker(self._broker)
         if self._epmd:
             self._epmd.kill()
 
@@ -147,13 +147,13 @@ class RabbitEngine:
             "disk_free_limit.absolute = 50MB",
         ]
         (self._base / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
-        # the log of quorum queues survives kill -9 of the node either way; the disk is waited for only if durable
+        # the log of quorum queues survives kill -9 of the node in both modes, a power failure only with datasync
         sync = "datasync" if self._durable else "none"
         (self._base / "advanced.config").write_text(f"[{{ra, [{{wal_sync_method, {sync}}}]}}].\n")
 
     def _environment(self) -> Mapping[str, str]:
         base, erlang = self._base, self._bin.erlang
-        idle = "+sbwt none +sbwtdcpu none +sbwtdio none"  # schedulers do not spin: there are few cores to share
+        idle = "+sbwt none +sbwtdcpu none +sbwtdio none"  # no busy waiting: the cores are shared
         return {
             "PATH": f"{erlang}:{os.environ.get('PATH', '/usr/bin:/bin')}",
             "LANG": "C.UTF-8",
@@ -172,7 +172,7 @@ class RabbitEngine:
             "RABBITMQ_MNESIA_BASE": str(self._data),
             "RABBITMQ_LOG_BASE": str(base / "log"),
             "RABBITMQ_LOGS": "-",
-            "RABBITMQ_ALLOW_INPUT": "1",  # the start script then becomes the node, where else it would wait beside it
+            "RABBITMQ_ALLOW_INPUT": "1",  # the start script then execs the node instead of waiting for it
             "RABBITMQ_PID_FILE": str(base / "pid"),
             "RABBITMQ_DEFAULT_USER": _ADMIN,
             "RABBITMQ_DEFAULT_PASS": self._password(),

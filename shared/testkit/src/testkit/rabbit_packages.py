@@ -1,7 +1,7 @@
 """RabbitMQ and Erlang from the Debian or Ubuntu packages, unpacked into a cache folder: no root, nothing installed.
 
-About 31 MB to fetch and 90 MB on disk, once per user. `apt-get download` and `dpkg -x`; where the machine's package
-lists are missing or too old, `apt-get update` fills a private view of them in the cache folder.
+Downloads 31 MB and takes 90 MB of disk space, once per user. Uses `apt-get download` and `dpkg -x`; if the machine's
+package lists are missing or outdated, `apt-get update` creates private ones in the cache folder.
 """
 
 import fcntl
@@ -21,12 +21,12 @@ _WANTED = re.compile(r"^(erlang-[a-z0-9-]+|rabbitmq-server)$", re.MULTILINE)
 
 
 def cache_folder() -> Path:
-    """Where it is unpacked: below XDG_CACHE_HOME or ~/.cache."""
+    """Below XDG_CACHE_HOME or ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bursar" / "rabbitmq"
 
 
 def unpacked() -> Path:
-    """The folder that holds usr/lib/rabbitmq and usr/lib/erlang, made if need be. Raises Unavailable."""
+    """The folder with usr/lib/rabbitmq and usr/lib/erlang; downloads them if necessary. Raises Unavailable."""
     folder = cache_folder()
     if _complete(folder):
         return folder
@@ -34,14 +34,14 @@ def unpacked() -> Path:
         raise Unavailable(f"not a Debian or Ubuntu machine (no {', '.join(missing)})")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _lock(folder.with_name(folder.name + ".lock")):
-        if not _complete(folder):  # else another run did it while we waited
-            say(f"RabbitMQ: fetching the packages of this distribution (31 MB, once) into {folder}")
+        if not _complete(folder):  # else another run did it while this one waited
+            say(f"RabbitMQ: downloading the packages of this distribution (31 MB, once) to {folder}")
             _unpack(folder)
     return folder
 
 
 def _complete(folder: Path) -> bool:
-    """Made, and not moved since: Erlang's scripts carry the folder they were unpacked to."""
+    """Whether it was unpacked and not moved since: Erlang's scripts contain their path."""
     mark = folder / ".complete"
     return mark.exists() and mark.read_text() == str(folder)
 
@@ -53,8 +53,8 @@ def _unpack(folder: Path) -> None:
         _download(work)
         for package in sorted(work.glob("*.deb")):
             _run(["dpkg", "-x", str(package), str(folder)])
-    for useless in ("usr/share/doc", "usr/share/man", "usr/share/lintian", "etc", "lib", "var"):
-        shutil.rmtree(folder / useless, ignore_errors=True)
+    for unused in ("usr/share/doc", "usr/share/man", "usr/share/lintian", "etc", "lib", "var"):
+        shutil.rmtree(folder / unused, ignore_errors=True)
     erlang = folder / "usr/lib/erlang"
     scripts = [*erlang.glob("bin/*"), *erlang.glob("erts-*/bin/*"), *erlang.glob("releases/**/*")]
     for script in scripts:
@@ -79,19 +79,19 @@ def _download(work: Path) -> None:
                 raise Unavailable(f"{error} (before that: {why})") from error
         names = _closure(view)
         if not names:
-            why = "the package lists know no rabbitmq-server"
+            why = "no rabbitmq-server in the package lists"
             continue
         try:
             _run(["apt-get", *view, "-q", "download", *names], cwd=work)
             return
-        except Unavailable as error:  # lists from before the last point release ask for files that are gone
+        except Unavailable as error:  # lists from before the last point release name files that are gone
             why = str(error)
     raise Unavailable(why)
 
 
 def _closure(view: Sequence[str]) -> list[str]:
-    """rabbitmq-server and the Erlang part of what it depends on, installed on this machine or not. The rest (logrotate,
-    adduser, ...) serves the packaged service only, and the C libraries that Erlang wants are on any Debian."""
+    """rabbitmq-server and its Erlang dependencies, installed on this machine or not. The others (logrotate, adduser,
+    ...) are for the packaged service only, and every Debian has the C libraries that Erlang needs."""
     without = ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"]
     flags = ["--recurse", *(f"--no-{kind}" for kind in without)]
     try:

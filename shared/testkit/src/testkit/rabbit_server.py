@@ -1,4 +1,4 @@
-"""A RabbitMQ server in use: users with restricted permissions, and stop/start/kill for fault tests."""
+"""A running RabbitMQ server: users with restricted permissions; stop, kill and start for fault tests."""
 
 import asyncio
 import base64
@@ -20,8 +20,8 @@ Control = Callable[[Sequence[str], str], str]
 
 @dataclass(frozen=True)
 class Grant:
-    """A user and the three permissions of RabbitMQ: regular expressions on the names of queues and exchanges. `says`:
-    topic exchanges to which only routing keys that match may be published."""
+    """A user and RabbitMQ's three permissions: regular expressions on the names of queues and exchanges. `publishes`:
+    by topic exchange, the routing keys that may be published to it."""
 
     name: str
     configure: str
@@ -31,7 +31,7 @@ class Grant:
 
 
 class RabbitServer:
-    """Made by `servers.rabbitmq()`. `url` is an administrator's, `rung` says where the server came from."""
+    """Created by `servers.rabbitmq()`. `url` is an administrator's, `rung` says where the server came from."""
 
     def __init__(self, *, url: str, rung: str, engine: Engine | None, control: Control | None) -> None:
         self.url = url
@@ -40,12 +40,12 @@ class RabbitServer:
         self._control = control
 
     def create_user(self, name: str, configure: str, write: str, read: str) -> str:
-        """The amqp URL of a user who may only do that. An existing user gets a new password and these permissions.
-        Where only a URL was given we may not create users: returns the administrator's URL."""
+        """The amqp URL of a user with these permissions only. An existing user gets them and a new password. If the
+        server was given by its URL, users cannot be created: returns the administrator's URL."""
         return self.create_users([Grant(name, configure, write, read)])[name]
 
     def create_users(self, grants: Sequence[Grant]) -> dict[str, str]:
-        """The same for several at the price of one: URLs by user name."""
+        """The same for several users in one call: URLs by user name."""
         if self._control is None:
             return {grant.name: self.url for grant in grants}
         passwords = {grant.name: secrets.token_hex(16) for grant in grants}
@@ -75,18 +75,18 @@ class RabbitServer:
         return {name: self._as(name, password) for name, password in passwords.items()}
 
     def stop(self) -> None:
-        """In order, as SIGTERM does. Raises NotOurs on rung a."""
+        """Orderly shutdown by SIGTERM. Raises NotOurs on rung a."""
         self._own().stop()
 
     def kill(self) -> None:
-        """SIGKILL. What was confirmed in durable queues is there after `start`. Raises NotOurs on rung a.
+        """SIGKILL. Confirmed messages in durable queues are there after `start`. Raises NotOurs on rung a.
 
-        A quorum queue must be older than a second to survive that (3.10: its entry in Ra's directory of names is saved
-        every half second; a younger one comes back listed as running, and never answers)."""
+        A quorum queue must be older than a second to survive that (3.10: its entry in Ra's directory is saved twice per
+        second; a younger one is listed as running after the restart and never answers)."""
         self._own().kill()
 
     def start(self) -> None:
-        """After stop or kill: the same port and data; returns when it accepts connections."""
+        """Restarts after stop or kill with the same port and data; returns when it accepts connections."""
         self._own().start()
 
     def control(self, *arguments: str) -> str:
@@ -107,8 +107,8 @@ class RabbitServer:
 
 
 async def version_of(url: str) -> str:
-    """The broker's version ('4.0.5'), which also proves that it answers this login."""
-    parts = urlsplit(url)  # first a bare connection: aiormq logs each refusal
+    """The broker's version ('4.0.5'). Also proves that it accepts this login."""
+    parts = urlsplit(url)  # first a plain TCP connection: aiormq logs each refusal
     (_, writer) = await asyncio.open_connection(parts.hostname, parts.port or 5672)
     writer.close()
     connection = await aiormq.connect(url)
@@ -120,7 +120,7 @@ async def version_of(url: str) -> str:
 
 
 def await_broker(url: str, *, still: Callable[[], bool], timeout: float = 90) -> str:
-    """Its version, as soon as it accepts this login. Raises Unavailable."""
+    """Waits until it accepts this login; returns its version. Raises Unavailable."""
     return until_answer(lambda: version_of(url), timeout=timeout, still=still, what="RabbitMQ")
 
 

@@ -24,7 +24,7 @@ from testkit.rabbit_server import version_of as rabbit_version
 
 __all__ = ["Database", "Grant", "NoServer", "NotOurs", "PostgresServer", "RabbitServer", "postgres", "rabbitmq"]
 
-GIVEN_SECONDS = 10.0  # how long a server given by its URL may take to answer
+GIVEN_SECONDS = 10.0  # for the first answer of a server given by its URL
 
 S = TypeVar("S", PostgresServer, RabbitServer)
 E = TypeVar("E", bound=Engine)
@@ -32,8 +32,8 @@ Rung = Callable[[Path], tuple[S, Engine | None]]
 
 
 def postgres(data_dir: Path | None = None, *, durable: bool = False) -> AbstractContextManager[PostgresServer]:
-    """A PostgreSQL server. `data_dir` keeps its data between runs; `durable` waits for the disk on each commit (without
-    it a commit survives kill -9 of the server, not a power cut). Raises NoServer."""
+    """A PostgreSQL server. `data_dir` keeps its data between runs. `durable` waits for the disk on each commit; without
+    it, a commit survives kill -9 of the server but not a power failure. Raises NoServer."""
 
     def given(_: Path) -> tuple[PostgresServer, None]:
         url = _given("BURSAR_TEST_POSTGRES_URL", lambda url: postgres_version(plain(url)))
@@ -63,7 +63,7 @@ def postgres(data_dir: Path | None = None, *, durable: bool = False) -> Abstract
 
 
 def rabbitmq(data_dir: Path | None = None, *, durable: bool = False) -> AbstractContextManager[RabbitServer]:
-    """A RabbitMQ server. `data_dir` keeps its data between runs; `durable` as for PostgreSQL. Raises NoServer."""
+    """A RabbitMQ server; `data_dir` and `durable` as for PostgreSQL. Raises NoServer."""
 
     def given(_: Path) -> tuple[RabbitServer, None]:
         url = _given("BURSAR_TEST_AMQP_URL", rabbit_version)
@@ -129,7 +129,7 @@ def _first(what: str, rungs: dict[str, Rung[S]], base: Path, help_: str) -> tupl
 
 
 def _started(engine: E, server: Callable[[], S]) -> tuple[S, E]:
-    """The engine runs when the server is handed out, and is gone if its start was cut short (Ctrl-C)."""
+    """Starts the engine; closes it if its start is interrupted (Ctrl-C)."""
     try:
         engine.start()
     except BaseException:
@@ -139,7 +139,7 @@ def _started(engine: E, server: Callable[[], S]) -> tuple[S, E]:
 
 
 def _given(name: str, probe: Callable[[str], Coroutine[Any, Any, str]]) -> str:
-    """Whoever names a server means that one: if it does not answer, no other takes its place."""
+    """The server that was asked for: if it does not answer, no other is used instead."""
     url = os.environ.get(name)
     if not url:
         raise Unavailable(f"{name} is not set")

@@ -1,4 +1,4 @@
-"""A mail catcher: an SMTP server on 127.0.0.1 that writes one .eml per message into a folder, with faults to order.
+"""A mail catcher: an SMTP server on 127.0.0.1 that writes each message to an .eml file, with faults on demand.
 
 with MailCatcher(folder) as mail:
     mail.order(Fault.DROP_AFTER_DATA)      # for the next message only
@@ -23,17 +23,17 @@ from testkit.processes import free_ports
 
 
 class Fault(Enum):
-    """What happens to one message."""
+    """How one message fails."""
 
-    REFUSE = "451 at RCPT TO: nothing is stored, the client may try again"
-    REJECT = "550 at RCPT TO: nothing is stored, there is no point in trying again"
-    DROP_AFTER_DATA = "the message is stored, then the connection is cut before the answer"
-    DROP_BEFORE_STORE = "the connection is cut before the answer, nothing is stored"
+    REFUSE = "451 at RCPT TO: nothing is stored, the client may retry"
+    REJECT = "550 at RCPT TO: nothing is stored, retrying is pointless"
+    DROP_AFTER_DATA = "the message is stored, then the connection is closed without an answer"
+    DROP_BEFORE_STORE = "nothing is stored, and the connection is closed without an answer"
     SLOW = "the message is stored at once, the answer takes `seconds`"
 
 
 class MailCatcher:
-    """Runs on a thread of its own from `start` to `stop`; `port` is chosen at random when it is 0."""
+    """Runs on its own thread from `start` to `stop`; port 0 chooses a random one."""
 
     def __init__(self, folder: Path, port: int = 0) -> None:
         self.folder = folder
@@ -50,7 +50,7 @@ class MailCatcher:
         return self
 
     def stop(self) -> None:
-        """From now on, connections are refused, until `start` listens on the same port again."""
+        """Refuses connections until `start` listens on the same port again."""
         if self._controller:
             self._controller.stop()
             self._controller = None
@@ -62,28 +62,28 @@ class MailCatcher:
         self.stop()
 
     def order(self, fault: Fault, times: int = 1, seconds: float = 0) -> None:
-        """The next `times` messages meet this fault, after those ordered before."""
+        """Adds this fault for `times` messages to the queue of faults."""
         self._faults.extend([(fault, seconds)] * times)
 
     def files(self) -> list[Path]:
-        """The messages so far, oldest first."""
+        """The stored messages, oldest first."""
         return sorted(self.folder.glob("*.eml"))
 
     def messages(self) -> list[EmailMessage]:
-        """The messages so far, parsed; the envelope's recipients are in X-Envelope-To."""
+        """The stored messages, parsed; X-Envelope-To contains the envelope's recipients."""
         parsed = [email.message_from_bytes(f.read_bytes(), policy=email.policy.default) for f in self.files()]
         return [m for m in parsed if isinstance(m, EmailMessage)]
 
     def next_fault(self) -> tuple[Fault | None, float]:
-        """The fault that the coming message meets; it is used up by that."""
+        """Takes the fault of the current message from the queue."""
         return self._faults.popleft() if self._faults else (None, 0)
 
     def peek_fault(self) -> Fault | None:
-        """The fault that the coming message will meet."""
+        """The fault of the next message."""
         return self._faults[0][0] if self._faults else None
 
     def store(self, envelope: Envelope) -> Path:
-        """One file, complete when its name ends in .eml."""
+        """Writes one file, complete once its name ends in .eml."""
         self._count += 1
         file = self.folder / f"{time.time_ns():020}-{self._count:05}.eml"
         head = f"X-Envelope-From: {envelope.mail_from}\r\nX-Envelope-To: {', '.join(envelope.rcpt_tos)}\r\n"
@@ -94,7 +94,7 @@ class MailCatcher:
 
 
 class _Handler:
-    """aiosmtpd calls these by name."""
+    """aiosmtpd calls its methods by name."""
 
     def __init__(self, catcher: MailCatcher) -> None:
         self._catcher = catcher
