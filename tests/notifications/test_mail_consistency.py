@@ -108,7 +108,7 @@ def check(message: Message, enrollment: Enrollment, policy: Policy) -> None:
         facts = facts_about(ref, enrollment)
         failed = [fact for fact in facts if isinstance(fact, PaymentFailed)]
         assert not any(isinstance(fact, (PaymentSucceeded, PaymentExpired)) for fact in facts), text
-        assert not any(p.under_way for each in enrollment.purchases for p in each.payments if ref in p.refs), text
+        assert not any(p.processing for each in enrollment.purchases for p in each.payments if ref in p.refs), text
         assert int(attempt) == max(fact.attempt for fact in failed), text
         assert "We will try again" not in text or not any(fact.final for fact in failed), text
 

@@ -62,8 +62,8 @@ def failure_messages(facts: PurchaseFacts) -> Iterator[Message]:
     if _plan_continues(enrollment) if started else _may_open(enrollment):
         for payment in purchase.payments:
             attempt = latest_attempt(enrollment, payment)
-            owed = payment.settled is None and not payment.under_way and not payment.expired
-            collected = installment_refs(payment) and (purchase.settled_payments or not payment.announced)
+            owed = payment.settled is None and not payment.processing and not payment.expired
+            collected = installment_refs(payment) and (purchase.settled_payments or not payment.submitted)
             if attempt and owed and not collected:
                 status = _status(enrollment, payment) if started else _status_before_start(enrollment, payment)
                 yield from _message(facts, enrollment, payment, attempt, status)
@@ -83,7 +83,7 @@ def _installment_messages(facts: PurchaseFacts, enrollment: Enrollment) -> Itera
 
 def _is_owed(installment: Payment, purchase: Purchase) -> bool:
     """Neither paid, nor voided, nor under way."""
-    under_way = any(payment.under_way for payment in purchase.payments if payment.refs & installment.refs)
+    under_way = any(payment.processing for payment in purchase.payments if payment.refs & installment.refs)
     return installment.settled is None and not installment.voided and not under_way
 
 
@@ -121,7 +121,7 @@ def failure_context(enrollment: Enrollment, payment: Payment) -> dict[str, Any]:
     """Template variables about the latest attempt."""
     attempt = latest_attempt(enrollment, payment)
     amounts = [fact.amount for fact in attempt if fact.amount]
-    bank_debit = Payment(_facts_of_attempt(payment, attempt)).announced
+    bank_debit = Payment(_facts_of_attempt(payment, attempt)).submitted
     return {
         "amount": max(amounts, key=lambda money: money.amount, default=None),
         "reason": _reason(attempt, bank_debit=bank_debit),

@@ -15,7 +15,7 @@ def sponsor_link_messages(facts: StudentFacts) -> Iterator[Message]:
     done = {
         fact.purchase_id
         for each in facts.purchases
-        if any(p.settled is not None or p.under_way or p.expired for p in each.purchase.payments)
+        if any(p.settled is not None or p.processing or p.expired for p in each.purchase.payments)
         for fact in each.purchase.facts
     } | {canceled.purchase_id for canceled in facts.of(PurchaseCanceled)}
     for created in facts.of(PurchaseCreated):

@@ -1,1 +1,1 @@
-"""The events of Bursar, and what payment facts mean. Pure: pydantic and nothing else."""
+"""The events of Bursar and their schemas. Pure: pydantic and nothing else."""

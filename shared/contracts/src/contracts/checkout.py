@@ -1,6 +1,6 @@
-"""Said by checkout: what is sold, what somebody set out to buy, receipts, and what became of refunds and contacts.
+"""Published by checkout: catalog items, purchases, receipts, refund decisions and contacts.
 
-One of them comes from elsewhere: a system that makes courses registers them with `catalog.item_registered.v1`.
+`catalog.item_registered.v1` is published by other systems, which register what they sell.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from contracts.people import Contact, ItemKind, Payer, Program
 
 
 class PurchaseCreated(Event):
-    """A purchase was started; nothing is paid yet."""
+    """A purchase was created; nothing is paid yet."""
 
     type = "purchase.created.v1"
     purchase_id: UUID
@@ -31,13 +31,13 @@ class PurchaseCreated(Event):
     installments: StrictInt | None = None
     checkout_url: str
     expires_at: datetime | None = None
-    payer_contact: Contact | None = Field(default=None, description="the sponsor's finance contact when they pay")
-    discount: Money | None = Field(default=None, description="taken off the catalog's price; `amount` is what is left")
+    payer_contact: Contact | None = Field(default=None, description="the sponsor's finance contact, if a sponsor pays")
+    discount: Money | None = Field(default=None, description="deducted from the catalog's price; `amount` is the rest")
     promotion_code: str | None = Field(default=None, max_length=100)
 
 
 class StudentUpdated(Event):
-    """How a student is reached, as they last told us."""
+    """The student's contact data has changed."""
 
     type = "student.updated.v1"
     student_id: UUID
@@ -45,7 +45,7 @@ class StudentUpdated(Event):
 
 
 class RefundRequested(Event):
-    """A student asks for money back; an admin decides."""
+    """A student has requested a refund; an admin decides."""
 
     type = "refund.requested.v1"
     refund_request_id: UUID
@@ -56,7 +56,7 @@ class RefundRequested(Event):
 
 
 class RefundDecided(Event):
-    """An admin has approved, amended or rejected a request."""
+    """An admin has approved or rejected a refund request; `amount` may differ from what was requested."""
 
     type = "refund.decided.v1"
     refund_request_id: UUID
@@ -67,40 +67,40 @@ class RefundDecided(Event):
 
 
 class CatalogItemRegistered(Event):
-    """Another system sells something new, or at another price. The same item twice is an update."""
+    """Another system sells a new item, or has changed one. The same item again is an update."""
 
     type = "catalog.item_registered.v1"
     product_type: ItemKind
-    product_id: str = Field(min_length=1, max_length=200, description="the other system's id; its own within its type")
+    product_id: str = Field(min_length=1, max_length=200, description="the other system's id, unique within its type")
     product_name: str = Field(min_length=1, max_length=300)
     price: StrictInt = Field(ge=0, description="minor units")
     currency: Currency
     auto_assign_payment_plan: bool = True
     category: str | None = Field(default=None, max_length=100)
-    owner_id: UUID | None = Field(default=None, description="the specialist whose revenue it is")
+    owner_id: UUID | None = Field(default=None, description="the specialist who receives the revenue")
     active: bool = True
 
 
 class Project(Model):
-    """One part of a track: the next one opens when all steps of this one are done."""
+    """One project of a track; the next one is unlocked when all steps of this one are done."""
 
     title: str = Field(min_length=1, max_length=300)
     steps: tuple[str, ...]
 
 
 class CatalogItemChanged(Event):
-    """What the catalog says of an item now. A higher `revision` is the later word."""
+    """A catalog item, as it is now. The highest `revision` is current."""
 
     type = "catalog.item_changed.v1"
     item: Program
     price: Money
     active: bool
     revision: StrictInt = Field(ge=1)
-    projects: tuple[Project, ...] = Field(default=(), description="what there is to do in a track, in order")
+    projects: tuple[Project, ...] = Field(default=(), description="the projects of a track, in order")
 
 
 class ReceiptIssued(Event):
-    """A receipt (or a sponsor's invoice) has its number and its document."""
+    """A receipt (or a sponsor's invoice) was issued."""
 
     type = "receipt.issued.v1"
     document_id: UUID

@@ -1,12 +1,12 @@
-"""Whether a schema may follow another: both old readers and new readers must understand what is on the bus.
+"""Whether an event may change its schema in place: old and new consumers must both understand what is on the bus.
 
-Compared are JSON schemas as pydantic writes them for our events. A reader ignores fields that it does not know, so
+Compares JSON schemas as pydantic writes them for our events. A consumer ignores fields it does not know, so
 
-- a new field must be optional (a new reader meets old messages),
-- a required field must stay, and stay required (an old reader meets new messages),
-- a field keeps its type; a list of allowed values may neither grow (old readers) nor shrink (new readers).
+- a new field must be optional (a new consumer reads old messages),
+- a required field must stay, and stay required (an old consumer reads new messages),
+- a field keeps its type; a list of allowed values may neither grow (old consumers) nor shrink (new consumers).
 
-Anything else is a new version of the event.
+Anything else needs a new version of the event.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_WORDS = frozenset({"title", "description", "default", "examples"})
-"""What a schema says only to people."""
+_ANNOTATIONS = frozenset({"title", "description", "default", "examples"})
+"""Keywords that do not affect validation."""
 
 
 def breaks(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What would be misunderstood, one line for each; nothing when `new` may follow `old`."""
+    """The incompatible changes, one line each; empty when `new` may replace `old`."""
     return sorted(set(_breaks(old, new, old, new, "")))
 
 
@@ -30,9 +30,9 @@ def _breaks(
     here = at or "the event"
     was, now = set(old.get("required", ())), set(new.get("required", ()))
     yield from (f"{at}{name} is required now" for name in now - was)
-    yield from (f"{at}{name} is no longer sure to be there" for name in was - now)
+    yield from (f"{at}{name} is no longer required" for name in was - now)
     properties, newer = old.get("properties", {}), new.get("properties", {})
-    yield from (f"{at}{name} is gone" for name in properties.keys() - newer.keys())
+    yield from (f"{at}{name} was removed" for name in properties.keys() - newer.keys())
     for name in properties.keys() & newer.keys():
         yield from _breaks(properties[name], newer[name], old_root, new_root, f"{at}{name}.")
     for inner in ("items", "additionalProperties"):
@@ -40,14 +40,14 @@ def _breaks(
             yield from _breaks(old[inner], new[inner], old_root, new_root, f"{at}{inner}.")
     alternatives, others = old.get("anyOf", []), new.get("anyOf", [])
     if len(alternatives) != len(others):
-        yield f"{here} may be something else now"
+        yield f"{here} changes its alternatives"
     else:
         for before, after in zip(alternatives, others, strict=True):
             yield from _breaks(before, after, old_root, new_root, at)
-    told = {"properties", "required", "items", "additionalProperties", "anyOf", "$defs", *_WORDS}
-    for word in (old.keys() | new.keys()) - told:
-        if old.get(word) != new.get(word):
-            yield f"{here} changes its {word}: {old.get(word)!r} -> {new.get(word)!r}"
+    compared = {"properties", "required", "items", "additionalProperties", "anyOf", "$defs", *_ANNOTATIONS}
+    for keyword in (old.keys() | new.keys()) - compared:
+        if old.get(keyword) != new.get(keyword):
+            yield f"{here} changes its {keyword}: {old.get(keyword)!r} -> {new.get(keyword)!r}"
 
 
 def _resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Said by enrollment: how an enrollment stands."""
+"""Published by enrollment: the status of an enrollment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contracts.people import Program
 
 
 class EnrollmentEvent(Event):
-    """An enrollment has changed. `revision` counts its changes from 1; a higher one is the later word."""
+    """`revision` increases with every change; the event with the highest one is current."""
 
     enrollment_id: UUID
     student_id: UUID
@@ -22,36 +22,36 @@ class EnrollmentEvent(Event):
 
 
 class EnrollmentPending(EnrollmentEvent):
-    """Money is on its way: an enrollment is kept, and not open yet."""
+    """A payment is being processed, or does not suffice; `reason` says so. Not active yet."""
 
     type = "enrollment.pending.v1"
 
 
 class EnrollmentActivated(EnrollmentEvent):
-    """The enrollment is open."""
+    """The enrollment is active."""
 
     type = "enrollment.activated.v1"
 
 
 class EnrollmentPaused(EnrollmentEvent):
-    """An installment is overdue: the enrollment rests."""
+    """An installment is past due, or the membership is paused; the enrollment is suspended."""
 
     type = "enrollment.paused.v1"
 
 
 class EnrollmentResumed(EnrollmentEvent):
-    """The student has caught up: the enrollment is open again."""
+    """The student has caught up; the enrollment is active again."""
 
     type = "enrollment.resumed.v1"
 
 
 class EnrollmentWithdrawn(EnrollmentEvent):
-    """The money went back, or never came: there is no enrollment any more."""
+    """The payment failed, was refunded or was charged back, or the school ended the purchase."""
 
     type = "enrollment.withdrawn.v1"
 
 
 class EnrollmentCompleted(EnrollmentEvent):
-    """The studies are done."""
+    """The student has completed the program."""
 
     type = "enrollment.completed.v1"

@@ -17,13 +17,13 @@ _ALTERNATE_PREFIX = "cloudEvents_"  # the binding allows both; we write the firs
 
 
 class Model(BaseModel):
-    """Part of an event: frozen, and a reader ignores the fields that it does not know yet."""
+    """Part of an event: frozen; unknown fields are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Event(Model):
-    """One fact in the past tense. `type` carries its version; it is also the routing key."""
+    """One fact, in the past tense. `type` includes the version and is the routing key."""
 
     type: ClassVar[str]
 
@@ -32,7 +32,7 @@ E = TypeVar("E", bound=Event, covariant=True)
 
 
 class BadEnvelope(ValueError):
-    """The message is not one of our events: an attribute is missing, or the data does not fit its type."""
+    """The message is not a valid event: an attribute is missing, or the data does not match the type."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +40,10 @@ class Envelope(Generic[E]):
     """An event with its CloudEvents attributes.
 
     id:       derived from its cause, so that a redelivery or a replay makes the same id
-    source:   the service that says it
-    subject:  the purchase, or the payment reference while the purchase is not known
-    time:     when the fact happened (not when it was sent), UTC
-    causation_id: the id of the event that led to this one
+    source:   the service that published it
+    subject:  the purchase id, or the payment reference until the purchase is known
+    time:     when the fact occurred (not when it was published), UTC
+    causation_id: the id of the event that caused this one
     """
 
     id: str
@@ -60,7 +60,7 @@ class Envelope(Generic[E]):
         return self.data.type
 
     def headers(self) -> dict[str, str]:
-        """The attributes as AMQP headers; empty ones are left out."""
+        """The attributes as AMQP headers, without empty ones."""
         attributes = {
             "specversion": "1.0",
             "id": self.id,
@@ -79,7 +79,7 @@ class Envelope(Generic[E]):
 
 
 def attributes(headers: Mapping[str, Any]) -> dict[str, str]:
-    """The CloudEvents attributes among AMQP headers, without their prefix. Raises BadEnvelope for what is no text."""
+    """The CloudEvents attributes among AMQP headers, without their prefix. Raises BadEnvelope if one is not text."""
     found: dict[str, str] = {}
     for name, value in headers.items():
         for prefix in (PREFIX, _ALTERNATE_PREFIX):
@@ -95,19 +95,19 @@ def _text(value: object) -> str:
     except UnicodeError:
         raise BadEnvelope("an attribute is not UTF-8") from None
     if "\x00" in text:
-        raise BadEnvelope("an attribute has a NUL")
+        raise BadEnvelope("an attribute contains NUL")
     return text
 
 
 def parse(headers: Mapping[str, Any], body: bytes, types: Mapping[str, type[Event]]) -> Envelope[Event]:
-    """The event that a message carries. Raises BadEnvelope, with a reason that quotes no data."""
-    said = attributes(headers)
-    if missing := {"id", "source", "type", "subject", "time"} - said.keys():
-        raise BadEnvelope(f"not a CloudEvent: no {', '.join(sorted(missing))}")
-    if (model := types.get(said["type"])) is None:
-        raise BadEnvelope(f"unknown event type {said['type']!r}")
+    """The event in a message. Raises BadEnvelope with a reason that quotes no data."""
+    found = attributes(headers)
+    if missing := {"id", "source", "type", "subject", "time"} - found.keys():
+        raise BadEnvelope(f"not a CloudEvent: missing {', '.join(sorted(missing))}")
+    if (model := types.get(found["type"])) is None:
+        raise BadEnvelope(f"unknown event type {found['type']!r}")
     try:
-        time = datetime.fromisoformat(said["time"])
+        time = datetime.fromisoformat(found["time"])
     except ValueError:
         raise BadEnvelope("time is not an RFC 3339 timestamp") from None
     if time.tzinfo is None:
@@ -116,14 +116,14 @@ def parse(headers: Mapping[str, Any], body: bytes, types: Mapping[str, type[Even
         data = model.model_validate_json(body)
     except ValidationError as error:
         where = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['type']}" for e in error.errors()[:5])
-        raise BadEnvelope(f"the data is no {said['type']}: {where}") from None
+        raise BadEnvelope(f"the data is not a valid {found['type']}: {where}") from None
     return Envelope(
-        id=said["id"],
-        source=said["source"],
-        subject=said["subject"],
+        id=found["id"],
+        source=found["source"],
+        subject=found["subject"],
         time=time,
         data=data,
-        correlation_id=said.get("correlationid", ""),
-        causation_id=said.get("causationid", ""),
-        traceparent=said.get("traceparent", ""),
+        correlation_id=found.get("correlationid", ""),
+        causation_id=found.get("causationid", ""),
+        traceparent=found.get("traceparent", ""),
     )

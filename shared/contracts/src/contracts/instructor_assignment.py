@@ -1,4 +1,4 @@
-"""Said by instructor-assignment: who teaches whom."""
+"""Published by instructor-assignment: which instructor teaches which student."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class InstructorEvent(Event):
 
 
 class InstructorAssigned(InstructorEvent):
-    """This instructor teaches the student."""
+    """The student has this instructor now."""
 
     type = "instructor.assigned.v1"
     assignment_id: UUID
@@ -32,7 +32,7 @@ class InstructorAssigned(InstructorEvent):
 
 
 class InstructorReleased(InstructorEvent):
-    """The student and the instructor have parted."""
+    """The student no longer has this instructor."""
 
     type = "instructor.released.v1"
     assignment_id: UUID
@@ -41,6 +41,6 @@ class InstructorReleased(InstructorEvent):
 
 
 class InstructorUnavailable(InstructorEvent):
-    """Nobody active teaches the program (or everyone is full); assigned as soon as somebody does."""
+    """No active instructor of the program has capacity; one is assigned as soon as there is."""
 
     type = "instructor.unavailable.v1"

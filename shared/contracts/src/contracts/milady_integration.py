@@ -1,4 +1,4 @@
-"""Said by milady-integration: the enrollment at the outside course provider."""
+"""Published by milady-integration: the student's enrollment at the course provider."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class MiladyEvent(Event):
 
 
 class MiladyEnrolled(MiladyEvent):
-    """The provider has an enrollment for the student, and these are its links."""
+    """The student is enrolled at the provider; `links` lead to the courses."""
 
     type = "milady.enrolled.v1"
     milady_enrollment_id: str = Field(max_length=200)
@@ -30,7 +30,7 @@ class MiladyEnrolled(MiladyEvent):
 
 
 class MiladyWithdrawn(MiladyEvent):
-    """The provider's enrollment was given back."""
+    """The student was withdrawn at the provider."""
 
     type = "milady.withdrawn.v1"
     milady_enrollment_id: str = Field(max_length=200)
@@ -38,7 +38,7 @@ class MiladyWithdrawn(MiladyEvent):
 
 
 class MiladyFailed(MiladyEvent):
-    """The provider refuses; a human has to look. (What is only down is retried and says nothing.)"""
+    """The provider rejected the request, and an admin has to act. (An outage is retried and publishes nothing.)"""
 
     type = "milady.failed.v1"
     code: str = Field(max_length=100)

@@ -17,7 +17,7 @@ _THREE_DECIMAL = frozenset(("bhd", "jod", "kwd", "omr", "tnd"))
 
 
 class CurrencyMismatch(ValueError):
-    """Arithmetic across two currencies was asked for; there is none."""
+    """Arithmetic on amounts of two currencies."""
 
 
 class Money(BaseModel):
@@ -39,7 +39,7 @@ class Money(BaseModel):
     def installments(self, count: int) -> list[Money]:
         """`count` amounts that sum to this one exactly; the remainder goes into the first.
 
-        Raises ValueError when there is less than one minor unit for each installment.
+        Raises ValueError if there is less than one minor unit for each installment.
         """
         if count < 1 or self.amount < count:
             raise ValueError(f"{self.amount} {self.currency} cannot be split into {count} installments")
@@ -52,7 +52,7 @@ class Money(BaseModel):
 
     @property
     def exponent(self) -> int:
-        """How many decimals the currency has."""
+        """The number of decimals of the currency."""
         return 0 if self.currency in _ZERO_DECIMAL else 3 if self.currency in _THREE_DECIMAL else 2
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Said by notifications: what was sent. Carries no address and no text."""
+"""Published by notifications: what was sent. Contains no address and no text."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class NotificationEvent(Event):
 
 
 class NotificationSent(NotificationEvent):
-    """A message has gone out."""
+    """The message was handed over for delivery."""
 
     type = "notification.sent.v1"
 
 
 class NotificationFailed(NotificationEvent):
-    """A message has not gone out, or nobody knows whether it has."""
+    """The message was not sent, or the outcome is unknown."""
 
     type = "notification.failed.v1"
     code: str = Field(max_length=100)

@@ -1,4 +1,4 @@
-"""What happened to money. Said by webhook-gateway, and by checkout for money that does not come through Stripe."""
+"""Payment events. Published by webhook-gateway, and by checkout for money that does not come through Stripe."""
 
 from __future__ import annotations
 
@@ -29,16 +29,18 @@ SubscriptionStatus = Literal[
 
 
 class PaymentRefs(Model):
-    """Every id by which this payment is known. Two events that share one speak of the same money."""
+    """The ids of a payment. Two events that share one are about the same money."""
 
     payment_intent: str | None = None
     charge: str | None = None
     invoice: str | None = None
     checkout_session: str | None = None
     manual: str | None = Field(default=None, description="our own id for cash, check, transfer, waiver")
-    subscription: str | None = Field(default=None, description="the plan that the payment belongs to; not the payment")
+    subscription: str | None = Field(
+        default=None, description="the plan or membership that the payment belongs to; does not name the payment"
+    )
     installment: str | None = Field(
-        default=None, description="our own id of the amount due that this pays, or fails to pay; not the payment"
+        default=None, description="our id of the installment that this pays or fails to pay; does not name the payment"
     )
 
     def of_payment(self) -> frozenset[str]:
@@ -48,7 +50,7 @@ class PaymentRefs(Model):
 
 
 class PaymentEvent(Event):
-    """What each payment event tells beside its own fact. None: this event does not say (another one may)."""
+    """What every payment event may contain. None: this event does not say; another one may."""
 
     refs: PaymentRefs
     purchase_id: UUID | None = None
@@ -62,7 +64,7 @@ class PaymentEvent(Event):
 
 
 class PaymentSucceeded(PaymentEvent):
-    """Money is settled (or none was due)."""
+    """Money was received (or none was due)."""
 
     type = "payment.succeeded.v1"
     amount: Money
@@ -71,7 +73,7 @@ class PaymentSucceeded(PaymentEvent):
 
 
 class PaymentPending(PaymentEvent):
-    """The payer has acted and the money is on its way (bank debit): no enrollment yet."""
+    """A bank debit was submitted and has not settled yet."""
 
     type = "payment.pending.v1"
     amount: Money | None = None
@@ -79,7 +81,7 @@ class PaymentPending(PaymentEvent):
 
 
 class PaymentFailed(PaymentEvent):
-    """An attempt failed. `final`: nobody will try this payment again by itself."""
+    """An attempt to pay failed. `final`: there is no automatic retry."""
 
     type = "payment.failed.v1"
     amount: Money | None = None
@@ -91,21 +93,21 @@ class PaymentFailed(PaymentEvent):
         default=None,
         max_length=2000,
         pattern="^https?://",
-        description="the invoice's own page, on which whoever owes it can pay it; a web address, or None",
+        description="the hosted invoice page, where it can be paid; an http(s) URL or None",
     )
 
 
 class PaymentExpired(PaymentEvent):
-    """It will not be paid any more: the session ran out, or the invoice was voided. Nothing is owed for it."""
+    """It can no longer be paid: the session expired, or the invoice was voided. Nothing is owed for it."""
 
     type = "payment.expired.v1"
 
 
 class PaymentRefunded(PaymentEvent):
-    """Money went back, or did not after all.
+    """A refund was made, or has changed its status.
 
-    A charge tells the cumulative `total` (and what it was `before`) of the amount `of` the payment; a refund tells its
-    own `refund_id`, `amount` and `status`. An event carries the one or the other.
+    From a charge: the cumulative `total`, what it was `before`, and the amount `of` the payment. From a refund: its
+    `refund_id`, `amount` and `status`. An event has one or the other.
     """
 
     type = "payment.refunded.v1"
@@ -118,7 +120,7 @@ class PaymentRefunded(PaymentEvent):
 
 
 class PaymentDisputeOpened(PaymentEvent):
-    """The payer's bank asks, or takes the money back for now."""
+    """The payer's bank has opened an inquiry or a dispute."""
 
     type = "payment.dispute_opened.v1"
     dispute_id: str
@@ -127,12 +129,13 @@ class PaymentDisputeOpened(PaymentEvent):
     reason: str = Field(default="general", max_length=100)
     evidence_due_by: datetime | None = None
     funds: Literal["withdrawn", "reinstated"] | None = Field(
-        default=None, description="the disputed money has left the school's account, or has come back to it"
+        default=None,
+        description="whether the disputed amount was withdrawn from the school's balance, or returned to it",
     )
 
 
 class PaymentDisputeClosed(PaymentEvent):
-    """The bank's last word: won, lost, or the warning came to nothing."""
+    """The dispute was closed: won, lost, prevented, or an inquiry that did not become one."""
 
     type = "payment.dispute_closed.v1"
     dispute_id: str
@@ -140,12 +143,13 @@ class PaymentDisputeClosed(PaymentEvent):
     amount: Money
     reason: str = Field(default="general", max_length=100)
     funds: Literal["withdrawn", "reinstated"] | None = Field(
-        default=None, description="the disputed money has left the school's account, or has come back to it"
+        default=None,
+        description="whether the disputed amount was withdrawn from the school's balance, or returned to it",
     )
 
 
 class SubscriptionChanged(PaymentEvent):
-    """A plan or membership as it stands at Stripe. `refs.subscription` names it."""
+    """The state of a plan or membership at Stripe. `refs.subscription` names it."""
 
     type = "subscription.changed.v1"
     status: SubscriptionStatus
@@ -153,12 +157,14 @@ class SubscriptionChanged(PaymentEvent):
     current_period_end: datetime | None = None
     ended_at: datetime | None = None
     tier: str | None = Field(default=None, max_length=50, description="what a membership gives access to")
-    collection_paused: bool = Field(default=False, description="on purpose: nothing is charged while it lasts")
-    as_of: datetime | None = Field(default=None, description="when this was so; the latest is the last word")
+    collection_paused: bool = Field(
+        default=False, description="Stripe's pause_collection: nothing is charged while it lasts"
+    )
+    as_of: datetime | None = Field(default=None, description="when this was the state; the latest is current")
 
 
 class PurchaseCanceled(PaymentEvent):
-    """The school has ended a purchase: nothing more is charged, and its enrollment is given back, whatever was paid."""
+    """The school has canceled a purchase: nothing more is charged, and the enrollment ends, whatever was paid."""
 
     type = "purchase.canceled.v1"
     reason: str = Field(max_length=500)

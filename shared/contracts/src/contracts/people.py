@@ -1,4 +1,4 @@
-"""The people and programs that events speak of."""
+"""The people and programs that events refer to."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Payer = Literal["student", "sponsor"]
 ItemKind = Literal["program", "track", "course", "product", "service", "bundle", "membership"]
 
 MEMBERSHIP = "membership"
-"""The slug of every membership: a student has one at the most, of whatever tier."""
+"""The slug of every membership: a student has at most one, of whatever tier."""
 
 _STUDENTS = uuid5(NAMESPACE_URL, "urn:bursar:student")
 _PURCHASES = uuid5(NAMESPACE_URL, "urn:bursar:purchase")
@@ -21,20 +21,20 @@ _ENROLLMENTS = uuid5(NAMESPACE_URL, "urn:bursar:enrollment")
 
 
 class Contact(Model):
-    """Where mail goes. Personal data: never logged, never put into Stripe metadata."""
+    """Personal data: never logged, never put into Stripe metadata."""
 
     email: str = Field(max_length=320)
     name: str | None = Field(default=None, max_length=200)
 
 
 class ItemRef(Model):
-    """What a student can have an enrollment in. The slug is the name that every service knows it by."""
+    """Names an item of the catalog. Every service identifies it by its slug."""
 
     slug: str = Field(min_length=1, max_length=200)
     id: str = Field(min_length=1, max_length=200, description="the catalog's id; opaque to everyone else")
     name: str | None = Field(default=None, max_length=300)
-    provider: str | None = Field(default=None, max_length=100, description="the outside course provider: milady")
-    kind: ItemKind | None = Field(default=None, description="what the catalog calls it; None: a program")
+    provider: str | None = Field(default=None, max_length=100, description="the external course provider: milady")
+    kind: ItemKind | None = Field(default=None, description="None: a program")
 
     @property
     def title(self) -> str:
@@ -42,23 +42,23 @@ class ItemRef(Model):
 
     @property
     def taught(self) -> bool:
-        """Whether it has lessons, and so an instructor."""
+        """Whether it has lessons, and therefore an instructor."""
         return self.kind in (None, "program", "track", "course")
 
 
 class Program(ItemRef):
-    """What was bought. A bundle is bought as one, and gives an enrollment in each of what it `includes`."""
+    """What was bought. A bundle is bought as one and gives an enrollment in each item that it `includes`."""
 
     includes: tuple[ItemRef, ...] = ()
 
     @property
     def parts(self) -> tuple[Program, ...]:
-        """What the student gets an enrollment in."""
+        """The items that the student is enrolled in."""
         return tuple(Program(**part.model_dump()) for part in self.includes) or (self,)
 
 
 def student_uuid(reference: str) -> UUID:
-    """The student's UUID; a reference that is none (another system's id) always gives the same UUID."""
+    """The student's UUID. A reference that is not a UUID (another system's id) always maps to the same one."""
     try:
         return UUID(reference)
     except ValueError:
@@ -66,10 +66,10 @@ def student_uuid(reference: str) -> UUID:
 
 
 def purchase_uuid(reference: str) -> UUID:
-    """The purchase id of a payment that was not started by us, from Stripe's own id for it."""
+    """The purchase id of a payment that we did not start, derived from Stripe's id."""
     return uuid5(_PURCHASES, reference)
 
 
 def enrollment_uuid(student_id: UUID, program_slug: str) -> UUID:
-    """The id of a student's enrollment in a program: one, whoever speaks of it first."""
+    """The id of a student's enrollment in a program; every service derives the same one."""
     return uuid5(_ENROLLMENTS, f"{student_id}/{program_slug}")

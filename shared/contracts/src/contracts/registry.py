@@ -1,4 +1,4 @@
-"""Every event there is, who says it, and by which name it travels."""
+"""Every event, by its publisher and by its type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One payment: what the events that name it say together, in whatever order they came."""
+"""One payment: what the events that name it say together, in any order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from contracts.payments import (
     PaymentSucceeded,
 )
 
-# The last word on a dispute, by rank: an inquiry may become a dispute, and a closed one never reopens.
+# The status of a dispute is the one with the highest rank: an inquiry may become a dispute, a closed one never reopens.
 _DISPUTE_RANK: Mapping[DisputeStatus, int] = {
     "warning_needs_response": 0,
     "warning_under_review": 1,
@@ -35,7 +35,7 @@ _DISPUTE_RANK: Mapping[DisputeStatus, int] = {
 
 @dataclass(frozen=True)
 class Payment:
-    """One payment: everything said under references that are connected with each other."""
+    """One payment: all events whose payment references are connected."""
 
     facts: tuple[PaymentEvent, ...]
 
@@ -45,15 +45,15 @@ class Payment:
 
     @cached_property
     def settled(self) -> Money | None:
-        """The amount received; None while nothing is. (A session and its intent tell the same money twice.)"""
+        """The amount received; None if nothing was. (A session and its intent report the same money.)"""
         amounts = [fact.amount for fact in self.facts if isinstance(fact, PaymentSucceeded)]
         return max(amounts, key=lambda money: (money.amount, money.currency), default=None)
 
     @property
     def past_due(self) -> bool:
-        """An invoice or an installment whose last retry failed, and that was neither paid since nor given up.
+        """An invoice or installment whose last retry failed, and that was neither paid since nor waived.
 
-        (An intent that failed is just dropped, and one that was canceled is no failure.)
+        (A failed intent by itself is abandoned, not owed; a canceled one is not a failure.)
         """
         if self.settled is not None or self.voided:
             return False
@@ -62,26 +62,26 @@ class Payment:
 
     @property
     def voided(self) -> bool:
-        """An installment outlives the session or invoice that it was to be paid with: it ends by its own name only."""
+        """An installment outlives the session or invoice it was to be paid with: only an event without them ends it."""
         ended = [fact for fact in self.facts if isinstance(fact, PaymentExpired)]
         if any(fact.refs.installment for fact in self.facts):
             return any(not fact.refs.of_payment() for fact in ended)
         return bool(ended)
 
     @property
-    def announced(self) -> bool:
-        """The payer has acted; the money was on its way at some time."""
+    def submitted(self) -> bool:
+        """A bank debit was submitted at some time, whatever became of it."""
         return any(isinstance(fact, PaymentPending) for fact in self.facts)
 
     @property
-    def under_way(self) -> bool:
-        """Announced, and that attempt has not failed. Attempts are told apart by their charges: a card that was
-        declined before does not end the bank debit that came after it."""
+    def processing(self) -> bool:
+        """Submitted, and that attempt has not failed. Attempts differ by their charges: a card declined earlier does
+        not end the bank debit that was submitted after it."""
         if any(isinstance(fact, PaymentFailed) and fact.final for fact in self.facts):
             return False
-        begun = {fact.refs.charge for fact in self.facts if isinstance(fact, PaymentPending)}
+        submitted = {fact.refs.charge for fact in self.facts if isinstance(fact, PaymentPending)}
         failed = {fact.refs.charge for fact in self.facts if isinstance(fact, PaymentFailed)}
-        return bool((begun - {None} or begun) - failed)
+        return bool((submitted - {None} or submitted) - failed)
 
     @property
     def expired(self) -> bool:
@@ -89,7 +89,7 @@ class Payment:
 
     @property
     def tax(self) -> Money | None:
-        """How much of what was settled is tax; None when nobody said."""
+        """The tax included in the amount received; None if no event says."""
         named = [fact.tax for fact in self.facts if isinstance(fact, PaymentSucceeded) and fact.tax]
         return max(named, key=lambda money: (money.amount, money.currency), default=None)
 
@@ -104,10 +104,10 @@ class Payment:
 
     @cached_property
     def refunded(self) -> int:
-        """How much has gone back, in minor units; refunds that failed are taken off again.
+        """The amount paid back, in minor units, without refunds that failed.
 
-        Three witnesses, each of which may have missed something, none of which overstates: the largest cumulative
-        total, the sum of the steps that the totals took, and the sum of the refunds known one by one.
+        The maximum of three figures, each of which may miss an event and none of which overstates: the largest
+        cumulative total, the sum of the increments of the totals, and the sum of the individual refunds.
         """
         totals = [f for f in self.facts if isinstance(f, PaymentRefunded) and f.total is not None]
         largest = max((f.total.amount for f in totals if f.total), default=0)
@@ -117,28 +117,28 @@ class Payment:
             if isinstance(fact, PaymentRefunded) and fact.refund_id and fact.amount:
                 by_status[fact.status][fact.refund_id] = fact.amount.amount
         failed = by_status["failed"] | by_status["canceled"]
-        known = {**by_status["pending"], **by_status["requires_action"], **by_status["succeeded"]}
-        still = sum(amount for refund, amount in known.items() if refund not in failed)
-        taken_back = sum(failed.values())
-        return max(largest - taken_back, stepped - taken_back, still, 0)
+        individual = {**by_status["pending"], **by_status["requires_action"], **by_status["succeeded"]}
+        refunded = sum(amount for refund, amount in individual.items() if refund not in failed)
+        failed_amount = sum(failed.values())
+        return max(largest - failed_amount, stepped - failed_amount, refunded, 0)
 
     @cached_property
     def disputes(self) -> Mapping[str, DisputeStatus]:
-        """dispute id -> its last word"""
+        """dispute id -> status"""
         found: dict[str, DisputeStatus] = {}
         for fact in self.facts:
             if isinstance(fact, (PaymentDisputeOpened, PaymentDisputeClosed)):
-                known = found.get(fact.dispute_id)
-                if known is None or _DISPUTE_RANK[fact.status] > _DISPUTE_RANK[known]:
+                current = found.get(fact.dispute_id)
+                if current is None or _DISPUTE_RANK[fact.status] > _DISPUTE_RANK[current]:
                     found[fact.dispute_id] = fact.status
         return found
 
     @property
     def funds_withdrawn(self) -> frozenset[str]:
-        """The disputes whose money has left the account and has not come back."""
-        told = [f for f in self.facts if isinstance(f, (PaymentDisputeOpened, PaymentDisputeClosed))]
-        back = {fact.dispute_id for fact in told if fact.funds == "reinstated"}
-        return frozenset(fact.dispute_id for fact in told if fact.funds == "withdrawn") - back
+        """The disputes whose amount was withdrawn from the balance and not returned."""
+        events = [f for f in self.facts if isinstance(f, (PaymentDisputeOpened, PaymentDisputeClosed))]
+        back = {fact.dispute_id for fact in events if fact.funds == "reinstated"}
+        return frozenset(fact.dispute_id for fact in events if fact.funds == "withdrawn") - back
 
     @property
     def disputed(self) -> bool:

@@ -190,7 +190,7 @@ class Purchase:
     @property
     def initiated(self) -> bool:
         """The payer has acted: money was received, or was on its way at some time."""
-        return bool(self.settled_payments) or any(payment.announced for payment in self.payments)
+        return bool(self.settled_payments) or any(payment.submitted for payment in self.payments)
 
     def standing(self, policy: Policy = DEFAULT_POLICY) -> tuple[Standing, str | None]:
         """The standing, and the reason for any but a plain one."""
@@ -217,7 +217,7 @@ class Purchase:
         return Standing.ACTIVE, None
 
     def _unsettled(self) -> tuple[Standing, str | None]:
-        if not self.canceled and any(payment.under_way for payment in self.payments):
+        if not self.canceled and any(payment.processing for payment in self.payments):
             return Standing.PENDING, CONFLICTING_STUDENTS if len(self.student_ids) > 1 else None
         if self.initiated:
             return Standing.WITHDRAWN, "canceled" if self.canceled else "payment_failed"
