@@ -30,8 +30,8 @@ class InProcessSandbox(InProcess):
 
     def types(self) -> list[str]:
         """Types of new events, without those of the catalog and test clocks."""
-        kinds = [event["type"] for event in self.new_events()]
-        return [kind for kind in kinds if not kind.startswith(("product.", "price.", "test_helpers."))]
+        types = [event["type"] for event in self.new_events()]
+        return [kind for kind in types if not kind.startswith(("product.", "price.", "test_helpers."))]
 
     def of(self, type: str) -> list[dict[str, Any]]:
         """`data` of new events of a type."""

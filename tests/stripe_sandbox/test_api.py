@@ -136,17 +136,17 @@ def test_a_missing_object_is_a_404_and_a_missing_reference_a_400(client: stripe.
 
 
 def test_lists_are_paged_both_ways(client: stripe.StripeClient) -> None:
-    made = [client.v1.customers.create({"email": "paging@example.org"}).id for _ in range(5)]
-    mine: Any = {"email": "paging@example.org", "limit": 2}
-    first = client.v1.customers.list(mine)
-    assert ([c.id for c in first.data], first.has_more, first.url) == (made[:2:-1], True, "/v1/customers")
-    cursor: Any = {**mine, "starting_after": first.data[-1].id}
+    created = [client.v1.customers.create({"email": "paging@example.org"}).id for _ in range(5)]
+    params: Any = {"email": "paging@example.org", "limit": 2}
+    first = client.v1.customers.list(params)
+    assert ([c.id for c in first.data], first.has_more, first.url) == (created[:2:-1], True, "/v1/customers")
+    cursor: Any = {**params, "starting_after": first.data[-1].id}
     second = client.v1.customers.list(cursor)
-    assert [c.id for c in second.data] == [made[2], made[1]]
-    cursor = {**mine, "ending_before": second.data[0].id}
+    assert [c.id for c in second.data] == [created[2], created[1]]
+    cursor = {**params, "ending_before": second.data[0].id}
     back = client.v1.customers.list(cursor)
     assert [c.id for c in back.data] == [c.id for c in first.data]
-    assert [c.id for c in client.v1.customers.list(mine).auto_paging_iter()] == made[::-1]
+    assert [c.id for c in client.v1.customers.list(params).auto_paging_iter()] == created[::-1]
     assert rejection(client.v1.customers.list, {"starting_after": "cus_gone"}).param == "starting_after"
 
 
@@ -209,6 +209,6 @@ def test_a_body_that_is_not_a_form_is_rejected(http: httpx.Client) -> None:
 
 
 async def test_the_async_client_works(client: stripe.StripeClient) -> None:
-    made = await client.v1.customers.create_async({"email": "async@example.org"})
-    found = await client.v1.customers.retrieve_async(made.id)
+    created = await client.v1.customers.create_async({"email": "async@example.org"})
+    found = await client.v1.customers.retrieve_async(created.id)
     assert found.email == "async@example.org"

@@ -77,9 +77,9 @@ def test_balance_transactions_add_up_to_the_cent(sandbox: InProcessSandbox) -> N
     sandbox.operate_now(f"/refunds/{refund.id}/fail")
     back = sandbox.api.refunds.create({"charge": bank, "amount": 500})
     sandbox.operate_now(f"/refunds/{back.id}/succeed")
-    for bought, verdict in ((lost, "lost"), (won, "won")):
+    for bought, outcome in ((lost, "lost"), (won, "won")):
         dispute = sandbox.operate_now(f"/charges/{bought.id}/dispute", amount=30_000)
-        sandbox.operate_now(f"/disputes/{dispute['id']}/close", status=verdict)
+        sandbox.operate_now(f"/disputes/{dispute['id']}/close", status=outcome)
     entries = sandbox.balance_transactions()
     assert sum(t.amount for t in entries) == 6 * PAID - 1_001 - 2_002 - 500 - 30_000
     assert all(t.net == t.amount - t.fee for t in entries)
@@ -119,5 +119,5 @@ def test_one_of_fifty_concurrent_refunds_succeeds(client: stripe.StripeClient, o
     with ThreadPoolExecutor(50) as pool:
         codes = list(pool.map(refund, range(50)))
     assert sorted(codes, key=str) == [None, *["charge_already_refunded"] * 49]
-    (made,) = client.v1.refunds.list({"payment_intent": intent}).data
-    assert made.amount == PAID
+    (created,) = client.v1.refunds.list({"payment_intent": intent}).data
+    assert created.amount == PAID

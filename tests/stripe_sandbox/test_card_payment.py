@@ -87,10 +87,10 @@ def test_three_d_secure_can_be_failed_and_then_completed(
     session = new_session(client)
     form = {"email": "a@b.co", "method": "card", "card": "4000002500003155"}
     for passed in ("false", "true"):
-        asked = http.post(f"/c/pay/{session.id}", data=form)
-        assert asked.status_code == 303 and "/authenticate/pi_" in asked.headers["location"]
-        assert "3-D Secure" in http.get(asked.headers["location"]).text
-        back = http.post(asked.headers["location"], data={"passed": passed})
+        redirect = http.post(f"/c/pay/{session.id}", data=form)
+        assert redirect.status_code == 303 and "/authenticate/pi_" in redirect.headers["location"]
+        assert "3-D Secure" in http.get(redirect.headers["location"]).text
+        back = http.post(redirect.headers["location"], data={"passed": passed})
         assert back.status_code == 303
         if passed == "false":
             assert back.headers["location"] == f"/c/pay/{session.id}"

@@ -28,17 +28,17 @@ def test_a_coupon_reduces_the_amount(sandbox: InProcessSandbox, terms: dict[str,
     with pytest.raises(stripe.InvalidRequestError) as again:
         sandbox.api.coupons.create({"id": "scholarship-7", "duration": "once", **terms})
     assert again.value.code == "resource_already_exists"
-    made = session(sandbox, discounts=[{"coupon": "scholarship-7"}])
-    assert (made.total_details.amount_discount, made.amount_total) == (off, 489_000 - off)
-    paid = pay(sandbox, made.id)
+    created = session(sandbox, discounts=[{"coupon": "scholarship-7"}])
+    assert (created.total_details.amount_discount, created.amount_total) == (off, 489_000 - off)
+    paid = pay(sandbox, created.id)
     assert sandbox.api.payment_intents.retrieve(paid["payment_intent"]).amount_received == 489_000 - off
 
 
 def test_a_full_discount_requires_no_payment(sandbox: InProcessSandbox) -> None:
     sandbox.api.coupons.create({"id": "full", "percent_off": 100, "duration": "once", "max_redemptions": 1})
-    made = session(sandbox, discounts=[{"coupon": "full"}])
-    assert pay(sandbox, made.id)["status"] == "complete"
-    done = sandbox.api.checkout.sessions.retrieve(made.id)
+    created = session(sandbox, discounts=[{"coupon": "full"}])
+    assert pay(sandbox, created.id)["status"] == "complete"
+    done = sandbox.api.checkout.sessions.retrieve(created.id)
     assert (done.payment_status, done.payment_intent) == ("no_payment_required", None)
     assert (done.amount_total, done.total_details.amount_discount) == (0, 489_000)
     used = sandbox.api.coupons.retrieve("full")
@@ -52,8 +52,8 @@ def test_a_full_discount_requires_no_payment(sandbox: InProcessSandbox) -> None:
 def test_a_promotion_code_applies_its_coupon(sandbox: InProcessSandbox) -> None:
     sandbox.api.coupons.create({"id": "half", "percent_off": 50, "duration": "once"})
     code = sandbox.api.promotion_codes.create({"promotion": {"type": "coupon", "coupon": "half"}, "code": "SPRING"})
-    made = session(sandbox, discounts=[{"promotion_code": code.id}])
-    assert made.amount_total == 244_500
-    pay(sandbox, made.id)
+    created = session(sandbox, discounts=[{"promotion_code": code.id}])
+    assert created.amount_total == 244_500
+    pay(sandbox, created.id)
     assert sandbox.api.promotion_codes.list({"code": "SPRING"}).data[0].times_redeemed == 1
     assert sandbox.api.coupons.update("half", {"metadata": {"p": "1"}}).metadata.to_dict() == {"p": "1"}

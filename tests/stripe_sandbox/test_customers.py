@@ -19,9 +19,9 @@ def test_concurrent_requests_with_one_key_create_one_customer(client: stripe.Str
             return None
 
     with ThreadPoolExecutor(20) as pool:
-        made = set(pool.map(create, range(60))) - {None}
-    assert len(made) == 1
-    assert [c.id for c in client.v1.customers.list({"email": "once@example.org"}).data] == list(made)
+        created = set(pool.map(create, range(60))) - {None}
+    assert len(created) == 1
+    assert [c.id for c in client.v1.customers.list({"email": "once@example.org"}).data] == list(created)
 
 
 def test_the_default_card_must_be_attached_to_the_customer(sandbox: InProcessSandbox) -> None:

@@ -148,23 +148,23 @@ def test_events_have_the_id_of_their_request(
 def test_endpoints_receive_their_enabled_events(
     client: stripe.StripeClient, receiver: Receiver, operator: Operator
 ) -> None:
-    made = client.v1.webhook_endpoints.create(
+    created = client.v1.webhook_endpoints.create(
         {"url": f"{receiver.url}", "enabled_events": ["product.created"], "api_version": "2026-10-28.endive"}
     )
-    assert made.secret and made.secret.startswith("whsec_")
-    operator.do(f"/webhook_endpoints/{made.id}/roll_secret", secret=WEBHOOK_SECRET)
-    assert client.v1.webhook_endpoints.retrieve(made.id).to_dict().get("secret") is None
+    assert created.secret and created.secret.startswith("whsec_")
+    operator.do(f"/webhook_endpoints/{created.id}/roll_secret", secret=WEBHOOK_SECRET)
+    assert client.v1.webhook_endpoints.retrieve(created.id).to_dict().get("secret") is None
     client.v1.products.create({"name": "Course"})
     make_event(client)
     operator.wait_idle()
     assert sorted(receiver.types()) == ["customer.created", "product.created", "product.created"]
-    client.v1.webhook_endpoints.update(made.id, {"disabled": True})
+    client.v1.webhook_endpoints.update(created.id, {"disabled": True})
     receiver.received.clear()
     client.v1.products.create({"name": "Course"})
     operator.wait_idle()
     assert receiver.types() == ["product.created"]
-    assert client.v1.webhook_endpoints.delete(made.id).deleted
-    assert made.id not in [e.id for e in client.v1.webhook_endpoints.list().data]
+    assert client.v1.webhook_endpoints.delete(created.id).deleted
+    assert created.id not in [e.id for e in client.v1.webhook_endpoints.list().data]
 
 
 def test_a_rolled_secret_signs_along_with_the_old_one(
@@ -184,17 +184,17 @@ def test_a_rolled_secret_signs_along_with_the_old_one(
 
 def test_retries_stop_when_the_endpoint_is_deleted(client: stripe.StripeClient, operator: Operator) -> None:
     url = f"http://127.0.0.1:{free_port()}/closed"
-    made = client.v1.webhook_endpoints.create({"url": url, "enabled_events": ["product.created"]})
+    created = client.v1.webhook_endpoints.create({"url": url, "enabled_events": ["product.created"]})
     client.v1.products.create({"name": "Undelivered"})
     event = client.v1.events.list({"type": "product.created", "limit": 1}).data[0]
 
     def attempts() -> Any:
         found = operator.get("/deliveries", event=event.id)["deliveries"]
-        return next(d["attempts"] for d in found if d["endpoint"] == made.id)
+        return next(d["attempts"] for d in found if d["endpoint"] == created.id)
 
     until(lambda: len(attempts()) >= 3)
     assert all(a["status"] is None and "ConnectError" in a["error"] for a in attempts())
-    client.v1.webhook_endpoints.delete(made.id)
+    client.v1.webhook_endpoints.delete(created.id)
     operator.wait_idle()
 
 

@@ -56,11 +56,11 @@ def test_the_feed_returns_signed_webhooks(client: stripe.StripeClient, operator:
 
 def test_advancing_a_year_bills_every_month(sandbox: InProcessSandbox) -> None:
     item = {"price": sandbox.price(10_000)}
-    made = [sandbox.api.subscriptions.create({"customer": sandbox.customer().id, "items": [item]}) for _ in range(5)]
+    created = [sandbox.api.subscriptions.create({"customer": sandbox.customer().id, "items": [item]}) for _ in range(5)]
     sandbox.new_events()
     sandbox.advance(YEAR + DAY)
     paid = [data["object"]["amount_paid"] for data in sandbox.of("invoice.paid")]
-    assert paid == [10_000] * 12 * len(made)
+    assert paid == [10_000] * 12 * len(created)
 
 
 async def test_it_works_in_a_running_loop(sandbox: InProcessSandbox) -> None:

@@ -53,8 +53,8 @@ def test_three_d_secure_requires_the_customer_unless_set_up(sandbox: InProcessSa
     first = sandbox.api.payment_intents.create(
         {"amount": 1_000, "currency": "usd", "customer": buyer.id, "setup_future_usage": "off_session"}
     )
-    asked = sandbox.operate_now(f"/payment_intents/{first.id}/pay", card="4000002500003155")
-    assert asked["status"] == "requires_action"
+    confirmed = sandbox.operate_now(f"/payment_intents/{first.id}/pay", card="4000002500003155")
+    assert confirmed["status"] == "requires_action"
     sandbox.operate_now(f"/payment_intents/{first.id}/authenticate", passed=True)
     (saved,) = sandbox.api.customers.payment_methods.list(buyer.id).data
     assert charge(sandbox, buyer, payment_method=saved.id).status == "succeeded"
@@ -83,9 +83,9 @@ def test_forced_failures_decline_the_next_charges(sandbox: InProcessSandbox, pat
         assert error_of(raised.value)["decline_code"] == "insufficient_funds"
     assert charge(sandbox, customer).status == "succeeded"
     sandbox.operate_now(f"/customers/{customer.id}/{path}", decline_code="authentication_required")
-    with pytest.raises(stripe.CardError) as wanted:
+    with pytest.raises(stripe.CardError) as declined:
         charge(sandbox, customer)
-    assert wanted.value.code == "authentication_required"
+    assert declined.value.code == "authentication_required"
 
 
 def test_neither_another_customers_card_nor_a_detached_one_can_be_charged(sandbox: InProcessSandbox) -> None:
@@ -103,9 +103,9 @@ def test_neither_another_customers_card_nor_a_detached_one_can_be_charged(sandbo
 def test_a_bank_debit_is_processing_first(sandbox: InProcessSandbox, end: str, status: str) -> None:
     customer = sandbox.customer("pm_usBankAccount")
     sandbox.new_events()
-    made = charge(sandbox, customer)
-    assert made.status == "processing"
+    created = charge(sandbox, customer)
+    assert created.status == "processing"
     assert sandbox.types() == ["payment_intent.created", "payment_intent.processing", "charge.pending"]
-    sandbox.operate_now(f"/payment_intents/{made.id}/{end}")
-    assert sandbox.api.payment_intents.retrieve(made.id).status == status
+    sandbox.operate_now(f"/payment_intents/{created.id}/{end}")
+    assert sandbox.api.payment_intents.retrieve(created.id).status == status
     assert [t.amount for t in sandbox.balance_transactions()] == ([40_000] if end == "settle" else [])

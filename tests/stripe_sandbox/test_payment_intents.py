@@ -16,21 +16,21 @@ def intent(client: stripe.StripeClient, **params: Any) -> stripe.PaymentIntent:
 
 
 def test_a_browser_confirms_an_intent(client: stripe.StripeClient, operator: Operator) -> None:
-    made = intent(client, automatic_payment_methods={"enabled": True}, receipt_email="a@b.co")
-    assert (made.status, made.currency) == ("requires_payment_method", "usd")
-    assert made.client_secret and made.client_secret.startswith(f"{made.id}_secret_")
+    created = intent(client, automatic_payment_methods={"enabled": True}, receipt_email="a@b.co")
+    assert (created.status, created.currency) == ("requires_payment_method", "usd")
+    assert created.client_secret and created.client_secret.startswith(f"{created.id}_secret_")
     since = last_event(client)
-    paid = operator.do(f"/payment_intents/{made.id}/pay", card="4242424242424242", email="a@b.co")
+    paid = operator.do(f"/payment_intents/{created.id}/pay", card="4242424242424242", email="a@b.co")
     assert (paid["status"], paid["metadata"]) == ("succeeded", {"purchase": "p2"})
     assert [e.type for e in events_of(client, since)] == ["payment_intent.succeeded", "charge.succeeded"]
 
 
 def test_confirming_on_the_server(client: stripe.StripeClient) -> None:
-    made = intent(client, payment_method="pm_card_visa")
-    assert made.status == "requires_confirmation"
-    assert client.v1.payment_intents.confirm(made.id).status == "succeeded"
+    created = intent(client, payment_method="pm_card_visa")
+    assert created.status == "requires_confirmation"
+    assert client.v1.payment_intents.confirm(created.id).status == "succeeded"
     with pytest.raises(stripe.InvalidRequestError) as raised:
-        client.v1.payment_intents.confirm(made.id)
+        client.v1.payment_intents.confirm(created.id)
     assert raised.value.code == "payment_intent_unexpected_state"
 
 
@@ -46,13 +46,13 @@ def test_a_decline_is_a_card_error_with_the_intent(client: stripe.StripeClient) 
 
 
 def test_three_d_secure_redirects_to_the_return_url(client: stripe.StripeClient, http: httpx.Client) -> None:
-    made: Any = intent(
+    created: Any = intent(
         client, confirm=True, payment_method="pm_card_authenticationRequired", return_url="https://school.example/back"
     )
-    assert made.status == "requires_action"
-    back = http.post(made.next_action.redirect_to_url.url, data={"passed": "true"})
+    assert created.status == "requires_action"
+    back = http.post(created.next_action.redirect_to_url.url, data={"passed": "true"})
     assert back.headers["location"] == "https://school.example/back"
-    assert client.v1.payment_intents.retrieve(made.id).status == "succeeded"
+    assert client.v1.payment_intents.retrieve(created.id).status == "succeeded"
 
 
 def test_off_session_with_a_saved_card(client: stripe.StripeClient) -> None:
@@ -66,15 +66,15 @@ def test_off_session_with_a_saved_card(client: stripe.StripeClient) -> None:
 
 
 def test_canceling_and_updating(client: stripe.StripeClient) -> None:
-    made = intent(client)
-    changed = client.v1.payment_intents.update(made.id, {"amount": 60_000, "metadata": {"more": "x"}})
+    created = intent(client)
+    changed = client.v1.payment_intents.update(created.id, {"amount": 60_000, "metadata": {"more": "x"}})
     assert (changed.amount, plain(changed.metadata)) == (60_000, {"purchase": "p2", "more": "x"})
     since = last_event(client)
-    canceled = client.v1.payment_intents.cancel(made.id, {"cancellation_reason": "abandoned"})
+    canceled = client.v1.payment_intents.cancel(created.id, {"cancellation_reason": "abandoned"})
     assert (canceled.status, canceled.cancellation_reason) == ("canceled", "abandoned")
     assert [e.type for e in events_of(client, since)] == ["payment_intent.canceled"]
     with pytest.raises(stripe.InvalidRequestError):
-        client.v1.payment_intents.cancel(made.id)
+        client.v1.payment_intents.cancel(created.id)
 
 
 @pytest.mark.parametrize(

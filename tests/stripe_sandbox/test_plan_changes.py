@@ -21,9 +21,9 @@ class Plan:
         self.clock = clock.id
         self.customer = sandbox.customer(test_clock=clock.id).id
         items = [{"price": sandbox.price(amount, interval)}]
-        made = sandbox.api.subscriptions.create({"customer": self.customer, "items": items, **params})
-        self.id, self.item = made.id, made["items"].data[0].id
-        self.end = made["items"].data[0].current_period_end
+        created = sandbox.api.subscriptions.create({"customer": self.customer, "items": items, **params})
+        self.id, self.item = created.id, created["items"].data[0].id
+        self.end = created["items"].data[0].current_period_end
         sandbox.new_events()
 
     def advance_to(self, moment: int) -> None:
@@ -70,13 +70,13 @@ def create_incomplete(sandbox: InProcessSandbox, customer: str, **params: Any) -
 @pytest.mark.parametrize("confirmed_by", ["browser", "api"])
 def test_a_client_secret_pays_the_first_invoice(sandbox: InProcessSandbox, confirmed_by: str) -> None:
     customer = sandbox.customer(None)
-    made = create_incomplete(sandbox, customer.id)
-    secret = made.latest_invoice.confirmation_secret
-    assert (made.status, secret.type) == ("incomplete", "payment_intent")
+    created = create_incomplete(sandbox, customer.id)
+    secret = created.latest_invoice.confirmation_secret
+    assert (created.status, secret.type) == ("incomplete", "payment_intent")
     intent = secret.client_secret.partition("_secret_")[0]
     with pytest.raises(stripe.CardError):
         sandbox.api.payment_intents.confirm(intent, {"payment_method": "pm_card_chargeDeclined"})
-    assert sandbox.api.subscriptions.retrieve(made.id).status == "incomplete"
+    assert sandbox.api.subscriptions.retrieve(created.id).status == "incomplete"
     sandbox.new_events()
     if confirmed_by == "browser":
         assert sandbox.operate_now(f"/payment_intents/{intent}/pay")["status"] == "succeeded"
@@ -84,38 +84,38 @@ def test_a_client_secret_pays_the_first_invoice(sandbox: InProcessSandbox, confi
         sandbox.api.payment_intents.confirm(intent, {"payment_method": "pm_card_visa"})
     (data,) = sandbox.of("customer.subscription.updated")
     assert data["previous_attributes"] == {"status": "incomplete", "default_payment_method": None}
-    now = sandbox.api.subscriptions.retrieve(made.id)
+    now = sandbox.api.subscriptions.retrieve(created.id)
     assert (now.status, now.metadata.to_dict()) == ("active", {"enrollment": "e1"})
     (card,) = sandbox.api.customers.payment_methods.list(customer.id).data
     assert now.default_payment_method == card.id
     sandbox.advance(32 * DAY)
-    assert [i.amount_paid for i in sandbox.api.invoices.list({"subscription": made.id}).data] == [BASIC, BASIC]
+    assert [i.amount_paid for i in sandbox.api.invoices.list({"subscription": created.id}).data] == [BASIC, BASIC]
 
 
 def test_three_d_secure_for_the_first_invoice_also_covers_renewals(sandbox: InProcessSandbox) -> None:
-    made = create_incomplete(sandbox, sandbox.customer(None).id)
-    intent = made.latest_invoice.confirmation_secret.client_secret.partition("_secret_")[0]
+    created = create_incomplete(sandbox, sandbox.customer(None).id)
+    intent = created.latest_invoice.confirmation_secret.client_secret.partition("_secret_")[0]
     assert sandbox.operate_now(f"/payment_intents/{intent}/pay", card="4000002500003155")["status"] == "requires_action"
     sandbox.operate_now(f"/payment_intents/{intent}/authenticate", passed=True)
     sandbox.advance(32 * DAY)
-    assert len(sandbox.api.invoices.list({"subscription": made.id, "status": "paid"}).data) == 2
+    assert len(sandbox.api.invoices.list({"subscription": created.id, "status": "paid"}).data) == 2
 
 
 def test_a_processing_bank_debit_activates_the_subscription(sandbox: InProcessSandbox) -> None:
-    made = create_incomplete(sandbox, sandbox.customer(None).id)
-    intent = made.latest_invoice.confirmation_secret.client_secret.partition("_secret_")[0]
+    created = create_incomplete(sandbox, sandbox.customer(None).id)
+    intent = created.latest_invoice.confirmation_secret.client_secret.partition("_secret_")[0]
     sandbox.operate_now(f"/payment_intents/{intent}/pay", method="us_bank_account")
-    assert sandbox.api.subscriptions.retrieve(made.id).status == "active"
+    assert sandbox.api.subscriptions.retrieve(created.id).status == "active"
     sandbox.operate_now(f"/payment_intents/{intent}/fail")
-    assert sandbox.api.subscriptions.retrieve(made.id).status == "past_due"
+    assert sandbox.api.subscriptions.retrieve(created.id).status == "past_due"
 
 
 def test_an_unpaid_first_invoice_expires_the_subscription(sandbox: InProcessSandbox) -> None:
-    made = create_incomplete(sandbox, sandbox.customer(None).id)
+    created = create_incomplete(sandbox, sandbox.customer(None).id)
     sandbox.new_events()
     sandbox.advance(23 * HOUR + 1)
     assert sandbox.types() == ["customer.subscription.updated", "payment_intent.canceled", "invoice.voided"]
-    assert sandbox.api.subscriptions.retrieve(made.id).status == "incomplete_expired"
+    assert sandbox.api.subscriptions.retrieve(created.id).status == "incomplete_expired"
 
 
 def test_an_upgrade_is_prorated_on_the_next_invoice(plan: Plan, sandbox: InProcessSandbox) -> None:
@@ -126,8 +126,8 @@ def test_an_upgrade_is_prorated_on_the_next_invoice(plan: Plan, sandbox: InProce
     share = (plan.end - third) / (plan.end - plan.start)
     credit, charge = -round(BASIC * share), round(PRO * share)
     events = sandbox.new_events()
-    kinds = [e["type"] for e in events if e["type"].startswith(("customer.", "invoice"))]
-    assert kinds == ["customer.subscription.updated", "invoiceitem.created", "invoiceitem.created"]
+    types = [e["type"] for e in events if e["type"].startswith(("customer.", "invoice"))]
+    assert types == ["customer.subscription.updated", "invoiceitem.created", "invoiceitem.created"]
     updated = next(e["data"] for e in events if e["type"] == "customer.subscription.updated")
     assert updated["previous_attributes"]["items"]["data"][0]["price"]["unit_amount"] == BASIC
     assert updated["object"]["items"]["data"][0]["id"] == plan.item
@@ -154,8 +154,8 @@ def test_an_upgrade_can_be_invoiced_immediately(plan: Plan, sandbox: InProcessSa
     sandbox.new_events()
     changed = plan.change(PRO, proration_behavior="always_invoice")
     assert changed["items"].data[0].current_period_end == plan.end
-    kinds = sandbox.types()
-    assert kinds[0] == "customer.subscription.updated" and "invoice.paid" in kinds
+    types = sandbox.types()
+    assert types[0] == "customer.subscription.updated" and "invoice.paid" in types
     assert plan.paid() == [BASIC, 7_500]
     assert plan.now().latest_invoice.billing_reason == "subscription_update"
     plan.advance_to(plan.end + 2 * HOUR)
@@ -222,8 +222,8 @@ def test_a_declined_update(plan: Plan, sandbox: InProcessSandbox) -> None:
 
 def test_canceling_at_period_end_undoing_it_and_canceling_now(plan: Plan, sandbox: InProcessSandbox) -> None:
     before = {"cancel_at_period_end": False, "cancel_at": None, "canceled_at": None}
-    asked = sandbox.api.subscriptions.update(plan.id, {"cancel_at_period_end": True})
-    assert (asked.cancel_at_period_end, asked.cancel_at) == (True, plan.end)
+    updated = sandbox.api.subscriptions.update(plan.id, {"cancel_at_period_end": True})
+    assert (updated.cancel_at_period_end, updated.cancel_at) == (True, plan.end)
     (data,) = sandbox.of("customer.subscription.updated")
     assert data["previous_attributes"].items() >= before.items()
     kept = sandbox.api.subscriptions.update(plan.id, {"cancel_at_period_end": False})

@@ -42,8 +42,8 @@ class Plan:
         clocks = self.client.v1.test_helpers.test_clocks
         assert clocks.advance(self.clock, {"frozen_time": self.now() + seconds}).status == "advancing"
         assert clocks.retrieve(self.clock).status == "ready"
-        kinds = [e.type for e in events_of(self.client, since)]
-        return [kind for kind in kinds if not kind.startswith("test_helpers.")]
+        types = [e.type for e in events_of(self.client, since)]
+        return [kind for kind in types if not kind.startswith("test_helpers.")]
 
     def subscription(self) -> Any:
         return self.client.v1.subscriptions.retrieve(self.id, {"expand": ["latest_invoice"]})
@@ -53,8 +53,8 @@ class Plan:
 
     def schedule(self, months: int = 4) -> Any:
         """Limits the plan to a number of months, as the checkout service does after completion."""
-        made = self.client.v1.subscription_schedules.create({"from_subscription": self.id})
-        first = made.phases[0]
+        created = self.client.v1.subscription_schedules.create({"from_subscription": self.id})
+        first = created.phases[0]
         phases: Any = [
             {
                 "items": [{"price": self.price, "quantity": 1}],
@@ -62,7 +62,7 @@ class Plan:
                 "duration": {"interval": "month", "interval_count": months},
             }
         ]
-        return self.client.v1.subscription_schedules.update(made.id, {"end_behavior": "cancel", "phases": phases})
+        return self.client.v1.subscription_schedules.update(created.id, {"end_behavior": "cancel", "phases": phases})
 
 
 @pytest.fixture
@@ -107,10 +107,10 @@ def test_a_declined_first_payment_starts_no_subscription(client: stripe.StripeCl
     session = new_session(client, mode="subscription", line_items=[line])
     since = last_event(client)
     operator.pay(session.id, status=402, card="4000000000000002")
-    kinds = [e.type for e in events_of(client, since)]
-    assert kinds == ["customer.created", "payment_intent.created", "payment_intent.payment_failed", "charge.failed"]
-    still = client.v1.checkout.sessions.retrieve(session.id)
-    assert (still.status, still.subscription) == ("open", None)
+    types = [e.type for e in events_of(client, since)]
+    assert types == ["customer.created", "payment_intent.created", "payment_intent.payment_failed", "charge.failed"]
+    session_after = client.v1.checkout.sessions.retrieve(session.id)
+    assert (session_after.status, session_after.subscription) == ("open", None)
 
 
 def test_a_renewal_is_drafted_and_charged_an_hour_later(plan: Plan) -> None:
@@ -146,16 +146,16 @@ def test_a_four_month_plan_runs_to_its_end(client: stripe.StripeClient, plan: Pl
 
 def test_a_phase_can_have_a_price_of_its_own(client: stripe.StripeClient, plan: Plan) -> None:
     last = monthly(client, 122_253)
-    made = client.v1.subscription_schedules.create({"from_subscription": plan.id})
+    created = client.v1.subscription_schedules.create({"from_subscription": plan.id})
     phases: Any = [
         {
             "items": [{"price": plan.price}],
-            "start_date": made.phases[0].start_date,
+            "start_date": created.phases[0].start_date,
             "duration": {"interval": "month", "interval_count": 3},
         },
         {"items": [{"price": last}], "duration": {"interval": "month"}},
     ]
-    client.v1.subscription_schedules.update(made.id, {"end_behavior": "cancel", "phases": phases})
+    client.v1.subscription_schedules.update(created.id, {"end_behavior": "cancel", "phases": phases})
     plan.advance(130 * DAY)
     assert [i.amount_paid for i in plan.invoices()] == [122_250, 122_250, 122_250, 122_253]
 
@@ -164,26 +164,26 @@ def test_invalid_schedule_requests_are_rejected(client: stripe.StripeClient, pla
     schedules = client.v1.subscription_schedules
     with pytest.raises(stripe.InvalidRequestError):
         schedules.create({"from_subscription": plan.id, "end_behavior": "cancel"})
-    made = plan.schedule()
+    created = plan.schedule()
     with pytest.raises(stripe.InvalidRequestError, match="already attached"):
         schedules.create({"from_subscription": plan.id})
     without_start: Any = {"phases": [{"items": [{"price": plan.price}], "duration": {"interval": "month"}}]}
     with pytest.raises(stripe.InvalidRequestError, match="start_date"):
-        schedules.update(made.id, without_start)
+        schedules.update(created.id, without_start)
     with pytest.raises(stripe.InvalidRequestError, match="managed by the subscription schedule"):
         client.v1.subscriptions.update(plan.id, {"cancel_at_period_end": True})
-    assert schedules.release(made.id).status == "released"
+    assert schedules.release(created.id).status == "released"
     assert plan.subscription().schedule is None
     with pytest.raises(stripe.InvalidRequestError):
-        schedules.cancel(made.id)
+        schedules.cancel(created.id)
 
 
 def test_canceling_a_schedule_cancels_its_subscription(client: stripe.StripeClient, plan: Plan) -> None:
     schedule = plan.schedule()
     since = last_event(client)
     client.v1.subscription_schedules.cancel(schedule.id)
-    kinds = [e.type for e in events_of(client, since)]
-    assert kinds == ["customer.subscription.deleted", "subscription_schedule.canceled"]
+    types = [e.type for e in events_of(client, since)]
+    assert types == ["customer.subscription.deleted", "subscription_schedule.canceled"]
 
 
 def test_a_failed_renewal_is_paid_by_the_first_retry(
@@ -224,8 +224,8 @@ def test_after_the_last_retry_it_stays_past_due_until_paid(
 
 
 def test_canceling_now_and_at_the_periods_end(client: stripe.StripeClient, plan: Plan, operator: Operator) -> None:
-    asked = client.v1.subscriptions.update(plan.id, {"cancel_at_period_end": True})
-    assert asked.status == "active" and asked.cancel_at
+    updated = client.v1.subscriptions.update(plan.id, {"cancel_at_period_end": True})
+    assert updated.status == "active" and updated.cancel_at
     assert plan.advance(32 * DAY) == ["customer.subscription.deleted"]
     assert len(plan.invoices()) == 1
     other = Plan(client, operator)
@@ -251,8 +251,8 @@ def test_pausing_stops_invoices_and_resuming_starts_a_period(client: stripe.Stri
 def test_a_subscription_through_the_api(client: stripe.StripeClient) -> None:
     customer = client.v1.customers.create({"email": "api@example.org", "payment_method": "pm_card_visa"})
     items: Any = [{"price": monthly(client)}]
-    made = client.v1.subscriptions.create({"customer": customer.id, "items": items, "metadata": {"a": "b"}})
-    assert (made.status, plain(made.metadata)) == ("active", {"a": "b"})
+    created = client.v1.subscriptions.create({"customer": customer.id, "items": items, "metadata": {"a": "b"}})
+    assert (created.status, plain(created.metadata)) == ("active", {"a": "b"})
     bare = client.v1.customers.create({})
     with pytest.raises(stripe.InvalidRequestError, match="payment source"):
         client.v1.subscriptions.create({"customer": bare.id, "items": items})
@@ -271,12 +271,12 @@ def test_the_sandbox_clock_renews_subscriptions_without_a_test_clock(
     receiver.received.clear()
     operator.do("/clock/advance", seconds=32 * DAY)
     operator.wait_idle()
-    mine = [
+    own = [
         e
         for e in receiver.of("invoice.paid")
         if e["data"]["object"]["parent"]["subscription_details"]["subscription"] == id
     ]
-    assert len(mine) == 1
+    assert len(own) == 1
     client.v1.subscriptions.cancel(id)
 
 
@@ -288,6 +288,6 @@ def test_a_bank_debit_leaves_the_subscription_unpaid_at_first(client: stripe.Str
     assert done.subscription.latest_invoice.status == "open"
     since = last_event(client)
     operator.do(f"/payment_intents/{intent}/fail")
-    kinds = [e.type for e in events_of(client, since)]
-    assert "invoice.payment_failed" in kinds and kinds[-1] == "checkout.session.async_payment_failed"
+    types = [e.type for e in events_of(client, since)]
+    assert "invoice.payment_failed" in types and types[-1] == "checkout.session.async_payment_failed"
     client.v1.subscriptions.cancel(done.subscription.id)

@@ -27,12 +27,12 @@ def test_a_session_is_taxed_after_its_discount(sandbox: InProcessSandbox, off: i
     if off:
         sandbox.api.coupons.create({"id": "less", "amount_off": off, "currency": "usd", "duration": "once"})
         params["discounts"] = [{"coupon": "less"}]
-    made = sandbox.api.checkout.sessions.create(params)
-    assert (made.amount_subtotal, made.total_details.amount_tax) == (489_000, tax)
-    assert (made.amount_total, made.automatic_tax.status) == (489_000 - off + tax, "complete")
-    (line,) = sandbox.api.checkout.sessions.line_items.list(made.id).data
+    created = sandbox.api.checkout.sessions.create(params)
+    assert (created.amount_subtotal, created.total_details.amount_tax) == (489_000, tax)
+    assert (created.amount_total, created.automatic_tax.status) == (489_000 - off + tax, "complete")
+    (line,) = sandbox.api.checkout.sessions.line_items.list(created.id).data
     assert (line.amount_tax, line.amount_total) == (tax, 489_000 - off + tax)
-    paid = sandbox.operate_now(f"/sessions/{made.id}/pay", email="ada@example.org")
+    paid = sandbox.operate_now(f"/sessions/{created.id}/pay", email="ada@example.org")
     intent = sandbox.api.payment_intents.retrieve(paid["payment_intent"])
     assert intent.amount_received == 489_000 - off + tax
     invoice = sandbox.api.invoices.retrieve(paid["session"]["invoice"])
@@ -55,9 +55,9 @@ def test_an_invoice_has_its_tax(sandbox: InProcessSandbox) -> None:
 def test_a_plan_is_taxed_at_every_renewal(sandbox: InProcessSandbox) -> None:
     line = {"price": sandbox.price(10_000), "quantity": 1}
     params: Any = {"mode": "subscription", "line_items": [line], "success_url": SUCCESS, **TAX}
-    made = sandbox.api.checkout.sessions.create(params)
-    assert made.amount_total == 10_700
-    sandbox.operate_now(f"/sessions/{made.id}/pay", email="ada@example.org")
+    created = sandbox.api.checkout.sessions.create(params)
+    assert created.amount_total == 10_700
+    sandbox.operate_now(f"/sessions/{created.id}/pay", email="ada@example.org")
     sandbox.new_events()
     sandbox.advance(32 * DAY)
     (paid,) = sandbox.of("invoice.paid")

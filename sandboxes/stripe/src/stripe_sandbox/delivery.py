@@ -103,9 +103,9 @@ class Deliveries:
 
     def create(self, events: list[Obj]) -> list[Delivery]:
         """Creates one delivery per event and subscribed endpoint. They count as queued from now on."""
-        made = [delivery for event in events for delivery in self._deliveries_of(event)]
-        self._busy += len(made)
-        return made
+        created = [delivery for event in events for delivery in self._deliveries_of(event)]
+        self._busy += len(created)
+        return created
 
     def send(self, deliveries: list[Delivery]) -> None:
         """Queues created deliveries, subject to the faults in force."""
@@ -154,13 +154,13 @@ class Deliveries:
             event["pending_webhooks"] = len(endpoints)
         body = webhook_body(event)
         drop = self._faults().drop
-        made = [Delivery(event["id"], event["type"], e["id"], e["url"], body) for e in endpoints]
-        for delivery in made:
+        created = [Delivery(event["id"], event["type"], e["id"], e["url"], body) for e in endpoints]
+        for delivery in created:
             if "*" in drop or delivery.type in drop:
                 delivery.status = "dropped"
             self.log.append(delivery)
             self._by_event.setdefault(delivery.event, []).append(delivery)
-        return made
+        return created
 
     def _dispatch(self, delivery: Delivery) -> None:
         faults = self._faults()

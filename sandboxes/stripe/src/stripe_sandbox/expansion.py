@@ -20,7 +20,7 @@ ON_REQUEST: dict[tuple[str, str], OnRequest] = {}
 
 def expand(sandbox: Sandbox, response: Obj, paths: list[str]) -> Obj:
     """A copy of the response with each path expanded. Raises a StripeError for an invalid path."""
-    expanded = clone(response)
+    expanded: Obj = clone(response)
     for path in paths:
         steps = path.split(".")
         if len([step for step in steps if step != "data"]) > _MAX_DEPTH:
@@ -59,7 +59,8 @@ def _field_on_request(sandbox: Sandbox, at: Obj, name: str, path: str) -> Obj | 
     make = ON_REQUEST.get((str(at.get("object")), name))
     if make is None:
         raise _not_expandable(path)
-    return clone(make(sandbox, at))
+    field: Obj | None = clone(make(sandbox, at))
+    return field
 
 
 def _not_expandable(path: str) -> StripeError:

@@ -74,8 +74,8 @@ def invoice_payment(sandbox: Sandbox, session: Obj, intent: Obj | None) -> None:
     customer = _required_customer(sandbox, session)
     applied = []
     if plan.discount is not None:
-        made = discounts.discount(sandbox, plan.discount, promotion_code=plan.promotion_code, customer=customer)
-        applied = [made["id"]]
+        created = discounts.discount(sandbox, plan.discount, promotion_code=plan.promotion_code, customer=customer)
+        applied = [created["id"]]
     invoice = invoices.draft(
         sandbox,
         customer=customer,

@@ -158,7 +158,7 @@ def item_line(item: Obj, price: Obj | None = None) -> Obj:
         "subscription": item["parent"]["subscription_details"]["subscription"] if item["parent"] else None,
     }
     parent = {"type": "invoice_item_details", "invoice_item_details": details, "subscription_item_details": None}
-    made = line(
+    created = line(
         amount=item["amount"],
         currency=item["currency"],
         description=item["description"],
@@ -168,9 +168,9 @@ def item_line(item: Obj, price: Obj | None = None) -> Obj:
         period=dict(item["period"]),
     )
     if price is None:
-        made["pricing"] = item["pricing"]
-    made["metadata"] = dict(item["metadata"])
-    return made
+        created["pricing"] = item["pricing"]
+    created["metadata"] = dict(item["metadata"])
+    return created
 
 
 def finalize(sandbox: Sandbox, invoice: Obj, *, paid_by: Obj | None = None) -> None:

@@ -27,16 +27,16 @@ def prorate(
     `charge_new` is false if a new period starts: the new items are then charged in full.
     """
     unchanged = {_terms(entry) for entry in old} & {_terms(entry) for entry in new} if charge_new else set()
-    made = [
+    created = [
         _item(sandbox, subscription, entry, at, entry, credit=True) for entry in old if _terms(entry) not in unchanged
     ]
     if charge_new:
-        made += [
+        created += [
             _item(sandbox, subscription, entry, at, old[0], credit=False)
             for entry in new
             if _terms(entry) not in unchanged
         ]
-    return made
+    return created
 
 
 def _terms(entry: Obj) -> tuple[str, str, int]:
@@ -52,7 +52,7 @@ def _item(sandbox: Sandbox, subscription: Obj, entry: Obj, at: int, timing: Obj,
     product = sandbox.store.find(price["product"])
     day = datetime.fromtimestamp(at, UTC).strftime("%d %b %Y")
     times = f"{quantity} × " if quantity > 1 else ""
-    made = invoices.invoice_item(
+    created = invoices.invoice_item(
         sandbox,
         customer=subscription["customer"],
         amount=-amount if credit else amount,
@@ -70,5 +70,5 @@ def _item(sandbox: Sandbox, subscription: Obj, entry: Obj, at: int, timing: Obj,
         proration_details=part(stripe.InvoiceItem.ProrationDetails, discount_amounts=[]),
         quantity=quantity,
     )
-    sandbox.emit("invoiceitem.created", made)
-    return made
+    sandbox.emit("invoiceitem.created", created)
+    return created

@@ -259,7 +259,7 @@ def _line(sandbox: Sandbox, subscription: Obj, entry: Obj) -> Obj:
         "subscription": subscription["id"],
         "subscription_item": entry["id"],
     }
-    made = invoices.line(
+    created = invoices.line(
         amount=0 if trial else (price["unit_amount"] or 0) * (entry["quantity"] or 1),
         currency=price["currency"],
         description=f"{entry['quantity']} × {_product_name(sandbox, price)}",
@@ -272,8 +272,8 @@ def _line(sandbox: Sandbox, subscription: Obj, entry: Obj) -> Obj:
         },
         period={"start": entry["current_period_start"], "end": entry["current_period_end"]},
     )
-    made["metadata"] = dict(subscription["metadata"])
-    return made
+    created["metadata"] = dict(subscription["metadata"])
+    return created
 
 
 def _product_name(sandbox: Sandbox, price: Obj) -> str:

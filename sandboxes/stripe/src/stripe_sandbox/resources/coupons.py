@@ -84,7 +84,7 @@ def create_promotion_code(call: Call) -> Obj:
     code = params.get("code") or random_text(8).upper()
     if any(c["code"].lower() == code.lower() for c in sandbox.store.where("promotion_code", active=True)):
         raise StripeError(f"An active promotion code with `code: {code}` already exists.", param="code")
-    made = build(
+    created = build(
         stripe.PromotionCode,
         id=new_id("promo"),
         active=params.get("active", True),
@@ -101,8 +101,8 @@ def create_promotion_code(call: Call) -> Obj:
         ),
         times_redeemed=0,
     )
-    sandbox.emit("promotion_code.created", sandbox.store.add(made))
-    return made
+    sandbox.emit("promotion_code.created", sandbox.store.add(created))
+    return created
 
 
 def update_promotion_code(call: Call) -> Obj:

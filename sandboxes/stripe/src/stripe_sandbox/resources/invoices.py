@@ -175,14 +175,14 @@ def _charge(call: Call, invoice: Obj) -> None:
 
 def _discounts(call: Call, customer: str) -> list[str]:
     """Creates discounts for the requested coupons and redeems them."""
-    made = []
+    created = []
     for position, given in enumerate(call.params.get("discounts") or []):
         coupon = call.sandbox.store.param("coupon", given.get("coupon", ""), f"discounts[{position}][coupon]")
         if not discounts.usable(call.sandbox, coupon):
             raise StripeError(f"Coupon expired: {coupon['id']}", code="coupon_expired", param="discounts")
         discounts.redeem(call.sandbox, coupon, None)
-        made.append(discounts.discount(call.sandbox, coupon, customer=customer)["id"])
-    return made
+        created.append(discounts.discount(call.sandbox, coupon, customer=customer)["id"])
+    return created
 
 
 def _require(invoice: Obj, status: str, verb: str, code: str | None = None) -> None:

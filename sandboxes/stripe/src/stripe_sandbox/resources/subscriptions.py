@@ -284,10 +284,12 @@ def _items(sandbox: Sandbox, subscription: Obj, items: list[Params]) -> list[Obj
         price = _recurring(sandbox, given, f"items[{position}]") if new_price else old and old["price"]
         if price is None:
             raise missing_param(f"items[{position}][price]")
-        made = subscriptions.item(subscription, price, given.get("quantity", old["quantity"] if old else 1), start, end)
+        created = subscriptions.item(
+            subscription, price, given.get("quantity", old["quantity"] if old else 1), start, end
+        )
         if old is not None:
-            made.update(id=old["id"], created=old["created"], metadata=old["metadata"])
-        kept[made["id"]] = made
+            created.update(id=old["id"], created=old["created"], metadata=old["metadata"])
+        kept[created["id"]] = created
     _check_items(list(kept.values()))
     return list(kept.values())
 
