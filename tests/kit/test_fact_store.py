@@ -44,7 +44,7 @@ async def test_every_order_ends_in_one_group(database: Database) -> None:
 
 async def _group_of(database: Database, key: str) -> list[Fact]:
     async with database.transaction() as db:
-        return await fact_store.known(db, key)
+        return await fact_store.group_of(db, key)
 
 
 async def test_merging_a_fact_twice_changes_nothing(database: Database) -> None:

@@ -69,7 +69,7 @@ async def merge(uow: UnitOfWork, event: Envelope[Event], policy: Policy) -> Stud
 
 
 async def load(db: AsyncConnection, facts_key: str, policy: Policy) -> StudentFacts:
-    return _student_facts(await fact_store.known(db, facts_key), policy)
+    return _student_facts(await fact_store.group_of(db, facts_key), policy)
 
 
 async def lock_facts(db: AsyncConnection, facts_key: str) -> None:

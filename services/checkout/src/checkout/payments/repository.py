@@ -329,6 +329,6 @@ async def events_of_purchase(db: AsyncConnection, purchase_id: UUID) -> list[Eve
     """Every stored payment event of this purchase, also those that belong to it only through another event."""
     return [
         EventRecord(id=fact.event_id, time=fact.time, event=event)
-        for fact in await fact_store.known(db, f"purchase:{purchase_id}")
+        for fact in await fact_store.group_of(db, f"purchase:{purchase_id}")
         if isinstance(event := EVENT_TYPES[fact.type].model_validate(fact.body), PaymentEvent)
     ]
