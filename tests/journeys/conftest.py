@@ -1,4 +1,4 @@
-"""One running system for all journeys."""
+"""One running system for all journey tests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from tests.journeys.school import School
+from tests.journeys.harness import School
 
 from devstack.stack import Stack, running
 

@@ -1,16 +1,16 @@
-"""A student pays: by card, by bank, in installments; or does not."""
+"""A student pays by card, by bank debit or in installments, or the payment fails."""
 
 from __future__ import annotations
 
 import asyncio
 
-from tests.journeys.school import BARBER, School, count, text_of
+from tests.journeys.harness import BARBER, School, count, text_of
 from tests.waiting import until
 
 MONTH = 31 * 24 * 3600 + 7200  # a renewal is charged an hour after the period has ended
 
 
-async def test_a_card_payment_becomes_a_enrollment_an_instructor_a_milady_enrollment_and_mails(school: School) -> None:
+async def test_a_card_payment_leads_to_enrollment_instructor_milady_and_mails(school: School) -> None:
     student = school.student()
     await student.buys()
     enrollment = await student.enrollment_becomes("active")
@@ -22,7 +22,7 @@ async def test_a_card_payment_becomes_a_enrollment_an_instructor_a_milady_enroll
     assigned = await student.instructor_assigned()
     enrolled = await student.milady_becomes("enrolled")
     subjects = await student.mailed("welcome", "receipt")
-    await school.settled()
+    await school.deliveries_done()
     await asyncio.sleep(1)
     subjects = student.subjects()
     assert (count(subjects, "welcome"), count(subjects, "receipt")) == (1, 1), subjects
@@ -32,7 +32,7 @@ async def test_a_card_payment_becomes_a_enrollment_an_instructor_a_milady_enroll
     assert len(await student.instructors()) == len(await student.milady_enrollments()) == 1
 
 
-async def test_a_program_without_outside_provider_takes_no_milady_enrollment(school: School) -> None:
+async def test_a_program_without_provider_gets_no_milady_enrollment(school: School) -> None:
     student = school.student()
     await student.buys("cpr")
     await student.enrollment_becomes("active", "cpr")
@@ -40,7 +40,7 @@ async def test_a_program_without_outside_provider_takes_no_milady_enrollment(sch
     assert await student.milady_enrollments() == []
 
 
-async def test_who_is_enrolled_cannot_pay_again(school: School) -> None:
+async def test_an_enrolled_student_cannot_pay_again(school: School) -> None:
     student = school.student()
     await student.buys("dsp")
     await student.enrollment_becomes("active", "dsp")
@@ -53,7 +53,7 @@ async def test_who_is_enrolled_cannot_pay_again(school: School) -> None:
     await until(refused, what="409 already_enrolled")
 
 
-async def test_a_declined_card_makes_no_enrollment_and_says_what_to_do_and_may_be_tried_again(school: School) -> None:
+async def test_a_declined_card_creates_no_enrollment_sends_a_mail_and_can_be_retried(school: School) -> None:
     student = school.student()
     session = await student.checkout()
     assert (await student.pay(session, card="4000000000009995"))["status"] == "declined"
@@ -65,17 +65,17 @@ async def test_a_declined_card_makes_no_enrollment_and_says_what_to_do_and_may_b
     assert count(subjects, "receipt") == 1
 
 
-async def test_a_session_that_runs_out_leaves_nothing(school: School) -> None:
+async def test_an_expired_session_leaves_nothing(school: School) -> None:
     student = school.student()
     session = await student.checkout()
     await school.stripe(f"/sessions/{session}/expire")
-    await school.settled()
+    await school.deliveries_done()
     again = await student.checkout()
     assert again != session
     assert await student.enrollment() is None
 
 
-async def test_a_bank_debit_waits_until_it_settles(school: School) -> None:
+async def test_a_bank_debit_is_pending_until_it_clears(school: School) -> None:
     student = school.student()
     paid = await student.buys(method="us_bank_account")
     enrollment = await student.enrollment_becomes("pending")
@@ -88,7 +88,7 @@ async def test_a_bank_debit_waits_until_it_settles(school: School) -> None:
     await student.mailed("welcome", "receipt")
 
 
-async def test_a_bank_debit_that_is_returned_withdraws_the_pending_enrollment(school: School) -> None:
+async def test_a_returned_bank_debit_withdraws_the_pending_enrollment(school: School) -> None:
     student = school.student()
     paid = await student.buys(method="us_bank_account")
     await student.enrollment_becomes("pending")
@@ -104,7 +104,7 @@ async def customer_of(school: School, session: str) -> str:
     return str(found["customer"])
 
 
-async def test_a_plan_opens_the_enrollment_with_its_first_installment_sums_to_the_price_and_ends(
+async def test_a_plan_enrolls_on_the_first_installment_adds_up_to_the_price_and_ends(
     school: School,
 ) -> None:
     student = school.student()
@@ -116,10 +116,10 @@ async def test_a_plan_opens_the_enrollment_with_its_first_installment_sums_to_th
     async def scheduled() -> bool:
         return bool((await school.stripe_api(f"/subscriptions/{subscription}"))["schedule"])
 
-    await until(scheduled, what="the schedule that ends the plan")
+    await until(scheduled, what="the Stripe schedule that ends the plan")
     for _ in range(5):
         await school.stripe("/clock/advance", {"seconds": MONTH})
-        await school.settled()
+        await school.deliveries_done()
     invoices = (await school.stripe_api("/invoices", subscription=subscription))["data"]
     assert sum(invoice["amount_paid"] for invoice in invoices) == 489_000
     assert len([invoice for invoice in invoices if invoice["amount_paid"]]) == 4
@@ -131,29 +131,29 @@ async def test_a_plan_opens_the_enrollment_with_its_first_installment_sums_to_th
     assert count(student.subjects(), "welcome") == 1
 
 
-async def test_a_missed_installment_pauses_after_the_last_retry_and_catching_up_resumes(school: School) -> None:
+async def test_a_missed_installment_pauses_after_the_last_retry_and_payment_resumes(school: School) -> None:
     student = school.student()
     session = await student.checkout("hvac", "plan")
     await student.pay(session)
     await student.enrollment_becomes("active", "hvac")
     await school.stripe(f"/customers/{await customer_of(school, session)}/fail_next_renewal", {"times": 4})
     await school.stripe("/clock/advance", {"seconds": MONTH})
-    await school.settled()
+    await school.deliveries_done()
     enrollment = await student.enrollment("hvac")
     assert enrollment is not None
     assert enrollment["status"] == "active", "the first failure only warns"
     for days in (1, 3, 7):
         await school.stripe("/clock/advance", {"seconds": days * 24 * 3600 + 7200})
-        await school.settled()
+        await school.deliveries_done()
     await student.enrollment_becomes("paused", "hvac")
     subscription = (await school.stripe_api(f"/checkout/sessions/{session}"))["subscription"]
     invoices = (await school.stripe_api("/invoices", subscription=subscription))["data"]
-    (owed,) = [invoice for invoice in invoices if invoice["status"] == "open"]
-    await school.stripe(f"/invoices/{owed['id']}/pay", {"method": "card", "email": student.person.email})
+    (unpaid,) = [invoice for invoice in invoices if invoice["status"] == "open"]
+    await school.stripe(f"/invoices/{unpaid['id']}/pay", {"method": "card", "email": student.person.email})
     await student.enrollment_becomes("active", "hvac")
 
 
-async def test_a_full_refund_undoes_everything_and_a_partial_one_nothing(school: School) -> None:
+async def test_a_full_refund_withdraws_everything_and_a_partial_one_nothing(school: School) -> None:
     student = school.student()
     paid = await student.buys(BARBER)
     await student.enrollment_becomes("active")
@@ -181,7 +181,7 @@ async def test_a_lost_dispute_withdraws_and_an_open_one_does_not(school: School)
     await student.enrollment_becomes("active", "cpr")
     charge = (await school.stripe_api(f"/payment_intents/{paid['payment_intent']}"))["latest_charge"]
     dispute = await school.stripe(f"/charges/{charge}/dispute", {})
-    await school.settled()
+    await school.deliveries_done()
     await asyncio.sleep(1)
     enrollment = await student.enrollment("cpr")
     assert enrollment is not None

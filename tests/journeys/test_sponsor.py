@@ -1,15 +1,15 @@
-"""A sponsor pays: a case manager asks, the sponsor's finance gets the link, the student gets the enrollment."""
+"""A sponsor pays: a case manager requests it, the sponsor's finance department pays, the student is enrolled."""
 
 from __future__ import annotations
 
 from email.message import EmailMessage
 
 import asyncpg
-from tests.journeys.school import BARBER, School, count, text_of
+from tests.journeys.harness import BARBER, School, count, text_of
 from tests.waiting import until
 
 
-async def test_a_sponsors_payment_becomes_the_students_enrollment(school: School) -> None:
+async def test_a_sponsors_payment_enrolls_the_student(school: School) -> None:
     student, case_manager = school.student(), school.staff("case_manager")
     finance = "finance@sponsor.example.com"
     body = {
@@ -50,10 +50,10 @@ async def test_a_sponsors_payment_becomes_the_students_enrollment(school: School
         await until(paid, what="the funding payment marked as paid")
     finally:
         await connection.close()
-    assert count(student.subjects(), "receipt") == 0, "the receipt is the sponsor's"
+    assert count(student.subjects(), "receipt") == 0, "the receipt goes to the sponsor"
 
 
-async def test_a_student_cannot_ask_for_funding(school: School) -> None:
+async def test_a_student_cannot_request_funding(school: School) -> None:
     student = school.student()
     body = {"studentId": str(student.id), "programId": BARBER, "programSlug": BARBER, "fundingSource": "WIOA"}
     assert (await student.post("checkout", "/api/funding/create-checkout", body)).status_code == 403

@@ -1,4 +1,4 @@
-"""Every way to pay and to get money back, through all services at once: what it does to enrollments, mails and documents."""
+"""Every kind of payment and refund through all services: enrollments, mails and documents."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 import pypdf
-from tests.journeys.school import School, Student, count, text_of
+from tests.journeys.harness import School, Student, count, text_of
 from tests.waiting import until
 
 from contracts.people import enrollment_uuid
@@ -18,25 +18,25 @@ DAY = 24 * 3600
 async def intent(student: Student, path: str, body: dict[str, Any]) -> dict[str, Any]:
     answer = await student.post("checkout", path, body)
     assert answer.is_success, answer.text
-    told: dict[str, Any] = answer.json()
-    return told
+    created: dict[str, Any] = answer.json()
+    return created
 
 
 async def confirm(student: Student, client_secret: str, **choice: Any) -> Any:
-    """What Stripe's own form does in the student's browser."""
+    """Pays the payment intent, as Stripe's form does in the student's browser."""
     chosen = {"method": "card", "email": student.person.email, **choice}
     return await student.school.stripe(f"/payment_intents/{client_secret.partition('_secret_')[0]}/pay", chosen)
 
 
 async def advance(school: School, seconds: int) -> None:
-    """Stripe's clock and the school's."""
+    """Advances Stripe's clock and the school's."""
     await school.stripe("/clock/advance", {"seconds": seconds})
     answer = await school.staff("admin").post("checkout", "/api/admin/test-clock/advance", {"seconds": seconds})
     assert answer.is_success, answer.text
 
 
 async def payment_of(student: Student, slug: str) -> dict[str, Any]:
-    """The enrollment's money, as its student sees it."""
+    """The payments of an enrollment, from the student's API."""
     found: dict[str, Any] = await student.get(
         "checkout", f"/api/enrollments/{enrollment_uuid(student.id, slug)}/payment"
     )
@@ -51,14 +51,14 @@ async def paid_installments(student: Student, slug: str, many: int) -> dict[str,
     return await until(look, seconds=60, what=f"{many} paid installments of {slug}")
 
 
-async def asked_for(student: Student, slug: str, times: int) -> None:
+async def charge_attempted(student: Student, slug: str, times: int) -> None:
     async def look() -> bool:
         return any(each["attempts"] >= times for each in (await payment_of(student, slug))["schedules"])
 
     await until(look, what=f"attempt {times} of an installment of {slug}")
 
 
-async def test_a_track_is_bought_and_studied_to_its_end(school: School) -> None:
+async def test_a_track_from_payment_to_completion(school: School) -> None:
     student = school.student()
     made = await intent(student, "/api/payments/create-payment/", {"track": "DP", "amount": 499, "currency": "usd"})
     await confirm(student, made["clientSecret"])
@@ -76,7 +76,7 @@ async def test_a_track_is_bought_and_studied_to_its_end(school: School) -> None:
     await student.mailed("welcome", "receipt")
 
 
-async def test_the_receipt_comes_as_a_document_and_can_be_fetched_again(school: School) -> None:
+async def test_the_receipt_is_attached_to_the_mail_and_can_be_downloaded(school: School) -> None:
     student = school.student("Łukasz Wójcik")
     made = await intent(student, "/api/payments/create-intent", {"itemId": "barbering-safety"})
     await confirm(student, made["clientSecret"], name="Łukasz Wójcik")
@@ -94,7 +94,7 @@ async def test_the_receipt_comes_as_a_document_and_can_be_fetched_again(school: 
     assert other.status_code == 404
 
 
-async def test_enrolled_with_a_plan_that_collects_itself(school: School) -> None:
+async def test_a_plan_that_the_school_collects(school: School) -> None:
     student = school.student()
     enrolled = await intent(student, "/api/enrollments", {"product_id": "hvac", "user_id": str(student.id)})
     assert enrolled["requires_immediate_payment"] and len(enrolled["schedules"]) > 1
@@ -124,10 +124,10 @@ async def test_a_missed_installment_pauses_and_paying_it_resumes(school: School)
         school.stack.url("checkout") + f"/api/payments/methods/{method['id']}", headers=student.headers
     )
     assert removed.is_success, removed.text
-    # no card any more: an invoice is sent, and asked for three times more
+    # without a card: an invoice and three reminders
     for attempt, days in enumerate((31, 1, 3, 7), 1):
         await advance(school, days * DAY)
-        await asked_for(student, "dsp", attempt)
+        await charge_attempted(student, "dsp", attempt)
     await student.enrollment_becomes("paused", "dsp")
     await student.mailed("paused")
     due = next(each for each in (await payment_of(student, "dsp"))["schedules"] if each["status"] == "overdue")
@@ -137,7 +137,7 @@ async def test_a_missed_installment_pauses_and_paying_it_resumes(school: School)
     await student.mailed("open again")
 
 
-async def test_a_bundle_gives_its_enrollments_with_one_receipt(school: School) -> None:
+async def test_a_bundle_gives_all_enrollments_and_one_receipt(school: School) -> None:
     student = school.student()
     answer = await student.post("checkout", "/api/checkout", {"courseId": "dp-and-fsd"})
     assert answer.is_success, answer.text
@@ -148,18 +148,18 @@ async def test_a_bundle_gives_its_enrollments_with_one_receipt(school: School) -
     assert count(student.subjects(), "receipt") == 1
 
 
-async def test_money_back_by_request(school: School) -> None:
+async def test_a_refund_on_request(school: School) -> None:
     student, admin = school.student(), school.staff("admin")
     made = await intent(student, "/api/payments/create-payment/", {"track": "fsd"})
     await confirm(student, made["clientSecret"])
     await student.enrollment_becomes("active", "fsd")
     body = {"payment_intent_id": made["paymentIntentId"], "reason": "I have to move away"}
 
-    async def asked() -> dict[str, Any] | None:
+    async def requested() -> dict[str, Any] | None:
         answer = await student.post("checkout", "/api/payments/request-refund/", body)
         return dict(answer.json()) if answer.is_success else None
 
-    request = await until(asked, what="a refund request")
+    request = await until(requested, what="a refund request")
     await admin.post("checkout", f"/api/admin/refund-requests/{request['id']}/decide", {"decision": "approve"})
     await student.enrollment_becomes("withdrawn", "fsd")
     status = await student.get("checkout", f"/api/payments/status/{made['paymentIntentId']}/")
@@ -167,7 +167,7 @@ async def test_money_back_by_request(school: School) -> None:
     await student.mailed("refund")
 
 
-async def test_a_membership_from_joining_to_its_end(school: School) -> None:
+async def test_a_membership_from_start_to_cancellation(school: School) -> None:
     student = school.student()
     joined = await intent(student, "/api/memberships", {"membership": "student", "interval": "month"})
     await student.pay(await school.session(joined["url"]))

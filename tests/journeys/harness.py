@@ -1,4 +1,4 @@
-"""A whole running system, and the people who use it from outside: nothing here looks into a service."""
+"""The running system from outside: APIs, operator APIs of the sandboxes, and mailboxes; never a service's internals."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ PATIENCE = 30.0
 
 @dataclass
 class School:
-    """The system from outside: its APIs, Stripe's and Milady's operator sides, and the mailboxes."""
-
     stack: Stack
     http: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(timeout=30, trust_env=False))
 
@@ -35,7 +33,7 @@ class School:
         return Caller(self, Person(role, f"{role.title()} Of The School"))
 
     async def stripe(self, path: str, body: dict[str, Any] | None = None, *, method: str = "POST") -> Any:
-        """The operator's side of the Stripe sandbox."""
+        """Calls the operator API of the Stripe sandbox."""
         answer = await self.http.request(
             method, f"{self.stack.url('stripe_sandbox')}/sandbox/api{path}", json=body or {}
         )
@@ -43,7 +41,7 @@ class School:
         return answer.json()
 
     async def stripe_api(self, path: str, **query: str) -> Any:
-        """Stripe's own API, read as its account holder."""
+        """Reads Stripe's API with the school's key."""
         key = {"Authorization": f"Bearer {self.stack.identity.stripe_api_key}"}
         answer = await self.http.get(f"{self.stack.url('stripe_sandbox')}/v1{path}", headers=key, params=query)
         assert answer.is_success, answer.text
@@ -55,7 +53,7 @@ class School:
         return answer.json()
 
     async def webhook(self, event: dict[str, Any], *, times: int = 1) -> None:
-        """A signed event, delivered as Stripe does."""
+        """Delivers a signed event, as Stripe does."""
         body = body_of(event)
         header = {"Stripe-Signature": sign(body, secret=self.stack.identity.stripe_webhook_secret)}
         for _ in range(times):
@@ -68,8 +66,8 @@ class School:
         assert found, url
         return found.group()
 
-    async def settled(self) -> None:
-        """Until Stripe has nothing more to deliver."""
+    async def deliveries_done(self) -> None:
+        """Waits until Stripe has no webhook left to deliver."""
 
         async def idle() -> bool:
             return bool((await self.stripe("/idle", method="GET"))["idle"])
@@ -105,15 +103,15 @@ class Caller:
 
 class Student(Caller):
     async def checkout(self, slug: str = BARBER, payment_type: str = "full") -> str:
-        """The checkout session that the front end sends the student to."""
+        """Creates a checkout session, as the front end does, and returns its id."""
         body = {"programName": slug, "programSlug": slug, "price": PRICES[slug], "paymentType": payment_type}
         answer = await self.post("checkout", "/api/create-checkout-session", body)
         assert answer.is_success, answer.text
         return await self.school.session(answer.json()["url"])
 
     async def pay(self, session: str, **choice: Any) -> Any:
-        told = {"method": "card", "email": self.person.email, "name": self.person.name, **choice}
-        return await self.school.stripe(f"/sessions/{session}/pay", told)
+        body = {"method": "card", "email": self.person.email, "name": self.person.name, **choice}
+        return await self.school.stripe(f"/sessions/{session}/pay", body)
 
     async def buys(self, slug: str = BARBER, payment_type: str = "full", **choice: Any) -> Any:
         return await self.pay(await self.checkout(slug, payment_type), **choice)
@@ -153,7 +151,7 @@ class Student(Caller):
         return [str(message["Subject"]) for message in self.school.mails(self.person.email)]
 
     async def mailed(self, *words: str) -> list[str]:
-        """Every one of these words is in the subject of a mail; all subjects so far."""
+        """Waits until each word is in the subject of a mail; returns all subjects."""
 
         async def look() -> list[str] | None:
             subjects = self.subjects()
@@ -163,7 +161,7 @@ class Student(Caller):
 
 
 def text_of(message: EmailMessage) -> str:
-    """The plain part."""
+    """The text/plain part."""
     part = message.get_body(("plain",))
     return str(part.get_content()) if part else ""
 
@@ -173,7 +171,7 @@ def count(subjects: Iterable[str], word: str) -> int:
 
 
 def metadata(student: Student, slug: str = BARBER) -> dict[str, str]:
-    """What the first of the seed systems asks for, and nothing more."""
+    """Only the keys that the first seed system sends."""
     return {"student_id": str(student.id), "program_id": f"id-of-{slug}", "program_slug": slug}
 
 
