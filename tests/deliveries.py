@@ -12,12 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contracts.envelope import Envelope, Event
 from kit.db.database import Database
 from kit.messaging import inbox
-from kit.messaging.consumer import Consumer
 from kit.messaging.inbox import Handler
 from kit.messaging.subscriber import handlers, subscribers_of
 
 AT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
-Routers = RabbitRouter | Consumer | Sequence[RabbitRouter | Consumer]
+Routers = RabbitRouter | Sequence[RabbitRouter]
 
 
 def envelope(id: str, event: Event, *, subject: str = "test") -> Envelope[Event]:
@@ -55,6 +54,5 @@ async def deliver(
         await handle(db, routers, service, event, now=now)
 
 
-def _flat(routers: Routers) -> list[RabbitRouter]:
-    several = routers if isinstance(routers, Sequence) else [routers]
-    return [each.router if isinstance(each, Consumer) else each for each in several]
+def _flat(routers: Routers) -> Sequence[RabbitRouter]:
+    return routers if isinstance(routers, Sequence) else [routers]

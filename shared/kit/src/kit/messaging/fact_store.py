@@ -1,6 +1,6 @@
-"""Facts that belong together because they share a key, directly or over others; kept, and handed out as one group.
+"""Facts in groups: those that share a key, directly or through others.
 
-The store knows nothing of their meaning: a fact is an id, a type, a JSON body and its keys.
+The store does not interpret them: a fact is an id, a type, a JSON body and its keys.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _MERGE = text(
 
 @dataclass(frozen=True, kw_only=True)
 class Fact:
-    """`time`: when it happened, as its event says."""
+    """`time`: when it occurred, according to its event."""
 
     event_id: str
     type: str
@@ -52,11 +52,11 @@ class Fact:
 
 
 async def merge(db: AsyncConnection, fact: Fact, keys: Collection[str]) -> list[Fact]:
-    """Adds the fact and returns its whole group, which stays locked until the caller's transaction ends.
+    """Adds the fact and returns its whole group, which stays locked until the transaction ends.
 
-    Merging a fact that is known changes nothing. Groups that turn out to share a key become one. (`merge_fact`, in
-    plumbing.py, does all of it inside the database: one round trip, and the locks are taken where they are kept.)
-    Raises ValueError without keys: such a fact could never be found again.
+    Merging a fact again changes nothing. Groups that share a key are joined. (`merge_fact`, in ddl.py, does all of it
+    inside the database: one round trip, and the locks are taken next to the rows.) Raises ValueError without keys: such
+    a fact could never be found again.
     """
     if not keys:
         raise ValueError("a fact needs at least one key")
@@ -70,8 +70,8 @@ async def merge(db: AsyncConnection, fact: Fact, keys: Collection[str]) -> list[
     return [_fact(row) for row in await db.execute(_MERGE, values)]
 
 
-async def known(db: AsyncConnection, key: str) -> list[Fact]:
-    """The group that the key belongs to, without a lock; empty when nobody has named the key."""
+async def group_of(db: AsyncConnection, key: str) -> list[Fact]:
+    """The group of the key, without a lock; empty if no fact has the key."""
     group = select(fact_keys.c.group_id).where(fact_keys.c.key == key).scalar_subquery()
     rows = await db.execute(select(facts).where(facts.c.group_id == group).order_by(facts.c.event_id))
     return [_fact(row) for row in rows]

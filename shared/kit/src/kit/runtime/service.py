@@ -19,7 +19,6 @@ from kit.jobs.jobs import JobHandler
 from kit.jobs.worker import JobWorker
 from kit.messaging.asyncapi import asyncapi_document
 from kit.messaging.broker import Publisher
-from kit.messaging.consumer import Consumer
 from kit.messaging.relay import Relay
 from kit.messaging.runner import SubscriberRunner
 from kit.messaging.topology import Queue, declare_at
@@ -45,23 +44,21 @@ def create_api(
     description: str | None,
     routers: Sequence[APIRouter],
     settings: ApiSettings,
-    consumers: Sequence[Consumer | RabbitRouter] = (),
+    consumers: Sequence[RabbitRouter] = (),
     publishes: Sequence[type[Event]] = (),
-    queues: Sequence[Queue] = (),
 ) -> FastAPI:
     """A service's API. Routes get `database` and `settings` from `request.app.state`.
 
     `consumers` and `publishes` are only for its AsyncAPI document.
     """
     database = database_of(settings)
-    documented = [consumer.router if isinstance(consumer, Consumer) else consumer for consumer in consumers]
     app = create_app(
         title=service,
         description=description or "",
         routers=routers,
         checks={"database": database.ping},
         cors_origins=settings.cors_origins,
-        asyncapi=partial(asyncapi_document, title=service, routers=documented, publishes=publishes),
+        asyncapi=partial(asyncapi_document, title=service, routers=consumers, publishes=publishes),
     )
     app.state.service = service
     app.state.database = database
@@ -75,13 +72,9 @@ def api_process(app: FastAPI, settings: ApiSettings, *, close: Sequence[Any] = (
 
 
 def consumers_process(
-    service: str,
-    settings: WorkerSettings,
-    consumers: Sequence[Consumer | RabbitRouter],
-    queues: Sequence[Queue] = (),
+    service: str, settings: WorkerSettings, routers: Sequence[RabbitRouter], queues: Sequence[Queue]
 ) -> Process:
-    routers = [consumer.router if isinstance(consumer, Consumer) else consumer for consumer in consumers]
-    queues = queues or [consumer.queue for consumer in consumers if isinstance(consumer, Consumer)]
+    """Consumes these queues. Raises ValueError if a queue has no subscriber, or an event bound to it no handler."""
     database = database_of(settings)
     amqp_url = settings.amqp_url.get_secret_value()
     publisher = Publisher(amqp_url, name=f"{service}.consumers")
