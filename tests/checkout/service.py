@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from sqlalchemy import select, text
 from tests.checkout.sandbox import StripeSandbox
 from tests.checkout.stripe_ids import SECRET_KEY
+from tests.deliveries import deliver
 from tests.processes import JWT
 
 from checkout import consumers, main
@@ -24,12 +25,10 @@ from checkout.settings import ApiSettings, StripeSettings
 from checkout.stripe_client import Stripe
 from contracts.envelope import Envelope, Event
 from kit.db.database import Database, row_dict
-from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.db.unit_of_work import utc_now
 from kit.jobs import jobs
 from kit.jobs.jobs import Job
 from kit.jobs.worker import JobWorker
-from kit.messaging import inbox
-from kit.runtime.trace import cause_of
 from testkit.postgres_server import Database as Server
 
 ADMIN = UUID("00000000-0000-4000-8000-0000000000ad")
@@ -82,11 +81,7 @@ class Service:
         self.server = server
         self.sandbox = sandbox
         self.database = Database(server.url, pool_size=20)
-        self.consumers = {
-            event: consumer
-            for consumer in (consumers.payment_events(), consumers.enrollment_events(), registrations())
-            for event in consumer.handlers()
-        }
+        self.consumers = (consumers.payment_events(), consumers.enrollment_events(), registrations())
         self.stripe = Stripe(StripeSettings(stripe_api_key=SecretStr(SECRET_KEY), stripe_api_base=sandbox.url))
         self.handlers = main.jobs(self.database, self.stripe)
         self._refs: dict[UUID, frozenset[str]] = defaultdict(frozenset)
@@ -141,22 +136,18 @@ class Service:
     async def admin(self, method: str, path: str, **body: Any) -> httpx.Response:
         return await self.call(method, path, headers=bearer("admin", ADMIN), json=body or None)
 
-    async def hear(self, *heard: Envelope[Any]) -> None:
+    async def deliver(self, *heard: Envelope[Any]) -> None:
         """As the consumer process does it: inbox, handler, one commit."""
         for each in heard:
-            consumer = self.consumers[each.type]
-            async with self.database.transaction() as db:
-                if await inbox.claim(db, queue=consumer.queue.name, event_id=each.id):
-                    uow = UnitOfWork(db=db, source="checkout", now=utc_now(), cause=cause_of(each))
-                    await consumer.handlers()[each.type](each, uow)
+            await deliver(self.database, self.consumers, "checkout", each, now=None)
 
     async def publish(self, event: Event, subject: str = "") -> None:
         id = f"evt_{uuid4().hex}/{event.type}"
-        await self.hear(Envelope(id=id, source="test", subject=subject or id, time=utc_now(), data=event))
+        await self.deliver(Envelope(id=id, source="test", subject=subject or id, time=utc_now(), data=event))
 
-    async def hear_stripe(self, student: UUID) -> list[str]:
+    async def deliver_stripe_events(self, student: UUID) -> list[str]:
         """Hears what the gateway makes of all that Stripe has said about this student; the types."""
-        told = await self.sandbox.told()
+        told = await self.sandbox.gateway_events()
         about = [e for e in told if e.data.student_id == student]
         mine = {e.id for e in about}
         refs, before = self._refs[student].union(*(e.data.refs.of_payment() for e in about)), None
@@ -164,7 +155,7 @@ class Service:
             about = [e for e in told if e.id in mine or e.data.refs.of_payment() & refs]
             refs, before = refs.union(*(e.data.refs.of_payment() for e in about)), refs
         self._refs[student] = refs
-        await self.hear(*about)
+        await self.deliver(*about)
         return [e.type for e in about]
 
     async def perform(self, student: UUID, *kinds: str, attempt: int = 1) -> None:
@@ -196,7 +187,7 @@ class Service:
         (found,) = await self.rows("SELECT * FROM funding_payments WHERE student_id = :student", student=student)
         return found
 
-    async def said(self, student: UUID, type: str) -> list[dict[str, Any]]:
+    async def published(self, student: UUID, type: str) -> list[dict[str, Any]]:
         found = await self.rows(
             "SELECT convert_from(body, 'UTF8') AS body FROM outbox WHERE routing_key = :type ORDER BY id", type=type
         )

@@ -18,7 +18,7 @@ from kit.db.unit_of_work import utc_now
 from kit.messaging.broker import Publisher
 from kit.messaging.dead_letters import dead_letters
 from kit.messaging.outbox import to_message
-from kit.messaging.subscriber import SubscriberRunner
+from kit.messaging.runner import SubscriberRunner
 from kit.messaging.topology import declare_at
 from testkit.rabbit_server import RabbitServer
 
@@ -36,7 +36,8 @@ async def test_a_registration_from_the_bus_and_one_that_is_none(service: Service
         amqp_url=rabbit_server.url,
         database=service.database,
         publisher=publisher,
-        consumers=[registrations()],
+        queues=[CATALOG],
+        routers=[registrations()],
     )
     stop = asyncio.Event()
     task = asyncio.create_task(running.run(stop))

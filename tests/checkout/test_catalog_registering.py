@@ -10,15 +10,15 @@ from uuid import UUID, uuid4
 import pytest
 from tests.checkout.service import ADMIN, Service, bearer, wanted
 from tests.checkout.test_catalog_items import ITEMS, told
+from tests.deliveries import handle
 
 from checkout.catalog.consumers import registrations
 from checkout.catalog.registration import slugs
 from contracts.checkout import CatalogItemRegistered
 from contracts.envelope import BadEnvelope, Envelope, parse
 from contracts.registry import EVENT_TYPES
-from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.db.unit_of_work import utc_now
 from kit.runtime.failures import Permanent
-from kit.runtime.trace import cause_of
 
 PRODUCTS = "/api/admin/payments/products"
 
@@ -47,7 +47,7 @@ async def register(service: Service, product_id: Any, **fields: Any) -> Any:
 async def hear(service: Service, product_id: str, *, at: datetime | None = None, **fields: Any) -> None:
     event = CatalogItemRegistered.model_validate(product(product_id, **fields))
     id = f"lms/{uuid4()}"
-    await service.hear(Envelope(id=id, source="lms", subject=product_id, time=at or utc_now(), data=event))
+    await service.deliver(Envelope(id=id, source="lms", subject=product_id, time=at or utc_now(), data=event))
 
 
 async def rows(service: Service, product_id: str) -> list[dict[str, Any]]:
@@ -280,8 +280,7 @@ async def test_the_news_knows_its_cause(service: Service) -> None:
     event = CatalogItemRegistered.model_validate(product(id))
     heard = Envelope(id=f"lms/{id}", source="lms", subject="lms-subject", time=utc_now(), data=event)
     async with service.database.transaction() as db:
-        uow = UnitOfWork(db=db, source="checkout", now=utc_now(), cause=cause_of(heard))
-        await registrations().handlers()[event.type](heard, uow)
+        await handle(db, registrations(), "checkout", heard)
     (row,) = await service.rows("SELECT headers FROM outbox WHERE message_key = :key", key=f"catalog/{id}/1")
     assert row["headers"]["cloudEvents:causationid"] == f"lms/{id}"
     assert row["headers"]["cloudEvents:subject"] == id

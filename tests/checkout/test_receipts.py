@@ -15,15 +15,13 @@ from sqlalchemy import insert, text
 from tests.checkout.pdf_text import text_of
 from tests.checkout.plan_steps import DAY, pay, plan
 from tests.checkout.service import CREATE, Service, bearer, wanted
+from tests.deliveries import handle
 
 from checkout.purchases.tables import purchases
 from contracts.envelope import Envelope
 from contracts.money import Money, usd
 from contracts.payments import PaymentRefs, PaymentSucceeded
 from contracts.people import Contact
-from kit.db.unit_of_work import UnitOfWork, utc_now
-from kit.messaging import inbox
-from kit.runtime.trace import cause_of
 
 ISSUED = "receipt.issued.v1"
 
@@ -79,7 +77,7 @@ async def only(service: Service, purchase: UUID) -> dict[str, Any]:
 
 async def _receive(service: Service, student: UUID) -> tuple[dict[str, Any], str]:
     """The one receipt that was said, and its text."""
-    (said,) = await service.said(student, ISSUED)
+    (said,) = await service.published(student, ISSUED)
     pdf = base64.b64decode(said["pdf"])
     assert len(pdf) < 60_000
     return said, text_of(pdf)
@@ -96,8 +94,8 @@ async def test_a_card_payment_gets_its_receipt(service: Service) -> None:
     purchase = (await service.purchase(student))["id"]
     (session,) = await service.sandbox.sessions_of(student)
     await service.sandbox.pay(session.id)
-    await service.hear_stripe(student)
-    await service.hear_stripe(student)  # and again, as a replay would
+    await service.deliver_stripe_events(student)
+    await service.deliver_stripe_events(student)  # and again, as a replay would
     said, pdf = await _receive(service, student)
     row = await only(service, purchase)
     assert (said["document_id"], said["number"], said["kind"]) == (str(row["id"]), row["number"], "receipt")
@@ -120,12 +118,12 @@ async def test_each_installment_has_its_own(service: Service) -> None:
     student = uuid4()
     session = await plan(service, student, "dsp", 4325)
     await pay(service, session)
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     await service.perform(student)
     for _ in range(5):
         await service.sandbox.operate("/clock/advance", seconds=31 * DAY)
-        await service.hear_stripe(student)
-    said = await service.said(student, ISSUED)
+        await service.deliver_stripe_events(student)
+    said = await service.published(student, ISSUED)
     texts = [text_of(base64.b64decode(each["pdf"])) for each in said]
     assert [each["amount"]["amount"] for each in said] == [108_125] * 4
     for n, pdf in enumerate(texts, start=1):
@@ -139,9 +137,9 @@ async def test_a_sponsor_gets_one_invoice(service: Service) -> None:
     assert (await service.fund(student, slug="barber-apprenticeship")).status_code == 200
     (session,) = await service.sandbox.sessions_of(student)
     await service.sandbox.pay(session.id)
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     purchase = await service.purchase(student)
-    await service.hear(paid(student, purchase["id"], amount=usd(100)))
+    await service.deliver(paid(student, purchase["id"], amount=usd(100)))
     said, pdf = await _receive(service, student)
     row = await only(service, purchase["id"])
     assert (said["kind"], row["number"][:2], len(row["refs"]) > 3) == ("invoice", "I-", True)
@@ -155,7 +153,7 @@ async def test_a_discount_and_the_tax_have_their_lines(service: Service) -> None
         includes=[{"slug": "cpr", "id": "1", "name": "First aid"}],
     )  # fmt: skip
     contact = Contact(email="li@example.org", name="李 Ada")
-    await service.hear(paid(student, purchase, amount=usd(433_000), tax=usd(33_000), contact=contact))
+    await service.deliver(paid(student, purchase, amount=usd(433_000), tax=usd(33_000), contact=contact))
     _, pdf = await _receive(service, student)
     for part in ("Discount (EARLY) -325.00 USD", "First aid", "Terms 7 accepted on", "Received from 李 Ada"):
         assert part in pdf, (part, pdf)
@@ -166,10 +164,10 @@ async def test_with_stripes_tax_the_receipt_waits_for_it(service: Service) -> No
     """The intent may be heard before the session, and does not say how much of it is tax."""
     student, purchase = await bought(service, session_params={"automatic_tax": {"enabled": True}})
     intent = PaymentRefs(payment_intent=f"pi_{purchase.hex}")
-    await service.hear(paid(student, purchase, amount=usd(440_000), refs=intent))
-    assert await service.said(student, ISSUED) == []
+    await service.deliver(paid(student, purchase, amount=usd(440_000), refs=intent))
+    assert await service.published(student, ISSUED) == []
     session = PaymentRefs(payment_intent=f"pi_{purchase.hex}", checkout_session=f"cs_{purchase.hex}")
-    await service.hear(paid(student, purchase, amount=usd(440_000), refs=session, tax=usd(7_500)))
+    await service.deliver(paid(student, purchase, amount=usd(440_000), refs=session, tax=usd(7_500)))
     _, pdf = await _receive(service, student)
     assert "75.00 USD" in pdf
 
@@ -177,7 +175,7 @@ async def test_with_stripes_tax_the_receipt_waits_for_it(service: Service) -> No
 @pytest.mark.parametrize("nothing", [{"amount": usd(0)}, {"method": "waiver"}])
 async def test_no_money_no_receipt(service: Service, nothing: dict[str, Any]) -> None:
     student, purchase = await bought(service)
-    await service.hear(paid(student, purchase, **nothing))
+    await service.deliver(paid(student, purchase, **nothing))
     assert await _documents(service, purchase) == []
 
 
@@ -185,7 +183,7 @@ async def test_no_money_no_receipt(service: Service, nothing: dict[str, Any]) ->
 async def test_money_by_hand_gets_one_too(service: Service, method: str) -> None:
     student, purchase = await bought(service)
     refs = PaymentRefs(manual=str(uuid4()))
-    await service.hear(paid(student, purchase, refs=refs, method=method))
+    await service.deliver(paid(student, purchase, refs=refs, method=method))
     _, pdf = await _receive(service, student)
     assert f"by {method.replace('_', ' ')}" in pdf
 
@@ -199,23 +197,23 @@ async def test_any_order_and_any_repetition_is_one_document(service: Service) ->
             paid(student, purchase, refs=PaymentRefs(payment_intent=f"pi_{name}", checkout_session=f"cs_{name}")),
             paid(student, purchase, refs=PaymentRefs(payment_intent=f"pi_{name}")),
         ]
-        await service.hear(*(facts[n] for n in order), *facts)
-        await asyncio.gather(*(service.hear(fact) for fact in facts))
+        await service.deliver(*(facts[n] for n in order), *facts)
+        await asyncio.gather(*(service.deliver(fact) for fact in facts))
         row = await only(service, purchase)
         assert set(row["refs"]) == {f"pi_{name}", f"ch_{name}", f"cs_{name}"}
-        assert len(await service.said(student, ISSUED)) == 1
+        assert len(await service.published(student, ISSUED)) == 1
 
 
 async def test_the_same_purchase_heard_by_many_at_once_has_one(service: Service) -> None:
     student, purchase = await bought(service)
     refs = PaymentRefs(payment_intent=f"pi_{purchase.hex}")
-    await asyncio.gather(*(service.hear(paid(student, purchase, refs=refs)) for _ in range(8)))
+    await asyncio.gather(*(service.deliver(paid(student, purchase, refs=refs)) for _ in range(8)))
     assert len(await _documents(service, purchase)) == 1
 
 
 async def test_forty_at_once_leave_no_gap(service: Service) -> None:
     forty = [await bought(service) for _ in range(40)]
-    await asyncio.gather(*(service.hear(paid(*each)) for each in forty))
+    await asyncio.gather(*(service.deliver(paid(*each)) for each in forty))
     rows = await _documents(service, *(purchase for _, purchase in forty))
     assert len(rows) == 40
     assert _in_a_row([row["serial"] for row in rows])
@@ -224,35 +222,32 @@ async def test_forty_at_once_leave_no_gap(service: Service) -> None:
 
 async def test_what_is_rolled_back_leaves_no_gap(service: Service) -> None:
     first, broken, last = [await bought(service) for _ in range(3)]
-    await service.hear(paid(*first))
-    heard = paid(*broken)
+    await service.deliver(paid(*first))
+    event = paid(*broken)
     with pytest.raises(ZeroDivisionError):
         async with service.database.transaction() as db:
-            assert await inbox.claim(db, queue="checkout.payments", event_id=heard.id)
-            uow = UnitOfWork(db=db, source="checkout", now=utc_now(), cause=cause_of(heard))
-            await service.consumers[heard.type].handlers()[heard.type](heard, uow)
+            await handle(db, service.consumers, "checkout", event)
             serial = (await db.execute(text("SELECT max(serial) FROM documents WHERE kind = 'receipt'"))).scalar_one()
             raise ZeroDivisionError
-    await service.hear(paid(*last))
+    await service.deliver(paid(*last))
     rows = await _documents(service, first[1], broken[1], last[1])
     assert [row["purchase_id"] for row in rows] == [first[1], last[1]]
     assert rows[1]["serial"] == serial == rows[0]["serial"] + 1
-    await service.hear(heard)
+    await service.deliver(event)
     assert (await only(service, broken[1]))["serial"] == serial + 1
 
 
 async def test_the_year_begins_with_one(service: Service) -> None:
     student, purchase = await bought(service)
-    heard = paid(student, purchase)
+    event = paid(student, purchase)
     async with service.database.transaction() as db:
-        uow = UnitOfWork(db=db, source="checkout", now=datetime(2031, 1, 1, tzinfo=UTC), cause=cause_of(heard))
-        await service.consumers[heard.type].handlers()[heard.type](heard, uow)
+        await handle(db, service.consumers, "checkout", event, now=datetime(2031, 1, 1, tzinfo=UTC))
     assert (await only(service, purchase))["number"] == "R-2031-000001"
 
 
 async def test_another_currency_is_written_as_it_is(service: Service) -> None:
     student, purchase = await bought(service)
-    await service.hear(paid(student, purchase, amount=Money(amount=650_000, currency="jpy")))
+    await service.deliver(paid(student, purchase, amount=Money(amount=650_000, currency="jpy")))
     _, pdf = await _receive(service, student)
     assert "650,000 JPY" in pdf
     assert "4,325.00 USD" in pdf

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import cast
 
+from faststream.rabbit import RabbitRouter
+
 from checkout.installments import event_handlers as installments
 from checkout.memberships import event_handlers as memberships
 from checkout.payments import event_handlers as payments
@@ -29,7 +31,7 @@ from contracts.envelope import Envelope
 from contracts.payments import PaymentEvent
 from contracts.registry import PAYMENT_EVENTS
 from kit.db.unit_of_work import UnitOfWork
-from kit.messaging.consumer import Consumer
+from kit.messaging.subscriber import carries, subscriber
 from ledger.facts import Facts, fold, keys
 from ledger.policy import DEFAULT_POLICY, Policy
 from ledger.purchase import Purchase
@@ -58,11 +60,12 @@ ISSUER = ReceiptIssuer()
 
 def payment_events(
     policy: Policy = DEFAULT_POLICY, rooms: Sequence[Update] = ROOMS, issuer: ReceiptIssuer = ISSUER
-) -> Consumer:
+) -> RabbitRouter:
     """Receipts come last: they contain what the other rooms have written."""
-    consumer = Consumer(PAYMENTS)
+    router = RabbitRouter()
+    messages = subscriber(router, PAYMENTS)
 
-    @consumer.on(*PAYMENT_EVENTS)
+    @messages(filter=carries(*PAYMENT_EVENTS))
     async def update_purchases(event: Envelope[PaymentEvent], uow: UnitOfWork) -> None:
         facts = cast(Facts, await uow.merge(event, keys))
         await repository.set_actor(uow.db, f"event:{event.id}")
@@ -74,15 +77,16 @@ def payment_events(
                 for update in (*rooms, issuer.issue_receipts):
                     await update(uow, row, purchase, event)
 
-    return consumer
+    return router
 
 
-def enrollment_events() -> Consumer:
-    consumer = Consumer(ENROLLMENTS)
+def enrollment_events() -> RabbitRouter:
+    router = RabbitRouter()
+    messages = subscriber(router, ENROLLMENTS)
 
-    @consumer.on(*ENROLLMENT_STATUS)
+    @messages(filter=carries(*ENROLLMENT_STATUS))
     async def update_enrollment_status(event: Envelope[EnrollmentEvent], uow: UnitOfWork) -> None:
         status = ENROLLMENT_STATUS[type(event.data)]
         await student_repository.write_enrollment(uow.db, event.data, status=status, at=uow.now)
 
-    return consumer
+    return router

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from faststream.rabbit import RabbitRouter
 from pydantic import ValidationError
 
 from checkout.catalog.registration import describe_invalid, register
@@ -11,14 +12,15 @@ from contracts.checkout import CatalogItemRegistered
 from contracts.envelope import Envelope
 from kit.db.database import cannot_be_stored
 from kit.db.unit_of_work import UnitOfWork
-from kit.messaging.consumer import Consumer
+from kit.messaging.subscriber import carries, subscriber
 from kit.runtime.failures import Permanent
 
 
-def registrations() -> Consumer:
-    consumer = Consumer(CATALOG)
+def registrations() -> RabbitRouter:
+    router = RabbitRouter()
+    messages = subscriber(router, CATALOG)
 
-    @consumer.on(CatalogItemRegistered)
+    @messages(filter=carries(CatalogItemRegistered))
     async def register_item(event: Envelope[CatalogItemRegistered], uow: UnitOfWork) -> None:
         try:
             # a clock that is ahead must not win against every later registration
@@ -32,4 +34,4 @@ def registrations() -> Consumer:
                 raise Permanent("a value cannot be stored, such as a NUL in a text") from None
             raise
 
-    return consumer
+    return router
