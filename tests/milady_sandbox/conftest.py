@@ -12,7 +12,7 @@ from milady_sandbox.settings import Settings
 
 @pytest_asyncio.fixture
 async def sandbox() -> AsyncIterator[httpx.AsyncClient]:
-    """The provider as its customer sees it: the bearer key is on every request."""
+    """A client with the bearer key."""
     app = create_app(Settings(api_key=SecretStr("key"), public_url="https://milady.test"))
     headers = {"Authorization": "Bearer key"}
     async with httpx.AsyncClient(

@@ -1,1 +1,1 @@
-"""An offline stand-in for the course provider."""
+"""An offline emulator of the course provider's API."""

@@ -1,4 +1,4 @@
-"""`python -m milady_sandbox`: serve until SIGTERM or SIGINT, then finish what is being answered and stop."""
+"""`python -m milady_sandbox`: serves until SIGTERM or SIGINT, then finishes open requests and exits."""
 
 from __future__ import annotations
 

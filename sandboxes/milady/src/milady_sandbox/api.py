@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from milady_sandbox import courses
 from milady_sandbox.settings import Settings
-from milady_sandbox.store import Answer, Enrollment, Store, hash_of
+from milady_sandbox.store import Enrollment, SavedResponse, Store, hash_of
 
 
-class Refused(Exception):
+class ApiError(Exception):
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(code)
         self.status, self.code, self.message = status, code, message
@@ -33,14 +33,14 @@ class EnrollmentRequest(BaseModel):
     email: str | None = Field(default=None, max_length=320, pattern=r"^[^@\s]+@[^@\s]+$")
 
 
-async def keyed(request: Request) -> None:
+async def authenticate(request: Request) -> None:
     settings: Settings = request.app.state.settings
     sent = request.headers.get("authorization", "").encode()
     if not secrets.compare_digest(sent, f"Bearer {settings.api_key.get_secret_value()}".encode()):
-        raise Refused(401, "unauthorized", "The bearer key is missing or wrong.")
+        raise ApiError(401, "unauthorized", "The bearer key is missing or invalid.")
 
 
-router = APIRouter(prefix="/v1", dependencies=[Depends(keyed)])
+router = APIRouter(prefix="/v1", dependencies=[Depends(authenticate)])
 
 
 @router.get("/courses")
@@ -50,23 +50,23 @@ async def list_courses() -> dict[str, Any]:
 
 @router.post("/enrollments", status_code=201)
 async def enroll(request: Request) -> JSONResponse:
-    """Opens an enrollment. The Idempotency-Key is required: the same key never opens a second one."""
+    """Creates an enrollment. Requires an Idempotency-Key: a key creates at most one enrollment."""
     key = request.headers.get("idempotency-key", "")
     if not 0 < len(key) <= 255:
-        raise Refused(400, "idempotency_key_missing", "Send an Idempotency-Key of 1 to 255 characters.")
+        raise ApiError(400, "idempotency_key_missing", "The Idempotency-Key header must have 1 to 255 characters.")
     body = await request.body()
     store = _store(request)
-    wanted = hash_of(request.url.path, body)
-    if (known := store.answers.get(key)) is not None:
-        return _replay(known, wanted)
-    answer = store.answers[key] = Answer(wanted)
+    request_hash = hash_of(request.url.path, body)
+    if (saved := store.responses.get(key)) is not None:
+        return _replay(saved, request_hash)
+    response = store.responses[key] = SavedResponse(request_hash)
     try:
-        answer.body = _view(request, _open(store, body))
-        answer.status = 201
+        response.body = _view(request, _create(store, body))
+        response.status = 201
     finally:
-        if answer.status is None:  # a refusal may be mended and sent again under its key
-            del store.answers[key]
-    return JSONResponse(answer.body, answer.status)
+        if response.status is None:  # a rejected request releases its key, so that it can be corrected and resent
+            del store.responses[key]
+    return JSONResponse(response.body, response.status)
 
 
 @router.get("/enrollments")
@@ -80,13 +80,13 @@ async def list_enrollments(
 
 @router.get("/enrollments/{enrollment_id}")
 async def read(request: Request, enrollment_id: str) -> dict[str, Any]:
-    return _view(request, _known(request, enrollment_id))
+    return _view(request, _find(request, enrollment_id))
 
 
 @router.post("/enrollments/{enrollment_id}/withdraw")
 async def withdraw(request: Request, enrollment_id: str) -> dict[str, Any]:
-    """Ends an enrollment; on one that has ended it changes nothing."""
-    enrollment = _known(request, enrollment_id)
+    """Withdraws an enrollment. Has no effect if it is already withdrawn."""
+    enrollment = _find(request, enrollment_id)
     _store(request).withdraw(enrollment)
     return _view(request, enrollment)
 
@@ -96,31 +96,31 @@ def _store(request: Request) -> Store:
     return store
 
 
-def _known(request: Request, enrollment_id: str) -> Enrollment:
+def _find(request: Request, enrollment_id: str) -> Enrollment:
     if (enrollment := _store(request).enrollments.get(enrollment_id)) is None:
-        raise Refused(404, "enrollment_unknown", "There is no such enrollment.")
+        raise ApiError(404, "enrollment_unknown", "Enrollment not found.")
     return enrollment
 
 
-def _open(store: Store, body: bytes) -> Enrollment:
+def _create(store: Store, body: bytes) -> Enrollment:
     try:
-        wanted = EnrollmentRequest.model_validate_json(body)
+        params = EnrollmentRequest.model_validate_json(body)
     except ValidationError as error:
-        where = ", ".join(sorted({".".join(map(str, e["loc"])) or "body" for e in error.errors()}))
-        raise Refused(422, "invalid_request", f"These do not fit: {where}.") from None
-    if (taken := courses.titles(wanted.course_ids)) is None:
-        raise Refused(422, "unknown_course", "GET /v1/courses lists the courses.")
+        fields = ", ".join(sorted({".".join(map(str, e["loc"])) or "body" for e in error.errors()}))
+        raise ApiError(422, "invalid_request", f"Invalid fields: {fields}.") from None
+    if (selected := courses.titles(params.course_ids)) is None:
+        raise ApiError(422, "unknown_course", "Unknown course; GET /v1/courses lists the courses.")
     return store.enroll(
-        student_ref=wanted.student_ref, program=wanted.program, name=wanted.name, email=wanted.email, courses=taken
+        student_ref=params.student_ref, program=params.program, name=params.name, email=params.email, courses=selected
     )
 
 
-def _replay(known: Answer, wanted: str) -> JSONResponse:
-    if known.request_hash != wanted:
-        raise Refused(422, "idempotency_key_reused", "This key was used for another request.")
-    if known.status is None:
-        raise Refused(409, "request_in_progress", "The first request with this key is under way.")
-    return JSONResponse(known.body, known.status, headers={"Idempotent-Replayed": "true"})
+def _replay(saved: SavedResponse, request_hash: str) -> JSONResponse:
+    if saved.request_hash != request_hash:
+        raise ApiError(422, "idempotency_key_reused", "This Idempotency-Key was used with a different request.")
+    if saved.status is None:
+        raise ApiError(409, "request_in_progress", "A request with this Idempotency-Key is in progress.")
+    return JSONResponse(saved.body, saved.status, headers={"Idempotent-Replayed": "true"})
 
 
 def _view(request: Request, enrollment: Enrollment) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The sandbox as one app: the API with its faults, and the pages for operators and tests."""
+"""The application: the provider's API with injected faults, the operator API and the pages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
 from milady_sandbox import api, operator_pages
-from milady_sandbox.faults import Faults, go_wrong
+from milady_sandbox.faults import Faults, apply_fault
 from milady_sandbox.settings import Settings
 from milady_sandbox.store import Store
 
@@ -23,29 +23,29 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(api.router)
     app.include_router(operator_pages.router)
 
-    @app.exception_handler(api.Refused)
-    async def refused(_: Request, error: api.Refused) -> JSONResponse:
+    @app.exception_handler(api.ApiError)
+    async def handle_api_error(_: Request, error: api.ApiError) -> JSONResponse:
         return error.response()
 
     @app.middleware("http")
-    async def faulty(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    async def inject_faults(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         if not request.url.path.startswith("/v1/"):
             return await call_next(request)
         fault = faults.take(request.method)
-        seen: dict[str, Any] = {
+        record: dict[str, Any] = {
             "method": request.method,
             "path": request.url.path,
             "idempotency_key": request.headers.get("idempotency-key"),
             "fault": fault.kind if fault else None,
             "status": None,
         }
-        store.requests.append(seen)
+        store.requests.append(record)
 
-        async def act() -> Response:
+        async def handle() -> Response:
             return await call_next(request)
 
-        response = await (go_wrong(fault, request, act) if fault else act())
-        seen["status"] = response.status_code
+        response = await (apply_fault(fault, request, handle) if fault else handle())
+        record["status"] = response.status_code
         return response
 
     return app

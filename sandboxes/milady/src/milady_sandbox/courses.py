@@ -15,11 +15,11 @@ COURSES: Mapping[str, str] = {
 """id -> title"""
 
 ORIENTATION = ("milady-orientation", "Orientation")
-"""What somebody gets who is enrolled in a program without naming courses."""
+"""The course of an enrollment without course ids."""
 
 
 def titles(course_ids: Sequence[str]) -> list[tuple[str, str]] | None:
-    """(id, title) of each; None when there is an unknown one among them."""
+    """(id, title) of each course; None if any is unknown."""
     if not course_ids:
         return [ORIENTATION]
     if any(course not in COURSES for course in course_ids):

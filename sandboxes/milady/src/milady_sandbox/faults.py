@@ -1,4 +1,4 @@
-"""How the API is made to go wrong, to order."""
+"""Faults to inject into the API."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ Kind = Literal["slow", "status", "acts_then_times_out", "redirect", "rate_limit"
 
 
 class Fault(BaseModel):
-    """One fault. `requests`: how many more of them it hits; none means until it is cleared."""
+    """A fault. `requests` is the number of requests that it affects; None for all until it is cleared."""
 
     model_config = ConfigDict(extra="forbid")
 
     kind: Kind
     requests: int | None = Field(default=None, ge=1)
     methods: list[str] = Field(default_factory=list)
-    """GET, POST, …; empty hits all."""
+    """Affected HTTP methods; empty for all."""
     seconds: float = Field(default=30.0, ge=0)
-    """slow: wait before acting. acts_then_times_out: hold the connection after acting, then answer 504."""
+    """slow: delay before the request. acts_then_times_out: delay after the request, then a 504."""
     status: int = Field(default=500, ge=400, le=599)
     retry_after: str | None = "1"
     location: str = "/v1/elsewhere"
     body: str = "<html><body>Welcome to the airport's network</body></html>"
     size: int = Field(default=0, ge=0, le=50_000_000)
-    """garbage: padded to this many bytes."""
+    """garbage: pad the body to this many bytes."""
 
 
-class FaultOrder(BaseModel):
+class FaultList(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     faults: list[Fault]
@@ -41,30 +41,30 @@ class FaultOrder(BaseModel):
 
 class Faults:
     def __init__(self) -> None:
-        self.ordered: list[Fault] = []
+        self.active: list[Fault] = []
 
     def take(self, method: str) -> Fault | None:
-        """The first that is due for this request."""
-        for fault in self.ordered:
+        """The first fault for a request with this method; counts it."""
+        for fault in self.active:
             if fault.methods and method not in fault.methods:
                 continue
             if fault.requests is not None:
                 fault.requests -= 1
                 if fault.requests == 0:
-                    self.ordered.remove(fault)
+                    self.active.remove(fault)
             return fault
         return None
 
 
-async def go_wrong(fault: Fault, request: Request, act: Callable[[], Awaitable[Response]]) -> Response:
-    """The answer under this fault. `act` carries out what was asked for; some faults do, some do not."""
+async def apply_fault(fault: Fault, request: Request, handle: Callable[[], Awaitable[Response]]) -> Response:
+    """The response under a fault. `handle` processes the request; not all faults do."""
     match fault.kind:
         case "slow":
             await asyncio.sleep(fault.seconds)
-            return await act()
+            return await handle()
         case "acts_then_times_out":
-            await act()
-            await _hold(request, fault.seconds)
+            await handle()
+            await _wait(request, fault.seconds)
             return _error(504, "gateway_timeout")
         case "redirect":
             return RedirectResponse(fault.location, 307)
@@ -77,7 +77,7 @@ async def go_wrong(fault: Fault, request: Request, act: Callable[[], Awaitable[R
             return _error(fault.status, "ordered_fault")
 
 
-async def _hold(request: Request, seconds: float) -> None:
+async def _wait(request: Request, seconds: float) -> None:
     for _ in range(int(seconds * 20)):
         if await request.is_disconnected():
             return
@@ -85,4 +85,4 @@ async def _hold(request: Request, seconds: float) -> None:
 
 
 def _error(status: int, code: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse({"error": {"code": code, "message": "A fault that was ordered."}}, status, headers=headers)
+    return JSONResponse({"error": {"code": code, "message": "Injected fault."}}, status, headers=headers)

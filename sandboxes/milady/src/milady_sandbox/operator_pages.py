@@ -1,4 +1,4 @@
-"""What operators and tests see of the sandbox: its enrollments, the requests it got, and the faults in force."""
+"""The operator API (enrollments, requests, faults), the operator page and the course pages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from milady_sandbox.faults import FaultOrder, Faults
+from milady_sandbox.faults import FaultList, Faults
 from milady_sandbox.page import OPERATOR_PAGE
 from milady_sandbox.store import Store
 
@@ -17,7 +17,7 @@ router = APIRouter()
 
 
 @router.get("/healthz")
-async def alive() -> dict[str, str]:
+async def healthz() -> dict[str, str]:
     return {"status": "alive"}
 
 
@@ -28,26 +28,26 @@ async def enrollments(request: Request) -> dict[str, Any]:
 
 @router.get("/sandbox/api/requests")
 async def requests(request: Request) -> dict[str, Any]:
-    """What has come to /v1, oldest first."""
+    """Requests to /v1, oldest first."""
     return {"items": list(_store(request).requests)}
 
 
 @router.get("/sandbox/api/faults")
-async def faults(request: Request) -> FaultOrder:
-    return FaultOrder(faults=_faults(request).ordered)
+async def faults(request: Request) -> FaultList:
+    return FaultList(faults=_faults(request).active)
 
 
 @router.put("/sandbox/api/faults")
-async def order_faults(request: Request, order: FaultOrder) -> FaultOrder:
+async def replace_faults(request: Request, body: FaultList) -> FaultList:
     """Replaces the faults in force; an empty list clears them."""
-    _faults(request).ordered = list(order.faults)
-    return order
+    _faults(request).active = list(body.faults)
+    return body
 
 
 @router.post("/sandbox/api/reset", status_code=204)
 async def reset(request: Request) -> None:
     _store(request).reset()
-    _faults(request).ordered = []
+    _faults(request).active = []
 
 
 @router.get("/", include_in_schema=False)
@@ -62,15 +62,15 @@ async def page() -> str:
 
 @router.get("/learn/{enrollment_id}/{course_id}", response_class=HTMLResponse)
 async def course(request: Request, enrollment_id: str, course_id: str) -> HTMLResponse:
-    """Where a course link leads."""
+    """The target of a course link."""
     enrollment = _store(request).enrollments.get(enrollment_id)
     title = dict(enrollment.courses).get(course_id) if enrollment else None
     if enrollment is None or title is None:
-        return HTMLResponse("<h1>There is no such course here</h1>", 404)
+        return HTMLResponse("<h1>Course not found</h1>", 404)
     if enrollment.status != "active":
-        return HTMLResponse("<h1>This enrollment has ended</h1>", 403)
+        return HTMLResponse("<h1>This enrollment was withdrawn</h1>", 403)
     return HTMLResponse(
-        f"<title>Milady sandbox</title><h1>{html.escape(title)}</h1><p>Here the course would begin.</p>"
+        f"<title>Milady sandbox</title><h1>{html.escape(title)}</h1><p>This is where the course starts.</p>"
     )
 
 
@@ -80,5 +80,5 @@ def _store(request: Request) -> Store:
 
 
 def _faults(request: Request) -> Faults:
-    found: Faults = request.app.state.faults
-    return found
+    faults: Faults = request.app.state.faults
+    return faults

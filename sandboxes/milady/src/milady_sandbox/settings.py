@@ -1,4 +1,4 @@
-"""What the sandbox is told from outside, all of it in `MILADY_SANDBOX_*` environment variables."""
+"""Settings from `MILADY_SANDBOX_*` environment variables."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = 12112
     public_url: str = ""
-    """Where a browser reaches the course pages; empty means http://HOST:PORT."""
+    """Base URL of the course pages; empty for http://HOST:PORT."""
     api_key: SecretStr = SecretStr("milady_test_bursar_sandbox")
-    """The one bearer key that is accepted. It guards nothing real."""
+    """The only accepted bearer key. It protects nothing."""
     log_level: str = "warning"
 
     @property

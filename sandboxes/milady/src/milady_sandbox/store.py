@@ -1,4 +1,4 @@
-"""Enrollments and what was answered under which Idempotency-Key, in memory."""
+"""Enrollments and responses by Idempotency-Key, in memory."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Enrollment:
 
 
 @dataclass
-class Answer:
-    """What was said under a key. `status` is None while the first request is under way."""
+class SavedResponse:
+    """The response saved under a key. `status` is None while the request is in progress."""
 
     request_hash: str
     status: int | None = None
@@ -35,7 +35,7 @@ class Answer:
 @dataclass
 class Store:
     enrollments: dict[str, Enrollment] = field(default_factory=dict)
-    answers: dict[str, Answer] = field(default_factory=dict)
+    responses: dict[str, SavedResponse] = field(default_factory=dict)
     requests: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=2000))
 
     def enroll(
@@ -54,14 +54,14 @@ class Store:
         return enrollment
 
     def withdraw(self, enrollment: Enrollment) -> None:
-        """Once: a second withdrawal changes nothing."""
+        """Idempotent."""
         if enrollment.status == "active":
             enrollment.status = "withdrawn"
             enrollment.withdrawn_at = datetime.now(UTC)
 
     def reset(self) -> None:
         self.enrollments.clear()
-        self.answers.clear()
+        self.responses.clear()
         self.requests.clear()
 
 
