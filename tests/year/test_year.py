@@ -1,6 +1,6 @@
-"""A year of a school, generated: whatever people and banks do, the books agree and each standing is what the facts say.
+"""Generated years of a school: the balances agree, and purchases and enrollments match the payment facts.
 
-`YEARS=200 make year` plays more of them than the tests do.
+`YEARS=200 make year` runs more examples.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from tests.checkout.conftest import loaded
 from tests.checkout.sandbox import StripeSandbox
 from tests.checkout.service import Service
 from tests.databases import migrated
-from tests.year.acts import (
-    Act,
+from tests.year.actions import (
+    Action,
+    AdvanceDays,
     Buy,
-    ChangeSchedule,
+    ChangeInstallment,
+    ChangeMembership,
     CloseDispute,
     Dispute,
-    FailNext,
-    Manual,
-    Membership,
-    PassDays,
+    FailNextCharges,
     Pay,
-    PayRest,
+    PayRemaining,
+    RecordPayment,
     Refund,
     SettleDebits,
     years,
 )
-from tests.year.school import Listener, School
+from tests.year.harness import Harness, ServiceUnderTest
 
 import checkout
 import enrollment
 from contracts.envelope import Event
 from contracts.payments import PaymentEvent
 from contracts.registry import EVENT_TYPES
-from ledger.enrollments_tmp import enrollments
 from ledger.facts import fold
 from ledger.purchase import Standing
+from ledger.verdict import verdicts
 from testkit.postgres_server import Database, PostgresServer
 
 YEARS = int(os.environ.get("YEARS") or "3")
@@ -53,55 +53,55 @@ YEARS = int(os.environ.get("YEARS") or "3")
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[StripeSandbox]:
-    """Stripe of its own: its clock is moved by months."""
+    """A sandbox of its own, because its clock is advanced by months."""
     with StripeSandbox() as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def databases(postgres_server: PostgresServer) -> tuple[Database, Database]:
-    bought = migrated(postgres_server, "year_checkout", checkout.__file__)
-    loaded(bought)
-    return bought, migrated(postgres_server, "year_enrollment", enrollment.__file__)
+    checkout_database = migrated(postgres_server, "year_checkout", checkout.__file__)
+    loaded(checkout_database)
+    return checkout_database, migrated(postgres_server, "year_enrollment", enrollment.__file__)
 
 
 @pytest_asyncio.fixture
 async def service(databases: tuple[Database, Database], sandbox: StripeSandbox) -> AsyncIterator[Service]:
-    running = Service(databases[0], sandbox)
-    yield running
-    await running.close()
+    service = Service(databases[0], sandbox)
+    yield service
+    await service.close()
 
 
-MISSED: list[Act] = [
+MISSED_INSTALLMENT: list[Action] = [
     Buy(0, "enroll", 0),
     Pay(0, "card"),
-    FailNext(0, 12),
-    PassDays(45),
-    Manual(0, "cash", twice=True),
-    ChangeSchedule(0, "pause", 1),
-    PassDays(30),
-    ChangeSchedule(0, "resume", 1),
-    PassDays(60),
-    PayRest(0),
+    FailNextCharges(0, 12),
+    AdvanceDays(45),
+    RecordPayment(0, "cash", twice=True),
+    ChangeInstallment(0, "pause", 1),
+    AdvanceDays(30),
+    ChangeInstallment(0, "resume", 1),
+    AdvanceDays(60),
+    PayRemaining(0),
     Pay(0, "card"),
 ]
-"""An installment is missed for good and paid at the desk; the rest at once."""
-BROKEN_OFF: list[Act] = [
+"""A missed installment is paid in cash, and the remaining balance at once."""
+REFUNDED_PLAN: list[Action] = [
     Buy(0, "plan", 0),
     Pay(0, "card"),
-    FailNext(0, 20),
-    PassDays(90),
-    PayRest(0),
+    FailNextCharges(0, 20),
+    AdvanceDays(90),
+    PayRemaining(0),
     Pay(0, "card"),
     Refund(0, 50, "request"),
     Refund(0, 100, "stripe"),
-    PassDays(30),
+    AdvanceDays(30),
 ]
-DISPUTED: list[Act] = [
+DISPUTED_PAYMENTS: list[Action] = [
     Buy(0, "track", 0),
     Pay(0, "card"),
     Buy(1, "course", 0),
-    Pay(0, "debit"),
+    Pay(0, "bank_debit"),
     SettleDebits(settles=True),
     Dispute(0, "chargeback"),
     Refund(0, 100, "admin"),
@@ -112,22 +112,22 @@ DISPUTED: list[Act] = [
     Buy(0, "track", 0),
     Pay(0, "card"),
 ]
-MEMBER: list[Act] = [
+MEMBERSHIP: list[Action] = [
     Buy(0, "membership", 0),
     Pay(0, "card"),
-    PassDays(40),
-    Membership(0, "upgrade"),
-    PassDays(40),
-    Membership(0, "pause"),
-    PassDays(45),
-    Membership(0, "resume"),
-    Membership(0, "yearly"),
-    PassDays(20),
+    AdvanceDays(40),
+    ChangeMembership(0, "upgrade"),
+    AdvanceDays(40),
+    ChangeMembership(0, "pause"),
+    AdvanceDays(45),
+    ChangeMembership(0, "resume"),
+    ChangeMembership(0, "yearly"),
+    AdvanceDays(20),
     Refund(0, 33, "admin"),
-    Membership(0, "cancel_later"),
-    PassDays(45),
-    FailNext(0, 9),
-    PassDays(45),
+    ChangeMembership(0, "cancel_later"),
+    AdvanceDays(45),
+    FailNextCharges(0, 9),
+    AdvanceDays(45),
 ]
 
 
@@ -136,69 +136,72 @@ MEMBER: list[Act] = [
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@example(acts=MISSED, seed=1)
-@example(acts=BROKEN_OFF, seed=2)
-@example(acts=DISPUTED, seed=3)
-@example(acts=MEMBER, seed=4)
-@given(acts=years(least=15, most=50), seed=st.integers(0, 2**32 - 1))
+@example(actions=MISSED_INSTALLMENT, seed=1)
+@example(actions=REFUNDED_PLAN, seed=2)
+@example(actions=DISPUTED_PAYMENTS, seed=3)
+@example(actions=MEMBERSHIP, seed=4)
+@given(actions=years(min_size=15, max_size=50), seed=st.integers(0, 2**32 - 1))
 async def test_a_year_of_a_school(
-    databases: tuple[Database, Database], service: Service, sandbox: StripeSandbox, acts: list[Act], seed: int
+    databases: tuple[Database, Database], service: Service, sandbox: StripeSandbox, actions: list[Action], seed: int
 ) -> None:
-    school = School.open(service, sandbox, databases[1], random.Random(seed))
+    harness = Harness.open(service, sandbox, databases[1], random.Random(seed))
     try:
-        people = [uuid4() for _ in range(4)]
-        before, held_before = await school.balance(), await school.held()
-        for act in (*acts, SettleDebits(settles=True), PassDays(1)):
-            await act.play(school, people)
-            await school.pump()
-        note(str(Counter(school.answers)))
-        assert minus(await school.balance(), before) == minus(await school.held(), held_before), "the books agree"
-        await every_standing_is_what_the_facts_say(school, people)
-        await every_purchase_is_what_the_facts_say(school, people)
-        await no_money_without_a_enrollment_and_no_enrollment_without_money(school, people)
-        await nothing_is_charged_beyond_the_price(school, people)
-        await every_payment_has_its_receipt(school, people)
-        await nothing_was_given_up(school)
+        students = [uuid4() for _ in range(4)]
+        stripe_before, recorded_before = await harness.balance(), await harness.recorded_balance()
+        for action in (*actions, SettleDebits(settles=True), AdvanceDays(1)):
+            await action.run(harness, students)
+            await harness.run_until_idle()
+        note(str(Counter(harness.statuses)))
+        stripe_change = minus(await harness.balance(), stripe_before)
+        assert stripe_change == minus(await harness.recorded_balance(), recorded_before)
+        await assert_enrollments_match_facts(harness, students)
+        await assert_purchases_match_facts(harness, students)
+        await assert_enrollments_match_paid_purchases(harness, students)
+        await assert_no_overcharge(harness, students)
+        await assert_every_payment_has_a_receipt(harness, students)
+        await assert_no_failed_jobs(harness)
     finally:
-        await school.close()
+        await harness.close()
 
 
 def minus(after: dict[str, int], before: dict[str, int]) -> dict[str, int]:
+    """The change of each currency that changed."""
     changed = {currency: after.get(currency, 0) - before.get(currency, 0) for currency in after.keys() | before.keys()}
     return {currency: amount for currency, amount in changed.items() if amount}
 
 
-async def facts_of(listener: Listener) -> dict[str, PaymentEvent]:
-    rows = await listener.rows("SELECT event_id, type, body FROM facts ORDER BY event_id")
-    found: dict[str, Event] = {row["event_id"]: EVENT_TYPES[row["type"]].model_validate(row["body"]) for row in rows}
-    return {id: event for id, event in found.items() if isinstance(event, PaymentEvent)}
+async def facts_of(service: ServiceUnderTest) -> dict[str, PaymentEvent]:
+    rows = await service.rows("SELECT event_id, type, body FROM facts ORDER BY event_id")
+    events: dict[str, Event] = {row["event_id"]: EVENT_TYPES[row["type"]].model_validate(row["body"]) for row in rows}
+    return {id: event for id, event in events.items() if isinstance(event, PaymentEvent)}
 
 
-async def mine(listener: Listener, people: list[UUID], table: str) -> list[dict[str, Any]]:
-    return await listener.rows(f"SELECT * FROM {table} WHERE student_id = ANY(:people)", people=people)
+async def rows_of(service: ServiceUnderTest, students: list[UUID], table: str) -> list[dict[str, Any]]:
+    return await service.rows(f"SELECT * FROM {table} WHERE student_id = ANY(:students)", students=students)
 
 
-async def every_standing_is_what_the_facts_say(school: School, people: list[UUID]) -> None:
-    known = await facts_of(school.enrollment)
+async def assert_enrollments_match_facts(harness: Harness, students: list[UUID]) -> None:
+    facts = await facts_of(harness.enrollment)
     expected = {}
-    for each in enrollments(known):
-        _, standing, _ = each.decisive()
-        if each.student_id in people and standing is not Standing.NONE:
-            expected[each.student_id, each.program.slug] = standing.value
-    rows = await mine(school.enrollment, people, "enrollments")
+    for (student_id, slug), verdict in verdicts(facts).items():
+        if student_id in students and verdict.standing is not Standing.NONE:
+            expected[student_id, slug] = verdict.standing.value
+    rows = await rows_of(harness.enrollment, students, "enrollments")
     assert {(row["student_id"], row["program_slug"]): row["status"] for row in rows} == expected
-    there = await mine(school.checkout, people, "enrollments")
-    assert {(row["student_id"], row["program_slug"]): row["status"] for row in there} == expected, "checkout knows it"
-    assert known.keys() == (await facts_of(school.checkout)).keys(), "both have heard the same"
+    projection = await rows_of(harness.checkout, students, "enrollments")
+    assert {(row["student_id"], row["program_slug"]): row["status"] for row in projection} == expected, (
+        "checkout's projection"
+    )
+    assert facts.keys() == (await facts_of(harness.checkout)).keys(), "both services have the same facts"
 
 
-async def every_purchase_is_what_the_facts_say(school: School, people: list[UUID]) -> None:
-    bought = {purchase.id: purchase for purchase in fold(await facts_of(school.checkout))}
+async def assert_purchases_match_facts(harness: Harness, students: list[UUID]) -> None:
+    purchases = {purchase.id: purchase for purchase in fold(await facts_of(harness.checkout))}
     by_purchase: dict[UUID, list[dict[str, Any]]] = {}
-    for row in await mine(school.checkout, people, "payments"):
+    for row in await rows_of(harness.checkout, students, "payments"):
         by_purchase.setdefault(row["purchase_id"], []).append(row)
-    for row in await mine(school.checkout, people, "purchases"):
-        if (purchase := bought.get(row["id"])) is None:
+    for row in await rows_of(harness.checkout, students, "purchases"):
+        if (purchase := purchases.get(row["id"])) is None:
             assert row["state"] in ("created", "session_open", "awaiting_payment", "expired"), row["state"]
             continue
         payments = [each for each in by_purchase.get(row["id"], []) if each["status"] == "succeeded"]
@@ -211,25 +214,25 @@ async def every_purchase_is_what_the_facts_say(school: School, people: list[UUID
             assert row["state"] in ("withdrawn", "canceled")
 
 
-async def no_money_without_a_enrollment_and_no_enrollment_without_money(school: School, people: list[UUID]) -> None:
+async def assert_enrollments_match_paid_purchases(harness: Harness, students: list[UUID]) -> None:
     open_enrollments = {
         (row["student_id"], row["program_slug"])
-        for row in await mine(school.enrollment, people, "enrollments")
+        for row in await rows_of(harness.enrollment, students, "enrollments")
         if row["status"] in ("active", "paused", "completed")
     }
-    covered = set()
-    for row in await mine(school.checkout, people, "purchases"):
+    paid_for = set()
+    for row in await rows_of(harness.checkout, students, "purchases"):
         if row["state"] == "paid":
-            covered |= {(row["student_id"], slug) for slug in row["covers"]}
-    assert open_enrollments == covered
+            paid_for |= {(row["student_id"], slug) for slug in row["covers"]}
+    assert open_enrollments == paid_for
 
 
-async def nothing_is_charged_beyond_the_price(school: School, people: list[UUID]) -> None:
-    """However often it was tried, by whatever means: a plan's payments together are the price at the most."""
-    for row in await mine(school.checkout, people, "purchases"):
-        if row["how"] == "membership":
+async def assert_no_overcharge(harness: Harness, students: list[UUID]) -> None:
+    """The payments of a purchase add up to its price at most."""
+    for row in await rows_of(harness.checkout, students, "purchases"):
+        if row["payment_flow"] == "membership":
             continue
-        (paid,) = await school.checkout.rows(
+        (paid,) = await harness.checkout.rows(
             "SELECT coalesce(sum(amount - tax), 0) AS sum FROM payments "
             "WHERE purchase_id = :id AND status = 'succeeded'",
             id=row["id"],
@@ -237,20 +240,20 @@ async def nothing_is_charged_beyond_the_price(school: School, people: list[UUID]
         assert paid["sum"] <= row["amount"], row["program_slug"]
 
 
-async def every_payment_has_its_receipt(school: School, people: list[UUID]) -> None:
+async def assert_every_payment_has_a_receipt(harness: Harness, students: list[UUID]) -> None:
     paid = [
         row
-        for row in await mine(school.checkout, people, "payments")
+        for row in await rows_of(harness.checkout, students, "payments")
         if row["status"] == "succeeded"
         and row["amount"] > 0
         and row["method"] != "waiver"
         and row["payer"] == "student"
     ]
-    documents = await mine(school.checkout, people, "documents")
+    documents = await rows_of(harness.checkout, students, "documents")
     assert sorted(str(row["id"]) for row in paid) == sorted(str(row["payment_id"]) for row in documents)
-    for series in await school.checkout.rows("SELECT series, count(*), max(serial) FROM documents GROUP BY series"):
-        assert series["count"] == series["max"], "numbers without gaps"
+    for series in await harness.checkout.rows("SELECT series, count(*), max(serial) FROM documents GROUP BY series"):
+        assert series["count"] == series["max"], "document numbers have gaps"
 
 
-async def nothing_was_given_up(school: School) -> None:
-    assert await school.checkout.rows("SELECT kind, key, last_error FROM jobs WHERE failed_at IS NOT NULL") == []
+async def assert_no_failed_jobs(harness: Harness) -> None:
+    assert await harness.checkout.rows("SELECT kind, key, last_error FROM jobs WHERE failed_at IS NOT NULL") == []
