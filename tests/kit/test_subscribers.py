@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aio_pika
@@ -15,7 +16,7 @@ from tests.kit.events import paid
 from tests.waiting import until
 
 from contracts.envelope import Envelope
-from contracts.payments import PaymentSucceeded
+from contracts.payments import PaymentFailed, PaymentSucceeded
 from kit.db.database import Database
 from kit.db.unit_of_work import UnitOfWork
 from kit.messaging.broker import Publisher
@@ -30,6 +31,7 @@ from kit.runtime.failures import Permanent
 from testkit.rabbit_server import RabbitServer
 
 Handle = Callable[[Envelope[PaymentSucceeded], UnitOfWork], Awaitable[None]]
+AT = datetime(2026, 11, 21, tzinfo=UTC)
 QUICK = Backoff(first=timedelta(milliseconds=100), longest=timedelta(milliseconds=200), attempts=4)
 
 
@@ -49,7 +51,13 @@ async def dead(rabbit: RabbitServer, queue: str) -> list[str]:
 
 @asynccontextmanager
 async def subscriber_runner(
-    rabbit: RabbitServer, database: Database, publisher: Publisher, name: str, handle: Handle
+    rabbit: RabbitServer,
+    database: Database,
+    publisher: Publisher,
+    name: str,
+    handle: Handle,
+    *,
+    backoff: Backoff = QUICK,
 ) -> AsyncIterator[SubscriberRunner]:
     """One subscriber, and a relay."""
     queue = Queue(name, events=(PaymentSucceeded,))
@@ -62,7 +70,7 @@ async def subscriber_runner(
         publisher=publisher,
         queues=[queue],
         routers=[router],
-        backoff=QUICK,
+        backoff=backoff,
     )
     stop = asyncio.Event()
     tasks = [asyncio.create_task(running.run(stop)), asyncio.create_task(Relay(database, publisher).run(stop))]
@@ -293,3 +301,108 @@ async def test_stopping_finishes_messages_in_progress_and_leaves_the_rest_queued
     assert len(set(await done(database))) == 100
     assert 0 < len(before) < 100
     assert await dead(rabbit_server, queue_name) == []
+
+
+async def test_an_event_that_has_no_handler_here_is_dead_lettered_with_the_reason(
+    rabbit_server: RabbitServer, database: Database, publisher: Publisher, queue_name: str
+) -> None:
+    """Somebody has bound it by hand, or a later version of ours did."""
+    refs = paid("evt_other").data.refs
+    other = Envelope(id="evt_other", source="tests", subject="s", time=AT, data=PaymentFailed(refs=refs))
+    async with subscriber_runner(rabbit_server, database, publisher, queue_name, note):
+        await publisher.publish(to_queue(to_message(other), queue_name))
+        await publisher.publish(to_queue(to_message(paid("evt_fine")), queue_name))
+
+        async def both() -> bool:
+            return await dead(rabbit_server, queue_name) == ["evt_other"] and await done(database) == ["evt_fine"]
+
+        await until(both)
+    async with dead_letters(rabbit_server.url, queue_name) as letters:
+        (letter,) = await letters.letters()
+    assert letter.reason == f"Permanent: {queue_name} has no handler for payment.failed.v1"
+
+
+async def test_a_deadlock_is_retried_at_once_and_is_not_a_failed_attempt(
+    rabbit_server: RabbitServer, database: Database, publisher: Publisher, queue_name: str
+) -> None:
+    attempts = 0
+
+    async def deadlocked_twice(event: Envelope[PaymentSucceeded], uow: UnitOfWork) -> None:
+        nonlocal attempts
+        attempts += 1
+        await note(event, uow)
+        if attempts < 3:
+            await uow.db.execute(text("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'deadlock_detected'; END $$"))
+
+    once = Backoff(first=timedelta(hours=1), attempts=1)
+    async with subscriber_runner(rabbit_server, database, publisher, queue_name, deadlocked_twice, backoff=once):
+        await publisher.publish(to_queue(to_message(paid("evt_deadlock")), queue_name))
+
+        async def handled() -> bool:
+            return await done(database) == ["evt_deadlock"]
+
+        await until(handled)
+    assert attempts == 3
+    assert await dead(rabbit_server, queue_name) == []
+
+
+async def test_an_outage_of_the_database_uses_up_no_attempts(
+    rabbit_server: RabbitServer, database: Database, publisher: Publisher, queue_name: str
+) -> None:
+    attempts = 0
+
+    async def unavailable(event: Envelope[PaymentSucceeded], uow: UnitOfWork) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts <= QUICK.attempts + 2:
+            raise ConnectionRefusedError
+        await note(event, uow)
+
+    async with subscriber_runner(rabbit_server, database, publisher, queue_name, unavailable):
+        await publisher.publish(to_queue(to_message(paid("evt_outage")), queue_name))
+
+        async def handled() -> bool:
+            return await done(database) == ["evt_outage"]
+
+        await until(handled)
+    assert await dead(rabbit_server, queue_name) == []
+
+
+async def test_a_message_that_cannot_be_kept_anywhere_is_held_and_requeued_at_the_end(
+    rabbit_server: RabbitServer, queue_name: str, publisher: Publisher
+) -> None:
+    """Neither the database nor the publisher can reach its server: it is not lost, and the next one stays queued."""
+    queue = Queue(queue_name, events=(PaymentSucceeded,), prefetch=1)
+    router = RabbitRouter()
+    subscriber(router, queue)(note, filter=carries(PaymentSucceeded))
+    nowhere = "127.0.0.1:9"
+    database = Database(f"postgresql://nobody:none@{nowhere}/none")
+    unreachable = Publisher(f"amqp://guest:guest@{nowhere}/", name="tests", timeout=0.5)
+    running = SubscriberRunner(
+        service="kit-tests",
+        amqp_url=rabbit_server.url,
+        database=database,
+        publisher=unreachable,
+        queues=[queue],
+        routers=[router],
+    )
+    stop = asyncio.Event()
+    task = asyncio.create_task(running.run(stop))
+    await until(running.attached)
+    bad = to_message(paid("evt_bad"))
+    await publisher.publish(to_queue(replace(bad, body=b"{"), queue_name))
+    await publisher.publish(to_queue(to_message(paid("evt_next")), queue_name))
+    await asyncio.sleep(1.5)
+    stop.set()
+    await task
+    await database.close()
+    connection = await aio_pika.connect(rabbit_server.url)
+    async with connection:
+        source = await (await connection.channel()).get_queue(queue_name)
+        first = await source.get(timeout=5)
+        second = await source.get(timeout=5)
+        assert [first.headers["cloudEvents:id"], second.headers["cloudEvents:id"]] == ["evt_bad", "evt_next"]
+        assert first.redelivered
+        assert not second.redelivered
+        await first.ack()
+        await second.ack()

@@ -1,1 +1,1 @@
-"""Plumbing that knows no student, course or payment."""
+"""Infrastructure of the services. It knows no student, course or payment."""
