@@ -20,7 +20,7 @@ from contracts.envelope import Envelope, parse
 from contracts.people import MEMBERSHIP, Program, enrollment_uuid
 from contracts.registry import EVENT_TYPES
 from kit.db.unit_of_work import utc_now
-from kit.messaging import fact_store as known_facts
+from kit.messaging import fact_store
 from ledger.facts import enrollment_key, fold
 from ledger.purchase import Purchase
 from webhook_gateway.translate import translate
@@ -112,13 +112,13 @@ class Member:
     async def settle(self) -> list[str]:
         """Hears all that is new, performs what follows from it, and hears what checkout itself has said; the types."""
         fresh = await self.fetch()
-        await self.service.hear(*fresh)
+        await self.service.deliver(*fresh)
         await self.service.perform(self.id)
-        await self.service.hear(*await self.said())
+        await self.service.deliver(*await self.published())
         await self.service.perform(self.id)
         return [each.type for each in fresh]
 
-    async def said(self) -> list[Envelope[Any]]:
+    async def published(self) -> list[Envelope[Any]]:
         """What checkout has said of the subscription."""
         rows = await self.service.rows(
             "SELECT headers, body FROM outbox WHERE routing_key = 'subscription.changed.v1' ORDER BY id"
@@ -137,7 +137,7 @@ class Member:
     async def purchases(self) -> list[Purchase]:
         """As every consumer folds them from what is known."""
         async with self.service.database.transaction() as db:
-            group = await known_facts.known(db, enrollment_key(self.id, MEMBERSHIP))
+            group = await fact_store.group_of(db, enrollment_key(self.id, MEMBERSHIP))
         return list(fold({f.event_id: EVENT_TYPES[f.type].model_validate(f.body) for f in group}))  # type: ignore[misc]
 
     async def standing(self) -> tuple[str, str | None]:

@@ -1,4 +1,4 @@
-"""Every method of the list: offered or not for an amount, a payer and a way of paying, within which limits, why not."""
+"""The payment methods: offered or not for an amount, payer and payment type, with limits and reasons."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def offered(amount: Money, payer: Any = "student", payment_type: Any = "full") -
     return set(payment_methods.allowed(amount=amount, payer=payer, payment_type=payment_type))
 
 
-def test_the_table_is_dated_and_names_what_stripe_knows() -> None:
+def test_the_table_has_a_date_and_uses_stripes_names() -> None:
     table = payment_methods.table()
     assert [method.method for method in table.methods] == ALL
     assert isinstance(table.as_of, date)
-    known = set(_literals(SessionCreateParams.__annotations__["allowed_payment_method_types"]))
-    assert {method.method for method in table.methods if not method.unavailable} <= known
+    stripe_types = set(_literals(SessionCreateParams.__annotations__["allowed_payment_method_types"]))
+    assert {method.method for method in table.methods if not method.unavailable} <= stripe_types
 
 
 def _literals(hint: Any) -> list[str]:
@@ -54,7 +54,7 @@ def test_limits_are_inclusive(method: str, least: int, most: int) -> None:
         assert (method in offered(usd(amount))) is fits, amount
 
 
-def test_who_may_use_what() -> None:
+def test_methods_by_payer_and_payment_type() -> None:
     assert offered(usd(100_000), "sponsor") == SPONSORS
     assert offered(usd(100_000), "sponsor", "plan") == set()
     assert offered(usd(100_000)) == set(ALL) - {"paypal", "venmo"}
@@ -72,7 +72,7 @@ def test_other_currencies() -> None:
     assert offered(Money(amount=100_000, currency="eur")) == {"card", "link"}
 
 
-async def test_the_page_of_a_student(service: Service) -> None:
+async def test_offers_to_a_student(service: Service) -> None:
     answer = await service.call("GET", "/api/payment-methods?program=barber-apprenticeship")
     assert answer.status_code == 200
     found = {item["method"]: item for item in answer.json()["items"]}
@@ -89,19 +89,19 @@ async def test_the_page_of_a_student(service: Service) -> None:
     assert found["affirm"]["offered"] and found["klarna"]["offered"]
     refusals = {name: item["reason"] for name, item in found.items() if not item["offered"]}
     assert refusals == {
-        "afterpay_clearpay": "Afterpay ends at 4,000.00 USD.",
-        "zip": "Zip ends at 1,500.00 USD.",
+        "afterpay_clearpay": "Afterpay accepts at most 4,000.00 USD.",
+        "zip": "Zip accepts at most 1,500.00 USD.",
         "paypal": "Stripe offers PayPal to European accounts only.",
         "venmo": "Venmo is no Stripe payment method.",
     }
     assert (found["zip"]["min"], found["zip"]["max"], found["venmo"]["min"]) == (3_500, 150_000, None)
 
 
-async def test_the_page_of_a_sponsor_and_of_a_plan(service: Service) -> None:
+async def test_offers_to_a_sponsor_and_for_a_plan(service: Service) -> None:
     path = "/api/payment-methods/?program=cpr&payer=sponsor&paymentType=full"
     items = (await service.call("GET", path)).json()["items"]
     assert {item["method"] for item in items if item["offered"]} == SPONSORS
-    assert next(i["reason"] for i in items if i["method"] == "klarna") == "Klarna is not for sponsors."
+    assert next(i["reason"] for i in items if i["method"] == "klarna") == "Klarna is not available to sponsors."
     items = (await service.call("GET", "/api/payment-methods?program=cpr&paymentType=plan")).json()["items"]
     assert next(i["reason"] for i in items if i["method"] == "affirm") == "Affirm cannot pay in installments."
 
@@ -115,12 +115,12 @@ async def test_the_page_of_a_sponsor_and_of_a_plan(service: Service) -> None:
         ("program=cpr&paymentType=never", 422),
     ],
 )
-async def test_what_cannot_be_asked(service: Service, query: str, status: int) -> None:
+async def test_invalid_queries(service: Service, query: str, status: int) -> None:
     assert (await service.call("GET", f"/api/payment-methods?{query}")).status_code == status
 
 
 @pytest.mark.parametrize("payment_type", ["full", "plan"])
-async def test_stripe_offers_what_we_said(service: Service, payment_type: str) -> None:
+async def test_stripe_offers_the_same_methods(service: Service, payment_type: str) -> None:
     student = uuid4()
     await service.buy(student, wanted("cpr", 575, paymentType=payment_type))
     (session,) = await service.sandbox.sessions_of(student)

@@ -1,1 +1,1 @@
-"""What is for sale, at which price, and how somebody comes to pay for it."""
+"""The catalog, purchases and their payments, installments, memberships and receipts."""

@@ -1,4 +1,4 @@
-"""What we take for a mail address: what Stripe does not refuse either."""
+"""Which mail addresses are accepted: those that Stripe accepts too."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 import checkout
 from checkout import consumers
-from checkout.catalog import admin_api as admin
+from checkout.catalog import admin_api as catalog_admin_api
 from checkout.catalog import consumers as catalog_consumers
 from checkout.catalog import items_api, loader, promotion_api, public_api
 from checkout.installments import admin_api as installments_admin_api
@@ -26,12 +26,13 @@ from checkout.memberships.jobs import MembershipSync
 from checkout.memberships.membership_flow import MembershipFlow
 from checkout.memberships.repository import member_tier
 from checkout.memberships.service import MembershipService
-from checkout.payments import admin_api as money_admin_api
-from checkout.payments import api as money_api
+from checkout.payments import admin_api as payments_admin_api
+from checkout.payments import api as payments_api
 from checkout.payments import intent_api, methods_api, refund_request_api, refund_service, statistics_api
 from checkout.payments.intent_flow import IntentFlow
 from checkout.payments.jobs import StripeRefundJob
-from checkout.purchases import api, course_api, plans
+from checkout.purchases import api as purchases_api
+from checkout.purchases import course_api, plans
 from checkout.purchases.context import CheckoutContext
 from checkout.purchases.customers import Customers
 from checkout.purchases.domain import PaymentFlowName
@@ -49,16 +50,25 @@ from kit.jobs.jobs import JobHandler
 from kit.runtime.process import Process, Role
 from kit.runtime.service import api_process, consumers_process, create_api, database_of, migrate_service, relay_process
 
-MONEY = (
-    money_api.router,
+ROUTERS = (
+    purchases_api.router,
+    intent_api.router,
+    course_api.router,
+    catalog_admin_api.router,
+    payments_api.router,
     refund_request_api.router,
     refund_request_api.admin_router,
     methods_api.router,
     statistics_api.router,
-    money_admin_api.router,
+    payments_admin_api.router,
+    items_api.router,
+    promotion_api.router,
+    public_api.router,
+    receipts_api.router,
+    memberships_api.router,
+    installments_api.router,
+    installments_admin_api.router,
 )
-CATALOG = (items_api.router, promotion_api.router, public_api.router)
-OTHERS = (receipts_api.router, memberships_api.router, installments_api.router, installments_admin_api.router)
 
 
 class ConsumerSettings(WorkerSettings, IssuerSettings):
@@ -69,7 +79,7 @@ def app(settings: ApiSettings) -> FastAPI:
     made = create_api(
         SERVICE,
         description=checkout.__doc__,
-        routers=[api.router, intent_api.router, course_api.router, admin.router, *MONEY, *CATALOG, *OTHERS],
+        routers=ROUTERS,
         consumers=[consumers.payment_events(), consumers.enrollment_events(), catalog_consumers.registrations()],
         publishes=PUBLISHES,
         settings=settings,
@@ -100,7 +110,7 @@ def app(settings: ApiSettings) -> FastAPI:
 
 
 def jobs(database: Database, stripe: Stripe, *, test_clock: bool = False) -> dict[str, JobHandler[Any]]:
-    """Every kind of effect on the outside world that this service has."""
+    """The handler of every kind of job."""
     clock = Clock(database, enabled=test_clock)
     return {
         **plans.handlers(stripe),

@@ -1,4 +1,4 @@
-"""What checkout is told by its environment."""
+"""Settings of checkout, from the environment."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _PRICE = re.compile(r"(.{1,50})/(month|year)=([^\s=]{1,255})")
 
 
 class MembershipPriceSettings(BaseModel):
-    """A mixin. A tier that has no price here gets one that is made at Stripe when it is first bought."""
+    """A mixin. For a tier that has no price here, one is created at Stripe when it is first bought."""
 
     stripe_price_student: str | None = None
     stripe_price_career: str | None = None
     stripe_price_student_annual: str | None = None
     stripe_price_career_annual: str | None = None
     stripe_prices: CommaSeparated = ()
-    """For any other tier, and before the four above: `alumni/month=price_…, alumni/year=price_…`."""
+    """For any other tier; takes precedence over the four above: `alumni/month=price_…, alumni/year=price_…`."""
 
     @field_validator(
         "stripe_price_student",
@@ -43,20 +43,20 @@ class MembershipPriceSettings(BaseModel):
     @classmethod
     def _named(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not all(_PRICE.fullmatch(each) for each in value):
-            raise ValueError("each is tier/month=price id, or tier/year=price id")
+            raise ValueError("each has the form tier/month=price id, or tier/year=price id")
         return value
 
     @model_validator(mode="after")
     def _one_price_for_each(self) -> MembershipPriceSettings:
-        """What a subscription gives is read from its price: with one price for two, who buys the one gets the other."""
+        """A subscription's tier is read from its price: two tiers with one price could not be told apart."""
         prices = list(self.membership_prices.values())
         if len(prices) != len(set(prices)):
-            raise ValueError("two memberships have the same price at Stripe")
+            raise ValueError("two memberships have the same Stripe price")
         return self
 
     @property
     def membership_prices(self) -> Mapping[tuple[str, str], str]:
-        """(tier, interval) -> Stripe's price id"""
+        """(tier, interval) -> Stripe price id"""
         named: dict[tuple[str, str], str | None] = {
             ("student", "month"): self.stripe_price_student,
             ("career", "month"): self.stripe_price_career,
@@ -71,15 +71,15 @@ class MembershipPriceSettings(BaseModel):
 
 
 class StripeSettings(Settings, MembershipPriceSettings):
-    """How Stripe is reached. `stripe_api_base` is for a sandbox or a proxy; without it, Stripe's own address."""
+    """`stripe_api_base` is for a sandbox or a proxy; without it, Stripe's own URL is used."""
 
     stripe_api_key: SecretStr
-    """Empty: there is no Stripe, and only money that an admin records is taken."""
+    """Empty: Stripe is not used, and only payments that an admin records are accepted."""
     stripe_publishable_key: str = ""
     stripe_api_base: str | None = None
     stripe_api_version: str = "2026-10-28.endive"
     stripe_timeout_seconds: float = 8.0
-    """For one attempt; a call with all its attempts gets two and a half times that."""
+    """Per attempt; a call with all its attempts gets two and a half times as long."""
     stripe_retries: int = 2
 
     @field_validator("stripe_api_base", mode="before")
@@ -90,27 +90,27 @@ class StripeSettings(Settings, MembershipPriceSettings):
 
 class ApiSettings(service.ApiSettings, StripeSettings):
     frontend_url: str
-    """Where success and cancel pages are: `https://school.example` (a path is kept)."""
+    """The base of the success and cancel pages: `https://school.example` (a path is kept)."""
     redirect_allowlist: CommaSeparated = ()
-    """Origins that a payer may be sent back to; the front end's own is always one of them."""
+    """Origins that a payer may be redirected to; the front end's own must be one of them unless empty."""
     sponsor_finance_email: Address | None = None
-    """Where the bill of a sponsor goes that has no finance mail of its own."""
+    """Where to send the bills of a sponsor without a finance_email."""
     allow_guest_checkout: bool = True
     stripe_tax: bool = False
-    """Lets Stripe add the tax to what is paid on its pages and invoices. Prices are then without it."""
+    """Whether Stripe adds tax on its pages and invoices. Prices are then net."""
     terms_version: str = "1"
-    """Which terms a buyer accepts by going to the checkout of a course."""
+    """The terms that a buyer accepts by proceeding to the checkout of a course."""
     referral_percent: Annotated[int, Field(ge=1, le=100)] = 10
-    """What a student's referral code takes off for somebody else."""
+    """The discount of a student's referral code."""
     refund_window_days: int = Field(default=30, ge=0)
-    """How long after a payment its payer may refund it without asking."""
+    """How long after a payment its payer may refund it without approval."""
     cancel_refund: str = "14:100,30:50"
-    """What goes back when the school cancels: up to so many days after the first payment, so much percent of what was
-    paid; after that, nothing."""
+    """What is refunded when the school cancels, as days:percent: up to that many days after the first payment, that
+    percentage of what was paid; after the last one, nothing."""
     enrollment_open_days: Annotated[int, Field(ge=1, le=365)] = 7
-    """How long an enrollment waits for its first amount."""
+    """How long an enrollment waits for its first installment."""
     test_clock: bool = False
-    """Whether admins may move the clock by which installments fall due. For tests only."""
+    """Whether admins may advance the clock by which installments become due. For tests only."""
 
     @field_validator("sponsor_finance_email", mode="before")
     @classmethod
@@ -138,10 +138,10 @@ class ApiSettings(service.ApiSettings, StripeSettings):
 
 
 class RelaySettings(service.WorkerSettings, StripeSettings):
-    """The relay performs the jobs on Stripe, and keeps the timers."""
+    """The relay publishes events, performs the jobs at Stripe and runs the timers."""
 
     test_clock: bool = False
-    """As in the API's: amounts fall due by the same clock."""
+    """As in the API's settings: both use the same clock."""
 
 
 class WorkerSettings(PolicySettings, service.WorkerSettings):

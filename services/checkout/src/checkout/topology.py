@@ -1,4 +1,4 @@
-"""What checkout hears and says."""
+"""What checkout consumes and publishes."""
 
 from __future__ import annotations
 

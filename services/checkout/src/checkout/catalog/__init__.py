@@ -1,1 +1,1 @@
-"""What the school sells, at which price: items, bundles, sponsors, promotion codes."""
+"""What the school sells and at which price: items, bundles, sponsors, promotion codes."""

@@ -1,4 +1,4 @@
-"""What checkout answers to admins about programs, which are items of one kind, and about sponsors."""
+"""Admin routes for programs, which are items of one kind, and for sponsors."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from sqlalchemy import Select, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from checkout.catalog import service
+from checkout.catalog.dependencies import Body, CatalogUnitOfWork, Limit, already_exists, catalog_unit_of_work
 from checkout.catalog.item import CODE, SLUG, Item
-from checkout.catalog.request_body import Body, Limit, already_exists, catalog_unit_of_work, database_of
 from checkout.catalog.tables import items, sponsors
 from checkout.mail import Address
 from contracts.money import Currency
 from kit.db.database import row_dict
 from kit.http.auth import Admin, CaseManager
+from kit.http.dependencies import CurrentDatabase
 from kit.http.errors import Problem
 from kit.http.idempotency import IDEMPOTENT, once
 from kit.http.paging import Cursor, Page, page_of
@@ -42,8 +43,8 @@ class NewProgram(Body):
 
 
 class ProgramChange(Body):
-    """What is sent is changed, and nothing else: the defaults are never read. An open purchase at another price is
-    closed as soon as its buyer asks again."""
+    """Only the fields that are sent are changed; the defaults are never read. An open purchase at another price is
+    closed when its buyer requests it again."""
 
     name: Name = ""
     price: Price = 0
@@ -67,7 +68,7 @@ class NewSponsor(Body):
 
 
 class SponsorChange(Body):
-    """What is sent is changed, and nothing else: the defaults are never read."""
+    """Only the fields that are sent are changed; the defaults are never read."""
 
     name: Annotated[str, Field(min_length=1, max_length=200)] = ""
     finance_email: Address | None = None
@@ -81,60 +82,63 @@ class Sponsor(NewSponsor):
 
 
 @router.get("/programs")
-async def list_programs(request: Request, _: CaseManager, cursor: Cursor = None, limit: Limit = 50) -> Page[Program]:
-    """All programs, also what is not for sale (any more)."""
-    async with database_of(request).transaction() as db:
+async def list_programs(
+    database: CurrentDatabase, _: CaseManager, cursor: Cursor = None, limit: Limit = 50
+) -> Page[Program]:
+    """All programs, also those that are not on sale."""
+    async with database.transaction() as db:
         return await page_of(db, _programs(), items, Program, cursor=cursor, limit=limit)
 
 
 @router.post("/programs", status_code=201, response_model=Program, dependencies=IDEMPOTENT)
-async def create_program(request: Request, wanted: NewProgram, caller: Admin) -> JSONResponse:
+async def create_program(request: Request, body: NewProgram, caller: Admin, database: CurrentDatabase) -> JSONResponse:
     async def act() -> Program:
-        async with catalog_unit_of_work(request) as uow:
-            item = Item(id=uuid4(), kind="program", **wanted.model_dump())
+        async with catalog_unit_of_work(database) as uow:
+            item = Item(id=uuid4(), kind="program", **body.model_dump())
             if not await service.add(uow, item):
                 raise already_exists()
             row = (await uow.db.execute(_programs().where(items.c.id == item.id))).one()
             return Program.model_validate(row_dict(row))
 
-    return await once(request, database_of(request), caller=str(caller.id), act=act, status=201)
+    return await once(request, database, caller=str(caller.id), act=act, status=201)
 
 
 @router.patch("/programs/{slug}")
-async def change_program(request: Request, slug: str, wanted: ProgramChange, _: Admin) -> Program:
-    of_it = (items.c.slug == slug) & (items.c.kind == "program")
-    async with catalog_unit_of_work(request) as uow:
-        if await service.change(uow, of_it, wanted.model_dump(exclude_unset=True)) is None:
-            raise Problem(404, "unknown_program", "There is no such program; GET /api/admin/programs lists them.")
-        row = (await uow.db.execute(_programs().where(of_it))).one()
+async def change_program(slug: str, body: ProgramChange, _: Admin, uow: CatalogUnitOfWork) -> Program:
+    which = (items.c.slug == slug) & (items.c.kind == "program")
+    if await service.change(uow, which, body.model_dump(exclude_unset=True)) is None:
+        raise Problem(404, "unknown_program", "There is no such program; GET /api/admin/programs lists them.")
+    row = (await uow.db.execute(_programs().where(which))).one()
     return Program.model_validate(row_dict(row))
 
 
 @router.get("/sponsors")
-async def list_sponsors(request: Request, _: CaseManager, cursor: Cursor = None, limit: Limit = 50) -> Page[Sponsor]:
-    async with database_of(request).transaction() as db:
+async def list_sponsors(
+    database: CurrentDatabase, _: CaseManager, cursor: Cursor = None, limit: Limit = 50
+) -> Page[Sponsor]:
+    async with database.transaction() as db:
         return await page_of(db, select(sponsors), sponsors, Sponsor, cursor=cursor, limit=limit)
 
 
 @router.post("/sponsors", status_code=201, response_model=Sponsor, dependencies=IDEMPOTENT)
-async def create_sponsor(request: Request, wanted: NewSponsor, caller: Admin) -> JSONResponse:
-    async def act() -> dict[str, Any]:
-        added = insert(sponsors).values(id=uuid4(), **wanted.model_dump()).returning(sponsors)
+async def create_sponsor(request: Request, body: NewSponsor, caller: Admin, database: CurrentDatabase) -> JSONResponse:
+    async def act() -> Sponsor:
+        added = insert(sponsors).values({"id": uuid4(), **body.model_dump()}).returning(sponsors)
         try:
-            async with database_of(request).transaction() as db:
-                return row_dict((await db.execute(added)).one())
+            async with database.transaction() as db:
+                return Sponsor.model_validate(row_dict((await db.execute(added)).one()))
         except IntegrityError:
             raise already_exists() from None
 
-    return await once(request, database_of(request), caller=str(caller.id), act=act, status=201)
+    return await once(request, database, caller=str(caller.id), act=act, status=201)
 
 
 @router.patch("/sponsors/{code}")
-async def change_sponsor(request: Request, code: str, wanted: SponsorChange, _: Admin) -> Sponsor:
-    """Changes what the body names; the sponsor as it is then."""
-    values = {**wanted.model_dump(exclude_unset=True), "updated_at": func.now()}
-    changed = update(sponsors).where(sponsors.c.code == code.upper()).values(**values).returning(sponsors)
-    async with database_of(request).transaction() as db:
+async def change_sponsor(code: str, body: SponsorChange, _: Admin, database: CurrentDatabase) -> Sponsor:
+    """Changes the fields that are sent, and returns the sponsor."""
+    values = {**body.model_dump(exclude_unset=True), "updated_at": func.now()}
+    changed = update(sponsors).where(sponsors.c.code == code.upper()).values(values).returning(sponsors)
+    async with database.transaction() as db:
         row = (await db.execute(changed)).one_or_none()
     if row is None:
         raise Problem(404, "unknown_sponsor", "There is no such sponsor; GET /api/admin/sponsors lists them.")

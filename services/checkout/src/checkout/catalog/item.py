@@ -1,8 +1,8 @@
-"""What an item is: pure, no I/O. Amounts are minor units."""
+"""Items, their payment plans, and sponsors. Pure. Amounts are minor units."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
@@ -15,9 +15,9 @@ SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 CODE = r"^[A-Z0-9]+([_-][A-Z0-9]+)*$"
 SLUG_LENGTH = 100
 MOST = 99_999_999
-"""Minor units: what Stripe takes in one payment."""
+"""Minor units: the most that Stripe takes in one payment."""
 MOST_PARTS = 20
-"""Of a bundle: as many as the metadata of a payment names, and the gateway reads."""
+"""Of a bundle: as many as fit into the metadata of a payment."""
 WITH_PROJECTS: tuple[ItemKind, ...] = ("program", "track", "course")
 
 Slug = Annotated[str, Field(pattern=SLUG, max_length=SLUG_LENGTH)]
@@ -26,10 +26,10 @@ PlanType = Literal["full", "installments", "deposit_installments", "subscription
 
 
 class PaymentPlan(BaseModel):
-    """How an item is paid, when that is not left to the rules.
+    """How an item is paid, unless the rules of payment_plans.yaml decide.
 
-    `installments`: how many there are, after the deposit if there is one. `interval_days`: from one to the next; None:
-    monthly. A subscription goes on until it is ended.
+    `installments`: their number, not counting a deposit. `interval_days`: from one to the next; None: monthly. A
+    subscription renews until it is canceled.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,19 +42,19 @@ class PaymentPlan(BaseModel):
     @model_validator(mode="after")
     def _whole(self) -> PaymentPlan:
         if (self.installments is not None) != (self.type in ("installments", "deposit_installments")):
-            raise ValueError("`installments` is for the types installments and deposit_installments, and needed there")
+            raise ValueError("`installments` is required for installments and deposit_installments, and only there")
         if self.type == "installments" and self.installments == 1:
-            raise ValueError("one installment is the type full")
+            raise ValueError("a single installment is the type full")
         if (self.deposit_percent is not None) != (self.type == "deposit_installments"):
-            raise ValueError("`deposit_percent` is for the type deposit_installments, and needed there")
+            raise ValueError("`deposit_percent` is required for deposit_installments, and only there")
         if self.type == "full" and self.interval_days is not None:
-            raise ValueError("`interval_days` is not for the type full")
+            raise ValueError("`interval_days` does not apply to the type full")
         return self
 
 
 class Item(BaseModel):
-    """What is sold. `price` of a membership is by the month; `total_cost` is what a sponsor pays; `includes` are a
-    bundle's parts, in their order."""
+    """What is sold. `price` of a membership is per month; `total_cost` is what a sponsor pays; `includes` are a
+    bundle's parts, in order."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -97,7 +97,7 @@ class Item(BaseModel):
 
     def _check_parts(self) -> None:
         if len(self.includes) > MOST_PARTS:
-            raise ValueError(f"a bundle includes {MOST_PARTS} items at the most")
+            raise ValueError(f"a bundle includes at most {MOST_PARTS} items")
         if len(self.includes) < 2 or len({part.id for part in self.includes}) < len(self.includes):
             raise ValueError("a bundle includes two items or more, each once")
         if any(part.kind in ("bundle", "membership") for part in self.includes):
@@ -119,33 +119,39 @@ class Item(BaseModel):
 
     @property
     def parts_price(self) -> Money:
-        """What the parts of a bundle cost one by one."""
+        """The sum of the prices of a bundle's parts."""
         return sum((part.money for part in self.includes), start=Money(amount=0, currency=self.currency))
 
     @property
     def saving(self) -> Money | None:
-        """What a bundle costs less than its parts; None where it does not."""
+        """How much less a bundle costs than its parts; None if it does not."""
         saved = self.parts_price - self.money
         return saved if self.includes and saved.amount > 0 else None
 
     @property
     def enrollment_slug(self) -> str:
-        """The name of the enrollment that it gives: a student has one membership, of whatever tier."""
+        """The slug of the enrollment that it gives: a student has one membership, whatever its tier."""
         return MEMBERSHIP if self.kind == "membership" else self.slug
 
     def as_program(self, *, id: str | None = None) -> Program:
-        """As events speak of it; `id` is another system's name for it."""
-        return Program(**self._ref(id or str(self.id)), includes=tuple(part.as_ref() for part in self.includes))
+        """As events describe it. `id`: another system's id for it."""
+        return Program(
+            slug=self.enrollment_slug,
+            id=id or str(self.id),
+            name=self.name,
+            provider=self.provider,
+            kind=self.kind,
+            includes=tuple(part.as_ref() for part in self.includes),
+        )
 
     def as_ref(self) -> ItemRef:
-        return ItemRef(**self._ref(str(self.id)))
-
-    def _ref(self, id: str) -> dict[str, Any]:
-        return {"slug": self.enrollment_slug, "id": id, "name": self.name, "provider": self.provider, "kind": self.kind}
+        return ItemRef(
+            slug=self.enrollment_slug, id=str(self.id), name=self.name, provider=self.provider, kind=self.kind
+        )
 
 
 class Sponsor(BaseModel):
-    """Who pays instead of a student, and where their bills go."""
+    """Who pays instead of a student, and where the bills are sent."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

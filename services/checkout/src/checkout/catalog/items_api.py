@@ -1,28 +1,31 @@
-"""What checkout answers to admins about everything that is sold, and where other systems register their products."""
+"""Admin routes for the catalog's items, and the registration of other systems' products."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, BeforeValidator, Field, StrictBool, StrictInt
+from pydantic import BeforeValidator, Field, StrictBool, StrictInt
 from sqlalchemy import ARRAY, Select, Text, cast, func, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from checkout.catalog import service
+from checkout.catalog.dependencies import Body, CatalogUnitOfWork, Limit, already_exists, catalog_unit_of_work
 from checkout.catalog.item import Amount, Item, PaymentPlan, Slug
 from checkout.catalog.registration import Registered, register
-from checkout.catalog.request_body import Body, Limit, already_exists, catalog_unit_of_work, database_of
 from checkout.catalog.tables import bundle_items, items
 from contracts.checkout import CatalogItemRegistered, Project
 from contracts.money import Currency
 from contracts.people import ItemKind
-from kit.db.database import row_dict
+from kit.db.database import Database, row_dict
+from kit.db.unit_of_work import UnitOfWork
 from kit.http.auth import Admin, CaseManager
+from kit.http.dependencies import CurrentDatabase
 from kit.http.errors import Problem
 from kit.http.idempotency import IDEMPOTENT, once
 from kit.http.paging import Cursor, Page, page_of
@@ -59,8 +62,8 @@ class NewItem(Body):
 
 
 class ItemChange(Body):
-    """What is sent is changed, and nothing else: the defaults are never read. Purchases that have begun keep their
-    price until their buyer asks again."""
+    """Only the fields that are sent are changed; the defaults are never read. Purchases that have been started keep
+    their price until their buyer requests them again."""
 
     name: Name = ""
     category: Category | None = None
@@ -91,7 +94,7 @@ class Product(Body):
     product_id: Annotated[str, Field(min_length=1, max_length=200)] | Annotated[StrictInt, Field(ge=0, lt=10**18)]
     product_name: Name
     price: Amount
-    currency: Annotated[Currency, BeforeValidator(lambda said: said.lower() if isinstance(said, str) else said)]
+    currency: Annotated[Currency, BeforeValidator(lambda sent: sent.lower() if isinstance(sent, str) else sent)]
     auto_assign_payment_plan: StrictBool = True
     category: Category | None = None
     owner_id: UUID | None = None
@@ -99,7 +102,7 @@ class Product(Body):
 
 @router.get("/items")
 async def list_items(
-    request: Request,
+    database: CurrentDatabase,
     _: CaseManager,
     kind: ItemKind | None = None,
     active: bool | None = None,
@@ -108,44 +111,44 @@ async def list_items(
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[AdminItem]:
-    """Everything in the catalog, also what is not for sale (any more)."""
-    wanted = _shown()
+    """Everything in the catalog, also what is not on sale."""
+    wanted = _admin_items()
     filters = ((items.c.kind, kind), (items.c.active, active), (items.c.category, category))
     for column, value in (*filters, (items.c.owner_id, owner_id)):
         if value is not None:
             wanted = wanted.where(column == value)
-    async with database_of(request).transaction() as db:
+    async with database.transaction() as db:
         return await page_of(db, wanted, items, AdminItem, cursor=cursor, limit=limit)
 
 
 @router.get("/items/{slug}")
-async def read_item(request: Request, slug: str, _: CaseManager) -> AdminItem:
-    async with database_of(request).transaction() as db:
+async def read_item(slug: str, _: CaseManager, database: CurrentDatabase) -> AdminItem:
+    async with database.transaction() as db:
         return await _read(db, slug)
 
 
 @router.post("/items", status_code=201, response_model=AdminItem, dependencies=IDEMPOTENT)
-async def create_item(request: Request, wanted: NewItem, caller: Admin) -> JSONResponse:
+async def create_item(request: Request, body: NewItem, caller: Admin, database: CurrentDatabase) -> JSONResponse:
     async def act() -> AdminItem:
-        async with catalog_unit_of_work(request) as uow:
-            parts = await service.parts_by_slug(uow, wanted.includes)
-            item = Item(id=uuid4(), includes=parts, **_fields(wanted, "includes"))
+        async with catalog_unit_of_work(database) as uow:
+            parts = await service.parts_by_slug(uow, body.includes)
+            item = Item.model_validate({"id": uuid4(), **dict(body), "includes": parts})
             if not await service.add(uow, item):
                 raise already_exists()
             return await _read(uow.db, item.slug)
 
-    return await once(request, database_of(request), caller=str(caller.id), act=act, status=201)
+    return await once(request, database, caller=str(caller.id), act=act, status=201)
 
 
 @router.patch("/items/{slug}")
-async def change_item(request: Request, slug: str, wanted: ItemChange, _: Admin) -> AdminItem:
-    return await _change(request, slug, {name: getattr(wanted, name) for name in wanted.model_fields_set})
+async def change_item(slug: str, body: ItemChange, _: Admin, uow: CatalogUnitOfWork) -> AdminItem:
+    return await _change(uow, slug, {name: value for name, value in body if name in body.model_fields_set})
 
 
 @router.delete("/items/{slug}")
-async def deactivate_item(request: Request, slug: str, _: Admin) -> AdminItem:
-    """Nobody can buy it any more; what was bought stays."""
-    return await _change(request, slug, {"active": False})
+async def deactivate_item(slug: str, _: Admin, uow: CatalogUnitOfWork) -> AdminItem:
+    """Takes it off sale; existing purchases are not affected."""
+    return await _change(uow, slug, {"active": False})
 
 
 @router.post(
@@ -155,47 +158,46 @@ async def deactivate_item(request: Request, slug: str, _: Admin) -> AdminItem:
     responses={200: {"model": AdminItem, "description": "Registered before: updated."}},
     dependencies=IDEMPOTENT,
 )
-async def register_product(request: Request, wanted: Product, caller: Admin) -> JSONResponse:
+async def register_product(request: Request, body: Product, caller: Admin, database: CurrentDatabase) -> JSONResponse:
     """Registers another system's product, or updates it (200)."""
-    told = wanted.model_dump(exclude_unset=True) | {"product_id": str(wanted.product_id)}
-    event = CatalogItemRegistered.model_validate(told)
+    sent = body.model_dump(exclude_unset=True) | {"product_id": str(body.product_id)}
+    event = CatalogItemRegistered.model_validate(sent)
     done: list[Registered] = []
 
     async def act() -> AdminItem:
-        async with catalog_unit_of_work(request) as uow:
+        async with catalog_unit_of_work(database) as uow:
             done.append(await register(uow, event, at=uow.now))
             return await _read(uow.db, done[-1].item.slug)
 
-    # what is kept for a replay is what we expect here; what is answered is what has happened
-    expected = 200 if await _is_registered(request, event) else 201
-    answer = await once(request, database_of(request), caller=str(caller.id), act=act, status=expected)
+    # a replay answers with the status that is expected here; the first answer has the actual one
+    expected = 200 if await _is_registered(database, event) else 201
+    answer = await once(request, database, caller=str(caller.id), act=act, status=expected)
     if done:
         answer.status_code = 201 if done[-1].new else 200
     return answer
 
 
-async def _change(request: Request, slug: str, values: dict[str, Any]) -> AdminItem:
-    async with catalog_unit_of_work(request) as uow:
-        if await service.change(uow, items.c.slug == slug, values) is None:
-            raise _unknown()
-        return await _read(uow.db, slug)
+async def _change(uow: UnitOfWork, slug: str, changes: Mapping[str, object]) -> AdminItem:
+    if await service.change(uow, items.c.slug == slug, changes) is None:
+        raise _unknown()
+    return await _read(uow.db, slug)
 
 
 async def _read(db: AsyncConnection, slug: str) -> AdminItem:
-    row = (await db.execute(_shown().where(items.c.slug == slug))).one_or_none()
+    row = (await db.execute(_admin_items().where(items.c.slug == slug))).one_or_none()
     if row is None:
         raise _unknown()
     return AdminItem.model_validate(row_dict(row))
 
 
-async def _is_registered(request: Request, event: CatalogItemRegistered) -> bool:
-    known = select(items.c.id).where(items.c.kind == event.product_type, items.c.external_id == event.product_id)
-    async with database_of(request).transaction() as db:
-        return (await db.execute(known)).first() is not None
+async def _is_registered(database: Database, event: CatalogItemRegistered) -> bool:
+    registered = select(items.c.id).where(items.c.kind == event.product_type, items.c.external_id == event.product_id)
+    async with database.transaction() as db:
+        return (await db.execute(registered)).first() is not None
 
 
-def _shown() -> Select[Any]:
-    """Items as admins see them: a bundle's parts by slug."""
+def _admin_items() -> Select[Any]:
+    """Items with the slugs of a bundle's parts."""
     part = items.alias("part")
     slugs = (
         select(func.array_agg(aggregate_order_by(part.c.slug, bundle_items.c.position)))
@@ -206,10 +208,6 @@ def _shown() -> Select[Any]:
     )
     columns = [items.c[name] for name in AdminItem.model_fields if name != "includes"]
     return select(*columns, func.coalesce(slugs, cast([], ARRAY(Text))).label("includes"))
-
-
-def _fields(body: BaseModel, *without: str) -> dict[str, Any]:
-    return {name: getattr(body, name) for name in type(body).model_fields if name not in without}
 
 
 def _unknown() -> Problem:

@@ -1,4 +1,4 @@
-"""The catalog on the day that the school starts, and the news of it."""
+"""Loads the checked-in catalog into the database, and publishes all items."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FILE = Path(__file__).with_name("catalog.yaml")
 
 
 class Catalog(BaseModel):
-    """As the file has it. A bundle's `includes` are slugs of items that stand before it."""
+    """The file. A bundle's `includes` are slugs of items that precede it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,11 +31,11 @@ class Catalog(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _parts(cls, data: Any) -> Any:
-        known: dict[str, Any] = {}
+    def _parts(cls, data: Any) -> Any:  # what the YAML file has, before it is validated
+        by_slug: dict[str, Any] = {}
         for item in data["items"]:
-            known[item["slug"]] = {**item, "includes": [known[slug] for slug in item.get("includes", ())]}
-        return {**data, "items": list(known.values())}
+            by_slug[item["slug"]] = {**item, "includes": [by_slug[slug] for slug in item.get("includes", ())]}
+        return {**data, "items": list(by_slug.values())}
 
 
 def checked_in() -> Catalog:
@@ -43,18 +43,18 @@ def checked_in() -> Catalog:
 
 
 async def load(database: Database, catalog: Catalog) -> None:
-    """Adds what the database does not have; what it has stays as it is.
+    """Adds what the database does not have; what it has stays unchanged.
 
-    All items are said, each at the revision that it has: what was said before is the same event, and what was sold
-    before items were events (or is new to a listener since) is heard of too.
+    All items are published at their current revision. What was published before is the same event, and a consumer that
+    is new since then learns of every item.
     """
     async with database.transaction() as db:
         uow = UnitOfWork(db=db, source=SERVICE, now=utc_now())
         for item in catalog.items:
-            parts = await service.parts_by_slug(uow, [part.slug for part in item.includes])  # as they are here
+            parts = await service.parts_by_slug(uow, [part.slug for part in item.includes])  # as the database has them
             await service.add(uow, item.model_copy(update={"includes": parts}))
         for sponsor in catalog.sponsors:
-            await db.execute(insert(sponsors).values(**sponsor.model_dump()).on_conflict_do_nothing())
+            await db.execute(insert(sponsors).values(sponsor.model_dump()).on_conflict_do_nothing())
         rows = (await db.execute(select(items).order_by(items.c.created_at, items.c.slug))).all()
         for item in await items_of(db, rows):
-            await service.say(uow, item)
+            await service.publish(uow, item)

@@ -1,4 +1,4 @@
-"""Promotion codes: what admins keep, what students ask, and a student's own referral code."""
+"""Promotion codes: admin routes, the price with a code, and a student's own referral code."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from checkout.catalog.dependencies import Body, CatalogUnitOfWork, Limit, already_exists, catalog_unit_of_work
 from checkout.catalog.item import CODE, MOST, Slug
-from checkout.catalog.promotion_repository import quote, written
+from checkout.catalog.promotion_repository import normalized, quote
 from checkout.catalog.repository import find_item
-from checkout.catalog.request_body import Body, Limit, already_exists, catalog_unit_of_work, database_of
 from checkout.catalog.service import InvalidItem
 from checkout.catalog.tables import items, promotion_codes, redemptions
 from contracts.money import Currency
 from contracts.people import ItemKind
 from kit.db.database import row_dict
-from kit.db.unit_of_work import utc_now
 from kit.http.auth import Admin, Caller, CurrentCaller, requires
+from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
 from kit.http.errors import Problem
 from kit.http.idempotency import IDEMPOTENT, once
 from kit.http.paging import Cursor, Page, page_of
@@ -34,7 +34,7 @@ router = APIRouter(tags=["promotions"])
 Student = Annotated[Caller, Depends(requires("student"))]
 Code = Annotated[
     str,
-    BeforeValidator(lambda said: written(said) if isinstance(said, str) else said),
+    BeforeValidator(lambda sent: normalized(sent) if isinstance(sent, str) else sent),
     Field(pattern=CODE, max_length=50),
 ]
 Percent = Annotated[StrictInt, Field(ge=1, le=100)]
@@ -44,15 +44,15 @@ Kinds = Annotated[tuple[ItemKind, ...], Field(min_length=1)]
 Slugs = Annotated[tuple[Slug, ...], Field(min_length=1, max_length=200)]
 
 _LETTERS = "ABCDEFGHJKMNPQRSTVWXYZ23456789"
-"""None that looks like another."""
+"""Without letters and digits that look alike."""
 _LENGTH = 10
 """Of 30 letters: 49 bits."""
 _TRIES = 5
 
 
 class Terms(Body):
-    """Either `percent_off`, or `amount_off` of `currency`. Without `kinds` and `items` (slugs) it is for everything;
-    with both, for what is named by either. From `valid_from` on, until before `valid_until`."""
+    """Either `percent_off`, or `amount_off` in `currency`. Without `kinds` and `items` (slugs) it applies to
+    everything; with both, to what either names. Valid from `valid_from` (inclusive) until `valid_until` (exclusive)."""
 
     percent_off: Percent | None = None
     amount_off: Minor | None = None
@@ -74,7 +74,7 @@ class _Whole(Terms):
         if self.amount_off is not None and self.currency is None:
             raise ValueError("amount_off needs its currency")
         if self.valid_from and self.valid_until and self.valid_from >= self.valid_until:
-            raise ValueError("valid_from is before valid_until")
+            raise ValueError("valid_from must be before valid_until")
         return self
 
 
@@ -83,7 +83,7 @@ class NewPromotion(_Whole):
 
 
 class PromotionChange(Terms):
-    """What is sent is changed, and nothing else. Purchases that have begun keep their discount."""
+    """Only the fields that are sent are changed. Purchases that have been started keep their discount."""
 
 
 class PromotionView(Terms):
@@ -124,111 +124,112 @@ class PriceBreakdown(BaseModel):
 
 @router.get("/api/admin/promotions")
 async def list_promotions(
-    request: Request, _: Admin, active: bool | None = None, cursor: Cursor = None, limit: Limit = 50
+    database: CurrentDatabase, _: Admin, active: bool | None = None, cursor: Cursor = None, limit: Limit = 50
 ) -> Page[PromotionView]:
-    """All codes, students' referral codes among them."""
+    """All codes, including students' referral codes."""
     wanted = select(promotion_codes)
     if active is not None:
         wanted = wanted.where(promotion_codes.c.active == active)
-    async with database_of(request).transaction() as db:
+    async with database.transaction() as db:
         return await page_of(db, wanted, promotion_codes, PromotionView, cursor=cursor, limit=limit)
 
 
 @router.post("/api/admin/promotions", status_code=201, response_model=PromotionView, dependencies=IDEMPOTENT)
-async def create_promotion(request: Request, wanted: NewPromotion, caller: Admin) -> JSONResponse:
+async def create_promotion(
+    request: Request, body: NewPromotion, caller: Admin, database: CurrentDatabase
+) -> JSONResponse:
     async def act() -> PromotionView:
-        async with catalog_unit_of_work(request) as uow:
-            await _check_items(uow.db, wanted.items)
-            values = {"id": uuid4(), **wanted.model_dump(), "created_at": uow.now, "updated_at": uow.now}
-            added = insert(promotion_codes).values(**values).on_conflict_do_nothing().returning(promotion_codes)
+        async with catalog_unit_of_work(database) as uow:
+            await _check_items(uow.db, body.items)
+            values = {"id": uuid4(), **body.model_dump(), "created_at": uow.now, "updated_at": uow.now}
+            added = insert(promotion_codes).values(values).on_conflict_do_nothing().returning(promotion_codes)
             row = (await uow.db.execute(added)).one_or_none()
         if row is None:
             raise already_exists()
         return PromotionView.model_validate(row_dict(row))
 
-    return await once(request, database_of(request), caller=str(caller.id), act=act, status=201)
+    return await once(request, database, caller=str(caller.id), act=act, status=201)
 
 
 @router.get("/api/admin/promotions/{code}")
-async def read_promotion(request: Request, code: str, _: Admin) -> PromotionView:
-    async with database_of(request).transaction() as db:
+async def read_promotion(code: str, _: Admin, database: CurrentDatabase) -> PromotionView:
+    async with database.transaction() as db:
         return await _read(db, code)
 
 
 @router.patch("/api/admin/promotions/{code}")
-async def change_promotion(request: Request, code: str, wanted: PromotionChange, _: Admin) -> PromotionView:
-    async with catalog_unit_of_work(request) as uow:
-        known = await _read(uow.db, code, lock=True)
-        sent = wanted.model_dump(exclude_unset=True)
-        terms = {name: getattr(known, name) for name in Terms.model_fields}
-        whole = _Whole.model_validate({**terms, **sent})
-        await _check_items(uow.db, whole.items if "items" in sent else None)
-        await uow.db.execute(
-            update(promotion_codes)
-            .where(promotion_codes.c.id == known.id)
-            .values(**whole.model_dump(), updated_at=uow.now)
-        )
-        return await _read(uow.db, code)
+async def change_promotion(code: str, body: PromotionChange, _: Admin, uow: CatalogUnitOfWork) -> PromotionView:
+    stored = await _read(uow.db, code, lock=True)
+    sent = body.model_dump(exclude_unset=True)
+    whole = _Whole.model_validate({**stored.model_dump(include=set(Terms.model_fields)), **sent})
+    await _check_items(uow.db, whole.items if "items" in sent else None)
+    await uow.db.execute(
+        update(promotion_codes)
+        .where(promotion_codes.c.id == stored.id)
+        .values({**whole.model_dump(), "updated_at": uow.now})
+    )
+    return await _read(uow.db, code)
 
 
 @router.get("/api/admin/promotions/{code}/redemptions")
 async def list_redemptions(
-    request: Request, code: str, caller: Admin, cursor: Cursor = None, limit: Limit = 50
+    code: str, _: Admin, uow: CallerUnitOfWork, cursor: Cursor = None, limit: Limit = 50
 ) -> Page[Redemption]:
-    """Who has used it, for which purchase, and what became of it."""
-    async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as db:
-        known = await _read(db, code)
-        wanted = select(redemptions).where(redemptions.c.promotion_code_id == known.id)
-        return await page_of(db, wanted, redemptions, Redemption, cursor=cursor, limit=limit)
+    """Who has used the code, for which purchase, and whether that was paid."""
+    promotion = await _read(uow.db, code)
+    wanted = select(redemptions).where(redemptions.c.promotion_code_id == promotion.id)
+    return await page_of(uow.db, wanted, redemptions, Redemption, cursor=cursor, limit=limit)
 
 
 @router.post(
     "/api/referral-code",
     status_code=201,
     response_model=ReferralCode,
-    responses={200: {"model": ReferralCode, "description": "Made before."}},
+    responses={200: {"model": ReferralCode, "description": "Exists already."}},
 )
-async def make_referral_code(request: Request, caller: Student) -> JSONResponse:
-    """The student's own code, for others: made once. Each of them can use it once."""
+async def create_referral_code(request: Request, caller: Student, database: CurrentDatabase) -> JSONResponse:
+    """The student's one code, which each other student can use once."""
     percent = request.app.state.settings.referral_percent
-    async with database_of(request).transaction() as db:
+    async with database.transaction() as db:
         for _ in range(_TRIES):
-            if (known := await _referral_code(db, caller.id)) is not None:
-                return JSONResponse(known.model_dump(), 200)
+            if (existing := await _referral_code(db, caller.id)) is not None:
+                return JSONResponse(existing.model_dump(), 200)
             code = "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
-            values = {"code": code, "percent_off": percent, "most_per_student": 1, "referrer_id": caller.id}
-            added = await db.execute(insert(promotion_codes).values(**values).on_conflict_do_nothing())
+            added = await db.execute(
+                insert(promotion_codes)
+                .values(code=code, percent_off=percent, most_per_student=1, referrer_id=caller.id)
+                .on_conflict_do_nothing()
+            )
             if added.rowcount == 1:
                 return JSONResponse(ReferralCode(code=code, percent_off=percent, uses=0, active=True).model_dump(), 201)
-    raise Problem(503, "no_code_found", "No free code was found; try again.")
+    raise Problem(503, "no_code_found", "No unused code was found; try again.")
 
 
 @router.get("/api/referral-code")
-async def read_referral_code(request: Request, caller: Student) -> ReferralCode:
-    async with database_of(request).transaction() as db:
-        known = await _referral_code(db, caller.id)
-    if known is None:
-        raise Problem(404, "no_referral_code", "You have no referral code yet: POST /api/referral-code makes it.")
-    return known
+async def read_referral_code(caller: Student, database: CurrentDatabase) -> ReferralCode:
+    async with database.transaction() as db:
+        existing = await _referral_code(db, caller.id)
+    if existing is None:
+        raise Problem(404, "no_referral_code", "You have no referral code yet; create it: POST /api/referral-code.")
+    return existing
 
 
 @router.get("/api/promotions/{code}")
 async def price_with_promotion(
-    request: Request,
     code: str,
     item: Annotated[str, Query(min_length=1, max_length=200, description="the slug")],
     caller: CurrentCaller,
+    uow: CallerUnitOfWork,
     interval: Annotated[Literal["month", "year"], Query(description="of a membership")] = "month",
 ) -> PriceBreakdown:
-    """What the item costs the caller with this code. Nothing is reserved before it is bought."""
-    async with database_of(request).transaction_of(student_id=caller.id, role=caller.role) as db:
-        found = await find_item(db, item)
-        if found is None:
-            raise Problem(404, "unknown_item", "There is no such item; GET /api/catalog lists them.")
-        price = found.annual if interval == "year" else found.money
-        if price is None:
-            raise Problem(422, "no_annual_price", "This item has no annual price.")
-        quoted = await quote(db, found, price, code, student_id=caller.id, at=utc_now())
+    """What the item costs the caller with this code. Nothing is reserved until it is bought."""
+    found = await find_item(uow.db, item)
+    if found is None:
+        raise Problem(404, "unknown_item", "There is no such item; GET /api/catalog lists them.")
+    price = found.annual if interval == "year" else found.money
+    if price is None:
+        raise Problem(422, "no_annual_price", "This item has no annual price.")
+    quoted = await quote(uow.db, found, price, code, student_id=caller.id, at=uow.now)
     return PriceBreakdown(
         list_price=quoted.list_price.amount,
         discount=quoted.discount.amount,
@@ -238,7 +239,7 @@ async def price_with_promotion(
 
 
 async def _read(db: AsyncConnection, code: str, *, lock: bool = False) -> PromotionView:
-    wanted = select(promotion_codes).where(promotion_codes.c.code == written(code))
+    wanted = select(promotion_codes).where(promotion_codes.c.code == normalized(code))
     row = (await db.execute(wanted.with_for_update() if lock else wanted)).one_or_none()
     if row is None:
         detail = "There is no such promotion code; GET /api/admin/promotions lists them."
@@ -256,6 +257,6 @@ async def _check_items(db: AsyncConnection, slugs: tuple[str, ...] | None) -> No
     if slugs is None:
         return
     wanted = set(slugs)
-    known = await db.scalar(select(func.count()).select_from(items).where(items.c.slug.in_(wanted)))
-    if known != len(wanted):
-        raise InvalidItem("unknown_item", "`items` names one that there is not; GET /api/admin/items lists them.")
+    found = await db.scalar(select(func.count()).select_from(items).where(items.c.slug.in_(wanted)))
+    if found != len(wanted):
+        raise InvalidItem("unknown_item", "`items` names an unknown item; GET /api/admin/items lists them.")

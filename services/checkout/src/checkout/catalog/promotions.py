@@ -1,4 +1,4 @@
-"""What a promotion code takes off a price: pure; codes, prices and the time in, an amount or a refusal out."""
+"""Decides what a promotion code takes off a price. Pure: codes, prices and the time in, an amount or a refusal out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RefusalCode = Literal[
 
 
 class Sold(Protocol):
-    """What of an item matters here."""
+    """The fields of an item that matter here."""
 
     @property
     def kind(self) -> ItemKind: ...
@@ -36,9 +36,9 @@ class Sold(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Promotion:
-    """A code: `percent_off` or `amount_off` (minor units of `currency`). `kinds` and `items` (slugs) say what it is
-    for, one of them is enough; when both are None it is for everything. Valid from `valid_from` on, until before
-    `valid_until`; None: no limit."""
+    """A code: `percent_off` or `amount_off` (minor units of `currency`). It applies to what `kinds` or `items` (slugs)
+    name; when both are None, to everything. Valid from `valid_from` (inclusive) until `valid_until` (exclusive); None:
+    no limit."""
 
     id: UUID
     code: str
@@ -56,14 +56,14 @@ class Promotion:
     active: bool = True
 
     def is_for(self, item: Sold) -> bool:
-        """A bundle is an item of its own: a code for one of its parts is not for it."""
+        """A bundle is an item of its own: a code for one of its parts does not apply to it."""
         if self.kinds is None and self.items is None:
             return True
         return item.kind in (self.kinds or ()) or item.slug in (self.items or ())
 
     def off(self, price: Money) -> Money:
-        """What it takes off, without asking whether it may: whole minor units, a percentage rounded down, and never
-        more than the price."""
+        """The discount, without checking whether the code applies: whole minor units, a percentage rounded down, and at
+        most the price."""
         amount = self.amount_off or price.amount * (self.percent_off or 0) // 100
         return Money(amount=min(amount, price.amount), currency=price.currency)
 
@@ -83,8 +83,8 @@ def discount(
     used_by_student: int,
     guest: bool = False,
 ) -> Money | Refused:
-    """What the code takes off this price for this student, who has used it so often before. (Nobody knows how often a
-    guest has, nor whose referral it is.)"""
+    """What the code takes off this price for this student, who has used it `used_by_student` times. (A guest's earlier
+    uses and own referral code are not known.)"""
     if promotion is None:
         return Refused("promotion_unknown")
     if not promotion.active:

@@ -1,20 +1,21 @@
-"""What everybody sees of the catalog."""
+"""The public catalog."""
 
 from __future__ import annotations
 
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 from sqlalchemy import select
 
+from checkout.catalog.dependencies import Limit
 from checkout.catalog.item import Item, PaymentPlan
 from checkout.catalog.repository import items_of
-from checkout.catalog.request_body import Limit, database_of
 from checkout.catalog.tables import items
 from contracts.checkout import Project
 from contracts.people import ItemKind
+from kit.http.dependencies import CurrentDatabase
 from kit.http.paging import Cursor, Page, page_of
 
 router = APIRouter(tags=["catalog"])
@@ -35,7 +36,7 @@ class CatalogOffer(BaseModel):
     slug: str
     name: str
     category: str | None
-    price: int = Field(description="of a membership: by the month")
+    price: int = Field(description="of a membership: per month")
     currency: str
     provider: str | None
     payment_plan: PaymentPlan | None
@@ -44,7 +45,7 @@ class CatalogOffer(BaseModel):
     annual_price: int | None = Field(description="of a membership")
     includes: list[Part] = Field(description="the parts of a bundle")
     saving: int | None = Field(description="what a bundle costs less than its parts")
-    projects: list[str] = Field(description="what there is to do, in this order")
+    projects: list[str] = Field(description="their titles, in order")
     first_project: Project | None
 
 
@@ -54,20 +55,20 @@ class _Id(BaseModel):
 
 @router.get("/api/catalog")
 async def list_catalog(
-    request: Request,
+    database: CurrentDatabase,
     kind: Annotated[ItemKind | None, Query()] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[CatalogOffer]:
-    """What is for sale, newest first."""
+    """What is on sale, newest first."""
     wanted = select(items.c.id, items.c.created_at).where(items.c.active)
     if kind is not None:
         wanted = wanted.where(items.c.kind == kind)
-    async with database_of(request).transaction() as db:
+    async with database.transaction() as db:
         page = await page_of(db, wanted, items, _Id, cursor=cursor, limit=limit)
         rows = (await db.execute(select(items).where(items.c.id.in_(found.id for found in page.items)))).all()
-        known = {item.id: item for item in await items_of(db, rows)}
-    return Page(items=[_offer(known[found.id]) for found in page.items], next=page.next)
+        by_id = {item.id: item for item in await items_of(db, rows)}
+    return Page(items=[_offer(by_id[found.id]) for found in page.items], next=page.next)
 
 
 def _offer(item: Item) -> CatalogOffer:

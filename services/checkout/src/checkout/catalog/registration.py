@@ -1,4 +1,4 @@
-"""Another system's product becomes an item: one way in, whichever door it comes through."""
+"""Another system's product becomes an item, whether it is registered by an event or through the API."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import uuid4
 
 import structlog
@@ -35,36 +34,39 @@ class Registered:
     new: bool
 
 
-async def register(uow: UnitOfWork, wanted: CatalogItemRegistered, *, at: datetime) -> Registered:
-    """Adds the product, or updates the item that it is already: (`product_type`, `product_id`) is its name.
+async def register(uow: UnitOfWork, product: CatalogItemRegistered, *, at: datetime) -> Registered:
+    """Adds the product, or updates its item. (`product_type`, `product_id`) identifies it.
 
-    `at` is when the other system said so; an older word than the last one changes nothing. Purchases that have begun
-    keep their price. Raises InvalidItem for what cannot be sold so, ValidationError for what is no item.
+    `at`: when the other system published it; a registration older than the last one changes nothing. Purchases that
+    have been started keep their price. Raises InvalidItem for what cannot be sold, ValidationError for what is no item.
     """
-    of_it = await _named(uow, wanted)
-    if (known := await _update(uow, wanted, of_it, at)) is not None:
-        return Registered(item=known, new=False)
-    if wanted.product_type in ("bundle", "membership"):
-        detail = f"A new {wanted.product_type} needs more than this tells: an admin makes it (POST /api/admin/items)."
+    which = await _item_of(uow, product)
+    if (existing := await _update(uow, product, which, at)) is not None:
+        return Registered(item=existing, new=False)
+    if product.product_type in ("bundle", "membership"):
+        detail = f"A new {product.product_type} needs more fields; an admin creates it (POST /api/admin/items)."
         raise InvalidItem("cannot_be_registered", detail)
-    for slug in slugs(wanted.product_type, wanted.product_id):
+    for slug in slugs(product.product_type, product.product_id):
         item = Item(
             id=uuid4(),
-            kind=wanted.product_type,
+            kind=product.product_type,
             slug=slug,
-            external_id=wanted.product_id,
-            name=wanted.product_name,
-            price=wanted.price,
-            currency=wanted.currency,
-            **{name: getattr(wanted, name) for name in _OPTIONAL},
+            external_id=product.product_id,
+            name=product.product_name,
+            price=product.price,
+            currency=product.currency,
+            auto_assign_payment_plan=product.auto_assign_payment_plan,
+            category=product.category,
+            owner_id=product.owner_id,
+            active=product.active,
         )
         if await service.add(uow, item, registered_at=at):
             log.info("registered", slug=slug, kind=item.kind)
             return Registered(item=item, new=True)
-        # either the slug is somebody else's, or the same product was registered this very moment
-        if (known := await _update(uow, wanted, of_it, at)) is not None:
-            return Registered(item=known, new=False)
-    raise InvalidItem("no_free_slug", "Every name that could be made of this product_id is taken by other items.")
+        # either the slug is another item's, or the same product was registered concurrently
+        if (existing := await _update(uow, product, which, at)) is not None:
+            return Registered(item=existing, new=False)
+    raise InvalidItem("no_free_slug", "Every slug that can be derived from this product_id is taken by other items.")
 
 
 def slugs(product_type: str, product_id: str) -> Iterator[str]:
@@ -77,38 +79,34 @@ def slugs(product_type: str, product_id: str) -> Iterator[str]:
     yield f"{plain[: SLUG_LENGTH - _HASH - 1].strip('-')}-{mark}"
 
 
-async def _named(uow: UnitOfWork, wanted: CatalogItemRegistered) -> ColumnElement[bool]:
-    """Which item it is: by our own id if that is what we are told, else by the other system's."""
-    if (id := uuid_in(wanted.product_id)) is not None:
+async def _item_of(uow: UnitOfWork, product: CatalogItemRegistered) -> ColumnElement[bool]:
+    """Which item the product is: by our own id if `product_id` is one, else by the other system's."""
+    if (id := uuid_in(product.product_id)) is not None:
         kind = (await uow.db.execute(select(items.c.kind).where(items.c.id == id))).scalar_one_or_none()
-        if kind is not None and kind != wanted.product_type:
-            raise InvalidItem("of_another_type", f"This product_id is the id of one of our items, which is a {kind}.")
+        if kind is not None and kind != product.product_type:
+            raise InvalidItem("of_another_type", f"This product_id is the id of an item that is a {kind}.")
         if kind is not None:
             return items.c.id == id
-    return (items.c.kind == wanted.product_type) & (items.c.external_id == wanted.product_id)
+    return (items.c.kind == product.product_type) & (items.c.external_id == product.product_id)
 
 
 async def _update(
-    uow: UnitOfWork, wanted: CatalogItemRegistered, of_it: ColumnElement[bool], at: datetime
+    uow: UnitOfWork, product: CatalogItemRegistered, which: ColumnElement[bool], at: datetime
 ) -> Item | None:
-    """The item as it is then; None when there is none. What the other system does not speak of stays."""
-    row = (await uow.db.execute(select(items).where(of_it).with_for_update())).one_or_none()
+    """The updated item; None when there is none. Optional fields that the registration omits keep their values."""
+    row = (await uow.db.execute(select(items).where(which).with_for_update())).one_or_none()
     if row is None:
         return None
     if row.registered_at is not None and row.registered_at > at:
-        log.info("registration passed over: there is a later one", slug=row.slug)
+        log.info("registration ignored: a later one was applied", slug=row.slug)
         return (await items_of(uow.db, [row]))[0]
-    values: dict[str, Any] = {
-        "name": wanted.product_name,
-        "price": wanted.price,
-        "currency": wanted.currency,
-        **{name: getattr(wanted, name) for name in _OPTIONAL if name in wanted.model_fields_set},
-    }
-    item = await service.change(uow, items.c.id == row.id, values)
+    sent = product.model_dump(include=product.model_fields_set & set(_OPTIONAL))
+    changes = {"name": product.product_name, "price": product.price, "currency": product.currency, **sent}
+    item = await service.change(uow, items.c.id == row.id, changes)
     await uow.db.execute(update(items).where(items.c.id == row.id).values(registered_at=at))
     return item
 
 
 def describe_invalid(error: ValidationError) -> str:
-    """Where it does not fit and how, without the values."""
+    """Which fields are invalid and why, without their values."""
     return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'item'}: {e['msg']}" for e in error.errors()[:5])

@@ -1,4 +1,4 @@
-"""What the school sells, and who may pay for it instead of the student: how it is found."""
+"""Finds items and sponsors in the database."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from contracts.people import ItemKind
 async def find_item(db: AsyncConnection, reference: str, *, kinds: Collection[ItemKind] | None = None) -> Item | None:
     """The active item with this id, slug or external id, among these kinds.
 
-    They are tried in this order. An external id that several kinds share names none of them: say which kind.
+    They are tried in this order. An external id that several kinds share selects none of them; give the kind.
     """
     return await _find(db, reference, kinds, items.c.active)
 
 
 async def find_any_item(db: AsyncConnection, reference: str, kinds: Collection[ItemKind] | None = None) -> Item | None:
-    """As `find_item`, also what is not sold (any more)."""
+    """Like `find_item`, including what is not on sale."""
     return await _find(db, reference, kinds)
 
 
@@ -62,7 +62,7 @@ async def find_sponsor(db: AsyncConnection, code: str, *, inactive: bool = False
 
 
 async def is_sold_at(db: AsyncConnection, id: UUID, price: Money | None) -> bool:
-    """Whether the item is sold now, and at this price (of a membership: one of its two), where one is given."""
+    """Whether the item is on sale, and at this price (of a membership: one of its two) if one is given."""
     row = (await db.execute(select(items).where(items.c.id == id, items.c.active))).one_or_none()
     if row is None or price is None:
         return row is not None
@@ -85,8 +85,8 @@ async def items_of(db: AsyncConnection, rows: Sequence[Row[Any]]) -> list[Item]:
 
 
 def item_of(row: Row[Any], includes: tuple[Item, ...] = ()) -> Item:
-    columns = Item.model_fields.keys() - {"includes"}
-    return Item(**{name: getattr(row, name) for name in columns}, includes=includes)
+    columns = {name: row._mapping[name] for name in Item.model_fields if name != "includes"}
+    return Item.model_validate({**columns, "includes": includes})
 
 
 def uuid_in(text: str) -> UUID | None:

@@ -1,9 +1,9 @@
-"""How the catalog changes: every change of an item raises its revision and is said, in the same commit."""
+"""Changes the catalog. Every change of an item increments its revision and is published, in the same commit."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from datetime import datetime
 
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -16,7 +16,7 @@ from kit.db.unit_of_work import UnitOfWork
 
 
 class InvalidItem(Exception):
-    """The item cannot be so. `detail` says why, in our words only."""
+    """The item cannot be stored like this. `detail` says why, without quoting the request."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -25,34 +25,32 @@ class InvalidItem(Exception):
 
 
 async def parts_by_slug(uow: UnitOfWork, slugs: Sequence[str]) -> tuple[Item, ...]:
-    """The items that a bundle is to be made of, in this order; they keep their currency until the transaction ends.
+    """The parts of a bundle, in this order. They are locked: their currency cannot change until the commit.
 
-    Raises InvalidItem for a slug that there is not.
+    Raises InvalidItem for an unknown slug.
     """
     wanted = select(items).where(items.c.slug.in_(slugs)).order_by(items.c.id).with_for_update(read=True)
     found = {item.slug: item for item in await items_of(uow.db, (await uow.db.execute(wanted)).all())}
     if any(slug not in found for slug in slugs):
-        raise InvalidItem(
-            "unknown_item", "`includes` names an item that there is not; GET /api/admin/items lists them."
-        )
+        raise InvalidItem("unknown_item", "`includes` names an unknown item; GET /api/admin/items lists them.")
     return tuple(found[slug] for slug in slugs)
 
 
-async def add(uow: UnitOfWork, item: Item, **more: Any) -> bool:
-    """Adds a new item, `more` columns with it. False when its slug, id or external id is taken."""
-    values = {**columns_of(item), **more, "created_at": uow.now, "updated_at": uow.now}
-    added = await uow.db.execute(insert(items).values(**values).on_conflict_do_nothing())
+async def add(uow: UnitOfWork, item: Item, *, registered_at: datetime | None = None) -> bool:
+    """Adds a new item. False when its slug, id or external id is taken."""
+    values = {**columns_of(item), "registered_at": registered_at, "created_at": uow.now, "updated_at": uow.now}
+    added = await uow.db.execute(insert(items).values(values).on_conflict_do_nothing())
     if added.rowcount == 0:
         return False
     if item.includes:
         parts = [{"bundle_id": item.id, "item_id": p.id, "position": n} for n, p in enumerate(item.includes)]
         await uow.db.execute(insert(bundle_items), parts)
-    await say(uow, item)
+    await publish(uow, item)
     return True
 
 
-async def change(uow: UnitOfWork, which: ColumnElement[bool], values: Mapping[str, Any]) -> Item | None:
-    """Changes these fields of the item; nothing happens when they are so already. None: there is no such item.
+async def change(uow: UnitOfWork, which: ColumnElement[bool], changes: Mapping[str, object]) -> Item | None:
+    """Changes these fields of the item, and returns it; nothing is written when nothing differs. None: no such item.
 
     Raises ValidationError for what no item of its kind can be, and InvalidItem for what its bundles do not allow.
     """
@@ -61,9 +59,9 @@ async def change(uow: UnitOfWork, which: ColumnElement[bool], values: Mapping[st
         return None
     (before,) = await items_of(uow.db, [row])
     bundles = await _bundles_with(uow, before)
-    if bundles and values.get("currency", before.currency) != before.currency:
-        raise InvalidItem("in_a_bundle", "A bundle includes this item; the two have one currency.")
-    after = Item.model_validate({**dict(before), **values})
+    if bundles and changes.get("currency", before.currency) != before.currency:
+        raise InvalidItem("in_a_bundle", "This item is part of a bundle; both have the same currency.")
+    after = Item.model_validate({**dict(before), **changes})
     if after == before:
         return before
     after = await _write(uow, after)
@@ -73,8 +71,8 @@ async def change(uow: UnitOfWork, which: ColumnElement[bool], values: Mapping[st
     return after
 
 
-async def say(uow: UnitOfWork, item: Item) -> None:
-    """Says the item as it is. A revision is one event, however often it is said."""
+async def publish(uow: UnitOfWork, item: Item) -> None:
+    """Publishes the item as it is. A revision is one event, however often it is published."""
     event = CatalogItemChanged(
         item=item.as_program(),
         price=item.money,
@@ -85,8 +83,8 @@ async def say(uow: UnitOfWork, item: Item) -> None:
     await uow.publish(event, id=f"catalog/{item.slug}/{item.revision}", subject=item.slug, mandatory=True)
 
 
-def columns_of(item: Item) -> dict[str, Any]:
-    """As the table keeps it."""
+def columns_of(item: Item) -> dict[str, object]:
+    """The item's columns in the table."""
     plain = item.model_dump(exclude={"includes", "projects", "payment_plan"})
     plan = None if item.payment_plan is None else item.payment_plan.model_dump(mode="json", exclude_none=True)
     return {**plain, "payment_plan": plan, "projects": [p.model_dump(mode="json") for p in item.projects]}
@@ -95,8 +93,8 @@ def columns_of(item: Item) -> dict[str, Any]:
 async def _write(uow: UnitOfWork, item: Item) -> Item:
     item = item.model_copy(update={"revision": item.revision + 1})
     values = {**columns_of(item), "updated_at": uow.now}
-    await uow.db.execute(update(items).where(items.c.id == item.id).values(**values))
-    await say(uow, item)
+    await uow.db.execute(update(items).where(items.c.id == item.id).values(values))
+    await publish(uow, item)
     return item
 
 

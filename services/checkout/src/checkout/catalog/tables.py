@@ -45,8 +45,8 @@ items = Table(
     *times(),
     UniqueConstraint("kind", "external_id"),
 )
-"""Everything that is sold. Amounts are minor units. `external_id` is another system's id, its own within its kind,
-and `registered_at` the time of its last word. `revision` counts the changes, each of which is an event."""
+"""Everything that is sold. Amounts are minor units. `external_id` is another system's id, unique within its kind, and
+`registered_at` the time of its last registration. `revision` counts the changes, each of which is an event."""
 
 bundle_items = Table(
     "bundle_items",
@@ -86,7 +86,7 @@ promotion_codes = Table(
     Column("active", Boolean, nullable=False, server_default=text("true")),
     *times(),
 )
-"""`kinds`, `items` (slugs): what it is for; NULL: everything. `uses` counts what is reserved or redeemed."""
+"""`kinds`, `items` (slugs): what it applies to; NULL: everything. `uses` counts reserved and redeemed uses."""
 
 redemptions = Table(
     "redemptions",
@@ -100,4 +100,4 @@ redemptions = Table(
     Column("status", Text, nullable=False),
     *times(),
 )
-"""A use of a code: reserved when the purchase starts, redeemed when it is paid, released when it is not."""
+"""The use of a code by a purchase: reserved when it starts, redeemed when it is paid, released when it is not."""

@@ -1,4 +1,4 @@
-"""Memberships in the database. Every write increments the row's `revision`, so that a reader can tell that it changed."""
+"""Memberships in the database. Writes increment the row's `revision`, so that a reader can tell that it changed."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ async def write_state(db: AsyncConnection, id: UUID, state: MembershipState, *, 
 async def write_price(
     db: AsyncConnection, id: UUID, *, interval: Interval, price_id: str, item_id: UUID | None
 ) -> None:
-    """What the subscription is charged by. `item_id` None: no membership is sold for its tier; the row keeps its item."""
+    """What the subscription is charged by. `item_id` None: nothing on sale has its tier, and the row keeps its item."""
     changed = update(memberships).where(memberships.c.id == id).values(interval=interval, stripe_price_id=price_id)
     await db.execute(changed if item_id is None else changed.values(item_id=item_id))
 

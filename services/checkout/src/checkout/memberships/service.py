@@ -126,9 +126,7 @@ class MembershipService:
         except StripeRejected as rejected:
             await self._record_answer(membership, buyer, key)
             if isinstance(rejected, PaymentDeclined):
-                detail = (
-                    "The payment was declined, and nothing has changed. Change the card, and send the request again."
-                )
+                detail = "The payment was declined, and nothing has changed. Change the card, and try again."
                 raise Problem(402, "payment_declined", detail, reason=rejected.code) from None
             raise rejected_by_stripe() from None
         await self._record_answer(membership, buyer, key)

@@ -1,1 +1,1 @@
-"""From a purchase_request to something that can be paid: purchases, and what Stripe is asked for."""
+"""Purchases: from a request to something that can be paid."""

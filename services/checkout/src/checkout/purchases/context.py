@@ -1,4 +1,4 @@
-"""What every payment flow works with: units of work on a buyer's behalf, Stripe, settings, and the errors they share."""
+"""What every payment flow uses: units of work on a buyer's behalf, Stripe, settings, and the shared errors."""
 
 from __future__ import annotations
 

@@ -79,9 +79,7 @@ class IntentExpiry:
             row = await repository.read_row(db, UUID(job.payload["purchase_id"]))
         if row is None or row.state not in (State.CREATED, State.AWAITING_PAYMENT):
             return False
-        if (
-            row.stripe_payment_intent_id is None
-        ):  # its secret was never handed out; a purchase over nothing is paid by then
+        if row.stripe_payment_intent_id is None:  # its secret was never handed out; if nothing is due, it is paid
             return row.state is State.CREATED
         try:
             intent = await self._stripe.cancel_intent(row.stripe_payment_intent_id, key=f"{job.key}/cancel")

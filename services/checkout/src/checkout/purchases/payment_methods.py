@@ -1,4 +1,4 @@
-"""Which ways to pay are offered for an amount, a payer and a way of paying, and why the others are not."""
+"""Which payment methods are offered for an amount, a payer and a payment type, and why the others are not."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Table(BaseModel):
 
 
 class Offer(BaseModel):
-    """A method as a page shows it. `min` and `max` are minor units; `reason` says why it is not offered."""
+    """A method as a page displays it. `min` and `max` are minor units; `reason` says why it is not offered."""
 
     method: str
     label: str
@@ -56,7 +56,7 @@ def table() -> Table:
 
 
 def offers(*, amount: Money, payer: Payer, payment_type: PaymentType) -> list[Offer]:
-    """Every method that there is, in the table's order."""
+    """Every method, in the order of the file."""
     try:
         each = charges(amount=amount, payment_type=payment_type)
     except ValueError:
@@ -65,18 +65,18 @@ def offers(*, amount: Money, payer: Payer, payment_type: PaymentType) -> list[Of
 
 
 def allowed(*, amount: Money, payer: Payer, payment_type: PaymentType) -> list[str]:
-    """The methods on offer, by Stripe's names."""
+    """The offered methods, by Stripe's names."""
     found = offers(amount=amount, payer=payer, payment_type=payment_type)
     return [offer.method for offer in found if offer.offered]
 
 
 def recurring(*, amount: Money, payer: Payer) -> list[str]:
-    """The methods that can be charged this amount again and again, by Stripe's names."""
-    return [method.method for method in table().methods if _against(method, [amount], payer, "plan") is None]
+    """The methods that can be charged this amount repeatedly, by Stripe's names."""
+    return [method.method for method in table().methods if _reason_against(method, [amount], payer, "plan") is None]
 
 
 def _offer(method: Method, each: Sequence[Money], payer: Payer, payment_type: PaymentType) -> Offer:
-    reason = _against(method, each, payer, payment_type)
+    reason = _reason_against(method, each, payer, payment_type)
     return Offer(
         method=method.method,
         label=method.label,
@@ -87,23 +87,23 @@ def _offer(method: Method, each: Sequence[Money], payer: Payer, payment_type: Pa
     )
 
 
-def _against(method: Method, each: Sequence[Money], payer: Payer, payment_type: PaymentType) -> str | None:
+def _reason_against(method: Method, each: Sequence[Money], payer: Payer, payment_type: PaymentType) -> str | None:
     if method.unavailable:
         return method.unavailable
     if payer not in method.payers:
-        return f"{method.label} is not for {payer}s."
+        return f"{method.label} is not available to {payer}s."
     if payer == "sponsor" and payment_type == "plan":
-        return "Sponsors pay in one sum."
+        return "Sponsors pay in a single payment."
     if payment_type not in method.types:
         return f"{method.label} cannot pay in installments."
     if not each:
         return "The price is too small for installments."
     if method.currencies and each[0].currency not in method.currencies:
-        return f"{method.label} does not take {each[0].currency.upper()}."
+        return f"{method.label} does not accept {each[0].currency.upper()}."
     if method.min is not None and (smallest := min(each, key=_amount)).amount < method.min:
-        return f"{method.label} starts at {Money(amount=method.min, currency=smallest.currency)}."
+        return f"{method.label} requires at least {Money(amount=method.min, currency=smallest.currency)}."
     if method.max is not None and (largest := max(each, key=_amount)).amount > method.max:
-        return f"{method.label} ends at {Money(amount=method.max, currency=largest.currency)}."
+        return f"{method.label} accepts at most {Money(amount=method.max, currency=largest.currency)}."
     return None
 
 

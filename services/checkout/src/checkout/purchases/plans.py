@@ -63,7 +63,7 @@ class PlanEnd:
             return schedule.id
         left = months_left(started=subscription.started, phase_start=schedule.phase_start, installments=installments)
         if left < 1:
-            log.error("plan has outrun its installments", purchase=purchase_id)
+            log.error("plan has charged more than its installments", purchase=purchase_id)
             await self._stripe.end_subscription(subscription.id, key=f"{job.key}/end")
             return schedule.id
         ended = await self._stripe.end_after(
@@ -75,7 +75,7 @@ class PlanEnd:
         await repository.write_schedule(uow.db, UUID(job.payload["purchase_id"]), result, at=uow.now)
 
     async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
-        log.error("plan goes on for ever", purchase=job.payload["purchase_id"])
+        log.error("failed to schedule plan end; subscription will keep charging", purchase=job.payload["purchase_id"])
 
 
 async def want_cancel(uow: UnitOfWork, *, purchase_id: UUID, subscription_id: str) -> None:
@@ -123,7 +123,7 @@ class PlanCancel:
         log.info("plan canceled", purchase=job.payload["purchase_id"], voided=result)
 
     async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
-        log.error("plan of a withdrawn purchase goes on charging", purchase=job.payload["purchase_id"])
+        log.error("failed to cancel plan; subscription will keep charging", purchase=job.payload["purchase_id"])
 
 
 def handlers(stripe: Stripe) -> Mapping[str, JobHandler[Any]]:

@@ -154,7 +154,7 @@ class SessionFlow:
             raise rejected_by_stripe() from None
 
     async def _discount(self, purchase_id: UUID, request: PurchaseRequest) -> Discount | None:
-        """The discount as a coupon, so that Stripe's page displays it. (A plan's installments are of the total after it.)"""
+        """The discount as a coupon, so that Stripe's page displays it. (A plan's installments include it.)"""
         if request.discount is None or request.payment_type == "plan":
             return None
         try:

@@ -1,4 +1,4 @@
-"""What Stripe is asked for: the body of a checkout session, made once per purchase and kept with it. Pure."""
+"""The body of a Checkout session, built once per purchase and stored with it. Pure."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from contracts.money import Money
 
 @dataclass(frozen=True, kw_only=True)
 class PlanPrice:
-    """The regular installment, as a price that Stripe keeps. `key` names it for good.
+    """The regular installment, as a Stripe price. `key` is its lookup key.
 
-    A price that is described in the session itself is made inactive, and an inactive price may not be taken into the
-    schedule that ends the plan.
+    A price that is created inline in the session is inactive, and an inactive price cannot be used in the schedule that
+    ends the plan.
     """
 
     key: str
@@ -28,7 +28,7 @@ class PlanPrice:
 
 @dataclass(frozen=True, kw_only=True)
 class Discount:
-    """A coupon of this purchase only, and what it takes off."""
+    """A coupon for this purchase only, and what it takes off."""
 
     coupon_id: str
     amount: Money
@@ -38,9 +38,9 @@ def plan_price(request: PurchaseRequest) -> PlanPrice:
     """Raises ValueError when the amount cannot be split."""
     regular = charges(amount=request.amount, payment_type="plan")[-1]
     name = f"{request.program.title}, {request.installments} monthly installments"
-    called = uuid5(NAMESPACE_URL, name).hex[:8]
+    name_hash = uuid5(NAMESPACE_URL, name).hex[:8]
     return PlanPrice(
-        key=f"plan/{request.program.slug}/{regular.currency}/{regular.amount}/{called}", name=name, amount=regular
+        key=f"plan/{request.program.slug}/{regular.currency}/{regular.amount}/{name_hash}", name=name, amount=regular
     )
 
 
@@ -56,10 +56,10 @@ def session_params(
     automatic_tax: bool = False,
     returns: Returns | None = None,
 ) -> dict[str, Any]:
-    """The session's parameters, as the SDK takes them. `email` fills in the page's field, where no customer is known;
-    what recurs needs its price's id.
+    """The session's parameters for the SDK. `email` prefills the page where there is no customer; a subscription needs
+    its price's id.
 
-    Raises ValueError when the amount cannot be split into the plan's installments, or no method takes them.
+    Raises ValueError when the amount cannot be split into the plan's installments, or no method accepts them.
     """
     data = metadata(purchase_id, request)
     params: dict[str, Any] = {
@@ -73,7 +73,7 @@ def session_params(
     if request.amount.amount:
         methods = payment_methods.allowed(amount=request.amount, payer=request.payer, payment_type=request.payment_type)
         if not methods:  # an empty list would allow all of them
-            raise ValueError("no payment method takes this amount")
+            raise ValueError("no payment method accepts this amount")
         params["allowed_payment_method_types"] = methods
     if customer_id:
         params["customer"] = customer_id
@@ -106,7 +106,7 @@ def _in_full(request: PurchaseRequest, data: dict[str, str], discount: Discount 
 
 
 def _recurring(request: PurchaseRequest, data: dict[str, str], price_id: str) -> dict[str, Any]:
-    """The regular installment recurs; what the first one has on top is a line of the first invoice only."""
+    """The regular installment recurs; the remainder in the first one is a line of the first invoice only."""
     title = request.program.title
     lines: list[dict[str, Any]] = [{"quantity": 1, "price": price_id}]
     if request.payment_type == "plan":

@@ -1,6 +1,6 @@
-"""What every Stripe object of a purchase carries, so that the gateway knows whose it is. Pure; no personal data.
+"""The metadata of every Stripe object of a purchase, by which the gateway identifies it. Pure; no personal data.
 
-Stripe takes 50 keys of 500 characters.
+Stripe accepts 50 keys of 500 characters.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ _MOST = 500
 
 
 def metadata(purchase_id: UUID, request: PurchaseRequest, *, installment: str | None = None) -> dict[str, str]:
-    """`installment`: which amount due the object is for."""
+    """`installment`: the one that the object is for."""
     program = request.program
-    known = {
+    values = {
         "purchase_id": str(purchase_id),
         "student_id": str(request.student_id),
         "program_id": program.id,
@@ -33,15 +33,15 @@ def metadata(purchase_id: UUID, request: PurchaseRequest, *, installment: str | 
         **{f"includes_{n}": _part(part) for n, part in enumerate(program.includes, 1)},
     }
     if request.payment_flow != "membership":
-        known |= {"price": str(request.amount.amount), "price_currency": request.amount.currency}
-    return {name: value for name, value in known.items() if value}
+        values |= {"price": str(request.amount.amount), "price_currency": request.amount.currency}
+    return {name: value for name, value in values.items() if value}
 
 
 def _part(part: ItemRef) -> str:
-    """What is too long loses its name first, which is for people only."""
-    told = json.dumps(part.model_dump(exclude_none=True), separators=(",", ":"), ensure_ascii=False)
-    if len(told) > _MOST:
-        told = json.dumps(
+    """A part that is too long is stored without its name, which is for display only."""
+    text = json.dumps(part.model_dump(exclude_none=True), separators=(",", ":"), ensure_ascii=False)
+    if len(text) > _MOST:
+        text = json.dumps(
             part.model_dump(exclude_none=True, exclude={"name"}), separators=(",", ":"), ensure_ascii=False
         )
-    return told
+    return text

@@ -66,8 +66,8 @@ purchases = Table(
     Index("uq_purchases_open", "student_id", "program_slug", unique=True, postgresql_where=OPEN),
     Index("ix_purchases_covers", "covers", postgresql_using="gin"),
 )
-"""`amount` is the total after the discount; `covers` are the slugs of the enrollments that it gives; `session_params` is
-the body that Stripe is sent. `state`: see TRANSITIONS in domain.py."""
+"""`amount` is the total after the discount; `covers` are the slugs of the enrollments that it gives; `session_params`
+is the body that Stripe is sent. `state`: see TRANSITIONS in domain.py."""
 
 funding_payments = Table(
     "funding_payments",

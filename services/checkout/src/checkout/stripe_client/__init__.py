@@ -1,4 +1,4 @@
-"""The only place that talks to Stripe. What changes something there takes the key under which it may be sent again."""
+"""The only room that calls Stripe. Every call that changes something takes the idempotency key of its retries."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from checkout.stripe_client.customers import CustomerCalls, SavedMethod
 from checkout.stripe_client.intents import Intent, IntentCalls
 from checkout.stripe_client.invoices import InvoiceCalls, SentInvoice
 from checkout.stripe_client.memberships import MembershipCalls, PaymentDeclined, StripeMembership
-from checkout.stripe_client.plans import Invoice, Plans, Schedule, Subscription
+from checkout.stripe_client.plans import Invoice, PlanCalls, Schedule, Subscription
 from checkout.stripe_client.refunds import RefundCalls, StripeRefund
 from checkout.stripe_client.request import StripeNotConfigured, StripeRejected, StripeUnavailable
-from checkout.stripe_client.sessions import Session, Sessions
+from checkout.stripe_client.sessions import Session, SessionCalls
 
 
-class Stripe(Sessions, Plans, IntentCalls, CustomerCalls, RefundCalls, MembershipCalls, InvoiceCalls):
-    """Stripe, as far as checkout needs it."""
+class Stripe(SessionCalls, PlanCalls, IntentCalls, CustomerCalls, RefundCalls, MembershipCalls, InvoiceCalls):
+    """The Stripe calls that checkout needs."""
 
 
 __all__ = [

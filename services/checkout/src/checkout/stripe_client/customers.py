@@ -1,4 +1,4 @@
-"""Customers: who is charged, and with what."""
+"""Customers, and the payment methods that they have saved."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from checkout.stripe_client.request import StripeCalls, id_of
 
 @dataclass(frozen=True, kw_only=True)
 class SavedMethod:
-    """A way to pay that a customer has kept. What a card does not have is None for other types."""
+    """A saved payment method. `brand`, `exp_month` and `exp_year` are of cards only."""
 
     id: str
     type: str
@@ -29,7 +29,7 @@ class CustomerCalls(StripeCalls):
             return (await customers.create_async({"metadata": dict(metadata)}, {"idempotency_key": key})).id
 
     async def update_customer(self, id: str, *, email: str, name: str | None) -> None:
-        """How the customer is reached. The same again changes nothing, so it needs no key."""
+        """Updates the contact. It has no further effect when repeated, so it needs no idempotency key."""
         async with self._call("update_customer"):
             customers = self._api.v1.customers
             await customers.update_async(id, {"email": email, **({"name": name} if name else {})})
@@ -41,7 +41,7 @@ class CustomerCalls(StripeCalls):
             return [_method(method) async for method in found.auto_paging_iter()]
 
     async def saved_method(self, customer_id: str, method_id: str) -> SavedMethod:
-        """Refused with `resource_missing` for another customer's."""
+        """Raises StripeRejected `resource_missing` for another customer's."""
         async with self._call("saved_method"):
             return _method(await self._api.v1.customers.payment_methods.retrieve_async(customer_id, method_id))
 
@@ -54,19 +54,19 @@ class CustomerCalls(StripeCalls):
         return None if default is None else id_of(default)
 
     async def make_default(self, customer_id: str, method_id: str) -> None:
-        """The same again changes nothing, so it needs no key."""
+        """It has no further effect when repeated, so it needs no idempotency key."""
         async with self._call("make_default"):
             settings: stripe.params.CustomerUpdateParamsInvoiceSettings = {"default_payment_method": method_id}
             await self._api.v1.customers.update_async(customer_id, {"invoice_settings": settings})
 
-    async def forget_method(self, method_id: str) -> None:
-        """Takes it off its customer for good."""
-        async with self._call("forget_method"):
+    async def detach_method(self, method_id: str) -> None:
+        """Removes it from its customer for good."""
+        async with self._call("detach_method"):
             await self._api.v1.payment_methods.detach_async(method_id)
 
     async def billing_portal(self, customer_id: str, *, return_url: str) -> str:
-        """The address of a page on which the customer looks after what they pay with. Good for some minutes, and once
-        more costs nothing, so it needs no key."""
+        """The URL of a page on which the customer manages their payment methods. It is valid for some minutes; another
+        one has no side effect, so it needs no idempotency key."""
         async with self._call("billing_portal"):
             sessions = self._api.v1.billing_portal.sessions
             return (await sessions.create_async({"customer": customer_id, "return_url": return_url})).url
@@ -74,12 +74,12 @@ class CustomerCalls(StripeCalls):
 
 def _method(method: stripe.PaymentMethod) -> SavedMethod:
     card = getattr(method, "card", None)
-    shown = getattr(method, method.type, None)
+    details = getattr(method, method.type, None)
     return SavedMethod(
         id=method.id,
         type=method.type,
         brand=card.brand if card else None,
-        last4=getattr(shown, "last4", None),
+        last4=getattr(details, "last4", None),
         exp_month=card.exp_month if card else None,
         exp_year=card.exp_year if card else None,
     )

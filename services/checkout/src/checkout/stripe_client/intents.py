@@ -15,7 +15,7 @@ from contracts.money import Money
 
 @dataclass(frozen=True, kw_only=True)
 class Intent:
-    """`status` is Stripe's; `failure_code` that of the last attempt, when it failed."""
+    """`status` is Stripe's; `failure_code` is that of the last attempt, if it failed."""
 
     id: str
     status: str
@@ -36,10 +36,10 @@ class IntentCalls(StripeCalls):
             return intent_of(await self._api.v1.payment_intents.retrieve_async(id))
 
     async def charge_off_session(self, id: str, *, method_id: str, key: str) -> Intent:
-        """Charges the saved method while the payer is not there, and tells how the intent stands then.
+        """Charges the saved method without the payer being present, and returns the intent.
 
-        A decline is no error here: the intent waits for another attempt, and `failure_code` says why. One that cannot
-        be confirmed (any more) is told as it is. Raises StripeRejected for what is wrong with the request itself.
+        A decline is not an error: the intent can be confirmed again, and `failure_code` says why. An intent that cannot
+        be confirmed is returned unchanged. Raises StripeRejected if the request itself is wrong.
         """
         try:
             async with self._call("charge_off_session"):
@@ -58,9 +58,9 @@ class IntentCalls(StripeCalls):
             return await self.intent(id)
 
     async def cancel_intent(self, id: str, *, key: str) -> Intent:
-        """Cancels it if it can be, and tells how it stands then: canceled, or succeeded, or processing.
+        """Cancels the intent if possible, and returns it: canceled, succeeded or processing.
 
-        A refusal that Stripe remembers must not answer the next call: each has its own key.
+        Stripe replays a rejection under its idempotency key, so each call has a key of its own.
         """
         try:
             async with self._call("cancel_intent"):

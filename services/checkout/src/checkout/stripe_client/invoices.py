@@ -1,4 +1,4 @@
-"""Invoices that are sent: one amount, and a page of Stripe's on which it can be paid."""
+"""Invoices that Stripe sends: one amount, and a hosted page on which it can be paid."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from contracts.money import Money
 
 @dataclass(frozen=True, kw_only=True)
 class SentInvoice:
-    """`url`: where it can be paid, once it is final."""
+    """`url`: where it can be paid; None for a draft."""
 
     id: str
     status: Literal["draft", "open", "paid", "uncollectible", "void"]
@@ -32,7 +32,7 @@ class InvoiceCalls(StripeCalls):
         metadata: Mapping[str, str],
         key: str,
     ) -> SentInvoice:
-        """A draft over this amount, which nobody can pay yet: the same one for the same key."""
+        """A draft of this amount, which cannot be paid yet; the same one for the same key."""
         async with self._call("draft_invoice"):
             invoice = await self._api.v1.invoices.create_async(
                 {
@@ -60,10 +60,8 @@ class InvoiceCalls(StripeCalls):
             return _sent(invoice)
 
     async def send_invoice(self, id: str, *, key: str) -> SentInvoice:
-        """Makes the draft final and lets Stripe mail it; also one that is final already, which nobody may have sent.
-
-        One that is paid or void is just told.
-        """
+        """Finalizes the draft and has Stripe mail it. An open invoice is mailed again, as it may not have been mailed;
+        one that is paid or void is returned unchanged."""
         async with self._call("send_invoice"):
             invoices = self._api.v1.invoices
             invoice = await invoices.retrieve_async(id)
@@ -79,8 +77,8 @@ class InvoiceCalls(StripeCalls):
         async with self._call("sent_invoice"):
             return _sent(await self._api.v1.invoices.retrieve_async(id))
 
-    async def invoice_under_way(self, id: str) -> bool:
-        """Whether somebody has begun to pay it by a debit, which takes days."""
+    async def invoice_in_progress(self, id: str) -> bool:
+        """Whether a debit that takes days is in progress for it."""
         async with self._call("invoice_under_way"):
             links = await self._api.v1.invoice_payments.list_async({"invoice": id, "limit": 10})
             for link in links.data:
@@ -92,10 +90,10 @@ class InvoiceCalls(StripeCalls):
         return False
 
     async def end_invoice(self, id: str, *, key: str) -> SentInvoice:
-        """Makes that nobody can pay it, if that can be, and tells how it stands then: void, or paid, or open."""
+        """Makes the invoice unpayable if possible, and returns it: void, paid, or open."""
         invoices = self._api.v1.invoices
         try:
-            if await self.invoice_under_way(id):
+            if await self.invoice_in_progress(id):
                 return await self.sent_invoice(id)
             async with self._call("end_invoice"):
                 invoice = await invoices.retrieve_async(id)

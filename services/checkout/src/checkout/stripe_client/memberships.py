@@ -1,4 +1,4 @@
-"""Memberships at Stripe: subscriptions of one price, which goes on until it is ended."""
+"""Memberships at Stripe: subscriptions of one price, which renew until they are canceled."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from contracts.payments import SubscriptionStatus
 
 Interval = Literal["month", "year"]
 
-_KEPT = "membership"
-_WHOLE: list[str] = ["latest_invoice"]
+_PREFIX = "membership"
+_EXPAND: list[str] = ["latest_invoice"]
 
 
 class PaymentDeclined(StripeRejected):
-    """What was asked for had to be paid at once, and could not be; nothing has changed."""
+    """The change had to be paid at once and the payment was declined; nothing has changed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecurringPrice:
-    """`amount` None: it is none of a fixed amount."""
+    """`amount` None: the price has no fixed amount."""
 
     id: str
     amount: Money | None
@@ -35,11 +35,11 @@ class RecurringPrice:
 
 @dataclass(frozen=True, kw_only=True)
 class StripeMembership:
-    """As it stands at Stripe. `tier` is what its price gives, else what its metadata says.
+    """A subscription at Stripe. `tier` is its price's, else the one in its metadata.
 
-    Stripe has two ways to pause (no collection, or the whole subscription: `halted`), and two ways to say that it will
-    be canceled (at the period's end, or at a date, as its own portal does it: `cancel_dated`). `unpaid_period`: the
-    period that it is in was not charged, because collection was paused when that began.
+    Stripe has two kinds of pause (of collection, or of the whole subscription: `halted`), and two kinds of scheduled
+    cancellation (at the period's end, or at a date, as the billing portal does: `cancel_dated`). `unpaid_period`: the
+    current period was not charged, because collection was paused when it began.
     """
 
     id: str
@@ -73,7 +73,7 @@ class MembershipCalls(StripeCalls):
         self._tiers = {price: tier for (tier, _), price in self._prices.items()}
 
     def configured_price(self, tier: str, interval: Interval) -> str | None:
-        """The id of the price that an operator has made for this."""
+        """The id of the price that an operator has configured for this."""
         return self._prices.get((tier, interval))
 
     async def price(self, id: str) -> RecurringPrice:
@@ -82,18 +82,18 @@ class MembershipCalls(StripeCalls):
         return RecurringPrice(
             id=found.id,
             amount=None if found.unit_amount is None else Money(amount=found.unit_amount, currency=found.currency),
-            # every second month is no interval of ours
+            # every two months is not a supported interval
             interval=found.recurring.interval if found.recurring and found.recurring.interval_count == 1 else None,
         )
 
     async def membership(self, id: str) -> StripeMembership:
         async with self._call("membership"):
             subscriptions = self._api.v1.subscriptions
-            return self._read(await subscriptions.retrieve_async(id, {"expand": _WHOLE}))
+            return self._read(await subscriptions.retrieve_async(id, {"expand": _EXPAND}))
 
     async def change_membership(self, id: str, changes: Mapping[str, Any], *, key: str) -> StripeMembership:
-        """Raises PaymentDeclined when the change was to be paid at once."""
-        params = cast(Any, {**changes, "expand": _WHOLE})
+        """Raises PaymentDeclined when the change had to be paid at once and was declined."""
+        params = cast(Any, {**changes, "expand": _EXPAND})
         async with self._call("change_membership"):
             try:
                 changed = await self._api.v1.subscriptions.update_async(id, params, {"idempotency_key": key})
@@ -102,15 +102,15 @@ class MembershipCalls(StripeCalls):
             return self._read(changed)
 
     async def end_membership(self, id: str, *, key: str) -> StripeMembership:
-        """Now; nothing more is charged, and nothing is paid back."""
-        params: Any = {"invoice_now": False, "prorate": False, "expand": _WHOLE}
+        """Cancels it now; nothing more is charged, and nothing is refunded."""
+        params: Any = {"invoice_now": False, "prorate": False, "expand": _EXPAND}
         async with self._call("end_membership"):
             return self._read(await self._api.v1.subscriptions.cancel_async(id, params, {"idempotency_key": key}))
 
     async def restart_membership(self, id: str, *, key: str) -> StripeMembership:
-        """Ends a halt: a new period begins now, and it runs as soon as that is paid."""
+        """Resumes a paused subscription: a new period begins now, and it is active once that is paid."""
         paid: Any = {"billing_cycle_anchor": {"type": "now"}, "payment_behavior": "resume_on_payment_success"}
-        params: Any = {**paid, "expand": _WHOLE}
+        params: Any = {**paid, "expand": _EXPAND}
         async with self._call("restart_membership"):
             try:
                 resumed = await self._api.v1.subscriptions.resume_async(id, params, {"idempotency_key": key})
@@ -141,11 +141,11 @@ class MembershipCalls(StripeCalls):
 
 
 def key_of_price(tier: str, interval: Interval, amount: Money, name: str) -> str:
-    """The name of a price that we have made. `name` is a short one of the product's; only the tier may have a slash."""
-    return f"{_KEPT}/{tier}/{interval}/{amount.currency}/{amount.amount}/{name}"
+    """The lookup key of a price that checkout creates. `name`: a hash; only the tier may contain a slash."""
+    return f"{_PREFIX}/{tier}/{interval}/{amount.currency}/{amount.amount}/{name}"
 
 
 def tier_of_key(key: str) -> str | None:
     kind, _, rest = key.partition("/")
     parts = rest.rsplit("/", 4)
-    return parts[0] if kind == _KEPT and len(parts) == 5 else None
+    return parts[0] if kind == _PREFIX and len(parts) == 5 else None

@@ -1,4 +1,4 @@
-"""Plans at Stripe: a subscription, the schedule by which it ends, and its invoices."""
+"""Plans at Stripe: a subscription, the schedule that ends it, and its invoices."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Invoice:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """A plan's schedule; `phase_start` and `phase` are of its only (or last) phase."""
+    """A plan's subscription schedule; `phase_start` and `phase` are those of its last phase."""
 
     id: str
     ends_by_itself: bool
@@ -38,15 +38,15 @@ class Schedule:
     phase: Mapping[str, Any]
 
 
-class Plans(StripeCalls):
+class PlanCalls(StripeCalls):
     async def recurring_price(
         self, *, key: str, name: str, amount: Money, interval: Literal["month", "year"] = "month"
     ) -> str:
-        """The id of the price that is kept under `key`; made when there is none yet."""
+        """The id of the price with the lookup key `key`; created if there is none."""
         async with self._call("recurring_price"):
             prices = self._api.v1.prices
-            if known := (await prices.list_async({"lookup_keys": [key], "active": True, "limit": 1})).data:
-                return known[0].id
+            if existing := (await prices.list_async({"lookup_keys": [key], "active": True, "limit": 1})).data:
+                return existing[0].id
             made = await prices.create_async(
                 {
                     "lookup_key": key,
@@ -73,19 +73,19 @@ class Plans(StripeCalls):
         )
 
     async def end_subscription(self, id: str, *, key: str) -> None:
-        """Now, and nothing is reckoned up: no last invoice, no proration."""
+        """Cancels it now, without a final invoice or proration."""
         async with self._call("end_subscription"):
             subscriptions = self._api.v1.subscriptions
             await subscriptions.cancel_async(id, {"invoice_now": False, "prorate": False}, {"idempotency_key": key})
 
     async def end_schedule(self, id: str, *, key: str) -> None:
-        """Ends its subscription with it. (Stripe would reckon up here, unless it is told not to.)"""
+        """Cancels the schedule and its subscription, without a final invoice or proration."""
         async with self._call("end_schedule"):
             schedules = self._api.v1.subscription_schedules
             await schedules.cancel_async(id, {"invoice_now": False, "prorate": False}, {"idempotency_key": key})
 
     async def unpaid_invoices(self, subscription_id: str) -> list[Invoice]:
-        """The subscription's invoices that may still be charged: drafts first, then open ones."""
+        """The subscription's invoices that may still be charged: drafts, then open ones."""
         async with self._call("unpaid_invoices"):
             return [
                 Invoice(id=invoice.id, draft=status == "draft")
@@ -98,7 +98,7 @@ class Plans(StripeCalls):
             ]
 
     async def void_invoice(self, invoice: Invoice, *, key: str) -> None:
-        """A subscription's draft can be neither voided nor deleted: it is finalized first, without being charged."""
+        """Voids the invoice. A subscription's draft cannot be voided or deleted: it is finalized first, uncharged."""
         invoices = self._api.v1.invoices
         async with self._call("void_invoice"):
             if invoice.draft:
@@ -120,7 +120,7 @@ class Plans(StripeCalls):
             return _schedule(made)
 
     async def end_after(self, schedule: Schedule, *, months: int, metadata: Mapping[str, str], key: str) -> Schedule:
-        """Lets the schedule's phase last `months` from its start, and the subscription end with it."""
+        """Ends the subscription `months` after the start of the schedule's phase."""
         params = {
             "end_behavior": "cancel",
             "metadata": dict(metadata),
@@ -142,17 +142,17 @@ class Plans(StripeCalls):
 
 def _schedule(schedule: stripe.SubscriptionSchedule) -> Schedule:
     phase = schedule.phases[-1]
-    kept: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "items": [{"price": id_of(item.price), "quantity": item.quantity or 1} for item in phase["items"]],
     }
     if phase.default_payment_method:
-        kept["default_payment_method"] = id_of(phase.default_payment_method)
+        settings["default_payment_method"] = id_of(phase.default_payment_method)
     if phase.collection_method:
-        kept["collection_method"] = phase.collection_method
+        settings["collection_method"] = phase.collection_method
     return Schedule(
         id=schedule.id,
         ends_by_itself=schedule.end_behavior == "cancel",
         over=schedule.status in ("canceled", "completed", "released"),
         phase_start=time_of(phase.start_date),
-        phase=kept,
+        phase=settings,
     )

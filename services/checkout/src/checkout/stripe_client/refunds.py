@@ -26,24 +26,24 @@ class RefundCalls(StripeCalls):
     async def create_refund(
         self, *, of: Mapping[str, str], amount: int, metadata: Mapping[str, str], key: str
     ) -> StripeRefund:
-        """`of` names the money: {"payment_intent": …} or {"charge": …}. `amount` is minor units of its currency."""
+        """`of`: {"payment_intent": …} or {"charge": …}. `amount` is minor units of its currency."""
         params = {**of, "amount": amount, "metadata": dict(metadata)}
         async with self._call("create_refund"):
             made = await self._api.v1.refunds.create_async(cast(Any, params), {"idempotency_key": key})
         return _refund(made)
 
     async def find_refund(self, *, of: Mapping[str, str], metadata: Mapping[str, str]) -> StripeRefund | None:
-        """The refund of this money that carries all of `metadata`."""
+        """The refund of this payment whose metadata contains `metadata`."""
         async with self._call("find_refund"):
             found = await self._api.v1.refunds.list_async(cast(Any, {**of, "limit": 100}))
             async for refund in found.auto_paging_iter():
-                told = refund.metadata.to_dict() if refund.metadata else {}
-                if metadata.items() <= told.items():
+                found_metadata = refund.metadata.to_dict() if refund.metadata else {}
+                if metadata.items() <= found_metadata.items():
                     return _refund(refund)
         return None
 
     async def intent_of_invoice(self, invoice_id: str) -> str | None:
-        """The intent that the invoice was paid with."""
+        """The intent that paid the invoice."""
         async with self._call("intent_of_invoice"):
             found = await self._api.v1.invoice_payments.list_async({"invoice": invoice_id, "limit": 100})
         paid = [link.payment.payment_intent for link in found.data if link.status == "paid"]

@@ -1,4 +1,4 @@
-"""One client, bounded in time, and Stripe's errors in our words: what every kind of call shares."""
+"""What every kind of call shares: one client with a time limit, and the errors that it raises."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from kit.runtime.failures import Permanent, Transient
 log = structlog.get_logger(__name__)
 
 _LATER = frozenset({401, 403, 409, 429})
-"""Not our request is wrong, but the moment, or a key that an operator has to mend."""
+"""The request is right, but was sent at the wrong moment or with an API key that an operator has to replace."""
 
 
 class StripeRejected(Permanent):
-    """Stripe has understood and says no. `code` is Stripe's own, and `param` the parameter that it names."""
+    """Stripe has rejected the request. `code` is Stripe's, and `param` the parameter that it names."""
 
     def __init__(self, code: str, param: str | None = None) -> None:
-        super().__init__(f"Stripe refuses: {code}")
+        super().__init__(f"rejected by Stripe: {code}")
         self.code = code
         self.param = param
 
 
 class StripeUnavailable(Transient):
-    """Stripe could not be asked, or cannot answer now."""
+    """Stripe could not be reached, or cannot answer now."""
 
 
 class StripeNotConfigured(StripeUnavailable):
-    """This system runs without Stripe."""
+    """There is no Stripe API key."""
 
 
 class StripeCalls:
@@ -54,27 +54,27 @@ class StripeCalls:
         await self._http.close_async()  # type: ignore[no-untyped-call]
 
     @asynccontextmanager
-    async def _call(self, what: str) -> AsyncIterator[None]:
-        """Raises StripeUnavailable or StripeRejected; neither quotes what was sent."""
+    async def _call(self, name: str) -> AsyncIterator[None]:
+        """Raises StripeUnavailable or StripeRejected; neither quotes the request."""
         if not self.configured:
-            raise StripeNotConfigured("there is no Stripe here")
+            raise StripeNotConfigured("STRIPE_API_KEY is not set")
         try:
             async with asyncio.timeout(self._seconds):
                 yield
         except TimeoutError:
-            log.warning("stripe away", call=what, error="timeout")
-            raise StripeUnavailable("Stripe does not answer") from None
+            log.warning("stripe unavailable", call=name, error="timeout")
+            raise StripeUnavailable("Stripe did not answer in time") from None
         except stripe.StripeError as error:
             status, code = error.http_status, _code(error)
             if status is None or not 400 <= status < 500 or status in _LATER:
-                log.warning("stripe away", call=what, status=status, code=code, request=error.request_id)
+                log.warning("stripe unavailable", call=name, status=status, code=code, request=error.request_id)
                 raise StripeUnavailable(f"Stripe cannot answer now: {code}") from None
-            log.error("stripe refuses", call=what, status=status, code=code, request=error.request_id)
+            log.error("stripe rejected the call", call=name, status=status, code=code, request=error.request_id)
             raise StripeRejected(code, getattr(error, "param", None)) from None
 
 
 def _code(error: stripe.StripeError) -> str:
-    """Stripe's code, else the kind of error with the parameter that it names; never its text."""
+    """Stripe's code, else the type of the error with the parameter that it names; never its message."""
     return error.code or ":".join(filter(None, (type(error).__name__, getattr(error, "param", None))))
 
 

@@ -1,4 +1,4 @@
-"""Checkout sessions: the pages that Stripe hosts."""
+"""Checkout sessions: pages that Stripe hosts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Session:
     expires_at: datetime
 
 
-class Sessions(StripeCalls):
+class SessionCalls(StripeCalls):
     async def create_session(self, params: Mapping[str, Any], *, key: str) -> Session:
         async with self._call("create_session"):
             sessions = self._api.v1.checkout.sessions
@@ -33,9 +33,9 @@ class Sessions(StripeCalls):
             return _session(await self._api.v1.checkout.sessions.retrieve_async(id))
 
     async def expire_session(self, id: str, *, key: str) -> Session:
-        """Closes the session if it is open, and tells how it stands then: expired, or complete.
+        """Expires the session if it is open, and returns it: expired or complete.
 
-        A refusal that Stripe remembers must not answer the next call: each has its own key.
+        Stripe replays a rejection under its idempotency key, so each call has a key of its own.
         """
         try:
             async with self._call("expire_session"):
@@ -45,7 +45,7 @@ class Sessions(StripeCalls):
             return await self.session(id)
 
     async def coupon(self, *, id: str, name: str, amount: Money) -> str:
-        """The id of a coupon that takes `amount` off, once; made when there is none with this id yet."""
+        """The id of a coupon that takes `amount` off, once; created if there is none with this id."""
         async with self._call("coupon"):
             made = await self._api.v1.coupons.create_async(
                 {

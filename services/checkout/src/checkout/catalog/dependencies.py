@@ -1,0 +1,49 @@
+"""What the catalog's routes share: request bodies, and units of work whose refusals are Problems."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+from fastapi import Depends, Query
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from checkout.catalog.service import InvalidItem
+from checkout.topology import SERVICE
+from kit.db.database import Database
+from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.http.dependencies import CurrentDatabase
+from kit.http.errors import Problem, invalid
+
+Limit = Annotated[int, Query(ge=1, le=200)]
+_STATUS = {"unknown_item": 422, "cannot_be_registered": 422}
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+@asynccontextmanager
+async def catalog_unit_of_work(database: Database) -> AsyncIterator[UnitOfWork]:
+    """Commits at the end. Raises Problem for what the catalog refuses."""
+    try:
+        async with database.transaction() as db:
+            yield UnitOfWork(db=db, source=SERVICE, now=utc_now())
+    except InvalidItem as refused:
+        raise Problem(_STATUS.get(refused.code, 409), refused.code, refused.detail) from None
+    except ValidationError as error:
+        raise invalid(error.errors()) from None
+
+
+async def _unit_of_work(database: CurrentDatabase) -> AsyncIterator[UnitOfWork]:
+    async with catalog_unit_of_work(database) as uow:
+        yield uow
+
+
+CatalogUnitOfWork = Annotated[UnitOfWork, Depends(_unit_of_work, scope="function")]
+"""For routes that run once: it commits when the route returns. What an Idempotency-Key may replay opens its own."""
+
+
+def already_exists() -> Problem:
+    return Problem(409, "already_there", "One with this name exists already; change that one.")
