@@ -1,4 +1,4 @@
-"""GET /api/notifications: own rows, admins all, the database enforces it. Delivery again is for admins."""
+"""GET /api/notifications: own rows, or all for admins, enforced by the database. Resending is for admins."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ async def test_a_student_sees_only_their_own_and_no_alert(harness: Harness, clie
         assert await items(client, STAFF, role) == []
 
 
-async def test_a_receipt_shows_the_name_of_its_file_and_nothing_of_what_is_in_it(
+async def test_a_receipt_is_listed_with_its_file_name_and_without_its_content(
     harness: Harness, client: httpx.AsyncClient
 ) -> None:
     await harness.receive(CONTACT, paid(), issued())
@@ -89,23 +89,21 @@ async def test_admins_see_all_and_filter(harness: Harness, client: httpx.AsyncCl
     assert (await client.get("/api/notifications/", headers=bearer(ANN))).status_code == 200
 
 
-async def test_the_database_itself_shows_the_api_nothing_without_a_caller(
-    harness: Harness, api_database: Database
-) -> None:
+async def test_row_level_security_hides_all_rows_without_a_caller(harness: Harness, api_database: Database) -> None:
     await two_students(harness)
     count = text("SELECT count(*) FROM notifications")
     async with api_database.transaction() as db:
         assert await db.scalar(count) == 0
     async with api_database.transaction_of(student_id=ANN, role="student") as db:
         assert await db.scalar(count) == 1
-    for table in ("contacts", "marks", "facts"):
+    for table in ("contacts", "topics", "facts"):
         with pytest.raises(Exception, match="permission denied"):
             async with api_database.transaction_of(student_id=STAFF, role="admin") as db:
                 await db.execute(text(f"SELECT * FROM {table}"))
 
 
 @pytest.mark.parametrize(("fault", "status"), [(Fault.DROP_BEFORE_STORE, "unknown"), (Fault.REJECT, "failed")])
-async def test_an_admin_sends_again_what_failed_or_is_unknown(
+async def test_an_admin_resends_failed_and_unknown_notifications(
     harness: Harness, client: httpx.AsyncClient, fault: Fault, status: str
 ) -> None:
     harness.mail.order(fault)
@@ -126,7 +124,7 @@ async def test_an_admin_sends_again_what_failed_or_is_unknown(
     assert await harness.value(correlated, key=f"{row['id']}/notification.sent.v1") == "evt_2/payment.succeeded.v1"
 
 
-async def test_sending_again_asks_the_facts_again(harness: Harness, client: httpx.AsyncClient) -> None:
+async def test_resending_checks_the_facts_again(harness: Harness, client: httpx.AsyncClient) -> None:
     from tests.notifications.test_receipts_and_failures import failed
 
     harness.mail.order(Fault.DROP_BEFORE_STORE)
@@ -136,11 +134,11 @@ async def test_sending_again_asks_the_facts_again(harness: Harness, client: http
     await harness.deliver_due()
     (row,) = await items(client, STAFF, "admin", status="unknown")
     await client.post(f"/api/admin/notifications/{row['id']}/resend", headers=bearer(STAFF, "admin"))
-    assert subjects(await harness.deliver_due()) == [RECEIPT], "the money has come: there is nothing to complain about"
+    assert subjects(await harness.deliver_due()) == [RECEIPT], "the payment was received in the meantime"
     assert (await items(client, STAFF, "admin", status="skipped"))[0]["id"] == row["id"]
 
 
-async def test_what_was_sent_or_never_was_cannot_be_sent_again(harness: Harness, client: httpx.AsyncClient) -> None:
+async def test_sent_and_missing_notifications_cannot_be_resent(harness: Harness, client: httpx.AsyncClient) -> None:
     await harness.receive(CONTACT, paid())
     await harness.deliver_due()
     (row,) = await items(client, ANN)

@@ -1,4 +1,4 @@
-"""Each message exactly once, whatever the mail server does: docs/decisions/mail-once.md in tests."""
+"""Each message at most once, whatever the mail server does: docs/decisions/0006-mail-at-most-once.md in tests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def statuses(harness: Harness) -> dict[str, str]:
     return {row["key"]: row["status"] for row in await harness.rows("recipient <> 'admin'")}
 
 
-async def test_a_server_that_dies_between_accepting_and_answering_gets_it_once(harness: Harness) -> None:
+async def test_a_server_that_dies_after_storing_gets_it_once(harness: Harness) -> None:
     harness.mail.order(Fault.DROP_AFTER_DATA)
     await harness.receive(CONTACT, paid())
     mails = await harness.deliver_due()
@@ -34,11 +34,11 @@ async def test_a_server_that_dies_between_accepting_and_answering_gets_it_once(h
     (row,) = await harness.rows("key = 'receipt/pi_1'")
     assert f"{row['id']}/1/notification.failed.v1" in await harness.published()
     await harness.receive(paid(checkout_session="cs_1", payment_intent="pi_1"))
-    assert subjects(await harness.deliver_due()) == [RECEIPT], "nor when the payment is told again"
+    assert subjects(await harness.deliver_due()) == [RECEIPT], "nor when the payment is reported again"
 
 
-async def test_a_server_that_dies_without_it_is_not_guessed_at(harness: Harness) -> None:
-    """From here it looks the same as the case above: nobody is sent a second one by us, an admin decides."""
+async def test_a_server_that_dies_before_storing_leaves_it_unknown(harness: Harness) -> None:
+    """To us it looks the same as the case above: no second mail is sent automatically, an admin decides."""
     harness.mail.order(Fault.DROP_BEFORE_STORE)
     await harness.receive(CONTACT, paid())
     mails = await harness.deliver_due()
@@ -46,16 +46,16 @@ async def test_a_server_that_dies_without_it_is_not_guessed_at(harness: Harness)
     assert await statuses(harness) == {"receipt/pi_1": "unknown"}
 
 
-async def test_a_relay_that_dies_after_the_hand_over_is_not_guessed_at_either(harness: Harness) -> None:
+async def test_a_relay_that_dies_after_the_hand_over_leaves_it_unknown(harness: Harness) -> None:
     await harness.receive(CONTACT, paid())
     job = await _taken(harness)
     harness.mail.order(Fault.DROP_AFTER_DATA)
-    await harness.delivery.perform(job)  # and nothing is written down: the process is gone
+    await harness.delivery.perform(job)  # and nothing is recorded: the process was killed
     assert (await harness.delivery.perform(job)).status == "unknown"
     assert len(harness.mail.messages()) == 1
 
 
-async def test_a_relay_that_dies_after_the_answer_knows_what_it_did(harness: Harness) -> None:
+async def test_a_relay_that_dies_after_the_answer_has_recorded_it(harness: Harness) -> None:
     await harness.receive(CONTACT, paid())
     job = await _taken(harness)
     for _ in range(2):
@@ -70,25 +70,25 @@ async def _taken(harness: Harness) -> Job:
 
 
 @pytest.mark.parametrize("times", [1, 2])
-async def test_not_now_is_tried_again(harness: Harness, times: int) -> None:
+async def test_a_temporary_rejection_is_retried(harness: Harness, times: int) -> None:
     harness.mail.order(Fault.REFUSE, times=times)
     await harness.receive(CONTACT, paid())
     assert subjects(await harness.deliver_due()) == [RECEIPT]
     assert await statuses(harness) == {"receipt/pi_1": "sent"}
 
 
-async def test_a_server_that_is_away_gets_it_when_it_is_back(harness: Harness) -> None:
+async def test_an_unreachable_server_gets_it_when_it_is_back(harness: Harness) -> None:
     harness.mail.stop()
     await harness.receive(CONTACT, paid())
     job = await _taken(harness)
-    with pytest.raises(Exception, match="smtp away"):
+    with pytest.raises(Exception, match="smtp connection failed"):
         await harness.delivery.perform(job)
     assert await statuses(harness) == {"receipt/pi_1": "waiting"}
     harness.mail.start()
     assert subjects(await harness.deliver_due()) == [RECEIPT]
 
 
-async def test_no_such_mailbox_is_final_and_said(harness: Harness) -> None:
+async def test_a_missing_mailbox_is_final_and_published(harness: Harness) -> None:
     harness.mail.order(Fault.REJECT)
     await harness.receive(CONTACT, paid())
     await harness.deliver_due()
@@ -96,19 +96,17 @@ async def test_no_such_mailbox_is_final_and_said(harness: Harness) -> None:
     assert (row["status"], row["code"], row["attempts"]) == ("failed", "smtp_550", 1)
     assert f"{row['id']}/1/notification.failed.v1" in await harness.published()
     await harness.receive(paid(checkout_session="cs_1", payment_intent="pi_1"))
-    assert subjects(await harness.deliver_due()) == [], (
-        "a new reference is no reason to write to a mailbox that is not there"
-    )
+    assert subjects(await harness.deliver_due()) == [], "a new reference does not retry a missing mailbox"
 
 
-async def test_an_answer_that_takes_its_time_is_an_answer(harness: Harness) -> None:
+async def test_a_slow_answer_counts(harness: Harness) -> None:
     harness.mail.order(Fault.SLOW, seconds=1.0)
     await harness.receive(CONTACT, paid())
     assert subjects(await harness.deliver_due()) == [RECEIPT]
     assert await statuses(harness) == {"receipt/pi_1": "sent"}
 
 
-async def test_the_message_id_comes_from_the_cause(harness: Harness) -> None:
+async def test_the_message_id_is_derived_from_the_cause(harness: Harness) -> None:
     await harness.receive(CONTACT, paid())
     (first,) = await harness.deliver_due()
     (row,) = await harness.rows()
@@ -116,16 +114,16 @@ async def test_the_message_id_comes_from_the_cause(harness: Harness) -> None:
     assert first["Auto-Submitted"] == "auto-generated"
 
 
-async def test_without_an_address_it_waits_and_an_admin_hears_of_it(harness: Harness) -> None:
+async def test_without_an_address_it_waits_and_alerts_the_admins(harness: Harness) -> None:
     await harness.receive(paid())
     mails = await harness.deliver_due()
     assert await statuses(harness) == {"receipt/pi_1": "no_contact"}
-    assert "Message: receipt" in bodies(one(mails, "A message waits for an address"))[0]
+    assert "Message: receipt" in bodies(one(mails, "A message has no address to go to"))[0]
     await harness.receive(CONTACT)
     assert subjects(await harness.deliver_due()) == [RECEIPT]
 
 
-async def test_an_address_that_comes_in_time_alarms_nobody(harness: Harness) -> None:
+async def test_an_address_that_arrives_in_time_alerts_nobody(harness: Harness) -> None:
     calm = Harness(harness.database, harness.mail, rules=replace(harness.rules, no_contact=timedelta(hours=1)))
     await calm.receive(paid())
     await calm.deliver_due()
@@ -138,19 +136,19 @@ async def test_an_address_that_comes_in_time_alarms_nobody(harness: Harness) -> 
     assert row["status"] == "skipped"
 
 
-async def test_the_payments_own_contact_ends_the_wait_too(harness: Harness) -> None:
+async def test_the_payments_own_contact_ends_the_wait(harness: Harness) -> None:
     await harness.receive(paid(payment_intent="pi_1"))
     await harness.deliver_due()
     await harness.receive(paid(payment_intent="pi_1", checkout_session="cs_1", contact=Contact(email=EMAIL)))
     assert subjects(await harness.deliver_due()) == [RECEIPT]
 
 
-async def test_the_latest_word_on_an_address_counts_in_any_order(harness: Harness) -> None:
-    words = [
+async def test_the_latest_address_counts_in_any_order(harness: Harness) -> None:
+    addresses = [
         harness.envelope(StudentUpdated(student_id=ANN, contact=Contact(email=f"{name}@student.example.com")))
         for name in ("old", "new")
     ]
-    await harness.receive(words[1], words[0], paid())
+    await harness.receive(addresses[1], addresses[0], paid())
     assert subjects(await harness.deliver_due(), "new@student.example.com") == [RECEIPT]
 
 
@@ -165,7 +163,7 @@ async def test_the_latest_word_on_an_address_counts_in_any_order(harness: Harnes
         "a@" + "x" * 64,
     ],
 )
-async def test_what_is_no_address_fails_and_reaches_nobody(harness: Harness, address: str) -> None:
+async def test_an_invalid_address_fails_and_reaches_nobody(harness: Harness, address: str) -> None:
     await harness.receive(StudentUpdated(student_id=ANN, contact=Contact(email=address)), paid())
     mails = await harness.deliver_due()
     assert [mail["X-Envelope-To"] for mail in mails] == [ADMIN]

@@ -1,4 +1,4 @@
-"""A receipt waits for its document and takes it along; without one it goes after a while. One mail either way."""
+"""A receipt waits for its document and attaches it; after a timeout it goes out without one. One mail either way."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FILE = {"receipt-R-2026-0001.pdf": PDF}
 
 
 @pytest.fixture
-def patient(harness: Harness) -> Harness:
+def delayed(harness: Harness) -> Harness:
     """Waits for documents longer than any test."""
     return Harness(harness.database, harness.mail, rules=replace(NO_DELAYS, receipt_document=timedelta(hours=1)))
 
@@ -42,11 +42,11 @@ STORY: tuple[Event, ...] = (CONTACT, paid(), paid(checkout_session="cs_1", payme
 
 
 @pytest.mark.parametrize("order", list(permutations(range(4))))
-async def test_it_goes_with_its_document_as_soon_as_that_comes(patient: Harness, order: tuple[int, ...]) -> None:
-    """In any order, each event twice, and the post goes after each of them."""
+async def test_a_receipt_goes_out_as_soon_as_its_document_arrives(delayed: Harness, order: tuple[int, ...]) -> None:
+    """In any order, each event twice, with a delivery after each of them."""
     for n in (*order, *order):
-        await patient.receive(envelope_of(n, STORY[n]))
-        mails = await patient.deliver_due()
+        await delayed.receive(envelope_of(n, STORY[n]))
+        mails = await delayed.deliver_due()
     assert subjects(mails) == [RECEIPT]
     receipt = one(mails, RECEIPT)
     assert files(receipt) == FILE
@@ -55,14 +55,14 @@ async def test_it_goes_with_its_document_as_soon_as_that_comes(patient: Harness,
     assert receipt.get_content_type() == "multipart/mixed"
 
 
-async def test_without_a_document_it_waits(patient: Harness) -> None:
-    await patient.receive(CONTACT, paid())
-    assert await patient.deliver_due() == []
-    await patient.receive(issued(number="R-2", n=2))
-    assert await patient.deliver_due() == [], "another purchase's document"
+async def test_without_a_document_a_receipt_waits(delayed: Harness) -> None:
+    await delayed.receive(CONTACT, paid())
+    assert await delayed.deliver_due() == []
+    await delayed.receive(issued(number="R-2", n=2))
+    assert await delayed.deliver_due() == [], "another purchase's document"
 
 
-async def test_when_none_comes_it_goes_without_and_a_late_one_makes_no_second_mail(harness: Harness) -> None:
+async def test_a_receipt_goes_out_without_a_document_and_a_late_one_makes_no_second_mail(harness: Harness) -> None:
     await harness.receive(CONTACT, paid())
     await harness.deliver_due()
     await harness.receive(issued())
@@ -70,38 +70,38 @@ async def test_when_none_comes_it_goes_without_and_a_late_one_makes_no_second_ma
     assert files(mail) == {} and "attached" not in bodies(mail)[0] and "number" not in bodies(mail)[0]
 
 
-async def test_a_document_finds_its_payment_by_the_purchase_alone(patient: Harness) -> None:
-    """Checkout has heard of the invoice, we have heard of its intent; nobody has linked them yet."""
-    await patient.receive(CONTACT, paid(payment_intent="pi_1"), issued(invoice="in_1"))
-    assert files(one(await patient.deliver_due(), RECEIPT)) == FILE
+async def test_a_document_finds_its_payment_by_the_purchase_alone(delayed: Harness) -> None:
+    """Checkout knows the invoice and we know its intent, but no event has linked them yet."""
+    await delayed.receive(CONTACT, paid(payment_intent="pi_1"), issued(invoice="in_1"))
+    assert files(one(await delayed.deliver_due(), RECEIPT)) == FILE
 
 
-async def test_a_document_of_another_installment_is_not_taken(patient: Harness) -> None:
-    await patient.receive(CONTACT, paid(100, payment_intent="pi_1"), issued(100, payment_intent="pi_2", number="R-2"))
-    assert await patient.deliver_due() == []
-    await patient.receive(paid(100, payment_intent="pi_2"))
-    assert list(files((await patient.deliver_due())[0])) == ["receipt-R-2.pdf"]
+async def test_a_document_of_another_installment_is_not_attached(delayed: Harness) -> None:
+    await delayed.receive(CONTACT, paid(100, payment_intent="pi_1"), issued(100, payment_intent="pi_2", number="R-2"))
+    assert await delayed.deliver_due() == []
+    await delayed.receive(paid(100, payment_intent="pi_2"))
+    assert list(files((await delayed.deliver_due())[0])) == ["receipt-R-2.pdf"]
 
 
-async def test_a_sponsor_gets_the_invoice(patient: Harness) -> None:
+async def test_a_sponsor_gets_the_invoice(delayed: Harness) -> None:
     by_sponsor = paid(contact=Contact(email=SPONSOR)).model_copy(update={"payer": "sponsor"})
     invoice = issued(number="I-7").model_copy(update={"kind": "invoice", "filename": "invoice I/7.pdf"})
-    await patient.receive(CONTACT, by_sponsor, invoice)
-    mails = await patient.deliver_due()
+    await delayed.receive(CONTACT, by_sponsor, invoice)
+    mails = await delayed.deliver_due()
     assert subjects(mails, SPONSOR) == [RECEIPT] and subjects(mails) == []
-    assert files(mails[0]) == {"invoice-I-7.pdf": PDF}, "no stranger chooses a path"
+    assert files(mails[0]) == {"invoice-I-7.pdf": PDF}, "the file name is sanitized"
     for body in bodies(mails[0]):
         assert "Invoice number" in body and "I-7" in body and "invoice is attached" in body
         assert "Receipt number" not in body
 
 
-async def test_tax_is_shown(harness: Harness) -> None:
+async def test_tax_is_listed(harness: Harness) -> None:
     await harness.receive(CONTACT, paid().model_copy(update={"tax": paid(4_000).amount}))
     for body in bodies(one(await harness.deliver_due(), RECEIPT)):
-        assert "Of this, tax" in body and "40.00 USD" in body
+        assert "Tax included" in body and "40.00 USD" in body
 
 
-async def test_the_document_is_kept_once_and_shown_nowhere(harness: Harness, api_database: Database) -> None:
+async def test_the_document_is_stored_once_and_hidden_from_the_api(harness: Harness, api_database: Database) -> None:
     await harness.receive(CONTACT, paid(), issued(), issued())
     await harness.deliver_due()
     (row,) = await harness.rows()
@@ -110,10 +110,10 @@ async def test_the_document_is_kept_once_and_shown_nowhere(harness: Harness, api
     assert await harness.value("SELECT count(*) FROM facts WHERE body ->> 'pdf' <> ''") == 0
     async with api_database.transaction_of(student_id=row["student_id"], role="admin") as db:
         denied = "SELECT has_table_privilege(current_user, 'documents', 'SELECT')"
-        assert not await db.scalar(text(denied)), "the API has no business with them"
+        assert not await db.scalar(text(denied)), "the API cannot read documents"
 
 
-async def test_what_is_no_document_is_refused(harness: Harness) -> None:
+async def test_an_invalid_document_is_rejected(harness: Harness) -> None:
     with pytest.raises(Permanent):
         await harness.receive(issued().model_copy(update={"pdf": "no base64!"}))
     assert await harness.value("SELECT count(*) FROM facts") == 0

@@ -113,7 +113,7 @@ def check(message: Message, enrollment: Enrollment, policy: Policy) -> None:
         assert "We will try again" not in text or not any(fact.final for fact in failed), text
 
 
-@settings(max_examples=5 * settings.default.max_examples)
+@settings(max_examples=5 * settings().max_examples)
 @given(
     history=st.sampled_from(HISTORIES),
     policy=st.sampled_from([DEFAULT_POLICY, LENIENT]),

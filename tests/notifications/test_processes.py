@@ -1,4 +1,4 @@
-"""The service as it runs: its own processes, the real broker, the real database, the mail catcher."""
+"""The service in its own processes, with a real broker, a real database and the mail catcher."""
 
 from __future__ import annotations
 
@@ -85,9 +85,9 @@ async def test_a_payment_becomes_mails_once(
         refs=PaymentRefs(payment_intent="pi_1"), dispute_id="du_1", status="needs_response", amount=usd(489_000)
     )
     events: list[Event] = [paid(), issued(), CONTACT, step(EnrollmentActivated, 1), assigned(), LINKS, dispute]
-    heard: list[Envelope[Event]] = [harness.envelope(event) for event in events]
+    envelopes: list[Envelope[Event]] = [harness.envelope(event) for event in events]
     try:
-        for envelope in (*heard, *reversed(heard)):
+        for envelope in (*envelopes, *reversed(envelopes)):
             await publisher.publish(to_message(envelope, mandatory=True))
 
         async def three() -> bool:
@@ -95,10 +95,10 @@ async def test_a_payment_becomes_mails_once(
 
         await until(three, what="three mails")
 
-        async def all_said() -> bool:
+        async def all_published() -> bool:
             return bool(await harness.value("SELECT count(*) = 3 FROM outbox WHERE published_at IS NOT NULL"))
 
-        await until(all_said, what="three events published")
+        await until(all_published, what="three events published")
     finally:
         await publisher.close()
     mails = mail.messages()
@@ -113,11 +113,11 @@ async def test_a_payment_becomes_mails_once(
     logs = "".join((tmp_path / f"{role}.log").read_text() for role in running)
     assert EMAIL not in logs and "Ann Archer" not in logs and ADMIN not in logs
     assert issued().pdf[:40] not in logs and "PDF-1" not in logs
-    bodies_said = await harness.value("SELECT string_agg(convert_from(body, 'UTF8'), ' ') FROM outbox")
-    assert "@" not in bodies_said and "Ann" not in bodies_said
+    published_bodies = await harness.value("SELECT string_agg(convert_from(body, 'UTF8'), ' ') FROM outbox")
+    assert "@" not in published_bodies and "Ann" not in published_bodies
 
 
-async def test_a_relay_that_is_killed_while_the_server_has_the_mail_sends_no_second_one(
+async def test_a_relay_killed_after_the_hand_over_sends_no_second_mail(
     harness: Harness, env: dict[str, str], mail: MailCatcher
 ) -> None:
     mail.order(Fault.SLOW, seconds=20)
@@ -132,9 +132,9 @@ async def test_a_relay_that_is_killed_while_the_server_has_the_mail_sends_no_sec
     finally:
         relay.kill()
     (row,) = await harness.rows()
-    assert row["status"] == "handed_over", "written down before the server had it"
+    assert row["status"] == "handed_over", "recorded before the server had it"
     async with harness.database.transaction() as connection:
-        await connection.execute(text("UPDATE jobs SET available_at = now()"))  # the lease has run out
+        await connection.execute(text("UPDATE jobs SET available_at = now()"))  # the lease has expired
     mails = await harness.deliver_due()
     assert subjects(mails) == ["Receipt: 4,890.00 USD for Barber Apprenticeship"]
     assert [row["status"] for row in await harness.rows("recipient = 'student'")] == ["unknown"]

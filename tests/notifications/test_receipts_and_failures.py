@@ -1,4 +1,4 @@
-"""Receipts and failures: one mail for each cause, whichever references tell it."""
+"""Receipts and failed payments: one mail for each cause, whichever references report it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.notifications.harness import (
     Harness,
     assigned,
     bodies,
+    body_text,
     envelope_of,
     one,
     paid,
@@ -38,26 +39,26 @@ PURCHASE = UUID(int=1)
 SPONSOR = "finance@sponsor.example.com"
 RECEIPT = "Receipt: 4,890.00 USD for Barber Apprenticeship"
 FAILED = "Your payment for Barber Apprenticeship did not go through"
-TOLD = {"purchase_id": PURCHASE, "student_id": ANN, "program": BARBER, "payer": "student"}
+FIELDS = {"purchase_id": PURCHASE, "student_id": ANN, "program": BARBER, "payer": "student"}
 
 
 def failed(code: str, attempt: int = 1, *, invoice: str | None = None, **more: object) -> PaymentFailed:
     refs = PaymentRefs(invoice=invoice, subscription="sub_1") if invoice else PaymentRefs(payment_intent="pi_1")
-    return PaymentFailed.model_validate({"refs": refs, "code": code, "attempt": attempt, **TOLD, **more})
+    return PaymentFailed.model_validate({"refs": refs, "code": code, "attempt": attempt, **FIELDS, **more})
 
 
 def installment(n: int) -> PaymentSucceeded:
     refs = PaymentRefs(invoice=f"in_{n}", subscription="sub_1")
-    return PaymentSucceeded.model_validate({"refs": refs, "amount": usd(122_250), "installments": 4, **TOLD})
+    return PaymentSucceeded.model_validate({"refs": refs, "amount": usd(122_250), "installments": 4, **FIELDS})
 
 
 # --- receipts ---------------------------------------------------------------------------------------------------------
 
 
-async def test_says_how_much_for_what_and_when(harness: Harness) -> None:
+async def test_a_receipt_has_the_amount_the_program_and_the_time(harness: Harness) -> None:
     await harness.receive(CONTACT, paid())
     for body in bodies(one(await harness.deliver_due(), RECEIPT)):
-        assert "4,890.00 USD" in body and "Barber Apprenticeship" in body and "3 March 2026 at 14:07 UTC" in body
+        assert "4,890.00 USD" in body and "Barber Apprenticeship" in body and "March 3, 2026 at 2:07 PM UTC" in body
         assert "pi_1" in body
 
 
@@ -66,19 +67,19 @@ LINKED = (
     paid(invoice="in_1"),
     paid(checkout_session="cs_1", payment_intent="pi_1", invoice="in_1"),
 )
-"""A sponsor's session: intent and invoice tell the same money, and the session says so."""
+"""A sponsor's session: intent and invoice report the same money, and the session links them."""
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
-@pytest.mark.parametrize("patient", [True, False])
-async def test_one_receipt_whenever_the_references_find_each_other(
-    harness: Harness, order: tuple[int, ...], patient: bool
+@pytest.mark.parametrize("at_end", [True, False])
+async def test_one_receipt_whenever_the_references_are_linked(
+    harness: Harness, order: tuple[int, ...], at_end: bool
 ) -> None:
     """Even when the link comes long after the receipt has gone out."""
     await harness.receive(CONTACT)
     for n in order:
         await harness.receive(envelope_of(n + 10, LINKED[n]))
-        if not patient:
+        if not at_end:
             await harness.deliver_due()
     assert subjects(await harness.deliver_due()) == [RECEIPT]
 
@@ -94,13 +95,13 @@ async def test_without_a_charge_the_reference_is_the_invoice(harness: Harness) -
     assert "Reference: in_1\r\n" in bodies(one(await harness.deliver_due(), RECEIPT))[0]
 
 
-async def test_a_receipt_does_not_open_a_enrollment_that_is_open(harness: Harness) -> None:
+async def test_a_receipt_for_an_open_enrollment_does_not_announce_its_opening(harness: Harness) -> None:
     await harness.receive(CONTACT, paid(), step(EnrollmentActivated, 1))
     text = bodies(one(await harness.deliver_due(), RECEIPT))[0]
-    assert "your enrollment is open" in text and "by itself" not in text
+    assert "your enrollment is open" in text and "automatically" not in text
 
 
-async def test_a_link_from_a_stranger_tells_nothing(harness: Harness) -> None:
+async def test_a_payment_without_student_and_program_sends_no_mail(harness: Harness) -> None:
     link = PaymentSucceeded(refs=PaymentRefs(invoice="in_9", payment_intent="pi_9"), amount=usd(100))
     await harness.receive(CONTACT, link, PaymentSucceeded(refs=PaymentRefs(payment_intent="pi_8"), amount=usd(100)))
     assert await harness.deliver_due() == [] and await harness.rows() == []
@@ -117,7 +118,7 @@ async def test_each_installment_has_its_own_receipt(harness: Harness) -> None:
     assert "Payments so far: 2 of 4" in bodies(mails[1])[0]
 
 
-async def test_what_turns_out_to_be_two_payments_has_two_receipts(harness: Harness) -> None:
+async def test_payments_that_turn_out_to_be_two_have_two_receipts(harness: Harness) -> None:
     """An intent and an invoice that might have been one, until each of them gets an invoice of its own."""
     await harness.receive(CONTACT, paid(payment_intent="pi_1"), paid(invoice="in_2"))
     assert len(await harness.deliver_due()) == 1
@@ -133,9 +134,7 @@ async def test_no_money_no_receipt(harness: Harness) -> None:
 
 async def test_cash_has_a_receipt(harness: Harness) -> None:
     await harness.receive(CONTACT, paid(manual="man_1"), paid(manual="man_2"))
-    assert subjects(await harness.deliver_due()) == [RECEIPT, RECEIPT], (
-        "two payments at the desk, whatever they have in common"
-    )
+    assert subjects(await harness.deliver_due()) == [RECEIPT, RECEIPT], "two cash payments"
 
 
 async def test_the_sponsor_who_paid_gets_the_receipt(harness: Harness) -> None:
@@ -145,7 +144,7 @@ async def test_the_sponsor_who_paid_gets_the_receipt(harness: Harness) -> None:
     assert subjects(mails, SPONSOR) == [RECEIPT] and subjects(mails) == []
 
 
-async def test_without_the_students_word_the_payments_own_contact_counts(harness: Harness) -> None:
+async def test_without_a_stored_contact_the_payments_own_contact_counts(harness: Harness) -> None:
     await harness.receive(paid(contact=Contact(email="typed@checkout.example.com")))
     assert subjects(await harness.deliver_due(), "typed@checkout.example.com") == [RECEIPT]
 
@@ -161,34 +160,34 @@ async def test_without_the_students_word_the_payments_own_contact_counts(harness
         ("card_declined", "declined the card", "Call the number on the back"),
         ("do_not_honor", "declined the card", "Call the number on the back"),
         ("authentication_required", "confirm the payment", "Pay again"),
-        ("something_new", "did not let the payment through", "ask your bank"),
+        ("something_new", "did not approve the payment", "ask your bank"),
     ],
 )
-async def test_says_what_to_do(harness: Harness, code: str, what: str, to_do: str) -> None:
+async def test_a_failure_mail_says_what_to_do(harness: Harness, code: str, what: str, to_do: str) -> None:
     await harness.receive(CONTACT, failed(code))
     for body in bodies(one(await harness.deliver_due(), FAILED)):
         assert what in body and to_do in body and "https://portal.example.com/enroll" in body
-        assert "No money was taken" in body
+        assert "You were not charged" in body
 
 
-async def test_nothing_when_the_money_has_come_meanwhile(harness: Harness) -> None:
+async def test_no_failure_mail_once_the_payment_was_received(harness: Harness) -> None:
     await harness.receive(CONTACT, failed("card_declined"), paid())
     assert subjects(await harness.deliver_due()) == [RECEIPT]
 
 
-async def test_nobody_is_told_of_a_page_that_was_closed(harness: Harness) -> None:
+async def test_an_abandoned_intent_sends_no_mail(harness: Harness) -> None:
     await harness.receive(CONTACT, failed("canceled", final=True))
     assert await harness.deliver_due() == []
 
 
 async def test_a_debit_that_was_returned(harness: Harness) -> None:
     refs = PaymentRefs(payment_intent="pi_1", checkout_session="cs_1")
-    pending = PaymentPending.model_validate({"refs": refs, "amount": usd(489_000), **TOLD})
-    session = PaymentFailed.model_validate({"refs": refs, "code": "async_payment_failed", "final": True, **TOLD})
+    pending = PaymentPending.model_validate({"refs": refs, "amount": usd(489_000), **FIELDS})
+    session = PaymentFailed.model_validate({"refs": refs, "code": "async_payment_failed", "final": True, **FIELDS})
     await harness.receive(CONTACT, pending, session)
-    assert "Your bank has returned the payment" in bodies(one(await harness.deliver_due(), FAILED))[0]
+    assert "Your bank returned the payment" in bodies(one(await harness.deliver_due(), FAILED))[0]
     await harness.receive(failed("insufficient_funds"))
-    assert len(await harness.deliver_due()) == 1, "the intent tells the same attempt"
+    assert len(await harness.deliver_due()) == 1, "the intent reports the same attempt"
 
 
 async def test_each_attempt_of_an_installment_and_the_last_one_pauses(harness: Harness) -> None:
@@ -196,18 +195,20 @@ async def test_each_attempt_of_an_installment_and_the_last_one_pauses(harness: H
     await harness.deliver_due()
     await harness.receive(failed("card_declined", 1, invoice="in_2", next_attempt_at=RETRY, amount=usd(122_250)))
     first = bodies(one(await harness.deliver_due(), FAILED))[0]
-    assert "1,222.50 USD" in first and "We try again on 8 March 2026" in first and "stays open" in first
+    assert "1,222.50 USD" in first and "We will try again on March 8, 2026" in first and "stays open" in first
     last = failed("expired_card", 4, invoice="in_2", final=True, amount=usd(122_250))
     await harness.receive(last)
-    assert len([mail for mail in await harness.deliver_due() if mail["Subject"] == FAILED]) == 1, "the pause tells it"
+    assert len([mail for mail in await harness.deliver_due() if mail["Subject"] == FAILED]) == 1, (
+        "the mail about the pause covers it"
+    )
     await harness.receive(step(EnrollmentPaused, 2, "past_due"), last, failed("card_declined", 1, invoice="in_2"))
     mails = await harness.deliver_due()
-    text = " ".join(bodies(one(mails, PAUSED))[0].split())
-    assert "(1,222.50 USD)" in text and "The card has expired." in text and "We try again" not in text
+    text = body_text(one(mails, PAUSED))
+    assert "(1,222.50 USD)" in text and "The card has expired." in text and "We will try again" not in text
     assert "To pay: https://portal.example.com" in text and subjects(mails).count(FAILED) == 1
 
 
-# What an invoice that fails says, with the page on which it can be paid.
+# A failed invoice, with its payment page.
 PAGE = "https://invoice.example.com/i/in_2"
 RETRY = datetime(2026, 3, 8, 9, 0, tzinfo=UTC)
 FIRST = failed("card_declined", 1, invoice="in_2", next_attempt_at=RETRY, pay_url=PAGE)
@@ -215,7 +216,7 @@ LAST = failed("card_declined", 4, invoice="in_2", final=True, pay_url=PAGE)
 PAUSED = "Your enrollment in Barber Apprenticeship is paused"
 
 
-async def test_of_several_attempts_only_the_latest_is_told(harness: Harness) -> None:
+async def test_of_several_attempts_only_the_latest_sends_a_mail(harness: Harness) -> None:
     await harness.receive(
         CONTACT, installment(1), failed("expired_card", 3, invoice="in_2", next_attempt_at=RETRY), FIRST
     )
@@ -223,31 +224,31 @@ async def test_of_several_attempts_only_the_latest_is_told(harness: Harness) -> 
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
-@pytest.mark.parametrize("patient", [True, False])
-async def test_a_pause_is_told_once_and_nothing_against_it(
-    harness: Harness, order: tuple[int, ...], patient: bool
+@pytest.mark.parametrize("at_end", [True, False])
+async def test_a_pause_is_announced_once_and_never_contradicted(
+    harness: Harness, order: tuple[int, ...], at_end: bool
 ) -> None:
-    """An old attempt, the last one and the pause, in any order; the mail that tells it has the page to pay on."""
-    told = (FIRST, LAST, step(EnrollmentPaused, 2, "past_due"))
+    """An old attempt, the last one and the pause, in any order; the mail about the pause links to the payment page."""
+    events = (FIRST, LAST, step(EnrollmentPaused, 2, "past_due"))
     await harness.receive(CONTACT, installment(1), step(EnrollmentActivated, 1), assigned(), LINKS)
     paused = False
     for n in order:
-        await harness.receive(envelope_of(n + 20, told[n]))
+        await harness.receive(envelope_of(n + 20, events[n]))
         paused = paused or n > 0
-        if not patient:
+        if not at_end:
             before = len(harness.mail.messages())
             new = (await harness.deliver_due())[before:]
-            assert not paused or all("We try again" not in bodies(mail)[0] for mail in new)
+            assert not paused or all("We will try again" not in bodies(mail)[0] for mail in new)
     mails = await harness.deliver_due()
-    tell = [m for m in mails if m["Subject"] == PAUSED or "enrollment is paused" in " ".join(bodies(m)[0].split())]
-    assert len(tell) == 1, subjects(mails)
-    assert all("We do not try" not in bodies(mail)[0] for mail in mails), "the mail about the pause tells that"
-    assert all(PAGE in body for body in bodies(tell[0]))
-    if patient:
+    announcements = [m for m in mails if m["Subject"] == PAUSED or "enrollment is paused" in body_text(m)]
+    assert len(announcements) == 1, subjects(mails)
+    assert all("We will not try" not in bodies(mail)[0] for mail in mails), "the mail about the pause covers that"
+    assert all(PAGE in body for body in bodies(announcements[0]))
+    if at_end:
         assert [subject for subject in subjects(mails) if subject in (FAILED, PAUSED)] == [PAUSED]
 
 
-async def test_a_second_pause_is_told_again_and_a_second_missed_payment_too(harness: Harness) -> None:
+async def test_a_second_pause_and_a_second_missed_payment_have_their_own_mails(harness: Harness) -> None:
     await harness.receive(
         CONTACT, installment(1), LAST, step(EnrollmentActivated, 1), step(EnrollmentPaused, 2, "past_due")
     )
@@ -262,33 +263,33 @@ async def test_a_second_pause_is_told_again_and_a_second_missed_payment_too(harn
     assert subjects(await harness.deliver_due()).count(PAUSED) == 2
 
 
-async def test_what_has_been_paid_is_not_asked_for(harness: Harness) -> None:
-    """Enrollment has not said yet that the enrollment is open again."""
+async def test_a_paid_installment_sends_no_failure_mail(harness: Harness) -> None:
+    """Enrollment's event about the resumption has not arrived yet."""
     await harness.receive(CONTACT, installment(1), LAST, step(EnrollmentPaused, 2, "past_due"), installment(2))
     assert PAUSED not in subjects(await harness.deliver_due())
 
 
-async def test_a_sponsor_hears_of_the_payment_and_the_student_of_the_pause(harness: Harness) -> None:
+async def test_a_sponsor_is_notified_of_the_payment_and_the_student_of_the_pause(harness: Harness) -> None:
     by_sponsor = {"payer": "sponsor", "contact": Contact(email=SPONSOR)}
     await harness.receive(CONTACT, installment(1).model_copy(update=by_sponsor), LAST.model_copy(update=by_sponsor))
     await harness.receive(step(EnrollmentPaused, 2, "past_due"))
     mails = await harness.deliver_due()
     assert FAILED in subjects(mails, SPONSOR) and subjects(mails) == [PAUSED]
     assert PAGE in bodies(one(mails, FAILED))[0] and "student: Ann Archer" in bodies(one(mails, FAILED))[0]
-    assert PAGE not in bodies(one(mails, PAUSED))[0] and "whoever pays for you" in bodies(one(mails, PAUSED))[0]
+    assert PAGE not in bodies(one(mails, PAUSED))[0] and "contact your sponsor" in bodies(one(mails, PAUSED))[0]
 
 
-async def test_where_a_missed_installment_pauses_nothing_nobody_says_so(harness: Harness) -> None:
+async def test_where_a_missed_installment_pauses_nothing_no_mail_says_so(harness: Harness) -> None:
     lenient = replace(harness.rules, policy=Policy(past_due_pauses=False, full_refund_withdraws=False))
     harness = Harness(harness.database, harness.mail, rules=lenient)
     await harness.receive(CONTACT, installment(1), LAST, step(EnrollmentActivated, 1))
-    text = " ".join(bodies(one(await harness.deliver_due(), FAILED))[0].split())
-    assert "paused" not in text and "Your enrollment stays open; please pay what is owed" in text and PAGE in text
+    text = body_text(one(await harness.deliver_due(), FAILED))
+    assert "paused" not in text and "Your enrollment stays open; please pay the amount due" in text and PAGE in text
 
 
-async def test_a_card_that_was_declined_before_the_debit_is_no_news(harness: Harness) -> None:
+async def test_a_card_declined_before_the_debit_sends_no_mail(harness: Harness) -> None:
     refs = PaymentRefs(payment_intent="pi_1", charge="py_1")
-    pending = PaymentPending.model_validate({"refs": refs, "amount": usd(489_000), **TOLD})
+    pending = PaymentPending.model_validate({"refs": refs, "amount": usd(489_000), **FIELDS})
     declined = failed("card_declined").model_copy(update={"refs": PaymentRefs(payment_intent="pi_1", charge="ch_1")})
     await harness.receive(CONTACT, pending, declined)
-    assert await harness.deliver_due() == [], "the money is on its way"
+    assert await harness.deliver_due() == [], "the debit is under way"

@@ -1,4 +1,4 @@
-"""Refunds and sponsors' links: one mail for each cause, whichever references tell it."""
+"""Refunds and payment links for sponsors: one mail for each cause, whichever references report it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from ledger.policy import Policy
 PURCHASE = UUID(int=1)
 RECEIPT = "Receipt: 4,890.00 USD for Barber Apprenticeship"
 SPONSOR = "finance@sponsor.example.com"
-TOLD = {"purchase_id": PURCHASE, "student_id": ANN, "program": BARBER, "payer": "student"}
+FIELDS = {"purchase_id": PURCHASE, "student_id": ANN, "program": BARBER, "payer": "student"}
 
 
 def charge(total: int, before: int) -> PaymentRefunded:
@@ -49,12 +49,12 @@ def refund(id: str, amount: int, status: str = "succeeded") -> PaymentRefunded:
 
 
 @pytest.mark.parametrize("withdraws", [True, False])
-async def test_a_full_refund_says_of_the_enrollment_what_the_policy_does(harness: Harness, withdraws: bool) -> None:
+async def test_a_full_refund_mail_follows_the_policy(harness: Harness, withdraws: bool) -> None:
     rules = replace(harness.rules, policy=Policy(full_refund_withdraws=withdraws))
     harness = Harness(harness.database, harness.mail, rules=rules)
     await harness.receive(CONTACT, paid(payment_intent="pi_1", charge="ch_1"), charge(489_000, 0))
     for body in bodies(one(await harness.deliver_due(), "Full refund")):
-        assert ("This refund changes nothing about the enrollment" in body) is not withdraws
+        assert ("This refund does not change your enrollment" in body) is not withdraws
 
 
 async def test_a_full_refund(harness: Harness) -> None:
@@ -66,7 +66,7 @@ async def test_a_full_refund(harness: Harness) -> None:
     assert "5 to 10 business days" in bodies(mail)[0]
 
 
-WITNESSES: tuple[PaymentEvent, ...] = (
+REFUND_EVENTS: tuple[PaymentEvent, ...] = (
     charge(10_000, 0),
     charge(20_000, 10_000),
     charge(50_000, 20_000),
@@ -77,14 +77,14 @@ WITNESSES: tuple[PaymentEvent, ...] = (
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3, 4, 5), (5, 4, 3, 2, 1, 0), (3, 0, 4, 1, 5, 2), (2, 4, 0, 3, 5, 1)])
-@pytest.mark.parametrize("patient", [True, False])
-async def test_each_partial_refund_once_whoever_tells_it(
-    harness: Harness, order: tuple[int, ...], patient: bool
+@pytest.mark.parametrize("at_end", [True, False])
+async def test_each_partial_refund_once_whichever_event_reports_it(
+    harness: Harness, order: tuple[int, ...], at_end: bool
 ) -> None:
     await harness.receive(CONTACT, paid())
     for n in order:
-        await harness.receive(envelope_of(n + 10, WITNESSES[n]))
-        if not patient:
+        await harness.receive(envelope_of(n + 10, REFUND_EVENTS[n]))
+        if not at_end:
             await harness.deliver_due()
     found = [subject for subject in subjects(await harness.deliver_due()) if "refund" in subject]
     assert found == [
@@ -93,14 +93,14 @@ async def test_each_partial_refund_once_whoever_tells_it(
     ]
 
 
-async def test_a_refund_that_nobody_can_place_waits_for_its_payment(harness: Harness) -> None:
+async def test_a_refund_without_its_payment_waits(harness: Harness) -> None:
     await harness.receive(CONTACT, charge(489_000, 0))
     assert await harness.deliver_due() == []
     await harness.receive(paid())
     assert len(subjects(await harness.deliver_due())) == 2
 
 
-async def test_a_request_and_what_became_of_it(harness: Harness) -> None:
+async def test_a_request_and_its_decision(harness: Harness) -> None:
     for n, decision in enumerate(("rejected", "approved")):
         request = RefundRequested(refund_request_id=UUID(int=n), purchase_id=PURCHASE, student_id=ANN, reason="moving")
         decided = RefundDecided.model_validate(
@@ -113,7 +113,7 @@ async def test_a_request_and_what_became_of_it(harness: Harness) -> None:
     mails = await harness.deliver_due()
     assert subjects(mails) == [
         "About your refund request",
-        *["We have received your refund request"] * 2,
+        *["We received your refund request"] * 2,
         "Your refund request is approved",
     ]
     assert all("100.00 USD" in body for body in bodies(one(mails, "approved")))
@@ -140,7 +140,7 @@ def asked(payer: str) -> PurchaseCreated:
     )
 
 
-async def test_a_sponsor_is_told_where_to_pay(harness: Harness) -> None:
+async def test_a_sponsor_gets_a_payment_link(harness: Harness) -> None:
     await harness.receive(asked("sponsor"))
     mail = one(await harness.deliver_due(), "Payment requested: 4,890.00 USD")
     assert SPONSOR in str(mail["X-Envelope-To"])
@@ -148,11 +148,11 @@ async def test_a_sponsor_is_told_where_to_pay(harness: Harness) -> None:
     assert "https://checkout.example.com/c/pay/cs_1?x=1&y=2" in text and "WIOA" in text
     assert f"student {ANN}" in mail["Subject"] and f"Student: {ANN}" in text and str(ANN) in html
     assert text.startswith("Hello,") and "Sponsor Finance" not in text + html
-    assert "by 4 March 2026 at 14:05 UTC" in text
+    assert "by March 4, 2026 at 2:05 PM UTC" in text
     assert 'href="https://checkout.example.com/c/pay/cs_1?x=1&amp;y=2"' in html
 
 
-async def test_a_sponsor_is_told_which_of_its_students_it_is(harness: Harness) -> None:
+async def test_a_sponsors_mail_names_the_student(harness: Harness) -> None:
     await harness.receive(CONTACT, asked("sponsor"))
     (mail,) = await harness.deliver_due()
     assert mail["Subject"] == "Payment requested: 4,890.00 USD for Ann Archer, Barber Apprenticeship"
@@ -160,7 +160,7 @@ async def test_a_sponsor_is_told_which_of_its_students_it_is(harness: Harness) -
         assert "Ann Archer" in body and "WIOA" in body and EMAIL not in body
 
 
-async def test_a_student_who_pays_is_on_the_page_already(harness: Harness) -> None:
+async def test_a_student_who_pays_gets_no_payment_link(harness: Harness) -> None:
     await harness.receive(CONTACT, asked("student"))
     assert await harness.deliver_due() == []
 
@@ -170,7 +170,7 @@ async def test_a_sponsor_who_has_paid_is_not_asked_again(harness: Harness) -> No
     assert [str(mail["Subject"]) for mail in await harness.deliver_due()] == [RECEIPT]
 
 
-async def test_a_sponsors_address_is_never_taken_for_the_students(harness: Harness) -> None:
+async def test_a_sponsors_address_is_never_used_for_the_student(harness: Harness) -> None:
     by_sponsor = paid(contact=Contact(email=SPONSOR)).model_copy(update={"payer": "sponsor"})
     await harness.receive(asked("sponsor"), by_sponsor, step(EnrollmentActivated, 1))
     mails = await harness.deliver_due()

@@ -1,4 +1,4 @@
-"""What a mail looks like, whatever somebody has called themselves; and that no mail goes where it should not."""
+"""How mails are rendered, whatever their values contain; how they are sent; and which settings are valid."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ from notifications.renderer import Branding, address_of, compose, render, safe_n
 from testkit.processes import free_ports
 from testkit.smtp import MailCatcher
 
-HEAD = Branding(
+BRANDING = Branding(
     school="Elevate <Barber> School",
     sender="enrollment@school.example.com",
     support=None,
     portal="https://portal.example.com",
 )
-WHEN = datetime(2026, 3, 3, 14, 5, tzinfo=UTC)
+AT = datetime(2026, 3, 3, 14, 5, tzinfo=UTC)
 PAGE = "https://invoice.example.com/i/in_1"
-WHO: dict[str, Any] = {"payer": "student", "student": "Ann <b>Archer</b>", "student_id": "an-id"}
-MONEY: dict[str, Any] = {"program": "Cuts & <b>Shaves</b>", "what": "enrollment", "amount": usd(489_000), **WHO}
+PROGRAM = "Cuts & <b>Shaves</b>"
+PAYER: dict[str, Any] = {"payer": "student", "student": "Ann <b>Archer</b>", "student_id": "an-id"}
+MONEY: dict[str, Any] = {"program": PROGRAM, "noun": "enrollment", "amount": usd(489_000), **PAYER}
 ITEM: dict[str, Any] = {
-    "program": "Cuts & <b>Shaves</b>",
+    "program": PROGRAM,
     "slug": "cuts",
-    "what": "enrollment",
+    "noun": "enrollment",
     "kind": "program",
-} | {
     "taught": True,
     "tier": None,
     "enrollments": [],
@@ -53,50 +53,50 @@ OPENED: dict[str, Any] = ITEM | {
     "instructor": {"name": "<script>alert(1)</script>", "specialty": None},
     "links": [{"title": "<i>Theory</i>", "url": 'https://milady.example.com/"><script>'}],
 }
-FAILED = MONEY | {"slug": "cuts", "failed_at": WHEN, "bank_debit": False, "installment": False}
-TOLD: dict[str, dict[str, Any]] = {
+FAILED = MONEY | {"slug": "cuts", "failed_at": AT, "bank_debit": False, "installment": False}
+CONTEXTS: dict[str, dict[str, Any]] = {
     "receipt": MONEY
-    | {"paid_at": WHEN, "method": "card", "reference": "pi_1", "payments": 1, "installments": None}
-    | {"enrollment": "opens", "welcome_follows": True, "tax": None, "documents": []},
+    | {"paid_at": AT, "method": "card", "reference": "pi_1", "payments": 1, "installments": None}
+    | {"enrollment_status": "opens", "still_due": None, "welcome_follows": True, "tax": None, "documents": []},
     "welcome": OPENED,
     "enrollment-reopened": OPENED,
     "instructor": OPENED,
     "course-links": OPENED,
     "payment-failed": FAILED
-    | {"reason": "other", "enrollment": "closed", "over": False, "next_attempt_at": None, "pay_url": None},
+    | {"reason": "other", "enrollment_status": "closed", "final": False, "next_attempt_at": None, "pay_url": None},
     "sponsor-link": MONEY
     | {"url": "https://pay.example.com/?a=1&b=2", "funding_source": None, "expires_at": None, "reference": "r"},
     "refund": MONEY
     | {
-        "of": usd(489_000),
+        "paid": usd(489_000),
         "full": True,
-        "all_back": True,
+        "fully_refunded": True,
         "manual": False,
-        "enrollment_stays": False,
+        "enrollment_unchanged": False,
         "reference": "pi_1",
     },
     "enrollment-paused": ITEM
-    | {"reason": "past_due", "payer": "student", "missed": None, "pay_url": None, "reopens": True, "rest": None},
+    | {"reason": "past_due", "payer": "student", "missed": None, "pay_url": None, "reopens": True, "remaining": None},
     "enrollment-resumed": ITEM,
-    "enrollment-withdrawn": ITEM | {"reason": "canceled", "because": "Too <b>few</b>", "refunds": [usd(1)]},
-    "refund-requested": {"program": "Cuts & <b>Shaves</b>", "amount": None, "what": "enrollment"},
-    "refund-approved": {"program": "Cuts & <b>Shaves</b>", "amount": usd(1), "what": "enrollment"},
-    "refund-rejected": {"program": None, "amount": None, "what": "enrollment"},
-    "alert-anything": {"headline": "Cuts & <b>Shaves</b>", "lines": {"Due": WHEN, "Amount": usd(1)}, "to_do": "<Act>"},
+    "enrollment-withdrawn": ITEM | {"reason": "canceled", "cancellation_reason": "Too <b>few</b>", "refunds": [usd(1)]},
+    "refund-requested": {"program": PROGRAM, "amount": None, "noun": "enrollment"},
+    "refund-approved": {"program": PROGRAM, "amount": usd(1), "noun": "enrollment"},
+    "refund-rejected": {"program": None, "amount": None, "noun": "enrollment"},
+    "alert-anything": {"headline": PROGRAM, "details": {"Due": AT, "Amount": usd(1)}, "to_do": "<Act>"},
 }
 
 
 def parsed(template: str, name: str | None = None) -> EmailMessage:
-    rendered = render(template, TOLD[template], name=name, branding=HEAD)
+    rendered = render(template, CONTEXTS[template], name=name, branding=BRANDING)
     to = [address_of(Contact(email="ann@student.example.com", name=name))]
-    raw = compose(rendered, to=to, branding=HEAD, message_id="<1@x>", at=WHEN)
+    raw = compose(rendered, to=to, branding=BRANDING, message_id="<1@x>", at=AT)
     mail = email.message_from_bytes(raw, policy=email.policy.default)
     assert isinstance(mail, EmailMessage) and raw.isascii() and max(map(len, raw.splitlines())) < 998
     return mail
 
 
-@pytest.mark.parametrize("template", TOLD)
-def test_every_mail_is_whole_and_escapes_what_it_is_told(template: str) -> None:
+@pytest.mark.parametrize("template", CONTEXTS)
+def test_every_mail_is_complete_and_escapes_its_context(template: str) -> None:
     mail = parsed(template, name="Ann Archer")
     text, html = bodies(mail)
     assert mail["Subject"] and mail["From"] == '"Elevate <Barber> School" <enrollment@school.example.com>'
@@ -107,32 +107,31 @@ def test_every_mail_is_whole_and_escapes_what_it_is_told(template: str) -> None:
     assert ("Hello Ann Archer," in text) == (not template.startswith("alert"))
 
 
-@pytest.mark.parametrize("what", ["membership", "access", "enrollments"])
-@pytest.mark.parametrize("template", [name for name, told in TOLD.items() if "what" in told])
-def test_what_is_no_enrollment_is_not_called_one(template: str, what: str) -> None:
-    own = {"program": "Gold", "what": what, "taught": False, "instructor": None}
-    if what == "enrollments":
+@pytest.mark.parametrize("noun", ["membership", "access", "enrollments"])
+@pytest.mark.parametrize("template", [name for name, context in CONTEXTS.items() if "noun" in context])
+def test_memberships_products_and_bundles_have_their_own_noun(template: str, noun: str) -> None:
+    own = {"program": "Gold", "noun": noun, "taught": False, "instructor": None}
+    if noun == "enrollments":
         own["enrollments"] = [ITEM | {"program": "Fades", "instructor": None, "links": []}]
     if template in ("instructor", "course-links", "enrollment-reopened"):
-        return  # of one enrollment each
-    rendered = render(template, TOLD[template] | own, name=None, branding=HEAD)
+        return  # always about one enrollment
+    rendered = render(template, CONTEXTS[template] | own, name=None, branding=BRANDING)
     for part in (rendered.text, unescape(re.sub("<[^>]*>", " ", rendered.html))):
-        assert not re.search(r"\bseat\b", part), part
-        if what != "enrollments":
+        if noun != "enrollments":
             assert not re.search(r"instructor|lesson|enrolled|enrollment in", part), part
         elif template.startswith(("enrollment-", "welcome")):
             assert "Fades" in part
 
 
-def test_every_template_is_tried_above() -> None:
-    from notifications import rendering
+def test_every_template_is_covered_above() -> None:
+    from notifications import renderer
 
-    found = {file.stem for file in (Path(rendering.__file__).parent / "templates").glob("*.html")}
-    assert found - {"base", "parts"} == {"alert" if name.startswith("alert") else name for name in TOLD}
+    found = {file.stem for file in (Path(renderer.__file__).parent / "templates").glob("*.html")}
+    assert found - {"base", "components"} == {"alert" if name.startswith("alert") else name for name in CONTEXTS}
 
 
 @pytest.mark.parametrize(
-    ("name", "shown"),
+    ("name", "greeted"),
     [
         ("Ann Archer", "Ann Archer"),
         ("Zoë 李雷 O'Neill-Smith", "Zoë 李雷 O'Neill-Smith"),
@@ -147,88 +146,111 @@ def test_every_template_is_tried_above() -> None:
         (None, None),
     ],
 )
-def test_a_name_can_be_greeted_or_is_none(name: str | None, shown: str | None) -> None:
-    assert safe_name(name) == shown
+def test_only_a_plain_name_is_used_in_the_greeting(name: str | None, greeted: str | None) -> None:
+    assert safe_name(name) == greeted
     mail = parsed("welcome", name=name)
     assert mail["Bcc"] is None and mail["X-Evil"] is None
-    assert bodies(mail)[0].startswith(f"Hello {shown}," if shown else "Hello,")
+    assert bodies(mail)[0].startswith(f"Hello {greeted}," if greeted else "Hello,")
 
 
-def test_nobody_forges_a_line_of_the_text() -> None:
-    told = OPENED | {"instructor": {"name": "Ada\n\nPay here", "specialty": None}, "links": []}
-    assert "Ada Pay here" in render("welcome", told, name=None, branding=HEAD).text
+def test_a_value_cannot_add_lines_to_the_text() -> None:
+    context = OPENED | {"instructor": {"name": "Ada\n\nPay here", "specialty": None}, "links": []}
+    assert "Ada Pay here" in render("welcome", context, name=None, branding=BRANDING).text
+
+
+NOTHING = " There is nothing you need to do."
 
 
 @pytest.mark.parametrize(
-    ("told", "next_"),
+    ("context", "next_"),
     [
-        ({"enrollment": "opens"}, "your enrollment opens by itself, and your welcome mail comes separately."),
         (
-            {"enrollment": "opens", "installments": 4},
-            "your enrollment opens by itself, and your welcome mail comes separately.",
-        ),
-        ({"enrollment": "opens", "welcome_follows": False}, "your enrollment opens by itself."),
-        ({"enrollment": "opens", "payer": "sponsor"}, "the student's enrollment opens by itself."),
-        ({"enrollment": "open"}, "your enrollment is open."),
-        ({"enrollment": "open", "payments": 3, "installments": 4}, "your enrollment stays open, and the plan goes on."),
-        (
-            {"enrollment": "open", "payments": 4, "installments": 4},
-            "everything is paid, and your enrollment stays open.",
+            {"enrollment_status": "opens"},
+            "your enrollment opens automatically, and you will get a welcome email." + NOTHING,
         ),
         (
-            {"enrollment": "opens", "payments": 4, "installments": 4},
-            "everything is paid, and your enrollment opens by itself.",
+            {"enrollment_status": "opens", "installments": 4},
+            "your enrollment opens automatically, and you will get a welcome email." + NOTHING,
         ),
+        ({"enrollment_status": "opens", "welcome_follows": False}, "your enrollment opens automatically." + NOTHING),
+        ({"enrollment_status": "opens", "payer": "sponsor"}, "the student's enrollment opens automatically." + NOTHING),
+        ({"enrollment_status": "open"}, "your enrollment is open." + NOTHING),
+        (
+            {"enrollment_status": "open", "payments": 3, "installments": 4},
+            "your enrollment stays open, and your payment plan continues." + NOTHING,
+        ),
+        (
+            {"enrollment_status": "open", "payments": 4, "installments": 4},
+            "everything is paid, and your enrollment stays open." + NOTHING,
+        ),
+        (
+            {"enrollment_status": "opens", "payments": 4, "installments": 4},
+            "everything is paid, and your enrollment opens automatically." + NOTHING,
+        ),
+        (
+            {"enrollment_status": "underpaid", "still_due": usd(98_900)},
+            "your enrollment opens when the full price is paid. Still due: 989.00 USD.",
+        ),
+        ({"enrollment_status": "underpaid"}, "your enrollment opens when the full price is paid."),
     ],
 )
-def test_a_receipt_says_what_comes_next(told: dict[str, Any], next_: str) -> None:
-    rendered = render("receipt", TOLD["receipt"] | told, name=None, branding=HEAD)
+def test_a_receipt_says_what_happens_next(context: dict[str, Any], next_: str) -> None:
+    rendered = render("receipt", CONTEXTS["receipt"] | context, name=None, branding=BRANDING)
     for part in (rendered.text, rendered.html):
-        assert f"What happens next: {next_} There is nothing you need to do." in part
+        assert f"What happens next: {next_}" in part
+        assert ("nothing you need to do" in part) == (context["enrollment_status"] != "underpaid")
 
 
 def test_a_receipt_promises_nothing_when_the_enrollment_does_not_open() -> None:
-    rendered = render("receipt", TOLD["receipt"] | {"enrollment": None}, name=None, branding=HEAD)
+    rendered = render("receipt", CONTEXTS["receipt"] | {"enrollment_status": None}, name=None, branding=BRANDING)
     for part in (rendered.text, rendered.html):
         assert "enrollment" not in part and "nothing you need to do" not in part
 
 
 @pytest.mark.parametrize(
-    ("told", "says", "leads_to"),
+    ("context", "says", "leads_to"),
     [
         (
-            {"enrollment": "open", "next_attempt_at": WHEN},
-            ["We try again on", "Your enrollment stays open meanwhile"],
+            {"enrollment_status": "open", "next_attempt_at": AT},
+            ["We will try again on", "Your enrollment stays open in the meantime"],
             None,
         ),
         (
-            {"enrollment": "closed", "next_attempt_at": WHEN},
-            ["We try again on", "Your enrollment opens as soon as"],
+            {"enrollment_status": "closed", "next_attempt_at": AT},
+            ["We will try again on", "Your enrollment opens as soon as"],
             None,
         ),
         (
-            {"enrollment": "closed", "over": True},
+            {"enrollment_status": "closed", "final": True},
             ["Your enrollment opens as soon as"],
             "https://portal.example.com/enroll",
         ),
-        ({"enrollment": "paused", "over": True}, ["and your enrollment is paused until it is paid"], PAGE),
-        ({"enrollment": "open", "over": True}, ["do not try this payment again", "Your enrollment stays open"], PAGE),
-        ({"enrollment": None, "over": True}, ["do not try this payment again by ourselves."], PAGE),
         (
-            {"enrollment": "paused", "over": True, "payer": "sponsor"},
+            {"enrollment_status": "paused", "final": True},
+            ["and your enrollment is paused until it is paid", "your enrollment opens again as soon as"],
+            PAGE,
+        ),
+        (
+            {"enrollment_status": "open", "final": True},
+            ["will not try this payment again", "Your enrollment stays open"],
+            PAGE,
+        ),
+        ({"enrollment_status": None, "final": True}, ["will not try this payment again automatically."], PAGE),
+        (
+            {"enrollment_status": "paused", "final": True, "payer": "sponsor"},
             ["the student's enrollment is paused", "(student: an-id)"],
             PAGE,
         ),
     ],
 )
-def test_a_failure_says_what_is_true_of_the_enrollment_and_where_to_pay(
-    told: dict[str, Any], says: list[str], leads_to: str | None
+def test_a_failure_mail_has_the_enrollments_status_and_where_to_pay(
+    context: dict[str, Any], says: list[str], leads_to: str | None
 ) -> None:
-    given = TOLD["payment-failed"] | {"pay_url": PAGE if leads_to == PAGE else None} | told
-    rendered = render("payment-failed", given, name=None, branding=HEAD)
+    given = CONTEXTS["payment-failed"] | {"pay_url": PAGE if leads_to == PAGE else None} | context
+    rendered = render("payment-failed", given, name=None, branding=BRANDING)
     for part in (rendered.text, rendered.html):
         assert all(each in unescape(re.sub("<[^>]*>", "", part)) for each in says)
-        assert part.count("enrollment is paused") == (told["enrollment"] == "paused")
+        assert part.count("enrollment is paused") == (context["enrollment_status"] == "paused")
     if leads_to:
         assert f"here: {leads_to}" in rendered.text or f"To pay: {leads_to}" in rendered.text
         assert f'href="{leads_to}"' in rendered.html
@@ -237,7 +259,7 @@ def test_a_failure_says_what_is_true_of_the_enrollment_and_where_to_pay(
 
 
 @pytest.mark.parametrize(
-    ("money", "shown"),
+    ("money", "formatted"),
     [
         (usd(5), "0.05 USD"),
         (usd(489_000), "4,890.00 USD"),
@@ -245,17 +267,17 @@ def test_a_failure_says_what_is_true_of_the_enrollment_and_where_to_pay(
         (Money(amount=1_234_567, currency="kwd"), "1,234.567 KWD"),
     ],
 )
-def test_amounts_are_written_in_their_currency(money: Money, shown: str) -> None:
-    rendered = render("receipt", TOLD["receipt"] | {"amount": money}, name=None, branding=HEAD)
-    assert shown in rendered.subject and shown in rendered.text and shown in rendered.html
+def test_amounts_are_written_in_their_currency(money: Money, formatted: str) -> None:
+    rendered = render("receipt", CONTEXTS["receipt"] | {"amount": money}, name=None, branding=BRANDING)
+    assert formatted in rendered.subject and formatted in rendered.text and formatted in rendered.html
 
 
-def test_a_name_in_another_alphabet_survives_the_wire() -> None:
+def test_a_name_in_another_alphabet_is_encoded() -> None:
     mail = parsed("welcome", name="Zoë 李雷")
     assert mail["To"].addresses[0].display_name == "Zoë 李雷" and "Zoë 李雷" in bodies(mail)[1]
 
 
-# --- the way to the server --------------------------------------------------------------------------------------------
+# --- sending ----------------------------------------------------------------------------------------------------------
 
 
 async def deliver(mailer: Mailer) -> None:
@@ -266,7 +288,9 @@ async def deliver(mailer: Mailer) -> None:
 
 
 @pytest.mark.parametrize("more", [{"smtp_tls": "starttls"}, {"smtp_username": "u", "smtp_password": "p"}])
-async def test_nothing_goes_in_the_clear_when_it_should_not(mail: MailCatcher, more: dict[str, Any]) -> None:
+async def test_nothing_is_sent_unencrypted_where_encryption_is_required(
+    mail: MailCatcher, more: dict[str, Any]
+) -> None:
     with pytest.raises(Unreachable):
         await deliver(Mailer(settings_of(mail, **more)))
     assert mail.files() == []
@@ -284,7 +308,7 @@ async def test_one_of_several_recipients_is_enough(mail: MailCatcher) -> None:
     assert [found["X-Envelope-To"] for found in mail.messages()] == ["here@x.example.com"]
 
 
-class _Kept:
+class _StoringHandler:
     def __init__(self) -> None:
         self.mails: list[bytes] = []
 
@@ -302,8 +326,8 @@ async def test_the_servers_certificate_is_checked(
     certificate = _self_signed(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    kept = _Kept()
-    controller = Controller(kept, hostname="127.0.0.1", port=free_ports(1)[0], tls_context=context)
+    handler = _StoringHandler()
+    controller = Controller(handler, hostname="127.0.0.1", port=free_ports(1)[0], tls_context=context)
     controller.start()
     try:
         if trusted:
@@ -316,7 +340,7 @@ async def test_the_servers_certificate_is_checked(
                 await deliver(Mailer(settings))
     finally:
         controller.stop()
-    assert len(kept.mails) == (1 if trusted else 0)
+    assert len(handler.mails) == (1 if trusted else 0)
 
 
 def _self_signed(folder: Path) -> Path:
@@ -342,8 +366,8 @@ def _self_signed(folder: Path) -> Path:
     return file
 
 
-def test_settings_default_to_what_is_safe(mail: MailCatcher) -> None:
-    assert settings_of(mail).tls == "none", "this machine"
+def test_settings_have_safe_defaults(mail: MailCatcher) -> None:
+    assert settings_of(mail).tls == "none", "same machine"
     assert settings_of(mail, smtp_host="smtp.example.com").tls == "starttls"
     assert settings_of(mail, smtp_host="mail", smtp_tls="none").tls == "none"
     assert settings_of(mail, admin_webhook_url="").rules.alert_channels == ("email",)
@@ -352,7 +376,7 @@ def test_settings_default_to_what_is_safe(mail: MailCatcher) -> None:
             settings_of(mail, **wrong)
 
 
-def test_an_id_is_no_secret_and_no_address() -> None:
+def test_an_id_is_derived_from_its_key() -> None:
     from notifications.message import notification_id
 
     assert notification_id("receipt/pi_1") == notification_id("receipt/pi_1") != notification_id("receipt/pi_2")

@@ -1,4 +1,4 @@
-"""The welcome, once, with whatever is known; what comes later follows in a mail of its own."""
+"""The welcome, once, with everything on record; later additions have mails of their own."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from contracts.money import usd
 WELCOME = "Welcome to Barber Apprenticeship"
 
 
-async def test_says_who_teaches_and_where_the_courses_are(harness: Harness) -> None:
+async def test_the_welcome_has_the_instructor_and_the_course_links(harness: Harness) -> None:
     await harness.receive(CONTACT, paid(), step(EnrollmentActivated, 1), assigned(), LINKS)
     mails = await harness.deliver_due()
     assert subjects(mails) == ["Receipt: 4,890.00 USD for Barber Apprenticeship", WELCOME]
@@ -45,29 +45,29 @@ async def test_says_who_teaches_and_where_the_courses_are(harness: Harness) -> N
     assert sorted(await harness.published()) == sorted(f"{row['id']}/notification.sent.v1" for row in sent)
 
 
-async def test_waits_for_both_words_and_goes_at_once_when_they_are_in(harness: Harness) -> None:
-    patient = Harness(harness.database, harness.mail, rules=replace(NO_DELAYS, welcome_grace=timedelta(hours=1)))
-    await patient.receive(CONTACT, step(EnrollmentActivated, 1), assigned())
-    assert subjects(await patient.deliver_due()) == [], "Milady has not spoken"
-    await patient.receive(LINKS)
-    assert subjects(await patient.deliver_due()) == [WELCOME]
+async def test_the_welcome_waits_for_instructor_and_provider(harness: Harness) -> None:
+    delayed = Harness(harness.database, harness.mail, rules=replace(NO_DELAYS, welcome_grace=timedelta(hours=1)))
+    await delayed.receive(CONTACT, step(EnrollmentActivated, 1), assigned())
+    assert subjects(await delayed.deliver_due()) == [], "the provider has not answered"
+    await delayed.receive(LINKS)
+    assert subjects(await delayed.deliver_due()) == [WELCOME]
 
 
-async def test_a_refusal_is_a_word_too(harness: Harness) -> None:
-    patient = Harness(harness.database, harness.mail, rules=replace(NO_DELAYS, welcome_grace=timedelta(hours=1)))
+async def test_the_welcome_does_not_wait_after_a_rejection(harness: Harness) -> None:
+    delayed = Harness(harness.database, harness.mail, rules=replace(NO_DELAYS, welcome_grace=timedelta(hours=1)))
     refused = MiladyFailed(student_id=ANN, program=BARBER, code="unknown_school", attempts=2)
-    await patient.receive(CONTACT, step(EnrollmentActivated, 1), UNAVAILABLE, refused)
-    mails = await patient.deliver_due()
+    await delayed.receive(CONTACT, step(EnrollmentActivated, 1), UNAVAILABLE, refused)
+    mails = await delayed.deliver_due()
     assert subjects(mails) == [WELCOME]
-    assert "we are finding one for you" in bodies(one(mails, WELCOME))[0]
+    assert "We are finding an instructor for you" in bodies(one(mails, WELCOME))[0]
     assert subjects(mails, ADMIN) == [
-        "[Admin] Milady refuses a student of Barber Apprenticeship",
+        "[Admin] Milady rejected a student of Barber Apprenticeship",
         "[Admin] No instructor for Barber Apprenticeship",
     ]
 
 
-async def test_without_an_outside_provider_nobody_waits_for_one(harness: Harness) -> None:
-    patient = Harness(harness.database, harness.mail, rules=replace(NO_DELAYS, welcome_grace=timedelta(hours=1)))
+async def test_without_an_outside_provider_the_welcome_does_not_wait_for_one(harness: Harness) -> None:
+    delayed = Harness(harness.database, harness.mail, rules=replace(NO_DELAYS, welcome_grace=timedelta(hours=1)))
     own = BARBER.model_copy(update={"provider": None})
     created = PurchaseCreated(
         purchase_id=ENROLLMENT_ID,
@@ -79,13 +79,13 @@ async def test_without_an_outside_provider_nobody_waits_for_one(harness: Harness
         checkout_url="https://pay.example.com",
     )
     activated = step(EnrollmentActivated, 1).model_copy(update={"program": own})
-    await patient.receive(CONTACT, activated, assigned().model_copy(update={"program": own}))
-    assert subjects(await patient.deliver_due()) == [], "only the catalog knows that there is no provider"
-    await patient.receive(created)
-    assert subjects(await patient.deliver_due()) == [WELCOME]
+    await delayed.receive(CONTACT, activated, assigned().model_copy(update={"program": own}))
+    assert subjects(await delayed.deliver_due()) == [], "the catalog's event is missing"
+    await delayed.receive(created)
+    assert subjects(await delayed.deliver_due()) == [WELCOME]
 
 
-async def test_what_comes_later_follows_once(harness: Harness) -> None:
+async def test_later_assignments_have_their_own_mail_once(harness: Harness) -> None:
     await harness.receive(CONTACT, step(EnrollmentActivated, 1))
     assert subjects(await harness.deliver_due()) == [WELCOME]
     await harness.receive(assigned(), LINKS)
@@ -98,7 +98,7 @@ async def test_what_comes_later_follows_once(harness: Harness) -> None:
     ]
 
 
-async def test_a_new_instructor_is_introduced(harness: Harness) -> None:
+async def test_a_new_instructor_is_announced(harness: Harness) -> None:
     await harness.receive(CONTACT, step(EnrollmentActivated, 1), assigned(), LINKS)
     await harness.deliver_due()
     first = assigned()
@@ -108,8 +108,8 @@ async def test_a_new_instructor_is_introduced(harness: Harness) -> None:
     assert "Grace Razor" in text and "Ada" not in text
 
 
-async def test_a_word_that_comes_while_the_welcome_is_on_its_way_is_not_lost(harness: Harness) -> None:
-    """The instructor becomes known between the look at the facts and the hand-over."""
+async def test_an_assignment_that_arrives_during_the_delivery_is_not_lost(harness: Harness) -> None:
+    """The instructor is assigned between loading the facts and the hand-over."""
     await harness.receive(CONTACT, step(EnrollmentActivated, 1))
     read = harness.delivery._contact
 
@@ -123,12 +123,12 @@ async def test_a_word_that_comes_while_the_welcome_is_on_its_way_is_not_lost(har
     assert subjects(await harness.deliver_due()) == ["Meet your instructor for Barber Apprenticeship", WELCOME]
 
 
-async def test_nobody_is_welcomed_to_a_enrollment_that_is_gone(harness: Harness) -> None:
+async def test_a_withdrawn_enrollment_sends_no_welcome(harness: Harness) -> None:
     await harness.receive(CONTACT, step(EnrollmentActivated, 1), step(EnrollmentWithdrawn, 2, "refunded"))
     assert subjects(await harness.deliver_due()) == ["Your enrollment in Barber Apprenticeship has ended"]
 
 
-async def test_back_before_the_welcome_went_out_is_one_welcome(harness: Harness) -> None:
+async def test_reactivation_before_the_welcome_sends_one_welcome(harness: Harness) -> None:
     await harness.receive(CONTACT, step(EnrollmentActivated, 1), step(EnrollmentWithdrawn, 2, "refunded"))
     await harness.deliver_due()
     await harness.receive(step(EnrollmentActivated, 3), assigned(), LINKS)
@@ -136,7 +136,7 @@ async def test_back_before_the_welcome_went_out_is_one_welcome(harness: Harness)
     assert subjects(await harness.deliver_due()) == [WELCOME, "Your enrollment in Barber Apprenticeship has ended"]
 
 
-async def test_back_after_a_welcome_is_told_so(harness: Harness) -> None:
+async def test_reactivation_after_a_welcome_has_its_own_mail(harness: Harness) -> None:
     await harness.receive(CONTACT, step(EnrollmentActivated, 1), assigned(), LINKS)
     await harness.deliver_due()
     await harness.receive(step(EnrollmentWithdrawn, 2, "refunded"))
@@ -151,7 +151,7 @@ async def test_back_after_a_welcome_is_told_so(harness: Harness) -> None:
     assert "Ada Clipper" in bodies(one(mails, "You are back"))[0]
 
 
-async def test_pause_and_resume_are_told_each_time(harness: Harness) -> None:
+async def test_every_pause_and_resumption_has_a_mail(harness: Harness) -> None:
     await harness.receive(CONTACT, step(EnrollmentActivated, 1), assigned(), LINKS)
     for revision in (2, 4):
         await harness.receive(step(EnrollmentPaused, revision, "past_due"))
@@ -166,12 +166,12 @@ async def test_pause_and_resume_are_told_each_time(harness: Harness) -> None:
     ]
 
 
-async def test_an_overtaken_change_is_not_told(harness: Harness) -> None:
+async def test_an_outdated_change_sends_no_mail(harness: Harness) -> None:
     await harness.receive(CONTACT, step(EnrollmentResumed, 3), step(EnrollmentPaused, 2, "past_due"))
     assert "Your enrollment in Barber Apprenticeship is paused" not in subjects(await harness.deliver_due())
 
 
-async def test_a_debit_that_was_returned_ends_nothing(harness: Harness) -> None:
-    """The enrollment was only pending: the mail about the payment says it all."""
+async def test_a_withdrawal_for_a_failed_payment_sends_no_mail(harness: Harness) -> None:
+    """The enrollment was only pending: the mail about the payment is enough."""
     await harness.receive(CONTACT, step(EnrollmentWithdrawn, 2, "payment_failed"))
     assert await harness.deliver_due() == []
