@@ -113,10 +113,12 @@ async def test_a_plan_enrolls_on_the_first_installment_adds_up_to_the_price_and_
     await student.enrollment_becomes("active")
     subscription = (await school.stripe_api(f"/checkout/sessions/{session}"))["subscription"]
 
-    async def scheduled() -> bool:
-        return bool((await school.stripe_api(f"/subscriptions/{subscription}"))["schedule"])
+    async def ends_by_itself() -> bool:
+        schedule = (await school.stripe_api(f"/subscriptions/{subscription}"))["schedule"]
+        found = await school.stripe_api(f"/subscription_schedules/{schedule}") if schedule else {}
+        return found.get("end_behavior") == "cancel"  # it is created without an end, which a second call sets
 
-    await until(scheduled, what="the Stripe schedule that ends the plan")
+    await until(ends_by_itself, what="the Stripe schedule that ends the plan")
     for _ in range(5):
         await school.stripe("/clock/advance", {"seconds": MONTH})
         await school.deliveries_done()

@@ -95,6 +95,14 @@ _DEFAULTS = {
     "ADMIN_EMAILS": "admin@school.example.com",
 }
 
+# Shorter than in production: nobody wants to watch a demo wait.
+_DELAYS = {
+    "FAILURE_SETTLE_SECONDS": "3",
+    "RECEIPT_SETTLE_SECONDS": "2",
+    "RECEIPT_DOCUMENT_SECONDS": "5",
+    "WELCOME_GRACE_SECONDS": "5",
+}
+
 
 def common(identity: Identity) -> dict[str, str]:
     """The environment that all processes share, including the caller's own."""
@@ -148,11 +156,13 @@ def service_environment(package: str, identity: Identity, ports: Ports) -> dict[
                 "TEST_CLOCK": os.environ.get("TEST_CLOCK") or "true",
             }
         case "milady_integration":
-            return {"MILADY_API_BASE": ports.url("milady_sandbox"), "MILADY_API_KEY": identity.milady_api_key}
+            return {
+                "MILADY_API_BASE": ports.url("milady_sandbox"),
+                "MILADY_API_KEY": identity.milady_api_key,
+                "MILADY_RETRY_LONGEST_SECONDS": os.environ.get("MILADY_RETRY_LONGEST_SECONDS") or "2",
+            }
         case "notifications":
-            delays = {"FAILURE_SETTLE_SECONDS": os.environ.get("FAILURE_SETTLE_SECONDS") or "3"}
-            delays["RECEIPT_SETTLE_SECONDS"] = os.environ.get("RECEIPT_SETTLE_SECONDS") or "2"
-            delays["RECEIPT_DOCUMENT_SECONDS"] = os.environ.get("RECEIPT_DOCUMENT_SECONDS") or "5"
+            delays = {name: os.environ.get(name) or default for name, default in _DELAYS.items()}
             return {**delays, "SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(ports.public["mail"])}
         case _:
             return {}

@@ -7,11 +7,11 @@ with MailCatcher(folder) as mail:
 """
 
 import asyncio
-import email
 import email.policy
 import time
 from collections import deque
 from email.message import EmailMessage
+from email.parser import BytesParser
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ class MailCatcher:
         self._faults: deque[tuple[Fault, float]] = deque()
         self._count = 0
         self._controller: Controller | None = None
+        self._parsed: dict[Path, EmailMessage] = {}
 
     def start(self) -> "MailCatcher":
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -71,8 +72,14 @@ class MailCatcher:
 
     def messages(self) -> list[EmailMessage]:
         """The stored messages, parsed; X-Envelope-To contains the envelope's recipients."""
-        parsed = [email.message_from_bytes(f.read_bytes(), policy=email.policy.default) for f in self.files()]
-        return [m for m in parsed if isinstance(m, EmailMessage)]
+        return [self._message(file) for file in self.files()]
+
+    def _message(self, file: Path) -> EmailMessage:
+        """Parsed once: tests poll, and a file does not change."""
+        if file not in self._parsed:
+            parser: BytesParser[EmailMessage] = BytesParser(EmailMessage, policy=email.policy.default)
+            self._parsed[file] = parser.parsebytes(file.read_bytes())
+        return self._parsed[file]
 
     def next_fault(self) -> tuple[Fault | None, float]:
         """Takes the fault of the current message from the queue."""
