@@ -10,7 +10,6 @@ import httpx
 from tests.checkout.sandbox import StripeSandbox
 from tests.checkout.service import ADMIN, Service, bearer
 from tests.deliveries import handled_types
-from tests.deliveries import handled_types
 
 from checkout import main
 from checkout.installments.clock import Clock
@@ -63,11 +62,11 @@ class School:
         found: dict[str, Any] = answer.json()
         return found
 
-    async def begun(self, product: str = "barber-apprenticeship", **body: Any) -> dict[str, Any]:
+    async def started(self, product: str = "barber-apprenticeship", **body: Any) -> dict[str, Any]:
         """Enrolls, and pays the first installment by a card that is saved."""
         enrolled = await self.enrolled(product, **body)
         await self.pay(enrolled["stripe_client_secret"])
-        await self.hear()
+        await self.deliver()
         return enrolled
 
     async def admin(self, method: str, path: str, **sent: Any) -> Any:
@@ -96,11 +95,11 @@ class School:
         intent = secret.split("_secret_")[0]
         return await self.sandbox.operate(f"/payment_intents/{intent}/pay", **choice)
 
-    async def hear(self) -> None:
+    async def deliver(self) -> None:
         """Delivers everything that Stripe and checkout itself have published about the student."""
-        await self.service.hear_stripe(self.student)
+        await self.service.deliver_stripe_events(self.student)
         for _ in range(3):
-            if not await self._hear_own():
+            if not await self._deliver_own():
                 return
 
     async def own(self) -> list[Envelope[Any]]:
@@ -111,7 +110,7 @@ class School:
         own = []
         consumed = handled_types(self.service.consumers)
         for row in rows:
-            if row["routing_key"] not in handled_types(self.service.consumers):
+            if row["routing_key"] not in consumed:
                 continue
             data = EVENT_TYPES[row["routing_key"]].model_validate_json(row["body"])
             if getattr(data, "student_id", None) == self.student:
@@ -119,10 +118,10 @@ class School:
                 own.append(Envelope(id=row["message_key"], source="checkout", subject="own", time=time, data=data))
         return own
 
-    async def _hear_own(self) -> bool:
+    async def _deliver_own(self) -> bool:
         new = [each for each in await self.own() if each.id not in self._delivered]
         self._delivered.update(each.id for each in new)
-        await self.service.hear(*new)
+        await self.service.deliver(*new)
         return bool(new)
 
     async def later(self, days: int = 0, **more: int) -> None:
@@ -134,7 +133,7 @@ class School:
         for _ in range(3):
             await self.timer.sweep()
             await self.perform()
-            await self.hear()
+            await self.deliver()
 
     async def perform(self) -> None:
         """Performs the student's jobs that are not done yet."""
@@ -172,7 +171,7 @@ class School:
         return found
 
     async def failures(self) -> list[dict[str, Any]]:
-        return await self.service.said(self.student, "payment.failed.v1")
+        return await self.service.published(self.student, "payment.failed.v1")
 
     async def charges(self) -> int:
         """Minor units that the student paid at Stripe, less refunds."""

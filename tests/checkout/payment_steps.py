@@ -1,4 +1,4 @@
-"""What the tests of money do: buy and pay in the sandbox, hear of it, and look at the rows."""
+"""Steps for tests of payments: buy and pay in the sandbox, deliver the events, look at the rows."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ PRICE = 57_500
 async def paid(
     service: Service, student: UUID, *, slug: str = "cpr", price: Any = 575, **choice: Any
 ) -> dict[str, Any]:
-    """A payment on Stripe's page, of which everything was heard."""
+    """A payment on a Checkout page, with all its events delivered."""
     answer = await service.buy(student, wanted(slug, price))
     assert answer.status_code == 200, answer.text
     session = (await service.sandbox.sessions_of(student))[0]
     await service.sandbox.pay(session.id, **choice)
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     return await payment(service, student)
 
 
@@ -58,9 +58,9 @@ async def stripes(service: Service, intent: str) -> list[Any]:
     return list((await service.sandbox.api.refunds.list_async({"payment_intent": intent, "limit": 100})).data)
 
 
-async def told(service: Service, student: UUID, refs: set[str]) -> list[Envelope[Any]]:
-    """All that the gateway makes of what Stripe said about the student or these references, oldest first."""
-    found = await service.sandbox.told()
+async def reported_events(service: Service, student: UUID, refs: set[str]) -> list[Envelope[Any]]:
+    """The gateway's events about the student or these references, oldest first."""
+    found = await service.sandbox.gateway_events()
     before: set[str] = set()
     while before != refs:
         before = set(refs)

@@ -35,7 +35,7 @@ class StripeSandbox:
         )
         self._after = ""
         self._events: list[dict[str, Any]] = []
-        self._told: list[Envelope[Any]] = []
+        self._gateway_events: list[Envelope[Any]] = []
         self.api = stripe.StripeClient(SECRET_KEY, base_addresses={"api": self.url}).v1
 
     def __enter__(self) -> StripeSandbox:
@@ -76,10 +76,10 @@ class StripeSandbox:
         await self._catch_up()
         return self._events
 
-    async def told(self) -> list[Envelope[Any]]:
+    async def gateway_events(self) -> list[Envelope[Any]]:
         """What the gateway makes of all that has happened."""
         await self._catch_up()
-        return self._told
+        return self._gateway_events
 
     async def _catch_up(self) -> None:
         async with httpx.AsyncClient(base_url=self.url, verify=False) as http:
@@ -88,7 +88,7 @@ class StripeSandbox:
                 found = (await http.get("/sandbox/api/events", params={"limit": 1000, **since})).json()
                 for event in (json.loads(each["body"]) for each in found["events"]):
                     self._events.append(event)
-                    self._told += translate(event, received_at=utc_now())
+                    self._gateway_events += translate(event, received_at=utc_now())
                 self._after = found["next"] or self._after
                 if not found["has_more"]:
                     return

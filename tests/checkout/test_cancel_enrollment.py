@@ -1,4 +1,4 @@
-"""`POST /api/admin/enrollments/{id}/cancel`: what goes back, and that nothing more is charged."""
+"""`POST /api/admin/enrollments/{id}/cancel`: what is refunded, and that nothing more is charged."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from tests.checkout.schedule_steps import EACH, FIRST, School
+from tests.checkout.installment_steps import EACH, FIRST, School
 
 
 async def cancel(school: School, id: object, **body: Any) -> Any:
@@ -19,125 +19,125 @@ async def refunds(school: School) -> list[dict[str, Any]]:
     return await school.service.rows("SELECT * FROM refunds WHERE student_id = :s ORDER BY amount", s=school.student)
 
 
-@pytest.mark.parametrize(("days", "back"), [(0, FIRST), (13, FIRST), (16, FIRST // 2), (27, FIRST // 2)])
-async def test_the_policy_says_what_goes_back(school: School, days: int, back: int) -> None:
-    told = await school.begun()
+@pytest.mark.parametrize(("days", "refund"), [(0, FIRST), (13, FIRST), (16, FIRST // 2), (27, FIRST // 2)])
+async def test_the_refund_follows_the_policy(school: School, days: int, refund: int) -> None:
+    enrollment = await school.started()
     await school.later(days=days)
-    answer = await cancel(school, told["enrollment_id"])
+    answer = await cancel(school, enrollment["enrollment_id"])
     assert answer.status_code == 200, answer.text
-    assert (answer.json()["paid"], answer.json()["refunded"], answer.json()["status"]) == (FIRST, back, "canceled")
-    assert answer.json()["purchase_id"] == told["purchase_id"]
-    await school.uow()
-    assert await school.charges() == FIRST - back
+    assert (answer.json()["paid"], answer.json()["refunded"], answer.json()["status"]) == (FIRST, refund, "canceled")
+    assert answer.json()["purchase_id"] == enrollment["purchase_id"]
+    await school.run_due()
+    assert await school.charges() == FIRST - refund
     assert await school.statuses() == ["paid"] + ["canceled"] * 5
     assert await school.state() == "canceled"
     assert await school.standing() == ("withdrawn", "canceled")
-    (said,) = await school.service.said(school.student, "purchase.canceled.v1")
-    assert said["reason"] == "moved away"
+    (event,) = await school.service.published(school.student, "purchase.canceled.v1")
+    assert event["reason"] == "moved away"
     await school.later(days=60)
-    assert await school.charges() == FIRST - back
+    assert await school.charges() == FIRST - refund
 
 
-async def test_after_the_policys_days_nothing_goes_back(school: School) -> None:
-    told = await school.begun()
+async def test_after_the_policys_last_day_nothing_is_refunded(school: School) -> None:
+    enrollment = await school.started()
     for _ in range(2):
         await school.later(days=31)
-    answer = await cancel(school, told["enrollment_id"])
+    answer = await cancel(school, enrollment["enrollment_id"])
     assert (answer.json()["paid"], answer.json()["refunded"]) == (FIRST + 2 * EACH, 0)
-    await school.uow()
+    await school.run_due()
     assert await refunds(school) == []
     assert await school.charges() == FIRST + 2 * EACH
 
 
-async def test_the_same_again_answers_the_same(school: School) -> None:
-    told = await school.begun()
-    answers = await asyncio.gather(*(cancel(school, told["enrollment_id"]) for _ in range(10)))
+async def test_a_repeated_cancellation_returns_the_same_answer(school: School) -> None:
+    enrollment = await school.started()
+    answers = await asyncio.gather(*(cancel(school, enrollment["enrollment_id"]) for _ in range(10)))
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.text for answer in answers}) == 1
-    other = await cancel(school, told["purchase_id"], reason="another", refund_amount=1)
+    other = await cancel(school, enrollment["purchase_id"], reason="another", refund_amount=1)
     assert other.text == answers[0].text
     assert len(await refunds(school)) == 1
-    assert len(await school.service.said(school.student, "purchase.canceled.v1")) == 1
+    assert len(await school.service.published(school.student, "purchase.canceled.v1")) == 1
 
 
-async def test_an_amount_takes_the_newest_payments_first(school: School) -> None:
-    told = await school.begun()
+async def test_the_newest_payments_are_refunded_first(school: School) -> None:
+    enrollment = await school.started()
     await school.later(days=31)
-    answer = await cancel(school, told["enrollment_id"], refund_amount=EACH + 100)
+    answer = await cancel(school, enrollment["enrollment_id"], refund_amount=EACH + 100)
     assert answer.json()["refunded"] == EACH + 100
     assert [each["amount"] for each in await refunds(school)] == [100, EACH]
-    await school.uow()
+    await school.run_due()
     assert await school.charges() == FIRST - 100
 
 
-async def test_more_than_was_paid_is_refused(school: School) -> None:
-    told = await school.begun()
-    answer = await cancel(school, told["enrollment_id"], refund_amount=FIRST + 1)
+async def test_more_than_was_paid_is_rejected(school: School) -> None:
+    enrollment = await school.started()
+    answer = await cancel(school, enrollment["enrollment_id"], refund_amount=FIRST + 1)
     assert (answer.status_code, answer.json()["code"], answer.json()["most"]) == (422, "refund_too_large", FIRST)
     assert await school.statuses() == ["paid"] + ["open"] * 5
     assert await school.state() == "paid"
-    # nor more than is left of it
+    # nor more than is left of it after a refund
     (payment,) = await school.service.rows("SELECT id FROM payments WHERE student_id = :s", s=school.student)
     gone = await school.admin(
         "POST", f"/api/payments/{payment['id']}/refund", json={"amount": 1000, "reason": "a day missed"}
     )
     assert gone.status_code < 300, gone.text
-    answer = await cancel(school, told["enrollment_id"], refund_amount=FIRST - 999)
+    answer = await cancel(school, enrollment["enrollment_id"], refund_amount=FIRST - 999)
     assert (answer.status_code, answer.json()["most"]) == (422, FIRST - 1000)
-    answer = await cancel(school, told["enrollment_id"])
+    answer = await cancel(school, enrollment["enrollment_id"])
     assert answer.json()["refunded"] == FIRST - 1000
 
 
-async def test_who_has_not_paid_is_let_go(school: School) -> None:
-    told = await school.enrolled()
-    answer = await cancel(school, told["enrollment_id"])
+async def test_an_unpaid_enrollment_is_canceled_without_a_refund(school: School) -> None:
+    enrollment = await school.enrolled()
+    answer = await cancel(school, enrollment["enrollment_id"])
     assert (answer.json()["paid"], answer.json()["refunded"]) == (0, 0)
-    await school.uow()
+    await school.run_due()
     assert await school.state() == "canceled"
     assert set(await school.statuses()) == {"canceled"}
-    intent = told["stripe_client_secret"].split("_secret_")[0]
+    intent = enrollment["stripe_client_secret"].split("_secret_")[0]
     assert (await school.sandbox.api.payment_intents.retrieve_async(intent)).status == "canceled"
     again = await school.enrolled()
-    assert again["purchase_id"] != told["purchase_id"]
+    assert again["purchase_id"] != enrollment["purchase_id"]
 
 
-async def test_money_that_comes_after_it_goes_back_by_itself(school: School) -> None:
-    told = await school.enrolled()
-    await school.pay(told["stripe_client_secret"])
-    answer = await cancel(school, told["purchase_id"])
+async def test_a_late_payment_is_refunded_automatically(school: School) -> None:
+    enrollment = await school.enrolled()
+    await school.pay(enrollment["stripe_client_secret"])
+    answer = await cancel(school, enrollment["purchase_id"])
     assert (answer.json()["paid"], answer.json()["refunded"]) == (0, 0)
-    await school.uow()
+    await school.run_due()
     assert [each["amount"] for each in await refunds(school)] == [FIRST]
     assert await school.charges() == 0
     assert await school.state() == "canceled"
     assert await school.standing() == ("withdrawn", "canceled")
 
 
-async def test_a_debit_that_settles_after_it_goes_back_by_itself(school: School) -> None:
-    told = await school.begun()
-    answer = await school.call("POST", f"/api/payments/schedules/{told['schedules'][1]['id']}/intent")
+async def test_a_debit_that_settles_late_is_refunded_automatically(school: School) -> None:
+    enrollment = await school.started()
+    answer = await school.call("POST", f"/api/payments/schedules/{enrollment['schedules'][1]['id']}/intent")
     await school.pay(answer.json()["stripe_client_secret"], method="us_bank_account")
-    await school.hear()
+    await school.deliver()
     assert (await school.statuses())[1] == "processing"
-    assert (await cancel(school, told["purchase_id"], refund_amount=0)).json()["refunded"] == 0
+    assert (await cancel(school, enrollment["purchase_id"], refund_amount=0)).json()["refunded"] == 0
     await school.sandbox.operate(f"/payment_intents/{answer.json()['payment_intent_id']}/settle")
-    await school.uow()
+    await school.run_due()
     assert [each["amount"] for each in await refunds(school)] == [EACH]
     assert await school.charges() == FIRST
 
 
-async def test_cash_goes_back_by_hand_and_is_told(school: School) -> None:
-    told = await school.enrolled()
+async def test_cash_is_refunded_by_hand_and_published(school: School) -> None:
+    enrollment = await school.enrolled()
     body = {"payment_method": "cash", "transaction_reference": "R-1", "notes": None}
-    path = f"/api/admin/payments/schedules/{told['schedules'][0]['id']}/record-payment"
+    path = f"/api/admin/payments/schedules/{enrollment['schedules'][0]['id']}/record-payment"
     assert (await school.admin("POST", path, json=body)).status_code == 200
-    await school.hear()
-    answer = await cancel(school, told["purchase_id"])
+    await school.deliver()
+    answer = await cancel(school, enrollment["purchase_id"])
     assert answer.json()["refunded"] == FIRST
-    assert len(await school.service.said(school.student, "payment.refunded.v1")) == 1
+    assert len(await school.service.published(school.student, "payment.refunded.v1")) == 1
 
 
-async def test_a_page_that_nobody_has_paid_is_closed(school: School) -> None:
+async def test_an_unpaid_page_is_expired(school: School) -> None:
     body = {"programName": "x", "programSlug": "cpr", "price": 575, "paymentType": "full"}
     assert (await school.call("POST", "/api/create-checkout-session", json=body)).status_code == 200
     purchase = await school.service.purchase(school.student)
@@ -152,29 +152,29 @@ async def test_a_plan_on_stripes_page_stops_charging(school: School) -> None:
     assert (await school.call("POST", "/api/create-checkout-session", json=body)).status_code == 200
     (session,) = await school.sandbox.sessions_of(school.student)
     await school.sandbox.pay(session.id)
-    await school.uow()
+    await school.run_due()
     purchase = await school.service.purchase(school.student)
     answer = await cancel(school, purchase["id"])
     assert answer.json()["refunded"] == answer.json()["paid"] > 0
-    await school.uow()
+    await school.run_due()
     subscription = await school.sandbox.api.subscriptions.retrieve_async(purchase["stripe_subscription_id"])
     assert subscription.status == "canceled"
     assert await school.state() == "canceled"
 
 
-async def test_what_is_refused(school: School) -> None:
-    told = await school.begun()
+async def test_invalid_cancellations(school: School) -> None:
+    enrollment = await school.started()
     for body in ({"reason": ""}, {"refund_amount": -1}, {"refund_amount": "10.5"}, {"refund_amount": 1.5}):
-        assert (await cancel(school, told["purchase_id"], **body)).status_code == 422
+        assert (await cancel(school, enrollment["purchase_id"], **body)).status_code == 422
     answer = await cancel(school, uuid4())
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_enrollment")
-    path = f"/api/admin/enrollments/{told['purchase_id']}/cancel"
+    path = f"/api/admin/enrollments/{enrollment['purchase_id']}/cancel"
     for role in ("student", "case_manager"):
         assert (await school.call("POST", path, role=role, json={"reason": "x"})).status_code == 403
 
 
-async def test_an_enrollment_that_has_run_out_is_over(school: School) -> None:
-    told = await school.enrolled()
+async def test_an_expired_enrollment_cannot_be_canceled(school: School) -> None:
+    enrollment = await school.enrolled()
     await school.later(days=8)
-    answer = await cancel(school, told["purchase_id"])
+    answer = await cancel(school, enrollment["purchase_id"])
     assert (answer.status_code, answer.json()["code"]) == (409, "enrollment_over")

@@ -1,16 +1,16 @@
-"""The test clock: moved by admins where a setting allows it, and there only."""
+"""The test clock: admins can move it if the settings enable it."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from tests.checkout.schedule_steps import School
+from tests.checkout.installment_steps import School
 from tests.checkout.service import Service, bearer
 
 PATH = "/api/admin/test-clock"
 
 
-async def test_an_admin_moves_it(school: School) -> None:
+async def test_admins_can_move_it(school: School) -> None:
     before = datetime.fromisoformat((await school.admin("GET", PATH)).json()["now"])
     answer = await school.admin("POST", f"{PATH}/advance", json={"seconds": 3600})
     assert answer.status_code == 200, answer.text
@@ -19,12 +19,12 @@ async def test_an_admin_moves_it(school: School) -> None:
         assert (await school.admin("POST", f"{PATH}/advance", json={"seconds": seconds})).status_code == 422
 
 
-async def test_nobody_else_does(school: School) -> None:
+async def test_others_cannot(school: School) -> None:
     for role in ("student", "case_manager"):
         assert (await school.call("POST", f"{PATH}/advance", role=role, json={"seconds": 1})).status_code == 403
 
 
-async def test_without_the_setting_there_is_none(service: Service, school: School) -> None:
+async def test_it_is_not_found_unless_enabled(service: Service, school: School) -> None:
     for method, path in (("GET", PATH), ("POST", f"{PATH}/advance")):
         answer = await service.call(method, path, headers=bearer("admin", school.student), json={"seconds": 1})
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")

@@ -1,4 +1,4 @@
-"""Disputes through their whole life: warnings, evidence, verdicts, money that leaves and comes back."""
+"""Disputes from inquiry to outcome, with funds withdrawn and reinstated."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from tests.checkout.payment_steps import PRICE, paid, payment, read
 from tests.checkout.service import Service
 
 
-async def _disputed(service: Service, **how: Any) -> tuple[UUID, dict[str, Any], str]:
+async def _disputed(service: Service, **options: Any) -> tuple[UUID, dict[str, Any], str]:
     """The student, the payment and Stripe's id of the dispute."""
     student = uuid4()
     row = await paid(service, student)
-    dispute = await service.sandbox.operate(f"/charges/{row['stripe_charge_id']}/dispute", **how)
-    await service.hear_stripe(student)
+    dispute = await service.sandbox.operate(f"/charges/{row['stripe_charge_id']}/dispute", **options)
+    await service.deliver_stripe_events(student)
     return student, row, dispute["id"]
 
 
-async def _shown(service: Service, student: UUID, query: str = "") -> list[dict[str, Any]]:
+async def _listed(service: Service, student: UUID, query: str = "") -> list[dict[str, Any]]:
     answer = await read(service, f"/api/admin/disputes?student_id={student}{query}", role="admin")
     assert answer.status_code == 200, answer.text
     return list(answer.json()["items"])
 
 
-async def test_a_dispute_that_is_won(service: Service) -> None:
+async def test_a_won_dispute(service: Service) -> None:
     student, row, dispute = await _disputed(service)
-    (open,) = await _shown(service, student)
+    (open,) = await _listed(service, student)
     assert (open["stripe_dispute_id"], open["payment_id"]) == (dispute, str(row["id"]))
     assert (open["status"], open["reason"], open["amount"]) == ("needs_response", "fraudulent", PRICE)
     assert (open["funds"], open["closed_at"]) == ("withdrawn", None) and open["evidence_due_by"]
     assert (await payment(service, student))["disputed"]
-    assert (await service.purchase(student))["state"] == "paid", "it is only shown"
+    assert (await service.purchase(student))["state"] == "paid", "an open dispute changes nothing"
 
     await service.sandbox.operate(f"/disputes/{dispute}/review")
-    await service.hear_stripe(student)
-    (reviewed,) = await _shown(service, student, "&open=true")
+    await service.deliver_stripe_events(student)
+    (reviewed,) = await _listed(service, student, "&open=true")
     assert reviewed["status"] == "under_review"
     await service.sandbox.operate(f"/disputes/{dispute}/close", status="won")
-    await service.hear_stripe(student)
-    assert await _shown(service, student, "&open=true") == []
-    (won,) = await _shown(service, student, "&open=false")
+    await service.deliver_stripe_events(student)
+    assert await _listed(service, student, "&open=true") == []
+    (won,) = await _listed(service, student, "&open=false")
     assert (won["id"], won["status"], won["funds"]) == (open["id"], "won", "reinstated") and won["closed_at"]
     row = await payment(service, student)
     assert (row["disputed"], row["status"]) == (False, "succeeded")
@@ -54,40 +54,40 @@ async def test_a_dispute_that_is_won(service: Service) -> None:
         "won",
         "won",
     ]
-    assert [word["funds"] for word in detail["history"] if word["funds"]] == ["withdrawn", "reinstated"]
+    assert [each["funds"] for each in detail["history"] if each["funds"]] == ["withdrawn", "reinstated"]
     assert len({word["event_id"] for word in detail["history"]}) == 5
 
 
-async def test_a_dispute_that_is_lost_withdraws(service: Service) -> None:
+async def test_a_lost_dispute_withdraws_the_enrollment(service: Service) -> None:
     student, _, dispute = await _disputed(service)
     await service.sandbox.operate(f"/disputes/{dispute}/close", status="lost")
-    await service.hear_stripe(student)
-    (lost,) = await _shown(service, student)
+    await service.deliver_stripe_events(student)
+    (lost,) = await _listed(service, student)
     assert (lost["status"], lost["funds"]) == ("lost", "withdrawn")
     assert (await service.purchase(student))["state"] == "withdrawn"
 
 
-async def test_a_warning_that_comes_to_nothing_and_one_that_grows(service: Service) -> None:
+async def test_an_inquiry_that_is_closed_and_one_that_becomes_a_dispute(service: Service) -> None:
     student, _, dispute = await _disputed(service, kind="inquiry")
-    (warning,) = await _shown(service, student)
+    (warning,) = await _listed(service, student)
     assert (warning["status"], warning["funds"]) == ("warning_needs_response", None)
     await service.sandbox.operate(f"/disputes/{dispute}/close", status="warning_closed")
-    await service.hear_stripe(student)
-    (closed,) = await _shown(service, student)
+    await service.deliver_stripe_events(student)
+    (closed,) = await _listed(service, student)
     assert closed["status"] == "warning_closed" and closed["closed_at"]
 
     student, _, dispute = await _disputed(service, kind="inquiry")
     await service.sandbox.operate(f"/disputes/{dispute}/escalate")
-    await service.hear_stripe(student)
-    (grown,) = await _shown(service, student)
+    await service.deliver_stripe_events(student)
+    (grown,) = await _listed(service, student)
     assert (grown["status"], grown["funds"], grown["closed_at"]) == ("needs_response", "withdrawn", None)
 
 
 @pytest.mark.parametrize("role", ["student", "case_manager", "specialist"])
-async def test_only_admins_look_at_disputes(service: Service, role: str) -> None:
+async def test_only_admins_see_disputes(service: Service, role: str) -> None:
     student, _, _ = await _disputed(service)
-    (shown,) = await _shown(service, student)
-    for path in ("/api/admin/disputes", f"/api/admin/disputes/{shown['id']}"):
+    (view,) = await _listed(service, student)
+    for path in ("/api/admin/disputes", f"/api/admin/disputes/{view['id']}"):
         assert (await read(service, path, role=role, by=student)).status_code == 403
 
 

@@ -1,4 +1,4 @@
-"""What a student has saved to pay with, and Stripe's page for it."""
+"""Saved payment methods and the billing portal."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ async def _do(service: Service, student: UUID | None, method: str, path: str, **
     return await service.call(method, path, headers=headers, **sent)
 
 
-async def test_saved_methods_are_listed_chosen_and_removed(service: Service) -> None:
+async def test_list_default_and_remove_saved_methods(service: Service) -> None:
     student = uuid4()
     assert await _listed(service, student) == [], "no customer yet"
     visa, mastercard = await _save(service, student), await _save(service, student, "pm_card_mastercard")
     bank = await _save(service, student, "pm_usBankAccount")
-    shown = {each["id"]: each for each in await _listed(service, student)}
-    assert set(shown) == {visa, mastercard, bank}
+    listed = {each["id"]: each for each in await _listed(service, student)}
+    assert set(listed) == {visa, mastercard, bank}
     expected = {"type": "card", "brand": "visa", "last4": "4242", "exp_month": 12, "exp_year": 2034, "default": False}
-    assert shown[visa] == {"id": visa, **expected}
-    assert (shown[bank]["type"], shown[bank]["last4"], shown[bank]["brand"]) == ("us_bank_account", "6789", None)
+    assert listed[visa] == {"id": visa, **expected}
+    assert (listed[bank]["type"], listed[bank]["last4"], listed[bank]["brand"]) == ("us_bank_account", "6789", None)
 
     for chosen in (visa, mastercard, mastercard):
         answer = await _do(service, student, "POST", f"{METHODS}/{chosen}/default")
@@ -53,7 +53,7 @@ async def test_saved_methods_are_listed_chosen_and_removed(service: Service) -> 
     assert (await _do(service, student, "DELETE", f"{METHODS}/{mastercard}")).status_code == 404
 
 
-async def test_someone_elses_method_is_unknown(service: Service) -> None:
+async def test_another_students_method_is_not_found(service: Service) -> None:
     student, other = uuid4(), uuid4()
     theirs = await _save(service, other)
     for asked in (theirs, "pm_unknown"):
@@ -86,7 +86,7 @@ async def test_the_billing_portal(service: Service) -> None:
     assert (await _do(service, None, "POST", PORTAL)).status_code == 401
 
 
-async def test_without_stripe_it_says_so(service: Service) -> None:
+async def test_without_stripe_the_answer_is_503(service: Service) -> None:
     student = await _with_customer(service)
     await service.sandbox.faults(fail_requests=100)
     for method, path in (("GET", METHODS), ("POST", PORTAL), ("DELETE", f"{METHODS}/pm_1")):

@@ -1,4 +1,4 @@
-"""Payments follow what is heard of them, in any order; students and staff read them."""
+"""Payments are updated by their events in any order; students and staff can read them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
-from tests.checkout.payment_steps import PRICE, ask, paid, payment, payments, read, refunds, told
+from tests.checkout.payment_steps import PRICE, ask, paid, payment, payments, read, refunds, reported_events
 from tests.checkout.service import ADMIN, Service, bearer, wanted
 
 from contracts.envelope import Envelope
@@ -26,18 +26,18 @@ from contracts.payments import (
 )
 
 
-async def test_a_payment_on_stripes_page_is_one_row(service: Service) -> None:
+async def test_a_payment_on_a_checkout_page_is_one_row(service: Service) -> None:
     student = uuid4()
     row = await paid(service, student)
     assert (row["status"], row["amount"], row["currency"], row["refunded"]) == ("succeeded", PRICE, "usd", 0)
     assert (row["item_slug"], row["item_kind"], row["payer"]) == ("cpr", "program", "student")
     assert row["stripe_payment_intent_id"].startswith("pi_") and row["stripe_charge_id"].startswith("ch_")
     assert row["paid_at"] is not None and row["failure_code"] is None and not row["disputed"]
-    await service.hear_stripe(student)
-    assert await payment(service, student) == row, "what is heard twice changes nothing"
+    await service.deliver_stripe_events(student)
+    assert await payment(service, student) == row, "a repeated event changes nothing"
 
 
-async def test_an_intent_has_its_row_from_the_start(service: Service) -> None:
+async def test_an_intents_payment_is_stored_when_it_is_created(service: Service) -> None:
     student = uuid4()
     headers = bearer("student", student)
     answer = await service.call("POST", "/api/payments/create-intent", json={"itemId": "cpr"}, headers=headers)
@@ -48,21 +48,23 @@ async def test_an_intent_has_its_row_from_the_start(service: Service) -> None:
 
     intent = made["paymentIntentId"]
     path = f"/api/payments/status/{intent}/"
-    shown = (await read(service, path, by=student)).json()
-    assert (shown["status"], shown["stripe_status"]) == ("requires_payment", "requires_payment_method")
+    view = (await read(service, path, by=student)).json()
+    assert (view["status"], view["stripe_status"]) == ("requires_payment", "requires_payment_method")
     await service.sandbox.operate(f"/payment_intents/{intent}/pay", card="4000000000009995")
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     row = await payment(service, student)
     assert (row["status"], row["failure_code"]) == ("failed", "insufficient_funds")
 
     await service.sandbox.operate(f"/payment_intents/{intent}/pay")
-    shown = (await read(service, path, by=student)).json()
-    assert (shown["status"], shown["stripe_status"]) == ("failed", "succeeded"), "we wait for the verified event"
-    await service.hear_stripe(student)
+    view = (await read(service, path, by=student)).json()
+    assert (view["status"], view["stripe_status"]) == ("failed", "succeeded"), (
+        "only the verified event changes the status"
+    )
+    await service.deliver_stripe_events(student)
     row = await payment(service, student)
     assert (str(row["id"]), row["status"], row["failure_code"]) == (made["paymentId"], "succeeded", None)
-    shown = (await read(service, path, by=student)).json()
-    assert shown == {
+    view = (await read(service, path, by=student)).json()
+    assert view == {
         "payment_id": made["paymentId"],
         "payment_intent_id": intent,
         "status": "succeeded",
@@ -72,20 +74,20 @@ async def test_an_intent_has_its_row_from_the_start(service: Service) -> None:
         "paid_at": row["paid_at"].isoformat().replace("+00:00", "Z"),
     }
     assert (await read(service, path)).status_code == 404, "someone else's"
-    assert (await read(service, path, role="admin", by=ADMIN)).status_code == 404, "own only"
+    assert (await read(service, path, role="admin", by=ADMIN)).status_code == 404, "only the payer's own"
     assert (await read(service, "/api/payments/status/pi_unknown", by=student)).status_code == 404
 
     await service.sandbox.faults(fail_requests=100)
-    shown = (await read(service, path, by=student)).json()
-    assert (shown["status"], shown["stripe_status"]) == ("succeeded", None), "Stripe is away"
+    view = (await read(service, path, by=student)).json()
+    assert (view["status"], view["stripe_status"]) == ("succeeded", None), "Stripe is unavailable"
 
 
-async def test_a_bank_debit_is_processing_and_may_fail(service: Service) -> None:
+async def test_a_bank_debit_is_processing_and_can_fail(service: Service) -> None:
     student = uuid4()
     row = await paid(service, student, method="us_bank_account", account="failing")
     assert (row["status"], row["paid_at"]) == ("processing", None)
     await service.sandbox.operate(f"/payment_intents/{row['stripe_payment_intent_id']}/fail")
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     assert (await payment(service, student))["status"] == "failed"
 
 
@@ -93,10 +95,10 @@ async def test_reading_payments(service: Service) -> None:
     student, other = uuid4(), uuid4()
     row = await paid(service, student)
     path = f"/api/payments/{row['id']}"
-    shown = (await read(service, path, by=student)).json()
-    assert (shown["id"], shown["amount"], shown["currency"]) == (str(row["id"]), PRICE, "usd")
-    assert shown["refunds"] == []
-    assert shown["refundable"] == {"amount": PRICE, "allowed": True, "code": None}
+    view = (await read(service, path, by=student)).json()
+    assert (view["id"], view["amount"], view["currency"]) == (str(row["id"]), PRICE, "usd")
+    assert view["refunds"] == []
+    assert view["refundable"] == {"amount": PRICE, "allowed": True, "code": None}
     refused = await read(service, path, by=other)
     assert (refused.status_code, refused.json()["code"]) == (404, "unknown_payment")
     assert (await read(service, f"/api/payments/{uuid4()}", by=student)).status_code == 404
@@ -113,7 +115,7 @@ async def test_the_history_is_paged_newest_first(service: Service) -> None:
     await service.buy(student, wanted("hvac", 5000))
     session = (await service.sandbox.sessions_of(student))[0]
     await service.sandbox.pay(session.id)
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     _, second = await payments(service, student)
     page = (await read(service, "/api/payments/history/customer?limit=1", by=student)).json()
     assert [each["id"] for each in page["items"]] == [str(second["id"])]
@@ -128,7 +130,7 @@ async def test_the_history_is_paged_newest_first(service: Service) -> None:
     assert (await read(service, "/api/payments/my-payments", role="admin")).json()["items"] == []
 
 
-async def test_an_admin_sees_everybodys(service: Service) -> None:
+async def test_admins_list_all_payments(service: Service) -> None:
     student = uuid4()
     row = await paid(service, student)
 
@@ -152,7 +154,7 @@ def _without(row: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 async def _rows(service: Service, student: UUID) -> list[list[dict[str, Any]]]:
-    """All that is kept of the student's money, without what is another one each time."""
+    """The student's payments, refunds and disputes, without generated ids and times."""
     kept = []
     for table, order in (("payments", "refs"), ("refunds", "stripe_refund_id"), ("disputes", "stripe_dispute_id")):
         rows = await service.rows(f"SELECT * FROM {table} WHERE student_id = :id ORDER BY {order}", id=student)
@@ -165,7 +167,7 @@ def _at(minute: int) -> datetime:
 
 
 def _story(purchase_id: UUID, student: UUID, tag: str) -> list[Envelope[Any]]:
-    """An invoice, declined at first, then paid by an intent that only a link connects with it; refunds; disputes."""
+    """An invoice that is declined, then paid by an intent which another event links to it; refunds; disputes."""
     ours = {"purchase_id": purchase_id, "student_id": student}
     invoice = PaymentRefs(invoice=f"in_{tag}", subscription=f"sub_{tag}")
     intent = PaymentRefs(payment_intent=f"pi_{tag}", charge=f"ch_{tag}")
@@ -175,8 +177,8 @@ def _story(purchase_id: UUID, student: UUID, tag: str) -> list[Envelope[Any]]:
     due = _at(59)
 
     def dispute(status: Any, **more: Any) -> PaymentDisputeOpened:
-        told = {"dispute_id": f"du_{tag}", "amount": usd(40_000), "reason": "fraudulent", "evidence_due_by": due}
-        return PaymentDisputeOpened(refs=charge, status=status, **{**told, **more})
+        fields = {"dispute_id": f"du_{tag}", "amount": usd(40_000), "reason": "fraudulent", "evidence_due_by": due}
+        return PaymentDisputeOpened(refs=charge, status=status, **{**fields, **more})
 
     def refund(id: str, status: Any, amount: int) -> PaymentRefunded:
         return PaymentRefunded(refs=charge, refund_id=id, amount=usd(amount), status=status)
@@ -205,7 +207,7 @@ def _story(purchase_id: UUID, student: UUID, tag: str) -> list[Envelope[Any]]:
 
 
 @pytest.mark.parametrize("seed", range(12))
-async def test_any_order_and_any_repetition_end_in_the_same_rows(service: Service, seed: int) -> None:
+async def test_any_order_and_repetition_end_in_the_same_rows(service: Service, seed: int) -> None:
     ended = []
     shuffle = random.Random(seed)
     tag = uuid4().hex[:12]
@@ -214,10 +216,10 @@ async def test_any_order_and_any_repetition_end_in_the_same_rows(service: Servic
         await service.buy(student)
         purchase_id = (await service.purchase(student))["id"]
         story = _story(purchase_id, student, tag)
-        heard = story if attempt == "as it happened" else shuffle.sample(story, len(story)) + story[:5]
-        await service.hear(*heard)
+        events = story if attempt == "as it happened" else shuffle.sample(story, len(story)) + story[:5]
+        await service.deliver(*events)
         ended.append(await _rows(service, student))
-        await _forget(service, tag, student)
+        await _reset(service, tag, student)
     assert ended[0] == ended[1]
     payments, refunds, disputes = ended[0]
     first = next(row for row in payments if row["stripe_invoice_id"])
@@ -235,8 +237,8 @@ async def test_any_order_and_any_repetition_end_in_the_same_rows(service: Servic
     assert (dispute["evidence_due_by"], len(dispute["history"])) == (_at(59), 4)
 
 
-async def _forget(service: Service, tag: str, student: UUID) -> None:
-    """So that the same story can be told again."""
+async def _reset(service: Service, tag: str, student: UUID) -> None:
+    """Deletes everything, so that the same events can be delivered again."""
     async with service.database.transaction() as db:
         for table in ("payments", "refunds", "disputes"):
             await db.execute(text(f"DELETE FROM {table} WHERE student_id = :id"), {"id": student})
@@ -246,30 +248,30 @@ async def _forget(service: Service, tag: str, student: UUID) -> None:
         await db.execute(text("DELETE FROM documents WHERE student_id = :id"), {"id": student})
 
 
-async def test_two_rows_that_are_one_payment_become_one(service: Service) -> None:
-    """What hangs on the younger one moves to the older one."""
+async def test_two_rows_of_one_payment_are_merged(service: Service) -> None:
+    """What belongs to the younger row moves to the older one."""
     student, tag = uuid4(), uuid4().hex[:12]
     await service.buy(student)
     story = _story((await service.purchase(student))["id"], student, tag)
-    await service.hear(story[1], story[2], story[5])
+    await service.deliver(story[1], story[2], story[5])
     older, younger = await payments(service, student)
     assert await refunds(service, younger["id"]), "the refund names the charge only"
-    await service.hear(story[3])
+    await service.deliver(story[3])
     row = await payment(service, student)
     assert (row["id"], row["refunded"], row["tax"]) == (older["id"], 1_000, 500)
     (moved,) = await refunds(service, row["id"])
     assert moved["payment_id"] == row["id"]
-    shown = (await read(service, f"/api/payments/{row['id']}", by=student)).json()
-    assert [each["amount"] for each in shown["refunds"]] == [1_000]
+    view = (await read(service, f"/api/payments/{row['id']}", by=student)).json()
+    assert [each["amount"] for each in view["refunds"]] == [1_000]
 
 
-async def test_what_stripe_says_of_a_whole_life_in_any_order(service: Service) -> None:
-    """The sandbox's own events: paid, refunded in part by us and at Stripe, disputed, won."""
+async def test_all_stripe_events_of_a_payment_in_any_order(service: Service) -> None:
+    """The sandbox's events: paid, refunded in part by us and in Stripe, disputed, won."""
     student = uuid4()
     await service.buy(student, wanted("cpr", 575))
     session = (await service.sandbox.sessions_of(student))[0]
     await service.sandbox.pay(session.id)
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     row = await payment(service, student)
     assert (await ask(service, row["id"], by=("admin", ADMIN), amount=700)).status_code == 201
     await service.perform(student)
@@ -278,12 +280,14 @@ async def test_what_stripe_says_of_a_whole_life_in_any_order(service: Service) -
     dispute = await service.sandbox.operate(f"/charges/{charge}/dispute")
     await service.sandbox.operate(f"/disputes/{dispute['id']}/review")
     await service.sandbox.operate(f"/disputes/{dispute['id']}/close", status="won")
-    heard = await told(service, student, {charge})
-    for each in random.Random(7).sample(heard, len(heard)):
-        await service.hear(each)
+    events = await reported_events(service, student, {charge})
+    for each in random.Random(7).sample(events, len(events)):
+        await service.deliver(each)
     row = await payment(service, student)
     assert (row["refunded"], row["disputed"], row["status"]) == (1_000, False, "succeeded")
-    assert sorted((r["amount"], r["origin"], r["status"], r["told"]) for r in await refunds(service, row["id"])) == [
+    assert sorted(
+        (r["amount"], r["origin"], r["status"], r["reported"]) for r in await refunds(service, row["id"])
+    ) == [
         (300, "stripe", "succeeded", True),
         (700, "admin", "succeeded", True),
     ]

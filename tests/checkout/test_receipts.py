@@ -1,4 +1,4 @@
-"""Each payment has one receipt, each sponsor's purchase one invoice, and no number is left out."""
+"""Each payment has one receipt, each sponsor's purchase one invoice, and the numbers have no gaps."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ISSUED = "receipt.issued.v1"
 
 
 async def bought(service: Service, **other: Any) -> tuple[UUID, UUID]:
-    """A student with an open purchase, without asking Stripe."""
+    """A student with an open purchase, without calling Stripe."""
     row = {
         "id": uuid4(),
         "student_id": uuid4(),
@@ -76,14 +76,14 @@ async def only(service: Service, purchase: UUID) -> dict[str, Any]:
 
 
 async def _receive(service: Service, student: UUID) -> tuple[dict[str, Any], str]:
-    """The one receipt that was said, and its text."""
-    (said,) = await service.published(student, ISSUED)
-    pdf = base64.b64decode(said["pdf"])
+    """The only published receipt, and its text."""
+    (event,) = await service.published(student, ISSUED)
+    pdf = base64.b64decode(event["pdf"])
     assert len(pdf) < 60_000
-    return said, text_of(pdf)
+    return event, text_of(pdf)
 
 
-def _in_a_row(serials: Sequence[int]) -> bool:
+def _are_consecutive(serials: Sequence[int]) -> bool:
     return list(serials) == list(range(serials[0], serials[0] + len(serials)))
 
 
@@ -96,14 +96,14 @@ async def test_a_card_payment_gets_its_receipt(service: Service) -> None:
     await service.sandbox.pay(session.id)
     await service.deliver_stripe_events(student)
     await service.deliver_stripe_events(student)  # and again, as a replay would
-    said, pdf = await _receive(service, student)
+    event, pdf = await _receive(service, student)
     row = await only(service, purchase)
-    assert (said["document_id"], said["number"], said["kind"]) == (str(row["id"]), row["number"], "receipt")
-    assert (said["amount"], said["purchase_id"]) == ({"amount": 432_500, "currency": "usd"}, str(purchase))
-    assert said["filename"] == f"receipt-{row['number']}.pdf"
+    assert (event["document_id"], event["number"], event["kind"]) == (str(row["id"]), row["number"], "receipt")
+    assert (event["amount"], event["purchase_id"]) == ({"amount": 432_500, "currency": "usd"}, str(purchase))
+    assert event["filename"] == f"receipt-{row['number']}.pdf"
     assert row["number"] == f"R-{row['issued_at'].year}-{row['serial']:06d}"
     done = await service.sandbox.api.checkout.sessions.retrieve_async(session.id)
-    assert {session.id, done.payment_intent} <= set(row["refs"]), "also what was heard after it was given"
+    assert {session.id, done.payment_intent} <= set(row["refs"]), "including those of later events"
     for part in (row["number"], "Received from Łukasz Żółć lukasz@example.org", "4,325.00 USD", str(student)):
         assert part in pdf, (part, pdf)
     (message,) = await service.rows(
@@ -114,7 +114,7 @@ async def test_a_card_payment_gets_its_receipt(service: Service) -> None:
     assert message["subject"] == str(purchase)
 
 
-async def test_each_installment_has_its_own(service: Service) -> None:
+async def test_each_installment_has_its_own_receipt(service: Service) -> None:
     student = uuid4()
     session = await plan(service, student, "dsp", 4325)
     await pay(service, session)
@@ -123,13 +123,13 @@ async def test_each_installment_has_its_own(service: Service) -> None:
     for _ in range(5):
         await service.sandbox.operate("/clock/advance", seconds=31 * DAY)
         await service.deliver_stripe_events(student)
-    said = await service.published(student, ISSUED)
-    texts = [text_of(base64.b64decode(each["pdf"])) for each in said]
-    assert [each["amount"]["amount"] for each in said] == [108_125] * 4
+    events = await service.published(student, ISSUED)
+    texts = [text_of(base64.b64decode(each["pdf"])) for each in events]
+    assert [each["amount"]["amount"] for each in events] == [108_125] * 4
     for n, pdf in enumerate(texts, start=1):
         assert f"installment {n} of 4 1,081.25 USD" in pdf
         assert "Total 4,325.00 USD" in pdf
-    assert len({each["number"] for each in said}) == 4
+    assert len({each["number"] for each in events}) == 4
 
 
 async def test_a_sponsor_gets_one_invoice(service: Service) -> None:
@@ -140,14 +140,14 @@ async def test_a_sponsor_gets_one_invoice(service: Service) -> None:
     await service.deliver_stripe_events(student)
     purchase = await service.purchase(student)
     await service.deliver(paid(student, purchase["id"], amount=usd(100)))
-    said, pdf = await _receive(service, student)
+    event, pdf = await _receive(service, student)
     row = await only(service, purchase["id"])
-    assert (said["kind"], row["number"][:2], len(row["refs"]) > 3) == ("invoice", "I-", True)
+    assert (event["kind"], row["number"][:2], len(row["refs"]) > 3) == ("invoice", "I-", True)
     for part in ("Invoice", "Billed to Workforce Innovation and Opportunity Act", "Funding WIOA", str(student)):
         assert part in pdf, (part, pdf)
 
 
-async def test_a_discount_and_the_tax_have_their_lines(service: Service) -> None:
+async def test_discount_and_tax_have_lines(service: Service) -> None:
     student, purchase = await bought(
         service, amount=400_000, promotion_code="EARLY", terms_version="7", terms_accepted_at=datetime.now(UTC),
         includes=[{"slug": "cpr", "id": "1", "name": "First aid"}],
@@ -160,8 +160,8 @@ async def test_a_discount_and_the_tax_have_their_lines(service: Service) -> None
     assert "Tax 330.00 USD Total 4,330.00 USD Paid on 2026-03-01 by card 4,330.00 USD" in pdf
 
 
-async def test_with_stripes_tax_the_receipt_waits_for_it(service: Service) -> None:
-    """The intent may be heard before the session, and does not say how much of it is tax."""
+async def test_with_automatic_tax_the_receipt_waits_for_the_tax(service: Service) -> None:
+    """The intent's event can arrive before the session's, and does not state the tax."""
     student, purchase = await bought(service, session_params={"automatic_tax": {"enabled": True}})
     intent = PaymentRefs(payment_intent=f"pi_{purchase.hex}")
     await service.deliver(paid(student, purchase, amount=usd(440_000), refs=intent))
@@ -173,14 +173,14 @@ async def test_with_stripes_tax_the_receipt_waits_for_it(service: Service) -> No
 
 
 @pytest.mark.parametrize("nothing", [{"amount": usd(0)}, {"method": "waiver"}])
-async def test_no_money_no_receipt(service: Service, nothing: dict[str, Any]) -> None:
+async def test_without_money_there_is_no_receipt(service: Service, nothing: dict[str, Any]) -> None:
     student, purchase = await bought(service)
     await service.deliver(paid(student, purchase, **nothing))
     assert await _documents(service, purchase) == []
 
 
 @pytest.mark.parametrize("method", ["cash", "check", "bank_transfer"])
-async def test_money_by_hand_gets_one_too(service: Service, method: str) -> None:
+async def test_a_manual_payment_gets_a_receipt(service: Service, method: str) -> None:
     student, purchase = await bought(service)
     refs = PaymentRefs(manual=str(uuid4()))
     await service.deliver(paid(student, purchase, refs=refs, method=method))
@@ -188,7 +188,7 @@ async def test_money_by_hand_gets_one_too(service: Service, method: str) -> None
     assert f"by {method.replace('_', ' ')}" in pdf
 
 
-async def test_any_order_and_any_repetition_is_one_document(service: Service) -> None:
+async def test_any_order_and_repetition_is_one_document(service: Service) -> None:
     for order in permutations(range(3)):
         student, purchase = await bought(service)
         name = purchase.hex
@@ -204,23 +204,23 @@ async def test_any_order_and_any_repetition_is_one_document(service: Service) ->
         assert len(await service.published(student, ISSUED)) == 1
 
 
-async def test_the_same_purchase_heard_by_many_at_once_has_one(service: Service) -> None:
+async def test_concurrent_events_of_a_purchase_are_one_document(service: Service) -> None:
     student, purchase = await bought(service)
     refs = PaymentRefs(payment_intent=f"pi_{purchase.hex}")
     await asyncio.gather(*(service.deliver(paid(student, purchase, refs=refs)) for _ in range(8)))
     assert len(await _documents(service, purchase)) == 1
 
 
-async def test_forty_at_once_leave_no_gap(service: Service) -> None:
+async def test_forty_concurrent_receipts_leave_no_gap(service: Service) -> None:
     forty = [await bought(service) for _ in range(40)]
     await asyncio.gather(*(service.deliver(paid(*each)) for each in forty))
     rows = await _documents(service, *(purchase for _, purchase in forty))
     assert len(rows) == 40
-    assert _in_a_row([row["serial"] for row in rows])
+    assert _are_consecutive([row["serial"] for row in rows])
     assert [row["issued_at"] for row in rows] == sorted(row["issued_at"] for row in rows), "numbers follow the dates"
 
 
-async def test_what_is_rolled_back_leaves_no_gap(service: Service) -> None:
+async def test_a_rollback_leaves_no_gap(service: Service) -> None:
     first, broken, last = [await bought(service) for _ in range(3)]
     await service.deliver(paid(*first))
     event = paid(*broken)
@@ -237,7 +237,7 @@ async def test_what_is_rolled_back_leaves_no_gap(service: Service) -> None:
     assert (await only(service, broken[1]))["serial"] == serial + 1
 
 
-async def test_the_year_begins_with_one(service: Service) -> None:
+async def test_numbers_start_at_one_every_year(service: Service) -> None:
     student, purchase = await bought(service)
     event = paid(student, purchase)
     async with service.database.transaction() as db:
@@ -245,7 +245,7 @@ async def test_the_year_begins_with_one(service: Service) -> None:
     assert (await only(service, purchase))["number"] == "R-2031-000001"
 
 
-async def test_another_currency_is_written_as_it_is(service: Service) -> None:
+async def test_another_currency(service: Service) -> None:
     student, purchase = await bought(service)
     await service.deliver(paid(student, purchase, amount=Money(amount=650_000, currency="jpy")))
     _, pdf = await _receive(service, student)

@@ -1,4 +1,4 @@
-"""Who may see which receipt, and what a download shows that the mail could not."""
+"""Who can see which receipt, and what a later download includes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from kit.db.database import Database
 
 
 async def _receipt(service: Service, **other: Any) -> tuple[UUID, dict[str, Any]]:
-    """A student, and the document of what they have paid."""
+    """A student, and the document of their payment."""
     student, purchase = await bought(service, **other)
-    await service.hear(paid(student, purchase))
+    await service.deliver(paid(student, purchase))
     return student, await only(service, purchase)
 
 
 async def _payment(service: Service, document: dict[str, Any], **other: Any) -> UUID:
-    """The payment's row as the money room keeps it."""
+    """Adds the payment's row."""
     id = uuid4()
     row = {
         "id": id,
@@ -71,7 +71,7 @@ async def test_the_owner_downloads_it(service: Service) -> None:
     assert again.content == answer.content
 
 
-async def test_of_a_payment(service: Service) -> None:
+async def test_the_receipt_of_a_payment(service: Service) -> None:
     student, document = await _receipt(service)
     payment = document["payment_id"]
     for role, caller in (("student", student), ("admin", uuid4())):
@@ -82,7 +82,7 @@ async def test_of_a_payment(service: Service) -> None:
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_receipt")
 
 
-async def test_refunds_show_in_a_later_download(service: Service) -> None:
+async def test_a_later_download_includes_refunds(service: Service) -> None:
     student, document = await _receipt(service)
     payment = await _payment(service, document)
     await _refund(service, payment, document, 10_000, "succeeded")
@@ -90,14 +90,14 @@ async def test_refunds_show_in_a_later_download(service: Service) -> None:
     await _refund(service, payment, document, 88_800, "failed")
     answer = await _get(service, f"/api/receipts/{document['id']}/pdf", "student", student)
     text = text_of(answer.content)
-    assert "-100.00 USD Left after refunds 4,225.00 USD" in text
+    assert "-100.00 USD Net paid after refunds 4,225.00 USD" in text
     assert "777.00" not in text and "888.00" not in text
-    (said,) = await service.said(student, "receipt.issued.v1")
-    assert said["number"] == document["number"], "the number stays, and nothing is said again"
+    (event,) = await service.published(student, "receipt.issued.v1")
+    assert event["number"] == document["number"], "the number stays, and nothing is published again"
 
 
 @pytest.mark.parametrize("role", ["student", "specialist"])
-async def test_somebody_elses_is_not_there(service: Service, role: str) -> None:
+async def test_another_students_receipt_is_not_found(service: Service, role: str) -> None:
     _, document = await _receipt(service)
     payment = await _payment(service, document)
     for path in (f"/api/receipts/{document['id']}/pdf", f"/api/payments/{payment}/receipt"):
@@ -116,7 +116,7 @@ async def test_staff_see_all(service: Service, role: str) -> None:
     assert [each["id"] for each in found] == [str(document["id"])]
 
 
-async def test_what_there_is_not(service: Service) -> None:
+async def test_unknown_receipts(service: Service) -> None:
     for path in (f"/api/receipts/{uuid4()}/pdf", f"/api/payments/{uuid4()}/receipt"):
         assert (await _get(service, path, "admin", uuid4())).status_code == 404
     assert (await _get(service, "/api/receipts/R-2026-000001/pdf", "admin", uuid4())).status_code == 422
@@ -125,9 +125,9 @@ async def test_what_there_is_not(service: Service) -> None:
 async def test_the_list_is_paged_and_filtered(service: Service) -> None:
     student, purchase = await bought(service, installments=3)
     for amount in (300, 200, 100):
-        await service.hear(paid(student, purchase, amount=usd(amount)))
+        await service.deliver(paid(student, purchase, amount=usd(amount)))
     _, other = await bought(service, student_id=student, program_slug="hvac")
-    await service.hear(paid(student, other))
+    await service.deliver(paid(student, other))
     first = (await _get(service, "/api/receipts?limit=3", "student", student)).json()
     rest = (await _get(service, f"/api/receipts?limit=3&cursor={first['next']}", "student", student)).json()
     items = [*first["items"], *rest["items"]]
@@ -155,7 +155,7 @@ async def test_the_api_cannot_write_documents(service: Service) -> None:
         await api.close()
 
 
-def test_who_gives_it_is_in_the_settings() -> None:
+def test_the_issuer_comes_from_the_settings() -> None:
     issuer = IssuerSettings(
         seller_name="Elevate", seller_address="12 Main Street | Springfield, IL\nUSA", seller_tax_id="",
         invoice_terms="Net 30", receipt_prefix="RC",

@@ -1,4 +1,4 @@
-"""A receipt as a PDF: whatever it says, it can be drawn, read and kept small."""
+"""Receipts as PDFs: any content can be rendered and read, and stays small."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pypdf import PdfReader
 from tests.checkout.pdf_text import text_of
 
-from checkout.receipts.document import Buyer, Content, Line, Refund, Row, Seller, after
+from checkout.receipts.document import Buyer, Content, Line, Refund, Seller, SumLine, changes_since_issue
 from checkout.receipts.pdf import render
 from contracts.checkout import ReceiptIssued
 from contracts.money import Money, usd
@@ -51,33 +51,34 @@ def content(**other: Any) -> Content:
     )
 
 
-def test_it_says_all_of_it() -> None:
-    said = content(
+def test_the_receipt_contains_everything() -> None:
+    document = content(
         discount=usd(48_900), promotion_code="SPRING10", total=usd(440_100), paid=usd(110_025), installment=2,
         installments=4, tax=usd(825), method="us_bank_account", terms_accepted="Terms 7 accepted on 2026-11-20.",
     )  # fmt: skip
-    text = text_of(render(said, [Refund(at=AT, amount=usd(5_000))]))
+    text = text_of(render(document, [Refund(at=AT, amount=usd(5_000))]))
     for part in (
         "Elevate", "12 Main Street", "Springfield, IL", "Tax ID 12-3456789", "Receipt", "R-2026-000001", "2026-11-21",
         str(ID), str(STUDENT), "Received from", "Łukasz Żółć", "lukasz@example.org", "Barber Apprenticeship",
         "4,890.00 USD", "Discount (SPRING10)", "-489.00 USD", "4,401.00 USD", "1,100.25 USD",
-        "Paid on 2026-11-21 by bank debit", "installment 2 of 4", "of which tax", "8.25 USD", "pi_1", "Terms 7 accepted",
-        "Refunded on 2026-11-21", "-50.00 USD", "Left after refunds", "1,050.25 USD",
+        "Paid on 2026-11-21 by bank debit", "installment 2 of 4", "of which tax", "8.25 USD", "pi_1",
+        "Terms 7 accepted",
+        "Refunded on 2026-11-21", "-50.00 USD", "Net paid after refunds", "1,050.25 USD",
     ):  # fmt: skip
         assert part in text, (part, text)
 
 
-def test_an_invoice_says_who_pays_for_whom() -> None:
-    said = content(
+def test_an_invoice_names_payer_and_student() -> None:
+    document = content(
         kind="invoice", number="I-2026-000001", buyer=Buyer(name="WIOA Region 5", email="finance@wioa.example"),
         funding_source="WIOA", paid=usd(100_000), terms="Payable on receipt.",
     )  # fmt: skip
-    text = text_of(render(said))
+    text = text_of(render(document))
     for part in ("Invoice", "I-2026-000001", "Billed to", "WIOA Region 5", "finance@wioa.example", "Funding WIOA"):
         assert part in text, (part, text)
     assert str(STUDENT) in text
     assert "Payable on receipt." in text
-    assert Row("Still due", usd(389_000), strong=True) in said.sums
+    assert SumLine("Still due", usd(389_000), strong=True) in document.sums
 
 
 @pytest.mark.parametrize(
@@ -90,26 +91,26 @@ def test_an_invoice_says_who_pays_for_whom() -> None:
         (Money(amount=400_000, currency="eur"), Money(amount=9, currency="eur"), ["Total", "Paid", "of which tax"]),
     ],
 )
-def test_tax_is_on_top_or_inside(paid: Money, tax: Money | None, labels: list[str]) -> None:
+def test_tax_is_added_or_included(paid: Money, tax: Money | None, labels: list[str]) -> None:
     sums = content(paid=paid, tax=tax, method=None).sums
     assert [row.text.partition(" on ")[0] for row in sums] == labels
     assert dict((row.text, row.amount) for row in sums)["Total"] == usd(529_342 if "Tax" in labels else 489_000)
 
 
-def test_refunds_of_another_currency_are_not_taken_off() -> None:
-    back = [Refund(at=AT, amount=Money(amount=100, currency="eur")), Refund(at=AT, amount=usd(9_000))]
-    assert after(content(), back)[-1].amount == usd(480_000)
-    assert after(content(), []) == ()
+def test_refunds_in_another_currency_are_not_subtracted() -> None:
+    refunds = [Refund(at=AT, amount=Money(amount=100, currency="eur")), Refund(at=AT, amount=usd(9_000))]
+    assert changes_since_issue(content(), refunds)[-1].amount == usd(480_000)
+    assert changes_since_issue(content(), []) == ()
 
 
 @pytest.mark.parametrize("name", ["Ελένη Παπαδοπούλου", "Жук Наталія", "Đặng Thị Hòa", "李小龍", "さくら", "김철수"])
-def test_names_are_written_as_they_are(name: str) -> None:
+def test_names_in_other_scripts(name: str) -> None:
     text = text_of(render(content(buyer=Buyer(name=name))))
     assert name in text
 
 
 @pytest.mark.parametrize("name", ["עברית", "😀", "\ud800", "a\x00b", "\u202eevil", "x" * 10_000, " ", "𠮷野", ""])
-def test_what_no_font_has_stops_nothing(name: str) -> None:
+def test_characters_that_no_font_has(name: str) -> None:
     pdf = render(content(buyer=Buyer(name=name)))
     assert "R-2026-000001" in text_of(pdf)
 
@@ -123,32 +124,32 @@ def test_what_no_font_has_stops_nothing(name: str) -> None:
     ],
 )
 def test_each_currency_has_its_decimals(money: Money, written: str) -> None:
-    said = content(lines=(Line(text="x", amount=money),), list_price=money, total=money, paid=money)
-    assert text_of(render(said)).count(written) == 3
+    document = content(lines=(Line(text="x", amount=money),), list_price=money, total=money, paid=money)
+    assert text_of(render(document)).count(written) == 3
 
 
 def test_many_lines_take_many_pages() -> None:
-    said = content(lines=tuple(Line(text=f"Part {n}", amount=usd(n)) for n in range(1, 121)))
-    pdf = render(said)
+    document = content(lines=tuple(Line(text=f"Part {n}", amount=usd(n)) for n in range(1, 121)))
+    pdf = render(document)
     assert len(PdfReader(BytesIO(pdf)).pages) > 2
     text = text_of(pdf)
     assert all(f"Part {n} " in text for n in (1, 60, 120))
 
 
-def test_it_is_small_fast_and_always_the_same() -> None:
-    said, back = content(), [Refund(at=AT, amount=usd(5_000))]
-    pdf = render(said, back)
+def test_it_is_small_fast_and_deterministic() -> None:
+    document, refunds = content(), [Refund(at=AT, amount=usd(5_000))]
+    pdf = render(document, refunds)
     took = []
     for _ in range(20):
         began = time.process_time()
-        assert render(said, back) == pdf
+        assert render(document, refunds) == pdf
         took.append(time.process_time() - began)
     assert len(pdf) < 60_000
     assert sorted(took)[10] < 0.030
     assert PdfReader(BytesIO(pdf)).metadata.creation_date == AT  # type: ignore[union-attr]
 
 
-def test_another_process_makes_the_same_bytes() -> None:
+def test_another_process_renders_the_same_bytes() -> None:
     program = (
         "import sys; from checkout.receipts.document import Content; from checkout.receipts.pdf import render;"
         "sys.stdout.buffer.write(render(Content.model_validate_json(sys.stdin.read())))"
@@ -196,8 +197,8 @@ contents = st.builds(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(contents, st.lists(st.builds(Refund, at=times, amount=monies), max_size=30))
-def test_nothing_that_it_can_say_stops_it(said: Content, back: list[Refund]) -> None:
-    pdf = render(said, back)
+def test_any_content_can_be_rendered(document: Content, refunds: list[Refund]) -> None:
+    pdf = render(document, refunds)
     assert pdf.startswith(b"%PDF")
     assert len(pdf) * 4 / 3 < MOST_OF_THE_EVENT
     assert len(PdfReader(BytesIO(pdf), strict=True).pages) > 0

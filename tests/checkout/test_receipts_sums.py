@@ -1,4 +1,4 @@
-"""Receipts that add up: renewals and changes of a membership, and a sponsor who pays in parts."""
+"""Receipts that add up: renewals and changes of a membership, and a sponsor's partial payments."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from contracts.payments import PaymentRefs, PaymentRefunded
 
 
 async def _texts(service: Service, student: UUID) -> list[str]:
-    return [text_of(base64.b64decode(said["pdf"])) for said in await service.said(student, ISSUED)]
+    return [text_of(base64.b64decode(event["pdf"])) for event in await service.published(student, ISSUED)]
 
 
-async def test_a_renewal_is_of_the_list_price(member: Member) -> None:
+async def test_a_renewal_has_the_list_price(member: Member) -> None:
     service = member.service
     code = f"M{uuid4().hex[:8].upper()}"
     made = await service.admin("POST", "/api/admin/promotions", code=code, percent_off=50)
@@ -31,7 +31,7 @@ async def test_a_renewal_is_of_the_list_price(member: Member) -> None:
     assert "Student Membership 19.00 USD Total 19.00 USD Paid on" in second
 
 
-async def test_an_upgrade_is_what_it_says(member: Member) -> None:
+async def test_an_upgrade_has_its_own_price(member: Member) -> None:
     await member.join("student")
     await member.done("change", membership="career")
     await member.renewal()
@@ -40,17 +40,17 @@ async def test_an_upgrade_is_what_it_says(member: Member) -> None:
     assert "Student Membership 19.00 USD Total 19.00 USD Paid on" in first
     assert "Career Membership 30.00 USD Total 30.00 USD Paid on" in change
     assert "Career Membership 49.00 USD Total 49.00 USD Paid on" in renewal
-    shown = (await member.service.call("GET", "/api/receipts", headers=bearer("student", member.id))).json()["items"]
-    assert [each["program"] for each in shown] == ["Career Membership"] * 2 + ["Student Membership"]
+    receipts = (await member.service.call("GET", "/api/receipts", headers=bearer("student", member.id))).json()["items"]
+    assert [each["program"] for each in receipts] == ["Career Membership"] * 2 + ["Student Membership"]
 
 
-async def test_a_sponsor_pays_in_parts_and_gets_a_part_back(service: Service) -> None:
+async def test_a_sponsor_pays_in_parts_and_is_refunded_in_part(service: Service) -> None:
     student, purchase = await bought(
         service, payer="sponsor", funding_source="WIOA", amount=100_000, list_price=100_000
     )
     first = paid(student, purchase, amount=usd(40_000))
     second = paid(student, purchase, amount=usd(60_000), refs=PaymentRefs(manual=str(uuid4())), method="check")
-    await service.hear(first, second)
+    await service.deliver(first, second)
     path = f"/api/receipts/{(await only(service, purchase))['id']}/pdf"
     invoice = text_of((await service.call("GET", path, headers=bearer("admin", ADMIN))).content)
     parts = "Paid on 2026-03-01 by card 400.00 USD Still due 600.00 USD Paid on 2026-03-01 by check 600.00 USD"
@@ -58,4 +58,4 @@ async def test_a_sponsor_pays_in_parts_and_gets_a_part_back(service: Service) ->
     refs = second.data.refs
     await service.publish(PaymentRefunded(refs=refs, refund_id=f"re_{purchase.hex}", amount=usd(60_000)))
     invoice = text_of((await service.call("GET", path, headers=bearer("admin", ADMIN))).content)
-    assert "-600.00 USD Left after refunds 400.00 USD" in invoice
+    assert "-600.00 USD Net paid after refunds 400.00 USD" in invoice

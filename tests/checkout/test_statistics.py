@@ -1,4 +1,4 @@
-"""A specialist's own revenue: by currency, item and month; disputes apart."""
+"""A specialist's revenue by currency, item and month, with disputes separate."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PATH = "/api/payments/specialist/statistics"
 
 
 class Sales:
-    """What was sold of a specialist's items, as its events tell it."""
+    """The events of sales of a specialist's items."""
 
     def __init__(self, service: Service, owner: UUID) -> None:
         self.service = service
@@ -51,15 +51,15 @@ class Sales:
             back = Money(amount=refunded, currency=currency)
             events.append(PaymentRefunded(refs=refs, refund_id=f"re_{tag}", amount=back))
         if dispute == "open":
-            told = {"dispute_id": f"du_{tag}", "amount": money, "status": "needs_response", "funds": "withdrawn"}
-            events.append(PaymentDisputeOpened(refs=refs, **told))
+            fields = {"dispute_id": f"du_{tag}", "amount": money, "status": "needs_response", "funds": "withdrawn"}
+            events.append(PaymentDisputeOpened(refs=refs, **fields))
         if dispute == "lost":
-            told = {"dispute_id": f"du_{tag}", "amount": money, "status": "lost", "funds": "withdrawn"}
-            events.append(PaymentDisputeClosed(refs=refs, **told))
+            fields = {"dispute_id": f"du_{tag}", "amount": money, "status": "lost", "funds": "withdrawn"}
+            events.append(PaymentDisputeClosed(refs=refs, **fields))
         time = datetime(2026, month, 30, 23, 59, tzinfo=UTC)
         for n, event in enumerate(events):
             id = f"evt_{tag}_{n}/{event.type}"
-            await self.service.hear(Envelope(id=id, source="test", subject=str(row["id"]), time=time, data=event))
+            await self.service.deliver(Envelope(id=id, source="test", subject=str(row["id"]), time=time, data=event))
         return student
 
 
@@ -112,12 +112,12 @@ async def test_a_specialist_sees_their_own_revenue(service: Service) -> None:
     assert [each["gross"] for each in september.json()["items"]] == [7_000, 50_000]
 
 
-async def test_what_a_specialist_has_bought_is_no_revenue(service: Service) -> None:
+async def test_a_specialists_own_purchases_are_not_revenue(service: Service) -> None:
     student = await Sales(service, uuid4()).sold("weaving", 50_000)
     assert (await read(service, PATH, role="specialist", by=student)).json() == {"items": [], "next": None}
 
 
-async def test_who_may_not_look(service: Service) -> None:
+async def test_others_cannot_see_revenue(service: Service) -> None:
     for role in ("student", "case_manager"):
         assert (await read(service, PATH, role=role)).status_code == 403
     assert (await service.call("GET", PATH)).status_code == 401

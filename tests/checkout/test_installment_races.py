@@ -1,4 +1,4 @@
-"""Two who act on the same amount at the same time, and answers that get lost: it is paid once."""
+"""Concurrent actions on one installment, and lost responses: it is paid once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 import pytest
-from tests.checkout.schedule_steps import DAY, EACH, FIRST, School
+from tests.checkout.installment_steps import DAY, EACH, FIRST, School
 
 from contracts.envelope import Envelope
 
@@ -18,32 +18,32 @@ async def record(school: School, id: object, reference: str = "R-1") -> Any:
 
 
 @pytest.mark.parametrize("delay", [0, 0.02, 0.05, 0.1])
-async def test_the_timer_and_the_desk(school: School, delay: float) -> None:
-    told = await school.begun()
+async def test_the_timer_and_a_manual_payment(school: School, delay: float) -> None:
+    enrollment = await school.started()
     await school.clock.advance(31 * DAY)
     await school.timer.sweep()
 
-    async def desk() -> Any:
+    async def front_office() -> Any:
         await asyncio.sleep(delay)
-        return await record(school, told["schedules"][1]["id"])
+        return await record(school, enrollment["schedules"][1]["id"])
 
-    answer, _ = await asyncio.gather(desk(), school.perform())
-    await school.hear()
-    await school.uow()
+    answer, _ = await asyncio.gather(front_office(), school.perform())
+    await school.deliver()
+    await school.run_due()
     by_hand = EACH if answer.status_code == 200 else 0
     assert await school.charges() + by_hand == FIRST + EACH, answer.text
     assert (await school.statuses())[:3] == ["paid", "paid", "open"]
 
 
 @pytest.mark.parametrize("delay", [0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.08])
-async def test_the_timer_and_all_that_is_left(school: School, delay: float) -> None:
-    told = await school.begun()
+async def test_the_timer_and_the_remainder(school: School, delay: float) -> None:
+    enrollment = await school.started()
     await school.clock.advance(31 * DAY)
     await school.timer.sweep()
 
     async def student() -> Any:
         await asyncio.sleep(delay)
-        answer = await school.call("POST", f"/api/enrollments/{told['purchase_id']}/pay-remaining")
+        answer = await school.call("POST", f"/api/enrollments/{enrollment['purchase_id']}/pay-remaining")
         if answer.status_code == 200:
             path = f"/payment_intents/{answer.json()['payment_intent_id']}/pay"
             await asyncio.sleep(0.05)
@@ -53,79 +53,79 @@ async def test_the_timer_and_all_that_is_left(school: School, delay: float) -> N
         return answer
 
     await asyncio.gather(student(), school.perform(), return_exceptions=True)
-    await school.hear()
-    await school.uow()
-    answer = await school.call("POST", f"/api/enrollments/{told['purchase_id']}/pay-remaining")
+    await school.deliver()
+    await school.run_due()
+    answer = await school.call("POST", f"/api/enrollments/{enrollment['purchase_id']}/pay-remaining")
     if answer.status_code == 200:
         await school.pay(answer.json()["stripe_client_secret"])
-        await school.uow()
+        await school.run_due()
     assert await school.charges() == 489_000
     assert await school.standing() == ("active", None)
 
 
 @pytest.mark.parametrize("lost", [1, 3, 5, 8])
-async def test_answers_that_get_lost(school: School, lost: int) -> None:
-    await school.begun()
+async def test_lost_responses(school: School, lost: int) -> None:
+    await school.started()
     await school.clock.advance(31 * DAY)
     await school.timer.sweep()
     await school.sandbox.faults(lose_answers=lost)
     for _ in range(5):
         await school.perform()
     await school.sandbox.faults()
-    await school.hear()
+    await school.deliver()
     assert await school.charges() == FIRST + EACH
     assert (await school.statuses())[1] == "paid"
 
 
-async def test_a_first_debit_that_fails_ends_it_and_one_may_begin_again(school: School) -> None:
-    told = await school.enrolled()
-    intent = await school.pay(told["stripe_client_secret"], method="us_bank_account")
-    await school.hear()
+async def test_a_failed_first_debit_ends_the_enrollment_and_a_new_one_can_start(school: School) -> None:
+    enrollment = await school.enrolled()
+    intent = await school.pay(enrollment["stripe_client_secret"], method="us_bank_account")
+    await school.deliver()
     await school.sandbox.operate(f"/payment_intents/{intent['id']}/fail")
-    await school.uow()
+    await school.run_due()
     assert await school.state() == "failed"
     assert set(await school.statuses()) == {"canceled"}
     assert (await school.sandbox.api.payment_intents.retrieve_async(intent["id"])).status == "canceled"
     again = await school.enrolled()
-    assert again["purchase_id"] != told["purchase_id"]
+    assert again["purchase_id"] != enrollment["purchase_id"]
 
 
-async def test_all_money_back_closes_what_is_open(school: School) -> None:
-    await school.begun()
+async def test_a_full_refund_closes_open_installments(school: School) -> None:
+    await school.started()
     (payment,) = await school.service.rows("SELECT id FROM payments WHERE student_id = :s", s=school.student)
     answer = await school.admin("POST", f"/api/payments/{payment['id']}/refund", json={"reason": "goodwill"})
     assert answer.status_code < 300, answer.text
-    await school.uow()
+    await school.run_due()
     assert await school.state() == "withdrawn"
     assert await school.statuses() == ["paid"] + ["canceled"] * 5
     await school.later(days=62)
     assert await school.charges() == 0
 
 
-async def test_a_refund_that_fails_brings_the_amounts_back(school: School) -> None:
-    await school.begun()
+async def test_a_failed_refund_reopens_the_installments(school: School) -> None:
+    await school.started()
     (payment,) = await school.service.rows("SELECT id FROM payments WHERE student_id = :s", s=school.student)
     await school.admin("POST", f"/api/payments/{payment['id']}/refund", json={"reason": "goodwill"})
-    await school.uow()
+    await school.run_due()
     (refund,) = await school.service.rows("SELECT * FROM refunds WHERE student_id = :s", s=school.student)
     await school.sandbox.operate(f"/refunds/{refund['stripe_refund_id']}/fail")
-    await school.uow()
+    await school.run_due()
     assert await school.state() == "paid"
     assert await school.statuses() == ["paid"] + ["open"] * 5
     await school.later(days=31)
     assert (await school.statuses())[1] == "paid"
 
 
-async def _all_said(school: School) -> list[Envelope[Any]]:
-    heard = await school.sandbox.told()
-    return [each for each in heard if each.data.student_id == school.student] + await school.own()
+async def _all_events(school: School) -> list[Envelope[Any]]:
+    events = await school.sandbox.gateway_events()
+    return [each for each in events if each.data.student_id == school.student] + await school.own()
 
 
-async def _forget(school: School) -> None:
-    """As before the first event, with what was asked of Stripe since."""
+async def _reset(school: School) -> None:
+    """Resets the rows to before the first event, but keeps the requests made at Stripe."""
     purchase = (await school.service.purchase(school.student))["id"]
     for statement in (
-        "UPDATE schedules SET status = 'open', paid_at = NULL, failure_code = NULL WHERE purchase_id = :id",
+        "UPDATE installments SET status = 'open', paid_at = NULL, failure_code = NULL WHERE purchase_id = :id",
         "UPDATE purchases SET state = 'awaiting_payment' WHERE id = :id",
         "DELETE FROM inbox WHERE :id IS NOT NULL",
         "DELETE FROM fact_keys WHERE :id IS NOT NULL",
@@ -136,21 +136,21 @@ async def _forget(school: School) -> None:
 
 
 async def test_the_same_events_in_any_order_end_in_the_same_rows(school: School) -> None:
-    told = await school.begun()
+    enrollment = await school.started()
     await school.fail_next(1)
     for days in (31, 1, 31):
         await school.later(days=days)
-    await record(school, told["schedules"][3]["id"])
-    await school.hear()
-    known = ("status", "round", "amount", "stripe_payment_intent_id")
-    expected = [{name: row[name] for name in known} for row in await school.dues()]
+    await record(school, enrollment["schedules"][3]["id"])
+    await school.deliver()
+    columns = ("status", "round", "amount", "stripe_payment_intent_id")
+    expected = [{name: row[name] for name in columns} for row in await school.installments()]
     assert [row["status"] for row in expected] == ["paid"] * 4 + ["open"] * 2
-    said = await _all_said(school)
+    events = await _all_events(school)
     shuffle = random.Random(7)
     for _ in range(6):
-        await _forget(school)
-        order = said * 2
+        await _reset(school)
+        order = events * 2
         shuffle.shuffle(order)
-        await school.service.hear(*order)
-        assert [{name: row[name] for name in known} for row in await school.dues()] == expected
+        await school.service.deliver(*order)
+        assert [{name: row[name] for name in columns} for row in await school.installments()] == expected
         assert await school.state() == "paid"

@@ -1,4 +1,4 @@
-"""A plan that the school collects itself, from the first amount to the last."""
+"""Collecting the installments of a plan, from the first to the last."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from tests.checkout.schedule_steps import EACH, FIRST, NEEDS_ACTION, School
+from tests.checkout.installment_steps import EACH, FIRST, NEEDS_ACTION, School
 
 
-async def test_six_amounts_are_collected_by_the_clock_with_the_card_of_the_first(school: School) -> None:
-    enrolled = await school.begun()
+async def test_six_installments_are_charged_to_the_first_ones_card(school: School) -> None:
+    enrolled = await school.started()
     assert await school.statuses() == ["paid"] + ["open"] * 5
     assert await school.state() == "paid"
     for month in range(1, 6):
@@ -25,16 +25,16 @@ async def test_six_amounts_are_collected_by_the_clock_with_the_card_of_the_first
     assert await school.charges() == 489_000
 
 
-async def test_nothing_is_collected_before_its_day(school: School) -> None:
-    await school.begun()
+async def test_nothing_is_collected_before_its_due_date(school: School) -> None:
+    await school.started()
     await school.later(days=25)
     assert await school.charges() == FIRST
 
 
-async def test_a_failing_card_is_tried_again_after_1_3_and_7_days_and_then_the_enrollment_is_paused(
+async def test_a_failing_card_is_retried_after_1_3_and_7_days_then_the_enrollment_is_paused(
     school: School,
 ) -> None:
-    enrolled = await school.begun()
+    enrolled = await school.started()
     await school.fail_next(4)
     await school.later(days=31)
     assert await school.statuses() == ["paid"] + ["open"] * 5
@@ -43,30 +43,30 @@ async def test_a_failing_card_is_tried_again_after_1_3_and_7_days_and_then_the_e
         await school.later(days=days)
     assert await school.statuses() == ["paid", "overdue"] + ["open"] * 4
     assert await school.standing() == ("paused", "past_due")
-    told = [each for each in await school.failures() if each["refs"]["installment"]]
-    assert [each["attempt"] for each in told] == [1, 2, 3, 4]
-    assert [each["final"] for each in told] == [False, False, False, True]
-    assert {each["code"] for each in told} == {"insufficient_funds"}
-    assert {each["pay_url"] for each in told} == {f"https://school.example/pay/{enrolled['purchase_id']}"}
-    times = [datetime.fromisoformat(each["next_attempt_at"]) for each in told[:3]]
+    failures = [each for each in await school.failures() if each["refs"]["installment"]]
+    assert [each["attempt"] for each in failures] == [1, 2, 3, 4]
+    assert [each["final"] for each in failures] == [False, False, False, True]
+    assert {each["code"] for each in failures} == {"insufficient_funds"}
+    assert {each["pay_url"] for each in failures} == {f"https://school.example/pay/{enrolled['purchase_id']}"}
+    times = [datetime.fromisoformat(each["next_attempt_at"]) for each in failures[:3]]
     assert [(b - a).days for a, b in pairwise(times)] == [2, 4]
-    assert "next_attempt_at" not in told[3]
-    assert len({each["refs"]["payment_intent"] for each in told}) == 1, "one intent, whatever it is tried with"
+    assert "next_attempt_at" not in failures[3]
+    assert len({each["refs"]["payment_intent"] for each in failures}) == 1, "every attempt uses the same intent"
 
-    # paid later, by another card: the enrollment goes on
-    overdue = (await school.dues())[1]
+    # paid later with another card: the enrollment resumes
+    overdue = (await school.installments())[1]
     answer = await school.call("POST", f"/api/payments/schedules/{overdue['id']}/intent")
     assert answer.status_code == 200, answer.text
     assert answer.json()["amount"] == EACH
     await school.pay(answer.json()["stripe_client_secret"])
-    await school.hear()
+    await school.deliver()
     assert await school.statuses() == ["paid", "paid"] + ["open"] * 4
     assert await school.standing() == ("active", None)
     assert await school.charges() == FIRST + EACH
 
 
-async def test_a_card_that_works_again_is_charged_once(school: School) -> None:
-    await school.begun()
+async def test_a_card_that_recovers_is_charged_once(school: School) -> None:
+    await school.started()
     await school.fail_next(2)
     await school.later(days=31)
     await school.later(days=1)
@@ -77,39 +77,39 @@ async def test_a_card_that_works_again_is_charged_once(school: School) -> None:
     assert await school.charges() == FIRST + EACH
 
 
-async def test_a_bank_that_wants_the_payer_to_be_there_gets_them(school: School) -> None:
+async def test_authentication_required_by_the_bank_is_done_by_the_payer(school: School) -> None:
     enrolled = await school.enrolled()
     intent = await school.pay(enrolled["stripe_client_secret"], card=NEEDS_ACTION)
     await school.sandbox.operate(f"/payment_intents/{intent['id']}/authenticate", passed=True)
-    await school.hear()
+    await school.deliver()
     await school.later(days=31)
-    (told,) = [each for each in await school.failures() if each["attempt"] == 1 and each["pay_url"]]
-    assert told["code"] == "authentication_required"
-    due = (await school.dues())[1]
+    (failure,) = [each for each in await school.failures() if each["attempt"] == 1 and each["pay_url"]]
+    assert failure["code"] == "authentication_required"
+    due = (await school.installments())[1]
     answer = await school.call("POST", f"/api/payments/schedules/{due['id']}/intent")
     await school.pay(answer.json()["stripe_client_secret"], card=NEEDS_ACTION)
     await school.sandbox.operate(f"/payment_intents/{answer.json()['payment_intent_id']}/authenticate", passed=True)
-    await school.hear()
+    await school.deliver()
     assert (await school.statuses())[:2] == ["paid", "paid"]
     await school.later(days=7)
     assert await school.charges() == FIRST + EACH
 
 
 async def test_two_timers_at_once_charge_once(school: School) -> None:
-    await school.begun()
+    await school.started()
     await school.clock.advance(timedelta(days=31))
     await asyncio.gather(*(school.timer.sweep() for _ in range(8)))
-    wanted = await school.service.rows("SELECT * FROM jobs WHERE kind = 'installment'")
-    due = (await school.dues())[1]
-    assert len([each for each in wanted if each["payload"]["schedule_id"] == str(due["id"])]) == 1
+    wanted = await school.service.rows("SELECT * FROM jobs WHERE kind = 'installment_collection'")
+    due = (await school.installments())[1]
+    assert len([each for each in wanted if each["payload"]["installment_id"] == str(due["id"])]) == 1
     await asyncio.gather(*(school.perform() for _ in range(3)))
-    await school.hear()
+    await school.deliver()
     assert (await school.statuses())[:3] == ["paid", "paid", "open"]
     assert await school.charges() == FIRST + EACH
 
 
 async def test_two_loops_at_once_charge_once(school: School) -> None:
-    await school.begun()
+    await school.started()
     await school.clock.advance(timedelta(days=31))
     stop = asyncio.Event()
     loops = [asyncio.create_task(school.timer.run(stop)) for _ in range(2)]
@@ -117,91 +117,91 @@ async def test_two_loops_at_once_charge_once(school: School) -> None:
     stop.set()
     await asyncio.gather(*loops)
     await school.perform()
-    await school.hear()
+    await school.deliver()
     assert await school.charges() == FIRST + EACH
 
 
-async def test_stripe_that_is_away_is_no_attempt(school: School) -> None:
-    await school.begun()
+async def test_an_outage_of_stripe_is_not_an_attempt(school: School) -> None:
+    await school.started()
     await school.sandbox.faults(fail_requests=1000)
     await school.clock.advance(timedelta(days=31))
     await school.timer.sweep()
     await school.perform()
-    due = (await school.dues())[1]
+    due = (await school.installments())[1]
     assert (due["status"], due["attempts"]) == ("open", 0)
     await school.sandbox.faults()
     await school.perform()
-    await school.hear()
+    await school.deliver()
     assert (await school.statuses())[1] == "paid"
 
 
-async def test_a_bank_debit_is_waited_for_and_its_failure_is_an_attempt(school: School) -> None:
+async def test_a_failed_bank_debit_is_an_attempt(school: School) -> None:
     enrolled = await school.enrolled()
     intent = await school.pay(enrolled["stripe_client_secret"], method="us_bank_account")
-    await school.hear()
+    await school.deliver()
     assert (await school.statuses())[0] == "processing"
     assert await school.state() == "processing"
     await school.later(days=31)
-    assert (await school.statuses())[1] == "open", "nothing more is charged before the first is there"
+    assert (await school.statuses())[1] == "open", "nothing is charged before the first has settled"
     await school.sandbox.operate(f"/payment_intents/{intent['id']}/settle")
-    await school.hear()
-    await school.uow()
+    await school.deliver()
+    await school.run_due()
     assert (await school.statuses())[:2] == ["paid", "processing"]
-    due = (await school.dues())[1]
+    due = (await school.installments())[1]
     await school.later(days=5)
     await school.sandbox.operate(f"/payment_intents/{due['stripe_payment_intent_id']}/fail")
-    await school.hear()
-    due = (await school.dues())[1]
+    await school.deliver()
+    due = (await school.installments())[1]
     assert (due["status"], due["attempts"]) == ("open", 1)
     await school.later(days=1)
-    due = (await school.dues())[1]
+    due = (await school.installments())[1]
     assert due["status"] == "processing", [
         {k: str(due[k]) for k in ("attempts", "timers", "failure_code", "next_attempt_at", "failed_debits")},
         [(f["code"], f["attempt"]) for f in await school.failures()],
     ]
     await school.sandbox.operate(f"/payment_intents/{due['stripe_payment_intent_id']}/settle")
-    await school.hear()
+    await school.deliver()
     assert (await school.statuses())[:2] == ["paid", "paid"]
 
 
-async def test_without_a_saved_method_an_invoice_is_sent_and_reminded_of(school: School) -> None:
-    await school.begun()
+async def test_without_a_saved_method_an_invoice_and_reminders_are_sent(school: School) -> None:
+    await school.started()
     customer = await school.customer()
     for method in (await school.sandbox.api.customers.payment_methods.list_async(customer)).data:
         await school.sandbox.api.payment_methods.detach_async(method.id)
     await school.later(days=31)
-    due = (await school.dues())[1]
+    due = (await school.installments())[1]
     invoice = await school.sandbox.api.invoices.retrieve_async(due["stripe_invoice_id"])
     assert (invoice.status, invoice.amount_due, invoice.collection_method) == ("open", EACH, "send_invoice")
     assert due["pay_url"] == invoice.hosted_invoice_url
     assert await school.failures() == []
     await school.later(days=1)
-    (told,) = await school.failures()
-    assert (told["code"], told["pay_url"], told["final"]) == ("not_paid", invoice.hosted_invoice_url, False)
+    (failure,) = await school.failures()
+    assert (failure["code"], failure["pay_url"], failure["final"]) == ("not_paid", invoice.hosted_invoice_url, False)
     await school.later(days=2)
     await school.later(days=4)
     assert (await school.failures())[-1]["final"] is True
     assert await school.standing() == ("paused", "past_due")
     await school.sandbox.operate(f"/invoices/{invoice.id}/pay")
-    await school.hear()
+    await school.deliver()
     assert (await school.statuses())[:2] == ["paid", "paid"]
     assert await school.standing() == ("active", None)
 
 
-async def test_a_payment_is_heard_before_the_answer_and_twice(school: School) -> None:
-    await school.begun()
+async def test_a_payment_event_before_the_response_and_twice(school: School) -> None:
+    await school.started()
     await school.clock.advance(timedelta(days=31))
     await school.timer.sweep()
     await school.perform()
-    await school.hear()
-    before = await school.dues()
-    await school.service.perform(school.student, "installment")
-    school._heard.clear()
-    await school.hear()
-    assert await school.dues() == before
+    await school.deliver()
+    before = await school.installments()
+    await school.service.perform(school.student, "installment_collection")
+    school._delivered.clear()
+    await school.deliver()
+    assert await school.installments() == before
 
 
-async def test_an_enrollment_that_nobody_pays_ends(school: School) -> None:
+async def test_an_unpaid_enrollment_expires(school: School) -> None:
     enrolled = await school.enrolled()
     await school.later(days=6)
     assert await school.state() == "awaiting_payment"
@@ -217,7 +217,7 @@ async def test_an_enrollment_that_nobody_pays_ends(school: School) -> None:
     assert again["enrollment_id"] == enrolled["enrollment_id"]
 
 
-async def test_an_enrollment_without_an_answer_is_gone_on_with(school: School) -> None:
+async def test_an_enrollment_without_a_response_is_resumed(school: School) -> None:
     await school.enrolled()
     await school.service.rows(
         "UPDATE purchases SET state = 'created', created_at = now() - interval '2 days'"
