@@ -253,7 +253,7 @@ async def test_listing_dead_letters_often_loses_none(
             assert await dead(rabbit_server, queue_name) == ["evt_looked_at"]
 
 
-async def test_a_subscriber_that_the_broker_has_cancelled_is_attached_again(
+async def test_a_subscriber_that_the_broker_has_canceled_is_attached_again(
     rabbit_server: RabbitServer, database: Database, publisher: Publisher, queue_name: str
 ) -> None:
     """The queue is deleted under it: the connection stays up, and the broker cancels its consumer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
 import structlog
@@ -57,7 +58,7 @@ class SubscriberRunner:
         self._consumed: list[AbstractQueue] = []
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set. Then takes no new messages, finishes those under way and leaves the rest queued."""
+        """Until `stop` is set. Then takes no new messages, finishes those in progress and leaves the rest queued."""
         stopping = asyncio.create_task(stop.wait())
         try:
             while not stop.is_set():
@@ -100,7 +101,7 @@ class SubscriberRunner:
             reconnect_interval=0.5,
             apply_types=False,  # no injection: FastDepends would run it in a thread, once per argument and message
             serializer=None,
-            logger=None,  # ours is structlog
+            logger=None,  # the kit logs with structlog
             app_id=self._service,
         )
         self._connection = await broker.connect()
@@ -118,8 +119,10 @@ class SubscriberRunner:
         except Exception as error:  # FastStream raises several errors at once as an ExceptionGroup
             log.warning("broker shutdown failed", error=describe(error))
             if connection is not None:
-                # left open it would restore consumers that nobody listens to, and hold their messages
-                await connection.close()
+                # left open, it would reconnect and restore consumers whose messages nobody handles
+                with contextlib.suppress(Exception):
+                    async with asyncio.timeout(5):
+                        await connection.close()
 
 
 async def _is_consumed(queue: AbstractQueue) -> bool:
