@@ -174,7 +174,7 @@ class Service:
         for _ in range(rounds):
             async with self.database.transaction() as db:
                 await db.execute(text("UPDATE jobs SET available_at = now() WHERE done_at IS NULL"))
-            due = await self._worker._take(16)
+            due = await self._worker.take(16)
             if not due:
                 return
             await asyncio.gather(*(self._worker.attempt(job) for job in due))
