@@ -1,4 +1,4 @@
-"""These tests need a Docker engine and take minutes, so they run only when somebody names this folder."""
+"""These tests need a Docker engine and take minutes, so they run only if this folder is named on the command line."""
 
 from __future__ import annotations
 

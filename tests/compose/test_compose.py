@@ -1,4 +1,4 @@
-"""`docker compose up --scale enrollment=3`, a few hundred purchases, and one consumer killed among them."""
+"""`docker compose up --scale enrollment=3`, a few hundred purchases, and one consumer killed meanwhile."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ SERVICES = tuple(name for name in PUBLISHED_BY if name != OTHERS)
 CONSUMING = ("checkout", "enrollment", "instructor-assignment", "milady-integration", "notifications")
 
 
-def told_by_stripe(student: Person, number: int) -> list[dict[str, Any]]:
-    """Both events of one card payment, with the metadata that the first seed system asks for and nothing more."""
+def stripe_events_of(student: Person, number: int) -> list[dict[str, Any]]:
+    """Both events of one card payment, with only a student and a program as metadata."""
     metadata = {"student_id": str(student.id), "program_id": "prog_1", "program_slug": BARBER}
     refs = {"payment_intent": f"pi_compose_{number}", "id": f"cs_compose_{number}"}
     details = {"email": student.email, "name": student.name}
@@ -72,17 +72,17 @@ async def test_every_purchase_has_one_enrollment_one_instructor_one_milady_enrol
         to_each_once = Counter(student.email for student in students.values())
         assert Counter(mail["to"] for mail in mails if mail["subject"].startswith("Welcome")) == to_each_once
         assert Counter(mail["to"] for mail in mails if mail["subject"].startswith("Receipt")) == to_each_once
-        assert {mail["to"] for mail in mails} == set(to_each_once), "nobody else is written to: no alert"
+        assert {mail["to"] for mail in mails} == set(to_each_once), "no alert and no other mail was sent"
 
-    said = {
+    published = {
         ("enrollment", "enrollment.activated.v1"): len(students),
         ("instructor_assignment", "instructor.assigned.v1"): len(students),
         ("milady_integration", "milady.enrolled.v1"): len(students),
     }
-    for (database, type), expected in said.items():
-        query = f"SELECT count(*) AS said FROM outbox WHERE routing_key = '{type}'"
-        assert system.sql(database, query) == [{"said": expected}], type
-    assert not [name for name, left in queues(system).items() if left], "nothing waits, nothing is a dead letter"
+    for (database, type), expected in published.items():
+        query = f"SELECT count(*) AS published FROM outbox WHERE routing_key = '{type}'"
+        assert system.sql(database, query) == [{"published": expected}], type
+    assert not [name for name, left in queues(system).items() if left], "all queues are empty, dead letters included"
 
 
 def test_each_service_reaches_only_its_own_database(system: Containers) -> None:
@@ -92,7 +92,7 @@ def test_each_service_reaches_only_its_own_database(system: Containers) -> None:
             reached = [
                 other
                 for other in (*(s.replace("-", "_") for s in SERVICES), "postgres", "template1")
-                if may_connect(system, f"postgresql://{login}:{system.told[secret]}@127.0.0.1/{other}")
+                if may_connect(system, f"postgresql://{login}:{system.settings[secret]}@127.0.0.1/{other}")
             ]
             assert reached == [name], login
 
@@ -101,7 +101,7 @@ def may_connect(system: Containers, url: str) -> bool:
     return system.compose("exec", "-T", "postgres", "psql", url, "-c", "SELECT 1", check=False).code == 0
 
 
-def test_each_service_says_only_its_own_facts_and_reads_only_its_own_queues(system: Containers) -> None:
+def test_each_service_publishes_only_its_own_events_and_reads_only_its_own_queues(system: Containers) -> None:
     rights = {row["user"]: row for row in broker(system, "list_permissions")}
     topics = {row["user"]: row for row in broker(system, "list_topic_permissions")}
     names = [row["name"] for row in broker(system, "list_queues", "name")]
@@ -112,25 +112,25 @@ def test_each_service_says_only_its_own_facts_and_reads_only_its_own_queues(syst
         for right in ("configure", "write", "read"):
             assert {name for name in names if re.search(rights[service][right], name)} == own, (service, right)
             assert re.search(rights[service][right], "bursar.events"), (service, right)
-        may_say = {type for type in EVENT_TYPES if re.search(topics[service]["write"], type)}
+        allowed = {type for type in EVENT_TYPES if re.search(topics[service]["write"], type)}
         publishes = {event.type for event in PUBLISHED_BY[service]}
-        assert publishes <= may_say, service
+        assert publishes <= allowed, service
         families = {type.split(".")[0] for type in publishes}
-        assert {type.split(".")[0] for type in may_say} == families, service
+        assert {type.split(".")[0] for type in allowed} == families, service
 
 
-def test_only_loopback_is_published_and_nothing_that_scales(system: Containers) -> None:
+def test_ports_are_published_on_loopback_only_and_not_for_what_scales(system: Containers) -> None:
     described = json.loads(system.compose("--profile", "sandbox", "config", "--format", "json").out)["services"]
     published = {name: service["ports"] for name, service in described.items() if service.get("ports")}
     assert set(published) == set(system.ports)
     assert {port["host_ip"] for ports in published.values() for port in ports} == {"127.0.0.1"}
 
 
-def test_the_front_end_may_call(system: Containers) -> None:
-    asked = {"Origin": system.told["FRONTEND_URL"], "Access-Control-Request-Method": "POST"}
+def test_the_front_ends_origin_is_allowed(system: Containers) -> None:
+    preflight = {"Origin": system.settings["FRONTEND_URL"], "Access-Control-Request-Method": "POST"}
     for service in ("checkout-api", "enrollment-api"):
-        answer = httpx.options(system.url(service) + "/api/anything", headers=asked, trust_env=False)
-        assert answer.headers["access-control-allow-origin"] == system.told["FRONTEND_URL"]
+        answer = httpx.options(system.url(service) + "/api/anything", headers=preflight, trust_env=False)
+        assert answer.headers["access-control-allow-origin"] == system.settings["FRONTEND_URL"]
 
 
 def test_every_setting_can_be_set(system: Containers) -> None:
@@ -145,8 +145,8 @@ def test_every_setting_can_be_set(system: Containers) -> None:
                 assert not missing, (service, name)
 
 
-def test_everything_of_ours_ends_by_itself_when_told_to(system: Containers) -> None:
-    """Runs last. SIGTERM reaches python, and the drain is over long before somebody would send SIGKILL."""
+def test_every_process_stops_on_sigterm(system: Containers) -> None:
+    """Runs last. SIGTERM reaches Python, and the drain ends long before Docker would send SIGKILL."""
     began = time.monotonic()
     system.compose("--profile", "sandbox", "stop", "--timeout", "30", seconds=90)
     assert time.monotonic() - began < 30
@@ -155,26 +155,26 @@ def test_everything_of_ours_ends_by_itself_when_told_to(system: Containers) -> N
     )
     codes = Counter(line for line in states if line)
     killed = codes.pop("enrollment 137")
-    assert killed == 1, "the one that was killed on purpose"
+    assert killed == 1, "the one that the test killed"
     assert {line.split()[1] for line in codes} == {"0"}, codes
 
 
-# --- doing ------------------------------------------------------------------------------------------------------------
+# --- actions ---------------------------------------------------------------------------------------------------------
 
 
 async def buy(system: Containers, client: httpx.AsyncClient, student: Person) -> None:
-    """As the front end does it, and then on Stripe's page."""
-    told = system.told
-    identity = Identity(told["JWT_SECRET"], told["JWT_ISSUER"], told["JWT_AUDIENCE"])
-    wanted = {"programName": "Barber Apprenticeship", "programSlug": BARBER, "price": 4890, "paymentType": "full"}
+    """Starts a checkout like the front end, then pays on Stripe's page."""
+    settings = system.settings
+    identity = Identity(settings["JWT_SECRET"], settings["JWT_ISSUER"], settings["JWT_AUDIENCE"])
+    request = {"programName": "Barber Apprenticeship", "programSlug": BARBER, "price": 4890, "paymentType": "full"}
     answer = await client.post(
         system.url("checkout-api") + "/api/create-checkout-session",
-        json=wanted,
+        json=request,
         headers={"Authorization": f"Bearer {identity.token(student)}"},
     )
     assert answer.is_success, answer.text
     url: str = answer.json()["url"]
-    assert url.startswith(system.url("stripe-sandbox")), "a browser outside the containers can go there"
+    assert url.startswith(system.url("stripe-sandbox")), "a browser outside the containers can open it"
     found = re.search(r"cs_\w+", url)
     assert found, url
     card = {"method": "card", "card": "4242424242424242", "email": student.email, "name": student.name}
@@ -183,12 +183,15 @@ async def buy(system: Containers, client: httpx.AsyncClient, student: Person) ->
 
 
 async def deliver_all_and_kill_one(system: Containers, client: httpx.AsyncClient, students: list[Person]) -> None:
-    """Signed, shuffled, many of them twice or thrice. One consumer freezes with messages in its hands, then dies."""
-    rolled = random.Random(20261121)
-    events = [one for number, student in enumerate(students) for one in told_by_stripe(student, number)]
+    """Delivers signed events, shuffled, many of them two or three times.
+
+    One consumer is stopped while it has unacknowledged messages, then killed.
+    """
+    rng = random.Random(20261121)
+    events = [one for number, student in enumerate(students) for one in stripe_events_of(student, number)]
     deliveries = [body_of(one) for one in events]
-    deliveries += [body_of(one) for one in events if rolled.random() < 1 / 3 for _ in range(rolled.randint(1, 2))]
-    rolled.shuffle(deliveries)
+    deliveries += [body_of(one) for one in events if rng.random() < 1 / 3 for _ in range(rng.randint(1, 2))]
+    rng.shuffle(deliveries)
     victim = system.ids("enrollment")[0]
     third = len(deliveries) // 3
     await deliver(system, client, deliveries[:third])
@@ -207,14 +210,14 @@ async def deliver(system: Containers, client: httpx.AsyncClient, bodies: list[by
 
     async def one(body: bytes) -> int:
         async with at_once:
-            header = {"Stripe-Signature": sign(body, secret=system.told["STRIPE_WEBHOOK_SECRETS"])}
+            header = {"Stripe-Signature": sign(body, secret=system.settings["STRIPE_WEBHOOK_SECRETS"])}
             return (await client.post(url, content=body, headers=header)).status_code
 
     assert set(await asyncio.gather(*map(one, bodies))) == {200}
 
 
 async def until_settled(system: Containers, client: httpx.AsyncClient, purchases: int) -> None:
-    """Until every enrollment is there and, two looks in a row, nothing is left to do anywhere."""
+    """Waits until every enrollment is active and, two polls in a row, nothing is queued or due anywhere."""
     began = time.monotonic()
     quiet = 0
     while quiet < 2:
@@ -225,21 +228,21 @@ async def until_settled(system: Containers, client: httpx.AsyncClient, purchases
         mails = len((await client.get(system.url("mail-catcher") + "/messages")).json())
         quiet = quiet + 1 if enrollments >= purchases and mails >= 2 * purchases and not left else 0
         if time.monotonic() - began > SETTLE_SECONDS:
-            state = f"{enrollments} of {purchases} enrollments, {mails} mails, left to do: {left}"
-            raise AssertionError(f"not settled after {SETTLE_SECONDS} s: {state}\n{system.troubles()}")
+            state = f"{enrollments} of {purchases} enrollments, {mails} mails, queued or due: {left}"
+            raise AssertionError(f"not settled after {SETTLE_SECONDS} s: {state}\n{system.problems()}")
         await asyncio.sleep(1)
 
 
-# --- looking ----------------------------------------------------------------------------------------------------------
+# --- queries ---------------------------------------------------------------------------------------------------------
 
 
 def queues(system: Containers) -> dict[str, int]:
-    """Messages by queue, those under way and the dead letters included."""
+    """Messages by queue, including unacknowledged ones and dead letters."""
     return {row["name"]: int(row["messages"]) for row in broker(system, "list_queues", "name", "messages")}
 
 
 def due(system: Containers) -> dict[str, int]:
-    """What each service still has to send or to do."""
+    """Outbox rows and jobs of each service that are still due."""
     query = """
         SELECT (SELECT count(*) FROM outbox WHERE published_at IS NULL) AS outbox,
                (SELECT count(*) FROM jobs
