@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 from tests.databases import migrated, opened
@@ -32,10 +31,17 @@ async def api_database(notifications_database: pg.Database) -> AsyncIterator[Dat
         yield database
 
 
-@pytest.fixture
-def mail(tmp_path: Path) -> Iterator[MailCatcher]:
-    with MailCatcher(tmp_path / "mail") as catcher:
+@pytest.fixture(scope="session")
+def mail_catcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MailCatcher]:
+    with MailCatcher(tmp_path_factory.mktemp("mail")) as catcher:
         yield catcher
+
+
+@pytest.fixture
+def mail(mail_catcher: MailCatcher) -> MailCatcher:
+    """Empty, and without faults."""
+    mail_catcher.reset()
+    return mail_catcher
 
 
 @pytest.fixture

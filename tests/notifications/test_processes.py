@@ -26,7 +26,7 @@ from tests.notifications.harness import (
     step,
     subjects,
 )
-from tests.processes import RunningRole, migrate
+from tests.processes import RunningRole
 from tests.tokens import bearer
 from tests.waiting import until
 
@@ -44,8 +44,9 @@ from testkit.smtp import Fault, MailCatcher
 
 @pytest.fixture
 def env(notifications_database: pg.Database, rabbit_server: RabbitServer, mail: MailCatcher) -> dict[str, str]:
-    env = {
+    return {
         "DATABASE_URL": notifications_database.url,
+        "API_DATABASE_URL": notifications_database.api_url,
         "AMQP_URL": rabbit_server.url,
         "SMTP_HOST": mail.host,
         "SMTP_PORT": str(mail.port),
@@ -55,30 +56,21 @@ def env(notifications_database: pg.Database, rabbit_server: RabbitServer, mail: 
         "RECEIPT_SETTLE_SECONDS": "0.3",
         "RECEIPT_DOCUMENT_SECONDS": "30",
     }
-    migrate("notifications", env)
-    return env
 
 
 @pytest.fixture
-def running(
-    harness: Harness, env: dict[str, str], notifications_database: pg.Database, tmp_path: Path
-) -> Iterator[dict[str, RunningRole]]:
-    of_api = {"DATABASE_URL": notifications_database.api_url}
-    roles = {
-        role: RunningRole("notifications", role, env | (of_api if role == "api" else {}), log=tmp_path / f"{role}.log")
-        for role in ("consumers", "relay", "api")
-    }
+def service(harness: Harness, env: dict[str, str], tmp_path: Path) -> Iterator[RunningRole]:
+    """All roles in one process, which also declares the queues."""
+    process = RunningRole("notifications", "all", env, log=tmp_path / "service.log").start()
     try:
-        for role in roles.values():
-            role.start()
-        wait_all_ready(list(roles.values()))
-        yield roles
+        wait_all_ready([process])
+        yield process
     finally:
-        stop_all(list(roles.values()))
+        stop_all([process])
 
 
 async def test_a_payment_becomes_mails_once(
-    harness: Harness, running: dict[str, RunningRole], rabbit_server: RabbitServer, mail: MailCatcher, tmp_path: Path
+    harness: Harness, service: RunningRole, rabbit_server: RabbitServer, mail: MailCatcher, tmp_path: Path
 ) -> None:
     publisher = Publisher(rabbit_server.url, name="tests")
     dispute = PaymentDisputeOpened(
@@ -106,11 +98,11 @@ async def test_a_payment_becomes_mails_once(
     assert subjects(mails) == [receipt, welcome] and len(subjects(mails, ADMIN)) == 1
     assert "Ada Clipper" in bodies(one(mails, welcome))[0]
     assert files(one(mails, receipt)) == {"receipt-R-2026-0001.pdf": PDF}
-    async with httpx.AsyncClient(base_url=running["api"].url) as client:
+    async with httpx.AsyncClient(base_url=service.url) as client:
         mine = (await client.get("/api/notifications", headers=bearer(ANN))).json()["items"]
         assert {row["template"] for row in mine} == {"receipt", "welcome"}
         assert (await client.get("/api/notifications", headers=bearer(uuid4()))).json()["items"] == []
-    logs = "".join((tmp_path / f"{role}.log").read_text() for role in running)
+    logs = (tmp_path / "service.log").read_text()
     assert EMAIL not in logs and "Ann Archer" not in logs and ADMIN not in logs
     assert issued().pdf[:40] not in logs and "PDF-1" not in logs
     published_bodies = await harness.value("SELECT string_agg(convert_from(body, 'UTF8'), ' ') FROM outbox")

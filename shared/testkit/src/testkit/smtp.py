@@ -56,6 +56,15 @@ class MailCatcher:
             self._controller.stop()
             self._controller = None
 
+    def reset(self) -> None:
+        """Deletes the stored messages and the queue of faults; starts it if it was stopped."""
+        for file in self.files():
+            file.unlink()
+        self._faults.clear()
+        self._parsed.clear()
+        if self._controller is None:
+            self.start()
+
     def __enter__(self) -> "MailCatcher":
         return self.start()
 
