@@ -1,4 +1,4 @@
-"""What the tests of memberships do: a student who buys one, the life of it at Stripe, and all that is heard of it.
+"""What the tests of memberships do: a student who buys one, its life at Stripe, and the events that arrive.
 
 The sandbox is one of their own: they move its clock by years.
 """
@@ -39,7 +39,7 @@ class Member:
 
     service: Service
     id: UUID = field(default_factory=uuid4)
-    told: list[Envelope[Any]] = field(default_factory=list)
+    events: list[Envelope[Any]] = field(default_factory=list)
     _all: list[Envelope[Any]] = field(default_factory=list)
     _after: str | None = None
     _enrollment_revision: int = 0
@@ -56,11 +56,11 @@ class Member:
         return await self.call("POST", json={"membership": membership, **other})
 
     async def join(self, membership: str = "student", *, card: str | None = None, **other: Any) -> str:
-        """Buys and pays; what is heard of it is heard, and the enrollment opens. The subscription's id."""
+        """Buys and pays; its events are delivered, and the enrollment opens. The subscription's id."""
         answer = await self.buy(membership, **other)
         assert answer.status_code == 200, answer.text
         await self.sandbox.pay(answer.json()["sessionId"], **({"card": card} if card else {}))
-        await self.settle()
+        await self.catch_up()
         await self.enrollment()
         return str((await self.row())["stripe_subscription_id"])
 
@@ -70,7 +70,7 @@ class Member:
     async def done(self, action: str, **body: Any) -> dict[str, Any]:
         answer = await self.act(action, **body)
         assert answer.status_code == 200, answer.text
-        await self.settle()
+        await self.catch_up()
         return dict(answer.json())
 
     async def current(self) -> dict[str, Any]:
@@ -83,13 +83,13 @@ class Member:
             await self.sandbox.operate("/clock/advance", seconds=each)
 
     async def renewal(self, after: int = 2 * HOUR) -> None:
-        """To so many seconds after the next period has begun; its charge comes an hour after that."""
+        """To this many seconds after the start of the next period; it is charged an hour after that."""
         now = (await self.sandbox.operate("/clock/advance", seconds=1))["now"]
         end = (await self.subscription())["items"].data[0].current_period_end
         await self.later(end - now + after)
 
     async def fetch(self) -> list[Envelope[Any]]:
-        """What Stripe has said since the last look, about this student, as the gateway says it."""
+        """The gateway's events of this student since the last call."""
         events: list[dict[str, Any]] = []
         async with httpx.AsyncClient(base_url=self.sandbox.url, verify=False) as http:
             more = True
@@ -104,13 +104,13 @@ class Member:
         while refs != before:  # an invoice leads to its payment, and that to its refund
             about = [e for e in self._all if e.data.student_id == self.id or e.data.refs.of_payment() & refs]
             refs, before = refs.union(*(e.data.refs.of_payment() for e in about)), refs
-        known = {each.id for each in self.told}
-        fresh = [each for each in about if each.id not in known]
-        self.told += fresh
+        stored = {each.id for each in self.events}
+        fresh = [each for each in about if each.id not in stored]
+        self.events += fresh
         return fresh
 
-    async def settle(self) -> list[str]:
-        """Hears all that is new, performs what follows from it, and hears what checkout itself has said; the types."""
+    async def catch_up(self) -> list[str]:
+        """Delivers the new events, performs the jobs that they enqueue, and delivers checkout's own; the types."""
         fresh = await self.fetch()
         await self.service.deliver(*fresh)
         await self.service.perform(self.id)
@@ -119,7 +119,7 @@ class Member:
         return [each.type for each in fresh]
 
     async def published(self) -> list[Envelope[Any]]:
-        """What checkout has said of the subscription."""
+        """The events of the subscription that checkout has published."""
         rows = await self.service.rows(
             "SELECT headers, body FROM outbox WHERE routing_key = 'subscription.changed.v1' ORDER BY id"
         )
@@ -135,7 +135,7 @@ class Member:
         return (await self.rows())[-1]
 
     async def purchases(self) -> list[Purchase]:
-        """As every consumer folds them from what is known."""
+        """As every consumer folds them from the stored facts."""
         async with self.service.database.transaction() as db:
             group = await fact_store.group_of(db, enrollment_key(self.id, MEMBERSHIP))
         return list(fold({f.event_id: EVENT_TYPES[f.type].model_validate(f.body) for f in group}))  # type: ignore[misc]
@@ -146,21 +146,21 @@ class Member:
         return standing.value, reason
 
     async def enrollment(self) -> None:
-        """Enrollment says how the enrollment stands."""
-        said: type[EnrollmentActivated | EnrollmentPaused | EnrollmentResumed | EnrollmentWithdrawn]
+        """Delivers the enrollment service's event for the present standing."""
+        published: type[EnrollmentActivated | EnrollmentPaused | EnrollmentResumed | EnrollmentWithdrawn]
         newest = await self.service.purchases(self.id)
         states = {p.id: p.standing() for p in await self.purchases()}
         standing, reason = states[newest[-1]["id"]]
         match standing.value:
             case "active":
-                said = EnrollmentActivated
+                published = EnrollmentActivated
             case "paused":
-                said = EnrollmentPaused
+                published = EnrollmentPaused
             case _:
-                said = EnrollmentWithdrawn
+                published = EnrollmentWithdrawn
         self._enrollment_revision += 1
         await self.service.publish(
-            said(
+            published(
                 enrollment_id=enrollment_uuid(self.id, MEMBERSHIP),
                 student_id=self.id,
                 program=Program(slug=MEMBERSHIP, id=MEMBERSHIP, kind="membership"),

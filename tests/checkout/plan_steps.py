@@ -1,4 +1,4 @@
-"""What the tests of plans do with Stripe's side of one."""
+"""Steps of the tests of plans, at Stripe's side."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def charge_of(service: Service, invoice: stripe.Invoice) -> str:
 
 
 async def refund(service: Service, subscription: str) -> str:
-    """All of the newest invoice goes back; the refund's id."""
+    """Refunds the newest invoice; the refund's id."""
     charge = await charge_of(service, (await invoices(service, subscription))[0])
     await service.sandbox.operate(f"/charges/{charge}/refund")
     (made,) = (await service.sandbox.api.refunds.list_async({"charge": charge})).data
@@ -53,6 +53,6 @@ async def refund(service: Service, subscription: str) -> str:
 
 
 async def cancels(service: Service, subscription: str) -> int:
-    """How often Stripe has said that the subscription is over."""
-    told = [e for e in await service.sandbox.events() if e["type"] == "customer.subscription.deleted"]
-    return sum(event["data"]["object"]["id"] == subscription for event in told)
+    """The number of Stripe's events for the end of the subscription."""
+    ended = [e for e in await service.sandbox.events() if e["type"] == "customer.subscription.deleted"]
+    return sum(event["data"]["object"]["id"] == subscription for event in ended)

@@ -1,4 +1,4 @@
-"""Nobody pays twice for one enrollment, and no code is used beyond its limit or stuck: attacks on buying."""
+"""Nobody pays twice for one enrollment, and no code is used beyond its limit or reserved forever."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from tests.checkout.schedule_steps import School
+from tests.checkout.installment_steps import School
 from tests.checkout.service import CREATE, FRONTEND, Service, bearer, wanted
 from tests.checkout.test_courses import COURSE, buy, promotion, session_of
 
-from checkout.stripe_client import StripeAway
+from checkout.stripe_client import StripeUnavailable
 
 
 async def intent(service: Service, student: UUID, item: str = COURSE, **more: Any) -> httpx.Response:
@@ -27,15 +27,15 @@ async def pay(service: Service, intent_id: str, **choice: Any) -> dict[str, Any]
 
 
 async def test_a_debit_that_failed_leaves_its_intent_open(service: Service) -> None:
-    """At Stripe the intent can be paid again, so it stays the one thing that can be paid."""
+    """At Stripe the intent can be paid again, so it stays the only thing that can be paid."""
     student = uuid4()
     first = (await intent(service, student)).json()
     debit = {"method": "us_bank_account", "email": "ada@example.org", "name": "Ada"}
     assert (await pay(service, first["paymentIntentId"], **debit))["status"] == "processing"
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     assert (await service.purchase(student))["state"] == "processing"
     await service.sandbox.operate(f"/payment_intents/{first['paymentIntentId']}/fail")
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     again = await intent(service, student)
     assert again.status_code == 200, again.text
     assert again.json()["paymentIntentId"] == first["paymentIntentId"]
@@ -43,19 +43,19 @@ async def test_a_debit_that_failed_leaves_its_intent_open(service: Service) -> N
     assert page.status_code == 200, page.text
     closed = await service.sandbox.api.payment_intents.retrieve_async(first["paymentIntentId"])
     assert closed.status == "canceled", "or both could be paid"
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     assert [row["state"] for row in await service.purchases(student)] == ["failed", "session_open"]
 
 
-async def test_an_intent_whose_debit_has_failed_is_canceled_in_the_end(service: Service) -> None:
+async def test_an_intent_whose_debit_has_failed_is_canceled_later(service: Service) -> None:
     student, code = uuid4(), await promotion(service, percent_off=10, most_uses=1)
     made = (await intent(service, student, promotionCode=code)).json()
     debit = {"method": "us_bank_account", "email": "ada@example.org", "name": "Ada"}
     await pay(service, made["paymentIntentId"], **debit)
-    await service.hear_stripe(student)
-    await service.perform(student, "intent_expiry")  # a day later: the debit is still on its way
+    await service.deliver_stripe_events(student)
+    await service.perform(student, "intent_expiry")  # a day later the debit is still pending
     await service.sandbox.operate(f"/payment_intents/{made['paymentIntentId']}/fail")
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     await service.perform(student, "intent_expiry")
     assert (await service.sandbox.api.payment_intents.retrieve_async(made["paymentIntentId"])).status == "canceled"
     assert (await service.purchase(student))["state"] == "expired"
@@ -63,8 +63,8 @@ async def test_an_intent_whose_debit_has_failed_is_canceled_in_the_end(service: 
     assert row["uses"] == 0
 
 
-async def test_what_was_given_for_nothing_cannot_be_replaced(service: Service) -> None:
-    """Its enrollment is on the way: another page for it would be paid in vain, and its code's use would be free again."""
+async def test_a_free_purchase_cannot_be_replaced(service: Service) -> None:
+    """Its enrollment follows: another page would be paid for nothing, and its code's use would be released."""
     student, code = uuid4(), await promotion(service, percent_off=100, most_uses=1)
     assert (await intent(service, student, promotionCode=code)).status_code == 200
     page = await buy(service, student, COURSE)
@@ -72,11 +72,11 @@ async def test_what_was_given_for_nothing_cannot_be_replaced(service: Service) -
     (row,) = await service.rows("SELECT uses FROM promotion_codes WHERE code = :code", code=code)
     assert row["uses"] == 1
     await service.perform(student, "intent_expiry")
-    assert (await service.purchase(student))["state"] == "awaiting_payment", "what was said counts"
+    assert (await service.purchase(student))["state"] == "awaiting_payment", "its success was published"
 
 
-async def test_a_page_that_never_was_gives_its_use_back(service: Service) -> None:
-    """Stripe was away, and the student never came back: no event will ever end the purchase."""
+async def test_a_page_that_was_never_opened_releases_its_use(service: Service) -> None:
+    """Stripe was unavailable, and the student did not return: no event will end the purchase."""
     student, other, code = uuid4(), uuid4(), await promotion(service, percent_off=25, most_uses=1)
     # a discount's coupon comes before the purchase; the session after it
     await service.known_to_stripe(student)
@@ -86,7 +86,7 @@ async def test_a_page_that_never_was_gives_its_use_back(service: Service) -> Non
 
     async def away(*_: Any, **__: Any) -> Any:
 
-        raise StripeAway("gone")
+        raise StripeUnavailable("gone")
 
     stripe.create_session = away
     answer = await service.call("POST", "/api/checkout", json=body, headers=bearer("student", student))
@@ -100,7 +100,7 @@ async def test_a_page_that_never_was_gives_its_use_back(service: Service) -> Non
     assert (await buy(service, other, COURSE, promotionCode=code)).status_code == 200
 
 
-async def test_the_expiry_leaves_a_page_alone_that_is_open(service: Service) -> None:
+async def test_the_expiry_does_not_close_an_open_page(service: Service) -> None:
     student = uuid4()
     await buy(service, student, COURSE)
     await service.perform(student)
@@ -108,7 +108,7 @@ async def test_the_expiry_leaves_a_page_alone_that_is_open(service: Service) -> 
 
 
 async def test_a_bundle_after_many_of_its_parts(service: Service) -> None:
-    """Each of their open pages is closed, however many there are."""
+    """Each of their open pages is closed."""
     student, tag = uuid4(), uuid4().hex[:6]
     slugs = [f"part-{tag}-{n}" for n in range(7)]
     for slug in slugs:
@@ -124,7 +124,7 @@ async def test_a_bundle_after_many_of_its_parts(service: Service) -> None:
     assert states == ["expired"] * 7 + ["session_open"]
 
 
-async def test_terms_are_kept_also_for_a_page_that_was_open(service: Service) -> None:
+async def test_terms_are_stored_also_for_an_open_page(service: Service) -> None:
     student = uuid4()
     assert (await service.buy(student, wanted("cpr", 575))).status_code == 200
     assert (await service.purchase(student))["terms_version"] is None
@@ -134,8 +134,8 @@ async def test_terms_are_kept_also_for_a_page_that_was_open(service: Service) ->
     assert last["terms_accepted_at"] is not None
 
 
-async def test_a_refusal_that_stripe_remembers(service: Service) -> None:
-    """A cancel that came too early must not answer for the next one."""
+async def test_a_rejection_that_stripe_replays(service: Service) -> None:
+    """A rejected cancellation must not be replayed for the next one."""
     student = uuid4()
     made = (await intent(service, student)).json()
     debit = {"method": "us_bank_account", "email": "ada@example.org", "name": "Ada"}
@@ -146,8 +146,8 @@ async def test_a_refusal_that_stripe_remembers(service: Service) -> None:
     assert (await buy(service, student, COURSE)).status_code == 200
 
 
-async def test_guests_and_codes_that_are_once_for_each(service: Service) -> None:
-    """Nobody knows who a guest is: such a code would be good for ever."""
+async def test_guests_and_codes_with_a_limit_per_student(service: Service) -> None:
+    """Guests are not identified: such a code would have no limit."""
     code = await promotion(service, percent_off=25, most_per_student=1)
     answer = await service.buy(None, wanted("cpr", 575, promotionCode=code))
     assert (answer.status_code, answer.json()["code"]) == (409, "promotion_not_for_guests")
@@ -182,7 +182,7 @@ async def test_an_id_of_another_system_in_a_page(service: Service) -> None:
 
 @pytest.mark.parametrize("amount", ["$1", "", "1,00", "free"])
 @pytest.mark.parametrize("path", ["create-payment", "create-intent"])
-async def test_an_amount_that_is_none(service: Service, path: str, amount: str) -> None:
+async def test_an_invalid_amount(service: Service, path: str, amount: str) -> None:
     body = {"track": "dp", "itemId": "dp", "amount": amount}
     answer = await service.call("POST", f"/api/payments/{path}", json=body, headers=bearer("student", uuid4()))
     assert (answer.status_code, answer.json()["code"]) == (409, "price_mismatch")
@@ -197,20 +197,20 @@ async def test_an_amount_that_is_none(service: Service, path: str, amount: str) 
         "https://school.example/\x7f",
     ],
 )
-async def test_an_url_that_is_none(service: Service, url: str) -> None:
+async def test_an_invalid_url(service: Service, url: str) -> None:
     body = {"track": "dp", "success_url": url, "cancel_url": f"{FRONTEND}/x"}
     path = "/api/payments/create-checkout-session"
     answer = await service.call("POST", path, json=body, headers=bearer("student", uuid4()))
     assert (answer.status_code, answer.json()["code"]) == (422, "redirect_not_allowed")
 
 
-async def test_an_enrollment_too_old_to_ask_again_leaves_nothing_to_be_paid(school: School) -> None:
-    """Its amounts due can be paid one by one, whether or not its first answer ever came."""
+async def test_an_enrollment_with_a_forgotten_key_leaves_nothing_to_be_paid(school: School) -> None:
+    """Its installments can be paid one by one, whether or not the first answer arrived."""
     stripe = school.app.state.stripe
     asked = stripe.create_intent
 
     async def away(*_: Any, **__: Any) -> Any:
-        raise StripeAway("gone")
+        raise StripeUnavailable("gone")
 
     stripe.create_intent = away
     assert (await school.enroll()).status_code == 503
@@ -219,19 +219,19 @@ async def test_an_enrollment_too_old_to_ask_again_leaves_nothing_to_be_paid(scho
         "UPDATE purchases SET created_at = now() - interval '1 day' WHERE student_id = :student RETURNING id",
         student=school.student,
     )
-    (first, *_) = await school.dues()
+    (first, *_) = await school.installments()
     assert (await school.enroll("barber-apprenticeship")).status_code == 201
     page = await school.call("POST", CREATE, json=wanted())
     assert page.status_code == 200, page.text
     paid = await school.call("POST", f"/api/payments/schedules/{first['id']}/intent")
-    assert (paid.status_code, paid.json()["code"]) == (409, "schedule_closed")
+    assert (paid.status_code, paid.json()["code"]) == (409, "installment_closed")
 
 
-async def test_a_page_that_is_given_up_frees_nothing_that_is_paid(service: Service) -> None:
+async def test_an_expired_page_releases_nothing_that_is_paid(service: Service) -> None:
     student = uuid4()
     await buy(service, student, COURSE)
     await service.sandbox.pay((await session_of(service, student)).id)
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     await service.perform(student, "page_expiry")
     assert (await service.purchase(student))["state"] == "paid"
 
@@ -249,7 +249,7 @@ async def test_other_currencies(service: Service, currency: str, price: int) -> 
     made = await intent(service, student, slug, amount=price, currency=currency.upper())
     assert (made.status_code, made.json()["amount"]) == (200, price), made.text
     await pay(service, made.json()["paymentIntentId"])
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     assert [row["state"] for row in await service.purchases(student)] == ["expired", "paid"]
 
 
@@ -267,7 +267,7 @@ async def test_less_than_stripe_takes(service: Service, cents: int) -> None:
 
 
 async def test_a_code_that_is_changed_while_it_is_used(service: Service) -> None:
-    """Between the quote and the commit Stripe is asked; the code that is then there is what counts."""
+    """Stripe is called between the quote and the commit; the code as it is at the commit counts."""
     student, code = uuid4(), await promotion(service, percent_off=90)
     stripe = service.app.state.stripe
     asked = stripe.coupon
@@ -305,8 +305,8 @@ async def test_an_item_that_is_changed_while_it_is_bought(service: Service, chan
     assert await service.purchases(student) == []
 
 
-async def test_a_customer_that_stripe_has_forgotten(service: Service) -> None:
-    """Deleted by hand, another account, or a test mode that was wiped."""
+async def test_a_customer_that_stripe_no_longer_has(service: Service) -> None:
+    """Deleted manually, another account, or deleted test data."""
     student = uuid4()
     customer = await service.known_to_stripe(student)
     await service.sandbox.api.customers.delete_async(customer)
@@ -328,13 +328,13 @@ async def test_with_tax_a_track_is_paid_in_full(service: Service) -> None:
     assert line["price_data"]["tax_behavior"] == "exclusive", "whatever the account's default is"
     assert session.amount_total > 49_900
     await service.sandbox.pay(session.id)
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     assert (await service.purchase(student))["state"] == "paid"
 
 
 @pytest.mark.parametrize("by", ["page", "intent"])
 async def test_paid_while_it_is_replaced(service: Service, by: str) -> None:
-    """Whoever is first: what is paid stays the only thing that can be paid."""
+    """Whichever is first: what is paid stays the only thing that can be paid."""
     for delay in (0.0, 0.005, 0.01, 0.02, 0.03):
         student = uuid4()
         if by == "page":
@@ -354,6 +354,6 @@ async def test_paid_while_it_is_replaced(service: Service, by: str) -> None:
         assert other.status_code == (409 if paid else 200), other.text
         open_ones = [s for s in await service.sandbox.sessions_of(student) if s.status == "open"]
         assert len(open_ones) == (0 if paid else 1)
-        await service.hear_stripe(student)
+        await service.deliver_stripe_events(student)
         states = [row["state"] for row in await service.purchases(student)]
         assert states == (["paid"] if paid else ["expired", "session_open"])

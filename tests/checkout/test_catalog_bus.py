@@ -1,4 +1,4 @@
-"""Registrations on a real broker: the queue hears them, and what is no item becomes a dead letter that says why."""
+"""Registrations on a real broker: an item is created, and an invalid one becomes a dead letter with the reason."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from kit.messaging.topology import declare_at
 from testkit.rabbit_server import RabbitServer
 
 
-def said(product_id: str, **fields: Any) -> Envelope[CatalogItemRegistered]:
+def registration(product_id: str, **fields: Any) -> Envelope[CatalogItemRegistered]:
     event = CatalogItemRegistered.model_validate(product(product_id, **fields))
     return Envelope(id=f"lms/{uuid4()}", source="lms", subject=product_id, time=utc_now(), data=event)
 
 
-async def test_a_registration_from_the_bus_and_one_that_is_none(service: Service, rabbit_server: RabbitServer) -> None:
+async def test_a_valid_and_an_invalid_registration(service: Service, rabbit_server: RabbitServer) -> None:
     await declare_at(rabbit_server.url, [CATALOG])
     publisher = Publisher(rabbit_server.url, name="tests")
     running = SubscriberRunner(
@@ -41,7 +41,7 @@ async def test_a_registration_from_the_bus_and_one_that_is_none(service: Service
     )
     stop = asyncio.Event()
     task = asyncio.create_task(running.run(stop))
-    good, bad = said(new_id()), said(new_id(), product_type="bundle")
+    good, bad = registration(new_id()), registration(new_id(), product_type="bundle")
     try:
         for each in (bad, good, good):
             await publisher.publish(to_message(each, mandatory=True))

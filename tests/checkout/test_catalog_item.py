@@ -1,4 +1,4 @@
-"""What an item and a payment plan can be."""
+"""Valid and invalid items and payment plans."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def item(**fields: Any) -> Item:
     return Item(**{"id": uuid4(), "kind": "track", "slug": "a", "name": "A", "price": 100, "currency": "usd"} | fields)
 
 
-def test_as_events_speak_of_it() -> None:
+def test_an_item_as_events_describe_it() -> None:
     parts = (
         item(slug="a", name="A", price=100),
         item(slug="b", name="B", price=250, kind="program", provider="milady"),
@@ -65,7 +65,7 @@ PARTS = (item(slug="a"), item(slug="b"))
         {"kind": "service", "projects": PROJECTS},
     ],
 )
-def test_what_is_no_item(wrong: dict[str, Any]) -> None:
+def test_invalid_items(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         item(**wrong)
 

@@ -1,4 +1,4 @@
-"""Items: what is there from the start, how they are found, how admins keep them, and what everybody sees."""
+"""Items: the initial catalog, finding items, the admin routes and the public catalog."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ async def made(service: Service, kind: str = "course", **fields: Any) -> dict[st
     return dict(answer.json())
 
 
-async def told(service: Service, slug: str) -> list[dict[str, Any]]:
-    """What was said of an item, in the order of its revisions."""
+async def published(service: Service, slug: str) -> list[dict[str, Any]]:
+    """The events of an item, in the order of its revisions."""
     found = await service.rows(
         "SELECT convert_from(body, 'UTF8') AS body, mandatory FROM outbox WHERE message_key LIKE :key ORDER BY id",
         key=f"catalog/{slug}/%",
@@ -41,7 +41,7 @@ async def told(service: Service, slug: str) -> list[dict[str, Any]]:
 # --- what is there from the start ------------------------------------------------------------------------------------
 
 
-async def test_the_catalog_is_loaded_and_said(service: Service) -> None:
+async def test_the_catalog_is_loaded_and_published(service: Service) -> None:
     async with service.database.transaction() as db:
         tracks = {slug: await find_item(db, slug) for slug in ("dp", "fsd")}
         bundle = await find_item(db, "dp-and-fsd")
@@ -49,20 +49,20 @@ async def test_the_catalog_is_loaded_and_said(service: Service) -> None:
     assert {slug: found and found.money for slug, found in tracks.items()} == {"dp": usd(49_900), "fsd": usd(59_900)}
     for slug, track in tracks.items():
         assert track is not None and len(track.projects) >= 3 and len(track.projects[0].steps) >= 3
-        said = (await told(service, slug))[0]
-        assert (said["revision"], said["item"]["kind"], len(said["projects"])) == (1, "track", len(track.projects))
+        event = (await published(service, slug))[0]
+        assert (event["revision"], event["item"]["kind"], len(event["projects"])) == (1, "track", len(track.projects))
     assert bundle is not None and [part.slug for part in bundle.includes] == ["dp", "fsd"]
     assert bundle.saving is not None and bundle.saving.amount > 0
-    assert [part["slug"] for part in (await told(service, "dp-and-fsd"))[0]["item"]["includes"]] == ["dp", "fsd"]
+    assert [part["slug"] for part in (await published(service, "dp-and-fsd"))[0]["item"]["includes"]] == ["dp", "fsd"]
     assert {program.kind for program in programs} == {"program"}
 
 
-async def test_loading_says_what_was_never_said(service: Service) -> None:
-    """The programs of a database that is older than the items."""
+async def test_loading_publishes_what_was_never_published(service: Service) -> None:
+    """Items whose events the outbox does not have."""
     await service.rows("DELETE FROM outbox WHERE message_key = 'catalog/hvac/1' RETURNING id")
     await loader.load(service.database, loader.checked_in())
     await loader.load(service.database, loader.checked_in())
-    assert len(await told(service, "hvac")) >= 1
+    assert len(await published(service, "hvac")) >= 1
 
 
 # --- how it is found -------------------------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ async def test_an_item_is_found_by_slug_id_and_external_id(service: Service) -> 
         assert found is not None and found.slug == product["slug"]
 
 
-async def test_what_is_not_sold_is_found_only_on_purpose(service: Service) -> None:
+async def test_what_is_not_on_sale_is_found_only_on_request(service: Service) -> None:
     slug = (await made(service, active=False))["slug"]
     async with service.database.transaction() as db:
         assert await find_item(db, slug) is None
@@ -111,19 +111,19 @@ async def test_every_change_is_a_revision_and_an_event(service: Service) -> None
     same = (await service.admin("PATCH", path, price=12_345)).json()
     assert same["revision"] == 2, "nothing has changed"
     assert (await service.admin("PATCH", path, payment_plan=None)).json()["payment_plan"] is None
-    said = await told(service, track["slug"])
-    assert [each["revision"] for each in said] == [1, 2, 3]
-    assert said[1]["price"] == {"amount": 12_345, "currency": "usd"}
-    assert said[1]["projects"] == PROJECTS[:1]
+    events = await published(service, track["slug"])
+    assert [each["revision"] for each in events] == [1, 2, 3]
+    assert events[1]["price"] == {"amount": 12_345, "currency": "usd"}
+    assert events[1]["projects"] == PROJECTS[:1]
     assert (await service.admin("GET", path)).json()["revision"] == 3
 
 
-async def test_deleting_is_taking_it_out_of_sale(service: Service) -> None:
+async def test_deleting_takes_it_off_sale(service: Service) -> None:
     slug = (await made(service))["slug"]
     for _ in range(2):
         gone = await service.admin("DELETE", f"{ITEMS}/{slug}")
         assert (gone.status_code, gone.json()["active"], gone.json()["revision"]) == (200, False, 2)
-    assert [each["active"] for each in await told(service, slug)] == [True, False]
+    assert [each["active"] for each in await published(service, slug)] == [True, False]
     back = await service.admin("PATCH", f"{ITEMS}/{slug}", active=True)
     assert (back.json()["active"], back.json()["revision"]) == (True, 3)
 
@@ -160,11 +160,11 @@ async def test_a_bundle(service: Service) -> None:
 
     renamed = await service.admin("PATCH", f"{ITEMS}/{parts[0]}", name="Renamed")
     assert renamed.status_code == 200
-    said = await told(service, bundle["slug"])
-    assert [each["revision"] for each in said] == [1, 2], "who hears of bundles hears of their parts"
-    assert said[1]["item"]["includes"][0]["name"] == "Renamed"
+    events = await published(service, bundle["slug"])
+    assert [each["revision"] for each in events] == [1, 2], "a change of a part is a change of the bundle"
+    assert events[1]["item"]["includes"][0]["name"] == "Renamed"
     await service.admin("PATCH", f"{ITEMS}/{parts[0]}", price=31_000)
-    assert len(await told(service, bundle["slug"])) == 2
+    assert len(await published(service, bundle["slug"])) == 2
 
     refused = await service.admin("PATCH", f"{ITEMS}/{parts[0]}", currency="eur")
     assert (refused.status_code, refused.json()["code"]) == (409, "in_a_bundle")
@@ -172,7 +172,7 @@ async def test_a_bundle(service: Service) -> None:
     assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
 
 
-async def test_what_cannot_be_bundled(service: Service) -> None:
+async def test_invalid_bundles(service: Service) -> None:
     track, euro = await made(service, "track"), await made(service, "track", currency="eur")
     other = await made(service, "track")
     member = await made(service, "membership", tier="gold")
@@ -196,7 +196,7 @@ async def test_a_membership(service: Service) -> None:
     assert (member["tier"], member["annual_price"]) == ("gold", 15_000)
     changed = await service.admin("PATCH", f"{ITEMS}/{member['slug']}", tier="silver", annual_price=14_000)
     assert (changed.json()["tier"], changed.json()["annual_price"]) == ("silver", 14_000)
-    assert {each["item"]["slug"] for each in await told(service, member["slug"])} == {"membership"}
+    assert {each["item"]["slug"] for each in await published(service, member["slug"])} == {"membership"}
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ async def test_a_membership(service: Service) -> None:
         {"more": 1},
     ],
 )
-async def test_what_cannot_be_made(service: Service, wrong: dict[str, Any]) -> None:
+async def test_invalid_items(service: Service, wrong: dict[str, Any]) -> None:
     body = {"kind": "course", "slug": new_slug(), "name": "C", "price": 1_000, **wrong}
     answer = await service.call("POST", ITEMS, json=body, headers=bearer("admin", ADMIN))
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
@@ -239,14 +239,14 @@ async def test_what_cannot_be_made(service: Service, wrong: dict[str, Any]) -> N
         {"includes": ["dp", "fsd"]},
     ],
 )
-async def test_what_cannot_be_changed(service: Service, wrong: dict[str, Any]) -> None:
+async def test_invalid_changes(service: Service, wrong: dict[str, Any]) -> None:
     slug = (await made(service))["slug"]
     answer = await service.call("PATCH", f"{ITEMS}/{slug}", json=wrong, headers=bearer("admin", ADMIN))
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
-    assert len(await told(service, slug)) == 1
+    assert len(await published(service, slug)) == 1
 
 
-async def test_names_are_given_once(service: Service) -> None:
+async def test_slugs_are_unique(service: Service) -> None:
     external = f"x-{uuid4().hex}"
     slug = (await made(service, external_id=external))["slug"]
     for fields in ({"slug": slug}, {"slug": new_slug(), "external_id": external}):
@@ -254,7 +254,7 @@ async def test_names_are_given_once(service: Service) -> None:
         assert (again.status_code, again.json()["code"]) == (409, "already_there")
 
 
-async def test_a_key_makes_one_item(service: Service) -> None:
+async def test_an_idempotency_key_creates_one_item(service: Service) -> None:
     headers = bearer("admin", ADMIN) | {"Idempotency-Key": f"k-{uuid4()}"}
     body = {"kind": "course", "slug": new_slug(), "name": "C", "price": 1_000}
     first = await service.call("POST", ITEMS, json=body, headers=headers)
@@ -269,7 +269,7 @@ async def test_programs_are_items_of_one_kind(service: Service) -> None:
     found = (await service.admin("GET", f"{ITEMS}/{slug}")).json()
     assert (found["kind"], found["price"], found["revision"]) == ("program", 120_000, 1)
     await service.admin("PATCH", f"/api/admin/programs/{slug}", price=130_000)
-    assert [each["price"]["amount"] for each in await told(service, slug)] == [120_000, 130_000]
+    assert [each["price"]["amount"] for each in await published(service, slug)] == [120_000, 130_000]
     listed = {each["slug"] for each in (await service.admin("GET", "/api/admin/programs?limit=200")).json()["items"]}
     assert slug in listed and not listed & {"dp", "dp-and-fsd", "student-membership"}
     answer = await service.admin("PATCH", "/api/admin/programs/dp", price=1_000)
@@ -277,7 +277,7 @@ async def test_programs_are_items_of_one_kind(service: Service) -> None:
 
 
 @pytest.mark.parametrize("role", ["student", "case_manager", "specialist", None])
-async def test_only_admins_keep_items(service: Service, role: str | None) -> None:
+async def test_only_admins_change_items(service: Service, role: str | None) -> None:
     headers = bearer(role, uuid4()) if role else {}
     refused = 401 if role is None else 403
     for method, path in (
@@ -325,6 +325,6 @@ async def test_the_public_catalog(service: Service) -> None:
     assert gone["slug"] not in slugs and slugs[:3] == [each["slug"] for each in first["items"]]
 
 
-async def test_what_is_no_program_cannot_be_bought_as_one(service: Service) -> None:
+async def test_only_programs_can_be_bought_as_programs(service: Service) -> None:
     slug = (await made(service, active=False))["slug"]
     assert (await service.buy(uuid4(), wanted(slug, 100))).status_code == 404

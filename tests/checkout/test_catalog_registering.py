@@ -1,4 +1,4 @@
-"""Another system's products: over HTTP and over the bus, twice and at once."""
+"""Registering another system's products, by HTTP and by events, repeatedly and concurrently."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from tests.checkout.service import ADMIN, Service, bearer, wanted
-from tests.checkout.test_catalog_items import ITEMS, told
+from tests.checkout.test_catalog_items import ITEMS, published
 from tests.deliveries import handle
 
 from checkout.catalog.consumers import registrations
@@ -44,7 +44,7 @@ async def register(service: Service, product_id: Any, **fields: Any) -> Any:
     return await service.call("POST", PRODUCTS, json=product(product_id, **fields), headers=headers)
 
 
-async def hear(service: Service, product_id: str, *, at: datetime | None = None, **fields: Any) -> None:
+async def publish_registration(service: Service, product_id: str, *, at: datetime | None = None, **fields: Any) -> None:
     event = CatalogItemRegistered.model_validate(product(product_id, **fields))
     id = f"lms/{uuid4()}"
     await service.deliver(Envelope(id=id, source="lms", subject=product_id, time=at or utc_now(), data=event))
@@ -67,34 +67,34 @@ async def test_a_product_is_registered_and_then_updated(service: Service) -> Non
     assert again.json()["auto_assign_payment_plan"] is False
     same = await register(service, id, price=29_900, product_name="Python", auto_assign_payment_plan=False)
     assert (same.status_code, same.json()["revision"]) == (200, 2)
-    assert [each["price"]["amount"] for each in await told(service, id)] == [19_900, 29_900]
+    assert [each["price"]["amount"] for each in await published(service, id)] == [19_900, 29_900]
 
 
-async def test_both_doors_lead_to_one_item(service: Service) -> None:
+async def test_http_and_events_register_one_item(service: Service) -> None:
     id, owner = new_id(), uuid4()
-    await hear(service, id, category="code", owner_id=owner)
+    await publish_registration(service, id, category="code", owner_id=owner)
     answer = await register(service, id, price=24_900)
     assert (answer.status_code, answer.json()["category"], answer.json()["owner_id"]) == (200, "code", str(owner))
-    await hear(service, id, price=25_900)
+    await publish_registration(service, id, price=25_900)
     (row,) = await rows(service, id)
     assert (row["price"], row["category"], row["owner_id"], row["revision"]) == (25_900, "code", owner, 3)
 
 
-async def test_at_once_by_both_doors_makes_one_item(service: Service) -> None:
+async def test_concurrent_registrations_create_one_item(service: Service) -> None:
     id = new_id()
     answers = await asyncio.gather(
         *(register(service, id, price=10_000 + n) for n in range(8)),
-        *(hear(service, id, price=20_000 + n) for n in range(8)),
+        *(publish_registration(service, id, price=20_000 + n) for n in range(8)),
     )
     (row,) = await rows(service, id)
     codes = [answer.status_code for answer in answers if answer is not None]
     assert set(codes) <= {200, 201} and codes.count(201) <= 1
-    said = await told(service, id)
-    assert [each["revision"] for each in said] == list(range(1, row["revision"] + 1))
-    assert said[-1]["price"]["amount"] == row["price"]
+    events = await published(service, id)
+    assert [each["revision"] for each in events] == list(range(1, row["revision"] + 1))
+    assert events[-1]["price"]["amount"] == row["price"]
 
 
-async def test_products_at_once_that_want_one_slug(service: Service) -> None:
+async def test_concurrent_products_with_one_slug(service: Service) -> None:
     id = new_id()
     kinds = ("course", "product", "service", "track", "program")
     await asyncio.gather(*(register(service, id, product_type=kind) for kind in kinds))
@@ -104,7 +104,7 @@ async def test_products_at_once_that_want_one_slug(service: Service) -> None:
     assert len(slugs) == 5 and id in slugs and slugs - {id} < {f"{kind}-{id}" for kind in kinds}
 
 
-async def test_a_slug_of_another_item_is_left_alone(service: Service) -> None:
+async def test_a_slug_of_another_item_is_not_taken(service: Service) -> None:
     for taken in ("dsp", "membership"):
         await service.rows("DELETE FROM items WHERE external_id = :id RETURNING id", id=taken)
         answer = await register(service, taken, price=100)
@@ -123,7 +123,7 @@ async def test_a_slug_of_another_item_is_left_alone(service: Service) -> None:
         ("product", "日本", "product"),
     ],
 )
-def test_how_slugs_are_made(type: str, id: str, first: str) -> None:
+def test_slugs_are_derived(type: str, id: str, first: str) -> None:
     found = list(slugs(type, id))
     assert found[0] == first and len(set(found)) == len(found)
 
@@ -134,7 +134,7 @@ def test_slugs_fit_whatever_the_id() -> None:
             assert 0 < len(slug) <= 100 and slug.strip("-") == slug
 
 
-async def test_ids_that_look_alike_are_two_products(service: Service) -> None:
+async def test_similar_ids_are_two_products(service: Service) -> None:
     mark = uuid4().hex[:8]
     answers = [await register(service, id) for id in (f"A {mark}", f"a!{mark}", f"A_{mark}")]
     assert [answer.status_code for answer in answers] == [201, 201, 201]
@@ -147,7 +147,7 @@ async def test_an_id_may_be_a_number(service: Service) -> None:
     assert (answer.status_code, answer.json()["external_id"]) == (201, str(number))
 
 
-async def test_our_own_id_names_our_item(service: Service) -> None:
+async def test_our_own_id_selects_our_item(service: Service) -> None:
     made = (await register(service, new_id(), product_type="service")).json()
     answer = await register(service, made["id"], product_type="service", price=500)
     assert (answer.status_code, answer.json()["slug"], answer.json()["price"]) == (200, made["slug"], 500)
@@ -174,23 +174,23 @@ async def test_our_own_id_names_our_item(service: Service) -> None:
         {"color": "red"},
     ],
 )
-async def test_what_cannot_be_registered(service: Service, wrong: dict[str, Any]) -> None:
+async def test_invalid_registrations(service: Service, wrong: dict[str, Any]) -> None:
     answer = await register(service, **{"product_id": new_id(), **wrong})
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
 
 
 @pytest.mark.parametrize("kind", ["bundle", "membership"])
-async def test_what_needs_more_than_a_price(service: Service, kind: str) -> None:
+async def test_bundles_and_memberships_cannot_be_registered(service: Service, kind: str) -> None:
     answer = await register(service, new_id(), product_type=kind)
     assert (answer.status_code, answer.json()["code"]) == (422, "cannot_be_registered")
     id = new_id()
     fields = {"tier": "x"} if kind == "membership" else {"includes": ["dp", "fsd"]}
     made = await service.admin("POST", ITEMS, kind=kind, slug=id, name="M", price=100, external_id=id, **fields)
     assert made.status_code == 201, made.text
-    assert (await register(service, id, product_type=kind, price=200)).json()["price"] == 200, "known: updated"
+    assert (await register(service, id, product_type=kind, price=200)).json()["price"] == 200, "it exists: updated"
 
 
-async def test_a_key_registers_once(service: Service) -> None:
+async def test_an_idempotency_key_registers_once(service: Service) -> None:
     id, key = new_id(), {"Idempotency-Key": f"k-{uuid4()}"}
     first, again = await register(service, id, headers=key), await register(service, id, headers=key)
     assert (first.status_code, again.status_code, first.json()) == (201, 201, again.json())
@@ -199,35 +199,35 @@ async def test_a_key_registers_once(service: Service) -> None:
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
 
 
-async def test_a_currency_may_be_written_large(service: Service) -> None:
+async def test_a_currency_may_be_uppercase(service: Service) -> None:
     assert (await register(service, new_id(), currency="EUR")).json()["currency"] == "eur"
 
 
-async def test_a_purchase_under_way_keeps_its_price(service: Service) -> None:
+async def test_a_started_purchase_keeps_its_price(service: Service) -> None:
     id, student = new_id("p"), uuid4()
     await register(service, id, product_type="program", price=120_000)
     assert (await service.buy(student, wanted(id, 1200))).status_code == 200
     await register(service, id, product_type="program", price=90_000, currency="eur")
-    await hear(service, id, product_type="program", price=80_000)
+    await publish_registration(service, id, product_type="program", price=80_000)
     purchase = await service.purchase(student)
     assert (purchase["amount"], purchase["currency"], purchase["state"]) == (120_000, "usd", "session_open")
 
 
-async def test_a_late_word_does_not_undo_a_later_one(service: Service) -> None:
+async def test_an_older_registration_does_not_undo_a_newer_one(service: Service) -> None:
     id, now = new_id(), utc_now()
-    await hear(service, id, price=300, at=now)
-    await hear(service, id, price=200, at=now - timedelta(minutes=1))
+    await publish_registration(service, id, price=300, at=now)
+    await publish_registration(service, id, price=200, at=now - timedelta(minutes=1))
     (row,) = await rows(service, id)
     assert (row["price"], row["revision"]) == (300, 1)
 
 
-async def test_an_update_does_not_bring_back_what_an_admin_took_out(service: Service) -> None:
+async def test_an_update_does_not_put_back_on_sale_what_an_admin_took_off(service: Service) -> None:
     id = new_id()
-    await hear(service, id)
+    await publish_registration(service, id)
     await service.admin("DELETE", f"{ITEMS}/{id}")
-    await hear(service, id, price=100)
+    await publish_registration(service, id, price=100)
     assert (await rows(service, id))[0]["active"] is False
-    await hear(service, id, active=True)
+    await publish_registration(service, id, active=True)
     assert (await rows(service, id))[0]["active"] is True
 
 
@@ -241,9 +241,9 @@ async def test_an_update_does_not_bring_back_what_an_admin_took_out(service: Ser
         ({"product_name": "a\x00b"}, "cannot be stored"),
     ],
 )
-async def test_a_bad_one_on_the_bus_is_a_dead_letter(service: Service, wrong: dict[str, Any], reason: str) -> None:
+async def test_an_invalid_event_is_a_dead_letter(service: Service, wrong: dict[str, Any], reason: str) -> None:
     with pytest.raises(Permanent, match=reason):
-        await hear(service, **{"product_id": new_id(), **wrong})
+        await publish_registration(service, **{"product_id": new_id(), **wrong})
 
 
 async def test_a_part_of_a_bundle_keeps_its_currency(service: Service) -> None:
@@ -255,10 +255,10 @@ async def test_a_part_of_a_bundle_keeps_its_currency(service: Service) -> None:
     answer = await register(service, ids[0], currency="eur")
     assert (answer.status_code, answer.json()["code"]) == (409, "in_a_bundle")
     with pytest.raises(Permanent, match="in_a_bundle"):
-        await hear(service, ids[0], currency="eur")
+        await publish_registration(service, ids[0], currency="eur")
 
 
-def test_what_the_contract_refuses_never_reaches_us() -> None:
+def test_the_contract_rejects_invalid_events() -> None:
     headers = {
         f"cloudEvents:{name}": value
         for name, value in {
@@ -275,12 +275,12 @@ def test_what_the_contract_refuses_never_reaches_us() -> None:
             parse(headers, body, EVENT_TYPES)
 
 
-async def test_the_news_knows_its_cause(service: Service) -> None:
+async def test_the_published_event_has_its_cause(service: Service) -> None:
     id = new_id()
     event = CatalogItemRegistered.model_validate(product(id))
-    heard = Envelope(id=f"lms/{id}", source="lms", subject="lms-subject", time=utc_now(), data=event)
+    envelope = Envelope(id=f"lms/{id}", source="lms", subject="lms-subject", time=utc_now(), data=event)
     async with service.database.transaction() as db:
-        await handle(db, registrations(), "checkout", heard)
+        await handle(db, registrations(), "checkout", envelope)
     (row,) = await service.rows("SELECT headers FROM outbox WHERE message_key = :key", key=f"catalog/{id}/1")
     assert row["headers"]["cloudEvents:causationid"] == f"lms/{id}"
     assert row["headers"]["cloudEvents:subject"] == id

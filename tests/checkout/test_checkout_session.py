@@ -1,4 +1,4 @@
-"""POST /api/create-checkout-session: one page for one wish, at the catalog's price."""
+"""POST /api/create-checkout-session: one page per request, at the catalog's price."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ async def test_a_student_gets_a_page(service: Service) -> None:
         FRONTEND + "/enroll/success?session_id={CHECKOUT_SESSION_ID}&program=barber-apprenticeship"
     )
     assert session.cancel_url == f"{FRONTEND}/enroll"
-    told = metadata_of(session)
+    metadata = metadata_of(session)
     programs = {p["slug"]: p for p in (await service.call("GET", "/api/programs")).json()["items"]}
-    assert told == {
+    assert metadata == {
         "purchase_id": str(purchase["id"]),
         "student_id": str(student),
         "program_id": programs["barber-apprenticeship"]["id"],
@@ -60,23 +60,23 @@ async def test_a_student_gets_a_page(service: Service) -> None:
     await service.sandbox.pay(session.id)
     paid = await service.sandbox.api.checkout.sessions.retrieve_async(session.id)
     assert isinstance(paid.payment_intent, str)
-    assert metadata_of(await service.sandbox.api.payment_intents.retrieve_async(paid.payment_intent)) == told
+    assert metadata_of(await service.sandbox.api.payment_intents.retrieve_async(paid.payment_intent)) == metadata
 
 
-async def test_it_is_said_once_and_only_with_its_page(service: Service) -> None:
+async def test_it_is_published_once_and_only_with_its_page(service: Service) -> None:
     student = uuid4()
     url = (await service.buy(student)).json()["url"]
     assert (await service.buy(student)).json()["url"] == url
-    (said,) = await service.said(student, "purchase.created.v1")
+    (event,) = await service.published(student, "purchase.created.v1")
     purchase = await service.purchase(student)
-    assert said["purchase_id"] == str(purchase["id"])
-    assert said["checkout_url"] == url
-    assert (said["amount"], said["payment_type"], said["payer"]) == (
+    assert event["purchase_id"] == str(purchase["id"])
+    assert event["checkout_url"] == url
+    assert (event["amount"], event["payment_type"], event["payer"]) == (
         {"amount": 489_000, "currency": "usd"},
         "full",
         "student",
     )
-    assert said["program"] == {
+    assert event["program"] == {
         "slug": "barber-apprenticeship",
         "id": purchase["program_id"],
         "name": "Barber Apprenticeship",
@@ -84,8 +84,8 @@ async def test_it_is_said_once_and_only_with_its_page(service: Service) -> None:
         "kind": "program",
         "includes": [],
     }
-    assert datetime.fromisoformat(said["expires_at"]) == purchase["expires_at"] > datetime.now(UTC)
-    assert "payer_contact" not in said
+    assert datetime.fromisoformat(event["expires_at"]) == purchase["expires_at"] > datetime.now(UTC)
+    assert "payer_contact" not in event
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ async def test_the_right_price(service: Service, price: str) -> None:
         '""',
     ],
 )
-async def test_another_price_is_told_the_right_one(service: Service, price: str) -> None:
+async def test_a_wrong_price_gets_the_right_one(service: Service, price: str) -> None:
     answer = await _priced(service, price)
     assert answer.status_code == 409, answer.text
     problem = answer.json()
@@ -132,7 +132,7 @@ async def test_another_price_is_told_the_right_one(service: Service, price: str)
 
 
 @pytest.mark.parametrize("price", ["null", "true", "[4890]", "{}", "NaN", "1e99999999999999999999", "9" * 5000])
-async def test_what_is_no_price(service: Service, price: str) -> None:
+async def test_an_invalid_price(service: Service, price: str) -> None:
     answer = await _priced(service, price)
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
 
@@ -156,7 +156,7 @@ async def _priced(service: Service, price: str) -> Any:
         "[" * 100_000,
     ],
 )
-async def test_what_is_no_request(service: Service, body: str) -> None:
+async def test_an_invalid_request(service: Service, body: str) -> None:
     answer = await service.call("POST", CREATE, raw=body)
     assert answer.status_code in (400, 422), answer.text
     assert answer.headers["content-type"] == "application/problem+json"
@@ -173,7 +173,7 @@ async def test_a_trailing_slash_is_the_same_path(service: Service) -> None:
     assert first.json() == (await service.buy(student)).json()
 
 
-async def test_a_bad_token_is_no_guest(service: Service) -> None:
+async def test_a_bad_token_is_not_a_guest(service: Service) -> None:
     answer = await service.call("POST", CREATE, json=wanted(), headers={"Authorization": "Bearer nonsense"})
     assert answer.status_code == 401
 
@@ -189,14 +189,14 @@ async def test_a_guest_becomes_a_student(service: Service) -> None:
     assert other.json()["url"] != first.json()["url"], "another guest"
 
 
-async def test_guests_can_be_turned_away(service: Service) -> None:
+async def test_guests_can_be_disallowed(service: Service) -> None:
     app = service.app_with(allow_guest_checkout=False)
     answer = await service.call("POST", CREATE, app=app, json=wanted())
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
     assert (await service.call("POST", CREATE, app=app, json=wanted(), headers=bearer("student", uuid4()))).is_success
 
 
-async def test_an_idempotency_key_is_for_one_request(service: Service) -> None:
+async def test_an_idempotency_key_belongs_to_one_request(service: Service) -> None:
     student, headers = uuid4(), {"Idempotency-Key": f"key-{uuid4()}"}
     first = await service.buy(student, headers=headers)
     again = await service.buy(student, headers=headers)
@@ -230,7 +230,7 @@ async def test_who_has_paid_waits_for_the_enrollment(service: Service) -> None:
     assert (before_we_hear.status_code, before_we_hear.json()["code"]) == (409, "payment_in_progress")
     replaced = await service.buy(student, wanted("dsp", 4325, paymentType="plan"))
     assert replaced.json()["code"] == "payment_in_progress", "a paid session cannot be closed"
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     purchase = await service.purchase(student)
     assert purchase["state"] == "paid"
     assert (await service.buy(student, wanted("dsp", 4325))).json()["code"] == "payment_in_progress"
@@ -240,17 +240,17 @@ async def test_who_has_paid_waits_for_the_enrollment(service: Service) -> None:
     assert (await service.buy(student, wanted("dsp", 4325))).status_code == 200, "may come back"
 
 
-async def test_a_bank_debit_on_its_way_is_in_progress(service: Service) -> None:
+async def test_a_pending_bank_debit_is_in_progress(service: Service) -> None:
     student = uuid4()
     await service.buy(student)
     (session,) = await service.sandbox.sessions_of(student)
     await service.sandbox.pay(session.id, method="us_bank_account", account="failing")
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     assert (await service.purchase(student))["state"] == "processing"
     assert (await service.buy(student)).json()["code"] == "payment_in_progress"
     paid = await service.sandbox.api.checkout.sessions.retrieve_async(session.id)
     await service.sandbox.operate(f"/payment_intents/{paid.payment_intent}/fail")
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     assert (await service.purchase(student))["state"] == "failed"
     assert (await service.buy(student)).status_code == 200
 
@@ -262,12 +262,12 @@ async def test_a_refunded_student_may_buy_again(service: Service) -> None:
     paid = await service.sandbox.pay(session.id)
     intent = await service.sandbox.api.payment_intents.retrieve_async(paid["payment_intent"])
     await service.sandbox.operate(f"/charges/{intent.latest_charge}/refund")
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     assert (await service.purchase(student))["state"] == "withdrawn"
     assert (await service.buy(student)).status_code == 200
 
 
-async def test_contacts_are_told_when_they_are_new(service: Service) -> None:
+async def test_new_contacts_are_published(service: Service) -> None:
     student = uuid4()
 
     async def buy(slug: str, price: int, **claims: Any) -> None:
@@ -277,27 +277,27 @@ async def test_contacts_are_told_when_they_are_new(service: Service) -> None:
     await buy("dsp", 4325, email="ada@example.org", name="Ada")
     await buy("hvac", 5000, email="ada@example.org", name="Ada")
     await buy("cpr", 575, email="ada@example.org")
-    assert await service.said(student, "student.updated.v1") == [
+    assert await service.published(student, "student.updated.v1") == [
         {"student_id": str(student), "contact": {"email": "ada@example.org", "name": "Ada"}}
     ]
     (session, *_) = await service.sandbox.sessions_of(student)
     customer = await service.sandbox.api.customers.retrieve_async(str(session.customer))
     assert (customer.email, customer.name) == ("ada@example.org", "Ada")
     await buy("barber-apprenticeship", 4890, email="lovelace@example.org", name="Ada")
-    assert [s["contact"]["email"] for s in await service.said(student, "student.updated.v1")] == [
+    assert [s["contact"]["email"] for s in await service.published(student, "student.updated.v1")] == [
         "ada@example.org",
         "lovelace@example.org",
     ]
 
 
-async def test_an_address_that_is_none_stops_nothing(service: Service) -> None:
+async def test_an_invalid_email_address_prevents_nothing(service: Service) -> None:
     student = uuid4()
     headers = bearer("student", student, email="not an address")
     assert (await service.call("POST", CREATE, json=wanted(), headers=headers)).status_code == 200
-    assert await service.said(student, "student.updated.v1") == []
+    assert await service.published(student, "student.updated.v1") == []
 
 
-async def test_without_stripe_nothing_is_lost(service: Service) -> None:
+async def test_nothing_is_lost_while_stripe_is_unavailable(service: Service) -> None:
     student = uuid4()
     app = service.app_with(stripe_api_base=DEAD_STRIPE, stripe_retries=0)
     assert (await service.buy(student, app=app)).json()["code"] == "stripe_unavailable"
@@ -308,13 +308,13 @@ async def test_without_stripe_nothing_is_lost(service: Service) -> None:
     assert int(answer.headers["retry-after"]) > 0
     waiting = await service.purchase(student)
     assert waiting["state"] == "created"
-    assert await service.said(student, "purchase.created.v1") == [], "nobody hears of a purchase without a page"
+    assert await service.published(student, "purchase.created.v1") == [], "a purchase without a page is not published"
     assert (await service.buy(student)).status_code == 200
     assert (await service.purchase(student))["id"] == waiting["id"]
-    assert len(await service.said(student, "purchase.created.v1")) == 1
+    assert len(await service.published(student, "purchase.created.v1")) == 1
 
 
-async def test_stripe_is_waited_for_but_not_for_long(service: Service) -> None:
+async def test_a_slow_stripe_times_out(service: Service) -> None:
     student = uuid4()
     await service.sandbox.faults(api_delay_seconds=1.5)
     began = time.monotonic()
@@ -323,7 +323,7 @@ async def test_stripe_is_waited_for_but_not_for_long(service: Service) -> None:
     assert time.monotonic() - began < 1.2
 
 
-async def test_a_wrong_key_is_our_fault_and_passes(service: Service) -> None:
+async def test_a_wrong_api_key_is_temporary(service: Service) -> None:
     student = uuid4()
     app = service.app_with(stripe_api_key="sk_test_wrong", stripe_retries=0)
     assert (await service.buy(student, app=app)).json()["code"] == "stripe_unavailable"
@@ -338,8 +338,8 @@ async def test_a_price_too_small_for_installments(service: Service) -> None:
     assert (await service.buy(uuid4(), wanted(slug, "1.99"))).status_code == 200
 
 
-async def test_what_stripe_refuses_is_over(service: Service) -> None:
-    """It does not block the student for ever: the next attempt is a new one. (Here: another body under its key.)"""
+async def test_a_rejected_purchase_has_failed(service: Service) -> None:
+    """The next attempt is a new purchase. (Here Stripe rejects another body under the same key.)"""
     student = uuid4()
     await service.known_to_stripe(student)
     await service.sandbox.faults(lose_answers=1)
@@ -356,7 +356,7 @@ async def test_what_stripe_refuses_is_over(service: Service) -> None:
     assert (await service.buy(student)).status_code == 200
 
 
-async def test_openapi_tells_the_body(service: Service) -> None:
+async def test_openapi_describes_the_body(service: Service) -> None:
     document = (await service.call("GET", "/openapi.json")).json()
     body = document["paths"][CREATE]["post"]["requestBody"]["content"]["application/json"]["schema"]
     fields = document["components"]["schemas"][body["$ref"].rsplit("/", 1)[-1]]["properties"]

@@ -58,7 +58,7 @@ async def test_a_course(service: Service) -> None:
     assert purchase["terms_accepted_at"] is not None
 
 
-async def test_the_terms_that_were_shown(service: Service) -> None:
+async def test_the_terms_that_were_accepted(service: Service) -> None:
     student = uuid4()
     assert (await buy(service, student, COURSE, termsVersion="2026-03")).status_code == 200
     assert (await service.purchase(student))["terms_version"] == "2026-03"
@@ -75,19 +75,19 @@ async def test_refusals(service: Service) -> None:
     assert await service.purchases(student) == []
 
 
-async def test_a_bundle_tells_its_parts(service: Service) -> None:
+async def test_the_metadata_of_a_bundle_names_its_parts(service: Service) -> None:
     student = uuid4()
     assert (await buy(service, student, BUNDLE)).status_code == 200
     session = await session_of(service, student)
     assert session.amount_total == 89_900
     assert {name for name in metadata_of(session) if name.startswith("includes_")} == {"includes_1", "includes_2"}
     await service.sandbox.pay(session.id)
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     purchase = await service.purchase(student)
     assert (purchase["state"], sorted(purchase["covers"])) == ("paid", ["dp", "fsd"])
 
 
-async def test_a_bundle_of_what_one_has(service: Service) -> None:
+async def test_a_bundle_that_contains_an_enrollment(service: Service) -> None:
     student = uuid4()
     await seated(service, student, "dp")
     answer = await buy(service, student, BUNDLE)
@@ -121,38 +121,38 @@ async def test_a_code_takes_its_discount_off_the_page(service: Service) -> None:
     assert (session.amount_subtotal, session.total_details.amount_discount, session.amount_total) == (7900, 1975, 5925)
     purchase = await service.purchase(student)
     assert (purchase["list_price"], purchase["amount"], purchase["promotion_code"]) == (7900, 5925, code)
-    (created,) = await service.said(student, "purchase.created.v1")
+    (created,) = await service.published(student, "purchase.created.v1")
     assert (created["discount"], created["promotion_code"]) == ({"amount": 1975, "currency": "usd"}, code)
     (used,) = await service.rows("SELECT status FROM redemptions WHERE student_id = :student", student=student)
     assert used["status"] == "reserved"
     await service.sandbox.pay(session.id)
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     (used,) = await service.rows("SELECT status FROM redemptions WHERE student_id = :student", student=student)
     assert used["status"] == "redeemed"
 
 
-async def test_a_page_that_runs_out_gives_the_use_back(service: Service) -> None:
+async def test_an_expired_page_releases_the_use(service: Service) -> None:
     first, second, code = uuid4(), uuid4(), await promotion(service, percent_off=25, most_uses=1)
     await buy(service, first, COURSE, promotionCode=code)
     refused = await buy(service, second, COURSE, promotionCode=code)
     assert (refused.status_code, refused.json()["code"]) == (409, "promotion_used_up")
     session = await session_of(service, first)
     await service.sandbox.operate(f"/sessions/{session.id}/expire")
-    await service.hear_stripe(first)
+    await service.deliver_stripe_events(first)
     assert (await buy(service, second, COURSE, promotionCode=code)).status_code == 200
 
 
-async def test_everything_off_is_a_page_without_a_payment(service: Service) -> None:
+async def test_a_full_discount_is_a_page_without_a_payment(service: Service) -> None:
     student, code = uuid4(), await promotion(service, percent_off=100)
     assert (await buy(service, student, COURSE, promotionCode=code)).status_code == 200
     session = await session_of(service, student)
     assert session.amount_total == 0
     await service.sandbox.pay(session.id)
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     assert (await service.purchase(student))["state"] == "paid"
 
 
-async def test_everything_off_needs_no_intent(service: Service) -> None:
+async def test_a_full_discount_needs_no_intent(service: Service) -> None:
     student, code = uuid4(), await promotion(service, percent_off=100)
     answer = await service.call(
         "POST",
@@ -161,11 +161,11 @@ async def test_everything_off_needs_no_intent(service: Service) -> None:
         headers=bearer("student", student),
     )
     assert answer.status_code == 200, answer.text
-    told = answer.json()
-    assert (told["clientSecret"], told["paymentIntentId"], told["amount"]) == (None, None, 0)
-    assert told["breakdown"] == {"list_price": 7900, "discount": 7900, "total": 0, "promotion_code": code}
-    (paid,) = await service.said(student, "payment.succeeded.v1")
-    assert (paid["amount"]["amount"], paid["method"], paid["refs"]) == (0, "promotion", {"manual": told["purchaseId"]})
+    body = answer.json()
+    assert (body["clientSecret"], body["paymentIntentId"], body["amount"]) == (None, None, 0)
+    assert body["breakdown"] == {"list_price": 7900, "discount": 7900, "total": 0, "promotion_code": code}
+    (paid,) = await service.published(student, "payment.succeeded.v1")
+    assert (paid["amount"]["amount"], paid["method"], paid["refs"]) == (0, "promotion", {"manual": body["purchaseId"]})
 
 
 async def test_one_use_left_and_fifty_buyers(service: Service) -> None:
@@ -182,13 +182,13 @@ async def test_one_use_left_and_fifty_buyers(service: Service) -> None:
 
     answers = await asyncio.gather(*(create(student) for student in students))
     won = [answer.json() for answer in answers if answer.status_code == 200]
-    assert [told["amount"] for told in won] == [6900]
+    assert [body["amount"] for body in won] == [6900]
     assert {answer.json()["code"] for answer in answers if answer.status_code != 200} == {"promotion_used_up"}
     (row,) = await service.rows("SELECT uses FROM promotion_codes WHERE code = :code", code=code)
     assert row["uses"] == 1
 
 
-async def test_a_membership_is_no_intent(service: Service) -> None:
+async def test_a_membership_cannot_be_paid_by_intent(service: Service) -> None:
     answer = await service.call(
         "POST",
         "/api/payments/create-intent",

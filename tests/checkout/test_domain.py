@@ -1,4 +1,4 @@
-"""The decisions, without anything around them."""
+"""The decisions about a purchase, and the table of its states."""
 
 from __future__ import annotations
 

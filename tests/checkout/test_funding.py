@@ -1,4 +1,4 @@
-"""Sponsors: a page and an invoice, a row that follows the money, and a trail of each change."""
+"""Sponsors: a page and an invoice, a row that follows the payment, and an audit trail of each change."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_a_sponsor_gets_a_page_and_an_invoice(service: Service) -> None:
     assert answer.json() == {"ok": True, "url": session.url, "sessionId": session.id}
     assert (session.mode, session.amount_total, session.customer_email) == ("payment", 489_000, FINANCE)
     purchase = await service.purchase(student)
-    told = {
+    metadata = {
         "purchase_id": str(purchase["id"]),
         "student_id": str(student),
         "program_id": program_id,
@@ -54,7 +54,7 @@ async def test_a_sponsor_gets_a_page_and_an_invoice(service: Service) -> None:
         "payer": "sponsor",
         "funding_source": "WIOA",
     }
-    assert metadata_of(session) == told
+    assert metadata_of(session) == metadata
     assert set(session.to_dict()["allowed_payment_method_types"]) == {"card", "us_bank_account", "link"}
 
     row = await service.funding(student)
@@ -63,18 +63,18 @@ async def test_a_sponsor_gets_a_page_and_an_invoice(service: Service) -> None:
     assert (row["amount"], row["paid_at"], row["stripe_payment_intent_id"]) == (Decimal("4890.00"), None, None)
     assert row["stripe_checkout_session_id"] == session.id
 
-    (said,) = await service.said(student, "purchase.created.v1")
-    assert (said["payer"], said["funding_source"], said["checkout_url"]) == ("sponsor", "WIOA", session.url)
-    assert said["payer_contact"] == {"email": FINANCE, "name": "Workforce Innovation and Opportunity Act"}
+    (event,) = await service.published(student, "purchase.created.v1")
+    assert (event["payer"], event["funding_source"], event["checkout_url"]) == ("sponsor", "WIOA", session.url)
+    assert event["payer_contact"] == {"email": FINANCE, "name": "Workforce Innovation and Opportunity Act"}
 
     await service.sandbox.pay(session.id)
     paid = await service.sandbox.api.checkout.sessions.retrieve_async(session.id)
     assert isinstance(paid.invoice, str) and isinstance(paid.payment_intent, str)
-    assert metadata_of(await service.sandbox.api.invoices.retrieve_async(paid.invoice)) == told
-    assert metadata_of(await service.sandbox.api.payment_intents.retrieve_async(paid.payment_intent)) == told
+    assert metadata_of(await service.sandbox.api.invoices.retrieve_async(paid.invoice)) == metadata
+    assert metadata_of(await service.sandbox.api.payment_intents.retrieve_async(paid.payment_intent)) == metadata
 
-    await service.hear_stripe(student)
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
+    await service.deliver_stripe_events(student)
     row = await service.funding(student)
     assert (row["status"], row["stripe_payment_intent_id"]) == ("paid", paid.payment_intent)
     assert row["paid_at"] is not None
@@ -111,7 +111,7 @@ async def test_a_sponsors_own_finance_mail(service: Service) -> None:
     assert (refused.status_code, refused.json()["code"]) == (422, "unknown_funding_source")
 
 
-async def test_nobody_to_send_the_bill_to(service: Service) -> None:
+async def test_a_sponsor_without_a_finance_email(service: Service) -> None:
     app = service.app_with(sponsor_finance_email=None)
     body = {"studentId": str(uuid4()), "programId": "p", "programSlug": "dsp", "fundingSource": "JRI"}
     answer = await service.call("POST", FUND, app=app, json=body, headers=bearer("admin", uuid4()))
@@ -141,13 +141,13 @@ async def test_two_names_for_two_programs(service: Service) -> None:
 
 
 @pytest.mark.parametrize("role", ["student", "specialist"])
-async def test_who_may_not(service: Service, role: str) -> None:
+async def test_other_roles_may_not(service: Service, role: str) -> None:
     answer = await service.fund(uuid4(), role=role)
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
     assert (await service.call("POST", FUND, json={})).status_code == 401
 
 
-async def test_asked_twice_it_is_one(service: Service) -> None:
+async def test_the_same_request_twice_is_one_purchase(service: Service) -> None:
     student = uuid4()
     answers = await asyncio.gather(*(service.fund(student) for _ in range(4)))
     assert len({answer.json()["sessionId"] for answer in answers}) == 1
@@ -179,7 +179,7 @@ async def test_an_expired_page_is_a_failed_payment(service: Service) -> None:
     await service.fund(student)
     (session,) = await service.sandbox.sessions_of(student)
     await service.sandbox.operate(f"/sessions/{session.id}/expire")
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     row = await service.funding(student)
     assert (row["status"], row["paid_at"]) == ("failed", None)
     assert [change["new"]["status"] for change in await _changes(service, row["id"])] == [
@@ -189,17 +189,17 @@ async def test_an_expired_page_is_a_failed_payment(service: Service) -> None:
     ]
 
 
-async def test_a_bank_debit_that_bounces_and_one_that_settles(service: Service) -> None:
+async def test_a_bank_debit_that_fails_and_one_that_succeeds(service: Service) -> None:
     for account, outcome, status in (("failing", "fail", "failed"), ("verified", "settle", "paid")):
         student = uuid4()
         await service.fund(student)
         (session,) = await service.sandbox.sessions_of(student)
         await service.sandbox.pay(session.id, method="us_bank_account", account=account)
-        await service.hear_stripe(student)
+        await service.deliver_stripe_events(student)
         assert (await service.funding(student))["status"] == "created"
         waiting = await service.sandbox.api.checkout.sessions.retrieve_async(session.id)
         await service.sandbox.operate(f"/payment_intents/{waiting.payment_intent}/{outcome}")
-        await service.hear_stripe(student)
+        await service.deliver_stripe_events(student)
         assert (await service.funding(student))["status"] == status
 
 
@@ -211,18 +211,18 @@ async def test_the_row_is_the_same_in_any_order(service: Service) -> None:
         await service.fund(student)
         purchase = await service.purchase(student)
         refs = PaymentRefs(payment_intent=f"pi_{student}", checkout_session=purchase["stripe_checkout_session_id"])
-        told: dict[str, Any] = {"refs": refs, "purchase_id": purchase["id"], "student_id": student}
+        common: dict[str, Any] = {"refs": refs, "purchase_id": purchase["id"], "student_id": student}
         events = [
-            (PaymentPending(**told), first - timedelta(days=3)),
-            (PaymentSucceeded(**told, amount=usd(432_500)), first),
-            (PaymentSucceeded(**told, amount=usd(432_500), method="us_bank_account"), first + timedelta(seconds=1)),
+            (PaymentPending(**common), first - timedelta(days=3)),
+            (PaymentSucceeded(**common, amount=usd(432_500)), first),
+            (PaymentSucceeded(**common, amount=usd(432_500), method="us_bank_account"), first + timedelta(seconds=1)),
             (PaymentRefunded(refs=refs, total=usd(432_500), before=usd(0), of=usd(432_500)), first + timedelta(days=1)),
         ]
-        heard = [
+        envelopes = [
             Envelope(id=f"{student}/{n}", source="test", subject="s", time=events[n][1], data=events[n][0])
             for n in order
         ]
-        await service.hear(*heard, *heard)
+        await service.deliver(*envelopes, *envelopes)
         row = await service.funding(student)
         assert row["stripe_payment_intent_id"] == f"pi_{student}"
         outcomes.add((row["status"], row["paid_at"], (await service.purchase(student))["state"]))
@@ -236,7 +236,7 @@ async def test_a_refund_leaves_it_paid(service: Service) -> None:
     paid = await service.sandbox.pay(session.id)
     intent = await service.sandbox.api.payment_intents.retrieve_async(paid["payment_intent"])
     await service.sandbox.operate(f"/charges/{intent.latest_charge}/refund")
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     assert (await service.funding(student))["status"] == "paid"
     assert (await service.purchase(student))["state"] == "withdrawn"
 
@@ -244,7 +244,7 @@ async def test_a_refund_leaves_it_paid(service: Service) -> None:
 # --- the table, as the database keeps it ------------------------------------------------------------------------------
 
 
-async def test_the_row_is_as_it_was_asked_for(service: Service) -> None:
+async def test_the_row_has_the_required_columns(service: Service) -> None:
     columns = await service.rows(
         "SELECT column_name, data_type, column_default, is_nullable, numeric_precision, numeric_scale "
         "FROM information_schema.columns WHERE table_name = 'funding_payments'"
@@ -310,7 +310,7 @@ async def test_the_api_login_sees_the_callers_rows_only(service: Service) -> Non
     await api.close()
 
 
-async def test_the_api_login_cannot_write_for_others_nor_touch_the_trail(service: Service) -> None:
+async def test_the_api_login_can_neither_write_for_others_nor_change_the_trail(service: Service) -> None:
     student = uuid4()
     await service.fund(student)
     api = Database(service.server.api_url)
@@ -340,7 +340,7 @@ async def test_the_api_login_cannot_write_for_others_nor_touch_the_trail(service
     await api.close()
 
 
-async def test_a_hand_in_the_database_leaves_its_name(service: Service) -> None:
+async def test_a_manual_change_in_the_database_records_its_login(service: Service) -> None:
     student = uuid4()
     await service.fund(student)
     row = await service.funding(student)

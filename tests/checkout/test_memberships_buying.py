@@ -1,4 +1,4 @@
-"""A membership is bought on Stripe's page: by tier or slug, by the month or the year, with a code or without."""
+"""Buying a membership: by tier or slug, monthly or yearly, with or without a promotion code."""
 
 from __future__ import annotations
 
@@ -28,19 +28,20 @@ async def test_a_month_at_a_time(member: Member) -> None:
     (line,) = session.line_items.data if session.line_items else []
     assert line.price and line.price.recurring and line.price.recurring.interval == "month"
     purchase = await member.service.purchase(member.id)
-    assert (purchase["how"], purchase["tier"], purchase["interval"]) == ("membership", "student", "month")
+    assert (purchase["payment_flow"], purchase["tier"], purchase["interval"]) == ("membership", "student", "month")
     assert (purchase["program_slug"], purchase["amount"]) == ("membership", 1_900)
 
     assert refused(await member.call("GET", "/current")) == (404, "no_membership")
     await member.sandbox.pay(session.id)
-    await member.settle()
+    await member.catch_up()
     subscription = await member.subscription()
-    told = metadata_of(subscription)
-    assert (told["tier"], told["program_kind"], told["program_slug"]) == ("student", "membership", "membership")
-    assert "price" not in told, "it has no price that an end could reach"
+    metadata = metadata_of(subscription)
+    assert (metadata["tier"], metadata["program_kind"]) == ("student", "membership")
+    assert metadata["program_slug"] == "membership"
+    assert "price" not in metadata, "it has no price that could be paid up"
     assert (await member.service.purchase(member.id))["state"] == "paid"
     assert await member.standing() == ("active", None)
-    assert (await member.current())["access"] is False, "enrollment has not said so yet"
+    assert (await member.current())["access"] is False, "the enrollment's event has not arrived yet"
     await member.enrollment()
     current = await member.current()
     assert {name: current[name] for name in ("tier", "interval", "status", "access", "paused")} == {
@@ -60,7 +61,7 @@ async def test_by_the_year_and_by_slug(member: Member) -> None:
     assert await member.invoices() == [("paid", 49_000)]
 
 
-async def test_one_page_for_one_wish_and_another_for_another(member: Member) -> None:
+async def test_one_page_per_request_and_another_for_another(member: Member) -> None:
     first, again = await member.buy("student"), await member.buy("student-membership")
     assert first.json() == again.json()
     other = await member.buy("student", interval="year")
@@ -86,17 +87,17 @@ async def test_one_page_for_one_wish_and_another_for_another(member: Member) -> 
         ({}, 422, "invalid_request"),
     ],
 )
-async def test_what_is_not_sold(member: Member, body: dict[str, Any], status: int, code: str) -> None:
+async def test_what_is_not_on_sale(member: Member, body: dict[str, Any], status: int, code: str) -> None:
     assert refused(await member.call("POST", json=body)) == (status, code)
     assert await member.service.purchases(member.id) == []
 
 
-async def test_nobody_without_a_token(member: Member) -> None:
+async def test_a_token_is_required(member: Member) -> None:
     for method, path in (("POST", PATH), ("GET", PATH), ("GET", f"{PATH}/current"), ("POST", f"{PATH}/x/pause")):
         assert (await member.service.call(method, path, json={"membership": "student"})).status_code == 401
 
 
-async def test_there_is_one_at_the_most(member: Member) -> None:
+async def test_there_is_at_most_one(member: Member) -> None:
     await member.join("student")
     for wanted in ("student", "career"):
         answer = await member.buy(wanted)
@@ -104,10 +105,10 @@ async def test_there_is_one_at_the_most(member: Member) -> None:
         assert "change" in answer.json()["detail"]
 
 
-async def test_paid_but_not_seated_yet(member: Member) -> None:
+async def test_paid_but_not_enrolled_yet(member: Member) -> None:
     answer = await member.buy("student")
     await member.sandbox.pay(answer.json()["sessionId"])
-    await member.settle()
+    await member.catch_up()
     assert refused(await member.buy("career")) == (409, "payment_in_progress")
 
 
@@ -119,23 +120,23 @@ async def test_a_code_takes_its_discount_off_the_first_invoice(member: Member) -
     assert answer.status_code == 200, answer.text
     session = await _session(member, answer.json()["sessionId"])
     assert (session.amount_subtotal, session.amount_total) == (4_900, 2_450), "Stripe's page shows it"
-    (said,) = await member.service.said(member.id, "purchase.created.v1")
-    assert (said["discount"]["amount"], said["promotion_code"]) == (2_450, code)
+    (event,) = await member.service.published(member.id, "purchase.created.v1")
+    assert (event["discount"]["amount"], event["promotion_code"]) == (2_450, code)
     await member.sandbox.pay(session.id)
-    await member.settle()
+    await member.catch_up()
     await member.later(32 * 86_400)
-    await member.settle()
+    await member.catch_up()
     assert await member.invoices() == [("paid", 2_450), ("paid", 4_900)]
     assert await member.standing() == ("active", None)
 
 
-async def test_the_first_month_for_nothing(member: Member) -> None:
+async def test_a_free_first_month(member: Member) -> None:
     code = f"FREE{uuid4().hex[:8].upper()}"
     await member.service.admin("POST", "/api/admin/promotions", code=code, percent_off=100)
     await member.join("student", promotion_code=code)
     assert await member.standing() == ("active", None)
     await member.later(32 * 86_400)
-    await member.settle()
+    await member.catch_up()
     assert await member.invoices() == [("paid", 0), ("paid", 1_900)]
 
 
@@ -168,7 +169,7 @@ async def test_without_stripe(member: Member) -> None:
     assert refused(answer) == (503, "stripe_not_configured")
 
 
-async def test_lists_are_own_and_staffs(member: Member) -> None:
+async def test_a_student_lists_their_own_and_staff_all(member: Member) -> None:
     await member.join("student")
     (mine,) = (await member.call("GET")).json()["items"]
     assert (mine["student_id"], mine["tier"], mine["status"]) == (str(member.id), "student", "active")

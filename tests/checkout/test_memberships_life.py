@@ -1,4 +1,4 @@
-"""The life of a membership, in whatever order it is heard: the row ends as Stripe has it, and so does the standing."""
+"""The life of a membership, with its events in any order: the row ends as Stripe has it, and so does the standing."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ async def _a_life(member: Member) -> None:
     await member.fail_next(1)
     await member.renewal()
     await member.later(2 * DAY)
-    await member.settle()
+    await member.catch_up()
     for action in ("pause", "resume", "cancel"):
         await member.done(action)
         await member.later(HOUR)
     await member.renewal()
-    await member.settle()
+    await member.catch_up()
 
 
 async def _forget(member: Member) -> None:
-    """As if nothing had been heard of the student's purchase yet."""
+    """As if no event of the student's purchase had arrived yet."""
     purchase = str((await member.service.purchase(member.id))["id"])
-    said = [e.id for e in await member.said()]
-    ids = [e.id for e in member.told] + said
+    published = [e.id for e in await member.published()]
+    ids = [e.id for e in member.events] + published
     groups = "SELECT group_id FROM facts WHERE event_id = ANY(:ids)"
     opened = "SET state = 'session_open', stripe_subscription_id = NULL"
     for sql, values in (
@@ -48,20 +48,20 @@ async def _forget(member: Member) -> None:
         ("DELETE FROM inbox WHERE event_id = ANY(:ids)", {"ids": ids}),
         (f"DELETE FROM fact_keys WHERE group_id IN ({groups})", {"ids": ids}),
         ("DELETE FROM facts WHERE event_id = ANY(:ids)", {"ids": ids}),
-        ("DELETE FROM outbox WHERE message_key = ANY(:ids)", {"ids": said}),
+        ("DELETE FROM outbox WHERE message_key = ANY(:ids)", {"ids": published}),
         (f"UPDATE purchases {opened} WHERE id = CAST(:purchase AS uuid)", {"purchase": purchase}),
     ):
         await member.service.rows(f"{sql} RETURNING 1", **values)
 
 
-async def _hear(member: Member, order: list[Envelope[Any]], chance: random.Random | None = None) -> None:
+async def _deliver(member: Member, order: list[Envelope[Any]], chance: random.Random | None = None) -> None:
     for each in order:
-        await member.service.hear(each)
+        await member.service.deliver(each)
         if chance and chance.random() < 0.2:
             await member.service.perform(member.id, SYNC)
-            await member.service.hear(*await member.said())
+            await member.service.deliver(*await member.published())
     await member.service.perform(member.id)
-    await member.service.hear(*await member.said())
+    await member.service.deliver(*await member.published())
 
 
 async def _outcome(member: Member) -> dict[str, Any]:
@@ -97,12 +97,12 @@ async def _is_what_stripe_says(member: Member) -> None:
 
 
 async def test_a_life_in_every_order(member: Member) -> None:
-    """Every order of what is said of the subscription, as the row takes it; some things are heard twice."""
+    """Every order of the subscription's events; some are delivered twice."""
     await _a_life(member)
-    told: list[SubscriptionChanged] = [e.data for e in member.told if isinstance(e.data, SubscriptionChanged)]
+    changes: list[SubscriptionChanged] = [e.data for e in member.events if isinstance(e.data, SubscriptionChanged)]
     kept: list[SubscriptionChanged] = []
-    for each in told:  # what differs; eight of them are forty thousand orders
-        if not any(each.model_copy(update={"as_of": known.as_of}) == known for known in kept):
+    for each in changes:  # what differs; eight of them are forty thousand orders
+        if not any(each.model_copy(update={"as_of": other.as_of}) == other for other in kept):
             kept.append(each)
     statuses = [each.status for each in kept]
     assert {"past_due", "active", "canceled"} <= set(statuses) and any(each.collection_paused for each in kept)
@@ -137,34 +137,34 @@ async def test_a_life_in_many_orders_on_the_database(member: Member) -> None:
     await _is_what_stripe_says(member)
     for seed in range(12):
         chance = random.Random(seed)
-        order = member.told + chance.sample(member.told, len(member.told) // 3)
+        order = member.events + chance.sample(member.events, len(member.events) // 3)
         chance.shuffle(order)
         await _forget(member)
-        await _hear(member, order, chance)
+        await _deliver(member, order, chance)
         assert await _outcome(member) == first, f"seed {seed}"
 
 
 async def test_events_of_one_second(member: Member) -> None:
     """Nobody can tell from their times which of them is the last; Stripe can."""
     await member.join("student")
-    before = len(member.told)
+    before = len(member.events)
     for action in ("pause", "resume", "pause"):
         assert (await member.act(action)).status_code == 200
     await member.fetch()
-    same, rest = member.told[before:], member.told[:before]
+    same, rest = member.events[before:], member.events[:before]
     second = same[0].data.as_of
     same = [e.__class__(**{**vars(e), "data": e.data.model_copy(update={"as_of": second})}) for e in same]
-    member.told = rest + same
+    member.events = rest + same
     for order in permutations(same):
         await _forget(member)
-        await _hear(member, [*rest, *order, order[0]])
+        await _deliver(member, [*rest, *order, order[0]])
         await _is_what_stripe_says(member)
         assert (await member.row())["paused"] is True
         assert await member.standing() == ("paused", "membership_paused")
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_whatever_is_done_and_however_late_it_is_heard(member: Member, seed: int) -> None:
+async def test_random_actions_and_late_events(member: Member, seed: int) -> None:
     chance = random.Random(seed)
     await member.join("student")
     late: list[Envelope[Any]] = []
@@ -182,15 +182,15 @@ async def test_whatever_is_done_and_however_late_it_is_heard(member: Member, see
         late += await member.fetch()
         chance.shuffle(late)
         some, late = late[::2], late[1::2]
-        await member.service.hear(*some)
+        await member.service.deliver(*some)
         if chance.random() < 0.5:
             await member.service.perform(member.id, SYNC)
-    await _hear(member, late)
-    await member.settle()
+    await _deliver(member, late)
+    await member.catch_up()
     await _is_what_stripe_says(member)
 
 
-async def test_what_checkout_says_itself_is_not_looked_at_again(member: Member) -> None:
+async def test_checkouts_own_events_cause_no_further_reading(member: Member) -> None:
     await member.join()
     await member.act("pause")
     await member.service.perform(member.id)
@@ -200,15 +200,15 @@ async def test_what_checkout_says_itself_is_not_looked_at_again(member: Member) 
         return len(await member.service.rows(wanted, kind=SYNC, purchase=str((await member.row())["id"])))
 
     before = await looks()
-    (said,) = await member.said()
-    await member.service.hear(said)
+    (published,) = await member.published()
+    await member.service.deliver(published)
     assert await looks() == before
-    await member.settle()
-    assert len(await member.said()) == 1, "Stripe's own event tells nothing new"
+    await member.catch_up()
+    assert len(await member.published()) == 1, "Stripe's own event tells nothing new"
 
 
-async def test_a_look_that_was_overtaken_is_taken_again(member: Member) -> None:
-    """Stripe was asked before the pause, and the answer is recorded after it was heard of."""
+async def test_an_outdated_reading_is_repeated(member: Member) -> None:
+    """Stripe was asked before the pause, and the answer is recorded after its event."""
     await member.join()
     sync = member.service.handlers[SYNC]
 
@@ -218,7 +218,7 @@ async def test_a_look_that_was_overtaken_is_taken_again(member: Member) -> None:
         async def perform(self, job: Job) -> Any:
             seen = await sync.perform(job)
             assert (await member.act("pause")).status_code == 200
-            await member.service.hear(*await member.fetch())
+            await member.service.deliver(*await member.fetch())
             return seen
 
         async def record(self, *given: Any) -> None:
@@ -241,15 +241,15 @@ async def test_a_look_that_was_overtaken_is_taken_again(member: Member) -> None:
     job = Job(id=wanted["id"], kind=SYNC, key=key, payload=wanted["payload"], cause=None, attempt=1)
     await JobWorker(member.service.database, "checkout", {SYNC: Overtaken()}).attempt(job)
     (waiting,) = await member.service.rows("SELECT done_at, last_error FROM jobs WHERE key = :key", key=key)
-    assert waiting["done_at"] is None and "meanwhile" in waiting["last_error"]
+    assert waiting["done_at"] is None and "changed while" in waiting["last_error"]
     assert (await member.row())["paused"] is True, "the old answer was not recorded"
     await JobWorker(member.service.database, "checkout", {SYNC: sync}).attempt(job)
     (done,) = await member.service.rows("SELECT done_at FROM jobs WHERE key = :key", key=key)
     assert done["done_at"] is not None and (await member.row())["paused"] is True
 
 
-async def test_a_price_that_was_changed_at_stripe_by_hand(member: Member) -> None:
-    """The metadata still says student; what is paid for counts."""
+async def test_a_price_that_was_changed_manually_at_stripe(member: Member) -> None:
+    """The metadata still says student; the price that is charged counts."""
     await member.join("student")
     other = Member(member.service)
     await other.join("career")
@@ -258,14 +258,14 @@ async def test_a_price_that_was_changed_at_stripe_by_hand(member: Member) -> Non
         subscription.id,
         {"items": [{"id": subscription["items"].data[0].id, "price": (await other.row())["stripe_price_id"]}]},
     )
-    await member.settle()
+    await member.catch_up()
     row = await member.row()
     assert (row["tier"], row["item_id"]) == ("career", (await other.row())["item_id"])
     (purchase,) = await member.purchases()
     assert purchase.subscription and purchase.subscription.tier == "career"
 
 
-async def test_an_item_that_is_not_sold_any_more_stays_its_members(member: Member) -> None:
+async def test_an_item_that_is_off_sale_keeps_its_members(member: Member) -> None:
     def item(name: str, tier: str) -> dict[str, Any]:
         return {"kind": "membership", "slug": name, "name": name, "price": 700, "tier": tier}
 

@@ -1,4 +1,4 @@
-"""A membership is canceled, paused, resumed and changed: Stripe is asked, its answer is told, and the row follows."""
+"""Canceling, pausing, resuming and changing a membership: Stripe's answer is returned, and the row follows."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ async def test_cancel_at_the_end_of_the_month(member: Member) -> None:
     await member.join()
     answer = await member.act("cancel")
     assert (answer.json()["status"], answer.json()["cancel_at_period_end"]) == ("active", True)
-    assert (await member.row())["cancel_at_period_end"] is False, "the row waits for what is heard"
-    await member.settle()
+    assert (await member.row())["cancel_at_period_end"] is False, "the row changes with the event"
+    await member.catch_up()
     assert (await member.row())["cancel_at_period_end"] is True
     assert (await member.current())["access"] is True, "what is paid is kept"
     again = await member.done("cancel")
     assert again["cancel_at_period_end"] is True
     await member.later(MONTH, DAY)
-    await member.settle()
+    await member.catch_up()
     row = await member.row()
     assert (row["status"], row["ended_at"] is not None) == ("canceled", True)
     assert await member.standing() == ("withdrawn", "membership_ended")
@@ -33,13 +33,13 @@ async def test_cancel_at_the_end_of_the_month(member: Member) -> None:
         assert refused(await member.act(action, **body)) == (409, "membership_ended")
 
 
-async def test_a_cancel_that_is_to_come_is_taken_back(member: Member) -> None:
+async def test_a_scheduled_cancellation_is_undone(member: Member) -> None:
     await member.join()
     await member.done("cancel", at="period_end")
     assert (await member.done("resume"))["cancel_at_period_end"] is False
     assert (await member.done("resume"))["cancel_at_period_end"] is False
     await member.later(MONTH, DAY)
-    await member.settle()
+    await member.catch_up()
     assert await member.invoices() == [("paid", 1_900)] * 2
     assert (await member.row())["cancel_at_period_end"] is False
 
@@ -49,21 +49,23 @@ async def test_cancel_now_charges_no_more_and_another_may_be_bought(member: Memb
     assert (await member.done("cancel", at="now"))["status"] == "canceled"
     assert await member.standing() == ("withdrawn", "membership_ended")
     assert (await member.service.purchase(member.id))["state"] == "withdrawn"
-    assert refused(await member.buy("career")) == (409, "already_enrolled"), "enrollment has not said it yet"
+    assert refused(await member.buy("career")) == (409, "already_enrolled"), (
+        "the enrollment's event has not arrived yet"
+    )
     await member.enrollment()
     await member.later(MONTH, MONTH, DAY)
     assert await member.invoices() == [("paid", 1_900)]
-    await member.settle()
+    await member.catch_up()
     await member.join("career")
     assert [row["status"] for row in await member.rows()] == ["canceled", "active"]
     assert (await member.current())["tier"] == "career"
 
 
-async def test_cancel_now_with_a_charge_that_is_being_tried_again(member: Member) -> None:
+async def test_cancel_now_while_a_charge_is_being_retried(member: Member) -> None:
     await member.join()
     await member.fail_next(1)
     await member.renewal()
-    await member.settle()
+    await member.catch_up()
     assert (await member.row())["status"] == "past_due"
     for action, body in (("pause", {}), ("change", {"membership": "career"})):
         assert refused(await member.act(action, **body)) == (409, "payment_due")
@@ -87,11 +89,11 @@ async def test_a_pause_charges_nothing_and_takes_the_access(member: Member) -> N
     assert await member.invoices() == [("paid", 1_900)], "the month was paid already"
 
 
-async def test_who_comes_back_in_a_month_that_was_not_charged_pays_for_a_new_one(member: Member) -> None:
+async def test_resuming_in_an_uncharged_month_pays_for_a_new_one(member: Member) -> None:
     await member.join()
     await member.done("pause")
     await member.later(MONTH, MONTH, 10 * DAY)
-    await member.settle()
+    await member.catch_up()
     assert await member.invoices() == [("paid", 1_900), ("void", 0), ("void", 0)]
     assert await member.standing() == ("paused", "membership_paused")
     await member.fail_next(1)
@@ -107,12 +109,12 @@ async def test_who_comes_back_in_a_month_that_was_not_charged_pays_for_a_new_one
 
 
 async def test_pause_resume_pause(member: Member) -> None:
-    """Each is a request of its own, though nothing was heard in between."""
+    """Each is a request of its own, though no event arrived in between."""
     await member.join()
     for action, paused in (("pause", True), ("resume", False)) * 2 + (("pause", True),):
         assert (await member.act(action)).json()["paused"] is paused
         assert bool((await member.subscription()).pause_collection) is paused
-    await member.settle()
+    await member.catch_up()
     assert (await member.row())["paused"] is True
 
 
@@ -129,24 +131,24 @@ async def test_an_upgrade_is_paid_at_once(member: Member) -> None:
     first, prorated = await member.invoices()
     assert first == ("paid", 1_900)
     assert prorated[0] == "paid" and 1_300 < prorated[1] < 1_700, "half a month of the difference"
-    told = metadata_of(await member.subscription())
-    assert (told["tier"], told["program_name"], told["program_id"]) == (
+    metadata = metadata_of(await member.subscription())
+    assert (metadata["tier"], metadata["program_name"], metadata["program_id"]) == (
         "career",
         "Career Membership",
         str(row["item_id"]),
     )
-    assert (told["purchase_id"], told["program_slug"]) == (str(row["id"]), "membership"), "the rest stays"
+    assert (metadata["purchase_id"], metadata["program_slug"]) == (str(row["id"]), "membership"), "the rest stays"
     assert await member.standing() == ("active", None)
     assert refused(await member.act("change", membership="career-membership")) == (409, "nothing_to_change")
     await member.later(17 * DAY)
     assert (await member.invoices())[-1] == ("paid", 4_900)
 
 
-async def test_an_upgrade_that_is_not_paid_is_none(member: Member) -> None:
+async def test_an_upgrade_that_is_not_paid_changes_nothing(member: Member) -> None:
     await member.join("student")
     await member.fail_next(1)
     assert refused(await member.act("change", membership="career")) == (402, "payment_declined")
-    await member.settle()
+    await member.catch_up()
     row = await member.row()
     assert (row["tier"], row["status"]) == ("student", "active")
     await member.fail_next(0)
@@ -175,12 +177,12 @@ async def test_from_months_to_years_and_back(member: Member) -> None:
     assert (await member.row())["interval"] == "month"
     assert await member.standing() == ("active", None)
     await member.later(MONTH, DAY)
-    await member.settle()
+    await member.catch_up()
     assert (await member.invoices())[-1][1] == 0, "the year's credit pays it"
     assert await member.standing() == ("active", None)
 
 
-async def test_what_cannot_be_changed_to(member: Member) -> None:
+async def test_invalid_changes(member: Member) -> None:
     await member.join("student")
     assert refused(await member.act("change", membership="fsd")) == (404, "unknown_membership")
     assert refused(await member.act("change", membership="student")) == (409, "nothing_to_change")
@@ -198,7 +200,7 @@ async def test_what_cannot_be_changed_to(member: Member) -> None:
 @pytest.mark.parametrize(
     ("action", "body"), [("cancel", {}), ("pause", {}), ("resume", {}), ("change", {"membership": "career"})]
 )
-async def test_only_ones_own(member: Member, action: str, body: dict[str, Any]) -> None:
+async def test_only_the_own_membership(member: Member, action: str, body: dict[str, Any]) -> None:
     await member.join()
     path = f"{PATH}/{(await member.row())['id']}/{action}"
 
@@ -215,7 +217,7 @@ async def test_only_ones_own(member: Member, action: str, body: dict[str, Any]) 
 
 
 async def test_a_retry_is_the_same_change(member: Member) -> None:
-    """The answer was lost on the way, again and again; Stripe has done it once."""
+    """The answer is lost repeatedly; Stripe changes it once."""
     await member.join("student")
     await member.later(10 * DAY)
     await member.sandbox.faults(lose_answers=6)
@@ -224,7 +226,7 @@ async def test_a_retry_is_the_same_change(member: Member) -> None:
     assert {refused(each)[0] for each in answers} <= {503, 200}
     answer = await member.act("change", membership="career")
     assert (answer.status_code, answer.json()["tier"]) == (200, "career")
-    await member.settle()
+    await member.catch_up()
     assert len(await member.invoices()) == 2, "prorated once"
     assert (await member.row())["tier"] == "career"
 
@@ -248,16 +250,16 @@ async def test_without_stripe_nothing_changes(member: Member) -> None:
 
 
 async def test_a_lost_webhook_does_not_matter(member: Member) -> None:
-    """The change itself wants a look at Stripe, and says what it sees."""
+    """The change itself enqueues reading the subscription, and the result is published."""
     await member.join()
     await member.act("pause")
-    await member.fetch()  # and nobody hears it
+    await member.fetch()  # and it is not delivered
     await member.service.perform(member.id)
     assert (await member.row())["paused"] is True
-    (said,) = await member.said()
-    assert (said.source, said.data.collection_paused, said.data.tier) == ("checkout", True, "student")
-    assert said.data.program and said.data.program.kind == "membership"
-    await member.service.hear(said)
+    (event,) = await member.published()
+    assert (event.source, event.data.collection_paused, event.data.tier) == ("checkout", True, "student")
+    assert event.data.program and event.data.program.kind == "membership"
+    await member.service.deliver(event)
     assert await member.standing() == ("paused", "membership_paused")
 
 
@@ -265,35 +267,35 @@ async def test_a_double_click_is_one_change(member: Member) -> None:
     await member.join("student")
     await member.later(10 * DAY)
     answers = await asyncio.gather(*(member.act("change", membership="career") for _ in range(5)))
-    assert {each.status_code for each in answers} <= {200, 503}, "503: the same is under way at Stripe"
+    assert {each.status_code for each in answers} <= {200, 503}, "503: the same change is in progress at Stripe"
     assert any(each.status_code == 200 for each in answers)
-    await member.settle()
+    await member.catch_up()
     assert len(await member.invoices()) == 2
     assert (await member.row())["tier"] == "career"
 
 
-async def test_a_cancel_in_stripes_own_portal(member: Member) -> None:
+async def test_a_cancellation_in_stripes_billing_portal(member: Member) -> None:
     """The portal names a date, and leaves `cancel_at_period_end` false."""
     await member.join()
     subscription = await member.subscription()
     end = subscription["items"].data[0].current_period_end
     await member.sandbox.api.subscriptions.update_async(subscription.id, {"cancel_at": end})
-    await member.settle()
+    await member.catch_up()
     assert (await member.current())["cancel_at_period_end"] is True
     (purchase,) = await member.purchases()
-    assert purchase.subscription and purchase.subscription.cancel_at_period_end, "everybody hears it"
+    assert purchase.subscription and purchase.subscription.cancel_at_period_end, "it is published"
     assert (await member.done("cancel"))["cancel_at_period_end"] is True
     assert (await member.done("resume"))["cancel_at_period_end"] is False
     assert (await member.subscription()).cancel_at is None
     assert (await member.current())["cancel_at_period_end"] is False
 
 
-async def test_a_subscription_that_was_halted_at_stripe(member: Member) -> None:
+async def test_a_subscription_that_was_paused_at_stripe(member: Member) -> None:
     """As an operator may do it, or Stripe itself after failed payments: no invoices, so no access."""
     await member.join()
     subscription = await member.subscription()
     await member.sandbox.api.subscriptions.pause_async(subscription.id)
-    await member.settle()
+    await member.catch_up()
     row = await member.row()
     assert (row["status"], row["paused"]) == ("paused", True)
     assert await member.standing() == ("paused", "membership_paused")

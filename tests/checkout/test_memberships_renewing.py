@@ -1,4 +1,4 @@
-"""A membership is charged each period for as long as it lasts, and not once more; money that goes back ends it."""
+"""A membership is charged each period for as long as it lasts, and not once more; a refund ends it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def _charges(member: Member) -> list[str]:
 
 
 async def _payments(member: Member) -> list[tuple[int, int]]:
-    """(amount, how much of it went back) of each payment that is settled."""
+    """(amount, refunded) of each settled payment."""
     found = await member.service.rows(
         "SELECT * FROM payments WHERE student_id = :student AND status = 'succeeded' ORDER BY created_at, id",
         student=member.id,
@@ -40,7 +40,7 @@ async def test_a_year_of_months(member: Member) -> None:
     await member.join("student")
     for month in range(1, 13):
         await member.renewal()
-        await member.settle()
+        await member.catch_up()
         assert await member.invoices() == [("paid", 1_900)] * (month + 1)
         assert await member.standing() == ("active", None)
         row = await member.row()
@@ -54,23 +54,23 @@ async def test_a_year_of_months(member: Member) -> None:
 
 
 async def test_two_years_at_once(member: Member) -> None:
-    """Nobody listened for two years: two Stripe events a year, all heard in one go."""
+    """Nobody listened for two years: two Stripe events a year, all delivered at once."""
     await member.join("career", interval="year")
     await member.later(366 * DAY, 366 * DAY)
-    await member.settle()
+    await member.catch_up()
     assert await member.invoices() == [("paid", 49_000)] * 3
     assert await member.standing() == ("active", None)
 
 
-async def test_past_due_pauses_after_the_last_try_and_catching_up_resumes(member: Member) -> None:
+async def test_past_due_pauses_after_the_last_retry_and_paying_resumes(member: Member) -> None:
     await member.join("student")
     await member.fail_next(4)
     await member.renewal()
-    await member.settle()
+    await member.catch_up()
     assert (await member.row())["status"] == "past_due"
     assert await member.standing() == ("active", None), "it will be tried again"
     await member.later(DAY, 3 * DAY, 7 * DAY)
-    await member.settle()
+    await member.catch_up()
     assert await member.standing() == ("paused", "past_due")
     await member.enrollment()
     current = await member.current()
@@ -81,7 +81,7 @@ async def test_past_due_pauses_after_the_last_try_and_catching_up_resumes(member
     )
     (owed,) = [invoice for invoice in found.data if invoice.status == "open"]
     await member.sandbox.operate(f"/invoices/{owed.id}/pay")
-    await member.settle()
+    await member.catch_up()
     await member.enrollment()
     assert await member.standing() == ("active", None)
     current = await member.current()
@@ -90,12 +90,12 @@ async def test_past_due_pauses_after_the_last_try_and_catching_up_resumes(member
     assert await member.invoices() == [("paid", 1_900)] * 3
 
 
-async def test_the_first_retry_puts_it_right(member: Member) -> None:
+async def test_the_first_retry_succeeds(member: Member) -> None:
     await member.join("student")
     await member.fail_next(1)
     await member.renewal()
     await member.later(DAY)
-    await member.settle()
+    await member.catch_up()
     assert (await member.row())["status"] == "active"
     assert await member.standing() == ("active", None)
     assert await member.invoices() == [("paid", 1_900)] * 2
@@ -109,7 +109,7 @@ def strict_sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[StripeSandbox]:
         yield running
 
 
-async def test_stripes_own_cancel_ends_it(checkout_database: Database, strict_sandbox: StripeSandbox) -> None:
+async def test_a_cancellation_by_stripe_ends_it(checkout_database: Database, strict_sandbox: StripeSandbox) -> None:
     service = Service(checkout_database, strict_sandbox)
     try:
         member = Member(service)
@@ -117,7 +117,7 @@ async def test_stripes_own_cancel_ends_it(checkout_database: Database, strict_sa
         await member.fail_next(4)
         await member.renewal()
         await member.later(DAY, 3 * DAY, 7 * DAY)
-        await member.settle()
+        await member.catch_up()
         row = await member.row()
         assert (row["status"], row["ended_at"] is not None) == ("canceled", True)
         assert await member.standing() == ("withdrawn", "membership_ended")
@@ -133,18 +133,18 @@ async def test_a_full_refund_ends_it_at_stripe(member: Member) -> None:
     subscription = await member.join("student")
     (charge,) = await _charges(member)
     await member.sandbox.operate(f"/charges/{charge}/refund")
-    await member.service.hear(*await member.fetch())
+    await member.service.deliver(*await member.fetch())
     assert await member.standing() == ("withdrawn", "refunded")
     await member.enrollment()
     assert refused(await member.buy("career")) == (409, "plan_being_canceled")
     for attempt in (1, 2):
         await member.service.perform(member.id, PLAN_CANCEL, attempt=attempt)
     assert (await member.sandbox.api.subscriptions.retrieve_async(subscription)).status == "canceled"
-    await member.settle()
+    await member.catch_up()
     assert (await member.row())["status"] == "canceled"
     await member.later(MONTH, MONTH)
     assert await member.invoices() == [("paid", 1_900)]
-    await member.settle()
+    await member.catch_up()
     assert await _payments(member) == [(1_900, 1_900)]
     await member.join("career")
     assert (await member.current())["tier"] == "career"
@@ -153,15 +153,15 @@ async def test_a_full_refund_ends_it_at_stripe(member: Member) -> None:
 async def test_one_month_refunded_of_two_does_not_end_it(member: Member) -> None:
     await member.join("student")
     await member.renewal()
-    await member.settle()
+    await member.catch_up()
     first, second = await _charges(member)
     await member.sandbox.operate(f"/charges/{second}/refund")
-    await member.settle()
+    await member.catch_up()
     assert await member.standing() == ("active", None)
     assert (await member.row())["status"] == "active"
     await member.sandbox.operate(f"/charges/{first}/refund")
-    await member.settle()
-    await member.settle()
+    await member.catch_up()
+    await member.catch_up()
     assert (await member.row())["status"] == "canceled"
     assert (await member.standing())[0] == "withdrawn"
 
@@ -169,13 +169,13 @@ async def test_one_month_refunded_of_two_does_not_end_it(member: Member) -> None
 async def test_a_lost_dispute_ends_it_at_stripe(member: Member) -> None:
     await member.join("student")
     await member.renewal()
-    await member.settle()
+    await member.catch_up()
     dispute = await member.sandbox.operate(f"/charges/{(await _charges(member))[1]}/dispute")
-    await member.settle()
+    await member.catch_up()
     assert (await member.row())["status"] == "active", "it is not lost yet"
     await member.sandbox.operate(f"/disputes/{dispute['id']}/close", status="lost")
-    await member.settle()
-    await member.settle()
+    await member.catch_up()
+    await member.catch_up()
     assert (await member.row())["status"] == "canceled"
     assert await member.standing() == ("withdrawn", "dispute_lost")
     await member.later(MONTH, MONTH)
@@ -184,13 +184,13 @@ async def test_a_lost_dispute_ends_it_at_stripe(member: Member) -> None:
     await member.join("student")
 
 
-async def test_the_schools_own_cancel_ends_it_at_stripe(member: Member) -> None:
+async def test_a_cancellation_by_the_school_ends_it_at_stripe(member: Member) -> None:
     subscription = await member.join("student")
     purchase = await member.service.purchase(member.id)
     refs = PaymentRefs(subscription=subscription)
     await member.service.publish(PurchaseCanceled(refs=refs, purchase_id=purchase["id"], reason="moved away"))
     await member.service.perform(member.id)
-    await member.settle()
+    await member.catch_up()
     assert (await member.row())["status"] == "canceled"
     assert await member.standing() == ("withdrawn", "canceled")
     await member.later(MONTH, MONTH)

@@ -92,7 +92,7 @@ async def test_offers_to_a_student(service: Service) -> None:
         "afterpay_clearpay": "Afterpay accepts at most 4,000.00 USD.",
         "zip": "Zip accepts at most 1,500.00 USD.",
         "paypal": "Stripe offers PayPal to European accounts only.",
-        "venmo": "Venmo is no Stripe payment method.",
+        "venmo": "Stripe does not support Venmo.",
     }
     assert (found["zip"]["min"], found["zip"]["max"], found["venmo"]["min"]) == (3_500, 150_000, None)
 

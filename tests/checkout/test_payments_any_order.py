@@ -23,7 +23,7 @@ from ledger.facts import fold
 START = datetime(2026, 10, 1, 12, tzinfo=UTC)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=settings().max_examples * 2 // 5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=histories(), data=st.data())
 async def test_any_order_ends_in_the_same_rows(service: Service, history: dict[str, PaymentEvent], data: Any) -> None:
     story: list[Envelope[Any]] = [

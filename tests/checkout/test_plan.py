@@ -28,8 +28,8 @@ async def test_the_sum_is_the_price(service: Service, price: int, first: int, re
         (line.amount_total, line.price and line.price.recurring and line.price.recurring.interval) for line in recurring
     ] == [(regular, "month")]
     assert first + 3 * regular == price
-    (said,) = await service.said(student, "purchase.created.v1")
-    assert (said["payment_type"], said["installments"], said["amount"]["amount"]) == ("plan", 4, price)
+    (event,) = await service.published(student, "purchase.created.v1")
+    assert (event["payment_type"], event["installments"], event["amount"]["amount"]) == ("plan", 4, price)
 
 
 async def test_a_plan_ends_by_itself_after_four_charges(service: Service) -> None:
@@ -38,10 +38,10 @@ async def test_a_plan_ends_by_itself_after_four_charges(service: Service) -> Non
     session = await plan(service, student, slug, "100.03")
     subscription_id = await pay(service, session)
     api = service.sandbox.api
-    told = metadata_of(await api.subscriptions.retrieve_async(subscription_id))
-    assert (told["installments"], told["student_id"], told["program_slug"]) == ("4", str(student), slug)
+    metadata = metadata_of(await api.subscriptions.retrieve_async(subscription_id))
+    assert (metadata["installments"], metadata["student_id"], metadata["program_slug"]) == ("4", str(student), slug)
 
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     for _ in range(3):  # performed again and again: a lease that ran out, a crash before the record
         await service.perform(student)
     (schedule,) = await schedules(service, subscription_id)
@@ -53,7 +53,7 @@ async def test_a_plan_ends_by_itself_after_four_charges(service: Service) -> Non
     purchase = await service.purchase(student)
     assert (purchase["stripe_subscription_id"], purchase["stripe_schedule_id"]) == (subscription_id, schedule.id)
     assert purchase["state"] == "paid"
-    assert metadata_of(await api.subscriptions.retrieve_async(subscription_id)) == told
+    assert metadata_of(await api.subscriptions.retrieve_async(subscription_id)) == metadata
 
     for _ in range(6):
         await service.sandbox.operate("/clock/advance", seconds=31 * DAY)
@@ -62,16 +62,16 @@ async def test_a_plan_ends_by_itself_after_four_charges(service: Service) -> Non
     invoices = await api.invoices.list_async({"subscription": subscription_id, "limit": 100})
     paid = [invoice.amount_paid async for invoice in invoices.auto_paging_iter()]
     assert (sorted(paid), sum(paid)) == ([2_500, 2_500, 2_500, 2_503], 10_003)
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     assert (await service.purchase(student))["state"] == "paid"
 
 
 async def test_a_crash_between_the_two_steps(service: Service) -> None:
-    """The schedule is there and has no end yet; somebody else has made it: it is found, not made again."""
+    """The schedule exists and does not end yet: it is found, not created again."""
     student = uuid4()
     subscription_id = await pay(service, await plan(service, student, "cpr", 575))
     await service.sandbox.api.subscription_schedules.create_async({"from_subscription": subscription_id})
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     await service.perform(student)
     (schedule,) = await schedules(service, subscription_id)
     assert schedule.end_behavior == "cancel"
@@ -80,7 +80,7 @@ async def test_a_crash_between_the_two_steps(service: Service) -> None:
 async def test_a_lost_answer_makes_no_second_schedule(service: Service) -> None:
     student = uuid4()
     subscription_id = await pay(service, await plan(service, student, "cpr", 575))
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     await service.sandbox.faults(lose_answers=2)
     await service.perform(student)
     await service.sandbox.faults()
@@ -91,10 +91,10 @@ async def test_a_lost_answer_makes_no_second_schedule(service: Service) -> None:
 
 
 async def test_attached_late_it_still_ends_in_time(service: Service) -> None:
-    """The relay was down for two months: what is left is two charges, not four."""
+    """The relay was down for two months: two charges are left, not four."""
     student = uuid4()
     subscription_id = await pay(service, await plan(service, student, "cpr", 575))
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     for _ in range(2):
         await service.sandbox.operate("/clock/advance", seconds=31 * DAY)
     await service.perform(student)
@@ -109,7 +109,7 @@ async def test_a_plan_that_was_canceled_first_needs_no_schedule(service: Service
     student = uuid4()
     subscription_id = await pay(service, await plan(service, student, "cpr", 575))
     await service.sandbox.api.subscriptions.cancel_async(subscription_id)
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     await service.perform(student)
     assert await schedules(service, subscription_id) == []
     purchase = await service.purchase(student)
@@ -118,12 +118,12 @@ async def test_a_plan_that_was_canceled_first_needs_no_schedule(service: Service
     assert job["done_at"] is not None
 
 
-async def test_paid_in_full_wants_no_schedule(service: Service) -> None:
+async def test_a_payment_in_full_needs_no_schedule(service: Service) -> None:
     student = uuid4()
     await service.buy(student)
     (session,) = await service.sandbox.sessions_of(student)
     await service.sandbox.pay(session.id)
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     purchase = await service.purchase(student)
     assert await service.rows("SELECT 1 FROM jobs WHERE key = :key", key=f"{purchase['id']}/schedule") == []
 

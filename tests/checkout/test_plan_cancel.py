@@ -16,9 +16,9 @@ from contracts.people import Program
 
 
 async def _running(service: Service, student: UUID) -> str:
-    """A plan that is paid, seated and has its schedule; the subscription."""
+    """A plan that is paid, with its enrollment and its schedule; the subscription."""
     subscription = await pay(service, await plan(service, student, "cpr", 575))
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     await service.perform(student, plans.KIND)
     await _enrollment(service, student, EnrollmentActivated, revision=1)
     return subscription
@@ -27,7 +27,7 @@ async def _running(service: Service, student: UUID) -> str:
 async def _enrollment(
     service: Service, student: UUID, status: type[EnrollmentActivated | EnrollmentWithdrawn], *, revision: int
 ) -> None:
-    said = status(
+    event = status(
         enrollment_id=uuid4(),
         student_id=student,
         program=Program(slug="cpr", id="cpr"),
@@ -35,11 +35,11 @@ async def _enrollment(
         purchase_id=(await service.purchase(student))["id"],
         reason="refunded",
     )
-    await service.publish(said)
+    await service.publish(event)
 
 
 async def _code(service: Service, student: UUID) -> str:
-    """What buying again is answered: its refusal, or nothing."""
+    """The error code of buying again; None if it is possible."""
     answer = await service.buy(student, wanted("cpr", 575))
     return str(answer.json()["code"]) if answer.status_code == 409 else ""
 
@@ -55,7 +55,7 @@ async def test_a_refund_cancels_the_plan_and_its_student_may_buy_again(service: 
     await refund(service, subscription)
     await _enrollment(service, student, EnrollmentWithdrawn, revision=2)
     assert await _code(service, student) == "plan_being_canceled", "enrollment was faster than we are"
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     purchase = await service.purchase(student)
     assert purchase["state"] == "withdrawn"
     (job,) = await service.rows("SELECT * FROM jobs WHERE kind = :kind AND key = :key", **_effect(purchase["id"]))
@@ -75,7 +75,7 @@ async def test_a_refund_cancels_the_plan_and_its_student_may_buy_again(service: 
     (only,) = await invoices(service, subscription)
     assert (only.status, only.amount_paid) == ("paid", 14_375)
     assert await _code(service, student) == ""
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     assert sorted(row["state"] for row in await service.purchases(student)) == ["session_open", "withdrawn"]
 
 
@@ -91,11 +91,11 @@ async def test_a_lost_dispute_of_a_later_installment_cancels_the_plan(service: S
     newest, first = await invoices(service, subscription)
     assert (newest.status, first.status) == ("paid", "paid")
     dispute = await service.sandbox.operate(f"/charges/{await charge_of(service, newest)}/dispute")
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     await service.perform(student)
     assert await cancels(service, subscription) == 0, "it is not lost yet"
     await service.sandbox.operate(f"/disputes/{dispute['id']}/close", status="lost")
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     assert (await service.purchase(student))["state"] == "withdrawn"
     await service.perform(student)
     assert await cancels(service, subscription) == 1
@@ -104,11 +104,11 @@ async def test_a_lost_dispute_of_a_later_installment_cancels_the_plan(service: S
 
 
 async def test_a_draft_is_not_charged_after_the_cancel(service: Service) -> None:
-    """The second month has begun and its invoice is an hour from being charged."""
+    """The second month has started, and its invoice will be charged in an hour."""
     student = uuid4()
     subscription = await _running(service, student)
     await refund(service, subscription)
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     period_end = (await service.sandbox.api.subscriptions.retrieve_async(subscription))["items"].data[0]
     now = (await service.sandbox.operate("/clock/advance", seconds=1))["now"]
     await service.sandbox.operate("/clock/advance", seconds=period_end.current_period_end - now + 60)
@@ -128,7 +128,7 @@ async def test_an_open_invoice_is_voided(service: Service) -> None:
     await service.sandbox.operate("/clock/advance", seconds=31 * DAY + DAY // 8)
     assert (await invoices(service, subscription))[0].status == "open"
     await service.sandbox.operate(f"/charges/{charge}/refund")
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     await service.perform(student)
     await _later(service)
     assert [(i.status, i.amount_paid) for i in await invoices(service, subscription)] == [("void", 0), ("paid", 14_375)]
@@ -136,12 +136,12 @@ async def test_an_open_invoice_is_voided(service: Service) -> None:
 
 @pytest.mark.parametrize("order", list(permutations((plans.KIND, PLAN_CANCEL))))
 async def test_schedule_and_cancel_in_either_order(service: Service, order: tuple[str, str]) -> None:
-    """The relay was away from the payment until after the refund."""
+    """The relay was down from the payment until after the refund."""
     student = uuid4()
     subscription = await pay(service, await plan(service, student, "cpr", 575))
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     await refund(service, subscription)
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     for kind in (*order, *order):
         await service.perform(student, kind)
     assert [s.status for s in await schedules(service, subscription)] == ["canceled"] * (order[0] == plans.KIND)
@@ -153,23 +153,23 @@ async def test_schedule_and_cancel_in_either_order(service: Service, order: tupl
     assert await service.rows(undone, keys=f"{purchase['id']}/%") == []
 
 
-async def test_a_plan_that_was_canceled_by_hand_is_fine(service: Service) -> None:
+async def test_a_plan_that_was_canceled_manually(service: Service) -> None:
     student = uuid4()
     subscription = await _running(service, student)
     await service.sandbox.api.subscriptions.cancel_async(subscription)
     await refund(service, subscription)
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     await service.perform(student)
     assert await cancels(service, subscription) == 1
     await _enrollment(service, student, EnrollmentWithdrawn, revision=2)
     assert await _code(service, student) == ""
 
 
-async def test_lost_answers_and_refusals_are_tried_again(service: Service) -> None:
+async def test_lost_answers_and_rejections_are_retried(service: Service) -> None:
     student = uuid4()
     subscription = await _running(service, student)
     await refund(service, subscription)
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     purchase = await service.purchase(student)
     job = "SELECT * FROM jobs WHERE kind = :kind AND key = :key"
     elsewhere = "UPDATE jobs SET payload = payload || jsonb_build_object('subscription_id', CAST(:id AS text))"
@@ -179,9 +179,7 @@ async def test_lost_answers_and_refusals_are_tried_again(service: Service) -> No
     (waiting,) = await service.rows(job, **_effect(purchase["id"]))
     assert (waiting["done_at"], waiting["failed_at"]) == (None, None)
     assert "resource_missing" in waiting["last_error"]
-    assert (
-        await _code(service, student) == "already_enrolled"
-    )  # enrollment has not said yet that the enrollment is gone
+    assert await _code(service, student) == "already_enrolled"  # the withdrawal of the enrollment has not arrived yet
     await _enrollment(service, student, EnrollmentWithdrawn, revision=2)
     assert await _code(service, student) == "plan_being_canceled"
 
@@ -200,10 +198,10 @@ async def test_a_refund_that_fails_later_does_not_bring_the_plan_back(
     student = uuid4()
     subscription = await _running(service, student)
     gone = await refund(service, subscription)
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     await service.perform(student)
     await service.sandbox.operate(f"/refunds/{gone}/fail")
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     assert (await service.purchase(student))["state"] == "paid"
     assert "plan stays canceled" in capsys.readouterr().out + caplog.text
     await service.perform(student)

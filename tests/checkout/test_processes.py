@@ -95,7 +95,7 @@ async def test_one_plan_all_the_way_with_a_crash_in_the_middle(running: Running)
     assert attributes(message.headers)["subject"] == metadata_of(made)["purchase_id"]
 
     await sandbox.pay(made.id)
-    told = await sandbox.told()
+    told = await sandbox.gateway_events()
     await running.publish(*(e for e in told if getattr(e.data, "student_id", None) == student))
 
     async def ends_by_itself() -> bool:

@@ -1,4 +1,4 @@
-"""The catalog and the sponsors: what everybody sees, and what admins keep."""
+"""Programs and sponsors: the public routes and the admin routes."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_an_admin_adds_prices_and_retires_a_program(service: Service) -> N
     assert slug in {item["slug"] for item in (await service.admin("GET", PROGRAMS)).json()["items"]}
 
 
-async def test_a_key_makes_one_program(service: Service) -> None:
+async def test_an_idempotency_key_creates_one_program(service: Service) -> None:
     slug, headers = new_slug(), bearer("admin", ADMIN) | {"Idempotency-Key": f"k-{uuid4()}"}
     body = {"slug": slug, "name": "Welding", "price": 120_000}
     first = await service.call("POST", PROGRAMS, json=body, headers=headers)
@@ -85,21 +85,21 @@ async def test_a_key_makes_one_program(service: Service) -> None:
         {"pirce": 5},
     ],
 )
-async def test_what_is_no_program(service: Service, wrong: dict[str, object]) -> None:
+async def test_invalid_programs(service: Service, wrong: dict[str, object]) -> None:
     body = {"slug": new_slug(), "name": "Welding", "price": 120_000, **wrong}
     answer = await service.call("POST", PROGRAMS, json=body, headers=bearer("admin", ADMIN))
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
 
 
 @pytest.mark.parametrize("wrong", [{"price": None}, {"name": None}, {"active": None}, {"currency": None}])
-async def test_what_must_not_be_emptied(service: Service, wrong: dict[str, object]) -> None:
+async def test_required_fields_cannot_be_cleared(service: Service, wrong: dict[str, object]) -> None:
     answer = await service.call("PATCH", f"{PROGRAMS}/hvac", json=wrong, headers=bearer("admin", ADMIN))
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
 
 
 @pytest.mark.parametrize("path", [PROGRAMS, SPONSORS])
 @pytest.mark.parametrize("role", ["student", "case_manager", "specialist"])
-async def test_only_admins_keep_the_catalog(service: Service, path: str, role: str) -> None:
+async def test_only_admins_change_the_catalog(service: Service, path: str, role: str) -> None:
     headers = bearer(role, uuid4())
     may_read = role == "case_manager"  # who asks for funding has to know for what and by whom
     assert (await service.call("GET", path, headers=headers)).status_code == (200 if may_read else 403)
@@ -108,7 +108,7 @@ async def test_only_admins_keep_the_catalog(service: Service, path: str, role: s
     assert (await service.call("GET", path)).status_code == 401
 
 
-async def test_what_is_not_there_cannot_be_changed(service: Service) -> None:
+async def test_unknown_programs_and_sponsors(service: Service) -> None:
     for path, code in ((f"{PROGRAMS}/nothing", "unknown_program"), (f"{SPONSORS}/NOTHING", "unknown_sponsor")):
         answer = await service.admin("PATCH", path, name="X")
         assert (answer.status_code, answer.json()["code"]) == (404, code)

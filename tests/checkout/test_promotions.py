@@ -1,4 +1,4 @@
-"""What a promotion code takes off: each rule, and what holds for every price."""
+"""What a promotion code takes off: each rule, and properties of every price."""
 
 from __future__ import annotations
 
@@ -86,14 +86,14 @@ def test_just_within_each_limit() -> None:
     assert off(limited, used=1) == usd(5_990)
 
 
-def test_what_it_is_for() -> None:
+def test_what_it_applies_to() -> None:
     for_tracks, for_fsd = replace(TEN, kinds=("track",)), replace(TEN, items=("fsd",))
     assert off(for_tracks) == off(for_fsd) == usd(5_990)
     assert off(replace(TEN, kinds=("program",), items=("fsd",))) == usd(5_990), "either is enough"
     assert off(replace(TEN, kinds=(), items=())) == Refused("promotion_not_for_this")
 
 
-def test_a_bundle_is_no_sum_of_its_parts() -> None:
+def test_a_bundle_is_an_item_of_its_own() -> None:
     bundle = Thing(kind="bundle", slug="dp-and-fsd")
     for part in (replace(TEN, items=("fsd",)), replace(TEN, kinds=("track",)), replace(TEN, items=("dp", "fsd"))):
         assert off(part, item=bundle) == Refused("promotion_not_for_this")

@@ -1,4 +1,4 @@
-"""Promotion codes as admins keep them, as students ask for them, and a student's own."""
+"""Promotion codes: the admin routes, the price with a code, and referral codes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def use(service: Service, code: str, student: UUID) -> UUID:
 # --- what admins keep ------------------------------------------------------------------------------------------------
 
 
-async def test_a_code_is_made_shown_and_changed(service: Service) -> None:
+async def test_a_code_is_created_read_and_changed(service: Service) -> None:
     until = (utc_now() + timedelta(days=7)).isoformat()
     made_ = await made(service, kinds=["track"], items=["dp-and-fsd"], valid_until=until, most_uses=9)
     assert (made_["percent_off"], made_["amount_off"], made_["kinds"], made_["items"]) == (
@@ -71,7 +71,7 @@ async def test_a_code_is_made_shown_and_changed(service: Service) -> None:
     assert made_["code"] not in {each["code"] for each in active}
 
 
-async def test_codes_are_written_large(service: Service) -> None:
+async def test_codes_are_uppercase(service: Service) -> None:
     code = new_code()
     answer = await service.admin("POST", PROMOTIONS, code=f" {code.lower()} ", percent_off=5)
     assert answer.json()["code"] == code
@@ -106,7 +106,7 @@ async def test_codes_are_written_large(service: Service) -> None:
         {"referrer_id": str(uuid4())},
     ],
 )
-async def test_what_is_no_promotion(service: Service, wrong: dict[str, Any]) -> None:
+async def test_invalid_promotions(service: Service, wrong: dict[str, Any]) -> None:
     body = {"code": new_code(), "percent_off": 10, **wrong}
     answer = await service.call("POST", PROMOTIONS, json=body, headers=bearer("admin", ADMIN))
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
@@ -115,13 +115,13 @@ async def test_what_is_no_promotion(service: Service, wrong: dict[str, Any]) -> 
 @pytest.mark.parametrize(
     "wrong", [{"percent_off": None}, {"amount_off": 100}, {"active": None}, {"code": "OTHER"}, {"kinds": []}]
 )
-async def test_what_a_promotion_cannot_become(service: Service, wrong: dict[str, Any]) -> None:
+async def test_invalid_changes(service: Service, wrong: dict[str, Any]) -> None:
     path = f"{PROMOTIONS}/{(await made(service))['code']}"
     answer = await service.call("PATCH", path, json=wrong, headers=bearer("admin", ADMIN))
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
 
 
-async def test_it_names_items_that_there_are(service: Service) -> None:
+async def test_it_names_existing_items(service: Service) -> None:
     answer = await service.admin("POST", PROMOTIONS, code=new_code(), percent_off=5, items=["fsd", "nothing"])
     assert (answer.status_code, answer.json()["code"]) == (422, "unknown_item")
     path = f"{PROMOTIONS}/{(await made(service))['code']}"
@@ -129,7 +129,7 @@ async def test_it_names_items_that_there_are(service: Service) -> None:
     assert (answer.status_code, answer.json()["code"]) == (422, "unknown_item")
 
 
-async def test_a_key_makes_one_code(service: Service) -> None:
+async def test_an_idempotency_key_creates_one_code(service: Service) -> None:
     headers, body = bearer("admin", ADMIN) | {"Idempotency-Key": f"k-{uuid4()}"}, {"code": new_code(), "percent_off": 5}
     first = await service.call("POST", PROMOTIONS, json=body, headers=headers)
     again = await service.call("POST", PROMOTIONS, json=body, headers=headers)
@@ -158,7 +158,7 @@ async def test_unknown_codes(service: Service) -> None:
 
 
 @pytest.mark.parametrize("role", ["student", "case_manager", "specialist", None])
-async def test_only_admins_keep_codes(service: Service, role: str | None) -> None:
+async def test_only_admins_change_codes(service: Service, role: str | None) -> None:
     headers = bearer(role, uuid4()) if role else {}
     for method, path in (("GET", ""), ("POST", ""), ("GET", "/X"), ("PATCH", "/X"), ("GET", "/X/redemptions")):
         answer = await service.call(method, f"{PROMOTIONS}{path}", json={}, headers=headers)
@@ -182,7 +182,7 @@ async def test_the_price_with_a_code(service: Service) -> None:
     assert (await asked(service, fixed)).json()["total"] == 58_900
 
 
-async def test_refusals_tell_what_to_do(service: Service) -> None:
+async def test_refusals_say_what_to_do(service: Service) -> None:
     student, now = uuid4(), utc_now()
     used_up, mine = await made(service, most_uses=1), await made(service, most_per_student=1)
     await use(service, used_up["code"], uuid4())
@@ -236,8 +236,8 @@ async def test_a_referral_code_is_made_once_and_is_for_others(service: Service) 
     again = await asked(service, mine["code"], student=friend)
     assert again.json()["code"] == "promotion_used_by_you", "once for each of the others"
     assert (await service.call("GET", REFERRAL, headers=headers)).json()["uses"] == 1
-    shown = (await service.admin("GET", f"{PROMOTIONS}/{mine['code']}")).json()
-    assert shown["referrer_id"] == str(student)
+    view = (await service.admin("GET", f"{PROMOTIONS}/{mine['code']}")).json()
+    assert view["referrer_id"] == str(student)
     off = await service.admin("PATCH", f"{PROMOTIONS}/{mine['code']}", active=False)
     assert off.status_code == 200
     assert (await service.call("POST", REFERRAL, headers=headers)).json()["active"] is False

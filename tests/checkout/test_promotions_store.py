@@ -1,4 +1,4 @@
-"""Promotion codes on a real database: quoted, reserved, redeemed and given back, by the API's login and the owner's."""
+"""Promotion codes on a real database: quoted, reserved, redeemed and released, by the API's login and the owner's."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PRICE = usd(59_900)
 
 
 class Shop:
-    """The store as one of its two logins uses it."""
+    """The repository with one of its two logins."""
 
     def __init__(self, login: str, server: Server) -> None:
         self.login = login
@@ -142,7 +142,7 @@ async def test_a_use_from_reserved_to_redeemed(shop: Shop) -> None:
     assert (await shop.uses(code), await shop.status(purchase)) == (1, "redeemed"), "what is paid stays used"
 
 
-async def test_a_use_is_given_back_once(shop: Shop) -> None:
+async def test_a_use_is_released_once(shop: Shop) -> None:
     code, student = await shop.code(most_uses=2), uuid4()
     first, second = await shop.buy(code, student), await shop.buy(code, student)
     await asyncio.gather(*(shop.release(first, student) for _ in range(5)))
@@ -151,7 +151,7 @@ async def test_a_use_is_given_back_once(shop: Shop) -> None:
     assert (await shop.uses(code), await shop.status(first)) == (2, "reserved"), "the purchase came back to life"
 
 
-async def test_paid_after_all_counts_even_beyond_the_limit(shop: Shop) -> None:
+async def test_a_late_payment_counts_even_beyond_the_limit(shop: Shop) -> None:
     code, early, late = await shop.code(most_uses=1), uuid4(), uuid4()
     purchase = await shop.buy(code, early)
     await shop.release(purchase, early)
@@ -173,8 +173,8 @@ async def test_the_same_purchase_reserves_once(shop: Shop) -> None:
     assert await shop.uses(code) == 1
 
 
-async def test_who_asks_again_is_quoted_what_they_hold(shop: Shop) -> None:
-    """Going back to an open purchase must not fail on the use that it holds itself."""
+async def test_an_own_reserved_use_does_not_count(shop: Shop) -> None:
+    """Resuming an open purchase must not fail because of its own use."""
     code, student = await shop.code(most_uses=1, most_per_student=1), uuid4()
     purchase = await shop.buy(code, student)
     quoted = await shop.quote(code, student)
@@ -192,7 +192,7 @@ async def test_who_asks_again_is_quoted_what_they_hold(shop: Shop) -> None:
     assert refused.value.code == "promotion_used_by_you"
 
 
-async def test_50_at_once_and_one_use_left(shop: Shop) -> None:
+async def test_50_concurrent_buyers_and_one_use_left(shop: Shop) -> None:
     code = await shop.code(most_uses=3, uses=2)
     students = [uuid4() for _ in range(50)]
     quoted = await shop.quote(code, students[0])
@@ -203,7 +203,7 @@ async def test_50_at_once_and_one_use_left(shop: Shop) -> None:
     assert await shop.uses(code) == 3
 
 
-async def test_50_at_once_of_one_student_who_may_once(shop: Shop) -> None:
+async def test_50_concurrent_requests_of_one_student_with_one_use(shop: Shop) -> None:
     code, student = await shop.code(most_per_student=1), uuid4()
     quoted = await shop.quote(code, student)
     outcomes = await asyncio.gather(*(shop.reserve(quoted, student) for _ in range(50)), return_exceptions=True)
@@ -212,7 +212,7 @@ async def test_50_at_once_of_one_student_who_may_once(shop: Shop) -> None:
     assert await shop.uses(code) == 1
 
 
-async def test_uses_and_redemptions_agree_whatever_happens_at_once(shop: Shop) -> None:
+async def test_uses_and_redemptions_agree_after_concurrent_changes(shop: Shop) -> None:
     code = await shop.code(most_uses=8, most_per_student=2)
     students = [uuid4() for _ in range(6)]
     quoted = await shop.quote(code, students[0])
@@ -239,7 +239,7 @@ async def test_uses_and_redemptions_agree_whatever_happens_at_once(shop: Shop) -
         assert await shop.uses(code) == counted.scalar_one()
 
 
-async def test_a_code_that_was_switched_off_meanwhile(shop: Shop) -> None:
+async def test_a_code_that_was_deactivated_meanwhile(shop: Shop) -> None:
     code, student = await shop.code(), uuid4()
     quoted = await shop.quote(code, student)
     await shop.change(code, active=False)
@@ -259,7 +259,7 @@ async def test_without_a_code_there_is_nothing_to_do(shop: Shop) -> None:
     assert await shop.status(purchase) is None
 
 
-async def test_a_student_touches_no_redemption_of_another(service: Service, checkout_database: Server) -> None:
+async def test_a_student_cannot_change_another_students_redemption(service: Service, checkout_database: Server) -> None:
     shop = Shop("api", checkout_database)
     code, student, other = await shop.code(), uuid4(), uuid4()
     purchase = await shop.buy(code, student)

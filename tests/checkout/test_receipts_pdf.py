@@ -195,7 +195,7 @@ contents = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=settings().max_examples * 3 // 5, suppress_health_check=list(HealthCheck))
 @given(contents, st.lists(st.builds(Refund, at=times, amount=monies), max_size=30))
 def test_any_content_can_be_rendered(document: Content, refunds: list[Refund]) -> None:
     pdf = render(document, refunds)

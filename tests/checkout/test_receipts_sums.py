@@ -25,7 +25,7 @@ async def test_a_renewal_has_the_list_price(member: Member) -> None:
     assert made.status_code < 300, made.text
     await member.join("student", promotion_code=code)
     await member.renewal()
-    await member.settle()
+    await member.catch_up()
     first, second = await _texts(service, member.id)
     assert f"Student Membership 19.00 USD Discount ({code}) -9.50 USD Total 9.50 USD Paid on" in first
     assert "Student Membership 19.00 USD Total 19.00 USD Paid on" in second
@@ -35,7 +35,7 @@ async def test_an_upgrade_has_its_own_price(member: Member) -> None:
     await member.join("student")
     await member.done("change", membership="career")
     await member.renewal()
-    await member.settle()
+    await member.catch_up()
     first, change, renewal = await _texts(member.service, member.id)
     assert "Student Membership 19.00 USD Total 19.00 USD Paid on" in first
     assert "Career Membership 30.00 USD Total 30.00 USD Paid on" in change

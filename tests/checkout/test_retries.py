@@ -1,4 +1,4 @@
-"""Crashes, retries and crowds: one purchase, one session, whoever dies on the way."""
+"""Crashes, retries and concurrent requests: one purchase and one session."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tests.checkout.service import CREATE, FUND, Service, bearer, wanted
 from tests.waiting import until
 
 
-async def test_an_answer_that_got_lost(service: Service) -> None:
-    """Stripe has made the session, and we do not hear of it: the retry finds that very one."""
+async def test_a_lost_answer(service: Service) -> None:
+    """Stripe has created the session, and its answer is lost: the retry finds the same session."""
     student = uuid4()
     await service.known_to_stripe(student)
     app = service.app_with(stripe_retries=0)
@@ -46,7 +46,7 @@ async def test_a_request_that_dies_between_commit_and_answer(service: Service) -
     await service.sandbox.faults()
     assert (await until(lambda: _url(service, student))) == made.url
     assert len(await service.sandbox.sessions_of(student)) == 1
-    assert len(await service.said(student, "purchase.created.v1")) == 1
+    assert len(await service.published(student, "purchase.created.v1")) == 1
 
 
 async def _url(service: Service, student: UUID) -> str | None:
@@ -54,8 +54,8 @@ async def _url(service: Service, student: UUID) -> str | None:
     return str(answer.json()["url"]) if answer.status_code == 200 else None
 
 
-async def test_the_very_same_body_is_sent_again(service: Service) -> None:
-    """Another address of the front end in between must not make another request under the same key."""
+async def test_the_same_body_is_sent_again(service: Service) -> None:
+    """A changed front end URL must not change the body under the same idempotency key."""
     student = uuid4()
     await service.known_to_stripe(student)
     await service.sandbox.faults(lose_answers=1)
@@ -66,21 +66,21 @@ async def test_the_very_same_body_is_sent_again(service: Service) -> None:
     assert str(session.cancel_url).startswith("https://school.example")
 
 
-async def test_a_crowd_makes_one_purchase(service: Service) -> None:
+async def test_concurrent_requests_create_one_purchase(service: Service) -> None:
     student = uuid4()
     answers = await asyncio.gather(*(service.buy(student) for _ in range(8)))
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.json()["url"] for answer in answers}) == 1
     assert len(await service.purchases(student)) == 1
     assert len(await service.sandbox.sessions_of(student)) == 1
-    assert len(await service.said(student, "purchase.created.v1")) == 1
+    assert len(await service.published(student, "purchase.created.v1")) == 1
 
 
-async def test_a_crowd_that_wants_different_things(service: Service) -> None:
-    """However they come through, one page is left that can be paid."""
+async def test_concurrent_requests_for_different_things(service: Service) -> None:
+    """In whatever order they succeed, one page remains that can be paid."""
     student = uuid4()
-    wishes = [wanted(paymentType=kind) for kind in ("full", "plan", "full", "plan")]
-    answers = await asyncio.gather(*(service.buy(student, wish) for wish in wishes))
+    bodies = [wanted(paymentType=kind) for kind in ("full", "plan", "full", "plan")]
+    answers = await asyncio.gather(*(service.buy(student, body) for body in bodies))
     assert {answer.status_code for answer in answers} <= {200, 409, 503}, [a.text for a in answers]
     assert 200 in {answer.status_code for answer in answers}
     open_ones = [s for s in await service.sandbox.sessions_of(student) if s.status == "open"]
@@ -89,7 +89,7 @@ async def test_a_crowd_that_wants_different_things(service: Service) -> None:
     assert states.count("session_open") == 1 and set(states) <= {"session_open", "expired"}
 
 
-async def test_another_way_to_pay_closes_the_first_page(service: Service) -> None:
+async def test_another_payment_type_closes_the_first_page(service: Service) -> None:
     student = uuid4()
     first = (await service.buy(student)).json()["url"]
     second = (await service.buy(student, wanted(paymentType="plan"))).json()["url"]
@@ -110,23 +110,23 @@ async def test_a_purchase_without_an_answer_is_closed_as_well(service: Service) 
     assert sorted(str(s.status) for s in await service.sandbox.sessions_of(student)) == ["expired", "open"]
 
 
-async def test_a_page_that_has_run_out(service: Service) -> None:
+async def test_an_expired_page(service: Service) -> None:
     student = uuid4()
     first = (await service.buy(student)).json()["url"]
     (session,) = await service.sandbox.sessions_of(student)
     await service.sandbox.operate(f"/sessions/{session.id}/expire")
     second = (await service.buy(student)).json()["url"]
     assert second != first
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     assert [row["state"] for row in await service.purchases(student)] == ["expired", "session_open"]
 
 
-async def test_a_page_that_ran_out_and_we_heard_of_it(service: Service) -> None:
+async def test_an_expired_page_whose_event_has_arrived(service: Service) -> None:
     student = uuid4()
     await service.buy(student)
     (session,) = await service.sandbox.sessions_of(student)
     await service.sandbox.operate(f"/sessions/{session.id}/expire")
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     assert (await service.purchase(student))["state"] == "expired"
     assert (await service.buy(student)).status_code == 200
 
@@ -136,12 +136,12 @@ async def test_a_declined_card_leaves_the_page_open(service: Service) -> None:
     first = (await service.buy(student)).json()["url"]
     (session,) = await service.sandbox.sessions_of(student)
     assert (await service.sandbox.pay(session.id, card="4000000000000002"))["status"] == "declined"
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     assert (await service.purchase(student))["state"] == "session_open"
     assert (await service.buy(student)).json()["url"] == first
 
 
-async def test_a_purchase_too_old_to_ask_again_is_given_up(service: Service) -> None:
+async def test_a_purchase_with_a_forgotten_key_is_abandoned(service: Service) -> None:
     student = uuid4()
     await service.known_to_stripe(student)
     assert (await service.buy(student, app=service.app_with(stripe_api_base="http://127.0.0.1:9"))).status_code == 503
@@ -153,8 +153,8 @@ async def test_a_purchase_too_old_to_ask_again_is_given_up(service: Service) -> 
     assert [row["state"] for row in await service.purchases(student)] == ["expired", "session_open"]
 
 
-async def test_a_session_that_stripe_has_forgotten(service: Service) -> None:
-    """Another account, or a test mode that was wiped."""
+async def test_a_session_that_stripe_no_longer_has(service: Service) -> None:
+    """Another account, or deleted test data."""
     student = uuid4()
     await service.buy(student)
     await service.rows(
@@ -173,13 +173,13 @@ async def test_the_webhook_may_be_faster_than_the_answer(service: Service) -> No
     assert (await service.buy(student, app=service.app_with(stripe_retries=0))).status_code == 503
     (session,) = await service.sandbox.sessions_of(student)
     await service.sandbox.pay(session.id)
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     assert (await service.purchase(student))["state"] == "paid"
     assert (await service.buy(student)).json()["code"] == "payment_in_progress"
 
 
 @pytest.mark.parametrize("path", [CREATE, FUND])
-async def test_a_key_and_a_lost_answer(service: Service, path: str) -> None:
+async def test_an_idempotency_key_and_a_lost_answer(service: Service, path: str) -> None:
     """The key is freed by the failure, and the retry under it finds the purchase."""
     student = uuid4()
     headers = {"Idempotency-Key": f"key-{uuid4()}"}
@@ -196,7 +196,7 @@ async def test_a_key_and_a_lost_answer(service: Service, path: str) -> None:
     assert len(await service.sandbox.sessions_of(student)) == 1
 
 
-async def test_a_guests_key_and_a_lost_answer(service: Service) -> None:
+async def test_a_guests_idempotency_key_and_a_lost_answer(service: Service) -> None:
     headers = {"Idempotency-Key": f"guest-{uuid4()}"}
     await service.sandbox.faults(lose_answers=1)
     app = service.app_with(stripe_retries=0)

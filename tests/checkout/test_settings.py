@@ -1,4 +1,4 @@
-"""What checkout is told, and what it refuses to start with."""
+"""Settings: their defaults, and what is invalid."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GIVEN: dict[str, Any] = {
 }
 
 
-def test_what_has_defaults() -> None:
+def test_defaults() -> None:
     settings = ApiSettings(**GIVEN)
     assert settings.stripe_api_version == "2026-10-28.endive"
     assert settings.frontend_url == "https://school.example/app"
@@ -28,7 +28,7 @@ def test_what_has_defaults() -> None:
     assert ApiSettings(**GIVEN, sponsor_finance_email="", stripe_api_base="").sponsor_finance_email is None
 
 
-def test_secrets_have_none_and_are_not_shown(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_secrets_have_no_default_and_are_not_printed(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     for name in ("STRIPE_API_KEY", "DATABASE_URL", "FRONTEND_URL"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(SystemExit) as ended:
@@ -38,7 +38,7 @@ def test_secrets_have_none_and_are_not_shown(monkeypatch: pytest.MonkeyPatch, ca
     assert "sk_test_1" not in repr(ApiSettings(**GIVEN))
 
 
-def test_the_front_end_must_be_allowed() -> None:
+def test_the_front_end_must_be_on_the_allow_list() -> None:
     ApiSettings(**GIVEN, redirect_allowlist=("https://other.example", "https://SCHOOL.example"))
     with pytest.raises(ValidationError, match="REDIRECT_ALLOWLIST"):
         ApiSettings(**GIVEN, redirect_allowlist=("https://other.example", "http://school.example"))
@@ -47,13 +47,13 @@ def test_the_front_end_must_be_allowed() -> None:
 @pytest.mark.parametrize(
     "url", ["school.example", "javascript:alert(1)", "//school.example", "https://a@b.example", ""]
 )
-def test_what_is_no_origin(url: str) -> None:
+def test_an_invalid_origin(url: str) -> None:
     with pytest.raises(ValueError):
         origin_of(url)
     with pytest.raises(ValidationError):
         ApiSettings(**{**GIVEN, "frontend_url": url})
 
 
-def test_a_finance_mail_is_a_mail_address() -> None:
+def test_a_finance_email_is_an_email_address() -> None:
     with pytest.raises(ValidationError):
         ApiSettings(**GIVEN, sponsor_finance_email="the finance people")

@@ -33,9 +33,9 @@ async def test_an_intent_for_a_track(service: Service) -> None:
     student = uuid4()
     answer = await post(service, CREATE_PAYMENT, student, {"track": "DP"})
     assert answer.status_code == 200, answer.text
-    told = answer.json()
-    intent = await service.sandbox.api.payment_intents.retrieve_async(told["paymentIntentId"])
-    assert told == {
+    body = answer.json()
+    intent = await service.sandbox.api.payment_intents.retrieve_async(body["paymentIntentId"])
+    assert body == {
         "clientSecret": intent.client_secret,
         "paymentIntentId": intent.id,
         "amount": 49_900,
@@ -50,18 +50,18 @@ async def test_an_intent_for_a_track(service: Service) -> None:
     )
     assert metadata_of(intent)["program_kind"] == "track"
     assert "ada@example.org" not in str(metadata_of(intent))
-    (created,) = await service.said(student, "purchase.created.v1")
+    (created,) = await service.published(student, "purchase.created.v1")
     assert created["checkout_url"] == f"{FRONTEND}/pay/{purchase['id']}"
 
     assert (await pay(service, intent.id))["status"] == "succeeded"
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     assert (await service.purchase(student))["state"] == "paid"
     again = await post(service, CREATE_PAYMENT, student, {"track": "dp"})
     assert (again.status_code, again.json()["code"]) == (409, "payment_in_progress")
 
 
 @pytest.mark.parametrize("amount", [499, 499.00, "499.00", 49_900])
-async def test_the_price_that_was_shown(service: Service, amount: Any) -> None:
+async def test_the_displayed_price(service: Service, amount: Any) -> None:
     answer = await post(service, CREATE_PAYMENT, uuid4(), {"track": "dp", "amount": amount, "currency": "USD"})
     assert (answer.status_code, answer.json()["amount"]) == (200, 49_900)
 
@@ -75,7 +75,7 @@ async def test_another_price_or_currency_is_refused(service: Service) -> None:
     assert await service.purchases(student) == []
 
 
-async def test_who_may_and_what_there_is(service: Service) -> None:
+async def test_unknown_tracks_and_callers(service: Service) -> None:
     assert (await service.call("POST", CREATE_PAYMENT, json={"track": "dp"})).status_code == 401
     for track in ("nothing", "barber-apprenticeship", "student-membership"):
         answer = await post(service, CREATE_PAYMENT, uuid4(), {"track": track})
@@ -83,7 +83,7 @@ async def test_who_may_and_what_there_is(service: Service) -> None:
     assert (await post(service, CREATE_PAYMENT, uuid4(), {})).status_code == 422
 
 
-async def test_asked_twice_it_is_one_intent(service: Service) -> None:
+async def test_the_same_request_twice_is_one_intent(service: Service) -> None:
     student = uuid4()
     answers = await asyncio.gather(*(post(service, CREATE_PAYMENT, student, {"track": "fsd"}) for _ in range(8)))
     assert {answer.status_code for answer in answers} == {200}
@@ -91,10 +91,10 @@ async def test_asked_twice_it_is_one_intent(service: Service) -> None:
     assert len(await service.purchases(student)) == 1
     rows = await service.rows("SELECT status FROM payments WHERE student_id = :student", student=student)
     assert [row["status"] for row in rows] == ["requires_payment"]
-    assert len(await service.said(student, "purchase.created.v1")) == 1
+    assert len(await service.published(student, "purchase.created.v1")) == 1
 
 
-async def test_a_key_is_for_one_request(service: Service) -> None:
+async def test_an_idempotency_key_belongs_to_one_request(service: Service) -> None:
     student, key = uuid4(), {"Idempotency-Key": f"track-{uuid4()}"}
     first = await post(service, CREATE_PAYMENT, student, {"track": "dp"}, headers=key)
     replayed = await post(service, CREATE_PAYMENT, student, {"track": "dp"}, headers=key)
@@ -103,7 +103,7 @@ async def test_a_key_is_for_one_request(service: Service) -> None:
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
 
 
-async def test_an_answer_that_got_lost(service: Service) -> None:
+async def test_a_lost_answer(service: Service) -> None:
     student = uuid4()
     await service.known_to_stripe(student)
     await service.sandbox.faults(lose_answers=1)
@@ -121,10 +121,10 @@ async def test_an_answer_that_got_lost(service: Service) -> None:
     assert [intent.id for intent in mine] == [answer.json()["paymentIntentId"]]
 
 
-async def test_one_customer_however_many_ask(service: Service) -> None:
+async def test_concurrent_requests_create_one_customer(service: Service) -> None:
     student = uuid4()
-    wishes = [(CREATE_PAYMENT, {"track": track}) for track in ("dp", "fsd")] * 4
-    answers = await asyncio.gather(*(post(service, path, student, body) for path, body in wishes))
+    requests = [(CREATE_PAYMENT, {"track": track}) for track in ("dp", "fsd")] * 4
+    answers = await asyncio.gather(*(post(service, path, student, body) for path, body in requests))
     assert {answer.status_code for answer in answers} <= {200, 409, 503}
     found = await service.sandbox.api.customers.list_async({"limit": 100})
     mine = [each async for each in found.auto_paging_iter() if metadata_of(each).get("student_id") == str(student)]
@@ -136,8 +136,8 @@ async def test_confirming_reads_and_grants_nothing(service: Service) -> None:
     student = uuid4()
     intent_id = (await post(service, CREATE_PAYMENT, student, {"track": "dp"})).json()["paymentIntentId"]
     await pay(service, intent_id)
-    told = (await post(service, CONFIRM, student, {"paymentIntentId": intent_id})).json()
-    assert (told["status"], told["paymentStatus"]) == ("succeeded", "requires_payment"), "no event was heard yet"
+    body = (await post(service, CONFIRM, student, {"paymentIntentId": intent_id})).json()
+    assert (body["status"], body["paymentStatus"]) == ("succeeded", "requires_payment"), "no event has arrived yet"
     assert (await service.purchase(student))["state"] == "awaiting_payment"
     others = await post(service, CONFIRM, uuid4(), {"paymentIntentId": intent_id})
     assert (others.status_code, others.json()["code"]) == (404, "unknown_payment")
@@ -149,7 +149,7 @@ async def test_a_declined_card_leaves_the_intent_open(service: Service) -> None:
     first = (await post(service, CREATE_PAYMENT, student, {"track": "dp"})).json()
     declined = await pay(service, first["paymentIntentId"], card="4000000000000002")
     assert declined["status"] == "requires_payment_method"
-    await service.hear_stripe(student)
+    await service.deliver_stripe_events(student)
     assert (await service.purchase(student))["state"] == "awaiting_payment"
     assert (await post(service, CREATE_PAYMENT, student, {"track": "dp"})).json() == first
 
@@ -174,7 +174,7 @@ async def test_a_page_instead_of_an_intent_closes_the_intent(service: Service) -
 @pytest.mark.parametrize(
     "url", ["https://evil.example/x", "javascript:alert(1)", "//evil.example", "https://school.example@evil.example/"]
 )
-async def test_urls_are_held_against_the_allow_list(service: Service, field: str, url: str) -> None:
+async def test_urls_must_be_on_the_allow_list(service: Service, field: str, url: str) -> None:
     body = {"track": "dp", "success_url": f"{FRONTEND}/done", "cancel_url": f"{FRONTEND}/back", field: url}
     answer = await post(service, CREATE_SESSION, uuid4(), body)
     assert (answer.status_code, answer.json()["code"]) == (422, "redirect_not_allowed")
@@ -188,19 +188,19 @@ async def test_an_intent_that_nobody_pays_is_canceled(service: Service) -> None:
     assert (await service.purchase(student))["state"] == "expired"
 
 
-async def test_an_intent_that_was_paid_is_left_alone(service: Service) -> None:
+async def test_an_intent_that_was_paid_is_not_canceled(service: Service) -> None:
     student = uuid4()
     intent_id = (await post(service, CREATE_PAYMENT, student, {"track": "dp"})).json()["paymentIntentId"]
     await pay(service, intent_id)
     await service.perform(student, INTENT_EXPIRY)
-    assert (await service.purchase(student))["state"] == "awaiting_payment", "its event is on its way"
-    await service.hear_stripe(student)
+    assert (await service.purchase(student))["state"] == "awaiting_payment", "its event has not arrived yet"
+    await service.deliver_stripe_events(student)
     await service.perform(student, INTENT_EXPIRY)
     assert (await service.purchase(student))["state"] == "paid"
 
 
-async def test_what_stripe_answered_to_many_is_kept_once(service: Service) -> None:
-    """Two unique keys meet here, the student and the customer: neither may make anybody fail."""
+async def test_concurrent_answers_are_stored_once(service: Service) -> None:
+    """There are two unique keys, the student and the customer: neither may make a request fail."""
 
     async def keep(student: UUID) -> str:
         async with service.database.transaction() as db:

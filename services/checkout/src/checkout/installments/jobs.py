@@ -97,7 +97,7 @@ class CollectionJob:
         """Sends the invoice the first time; afterward, checks whether it was paid."""
         if (invoice_id := installment.stripe_invoice_id) is not None:
             invoice = await self._stripe.sent_invoice(invoice_id)
-            if invoice.status == "paid" or await self._stripe.invoice_under_way(invoice_id):
+            if invoice.status == "paid" or await self._stripe.invoice_in_progress(invoice_id):
                 return CollectionResult("accepted")
             if invoice.status == "open" and invoice.url == installment.pay_url:
                 return CollectionResult("failed")

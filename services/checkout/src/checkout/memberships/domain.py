@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
 from checkout.purchases.domain import Interval
 from contracts.money import Money
@@ -65,7 +65,7 @@ class Restart:
 class Change:
     """Updates the subscription with these parameters."""
 
-    params: Mapping[str, Any]
+    params: Mapping[str, object]
 
 
 Decision = Refuse | NoChange | End | Restart | Change
@@ -93,7 +93,7 @@ def resume(state: SubscriptionState) -> Decision:
         return Refuse("membership_ended")
     if state.halted:
         return Restart()
-    params: dict[str, Any] = {}
+    params: dict[str, object] = {}
     if state.cancel_at_period_end:
         params |= {"cancel_at": ""} if state.cancel_dated else {"cancel_at_period_end": False}
     if state.paused:
@@ -131,7 +131,7 @@ def change(
 ) -> Change:
     """A higher price, or another interval, is paid at once or does not change at all; a lower price is a credit on the
     next invoice."""
-    params: dict[str, Any] = {"items": [{"id": item_id, "price": price_id}], "metadata": dict(metadata)}
+    params: dict[str, object] = {"items": [{"id": item_id, "price": price_id}], "metadata": dict(metadata)}
     if interval != state.interval or price.amount > state.amount.amount:
         params |= {"proration_behavior": "always_invoice", "payment_behavior": "error_if_incomplete"}
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import UUID
 
 from checkout.memberships.prices import price_for
@@ -16,7 +15,7 @@ from checkout.purchases.session_params import session_params
 class MembershipFlow(SessionFlow):
     """A promotion code is a coupon on the first invoice; later invoices are of the list price."""
 
-    async def params(self, purchase_id: UUID, request: PurchaseRequest, buyer: Buyer) -> dict[str, Any]:
+    async def params(self, purchase_id: UUID, request: PurchaseRequest, buyer: Buyer) -> dict[str, object]:
         price = request.list_price or request.amount
         if request.interval is None or request.tier is None:
             raise ValueError("a membership has a tier and an interval")

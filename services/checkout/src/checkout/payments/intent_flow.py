@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 import structlog
@@ -47,13 +46,13 @@ class IntentFlow:
         self._stripe = context.stripe
         self._customers = customers
 
-    async def params(self, purchase_id: UUID, request: PurchaseRequest, buyer: Buyer) -> dict[str, Any]:
+    async def params(self, purchase_id: UUID, request: PurchaseRequest, buyer: Buyer) -> dict[str, object]:
         if not request.amount.amount:
             return {}
         methods = payment_methods.allowed(amount=request.amount, payer=request.payer, payment_type="full")
         if not methods:
             raise not_payable()
-        params: dict[str, Any] = {
+        params: dict[str, object] = {
             "amount": request.amount.amount,
             "currency": request.amount.currency,
             "allowed_payment_method_types": methods,

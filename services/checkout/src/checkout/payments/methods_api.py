@@ -71,7 +71,7 @@ async def remove_method(request: Request, method_id: MethodId, caller: CurrentCa
     """Detaches the payment method at Stripe; it cannot be charged anymore."""
     with stripe_errors_as_problems(), _unknown_is_404():
         await _own(request, caller, method_id)
-        await context_of(request).stripe.forget_method(method_id)
+        await context_of(request).stripe.detach_method(method_id)
 
 
 @router.post("/billing-portal")

@@ -133,7 +133,7 @@ def not_payable() -> Problem:
 @contextmanager
 def stripe_errors_as_problems() -> Iterator[None]:
     """Raises Problem 503 when Stripe cannot be reached or is not configured. StripeRejected passes through: only the
-    caller knows what a rejection means."""
+    caller knows how to handle a rejection."""
     try:
         yield
     except StripeNotConfigured:

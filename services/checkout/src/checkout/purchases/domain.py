@@ -1,6 +1,6 @@
 """What a student may buy, and the states of a purchase. Pure: plain data and the time in, decisions out.
 
-A purchase has one of nine states, and TRANSITIONS lists every way from one to another:
+A purchase has one of nine states, and TRANSITIONS lists every change from one to another:
 
     created ── PAGE_OPENED ──────> session_open ─┐
        │                                         ├── PAYMENT_PENDING ──> processing ──┐
@@ -248,7 +248,9 @@ def decide(
             if purchase.state in (State.PROCESSING, State.PAID):
                 return Refuse("payment_in_progress")
     if any(purchase.may_charge_again for purchase in purchases):
-        return Refuse("plan_being_canceled")  # its enrollment has ended, or never began: the cancellation is under way
+        return Refuse(
+            "plan_being_canceled"
+        )  # its enrollment has ended, or never began
     for purchase in purchases:
         if purchase.state in OPEN:
             return _decide_about_open(request, purchase, now)

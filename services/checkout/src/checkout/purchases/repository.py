@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Text, cast, func, select, update
@@ -71,7 +70,7 @@ async def insert_purchase(
     purchase_id: UUID,
     request: PurchaseRequest,
     *,
-    params: Mapping[str, Any],
+    params: Mapping[str, object],
     terms: Terms | None = None,
     at: datetime,
 ) -> bool:
@@ -193,10 +192,10 @@ async def record_terms(db: AsyncConnection, purchase_id: UUID, terms: Terms, *, 
     )
 
 
-async def params_of(db: AsyncConnection, purchase_id: UUID) -> dict[str, Any]:
+async def params_of(db: AsyncConnection, purchase_id: UUID) -> dict[str, object]:
     """The body that Stripe is asked with."""
     found = await db.execute(select(purchases.c.session_params).where(purchases.c.id == purchase_id))
-    params: dict[str, Any] = found.scalar_one() or {}
+    params: dict[str, object] = found.scalar_one() or {}
     return params
 
 

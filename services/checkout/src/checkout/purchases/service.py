@@ -13,7 +13,7 @@ their PaymentFlow.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 from uuid import UUID, uuid4
 
 from checkout.catalog.promotion_repository import Quote, reserve
@@ -48,7 +48,7 @@ Answer = TypeVar("Answer")
 class PaymentFlow(Protocol[Opened]):
     """One kind of payment. `Opened` is what the payer needs to pay: a page's URL, an intent's secret."""
 
-    async def params(self, purchase_id: UUID, request: PurchaseRequest, buyer: Buyer) -> dict[str, Any]:
+    async def params(self, purchase_id: UUID, request: PurchaseRequest, buyer: Buyer) -> dict[str, object]:
         """The body that Stripe will be sent. Raises Problem when the request cannot be paid by this flow."""
         ...
 

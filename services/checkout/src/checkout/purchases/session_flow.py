@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 import structlog
@@ -43,7 +42,7 @@ class SessionFlow:
         self._stripe = context.stripe
         self._customers = customers
 
-    async def params(self, purchase_id: UUID, request: PurchaseRequest, buyer: Buyer) -> dict[str, Any]:
+    async def params(self, purchase_id: UUID, request: PurchaseRequest, buyer: Buyer) -> dict[str, object]:
         try:
             price = plan_price(request) if request.payment_type == "plan" else None
             price_id = await self._price_id(price) if price else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from checkout.purchases import payment_methods
@@ -55,14 +54,14 @@ def session_params(
     recurring_price_id: str | None = None,
     automatic_tax: bool = False,
     returns: Returns | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The session's parameters for the SDK. `email` prefills the page where there is no customer; a subscription needs
     its price's id.
 
     Raises ValueError when the amount cannot be split into the plan's installments, or no method accepts them.
     """
     data = metadata(purchase_id, request)
-    params: dict[str, Any] = {
+    params: dict[str, object] = {
         "ui_mode": "hosted_page",
         "client_reference_id": str(purchase_id),
         "success_url": returns.success_url if returns else _success_url(frontend_url, request),
@@ -90,9 +89,9 @@ def _success_url(frontend_url: str, request: PurchaseRequest) -> str:
     return f"{frontend_url}/enroll/success?session_id={{CHECKOUT_SESSION_ID}}&program={request.program.slug}"
 
 
-def _in_full(request: PurchaseRequest, data: dict[str, str], discount: Discount | None) -> dict[str, Any]:
+def _in_full(request: PurchaseRequest, data: dict[str, str], discount: Discount | None) -> dict[str, object]:
     title = request.program.title
-    params: dict[str, Any] = {
+    params: dict[str, object] = {
         "mode": "payment",
         "line_items": [_line(title, request.amount + discount.amount if discount else request.amount)],
     }
@@ -105,10 +104,10 @@ def _in_full(request: PurchaseRequest, data: dict[str, str], discount: Discount 
     return params
 
 
-def _recurring(request: PurchaseRequest, data: dict[str, str], price_id: str) -> dict[str, Any]:
+def _recurring(request: PurchaseRequest, data: dict[str, str], price_id: str) -> dict[str, object]:
     """The regular installment recurs; the remainder in the first one is a line of the first invoice only."""
     title = request.program.title
-    lines: list[dict[str, Any]] = [{"quantity": 1, "price": price_id}]
+    lines: list[dict[str, object]] = [{"quantity": 1, "price": price_id}]
     if request.payment_type == "plan":
         first, *others = charges(amount=request.amount, payment_type="plan")
         if (remainder := first - others[0]).amount:
@@ -120,7 +119,7 @@ def _recurring(request: PurchaseRequest, data: dict[str, str], price_id: str) ->
     }
 
 
-def _line(name: str, amount: Money) -> dict[str, Any]:
+def _line(name: str, amount: Money) -> dict[str, object]:
     price = {
         "currency": amount.currency,
         "unit_amount": amount.amount,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 from uuid import uuid4
 
 import stripe
@@ -26,10 +26,14 @@ class Intent:
 
 
 class IntentCalls(StripeCalls):
-    async def create_intent(self, params: Mapping[str, Any], *, key: str) -> Intent:
+    async def create_intent(self, params: Mapping[str, object], *, key: str) -> Intent:
         async with self._call("create_intent"):
             intents = self._api.v1.payment_intents
-            return intent_of(await intents.create_async(cast(Any, params), {"idempotency_key": key}))
+            return intent_of(
+                await intents.create_async(
+                    cast(stripe.params.PaymentIntentCreateParams, params), {"idempotency_key": key}
+                )
+            )
 
     async def intent(self, id: str) -> Intent:
         async with self._call("intent"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import stripe
 
@@ -91,9 +91,9 @@ class MembershipCalls(StripeCalls):
             subscriptions = self._api.v1.subscriptions
             return self._read(await subscriptions.retrieve_async(id, {"expand": _EXPAND}))
 
-    async def change_membership(self, id: str, changes: Mapping[str, Any], *, key: str) -> StripeMembership:
+    async def change_membership(self, id: str, changes: Mapping[str, object], *, key: str) -> StripeMembership:
         """Raises PaymentDeclined when the change had to be paid at once and was declined."""
-        params = cast(Any, {**changes, "expand": _EXPAND})
+        params = cast(stripe.params.SubscriptionUpdateParams, {**changes, "expand": _EXPAND})
         async with self._call("change_membership"):
             try:
                 changed = await self._api.v1.subscriptions.update_async(id, params, {"idempotency_key": key})
@@ -103,14 +103,25 @@ class MembershipCalls(StripeCalls):
 
     async def end_membership(self, id: str, *, key: str) -> StripeMembership:
         """Cancels it now; nothing more is charged, and nothing is refunded."""
-        params: Any = {"invoice_now": False, "prorate": False, "expand": _EXPAND}
+        params: stripe.params.SubscriptionCancelParams = {
+            "invoice_now": False,
+            "prorate": False,
+            "expand": _EXPAND,
+        }
         async with self._call("end_membership"):
             return self._read(await self._api.v1.subscriptions.cancel_async(id, params, {"idempotency_key": key}))
 
     async def restart_membership(self, id: str, *, key: str) -> StripeMembership:
         """Resumes a paused subscription: a new period begins now, and it is active once that is paid."""
-        paid: Any = {"billing_cycle_anchor": {"type": "now"}, "payment_behavior": "resume_on_payment_success"}
-        params: Any = {**paid, "expand": _EXPAND}
+        # newer than the SDK's types
+        params = cast(
+            stripe.params.SubscriptionResumeParams,
+            {
+                "billing_cycle_anchor": {"type": "now"},
+                "payment_behavior": "resume_on_payment_success",
+                "expand": _EXPAND,
+            },
+        )
         async with self._call("restart_membership"):
             try:
                 resumed = await self._api.v1.subscriptions.resume_async(id, params, {"idempotency_key": key})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import stripe
 
@@ -35,7 +35,7 @@ class Schedule:
     ends_by_itself: bool
     over: bool
     phase_start: datetime
-    phase: Mapping[str, Any]
+    phase: Mapping[str, object]
 
 
 class PlanCalls(StripeCalls):
@@ -86,13 +86,14 @@ class PlanCalls(StripeCalls):
 
     async def unpaid_invoices(self, subscription_id: str) -> list[Invoice]:
         """The subscription's invoices that may still be charged: drafts, then open ones."""
+        statuses: tuple[Literal["draft", "open"], ...] = ("draft", "open")
         async with self._call("unpaid_invoices"):
             return [
                 Invoice(id=invoice.id, draft=status == "draft")
-                for status in ("draft", "open")
+                for status in statuses
                 async for invoice in (
                     await self._api.v1.invoices.list_async(
-                        {"subscription": subscription_id, "status": cast(Any, status), "limit": 100}
+                        {"subscription": subscription_id, "status": status, "limit": 100}
                     )
                 ).auto_paging_iter()
             ]
@@ -136,13 +137,15 @@ class PlanCalls(StripeCalls):
         }
         async with self._call("end_after"):
             schedules = self._api.v1.subscription_schedules
-            changed = await schedules.update_async(schedule.id, cast(Any, params), {"idempotency_key": key})
+            changed = await schedules.update_async(
+                schedule.id, cast(stripe.params.SubscriptionScheduleUpdateParams, params), {"idempotency_key": key}
+            )
             return _schedule(changed)
 
 
 def _schedule(schedule: stripe.SubscriptionSchedule) -> Schedule:
     phase = schedule.phases[-1]
-    settings: dict[str, Any] = {
+    settings: dict[str, object] = {
         "items": [{"price": id_of(item.price), "quantity": item.quantity or 1} for item in phase["items"]],
     }
     if phase.default_payment_method:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import stripe
 
@@ -29,13 +29,15 @@ class RefundCalls(StripeCalls):
         """`of`: {"payment_intent": …} or {"charge": …}. `amount` is minor units of its currency."""
         params = {**of, "amount": amount, "metadata": dict(metadata)}
         async with self._call("create_refund"):
-            made = await self._api.v1.refunds.create_async(cast(Any, params), {"idempotency_key": key})
+            made = await self._api.v1.refunds.create_async(
+                cast(stripe.params.RefundCreateParams, params), {"idempotency_key": key}
+            )
         return _refund(made)
 
     async def find_refund(self, *, of: Mapping[str, str], metadata: Mapping[str, str]) -> StripeRefund | None:
         """The refund of this payment whose metadata contains `metadata`."""
         async with self._call("find_refund"):
-            found = await self._api.v1.refunds.list_async(cast(Any, {**of, "limit": 100}))
+            found = await self._api.v1.refunds.list_async(cast(stripe.params.RefundListParams, {**of, "limit": 100}))
             async for refund in found.auto_paging_iter():
                 found_metadata = refund.metadata.to_dict() if refund.metadata else {}
                 if metadata.items() <= found_metadata.items():

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Protocol
 
 import stripe
 import structlog
@@ -78,8 +78,14 @@ def _code(error: stripe.StripeError) -> str:
     return error.code or ":".join(filter(None, (type(error).__name__, getattr(error, "param", None))))
 
 
-def id_of(found: Any) -> str:
-    return found if isinstance(found, str) else str(found.id)
+class HasId(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+def id_of(found: str | HasId) -> str:
+    """Of a field that Stripe sends expanded or as an id only."""
+    return found if isinstance(found, str) else found.id
 
 
 def time_of(seconds: int) -> datetime:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, cast
+from typing import Literal, cast
 from uuid import uuid4
 
 import stripe
+from stripe.params.checkout import SessionCreateParams
 
 from checkout.stripe_client.request import StripeCalls, StripeRejected, time_of
 from contracts.money import Money
@@ -23,10 +24,10 @@ class Session:
 
 
 class SessionCalls(StripeCalls):
-    async def create_session(self, params: Mapping[str, Any], *, key: str) -> Session:
+    async def create_session(self, params: Mapping[str, object], *, key: str) -> Session:
         async with self._call("create_session"):
             sessions = self._api.v1.checkout.sessions
-            return _session(await sessions.create_async(cast(Any, params), {"idempotency_key": key}))
+            return _session(await sessions.create_async(cast(SessionCreateParams, params), {"idempotency_key": key}))
 
     async def session(self, id: str) -> Session:
         async with self._call("session"):
@@ -64,7 +65,7 @@ class SessionCalls(StripeCalls):
 def _session(session: stripe.checkout.Session) -> Session:
     return Session(
         id=session.id,
-        status=cast(Any, session.status),
+        status=cast(Literal["open", "complete", "expired"], session.status),
         url=session.url,
         expires_at=time_of(session.expires_at),
     )
