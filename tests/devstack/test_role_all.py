@@ -40,8 +40,9 @@ async def test_one_process_migrates_consumes_answers_and_drains(
     try:
         service.start().wait_ready()
         async with httpx.AsyncClient(base_url=service.url, verify=False) as http:
-            checks = (await http.get("/readyz")).json()["checks"]
-            assert checks == dict.fromkeys(
+            ready = (await http.get("/readyz")).json()
+            assert ready["policy"], "as the consumers report it"
+            assert ready["checks"] == dict.fromkeys(
                 ("database", "consumers.database", "consumers.consumers", "relay.database", "relay.broker"), "ok"
             )
             await publisher.publish(to_message(envelope(f"evt_{student}", paid), mandatory=True))

@@ -72,7 +72,9 @@ def last_word(events: list[tuple[str, dict[str, Any]]]) -> dict[str, str]:
 
 
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=settings().max_examples * 3 // 10,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(facts=histories(), data=st.data())
 async def test_any_order_and_any_duplication_ends_alike(

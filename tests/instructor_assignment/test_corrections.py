@@ -62,7 +62,7 @@ async def test_every_order_ends_in_the_same_rows(service: Service, name: str) ->
 
 
 @given(facts=inconsistent_histories(), data=st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=settings().max_examples // 5)
 async def test_the_rows_are_what_the_facts_want(
     service: Service, facts: dict[str, PaymentEvent], data: st.DataObject
 ) -> None:

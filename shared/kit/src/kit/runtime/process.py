@@ -93,6 +93,8 @@ def _all(roles: Mapping[str, Role]) -> Process:
     api.app.state.checks |= {
         f"{name}.{check}": run for name, part in parts.items() for check, run in (part.checks or {}).items()
     }
+    for part in parts.values():
+        api.app.state.reported.update(part.settings.reported)
     return replace(
         api,
         background=[work for part in (api, *parts.values()) for work in part.background],
