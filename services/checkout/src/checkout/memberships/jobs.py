@@ -16,7 +16,7 @@ import structlog
 from checkout.catalog.repository import uuid_in
 from checkout.memberships import domain, repository
 from checkout.purchases import repository as purchase_repository
-from checkout.purchases.plans import PATIENT
+from checkout.purchases.jobs import PATIENT
 from checkout.stripe_client import Stripe
 from checkout.stripe_client.memberships import StripeMembership
 from contracts.payments import PaymentRefs, SubscriptionChanged

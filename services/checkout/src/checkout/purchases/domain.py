@@ -248,9 +248,7 @@ def decide(
             if purchase.state in (State.PROCESSING, State.PAID):
                 return Refuse("payment_in_progress")
     if any(purchase.may_charge_again for purchase in purchases):
-        return Refuse(
-            "plan_being_canceled"
-        )  # its enrollment has ended, or never began
+        return Refuse("plan_being_canceled")  # its enrollment has ended, or never began
     for purchase in purchases:
         if purchase.state in OPEN:
             return _decide_about_open(request, purchase, now)

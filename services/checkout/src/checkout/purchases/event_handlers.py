@@ -42,11 +42,11 @@ async def update_purchase(
             at=uow.now,
         )
     if subscription_id and state in (State.WITHDRAWN, State.CANCELED, State.FAILED):
-        await plans.want_cancel(uow, purchase_id=purchase_id, subscription_id=subscription_id)
+        await plans.enqueue_cancel(uow, purchase_id=purchase_id, subscription_id=subscription_id)
     elif row.payment_flow == "page" and row.installments and subscription_id and purchase.settled_payments:
         if row.state is State.WITHDRAWN:  # a refund has failed; a subscription that was canceled cannot be restarted
             log.error("plan stays canceled though its purchase is paid again", purchase=str(purchase_id))
-        await plans.want_end(
+        await plans.enqueue_end(
             uow, purchase_id=purchase_id, subscription_id=subscription_id, installments=row.installments
         )
     return await repository.read_row(uow.db, purchase_id)

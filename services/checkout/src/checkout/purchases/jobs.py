@@ -18,6 +18,8 @@ from kit.runtime.failures import Transient
 
 log = structlog.get_logger(__name__)
 
+PATIENT = Backoff(longest=timedelta(hours=1), attempts=1_000)
+"""For jobs at Stripe that must be done in the end: hourly for about six weeks."""
 PAGE_EXPIRY = "page_expiry"
 PAGE_EXPIRES_AFTER = timedelta(hours=24)
 """Later than anybody may resume a page that was never opened (see UNANSWERED)."""

@@ -8,7 +8,6 @@ any order: what has ended at Stripe takes no schedule.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -16,19 +15,18 @@ import structlog
 
 from checkout.purchases import repository
 from checkout.purchases.domain import months_left
+from checkout.purchases.jobs import PATIENT
 from checkout.stripe_client import Stripe, StripeRejected
 from kit.db.unit_of_work import UnitOfWork
 from kit.jobs.jobs import Job, JobHandler
-from kit.runtime.backoff import Backoff
 from kit.runtime.failures import Transient
 
 log = structlog.get_logger(__name__)
 
 KIND = "plan_schedule"
-PATIENT = Backoff(longest=timedelta(hours=1), attempts=1_000)
 
 
-async def want_end(uow: UnitOfWork, *, purchase_id: UUID, subscription_id: str, installments: int) -> None:
+async def enqueue_end(uow: UnitOfWork, *, purchase_id: UUID, subscription_id: str, installments: int) -> None:
     """Wants the plan's end, once per purchase."""
     payload = {"purchase_id": str(purchase_id), "subscription_id": subscription_id, "installments": installments}
     await uow.enqueue(KIND, key=f"{purchase_id}/schedule", payload=payload)
@@ -37,7 +35,7 @@ async def want_end(uow: UnitOfWork, *, purchase_id: UUID, subscription_id: str, 
 class PlanEnd:
     """Looks before it makes, and makes under keys of its own: however often it is tried, there is one schedule."""
 
-    # it is not too late for three months: whatever is wrong, somebody can mend it meanwhile
+    # the next charge is a month away: there is time to fix whatever is wrong
     backoff = PATIENT
 
     def __init__(self, stripe: Stripe) -> None:
@@ -78,7 +76,7 @@ class PlanEnd:
         log.error("failed to schedule plan end; subscription will keep charging", purchase=job.payload["purchase_id"])
 
 
-async def want_cancel(uow: UnitOfWork, *, purchase_id: UUID, subscription_id: str) -> None:
+async def enqueue_cancel(uow: UnitOfWork, *, purchase_id: UUID, subscription_id: str) -> None:
     """Wants the plan canceled, once per purchase."""
     payload = {"purchase_id": str(purchase_id), "subscription_id": subscription_id}
     await uow.enqueue(repository.PLAN_CANCEL, key=repository.plan_cancel_key(purchase_id), payload=payload)
