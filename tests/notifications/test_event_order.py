@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.ledger.payment_histories import bank_debit, declined, disputed, paid_by_card, plan, refunded
 from tests.notifications.harness import (
     ANN,
+    BARBER,
     CONTACT,
     LINKS,
     UNAVAILABLE,
@@ -42,7 +43,7 @@ from contracts.instructor_assignment import InstructorAssigned
 from contracts.milady_integration import MiladyEnrolled
 from contracts.money import usd
 from contracts.payments import PaymentEvent, PaymentRefs
-from contracts.people import Contact
+from contracts.people import Contact, Program
 from kit.db.database import Database
 from kit.jobs.worker import JobWorker
 from ledger.facts import fold
@@ -77,6 +78,14 @@ LATE_LINK: list[PaymentEvent] = [
     paid(invoice="in_1"),
     paid(checkout_session="cs_1", payment_intent="pi_1", invoice="in_1"),
 ]
+UNDERPAID: list[PaymentEvent] = [
+    paid(1_000, payment_intent="pi_1", charge="ch_1").model_copy(update={"price": usd(99_900)}),
+    paid(1_000, payment_intent="pi_1", checkout_session="cs_1"),
+]
+SUPERSEDED: list[PaymentEvent] = [
+    paid(payment_intent="pi_1", charge="ch_1").model_copy(update={"program": Program(slug=BARBER.id, id=BARBER.id)}),
+    paid(payment_intent="pi_1", checkout_session="cs_1"),
+]
 
 
 @st.composite
@@ -101,6 +110,9 @@ def stories(draw: st.DrawFn) -> list[Event]:
                 paid_by_card(1) + refunded(1, 10_000, 20_000, 489_000),
                 paid_by_card(1) + disputed(1, "won"),
                 paid_by_card(1) + paid_by_card(2),
+                UNDERPAID,
+                [*UNDERPAID, paid(98_900, payment_intent="pi_2").model_copy(update={"purchase_id": UUID(int=1)})],
+                SUPERSEDED,
             ]
         )
     )

@@ -150,7 +150,7 @@ def test_no_mail_contradicts_the_facts(history: list[PaymentEvent], policy: Poli
 
 
 @pytest.mark.parametrize("policy", [DEFAULT_POLICY, LENIENT])
-def test_the_histories_pause_and_withdraw_where_the_policy_says_so(policy: Policy) -> None:
+def test_the_histories_pause_and_withdraw_according_to_the_policy(policy: Policy) -> None:
     events = [event for history in HISTORIES for event in with_enrollment_events(history, policy)]
     types = {event.type for event in events}
     reasons = {getattr(event.data, "reason", None) for event in events}

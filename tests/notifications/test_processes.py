@@ -61,7 +61,8 @@ def env(notifications_database: pg.Database, rabbit_server: RabbitServer, mail: 
 @pytest.fixture
 def service(harness: Harness, env: dict[str, str], tmp_path: Path) -> Iterator[RunningRole]:
     """All roles in one process, which also declares the queues."""
-    process = RunningRole("notifications", "all", env, log=tmp_path / "service.log").start()
+    process = RunningRole("notifications", "all", env, log=tmp_path / "service.log")
+    process.start()
     try:
         wait_all_ready([process])
         yield process

@@ -163,7 +163,7 @@ async def test_without_a_stored_contact_the_payments_own_contact_counts(harness:
         ("something_new", "did not approve the payment", "ask your bank"),
     ],
 )
-async def test_a_failure_mail_says_what_to_do(harness: Harness, code: str, what: str, to_do: str) -> None:
+async def test_a_failure_mail_explains_what_to_do(harness: Harness, code: str, what: str, to_do: str) -> None:
     await harness.receive(CONTACT, failed(code))
     for body in bodies(one(await harness.deliver_due(), FAILED)):
         assert what in body and to_do in body and "https://portal.example.com/enroll" in body
@@ -279,7 +279,7 @@ async def test_a_sponsor_is_notified_of_the_payment_and_the_student_of_the_pause
     assert PAGE not in bodies(one(mails, PAUSED))[0] and "contact your sponsor" in bodies(one(mails, PAUSED))[0]
 
 
-async def test_where_a_missed_installment_pauses_nothing_no_mail_says_so(harness: Harness) -> None:
+async def test_no_mail_announces_a_pause_that_the_policy_excludes(harness: Harness) -> None:
     lenient = replace(harness.rules, policy=Policy(past_due_pauses=False, full_refund_withdraws=False))
     harness = Harness(harness.database, harness.mail, rules=lenient)
     await harness.receive(CONTACT, installment(1), LAST, step(EnrollmentActivated, 1))

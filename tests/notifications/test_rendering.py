@@ -194,7 +194,7 @@ NOTHING = " There is nothing you need to do."
         ({"enrollment_status": "underpaid"}, "your enrollment opens when the full price is paid."),
     ],
 )
-def test_a_receipt_says_what_happens_next(context: dict[str, Any], next_: str) -> None:
+def test_a_receipt_explains_what_happens_next(context: dict[str, Any], next_: str) -> None:
     rendered = render("receipt", CONTEXTS["receipt"] | context, name=None, branding=BRANDING)
     for part in (rendered.text, rendered.html):
         assert f"What happens next: {next_}" in part
@@ -208,7 +208,7 @@ def test_a_receipt_promises_nothing_when_the_enrollment_does_not_open() -> None:
 
 
 @pytest.mark.parametrize(
-    ("context", "says", "leads_to"),
+    ("context", "phrases", "leads_to"),
     [
         (
             {"enrollment_status": "open", "next_attempt_at": AT},
@@ -244,12 +244,12 @@ def test_a_receipt_promises_nothing_when_the_enrollment_does_not_open() -> None:
     ],
 )
 def test_a_failure_mail_has_the_enrollments_status_and_where_to_pay(
-    context: dict[str, Any], says: list[str], leads_to: str | None
+    context: dict[str, Any], phrases: list[str], leads_to: str | None
 ) -> None:
     given = CONTEXTS["payment-failed"] | {"pay_url": PAGE if leads_to == PAGE else None} | context
     rendered = render("payment-failed", given, name=None, branding=BRANDING)
     for part in (rendered.text, rendered.html):
-        assert all(each in unescape(re.sub("<[^>]*>", "", part)) for each in says)
+        assert all(each in unescape(re.sub("<[^>]*>", "", part)) for each in phrases)
         assert part.count("enrollment is paused") == (context["enrollment_status"] == "paused")
     if leads_to:
         assert f"here: {leads_to}" in rendered.text or f"To pay: {leads_to}" in rendered.text

@@ -60,7 +60,7 @@ TEN_DOLLARS = part_paid(1_000)
 
 
 @pytest.mark.parametrize("events", list(permutations((CONTACT, TEN_DOLLARS, UNDERPAID))))
-async def test_an_underpaid_receipt_says_what_is_still_due(harness: Harness, events: tuple[Event, ...]) -> None:
+async def test_an_underpaid_receipt_has_the_amount_still_due(harness: Harness, events: tuple[Event, ...]) -> None:
     await harness.receive(*events)
     mails = await harness.deliver_due()
     assert subjects(mails) == ["Receipt: 10.00 USD for Fades Track"]

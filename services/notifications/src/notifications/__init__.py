@@ -1,1 +1,1 @@
-"""Mails to students and sponsors, alerts to admins: each once per cause."""
+"""Emails to students and sponsors, and alerts to the admins: each at most once per cause."""

@@ -48,7 +48,7 @@ _REASONS = {
 
 
 def failure_messages(facts: PurchaseFacts) -> Iterator[Message]:
-    """The latest attempt of each payment that is owed and not under way. Earlier attempts are out of date.
+    """The latest attempt of each payment that is owed and not processing. Earlier attempts are out of date.
 
     An installment that checkout collects has several payments, one for each attempt. Only checkout knows what happens
     next, so the mail follows checkout's event, and the gateway's event about the same attempt sends none. (Except for
@@ -82,9 +82,9 @@ def _installment_messages(facts: PurchaseFacts, enrollment: Enrollment) -> Itera
 
 
 def _is_owed(installment: Payment, purchase: Purchase) -> bool:
-    """Neither paid, nor voided, nor under way."""
-    under_way = any(payment.processing for payment in purchase.payments if payment.refs & installment.refs)
-    return installment.settled is None and not installment.voided and not under_way
+    """Neither paid, nor voided, nor processing."""
+    processing = any(payment.processing for payment in purchase.payments if payment.refs & installment.refs)
+    return installment.settled is None and not installment.voided and not processing
 
 
 def installment_refs(payment: Payment) -> frozenset[str]:
