@@ -195,7 +195,7 @@ all_facts = st.builds(
     InstallmentFacts,
     settled=st.booleans(),
     waived=st.booleans(),
-    under_way=st.booleans(),
+    processing=st.booleans(),
     failed_debits=st.integers(0, 3),
     ended=st.booleans(),
     covered=st.booleans(),
@@ -236,7 +236,7 @@ def test_what_is_paid_stays_paid(installment: Installment, facts: InstallmentFac
 def test_nothing_is_collected_once_it_is_over(installment: Installment, facts: InstallmentFacts) -> None:
     for _ in range(3):
         installment = _apply(installment, facts)
-    if (facts.ended or facts.covered) and not facts.under_way:
+    if (facts.ended or facts.covered) and not facts.processing:
         assert installment.status in ("paid", "waived", "canceled")
 
 

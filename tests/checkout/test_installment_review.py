@@ -142,7 +142,7 @@ async def test_texts_that_cannot_be_stored(school: School, text: str) -> None:
         answer = await school.call("POST", path, role=who, raw=body % text)
         assert answer.status_code in (404, 409, 422), (path, body, answer.status_code, answer.text)
     for query in ("product=a%00b", "plan=a%00b", "product=%ED%A0%80", "cursor=a%00b"):
-        answer = await school.call("GET", f"/api/enrollments?{query}")
+        answer = await school.call("GET", f"/api/purchases?{query}")
         assert answer.status_code in (200, 400, 422), (query, answer.text)
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pypdf import PdfReader
 from tests.checkout.pdf_text import text_of
 
-from checkout.receipts.document import Buyer, Content, Line, Refund, Seller, SumLine, changes_since_issue
+from checkout.receipts.domain import Buyer, Content, Line, Refund, Seller, SumLine, changes_since_issue
 from checkout.receipts.pdf import render
 from contracts.checkout import ReceiptIssued
 from contracts.money import Money, usd
@@ -151,7 +151,7 @@ def test_it_is_small_fast_and_deterministic() -> None:
 
 def test_another_process_renders_the_same_bytes() -> None:
     program = (
-        "import sys; from checkout.receipts.document import Content; from checkout.receipts.pdf import render;"
+        "import sys; from checkout.receipts.domain import Content; from checkout.receipts.pdf import render;"
         "sys.stdout.buffer.write(render(Content.model_validate_json(sys.stdin.read())))"
     )
     made = subprocess.run(

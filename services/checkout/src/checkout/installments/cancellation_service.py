@@ -127,7 +127,7 @@ class CancellationService:
             if installment.status not in (*DONE, "processing"):
                 await transitions.close(uow, purchase, installment, because="ended")
         if purchase.stripe_subscription_id is not None:
-            await plans.want_cancel(uow, purchase_id=purchase.id, subscription_id=purchase.stripe_subscription_id)
+            await plans.enqueue_cancel(uow, purchase_id=purchase.id, subscription_id=purchase.stripe_subscription_id)
         await purchases.cancel_purchase(uow.db, purchase.id, reason=reason, at=uow.now)
         event = PurchaseCanceled(**transitions.purchase_fields(purchase), refs=PaymentRefs(), reason=reason)
         await uow.publish(event, id=f"{purchase.id}/{event.type}", subject=str(purchase.id))

@@ -25,7 +25,7 @@ ClosedBecause = Literal["ended", "covered"]
 ManualMethod = Literal["cash", "check", "bank_transfer", "waiver"]
 
 PAYABLE: tuple[InstallmentStatus, ...] = ("open", "overdue", "paused")
-"""Still owed, and no payment is on its way."""
+"""Still owed, and no payment is being processed."""
 DONE: tuple[InstallmentStatus, ...] = ("paid", "waived", "canceled")
 
 FULL = PaymentPlan(type="full")
@@ -254,14 +254,14 @@ def after_attempt(*, attempts: int, now: datetime) -> Retry | GiveUp:
 class InstallmentFacts:
     """What payment events say of an installment.
 
-    failed_debits: how many bank debits failed after they were on their way
+    failed_debits: how many bank debits failed after they had been processing
     ended:         its purchase is over
     covered:       a later payment of the remainder paid for it
     """
 
     settled: bool = False
     waived: bool = False
-    under_way: bool = False
+    processing: bool = False
     failed_debits: int = 0
     ended: bool = False
     covered: bool = False
@@ -289,7 +289,7 @@ class Reopen:
 
 @dataclass(frozen=True)
 class DebitFailed:
-    """A debit that was on its way failed; it counts as an attempt."""
+    """A debit failed after processing; it counts as an attempt."""
 
     failed: int
 
@@ -303,11 +303,11 @@ def decide(installment: Installment, facts: InstallmentFacts) -> Decision:
         wanted: Literal["paid", "waived"] = "waived" if facts.waived else "paid"
         return Keep() if installment.status in ("paid", "waived") else Become(wanted)
     if installment.status in ("paid", "waived"):
-        return Keep()  # recorded by an admin; its event is on its way
+        return Keep()  # recorded by an admin; its event has not arrived yet
     if installment.status == "canceled":
         gone = facts.ended or facts.covered or installment.closed_because == "covered"
         return Keep() if gone else Reopen()
-    if facts.under_way:  # a paused installment stays paused, whatever becomes of the payment
+    if facts.processing:  # a paused installment stays paused, whatever becomes of the payment
         return Keep() if installment.status in ("processing", "paused") else Become("processing")
     if facts.ended:
         return Close("ended")

@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 _ENDED = (State.WITHDRAWN, State.CANCELED, State.FAILED, State.EXPIRED)
 _STEPS = 3
-"""One decision can lead to another: a reopened installment may have a payment on its way."""
+"""One decision can lead to another: a reopened installment may have a payment that is processing."""
 
 
 async def update_installments(
@@ -116,7 +116,7 @@ def _facts(payments: Sequence[Payment], *, ended: bool, covered: bool) -> Instal
     return InstallmentFacts(
         settled=bool(settled),
         waived=bool(settled) and all(payment.method == "waiver" for payment in settled),
-        under_way=any(payment.processing for payment in payments),
+        processing=any(payment.processing for payment in payments),
         failed_debits=len(failed),
         ended=ended,
         covered=covered,

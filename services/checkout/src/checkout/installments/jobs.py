@@ -20,7 +20,7 @@ from checkout.installments.payment_requests import NotDue, PaymentRequests, is_f
 from checkout.purchases import customers, student_repository
 from checkout.purchases import repository as purchases
 from checkout.purchases.domain import Change, State
-from checkout.purchases.plans import PATIENT
+from checkout.purchases.jobs import PATIENT
 from checkout.purchases.repository import PurchaseRow
 from checkout.stripe_client import Stripe, StripeRejected
 from checkout.topology import SERVICE
@@ -38,8 +38,8 @@ _CHARGEABLE = ("card", "us_bank_account", "link", "cashapp")
 
 @dataclass(frozen=True)
 class CollectionResult:
-    """accepted: the payment is on its way, and its event will follow. sent: the invoice is out. failed: with a failure
-    code. postponed: the payer is paying in another way right now. obsolete: there is nothing left to collect."""
+    """accepted: the payment is processing, and its event will follow. sent: the invoice is out. failed: with a failure
+    code. postponed: the payer is paying it right now. obsolete: there is nothing left to collect."""
 
     kind: Literal["accepted", "sent", "failed", "postponed", "obsolete"]
     code: str = NOT_PAID
@@ -144,13 +144,13 @@ class CollectionJob:
                 await repository.write(uow.db, installment.id, at=uow.now, status="processing")
             case "sent":
                 attempts = installment.attempts + 1
-                following = after_attempt(attempts=attempts, now=now)
+                retry = after_attempt(attempts=attempts, now=now)
                 await repository.write(
                     uow.db,
                     installment.id,
                     at=uow.now,
                     attempts=attempts,
-                    next_attempt_at=following.at if isinstance(following, Retry) else now,
+                    next_attempt_at=retry.at if isinstance(retry, Retry) else now,
                     pay_url=result.url or installment.pay_url,
                 )
             case "failed":
@@ -236,7 +236,7 @@ async def expire_unpaid(uow: UnitOfWork, purchase_id: UUID) -> bool:
         return False
     installments = await repository.of_purchase(uow.db, purchase_id)
     if any(each.status in ("processing", "paid", "waived") for each in installments):
-        return False  # its event is on its way
+        return False  # its event has not arrived yet
     for installment in installments:
         if installment.status != "canceled":
             await transitions.close(uow, purchase, installment, because="ended")

@@ -34,7 +34,7 @@ _FINAL = ("succeeded", "processing", "canceled", "requires_capture")
 
 
 class NotDue(Exception):
-    """The installment cannot be paid: it is paid, closed, or a payment is on its way."""
+    """The installment cannot be paid: it is paid, closed, or a payment is processing."""
 
 
 class PaymentRequests:
@@ -95,7 +95,7 @@ class PaymentRequests:
         raise Transient("the installment keeps changing")
 
     async def end(self, installment: Installment) -> bool:
-        """Cancels the installment's intent or invoice. False if it has been paid, or a payment is on its way."""
+        """Cancels the installment's intent or invoice. False if it has been paid, or a payment is processing."""
         if (intent_id := installment.stripe_payment_intent_id) is not None:
             intent = await self._stripe.cancel_intent(intent_id, key=f"{intent_id}/end")
             if intent.status != "canceled":

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, model_validator
-from sqlalchemy import Select, case, func, literal, or_, select
+from sqlalchemy import ColumnElement, Select, case, func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from checkout.installments import repository
@@ -144,7 +144,7 @@ async def payment_overview(db: AsyncConnection, purchase: PurchaseRow) -> Paymen
     )
 
 
-def select_purchases() -> tuple[Select[Any], Any, Any]:
+def select_purchases() -> tuple[Select[Any], ColumnElement[str], ColumnElement[str]]:
     """The statement of the list, and its columns to filter by: status and plan."""
     own = (enrollments.c.student_id == purchases.c.student_id, enrollments.c.program_slug == purchases.c.covers[1])
     enrollment_status = (

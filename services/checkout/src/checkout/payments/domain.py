@@ -29,7 +29,7 @@ Refusal = Literal[
 ]
 
 NOT_MONEY = ("waiver", "promotion")
-"""Methods that settle a payment without any money moving."""
+"""Methods by which an amount counts as paid although no money moves."""
 
 _RANK: dict[RefundStatus, int] = {"pending": 0, "succeeded": 1, "canceled": 2, "failed": 3}
 
@@ -39,7 +39,7 @@ _RANK: dict[RefundStatus, int] = {"pending": 0, "succeeded": 1, "canceled": 2, "
 
 @dataclass(frozen=True, kw_only=True)
 class PaymentValues:
-    """Everything a payment's row says, apart from its id and timestamps. Amounts are minor units of `currency`."""
+    """The columns of a payment, except its id and timestamps. Amounts are minor units of `currency`."""
 
     purchase_id: UUID
     student_id: UUID

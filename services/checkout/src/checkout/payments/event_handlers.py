@@ -38,7 +38,7 @@ async def update_payments(
 
 
 async def refresh_payments(uow: UnitOfWork, purchase_id: UUID, *, on_merged: PaymentsMerged) -> None:
-    """Does the same without a new event, when a refund at Stripe has become known as one of ours. Locks the purchase
+    """Does the same without a new event, when a refund at Stripe has turned out to be one of ours. Locks the purchase
     and its payments."""
     row = await lock_purchase(uow.db, purchase_id)
     if row is None:

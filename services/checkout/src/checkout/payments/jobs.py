@@ -10,7 +10,7 @@ from checkout.payments import projection, repository
 from checkout.payments.domain import RefundStatus, final_status
 from checkout.payments.event_handlers import PaymentsMerged, refresh_payments
 from checkout.payments.repository import RefundChanges
-from checkout.purchases.plans import PATIENT
+from checkout.purchases.jobs import PATIENT
 from checkout.purchases.repository import lock_purchase
 from checkout.stripe_client import Stripe, StripeRefund, StripeRejected
 from kit.db.unit_of_work import UnitOfWork

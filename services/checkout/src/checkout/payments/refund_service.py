@@ -32,8 +32,8 @@ _REFUSALS: dict[domain.Refusal, tuple[int, str]] = {
     "nothing_was_paid": (409, "This payment was waived or fully discounted; there is no money to refund."),
     "payment_disputed": (409, "This payment is disputed; it is resolved with the payer's bank, not by a refund."),
     "refund_window_over": (409, "The refund window is over. Send a refund request, and an admin will decide."),
-    "nothing_to_refund": (409, "This payment was refunded in full, or the refund is on its way."),
-    "refund_channel_unknown": (409, "It is not known how this payment was made, so it cannot be refunded from here."),
+    "nothing_to_refund": (409, "This payment has been refunded in full, or the refunds are pending."),
+    "refund_channel_unknown": (409, "This payment is neither Stripe's nor recorded by hand; refund it elsewhere."),
     "amount_invalid": (422, "The refund amount must be at least 1."),
     "amount_too_large": (422, "Amount exceeds the refundable balance (`left`)."),
 }

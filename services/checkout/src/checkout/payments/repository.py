@@ -24,11 +24,10 @@ from checkout.payments.domain import (
 from checkout.payments.projection import EventRecord
 from checkout.payments.tables import disputes, payments, refund_requests, refunds
 from checkout.purchases.domain import PurchaseRequest
-from checkout.schema import overlaps
+from checkout.schema import overlaps, row_as
 from contracts.money import Money
 from contracts.payments import PaymentEvent
 from contracts.registry import EVENT_TYPES
-from kit.db.database import row_dict
 from kit.messaging import fact_store
 
 # --- payments ---------------------------------------------------------------------------------------------------------
@@ -126,7 +125,7 @@ async def find_payment_id(db: AsyncConnection, purchase_id: UUID, refs: Collecti
 
 async def add_payment(db: AsyncConnection, values: PaymentValues, *, at: datetime) -> PaymentRecord:
     added = insert(payments).values(**asdict(values), created_at=at, updated_at=at).returning(payments)
-    return PaymentRecord(**row_dict((await db.execute(added)).one()))
+    return row_as(PaymentRecord, (await db.execute(added)).one())
 
 
 async def write_payment(
@@ -137,7 +136,7 @@ async def write_payment(
     if all(getattr(stored, name) == value for name, value in columns.items()):
         return stored
     changed = update(payments).where(payments.c.id == stored.id).values(**columns, updated_at=at)
-    return PaymentRecord(**row_dict((await db.execute(changed.returning(payments))).one()))
+    return row_as(PaymentRecord, (await db.execute(changed.returning(payments))).one())
 
 
 async def merge_payments(db: AsyncConnection, kept: UUID, other: UUID, *, at: datetime) -> None:
@@ -154,11 +153,11 @@ async def merge_payments(db: AsyncConnection, kept: UUID, other: UUID, *, at: da
 
 
 def _payment(row: Row[Any] | None) -> PaymentRecord | None:
-    return None if row is None else PaymentRecord(**row_dict(row))
+    return None if row is None else row_as(PaymentRecord, row)
 
 
 def _payments(rows: Sequence[Row[Any]]) -> list[PaymentRecord]:
-    return [PaymentRecord(**row_dict(row)) for row in rows]
+    return [row_as(PaymentRecord, row) for row in rows]
 
 
 # --- refunds ----------------------------------------------------------------------------------------------------------
@@ -219,17 +218,17 @@ async def succeeded_refunds(db: AsyncConnection, payment_id: UUID | None, refs: 
 
 
 async def read_refund(db: AsyncConnection, id: UUID) -> RefundRecord:
-    return RefundRecord(**row_dict((await db.execute(select(refunds).where(refunds.c.id == id))).one()))
+    return row_as(RefundRecord, (await db.execute(select(refunds).where(refunds.c.id == id))).one())
 
 
 async def find_refund(db: AsyncConnection, id: UUID) -> RefundRecord | None:
     row = (await db.execute(select(refunds).where(refunds.c.id == id))).one_or_none()
-    return None if row is None else RefundRecord(**row_dict(row))
+    return None if row is None else row_as(RefundRecord, row)
 
 
 async def add_refund(db: AsyncConnection, *, at: datetime, **columns: Unpack[NewRefund]) -> RefundRecord:
     added = insert(refunds).values(**columns, updated_at=at).returning(refunds)
-    return RefundRecord(**row_dict((await db.execute(added)).one()))
+    return row_as(RefundRecord, (await db.execute(added)).one())
 
 
 async def write_refund(
@@ -241,7 +240,7 @@ async def write_refund(
 
 
 def _refunds(rows: Sequence[Row[Any]]) -> list[RefundRecord]:
-    return [RefundRecord(**row_dict(row)) for row in rows]
+    return [row_as(RefundRecord, row) for row in rows]
 
 
 # --- refund requests --------------------------------------------------------------------------------------------------
@@ -265,7 +264,7 @@ async def add_refund_request(
         .returning(refund_requests)
     )
     row = added.one_or_none()
-    return None if row is None else RefundRequestRecord(**row_dict(row))
+    return None if row is None else row_as(RefundRequestRecord, row)
 
 
 async def pending_refund_request(db: AsyncConnection, payment_id: UUID) -> UUID | None:
@@ -277,7 +276,7 @@ async def pending_refund_request(db: AsyncConnection, payment_id: UUID) -> UUID 
 async def read_refund_request(db: AsyncConnection, id: UUID, *, lock: bool = False) -> RefundRequestRecord | None:
     wanted = select(refund_requests).where(refund_requests.c.id == id)
     row = (await db.execute(wanted.with_for_update() if lock else wanted)).one_or_none()
-    return None if row is None else RefundRequestRecord(**row_dict(row))
+    return None if row is None else row_as(RefundRequestRecord, row)
 
 
 async def decide_refund_request(
@@ -298,7 +297,7 @@ async def decide_refund_request(
         )
         .returning(refund_requests)
     )
-    return RefundRequestRecord(**row_dict(decided.one()))
+    return row_as(RefundRequestRecord, decided.one())
 
 
 # --- disputes and events ----------------------------------------------------------------------------------------------

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel, Field
-from sqlalchemy import BigInteger, Text, and_, cast, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Select, Text, cast, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from checkout.payments.domain import NOT_MONEY
@@ -53,69 +54,76 @@ async def revenue_of(
     db: AsyncConnection, specialist_id: UUID, *, since: datetime | None = None, until: datetime | None = None
 ) -> list[Statistics]:
     """One entry per currency, of payments made from `since` on and before `until` that the caller may see."""
-    mine = [
+    own = [
         payments.c.owner_id == specialist_id,
         payments.c.status == "succeeded",
         payments.c.amount > 0,
         or_(payments.c.method.is_(None), payments.c.method.not_in(NOT_MONEY)),
     ]
     if since is not None:
-        mine.append(payments.c.paid_at >= since)
+        own.append(payments.c.paid_at >= since)
     if until is not None:
-        mine.append(payments.c.paid_at < until)
+        own.append(payments.c.paid_at < until)
     month = func.to_char(func.timezone("UTC", payments.c.paid_at), cast("YYYY-MM", Text))
-    totals = await _sums(db, mine)
-    items = await _sums(db, mine, item_slug=payments.c.item_slug, item_name=func.max(payments.c.item_name))
-    months = await _sums(db, mine, month=month)
-    disputed = await _disputes(db, mine)
+    item_name = func.max(payments.c.item_name)
+    totals = await db.execute(_revenue(own))
+    by_item = (await db.execute(_revenue(own, payments.c.item_slug, item_name.label("item_name")))).mappings().all()
+    by_month = (await db.execute(_revenue(own, month.label("month")))).mappings().all()
+    disputed = await _disputes(db, own)
     return [
         Statistics(
-            **total,
-            disputes=disputed.get(total["currency"], Disputed(open=0, withdrawn=0, lost=0)),
-            by_item=[ItemRevenue.model_validate(each) for each in items if each["currency"] == total["currency"]],
-            by_month=[MonthRevenue.model_validate(each) for each in months if each["currency"] == total["currency"]],
+            currency=total.currency,
+            count=total.count,
+            gross=total.gross,
+            refunded=total.refunded,
+            net=total.net,
+            disputes=disputed.get(total.currency, Disputed(open=0, withdrawn=0, lost=0)),
+            by_item=[ItemRevenue.model_validate(each) for each in by_item if each["currency"] == total.currency],
+            by_month=[MonthRevenue.model_validate(each) for each in by_month if each["currency"] == total.currency],
         )
         for total in totals
     ]
 
 
-async def _sums(db: AsyncConnection, mine: list[Any], **by: Any) -> list[dict[str, Any]]:
-    """Sums grouped and ordered by currency and the first of `by`."""
+def _revenue(
+    own: Sequence[ColumnElement[bool]], group: ColumnElement[str] | None = None, *more: ColumnElement[str]
+) -> Select[Any]:
+    """Sums grouped and ordered by currency and, if given, by `group`; `more` are further columns of each group."""
     gross, refunded = _sum(payments.c.amount), _sum(payments.c.refunded)
-    groups = [payments.c.currency, *list(by.values())[:1]]
-    wanted = (
+    columns = [payments.c.currency, *([] if group is None else [group])]
+    return (
         select(
-            payments.c.currency,
-            *(column.label(name) for name, column in by.items()),
+            *columns,
+            *more,
             func.count().label("count"),
             gross.label("gross"),
             refunded.label("refunded"),
             (gross - refunded).label("net"),
         )
-        .where(and_(*mine))
-        .group_by(*groups)
-        .order_by(*groups)
+        .where(*own)
+        .group_by(*columns)
+        .order_by(*columns)
     )
-    return [dict(row) for row in (await db.execute(wanted)).mappings()]
 
 
-async def _disputes(db: AsyncConnection, mine: list[Any]) -> dict[str, Disputed]:
-    gone = or_(disputes.c.funds == "withdrawn", disputes.c.status == "lost")
+async def _disputes(db: AsyncConnection, own: Sequence[ColumnElement[bool]]) -> dict[str, Disputed]:
+    """By currency."""
+    lost = disputes.c.status == "lost"
     wanted = (
         select(
             disputes.c.currency,
             func.count().filter(disputes.c.closed_at.is_(None)).label("open"),
-            _sum(disputes.c.amount, gone).label("withdrawn"),
-            _sum(disputes.c.amount, disputes.c.status == "lost").label("lost"),
+            _sum(disputes.c.amount, or_(disputes.c.funds == "withdrawn", lost)).label("withdrawn"),
+            _sum(disputes.c.amount, lost).label("lost"),
         )
         .join(payments, payments.c.id == disputes.c.payment_id)
-        .where(and_(*mine))
+        .where(*own)
         .group_by(disputes.c.currency)
     )
-    return {row["currency"]: Disputed.model_validate(dict(row)) for row in (await db.execute(wanted)).mappings()}
+    return {row["currency"]: Disputed.model_validate(row) for row in (await db.execute(wanted)).mappings()}
 
 
-def _sum(column: Any, which: Any = None) -> Any:
-    """Whole minor units: PostgreSQL's sum of a bigint is a numeric."""
-    total = func.sum(column) if which is None else func.sum(column).filter(which)
+def _sum(column: ColumnElement[int], only: ColumnElement[bool] | None = None) -> ColumnElement[int]:
+    """Minor units as a bigint: PostgreSQL's sum of a bigint is a numeric."""
+    total = func.sum(column) if only is None else func.sum(column).filter(only)
     return cast(func.coalesce(total, 0), BigInteger)

@@ -37,7 +37,7 @@ payments = Table(
     Index("ix_payments_refs", "refs", postgresql_using="gin"),
 )
 """One row per payment, created with its intent or by its first event, and kept up to date by payment events.
-`refunded`: minor units that went back or are on their way, according to payment events."""
+`refunded`: minor units that are refunded or being refunded, according to payment events."""
 
 refunds = Table(
     "refunds",

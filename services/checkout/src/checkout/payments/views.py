@@ -23,7 +23,7 @@ class Payment(BaseModel):
     payer: Payer
     amount: int
     tax: int
-    refunded: int = Field(description="refunded, or on its way back")
+    refunded: int = Field(description="refunded or being refunded")
     currency: str
     status: PaymentStatus
     method: str | None

@@ -12,7 +12,7 @@ from pydantic import BaseModel, computed_field
 from sqlalchemy import select
 
 from checkout.receipts import repository
-from checkout.receipts.document import Kind
+from checkout.receipts.domain import Kind
 from checkout.receipts.pdf import render
 from checkout.receipts.repository import Document
 from checkout.receipts.tables import documents

@@ -10,7 +10,7 @@ from reportlab.lib.pagesizes import LETTER
 from reportlab.pdfbase.pdfmetrics import stringWidth
 from reportlab.pdfgen.canvas import Canvas
 
-from checkout.receipts.document import Content, OtherPayment, Refund, SumLine, changes_since_issue
+from checkout.receipts.domain import Content, OtherPayment, Refund, SumLine, changes_since_issue
 from checkout.receipts.fonts import BOLD, REGULAR, clean, runs, width, wrap
 
 _WIDE, _HIGH = LETTER

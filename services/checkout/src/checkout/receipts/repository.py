@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from checkout.payments import repository as payments
 from checkout.payments.domain import NOT_MONEY
-from checkout.receipts.document import Content, Kind, OtherPayment, Refund
+from checkout.receipts.domain import Content, Kind, OtherPayment, Refund
 from checkout.receipts.tables import document_series, documents
 from checkout.schema import overlaps
 

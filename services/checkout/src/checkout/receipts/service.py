@@ -13,7 +13,7 @@ from checkout.payments.repository import find_payment_id
 from checkout.purchases.repository import PurchaseRow
 from checkout.purchases.student_repository import read_contact
 from checkout.receipts import repository
-from checkout.receipts.document import Buyer, Content, Kind, Line, Seller
+from checkout.receipts.domain import Buyer, Content, Kind, Line, Seller
 from checkout.receipts.pdf import render
 from checkout.receipts.repository import Document
 from contracts.checkout import ReceiptIssued
@@ -44,7 +44,7 @@ class ReceiptIssuer:
         `row` is the purchase's row, locked by this transaction, so no one else is issuing for it.
         """
         paid = sorted(
-            (each for each in purchase.settled_payments if _is_money(each) and _is_tax_known(row, each)),
+            (each for each in purchase.settled_payments if _is_money(each) and _is_tax_stated(row, each)),
             key=lambda each: sorted(each.refs),
         )
         if not paid:
@@ -174,7 +174,7 @@ def _is_money(payment: Payment) -> bool:
     return payment.settled is not None and payment.settled.amount > 0 and payment.method not in NOT_MONEY
 
 
-def _is_tax_known(row: PurchaseRow, payment: Payment) -> bool:
+def _is_tax_stated(row: PurchaseRow, payment: Payment) -> bool:
     """If Stripe adds the tax, only the event of its page or invoice states how much; the intent's event, which may
     arrive first, does not. An issued document cannot be changed, so it waits for that event."""
     if not (row.session_params or {}).get("automatic_tax"):

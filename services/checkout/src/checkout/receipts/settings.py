@@ -6,7 +6,7 @@ import re
 
 from pydantic import BaseModel, Field, field_validator
 
-from checkout.receipts.document import Seller
+from checkout.receipts.domain import Seller
 from checkout.receipts.service import DEFAULT_SELLER, ReceiptIssuer
 
 _PREFIX = "^[A-Z0-9]{1,10}$"

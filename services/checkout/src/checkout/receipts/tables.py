@@ -35,5 +35,5 @@ documents = Table(
     Index("ix_documents_refs", "refs", postgresql_using="gin"),
     Index("uq_documents_invoice", "purchase_id", unique=True, postgresql_where=text("kind = 'invoice'")),
 )
-"""`content`: everything the document says, as of its issue; `refs`: all known references of its payment, which events
+"""`content`: everything the document says, as of its issue; `refs`: the references of its payment, which events
 add to. A sponsor's purchase has one invoice, however many payments it is paid in."""
