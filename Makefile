@@ -6,6 +6,8 @@ PYTEST  := $(BIN)/pytest -n $(WORKERS) --durations=10
 # Versions and hashes, no URLs: pip installs them from whatever package index it is configured with.
 EXPORT  := $(BIN)/uv export --quiet --frozen --no-emit-workspace --no-header --no-annotate
 MEMBERS := $(wildcard shared/*/pyproject.toml services/*/pyproject.toml sandboxes/*/pyproject.toml devstack/pyproject.toml)
+# Bytecode is kept: the tests start many processes, and each would compile everything again.
+unexport PYTHONDONTWRITEBYTECODE
 DELIVERY := tests/kit/test_consuming.py tests/kit/test_relay.py tests/webhook_gateway/test_spill.py
 
 .PHONY: help demo serve test lint types walls unit fast test-containers test-compose year bench docs lock clean
