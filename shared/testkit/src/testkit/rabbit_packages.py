@@ -29,6 +29,7 @@ def unpacked() -> Path:
     """The folder with usr/lib/rabbitmq and usr/lib/erlang; downloads them if necessary. Raises Unavailable."""
     folder = cache_folder()
     if _complete(folder):
+        _remove_optional_plugins(folder)
         return folder
     if missing := [c for c in _COMMANDS if not shutil.which(c)]:
         raise Unavailable(f"not a Debian or Ubuntu machine (no {', '.join(missing)})")
@@ -37,6 +38,7 @@ def unpacked() -> Path:
         if not _complete(folder):  # else another run did it while this one waited
             say(f"RabbitMQ: downloading the packages of this distribution (31 MB, once) to {folder}")
             _unpack(folder)
+            _remove_optional_plugins(folder)
     return folder
 
 
@@ -60,6 +62,28 @@ def _unpack(folder: Path) -> None:
     for script in scripts:
         _point_at(script, erlang)
     (folder / ".complete").write_text(str(folder))
+
+
+def _remove_optional_plugins(folder: Path) -> None:
+    """They are never enabled here, but at each start the node reads them all: a third of its CPU time."""
+    for plugins in folder.glob("usr/lib/rabbitmq/lib/*/plugins"):
+        libraries = {path.name.rsplit("-", 1)[0]: path for path in plugins.iterdir() if path.is_dir()}
+        needed: set[str] = set()
+        more = {"rabbit", "rabbitmq_prelaunch"}
+        while more:
+            needed |= more
+            more = {library for name in more for library in _applications(libraries.get(name), name)} - needed
+        for name, path in libraries.items():
+            if name.startswith("rabbitmq_") and name not in needed:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _applications(library: Path | None, name: str) -> list[str]:
+    """What the library depends on, by its `.app` file."""
+    if library is None or not (file := library / "ebin" / f"{name}.app").exists():
+        return []
+    found = re.search(r"{applications,\s*\[([^]]*)]", file.read_text())
+    return re.findall(r"\w+", found.group(1)) if found else []
 
 
 def _download(work: Path) -> None:
