@@ -1,7 +1,7 @@
-"""`make bench`: how fast the two hot paths are, as ratios to what the machine can do at all.
+"""`make bench`: the throughput of the two hot paths, relative to an upper bound measured on the same machine.
 
-Ratios, because seconds say more about the machine than about us: the gateway against an app that answers 200 and does
-nothing, and the enrollment consumer against the broker's own delivery of the same messages.
+The gateway is compared with an app that answers 200 and does nothing, the enrollment consumer with a client that
+acknowledges the same messages without handling them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from testkit.servers import postgres, rabbitmq
 EVENTS = int(os.environ.get("BENCH_EVENTS", "10000"))
 CONNECTIONS = 32
 ROOT = Path(__file__).resolve().parents[2]
-FLOOR = """
+BASELINE = """
 async def app(scope, receive, send):
     while (await receive()).get("more_body"):
         pass
@@ -49,7 +49,7 @@ uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="error", acc
 
 
 def deliveries(url: str) -> list[bytes]:
-    """Different events of a real size (about 4 kB), signed."""
+    """Distinct signed events of a realistic size (about 4 kB)."""
     padding = {"description": "x" * 3_000}
     found = []
     for _ in range(EVENTS):
@@ -58,18 +58,18 @@ def deliveries(url: str) -> list[bytes]:
     return found
 
 
-async def against(url: str) -> load.Measured:
+async def measure(url: str) -> load.Measured:
     parts = urlsplit(url)
     requests = deliveries(url)
     return await load.run(parts.hostname or "", parts.port or 0, requests, connections=CONNECTIONS)
 
 
-async def gateway(floor_url: str, gateway_url: str) -> None:
-    floor = await against(floor_url + "/api/stripe/webhook")
-    ours = await against(gateway_url + "/api/stripe/webhook")
+async def gateway(baseline_url: str, gateway_url: str) -> None:
+    baseline = await measure(baseline_url + "/api/stripe/webhook")
+    ours = await measure(gateway_url + "/api/stripe/webhook")
     print(f"gateway      {ours.per_second:8,.0f} events/s  p50 {ours.p50_ms:.1f} ms  p99 {ours.p99_ms:.1f} ms")
-    print(f"floor        {floor.per_second:8,.0f} requests/s (an app that does nothing)")
-    print(f"ratio        {ours.per_second / floor.per_second:8.2f}   refused {ours.refused}")
+    print(f"baseline     {baseline.per_second:8,.0f} requests/s (an app that does nothing)")
+    print(f"ratio        {ours.per_second / baseline.per_second:8.2f}   refused {ours.refused}")
 
 
 @asynccontextmanager
@@ -82,7 +82,7 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def consumer(amqp_url: str, database_url: str, role: RunningRole) -> None:
-    """Messages that wait in the queue until the consumer starts, against the broker just handing them out."""
+    """Consumes messages that are queued before the consumer starts."""
     echo = Queue("bench.echo", events=(PaymentSucceeded,))
     await declare_at(amqp_url, [echo])
     publisher = Publisher(amqp_url, name="bench", timeout=60)
@@ -95,28 +95,28 @@ async def consumer(amqp_url: str, database_url: str, role: RunningRole) -> None:
         channel = await connection.channel()
         await channel.set_qos(prefetch_count=32)
         queue = await channel.get_queue(echo.name)
-        began, taken = time.perf_counter(), 0
+        began, received = time.perf_counter(), 0
         async with queue.iterator() as messages:
             async for message in messages:
                 await message.ack()
-                taken += 1
-                if taken == EVENTS:
+                received += 1
+                if received == EVENTS:
                     break
-        floor = EVENTS / (time.perf_counter() - began)
+        baseline = EVENTS / (time.perf_counter() - began)
         await queue.delete(if_unused=False, if_empty=False)
 
     async with connected(database_url) as db:
         await asyncio.to_thread(role.start)
-        await until(lambda: _worked_on(db, 1), seconds=60)
+        await until(lambda: _handled(db, 1), seconds=60)
         began = time.perf_counter()
-        await until(lambda: _worked_on(db, EVENTS), seconds=600)
+        await until(lambda: _handled(db, EVENTS), seconds=600)
         ours = EVENTS / (time.perf_counter() - began)
-    print(f"enrollment    {ours:8,.0f} events/s (facts, enrollment, inbox and outbox in one commit each)")
-    print(f"floor        {floor:8,.0f} messages/s (the broker hands them out, nobody does anything)")
-    print(f"ratio        {ours / floor:8.2f}")
+    print(f"enrollment   {ours:8,.0f} events/s (facts, enrollment, inbox and outbox, one commit per event)")
+    print(f"baseline     {baseline:8,.0f} messages/s (a client that only acknowledges)")
+    print(f"ratio        {ours / baseline:8.2f}")
 
 
-async def _worked_on(db: asyncpg.Connection, events: int) -> bool:
+async def _handled(db: asyncpg.Connection, events: int) -> bool:
     return bool(await db.fetchval("SELECT count(*) FROM inbox") >= events)
 
 
@@ -134,26 +134,26 @@ def _paid() -> Envelope[Event]:
 
 def main() -> None:
     (port,) = free_ports(1)
-    floor = Process(Command(name="floor", argv=[sys.executable, "-c", FLOOR, str(port)], env=dict(os.environ)))
+    baseline = Process(Command(name="baseline", argv=[sys.executable, "-c", BASELINE, str(port)], env=dict(os.environ)))
     with postgres() as database_server, rabbitmq() as broker:
         gateway_db, enrollments_db = (
             database_server.create_database("bench_gateway"),
             database_server.create_database("bench"),
         )
-        told = {"AMQP_URL": broker.url, "STRIPE_WEBHOOK_SECRETS": stripe.SECRET}
-        migrate("webhook_gateway", {**told, "DATABASE_URL": gateway_db.url})
-        migrate("enrollment", {**told, "DATABASE_URL": enrollments_db.url})
-        door = RunningRole("webhook_gateway", "api", {**told, "DATABASE_URL": gateway_db.api_url})
-        enrollments = RunningRole("enrollment", "consumers", {**told, "DATABASE_URL": enrollments_db.url})
+        env = {"AMQP_URL": broker.url, "STRIPE_WEBHOOK_SECRETS": stripe.SECRET}
+        migrate("webhook_gateway", {**env, "DATABASE_URL": gateway_db.url})
+        migrate("enrollment", {**env, "DATABASE_URL": enrollments_db.url})
+        api = RunningRole("webhook_gateway", "api", {**env, "DATABASE_URL": gateway_db.api_url})
+        enrollments = RunningRole("enrollment", "consumers", {**env, "DATABASE_URL": enrollments_db.url})
         try:
-            floor.start()
-            door.start().wait_ready()
+            baseline.start()
+            api.start().wait_ready()
             await_port(port)
-            asyncio.run(gateway(f"http://127.0.0.1:{port}", door.url))
-            door.stop()
+            asyncio.run(gateway(f"http://127.0.0.1:{port}", api.url))
+            api.stop()
             asyncio.run(consumer(broker.url, enrollments_db.url, enrollments))
         finally:
-            for process in (floor, door, enrollments):
+            for process in (baseline, api, enrollments):
                 process.stop()
 
 

@@ -1,4 +1,4 @@
-"""A load of prepared HTTP requests over raw keep-alive connections, so that the client costs as little as it can."""
+"""Sends prepared HTTP requests over raw keep-alive connections, to keep the client's overhead low."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True)
 class Measured:
-    """What a run gave: answers of 200 per second; the 50th and 99th percentile of the answer time in milliseconds."""
+    """Responses with 200 per second, and percentiles of the response time in milliseconds."""
 
     per_second: float
     p50_ms: float
@@ -20,15 +20,20 @@ class Measured:
 
 
 def request(url: str, body: bytes, headers: dict[str, str]) -> bytes:
-    """One POST as it goes over the wire."""
+    """The bytes of one POST request."""
     parts = urlsplit(url)
-    told = {"Host": parts.netloc, "Content-Type": "application/json", "Content-Length": str(len(body)), **headers}
-    head = f"POST {parts.path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in told.items())
+    all_headers = {
+        "Host": parts.netloc,
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+        **headers,
+    }
+    head = f"POST {parts.path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in all_headers.items())
     return head.encode() + b"\r\n" + body
 
 
 async def run(host: str, port: int, requests: Sequence[bytes], *, connections: int) -> Measured:
-    """Sends all requests, each connection one after the other."""
+    """Sends all requests; each connection sends them one after another."""
     waiting = list(reversed(requests))
     times: list[float] = []
     refused = 0
