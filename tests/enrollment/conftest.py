@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 from tests.databases import migrated, opened
-from tests.enrollment.school import School
+from tests.enrollment.harness import Service
 from tests.processes import JWT
 
 import enrollment
@@ -26,7 +26,7 @@ def enrollment_database(postgres_server: pg.PostgresServer) -> pg.Database:
 
 @pytest.fixture
 async def database(enrollment_database: pg.Database) -> AsyncIterator[Database]:
-    """As the consumers see it; empty."""
+    """The database with the consumers' login; empty."""
     async with opened(enrollment_database.url) as database:
         async with database.transaction() as db:
             await db.execute(text(f"TRUNCATE {TABLES}"))
@@ -35,14 +35,14 @@ async def database(enrollment_database: pg.Database) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def api_database(enrollment_database: pg.Database) -> AsyncIterator[Database]:
-    """As the API's login sees it."""
+    """The database with the API's login."""
     async with opened(enrollment_database.api_url) as database:
         yield database
 
 
 @pytest.fixture
 async def api(database: Database, enrollment_database: pg.Database) -> AsyncIterator[httpx.AsyncClient]:
-    """The API, with the API's own login."""
+    """The API, using the API's login."""
     settings = ApiSettings(
         database_url=SecretStr(enrollment_database.api_url),
         jwt_secret=SecretStr(JWT["JWT_SECRET"]),
@@ -56,5 +56,5 @@ async def api(database: Database, enrollment_database: pg.Database) -> AsyncIter
 
 
 @pytest.fixture
-def school(database: Database, api: httpx.AsyncClient) -> School:
-    return School(database, api)
+def service(database: Database, api: httpx.AsyncClient) -> Service:
+    return Service(database, api)

@@ -1,4 +1,4 @@
-"""GET /api/enrollments: own rows, staff see all; the database enforces it."""
+"""GET /api/enrollments: students see their own, staff see all; the database enforces it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONSUMER = consumers.payments()
 
 
 async def enrollment(database: Database, student: UUID, slug: str) -> None:
-    """A paid enrollment, made as enrollments are made: by an event."""
+    """A paid enrollment, created by an event."""
     purchase = uuid4()
     for n, event in enumerate(paid_by_card(1)):
         refs = event.refs.model_copy(
@@ -59,12 +59,12 @@ async def test_a_student_sees_only_their_own(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("role", ["admin", "case_manager"])
-async def test_staff_see_everybody(client: httpx.AsyncClient, role: str) -> None:
+async def test_staff_see_all_enrollments(client: httpx.AsyncClient, role: str) -> None:
     assert len(await items(client, STAFF, role)) == 3
     assert len(await items(client, STAFF, role, student_id=str(ANN))) == 2
 
 
-async def test_a_specialist_is_no_staff_here(client: httpx.AsyncClient) -> None:
+async def test_specialists_are_not_staff_here(client: httpx.AsyncClient) -> None:
     assert await items(client, STAFF, "specialist") == []
 
 
@@ -76,7 +76,7 @@ async def test_filters(client: httpx.AsyncClient) -> None:
     assert (bad.status_code, bad.json()["code"]) == (422, "invalid_request")
 
 
-async def test_pages_cover_everything_once(client: httpx.AsyncClient) -> None:
+async def test_pages_contain_every_enrollment_once(client: httpx.AsyncClient) -> None:
     seen: list[str] = []
     cursor: str | None = None
     while True:
@@ -92,21 +92,21 @@ async def test_pages_cover_everything_once(client: httpx.AsyncClient) -> None:
         assert (bad.status_code, bad.json()["code"]) == (400, "cursor_invalid")
 
 
-async def test_the_kind_is_a_filter_too(client: httpx.AsyncClient) -> None:
+async def test_filtering_by_kind(client: httpx.AsyncClient) -> None:
     assert len(await items(client, STAFF, "admin", kind="program")) == 3
     assert await items(client, STAFF, "admin", kind="membership") == []
     bad = await client.get("/api/enrollments", headers=bearer(ANN), params={"kind": "yacht"})
     assert bad.status_code == 422
 
 
-async def test_one_enrollment_is_read_by_its_student_and_by_staff(client: httpx.AsyncClient) -> None:
+async def test_an_enrollment_can_be_read_by_its_student_and_by_staff(client: httpx.AsyncClient) -> None:
     (bobs,) = await items(client, BOB)
     for who, role in ((BOB, "student"), (STAFF, "admin"), (STAFF, "case_manager")):
         answer = await client.get(f"/api/enrollments/{bobs['id']}", headers=bearer(who, role))
         assert (answer.status_code, answer.json()) == (200, bobs)
 
 
-async def test_somebody_elses_enrollment_is_as_unknown_as_none(client: httpx.AsyncClient) -> None:
+async def test_another_students_enrollment_is_not_found(client: httpx.AsyncClient) -> None:
     (bobs,) = await items(client, BOB)
     for enrollment_id in (bobs["id"], str(uuid4())):
         for path in ("", "/progress"):
@@ -114,11 +114,11 @@ async def test_somebody_elses_enrollment_is_as_unknown_as_none(client: httpx.Asy
             assert (answer.status_code, answer.json()["code"]) == (404, "unknown_enrollment")
 
 
-async def test_without_a_token_nothing(client: httpx.AsyncClient) -> None:
+async def test_a_token_is_required(client: httpx.AsyncClient) -> None:
     assert (await client.get("/api/enrollments")).status_code == 401
 
 
-async def test_the_database_itself_shows_the_api_nothing_without_a_caller(
+async def test_row_level_security_hides_all_rows_without_a_caller(
     client: httpx.AsyncClient, api_database: Database
 ) -> None:
     count = text("SELECT count(*) FROM enrollments")

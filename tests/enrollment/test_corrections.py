@@ -1,4 +1,4 @@
-"""A later event corrects who bought what: the rows written before follow, whatever the order."""
+"""A later event corrects who bought what: existing rows are corrected, whatever the order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from tests.deliveries import deliver, envelope
 from tests.enrollment.conftest import TABLES
-from tests.enrollment.school import PAYMENTS, School
+from tests.enrollment.harness import PAYMENTS, Service
 from tests.ledger.inconsistent_metadata import ID_ONLY, NO_PARTS, OTHER, card, inconsistent_histories, invoices
 from tests.ledger.payment_histories import BARBER, BUNDLE, STUDENT, numbered, purchase
 from tests.tokens import bearer
@@ -26,14 +26,14 @@ from ledger.policy import DEFAULT_POLICY
 Rows = dict[tuple[str, str], dict[str, Any]]
 
 
-async def rows_after(school: School, events: Sequence[tuple[str, PaymentEvent]]) -> Rows:
+async def rows_after(service: Service, events: Sequence[tuple[str, PaymentEvent]]) -> Rows:
     """Delivers the events to an empty service. Returns its rows without what depends on the path: revision, times."""
-    async with school.database.transaction() as db:
+    async with service.database.transaction() as db:
         await db.execute(text(f"TRUNCATE {TABLES}"))
     for event_id, event in events:
-        await deliver(school.database, PAYMENTS, "enrollment", envelope(event_id, event))
+        await deliver(service.database, PAYMENTS, "enrollment", envelope(event_id, event))
     names = [field.name for field in fields(Enrollment) if field.name != "revision"]
-    rows = await school.rows(f"SELECT {', '.join(names)} FROM enrollments ORDER BY id")
+    rows = await service.rows(f"SELECT {', '.join(names)} FROM enrollments ORDER BY id")
     return {(str(row["student_id"]), row["program_slug"]): row for row in rows}
 
 
@@ -58,8 +58,8 @@ OPEN = {
 
 
 @pytest.mark.parametrize("name", CASES)
-async def test_every_order_ends_in_the_same_rows(school: School, name: str) -> None:
-    results = [await rows_after(school, order) for order in itertools.permutations(numbered(CASES[name]).items())]
+async def test_every_order_ends_in_the_same_rows(service: Service, name: str) -> None:
+    results = [await rows_after(service, order) for order in itertools.permutations(numbered(CASES[name]).items())]
     assert all(rows == results[0] for rows in results)
     assert {slug for (_, slug), row in results[0].items() if row["status"] == "active"} == OPEN[name]
 
@@ -67,36 +67,36 @@ async def test_every_order_ends_in_the_same_rows(school: School, name: str) -> N
 @given(facts=inconsistent_histories(), data=st.data())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 async def test_the_rows_are_what_the_facts_want(
-    school: School, facts: dict[str, PaymentEvent], data: st.DataObject
+    service: Service, facts: dict[str, PaymentEvent], data: st.DataObject
 ) -> None:
     order = data.draw(st.permutations(sorted(facts.items())))
     repeated = data.draw(st.lists(st.sampled_from(order), max_size=2)) if order else []
-    rows = await rows_after(school, [*order, *repeated])
+    rows = await rows_after(service, [*order, *repeated])
     expected = wanted(facts, DEFAULT_POLICY)
     assert {row["id"]: (row["status"], row["reason"]) for row in rows.values()} == {
         id: (row.status, row.reason) for id, row in expected.items()
     }
 
 
-async def test_the_withdrawal_of_a_superseded_enrollment_is_published_once(school: School) -> None:
+async def test_the_withdrawal_of_a_superseded_enrollment_is_published_once(service: Service) -> None:
     intent, session = numbered(CASES["id only beside a slug"]).items()
-    await rows_after(school, [intent, session, session])
-    assert await school.said(STUDENT, ID_ONLY.slug) == ["1 activated", "2 withdrawn"]
-    assert await school.said(STUDENT, BARBER.slug) == ["1 activated"]
-    await rows_after(school, [session, intent])
-    assert await school.said(STUDENT, ID_ONLY.slug) == [], "nobody was told of it"
+    await rows_after(service, [intent, session, session])
+    assert await service.published(STUDENT, ID_ONLY.slug) == ["1 activated", "2 withdrawn"]
+    assert await service.published(STUDENT, BARBER.slug) == ["1 activated"]
+    await rows_after(service, [session, intent])
+    assert await service.published(STUDENT, ID_ONLY.slug) == [], "it was never published"
 
 
-async def test_the_api_lists_no_superseded_enrollment(school: School) -> None:
-    await rows_after(school, list(numbered(CASES["id only beside a slug"]).items()))
-    answer = await school.api.get("/api/enrollments", headers=bearer(STUDENT))
+async def test_the_api_lists_no_superseded_enrollment(service: Service) -> None:
+    await rows_after(service, list(numbered(CASES["id only beside a slug"]).items()))
+    answer = await service.api.get("/api/enrollments", headers=bearer(STUDENT))
     assert [row["program_slug"] for row in answer.json()["items"]] == [BARBER.slug]
 
 
-async def test_two_purchases_of_one_enrollment_meet_without_an_event_that_names_both(school: School) -> None:
-    """The student is named by one event and the program by another: the group still has the enrollment's key."""
+async def test_purchases_of_one_enrollment_are_grouped_without_an_event_that_names_both(service: Service) -> None:
+    """One event names the student and another the program: the group still has the enrollment's key."""
     apart = card(1, {"program": BARBER}, {"student_id": STUDENT})
     whole = card(2, by(BARBER) | {"purchase_id": purchase(2)}, {}, refunded=True)
     for events in (apart + whole, whole + apart):
-        rows = await rows_after(school, list(numbered(events).items()))
+        rows = await rows_after(service, list(numbered(events).items()))
         assert [row["status"] for row in rows.values()] == ["active"]

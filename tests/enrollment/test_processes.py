@@ -1,4 +1,4 @@
-"""The service as it runs: two consumer processes and a relay, on a real broker."""
+"""The service as it runs: two consumer processes and a relay on a real broker."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import aio_pika
 from tests.deliveries import envelope
-from tests.enrollment.school import Buyer, School, curriculum
+from tests.enrollment.harness import Buyer, Service, curriculum
 from tests.processes import RunningRole, migrate
 from tests.waiting import until
 
@@ -22,50 +22,50 @@ from testkit.postgres_server import Database
 from testkit.processes import stop_all, wait_all_ready
 from testkit.rabbit_server import RabbitServer
 
-EAR = Queue("test.enrollment-ear", events=(EnrollmentCompleted,))
+PUBLISHED = Queue("test.enrollment-published", events=(EnrollmentCompleted,))
 
 
-async def test_tracks_are_paid_for_begun_and_completed_whatever_comes_first(
-    school: School, enrollment_database: Database, rabbit_server: RabbitServer
+async def test_tracks_are_paid_started_and_completed_in_any_order(
+    service: Service, enrollment_database: Database, rabbit_server: RabbitServer
 ) -> None:
     env = {"DATABASE_URL": enrollment_database.url, "AMQP_URL": rabbit_server.url}
     migrate("enrollment", env)
-    await declare_at(rabbit_server.url, [EAR])
+    await declare_at(rabbit_server.url, [PUBLISHED])
     running = [RunningRole("enrollment", role, env).start() for role in ("consumers", "consumers", "relay")]
     publisher = Publisher(rabbit_server.url, name="test")
     buyers = [Buyer() for _ in range(20)]
     events: list[Event] = [buyer.paid() for buyer in buyers]
     events[10:10] = [curriculum(), curriculum(revision=2)]
-    heard = [envelope(f"evt_{uuid4()}", event) for event in events]
+    envelopes = [envelope(f"evt_{uuid4()}", event) for event in events]
     try:
-        await asyncio.gather(*(publisher.publish(to_message(each, mandatory=True)) for each in heard + heard))
+        await asyncio.gather(*(publisher.publish(to_message(each, mandatory=True)) for each in envelopes + envelopes))
         wait_all_ready(running)
 
-        async def begun() -> bool:
-            found = await school.rows("SELECT count(*) AS n FROM project_progress")
+        async def started() -> bool:
+            found = await service.rows("SELECT count(*) AS n FROM project_progress")
             return bool(found[0]["n"] == 2 * len(buyers))
 
-        await until(begun, seconds=30)
+        await until(started, seconds=30)
         for buyer in buyers[:3]:
-            await school.does_all(buyer)
+            await service.does_all(buyer)
 
         async def published() -> bool:
-            return not await school.rows("SELECT 1 FROM outbox WHERE published_at IS NULL")
+            return not await service.rows("SELECT 1 FROM outbox WHERE published_at IS NULL")
 
         await until(published)
     finally:
         stop_all(running)
         await publisher.close()
 
-    told = []
+    fields = []
     connection = await aio_pika.connect(rabbit_server.url)
     async with connection:
         channel = await connection.channel()
-        for ours in QUEUES:  # the second copies that nobody got to: the broker is the next test's, too
-            await (await channel.get_queue(ours.name)).purge()
-        queue = await channel.get_queue(EAR.name)
+        for own in QUEUES:  # duplicates that were not consumed: other tests use this broker, too
+            await (await channel.get_queue(own.name)).purge()
+        queue = await channel.get_queue(PUBLISHED.name)
         while (message := await queue.get(fail=False, no_ack=True)) is not None:
             event = parse(message.headers, message.body, EVENT_TYPES).data
             assert isinstance(event, EnrollmentCompleted)
-            told.append(event.enrollment_id)
-    assert sorted(told) == sorted(buyer.enrollment_id for buyer in buyers[:3])
+            fields.append(event.enrollment_id)
+    assert sorted(fields) == sorted(buyer.enrollment_id for buyer in buyers[:3])

@@ -1,4 +1,4 @@
-"""What must hold of the progress in a track, in whatever order the steps are marked."""
+"""Invariants of the progress in a track, in whatever order the steps are marked."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def statuses(progress: Progress) -> list[str]:
     return [project.status.value for project in progress.projects]
 
 
-def test_it_begins_with_the_first_project_open() -> None:
+def test_progress_starts_with_the_first_project_unlocked() -> None:
     progress = begin(enrollment_id=ENROLLMENT, projects=TRACK)
     assert statuses(progress) == ["unlocked", "locked"]
     assert [(p.position, p.title, [(s.position, s.title, s.done) for s in p.steps]) for p in progress.projects] == [
@@ -51,19 +51,19 @@ def test_it_begins_with_the_first_project_open() -> None:
     assert (progress.percent, progress.finished, progress.completed_at) == (0, False, None)
 
 
-def test_every_enrollment_has_steps_of_its_own() -> None:
+def test_every_enrollment_has_its_own_steps() -> None:
     mine, yours = (begin(enrollment_id=UUID(int=n), projects=TRACK) for n in (1, 2))
     assert not {step.id for step in mine.steps} & {step.id for step in yours.steps}
     assert len({step.id for step in mine.steps}) == 3
 
 
 @pytest.mark.parametrize("projects", [(), (checkout.Project(title="Nothing to do", steps=()),)])
-def test_where_there_is_nothing_to_do_there_is_no_progress(projects: tuple[checkout.Project, ...]) -> None:
+def test_a_curriculum_without_steps_has_no_progress(projects: tuple[checkout.Project, ...]) -> None:
     progress = begin(enrollment_id=ENROLLMENT, projects=projects)
     assert (progress, progress.finished, progress.percent) == (Progress(), False, 0)
 
 
-def test_all_steps_of_a_project_complete_it_and_open_the_next() -> None:
+def test_the_last_step_of_a_project_completes_it_and_unlocks_the_next() -> None:
     progress = marked(begin(enrollment_id=ENROLLMENT, projects=TRACK), 0, 1)
     assert (statuses(progress), progress.percent) == (["unlocked", "locked"], 33)
     progress = marked(progress, 0, 0)
@@ -73,7 +73,7 @@ def test_all_steps_of_a_project_complete_it_and_open_the_next() -> None:
     assert progress.completed_at == AT + timedelta(days=1)
 
 
-def test_a_locked_project_is_refused() -> None:
+def test_steps_of_a_locked_project_are_rejected() -> None:
     progress = begin(enrollment_id=ENROLLMENT, projects=TRACK)
     shop = progress.projects[1]
     refused = mark(progress=progress, status=Status.ACTIVE, step_id=shop.steps[0].id, at=AT)
@@ -81,19 +81,19 @@ def test_a_locked_project_is_refused() -> None:
 
 
 @pytest.mark.parametrize("status", [Status.PENDING, Status.PAUSED, Status.WITHDRAWN])
-def test_an_enrollment_that_is_not_open_is_refused(status: Status) -> None:
+def test_steps_of_an_inactive_enrollment_are_rejected(status: Status) -> None:
     progress = marked(begin(enrollment_id=ENROLLMENT, projects=TRACK), 0, 0)
     for step in progress.steps:
         assert mark(progress=progress, status=status, step_id=step.id, at=AT) == NotActive(status=status)
 
 
-def test_done_twice_is_done_once() -> None:
+def test_marking_a_step_twice_changes_nothing() -> None:
     progress = marked(begin(enrollment_id=ENROLLMENT, projects=TRACK), 0, 0)
     again = mark(progress=progress, status=Status.ACTIVE, step_id=progress.steps[0].id, at=AT + timedelta(days=1))
     assert again == AlreadyDone()
 
 
-def test_a_step_of_somebody_else_is_unknown() -> None:
+def test_another_enrollments_step_is_not_found() -> None:
     progress = begin(enrollment_id=ENROLLMENT, projects=TRACK)
     assert mark(progress=progress, status=Status.ACTIVE, step_id=uuid4(), at=AT) == UnknownStep()
 
@@ -105,8 +105,8 @@ curricula = st.lists(
 
 
 @given(projects=curricula, data=st.data())
-def test_whatever_is_marked_in_whatever_order(projects: list[checkout.Project], data: st.DataObject) -> None:
-    """Projects open one after the other; nothing that is done is ever undone; and it ends when all is done."""
+def test_any_order_of_marks_keeps_the_invariants(projects: list[checkout.Project], data: st.DataObject) -> None:
+    """Projects are unlocked one after the other, nothing done is undone, and the track completes with the last step."""
     progress = begin(enrollment_id=ENROLLMENT, projects=projects)
     steps = [step.id for step in progress.steps]
     completions = 0
@@ -128,8 +128,8 @@ def test_whatever_is_marked_in_whatever_order(projects: list[checkout.Project], 
 
 
 @given(projects=curricula, data=st.data())
-def test_who_goes_on_gets_to_the_end(projects: list[checkout.Project], data: st.DataObject) -> None:
-    """In any order that the locks allow, as many marks as there are steps complete it."""
+def test_as_many_marks_as_steps_complete_the_track(projects: list[checkout.Project], data: st.DataObject) -> None:
+    """In any order that the locked projects allow."""
     progress = begin(enrollment_id=ENROLLMENT, projects=projects)
     for _ in range(len(progress.steps)):
         open_steps = [

@@ -1,4 +1,4 @@
-"""GET /api/enrollments/{id}/progress and POST …/steps/{step_id}/done, as students, staff and strangers see them."""
+"""GET /api/enrollments/{id}/progress and POST …/steps/{step_id}/done, for students, staff and others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from tests.enrollment.school import PRICE, SILVER, TRACK, Buyer, School, curriculum
+from tests.enrollment.harness import PRICE, SILVER, TRACK, Buyer, Service, curriculum
 from tests.tokens import bearer
 
 from kit.db.database import Database
@@ -18,9 +18,9 @@ STAFF = uuid4()
 
 
 @pytest.fixture
-async def student(school: School) -> Buyer:
+async def student(service: Service) -> Buyer:
     buyer = Buyer()
-    await school.hear(curriculum(), buyer.paid())
+    await service.deliver(curriculum(), buyer.paid())
     return buyer
 
 
@@ -28,8 +28,8 @@ def problem(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["code"]
 
 
-async def test_progress_lists_every_project_and_step_in_order(school: School, student: Buyer) -> None:
-    progress = await school.progress(student)
+async def test_progress_lists_every_project_and_step_in_order(service: Service, student: Buyer) -> None:
+    progress = await service.progress(student)
     for project in progress["projects"]:
         UUID(project.pop("id"))
         for step in project["steps"]:
@@ -60,157 +60,153 @@ async def test_progress_lists_every_project_and_step_in_order(school: School, st
     }
 
 
-async def test_a_step_that_is_done_is_answered_with_the_progress(school: School, student: Buyer) -> None:
-    first, *_ = await school.steps(student)
-    answer = await school.done(student, first)
+async def test_marking_a_step_returns_the_progress(service: Service, student: Buyer) -> None:
+    first, *_ = await service.steps(student)
+    answer = await service.done(student, first)
     assert answer.status_code == 200
-    assert answer.json() == await school.progress(student)
+    assert answer.json() == await service.progress(student)
     step = answer.json()["projects"][0]["steps"][0]
     assert step["done"] and step["done_at"]
     assert answer.json()["percent"] == 33
 
 
-async def test_the_last_step_of_a_project_opens_the_next(school: School, student: Buyer) -> None:
-    first, second, third = await school.steps(student)
-    assert problem(await school.done(student, third)) == (409, "project_locked")
-    await school.done(student, second)
-    assert problem(await school.done(student, third)) == (409, "project_locked")
-    answer = await school.done(student, first)
+async def test_the_last_step_of_a_project_unlocks_the_next(service: Service, student: Buyer) -> None:
+    first, second, third = await service.steps(student)
+    assert problem(await service.done(student, third)) == (409, "project_locked")
+    await service.done(student, second)
+    assert problem(await service.done(student, third)) == (409, "project_locked")
+    answer = await service.done(student, first)
     assert [project["status"] for project in answer.json()["projects"]] == ["completed", "unlocked"]
-    assert (await school.done(student, third)).status_code == 200
+    assert (await service.done(student, third)).status_code == 200
 
 
-async def test_the_last_step_of_all_completes_the_enrollment_and_says_so_once(school: School, student: Buyer) -> None:
-    await school.does_all(student)
-    progress = await school.progress(student)
+async def test_the_last_step_completes_the_enrollment_and_publishes_it_once(service: Service, student: Buyer) -> None:
+    await service.does_all(student)
+    progress = await service.progress(student)
     assert (progress["status"], progress["percent"]) == ("completed", 100)
     assert progress["completed_at"] == progress["projects"][1]["steps"][0]["done_at"]
-    assert await school.said(student.id) == ["1 activated", "2 completed"]
-    (row,) = await school.rows("SELECT headers, body FROM outbox WHERE routing_key = 'enrollment.completed.v1'")
+    assert await service.published(student.id) == ["1 activated", "2 completed"]
+    (row,) = await service.rows("SELECT headers, body FROM outbox WHERE routing_key = 'enrollment.completed.v1'")
     body = json.loads(row["body"])
     assert row["headers"]["cloudEvents:subject"] == str(student.purchase_id) == body["purchase_id"]
     assert (body["enrollment_id"], body["program"]["slug"]) == (str(student.enrollment_id), TRACK.slug)
     assert body["program"]["kind"] == "track"
 
 
-async def test_doing_it_twice_changes_nothing(school: School, student: Buyer) -> None:
-    first, *_ = await school.steps(student)
-    once = (await school.done(student, first)).json()
-    again = await school.done(student, first)
+async def test_marking_twice_changes_nothing(service: Service, student: Buyer) -> None:
+    first, *_ = await service.steps(student)
+    once = (await service.done(student, first)).json()
+    again = await service.done(student, first)
     assert (again.status_code, again.json()) == (200, once)
-    await school.does_all(student)
-    completed = await school.progress(student)
-    await school.does_all(student)
-    assert await school.progress(student) == completed
-    assert await school.said(student.id) == ["1 activated", "2 completed"]
+    await service.does_all(student)
+    completed = await service.progress(student)
+    await service.does_all(student)
+    assert await service.progress(student) == completed
+    assert await service.published(student.id) == ["1 activated", "2 completed"]
 
 
-async def test_an_admin_may_mark_for_the_student(school: School, student: Buyer) -> None:
-    first, *_ = await school.steps(student)
-    answer = await school.done(student, first, role="admin", who=STAFF)
+async def test_an_admin_can_mark_for_the_student(service: Service, student: Buyer) -> None:
+    first, *_ = await service.steps(student)
+    answer = await service.done(student, first, role="admin", who=STAFF)
     assert (answer.status_code, answer.json()["percent"]) == (200, 33)
 
 
-async def test_a_case_manager_looks_and_does_not_mark(school: School, student: Buyer) -> None:
-    first, *_ = await school.steps(student)
-    assert (await school.progress(student, role="case_manager", who=STAFF))["percent"] == 0
-    assert problem(await school.done(student, first, role="case_manager", who=STAFF)) == (403, "forbidden")
+async def test_a_case_manager_can_read_but_not_mark(service: Service, student: Buyer) -> None:
+    first, *_ = await service.steps(student)
+    assert (await service.progress(student, role="case_manager", who=STAFF))["percent"] == 0
+    assert problem(await service.done(student, first, role="case_manager", who=STAFF)) == (403, "forbidden")
 
 
 @pytest.mark.parametrize("role", ["student", "specialist"])
-async def test_somebody_elses_enrollment_is_unknown(school: School, student: Buyer, role: str) -> None:
-    first, *_ = await school.steps(student)
-    assert problem(await school.done(student, first, role=role, who=uuid4())) == (404, "unknown_enrollment")
+async def test_another_students_progress_is_not_found(service: Service, student: Buyer, role: str) -> None:
+    first, *_ = await service.steps(student)
+    assert problem(await service.done(student, first, role=role, who=uuid4())) == (404, "unknown_enrollment")
     nobodys = f"/api/enrollments/{uuid4()}/progress/steps/{first}/done"
-    assert problem(await school.api.post(nobodys, headers=bearer(student.id))) == (404, "unknown_enrollment")
+    assert problem(await service.api.post(nobodys, headers=bearer(student.id))) == (404, "unknown_enrollment")
 
 
-async def test_a_step_of_another_enrollment_is_unknown(school: School, student: Buyer) -> None:
+async def test_a_step_of_another_enrollment_is_not_found(service: Service, student: Buyer) -> None:
     other = Buyer()
-    await school.hear(other.paid())
-    (theirs, *_) = await school.steps(other)
+    await service.deliver(other.paid())
+    (theirs, *_) = await service.steps(other)
     for step in (theirs, str(uuid4())):
-        assert problem(await school.done(student, step)) == (404, "unknown_step")
-    bad = await school.done(student, "no-uuid")
+        assert problem(await service.done(student, step)) == (404, "unknown_step")
+    bad = await service.done(student, "no-uuid")
     assert problem(bad) == (422, "invalid_request")
 
 
-async def test_without_a_token_nothing_is_marked(school: School, student: Buyer) -> None:
-    first, *_ = await school.steps(student)
+async def test_marking_requires_a_token(service: Service, student: Buyer) -> None:
+    first, *_ = await service.steps(student)
     path = f"/api/enrollments/{student.enrollment_id}/progress/steps/{first}/done"
-    assert problem(await school.api.post(path)) == (401, "unauthorized")
+    assert problem(await service.api.post(path)) == (401, "unauthorized")
 
 
-async def test_a_membership_has_no_steps(school: School) -> None:
+async def test_a_membership_has_no_steps(service: Service) -> None:
     buyer = Buyer(program=SILVER, price=None)
-    await school.hear(buyer.invoice_paid(1))
-    progress = await school.progress(buyer)
+    await service.deliver(buyer.invoice_paid(1))
+    progress = await service.progress(buyer)
     assert (progress["track"], progress["projects"], progress["percent"]) == (None, [], 0)
-    assert problem(await school.done(buyer, str(uuid4()))) == (404, "unknown_step")
+    assert problem(await service.done(buyer, str(uuid4()))) == (404, "unknown_step")
 
 
-async def test_an_enrollment_that_rests_takes_no_steps_until_it_is_open_again(school: School) -> None:
+async def test_a_paused_enrollment_accepts_no_steps_until_it_resumes(service: Service) -> None:
     buyer = Buyer(installments=4)
-    await school.hear(curriculum(), buyer.invoice_paid(1))
-    first, *_ = await school.steps(buyer)
-    await school.hear(buyer.invoice_missed(2))
-    assert problem(await school.done(buyer, first)) == (409, "enrollment_not_active")
-    assert (await school.progress(buyer))["status"] == "paused"
-    await school.hear(buyer.invoice_paid(2))
-    assert (await school.done(buyer, first)).status_code == 200
+    await service.deliver(curriculum(), buyer.invoice_paid(1))
+    first, *_ = await service.steps(buyer)
+    await service.deliver(buyer.invoice_missed(2))
+    assert problem(await service.done(buyer, first)) == (409, "enrollment_not_active")
+    assert (await service.progress(buyer))["status"] == "paused"
+    await service.deliver(buyer.invoice_paid(2))
+    assert (await service.done(buyer, first)).status_code == 200
 
 
-async def test_a_refund_ends_the_studies_and_a_new_purchase_goes_on_with_them(school: School, student: Buyer) -> None:
-    first, second, _ = await school.steps(student)
-    await school.done(student, first)
-    await school.hear(student.refunded())
+async def test_a_refund_ends_progress_and_a_new_purchase_continues_it(service: Service, student: Buyer) -> None:
+    first, second, _ = await service.steps(student)
+    await service.done(student, first)
+    await service.deliver(student.refunded())
     for step in (first, second):
-        assert problem(await school.done(student, step)) == (409, "enrollment_not_active")
-    await school.hear(Buyer(id=student.id).paid())
-    assert (await school.progress(student))["percent"] == 33
-    assert (await school.done(student, second)).status_code == 200
+        assert problem(await service.done(student, step)) == (409, "enrollment_not_active")
+    await service.deliver(Buyer(id=student.id).paid())
+    assert (await service.progress(student))["percent"] == 33
+    assert (await service.done(student, second)).status_code == 200
 
 
-async def test_an_enrollment_that_turns_out_to_be_underpaid_takes_no_steps(school: School) -> None:
-    """The price may be told after the money."""
+async def test_an_enrollment_that_becomes_underpaid_accepts_no_steps(service: Service) -> None:
+    """The price can arrive after the payment."""
     buyer = Buyer(price=None)
-    await school.hear(curriculum(), buyer.paid(1))
-    first, *_ = await school.steps(buyer)
+    await service.deliver(curriculum(), buyer.paid(1))
+    first, *_ = await service.steps(buyer)
     buyer.price = PRICE
-    await school.hear(buyer.paid(1))
-    assert await school.standing(buyer) == ("pending", "underpaid")
-    assert problem(await school.done(buyer, first)) == (409, "enrollment_not_active")
-    assert await school.said(buyer.id) == ["1 activated", "2 pending"]
+    await service.deliver(buyer.paid(1))
+    assert await service.standing(buyer) == ("pending", "underpaid")
+    assert problem(await service.done(buyer, first)) == (409, "enrollment_not_active")
+    assert await service.published(buyer.id) == ["1 activated", "2 pending"]
 
 
-async def test_a_completed_enrollment_stays_so_until_its_money_goes_back(school: School, student: Buyer) -> None:
-    await school.does_all(student)
-    await school.hear(student.paid(), student.refunded(1))
-    assert await school.standing(student) == ("completed", None)
-    await school.hear(student.refunded())
-    assert await school.standing(student) == ("withdrawn", "refunded")
-    assert await school.said(student.id) == ["1 activated", "2 completed", "3 withdrawn"]
+async def test_a_completed_enrollment_stays_completed_until_it_is_refunded(service: Service, student: Buyer) -> None:
+    await service.does_all(student)
+    await service.deliver(student.paid(), student.refunded(1))
+    assert await service.standing(student) == ("completed", None)
+    await service.deliver(student.refunded())
+    assert await service.standing(student) == ("withdrawn", "refunded")
+    assert await service.published(student.id) == ["1 activated", "2 completed", "3 withdrawn"]
 
 
-async def test_what_was_completed_is_so_again_when_the_refund_fails(school: School, student: Buyer) -> None:
-    await school.does_all(student)
-    await school.hear(student.refund_begun(), student.refund_failed())
-    assert await school.standing(student) == ("completed", None)
-    assert await school.said(student.id) == ["1 activated", "2 completed", "3 withdrawn", "4 completed"]
+async def test_a_failed_refund_restores_completion(service: Service, student: Buyer) -> None:
+    await service.does_all(student)
+    await service.deliver(student.refund_started(), student.refund_failed())
+    assert await service.standing(student) == ("completed", None)
+    assert await service.published(student.id) == ["1 activated", "2 completed", "3 withdrawn", "4 completed"]
 
 
-async def test_a_late_payment_does_not_give_a_completed_enrollment_back_while_the_money_is_gone(
-    school: School, student: Buyer
-) -> None:
-    await school.does_all(student)
+async def test_a_late_event_does_not_restore_a_refunded_enrollment(service: Service, student: Buyer) -> None:
+    await service.does_all(student)
     short = Buyer(id=student.id)
-    await school.hear(short.paid(1), student.refunded())
-    assert await school.standing(student) == ("pending", "underpaid")
+    await service.deliver(short.paid(1), student.refunded())
+    assert await service.standing(student) == ("pending", "underpaid")
 
 
-async def test_the_database_itself_lets_the_api_do_no_more_than_mark(
-    school: School, student: Buyer, api_database: Database
-) -> None:
+async def test_the_apis_login_can_only_mark_steps(service: Service, student: Buyer, api_database: Database) -> None:
     tables = ("project_progress", "step_progress")
     for table in tables:
         async with api_database.transaction() as db:

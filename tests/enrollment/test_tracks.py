@@ -1,4 +1,4 @@
-"""A track that is paid for becomes studies: once, whatever comes first."""
+"""A paid track starts its progress once, in whatever order payment and curriculum arrive."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from tests.enrollment.school import PRICE, PROJECTS, TRACK, Buyer, School, curriculum
+from tests.enrollment.harness import PRICE, PROJECTS, TRACK, Buyer, Service, curriculum
 
 from contracts.checkout import Project
 from contracts.money import Money, usd
@@ -18,9 +18,9 @@ from contracts.people import Program
 OTHER_PROJECTS = (Project(title="Something else", steps=("Do it",)),)
 
 
-async def begun(school: School, student: UUID) -> list[tuple[str, str, int]]:
-    """Each project of the student: title, status, number of steps."""
-    rows = await school.rows(
+async def started(service: Service, student: UUID) -> list[tuple[str, str, int]]:
+    """The student's projects: title, status, number of steps."""
+    rows = await service.rows(
         "SELECT p.title, p.status, count(s.id) AS steps FROM project_progress p "
         "LEFT JOIN step_progress s ON s.project_id = p.id WHERE p.student_id = :student "
         "GROUP BY p.id ORDER BY p.position",
@@ -29,126 +29,129 @@ async def begun(school: School, student: UUID) -> list[tuple[str, str, int]]:
     return [(row["title"], row["status"], row["steps"]) for row in rows]
 
 
-BEGUN = [("A page", "unlocked", 2), ("A shop", "locked", 1)]
+STARTED = [("A page", "unlocked", 2), ("A shop", "locked", 1)]
 
 
-async def test_a_paid_track_begins_with_its_first_project_open(school: School) -> None:
+async def test_a_paid_track_starts_with_its_first_project_unlocked(service: Service) -> None:
     buyer = Buyer()
-    await school.hear(curriculum(), buyer.paid())
-    row = await school.enrollment(buyer.id, TRACK.slug)
+    await service.deliver(curriculum(), buyer.paid())
+    row = await service.enrollment(buyer.id, TRACK.slug)
     assert (row["kind"], row["track"], row["status"], row["tier"]) == ("track", TRACK.slug, "active", None)
-    assert await begun(school, buyer.id) == BEGUN
+    assert await started(service, buyer.id) == STARTED
 
 
-async def test_the_curriculum_may_come_after_the_payment(school: School) -> None:
+async def test_the_curriculum_can_arrive_after_the_payment(service: Service) -> None:
     buyer = Buyer()
-    await school.hear(buyer.paid())
-    assert await begun(school, buyer.id) == []
-    await school.hear(curriculum())
-    assert await begun(school, buyer.id) == BEGUN
-    assert await school.said(buyer.id) == ["1 activated"]
+    await service.deliver(buyer.paid())
+    assert await started(service, buyer.id) == []
+    await service.deliver(curriculum())
+    assert await started(service, buyer.id) == STARTED
+    assert await service.published(buyer.id) == ["1 activated"]
 
 
-async def test_hearing_everything_again_begins_nothing_again(school: School) -> None:
+async def test_repeated_events_start_nothing_again(service: Service) -> None:
     buyer = Buyer()
     for _ in range(3):
-        await school.hear(buyer.paid(), curriculum())
-    assert await begun(school, buyer.id) == BEGUN
+        await service.deliver(buyer.paid(), curriculum())
+    assert await started(service, buyer.id) == STARTED
 
 
-async def test_a_higher_revision_is_for_those_who_come_after_it(school: School) -> None:
+async def test_a_higher_revision_applies_to_later_enrollments(service: Service) -> None:
     early, late = Buyer(), Buyer()
-    await school.hear(curriculum(), early.paid(), curriculum(OTHER_PROJECTS, revision=2), late.paid())
-    assert await begun(school, early.id) == BEGUN
-    assert await begun(school, late.id) == [("Something else", "unlocked", 1)]
+    await service.deliver(curriculum(), early.paid(), curriculum(OTHER_PROJECTS, revision=2), late.paid())
+    assert await started(service, early.id) == STARTED
+    assert await started(service, late.id) == [("Something else", "unlocked", 1)]
 
 
-async def test_a_lower_revision_that_comes_late_is_no_news(school: School) -> None:
+async def test_a_lower_revision_is_ignored(service: Service) -> None:
     buyer = Buyer()
-    await school.hear(curriculum(revision=2), curriculum(OTHER_PROJECTS, revision=1), buyer.paid())
-    assert await begun(school, buyer.id) == BEGUN
+    await service.deliver(curriculum(revision=2), curriculum(OTHER_PROJECTS, revision=1), buyer.paid())
+    assert await started(service, buyer.id) == STARTED
 
 
-async def test_a_track_without_projects_has_no_progress_until_it_gets_some(school: School) -> None:
+async def test_a_track_without_projects_has_no_progress_until_it_gets_some(service: Service) -> None:
     buyer = Buyer()
-    await school.hear(curriculum(()), buyer.paid(), buyer.paid())
-    assert await begun(school, buyer.id) == []
-    empty = await school.progress(buyer)
+    await service.deliver(curriculum(()), buyer.paid(), buyer.paid())
+    assert await started(service, buyer.id) == []
+    empty = await service.progress(buyer)
     assert (empty["track"], empty["projects"], empty["percent"], empty["completed_at"]) == (TRACK.slug, [], 0, None)
-    await school.hear(curriculum(revision=2))
-    assert await begun(school, buyer.id) == BEGUN
+    await service.deliver(curriculum(revision=2))
+    assert await started(service, buyer.id) == STARTED
 
 
-async def test_what_is_no_track_has_no_progress(school: School) -> None:
+async def test_only_tracks_have_progress(service: Service) -> None:
     course = Program(slug=TRACK.slug, id="item-9", kind="course")
     buyer = Buyer(program=course)
-    await school.hear(buyer.paid(), curriculum(item=course))
-    row = await school.enrollment(buyer.id, course.slug)
+    await service.deliver(buyer.paid(), curriculum(item=course))
+    row = await service.enrollment(buyer.id, course.slug)
     assert (row["kind"], row["track"]) == ("course", None)
-    assert await begun(school, buyer.id) == []
+    assert await started(service, buyer.id) == []
 
 
-async def test_money_on_its_way_begins_nothing(school: School) -> None:
+async def test_a_pending_payment_starts_nothing(service: Service) -> None:
     buyer = Buyer()
     paid = buyer.paid()
     pending = PaymentPending(
         refs=paid.refs, purchase_id=paid.purchase_id, student_id=buyer.id, program=TRACK, price=PRICE
     )
-    await school.hear(pending, curriculum())
-    assert (await school.standing(buyer), await begun(school, buyer.id)) == (("pending", None), [])
-    await school.hear(paid)
-    assert (await school.standing(buyer), await begun(school, buyer.id)) == (("active", None), BEGUN)
+    await service.deliver(pending, curriculum())
+    assert (await service.standing(buyer), await started(service, buyer.id)) == (("pending", None), [])
+    await service.deliver(paid)
+    assert (await service.standing(buyer), await started(service, buyer.id)) == (("active", None), STARTED)
 
 
-async def test_an_enrollment_that_is_withdrawn_before_the_curriculum_comes_begins_when_it_is_bought_again(
-    school: School,
+async def test_an_enrollment_withdrawn_before_its_curriculum_starts_when_bought_again(
+    service: Service,
 ) -> None:
     buyer = Buyer()
-    await school.hear(buyer.paid(), buyer.refunded(), curriculum())
-    assert await begun(school, buyer.id) == []
-    await school.hear(Buyer(id=buyer.id).paid())
-    assert await begun(school, buyer.id) == BEGUN
+    await service.deliver(buyer.paid(), buyer.refunded(), curriculum())
+    assert await started(service, buyer.id) == []
+    await service.deliver(Buyer(id=buyer.id).paid())
+    assert await started(service, buyer.id) == STARTED
 
 
-async def test_payments_and_news_of_the_catalog_at_once_begin_each_enrollment_exactly_once(school: School) -> None:
-    """Neither may miss what the other is just committing."""
+async def test_concurrent_payments_and_curricula_start_each_enrollment_once(service: Service) -> None:
+    """Neither may miss what the other is committing."""
     buyers = [Buyer() for _ in range(12)]
     await asyncio.gather(
-        *(school.hear(buyer.paid(), buyer.paid()) for buyer in buyers[:6]),
-        school.hear(curriculum()),
-        *(school.hear(buyer.paid()) for buyer in buyers for _ in range(2)),
-        school.hear(curriculum(revision=2), curriculum(revision=3)),
+        *(service.deliver(buyer.paid(), buyer.paid()) for buyer in buyers[:6]),
+        service.deliver(curriculum()),
+        *(service.deliver(buyer.paid()) for buyer in buyers for _ in range(2)),
+        service.deliver(curriculum(revision=2), curriculum(revision=3)),
     )
-    assert [await begun(school, buyer.id) for buyer in buyers] == [BEGUN] * 12
+    assert [await started(service, buyer.id) for buyer in buyers] == [STARTED] * 12
     for n in range(20):
         buyer, track = Buyer(program=Program(slug=f"track-{n}", id=f"item-{n}", kind="track")), f"track-{n}"
         news = curriculum(item=Program(slug=track, id=f"item-{n}", kind="track"))
-        await asyncio.gather(school.hear(buyer.paid()), school.hear(news))
-        assert await begun(school, buyer.id) == BEGUN
+        await asyncio.gather(service.deliver(buyer.paid()), service.deliver(news))
+        assert await started(service, buyer.id) == STARTED
 
 
-# --- the payment is verified before the enrollment opens ---------------------------------------------------------------
+# --- underpaid ---------------------------------------------------------------------------------------------------------
 
 
-async def test_less_than_the_price_opens_no_track(school: School) -> None:
+async def test_less_than_the_price_starts_no_track(service: Service) -> None:
     buyer = Buyer()
-    await school.hear(curriculum(), buyer.paid(PRICE.amount - 1))
-    assert await school.standing(buyer) == ("pending", "underpaid")
-    assert (await school.enrollment(buyer.id, TRACK.slug))["payment_status"] == "pending"
-    assert (await school.said(buyer.id), await begun(school, buyer.id)) == (["1 pending"], [])
+    await service.deliver(curriculum(), buyer.paid(PRICE.amount - 1))
+    assert await service.standing(buyer) == ("pending", "underpaid")
+    assert (await service.enrollment(buyer.id, TRACK.slug))["payment_status"] == "pending"
+    assert (await service.published(buyer.id), await started(service, buyer.id)) == (["1 pending"], [])
 
 
-async def test_the_rest_of_the_money_opens_it(school: School) -> None:
+async def test_paying_the_rest_starts_the_track(service: Service) -> None:
     buyer = Buyer()
-    await school.hear(curriculum(), buyer.paid(PRICE.amount - 1), buyer.paid(1, n=2))
-    assert await school.standing(buyer) == ("active", None)
-    assert (await school.said(buyer.id), await begun(school, buyer.id)) == (["1 pending", "2 activated"], BEGUN)
+    await service.deliver(curriculum(), buyer.paid(PRICE.amount - 1), buyer.paid(1, n=2))
+    assert await service.standing(buyer) == ("active", None)
+    assert (await service.published(buyer.id), await started(service, buyer.id)) == (
+        ["1 pending", "2 activated"],
+        STARTED,
+    )
 
 
-async def test_money_in_another_currency_is_not_the_price(school: School) -> None:
+async def test_money_in_another_currency_is_not_the_price(service: Service) -> None:
     buyer = Buyer(price=Money(amount=PRICE.amount, currency="eur"))
-    await school.hear(buyer.paid())
-    assert await school.standing(buyer) == ("pending", "underpaid")
+    await service.deliver(buyer.paid())
+    assert await service.standing(buyer) == ("pending", "underpaid")
 
 
 @pytest.mark.parametrize(
@@ -161,24 +164,24 @@ async def test_money_in_another_currency_is_not_the_price(school: School) -> Non
     ],
     ids=["unknown price", "an installment", "a waiver", "free of charge"],
 )
-async def test_what_need_not_be_the_whole_price(school: School, buyer: Buyer, paid: dict[str, Any]) -> None:
-    await school.hear(buyer.paid(**paid))
-    assert await school.standing(buyer) == ("active", None)
+async def test_payments_that_need_not_cover_the_price(service: Service, buyer: Buyer, paid: dict[str, Any]) -> None:
+    await service.deliver(buyer.paid(**paid))
+    assert await service.standing(buyer) == ("active", None)
 
 
-async def test_an_underpaid_purchase_does_not_close_an_enrollment_that_another_one_opened(school: School) -> None:
+async def test_an_underpaid_purchase_does_not_affect_an_enrollment_paid_by_another(service: Service) -> None:
     first = Buyer()
     second = Buyer(id=first.id)
     for order in ((first.paid(), second.paid(1)), (second.paid(1), first.paid())):
-        await school.hear(*order)
-        assert await school.standing(first) == ("active", None)
+        await service.deliver(*order)
+        assert await service.standing(first) == ("active", None)
 
 
-async def test_a_refund_withdraws_what_was_underpaid_too(school: School) -> None:
+async def test_a_refund_withdraws_an_underpaid_enrollment(service: Service) -> None:
     buyer = Buyer()
-    await school.hear(buyer.paid(500), buyer.refunded(500))
-    assert await school.standing(buyer) == ("withdrawn", "refunded")
-    assert await school.said(buyer.id) == ["1 pending", "2 withdrawn"]
+    await service.deliver(buyer.paid(500), buyer.refunded(500))
+    assert await service.standing(buyer) == ("withdrawn", "refunded")
+    assert await service.published(buyer.id) == ["1 pending", "2 withdrawn"]
 
 
 def _short(buyer: Buyer) -> list[PaymentEvent]:
@@ -196,21 +199,21 @@ def _in_full(buyer: Buyer) -> list[PaymentEvent]:
     ids=["too little", "enough"],
 )
 async def test_the_order_of_the_payments_does_not_matter(
-    school: School, history: Any, expected: tuple[str, str | None]
+    service: Service, history: Any, expected: tuple[str, str | None]
 ) -> None:
-    await school.hear(curriculum())
+    await service.deliver(curriculum())
     for order in permutations(range(len(history(Buyer())))):
         buyer = Buyer()
         events = [
             event.model_copy(update={"refs": PaymentRefs(payment_intent=f"{event.refs.payment_intent}_{buyer.id}")})
             for event in history(buyer)
         ]
-        await school.hear(*(events[n] for n in order))
-        assert await school.standing(buyer) == expected
-        assert await begun(school, buyer.id) == (BEGUN if expected[0] == "active" else [])
+        await service.deliver(*(events[n] for n in order))
+        assert await service.standing(buyer) == expected
+        assert await started(service, buyer.id) == (STARTED if expected[0] == "active" else [])
 
 
-async def test_a_project_without_steps_does_not_stand_in_the_way(school: School) -> None:
+async def test_a_project_without_steps_does_not_block_the_next(service: Service) -> None:
     buyer = Buyer()
-    await school.hear(curriculum((Project(title="Welcome", steps=()), *PROJECTS)), buyer.paid())
-    assert await begun(school, buyer.id) == [("Welcome", "completed", 0), *BEGUN]
+    await service.deliver(curriculum((Project(title="Welcome", steps=()), *PROJECTS)), buyer.paid())
+    assert await started(service, buyer.id) == [("Welcome", "completed", 0), *STARTED]

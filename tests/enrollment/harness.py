@@ -1,4 +1,4 @@
-"""A school that sells tracks, bundles and memberships: what its students buy, and what they see of it."""
+"""The enrollment service under test, and buyers of tracks, bundles and memberships with their payment events."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ SILVER = Program(slug=MEMBERSHIP, id="item-5", kind="membership")
 
 @dataclass
 class Buyer:
-    """Somebody who buys one thing, and what the payment events say of it."""
+    """A student who buys one item, and the payment events of that purchase."""
 
     program: Program = TRACK
     price: Money | None = PRICE
@@ -57,9 +57,9 @@ class Buyer:
     id: UUID = field(default_factory=uuid4)
     purchase_id: UUID = field(default_factory=uuid4)
 
-    def _told(self) -> dict[str, Any]:
-        told = {"purchase_id": self.purchase_id, "student_id": self.id, "program": self.program}
-        return told | {"price": self.price, "installments": self.installments}
+    def _metadata(self) -> dict[str, Any]:
+        fields = {"purchase_id": self.purchase_id, "student_id": self.id, "program": self.program}
+        return fields | {"price": self.price, "installments": self.installments}
 
     @property
     def _intent(self) -> PaymentRefs:
@@ -71,32 +71,32 @@ class Buyer:
 
     def paid(self, amount: int = PRICE.amount, *, n: int = 0, method: str = "card") -> PaymentEvent:
         refs = PaymentRefs(payment_intent=f"pi_{self.purchase_id}" + (f"_{n}" if n else ""))
-        return PaymentSucceeded(refs=refs, amount=usd(amount), method=method, **self._told())
+        return PaymentSucceeded(refs=refs, amount=usd(amount), method=method, **self._metadata())
 
     def refunded(self, amount: int = PRICE.amount) -> PaymentEvent:
         return PaymentRefunded(refs=self._intent, total=usd(amount), before=usd(0), of=usd(amount))
 
-    def refund_begun(self, amount: int = PRICE.amount) -> PaymentEvent:
+    def refund_started(self, amount: int = PRICE.amount) -> PaymentEvent:
         return PaymentRefunded(refs=self._intent, refund_id="re_1", amount=usd(amount), status="pending")
 
     def refund_failed(self, amount: int = PRICE.amount) -> PaymentEvent:
         return PaymentRefunded(refs=self._intent, refund_id="re_1", amount=usd(amount), status="failed")
 
     def canceled(self) -> PaymentEvent:
-        return PurchaseCanceled(refs=PaymentRefs(), reason="moved away", **self._told())
+        return PurchaseCanceled(refs=PaymentRefs(), reason="moved away", **self._metadata())
 
     def invoice_paid(self, n: int) -> PaymentEvent:
         refs = PaymentRefs(invoice=f"in_{self.purchase_id}_{n}", subscription=self._subscription)
-        return PaymentSucceeded(refs=refs, amount=usd(1_900), **self._told())
+        return PaymentSucceeded(refs=refs, amount=usd(1_900), **self._metadata())
 
     def invoice_missed(self, n: int) -> PaymentEvent:
         refs = PaymentRefs(invoice=f"in_{self.purchase_id}_{n}", subscription=self._subscription)
-        return PaymentFailed(refs=refs, attempt=4, final=True, **self._told())
+        return PaymentFailed(refs=refs, attempt=4, final=True, **self._metadata())
 
     def subscription(self, day: int, *, status: Any = "active", tier: str = "silver", **more: Any) -> PaymentEvent:
         refs = PaymentRefs(subscription=self._subscription)
         as_of = AT + timedelta(days=day)
-        return SubscriptionChanged(refs=refs, status=status, tier=tier, as_of=as_of, **more, **self._told())
+        return SubscriptionChanged(refs=refs, status=status, tier=tier, as_of=as_of, **more, **self._metadata())
 
     @property
     def enrollment_id(self) -> UUID:
@@ -109,13 +109,13 @@ def curriculum(
     return CatalogItemChanged(item=item, price=PRICE, active=True, revision=revision, projects=projects)
 
 
-class School:
+class Service:
     def __init__(self, database: Database, api: httpx.AsyncClient) -> None:
         self.database = database
         self.api = api
 
-    async def hear(self, *events: Event) -> None:
-        """As the consumer process does it, each under an id of its own."""
+    async def deliver(self, *events: Event) -> None:
+        """Delivers each event under an id of its own, like the consumer process."""
         for event in events:
             consumer = CATALOG if isinstance(event, CatalogItemChanged) else PAYMENTS
             await deliver(self.database, consumer, "enrollment", envelope(f"evt_{uuid4()}", event))
@@ -134,13 +134,13 @@ class School:
         row = await self.enrollment(buyer.id, buyer.program.slug)
         return row["status"], row["reason"]
 
-    async def said(self, student: UUID, slug: str | None = None) -> list[str]:
-        """What was said of the student's enrollments, in order, each with its revision."""
+    async def published(self, student: UUID, slug: str | None = None) -> list[str]:
+        """The events published about the student's enrollments, in order, each with its revision."""
         rows = await self.rows("SELECT routing_key, body FROM outbox ORDER BY id")
-        told = [(row["routing_key"], json.loads(row["body"])) for row in rows]
+        events = [(row["routing_key"], json.loads(row["body"])) for row in rows]
         return [
             f"{body['revision']} {type.removeprefix('enrollment.').removesuffix('.v1')}"
-            for type, body in told
+            for type, body in events
             if body["student_id"] == str(student) and slug in (None, body["program"]["slug"])
         ]
 
