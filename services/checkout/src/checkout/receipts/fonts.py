@@ -12,6 +12,7 @@ from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
+from xml.sax.saxutils import escape
 
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.cidfonts import UnicodeCIDFont
@@ -96,33 +97,6 @@ def _face(piece: str) -> str | None:
     return None
 
 
-def width(text: str, font: str, size: float) -> float:
-    return sum(pdfmetrics.stringWidth(run.text, run.font, size) for run in runs(text, font))
-
-
-def wrap(text: str, font: str, size: float, most: float) -> list[str]:
-    """Splits the text into lines of at most `most` points; a wider word is broken."""
-    lines = [""]
-    for word in clean(text).split(" "):
-        longer = f"{lines[-1]} {word}" if lines[-1] else word
-        if width(longer, font, size) <= most:
-            lines[-1] = longer
-            continue
-        if lines[-1]:
-            lines.append("")
-        for part in _broken(word, font, size, most):
-            lines[-1:] = [part, ""]
-        lines.pop()
-    return lines
-
-
-def _broken(word: str, font: str, size: float, most: float) -> list[str]:
-    parts, room = [""], most
-    for character in word:
-        wide = width(character, font, size)
-        if wide > room and parts[-1]:
-            parts.append("")
-            room = most
-        parts[-1] += character
-        room -= wide
-    return parts
+def markup(text: str, font: str) -> str:
+    """The cleaned text as a platypus paragraph, with a font for each run."""
+    return "".join(f'<font name="{run.font}">{escape(run.text)}</font>' for run in runs(clean(text), font))
