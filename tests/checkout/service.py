@@ -1,4 +1,4 @@
-"""checkout on a real database and the Stripe sandbox: its API as a caller sees it, and what it hears and says."""
+"""checkout on a real database and the Stripe sandbox: its API, its consumers and its jobs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def bearer(role: str, subject: UUID, **claims: Any) -> dict[str, str]:
 
 
 def wanted(slug: str = "barber-apprenticeship", price: Any = 4890, **other: Any) -> dict[str, Any]:
-    return {"programName": "As it is shown", "programSlug": slug, "price": price, "paymentType": "full", **other}
+    return {"programName": "As displayed", "programSlug": slug, "price": price, "paymentType": "full", **other}
 
 
 class Apps:
@@ -85,7 +85,7 @@ class Service:
         self.stripe = Stripe(StripeSettings(stripe_api_key=SecretStr(SECRET_KEY), stripe_api_base=sandbox.url))
         self.handlers = main.jobs(self.database, self.stripe)
         self._refs: dict[UUID, frozenset[str]] = defaultdict(frozenset)
-        """What is known of a student's payments: Stripe forgets its events after a month."""
+        """The references of a student's payments: Stripe keeps its events for a month only."""
         self.app = self.app_with()
 
     def app_with(self, **settings: Any) -> Any:
@@ -123,8 +123,8 @@ class Service:
         headers = sent.pop("headers", {}) | (bearer("student", student) if student else {})
         return await self.call("POST", CREATE, json=body or wanted(), headers=headers, **sent)
 
-    async def known_to_stripe(self, student: UUID) -> str:
-        """The student's customer at Stripe, made before anything is bought."""
+    async def create_customer(self, student: UUID) -> str:
+        """The student's customer at Stripe, created before anything is bought."""
         return str(await self.app.state.customers.ensure(student, Buyer(id=student, role="student")))
 
     async def fund(
@@ -136,9 +136,9 @@ class Service:
     async def admin(self, method: str, path: str, **body: Any) -> httpx.Response:
         return await self.call(method, path, headers=bearer("admin", ADMIN), json=body or None)
 
-    async def deliver(self, *heard: Envelope[Any]) -> None:
-        """As the consumer process does it: inbox, handler, one commit."""
-        for each in heard:
+    async def deliver(self, *events: Envelope[Any]) -> None:
+        """Like the consumer process: inbox and handler in one commit."""
+        for each in events:
             await deliver(self.database, self.consumers, "checkout", each, now=None)
 
     async def publish(self, event: Event, subject: str = "") -> None:
@@ -146,20 +146,20 @@ class Service:
         await self.deliver(Envelope(id=id, source="test", subject=subject or id, time=utc_now(), data=event))
 
     async def deliver_stripe_events(self, student: UUID) -> list[str]:
-        """Hears what the gateway makes of all that Stripe has said about this student; the types."""
-        told = await self.sandbox.gateway_events()
-        about = [e for e in told if e.data.student_id == student]
+        """Delivers the gateway's events of this student; their types."""
+        events = await self.sandbox.gateway_events()
+        about = [e for e in events if e.data.student_id == student]
         mine = {e.id for e in about}
         refs, before = self._refs[student].union(*(e.data.refs.of_payment() for e in about)), None
         while refs != before:  # an invoice leads to its payment, and that to its refund
-            about = [e for e in told if e.id in mine or e.data.refs.of_payment() & refs]
+            about = [e for e in events if e.id in mine or e.data.refs.of_payment() & refs]
             refs, before = refs.union(*(e.data.refs.of_payment() for e in about)), refs
         self._refs[student] = refs
         await self.deliver(*about)
         return [e.type for e in about]
 
     async def perform(self, student: UUID, *kinds: str, attempt: int = 1) -> None:
-        """Performs the wanted jobs (of these kinds) of the student's purchases, also those that are done already."""
+        """Performs the jobs (of these kinds) of the student's purchases, including those that are done."""
         ids = [str(row["id"]) for row in await self.purchases(student)]
         worker = JobWorker(self.database, "checkout", self.handlers)
         async with self.database.transaction() as db:
@@ -191,4 +191,4 @@ class Service:
         found = await self.rows(
             "SELECT convert_from(body, 'UTF8') AS body FROM outbox WHERE routing_key = :type ORDER BY id", type=type
         )
-        return [said for row in found if (said := json.loads(row["body"]))["student_id"] == str(student)]
+        return [event for row in found if (event := json.loads(row["body"]))["student_id"] == str(student)]

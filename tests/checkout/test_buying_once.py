@@ -79,7 +79,7 @@ async def test_a_page_that_was_never_opened_releases_its_use(service: Service) -
     """Stripe was unavailable, and the student did not return: no event will end the purchase."""
     student, other, code = uuid4(), uuid4(), await promotion(service, percent_off=25, most_uses=1)
     # a discount's coupon comes before the purchase; the session after it
-    await service.known_to_stripe(student)
+    await service.create_customer(student)
     body = {"courseId": COURSE, "promotionCode": code}
     stripe = service.app.state.stripe
     asked = stripe.create_session
@@ -308,7 +308,7 @@ async def test_an_item_that_is_changed_while_it_is_bought(service: Service, chan
 async def test_a_customer_that_stripe_no_longer_has(service: Service) -> None:
     """Deleted manually, another account, or deleted test data."""
     student = uuid4()
-    customer = await service.known_to_stripe(student)
+    customer = await service.create_customer(student)
     await service.sandbox.api.customers.delete_async(customer)
     assert (await buy(service, student, COURSE)).status_code == 200
     assert (await intent(service, student, "dp")).status_code == 200

@@ -302,7 +302,7 @@ async def test_nothing_is_lost_while_stripe_is_unavailable(service: Service) -> 
     app = service.app_with(stripe_api_base=DEAD_STRIPE, stripe_retries=0)
     assert (await service.buy(student, app=app)).json()["code"] == "stripe_unavailable"
     assert await service.purchases(student) == [], "not even a customer yet"
-    await service.known_to_stripe(student)
+    await service.create_customer(student)
     answer = await service.buy(student, app=app)
     assert (answer.status_code, answer.json()["code"]) == (503, "stripe_unavailable")
     assert int(answer.headers["retry-after"]) > 0
@@ -341,7 +341,7 @@ async def test_a_price_too_small_for_installments(service: Service) -> None:
 async def test_a_rejected_purchase_has_failed(service: Service) -> None:
     """The next attempt is a new purchase. (Here Stripe rejects another body under the same key.)"""
     student = uuid4()
-    await service.known_to_stripe(student)
+    await service.create_customer(student)
     await service.sandbox.faults(lose_answers=1)
     assert (await service.buy(student, app=service.app_with(stripe_retries=0))).status_code == 503
     await service.rows(

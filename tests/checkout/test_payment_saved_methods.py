@@ -14,7 +14,7 @@ PORTAL = "/api/payments/billing-portal"
 
 
 async def _save(service: Service, student: UUID, method: str = "pm_card_visa") -> str:
-    customer = await service.known_to_stripe(student)
+    customer = await service.create_customer(student)
     attached = await service.sandbox.api.payment_methods.attach_async(method, {"customer": customer})
     return attached.id
 
@@ -68,7 +68,7 @@ async def test_another_students_method_is_not_found(service: Service) -> None:
 
 async def _with_customer(service: Service) -> UUID:
     student = uuid4()
-    await service.known_to_stripe(student)
+    await service.create_customer(student)
     return student
 
 

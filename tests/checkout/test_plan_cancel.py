@@ -62,7 +62,7 @@ async def test_a_refund_cancels_the_plan_and_its_student_may_buy_again(service: 
     assert job["payload"] == {"purchase_id": str(purchase["id"]), "subscription_id": subscription}
     refused = await service.buy(student, wanted("cpr", 575))
     assert (refused.status_code, refused.json()["code"]) == (409, "plan_being_canceled")
-    assert "wait a moment" in refused.json()["detail"]
+    assert "try again in a moment" in refused.json()["detail"]
 
     for attempt in (1, 2, 3):  # a lease that ran out, a crash before the record
         await service.perform(student, PLAN_CANCEL, attempt=attempt)

@@ -1,4 +1,4 @@
-"""checkout as it really runs: its four processes, a broker, and kill -9."""
+"""checkout as it is deployed: its processes, a broker, and SIGKILL."""
 
 from __future__ import annotations
 
@@ -72,14 +72,14 @@ async def running(
             assert private not in role.tail(1_000)
 
 
-async def test_one_plan_all_the_way_with_a_crash_in_the_middle(running: Running) -> None:
+async def test_a_plan_from_purchase_to_enrollment_with_a_crash_in_between(running: Running) -> None:
     student, sandbox = uuid4(), running.sandbox
-    heard = await _listen(running.amqp_url, "purchase.created.v1")
+    created = await _listen(running.amqp_url, "purchase.created.v1")
 
     await sandbox.faults(api_delay_seconds=2)
     dying = asyncio.create_task(running.buy(student, paymentType="plan"))
     (made,) = await until(lambda: sandbox.sessions_of(student))
-    running.roles["api"].kill()  # Stripe has acted, and we have not heard of it
+    running.roles["api"].kill()  # Stripe has acted, and its answer is lost
     await asyncio.wait([dying])
     assert isinstance(dying.exception(), httpx.TransportError)
     await sandbox.faults()
@@ -91,12 +91,12 @@ async def test_one_plan_all_the_way_with_a_crash_in_the_middle(running: Running)
 
     assert await until(retried) == made.url
     assert len(await sandbox.sessions_of(student)) == 1
-    message = await until(lambda: heard.get(fail=False))
+    message = await until(lambda: created.get(fail=False))
     assert attributes(message.headers)["subject"] == metadata_of(made)["purchase_id"]
 
     await sandbox.pay(made.id)
-    told = await sandbox.gateway_events()
-    await running.publish(*(e for e in told if getattr(e.data, "student_id", None) == student))
+    events = await sandbox.gateway_events()
+    await running.publish(*(e for e in events if getattr(e.data, "student_id", None) == student))
 
     async def ends_by_itself() -> bool:
         paid = await sandbox.api.checkout.sessions.retrieve_async(made.id, {"expand": ["subscription.schedule"]})

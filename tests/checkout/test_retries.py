@@ -14,7 +14,7 @@ from tests.waiting import until
 async def test_a_lost_answer(service: Service) -> None:
     """Stripe has created the session, and its answer is lost: the retry finds the same session."""
     student = uuid4()
-    await service.known_to_stripe(student)
+    await service.create_customer(student)
     app = service.app_with(stripe_retries=0)
     await service.sandbox.faults(lose_answers=1)
     lost = await service.buy(student, app=app)
@@ -29,7 +29,7 @@ async def test_a_lost_answer(service: Service) -> None:
 
 async def test_the_sdk_retries_under_the_same_key(service: Service) -> None:
     student = uuid4()
-    await service.known_to_stripe(student)
+    await service.create_customer(student)
     await service.sandbox.faults(lose_answers=1)
     assert (await service.buy(student)).status_code == 200
     assert len(await service.sandbox.sessions_of(student)) == 1
@@ -57,7 +57,7 @@ async def _url(service: Service, student: UUID) -> str | None:
 async def test_the_same_body_is_sent_again(service: Service) -> None:
     """A changed front end URL must not change the body under the same idempotency key."""
     student = uuid4()
-    await service.known_to_stripe(student)
+    await service.create_customer(student)
     await service.sandbox.faults(lose_answers=1)
     assert (await service.buy(student, app=service.app_with(stripe_retries=0))).status_code == 503
     moved = service.app_with(frontend_url="https://moved.example")
@@ -103,7 +103,7 @@ async def test_another_payment_type_closes_the_first_page(service: Service) -> N
 async def test_a_purchase_without_an_answer_is_closed_as_well(service: Service) -> None:
     """Its session may exist: it is found by its key and closed before the other one is opened."""
     student = uuid4()
-    await service.known_to_stripe(student)
+    await service.create_customer(student)
     await service.sandbox.faults(lose_answers=1)
     assert (await service.buy(student, app=service.app_with(stripe_retries=0))).status_code == 503
     assert (await service.buy(student, wanted(paymentType="plan"))).status_code == 200
@@ -143,7 +143,7 @@ async def test_a_declined_card_leaves_the_page_open(service: Service) -> None:
 
 async def test_a_purchase_with_a_forgotten_key_is_abandoned(service: Service) -> None:
     student = uuid4()
-    await service.known_to_stripe(student)
+    await service.create_customer(student)
     assert (await service.buy(student, app=service.app_with(stripe_api_base="http://127.0.0.1:9"))).status_code == 503
     await service.rows(
         "UPDATE purchases SET created_at = now() - interval '1 day' WHERE student_id = :student RETURNING id",
@@ -168,7 +168,7 @@ async def test_a_session_that_stripe_no_longer_has(service: Service) -> None:
 
 async def test_the_webhook_may_be_faster_than_the_answer(service: Service) -> None:
     student = uuid4()
-    await service.known_to_stripe(student)
+    await service.create_customer(student)
     await service.sandbox.faults(lose_answers=1)
     assert (await service.buy(student, app=service.app_with(stripe_retries=0))).status_code == 503
     (session,) = await service.sandbox.sessions_of(student)

@@ -105,7 +105,7 @@ async def test_an_idempotency_key_belongs_to_one_request(service: Service) -> No
 
 async def test_a_lost_answer(service: Service) -> None:
     student = uuid4()
-    await service.known_to_stripe(student)
+    await service.create_customer(student)
     await service.sandbox.faults(lose_answers=1)
     app = service.app_with(stripe_retries=0)
     headers = bearer("student", student)
