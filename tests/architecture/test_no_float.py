@@ -18,7 +18,6 @@ from tests.architecture.source import ROOT, packages, tree
 ALLOWED = {
     "checkout/installments/timer.py": "seconds",
     "checkout/purchases/price_check.py": "a JSON number from a client, made a Decimal and only compared",
-    "checkout/receipts/fonts.py": "points on a page",
     "checkout/receipts/pdf.py": "points on a page",
     "checkout/settings.py": "seconds",
     "checkout/stripe_client/request.py": "seconds",
