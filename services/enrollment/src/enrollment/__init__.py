@@ -1,1 +1,1 @@
-"""Who has an enrollment in which program, and how it stands."""
+"""Which student is enrolled in which program, and the status of each enrollment."""

@@ -1,4 +1,4 @@
-"""What enrollment does about the events of its queues."""
+"""Handlers of the events in enrollment's queues."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def catalog() -> RabbitRouter:
 
     @catalog(filter=carries(CatalogItemChanged))
     async def update_curriculum(event: Envelope[CatalogItemChanged], uow: UnitOfWork) -> None:
-        """Active enrollments without progress start now; those under way keep the copy they started with."""
+        """Active enrollments without progress start now; those in progress keep the copy that they started with."""
         if await curricula.replace(uow, event.data):
             waiting = await curricula.without_progress(uow.db, event.data.item.slug)
             await progress_repository.start(uow.db, waiting, projects=event.data.projects)

@@ -1,4 +1,4 @@
-"""The curriculum of each track, as the catalog last published it, and the enrollments that wait for one.
+"""The curriculum of each track, as the catalog last published it, and the enrollments waiting for one.
 
 A payment and a new curriculum may come at once. Whoever activates an enrollment holds the curriculum's lock shared,
 whoever replaces the curriculum holds it exclusively: so one of the two sees what the other has done.
@@ -23,12 +23,12 @@ _PROJECTS = TypeAdapter(tuple[Project, ...])
 
 
 def lock_name(slug: str) -> str:
-    """Of the advisory lock; see the module."""
+    """The name of the advisory lock; see the module."""
     return f"curricula/{slug}"
 
 
 async def replace(uow: UnitOfWork, changed: CatalogItemChanged) -> bool:
-    """Stores a later revision and locks the curriculum. False: the stored one is as late."""
+    """Stores a later revision and locks the curriculum. Returns False if the stored one is not older."""
     slug = changed.item.slug
     await uow.db.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(lock_name(slug), 0))))
     changing = {
@@ -45,7 +45,7 @@ async def replace(uow: UnitOfWork, changed: CatalogItemChanged) -> bool:
 
 
 async def projects_of(db: AsyncConnection, slug: str) -> tuple[Project, ...]:
-    """In order; empty while the catalog has published none."""
+    """The track's projects in order; empty until the catalog publishes some."""
     found = await db.scalar(select(curricula.c.projects).where(curricula.c.program_slug == slug))
     return _PROJECTS.validate_python(found or ())
 
@@ -53,7 +53,7 @@ async def projects_of(db: AsyncConnection, slug: str) -> tuple[Project, ...]:
 async def without_progress(
     db: AsyncConnection, slug: str, among: Collection[UUID] | None = None
 ) -> Sequence[tuple[UUID, UUID]]:
-    """Enrollment and student of every active enrollment in the track that has no progress yet."""
+    """(enrollment id, student id) of every active enrollment in the track without progress."""
     has_progress = select(project_progress.c.id).where(project_progress.c.enrollment_id == enrollments.c.id).exists()
     statement = select(enrollments.c.id, enrollments.c.student_id).where(
         enrollments.c.program_slug == slug,

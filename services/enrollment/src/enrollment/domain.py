@@ -85,7 +85,7 @@ class Enrollment:
 
 
 def wanted(facts: Facts, policy: Policy) -> Mapping[UUID, Enrollment]:
-    """The row for every pair of student and program that the facts ever named, once somebody has begun to pay."""
+    """The row for every pair of student and program that the facts ever named, once a payment was started."""
     return {
         verdict.enrollment_id: _enrollment(verdict, status)
         for verdict in verdicts(facts, policy).values()
@@ -94,7 +94,7 @@ def wanted(facts: Facts, policy: Policy) -> Mapping[UUID, Enrollment]:
 
 
 def becomes(before: Enrollment | None, wanted: Enrollment) -> Enrollment:
-    """What the facts decide, beside what they do not: the progress made and the revision."""
+    """The row after the facts; completion and revision, which the facts do not decide, are kept."""
     after = wanted if before is None else replace(wanted, completed_at=before.completed_at, revision=before.revision)
     if after.completed_at is not None and after.status in (Status.ACTIVE, Status.PAUSED):
         after = replace(after, status=Status.COMPLETED, reason=None)

@@ -1,4 +1,4 @@
-"""Composition root of enrollment: settings in, processes out."""
+"""Composition root of enrollment: builds each role's process from its settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a student has come in a track. Pure: plain data and the time in, decisions out.
+"""A student's progress in a track. Pure: plain data and the time in, decisions out.
 
 One rule: a project opens when all steps of those before it are done. So the marks alone say how each project stands.
 """
@@ -48,7 +48,7 @@ class Project:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """A student's own copy of the curriculum as it was when they began; empty when there is nothing to do."""
+    """A student's copy of the curriculum as of their start; empty if it has no steps."""
 
     projects: tuple[Project, ...] = ()
 
@@ -62,24 +62,24 @@ class Progress:
 
     @property
     def completed_at(self) -> datetime | None:
-        """When the last step was done; None while one is left."""
+        """When the last step was done; None if any step is open."""
         return max(step.done_at for step in self.steps if step.done_at) if self.finished else None
 
     @property
     def percent(self) -> int:
-        """Of the steps, rounded down: 100 is everything."""
+        """Share of the steps that are done, in percent, rounded down."""
         steps = self.steps
         return 100 * sum(step.done for step in steps) // len(steps) if steps else 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnknownStep:
-    """There is no such step in this progress."""
+    """The step is not part of this progress."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NotActive:
-    """The enrollment is not open."""
+    """The enrollment is not active."""
 
     status: Status
 
@@ -93,12 +93,12 @@ class ProjectLocked:
 
 @dataclass(frozen=True, kw_only=True)
 class AlreadyDone:
-    """Nothing is left to do about this step."""
+    """The step is already done."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Marked:
-    """The step is done. `projects` are those that stand differently now."""
+    """The step is done. `projects` are those whose status has changed."""
 
     step: Step
     projects: tuple[Project, ...]
@@ -109,7 +109,7 @@ Decision = UnknownStep | NotActive | ProjectLocked | AlreadyDone | Marked
 
 
 def begin(*, enrollment_id: UUID, projects: Sequence[checkout.Project]) -> Progress:
-    """A copy of the curriculum with its first project open. A curriculum without any step gives an empty one."""
+    """A copy of the curriculum with its first project unlocked; empty if the curriculum has no steps."""
     if not any(project.steps for project in projects):
         return Progress()
     return Progress(
@@ -118,7 +118,7 @@ def begin(*, enrollment_id: UUID, projects: Sequence[checkout.Project]) -> Progr
 
 
 def mark(*, progress: Progress, status: Status, step_id: UUID, at: datetime) -> Decision:
-    """What becomes of the progress in an enrollment of this status when somebody says that the step is done."""
+    """Decides what marking the step changes, in an enrollment with this status."""
     found = [(project, step) for project in progress.projects for step in project.steps if step.id == step_id]
     if not found:
         return UnknownStep()
@@ -137,7 +137,7 @@ def mark(*, progress: Progress, status: Status, step_id: UUID, at: datetime) -> 
 
 
 def _standing(projects: Iterable[Project]) -> tuple[Project, ...]:
-    """Each project as the marks say. (One without steps is completed as soon as it opens.)"""
+    """The status of each project. One without steps is completed as soon as it is unlocked."""
     found = []
     opens = True
     for project in projects:

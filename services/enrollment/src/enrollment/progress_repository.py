@@ -1,4 +1,4 @@
-"""Each student's progress in a track, in the database."""
+"""Reads and writes students' progress."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kit.db.unit_of_work import UnitOfWork
 
 
 async def read(connection: AsyncConnection, enrollment_id: UUID) -> Progress:
-    """Empty when there is none."""
+    """The progress of an enrollment; empty if there is none."""
     p, s = project_progress.c, step_progress.c
     joined = project_progress.outerjoin(step_progress, s.project_id == p.id)
     of_step = (s.id.label("step_id"), s.position.label("step_position"), s.title.label("step_title"), s.done_at)
@@ -32,7 +32,7 @@ async def read(connection: AsyncConnection, enrollment_id: UUID) -> Progress:
 
 
 def _project(rows: Sequence[Row[Any]]) -> Project:
-    """From one row for each of its steps, or a single row without one."""
+    """Builds a project from one row per step, or from a single row if it has none."""
     first = rows[0]
     return Project(
         id=first.id,
@@ -50,7 +50,7 @@ def _project(rows: Sequence[Row[Any]]) -> Project:
 async def start(
     connection: AsyncConnection, enrollments: Iterable[tuple[UUID, UUID]], *, projects: tuple[checkout.Project, ...]
 ) -> None:
-    """Gives each of these (enrollment and student), which have no progress yet, its copy of the curriculum."""
+    """Copies the curriculum for each of these (enrollment id, student id), which have no progress yet."""
     new_projects, new_steps = [], []
     for enrollment_id, student_id in enrollments:
         for project in progress.begin(enrollment_id=enrollment_id, projects=projects).projects:

@@ -31,7 +31,7 @@ def enrollments_of(policy: Policy) -> Projection[Enrollment, Enrollment]:
 
 
 def _curricula(changes: Sequence[Change[Enrollment]]) -> Iterable[Lock]:
-    """So that a curriculum that is published at the same time finds this enrollment, or this enrollment finds it."""
+    """Either a curriculum published concurrently includes this enrollment, or this enrollment reads it."""
     return [Lock(name=curricula.lock_name(change.after.track), shared=True) for change in changes if change.after.track]
 
 

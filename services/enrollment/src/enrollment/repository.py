@@ -1,4 +1,4 @@
-"""Enrollments in the database, as the API reads and completes them. The projection writes everything else."""
+"""Reads enrollments, and completes them. The projection writes everything else."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def lock(db: AsyncConnection, enrollment_id: UUID) -> Enrollment | None:
 
 
 def consequences(before: Enrollment | None, after: Enrollment) -> Consequences:
-    """The event that tells the other services, under an id that a repetition shares."""
+    """The event to publish, with an id derived from the row and its revision."""
     event = domain.event(before, after)
     if event is None:
         return Consequences()

@@ -1,4 +1,4 @@
-"""enrollment's own tables."""
+"""enrollment's tables."""
 
 from __future__ import annotations
 

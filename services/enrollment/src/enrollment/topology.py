@@ -1,4 +1,4 @@
-"""What enrollment hears and says."""
+"""The queues that enrollment consumes, and the events that it publishes."""
 
 from __future__ import annotations
 
