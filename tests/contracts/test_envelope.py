@@ -60,7 +60,7 @@ def test_a_refusal_does_not_quote_the_data() -> None:
     assert "student_id: uuid_parsing" in str(refusal.value)
 
 
-def test_types_are_past_tense_with_a_version_and_said_by_somebody() -> None:
+def test_types_are_past_tense_with_a_version_and_have_a_publisher() -> None:
     for service, events in PUBLISHED_BY.items():
         for event in events:
             thing, fact, version = event.type.rsplit(".", 2)

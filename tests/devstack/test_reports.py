@@ -50,7 +50,7 @@ def log(file: Path, *lines: dict[str, Any] | str) -> Path:
     return file
 
 
-def test_the_last_error_of_several_logs_is_reported_with_its_place(tmp_path: Path) -> None:
+def test_the_last_error_of_several_logs_is_reported_with_its_file(tmp_path: Path) -> None:
     stamp = {"service": "enrollment", "role": "consumers"}
     early = {**stamp, "event": "message held", "level": "warning", "timestamp": "2026-11-21T01:00:00Z"}
     failed = {

@@ -48,44 +48,44 @@ def purchase(n: int) -> UUID:
 
 
 def paid_by_card(n: int, amount: Money = PRICE, program: Program = BARBER) -> list[PaymentEvent]:
-    told = {"purchase_id": purchase(n), "student_id": STUDENT, "program": program, "payer": "student"}
+    fields = {"purchase_id": purchase(n), "student_id": STUDENT, "program": program, "payer": "student"}
     intent = PaymentRefs(payment_intent=f"pi_{n}", charge=f"ch_{n}")
     session = PaymentRefs(payment_intent=f"pi_{n}", checkout_session=f"cs_{n}")
     return [
-        PaymentSucceeded(refs=intent, amount=amount, method="card", **told),
-        PaymentSucceeded(refs=session, amount=amount, **told),
+        PaymentSucceeded(refs=intent, amount=amount, method="card", **fields),
+        PaymentSucceeded(refs=session, amount=amount, **fields),
     ]
 
 
 def declined(n: int) -> list[PaymentEvent]:
-    told = {"purchase_id": purchase(n), "student_id": STUDENT, "program": BARBER}
+    fields = {"purchase_id": purchase(n), "student_id": STUDENT, "program": BARBER}
     refs = PaymentRefs(payment_intent=f"pi_{n}", charge=f"ch_{n}_declined")
-    return [PaymentFailed(refs=refs, code="card_declined", **told)]
+    return [PaymentFailed(refs=refs, code="card_declined", **fields)]
 
 
 def expired(n: int) -> list[PaymentEvent]:
-    told = {"purchase_id": purchase(n), "student_id": STUDENT, "program": BARBER}
-    return [PaymentExpired(refs=PaymentRefs(checkout_session=f"cs_{n}"), **told)]
+    fields = {"purchase_id": purchase(n), "student_id": STUDENT, "program": BARBER}
+    return [PaymentExpired(refs=PaymentRefs(checkout_session=f"cs_{n}"), **fields)]
 
 
 def bank_debit(n: int, *, settles: bool) -> list[PaymentEvent]:
-    told: dict[str, Any] = {"purchase_id": purchase(n), "student_id": STUDENT, "program": BARBER}
+    fields: dict[str, Any] = {"purchase_id": purchase(n), "student_id": STUDENT, "program": BARBER}
     intent = PaymentRefs(payment_intent=f"pi_{n}", charge=f"py_{n}")
     session = PaymentRefs(payment_intent=f"pi_{n}", checkout_session=f"cs_{n}")
     under_way: list[PaymentEvent] = [
-        PaymentPending(refs=intent, amount=PRICE, method="us_bank_account", **told),
-        PaymentPending(refs=session, amount=PRICE, **told),
+        PaymentPending(refs=intent, amount=PRICE, method="us_bank_account", **fields),
+        PaymentPending(refs=session, amount=PRICE, **fields),
     ]
     if settles:
         return [
             *under_way,
-            PaymentSucceeded(refs=intent, amount=PRICE, **told),
-            PaymentSucceeded(refs=session, amount=PRICE, **told),
+            PaymentSucceeded(refs=intent, amount=PRICE, **fields),
+            PaymentSucceeded(refs=session, amount=PRICE, **fields),
         ]
     return [
         *under_way,
-        PaymentFailed(refs=intent, code="insufficient_funds", **told),
-        PaymentFailed(refs=session, code="async_payment_failed", final=True, **told),
+        PaymentFailed(refs=intent, code="insufficient_funds", **fields),
+        PaymentFailed(refs=session, code="async_payment_failed", final=True, **fields),
     ]
 
 
@@ -93,25 +93,25 @@ def plan(
     n: int, paid: int, *, missed: bool = False, caught_up: bool = False, ended: bool = False
 ) -> list[PaymentEvent]:
     """Four installments, of which `paid` are paid; then perhaps one missed for good, and perhaps paid after all."""
-    told = {"purchase_id": purchase(n), "student_id": STUDENT, "program": BARBER, "installments": 4}
+    fields = {"purchase_id": purchase(n), "student_id": STUDENT, "program": BARBER, "installments": 4}
     sub = f"sub_{n}"
     share = usd(PRICE.amount // 4)
-    events: list[PaymentEvent] = [SubscriptionChanged(refs=PaymentRefs(subscription=sub), status="active", **told)]
+    events: list[PaymentEvent] = [SubscriptionChanged(refs=PaymentRefs(subscription=sub), status="active", **fields)]
     for k in range(paid):
         refs = PaymentRefs(invoice=f"in_{n}_{k}", subscription=sub)
         link = PaymentRefs(invoice=f"in_{n}_{k}", payment_intent=f"pi_{n}_{k}", charge=f"ch_{n}_{k}")
-        events += [PaymentSucceeded(refs=refs, amount=share, **told), PaymentSucceeded(refs=link, amount=share)]
+        events += [PaymentSucceeded(refs=refs, amount=share, **fields), PaymentSucceeded(refs=link, amount=share)]
     if missed:
         refs = PaymentRefs(invoice=f"in_{n}_{paid}", subscription=sub)
         events += [
-            PaymentFailed(refs=refs, attempt=1, code="card_declined", **told),
-            PaymentFailed(refs=refs, attempt=4, code="card_declined", final=True, **told),
-            SubscriptionChanged(refs=PaymentRefs(subscription=sub), status="past_due", **told),
+            PaymentFailed(refs=refs, attempt=1, code="card_declined", **fields),
+            PaymentFailed(refs=refs, attempt=4, code="card_declined", final=True, **fields),
+            SubscriptionChanged(refs=PaymentRefs(subscription=sub), status="past_due", **fields),
         ]
         if caught_up:
-            events.append(PaymentSucceeded(refs=refs, amount=share, **told))
+            events.append(PaymentSucceeded(refs=refs, amount=share, **fields))
     if ended:
-        events.append(SubscriptionChanged(refs=PaymentRefs(subscription=sub), status="canceled", **told))
+        events.append(SubscriptionChanged(refs=PaymentRefs(subscription=sub), status="canceled", **fields))
     return events
 
 
@@ -140,7 +140,7 @@ def schedule(
 ) -> list[PaymentEvent]:
     """Installments that the school collects itself, without a subscription; `paid` of them at once, one not."""
     price = usd(PRICE.amount)
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "purchase_id": purchase(n),
         "student_id": STUDENT,
         "program": program,
@@ -151,61 +151,61 @@ def schedule(
     events: list[PaymentEvent] = []
     for k in range(paid):
         refs = PaymentRefs(payment_intent=f"pi_{n}_{k}", charge=f"ch_{n}_{k}", installment=due(n, k))
-        events.append(PaymentSucceeded(refs=refs, amount=shares[k], method="card", **told))
+        events.append(PaymentSucceeded(refs=refs, amount=shares[k], method="card", **fields))
     if missed:
-        events += _missed(n, paid, shares[paid], told)
-        events += _made_good(n, paid, shares[paid], told, missed)
+        events += _missed(n, paid, shares[paid], fields)
+        events += _made_good(n, paid, shares[paid], fields, missed)
     return events
 
 
-def _missed(n: int, k: int, share: Money, told: dict[str, Any]) -> list[PaymentEvent]:
+def _missed(n: int, k: int, share: Money, fields: dict[str, Any]) -> list[PaymentEvent]:
     """Stripe tells each decline and that the intent was canceled; only checkout knows which try was the last."""
     intent = f"pi_{n}_{k}"
     first = PaymentRefs(payment_intent=intent, charge=f"ch_{n}_{k}_1", installment=due(n, k))
     second = PaymentRefs(payment_intent=intent, charge=f"ch_{n}_{k}_2", installment=due(n, k))
     last = PaymentRefs(payment_intent=intent, installment=due(n, k))
     return [
-        PaymentFailed(refs=first, amount=share, code="card_declined", **told),
-        PaymentFailed(refs=second, amount=share, code="insufficient_funds", **told),
-        PaymentFailed(refs=last, amount=share, code="card_declined", attempt=2, final=True, **told),
+        PaymentFailed(refs=first, amount=share, code="card_declined", **fields),
+        PaymentFailed(refs=second, amount=share, code="insufficient_funds", **fields),
+        PaymentFailed(refs=last, amount=share, code="card_declined", attempt=2, final=True, **fields),
     ]
 
 
-def _made_good(n: int, k: int, share: Money, told: dict[str, Any], end: End) -> list[PaymentEvent]:
+def _made_good(n: int, k: int, share: Money, fields: dict[str, Any], end: End) -> list[PaymentEvent]:
     installment = due(n, k)
     old = PaymentRefs(payment_intent=f"pi_{n}_{k}", installment=installment)
-    put_aside = PaymentFailed(refs=old, amount=share, code="canceled", final=True, **told)
+    put_aside = PaymentFailed(refs=old, amount=share, code="canceled", final=True, **fields)
     match end:
         case "left":
             return []
         case "card":  # the same intent, with another card
             refs = PaymentRefs(payment_intent=f"pi_{n}_{k}", charge=f"ch_{n}_{k}", installment=installment)
-            return [PaymentSucceeded(refs=refs, amount=share, method="card", **told)]
+            return [PaymentSucceeded(refs=refs, amount=share, method="card", **fields)]
         case "invoice":  # what pays an invoice is a new intent, that carries none of our metadata
             refs = PaymentRefs(invoice=f"in_{n}_{k}", installment=installment)
             link = PaymentRefs(invoice=f"in_{n}_{k}", payment_intent=f"pi_{n}_{k}_b", charge=f"ch_{n}_{k}")
             return [
                 put_aside,
-                PaymentFailed(refs=refs, amount=share, code="invoice_payment_failed", **told),
-                PaymentSucceeded(refs=refs, amount=share, **told),
+                PaymentFailed(refs=refs, amount=share, code="invoice_payment_failed", **fields),
+                PaymentSucceeded(refs=refs, amount=share, **fields),
                 PaymentSucceeded(refs=link, amount=share),
             ]
         case "cash":
             refs = PaymentRefs(manual=f"manual_{n}_{k}", installment=installment)
-            return [put_aside, PaymentSucceeded(refs=refs, amount=share, method="cash", **told)]
+            return [put_aside, PaymentSucceeded(refs=refs, amount=share, method="cash", **fields)]
         case "given_up":
-            return [put_aside, PaymentExpired(refs=PaymentRefs(installment=installment), **told)]
+            return [put_aside, PaymentExpired(refs=PaymentRefs(installment=installment), **fields)]
 
 
 def cash(n: int, amount: Money, *, installment: str | None = None, program: Program = BARBER) -> list[PaymentEvent]:
-    told: dict[str, Any] = {"purchase_id": purchase(n), "student_id": STUDENT, "program": program}
+    fields: dict[str, Any] = {"purchase_id": purchase(n), "student_id": STUDENT, "program": program}
     refs = PaymentRefs(manual=f"manual_{n}_{amount.amount}_{amount.currency}", installment=installment)
-    return [PaymentSucceeded(refs=refs, amount=amount, method="cash", **told)]
+    return [PaymentSucceeded(refs=refs, amount=amount, method="cash", **fields)]
 
 
 def canceled(n: int, program: Program = BARBER) -> list[PaymentEvent]:
-    told: dict[str, Any] = {"purchase_id": purchase(n), "student_id": STUDENT, "program": program}
-    return [PurchaseCanceled(refs=PaymentRefs(), reason="moved away", **told)]
+    fields: dict[str, Any] = {"purchase_id": purchase(n), "student_id": STUDENT, "program": program}
+    return [PurchaseCanceled(refs=PaymentRefs(), reason="moved away", **fields)]
 
 
 Word = Literal["active", "paused", "resumed", "past_due", "ending", "ended"]
@@ -214,16 +214,16 @@ Word = Literal["active", "paused", "resumed", "past_due", "ending", "ended"]
 
 def membership(n: int, months: int, *words: Word, at: Sequence[int] | None = None) -> list[PaymentEvent]:
     """`months` that were paid, and what was told of the subscription, the first at day 0, the next at day 1, …"""
-    told: dict[str, Any] = {"purchase_id": purchase(n), "student_id": STUDENT, "program": GOLD}
+    fields: dict[str, Any] = {"purchase_id": purchase(n), "student_id": STUDENT, "program": GOLD}
     sub = f"sub_m{n}"
     events: list[PaymentEvent] = []
     for k in range(months):
         refs = PaymentRefs(invoice=f"in_m{n}_{k}", subscription=sub)
-        events.append(PaymentSucceeded(refs=refs, amount=usd(4_900), **told))
+        events.append(PaymentSucceeded(refs=refs, amount=usd(4_900), **fields))
     for day, word in zip(at or range(len(words)), words, strict=True):
         status = {"past_due": "past_due", "ended": "canceled"}.get(word, "active")
         changed: dict[str, Any] = {
-            **told,
+            **fields,
             "refs": PaymentRefs(subscription=sub),
             "status": status,
             "tier": "gold",
@@ -255,8 +255,8 @@ def funds(n: int, where: Literal["withdrawn", "reinstated"], status: str) -> lis
     """The disputed money has moved; Stripe tells it with the dispute as it stands then."""
     kind = PaymentDisputeOpened if status in ("needs_response", "under_review") else PaymentDisputeClosed
     refs = PaymentRefs(payment_intent=f"pi_{n}", charge=f"ch_{n}")
-    told = {"refs": refs, "dispute_id": f"du_{n}", "status": status, "amount": PRICE, "funds": where}
-    return [kind.model_validate(told)]
+    fields = {"refs": refs, "dispute_id": f"du_{n}", "status": status, "amount": PRICE, "funds": where}
+    return [kind.model_validate(fields)]
 
 
 def _plans(n: int) -> st.SearchStrategy[list[PaymentEvent]]:

@@ -89,7 +89,7 @@ def test_what_facts_say(events: list[PaymentEvent], expected: Standing, reason: 
 
 
 @pytest.mark.parametrize("events", [case[1] for case in ONE_PURCHASE if len(case[1]) <= 5])
-def test_every_permutation_says_the_same(events: list[PaymentEvent]) -> None:
+def test_every_permutation_has_the_same_verdicts(events: list[PaymentEvent]) -> None:
     expected = verdicts(numbered(events))
     items = list(numbered(events).items())
     for order in itertools.permutations(items):

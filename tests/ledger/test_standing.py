@@ -74,8 +74,8 @@ def so_far(draw: st.DrawFn) -> dict[str, PaymentEvent]:
 def failed(n: int, k: int, *, code: str = "canceled", **refs: str) -> PaymentFailed:
     """The final word on an attempt at an installment."""
     named = PaymentRefs(installment=due(n, k), **refs)
-    told = {"purchase_id": purchase(n), "student_id": STUDENT, "program": BARBER}
-    return PaymentFailed.model_validate({"refs": named, "code": code, "final": True, **told})
+    fields = {"purchase_id": purchase(n), "student_id": STUDENT, "program": BARBER}
+    return PaymentFailed.model_validate({"refs": named, "code": code, "final": True, **fields})
 
 
 def priced(events: Events, price: Money = PRICE) -> Events:
@@ -134,7 +134,7 @@ def test_what_facts_say(events: Events, expected: Standing, reason: str | None) 
 
 
 @given(st.integers(1, 3), st.sampled_from(ENDS), st.data())
-def test_what_is_past_due_pauses_until_it_is_paid_by_whatever_means(paid: int, end: End, data: st.DataObject) -> None:
+def test_past_due_pauses_until_it_is_paid_however_it_is_paid(paid: int, end: End, data: st.DataObject) -> None:
     bought = only(data.draw(st.permutations(schedule(1, paid, missed=end))))
     assert bought.standing() == ((Standing.PAUSED, "past_due") if end == "left" else (Standing.ACTIVE, None))
     assert len(bought.past_due) == (end == "left")
@@ -209,8 +209,8 @@ def test_a_bundle_gives_each_part_the_same_standing(events: Events, data: st.Dat
 @given(bundles(1))
 def test_everything_about_a_bundle_meets(events: Events) -> None:
     """From the enrollment of any part all of the purchase is found, and so are the other parts."""
-    told = {key for event in events if event.program for key in keys(event)}
-    assert {key for key in told if key.startswith("enrollment:")} == {
+    fields = {key for event in events if event.program for key in keys(event)}
+    assert {key for key in fields if key.startswith("enrollment:")} == {
         f"enrollment:{STUDENT}:{part.slug}" for part in BUNDLE.includes
     }
     assert len(fold(numbered(events))) == 1
@@ -266,7 +266,7 @@ def test_the_last_word_on_a_membership_is_the_latest(words: list[Word], data: st
 
 
 @given(st.lists(st.sampled_from(STANDS), max_size=4), st.integers(0, 4), st.integers(1, 3), st.data())
-def test_a_membership_that_has_ended_is_withdrawn_whatever_else_is_told(
+def test_an_ended_membership_is_withdrawn_whatever_else_happens(
     words: list[Word], day: int, months: int, data: st.DataObject
 ) -> None:
     """Stripe never brings a subscription back, so even a later time does not undo its end."""
@@ -287,7 +287,7 @@ def test_a_word_without_a_time_is_the_oldest(data: st.DataObject) -> None:
 
 
 @given(memberships(1), st.data())
-def test_words_of_the_same_second_are_ranked_the_same_way_every_time(events: Events, data: st.DataObject) -> None:
+def test_changes_of_the_same_second_have_a_stable_order(events: Events, data: st.DataObject) -> None:
     for bought in fold(numbered(events)):
         shuffled = only(data.draw(st.permutations(events)))
         assert (shuffled.subscription, shuffled.standing()) == (bought.subscription, bought.standing())
@@ -315,14 +315,14 @@ def test_a_canceled_purchase_never_stands_above_withdrawn(facts: dict[str, Payme
 
 @given(st.permutations(["withdrawn", "reinstated", "word"]), st.sampled_from(["won", "lost", "warning_closed"]))
 def test_disputed_money_that_came_back_is_back_in_any_order(order: list[str], outcome: str) -> None:
-    told = {
+    fields = {
         "withdrawn": funds(1, "withdrawn", "needs_response"),
         "reinstated": funds(1, "reinstated", outcome),
         "word": disputed(1, outcome),
     }
-    (gone,) = only(paid_by_card(1) + told["withdrawn"] + told["word"]).payments
+    (gone,) = only(paid_by_card(1) + fields["withdrawn"] + fields["word"]).payments
     assert gone.funds_withdrawn == {"du_1"}
-    (back,) = only(paid_by_card(1) + [event for part in order for event in told[part]]).payments
+    (back,) = only(paid_by_card(1) + [event for part in order for event in fields[part]]).payments
     assert back.funds_withdrawn == frozenset()
     assert back.disputes == {"du_1": outcome}
 
@@ -367,10 +367,10 @@ def test_all_is_back_when_it_is_back_in_each_currency() -> None:
 
 
 def test_a_session_and_its_invoice_tell_the_same_tax() -> None:
-    told = {"purchase_id": purchase(1), "amount": PRICE, "tax": usd(900)}
+    fields = {"purchase_id": purchase(1), "amount": PRICE, "tax": usd(900)}
     session = PaymentRefs(checkout_session="cs_1", payment_intent="pi_1", invoice="in_1")
     events: Events = [
-        PaymentSucceeded.model_validate({"refs": refs, **told}) for refs in (session, PaymentRefs(invoice="in_1"))
+        PaymentSucceeded.model_validate({"refs": refs, **fields}) for refs in (session, PaymentRefs(invoice="in_1"))
     ]
     (payment,) = only(events + paid_by_card(1)).payments
     assert payment.tax == usd(900)

@@ -135,7 +135,7 @@ def test_a_missing_object_is_a_404_and_a_missing_reference_a_400(client: stripe.
     assert (reference.http_status, reference.code, reference.param) == (400, "resource_missing", "customer")
 
 
-def test_lists_are_paged_both_ways(client: stripe.StripeClient) -> None:
+def test_lists_are_paged_in_both_directions(client: stripe.StripeClient) -> None:
     created = [client.v1.customers.create({"email": "paging@example.org"}).id for _ in range(5)]
     params: Any = {"email": "paging@example.org", "limit": 2}
     first = client.v1.customers.list(params)

@@ -11,7 +11,7 @@ from tests.stripe_sandbox.harness import WEBHOOK_SECRET, Operator, last_event
 from tests.stripe_sandbox.in_process import DAY, HOUR, YEAR, InProcessSandbox
 
 
-def test_events_are_paged_both_ways_and_filtered(sandbox: InProcessSandbox) -> None:
+def test_events_are_paged_in_both_directions_and_filtered(sandbox: InProcessSandbox) -> None:
     start = sandbox.sandbox.clock.now()
     for n in range(7):
         sandbox.advance(HOUR)
