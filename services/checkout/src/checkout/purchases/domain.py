@@ -1,17 +1,20 @@
 """What a student may buy, and the states of a purchase. Pure: plain data and the time in, decisions out.
 
-A purchase has one of nine states, and TRANSITIONS lists every change from one to another:
+A purchase has one of nine states, and TRANSITIONS lists every change from one to another. The usual ones:
 
-    created ── PAGE_OPENED ──────> session_open ─┐
-       │                                         ├── PAYMENT_PENDING ──> processing ──┐
-       └── PAYMENT_REQUESTED ──> awaiting_payment┘        ^                │          │
-                                        ^                 │   PAYMENT_RETRYABLE       ├── PAYMENT_SETTLED ──> paid
-                                        └─────────────────┴────────────────┘          │
-    unpaid (the three on the left) ── EXPIRED ──> expired, REJECTED ──> failed        └── PAYMENT_FAILED ──> failed
-    any ── CANCELED_BY_SCHOOL, PURCHASE_CANCELED ──> canceled, which is final
+    created ── PAGE_OPENED ────────> session_open ──────┐
+       └────── PAYMENT_REQUESTED ──> awaiting_payment ──┤
+                                        ^               ├── PAYMENT_PENDING ──> processing ── PAYMENT_SETTLED ──┐
+                                        │               └── PAYMENT_SETTLED ────────────────────────────────────┤
+                                        └── PAYMENT_RETRYABLE ── processing                                     v
+                                                            withdrawn <── MONEY_WITHDRAWN ──────────────────── paid
+    created, session_open or awaiting_payment ── EXPIRED ──> expired
+                                              └─ REJECTED ─> failed
+    any state ── CANCELED_BY_SCHOOL or PURCHASE_CANCELED ──> canceled, which is final
 
-The PAYMENT_* and MONEY_* changes are what the payment facts add up to. Facts come in any order, so each of these leads
-to its state from every state but `canceled`: an expired purchase that turns out to be paid is paid.
+The PAYMENT_* and MONEY_* changes are what the payment facts add up to. Facts arrive in any order, so each of them but
+PAYMENT_RETRYABLE (and PAYMENT_REQUESTED, which is no fact) leads to its state from every state but `canceled`: an
+expired purchase that turns out to be paid is paid.
 """
 
 from __future__ import annotations
