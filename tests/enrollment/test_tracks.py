@@ -127,7 +127,7 @@ async def test_concurrent_payments_and_curricula_start_each_enrollment_once(serv
         assert await started(service, buyer.id) == STARTED
 
 
-# --- underpaid --------------------------------------------------------------------------------------------------------
+# --- underpaid -------------------------------------------------------------------------------------------------------
 
 
 async def test_less_than_the_price_starts_no_track(service: Service) -> None:
