@@ -25,13 +25,13 @@ settings.register_profile("thorough", deadline=None, derandomize=bool(os.environ
 settings.register_profile("quick", deadline=None, max_examples=25)
 settings.load_profile("thorough" if os.environ.get("CI") else "quick")
 
-SERVER_FIXTURES = {"postgres_server", "rabbit_server", "stack"}
+SERVER_FIXTURES = {"postgres_server", "rabbit_server", "stack", "stripe_sandbox", "running_sandbox", "running"}
 ONE_WORKER = ("journeys",)
 """Folders whose tests share one expensive fixture: one worker runs them all, and starts first."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "server: starts PostgreSQL or RabbitMQ (set by tests/conftest.py for fixtures)")
+    config.addinivalue_line("markers", "server: starts servers or services (set by tests/conftest.py for fixtures)")
     if config.option.markexpr == "not server":
         os.environ["BURSAR_TEST_SERVERS"] = "none"  # a test without the mark fails if it starts one
 
@@ -57,10 +57,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> FileSched
     return FileScheduling(config, log)
 
 
-def pytest_xdist_auto_num_workers() -> int | None:
-    """One process where a server is given by its URL: workers would share its databases and queues."""
-    given = any(os.environ.get(f"BURSAR_TEST_{name}_URL") for name in ("POSTGRES", "AMQP"))
-    return 0 if given else None
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than there are cores, as the tests wait for other processes a third of the time. At most 5, each with
+    its own servers. If a server is given by its URL: no workers, as they would share its databases and queues."""
+    if any(os.environ.get(f"BURSAR_TEST_{name}_URL") for name in ("POSTGRES", "AMQP")):
+        return 0
+    cores = os.cpu_count() or 1
+    return min(cores, 4) + (config.option.markexpr != "not server")
 
 
 def _folder(path: Path) -> str:

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import asyncpg
 import httpx
+import pytest
 from tests.deliveries import envelope
 from tests.processes import JWT, RunningRole
 from tests.tokens import bearer
@@ -71,6 +72,7 @@ async def test_one_process_migrates_consumes_answers_and_drains(
         await publisher.close()
 
 
+@pytest.mark.server
 def test_the_api_login_is_required() -> None:
     """With the owner's login, row-level security would not apply to the API."""
     env = {**JWT, "DATABASE_URL": "postgresql://nobody@127.0.0.1/none", "AMQP_URL": "amqp://127.0.0.1/"}
