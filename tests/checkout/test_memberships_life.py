@@ -78,7 +78,7 @@ async def _outcome(member: Member) -> dict[str, Any]:
     }
 
 
-async def _is_what_stripe_says(member: Member) -> None:
+async def _matches_stripe(member: Member) -> None:
     row, subscription = await member.row(), await member.subscription()
     item = subscription["items"].data[0]
     assert (row["status"], row["cancel_at_period_end"], row["paused"]) == (
@@ -134,7 +134,7 @@ async def test_a_life_in_many_orders_on_the_database(member: Member) -> None:
     await _a_life(member)
     first = await _outcome(member)
     assert (first["status"], first["tier"], first["standing"][1]) == ("canceled", "career", "membership_ended")
-    await _is_what_stripe_says(member)
+    await _matches_stripe(member)
     for seed in range(12):
         chance = random.Random(seed)
         order = member.events + chance.sample(member.events, len(member.events) // 3)
@@ -158,7 +158,7 @@ async def test_events_of_one_second(member: Member) -> None:
     for order in permutations(same):
         await _forget(member)
         await _deliver(member, [*rest, *order, order[0]])
-        await _is_what_stripe_says(member)
+        await _matches_stripe(member)
         assert (await member.row())["paused"] is True
         assert await member.standing() == ("paused", "membership_paused")
 
@@ -187,7 +187,7 @@ async def test_random_actions_and_late_events(member: Member, seed: int) -> None
             await member.service.perform(member.id, SYNC)
     await _deliver(member, late)
     await member.catch_up()
-    await _is_what_stripe_says(member)
+    await _matches_stripe(member)
 
 
 async def test_checkouts_own_events_cause_no_further_reading(member: Member) -> None:
@@ -212,7 +212,7 @@ async def test_an_outdated_reading_is_repeated(member: Member) -> None:
     await member.join()
     sync = member.service.handlers[SYNC]
 
-    class Overtaken:
+    class DelayedSync:
         backoff = sync.backoff
 
         async def perform(self, job: Job) -> Any:
@@ -239,7 +239,7 @@ async def test_an_outdated_reading_is_repeated(member: Member) -> None:
         purchase=str(row.id),
     )
     job = Job(id=wanted["id"], kind=SYNC, key=key, payload=wanted["payload"], cause=None, attempt=1)
-    await JobWorker(member.service.database, "checkout", {SYNC: Overtaken()}).attempt(job)
+    await JobWorker(member.service.database, "checkout", {SYNC: DelayedSync()}).attempt(job)
     (waiting,) = await member.service.rows("SELECT done_at, last_error FROM jobs WHERE key = :key", key=key)
     assert waiting["done_at"] is None and "changed while" in waiting["last_error"]
     assert (await member.row())["paused"] is True, "the old answer was not recorded"

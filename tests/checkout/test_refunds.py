@@ -371,7 +371,7 @@ async def test_refunds_of_a_cancellation_are_one_transaction(service: Service) -
     assert sum(each["amount"] for each in await refunds(service, row["id"])) == PRICE
 
 
-async def test_an_installment_known_only_by_its_invoice(service: Service) -> None:
+async def test_an_installment_with_only_its_invoice(service: Service) -> None:
     """invoice.paid was delivered and the link to its intent was not, so Stripe is asked for the intent."""
     student = uuid4()
     await service.buy(student, wanted("cpr", 575, paymentType="plan"))
