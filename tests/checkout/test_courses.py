@@ -34,7 +34,7 @@ async def promotion(service: Service, **body: Any) -> str:
     return code
 
 
-async def seated(service: Service, student: UUID, slug: str) -> None:
+async def enroll(service: Service, student: UUID, slug: str) -> None:
     await service.publish(
         EnrollmentActivated(
             enrollment_id=enrollment_uuid(student, slug),
@@ -69,7 +69,7 @@ async def test_refusals(service: Service) -> None:
     assert (await service.call("POST", "/api/checkout", json={"courseId": COURSE})).status_code == 401
     unknown = await buy(service, student, "nothing")
     assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_course")
-    await seated(service, student, COURSE)
+    await enroll(service, student, COURSE)
     enrolled = await buy(service, student, COURSE)
     assert (enrolled.status_code, enrolled.json()["code"]) == (400, "already_enrolled")
     assert await service.purchases(student) == []
@@ -89,7 +89,7 @@ async def test_the_metadata_of_a_bundle_names_its_parts(service: Service) -> Non
 
 async def test_a_bundle_that_contains_an_enrollment(service: Service) -> None:
     student = uuid4()
-    await seated(service, student, "dp")
+    await enroll(service, student, "dp")
     answer = await buy(service, student, BUNDLE)
     assert (answer.status_code, answer.json()["code"]) == (400, "already_enrolled")
 

@@ -217,7 +217,7 @@ def test_everything_about_a_bundle_meets(events: Events) -> None:
 
 
 @given(bundles(1), st.permutations(range(3)))
-def test_who_tells_less_of_a_bundle_takes_no_enrollment_away(events: Events, order: list[int]) -> None:
+def test_an_event_with_fewer_parts_of_a_bundle_withdraws_nothing(events: Events, order: list[int]) -> None:
     full = verdicts(numbered(events))
     lesser = [
         Program(slug=BUNDLE.slug, id=BUNDLE.id),
@@ -366,7 +366,7 @@ def test_all_is_back_when_it_is_back_in_each_currency() -> None:
     assert only([*both, back]).standing() == (Standing.WITHDRAWN, "refunded")
 
 
-def test_a_session_and_its_invoice_tell_the_same_tax() -> None:
+def test_a_session_and_its_invoice_have_the_same_tax() -> None:
     fields = {"purchase_id": purchase(1), "amount": PRICE, "tax": usd(900)}
     session = PaymentRefs(checkout_session="cs_1", payment_intent="pi_1", invoice="in_1")
     events: Events = [
