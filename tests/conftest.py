@@ -5,6 +5,7 @@ Servers are started by the first test that needs them, once per run and worker; 
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ ONE_WORKER = ("journeys",)
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "server: starts servers or services (set by tests/conftest.py for fixtures)")
+    gc.disable()
     if config.option.markexpr == "not server":
         os.environ["BURSAR_TEST_SERVERS"] = "none"  # a test without the mark fails if it starts one
 
@@ -41,6 +43,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if SERVER_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("server")
     items.sort(key=lambda item: _folder(item.path) not in ONE_WORKER)
+
+
+def pytest_collection_finish() -> None:
+    """Everything that is imported by now stays: the garbage collector need not look at it again and again."""
+    gc.freeze()
+    gc.enable()
 
 
 class FileScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types

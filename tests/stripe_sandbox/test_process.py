@@ -8,8 +8,11 @@ import subprocess
 import sys
 
 import httpx
+import pytest
 import stripe
 from tests.stripe_sandbox.harness import free_port, until
+
+pytestmark = pytest.mark.server  # starts the sandbox as a process
 
 
 def test_it_starts_responds_and_stops_gracefully() -> None:
