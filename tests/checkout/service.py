@@ -52,10 +52,26 @@ def wanted(slug: str = "barber-apprenticeship", price: Any = 4890, **other: Any)
 
 
 class Apps:
-    """One app for equal settings: making one (its schemas, its TLS context) takes longer than most tests."""
+    """One app for equal settings, one database and one Stripe client per URL.
+
+    Making an app, a TLS context, connections and SQLAlchemy's cache of statements takes longer than most tests.
+    """
 
     def __init__(self) -> None:
         self._apps: dict[str, FastAPI] = {}
+        self._databases: dict[str, Database] = {}
+        self._stripes: dict[str, Stripe] = {}
+
+    def database(self, url: str) -> Database:
+        if url not in self._databases:
+            self._databases[url] = Database(url, pool_size=20)
+        return self._databases[url]
+
+    def stripe(self, url: str) -> Stripe:
+        if url not in self._stripes:
+            settings = StripeSettings(stripe_api_key=SecretStr(SECRET_KEY), stripe_api_base=url)
+            self._stripes[url] = Stripe(settings)
+        return self._stripes[url]
 
     def get(self, settings: dict[str, Any]) -> FastAPI:
         key = repr(sorted((name, _plain(value)) for name, value in settings.items()))
@@ -67,6 +83,10 @@ class Apps:
         for app in self._apps.values():
             await app.state.stripe.close()
             await app.state.database.close()
+        for stripe in self._stripes.values():
+            await stripe.close()
+        for database in self._databases.values():
+            await database.close()
 
 
 def _plain(value: object) -> object:
@@ -80,9 +100,9 @@ class Service:
         self._owns_apps = apps is None
         self.server = server
         self.sandbox = sandbox
-        self.database = Database(server.url, pool_size=20)
+        self.database = self._apps.database(server.url)
         self.consumers = (consumers.payment_events(), consumers.enrollment_events(), registrations())
-        self.stripe = Stripe(StripeSettings(stripe_api_key=SecretStr(SECRET_KEY), stripe_api_base=sandbox.url))
+        self.stripe = self._apps.stripe(sandbox.url)
         self.handlers = main.jobs(self.database, self.stripe)
         self._refs: dict[UUID, frozenset[str]] = defaultdict(frozenset)
         """The references of a student's payments: Stripe keeps its events for a month only."""
@@ -105,8 +125,6 @@ class Service:
         )
 
     async def close(self) -> None:
-        await self.stripe.close()
-        await self.database.close()
         if self._owns_apps:
             await self._apps.close()
 
