@@ -28,7 +28,9 @@ settings.load_profile("thorough" if os.environ.get("CI") else "quick")
 
 SERVER_FIXTURES = {"postgres_server", "rabbit_server", "stack", "stripe_sandbox", "running_sandbox", "running"}
 ONE_WORKER = ("journeys",)
-"""Folders whose tests share one expensive fixture: one worker runs them all, and starts first."""
+"""Folders whose tests share one expensive fixture: one worker runs them all."""
+LONG = ("journeys", "year", "faults", "devstack")
+"""Folders that run first, so that no worker is left alone with a long file at the end."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -42,7 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if SERVER_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("server")
-    items.sort(key=lambda item: _folder(item.path) not in ONE_WORKER)
+    items.sort(key=lambda item: LONG.index(folder) if (folder := _folder(item.path)) in LONG else len(LONG))
 
 
 def pytest_collection_finish() -> None:
@@ -71,7 +73,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     if any(os.environ.get(f"BURSAR_TEST_{name}_URL") for name in ("POSTGRES", "AMQP")):
         return 0
     cores = os.cpu_count() or 1
-    return min(cores, 4) + (config.option.markexpr != "not server")
+    return min(cores, 4) + (0 if config.option.markexpr == "not server" else 1)
 
 
 def _folder(path: Path) -> str:
