@@ -100,3 +100,11 @@ async def test_purchases_of_one_enrollment_are_grouped_without_an_event_that_nam
     for events in (apart + whole, whole + apart):
         rows = await rows_after(service, list(numbered(events).items()))
         assert [row["status"] for row in rows.values()] == ["active"]
+
+
+async def test_a_student_who_was_named_by_mistake_hears_nothing(service: Service) -> None:
+    """Otherwise the pending enrollment would keep them from buying it themselves."""
+    mine, theirs = numbered(CASES["student corrected"]).items()
+    await rows_after(service, [mine, theirs])
+    assert await service.published(OTHER) == []
+    assert await service.published(STUDENT) == ["1 activated", "2 pending"]

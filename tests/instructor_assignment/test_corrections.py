@@ -14,7 +14,7 @@ from tests.instructor_assignment.harness import Service, Student, envelope, new_
 from tests.ledger.inconsistent_metadata import ID_ONLY, NO_PARTS, OTHER, card, inconsistent_histories, invoices
 from tests.ledger.payment_histories import BARBER, BUNDLE, STUDENT, numbered, purchase
 
-from contracts.payments import PaymentEvent
+from contracts.payments import PaymentEvent, PaymentPending, PaymentRefs
 from contracts.people import Program
 from instructor_assignment.domain import DesiredStatus, wanted
 
@@ -37,7 +37,11 @@ def by(program: Program) -> dict[str, Any]:
     return {"student_id": STUDENT, "program": program, "purchase_id": purchase(1)}
 
 
+PRODUCT = BARBER.model_copy(update={"kind": "product", "provider": None})
+PENDING = PaymentPending(refs=PaymentRefs(payment_intent="pi_9"), student_id=STUDENT, program=ID_ONLY)
 CASES = {
+    "superseded name, bought by a pending debit": [*card(1, by(BARBER), by(ID_ONLY)), PENDING],
+    "kind named late, and not taught": card(1, by(BARBER), by(PRODUCT)),
     "id only beside a slug": card(1, by(BARBER), by(ID_ONLY)),
     "bundle named without its parts": card(1, by(BUNDLE), by(NO_PARTS)),
     "student corrected": invoices(1, STUDENT, OTHER),
@@ -45,6 +49,8 @@ CASES = {
     "bundle without parts, refunded": card(1, by(BUNDLE), by(NO_PARTS), refunded=True),
 }
 WITH_INSTRUCTOR = {
+    "superseded name, bought by a pending debit": {BARBER.slug: "assigned"},
+    "kind named late, and not taught": {},
     "id only beside a slug": {BARBER.slug: "assigned"},
     "bundle named without its parts": {BARBER.slug: "assigned", "business-basics": "waiting"},
     "student corrected": {},

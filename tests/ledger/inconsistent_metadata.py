@@ -13,10 +13,10 @@ from contracts.payments import PaymentEvent, PaymentRefs, PaymentRefunded, Payme
 from contracts.people import Program
 
 OTHER = UUID("00000000-0000-4000-8000-000000000002")
-ID_ONLY = Program(slug=BARBER.id, id=BARBER.id)
+ID_ONLY = Program(slug=BARBER.id, id=BARBER.id, id_only=True)
 """As the gateway names a program of which an event has the id only."""
 NO_PARTS = Program(slug=BUNDLE.slug, id=BUNDLE.id, kind="bundle")
-UNDEFINED = Program(slug="undefined", id="undefined")
+UNDEFINED = Program(slug="undefined", id="undefined", id_only=True)
 
 
 def card(

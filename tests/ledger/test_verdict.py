@@ -22,7 +22,7 @@ from tests.ledger.payment_histories import (
 )
 
 from contracts.money import Money, usd
-from contracts.payments import PaymentEvent, PaymentRefs, PaymentSucceeded
+from contracts.payments import PaymentEvent, PaymentExpired, PaymentFailed, PaymentRefs, PaymentSucceeded
 from contracts.people import Program
 from ledger.facts import implied_keys, keys
 from ledger.purchase import Standing
@@ -141,3 +141,40 @@ def test_every_pair_is_among_the_keys(facts: dict[str, PaymentEvent]) -> None:
     """Two purchases of one enrollment are in one group, also when no single event names both student and program."""
     direct = frozenset[str]().union(*(keys(event) for event in facts.values()))
     assert {verdict.key for verdict in verdicts(facts).values()} <= direct | implied_keys(facts)
+
+
+def test_an_expired_page_for_another_program_is_not_opened_by_the_money() -> None:
+    paid = PaymentSucceeded(
+        refs=PaymentRefs(checkout_session="cs_1"), amount=usd(100), **by(Program(slug="cpr", id="c-1"))
+    )
+    expired = PaymentExpired(refs=PaymentRefs(checkout_session="cs_2"), **by(BARBER))
+    assert judged([paid, expired]) == {"cpr": ("active", None), BARBER.slug: ("withdrawn", "superseded")}
+
+
+def test_a_declined_attempt_for_another_student_is_no_conflict() -> None:
+    paid = PaymentSucceeded(refs=PaymentRefs(payment_intent="pi_1"), amount=usd(100), **by(BARBER))
+    declined = PaymentFailed(refs=PaymentRefs(payment_intent="pi_2"), **by(BARBER, OTHER))
+    found = verdicts(numbered([paid, declined]))
+    assert found[STUDENT, BARBER.slug].standing is Standing.ACTIVE
+    assert found[OTHER, BARBER.slug].reason == "superseded"
+
+
+def test_a_declined_attempt_changes_neither_price_nor_plan() -> None:
+    paid = PaymentSucceeded(refs=PaymentRefs(payment_intent="pi_1"), amount=usd(100), price=usd(900), **by(BARBER))
+    declined = PaymentFailed(refs=PaymentRefs(payment_intent="pi_2"), installments=120, price=usd(100), **by(BARBER))
+    assert judged([paid, declined]) == {BARBER.slug: ("pending", "underpaid")}
+
+
+def test_a_description_is_put_together_from_all_events() -> None:
+    """The provider by one event, the kind by another: neither is lost."""
+    named = Program(slug="barber", id="prog-1", name="Barber Apprenticeship", kind="program")
+    provided = Program(slug="barber", id="prog-1", provider="milady")
+    (verdict,) = verdicts(numbered(card(1, by(named), by(provided)))).values()
+    assert (verdict.program.provider, verdict.program.kind, verdict.program.name) == ("milady", "program", named.name)
+
+
+def test_an_id_is_resolved_by_an_event_that_has_both() -> None:
+    """Also when the event with the slug is not the one that was paid."""
+    paid = PaymentSucceeded(refs=PaymentRefs(payment_intent="pi_1"), amount=usd(1_000), **by(ID_ONLY))
+    expired = PaymentExpired(refs=PaymentRefs(checkout_session="cs_2"), **by(BARBER))
+    assert judged([paid, expired])[BARBER.slug] == ("active", None)

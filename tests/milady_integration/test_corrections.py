@@ -139,3 +139,10 @@ async def test_the_api_lists_no_superseded_enrollment(service: Service) -> None:
     await deliver_to_empty(service, list(case.items()))
     response = await service.call("GET", "/api/milady/mine", role="student", subject=STUDENT)
     assert [item["program_slug"] for item in response.json()["items"]] == [BARBER.slug]
+
+
+async def test_an_unpaid_bundle_has_the_rows_of_its_parts(by_hand: Service) -> None:
+    student = Student(BUNDLE)
+    await by_hand.deliver(student.starts(), student.paid())
+    rows = await by_hand.rows("SELECT program_slug FROM enrollments WHERE student_id = :id", id=student.id)
+    assert {row["program_slug"] for row in rows} == {part.slug for part in BUNDLE.parts}

@@ -83,7 +83,9 @@ UNDERPAID: list[PaymentEvent] = [
     paid(1_000, payment_intent="pi_1", checkout_session="cs_1"),
 ]
 SUPERSEDED: list[PaymentEvent] = [
-    paid(payment_intent="pi_1", charge="ch_1").model_copy(update={"program": Program(slug=BARBER.id, id=BARBER.id)}),
+    paid(payment_intent="pi_1", charge="ch_1").model_copy(
+        update={"program": Program(slug=BARBER.id, id=BARBER.id, id_only=True)}
+    ),
     paid(payment_intent="pi_1", checkout_session="cs_1"),
 ]
 

@@ -164,7 +164,7 @@ async def test_the_contact_of_a_purchase_for_two_students_is_only_used_for_its_o
 # --- superseded -------------------------------------------------------------------------------------------------------
 
 SESSION = paid(payment_intent="pi_1", checkout_session="cs_1")
-ID_ONLY = Program(slug=BARBER.id, id=BARBER.id)
+ID_ONLY = Program(slug=BARBER.id, id=BARBER.id, id_only=True)
 PARTS = (ItemRef(slug="fades", id="c-1", name="Fades", kind="course"), ItemRef(slug="tools", id="p-2", name="Tool Kit"))
 BUNDLE = Program(slug="starter", id="b-1", name="Starter Bundle", kind="bundle", includes=PARTS)
 SUPERSEDED: list[tuple[Program, Program]] = [

@@ -311,3 +311,12 @@ def test_any_parts_make_an_event_that_can_be_sent(parts: dict[str, object], pric
     assert b"\\u0000" not in envelope.body()
     program = envelope.data.program  # type: ignore[attr-defined]
     assert len({part.slug for part in program.parts}) == len(program.parts) <= 20
+
+
+def test_a_slug_and_an_id_without_the_other_are_distinguished() -> None:
+    """The ledger never ranks an id above a slug, so it has to know which of the two was sent."""
+    neither = {"program_slug": None, "program_id": None}
+    by_slug = program_of(**{**neither, "program_slug": "barber"})
+    by_id = program_of(**{**neither, "program_id": "prog-1"})
+    assert (by_slug.slug, by_slug.id_only) == ("barber", False)
+    assert (by_id.slug, by_id.id, by_id.id_only) == ("prog-1", "prog-1", True)

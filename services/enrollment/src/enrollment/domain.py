@@ -21,7 +21,7 @@ from contracts.enrollment import (
 from contracts.people import ItemKind, Program
 from ledger.facts import Facts
 from ledger.policy import Policy
-from ledger.purchase import Purchase, Standing
+from ledger.purchase import CONFLICTING_STUDENTS, Purchase, Standing
 from ledger.verdict import SUPERSEDED, Verdict, verdicts
 
 PaymentStatus = Literal["pending", "paid", "waived"]
@@ -107,18 +107,20 @@ def complete(before: Enrollment, *, at: datetime) -> Enrollment:
 
 
 def event_type(before: Enrollment | None, after: Enrollment) -> type[EnrollmentEvent] | None:
-    """The event that the change is published as; None when the status stays, or was never published."""
-    if before is not None and before.status is after.status:
+    """The event that the change is published as. None if the status stays, and for what nobody was told of."""
+    published = before is not None and before.revision > 0
+    if before is not None and published and before.status is after.status:
         return None
     match after.status:
         case Status.PENDING:
-            return EnrollmentPending
+            return EnrollmentPending if published or after.reason != CONFLICTING_STUDENTS else None
         case Status.ACTIVE:
             return EnrollmentResumed if before is not None and before.status is Status.PAUSED else EnrollmentActivated
         case Status.PAUSED:
             return EnrollmentPaused
         case Status.WITHDRAWN:
-            return None if before is None and after.reason == SUPERSEDED else EnrollmentWithdrawn
+            never = after.reason == SUPERSEDED if before is None else not published
+            return None if never else EnrollmentWithdrawn
         case Status.COMPLETED:
             return EnrollmentCompleted  # also when it is paid again after a refund
 

@@ -125,7 +125,9 @@ def _desired(verdict: Verdict) -> DesiredAssignment:
     program = verdict.program
     desired, reason = None, verdict.reason
     if not program.taught:
+        # an event without the kind may have assigned an instructor before
         reason = NOT_TAUGHT
+        desired = DesiredStatus.RELEASED if verdict.opened and verdict.kind_was_unknown else None
     elif verdict.standing in (Standing.ACTIVE, Standing.PAUSED):
         desired, reason = DesiredStatus.ASSIGNED, None
     elif verdict.opened or verdict.reason == SUPERSEDED:

@@ -35,12 +35,13 @@ def purchases() -> RabbitRouter:
 
     @purchases(filter=carries(PurchaseCreated))
     async def register_purchase(event: Envelope[PurchaseCreated], uow: UnitOfWork) -> None:
-        """The enrollment exists, unpaid; and the catalog knows which programs are Milady's."""
+        """The enrollments exist, unpaid; and the catalog knows which programs are Milady's."""
         purchase = event.data
-        await repository.insert_unpaid_enrollment(
-            uow, student_id=purchase.student_id, program=purchase.program, purchase_id=purchase.purchase_id
-        )
-        if domain.is_milady_program(purchase.program):
-            await repository.register_program(uow, purchase.program)
+        for program in sorted(purchase.program.parts, key=lambda part: part.slug):
+            await repository.insert_unpaid_enrollment(
+                uow, student_id=purchase.student_id, program=program, purchase_id=purchase.purchase_id
+            )
+            if domain.is_milady_program(program):
+                await repository.register_program(uow, program)
 
     return router

@@ -56,7 +56,7 @@ def implied_keys(facts: Facts) -> frozenset[str]:
     return frozenset(
         enrollment_key(student_id, part.slug)
         for purchase in fold(facts)
-        for student_id in purchase.student_ids
+        for student_id in purchase.named_student_ids
         for program in purchase.programs
         for part in program.parts
     )

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property
-from typing import TypeVar
+from typing import Literal, TypeVar
 from uuid import UUID
 
 from contracts.envelope import Model
 from contracts.money import Money
-from contracts.payments import PaymentEvent, PurchaseCanceled, SubscriptionChanged
+from contracts.payments import PaymentEvent, PaymentExpired, PaymentFailed, PurchaseCanceled, SubscriptionChanged
 from contracts.people import Contact, Payer, Program
 from ledger.connected import connected
 from ledger.payment import Payment
@@ -77,9 +77,24 @@ class Purchase:
         return self.id.hex if self.id else min(self.facts[0].refs.of_payment(), default="")
 
     @cached_property
+    def deciding_facts(self) -> tuple[PaymentEvent, ...]:
+        """The events that decide who bought what: those of the money received, otherwise of the money that is being
+        processed, otherwise all. A declined or expired attempt decides nothing once there is money."""
+        for found in (self.settled_payments, [payment for payment in self.payments if payment.processing]):
+            facts = [fact for payment in found for fact in payment.facts]
+            if found:
+                return tuple(fact for fact in facts if not isinstance(fact, (PaymentFailed, PaymentExpired)))
+        return self.facts
+
+    @cached_property
+    def named_student_ids(self) -> frozenset[UUID]:
+        """Every student that some event names."""
+        return _student_ids(self.facts)
+
+    @cached_property
     def student_ids(self) -> frozenset[UUID]:
-        """Every student that some event names. More than one is a conflict that only a person can resolve."""
-        return frozenset(fact.student_id for fact in self.facts if fact.student_id)
+        """The students that it is for. More than one is a conflict that only a person can resolve."""
+        return _student_ids(self.deciding_facts) or self.named_student_ids
 
     @property
     def student_id(self) -> UUID | None:
@@ -93,15 +108,14 @@ class Purchase:
 
     @cached_property
     def program(self) -> Program | None:
-        """What was bought: the bundle with the most parts, then one named by a slug before one named by an id only,
-        then the one described best.
+        """What was bought, described by all events that name it.
 
-        An event that names fewer parts of a bundle takes none away; the webhook gateway repeats the id as the slug
-        when an event has no slug.
+        If they disagree: the bundle with the most parts, then one named by a slug before one named by an id only,
+        then the one described best. An event that names fewer parts of a bundle takes none away.
         """
-        return max(
-            self.programs, key=lambda each: (len(each.includes), each.slug != each.id, *fullness(each)), default=None
-        )
+        candidates = [fact.program for fact in self.deciding_facts if fact.program] or self.programs
+        described = (describe(candidate, self.programs) for candidate in candidates)
+        return max(described, key=lambda each: (len(each.includes), not each.id_only, *fullness(each)), default=None)
 
     @cached_property
     def contact(self) -> Contact | None:
@@ -118,7 +132,9 @@ class Purchase:
     @property
     def installments(self) -> int | None:
         """How many payments the plan has in all; None when it is no plan."""
-        return max((fact.installments for fact in self.facts if fact.installments), default=None)
+        return max(
+            (fact.installments for fact in self._facts_that_name("installments") if fact.installments), default=None
+        )
 
     @property
     def subscriptions(self) -> frozenset[str]:
@@ -141,9 +157,16 @@ class Purchase:
 
     @property
     def price(self) -> Money | None:
-        """What all of it costs; None when no event says."""
-        named = [fact.price for fact in self.facts if fact.price]
-        return max(named, key=lambda money: (money.amount, money.currency), default=None)
+        """What all of it costs, in a currency that was paid if there is one; None when no event says."""
+        named = [fact.price for fact in self._facts_that_name("price") if fact.price]
+        return max(named, key=lambda money: (money.currency in self.paid, money.amount, money.currency), default=None)
+
+    def _facts_that_name(self, field: Literal["price", "installments"]) -> Sequence[PaymentEvent]:
+        """The deciding events that name it; if none does, the others, but no failed attempt beside received money."""
+        if deciding := [fact for fact in self.deciding_facts if getattr(fact, field)]:
+            return deciding
+        failed = (PaymentFailed, PaymentExpired)
+        return [fact for fact in self.facts if not self.settled_payments or not isinstance(fact, failed)]
 
     @cached_property
     def paid(self) -> Mapping[str, int]:
@@ -245,11 +268,8 @@ def _subscription_order(change: SubscriptionChanged) -> tuple[bool, datetime, st
     return _has_ended(change), change.as_of or datetime.min.replace(tzinfo=UTC), change.model_dump_json()
 
 
-def _specificity(program: Program) -> tuple[int, bool, int, str]:
-    return len(program.includes), program.slug != program.id, *fullness(program)
-
-
 M = TypeVar("M", bound=Model)
+T = TypeVar("T")
 
 
 def fullness(candidate: Model) -> tuple[int, str]:
@@ -262,10 +282,39 @@ def fullest(candidates: Iterable[M | None]) -> M | None:
     return max((candidate for candidate in candidates if candidate is not None), key=fullness, default=None)
 
 
+def describe(item: Program, programs: Iterable[Program]) -> Program:
+    """The item with all that the programs say of it, field by field; where they differ, the fullest one is right.
+
+    A program that is named by an id only is the one that has both that id and a slug.
+    """
+    same = [each for each in programs if each.slug == item.slug or (_by_id(each, item) and each.id == item.id)]
+    ordered = sorted([item, *same], key=lambda each: (not each.id_only, *fullness(each)), reverse=True)
+    most_parts = max(ordered, key=lambda each: (len(each.includes), *fullness(each)))
+    return ordered[0].model_copy(
+        update={
+            "name": _first(each.name for each in ordered),
+            "provider": _first(each.provider for each in ordered),
+            "kind": _first(each.kind for each in ordered),
+            "includes": most_parts.includes,
+        }
+    )
+
+
+def _by_id(one: Program, other: Program) -> bool:
+    return one.id_only or other.id_only
+
+
+def _first(values: Iterable[T | None]) -> T | None:
+    return next((value for value in values if value is not None), None)
+
+
+def _student_ids(facts: Iterable[PaymentEvent]) -> frozenset[UUID]:
+    return frozenset(fact.student_id for fact in facts if fact.student_id)
+
+
 def fullest_part(programs: Iterable[Program], slug: str) -> Program:
-    """The best description of one part among several programs. Raises ValueError when none has it."""
-    named: list[Program] = [part for program in programs for part in program.parts if part.slug == slug]
-    found = fullest(named)
-    if found is None:
+    """One part, with all that the programs say of it. Raises ValueError if none has it."""
+    named = [part for program in programs for part in program.parts if part.slug == slug]
+    if not named:
         raise ValueError(f"no program has the part {slug!r}")
-    return found
+    return describe(named[0], named)

@@ -20,7 +20,7 @@ class Verdict:
     """What the facts say of one student in one program.
 
     program:   the part of the purchase that this enrollment is for; never a bundle
-    purchases: every purchase that was made for it
+    purchases: every purchase that names it
     purchase:  the one that decides, because its standing is the best
     standing:  NONE while nobody has paid or begun to
     reason:    why, for any but a plain standing: underpaid, conflicting_students, superseded, refunded, past_due, ...
@@ -42,6 +42,12 @@ class Verdict:
         return enrollment_key(self.student_id, self.program.slug)
 
     @property
+    def kind_was_unknown(self) -> bool:
+        """Whether some event names the program without its kind, and so as something that is taught."""
+        named = [part for purchase in self.purchases for program in purchase.programs for part in program.parts]
+        return any(part.kind is None for part in named if part.slug == self.program.slug)
+
+    @property
     def opened(self) -> bool:
         """Whether it was ever paid for, so that a refund that comes before its payment ends as one that comes after."""
         return any(purchase.settled_payments for purchase in self.purchases)
@@ -53,13 +59,13 @@ def verdicts(facts: Facts, policy: Policy = DEFAULT_POLICY) -> Mapping[tuple[UUI
     A later fact may name another program or another student. The pairs named before keep their entry, so a row that
     was written for one of them is never forgotten:
 
-    - a pair whose program is not what was bought (an id where another event has the slug, a bundle's own slug beside
-      its parts) is WITHDRAWN, superseded;
+    - a pair that is not what was bought (an id where another event has the slug, a bundle's own slug beside its parts,
+      the student of a declined attempt) is WITHDRAWN, superseded;
     - a purchase that names two students opens nothing: each pair is PENDING, conflicting_students.
     """
     named: dict[tuple[UUID, str], list[Purchase]] = defaultdict(list)
     for purchase in fold(facts):
-        for student_id in purchase.student_ids:
+        for student_id in purchase.named_student_ids:
             for slug in sorted({part.slug for program in purchase.programs for part in program.parts}):
                 named[student_id, slug].append(purchase)
     ordered = sorted(named.items(), key=lambda each: (each[0][0].hex, each[0][1]))
@@ -67,25 +73,27 @@ def verdicts(facts: Facts, policy: Policy = DEFAULT_POLICY) -> Mapping[tuple[UUI
 
 
 def _verdict(student_id: UUID, slug: str, purchases: list[Purchase], policy: Policy) -> Verdict:
-    judged = [(purchase, *_standing(purchase, slug, policy)) for purchase in purchases]
+    judged = [(purchase, *_standing(purchase, student_id, slug, policy)) for purchase in purchases]
     purchase, standing, reason = max(judged, key=lambda each: (each[1].rank, each[2] != SUPERSEDED, each[0].sort_key))
-    bought = [each for each in purchases if _is_for(each, slug)] or purchases
-    described = [each.program for each in bought if each.program and _is_for(each, slug)]
+    bought = [each.program for each in purchases if each.program and _is_for(each, student_id, slug)]
     return Verdict(
         student_id=student_id,
-        program=fullest_part(described or [program for each in bought for program in each.programs], slug),
-        purchases=tuple(bought),
+        program=fullest_part(bought or [program for each in purchases for program in each.programs], slug),
+        purchases=tuple(purchases),
         purchase=purchase,
         standing=standing,
         reason=reason,
     )
 
 
-def _is_for(purchase: Purchase, slug: str) -> bool:
-    return purchase.program is not None and any(part.slug == slug for part in purchase.program.parts)
+def _is_for(purchase: Purchase, student_id: UUID, slug: str) -> bool:
+    program = purchase.program
+    return (
+        student_id in purchase.student_ids and program is not None and any(part.slug == slug for part in program.parts)
+    )
 
 
-def _standing(purchase: Purchase, slug: str, policy: Policy) -> tuple[Standing, str | None]:
-    if _is_for(purchase, slug):
+def _standing(purchase: Purchase, student_id: UUID, slug: str, policy: Policy) -> tuple[Standing, str | None]:
+    if _is_for(purchase, student_id, slug):
         return purchase.standing(policy)
     return (Standing.WITHDRAWN, SUPERSEDED) if purchase.initiated else (Standing.NONE, None)
