@@ -102,7 +102,7 @@ async def test_purchases_of_one_enrollment_are_grouped_without_an_event_that_nam
         assert [row["status"] for row in rows.values()] == ["active"]
 
 
-async def test_a_student_who_was_named_by_mistake_hears_nothing(service: Service) -> None:
+async def test_a_student_who_was_named_by_mistake_gets_no_event(service: Service) -> None:
     """Otherwise the pending enrollment would keep them from buying it themselves."""
     mine, theirs = numbered(CASES["student corrected"]).items()
     await rows_after(service, [mine, theirs])
