@@ -318,5 +318,5 @@ def test_a_slug_and_an_id_without_the_other_are_distinguished() -> None:
     neither = {"program_slug": None, "program_id": None}
     by_slug = program_of(**{**neither, "program_slug": "barber"})
     by_id = program_of(**{**neither, "program_id": "prog-1"})
-    assert (by_slug.slug, by_slug.id_only) == ("barber", False)
+    assert (by_slug.slug, by_slug.id_only) == ("barber", None)
     assert (by_id.slug, by_id.id, by_id.id_only) == ("prog-1", "prog-1", True)

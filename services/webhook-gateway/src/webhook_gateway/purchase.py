@@ -89,7 +89,7 @@ def _program(metadata: JsonObject) -> Program | None:
     return Program(
         slug=slug_or_id,
         id=id or slug_or_id,
-        id_only=slug is None,
+        id_only=True if slug is None else None,
         name=metadata_text(metadata, "program_name", limit=300),
         provider=metadata_text(metadata, "provider", limit=100),
         kind=_kind(metadata, "program_kind"),

@@ -35,7 +35,7 @@ class ItemRef(Model):
     name: str | None = Field(default=None, max_length=300)
     provider: str | None = Field(default=None, max_length=100, description="the external course provider: milady")
     kind: ItemKind | None = Field(default=None, description="None: a program")
-    id_only: bool = Field(default=False, description="the event had no slug; `slug` repeats the id")
+    id_only: Literal[True] | None = Field(default=None, description="the event had no slug; `slug` repeats the id")
 
     @property
     def title(self) -> str:

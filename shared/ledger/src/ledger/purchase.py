@@ -301,7 +301,7 @@ def describe(item: Program, programs: Iterable[Program]) -> Program:
 
 
 def _by_id(one: Program, other: Program) -> bool:
-    return one.id_only or other.id_only
+    return bool(one.id_only or other.id_only)
 
 
 def _first(values: Iterable[T | None]) -> T | None:
