@@ -24,7 +24,7 @@ from tests.ledger.payment_histories import (
 from contracts.money import Money, usd
 from contracts.payments import PaymentEvent, PaymentExpired, PaymentFailed, PaymentRefs, PaymentSucceeded
 from contracts.people import Program
-from ledger.facts import implied_keys, keys
+from ledger.facts import fold, implied_keys, keys
 from ledger.purchase import Standing
 from ledger.verdict import verdicts
 
@@ -178,3 +178,12 @@ def test_an_id_is_resolved_by_an_event_that_has_both() -> None:
     paid = PaymentSucceeded(refs=PaymentRefs(payment_intent="pi_1"), amount=usd(1_000), **by(ID_ONLY))
     expired = PaymentExpired(refs=PaymentRefs(checkout_session="cs_2"), **by(BARBER))
     assert judged([paid, expired])[BARBER.slug] == ("active", None)
+
+
+def test_a_thousand_declined_attempts_name_one_program() -> None:
+    """What is described is each program, not each event: otherwise card testing on one intent stops the queue."""
+    declined = [
+        PaymentFailed(refs=PaymentRefs(payment_intent="pi_1", charge=f"ch_{n}"), **by(BARBER)) for n in range(1_000)
+    ]
+    (purchase,) = fold(numbered(declined))
+    assert purchase.programs == (BARBER,)

@@ -19,6 +19,9 @@ from ledger.connected import connected
 from ledger.payment import Payment
 from ledger.policy import DEFAULT_POLICY, Policy
 
+_ATTEMPT = (PaymentFailed, PaymentExpired)
+"""Events of attempts that brought no money."""
+
 UNDERPAID = "underpaid"
 CONFLICTING_STUDENTS = "conflicting_students"
 
@@ -83,7 +86,7 @@ class Purchase:
         for found in (self.settled_payments, [payment for payment in self.payments if payment.processing]):
             facts = [fact for payment in found for fact in payment.facts]
             if found:
-                return tuple(fact for fact in facts if not isinstance(fact, (PaymentFailed, PaymentExpired)))
+                return tuple(fact for fact in facts if not isinstance(fact, _ATTEMPT))
         return self.facts
 
     @cached_property
@@ -103,8 +106,8 @@ class Purchase:
 
     @cached_property
     def programs(self) -> tuple[Program, ...]:
-        """Every program that some event names."""
-        return tuple(fact.program for fact in self.facts if fact.program)
+        """Every program that some event names, once: thousands of declined attempts name the same one."""
+        return _programs(self.facts)
 
     @cached_property
     def program(self) -> Program | None:
@@ -113,7 +116,7 @@ class Purchase:
         If they disagree: the bundle with the most parts, then one named by a slug before one named by an id only,
         then the one described best. An event that names fewer parts of a bundle takes none away.
         """
-        candidates = [fact.program for fact in self.deciding_facts if fact.program] or self.programs
+        candidates = _programs(self.deciding_facts) or self.programs
         described = (describe(candidate, self.programs) for candidate in candidates)
         return max(described, key=lambda each: (len(each.includes), not each.id_only, *fullness(each)), default=None)
 
@@ -151,7 +154,7 @@ class Purchase:
         """Stripe never brings a canceled subscription back, so this fact needs no order."""
         return any(isinstance(fact, SubscriptionChanged) and _has_ended(fact) for fact in self.facts)
 
-    @property
+    @cached_property
     def settled_payments(self) -> tuple[Payment, ...]:
         return tuple(payment for payment in self.payments if payment.settled is not None)
 
@@ -165,8 +168,7 @@ class Purchase:
         """The deciding events that name it; if none does, the others, but no failed attempt beside received money."""
         if deciding := [fact for fact in self.deciding_facts if getattr(fact, field)]:
             return deciding
-        failed = (PaymentFailed, PaymentExpired)
-        return [fact for fact in self.facts if not self.settled_payments or not isinstance(fact, failed)]
+        return [fact for fact in self.facts if not isinstance(fact, _ATTEMPT)] if self.settled_payments else self.facts
 
     @cached_property
     def paid(self) -> Mapping[str, int]:
@@ -306,6 +308,10 @@ def _by_id(one: Program, other: Program) -> bool:
 
 def _first(values: Iterable[T | None]) -> T | None:
     return next((value for value in values if value is not None), None)
+
+
+def _programs(facts: Iterable[PaymentEvent]) -> tuple[Program, ...]:
+    return tuple(dict.fromkeys(fact.program for fact in facts if fact.program))
 
 
 def _student_ids(facts: Iterable[PaymentEvent]) -> frozenset[UUID]:

@@ -65,8 +65,9 @@ def verdicts(facts: Facts, policy: Policy = DEFAULT_POLICY) -> Mapping[tuple[UUI
     """
     named: dict[tuple[UUID, str], list[Purchase]] = defaultdict(list)
     for purchase in fold(facts):
+        slugs = {part.slug for program in purchase.programs for part in program.parts}
         for student_id in purchase.named_student_ids:
-            for slug in sorted({part.slug for program in purchase.programs for part in program.parts}):
+            for slug in slugs:
                 named[student_id, slug].append(purchase)
     ordered = sorted(named.items(), key=lambda each: (each[0][0].hex, each[0][1]))
     return {pair: _verdict(*pair, purchases, policy) for pair, purchases in ordered}
