@@ -7,8 +7,9 @@ import tomllib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Policy(BaseModel):
@@ -41,6 +42,15 @@ class PolicySettings(BaseModel):
     """
 
     policy_file: Path | None = Field(default=None, description="a TOML file; every service reads the same one")
+
+    @model_validator(mode="after")
+    def _read_policy(self) -> Self:
+        """At start, so that a missing or invalid file is reported like any other setting."""
+        try:
+            _ = self.policy
+        except (OSError, ValueError) as error:
+            raise ValueError(f"POLICY_FILE cannot be read: {error}") from None
+        return self
 
     @cached_property
     def policy(self) -> Policy:
