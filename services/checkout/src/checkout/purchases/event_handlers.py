@@ -27,9 +27,11 @@ async def update_purchase(
     if row is None:
         return None
     state = await _update_state(row, purchase, policy, uow)
+    changed = state is not row.state
     subscription_id = row.stripe_subscription_id or min(purchase.subscriptions, default=None)
     if subscription_id is not None and row.stripe_subscription_id is None:
         await repository.write_subscription(uow.db, purchase_id, subscription_id, at=uow.now)
+        changed = True
     if row.payer == "sponsor":
         refs = [fact.refs for fact in purchase.facts]
         await funding_repository.update_funding(
@@ -49,13 +51,17 @@ async def update_purchase(
         await plans.enqueue_end(
             uow, purchase_id=purchase_id, subscription_id=subscription_id, installments=row.installments
         )
-    return await repository.read_row(uow.db, purchase_id)
+    return await repository.read_row(uow.db, purchase_id) if changed else row
 
 
 async def _update_state(row: PurchaseRow, purchase: Purchase, policy: Policy, uow: UnitOfWork) -> State:
+    """Most events change nothing, and the row is locked: those cost no statement."""
     change = domain.change_of(purchase, policy, payment_flow=row.payment_flow)
-    if change is None:
+    after = domain.next_state(row.state, change) if change is not None else None
+    if change is None or after is None:
         return row.state
-    if change is Change.PAYMENT_RETRYABLE and domain.next_state(row.state, change) is not None:
+    if change is Change.PAYMENT_RETRYABLE:
         await enqueue_intent_expiry(uow, row.id, after=domain.failures(purchase, final=False))
+    if after is row.state:
+        return row.state
     return await repository.change_state(uow.db, row.id, change, at=uow.now)
