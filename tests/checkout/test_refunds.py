@@ -224,7 +224,7 @@ async def test_our_refunds_and_stripes_are_distinguished_in_any_order(service: S
         else:
             await _crash_before_recording(service, made["id"])
             events = await reported_events(service, student, {row["stripe_charge_id"]})
-            await service.deliver(*(events if step == "hear" else reversed(events)))
+            await service.deliver(*(events if step == "deliver" else reversed(events)))
     kept = await refunds(service, row["id"])
     assert sorted((each["amount"], each["origin"], each["status"], each["reported"]) for each in kept) == [
         (300, "stripe", "succeeded", True),
