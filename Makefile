@@ -8,7 +8,7 @@ EXPORT  := $(BIN)/uv export --quiet --frozen --no-emit-workspace --no-header --n
 MEMBERS := $(wildcard shared/*/pyproject.toml services/*/pyproject.toml sandboxes/*/pyproject.toml devstack/pyproject.toml)
 # Bytecode is kept: the tests start many processes, and each would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
-DELIVERY := tests/kit/test_subscribers.py tests/kit/test_relay.py tests/webhook_gateway/test_spill.py
+DELIVERY := tests/kit/test_subscribers.py tests/kit/test_dead_letters.py tests/kit/test_relay.py tests/webhook_gateway/test_spill.py
 
 .PHONY: help demo serve test lint types walls unit fast test-containers test-compose year bench docs lock clean
 

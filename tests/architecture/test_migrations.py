@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 PINNED = {
     "ddl.V1": "012437d05bba8758",
-    "services/checkout/migrations/versions/0001_initial.py": "8c0c6c4f19e85b23",
+    "services/checkout/migrations/versions/0001_initial.py": "283f57eb84a35b86",
     "services/enrollment/migrations/versions/0001_initial.py": "02e65d3899307510",
     "services/instructor-assignment/migrations/versions/0001_initial.py": "fb6949cd489b2ec4",
     "services/milady-integration/migrations/versions/0001_initial.py": "26d6f0ab56758c01",

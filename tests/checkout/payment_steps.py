@@ -6,11 +6,16 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
-from tests.checkout.service import Service, bearer, wanted
+from tests.checkout.service import ADMIN, Service, bearer, wanted
 
 from contracts.envelope import Envelope
 
 PRICE = 57_500
+BY_ADMIN = ("admin", ADMIN)
+
+
+def refused(answer: httpx.Response, status: int, code: str) -> None:
+    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
 
 
 async def paid(

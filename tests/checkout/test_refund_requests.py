@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from tests.checkout.payment_steps import PRICE, ask, paid, payment, read, refunds, stripes
+from tests.checkout.payment_steps import PRICE, ask, paid, payment, read, refunds, refused, stripes
 from tests.checkout.service import ADMIN, Service, bearer
 
 from checkout.payments import refund_service
@@ -39,10 +39,6 @@ async def _requested(service: Service) -> tuple[UUID, dict[str, Any], dict[str, 
     answer = await _request(service, student, row["stripe_payment_intent_id"])
     assert answer.status_code == 201, answer.text
     return student, row, answer.json()
-
-
-def _refused(answer: httpx.Response, status: int, code: str) -> None:
-    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
 
 
 async def test_an_approved_request(service: Service) -> None:
@@ -86,7 +82,7 @@ async def test_an_approved_request(service: Service) -> None:
 
 async def test_an_amended_request_refunds_less(service: Service) -> None:
     student, _, made = await _requested(service)
-    _refused(await _decide(service, made["id"], "approve", amount=PRICE + 1), 422, "amount_too_large")
+    refused(await _decide(service, made["id"], "approve", amount=PRICE + 1), 422, "amount_too_large")
     answer = await _decide(service, made["id"], "approve", amount=20_000)
     assert (answer.json()["status"], answer.json()["decided_amount"]) == ("approved", 20_000)
     await service.perform(student, refund_service.REFUND)
@@ -109,7 +105,7 @@ async def test_one_pending_request_per_payment(service: Service) -> None:
     student, row, made = await _requested(service)
     intent = row["stripe_payment_intent_id"]
     again = await _request(service, student, intent)
-    _refused(again, 409, "refund_request_pending")
+    refused(again, 409, "refund_request_pending")
     assert again.json()["refund_request_id"] == made["id"]
 
     other = uuid4()
@@ -125,7 +121,7 @@ async def test_the_same_idempotency_key_is_the_same_request(service: Service) ->
     key = str(uuid4())
     first, again = [await _request(service, student, intent, key=key) for _ in range(2)]
     assert (first.status_code, again.json()) == (201, first.json())
-    _refused(await _request(service, student, intent, key=key, reason="other"), 422, "idempotency_key_reused")
+    refused(await _request(service, student, intent, key=key, reason="other"), 422, "idempotency_key_reused")
 
 
 async def test_concurrent_decisions_decide_once(service: Service) -> None:
@@ -143,20 +139,20 @@ async def test_what_cannot_be_refunded_cannot_be_requested(service: Service) -> 
     student = uuid4()
     row = await paid(service, student)
     intent = row["stripe_payment_intent_id"]
-    _refused(await _request(service, uuid4(), intent), 404, "unknown_payment")
-    _refused(await _request(service, student, "pi_unknown"), 404, "unknown_payment")
-    _refused(await _request(service, student, "NUL\x00"), 404, "unknown_payment")
-    _refused(await _request(service, student, intent, reason=""), 422, "invalid_request")
+    refused(await _request(service, uuid4(), intent), 404, "unknown_payment")
+    refused(await _request(service, student, "pi_unknown"), 404, "unknown_payment")
+    refused(await _request(service, student, "NUL\x00"), 404, "unknown_payment")
+    refused(await _request(service, student, intent, reason=""), 422, "invalid_request")
     assert (await service.call("POST", REQUEST, json={})).status_code == 401
     await ask(service, row["id"], by=("admin", ADMIN))
-    _refused(await _request(service, student, intent), 409, "nothing_to_refund")
+    refused(await _request(service, student, intent), 409, "nothing_to_refund")
 
 
 async def test_a_dispute_leaves_the_request_pending(service: Service) -> None:
     student, row, made = await _requested(service)
     dispute = await service.sandbox.operate(f"/charges/{row['stripe_charge_id']}/dispute")
     await service.deliver_stripe_events(student)
-    _refused(await _decide(service, made["id"], "approve"), 409, "payment_disputed")
+    refused(await _decide(service, made["id"], "approve"), 409, "payment_disputed")
     await service.sandbox.operate(f"/disputes/{dispute['id']}/close", status="won")
     await service.deliver_stripe_events(student)
     assert (await _decide(service, made["id"], "approve")).status_code == 200
@@ -165,15 +161,15 @@ async def test_a_dispute_leaves_the_request_pending(service: Service) -> None:
 @pytest.mark.parametrize("role", ["student", "case_manager", "specialist"])
 async def test_only_admins_decide(service: Service, role: str) -> None:
     _, _, made = await _requested(service)
-    _refused(await _decide(service, made["id"], "approve", role=role), 403, "forbidden")
+    refused(await _decide(service, made["id"], "approve", role=role), 403, "forbidden")
     assert (await read(service, "/api/admin/refund-requests", role=role)).status_code == 403
 
 
 async def test_invalid_decisions(service: Service) -> None:
     _, _, made = await _requested(service)
-    _refused(await _decide(service, uuid4(), "approve"), 404, "unknown_refund_request")
-    _refused(await _decide(service, made["id"], "perhaps"), 422, "invalid_request")
-    _refused(await _decide(service, made["id"], "approve", amount=0), 422, "invalid_request")
-    _refused(await _decide(service, made["id"], "approve", amount=1.5), 422, "invalid_request")
-    _refused(await _decide(service, made["id"], "reject", amount=100), 422, "invalid_request")
+    refused(await _decide(service, uuid4(), "approve"), 404, "unknown_refund_request")
+    refused(await _decide(service, made["id"], "perhaps"), 422, "invalid_request")
+    refused(await _decide(service, made["id"], "approve", amount=0), 422, "invalid_request")
+    refused(await _decide(service, made["id"], "approve", amount=1.5), 422, "invalid_request")
+    refused(await _decide(service, made["id"], "reject", amount=100), 422, "invalid_request")
     assert (await read(service, "/api/admin/refund-requests?status=odd", role="admin")).status_code == 422

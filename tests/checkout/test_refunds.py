@@ -10,23 +10,26 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from tests.checkout.payment_steps import PRICE, ask, paid, payment, read, refunds, reported_events, stripes
-from tests.checkout.service import ADMIN, Service, bearer, wanted
+from tests.checkout.payment_steps import (
+    BY_ADMIN,
+    PRICE,
+    ask,
+    paid,
+    payment,
+    read,
+    refunds,
+    refused,
+    reported_events,
+    stripes,
+)
+from tests.checkout.service import Service, bearer, wanted
 
 from checkout.payments import domain, refund_service
 from checkout.payments.domain import Approve, RefundablePayment, Refuse
-from contracts.envelope import Envelope
 from contracts.money import usd
-from contracts.payments import PaymentRefs, PaymentRefunded, PaymentSucceeded
 from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.http.errors import Problem
 from kit.jobs.jobs import Job
-
-BY_ADMIN = ("admin", ADMIN)
-
-
-async def _refused(answer: Any, status: int, code: str) -> None:
-    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
 
 
 async def test_an_admin_refunds_in_full(service: Service) -> None:
@@ -52,7 +55,7 @@ async def test_an_admin_refunds_in_full(service: Service) -> None:
     view = (await read(service, f"/api/payments/{row['id']}", by=student)).json()
     assert [(each["id"], each["status"]) for each in view["refunds"]] == [(made["id"], "succeeded")]
     assert view["refundable"] == {"amount": 0, "allowed": False, "code": "nothing_to_refund"}
-    await _refused(await ask(service, row["id"], by=BY_ADMIN), 409, "nothing_to_refund")
+    refused(await ask(service, row["id"], by=BY_ADMIN), 409, "nothing_to_refund")
 
 
 async def test_the_payer_refunds_in_part_within_the_window(service: Service) -> None:
@@ -61,7 +64,7 @@ async def test_the_payer_refunds_in_part_within_the_window(service: Service) -> 
     answer = await ask(service, row["id"], by=("student", student), amount=10_000)
     assert (answer.status_code, answer.json()["origin"], answer.json()["amount"]) == (201, "student", 10_000)
     too_much = await ask(service, row["id"], by=("student", student), amount=PRICE)
-    await _refused(too_much, 422, "amount_too_large")
+    refused(too_much, 422, "amount_too_large")
     assert (too_much.json()["left"], too_much.json()["currency"]) == (PRICE - 10_000, "usd"), (
         "includes what is reserved"
     )
@@ -69,7 +72,7 @@ async def test_the_payer_refunds_in_part_within_the_window(service: Service) -> 
     await service.rows(
         "UPDATE payments SET paid_at = now() - interval '31 days' WHERE id = :id RETURNING id", id=row["id"]
     )
-    await _refused(await ask(service, row["id"], by=("student", student)), 409, "refund_window_over")
+    refused(await ask(service, row["id"], by=("student", student)), 409, "refund_window_over")
     patient = service.app_with(refund_window_days=60)
     path, body = f"/api/payments/{row['id']}/refund/", {"reason": "x", "amount": 1}
     longer = await service.call("POST", path, app=patient, json=body, headers=bearer("student", student))
@@ -82,10 +85,10 @@ async def test_the_payer_refunds_in_part_within_the_window(service: Service) -> 
 async def test_others_cannot_refund(service: Service) -> None:
     student = uuid4()
     row = await paid(service, student)
-    await _refused(await ask(service, row["id"], by=("student", uuid4())), 404, "unknown_payment")
-    await _refused(await ask(service, uuid4(), by=BY_ADMIN), 404, "unknown_payment")
-    await _refused(await ask(service, row["id"], by=("case_manager", uuid4())), 403, "forbidden")
-    await _refused(await ask(service, row["id"], by=("specialist", uuid4())), 404, "unknown_payment")
+    refused(await ask(service, row["id"], by=("student", uuid4())), 404, "unknown_payment")
+    refused(await ask(service, uuid4(), by=BY_ADMIN), 404, "unknown_payment")
+    refused(await ask(service, row["id"], by=("case_manager", uuid4())), 403, "forbidden")
+    refused(await ask(service, row["id"], by=("specialist", uuid4())), 404, "unknown_payment")
     answer = await service.call("POST", f"/api/payments/{row['id']}/refund", json={"reason": "x"})
     assert answer.status_code == 401
     assert (await ask(service, "not-an-id", by=BY_ADMIN)).status_code in (404, 405)
@@ -100,7 +103,7 @@ async def test_students_cannot_refund_a_sponsors_payment(service: Service) -> No
     await service.deliver_stripe_events(student)
     row = await payment(service, student)
     assert row["payer"] == "sponsor"
-    await _refused(await ask(service, row["id"], by=("student", student)), 403, "forbidden")
+    refused(await ask(service, row["id"], by=("student", student)), 403, "forbidden")
     assert (await ask(service, row["id"], by=BY_ADMIN)).status_code == 201
 
 
@@ -120,7 +123,7 @@ async def test_students_cannot_refund_a_sponsors_payment(service: Service) -> No
     ],
 )
 async def test_invalid_refunds(service: Service, body: dict[str, Any]) -> None:
-    await _refused(await ask(service, await _paid_payment(service), by=BY_ADMIN, **body), 422, "invalid_request")
+    refused(await ask(service, await _paid_payment(service), by=BY_ADMIN, **body), 422, "invalid_request")
 
 
 async def _paid_payment(service: Service) -> UUID:
@@ -131,7 +134,7 @@ async def test_an_unpaid_payment_cannot_be_refunded(service: Service) -> None:
     student = uuid4()
     body, headers = {"itemId": "cpr"}, bearer("student", student)
     made = (await service.call("POST", "/api/payments/create-intent", json=body, headers=headers)).json()
-    await _refused(await ask(service, made["paymentId"], by=BY_ADMIN), 409, "payment_not_succeeded")
+    refused(await ask(service, made["paymentId"], by=BY_ADMIN), 409, "payment_not_succeeded")
 
 
 @pytest.mark.parametrize("outcome", [None, "won", "lost"])
@@ -146,7 +149,7 @@ async def test_a_disputed_payment_cannot_be_refunded(service: Service, outcome: 
     if outcome == "won":
         assert answer.status_code == 201
     else:
-        await _refused(answer, 409, "payment_disputed")
+        refused(answer, 409, "payment_disputed")
 
 
 async def test_a_rejection_by_stripe_releases_the_reserved_amount(service: Service) -> None:
@@ -232,7 +235,7 @@ async def test_our_refunds_and_stripes_are_distinguished_in_any_order(service: S
     ]
     assert made["id"] in [str(each["id"]) for each in kept]
     assert (await payment(service, student))["refunded"] == 1_000
-    await _refused(await ask(service, row["id"], by=BY_ADMIN, amount=PRICE - 999), 422, "amount_too_large")
+    refused(await ask(service, row["id"], by=BY_ADMIN, amount=PRICE - 999), 422, "amount_too_large")
     assert (await ask(service, row["id"], by=BY_ADMIN, amount=PRICE - 1_000)).status_code == 201
 
 
@@ -297,56 +300,8 @@ async def test_the_same_idempotency_key_is_the_same_refund(service: Service) -> 
     again = await ask(service, row["id"], by=BY_ADMIN, amount=100, headers=key)
     assert (first.status_code, again.status_code, again.json()) == (201, 201, first.json())
     other = await ask(service, row["id"], by=BY_ADMIN, amount=200, headers=key)
-    await _refused(other, 422, "idempotency_key_reused")
+    refused(other, 422, "idempotency_key_reused")
     assert len(await refunds(service, row["id"])) == 1
-
-
-async def _manual(service: Service, student: UUID, *, method: str, amount: int = 30_000) -> dict[str, Any]:
-    """A payment that an admin recorded, as checkout publishes it."""
-    await service.buy(student, wanted("cpr", 575))
-    purchase_id = (await service.purchase(student))["id"]
-    event = PaymentSucceeded(
-        refs=PaymentRefs(manual=f"m_{student}"), purchase_id=purchase_id, student_id=student, amount=usd(amount),
-        method=method,
-    )  # fmt: skip
-    await service.publish(event)
-    return await payment(service, student)
-
-
-async def test_cash_is_refunded_by_hand(service: Service) -> None:
-    student = uuid4()
-    row = await _manual(service, student, method="cash")
-    assert (row["status"], row["manual_id"], row["method"]) == ("succeeded", f"m_{student}", "cash")
-    made = (await ask(service, row["id"], by=BY_ADMIN, amount=10_000)).json()
-    assert made["status"] == "succeeded"
-    (event,) = await service.published(student, "payment.refunded.v1")
-    assert event == {
-        "refs": {"manual": f"m_{student}"},
-        "purchase_id": str(row["purchase_id"]),
-        "student_id": str(student),
-        "refund_id": made["id"],
-        "amount": {"amount": 10_000, "currency": "usd"},
-        "status": "succeeded",
-    }
-    (key,) = await service.rows("SELECT message_key FROM outbox WHERE message_key LIKE :id", id=f"%{made['id']}%")
-    assert key["message_key"] == f"refund/{made['id']}/payment.refunded.v1"
-    await _refused(await ask(service, row["id"], by=BY_ADMIN, amount=20_001), 422, "amount_too_large")
-
-    events: Envelope[Any] = Envelope(
-        id=key["message_key"], source="checkout", subject=str(row["purchase_id"]), time=utc_now(),
-        data=PaymentRefunded.model_validate(event),
-    )  # fmt: skip
-    await service.deliver(events)
-    (kept,) = await refunds(service, row["id"])
-    assert (kept["status"], kept["reported"], kept["origin"]) == ("succeeded", True, "admin")
-    assert (await payment(service, student))["refunded"] == 10_000
-    assert (await ask(service, row["id"], by=BY_ADMIN)).json()["amount"] == 20_000
-
-
-@pytest.mark.parametrize(("method", "amount"), [("waiver", 30_000), ("promotion", 0), ("cash", 0)])
-async def test_a_waiver_cannot_be_refunded(service: Service, method: str, amount: int) -> None:
-    row = await _manual(service, uuid4(), method=method, amount=amount)
-    await _refused(await ask(service, row["id"], by=BY_ADMIN), 409, "nothing_was_paid")
 
 
 async def test_refunds_of_a_cancellation_are_one_transaction(service: Service) -> None:

@@ -12,7 +12,7 @@ TIMES = "created_at timestamptz NOT NULL DEFAULT now(), updated_at timestamptz N
 ID = "id uuid NOT NULL DEFAULT gen_random_uuid()"
 
 # `uses` may pass `most_uses`: an admin can lower the limit, and a use that was released too early is taken again when
-# its purchase turns out to be paid. Whoever reserves a use locks the code's row and checks the limit there.
+# its purchase turns out to be paid. A reservation locks the code's row and checks the limit there.
 CATALOG = (
     f"""
     CREATE TABLE items (

@@ -1,7 +1,7 @@
 """The curriculum of each track, as the catalog last published it, and the enrollments waiting for one.
 
-A payment and a new curriculum may come at once. Whoever activates an enrollment holds the curriculum's lock shared,
-whoever replaces the curriculum holds it exclusively: so one of the two sees what the other has done.
+A payment and a new curriculum may arrive concurrently. A transaction that activates an enrollment holds the lock of the
+curriculum shared, one that replaces the curriculum holds it exclusively: the later one sees what the other committed.
 """
 
 from __future__ import annotations

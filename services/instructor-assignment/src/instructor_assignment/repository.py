@@ -1,6 +1,6 @@
 """Instructors and assignments in the database.
 
-Whoever reads them in order to assign or release an instructor holds the program's lock (`lock_program`), so that a
+Rows that are read to assign or release an instructor are read under the program's lock (`lock_program`), so that a
 payment, freed capacity and an admin's change never decide on numbers that another transaction is changing.
 """
 

@@ -1,7 +1,7 @@
 """Programs, enrollments and provider enrollments in the database.
 
-Locks, in this order: the facts' group, the program (shared by whoever checks whether it is Milady's, exclusive by
-whoever adopts its enrollments), the enrollment (by whoever changes its provider enrollment), the rows.
+Locks, in this order: the facts' group, the program (shared to check whether it is Milady's, exclusive to
+adopt its enrollments), the enrollment (to change its provider enrollment), the rows.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Uses of promotion codes: quoted, reserved when a purchase starts, redeemed when it is paid, released when it is not.
 
-The row of the code is the lock: whoever increments its uses holds it until the commit, so that concurrent buyers cannot
-exceed either limit. The redemption's row is always locked before the code's.
+The row of the code is the lock: a transaction that increments its uses holds it until the commit, so concurrent buyers
+cannot exceed either limit. The redemption's row is always locked before the code's.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-# whoever needs items needs only this module
+# re-exported: callers that need items import only this module
 from checkout.catalog.item import CODE as CODE
 from checkout.catalog.item import SLUG as SLUG
 from checkout.catalog.item import Item as Item

@@ -1,6 +1,6 @@
 """Installments, manual payments and cancellations in the database.
 
-Whoever changes an installment holds the lock of its purchase's row: it stands for all installments of the purchase.
+Installments change only under the lock of their purchase's row, which serves all installments of the purchase.
 """
 
 from __future__ import annotations

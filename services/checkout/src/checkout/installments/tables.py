@@ -54,7 +54,7 @@ installments = Table(
         postgresql_where=text("status = 'open'"),
     ),
 )
-"""See `domain.Installment` for what the columns mean. Whoever changes one holds the lock of its purchase's row."""
+"""See `domain.Installment` for what the columns mean. Rows change only under the lock of their purchase's row."""
 
 manual_payments = Table(
     "manual_payments",

@@ -1,8 +1,8 @@
 """A plan ends by itself: a schedule on its subscription, attached when the first installment is paid.
 
-Checkout cannot carry a schedule, and a subscription without one goes on charging for ever. When the purchase is
-withdrawn (all of the money went back, or a dispute is lost), the plan is canceled before its time. The two may meet in
-any order: what has ended at Stripe takes no schedule.
+Checkout cannot carry a schedule, and a subscription without one never stops charging. When the purchase is
+withdrawn (refunded in full, or a dispute is lost), the plan is canceled early. The two may happen in any order: a
+subscription that has ended at Stripe takes no schedule.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class PlanEnd:
         """The schedule's id; None for a subscription that has ended already."""
         try:
             return await self._attach(job)
-        except StripeRejected as refusal:  # to give up would charge for ever
-            raise Transient(str(refusal)) from refusal
+        except StripeRejected as rejected:  # if the job gave up, the subscription would keep charging
+            raise Transient(str(rejected)) from rejected
 
     async def _attach(self, job: Job) -> str | None:
         purchase_id, installments = str(job.payload["purchase_id"]), int(job.payload["installments"])
@@ -85,8 +85,8 @@ async def enqueue_cancel(uow: UnitOfWork, *, purchase_id: UUID, subscription_id:
 class PlanCancel:
     """Ends the subscription now, and what it has not collected yet. Looks first, each time.
 
-    The keys are of one attempt: a refusal that Stripe remembers must not answer the next one, and to end what has ended
-    changes nothing.
+    The idempotency keys belong to one attempt: Stripe would repeat an error that it stored under the same key.
+    Canceling twice changes nothing.
     """
 
     backoff = PATIENT
@@ -98,8 +98,8 @@ class PlanCancel:
         """How many invoices were voided."""
         try:
             return await self._cancel(job.payload["subscription_id"], key=f"{job.key}/{job.attempt}")
-        except StripeRejected as refusal:  # to give up would charge on
-            raise Transient(str(refusal)) from refusal
+        except StripeRejected as rejected:  # if the job gave up, the subscription would keep charging
+            raise Transient(str(rejected)) from rejected
 
     async def _cancel(self, subscription_id: str, *, key: str) -> int:
         subscription = await self._stripe.subscription(subscription_id)

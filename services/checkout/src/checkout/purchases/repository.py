@@ -22,7 +22,7 @@ from checkout.purchases.domain import (
     next_state,
 )
 
-# whoever reads purchases needs only this module
+# re-exported: callers that read purchases import only this module
 from checkout.purchases.row import PurchaseRow as PurchaseRow
 from checkout.purchases.row import row_of as row_of
 from checkout.purchases.tables import enrollments, purchases
