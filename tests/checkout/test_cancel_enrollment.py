@@ -32,7 +32,7 @@ async def test_the_refund_follows_the_policy(school: School, days: int, refund: 
     assert await school.statuses() == ["paid"] + ["canceled"] * 5
     assert await school.state() == "canceled"
     assert await school.standing() == ("withdrawn", "canceled")
-    (event,) = await school.service.published(school.student, "purchase.canceled.v1")
+    (event,) = await school.service.published(school.student, "purchase.ended.v1")
     assert event["reason"] == "moved away"
     await school.later(days=60)
     assert await school.charges() == FIRST - refund
@@ -57,7 +57,7 @@ async def test_a_repeated_cancellation_returns_the_same_answer(school: School) -
     other = await cancel(school, enrollment["purchase_id"], reason="another", refund_amount=1)
     assert other.text == answers[0].text
     assert len(await refunds(school)) == 1
-    assert len(await school.service.published(school.student, "purchase.canceled.v1")) == 1
+    assert len(await school.service.published(school.student, "purchase.ended.v1")) == 1
 
 
 async def test_the_newest_payments_are_refunded_first(school: School) -> None:

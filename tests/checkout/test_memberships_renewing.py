@@ -10,7 +10,7 @@ from tests.checkout.sandbox import StripeSandbox
 from tests.checkout.service import Service
 
 from checkout.purchases.repository import PLAN_CANCEL
-from contracts.payments import PaymentRefs, PurchaseCanceled
+from contracts.payments import PaymentRefs, PurchaseEnded
 from testkit.postgres_server import Database
 
 
@@ -188,7 +188,7 @@ async def test_a_cancellation_by_the_school_ends_it_at_stripe(member: Member) ->
     subscription = await member.join("student")
     purchase = await member.service.purchase(member.id)
     refs = PaymentRefs(subscription=subscription)
-    await member.service.publish(PurchaseCanceled(refs=refs, purchase_id=purchase["id"], reason="moved away"))
+    await member.service.publish(PurchaseEnded(refs=refs, purchase_id=purchase["id"], by="school", reason="moved away"))
     await member.service.perform(member.id)
     await member.catch_up()
     assert (await member.row())["status"] == "canceled"

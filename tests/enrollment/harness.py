@@ -22,7 +22,7 @@ from contracts.payments import (
     PaymentRefs,
     PaymentRefunded,
     PaymentSucceeded,
-    PurchaseCanceled,
+    PurchaseEnded,
     SubscriptionChanged,
 )
 from contracts.people import MEMBERSHIP, ItemRef, Program, enrollment_uuid
@@ -83,7 +83,7 @@ class Buyer:
         return PaymentRefunded(refs=self._intent, refund_id="re_1", amount=usd(amount), status="failed")
 
     def canceled(self) -> PaymentEvent:
-        return PurchaseCanceled(refs=PaymentRefs(), reason="moved away", **self._metadata())
+        return PurchaseEnded(refs=PaymentRefs(), by="school", reason="moved away", **self._metadata())
 
     def invoice_paid(self, n: int) -> PaymentEvent:
         refs = PaymentRefs(invoice=f"in_{self.purchase_id}_{n}", subscription=self._subscription)

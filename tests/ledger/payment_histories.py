@@ -20,7 +20,7 @@ from contracts.payments import (
     PaymentRefs,
     PaymentRefunded,
     PaymentSucceeded,
-    PurchaseCanceled,
+    PurchaseEnded,
     SubscriptionChanged,
 )
 from contracts.people import MEMBERSHIP, ItemRef, Program
@@ -205,7 +205,7 @@ def cash(n: int, amount: Money, *, installment: str | None = None, program: Prog
 
 def canceled(n: int, program: Program = BARBER) -> list[PaymentEvent]:
     fields: dict[str, Any] = {"purchase_id": purchase(n), "student_id": STUDENT, "program": program}
-    return [PurchaseCanceled(refs=PaymentRefs(), reason="moved away", **fields)]
+    return [PurchaseEnded(refs=PaymentRefs(), by="school", reason="moved away", **fields)]
 
 
 Word = Literal["active", "paused", "resumed", "past_due", "ending", "ended"]

@@ -117,7 +117,7 @@ def test_an_enrollment_is_active_only_while_money_is_held(facts: dict[str, Payme
             assert not bought.fully_refunded
             assert bought.settled_payments
             assert not any(payment.lost for payment in bought.payments)
-            assert not bought.canceled
+            assert not bought.ended
 
 
 @given(histories())

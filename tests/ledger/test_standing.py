@@ -307,7 +307,7 @@ def test_a_canceled_purchase_never_stands_above_withdrawn(facts: dict[str, Payme
     n = data.draw(st.integers(1, 5))
     extra = {f"evt_c/{event.type}": event for event in canceled(n)}
     for bought in fold(facts | extra):
-        if bought.canceled:
+        if bought.ended:
             standing, reason = bought.standing()
             assert standing.rank <= Standing.WITHDRAWN.rank
             assert reason == ("canceled" if bought.settled_payments else reason)

@@ -35,7 +35,7 @@ from contracts.enrollment import (
 from contracts.envelope import Event
 from contracts.instructor_assignment import Instructor, InstructorAssigned
 from contracts.money import usd
-from contracts.payments import PaymentRefs, PaymentRefunded, PurchaseCanceled, SubscriptionChanged
+from contracts.payments import PaymentRefs, PaymentRefunded, PurchaseEnded, SubscriptionChanged
 from contracts.people import MEMBERSHIP, ItemRef, Program, enrollment_uuid
 
 GOLD = Program(slug=MEMBERSHIP, id="m-1", name="Studio Membership", kind="membership")
@@ -186,8 +186,13 @@ async def test_a_bundles_refund_and_withdrawal_are_one_mail_each(harness: Harnes
 
 # --- ended by the school, or by the plan ------------------------------------------------------------------------------
 
-CANCELED = PurchaseCanceled(
-    refs=PaymentRefs(), purchase_id=UUID(int=1), student_id=ANN, program=BARBER, reason="Too few students for <spring>"
+CANCELED = PurchaseEnded(
+    refs=PaymentRefs(),
+    purchase_id=UUID(int=1),
+    by="school",
+    student_id=ANN,
+    program=BARBER,
+    reason="Too few students for <spring>",
 )
 WITHDRAWN = step(EnrollmentWithdrawn, 2, "canceled")
 ENDED = "Your enrollment in Barber Apprenticeship has ended"

@@ -18,7 +18,7 @@ from contracts.enrollment import (
 from contracts.instructor_assignment import InstructorAssigned
 from contracts.milady_integration import MiladyEnrolled
 from contracts.money import Money
-from contracts.payments import PurchaseCanceled
+from contracts.payments import PurchaseEnded
 from ledger.purchase import Purchase, Standing
 from notifications.enrollment import Enrollment
 from notifications.failures import failure_context, pause_cause_topic, pause_topics, pay_url
@@ -84,8 +84,8 @@ def _cancellation_context(enrollment: Enrollment, reason: str | None) -> dict[st
     """The school's reason for a cancellation, and what has been refunded so far."""
     if reason != "canceled":
         return {"cancellation_reason": None, "refunds": []}
-    canceled = [purchase for purchase in enrollment.purchases if purchase.canceled]
-    events = [fact for p in canceled for fact in p.facts if isinstance(fact, PurchaseCanceled)]
+    canceled = [purchase for purchase in enrollment.purchases if purchase.ended]
+    events = [fact for p in canceled for fact in p.facts if isinstance(fact, PurchaseEnded)]
     refunded: Counter[str] = Counter()
     for purchase in canceled:
         refunded.update(purchase.refunded)

@@ -55,7 +55,7 @@ def failure_messages(facts: PurchaseFacts) -> Iterator[Message]:
     a first installment by bank debit that is returned days later: checkout has not started to collect then.)
     """
     enrollment, purchase = facts.weakest, facts.purchase
-    if purchase.canceled:
+    if purchase.ended:
         return
     plan = bool(purchase.subscriptions) or (purchase.installments or 1) > 1
     started = plan and bool(purchase.settled_payments)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from contracts.checkout import PurchaseCreated
-from contracts.payments import PurchaseCanceled
+from contracts.payments import PurchaseEnded
 from notifications.message import Message
 from notifications.student_facts import StudentFacts
 
@@ -17,7 +17,7 @@ def sponsor_link_messages(facts: StudentFacts) -> Iterator[Message]:
         for each in facts.purchases
         if any(p.settled is not None or p.processing or p.expired for p in each.purchase.payments)
         for fact in each.purchase.facts
-    } | {canceled.purchase_id for canceled in facts.of(PurchaseCanceled)}
+    } | {canceled.purchase_id for canceled in facts.of(PurchaseEnded)}
     for created in facts.of(PurchaseCreated):
         enrollments = facts.enrollments_of(created.purchase_id)
         if created.payer == "sponsor" and created.purchase_id not in done and enrollments:

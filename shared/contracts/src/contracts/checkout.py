@@ -34,6 +34,10 @@ class PurchaseCreated(Event):
     payer_contact: Contact | None = Field(default=None, description="the sponsor's finance contact, if a sponsor pays")
     discount: Money | None = Field(default=None, description="deducted from the catalog's price; `amount` is the rest")
     promotion_code: str | None = Field(default=None, max_length=100)
+    due_at: datetime | None = Field(default=None, description="of a sponsor's invoice: when it is due")
+    authorization_number: str | None = Field(
+        default=None, max_length=100, description="the sponsor's, for this student"
+    )
 
 
 class StudentUpdated(Event):
@@ -64,6 +68,63 @@ class RefundDecided(Event):
     student_id: UUID
     decision: Literal["approved", "rejected"]
     amount: Money | None = None
+
+
+class RefundFailed(Event):
+    """Stripe refused a refund, or it failed later: the money is still the school's."""
+
+    type = "refund.failed.v1"
+    refund_id: UUID
+    payment_id: UUID
+    purchase_id: UUID
+    student_id: UUID
+    amount: Money
+    code: str = Field(max_length=100)
+
+
+class InstallmentAnnounced(Event):
+    """An installment will be charged, or is due, soon. (`installment_id` with the round, as in payment events.)"""
+
+    type = "installment.announced.v1"
+    installment: str = Field(max_length=100)
+    purchase_id: UUID
+    student_id: UUID
+    program: Program
+    payer: Payer
+    amount: Money
+    due_at: datetime
+    position: StrictInt = Field(ge=1)
+    installments: StrictInt = Field(ge=1)
+    automatic: bool = Field(description="whether a saved payment method will be charged")
+    pay_url: str | None = Field(default=None, max_length=2000, pattern="^https?://")
+    payer_contact: Contact | None = Field(default=None, description="the sponsor's finance contact, if a sponsor pays")
+
+
+class CollectionStopped(Event):
+    """Checkout charges nothing more for a purchase, because its amounts contradict one another; an admin decides."""
+
+    type = "collection.stopped.v1"
+    purchase_id: UUID
+    student_id: UUID
+    code: Literal["received_more_than_owed", "more_charges_than_installments", "opened_without_payment"]
+    received: Money
+    owed: Money
+
+
+class PaymentUnmatched(Event):
+    """Money was received that names no student or no item of the catalog, or that came after an end."""
+
+    type = "payment.unmatched.v1"
+    refs: PaymentRefs
+    amount: Money
+    code: Literal["no_student", "no_item", "unknown_item", "conflicting_students", "after_end"]
+
+
+class StripeEventsRequested(Event):
+    """Checkout found at Stripe that an object was paid, and has not received its event. webhook-gateway fetches it."""
+
+    type = "stripe_events.requested.v1"
+    object: str = Field(max_length=255, description="cs_…, pi_…, in_… or sub_…")
 
 
 class CatalogItemRegistered(Event):

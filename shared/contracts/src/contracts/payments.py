@@ -22,10 +22,25 @@ DisputeStatus = Literal[
     "won",
     "lost",
     "prevented",
+    "appeal_needs_response",
+    "appeal_under_review",
 ]
 SubscriptionStatus = Literal[
     "incomplete", "incomplete_expired", "trialing", "active", "past_due", "canceled", "unpaid", "paused"
 ]
+
+
+EndedBy = Literal["student", "school", "dispute"]
+
+
+class PaymentMethodDetails(Model):
+    """How it was paid, from the charge (Stripe: `payment_method_details`). Nothing in it can be charged."""
+
+    type: str = Field(max_length=50, description="card, us_bank_account, klarna, …")
+    brand: str | None = Field(default=None, max_length=50, description="of a card: visa, …")
+    last4: str | None = Field(default=None, max_length=4)
+    bank: str | None = Field(default=None, max_length=100, description="of a bank account: its bank's name")
+    wallet: str | None = Field(default=None, max_length=50, description="apple_pay, google_pay, link, …")
 
 
 class PaymentRefs(Model):
@@ -42,6 +57,7 @@ class PaymentRefs(Model):
     installment: str | None = Field(
         default=None, description="our id of the installment that this pays or fails to pay; does not name the payment"
     )
+    customer: str | None = Field(default=None, description="Stripe's customer who paid; does not name the payment")
 
     def of_payment(self) -> frozenset[str]:
         """The references that name the payment itself (a subscription has many payments)."""
@@ -60,7 +76,14 @@ class PaymentEvent(Event):
     funding_source: str | None = Field(default=None, max_length=50, description="WIOA, WRG, …; None for self-pay")
     installments: StrictInt | None = Field(default=None, ge=1, description="how many payments the plan has in all")
     contact: Contact | None = Field(default=None, description="who paid")
-    price: Money | None = Field(default=None, description="what the whole purchase costs, all installments together")
+    price: Money | None = Field(
+        default=None, description="what the whole purchase costs, all installments together, without tax"
+    )
+    due: Money | None = Field(
+        default=None,
+        description="of a plan: what has to be paid before the enrollment opens; None: the regular installment",
+    )
+    as_of: datetime | None = Field(default=None, description="when it happened; None: unknown")
 
 
 class PaymentSucceeded(PaymentEvent):
@@ -69,7 +92,12 @@ class PaymentSucceeded(PaymentEvent):
     type = "payment.succeeded.v1"
     amount: Money
     method: str | None = Field(default=None, description="card, us_bank_account, …; cash, check, waiver when manual")
+    details: PaymentMethodDetails | None = None
     tax: Money | None = Field(default=None, description="how much of the amount is tax")
+    discount: Money | None = Field(default=None, description="deducted by Stripe's own page: no shortfall")
+    credit: Money | None = Field(
+        default=None, description="paid from the customer's credit balance at Stripe, beside the amount"
+    )
 
 
 class PaymentPending(PaymentEvent):
@@ -160,11 +188,69 @@ class SubscriptionChanged(PaymentEvent):
     collection_paused: bool = Field(
         default=False, description="Stripe's pause_collection: nothing is charged while it lasts"
     )
-    as_of: datetime | None = Field(default=None, description="when this was the state; the latest is current")
 
 
-class PurchaseCanceled(PaymentEvent):
-    """The school has canceled a purchase: nothing more is charged, and the enrollment ends, whatever was paid."""
+class SubscriptionScheduleEnded(PaymentEvent):
+    """The schedule of a plan at Stripe ended early. `refs.subscription` names the plan's subscription.
 
-    type = "purchase.canceled.v1"
+    released: the subscription goes on without an end. canceled, aborted: it was canceled too.
+    """
+
+    type = "subscription.schedule_ended.v1"
+    outcome: Literal["released", "canceled", "aborted"]
+
+
+class PaymentActionRequired(PaymentEvent):
+    """The payer has to act before it can be paid: authenticate (3-D Secure), or verify a bank account."""
+
+    type = "payment.action_required.v1"
+    amount: Money | None = None
+    action: Literal["authenticate", "verify_bank_account", "other"] = "other"
+    url: str | None = Field(default=None, max_length=2000, pattern="^https?://", description="Stripe's page for it")
+
+
+class PaymentFraudWarned(PaymentEvent):
+    """The card's issuer suspects fraud (Stripe: early fraud warning). A dispute may follow unless it is refunded."""
+
+    type = "payment.fraud_warned.v1"
+    fraud_type: str = Field(max_length=100)
+    actionable: bool = True
+
+
+class PurchaseRecorded(PaymentEvent):
+    """A payment that was not started here is now a purchase: its student, its item, and what it costs that payer.
+
+    Published by checkout, automatically or by an admin's decision. Until then, the payment opens nothing.
+    """
+
+    type = "purchase.recorded.v1"
+
+
+class PurchaseAccepted(PaymentEvent):
+    """An admin has accepted less than the price: `amount` is not owed."""
+
+    type = "purchase.accepted.v1"
+    amount: Money
+
+
+class PurchaseEnded(PaymentEvent):
+    """A purchase was ended: nothing more is charged, and its enrollment ends, whatever was or will be paid."""
+
+    type = "purchase.ended.v1"
+    by: EndedBy
     reason: str = Field(max_length=500)
+
+
+class CustomerDeleted(Event):
+    """A customer was deleted at Stripe, with all saved payment methods."""
+
+    type = "customer.deleted.v1"
+    customer: str = Field(max_length=255)
+
+
+class MandateRevoked(Event):
+    """The payer has revoked the mandate for bank debits: the payment method cannot be charged any more."""
+
+    type = "mandate.revoked.v1"
+    mandate: str = Field(max_length=255)
+    payment_method: str = Field(max_length=255)

@@ -10,7 +10,7 @@ from pydantic import Field
 from contracts.envelope import Model
 
 Payer = Literal["student", "sponsor"]
-ItemKind = Literal["program", "track", "course", "product", "service", "bundle", "membership"]
+ItemKind = Literal["program", "track", "course", "product", "service", "merchandise", "bundle", "membership"]
 
 MEMBERSHIP = "membership"
 """The slug of every membership: a student has at most one, of whatever tier."""
@@ -35,6 +35,7 @@ class ItemRef(Model):
     name: str | None = Field(default=None, max_length=300)
     provider: str | None = Field(default=None, max_length=100, description="the external course provider: milady")
     kind: ItemKind | None = Field(default=None, description="None: a program")
+    untaught: Literal[True] | None = Field(default=None, description="nobody teaches it; no instructor is assigned")
     id_only: Literal[True] | None = Field(default=None, description="the event had no slug; `slug` repeats the id")
 
     @property
@@ -44,7 +45,12 @@ class ItemRef(Model):
     @property
     def taught(self) -> bool:
         """Whether it has lessons, and therefore an instructor."""
-        return self.kind in (None, "program", "track", "course")
+        return not self.untaught and self.kind in (None, "program", "track", "course")
+
+    @property
+    def enrolls(self) -> bool:
+        """Whether it gives an enrollment. Merchandise does not, and may be bought again."""
+        return self.kind != "merchandise"
 
 
 class Program(ItemRef):

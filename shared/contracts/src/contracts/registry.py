@@ -15,17 +15,34 @@ PAYMENT_EVENTS: tuple[type[payments.PaymentEvent], ...] = (
     payments.PaymentRefunded,
     payments.PaymentDisputeOpened,
     payments.PaymentDisputeClosed,
+    payments.PaymentActionRequired,
+    payments.PaymentFraudWarned,
     payments.SubscriptionChanged,
-    payments.PurchaseCanceled,
+    payments.SubscriptionScheduleEnded,
+    payments.PurchaseRecorded,
+    payments.PurchaseAccepted,
+    payments.PurchaseEnded,
 )
 
+_DECISIONS = (payments.PurchaseRecorded, payments.PurchaseAccepted, payments.PurchaseEnded)
+"""The payment events that only checkout publishes."""
+
 PUBLISHED_BY: Mapping[str, tuple[type[Event], ...]] = {
-    "webhook-gateway": tuple(event for event in PAYMENT_EVENTS if event is not payments.PurchaseCanceled),
+    "webhook-gateway": (
+        *(event for event in PAYMENT_EVENTS if event not in _DECISIONS),
+        payments.CustomerDeleted,
+        payments.MandateRevoked,
+    ),
     "checkout": (
         checkout.PurchaseCreated,
         checkout.StudentUpdated,
         checkout.RefundRequested,
         checkout.RefundDecided,
+        checkout.RefundFailed,
+        checkout.InstallmentAnnounced,
+        checkout.CollectionStopped,
+        checkout.PaymentUnmatched,
+        checkout.StripeEventsRequested,
         checkout.CatalogItemChanged,
         checkout.ReceiptIssued,
         *PAYMENT_EVENTS,

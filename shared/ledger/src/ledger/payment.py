@@ -30,6 +30,8 @@ _DISPUTE_RANK: Mapping[DisputeStatus, int] = {
     "prevented": 5,
     "won": 6,
     "lost": 7,
+    "appeal_needs_response": 8,
+    "appeal_under_review": 9,
 }
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from contracts.envelope import Model
 from contracts.money import Money
-from contracts.payments import PaymentEvent, PaymentExpired, PaymentFailed, PurchaseCanceled, SubscriptionChanged
+from contracts.payments import PaymentEvent, PaymentExpired, PaymentFailed, PurchaseEnded, SubscriptionChanged
 from contracts.people import Contact, Payer, Program
 from ledger.connected import connected
 from ledger.payment import Payment
@@ -195,8 +195,8 @@ class Purchase:
         return bool(received) and all(self.refunded.get(currency, 0) >= amount for currency, amount in received.items())
 
     @property
-    def canceled(self) -> bool:
-        return any(isinstance(fact, PurchaseCanceled) for fact in self.facts)
+    def ended(self) -> bool:
+        return any(isinstance(fact, PurchaseEnded) for fact in self.facts)
 
     @property
     def waived(self) -> bool:
@@ -221,7 +221,7 @@ class Purchase:
         """The standing, and the reason for any but a plain one."""
         if not self.settled_payments:
             return self._unsettled()
-        if self.canceled:
+        if self.ended:
             return Standing.WITHDRAWN, "canceled"
         if policy.lost_dispute_withdraws and any(payment.lost for payment in self.payments):
             return Standing.WITHDRAWN, "dispute_lost"
@@ -242,10 +242,10 @@ class Purchase:
         return Standing.ACTIVE, None
 
     def _unsettled(self) -> tuple[Standing, str | None]:
-        if not self.canceled and any(payment.processing for payment in self.payments):
+        if not self.ended and any(payment.processing for payment in self.payments):
             return Standing.PENDING, CONFLICTING_STUDENTS if len(self.student_ids) > 1 else None
         if self.initiated:
-            return Standing.WITHDRAWN, "canceled" if self.canceled else "payment_failed"
+            return Standing.WITHDRAWN, "canceled" if self.ended else "payment_failed"
         return Standing.NONE, None
 
     @property

@@ -20,7 +20,7 @@ from checkout.purchases.context import Buyer, CheckoutContext
 from checkout.purchases.domain import OPEN, State
 from checkout.purchases.repository import PurchaseRow
 from checkout.purchases.service import PurchaseService
-from contracts.payments import PaymentRefs, PurchaseCanceled
+from contracts.payments import PaymentRefs, PurchaseEnded
 from kit.db.unit_of_work import UnitOfWork
 from kit.http.errors import Problem
 
@@ -129,7 +129,7 @@ class CancellationService:
         if purchase.stripe_subscription_id is not None:
             await plans.enqueue_cancel(uow, purchase_id=purchase.id, subscription_id=purchase.stripe_subscription_id)
         await purchases.cancel_purchase(uow.db, purchase.id, reason=reason, at=uow.now)
-        event = PurchaseCanceled(**transitions.purchase_fields(purchase), refs=PaymentRefs(), reason=reason)
+        event = PurchaseEnded(**transitions.purchase_fields(purchase), refs=PaymentRefs(), by="school", reason=reason)
         await uow.publish(event, id=f"{purchase.id}/{event.type}", subject=str(purchase.id))
 
     async def _close_at_stripe(self, purchase: PurchaseRow) -> None:

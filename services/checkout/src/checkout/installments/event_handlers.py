@@ -50,7 +50,7 @@ async def update_installments(
     installments = await repository.of_purchase(uow.db, row.id)
     if row.payment_flow == "page":
         installments = await _update_page_remainder(uow, row, purchase, installments)
-    ended = row.canceled_at is not None or purchase.canceled or row.state in _ENDED
+    ended = row.canceled_at is not None or purchase.ended or row.state in _ENDED
     if installments:
         payments_of = {each.id: _payments_of(purchase, each.id) for each in installments}
         covered = any(_is_settled(payments_of[each.id]) for each in installments if each.is_remainder)
@@ -61,7 +61,7 @@ async def update_installments(
         if purchase.settled_payments and not ended:
             for installment in await repository.of_purchase(uow.db, row.id):
                 await transitions.collect_skipped(uow, installment, now=now)
-    if purchase.canceled or row.canceled_at is not None:
+    if purchase.ended or row.canceled_at is not None:
         await _refund_late_payments(uow, row, purchase)
 
 

@@ -309,7 +309,7 @@ def change_of(purchase: ledger.Purchase, policy: Policy, *, payment_flow: Paymen
             retryable = payment_flow == "intent" and not failures(purchase, final=True)
             return Change.PAYMENT_RETRYABLE if retryable else Change.PAYMENT_FAILED
         case Standing.NONE:
-            if purchase.canceled:
+            if purchase.ended:
                 return Change.PURCHASE_CANCELED
             # a declined card leaves the page open, and an installment outlives the invoice that was sent for it
             expired = [payment for payment in purchase.payments if payment.expired]
