@@ -144,6 +144,7 @@ LINE = {
     "quantity": 1,
     "price_data": {"currency": "usd", "unit_amount": 489_000, "product_data": {"name": "Barber apprenticeship"}},
 }
+RETURN_URL = "https://school.example/back"
 SUCCESS = "https://school.example/enroll/success?session_id={CHECKOUT_SESSION_ID}&program=barber"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import stripe
-from tests.stripe_sandbox.harness import Operator, new_session
+from tests.stripe_sandbox.harness import RETURN_URL, Operator, new_session
 from tests.stripe_sandbox.in_process import DAY, InProcessSandbox
 
 PAID = 489_000
@@ -15,7 +15,14 @@ PAID = 489_000
 
 def charge(sandbox: InProcessSandbox, **params: Any) -> Any:
     intent = sandbox.api.payment_intents.create(
-        {"amount": PAID, "currency": "usd", "payment_method": "pm_card_visa", "confirm": True, **params}
+        {
+            "amount": PAID,
+            "currency": "usd",
+            "payment_method": "pm_card_visa",
+            "confirm": True,
+            "return_url": RETURN_URL,
+            **params,
+        }
     )
     sandbox.new_events()
     return sandbox.api.charges.retrieve(intent.latest_charge)

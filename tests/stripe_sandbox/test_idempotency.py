@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import stripe
-from tests.stripe_sandbox.harness import SECRET_KEY, Operator, Running, error_of, new_session, until
+from tests.stripe_sandbox.harness import RETURN_URL, SECRET_KEY, Operator, Running, error_of, new_session, until
 
 
 def create(client: stripe.StripeClient, key: str, **params: Any) -> stripe.Customer:
@@ -41,6 +41,7 @@ def test_a_validation_error_does_not_consume_the_key(client: stripe.StripeClient
 
 def test_a_decline_is_replayed(client: stripe.StripeClient) -> None:
     order: Any = {"amount": 5_000, "currency": "usd", "confirm": True, "payment_method": "pm_card_chargeDeclined"}
+    order["return_url"] = RETURN_URL
     ids = []
     for _ in range(2):
         with pytest.raises(stripe.CardError) as raised:

@@ -70,9 +70,12 @@ def test_paying_by_api_and_a_decline(client: stripe.StripeClient) -> None:
     invoice = client.v1.invoices.finalize_invoice(sponsor_invoice(client).id)
     with pytest.raises(stripe.InvalidRequestError, match="default_payment_method"):
         client.v1.invoices.pay(invoice.id)
+    attach: Any = {"customer": invoice.customer}
+    failing = client.v1.payment_methods.attach("pm_card_chargeCustomerFail", attach)
     with pytest.raises(stripe.CardError):
-        client.v1.invoices.pay(invoice.id, {"payment_method": "pm_card_chargeDeclined"})
-    assert client.v1.invoices.pay(invoice.id, {"payment_method": "pm_card_visa"}).status == "paid"
+        client.v1.invoices.pay(invoice.id, {"payment_method": failing.id})
+    card = client.v1.payment_methods.attach("pm_card_visa", attach)
+    assert client.v1.invoices.pay(invoice.id, {"payment_method": card.id}).status == "paid"
 
 
 def test_voiding_and_deleting(client: stripe.StripeClient, http: httpx.Client) -> None:

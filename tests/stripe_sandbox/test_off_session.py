@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import stripe
-from tests.stripe_sandbox.harness import error_of
+from tests.stripe_sandbox.harness import RETURN_URL, error_of
 from tests.stripe_sandbox.in_process import InProcessSandbox
 
 
@@ -14,7 +14,9 @@ def charge(sandbox: InProcessSandbox, customer: Any, **params: Any) -> Any:
     """An off-session charge of the customer's default card."""
     card = customer.invoice_settings.default_payment_method
     order = {"amount": 40_000, "currency": "usd", "customer": customer.id, "payment_method": card}
-    return sandbox.api.payment_intents.create({**order, "off_session": True, "confirm": True, **params})
+    return sandbox.api.payment_intents.create(
+        {**order, "off_session": True, "confirm": True, "return_url": RETURN_URL, **params}
+    )
 
 
 def test_a_decline_leaves_an_intent_that_can_be_confirmed_again(sandbox: InProcessSandbox) -> None:
@@ -27,11 +29,11 @@ def test_a_decline_leaves_an_intent_that_can_be_confirmed_again(sandbox: InProce
     failed = error["payment_intent"]
     assert (failed["status"], failed["payment_method"]) == ("requires_payment_method", None)
     assert sandbox.types() == ["payment_intent.created", "payment_intent.payment_failed", "charge.failed"]
-    same = {"payment_method": error["payment_method"]["id"], "off_session": True}
+    same = {"payment_method": error["payment_method"]["id"], "off_session": True, "return_url": RETURN_URL}
     with pytest.raises(stripe.CardError):
         sandbox.api.payment_intents.confirm(failed["id"], same)
     better = sandbox.api.payment_methods.attach("pm_card_visa", {"customer": customer.id}).id
-    paid = sandbox.api.payment_intents.confirm(failed["id"], {"payment_method": better, "off_session": True})
+    paid = sandbox.api.payment_intents.confirm(failed["id"], {**same, "payment_method": better})
     assert (paid.status, paid.amount_received, paid.last_payment_error) == ("succeeded", 40_000, None)
     with pytest.raises(stripe.InvalidRequestError) as refused:
         sandbox.api.payment_intents.cancel(failed["id"])
@@ -44,7 +46,7 @@ def test_three_d_secure_requires_the_customer_unless_set_up(sandbox: InProcessSa
         charge(sandbox, customer)
     error = error_of(raised.value)
     assert (error["code"], error["decline_code"]) == ("authentication_required", "authentication_required")
-    back = {"payment_method": error["payment_method"]["id"], "return_url": "https://school.example/back"}
+    back = {"payment_method": error["payment_method"]["id"], "return_url": RETURN_URL}
     assert sandbox.api.payment_intents.confirm(error["payment_intent"]["id"], back).status == "requires_action"
     sandbox.operate_now(f"/payment_intents/{error['payment_intent']['id']}/authenticate", passed=True)
     assert sandbox.api.payment_intents.retrieve(error["payment_intent"]["id"]).status == "succeeded"
@@ -63,6 +65,7 @@ def test_three_d_secure_requires_the_customer_unless_set_up(sandbox: InProcessSa
 def test_setup_future_usage_attaches_only_successful_methods(sandbox: InProcessSandbox) -> None:
     customer = sandbox.customer(None)
     order: Any = {"amount": 1_000, "currency": "usd", "customer": customer.id, "setup_future_usage": "off_session"}
+    order["return_url"] = RETURN_URL
     with pytest.raises(stripe.CardError):
         sandbox.api.payment_intents.create({**order, "payment_method": "pm_card_chargeDeclined", "confirm": True})
     assert sandbox.api.payment_methods.list({"customer": customer.id}).data == []

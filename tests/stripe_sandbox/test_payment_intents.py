@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 import stripe
-from tests.stripe_sandbox.harness import Operator, error_of, events_of, last_event, plain
+from tests.stripe_sandbox.harness import RETURN_URL, Operator, error_of, events_of, last_event, plain
 
 
 def intent(client: stripe.StripeClient, **params: Any) -> stripe.PaymentIntent:
@@ -28,7 +28,7 @@ def test_a_browser_confirms_an_intent(client: stripe.StripeClient, operator: Ope
 def test_confirming_on_the_server(client: stripe.StripeClient) -> None:
     created = intent(client, payment_method="pm_card_visa")
     assert created.status == "requires_confirmation"
-    assert client.v1.payment_intents.confirm(created.id).status == "succeeded"
+    assert client.v1.payment_intents.confirm(created.id, {"return_url": RETURN_URL}).status == "succeeded"
     with pytest.raises(stripe.InvalidRequestError) as raised:
         client.v1.payment_intents.confirm(created.id)
     assert raised.value.code == "payment_intent_unexpected_state"
@@ -36,22 +36,25 @@ def test_confirming_on_the_server(client: stripe.StripeClient) -> None:
 
 def test_a_decline_is_a_card_error_with_the_intent(client: stripe.StripeClient) -> None:
     with pytest.raises(stripe.CardError) as raised:
-        intent(client, confirm=True, payment_method="pm_card_chargeDeclinedInsufficientFunds")
+        intent(client, confirm=True, payment_method="pm_card_chargeDeclinedInsufficientFunds", return_url=RETURN_URL)
     error = raised.value
     assert (error.http_status, error.code) == (402, "card_declined")
     assert error_of(error)["decline_code"] == "insufficient_funds"
     failed = error_of(error)["payment_intent"]
     assert failed["status"] == "requires_payment_method" and failed["latest_charge"]
-    assert client.v1.payment_intents.confirm(failed["id"], {"payment_method": "pm_card_visa"}).status == "succeeded"
+    assert (
+        client.v1.payment_intents.confirm(
+            failed["id"], {"payment_method": "pm_card_visa", "return_url": RETURN_URL}
+        ).status
+        == "succeeded"
+    )
 
 
 def test_three_d_secure_redirects_to_the_return_url(client: stripe.StripeClient, http: httpx.Client) -> None:
-    created: Any = intent(
-        client, confirm=True, payment_method="pm_card_authenticationRequired", return_url="https://school.example/back"
-    )
+    created: Any = intent(client, confirm=True, payment_method="pm_card_authenticationRequired", return_url=RETURN_URL)
     assert created.status == "requires_action"
     back = http.post(created.next_action.redirect_to_url.url, data={"passed": "true"})
-    assert back.headers["location"] == "https://school.example/back"
+    assert back.headers["location"] == RETURN_URL
     assert client.v1.payment_intents.retrieve(created.id).status == "succeeded"
 
 
@@ -59,6 +62,7 @@ def test_off_session_with_a_saved_card(client: stripe.StripeClient) -> None:
     customer = client.v1.customers.create({"email": "saved@example.org"})
     card = client.v1.payment_methods.attach("pm_card_visa", {"customer": customer.id})
     order: Any = {"customer": customer.id, "payment_method": card.id, "off_session": True, "confirm": True}
+    order["return_url"] = RETURN_URL
     assert intent(client, **order).status == "succeeded"
     assert [i.customer for i in client.v1.payment_intents.list({"customer": customer.id}).data] == [customer.id]
     assert client.v1.payment_methods.detach(card.id).customer is None

@@ -23,6 +23,7 @@ from stripe_sandbox.ids import new_id
 from stripe_sandbox.lost_response import LostResponse
 from stripe_sandbox.operation import Call, Operation
 from stripe_sandbox.resources import OPERATIONS
+from stripe_sandbox.rules.enforcement import enforce
 from stripe_sandbox.state import Sandbox
 from stripe_sandbox.store import Obj
 
@@ -105,7 +106,9 @@ class _ApiCall:
         paths = read.pop("expand", [])
         self.sandbox.set_cause(Cause(self.id, self.key))
         try:
-            obj = operation.handle(Call(self.sandbox, read, self.request.path_params))
+            call = Call(self.sandbox, read, self.request.path_params)
+            enforce(operation, call)
+            obj = operation.handle(call)
             body: Obj = expansion.expand(self.sandbox, obj, paths)
             return SavedResponse(200, json.dumps(body, indent=2, default=str).encode(), self.id)
         except StripeError as error:

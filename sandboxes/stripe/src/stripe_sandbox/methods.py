@@ -32,6 +32,8 @@ METHODS: dict[str, Method] = {
     "afterpay_clearpay": Method("Afterpay", 100, 400_000, _PAYMENT),
     "zip": Method("Zip", 3_500, 150_000, _PAYMENT),
 }
+REDIRECTING = frozenset({"cashapp", "affirm", "klarna", "afterpay_clearpay", "zip"})
+"""Methods that the customer authorizes on a page of their own."""
 MINIMUM_CHARGE = 50
 INVOICE_METHODS = ["card", "link", "us_bank_account"]
 

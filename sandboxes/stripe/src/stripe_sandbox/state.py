@@ -44,6 +44,8 @@ class InternalState:
     detached: set[str] = field(default_factory=set)
     """Detached payment methods; they cannot be used again."""
     deleted_customers: set[str] = field(default_factory=set)
+    action_required: set[str] = field(default_factory=set)
+    """Intents of invoices whose current attempt is counted as failed because it requires authentication."""
     overdue: set[str] = field(default_factory=set)
     """Invoices with an `invoice.overdue` event."""
     invoice_counts: dict[str, int] = field(default_factory=dict)

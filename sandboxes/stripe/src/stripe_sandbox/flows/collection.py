@@ -8,7 +8,11 @@ from stripe_sandbox.store import Obj
 
 
 def collect(sandbox: Sandbox, invoice: Obj, *, method: Obj | None = None, on_session: bool = False) -> None:
-    """Attempts to charge an open invoice with the given or default payment method."""
+    """Attempts to charge an open invoice with the given or default payment method.
+
+    `on_session`: the customer is on the invoice's page. Otherwise required 3-D Secure is a failed attempt, which the
+    customer can complete on that page; see `dunning.action_required`.
+    """
     intent = invoices.intent_of(sandbox, invoice)
     if intent is None or intent["status"] == "processing":
         return

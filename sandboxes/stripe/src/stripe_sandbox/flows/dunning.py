@@ -10,6 +10,15 @@ from stripe_sandbox.store import Obj
 RETRY_AFTER_DAYS = (1, 3, 7)
 
 
+def action_required(sandbox: Sandbox, invoice: Obj) -> None:
+    """A charge without the customer requires 3-D Secure: a failed attempt that the customer can complete.
+
+    Emits invoice.payment_failed too, as Stripe does (github.com/laravel/cashier-stripe/issues/808).
+    """
+    attempt_failed(sandbox, invoice)
+    sandbox.emit("invoice.payment_action_required", invoice)
+
+
 def attempt_failed(sandbox: Sandbox, invoice: Obj) -> None:
     """Counts the attempt, schedules the next one (none after the last), and marks the subscription past due."""
     invoice["attempted"] = True

@@ -31,6 +31,7 @@ def draft(sandbox: Sandbox, *, customer: str, currency: str, lines: list[Obj], *
         "billing_reason": "manual",
         "collection_method": "charge_automatically",
         "metadata": {},
+        "payment_settings": part(stripe.Invoice.PaymentSettings),
         "period_end": now,
         "period_start": now,
         "discounts": [],
@@ -60,7 +61,6 @@ def draft(sandbox: Sandbox, *, customer: str, currency: str, lines: list[Obj], *
         issuer={"type": "self"},
         lines=snapshot_list([], f"/v1/invoices/{id}/lines"),
         parent=_parent(subscription),
-        payment_settings=part(stripe.Invoice.PaymentSettings),
         post_payment_credit_notes_amount=0,
         pre_payment_credit_notes_amount=0,
         starting_balance=0,
@@ -197,7 +197,7 @@ def finalize(sandbox: Sandbox, invoice: Obj, *, paid_by: Obj | None = None) -> N
         pay(sandbox, invoice)
 
 
-def pay(sandbox: Sandbox, invoice: Obj, *, attempted: bool = False) -> None:
+def pay(sandbox: Sandbox, invoice: Obj, *, attempted: bool = False, out_of_band: bool = False) -> None:
     """Marks the invoice paid: by its payment intent, out of band, or because nothing is due."""
     now = sandbox.clock.now_for(invoice["customer"])
     invoice.update(
@@ -212,16 +212,31 @@ def pay(sandbox: Sandbox, invoice: Obj, *, attempted: bool = False) -> None:
     invoice["status_transitions"]["paid_at"] = now
     sandbox.emit("invoice.paid", invoice)
     sandbox.emit("invoice.payment_succeeded", invoice)
+    if not out_of_band:
+        _settle_payments(sandbox, invoice)
+
+
+def _settle_payments(sandbox: Sandbox, invoice: Obj) -> None:
+    """Marks the open invoice payment paid. Emits invoice_payment.paid."""
     for payment in sandbox.store.where("invoice_payment", invoice=invoice["id"], status="open"):
         payment.update(status="paid", amount_paid=payment["amount_requested"])
-        payment["status_transitions"]["paid_at"] = now
+        payment["status_transitions"]["paid_at"] = sandbox.clock.now_for(invoice["customer"])
         sandbox.emit("invoice_payment.paid", payment)
 
 
+def overpay(sandbox: Sandbox, invoice: Obj, amount: int) -> None:
+    """Credits a payment of an invoice that is already paid to the customer. Emits invoice.overpaid."""
+    invoice["amount_overpaid"] += amount
+    customer = sandbox.store.get("customer", invoice["customer"])
+    balances.post(sandbox, customer, -amount, "invoice_overpaid", currency=invoice["currency"], invoice=invoice["id"])
+    sandbox.emit("invoice.overpaid", invoice)
+    _settle_payments(sandbox, invoice)
+
+
 def pay_out_of_band(sandbox: Sandbox, invoice: Obj) -> None:
-    """Marks the invoice paid outside of Stripe, and cancels its payment intent."""
+    """Marks the invoice paid outside of Stripe, and cancels its payment intent, unless that is processing."""
     cancel_payment(sandbox, invoice)
-    pay(sandbox, invoice)
+    pay(sandbox, invoice, out_of_band=True)
 
 
 def void(sandbox: Sandbox, invoice: Obj) -> None:
@@ -244,10 +259,12 @@ def cancel_payment(sandbox: Sandbox, invoice: Obj) -> None:
     """Cancels the payment intent of an open invoice."""
     now = sandbox.clock.now_for(invoice["customer"])
     for payment in list(sandbox.store.where("invoice_payment", invoice=invoice["id"], status="open")):
+        intent = sandbox.store.get("payment_intent", payment["payment"]["payment_intent"])
+        if intent["status"] == "processing":
+            continue
         payment["status"] = "canceled"
         payment["status_transitions"]["canceled_at"] = now
-        intent = sandbox.store.get("payment_intent", payment["payment"]["payment_intent"])
-        if intent["status"] not in ("succeeded", "canceled", "processing"):
+        if intent["status"] not in ("succeeded", "canceled"):
             payments.cancel(sandbox, intent, "void_invoice")
 
 
@@ -305,7 +322,8 @@ def _create_payment(sandbox: Sandbox, invoice: Obj, paid_by: Obj | None) -> None
         currency=invoice["currency"],
         customer=invoice["customer"],
         description=reason.get(invoice["billing_reason"], f"Payment for Invoice {invoice['number']}"),
-        payment_method_types=list(INVOICE_METHODS),
+        automatic_payment_methods=None,
+        payment_method_types=list(invoice["payment_settings"]["payment_method_types"] or INVOICE_METHODS),
         setup_future_usage="off_session" if invoice["parent"] else None,
     )
     payment = build(

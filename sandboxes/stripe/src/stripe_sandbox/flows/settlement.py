@@ -24,7 +24,12 @@ def attempt(
     intent.update(payment_method=method["id"], last_payment_error=None)
     instrument = sandbox.internal.instruments[method["id"]]
     decline = expected_decline(sandbox, intent["customer"], method, on_session=on_session)
-    if decline is not None:
+    invoice = invoices.invoice_of(sandbox, intent)
+    if decline is AUTHENTICATION_REQUIRED and invoice is not None:
+        payments.require_action(sandbox, intent, return_url)
+        sandbox.internal.action_required.add(intent["id"])
+        dunning.action_required(sandbox, invoice)
+    elif decline is not None:
         fail(sandbox, intent, decline)
     elif instrument.behavior is Behavior.SETTLES_LATER:
         process(sandbox, intent)
@@ -59,7 +64,7 @@ def authenticated(sandbox: Sandbox, intent: Obj, *, passed: bool) -> None:
 
 def succeed(sandbox: Sandbox, intent: Obj) -> None:
     session = session_of(sandbox, intent)
-    was_processing = intent["status"] == "processing"
+    counted = _take_counted(sandbox, intent)
     charge = payments.record_success(sandbox, intent)
     method = sandbox.store.get("payment_method", intent["payment_method"])
     if intent["setup_future_usage"] and intent["customer"] and reusable(method["type"]):
@@ -68,7 +73,9 @@ def succeed(sandbox: Sandbox, intent: Obj) -> None:
         checkout_completion.start_subscription(sandbox, session, intent)
     invoice = invoices.invoice_of(sandbox, intent)
     if invoice is not None and invoice["status"] in ("open", "uncollectible"):
-        invoices.pay(sandbox, invoice, attempted=not was_processing)
+        invoices.pay(sandbox, invoice, attempted=not counted)
+    elif invoice is not None and invoice["status"] == "paid":
+        invoices.overpay(sandbox, invoice, intent["amount"])
     payments.emit_success(sandbox, intent, charge)
     if session is not None:
         checkout_completion.invoice_payment(sandbox, session, intent)
@@ -96,12 +103,12 @@ def process(sandbox: Sandbox, intent: Obj) -> None:
 
 def fail(sandbox: Sandbox, intent: Obj, decline: Decline, *, charged: bool = True) -> None:
     session = session_of(sandbox, intent)
-    was_processing = intent["status"] == "processing"
+    counted = _take_counted(sandbox, intent)
     payments.fail(sandbox, intent, decline, charged=charged)
     invoice = invoices.invoice_of(sandbox, intent)
     if invoice is not None and invoice["status"] == "open":
-        if was_processing:
-            invoice["attempt_count"] -= 1  # this attempt was counted when the debit started
+        if counted:
+            invoice["attempt_count"] -= 1
         dunning.attempt_failed(sandbox, invoice)
     if session is not None and session["status"] == "complete":
         checkout_completion.finish_async_payment(sandbox, session, paid=False)
@@ -113,6 +120,13 @@ def session_of(sandbox: Sandbox, intent: Obj) -> Obj | None:
     """The checkout session of an intent; None for renewals of a subscription."""
     id = sandbox.internal.session_of.get(intent["id"])
     return sandbox.store.find(id) if id else None
+
+
+def _take_counted(sandbox: Sandbox, intent: Obj) -> bool:
+    """Whether this attempt was already counted: when its debit started, or when it required authentication."""
+    counted = intent["status"] == "processing" or intent["id"] in sandbox.internal.action_required
+    sandbox.internal.action_required.discard(intent["id"])
+    return counted
 
 
 def _forced_decline(sandbox: Sandbox, customer: str | None) -> Decline | None:

@@ -13,7 +13,9 @@ from stripe_sandbox.flows import collection, discounts, invoices, payment_method
 from stripe_sandbox.flows.prices import check_currency
 from stripe_sandbox.operation import Call, Operation, retrieve
 from stripe_sandbox.paging import matching, page
-from stripe_sandbox.params import merge_metadata
+from stripe_sandbox.params import Params, merge_metadata
+from stripe_sandbox.rules.invoices import ACTION_REQUIRED
+from stripe_sandbox.shapes import part
 from stripe_sandbox.state import Sandbox, copy_of
 from stripe_sandbox.store import Obj
 
@@ -26,11 +28,6 @@ def create(call: Call) -> Obj:
         raise missing_param("customer")
     customer = sandbox.store.param("customer", params["customer"], "customer")
     collection_method = params.get("collection_method", "charge_automatically")
-    if collection_method == "send_invoice" and not {"days_until_due", "due_date"} & set(params):
-        raise StripeError(
-            "If invoice collection_method is 'send_invoice', you must specify 'due_date' or 'days_until_due'.",
-            param="days_until_due",
-        )
     pending = []
     if params.get("pending_invoice_items_behavior") == "include":
         pending = list(sandbox.store.where("invoiceitem", customer=customer["id"], invoice=None))
@@ -46,6 +43,7 @@ def create(call: Call) -> Obj:
         metadata=merge_metadata({}, params.get("metadata")),
         automatic_tax=taxes.setting(stripe.Invoice.AutomaticTax, params.get("automatic_tax")),
         discounts=_discounts(call, customer["id"]),
+        payment_settings=_payment_settings(params),
         **values,
     )
     if invoice["auto_advance"]:
@@ -106,10 +104,11 @@ def send(call: Call) -> Obj:
 
 
 def pay(call: Call) -> Obj:
-    """Charges now (402 on a decline), or marks the invoice paid out of band."""
+    """Charges now, or marks the invoice paid out of band.
+
+    A decline or required authentication is a 402. A bank debit leaves the invoice open until it settles.
+    """
     sandbox, invoice = call.sandbox, call.sandbox.store.get("invoice", call.id)
-    if invoice["status"] == "paid":
-        raise StripeError("Invoice is already paid", code="invoice_already_paid")
     if invoice["status"] == "draft":
         invoices.finalize(sandbox, invoice)
     if invoice["status"] not in ("open", "uncollectible", "paid"):
@@ -168,9 +167,13 @@ def _charge(call: Call, invoice: Obj) -> None:
         )
     collection.collect(sandbox, invoice, method=method)
     intent = invoices.intent_of(sandbox, invoice)
-    error = intent and intent["last_payment_error"]
-    if invoice["status"] != "paid" and error:
-        raise card_error(error["message"], code=error["code"], decline_code=error.get("decline_code"))
+    if invoice["status"] == "paid" or intent is None:
+        return
+    if intent["status"] == "requires_action":
+        raise ACTION_REQUIRED.error()
+    if (error := intent["last_payment_error"]) is not None:
+        extra = {"charge": error["charge"]} if "charge" in error else {}
+        raise card_error(error["message"], code=error["code"], decline_code=error.get("decline_code"), **extra)
 
 
 def _discounts(call: Call, customer: str) -> list[str]:
@@ -183,6 +186,14 @@ def _discounts(call: Call, customer: str) -> list[str]:
         discounts.redeem(call.sandbox, coupon, None)
         created.append(discounts.discount(call.sandbox, coupon, customer=customer)["id"])
     return created
+
+
+def _payment_settings(params: Params) -> Obj:
+    given = params.get("payment_settings") or {}
+    types = given.get("payment_method_types") or None
+    return part(
+        stripe.Invoice.PaymentSettings, payment_method_types=types, default_mandate=given.get("default_mandate") or None
+    )
 
 
 def _require(invoice: Obj, status: str, verb: str, code: str | None = None) -> None:

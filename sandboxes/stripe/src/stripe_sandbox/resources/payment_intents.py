@@ -10,7 +10,7 @@ from stripe_sandbox.errors import StripeError, card_error, missing_param
 from stripe_sandbox.flows import invoices, payment_methods, payments, settlement
 from stripe_sandbox.flows.prices import check_currency
 from stripe_sandbox.instruments import bank_account, wallet
-from stripe_sandbox.methods import MINIMUM_CHARGE, eligible
+from stripe_sandbox.methods import MINIMUM_CHARGE, REDIRECTING, eligible
 from stripe_sandbox.operation import Call, Operation, retrieve
 from stripe_sandbox.paging import matching, page
 from stripe_sandbox.params import Params, merge_metadata
@@ -33,12 +33,13 @@ def create(call: Call) -> Obj:
             raise StripeError(f"The parameter `{one}` cannot be passed when `confirm` is false.", param=one)
     if "customer" in params:
         sandbox.store.param("customer", params["customer"], "customer")
+    redirects = _automatic(params)["allow_redirects"] == "always"
     methods = eligible(
         params["amount"],
         currency,
         "payment",
         allowed=params.get("allowed_payment_method_types"),
-        excluded=params.get("excluded_payment_method_types"),
+        excluded=[*params.get("excluded_payment_method_types", []), *([] if redirects else REDIRECTING)],
         saved=bool(params.get("setup_future_usage")),
     )
     if not methods:
@@ -52,6 +53,7 @@ def create(call: Call) -> Obj:
         customer=params.get("customer"),
         metadata=merge_metadata({}, params.get("metadata")),
         payment_method_types=methods,
+        automatic_payment_methods=_automatic(params),
         allowed_payment_method_types=params.get("allowed_payment_method_types"),
         excluded_payment_method_types=params.get("excluded_payment_method_types"),
         shipping=params.get("shipping"),
@@ -136,6 +138,11 @@ def _confirm(call: Call, intent: Obj) -> None:
             payment_method=copy_of(method),
             **extra,
         )
+
+
+def _automatic(params: Params) -> Obj:
+    """`automatic_payment_methods`, which is enabled by default and then allows redirects."""
+    return {"allow_redirects": "always", "enabled": True, **params.get("automatic_payment_methods", {})}
 
 
 def _given_method(sandbox: Sandbox, params: Params) -> Obj | None:
