@@ -33,6 +33,8 @@ from testkit.postgres_server import Database as Server
 
 ADMIN = UUID("00000000-0000-4000-8000-0000000000ad")
 FRONTEND = "https://school.example"
+PUBLIC = "https://pay.school.example"
+PAY_LINK_SECRET = "a-secret-for-pay-links-of-32-bytes-or-more"
 FINANCE = "finance@sponsors.example"
 CREATE = "/api/create-checkout-session"
 FUND = "/api/funding/create-checkout"
@@ -119,6 +121,8 @@ class Service:
                 "stripe_publishable_key": "pk_test_checkout",
                 "stripe_api_base": self.sandbox.url,
                 "frontend_url": FRONTEND,
+                "public_url": PUBLIC,
+                "pay_link_secret": SecretStr(PAY_LINK_SECRET),
                 "sponsor_finance_email": FINANCE,
                 **settings,
             }

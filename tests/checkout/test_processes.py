@@ -13,7 +13,7 @@ import httpx
 import pytest_asyncio
 from aio_pika.abc import AbstractQueue
 from tests.checkout.sandbox import StripeSandbox, metadata_of
-from tests.checkout.service import CREATE, FRONTEND, bearer, wanted
+from tests.checkout.service import CREATE, FRONTEND, PAY_LINK_SECRET, PUBLIC, bearer, wanted
 from tests.checkout.stripe_ids import SECRET_KEY
 from tests.processes import RunningRole, migrate
 from tests.waiting import until
@@ -54,7 +54,13 @@ async def running(
     database = postgres_server.create_database("checkout_processes")
     stripe = {"STRIPE_API_KEY": SECRET_KEY, "STRIPE_API_BASE": stripe_sandbox.url}
     worker = {"DATABASE_URL": database.url, "AMQP_URL": rabbit_server.url}
-    api = {"DATABASE_URL": database.api_url, "FRONTEND_URL": FRONTEND, "REDIRECT_ALLOWLIST": f"{FRONTEND}, http://x"}
+    api = {
+        "DATABASE_URL": database.api_url,
+        "FRONTEND_URL": FRONTEND,
+        "PUBLIC_URL": PUBLIC,
+        "PAY_LINK_SECRET": PAY_LINK_SECRET,
+        "REDIRECT_ALLOWLIST": f"{FRONTEND}, http://x",
+    }
     migrate("checkout", worker)  # needs no Stripe key
     roles = {
         "api": RunningRole("checkout", "api", api | stripe, log=tmp_path / "api.log"),

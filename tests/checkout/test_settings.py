@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from tests.checkout.service import PAY_LINK_SECRET
 from tests.processes import JWT
 
 from checkout.main import ROLES
@@ -17,6 +18,8 @@ GIVEN: dict[str, Any] = {
     **{name.lower(): value for name, value in JWT.items()},
     "stripe_api_key": "sk_test_1",
     "frontend_url": "https://school.example/app/",
+    "public_url": "https://pay.school.example/",
+    "pay_link_secret": PAY_LINK_SECRET,
 }
 
 

@@ -31,6 +31,7 @@ async def test_no_log_contains_personal_data_or_secrets(school: School) -> None:
         identity.stripe_webhook_secret,
         identity.jwt_secret,
         identity.milady_api_key,
+        identity.pay_link_secret,
     ]
     for log in logs(school):
         text = log.read_text()

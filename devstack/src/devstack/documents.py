@@ -42,6 +42,8 @@ _ENVIRONMENT = {
     "STRIPE_API_KEY": "sk_test_documents",
     "STRIPE_PUBLISHABLE_KEY": "pk_test_documents",
     "FRONTEND_URL": "https://school.example.com",
+    "PUBLIC_URL": "https://pay.school.example.com",
+    "PAY_LINK_SECRET": "only-to-read-the-documents-of-an-app",
     "SPONSOR_FINANCE_EMAIL": "finance@example.com",
     "MILADY_API_BASE": "https://milady.example.com",
     "MILADY_API_KEY": "documents",

@@ -25,14 +25,17 @@ class Identity:
     stripe_publishable_key: str = field(default_factory=lambda: f"pk_test_{secrets.token_hex(12)}")
     stripe_webhook_secret: str = field(default_factory=lambda: f"whsec_{secrets.token_hex(24)}")
     milady_api_key: str = field(default_factory=lambda: f"milady_{secrets.token_hex(16)}")
+    pay_link_secret: str = field(default_factory=lambda: secrets.token_urlsafe(48))
 
     @classmethod
     def kept_in(cls, file: Path) -> Identity:
         """Reads the file; generates a new identity if it does not exist or has other fields."""
         if file.exists():
             try:
-                return cls(**json.loads(file.read_text()))
-            except (ValueError, TypeError):
+                kept = json.loads(file.read_text())
+                if kept.keys() == asdict(identity := cls(**kept)).keys():
+                    return identity
+            except (ValueError, TypeError, AttributeError):
                 pass
         identity = cls()
         file.parent.mkdir(parents=True, exist_ok=True)

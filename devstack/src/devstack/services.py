@@ -154,6 +154,8 @@ def service_environment(package: str, identity: Identity, ports: Ports) -> dict[
                 "STRIPE_PUBLISHABLE_KEY": identity.stripe_publishable_key,
                 "STRIPE_API_BASE": os.environ.get("STRIPE_API_BASE") or ports.url("stripe_sandbox"),
                 "TEST_CLOCK": os.environ.get("TEST_CLOCK") or "true",
+                "PUBLIC_URL": os.environ.get("PUBLIC_URL") or ports.url("checkout"),
+                "PAY_LINK_SECRET": identity.pay_link_secret,
             }
         case "milady_integration":
             return {

@@ -91,10 +91,16 @@ class StripeSettings(Settings, MembershipPriceSettings):
 class ApiSettings(service.ApiSettings, StripeSettings):
     frontend_url: str
     """The base of the success and cancel pages: `https://school.example` (a path is kept)."""
+    public_url: str
+    """Where payers reach this API, for the links in mails: `https://pay.school.example` (a path is kept)."""
+    pay_link_secret: Annotated[SecretStr, Field(min_length=32)]
+    """Makes the tokens of those links unguessable. With another secret, links that were mailed before end."""
     redirect_allowlist: CommaSeparated = ()
     """Origins that a payer may be redirected to; the front end's own must be one of them unless empty."""
     sponsor_finance_email: Address | None = None
     """Where to send the bills of a sponsor without a finance_email."""
+    sponsor_terms_days: Annotated[int, Field(ge=1, le=365)] = 30
+    """How long a sponsor has to pay an invoice."""
     allow_guest_checkout: bool = True
     stripe_tax: bool = False
     """Whether Stripe adds tax on its pages and invoices. Prices are then net."""
@@ -123,7 +129,7 @@ class ApiSettings(service.ApiSettings, StripeSettings):
         cancellation_policy(value)
         return value
 
-    @field_validator("frontend_url")
+    @field_validator("frontend_url", "public_url")
     @classmethod
     def _absolute(cls, value: str) -> str:
         origin_of(value)

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from checkout.purchases import repository, student_repository
 from checkout.purchases.domain import Change, PurchaseRequest
+from checkout.purchases.pay_links import token_of
 from checkout.settings import ApiSettings
 from checkout.stripe_client import Stripe, StripeNotConfigured, StripeUnavailable
 from checkout.topology import SERVICE
@@ -104,9 +105,13 @@ class CheckoutContext:
         )
         await uow.publish(event, id=f"{purchase_id}/{event.type}", subject=str(purchase_id))
 
+    def pay_link(self, id: UUID) -> str:
+        """Where the purchase or the installment can be paid, for as long as it is owed: each click opens a current page
+        of Stripe's. (A page of Stripe's own ends after a day, and an invoice can be replaced.)"""
+        return f"{self.settings.public_url}/pay/{token_of(id, secret=self.settings.pay_link_secret.get_secret_value())}"
+
     def pay_page(self, purchase_id: UUID) -> str:
-        """The front end's page on which the purchase's installments can be paid."""
-        return f"{self.settings.frontend_url}/pay/{purchase_id}"
+        return self.pay_link(purchase_id)
 
 
 _REFUSALS: dict[RefusalCode, str] = {
