@@ -9,7 +9,13 @@ CATALOG: tuple[str, ...] = ()
 PURCHASES: tuple[str, ...] = ()
 PAYMENTS: tuple[str, ...] = ()
 INSTALLMENTS: tuple[str, ...] = ()
-SPONSORS: tuple[str, ...] = ()
+SPONSORS: tuple[str, ...] = (
+    "ALTER TABLE purchases ADD COLUMN authorization_number text, ADD COLUMN period_start date, "
+    "ADD COLUMN period_end date, "
+    "ADD CONSTRAINT ck_purchases_period CHECK (period_start <= period_end)",
+    "ALTER TABLE funding_payments ADD COLUMN stripe_invoice_id text "
+    "CONSTRAINT uq_funding_payments_stripe_invoice_id UNIQUE",
+)
 
 
 def upgrade() -> None:

@@ -83,11 +83,11 @@ class CheckoutContext:
         purchase_id: UUID,
         request: PurchaseRequest,
         *,
-        url: str | None = None,
         expires_at: datetime | None = None,
         payer_contact: Contact | None = None,
+        due_at: datetime | None = None,
     ) -> None:
-        """Publishes that the purchase can be paid now: on `url`, or on the front end's own page."""
+        """Publishes that the purchase can be paid now. `due_at`: of a sponsor's invoice."""
         event = PurchaseCreated(
             purchase_id=purchase_id,
             student_id=request.student_id,
@@ -97,11 +97,13 @@ class CheckoutContext:
             funding_source=request.funding_source,
             payment_type=request.payment_type,
             installments=request.installments,
-            checkout_url=url or self.pay_page(purchase_id),
+            checkout_url=self.pay_link(purchase_id),
             expires_at=expires_at,
             payer_contact=payer_contact,
             discount=request.discount,
             promotion_code=request.promotion_code,
+            due_at=due_at,
+            authorization_number=request.authorization_number,
         )
         await uow.publish(event, id=f"{purchase_id}/{event.type}", subject=str(purchase_id))
 

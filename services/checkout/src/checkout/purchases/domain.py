@@ -20,8 +20,8 @@ expired purchase that turns out to be paid is paid.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Literal
@@ -124,10 +124,19 @@ def next_state(state: State, change: Change) -> State | None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Period:
+    """What a sponsor pays for: the training between these days, both included."""
+
+    start: date
+    end: date
+
+
+@dataclass(frozen=True, kw_only=True)
 class PurchaseRequest:
     """What somebody asks to buy. `amount` is the total after the discount.
 
     `installments`: the number of payments of a plan; None for a single payment and for a membership.
+    `authorization_number` and `period`: what a sponsor has stated for this student; None: not stated.
     """
 
     student_id: UUID
@@ -144,6 +153,8 @@ class PurchaseRequest:
     promotion_code: str | None = None
     tier: str | None = None
     interval: Interval | None = None
+    authorization_number: str | None = None
+    period: Period | None = None
     plan: PaymentPlan | None = field(default=None, compare=False)
     """By which it is paid in installments. (Resuming a purchase keeps the plan that it was started with.)"""
 
@@ -263,11 +274,21 @@ def _decide_about_open(request: PurchaseRequest, purchase: Purchase, now: dateti
     # (installments can be paid one by one as soon as they exist, so that purchase has to be closed or resumed)
     if unanswered and purchase.request.payment_flow != "installments":
         return Abandon(purchase)
-    if purchase.request == request:
+    if _asks_the_same(purchase.request, request):
         return Resume(purchase)
     if purchase.request.payer == "sponsor" and request.payer == "student":
         return Refuse("sponsor_payment_open")
     return Replace(purchase)
+
+
+def _asks_the_same(before: PurchaseRequest, request: PurchaseRequest) -> bool:
+    """A program's id is the caller's own, and differs between the routes; what is not stated does not differ."""
+    return before == replace(
+        request,
+        program=request.program.model_copy(update={"id": before.program.id}),
+        authorization_number=request.authorization_number or before.authorization_number,
+        period=request.period or before.period,
+    )
 
 
 def same_price(price: Decimal | None, right: Money) -> bool:

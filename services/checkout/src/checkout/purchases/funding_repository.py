@@ -27,6 +27,16 @@ async def insert_funding(db: AsyncConnection, purchase_id: UUID, request: Purcha
     )
 
 
+async def write_funding_invoice(db: AsyncConnection, purchase_id: UUID, invoice_id: str, *, at: datetime) -> None:
+    """The invoice that the sponsor has to pay now; a void one is replaced."""
+    changed = funding_payments.c.stripe_invoice_id.is_distinct_from(invoice_id)
+    await db.execute(
+        update(funding_payments)
+        .where(funding_payments.c.id == purchase_id, changed)
+        .values(stripe_invoice_id=invoice_id, updated_at=at)
+    )
+
+
 async def write_funding_session(db: AsyncConnection, purchase_id: UUID, session_id: str, *, at: datetime) -> None:
     changed = funding_payments.c.stripe_checkout_session_id.is_distinct_from(session_id)
     await db.execute(

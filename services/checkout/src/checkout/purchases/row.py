@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row
 
 from checkout.catalog.item import PaymentPlan
-from checkout.purchases.domain import Interval, PaymentFlowName, PaymentType, PurchaseRequest, State
+from checkout.purchases.domain import Interval, PaymentFlowName, PaymentType, Period, PurchaseRequest, State
 from checkout.schema import row_as
 from contracts.money import Money
 from contracts.people import ItemKind, ItemRef, Payer, Program, enrollment_uuid
@@ -55,6 +55,9 @@ class PurchaseRow:
     terms_version: str | None
     terms_accepted_at: datetime | None
     canceled_at: datetime | None
+    authorization_number: str | None
+    period_start: date | None
+    period_end: date | None
     created_at: datetime
 
     @property
@@ -80,6 +83,13 @@ class PurchaseRow:
         return self.enrollment_id or enrollment_uuid(self.student_id, self.covers[0])
 
     @property
+    def period(self) -> Period | None:
+        """What a sponsor pays for."""
+        if self.period_start is None or self.period_end is None:
+            return None
+        return Period(start=self.period_start, end=self.period_end)
+
+    @property
     def request(self) -> PurchaseRequest:
         return PurchaseRequest(
             student_id=self.student_id,
@@ -96,6 +106,8 @@ class PurchaseRow:
             promotion_code=self.promotion_code,
             tier=self.tier,
             interval=self.interval,
+            authorization_number=self.authorization_number,
+            period=self.period,
             plan=None if self.payment_plan is None else PaymentPlan.model_validate(self.payment_plan),
         )
 

@@ -92,7 +92,6 @@ class SessionFlow:
                 uow,
                 purchase_id,
                 request,
-                url=session.url,
                 expires_at=session.expires_at,
                 payer_contact=buyer.payer_contact,
             )
