@@ -21,6 +21,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from checkout.schema import metadata, times
 
+UNSETTLED = text("state IN ('session_open', 'awaiting_payment', 'processing')")
 OPEN = text("state IN ('created', 'session_open', 'awaiting_payment')")
 
 purchases = Table(
@@ -69,9 +70,49 @@ purchases = Table(
     *times(),
     Index("uq_purchases_open", "student_id", "program_slug", unique=True, postgresql_where=OPEN),
     Index("ix_purchases_covers", "covers", postgresql_using="gin"),
+    Index("ix_purchases_unsettled", "created_at", postgresql_where=UNSETTLED),
+    Index("ix_purchases_state_reason", "state_reason", postgresql_where=text("state_reason IS NOT NULL")),
 )
 """`amount` is the total after the discount; `covers` are the slugs of the enrollments that it gives; `session_params`
-is the body that Stripe is sent. `state`: see TRANSITIONS in domain.py."""
+is the body that Stripe is sent. `state`: see TRANSITIONS in domain.py; `state_reason`: why its payment does not open an
+enrollment although it was received. `shortfall` is what is missing, `accepted` what an admin has waived of the price.
+`recorded_by`: who has recorded a payment that was not started here as this purchase; None for our own. Of a plan that
+Stripe collects: `subscription_status`, and `next_charge_at` by Stripe."""
+
+unmatched_payments = Table(
+    "unmatched_payments",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    Column("purchase_id", Uuid, nullable=False, index=True),
+    Column("refs", ARRAY(Text), nullable=False),
+    Column("payment_refs", JSONB, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("refunded", BigInteger, nullable=False, server_default="0"),
+    Column("currency", Text, nullable=False),
+    Column("email", Text),
+    Column("payer", Text, nullable=False, server_default="student"),
+    Column("funding_source", Text),
+    Column("installments", Integer),
+    Column("code", Text, nullable=False),
+    Column("status", Text, nullable=False, server_default="pending", index=True),
+    Column("student_id", Uuid),
+    Column("failure", Text),
+    Column("resolved_by", Text),
+    Column("resolved_at", DateTime(timezone=True)),
+    *times(),
+    Index("ix_unmatched_payments_refs", "refs", postgresql_using="gin"),
+)
+"""Payments that name nobody or nothing that checkout has. `purchase_id`: of the purchase that they become when an
+admin assigns them. `pending`: what it belongs to may still arrive; `matched`: it has."""
+
+stripe_checks = Table(
+    "stripe_checks",
+    metadata,
+    Column("object_id", Text, primary_key=True),
+    Column("checks", Integer, nullable=False),
+    Column("next_at", DateTime(timezone=True), nullable=False),
+)
+"""How often an object that is open here was looked at in Stripe, and when it is again."""
 
 funding_payments = Table(
     "funding_payments",
