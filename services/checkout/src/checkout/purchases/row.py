@@ -58,6 +58,12 @@ class PurchaseRow:
     authorization_number: str | None
     period_start: date | None
     period_end: date | None
+    state_reason: str | None
+    shortfall: int | None
+    accepted: int
+    recorded_by: str | None
+    subscription_status: str | None
+    next_charge_at: datetime | None
     created_at: datetime
 
     @property
