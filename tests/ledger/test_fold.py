@@ -114,7 +114,7 @@ def test_an_enrollment_is_active_only_while_money_is_held(facts: dict[str, Payme
     for verdict in verdicts(facts).values():
         bought, found = verdict.purchase, verdict.standing
         if found is Standing.ACTIVE:
-            assert not bought.fully_refunded
+            assert bought.loss() is None
             assert bought.settled_payments
             assert not any(payment.lost for payment in bought.payments)
             assert not bought.ended

@@ -25,7 +25,8 @@ from contracts.payments import PaymentEvent, PaymentFailed, PaymentSucceeded, Su
 from contracts.people import Contact, Payer, Program
 from ledger.facts import enrollment_key
 from ledger.payment import Payment
-from ledger.purchase import Purchase, Standing, fullest_part
+from ledger.programs import fullest_part
+from ledger.purchase import Purchase, Standing
 from ledger.verdict import SUPERSEDED, Verdict, verdicts
 
 if TYPE_CHECKING:

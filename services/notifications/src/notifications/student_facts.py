@@ -18,7 +18,8 @@ from contracts.payments import PaymentEvent
 from contracts.people import Program
 from ledger.facts import enrollment_key, implied_keys, keys
 from ledger.policy import DEFAULT_POLICY, Policy
-from ledger.purchase import Purchase, fullness
+from ledger.programs import fullness
+from ledger.purchase import Purchase
 from ledger.verdict import Verdict, verdicts
 from notifications.enrollment import ENROLLMENT_EVENTS, Enrollment, ItemNoun
 

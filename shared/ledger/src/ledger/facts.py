@@ -23,7 +23,7 @@ def keys(event: PaymentEvent) -> frozenset[str]:
     """What this event has in common with others of the same enrollment. Events that share a key belong together."""
     found = set(_keys_of_purchase(event))
     if event.student_id and event.program:
-        found.update(enrollment_key(event.student_id, part.slug) for part in event.program.parts)
+        found.update(enrollment_key(event.student_id, part.slug) for part in event.program.parts if part.enrolls)
     return frozenset(found)
 
 
@@ -59,4 +59,5 @@ def implied_keys(facts: Facts) -> frozenset[str]:
         for student_id in purchase.named_student_ids
         for program in purchase.programs
         for part in program.parts
+        if part.enrolls
     )

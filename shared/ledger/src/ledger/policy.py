@@ -19,6 +19,7 @@ class Policy(BaseModel):
 
     past_due_pauses: bool = True
     full_refund_withdraws: bool = True
+    full_refund_percent: int = Field(default=95, ge=1, le=100)
     lost_dispute_withdraws: bool = True
 
     @property

@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
-from typing import Literal, TypeVar
+from typing import Literal
 from uuid import UUID
 
-from contracts.envelope import Model
 from contracts.money import Money
-from contracts.payments import PaymentEvent, PaymentExpired, PaymentFailed, PurchaseEnded, SubscriptionChanged
+from contracts.payments import (
+    EndedBy,
+    PaymentEvent,
+    PaymentExpired,
+    PaymentFailed,
+    PurchaseAccepted,
+    PurchaseEnded,
+    PurchaseRecorded,
+    SubscriptionChanged,
+    SubscriptionScheduleEnded,
+)
 from contracts.people import Contact, Payer, Program
 from ledger.connected import connected
-from ledger.payment import Payment
+from ledger.loss import Loss, lost_by
+from ledger.payment import EARLIEST, Payment
 from ledger.policy import DEFAULT_POLICY, Policy
+from ledger.programs import described_best, fullest, programs_of
 
 _ATTEMPT = (PaymentFailed, PaymentExpired)
 """Events of attempts that brought no money."""
 
 UNDERPAID = "underpaid"
 CONFLICTING_STUDENTS = "conflicting_students"
+
+_REASON_OF_END: Mapping[EndedBy, str] = {"student": "refunded", "school": "canceled", "dispute": "dispute_lost"}
 
 
 class Standing(StrEnum):
@@ -53,20 +66,8 @@ class Purchase:
         return tuple(Payment(part) for part in connected(of_payments, lambda fact: fact.refs.of_payment()))
 
     @cached_property
-    def amounts_due(self) -> tuple[Payment, ...]:
-        """Each payment, invoice, or installment with all attempts to collect it; settled ones included."""
-
-        def of_installment(fact: PaymentEvent) -> frozenset[str]:
-            installment = {f"installment:{fact.refs.installment}"} if fact.refs.installment else set()
-            return fact.refs.of_payment() | installment
-
-        named = [fact for fact in self.facts if of_installment(fact)]
-        return tuple(Payment(part) for part in connected(named, of_installment))
-
-    @cached_property
-    def past_due(self) -> tuple[Payment, ...]:
-        """What is owed since its last retry failed: each an invoice, or an installment with all its attempts."""
-        return tuple(payment for payment in self.amounts_due if payment.past_due)
+    def settled_payments(self) -> tuple[Payment, ...]:
+        return tuple(payment for payment in self.payments if payment.settled is not None)
 
     @cached_property
     def id(self) -> UUID | None:
@@ -79,10 +80,31 @@ class Purchase:
         """The same for the same facts, whatever their order."""
         return self.id.hex if self.id else min(self.facts[0].refs.of_payment(), default="")
 
+    # --- who bought what ----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def recorded(self) -> PurchaseRecorded | None:
+        """How checkout has recorded a purchase that was not started here; the latest one is current."""
+        records = [fact for fact in self.facts if isinstance(fact, PurchaseRecorded)]
+        return max(records, key=lambda fact: (fact.as_of or EARLIEST, fact.model_dump_json()), default=None)
+
+    @property
+    def is_foreign(self) -> bool:
+        """Not started here: no event names an id of ours."""
+        return self.id is not None and self.id.version == 5
+
+    @property
+    def is_unrecorded(self) -> bool:
+        """What it costs whom is not decided yet, so it opens nothing."""
+        return self.is_foreign and self.recorded is None
+
     @cached_property
     def deciding_facts(self) -> tuple[PaymentEvent, ...]:
-        """The events that decide who bought what: those of the money received, otherwise of the money that is being
-        processed, otherwise all. A declined or expired attempt decides nothing once there is money."""
+        """The events that decide who bought what: the record of a purchase that was not started here; those of the
+        money received, otherwise of the money that is being processed, otherwise all. A declined or expired attempt
+        decides nothing once there is money."""
+        if self.is_foreign and self.recorded is not None:
+            return (self.recorded,)
         for found in (self.settled_payments, [payment for payment in self.payments if payment.processing]):
             facts = [fact for payment in found for fact in payment.facts]
             if found:
@@ -90,9 +112,16 @@ class Purchase:
         return self.facts
 
     @cached_property
+    def _naming_facts(self) -> tuple[PaymentEvent, ...]:
+        """Those whose students and programs may have rows somewhere: before its record, a foreign purchase has none."""
+        if self.is_foreign:
+            return tuple(fact for fact in self.facts if isinstance(fact, PurchaseRecorded))
+        return self.facts
+
+    @cached_property
     def named_student_ids(self) -> frozenset[UUID]:
         """Every student that some event names."""
-        return _student_ids(self.facts)
+        return _student_ids(self._naming_facts)
 
     @cached_property
     def student_ids(self) -> frozenset[UUID]:
@@ -106,19 +135,13 @@ class Purchase:
 
     @cached_property
     def programs(self) -> tuple[Program, ...]:
-        """Every program that some event names, once: thousands of declined attempts name the same one."""
-        return _programs(self.facts)
+        """Every program that some event names, once."""
+        return programs_of(self._naming_facts)
 
     @cached_property
     def program(self) -> Program | None:
-        """What was bought, described by all events that name it.
-
-        If they disagree: the bundle with the most parts, then one named by a slug before one named by an id only,
-        then the one described best. An event that names fewer parts of a bundle takes none away.
-        """
-        candidates = _programs(self.deciding_facts) or self.programs
-        described = (describe(candidate, self.programs) for candidate in candidates)
-        return max(described, key=lambda each: (len(each.includes), not each.id_only, *fullness(each)), default=None)
+        """What was bought, described by all events that name it."""
+        return described_best(programs_of(self.deciding_facts) or self.programs, self.programs)
 
     @cached_property
     def contact(self) -> Contact | None:
@@ -126,20 +149,32 @@ class Purchase:
 
     @property
     def payer(self) -> Payer:
-        return "sponsor" if any(fact.payer == "sponsor" for fact in self.facts) else "student"
+        facts = self.deciding_facts if self.is_foreign else self.facts
+        return "sponsor" if any(fact.payer == "sponsor" for fact in facts) else "student"
 
     @property
     def funding_source(self) -> str | None:
         return min((fact.funding_source for fact in self.facts if fact.funding_source), default=None)
 
-    @property
+    @cached_property
+    def _is_membership(self) -> bool:
+        return self.program is not None and self.program.kind == "membership"
+
+    # --- plans and subscriptions --------------------------------------------------------------------------------------
+
+    @cached_property
     def installments(self) -> int | None:
         """How many payments the plan has in all; None when it is no plan."""
-        return max(
-            (fact.installments for fact in self._facts_that_name("installments") if fact.installments), default=None
-        )
+        named = (fact.installments for fact in self._facts_that_name("installments") if fact.installments)
+        count = max(named, default=1)
+        return count if count > 1 else None
 
-    @property
+    @cached_property
+    def is_plan(self) -> bool:
+        """Paid over time until the price is paid: in installments, or by a subscription that is no membership."""
+        return not self._is_membership and bool(self.installments or self.subscriptions)
+
+    @cached_property
     def subscriptions(self) -> frozenset[str]:
         return frozenset(fact.refs.subscription for fact in self.facts if fact.refs.subscription)
 
@@ -149,54 +184,115 @@ class Purchase:
         changes = [fact for fact in self.facts if isinstance(fact, SubscriptionChanged)]
         return max(changes, key=_subscription_order, default=None)
 
-    @property
+    @cached_property
     def subscription_ended(self) -> bool:
         """Stripe never brings a canceled subscription back, so this fact needs no order."""
-        return any(isinstance(fact, SubscriptionChanged) and _has_ended(fact) for fact in self.facts)
+        return any(
+            (isinstance(fact, SubscriptionChanged) and _has_ended(fact))
+            or (isinstance(fact, SubscriptionScheduleEnded) and fact.outcome != "released")
+            for fact in self.facts
+        )
+
+    # --- what is owed -------------------------------------------------------------------------------------------------
 
     @cached_property
-    def settled_payments(self) -> tuple[Payment, ...]:
-        return tuple(payment for payment in self.payments if payment.settled is not None)
-
-    @property
     def price(self) -> Money | None:
         """What all of it costs, in a currency that was paid if there is one; None when no event says."""
         named = [fact.price for fact in self._facts_that_name("price") if fact.price]
         return max(named, key=lambda money: (money.currency in self.paid, money.amount, money.currency), default=None)
 
-    def _facts_that_name(self, field: Literal["price", "installments"]) -> Sequence[PaymentEvent]:
+    @cached_property
+    def due(self) -> Money | None:
+        """What has to be paid before the enrollment opens; None when no event says.
+
+        Of a plan: what its events state, else the regular installment. Of a membership: the price as recorded, which
+        is a month's. Otherwise the price.
+        """
+        if self._is_membership and not self.is_foreign:
+            return None
+        if self.price is None or not self.is_plan:
+            return self.price
+        stated = [fact.due for fact in self._facts_that_name("due") if fact.due]
+        largest = max((money.amount for money in stated if money.currency == self.price.currency), default=None)
+        if largest is None:
+            largest = self.price.amount // (self.installments or self.price.amount or 1)
+        return Money(amount=min(largest, self.price.amount), currency=self.price.currency)
+
+    def _facts_that_name(self, field: Literal["price", "installments", "due"]) -> Sequence[PaymentEvent]:
         """The deciding events that name it; if none does, the others, but no failed attempt beside received money."""
         if deciding := [fact for fact in self.deciding_facts if getattr(fact, field)]:
             return deciding
         return [fact for fact in self.facts if not isinstance(fact, _ATTEMPT)] if self.settled_payments else self.facts
 
     @cached_property
+    def amounts_due(self) -> tuple[Payment, ...]:
+        """Each payment, invoice, or installment with all attempts to collect it; settled ones included."""
+
+        def of_installment(fact: PaymentEvent) -> frozenset[str]:
+            installment = {f"installment:{fact.refs.installment}"} if fact.refs.installment else set()
+            return fact.refs.of_payment() | installment
+
+        named = [fact for fact in self.facts if of_installment(fact)]
+        return tuple(Payment(part) for part in connected(named, of_installment))
+
+    @cached_property
+    def past_due(self) -> tuple[Payment, ...]:
+        """What is owed since its last retry failed, or since a bank returned it: each an invoice, or an installment
+        with all its attempts. Another round in which the same installment was paid makes it good."""
+        missing = [due for due in self.amounts_due if due.past_due or self._is_owed_again(due)]
+        if not missing or self._paid_in_full:
+            return ()
+        paid = {id for due in self.amounts_due if due.settled is not None and not due.lost for id in due.installments}
+        return tuple(due for due in missing if not due.installments & paid)
+
+    def _is_owed_again(self, due: Payment) -> bool:
+        """Whether a dispute took an installment back: of a plan always, of a membership if its bank returned it and no
+        later payment was received."""
+        if not due.lost:
+            return False
+        if self.is_plan:
+            return True
+        if not self._is_membership or not all(dispute.is_return for dispute in due.lost_disputes):
+            return False
+        lost_at = max(dispute.at for dispute in due.lost_disputes)
+        return not any(payment.received_at > lost_at and not payment.lost for payment in self.settled_payments)
+
+    # --- money --------------------------------------------------------------------------------------------------------
+
+    @cached_property
     def paid(self) -> Mapping[str, int]:
         """currency -> minor units received in all payments"""
-        found: dict[str, int] = defaultdict(int)
-        for money in (payment.settled for payment in self.payments):
-            if money is not None:
-                found[money.currency] += money.amount
-        return found
+        return self._sums(lambda payment: payment.settled.amount if payment.settled else 0)
 
     @cached_property
     def refunded(self) -> Mapping[str, int]:
         """currency -> minor units paid back, never more than was received"""
+        return self._sums(lambda payment: min(payment.refunded, payment.settled.amount) if payment.settled else 0)
+
+    @cached_property
+    def net(self) -> Mapping[str, int]:
+        """currency -> minor units received, and neither refunded nor lost in a dispute"""
+        return self._sums(lambda payment: payment.net)
+
+    def _sums(self, amount_of: Callable[[Payment], int]) -> Mapping[str, int]:
         found: dict[str, int] = defaultdict(int)
-        for payment in self.payments:
+        for payment in self.settled_payments:
             if payment.settled is not None:
-                found[payment.settled.currency] += min(payment.refunded, payment.settled.amount)
+                found[payment.settled.currency] += amount_of(payment)
         return found
 
-    @property
-    def fully_refunded(self) -> bool:
-        """Money was received, and all of it was paid back."""
-        received = {currency: amount for currency, amount in self.paid.items() if amount > 0}
-        return bool(received) and all(self.refunded.get(currency, 0) >= amount for currency, amount in received.items())
-
-    @property
-    def ended(self) -> bool:
-        return any(isinstance(fact, PurchaseEnded) for fact in self.facts)
+    @cached_property
+    def value(self) -> int:
+        """What counts toward the price, in minor units of its currency: received and not lost in a dispute, without
+        tax, with discounts, credit, and what an admin has accepted as not owed. (A partial refund is the school's
+        concession: it is not owed again.)"""
+        if self.price is None:
+            return 0
+        currency = self.price.currency
+        received = [p for p in self.settled_payments if p.settled and p.settled.currency == currency]
+        accepted = (fact.amount for fact in self.facts if isinstance(fact, PurchaseAccepted))
+        counted = sum(payment.value - payment.lost_amount for payment in received)
+        return counted + max((money.amount for money in accepted if money.currency == currency), default=0)
 
     @property
     def waived(self) -> bool:
@@ -204,37 +300,62 @@ class Purchase:
         settled = self.settled_payments
         return bool(settled) and all(payment.method == "waiver" for payment in settled)
 
-    @property
+    @cached_property
     def underpaid(self) -> bool:
-        """Paid in one sum, with less than the price. What is waived is not owed, a plan is opened by its first
-        installment, and a membership is paid by the month."""
-        if self.price is None or self.installments or self.waived or self._is_membership:
+        """Money was received, but less than what is due. What is waived is not owed."""
+        if self.due is None or any(payment.method == "waiver" for payment in self.settled_payments):
             return False
-        return bool(self.settled_payments) and self.paid.get(self.price.currency, 0) < self.price.amount
+        return bool(self.settled_payments) and self.value < self.due.amount
+
+    @cached_property
+    def _paid_in_full(self) -> bool:
+        return self.price is not None and self.value >= self.price.amount
+
+    @property
+    def shortfall(self) -> Money | None:
+        """How much less than due was received; None if it is enough."""
+        if self.due is None or not self.underpaid:
+            return None
+        return Money(amount=self.due.amount - self.value, currency=self.due.currency)
+
+    # --- standing -----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def ended(self) -> PurchaseEnded | None:
+        """Who has ended it, and why: the school, the student, or a dispute that is still lost."""
+        ends = [fact for fact in self.facts if isinstance(fact, PurchaseEnded)]
+        in_force = [end for end in ends if end.by != "dispute" or any(payment.lost for payment in self.payments)]
+        return min(in_force, key=lambda end: (end.by == "dispute", end.by, end.model_dump_json()), default=None)
 
     @property
     def initiated(self) -> bool:
         """The payer has acted: money was received, or was on its way at some time."""
-        return bool(self.settled_payments) or any(payment.submitted for payment in self.payments)
+        return not self.is_unrecorded and (
+            bool(self.settled_payments) or any(payment.submitted for payment in self.payments)
+        )
+
+    def loss(self, policy: Policy = DEFAULT_POLICY) -> Loss | None:
+        """Why all money that had been received at some time was gone. What arrives later opens nothing."""
+        return lost_by(self.settled_payments, policy, in_installments=self.is_plan, renews=self._is_membership)
 
     def standing(self, policy: Policy = DEFAULT_POLICY) -> tuple[Standing, str | None]:
         """The standing, and the reason for any but a plain one."""
+        if self.is_unrecorded:
+            return Standing.NONE, None
         if not self.settled_payments:
             return self._unsettled()
-        if self.ended:
-            return Standing.WITHDRAWN, "canceled"
-        if policy.lost_dispute_withdraws and any(payment.lost for payment in self.payments):
-            return Standing.WITHDRAWN, "dispute_lost"
-        if policy.full_refund_withdraws and self.fully_refunded:
-            return Standing.WITHDRAWN, "refunded"
+        if self.ended is not None:
+            return Standing.WITHDRAWN, _REASON_OF_END[self.ended.by]
+        if loss := self.loss(policy):
+            return Standing.WITHDRAWN, loss
         if self._is_membership and self.subscription_ended:
             return Standing.WITHDRAWN, "membership_ended"
         if len(self.student_ids) > 1:
             return Standing.PENDING, CONFLICTING_STUDENTS
+        if policy.past_due_pauses and self.past_due and not self._never_opened:
+            return Standing.PAUSED, "past_due"
         if self.underpaid:
             return Standing.PENDING, UNDERPAID
-        if policy.past_due_pauses and self.past_due:
-            return Standing.PAUSED, "past_due"
         if self._plan_broken_off:
             return Standing.PAUSED, "plan_canceled"
         if self._is_membership and self.subscription is not None and self.subscription.collection_paused:
@@ -242,23 +363,26 @@ class Purchase:
         return Standing.ACTIVE, None
 
     def _unsettled(self) -> tuple[Standing, str | None]:
-        if not self.ended and any(payment.processing for payment in self.payments):
+        if self.ended is None and any(payment.processing for payment in self.payments):
             return Standing.PENDING, CONFLICTING_STUDENTS if len(self.student_ids) > 1 else None
         if self.initiated:
             return Standing.WITHDRAWN, "canceled" if self.ended else "payment_failed"
         return Standing.NONE, None
 
     @property
-    def _is_membership(self) -> bool:
-        return self.program is not None and self.program.kind == "membership"
+    def _never_opened(self) -> bool:
+        """Less than what is due was ever received: nothing to pause."""
+        if self.due is None or not self.underpaid:
+            return False
+        return self.value + sum(payment.lost_amount for payment in self.settled_payments) < self.due.amount
 
     @property
     def _plan_broken_off(self) -> bool:
         """Its subscription has ended, and neither all installments nor all of the price was paid."""
-        if not self.subscription_ended or self.installments is None:
+        if not self.subscription_ended or not self.is_plan or self._paid_in_full:
             return False
-        if self.price is not None and self.paid.get(self.price.currency, 0) >= self.price.amount:
-            return False
+        if self.installments is None:
+            return self.price is not None
         return sum(payment.settled.amount > 0 for payment in self.payments if payment.settled) < self.installments
 
 
@@ -267,60 +391,8 @@ def _has_ended(change: SubscriptionChanged) -> bool:
 
 
 def _subscription_order(change: SubscriptionChanged) -> tuple[bool, datetime, str]:
-    return _has_ended(change), change.as_of or datetime.min.replace(tzinfo=UTC), change.model_dump_json()
-
-
-M = TypeVar("M", bound=Model)
-T = TypeVar("T")
-
-
-def fullness(candidate: Model) -> tuple[int, str]:
-    """How much it says; the text breaks ties the same way every time."""
-    return len(candidate.model_dump(exclude_none=True)), candidate.model_dump_json()
-
-
-def fullest(candidates: Iterable[M | None]) -> M | None:
-    """The one that says the most."""
-    return max((candidate for candidate in candidates if candidate is not None), key=fullness, default=None)
-
-
-def describe(item: Program, programs: Iterable[Program]) -> Program:
-    """The item with all that the programs say of it, field by field; where they differ, the fullest one is right.
-
-    A program that is named by an id only is the one that has both that id and a slug.
-    """
-    same = [each for each in programs if each.slug == item.slug or (_by_id(each, item) and each.id == item.id)]
-    ordered = sorted([item, *same], key=lambda each: (not each.id_only, *fullness(each)), reverse=True)
-    most_parts = max(ordered, key=lambda each: (len(each.includes), *fullness(each)))
-    return ordered[0].model_copy(
-        update={
-            "name": _first(each.name for each in ordered),
-            "provider": _first(each.provider for each in ordered),
-            "kind": _first(each.kind for each in ordered),
-            "includes": most_parts.includes,
-        }
-    )
-
-
-def _by_id(one: Program, other: Program) -> bool:
-    return bool(one.id_only or other.id_only)
-
-
-def _first(values: Iterable[T | None]) -> T | None:
-    return next((value for value in values if value is not None), None)
-
-
-def _programs(facts: Iterable[PaymentEvent]) -> tuple[Program, ...]:
-    return tuple(dict.fromkeys(fact.program for fact in facts if fact.program))
+    return _has_ended(change), change.as_of or EARLIEST, change.model_dump_json()
 
 
 def _student_ids(facts: Iterable[PaymentEvent]) -> frozenset[UUID]:
     return frozenset(fact.student_id for fact in facts if fact.student_id)
-
-
-def fullest_part(programs: Iterable[Program], slug: str) -> Program:
-    """One part, with all that the programs say of it. Raises ValueError if none has it."""
-    named = [part for program in programs for part in program.parts if part.slug == slug]
-    if not named:
-        raise ValueError(f"no program has the part {slug!r}")
-    return describe(named[0], named)

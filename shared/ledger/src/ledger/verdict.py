@@ -10,7 +10,8 @@ from uuid import UUID
 from contracts.people import Program, enrollment_uuid
 from ledger.facts import Facts, enrollment_key, fold
 from ledger.policy import DEFAULT_POLICY, Policy
-from ledger.purchase import Purchase, Standing, fullest_part
+from ledger.programs import fullest_part
+from ledger.purchase import Purchase, Standing
 
 SUPERSEDED = "superseded"
 
@@ -65,7 +66,8 @@ def verdicts(facts: Facts, policy: Policy = DEFAULT_POLICY) -> Mapping[tuple[UUI
     """
     named: dict[tuple[UUID, str], list[Purchase]] = defaultdict(list)
     for purchase in fold(facts):
-        slugs = {part.slug for program in purchase.programs for part in program.parts}
+        parts = [part for program in purchase.programs for part in program.parts]
+        slugs = {part.slug for part in parts} - {part.slug for part in parts if not part.enrolls}
         for student_id in purchase.named_student_ids:
             for slug in slugs:
                 named[student_id, slug].append(purchase)
