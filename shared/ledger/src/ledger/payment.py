@@ -26,7 +26,7 @@ LATEST = datetime.max.replace(tzinfo=UTC)
 
 # The status of a dispute is the latest one; within a second, or without times, the one with the highest rank.
 # Stripe SDK 16.1, Dispute.status: a lost dispute may be appealed, and then won.
-_DISPUTE_RANK: Mapping[DisputeStatus, int] = {
+DISPUTE_RANK: Mapping[DisputeStatus, int] = {
     "warning_needs_response": 0,
     "warning_under_review": 1,
     "needs_response": 2,
@@ -247,7 +247,7 @@ class Payment:
 
     @property
     def disputed(self) -> bool:
-        return any(_DISPUTE_RANK[status] < _DISPUTE_RANK["warning_closed"] for status in self.disputes.values())
+        return any(DISPUTE_RANK[status] < DISPUTE_RANK["warning_closed"] for status in self.disputes.values())
 
     @cached_property
     def lost_disputes(self) -> tuple[LostDispute, ...]:
@@ -291,4 +291,4 @@ def _individual(refunds: Iterable[PaymentRefunded], *statuses: str) -> Mapping[s
 
 
 def _dispute_order(fact: PaymentDisputeOpened | PaymentDisputeClosed) -> tuple[datetime, int, str]:
-    return fact.as_of or EARLIEST, _DISPUTE_RANK[fact.status], fact.model_dump_json()
+    return fact.as_of or EARLIEST, DISPUTE_RANK[fact.status], fact.model_dump_json()
