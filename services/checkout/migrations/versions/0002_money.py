@@ -8,7 +8,16 @@ from kit.db.database import own_rows
 revision = "0002"
 down_revision = "0001"
 
-CATALOG: tuple[str, ...] = ()
+CATALOG: tuple[str, ...] = (
+    "ALTER TABLE items DROP CONSTRAINT ck_items_kind, ADD CONSTRAINT ck_items_kind "
+    "CHECK (kind IN ('program', 'track', 'course', 'product', 'service', 'merchandise', 'bundle', 'membership'))",
+    "ALTER TABLE items ADD COLUMN taught boolean NOT NULL DEFAULT true",
+    "ALTER TABLE purchases ADD COLUMN untaught boolean NOT NULL DEFAULT false",
+    # what guests have reserved and not paid
+    "ALTER TABLE promotion_codes ADD COLUMN guest_holds integer NOT NULL DEFAULT 0 "
+    "CONSTRAINT ck_promotion_codes_guest_holds CHECK (guest_holds >= 0)",
+    "ALTER TABLE redemptions ADD COLUMN guest boolean NOT NULL DEFAULT false",
+)
 # A payment that names nobody or nothing that checkout has. `pending`: its match may still arrive.
 PURCHASES: tuple[str, ...] = (
     "ALTER TABLE purchases DROP CONSTRAINT ck_purchases_payment_flow",
@@ -57,7 +66,25 @@ PURCHASES: tuple[str, ...] = (
     )
     """,
 )
-PAYMENTS: tuple[str, ...] = ()
+PAYMENTS: tuple[str, ...] = (
+    "ALTER TABLE payments ADD COLUMN method_details jsonb, ADD COLUMN late boolean NOT NULL DEFAULT false",
+    "CREATE INDEX ix_payments_late ON payments (created_at) WHERE late",
+    "ALTER TABLE refunds DROP CONSTRAINT ck_refunds_origin, ADD CONSTRAINT ck_refunds_origin "
+    "CHECK (origin IN ('admin', 'student', 'request', 'cancellation', 'late', 'stripe'))",
+    """
+    CREATE TABLE purchase_ends (
+        purchase_id uuid NOT NULL CONSTRAINT pk_purchase_ends PRIMARY KEY,
+        student_id uuid NOT NULL,
+        ended_by text NOT NULL CONSTRAINT ck_purchase_ends_ended_by CHECK (ended_by IN ('student', 'school')),
+        reason text NOT NULL,
+        counted text[] NOT NULL,
+        created_at timestamptz NOT NULL DEFAULT now(),
+        updated_at timestamptz NOT NULL DEFAULT now()
+    )
+    """,
+    "CREATE INDEX ix_purchase_ends_student_id ON purchase_ends (student_id)",
+    "ALTER TABLE memberships ADD COLUMN resumes_at timestamptz",
+)
 INSTALLMENTS: tuple[str, ...] = ()
 SPONSORS: tuple[str, ...] = (
     "ALTER TABLE purchases ADD COLUMN authorization_number text, ADD COLUMN period_start date, "
@@ -67,9 +94,11 @@ SPONSORS: tuple[str, ...] = (
     "CONSTRAINT uq_funding_payments_stripe_invoice_id UNIQUE",
 )
 
-
-ADMINS_ROWS = ("unmatched_payments",)
-GRANTS = {
+STAFF = ("admin", "case_manager")
+OWN_ROWS: tuple[str, ...] = ("purchase_ends",)
+ADMINS_ROWS: tuple[str, ...] = ("unmatched_payments",)
+GRANTS: dict[str, tuple[str, ...]] = {
+    "SELECT, INSERT": ("purchase_ends",),
     "SELECT, UPDATE": ("unmatched_payments",),
 }
 
@@ -77,8 +106,9 @@ GRANTS = {
 def upgrade() -> None:
     for statement in (*CATALOG, *PURCHASES, *PAYMENTS, *INSTALLMENTS, *SPONSORS):
         op.execute(statement)
-    for table in ADMINS_ROWS:
-        for statement in own_rows(table, owner=ddl.owner(), staff=("admin",)):
-            op.execute(statement)
-    for rights, tables in GRANTS.items():
-        op.execute(f'GRANT {rights} ON {", ".join(tables)} TO "{ddl.api_login()}"')
+    for tables, staff in ((OWN_ROWS, STAFF), (ADMINS_ROWS, ("admin",))):
+        for table in tables:
+            for statement in own_rows(table, owner=ddl.owner(), staff=staff):
+                op.execute(statement)
+    for rights, granted in GRANTS.items():
+        op.execute(f'GRANT {rights} ON {", ".join(granted)} TO "{ddl.api_login()}"')

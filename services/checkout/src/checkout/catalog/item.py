@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationInfo, model_validator
 
 from contracts.checkout import Project
 from contracts.money import Currency, Money
@@ -14,10 +14,14 @@ from contracts.people import MEMBERSHIP, ItemKind, ItemRef, Program
 SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 CODE = r"^[A-Z0-9]+([_-][A-Z0-9]+)*$"
 SLUG_LENGTH = 100
+LEAST = 50
+"""Minor units: the least that a program costs, which is the least that Stripe takes in one payment (0.50 USD)."""
 MOST = 99_999_999
 """Minor units: the most that Stripe takes in one payment."""
 MOST_PARTS = 20
 """Of a bundle: as many as fit into the metadata of a payment."""
+WITHOUT_PARTS = "without parts"
+"""Validation context: of a bundle whose parts are not loaded."""
 WITH_PROJECTS: tuple[ItemKind, ...] = ("program", "track", "course")
 
 Slug = Annotated[str, Field(pattern=SLUG, max_length=SLUG_LENGTH)]
@@ -53,8 +57,8 @@ class PaymentPlan(BaseModel):
 
 
 class Item(BaseModel):
-    """What is sold. `price` of a membership is per month; `total_cost` is what a sponsor pays; `includes` are a
-    bundle's parts, in order."""
+    """What is sold. `price` of a membership is per month; `total_cost` is what a sponsor pays; `taught`: whether somebody
+    teaches it, as the kinds with lessons usually are; `includes` are a bundle's parts, in order."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -67,21 +71,26 @@ class Item(BaseModel):
     owner_id: UUID | None = None
     price: Amount
     currency: Currency
-    total_cost: Annotated[StrictInt, Field(ge=50, le=MOST)] | None = None
+    total_cost: Annotated[StrictInt, Field(ge=LEAST, le=MOST)] | None = None
     provider: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     auto_assign_payment_plan: StrictBool = True
     payment_plan: PaymentPlan | None = None
     tier: Annotated[str, Field(min_length=1, max_length=50)] | None = None
     annual_price: Annotated[StrictInt, Field(ge=1, le=MOST)] | None = None
     projects: tuple[Project, ...] = ()
+    taught: StrictBool = True
     active: StrictBool = True
     revision: Annotated[StrictInt, Field(ge=1)] = 1
     includes: tuple[Item, ...] = ()
 
     @model_validator(mode="after")
-    def _of_its_kind(self) -> Item:
+    def _of_its_kind(self, info: ValidationInfo) -> Item:
         if self.slug == MEMBERSHIP:
             raise ValueError(f"the slug {MEMBERSHIP} is reserved")
+        if self.kind == "program" and self.price < LEAST:
+            raise ValueError(f"a program costs at least {Money(amount=LEAST, currency=self.currency)}")
+        if self.kind != "membership" and self.payment_plan is not None and self.payment_plan.type == "subscription":
+            raise ValueError("only a membership is paid by subscription")
         if self.kind == "membership":
             if self.tier is None:
                 raise ValueError("a membership has a tier")
@@ -90,7 +99,8 @@ class Item(BaseModel):
         if self.projects and self.kind not in WITH_PROJECTS:
             raise ValueError(f"only {', '.join(WITH_PROJECTS)} have projects")
         if self.kind == "bundle":
-            self._check_parts()
+            if info.context != WITHOUT_PARTS:
+                self._check_parts()
         elif self.includes:
             raise ValueError("only a bundle includes others")
         return self
@@ -141,12 +151,18 @@ class Item(BaseModel):
             name=self.name,
             provider=self.provider,
             kind=self.kind,
+            untaught=None if self.taught else True,
             includes=tuple(part.as_ref() for part in self.includes),
         )
 
     def as_ref(self) -> ItemRef:
         return ItemRef(
-            slug=self.enrollment_slug, id=str(self.id), name=self.name, provider=self.provider, kind=self.kind
+            slug=self.enrollment_slug,
+            id=str(self.id),
+            name=self.name,
+            provider=self.provider,
+            kind=self.kind,
+            untaught=None if self.taught else True,
         )
 
 

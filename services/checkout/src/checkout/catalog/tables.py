@@ -39,6 +39,7 @@ items = Table(
     Column("tier", Text),
     Column("annual_price", BigInteger),
     Column("projects", JSONB, nullable=False, server_default=text("'[]'")),
+    Column("taught", Boolean, nullable=False, server_default=text("true")),
     Column("active", Boolean, nullable=False, server_default=text("true")),
     Column("revision", Integer, nullable=False, server_default="1"),
     Column("registered_at", DateTime(timezone=True)),
@@ -82,11 +83,13 @@ promotion_codes = Table(
     Column("most_uses", Integer),
     Column("most_per_student", Integer),
     Column("uses", Integer, nullable=False, server_default="0"),
+    Column("guest_holds", Integer, nullable=False, server_default="0"),
     Column("referrer_id", Uuid, unique=True),
     Column("active", Boolean, nullable=False, server_default=text("true")),
     *times(),
 )
-"""`kinds`, `items` (slugs): what it applies to; NULL: everything. `uses` counts reserved and redeemed uses."""
+"""`kinds`, `items` (slugs): what it applies to; NULL: everything. `uses` counts reserved and redeemed uses, and
+`guest_holds` those of them that guests have reserved."""
 
 redemptions = Table(
     "redemptions",
@@ -98,6 +101,7 @@ redemptions = Table(
     Column("amount", BigInteger, nullable=False),
     Column("currency", Text, nullable=False),
     Column("status", Text, nullable=False),
+    Column("guest", Boolean, nullable=False, server_default=text("false")),
     *times(),
 )
 """The use of a code by a purchase: reserved when it starts, redeemed when it is paid, released when it is not."""
