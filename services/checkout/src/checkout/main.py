@@ -32,7 +32,7 @@ from checkout.payments import intent_api, methods_api, refund_request_api, refun
 from checkout.payments.intent_flow import IntentFlow
 from checkout.payments.jobs import StripeRefundJob
 from checkout.purchases import api as purchases_api
-from checkout.purchases import course_api, plans
+from checkout.purchases import contact_api, course_api, plans
 from checkout.purchases.context import CheckoutContext
 from checkout.purchases.customers import Customers
 from checkout.purchases.domain import PaymentFlowName
@@ -54,6 +54,7 @@ ROUTERS = (
     purchases_api.router,
     intent_api.router,
     course_api.router,
+    contact_api.router,
     catalog_admin_api.router,
     payments_api.router,
     refund_request_api.router,

@@ -69,8 +69,9 @@ class CheckoutContext:
         if buyer.contact is None:
             return
         revision = await student_repository.record_contact(uow.db, student_id, buyer.contact, at=uow.now)
-        if revision is not None:
-            event = StudentUpdated(student_id=student_id, contact=buyer.contact)
+        contact = await student_repository.read_contact(uow.db, student_id) if revision is not None else None
+        if contact is not None:
+            event = StudentUpdated(student_id=student_id, contact=contact)
             await uow.publish(event, id=f"{student_id}/{revision}/{event.type}", subject=str(student_id))
 
     async def close(self, purchase_id: UUID, change: Change, buyer: Buyer) -> None:

@@ -1,0 +1,57 @@
+"""How staff add the contact of a student who has never signed in: one whom a sponsor pays for."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from checkout.mail import Address
+from checkout.purchases import student_repository
+from checkout.purchases.context import Buyer
+from checkout.purchases.dependencies import CurrentContext
+from contracts.people import Contact
+from kit.http.auth import CaseManager
+from kit.http.errors import Problem
+
+router = APIRouter(tags=["admin"])
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable() or not text.strip():
+        raise ValueError("not a name")
+    return text.strip()
+
+
+PersonName = Annotated[str, AfterValidator(_one_line), Field(min_length=1, max_length=200)]
+"""One line, as it appears in mails and on invoices."""
+
+
+class StudentContact(BaseModel):
+    """`name` null: as it was."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    email: Address
+    name: PersonName | None = None
+
+
+@router.put("/api/admin/students/{id}/contact")
+async def put_contact(id: UUID, body: StudentContact, caller: CaseManager, context: CurrentContext) -> StudentContact:
+    """Sets how the student is reached. Messages that waited for a contact are sent then, and outside course providers
+    receive it. Returns the contact as it is now."""
+    staff = Buyer(id=caller.id, role=caller.role, contact=Contact(email=body.email, name=body.name))
+    async with context.unit_of_work(staff) as uow:
+        await context.record_contact(uow, id, staff)
+        contact = await student_repository.read_contact(uow.db, id)
+        assert contact is not None  # noqa: S101  stored a moment ago
+    return StudentContact(email=contact.email, name=contact.name)
+
+
+def contact_of(*, email: str | None, name: str | None) -> Contact | None:
+    """The contact that a request states. Raises Problem 422 for a name without an email address."""
+    if email is None and name is not None:
+        raise Problem(422, "invalid_request", "A student's name is stored with an email address: send both.")
+    return Contact(email=email, name=name) if email else None

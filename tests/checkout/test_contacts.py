@@ -1,0 +1,75 @@
+"""Contacts of students who have never signed in: staff add them."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from tests.checkout.service import Service, bearer
+
+
+def path(student: object) -> str:
+    return f"/api/admin/students/{student}/contact"
+
+
+async def put(service: Service, student: UUID, *, role: str = "case_manager", **body: Any) -> Any:
+    return await service.call("PUT", path(student), json=body, headers=bearer(role, uuid4()))
+
+
+@pytest.mark.parametrize("role", ["case_manager", "admin"])
+async def test_staff_add_a_contact(service: Service, role: str) -> None:
+    student = uuid4()
+    answer = await put(service, student, role=role, email="ada@example.org", name="Ada Lovelace")
+    assert (answer.status_code, answer.json()) == (200, {"email": "ada@example.org", "name": "Ada Lovelace"})
+    (event,) = await service.published(student, "student.updated.v1")
+    assert event["contact"] == {"email": "ada@example.org", "name": "Ada Lovelace"}
+
+
+async def test_the_same_contact_again_is_no_event(service: Service) -> None:
+    student = uuid4()
+    for _ in range(2):
+        assert (await put(service, student, email="ada@example.org", name="Ada")).status_code == 200
+    assert len(await service.published(student, "student.updated.v1")) == 1
+
+
+async def test_a_new_address_keeps_the_name(service: Service) -> None:
+    student = uuid4()
+    await put(service, student, email="ada@example.org", name="Ada")
+    answer = await put(service, student, email="lovelace@example.org")
+    assert answer.json() == {"email": "lovelace@example.org", "name": "Ada"}
+    events = await service.published(student, "student.updated.v1")
+    assert events[-1]["contact"] == {"email": "lovelace@example.org", "name": "Ada"}
+
+
+@pytest.mark.parametrize(("role", "status"), [("student", 403), ("specialist", 403)])
+async def test_nobody_else_may(service: Service, role: str, status: int) -> None:
+    student = uuid4()
+    answer = await service.call("PUT", path(student), json={"email": "a@b.example"}, headers=bearer(role, student))
+    assert (answer.status_code, answer.json()["code"]) == (status, "forbidden")
+    assert await service.rows("SELECT 1 FROM contacts WHERE student_id = :id", id=student) == []
+    assert (await service.call("PUT", path(student), json={"email": "a@b.example"})).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"email": "not an address"},
+        {"email": "ada@example.org", "name": ""},
+        {"email": "ada@example.org", "name": "  "},
+        {"email": "ada@example.org", "name": "Ada\nBcc: all@example.org"},
+        {"email": "ada@example.org", "name": "Ada\x00"},
+        {"email": "ada@example.org", "name": "A" * 201},
+        {"email": "ada@example.org", "nmae": "Ada"},
+        {"email": f"{'a' * 250}@example.org"},
+    ],
+)
+async def test_an_invalid_contact_is_refused(service: Service, body: dict[str, Any]) -> None:
+    answer = await put(service, uuid4(), **body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+
+
+async def test_an_invalid_id_is_refused(service: Service) -> None:
+    answer = await service.call("PUT", path("7"), json={"email": "a@b.example"}, headers=bearer("admin", uuid4()))
+    assert answer.status_code == 422
