@@ -37,6 +37,10 @@ class Instrument:
     refund: RefundBehavior = RefundBehavior.SUCCEEDS
     brand: str = "visa"
     last4: str = "4242"
+    verified: bool = True
+    """False for a bank account that must be verified by micro-deposits first."""
+    wallet: str | None = None
+    """apple_pay or google_pay, for a card that was presented by it."""
 
 
 def _declining(decline_code: str, message: str, code: str = "card_declined") -> Instrument:
@@ -78,6 +82,22 @@ TEST_PAYMENT_METHODS: dict[str, str] = {
 }
 """Stripe's test payment method ids -> card number"""
 
+TEST_BANK_ACCOUNTS: dict[str, str | None] = {
+    "pm_usBankAccount": None,
+    "pm_usBankAccount_success": None,
+    "pm_usBankAccount_insufficientFunds": "insufficient_funds",
+    "pm_usBankAccount_accountClosed": "account_closed",
+    "pm_usBankAccount_noAccount": "no_account",
+    "pm_usBankAccount_debitNotAuthorized": "debit_not_authorized",
+}
+"""Stripe's test payment method ids -> the code with which their debits fail"""
+_BANK_FAILURES = {
+    "insufficient_funds": "The customer's account has insufficient funds to cover this payment.",
+    "account_closed": "The customer's bank account has been closed.",
+    "no_account": "The customer's bank account could not be located.",
+    "debit_not_authorized": "The customer has notified their bank that this payment was unauthorized.",
+}
+
 _AFFIRM_APPROVED, _AFFIRM_DECLINED = "5555555555", "5555555556"
 
 
@@ -90,14 +110,15 @@ def card(number: str) -> Instrument:
     return _with_number(found, digits)
 
 
-def bank_account(*, succeeds: bool) -> Instrument:
-    """A US bank account: its debits are pending, then succeed or fail."""
+def bank_account(failure: str | None = None, *, verified: bool = True) -> Instrument:
+    """A US bank account: its debits are pending, then succeed, or fail with `failure` (a code)."""
     return Instrument(
         "us_bank_account",
         Behavior.SETTLES_LATER,
-        code="insufficient_funds",
-        message="The customer's account has insufficient funds to cover this payment.",
-        settles_successfully=succeeds,
+        code=failure or "insufficient_funds",
+        message=_BANK_FAILURES[failure or "insufficient_funds"],
+        settles_successfully=failure is None,
+        verified=verified,
         refund=RefundBehavior.PENDS,
         last4="6789",
     )

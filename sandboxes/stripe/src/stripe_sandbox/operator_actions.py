@@ -1,38 +1,31 @@
 """Operator actions: what customers and banks would do, and the passage of time.
 
-An action has a path under /sandbox/api, a model of its body, and a function that returns the JSON response. The
-operator page submits the same requests as forms.
+The operator page submits the same requests as forms. Refunds, disputes and mandates are in `operator_banks`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from pydantic import Field
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from stripe_sandbox import operator_banks
 from stripe_sandbox.errors import StripeError
 from stripe_sandbox.flows import (
     checkout,
     checkout_completion,
     collection,
-    disputes,
+    customers,
     invoices,
     payment_methods,
-    refunds,
+    payments,
     settlement,
     timeline,
 )
 from stripe_sandbox.flows.checkout import PaymentForm
 from stripe_sandbox.flows.payments import Decline
 from stripe_sandbox.ids import new_id
+from stripe_sandbox.operator_action import Action, EmptyBody
 from stripe_sandbox.state import ForcedFailures, Sandbox
 from stripe_sandbox.store import Obj
-
-
-class EmptyBody(BaseModel):
-    model_config = ConfigDict(extra="forbid")
 
 
 class Seconds(EmptyBody):
@@ -48,45 +41,24 @@ class Authentication(EmptyBody):
     passed: bool
 
 
-class Refund(EmptyBody):
-    amount: int | None = None
-    status: Literal["succeeded", "pending"] = "succeeded"
-    reason: Literal["duplicate", "fraudulent", "requested_by_customer"] | None = None
-
-
-class RefundFailure(EmptyBody):
-    reason: str = "expired_or_canceled_card"
-
-
-class Dispute(EmptyBody):
-    amount: int | None = None
-    reason: str = "fraudulent"
-    kind: Literal["chargeback", "inquiry"] = "chargeback"
-
-
-class DisputeOutcome(EmptyBody):
-    status: Literal["won", "lost", "warning_closed"]
-
-
 class Failures(EmptyBody):
     times: int = Field(default=1, ge=0)
     decline_code: str = "generic_decline"
     """`authentication_required` declines like a card that requires 3-D Secure."""
 
 
+class FinalizationFailure(EmptyBody):
+    code: str = "customer_tax_location_invalid"
+    message: str = (
+        "The customer's location isn't recognized. Set a valid customer address in order to automatically calculate "
+        "tax."
+    )
+
+
 class NewSecret(EmptyBody):
     secret: str | None = None
     old_expires_in: float = 0.0
     """Real seconds during which the old secret also signs."""
-
-
-@dataclass(frozen=True)
-class Action:
-    """`run` gets the sandbox, the id in the path, and the body."""
-
-    path: str
-    body: type[BaseModel]
-    run: Callable[[Sandbox, str, Any], Obj]
 
 
 def pay_session(sandbox: Sandbox, id: str, form: PaymentForm) -> Obj:
@@ -104,7 +76,7 @@ def session_result(sandbox: Sandbox, session: Obj) -> Obj:
         status = "requires_action" if intent["status"] == "requires_action" else "declined"
     redirect = checkout.success_url(session) if status == "complete" else None
     if status == "requires_action" and intent is not None:
-        redirect = intent["next_action"]["redirect_to_url"]["url"]
+        redirect = payments.action_url(intent)
     return {
         "status": status,
         "error": plan.error,
@@ -172,46 +144,17 @@ def pay_invoice(sandbox: Sandbox, id: str, form: PaymentForm) -> Obj:
     return invoice
 
 
-def refund_charge(sandbox: Sandbox, id: str, body: Refund) -> Obj:
-    charge = sandbox.store.get("charge", id)
-    return refunds.create(sandbox, charge, amount=body.amount, reason=body.reason, status=body.status)
+def delete_customer(sandbox: Sandbox, id: str, _: EmptyBody) -> Obj:
+    """Deletes a customer as in the Dashboard."""
+    customers.delete(sandbox, sandbox.store.get("customer", id))
+    return {"id": id, "deleted": True}
 
 
-def succeed_refund(sandbox: Sandbox, id: str, _: EmptyBody) -> Obj:
-    refund = sandbox.store.get("refund", id)
-    refunds.succeed(sandbox, refund)
-    return refund
-
-
-def fail_refund(sandbox: Sandbox, id: str, body: RefundFailure) -> Obj:
-    refund = sandbox.store.get("refund", id)
-    refunds.fail(sandbox, refund, body.reason)
-    return refund
-
-
-def dispute_charge(sandbox: Sandbox, id: str, body: Dispute) -> Obj:
-    charge = sandbox.store.get("charge", id)
-    inquiry = body.kind == "inquiry"
-    return disputes.open_dispute(sandbox, charge, amount=body.amount, reason=body.reason, inquiry=inquiry)
-
-
-def escalate_dispute(sandbox: Sandbox, id: str, _: EmptyBody) -> Obj:
-    dispute = sandbox.store.get("dispute", id)
-    disputes.escalate(sandbox, dispute)
-    return dispute
-
-
-def review_dispute(sandbox: Sandbox, id: str, _: EmptyBody) -> Obj:
-    """Submits evidence; the dispute is under review."""
-    dispute = sandbox.store.get("dispute", id)
-    disputes.submit_evidence(sandbox, dispute, {"uncategorized_text": "Submitted by the operator."}, final=True)
-    return dispute
-
-
-def close_dispute(sandbox: Sandbox, id: str, body: DisputeOutcome) -> Obj:
-    dispute = sandbox.store.get("dispute", id)
-    disputes.close(sandbox, dispute, body.status)
-    return dispute
+def fail_next_finalization(sandbox: Sandbox, id: str, body: FinalizationFailure) -> Obj:
+    """Fails the next finalization of an invoice of this customer."""
+    sandbox.store.get("customer", id)
+    sandbox.internal.failing_finalizations[id] = (body.code, body.message)
+    return {"customer": id, **body.model_dump()}
 
 
 def advance_clock(sandbox: Sandbox, _: str, body: Seconds) -> Obj:
@@ -251,6 +194,7 @@ def _processing(sandbox: Sandbox, id: str) -> Obj:
 
 
 ACTIONS = [
+    *operator_banks.ACTIONS,
     Action("/sessions/{id}/pay", PaymentForm, pay_session),
     Action("/sessions/{id}/expire", EmptyBody, expire_session),
     Action("/payment_intents/{id}/pay", PaymentForm, pay_intent),
@@ -258,16 +202,11 @@ ACTIONS = [
     Action("/payment_intents/{id}/fail", Failure, fail_intent),
     Action("/payment_intents/{id}/authenticate", Authentication, authenticate),
     Action("/invoices/{id}/pay", PaymentForm, pay_invoice),
-    Action("/charges/{id}/refund", Refund, refund_charge),
-    Action("/charges/{id}/dispute", Dispute, dispute_charge),
-    Action("/refunds/{id}/succeed", EmptyBody, succeed_refund),
-    Action("/refunds/{id}/fail", RefundFailure, fail_refund),
-    Action("/disputes/{id}/escalate", EmptyBody, escalate_dispute),
-    Action("/disputes/{id}/review", EmptyBody, review_dispute),
-    Action("/disputes/{id}/close", DisputeOutcome, close_dispute),
     Action("/clock/advance", Seconds, advance_clock),
     Action("/customers/{id}/fail_next_charges", Failures, fail_next_charges),
     Action("/customers/{id}/fail_next_renewal", Failures, fail_next_charges),
+    Action("/customers/{id}/fail_next_finalization", FinalizationFailure, fail_next_finalization),
+    Action("/customers/{id}/delete", EmptyBody, delete_customer),
     Action("/events/{id}/resend", EmptyBody, resend_event),
     Action("/held/release", EmptyBody, release_held),
     Action("/webhook_endpoints/{id}/roll_secret", NewSecret, roll_secret),

@@ -15,7 +15,8 @@ from stripe_sandbox.delivery import Delivery
 from stripe_sandbox.errors import StripeError
 from stripe_sandbox.exchange import is_form, read_as, with_webhooks
 from stripe_sandbox.faults import Faults
-from stripe_sandbox.operator_actions import ACTIONS, Action
+from stripe_sandbox.operator_action import Action
+from stripe_sandbox.operator_actions import ACTIONS
 from stripe_sandbox.state import Sandbox
 from stripe_sandbox.store import Obj
 

@@ -39,6 +39,8 @@ class InternalState:
     """payment intent -> when its bank debit settles automatically"""
     failing_charges: dict[str, ForcedFailures] = field(default_factory=dict)
     """customer -> declines to force on the next off-session charges"""
+    failing_finalizations: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """customer -> code and message with which the next finalization of an invoice fails"""
     set_up: set[str] = field(default_factory=set)
     """Payment methods authenticated for off-session charges."""
     detached: set[str] = field(default_factory=set)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import stripe
@@ -18,14 +19,15 @@ from stripe_sandbox.store import Obj
 
 
 class PaymentForm(BaseModel):
-    """The submitted payment form. `card`, `phone`, `account` and `authorize` each apply to their methods only."""
+    """The submitted payment form. Fields of other methods than `method` are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: str = "card"
     card: str = "4242424242424242"
     phone: str = "555-555-5555"
-    account: Literal["verified", "failing"] = "verified"
+    wallet: Literal["apple_pay", "google_pay"] | None = None
+    account: Literal["verified", "failing", "closed", "microdeposits"] = "verified"
     authorize: bool = True
     email: str | None = None
     name: str | None = None
@@ -33,9 +35,10 @@ class PaymentForm(BaseModel):
     def instrument(self) -> Instrument:
         """Raises a StripeError for an invalid card number or phone."""
         if self.method == "card":
-            return card(self.card)
+            return replace(card(self.card), wallet=self.wallet)
         if self.method == "us_bank_account":
-            return bank_account(succeeds=self.account != "failing")
+            failure = {"failing": "insufficient_funds", "closed": "account_closed"}.get(self.account)
+            return bank_account(failure, verified=self.account != "microdeposits")
         if self.method == "affirm":
             return affirm(self.phone)
         return wallet(self.method, authorized=self.authorize)

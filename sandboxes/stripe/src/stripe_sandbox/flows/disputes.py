@@ -8,24 +8,71 @@ import stripe
 
 from stripe_sandbox.clock import DAY
 from stripe_sandbox.errors import StripeError
-from stripe_sandbox.flows import balance_transactions
+from stripe_sandbox.flows import balance_transactions, mandates
 from stripe_sandbox.ids import new_id
 from stripe_sandbox.shapes import build, part
 from stripe_sandbox.state import Sandbox, copy_of
 from stripe_sandbox.store import Obj
 
-OPEN = ("needs_response", "under_review", "warning_needs_response", "warning_under_review")
+OPEN = (
+    "needs_response",
+    "under_review",
+    "warning_needs_response",
+    "warning_under_review",
+    "appeal_needs_response",
+    "appeal_under_review",
+)
 _CLOSED = {"won": "chargeback", "lost": "chargeback", "warning_closed": "inquiry"}
+_RAISED_BY_CUSTOMER = ("customer_initiated", "debit_not_authorized")
 
 
 def open_dispute(
     sandbox: Sandbox, charge: Obj, *, amount: int | None = None, reason: str = "fraudulent", inquiry: bool = False
 ) -> Obj:
     """Opens a dispute. Emits charge.dispute.created, and funds_withdrawn unless it is an inquiry."""
+    dispute = _dispute(sandbox, charge, amount, reason, "warning_needs_response" if inquiry else "needs_response")
+    charge["disputed"] = not inquiry
+    if inquiry:
+        sandbox.emit("charge.dispute.created", dispute)
+    else:
+        _withdraw(sandbox, dispute, event="charge.dispute.created")
+    return dispute
+
+
+def return_debit(sandbox: Sandbox, charge: Obj, reason: str) -> Obj:
+    """Returns a settled bank debit, which is a dispute that is lost at once and for good.
+
+    A return that the customer caused also revokes the mandate (Stripe support, "Respond to or contest an ACH Direct
+    Debit dispute"). Emits charge.dispute.created, funds_withdrawn and closed, and mandate.updated.
+    """
+    if charge["payment_method_details"]["type"] != "us_bank_account":
+        raise StripeError("Only a bank debit can be returned.")
+    dispute = _dispute(sandbox, charge, None, reason, "lost")
+    charge["disputed"] = True
+    _withdraw(sandbox, dispute, event="charge.dispute.created")
+    sandbox.emit("charge.dispute.closed", dispute)
+    mandate = mandates.of_method(sandbox, charge["payment_method"])
+    if mandate is not None and reason in _RAISED_BY_CUSTOMER:
+        mandates.revoke(sandbox, mandate)
+    return dispute
+
+
+def allow_appeal(sandbox: Sandbox, dispute: Obj) -> None:
+    """Makes a lost card dispute eligible for an appeal. Emits charge.dispute.updated."""
+    if dispute["status"] != "lost" or dispute["payment_method_details"]["type"] != "card":
+        raise StripeError("Only a lost dispute of a card payment can be appealed.")
+    before = copy_of(dispute)
+    dispute["status"] = "appeal_needs_response"
+    sandbox.emit("charge.dispute.updated", dispute, before)
+
+
+def _dispute(sandbox: Sandbox, charge: Obj, amount: int | None, reason: str, status: str) -> Obj:
+    """Raises unless the charge can be disputed."""
     if charge["status"] != "succeeded":
         raise StripeError("Only a succeeded charge can be disputed.")
     if any(dispute["status"] in OPEN for dispute in sandbox.store.where("dispute", charge=charge["id"])):
         raise StripeError("This charge is already disputed.")
+    inquiry = status.startswith("warning_")
     kind = charge["payment_method_details"]["type"]
     dispute = build(
         stripe.Dispute,
@@ -51,15 +98,9 @@ def open_dispute(
         payment_intent=charge["payment_intent"],
         payment_method_details={"type": kind, **_card_details(charge, inquiry)},
         reason=reason,
-        status="warning_needs_response" if inquiry else "needs_response",
+        status=status,
     )
-    sandbox.store.add(dispute)
-    charge["disputed"] = not inquiry
-    if inquiry:
-        sandbox.emit("charge.dispute.created", dispute)
-    else:
-        _withdraw(sandbox, dispute, event="charge.dispute.created")
-    return dispute
+    return sandbox.store.add(dispute)
 
 
 def escalate(sandbox: Sandbox, dispute: Obj) -> None:

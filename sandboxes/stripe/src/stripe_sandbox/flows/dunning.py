@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stripe_sandbox.clock import DAY
-from stripe_sandbox.flows import subscriptions
+from stripe_sandbox.flows import subscription_schedules, subscriptions
 from stripe_sandbox.state import Sandbox
 from stripe_sandbox.store import Obj
 
@@ -46,5 +46,6 @@ def _mark_past_due(sandbox: Sandbox, subscription: Obj, invoice: Obj) -> None:
     final = sandbox.settings.after_last_retry
     if final == "canceled":
         subscriptions.cancel(sandbox, subscription, reason="payment_failed")
+        subscription_schedules.end_with_subscription(sandbox, subscription, delinquent=True)
     else:
         subscriptions.change_status(sandbox, subscription, final)

@@ -10,6 +10,7 @@ from typing import Any
 import stripe
 
 from stripe_sandbox.clock import DAY
+from stripe_sandbox.errors import StripeError
 from stripe_sandbox.flows import balances, discounts, payments, taxes
 from stripe_sandbox.ids import new_id, random_text
 from stripe_sandbox.methods import INVOICE_METHODS
@@ -174,9 +175,13 @@ def item_line(item: Obj, price: Obj | None = None) -> Obj:
 
 
 def finalize(sandbox: Sandbox, invoice: Obj, *, paid_by: Obj | None = None) -> None:
-    """Finalizes a draft: number, hosted page, payment intent (`paid_by` or a new one). Paid if nothing is due."""
+    """Finalizes a draft: number, hosted page, payment intent (`paid_by` or a new one). Paid if nothing is due.
+
+    Raises the forced failure of the customer's next finalization, if any; the invoice remains a draft.
+    """
     now = sandbox.clock.now_for(invoice["customer"])
     owner = sandbox.store.get("customer", invoice["customer"])
+    _require_finalizable(sandbox, invoice)
     count = sandbox.internal.invoice_counts[owner["id"]] = sandbox.internal.invoice_counts.get(owner["id"], 0) + 1
     url = sandbox.url(f"/i/{invoice['id']}")
     invoice.update(
@@ -186,6 +191,7 @@ def finalize(sandbox: Sandbox, invoice: Obj, *, paid_by: Obj | None = None) -> N
         invoice_pdf=f"{url}/pdf",
         effective_at=now,
         automatically_finalizes_at=None,
+        last_finalization_error=None,
     )
     invoice["status_transitions"]["finalized_at"] = now
     if paid_by is None:
@@ -195,6 +201,20 @@ def finalize(sandbox: Sandbox, invoice: Obj, *, paid_by: Obj | None = None) -> N
     sandbox.emit("invoice.finalized", invoice)
     if invoice["amount_due"] == 0:
         pay(sandbox, invoice)
+
+
+def _require_finalizable(sandbox: Sandbox, invoice: Obj) -> None:
+    """Emits invoice.finalization_failed before it raises."""
+    failure = sandbox.internal.failing_finalizations.pop(invoice["customer"], None)
+    if failure is None:
+        return
+    code, message = failure
+    error = {"code": code, "message": message, "type": "invalid_request_error"}
+    invoice.update(last_finalization_error=error, automatically_finalizes_at=None)
+    if invoice["automatic_tax"]["enabled"]:
+        invoice["automatic_tax"]["status"] = "requires_location_inputs"
+    sandbox.emit("invoice.finalization_failed", invoice)
+    raise StripeError(message, code=code)
 
 
 def pay(sandbox: Sandbox, invoice: Obj, *, attempted: bool = False, out_of_band: bool = False) -> None:

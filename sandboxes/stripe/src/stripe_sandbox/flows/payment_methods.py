@@ -8,7 +8,7 @@ import stripe
 
 from stripe_sandbox.errors import StripeError
 from stripe_sandbox.ids import new_id, random_text
-from stripe_sandbox.instruments import TEST_PAYMENT_METHODS, Instrument, bank_account, card
+from stripe_sandbox.instruments import TEST_BANK_ACCOUNTS, TEST_PAYMENT_METHODS, Instrument, bank_account, card
 from stripe_sandbox.shapes import build, part
 from stripe_sandbox.state import Sandbox, copy_of
 from stripe_sandbox.store import Obj
@@ -52,10 +52,8 @@ def resolve(sandbox: Sandbox, id: str, param: str = "payment_method") -> Obj:
     """The payment method with this id; a test id like `pm_card_visa` creates one. Raises 400 resource_missing."""
     if id in TEST_PAYMENT_METHODS:
         return create(sandbox, card(TEST_PAYMENT_METHODS[id]))
-    if id in ("pm_usBankAccount", "pm_usBankAccount_success"):
-        return create(sandbox, bank_account(succeeds=True))
-    if id in ("pm_usBankAccount_insufficientFunds", "pm_usBankAccount_accountClosed"):
-        return create(sandbox, bank_account(succeeds=False))
+    if id in TEST_BANK_ACCOUNTS:
+        return create(sandbox, bank_account(TEST_BANK_ACCOUNTS[id]))
     return sandbox.store.param("payment_method", id, param)
 
 
@@ -109,7 +107,7 @@ def default_of(sandbox: Sandbox, customer: str) -> Obj | None:
     return sandbox.store.find(default) if default else None
 
 
-def charge_details(instrument: Instrument) -> Obj:
+def charge_details(instrument: Instrument, mandate: Obj | None) -> Obj:
     """`payment_method_details` of a charge."""
     if instrument.method == "card":
         details = part(
@@ -121,13 +119,26 @@ def charge_details(instrument: Instrument) -> Obj:
             funding="credit",
             last4=instrument.last4,
             network=instrument.brand,
+            wallet=_wallet(instrument),
             **_EXPIRY,
         )
     elif instrument.method == "us_bank_account":
-        details = part(_DETAILS.UsBankAccount, last4=instrument.last4, routing_number="110000000", **_BANK)
+        details = part(
+            _DETAILS.UsBankAccount,
+            last4=instrument.last4,
+            mandate=mandate["id"] if mandate else None,
+            routing_number="110000000",
+            **_BANK,
+        )
     else:
-        details = {}
+        details = part(_DETAILS._inner_class_types[instrument.method])
     return {"type": instrument.method, instrument.method: details}
+
+
+def _wallet(instrument: Instrument) -> Obj | None:
+    if instrument.wallet is None:
+        return None
+    return {"dynamic_last4": None, "type": instrument.wallet, instrument.wallet: {}}
 
 
 def _type_hash(instrument: Instrument) -> dict[str, Any]:
@@ -142,6 +153,7 @@ def _type_hash(instrument: Instrument) -> dict[str, Any]:
             funding="credit",
             last4=instrument.last4,
             networks={"available": [instrument.brand], "preferred": None},
+            wallet=_wallet(instrument),
             **_EXPIRY,
         )
     if instrument.method == "us_bank_account":

@@ -11,7 +11,9 @@ from typing import Any
 
 import stripe
 
-from stripe_sandbox.flows import balance_transactions
+from stripe_sandbox.clock import DAY
+from stripe_sandbox.errors import StripeError
+from stripe_sandbox.flows import balance_transactions, mandates
 from stripe_sandbox.flows.payment_methods import charge_details
 from stripe_sandbox.ids import new_id, random_text
 from stripe_sandbox.instruments import Instrument
@@ -37,6 +39,18 @@ class Decline:
 AUTHENTICATION_FAILED = Decline(
     "payment_intent_authentication_failure",
     "We are unable to authenticate your payment method. Please choose a different payment method and try again.",
+    type="invalid_request_error",
+)
+
+MANDATE_INVALID = Decline(
+    "payment_intent_mandate_invalid",
+    "The provided mandate is invalid and can not be used for the payment intent.",
+    type="invalid_request_error",
+)
+
+VERIFICATION_FAILED = Decline(
+    "payment_method_microdeposit_failed",
+    "Microdeposit transfers failed. Please check the account, institution and transit numbers provided.",
     type="invalid_request_error",
 )
 
@@ -155,6 +169,35 @@ def require_action(sandbox: Sandbox, intent: Obj, return_url: str | None) -> Non
     sandbox.emit("payment_intent.requires_action", intent)
 
 
+def require_verification(sandbox: Sandbox, intent: Obj) -> None:
+    """Requires the customer to verify the bank account by micro-deposits, which takes days."""
+    action = {
+        "arrival_date": sandbox.clock.now_for(intent["customer"]) + 2 * DAY,
+        "hosted_verification_url": sandbox.url(f"/authenticate/{intent['id']}"),
+        "microdeposit_type": "amounts",
+    }
+    next_action = {"type": "verify_with_microdeposits", "verify_with_microdeposits": action}
+    intent.update(status="requires_action", next_action=next_action)
+    sandbox.emit("payment_intent.requires_action", intent)
+
+
+def action_url(intent: Obj) -> str | None:
+    """The page on which the customer completes the required action, if any."""
+    action = intent["next_action"]
+    if action is None:
+        return None
+    if action["type"] == "redirect_to_url":
+        return str(action["redirect_to_url"]["url"])
+    return str(action["verify_with_microdeposits"]["hosted_verification_url"])
+
+
+def attempt_error(error: Obj, **extra: Any) -> StripeError:
+    """The response to a call whose payment attempt ended with this `last_payment_error`."""
+    extra.update({name: error[name] for name in ("charge", "decline_code") if name in error})
+    status = 402 if error["type"] == "card_error" else 400
+    return StripeError(error["message"], status=status, type=error["type"], code=error["code"], **extra)
+
+
 def cancel(sandbox: Sandbox, intent: Obj, reason: str | None) -> None:
     intent.update(
         status="canceled",
@@ -199,7 +242,7 @@ def _charge(sandbox: Sandbox, intent: Obj, instrument: Instrument, status: str) 
         paid=False,
         payment_intent=intent["id"],
         payment_method=method["id"],
-        payment_method_details=charge_details(instrument),
+        payment_method_details=charge_details(instrument, mandates.of_method(sandbox, method["id"])),
         receipt_email=intent["receipt_email"],
         refunded=False,
         status=status,

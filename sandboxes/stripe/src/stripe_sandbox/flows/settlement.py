@@ -6,8 +6,24 @@ invoice and invoice payment; payment intent and charge; checkout session.
 
 from __future__ import annotations
 
-from stripe_sandbox.flows import checkout_completion, dunning, invoices, payment_methods, payments, subscriptions
-from stripe_sandbox.flows.payments import AUTHENTICATION_FAILED, AUTHENTICATION_REQUIRED, Decline
+from dataclasses import replace
+
+from stripe_sandbox.flows import (
+    checkout_completion,
+    dunning,
+    invoices,
+    mandates,
+    payment_methods,
+    payments,
+    subscriptions,
+)
+from stripe_sandbox.flows.payments import (
+    AUTHENTICATION_FAILED,
+    AUTHENTICATION_REQUIRED,
+    MANDATE_INVALID,
+    VERIFICATION_FAILED,
+    Decline,
+)
 from stripe_sandbox.instruments import Behavior
 from stripe_sandbox.methods import reusable
 from stripe_sandbox.state import Sandbox
@@ -30,7 +46,9 @@ def attempt(
         sandbox.internal.action_required.add(intent["id"])
         dunning.action_required(sandbox, invoice)
     elif decline is not None:
-        fail(sandbox, intent, decline)
+        fail(sandbox, intent, decline, charged=decline is not MANDATE_INVALID)
+    elif not instrument.verified and on_session:
+        verify(sandbox, intent)
     elif instrument.behavior is Behavior.SETTLES_LATER:
         process(sandbox, intent)
     elif instrument.behavior is Behavior.NEEDS_ACTION and on_session:
@@ -42,6 +60,8 @@ def attempt(
 def expected_decline(sandbox: Sandbox, customer: str | None, method: Obj, *, on_session: bool) -> Decline | None:
     """The decline of a charge now, if any. Consumes one forced failure."""
     instrument = sandbox.internal.instruments[method["id"]]
+    if mandates.revoked(sandbox, method["id"]):
+        return MANDATE_INVALID
     if not on_session and (forced := _forced_decline(sandbox, customer)) is not None:
         return forced
     if instrument.behavior is Behavior.DECLINES:
@@ -53,13 +73,27 @@ def expected_decline(sandbox: Sandbox, customer: str | None, method: Obj, *, on_
 
 
 def authenticated(sandbox: Sandbox, intent: Obj, *, passed: bool) -> None:
-    """Continues after the 3-D Secure page."""
-    if passed:
+    """Continues after 3-D Secure, or after the verification of a bank account."""
+    instrument = payments.instrument_of(sandbox, intent)
+    if not instrument.verified and passed:
+        sandbox.internal.instruments[intent["payment_method"]] = replace(instrument, verified=True)
+        process(sandbox, intent)
+    elif not instrument.verified:
+        fail(sandbox, intent, VERIFICATION_FAILED, charged=False)
+    elif passed:
         if intent["setup_future_usage"] == "off_session":
             sandbox.internal.set_up.add(intent["payment_method"])
         succeed(sandbox, intent)
     else:
         fail(sandbox, intent, AUTHENTICATION_FAILED, charged=False)
+
+
+def verify(sandbox: Sandbox, intent: Obj) -> None:
+    """Requires micro-deposits. The session is completed as unpaid."""
+    session = session_of(sandbox, intent)
+    payments.require_verification(sandbox, intent)
+    if session is not None and session["status"] == "open":
+        checkout_completion.complete(sandbox, session, "unpaid")
 
 
 def succeed(sandbox: Sandbox, intent: Obj) -> None:
@@ -90,6 +124,10 @@ def succeed(sandbox: Sandbox, intent: Obj) -> None:
 def process(sandbox: Sandbox, intent: Obj) -> None:
     """Starts a bank debit. The session is completed as unpaid."""
     session = session_of(sandbox, intent)
+    method = sandbox.store.get("payment_method", intent["payment_method"])
+    mandates.accept(sandbox, method)
+    if intent["setup_future_usage"] and intent["customer"]:
+        payment_methods.attach(sandbox, method, intent["customer"])
     payments.process(sandbox, intent)
     if session is not None and session["mode"] == "subscription" and session["subscription"] is None:
         checkout_completion.start_subscription(sandbox, session, intent)

@@ -130,6 +130,16 @@ def cancel(sandbox: Sandbox, schedule: Obj) -> None:
     sandbox.emit("subscription_schedule.canceled", schedule)
 
 
+def end_with_subscription(sandbox: Sandbox, subscription: Obj, *, delinquent: bool) -> None:
+    """Cancels the schedule of a canceled subscription, if any. Emits subscription_schedule.aborted or canceled."""
+    if subscription["schedule"] is None:
+        return
+    schedule = sandbox.store.get("subscription_schedule", subscription["schedule"])
+    if schedule["status"] in ("active", "not_started"):
+        schedule.update(status="canceled", canceled_at=subscription["ended_at"], current_phase=None)
+        sandbox.emit(f"subscription_schedule.{'aborted' if delinquent else 'canceled'}", schedule)
+
+
 def release(sandbox: Sandbox, schedule: Obj) -> None:
     """Releases the schedule; the subscription continues without it."""
     _require_not_ended(schedule, "released")

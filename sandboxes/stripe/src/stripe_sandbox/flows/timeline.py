@@ -6,9 +6,11 @@ Due times are derived from the objects (periods, retries, phases, expirations); 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
+from stripe_sandbox.errors import StripeError
 from stripe_sandbox.flows import (
     checkout_completion,
     collection,
@@ -162,7 +164,8 @@ def _invoice_due(invoice: Obj) -> int | None:
 
 def _advance_invoice(sandbox: Sandbox, invoice: Obj) -> None:
     if invoice["status"] == "draft":
-        collection.finalize_and_collect(sandbox, invoice)
+        with suppress(StripeError):  # a failed finalization leaves a draft
+            collection.finalize_and_collect(sandbox, invoice)
         return
     invoice["next_payment_attempt"] = None
     collection.collect(sandbox, invoice)

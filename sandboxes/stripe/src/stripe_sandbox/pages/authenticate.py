@@ -23,7 +23,7 @@ def routes(sandbox: Sandbox) -> list[Route]:
         intent = _requiring_action(sandbox, request)
         if intent is None:
             return page("gone.html", 404, kind="authentication")
-        back = (intent["next_action"]["redirect_to_url"] or {}).get("return_url")
+        back = (intent["next_action"].get("redirect_to_url") or {}).get("return_url")
         authenticate(sandbox, intent["id"], await read_as(request, Authentication))
         return await with_webhooks(sandbox, RedirectResponse(_next_page(sandbox, intent, back), 303))
 

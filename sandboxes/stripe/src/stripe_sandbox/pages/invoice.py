@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 from stripe_sandbox.errors import StripeError
 from stripe_sandbox.exchange import read_as, read_form, with_webhooks
-from stripe_sandbox.flows import invoices
+from stripe_sandbox.flows import invoices, payments
 from stripe_sandbox.flows.checkout import PaymentForm
 from stripe_sandbox.operator_actions import pay_invoice
 from stripe_sandbox.pages.renderer import page
@@ -31,8 +31,7 @@ def routes(sandbox: Sandbox) -> list[Route]:
         except StripeError as error:
             return await with_webhooks(sandbox, _render(sandbox, invoice, error.message, error.status, submitted))
         intent = invoices.intent_of(sandbox, invoice)
-        action = intent and intent["next_action"]
-        target = action["redirect_to_url"]["url"] if action else f"/i/{invoice['id']}"
+        target = (payments.action_url(intent) if intent else None) or f"/i/{invoice['id']}"
         return await with_webhooks(sandbox, RedirectResponse(target, 303))
 
     async def receipt(request: Request) -> Response:

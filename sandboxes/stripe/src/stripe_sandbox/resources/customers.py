@@ -5,7 +5,7 @@ from __future__ import annotations
 import stripe.params as p
 
 from stripe_sandbox.expansion import ON_REQUEST
-from stripe_sandbox.flows import payment_methods, subscriptions
+from stripe_sandbox.flows import customers, payment_methods
 from stripe_sandbox.flows.customers import create_customer
 from stripe_sandbox.operation import Call, Operation
 from stripe_sandbox.paging import matching, page
@@ -42,16 +42,8 @@ def update(call: Call) -> Obj:
 
 
 def delete(call: Call) -> Obj:
-    """Also cancels the customer's subscriptions, and stops collection of the invoices."""
     customer = call.sandbox.store.get("customer", call.id)
-    for subscription in list(call.sandbox.store.where("subscription", customer=call.id)):
-        if subscription["status"] in subscriptions.LIVE:
-            subscriptions.cancel(call.sandbox, subscription)
-    for invoice in call.sandbox.store.where("invoice", customer=call.id):
-        invoice.update(auto_advance=False, automatically_finalizes_at=None, next_payment_attempt=None)
-    call.sandbox.store.remove(customer)
-    call.sandbox.internal.deleted_customers.add(call.id)
-    call.sandbox.emit("customer.deleted", customer)
+    customers.delete(call.sandbox, customer)
     return _deleted(call)
 
 
@@ -67,8 +59,8 @@ def _deleted(call: Call) -> Obj:
 
 
 def list_all(call: Call) -> Obj:
-    customers = call.sandbox.store.all("customer")
-    found = [c for c in matching(customers, call.params, "email") if c["test_clock"] == call.params.get("test_clock")]
+    existing = call.sandbox.store.all("customer")
+    found = [c for c in matching(existing, call.params, "email") if c["test_clock"] == call.params.get("test_clock")]
     return page(call, found, "/v1/customers")
 
 

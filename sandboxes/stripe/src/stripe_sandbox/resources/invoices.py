@@ -7,9 +7,9 @@ from typing import Any
 import stripe
 import stripe.params as p
 
-from stripe_sandbox.errors import StripeError, card_error, missing_param
+from stripe_sandbox.errors import StripeError, missing_param
 from stripe_sandbox.expansion import ON_REQUEST
-from stripe_sandbox.flows import collection, discounts, invoices, payment_methods, subscriptions, taxes
+from stripe_sandbox.flows import collection, discounts, invoices, payment_methods, payments, subscriptions, taxes
 from stripe_sandbox.flows.prices import check_currency
 from stripe_sandbox.operation import Call, Operation, retrieve
 from stripe_sandbox.paging import matching, page
@@ -172,8 +172,7 @@ def _charge(call: Call, invoice: Obj) -> None:
     if intent["status"] == "requires_action":
         raise ACTION_REQUIRED.error()
     if (error := intent["last_payment_error"]) is not None:
-        extra = {"charge": error["charge"]} if "charge" in error else {}
-        raise card_error(error["message"], code=error["code"], decline_code=error.get("decline_code"), **extra)
+        raise payments.attempt_error(error)
 
 
 def _discounts(call: Call, customer: str) -> list[str]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import stripe.params as p
 
-from stripe_sandbox.errors import StripeError, card_error, missing_param
+from stripe_sandbox.errors import StripeError, missing_param
 from stripe_sandbox.flows import invoices, payment_methods, payments, settlement
 from stripe_sandbox.flows.prices import check_currency
 from stripe_sandbox.instruments import bank_account, wallet
@@ -88,6 +86,16 @@ def confirm(call: Call) -> Obj:
     return intent
 
 
+def verify_microdeposits(call: Call) -> Obj:
+    """Stripe's test amounts (32 and 45) or descriptor code (SM11AA) verify the account; anything else fails."""
+    intent = call.sandbox.store.get("payment_intent", call.id)
+    if (intent["next_action"] or {}).get("type") != "verify_with_microdeposits":
+        raise _unexpected_state(intent, "verified")
+    given = (call.params.get("amounts"), call.params.get("descriptor_code"))
+    settlement.authenticated(call.sandbox, intent, passed=given in (([32, 45], None), (None, "SM11AA")))
+    return intent
+
+
 def cancel(call: Call) -> Obj:
     intent = call.sandbox.store.get("payment_intent", call.id)
     if intent["status"] in ("succeeded", "canceled", "processing"):
@@ -129,15 +137,7 @@ def _confirm(call: Call, intent: Obj) -> None:
     settlement.attempt(call.sandbox, intent, method, on_session=on_session, return_url=call.params.get("return_url"))
     error = intent["last_payment_error"]
     if error is not None:
-        extra: dict[str, Any] = {"charge": error["charge"]} if "charge" in error else {}
-        raise card_error(
-            error["message"],
-            code=error["code"],
-            decline_code=error.get("decline_code"),
-            payment_intent=copy_of(intent),
-            payment_method=copy_of(method),
-            **extra,
-        )
+        raise payments.attempt_error(error, payment_intent=copy_of(intent), payment_method=copy_of(method))
 
 
 def _automatic(params: Params) -> Obj:
@@ -154,7 +154,7 @@ def _given_method(sandbox: Sandbox, params: Params) -> Obj | None:
     kind = data.get("type")
     if kind is None:
         raise missing_param("payment_method_data[type]")
-    instrument = bank_account(succeeds=True) if kind == "us_bank_account" else wallet(kind, authorized=True)
+    instrument = bank_account() if kind == "us_bank_account" else wallet(kind, authorized=True)
     if kind == "card":
         raise StripeError(
             "Sending credit card numbers directly to the Stripe API is generally unsafe. Use a test payment method "
@@ -180,5 +180,11 @@ OPERATIONS = [
     Operation("GET", "/v1/payment_intents/{id}", p.PaymentIntentRetrieveParams, retrieve("payment_intent")),
     Operation("POST", "/v1/payment_intents/{id}", p.PaymentIntentUpdateParams, update),
     Operation("POST", "/v1/payment_intents/{id}/confirm", p.PaymentIntentConfirmParams, confirm),
+    Operation(
+        "POST",
+        "/v1/payment_intents/{id}/verify_microdeposits",
+        p.PaymentIntentVerifyMicrodepositsParams,
+        verify_microdeposits,
+    ),
     Operation("POST", "/v1/payment_intents/{id}/cancel", p.PaymentIntentCancelParams, cancel),
 ]

@@ -94,7 +94,7 @@ def _instrument(params: Params) -> Instrument:
         return card(data["number"] if "number" in data else _TOKENS.get(data["token"], "4242424242424242"))
     if kind == "us_bank_account":
         account = (params.get("us_bank_account") or {}).get("account_number", "000123456789")
-        return bank_account(succeeds=account == "000123456789")
+        return bank_account(None if account == "000123456789" else "insufficient_funds")
     if kind not in METHODS:
         raise StripeError(f"The payment method type {kind} is not supported by the sandbox.", param="type")
     return wallet(kind, authorized=True)

@@ -17,6 +17,7 @@ from stripe_sandbox.flows import (
     plan_changes,
     prices,
     proration,
+    subscription_schedules,
     subscriptions,
     taxes,
 )
@@ -121,10 +122,7 @@ def cancel(call: Call) -> Obj:
     subscriptions.cancel(call.sandbox, subscription)
     if call.params.get("invoice_now") and (last := subscriptions.draft_pending_items(call.sandbox, subscription)):
         collection.finalize_and_collect(call.sandbox, last)
-    if (schedule := subscription["schedule"]) is not None:
-        scheduled = call.sandbox.store.get("subscription_schedule", schedule)
-        scheduled.update(status="canceled", canceled_at=subscription["ended_at"], current_phase=None)
-        call.sandbox.emit("subscription_schedule.canceled", scheduled)
+    subscription_schedules.end_with_subscription(call.sandbox, subscription, delinquent=False)
     return subscription
 
 

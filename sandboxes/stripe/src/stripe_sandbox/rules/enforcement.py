@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from stripe_sandbox.operation import Call, Operation
-from stripe_sandbox.rules import invoices, payment_intents
+from stripe_sandbox.rules import disputes, invoices, payment_intents
 from stripe_sandbox.rules.rule import Rule
 
-RULES: list[Rule] = [*payment_intents.RULES, *invoices.RULES]
+RULES: list[Rule] = [*payment_intents.RULES, *invoices.RULES, *disputes.RULES]
 
 _CHECKED: dict[str, list[Rule]] = {}
 for _rule in RULES:
