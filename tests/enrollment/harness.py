@@ -87,7 +87,8 @@ class Buyer:
 
     def invoice_paid(self, n: int) -> PaymentEvent:
         refs = PaymentRefs(invoice=f"in_{self.purchase_id}_{n}", subscription=self._subscription)
-        return PaymentSucceeded(refs=refs, amount=usd(1_900), **self._metadata())
+        amount = usd(1_900) if self.price is None else usd(self.price.amount // (self.installments or 1))
+        return PaymentSucceeded(refs=refs, amount=amount, **self._metadata())
 
     def invoice_missed(self, n: int) -> PaymentEvent:
         refs = PaymentRefs(invoice=f"in_{self.purchase_id}_{n}", subscription=self._subscription)

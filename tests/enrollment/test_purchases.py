@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from tests.enrollment.harness import BUNDLE, SILVER, TRACK, Buyer, Service, curriculum
+
+from contracts.payments import PaymentFailed, PaymentPending, PaymentRefs
 
 
 async def enrollments(service: Service, buyer: Buyer) -> dict[str, dict[str, Any]]:
@@ -104,3 +107,31 @@ async def test_a_purchase_after_a_canceled_one_activates_again(service: Service)
     await service.deliver(buyer.paid(), buyer.canceled(), Buyer(id=buyer.id).paid())
     assert await service.standing(buyer) == ("active", None)
     assert await service.published(buyer.id) == ["1 activated", "2 withdrawn", "3 activated"]
+
+
+async def test_an_enrollment_shows_when_it_was_paid_for(service: Service) -> None:
+    buyer, other = Buyer(), Buyer()
+    received = datetime(2026, 11, 3, tzinfo=UTC)
+    await service.deliver(buyer.paid().model_copy(update={"as_of": received}), other.paid(1))
+    rows = {row["student_id"]: row["enrolled_at"] for row in await service.rows("SELECT * FROM enrollments")}
+    assert (rows[buyer.id], rows[other.id]) == (received, None)
+
+
+async def test_a_shortfall_is_published_after_the_pending_debit(service: Service) -> None:
+    """The price can arrive after the money; until then it is only pending."""
+    buyer = Buyer()
+    refs = PaymentRefs(payment_intent=f"pi_{buyer.purchase_id}")
+    pending = PaymentPending(refs=refs, purchase_id=buyer.purchase_id, student_id=buyer.id, program=buyer.program)
+    await service.deliver(pending, buyer.paid(1))
+    assert await service.published(buyer.id) == ["1 pending", "2 pending"]
+    assert await service.standing(buyer) == ("pending", "underpaid")
+
+
+async def test_a_debit_that_failed_before_it_was_reported_is_not_published(service: Service) -> None:
+    buyer = Buyer()
+    refs = PaymentRefs(payment_intent=f"pi_{buyer.purchase_id}", charge="py_1")
+    fields: dict[str, Any] = {"purchase_id": buyer.purchase_id, "student_id": buyer.id, "program": buyer.program}
+    failed = PaymentFailed(refs=refs, final=True, **fields)
+    await service.deliver(failed, PaymentPending(refs=refs, **fields))
+    assert await service.standing(buyer) == ("withdrawn", "payment_failed")
+    assert await service.published(buyer.id) == []

@@ -41,6 +41,8 @@ class EnrollmentView(BaseModel):
     source: Source
     purchase_id: UUID | None
     funding_source: str | None
+    enrolled_at: datetime | None = Field(description="when it was paid for; None while it is not")
+    completed_at: datetime | None
     created_at: datetime
     updated_at: datetime
 

@@ -21,12 +21,14 @@ from contracts.enrollment import (
 from contracts.people import ItemKind, Program
 from ledger.facts import Facts
 from ledger.policy import Policy
-from ledger.purchase import CONFLICTING_STUDENTS, Purchase, Standing
+from ledger.purchase import CONFLICTING_STUDENTS, PAYMENT_FAILED, Purchase, Standing
 from ledger.verdict import SUPERSEDED, Verdict, verdicts
 
 PaymentStatus = Literal["pending", "paid", "waived"]
 Source = Literal["application", "case_manager", "employer", "self_enroll"]
 
+_NEVER_OPENED = frozenset({SUPERSEDED, PAYMENT_FAILED})
+"""Nobody was told of such an enrollment, so its end is not published."""
 _EMPLOYER_FUNDED = frozenset({"OJT", "WEX", "EMPLOYER"})
 
 
@@ -52,6 +54,7 @@ class Enrollment:
 
     track:        the slug, when it is one
     tier:         what a membership gives access to
+    enrolled_at:  when the money was received that opened it; None before
     completed_at: when the last step of the track was done; the row is completed for as long as its money stays
     revision:     counts the published changes
     """
@@ -71,6 +74,7 @@ class Enrollment:
     source: Source
     purchase_id: UUID | None
     funding_source: str | None
+    enrolled_at: datetime | None = None
     completed_at: datetime | None = None
     revision: int = 0
 
@@ -110,7 +114,7 @@ def event_type(before: Enrollment | None, after: Enrollment) -> type[EnrollmentE
     """The event that the change is published as. None if the status stays, and for what nobody was told of."""
     published = before is not None and before.revision > 0
     if before is not None and published and before.status is after.status:
-        return None
+        return EnrollmentPending if after.status is Status.PENDING and after.reason != before.reason else None
     match after.status:
         case Status.PENDING:
             return EnrollmentPending if published or after.reason != CONFLICTING_STUDENTS else None
@@ -119,7 +123,7 @@ def event_type(before: Enrollment | None, after: Enrollment) -> type[EnrollmentE
         case Status.PAUSED:
             return EnrollmentPaused
         case Status.WITHDRAWN:
-            never = after.reason == SUPERSEDED if before is None else not published
+            never = after.reason in _NEVER_OPENED if before is None else not published
             return None if never else EnrollmentWithdrawn
         case Status.COMPLETED:
             return EnrollmentCompleted  # also when it is paid again after a refund
@@ -157,6 +161,7 @@ def _enrollment(verdict: Verdict, status: Status) -> Enrollment:
         source=_source(purchase),
         purchase_id=purchase.id,
         funding_source=purchase.funding_source,
+        enrolled_at=purchase.received_at if status in (Status.ACTIVE, Status.PAUSED) else None,
     )
 
 

@@ -27,6 +27,7 @@ enrollments = Table(
     Column("source", Text, nullable=False),
     Column("purchase_id", Uuid, index=True),
     Column("funding_source", Text),
+    Column("enrolled_at", DateTime(timezone=True)),
     Column("completed_at", DateTime(timezone=True)),
     Column("revision", Integer, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),

@@ -38,7 +38,7 @@ DISPUTE_RANK: Mapping[DisputeStatus, int] = {
     "appeal_under_review": 8,
     "won": 9,
 }
-_LOST: frozenset[DisputeStatus] = frozenset({"lost", "appeal_needs_response", "appeal_under_review"})
+LOST_DISPUTES: frozenset[DisputeStatus] = frozenset({"lost", "appeal_needs_response", "appeal_under_review"})
 """The money is gone; an appeal may bring it back."""
 
 BANK_RETURNS = frozenset(
@@ -256,10 +256,10 @@ class Payment:
             LostDispute(
                 amount=facts[-1].amount.amount,
                 reason=facts[-1].reason,
-                at=min(fact.as_of or LATEST for fact in facts if fact.status in _LOST),
+                at=min(fact.as_of or LATEST for fact in facts if fact.status in LOST_DISPUTES),
             )
             for facts in self._dispute_facts.values()
-            if facts[-1].status in _LOST
+            if facts[-1].status in LOST_DISPUTES
         )
 
     @property

@@ -35,6 +35,7 @@ _ATTEMPT = (PaymentFailed, PaymentExpired)
 
 UNDERPAID = "underpaid"
 CONFLICTING_STUDENTS = "conflicting_students"
+PAYMENT_FAILED = "payment_failed"
 
 _REASON_OF_END: Mapping[EndedBy, str] = {"student": "refunded", "school": "canceled", "dispute": "dispute_lost"}
 
@@ -295,6 +296,12 @@ class Purchase:
         return counted + max((money.amount for money in accepted if money.currency == currency), default=0)
 
     @property
+    def received_at(self) -> datetime | None:
+        """When the first money was received; None if there is none, or if no event says."""
+        first = min((payment.received_at for payment in self.settled_payments), default=EARLIEST)
+        return None if first == EARLIEST else first
+
+    @property
     def waived(self) -> bool:
         """Settled, and not by money."""
         settled = self.settled_payments
@@ -366,7 +373,7 @@ class Purchase:
         if self.ended is None and any(payment.processing for payment in self.payments):
             return Standing.PENDING, CONFLICTING_STUDENTS if len(self.student_ids) > 1 else None
         if self.initiated:
-            return Standing.WITHDRAWN, "canceled" if self.ended else "payment_failed"
+            return Standing.WITHDRAWN, "canceled" if self.ended else PAYMENT_FAILED
         return Standing.NONE, None
 
     @property
