@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from tests.milady_integration.harness import ADMIN, COURSES, Sandbox, Service, Student, new_program
 
+from contracts.checkout import StudentUpdated
 from contracts.people import Contact, Program
 from kit.db.database import Database
 from milady_integration.bulk_import import escape_formula
@@ -227,6 +228,14 @@ class TestByHand:
         body = {"studentId": str(uuid4()), "programSlug": "barber-apprenticeship", "miladyEnrollmentId": "x"}
         response = await by_hand.call("POST", f"{ADMIN_API}/confirm", json=body)
         assert (response.status_code, response.json()["code"]) == (404, "unknown_enrollment")
+
+    async def test_the_export_has_the_contact_of_a_sponsored_student(self, by_hand: Service) -> None:
+        student = Student(new_program())
+        contact = Contact(email="ann@example.org", name="Ann Student")
+        await by_hand.deliver(student.paid(payer="sponsor"), StudentUpdated(student_id=student.id, contact=contact))
+        response = await by_hand.call("GET", f"{ADMIN_API}/export.csv")
+        (row,) = [r for r in csv.DictReader(io.StringIO(response.text)) if r["student_ref"] == str(student.id)]
+        assert (row["name"], row["email"]) == ("Ann Student", "ann@example.org")
 
     async def test_the_export_contains_no_formula(self, by_hand: Service) -> None:
         program = new_program()

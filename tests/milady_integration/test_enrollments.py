@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from datetime import timedelta
 
 from tests.milady_integration.harness import COURSES, Sandbox, Service, Student, envelope, new_program
 
+from contracts.checkout import StudentUpdated
 from contracts.payments import PaymentFailed, PaymentRefs
-from contracts.people import Program
+from contracts.people import Contact, Program
 
 BARBER = Program(slug="barber-apprenticeship", id="prog-barber", name="Barber Apprenticeship", provider="milady")
 
@@ -56,6 +59,19 @@ async def test_a_sponsors_contact_is_not_sent_as_the_students(service: Service, 
     await service.run_jobs()
     remote = sandbox.enrollment(student.id)
     assert (remote["name"], remote["email"]) == (None, None)
+
+
+async def test_a_sponsored_student_is_sent_as_the_school_knows_them(service: Service, sandbox: Sandbox) -> None:
+    student = Student(BARBER)
+    old = StudentUpdated(student_id=student.id, contact=Contact(email="old@example.org"))
+    new = StudentUpdated(student_id=student.id, contact=Contact(email="ann@example.org", name="Ann Student"))
+    latest = envelope(new)
+    earlier = replace(envelope(old), time=latest.time - timedelta(minutes=1))
+    await service.deliver(latest, earlier)
+    await service.deliver(student.paid(payer="sponsor"))
+    await service.run_jobs()
+    remote = sandbox.enrollment(student.id)
+    assert (remote["name"], remote["email"]) == ("Ann Student", "ann@example.org")
 
 
 async def test_a_refund_withdraws_and_buying_again_enrolls_again(service: Service, sandbox: Sandbox) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, case, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response
@@ -27,7 +27,7 @@ from milady_integration.api import CurrentMode, Limit, StudentEnrollment, with_p
 from milady_integration.bulk_import import Line, to_csv
 from milady_integration.domain import Change, DesiredState, InvalidTransition, Mode, ProviderEnrollment, Status, Step
 from milady_integration.reconciler import apply_change
-from milady_integration.tables import enrollments, milady_programs, provider_enrollments
+from milady_integration.tables import contacts, enrollments, milady_programs, provider_enrollments
 from milady_integration.topology import SERVICE
 
 router = APIRouter(prefix="/api/admin/milady", tags=["milady admin"])
@@ -142,15 +142,17 @@ async def export(caller: Admin, uow: CallerUnitOfWork, action: Literal["enroll",
             provider_enrollments.c.step.is_(None),
             provider_enrollments.c.status.in_((Status.ENROLLED.value, Status.FAILED.value)),
         )
+    paid_with_contact = enrollments.c.contact_email.is_not(None)
     selected = (
         select(
             provider_enrollments,
-            enrollments.c.contact_name,
-            enrollments.c.contact_email,
+            case((paid_with_contact, enrollments.c.contact_name), else_=contacts.c.name).label("contact_name"),
+            func.coalesce(enrollments.c.contact_email, contacts.c.email).label("contact_email"),
             milady_programs.c.title,
             milady_programs.c.courses,
         )
         .join(enrollments, enrollments.c.id == provider_enrollments.c.id)
+        .outerjoin(contacts, contacts.c.student_id == provider_enrollments.c.student_id)
         .outerjoin(milady_programs, milady_programs.c.program_slug == provider_enrollments.c.program_slug)
         .where(pending)
         .order_by(provider_enrollments.c.created_at, provider_enrollments.c.id)

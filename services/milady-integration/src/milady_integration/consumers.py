@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from faststream.rabbit import RabbitRouter
 
-from contracts.checkout import PurchaseCreated
+from contracts.checkout import PurchaseCreated, StudentUpdated
 from contracts.envelope import Envelope
 from contracts.payments import PaymentEvent
 from contracts.registry import PAYMENT_EVENTS
@@ -43,5 +43,10 @@ def purchases() -> RabbitRouter:
             )
             if domain.is_milady_program(program):
                 await repository.register_program(uow, program)
+
+    @purchases(filter=carries(StudentUpdated))
+    async def update_contact(event: Envelope[StudentUpdated], uow: UnitOfWork) -> None:
+        """Enrollments from now on are sent with it; what the provider has already stays as it is there."""
+        await repository.write_contact(uow.db, event.data.student_id, event.data.contact, as_of=event.time)
 
     return router

@@ -60,11 +60,12 @@ async def _enqueue_step(uow: UnitOfWork, enrollment: EnrollmentRecord, current: 
     }
     if current.step is Step.ENROLL:
         program = await repository.read_program(uow.db, enrollment.program_slug)
+        contact = await repository.contact_of(uow.db, enrollment)
         # copied now, because an Idempotency-Key must always come with the same request body
         payload |= {
             "course_ids": list(program.course_ids) if program else [],
-            "name": enrollment.contact_name,
-            "email": enrollment.contact_email,
+            "name": contact.name if contact else None,
+            "email": contact.email if contact else None,
         }
     await uow.enqueue(_JOB_OF[current.step], key=f"{enrollment.id}/{current.generation}", payload=payload)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import and_, func, or_, select, update
@@ -15,12 +16,12 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.milady_integration import CourseLink
-from contracts.people import Program, enrollment_uuid
+from contracts.people import Contact, Program, enrollment_uuid
 from kit.db.unit_of_work import UnitOfWork
 from kit.runtime.trace import Cause
 from ledger.purchase import Standing
 from milady_integration.domain import DesiredState, EnrollmentRecord, MiladyProgram, ProviderEnrollment, Status, Step
-from milady_integration.tables import enrollments, milady_programs, provider_enrollments
+from milady_integration.tables import contacts, enrollments, milady_programs, provider_enrollments
 
 ADOPT = "milady.adopt"
 """The job for a program that has become Milady's: it enrolls the students who have paid for it already."""
@@ -120,6 +121,23 @@ async def read_enrollment(db: AsyncConnection, id: UUID) -> EnrollmentRecord | N
         contact_name=row.contact_name,
         contact_email=row.contact_email,
     )
+
+
+async def write_contact(db: AsyncConnection, student_id: UUID, contact: Contact, *, as_of: datetime) -> None:
+    """The latest one stays, in whatever order they arrive."""
+    new = insert(contacts).values(student_id=student_id, name=contact.name, email=contact.email, as_of=as_of)
+    values = {"name": new.excluded.name, "email": new.excluded.email, "as_of": new.excluded.as_of}
+    await db.execute(
+        new.on_conflict_do_update(index_elements=["student_id"], set_=values, where=contacts.c.as_of <= as_of)
+    )
+
+
+async def contact_of(db: AsyncConnection, enrollment: EnrollmentRecord) -> Contact | None:
+    """The student's: as they gave it when they paid, else as the school has it."""
+    if enrollment.contact_email is not None:
+        return Contact(name=enrollment.contact_name, email=enrollment.contact_email)
+    row = (await db.execute(select(contacts).where(contacts.c.student_id == enrollment.student_id))).one_or_none()
+    return None if row is None else Contact(name=row.name, email=row.email)
 
 
 async def stale_enrollments(db: AsyncConnection, slug: str) -> Sequence[tuple[UUID, UUID]]:

@@ -44,6 +44,16 @@ enrollments = Table(
 )
 """Every enrollment, by the payment facts, in whatever program: one that becomes Milady's later finds who has paid."""
 
+contacts = Table(
+    "contacts",
+    metadata,
+    Column("student_id", Uuid, primary_key=True),
+    Column("name", Text),
+    Column("email", Text, nullable=False),
+    Column("as_of", DateTime(timezone=True), nullable=False),
+)
+"""Students' contact data, for enrollments whose payment names none, as a sponsor's does."""
+
 provider_enrollments = Table(
     "provider_enrollments",
     metadata,
