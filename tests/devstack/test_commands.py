@@ -46,6 +46,9 @@ def test_demo_prints_the_timeline_and_succeeds(tmp_path: Path) -> None:
         "Milady",
         "mail: welcome",
         "mail: receipt",
+        "plan",
+        *(f"installment {number}" for number in range(1, 5)),
+        "plan ended",
     ):
         assert re.search(rf"^  {step} +\d+\.\d\d s  \S", demo.stdout, re.MULTILINE), f"no {step} in\n{demo.stdout}"
     assert left_behind(tmp_path) == []

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from devstack import demo, serve
+from devstack.demo_client import DemoFailed
 from devstack.stack import ROOT, Busy
 from testkit.processes import NotReady, ProcessDied
 from testkit.servers import NoServer
@@ -27,7 +28,7 @@ def main() -> int:
         signal.signal(number, _leave)  # SIGINT too: a background job of a shell inherits it as ignored
     try:
         return demo.run(arguments.folder) if arguments.command == "demo" else serve.run(arguments.folder)
-    except (Busy, NoServer, ProcessDied, NotReady, demo.DemoFailed) as error:
+    except (Busy, NoServer, ProcessDied, NotReady, DemoFailed) as error:
         print(f"devstack: {error}\nsee the logs in {arguments.folder / 'logs'}", file=sys.stderr)
         return 1
 

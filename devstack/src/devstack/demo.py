@@ -1,20 +1,21 @@
-"""`make demo`: a student buys the barber apprenticeship; the timeline of everything that follows is printed."""
+"""`make demo`: a student buys the barber apprenticeship, then a plan; the timeline of what follows is printed."""
 
 from __future__ import annotations
 
 import email
 import email.policy
-import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from devstack.demo_client import DemoFailed, Outcome, json_of
 from devstack.last_error import last_error
+from devstack.plan_demo import PlanDemo
 from devstack.stack import Clock, Stack, running
 from testkit.processes import ProcessDied
 
@@ -23,18 +24,6 @@ CARD = "4242424242424242"
 PATIENCE_SECONDS = 60.0
 PAID_EVENTS = ("payment_intent.succeeded", "checkout.session.completed")
 """The Stripe events that report the payment; either one is enough."""
-
-
-class DemoFailed(RuntimeError):
-    """A request failed."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The outcome of a step, and its Unix time: from the record itself or, failing that, when it was first observed."""
-
-    what: str
-    at: float = field(default_factory=time.time)
 
 
 @dataclass(frozen=True)
@@ -56,7 +45,7 @@ def run(folder: Path) -> int:
             code = buy(stack)
         except httpx.HTTPError as error:
             raise DemoFailed(f"a service did not respond: {error!r}") from error
-        clock.say("done: one payment, one enrollment; stopping" if code == 0 else "stopping")
+        clock.say("done: one payment and one plan, an enrollment for each; stopping" if code == 0 else "stopping")
     clock.say("stopped")
     return code
 
@@ -80,6 +69,8 @@ def buy(stack: Stack) -> int:
             if dead:
                 raise ProcessDied("\n".join(p.describe_death() for p in dead))
             time.sleep(0.05)
+        if not waiting:
+            done.extend(PlanDemo(stack, client).run())
     print(timeline(done, began), flush=True)
     if waiting:
         print(missing(stack, waiting), flush=True)
@@ -122,12 +113,13 @@ class Shop:
     def open_checkout(self) -> str:
         """Creates a checkout session, as the front end does, and returns its id."""
         checkout = self._stack.url("checkout")
-        found = _json(self._client.get(f"{checkout}/api/programs"))
+        found = json_of(self._client.get(f"{checkout}/api/programs"))
         program = next(item for item in found["items"] if item["slug"] == SLUG)
-        minor = int(program["price"])
-        self.price = f"{minor / 100:,.2f} {str(program['currency']).upper()}"
-        body = {"programName": program["name"], "programSlug": SLUG, "price": minor // 100, "paymentType": "full"}
-        url = _json(self._client.post(f"{checkout}/api/create-checkout-session", json=body, headers=self._auth))["url"]
+        self.price = f"{program['price']:,.2f} {str(program['currency']).upper()}"
+        body = {"programName": program["name"], "programSlug": SLUG, "price": program["price"], "paymentType": "full"}
+        url = json_of(self._client.post(f"{checkout}/api/create-checkout-session", json=body, headers=self._auth))[
+            "url"
+        ]
         if session := re.search(r"cs_\w+", url):
             return session.group()
         raise DemoFailed(f"no checkout session in {url!r}")
@@ -136,7 +128,7 @@ class Shop:
         """Pays by card on the (simulated) Stripe page."""
         body = {"method": "card", "card": CARD, "email": self._student.email, "name": self._student.name}
         url = f"{self._stack.url('stripe_sandbox')}/sandbox/api/sessions/{session}/pay"
-        status = _json(self._client.post(url, json=body))["status"]
+        status = json_of(self._client.post(url, json=body))["status"]
         return Outcome(f"card •••• {CARD[-4:]} charged, session {status}")
 
     def steps(self, session: str) -> list[Step]:
@@ -153,11 +145,11 @@ class Shop:
         """When the first event was accepted; None until the gateway has accepted all of them."""
         sandbox = self._stack.url("stripe_sandbox")
         key = {"Authorization": f"Bearer {self._stack.identity.stripe_api_key}"}
-        events = _json(self._client.get(f"{sandbox}/v1/events?limit=100", headers=key))["data"]
+        events = json_of(self._client.get(f"{sandbox}/v1/events?limit=100", headers=key))["data"]
         about = {event["id"]: event["data"]["object"] for event in events if event["type"] in PAID_EVENTS}
         paid = next((o["payment_intent"] for o in about.values() if o["id"] == session), None)
         ours = {event for event, o in about.items() if o["id"] in (session, paid)}
-        log = _json(self._client.get(f"{sandbox}/sandbox/api/deliveries"))["deliveries"]
+        log = json_of(self._client.get(f"{sandbox}/sandbox/api/deliveries"))["deliveries"]
         sent = [delivery for delivery in log if delivery["event"] in ours][::-1]
         if paid is None or any(delivery["status"] != "delivered" for delivery in sent):
             return None
@@ -195,18 +187,10 @@ class Shop:
 
     def _mine(self, service: str, path: str) -> list[dict[str, Any]]:
         answer = self._client.get(self._stack.url(service) + path, headers=self._auth)
-        items: list[dict[str, Any]] = _json(answer)["items"]
+        items: list[dict[str, Any]] = json_of(answer)["items"]
         return items
 
 
 def _moment(text: str) -> float:
     """Unix time of an API's `updated_at`."""
     return datetime.fromisoformat(text).timestamp()
-
-
-def _json(answer: httpx.Response) -> dict[str, Any]:
-    """Raises DemoFailed with the response body unless the response is a success."""
-    if not answer.is_success:
-        raise DemoFailed(f"{answer.request.method} {answer.request.url} -> {answer.status_code}: {answer.text[:500]}")
-    found: dict[str, Any] = answer.json()
-    return found
