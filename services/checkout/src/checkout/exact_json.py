@@ -52,7 +52,7 @@ class ExactJson(APIRoute):
 class ExactProblem(Problem):
     """A Problem whose extra members may be Decimals."""
 
-    def __init__(self, status: int, code: str, detail: str, **extra: object) -> None:
+    def __init__(self, status: int, code: str, detail: str, **extra: Any) -> None:  # whatever JSON can contain
         super().__init__(status, code, detail, **{name: _member(value) for name, value in extra.items()})
 
     def response(self) -> JSONResponse:
@@ -61,7 +61,7 @@ class ExactProblem(Problem):
         return answer
 
 
-def _member(value: object) -> object:
+def _member(value: Any) -> Any:
     return number(value) if isinstance(value, Decimal) else value
 
 

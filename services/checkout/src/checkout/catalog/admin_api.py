@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from pydantic import Field
+from pydantic import BaseModel, Field, StrictBool
 from sqlalchemy import Select, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from checkout.catalog import service
-from checkout.catalog.dependencies import Body, CatalogUnitOfWork, Limit, already_exists, catalog_unit_of_work
-from checkout.catalog.item import CODE, SLUG, Item
+from checkout.catalog.dependencies import (
+    Body,
+    CatalogUnitOfWork,
+    Limit,
+    already_exists,
+    catalog_unit_of_work,
+    change_as_sent,
+)
+from checkout.catalog.item import CODE, Item, Slug
 from checkout.catalog.tables import items, sponsors
+from checkout.catalog.views import Program, columns
+from checkout.exact_json import ExactJson
 from checkout.mail import Address
+from checkout.units import MajorUnits, in_minor_units
 from contracts.money import Currency
 from kit.db.database import row_dict
 from kit.http.auth import Admin, CaseManager
@@ -25,21 +36,21 @@ from kit.http.errors import Problem
 from kit.http.idempotency import IDEMPOTENT, once
 from kit.http.paging import Cursor, Page, page_of
 
-router = APIRouter(prefix="/api/admin", tags=["admin"])
+router = APIRouter(prefix="/api/admin", tags=["admin"], route_class=ExactJson)
 
-Price = Annotated[int, Field(strict=True, ge=50, le=99_999_999, description="minor units")]
 Name = Annotated[str, Field(min_length=1, max_length=300)]
 Provider = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class NewProgram(Body):
-    slug: Annotated[str, Field(pattern=SLUG, max_length=100)]
+    slug: Slug
     name: Name
-    price: Price
+    price: MajorUnits
     currency: Currency = "usd"
-    total_cost: Price | None = None
+    total_cost: MajorUnits | None = None
     provider: Provider | None = None
-    active: bool = True
+    taught: StrictBool = True
+    active: StrictBool = True
 
 
 class ProgramChange(Body):
@@ -47,17 +58,12 @@ class ProgramChange(Body):
     closed when its buyer requests it again."""
 
     name: Name = ""
-    price: Price = 0
+    price: MajorUnits = Decimal(0)
     currency: Currency = ""
-    total_cost: Price | None = None
+    total_cost: MajorUnits | None = None
     provider: Provider | None = None
-    active: bool = True
-
-
-class Program(NewProgram):
-    id: UUID
-    created_at: datetime
-    updated_at: datetime
+    taught: StrictBool = True
+    active: StrictBool = True
 
 
 class NewSponsor(Body):
@@ -75,8 +81,12 @@ class SponsorChange(Body):
     active: bool = True
 
 
-class Sponsor(NewSponsor):
+class Sponsor(BaseModel):
     id: UUID
+    code: str
+    name: str
+    finance_email: str | None
+    active: bool
     created_at: datetime
     updated_at: datetime
 
@@ -94,7 +104,7 @@ async def list_programs(
 async def create_program(request: Request, body: NewProgram, caller: Admin, database: CurrentDatabase) -> JSONResponse:
     async def act() -> Program:
         async with catalog_unit_of_work(database) as uow:
-            item = Item(id=uuid4(), kind="program", **body.model_dump())
+            item = Item.model_validate({"id": uuid4(), "kind": "program", **in_minor_units(dict(body), body.currency)})
             if not await service.add(uow, item):
                 raise already_exists()
             row = (await uow.db.execute(_programs().where(items.c.id == item.id))).one()
@@ -105,8 +115,9 @@ async def create_program(request: Request, body: NewProgram, caller: Admin, data
 
 @router.patch("/programs/{slug}")
 async def change_program(slug: str, body: ProgramChange, _: Admin, uow: CatalogUnitOfWork) -> Program:
+    """Changes the fields that are sent. With another currency, all prices that it has have to be sent too."""
     which = (items.c.slug == slug) & (items.c.kind == "program")
-    if await service.change(uow, which, body.model_dump(exclude_unset=True)) is None:
+    if not await change_as_sent(uow, which, body.model_dump(exclude_unset=True)):
         raise Problem(404, "unknown_program", "There is no such program; GET /api/admin/programs lists them.")
     row = (await uow.db.execute(_programs().where(which))).one()
     return Program.model_validate(row_dict(row))
@@ -146,4 +157,4 @@ async def change_sponsor(code: str, body: SponsorChange, _: Admin, database: Cur
 
 
 def _programs() -> Select[Any]:
-    return select(*(items.c[name] for name in Program.model_fields)).where(items.c.kind == "program")
+    return select(*(items.c[name] for name in columns(Program))).where(items.c.kind == "program")

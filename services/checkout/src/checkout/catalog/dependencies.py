@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated
 
 from fastapi import Depends, Query
 from pydantic import BaseModel, ConfigDict, ValidationError
+from sqlalchemy import ColumnElement, select
 
+from checkout.catalog import service
 from checkout.catalog.service import InvalidItem
+from checkout.catalog.tables import items
 from checkout.topology import SERVICE
+from checkout.units import in_minor_units
 from kit.db.database import Database
 from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.http.dependencies import CurrentDatabase
 from kit.http.errors import Problem, invalid
 
 Limit = Annotated[int, Query(ge=1, le=200)]
-_STATUS = {"unknown_item": 422, "cannot_be_registered": 422}
+_STATUS = {"unknown_item": 422, "cannot_be_registered": 422, "prices_required": 422}
 
 
 class Body(BaseModel):
@@ -47,3 +51,11 @@ CatalogUnitOfWork = Annotated[UnitOfWork, Depends(_unit_of_work, scope="function
 
 def already_exists() -> Problem:
     return Problem(409, "already_there", "One with this name exists already; change that one.")
+
+
+async def change_as_sent(uow: UnitOfWork, which: ColumnElement[bool], sent: Mapping[str, object]) -> bool:
+    """Changes these fields of an item; prices are major units of its currency. False: no such item."""
+    currency = sent.get("currency") or await uow.db.scalar(select(items.c.currency).where(which))
+    if currency is None:
+        return False
+    return await service.change(uow, which, in_minor_units(sent, str(currency))) is not None

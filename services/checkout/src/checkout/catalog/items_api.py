@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
@@ -15,10 +15,20 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from checkout.catalog import service
-from checkout.catalog.dependencies import Body, CatalogUnitOfWork, Limit, already_exists, catalog_unit_of_work
-from checkout.catalog.item import Amount, Item, PaymentPlan, Slug
+from checkout.catalog.dependencies import (
+    Body,
+    CatalogUnitOfWork,
+    Limit,
+    already_exists,
+    catalog_unit_of_work,
+    change_as_sent,
+)
+from checkout.catalog.item import Item, PaymentPlan, Slug
 from checkout.catalog.registration import Registered, register
 from checkout.catalog.tables import bundle_items, items
+from checkout.catalog.views import AdminItem, columns
+from checkout.exact_json import ExactJson
+from checkout.units import MajorUnits, in_minor_units
 from contracts.checkout import CatalogItemRegistered, Project
 from contracts.money import Currency
 from contracts.people import ItemKind
@@ -30,7 +40,7 @@ from kit.http.errors import Problem
 from kit.http.idempotency import IDEMPOTENT, once
 from kit.http.paging import Cursor, Page, page_of
 
-router = APIRouter(prefix="/api/admin", tags=["catalog"])
+router = APIRouter(prefix="/api/admin", tags=["catalog"], route_class=ExactJson)
 
 Name = Annotated[str, Field(min_length=1, max_length=300)]
 Category = Annotated[str, Field(min_length=1, max_length=100)]
@@ -39,8 +49,8 @@ Tier = Annotated[str, Field(min_length=1, max_length=50)]
 
 
 class NewItem(Body):
-    """Amounts are minor units. `includes` (slugs) is for a bundle, `tier` and `annual_price` are for a membership,
-    whose `price` is by the month."""
+    """`includes` (slugs) is for a bundle, `tier` and `annual_price` are for a membership, whose `price` is by the month.
+    `taught`: whether an instructor is assigned."""
 
     kind: ItemKind
     slug: Slug
@@ -48,15 +58,16 @@ class NewItem(Body):
     name: Name
     category: Category | None = None
     owner_id: UUID | None = None
-    price: Amount
+    price: MajorUnits
     currency: Currency = "usd"
-    total_cost: Amount | None = None
+    total_cost: MajorUnits | None = None
     provider: Provider | None = None
     auto_assign_payment_plan: StrictBool = True
     payment_plan: PaymentPlan | None = None
     tier: Tier | None = None
-    annual_price: Amount | None = None
+    annual_price: MajorUnits | None = None
     projects: tuple[Project, ...] = ()
+    taught: StrictBool = True
     active: StrictBool = True
     includes: tuple[Slug, ...] = ()
 
@@ -68,23 +79,17 @@ class ItemChange(Body):
     name: Name = ""
     category: Category | None = None
     owner_id: UUID | None = None
-    price: Amount = 0
+    price: MajorUnits = Decimal(0)
     currency: Currency = ""
-    total_cost: Amount | None = None
+    total_cost: MajorUnits | None = None
     provider: Provider | None = None
     auto_assign_payment_plan: StrictBool = True
     payment_plan: PaymentPlan | None = None
     tier: Tier = ""
-    annual_price: Amount | None = None
+    annual_price: MajorUnits | None = None
     projects: tuple[Project, ...] = ()
+    taught: StrictBool = True
     active: StrictBool = True
-
-
-class AdminItem(NewItem):
-    id: UUID
-    revision: int
-    created_at: datetime
-    updated_at: datetime
 
 
 class Product(Body):
@@ -93,7 +98,7 @@ class Product(Body):
     product_type: ItemKind
     product_id: Annotated[str, Field(min_length=1, max_length=200)] | Annotated[StrictInt, Field(ge=0, lt=10**18)]
     product_name: Name
-    price: Amount
+    price: MajorUnits
     currency: Annotated[Currency, BeforeValidator(lambda sent: sent.lower() if isinstance(sent, str) else sent)]
     auto_assign_payment_plan: StrictBool = True
     category: Category | None = None
@@ -132,7 +137,7 @@ async def create_item(request: Request, body: NewItem, caller: Admin, database: 
     async def act() -> AdminItem:
         async with catalog_unit_of_work(database) as uow:
             parts = await service.parts_by_slug(uow, body.includes)
-            item = Item.model_validate({"id": uuid4(), **dict(body), "includes": parts})
+            item = Item.model_validate({"id": uuid4(), **in_minor_units(dict(body), body.currency), "includes": parts})
             if not await service.add(uow, item):
                 raise already_exists()
             return await _read(uow.db, item.slug)
@@ -142,12 +147,14 @@ async def create_item(request: Request, body: NewItem, caller: Admin, database: 
 
 @router.patch("/items/{slug}")
 async def change_item(slug: str, body: ItemChange, _: Admin, uow: CatalogUnitOfWork) -> AdminItem:
+    """Changes the fields that are sent. With another currency, all prices that it has have to be sent too."""
     return await _change(uow, slug, {name: value for name, value in body if name in body.model_fields_set})
 
 
 @router.delete("/items/{slug}")
 async def deactivate_item(slug: str, _: Admin, uow: CatalogUnitOfWork) -> AdminItem:
-    """Takes it off sale; existing purchases are not affected."""
+    """Takes it off sale, with the bundles that it is a part of. A page or intent that students have not paid yet is
+    closed; what was paid, and a sponsor's invoice, are not affected."""
     return await _change(uow, slug, {"active": False})
 
 
@@ -160,14 +167,14 @@ async def deactivate_item(slug: str, _: Admin, uow: CatalogUnitOfWork) -> AdminI
 )
 async def register_product(request: Request, body: Product, caller: Admin, database: CurrentDatabase) -> JSONResponse:
     """Registers another system's product, or updates it (200)."""
-    sent = body.model_dump(exclude_unset=True) | {"product_id": str(body.product_id)}
+    sent = in_minor_units(body.model_dump(exclude_unset=True), body.currency) | {"product_id": str(body.product_id)}
     event = CatalogItemRegistered.model_validate(sent)
     done: list[Registered] = []
 
     async def act() -> AdminItem:
         async with catalog_unit_of_work(database) as uow:
             done.append(await register(uow, event, at=uow.now))
-            return await _read(uow.db, done[-1].item.slug)
+            return await _read(uow.db, done[-1].slug)
 
     # a replay answers with the status that is expected here; the first answer has the actual one
     expected = 200 if await _is_registered(database, event) else 201
@@ -178,7 +185,7 @@ async def register_product(request: Request, body: Product, caller: Admin, datab
 
 
 async def _change(uow: UnitOfWork, slug: str, changes: Mapping[str, object]) -> AdminItem:
-    if await service.change(uow, items.c.slug == slug, changes) is None:
+    if not await change_as_sent(uow, items.c.slug == slug, changes):
         raise _unknown()
     return await _read(uow.db, slug)
 
@@ -206,8 +213,8 @@ def _admin_items() -> Select[Any]:
         .correlate(items)
         .scalar_subquery()
     )
-    columns = [items.c[name] for name in AdminItem.model_fields if name != "includes"]
-    return select(*columns, func.coalesce(slugs, cast([], ARRAY(Text))).label("includes"))
+    stored = [items.c[name] for name in columns(AdminItem)]
+    return select(*stored, func.coalesce(slugs, cast([], ARRAY(Text))).label("includes"))
 
 
 def _unknown() -> Problem:

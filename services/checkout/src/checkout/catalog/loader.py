@@ -50,7 +50,10 @@ async def load(database: Database, catalog: Catalog) -> None:
     """
     async with database.transaction() as db:
         uow = UnitOfWork(db=db, source=SERVICE, now=utc_now())
+        existing = set((await db.execute(select(items.c.slug))).scalars())
         for item in catalog.items:
+            if item.slug in existing:
+                continue
             parts = await service.parts_by_slug(uow, [part.slug for part in item.includes])  # as the database has them
             await service.add(uow, item.model_copy(update={"includes": parts}))
         for sponsor in catalog.sponsors:

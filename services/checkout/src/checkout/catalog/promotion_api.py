@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import secrets
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field, StrictBool, StrictInt, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    StrictBool,
+    StrictInt,
+    model_validator,
+)
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from checkout.catalog.dependencies import Body, CatalogUnitOfWork, Limit, already_exists, catalog_unit_of_work
 from checkout.catalog.item import CODE, MOST, Slug
-from checkout.catalog.promotion_repository import normalized, quote
+from checkout.catalog.promotion_repository import aware, normalized, quote
 from checkout.catalog.repository import find_item
 from checkout.catalog.service import InvalidItem
 from checkout.catalog.tables import items, promotion_codes, redemptions
@@ -43,6 +52,18 @@ Minor = Annotated[StrictInt, Field(ge=1, le=MOST, description="minor units")]
 Kinds = Annotated[tuple[ItemKind, ...], Field(min_length=1)]
 Slugs = Annotated[tuple[Slug, ...], Field(min_length=1, max_length=200)]
 
+_EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
+
+
+def _in_range(moment: datetime) -> datetime:
+    """PostgreSQL stores the first and the last moment of a datetime as infinities."""
+    if not _EARLIEST <= moment < _LATEST:
+        raise ValueError("the time must be between the years 2000 and 2999")
+    return moment
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_range)]
+
 _LETTERS = "ABCDEFGHJKMNPQRSTVWXYZ23456789"
 """Without letters and digits that look alike."""
 _LENGTH = 10
@@ -59,8 +80,8 @@ class Terms(Body):
     currency: Currency | None = None
     kinds: Kinds | None = None
     items: Slugs | None = None
-    valid_from: AwareDatetime | None = None
-    valid_until: AwareDatetime | None = None
+    valid_from: Moment | None = None
+    valid_until: Moment | None = None
     most_uses: Count | None = None
     most_per_student: Count | None = None
     active: StrictBool = True
@@ -86,10 +107,24 @@ class PromotionChange(Terms):
     """Only the fields that are sent are changed. Purchases that have been started keep their discount."""
 
 
-class PromotionView(Terms):
+class PromotionView(BaseModel):
+    """It has no constraints: whatever is stored can be displayed, so that an admin can mend it. `uses` are reserved or
+    redeemed."""
+
     id: UUID
     code: str
+    percent_off: int | None
+    amount_off: int | None
+    currency: str | None
+    kinds: tuple[str, ...] | None
+    items: tuple[str, ...] | None
+    valid_from: Annotated[datetime | None, BeforeValidator(aware)]
+    valid_until: Annotated[datetime | None, BeforeValidator(aware)]
+    most_uses: int | None
+    most_per_student: int | None
+    active: bool
     uses: int
+    guest_holds: int = Field(description="of the uses: how many guests have reserved and not paid")
     referrer_id: UUID | None
     created_at: datetime
     updated_at: datetime
@@ -114,9 +149,9 @@ class ReferralCode(BaseModel):
 
 
 class PriceBreakdown(BaseModel):
-    """Minor units: `total` = `list_price` - `discount`."""
+    """Minor units: `total` = `subtotal` - `discount`."""
 
-    list_price: int
+    subtotal: int
     discount: int
     total: int
     currency: str
@@ -231,7 +266,7 @@ async def price_with_promotion(
         raise Problem(422, "no_annual_price", "This item has no annual price.")
     quoted = await quote(uow.db, found, price, code, student_id=caller.id, at=uow.now)
     return PriceBreakdown(
-        list_price=quoted.list_price.amount,
+        subtotal=quoted.list_price.amount,
         discount=quoted.discount.amount,
         total=quoted.total.amount,
         currency=quoted.total.currency,

@@ -7,7 +7,7 @@ cannot exceed either limit. The redemption's row is always locked before the cod
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -32,6 +32,7 @@ _DETAILS: dict[RefusalCode, str] = {
     "promotion_used_up": "This promotion code is used up; buy without it.",
     "promotion_used_by_you": "You have used this promotion code as often as it allows; buy without it.",
     "promotion_not_for_guests": "This promotion code is for students who have signed in; sign in, or buy without it.",
+    "promotion_held_by_guests": "Other guests are using this promotion code; sign in, or try again in half an hour.",
     "promotion_own_referral": "You cannot use your own referral code; buy without it.",
 }
 
@@ -44,6 +45,7 @@ class Quote:
     discount: Money
     total: Money
     promotion: Promotion | None = None
+    guest: bool = False
 
 
 async def quote(
@@ -68,7 +70,12 @@ async def quote(
     if promotion is not None:
         counted = await _count(db, promotion.id, student_id)
         redeemed = counted.get("redeemed", 0)
-        promotion = replace(promotion, uses=max(0, promotion.uses - counted.get("reserved", 0)))
+        held = counted.get("reserved", 0)
+        promotion = replace(
+            promotion,
+            uses=max(0, promotion.uses - held),
+            guest_holds=max(0, promotion.guest_holds - held) if guest else promotion.guest_holds,
+        )
     off = discount(
         promotion=promotion,
         item=item,
@@ -80,39 +87,39 @@ async def quote(
     )
     if isinstance(off, Refused):
         raise refusal(off.code)
-    return Quote(list_price=price, discount=off, total=price - off, promotion=promotion)
+    return Quote(list_price=price, discount=off, total=price - off, promotion=promotion, guest=guest)
 
 
 async def reserve(db: AsyncConnection, quote: Quote, *, purchase_id: UUID, student_id: UUID, at: datetime) -> None:
     """Reserves one use of the quote's code for this purchase, once; nothing when the quote has no code.
 
-    Raises Problem 409 (promotion_used_up, promotion_used_by_you, promotion_inactive, promotion_changed) when the code
-    has changed or was used up since the quote; nothing is reserved then.
+    Raises Problem 409 (promotion_used_up, promotion_used_by_you, promotion_inactive, promotion_changed,
+    promotion_held_by_guests) when the code has changed or was used up since the quote; nothing is reserved then.
     """
     promotion = quote.promotion
     if promotion is None:
         return
     async with db.begin_nested():
         if await _redemption(db, quote, promotion, purchase_id=purchase_id, student_id=student_id, at=at):
-            await _take(db, promotion, student_id=student_id)
+            await _take(db, promotion, student_id=student_id, guest=quote.guest)
 
 
 async def release(db: AsyncConnection, purchase_id: UUID, at: datetime) -> None:
     """The purchase will not be paid: releases its reserved use, once. A use that was paid stays used, also after a
     refund."""
-    code_id = await _change_status(db, purchase_id, "released", of="reserved", at=at)
-    if code_id is not None:
-        await _add_uses(db, code_id, -1)
+    changed = await _change_status(db, purchase_id, "released", of="reserved", at=at)
+    if changed is not None:
+        await _add_uses(db, changed.code_id, -1, guest_holds=-1 if changed.guest else 0)
 
 
 async def redeem(db: AsyncConnection, purchase_id: UUID, at: datetime) -> None:
     """The purchase is paid. If its use was released before, it is taken again, beyond the limit if need be: that price
     was charged."""
-    if await _change_status(db, purchase_id, "redeemed", of="reserved", at=at) is not None:
-        return
-    code_id = await _change_status(db, purchase_id, "redeemed", of="released", at=at)
-    if code_id is not None:
-        await _add_uses(db, code_id, +1)
+    if (changed := await _change_status(db, purchase_id, "redeemed", of="reserved", at=at)) is not None:
+        if changed.guest:
+            await _add_uses(db, changed.code_id, 0, guest_holds=-1)
+    elif (changed := await _change_status(db, purchase_id, "redeemed", of="released", at=at)) is not None:
+        await _add_uses(db, changed.code_id, +1)
 
 
 async def find(db: AsyncConnection, code: str) -> Promotion | None:
@@ -127,7 +134,13 @@ def normalized(code: str) -> str:
 
 def promotion_of(row: Row[Any]) -> Promotion:
     kinds, items = (None if each is None else tuple(each) for each in (row.kinds, row.items))
-    return row_as(Promotion, row, kinds=kinds, items=items)
+    moments = {name: aware(row._mapping[name]) for name in ("valid_from", "valid_until")}
+    return row_as(Promotion, row, kinds=kinds, items=items, **moments)
+
+
+def aware(stored: datetime | None) -> datetime | None:
+    """The driver returns PostgreSQL's infinities as the first and the last moment, without a time zone."""
+    return stored.replace(tzinfo=UTC) if stored is not None and stored.tzinfo is None else stored
 
 
 def refusal(code: RefusalCode) -> Problem:
@@ -147,6 +160,7 @@ async def _redemption(
         amount=quote.discount.amount,
         currency=quote.discount.currency,
         status="reserved",
+        guest=quote.guest,
         created_at=at,
         updated_at=at,
     )
@@ -168,34 +182,39 @@ async def _redemption(
             amount=quote.discount.amount,
             currency=quote.discount.currency,
             status="reserved",
+            guest=quote.guest,
             updated_at=at,
         )
     )
     return True
 
 
-async def _take(db: AsyncConnection, promotion: Promotion, *, student_id: UUID) -> None:
+async def _take(db: AsyncConnection, promotion: Promotion, *, student_id: UUID, guest: bool) -> None:
     codes = promotion_codes.c
     free = or_(codes.most_uses.is_(None), codes.uses < codes.most_uses)
     taken = await db.execute(
         update(promotion_codes)
         .where(codes.id == promotion.id, codes.active, free)
-        .values(uses=codes.uses + 1)
-        .returning(codes.most_per_student, codes.percent_off, codes.amount_off, codes.currency)
+        .values(uses=codes.uses + 1, guest_holds=codes.guest_holds + (1 if guest else 0))
+        .returning(promotion_codes)
     )
     row = taken.one_or_none()
     if row is None:
         active = (await db.execute(select(codes.active).where(codes.id == promotion.id))).scalar_one()
         raise refusal("promotion_used_up" if active else "promotion_inactive")
-    if (row.percent_off, row.amount_off, row.currency) != (
+    current = promotion_of(row)
+    if (current.percent_off, current.amount_off, current.currency) != (
         promotion.percent_off,
         promotion.amount_off,
         promotion.currency,
     ):
         raise refusal("promotion_changed")
+    # (taking a guest's use changes both counts, so it does not change what guests may hold)
+    if guest and current.guests_may_hold is not None and current.guest_holds > current.guests_may_hold:
+        raise refusal("promotion_held_by_guests")
     # a separate statement: it sees what was committed while the one above waited for the row
     counted = await _count(db, promotion.id, student_id)
-    if row.most_per_student is not None and sum(counted.values()) > row.most_per_student:
+    if current.most_per_student is not None and sum(counted.values()) > current.most_per_student:
         raise refusal("promotion_used_by_you")
 
 
@@ -209,18 +228,27 @@ async def _count(db: AsyncConnection, code_id: UUID, student_id: UUID) -> dict[s
     return {status: count for status, count in found}
 
 
-async def _change_status(db: AsyncConnection, purchase_id: UUID, status: str, *, of: str, at: datetime) -> UUID | None:
-    """The id of the code whose redemption has changed; None when there was nothing to change."""
+@dataclass(frozen=True, kw_only=True)
+class _Changed:
+    code_id: UUID
+    guest: bool
+
+
+async def _change_status(
+    db: AsyncConnection, purchase_id: UUID, status: str, *, of: str, at: datetime
+) -> _Changed | None:
+    """The redemption that has changed; None when there was nothing to change."""
     changed = await db.execute(
         update(redemptions)
         .where(redemptions.c.purchase_id == purchase_id, redemptions.c.status == of)
         .values(status=status, updated_at=at)
-        .returning(redemptions.c.promotion_code_id)
+        .returning(redemptions.c.promotion_code_id, redemptions.c.guest)
     )
-    code_id: UUID | None = changed.scalar_one_or_none()
-    return code_id
+    row = changed.one_or_none()
+    return None if row is None else _Changed(code_id=row.promotion_code_id, guest=row.guest)
 
 
-async def _add_uses(db: AsyncConnection, code_id: UUID, number: int) -> None:
+async def _add_uses(db: AsyncConnection, code_id: UUID, number: int, *, guest_holds: int = 0) -> None:
     codes = promotion_codes.c
-    await db.execute(update(promotion_codes).where(codes.id == code_id).values(uses=codes.uses + number))
+    counts = {"uses": codes.uses + number, "guest_holds": codes.guest_holds + guest_holds}
+    await db.execute(update(promotion_codes).where(codes.id == code_id).values(counts))

@@ -22,6 +22,7 @@ RefusalCode = Literal[
     "promotion_used_by_you",
     "promotion_own_referral",
     "promotion_not_for_guests",
+    "promotion_held_by_guests",
 ]
 
 
@@ -38,7 +39,7 @@ class Sold(Protocol):
 class Promotion:
     """A code: `percent_off` or `amount_off` (minor units of `currency`). It applies to what `kinds` or `items` (slugs)
     name; when both are None, to everything. Valid from `valid_from` (inclusive) until `valid_until` (exclusive); None:
-    no limit."""
+    no limit. `uses` are reserved or redeemed, `guest_holds` those of them that guests have reserved and not paid."""
 
     id: UUID
     code: str
@@ -52,6 +53,7 @@ class Promotion:
     most_uses: int | None = None
     most_per_student: int | None = None
     uses: int = 0
+    guest_holds: int = 0
     referrer_id: UUID | None = None
     active: bool = True
 
@@ -60,6 +62,15 @@ class Promotion:
         if self.kinds is None and self.items is None:
             return True
         return item.kind in (self.kinds or ()) or item.slug in (self.items or ())
+
+    @property
+    def guests_may_hold(self) -> int | None:
+        """How many uses guests may reserve at a time: half of what is left of a limited code, but at least one. Nobody
+        needs an account to be a guest, so they must not be able to reserve all of it. None: no limit."""
+        if self.most_uses is None:
+            return None
+        left = self.most_uses - (self.uses - self.guest_holds)
+        return max(1, left // 2)
 
     def off(self, price: Money) -> Money:
         """The discount, without checking whether the code applies: whole minor units, a percentage rounded down, and at
@@ -103,6 +114,8 @@ def discount(
         return Refused("promotion_own_referral")
     if promotion.most_uses is not None and promotion.uses >= promotion.most_uses:
         return Refused("promotion_used_up")
+    if guest and promotion.guests_may_hold is not None and promotion.guest_holds >= promotion.guests_may_hold:
+        return Refused("promotion_held_by_guests")
     if promotion.most_per_student is not None and used_by_student >= promotion.most_per_student:
         return Refused("promotion_used_by_you")
     return promotion.off(price)

@@ -11,40 +11,43 @@ from sqlalchemy import select
 
 from checkout.catalog.dependencies import Limit
 from checkout.catalog.item import Item, PaymentPlan
-from checkout.catalog.repository import items_of
+from checkout.catalog.repository import ON_SALE, items_of
 from checkout.catalog.tables import items
+from checkout.exact_json import ExactJson
+from checkout.units import MajorUnits
 from contracts.checkout import Project
 from contracts.people import ItemKind
 from kit.http.dependencies import CurrentDatabase
 from kit.http.paging import Cursor, Page, page_of
 
-router = APIRouter(tags=["catalog"])
+router = APIRouter(tags=["catalog"], route_class=ExactJson)
 
 
 class Part(BaseModel):
     kind: ItemKind
     slug: str
     name: str
-    price: int
+    price: MajorUnits
+    amount: int = Field(description="the price in minor units")
+    currency: str
 
 
 class CatalogOffer(BaseModel):
-    """Amounts are minor units of `currency`."""
-
     id: UUID
     kind: ItemKind
     slug: str
     name: str
     category: str | None
-    price: int = Field(description="of a membership: per month")
+    price: MajorUnits = Field(description="of a membership: per month")
+    amount: int = Field(description="the price in minor units")
     currency: str
     provider: str | None
     payment_plan: PaymentPlan | None
     tier: str | None = Field(description="of a membership: the access that it gives")
-    monthly_price: int | None = Field(description="of a membership")
-    annual_price: int | None = Field(description="of a membership")
+    monthly_price: MajorUnits | None = Field(description="of a membership")
+    annual_price: MajorUnits | None = Field(description="of a membership")
     includes: list[Part] = Field(description="the parts of a bundle")
-    saving: int | None = Field(description="what a bundle costs less than its parts")
+    saving: int | None = Field(description="what a bundle costs less than its parts, in minor units")
     projects: list[str] = Field(description="their titles, in order")
     first_project: Project | None
 
@@ -61,14 +64,25 @@ async def list_catalog(
     limit: Limit = 50,
 ) -> Page[CatalogOffer]:
     """What is on sale, newest first."""
-    wanted = select(items.c.id, items.c.created_at).where(items.c.active)
+    wanted = select(items.c.id, items.c.created_at).where(ON_SALE)
     if kind is not None:
         wanted = wanted.where(items.c.kind == kind)
     async with database.transaction() as db:
         page = await page_of(db, wanted, items, _Id, cursor=cursor, limit=limit)
         rows = (await db.execute(select(items).where(items.c.id.in_(found.id for found in page.items)))).all()
         by_id = {item.id: item for item in await items_of(db, rows)}
-    return Page(items=[_offer(by_id[found.id]) for found in page.items], next=page.next)
+    return Page(items=[_offer(by_id[found.id]) for found in page.items if found.id in by_id], next=page.next)
+
+
+def _part(item: Item) -> Part:
+    return Part(
+        kind=item.kind,
+        slug=item.slug,
+        name=item.name,
+        price=item.money.to_decimal(),
+        amount=item.price,
+        currency=item.currency,
+    )
 
 
 def _offer(item: Item) -> CatalogOffer:
@@ -79,14 +93,15 @@ def _offer(item: Item) -> CatalogOffer:
         slug=item.slug,
         name=item.name,
         category=item.category,
-        price=item.price,
+        price=item.money.to_decimal(),
+        amount=item.price,
         currency=item.currency,
         provider=item.provider,
         payment_plan=item.payment_plan,
         tier=item.tier,
-        monthly_price=item.price if membership else None,
-        annual_price=item.annual_price,
-        includes=[Part.model_validate(part, from_attributes=True) for part in item.includes],
+        monthly_price=item.money.to_decimal() if membership else None,
+        annual_price=item.annual.to_decimal() if item.annual else None,
+        includes=[_part(part) for part in item.includes],
         saving=item.saving.amount if item.saving else None,
         projects=[project.title for project in item.projects],
         first_project=item.projects[0] if item.projects else None,

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, select, update
 
 from checkout.catalog import service
 from checkout.catalog.item import SLUG, SLUG_LENGTH, Item
-from checkout.catalog.repository import items_of, uuid_in
+from checkout.catalog.repository import uuid_in
 from checkout.catalog.service import InvalidItem
 from checkout.catalog.tables import items
 from contracts.checkout import CatalogItemRegistered
@@ -30,7 +30,7 @@ _HASH = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Registered:
-    item: Item
+    slug: str
     new: bool
 
 
@@ -42,7 +42,7 @@ async def register(uow: UnitOfWork, product: CatalogItemRegistered, *, at: datet
     """
     which = await _item_of(uow, product)
     if (existing := await _update(uow, product, which, at)) is not None:
-        return Registered(item=existing, new=False)
+        return Registered(slug=existing, new=False)
     if product.product_type in ("bundle", "membership"):
         detail = f"A new {product.product_type} needs more fields; an admin creates it (POST /api/admin/items)."
         raise InvalidItem("cannot_be_registered", detail)
@@ -62,10 +62,10 @@ async def register(uow: UnitOfWork, product: CatalogItemRegistered, *, at: datet
         )
         if await service.add(uow, item, registered_at=at):
             log.info("registered", slug=slug, kind=item.kind)
-            return Registered(item=item, new=True)
+            return Registered(slug=item.slug, new=True)
         # either the slug is another item's, or the same product was registered concurrently
         if (existing := await _update(uow, product, which, at)) is not None:
-            return Registered(item=existing, new=False)
+            return Registered(slug=existing, new=False)
     raise InvalidItem("no_free_slug", "Every slug that can be derived from this product_id is taken by other items.")
 
 
@@ -92,19 +92,18 @@ async def _item_of(uow: UnitOfWork, product: CatalogItemRegistered) -> ColumnEle
 
 async def _update(
     uow: UnitOfWork, product: CatalogItemRegistered, which: ColumnElement[bool], at: datetime
-) -> Item | None:
-    """The updated item; None when there is none. Optional fields that the registration omits keep their values."""
-    row = (await uow.db.execute(select(items).where(which).with_for_update())).one_or_none()
-    if row is None:
+) -> str | None:
+    """The slug of the updated item; None when there is none. Optional fields that the registration omits keep their values."""
+    if (row := await service.lock(uow, which)) is None:
         return None
     if row.registered_at is not None and row.registered_at > at:
         log.info("registration ignored: a later one was applied", slug=row.slug)
-        return (await items_of(uow.db, [row]))[0]
+        return str(row.slug)
     sent = product.model_dump(include=product.model_fields_set & set(_OPTIONAL))
     changes = {"name": product.product_name, "price": product.price, "currency": product.currency, **sent}
-    item = await service.change(uow, items.c.id == row.id, changes)
+    await service.change(uow, items.c.id == row.id, changes)
     await uow.db.execute(update(items).where(items.c.id == row.id).values(registered_at=at))
-    return item
+    return str(row.slug)
 
 
 def describe_invalid(error: ValidationError) -> str:

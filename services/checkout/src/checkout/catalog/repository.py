@@ -6,7 +6,9 @@ from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, select
+import structlog
+from pydantic import ValidationError
+from sqlalchemy import ColumnElement, Row, exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 # re-exported: callers that need items import only this module
@@ -19,13 +21,25 @@ from checkout.catalog.tables import bundle_items, items, sponsors
 from contracts.money import Money
 from contracts.people import ItemKind
 
+log = structlog.get_logger(__name__)
+
+_part = items.alias("part")
+_parts_of_item = bundle_items.join(_part, _part.c.id == bundle_items.c.item_id)
+ON_SALE = items.c.active & ~exists(
+    select(_part.c.id)
+    .select_from(_parts_of_item)
+    .where(bundle_items.c.bundle_id == items.c.id, ~_part.c.active)
+    .correlate(items)
+)
+"""Active, and if it is a bundle, so are all of its parts."""
+
 
 async def find_item(db: AsyncConnection, reference: str, *, kinds: Collection[ItemKind] | None = None) -> Item | None:
-    """The active item with this id, slug or external id, among these kinds.
+    """The item on sale with this id, slug or external id, among these kinds.
 
     They are tried in this order. An external id that several kinds share selects none of them; give the kind.
     """
-    return await _find(db, reference, kinds, items.c.active)
+    return await _find(db, reference, kinds, ON_SALE)
 
 
 async def find_any_item(db: AsyncConnection, reference: str, kinds: Collection[ItemKind] | None = None) -> Item | None:
@@ -33,8 +47,8 @@ async def find_any_item(db: AsyncConnection, reference: str, kinds: Collection[I
     return await _find(db, reference, kinds)
 
 
-async def active_programs(db: AsyncConnection) -> list[Item]:
-    wanted = select(items).where(items.c.active, items.c.kind == "program")
+async def programs_on_sale(db: AsyncConnection) -> list[Item]:
+    wanted = select(items).where(ON_SALE, items.c.kind == "program")
     rows = (await db.execute(wanted.order_by(items.c.created_at, items.c.slug))).all()
     return await items_of(db, rows)
 
@@ -62,15 +76,23 @@ async def find_sponsor(db: AsyncConnection, code: str, *, inactive: bool = False
 
 
 async def is_sold_at(db: AsyncConnection, id: UUID, price: Money | None) -> bool:
-    """Whether the item is on sale, and at this price (of a membership: one of its two) if one is given."""
-    row = (await db.execute(select(items).where(items.c.id == id, items.c.active))).one_or_none()
+    """Whether the item is on sale, and at this price (of a membership: one of its two) if one is given.
+
+    The item and a bundle's parts cannot be changed until the transaction ends: a purchase that is inserted in it is
+    among those that are closed when one of them is taken off sale.
+    """
+    parts = select(bundle_items.c.item_id).where(bundle_items.c.bundle_id == id)
+    locked = select(items.c.id).where((items.c.id == id) | items.c.id.in_(parts)).order_by(items.c.id)
+    await db.execute(locked.with_for_update(read=True))
+    row = (await db.execute(select(items).where(items.c.id == id, ON_SALE))).one_or_none()
     if row is None or price is None:
         return row is not None
     return price.currency == row.currency and price.amount in (row.price, row.annual_price)
 
 
 async def items_of(db: AsyncConnection, rows: Sequence[Row[Any]]) -> list[Item]:
-    """The items of these rows, in their order, bundles with their parts."""
+    """The items of these rows, in their order, bundles with their parts. A row that is no valid item is left out, and
+    so is a bundle with such a part: it cannot be sold until an admin has changed it."""
     parts: dict[UUID, list[Item]] = {row.id: [] for row in rows if row.kind == "bundle"}
     if parts:
         wanted = (
@@ -79,14 +101,32 @@ async def items_of(db: AsyncConnection, rows: Sequence[Row[Any]]) -> list[Item]:
             .where(bundle_items.c.bundle_id.in_(parts))
             .order_by(bundle_items.c.position)
         )
-        for part in await db.execute(wanted):
-            parts[part.bundle_id].append(item_of(part))
-    return [item_of(row, tuple(parts.get(row.id, ()))) for row in rows]
+        for row in await db.execute(wanted):
+            if (part := _valid(row)) is None:
+                parts.pop(row.bundle_id, None)
+            elif row.bundle_id in parts:
+                parts[row.bundle_id].append(part)
+    complete = [row for row in rows if row.kind != "bundle" or row.id in parts]
+    found = (_valid(row, tuple(parts.get(row.id, ()))) for row in complete)
+    return [item for item in found if item is not None]
 
 
 def item_of(row: Row[Any], includes: tuple[Item, ...] = ()) -> Item:
-    columns = {name: row._mapping[name] for name in Item.model_fields if name != "includes"}
-    return Item.model_validate({**columns, "includes": includes})
+    """Raises ValidationError for a row that is no valid item."""
+    return Item.model_validate({**fields_of(row), "includes": includes})
+
+
+def fields_of(row: Row[Any]) -> dict[str, object]:
+    """The item's fields that are columns."""
+    return {name: row._mapping[name] for name in Item.model_fields if name != "includes"}
+
+
+def _valid(row: Row[Any], includes: tuple[Item, ...] = ()) -> Item | None:
+    try:
+        return item_of(row, includes)
+    except ValidationError:
+        log.error("stored item is invalid; it is not sold", slug=row.slug)
+        return None
 
 
 def uuid_in(text: str) -> UUID | None:
@@ -108,5 +148,5 @@ async def _find(
     for name in named:
         rows = (await db.execute(select(items).where(name, *limits).limit(2))).all()
         if len(rows) == 1:
-            return (await items_of(db, rows))[0]
+            return next(iter(await items_of(db, rows)), None)
     return None

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, Row, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from checkout.catalog.item import Item
-from checkout.catalog.repository import items_of
+from checkout.catalog.repository import fields_of, items_of
 from checkout.catalog.tables import bundle_items, items
 from contracts.checkout import CatalogItemChanged
 from kit.db.unit_of_work import UnitOfWork
+
+OFF_SALE = "off_sale"
+"""The kind of job that closes the unpaid purchases of items that were taken off sale (`item_ids`)."""
+
+_PRICES = ("price", "total_cost", "annual_price")
 
 
 class InvalidItem(Exception):
@@ -49,25 +56,41 @@ async def add(uow: UnitOfWork, item: Item, *, registered_at: datetime | None = N
     return True
 
 
+async def lock(uow: UnitOfWork, which: ColumnElement[bool]) -> Row[Any] | None:
+    """The row of the item, locked together with those of the bundles that it is a part of, in the order in which
+    `is_sold_at` locks them. None: no such item."""
+    ids = select(items.c.id).where(which)
+    bundles = select(bundle_items.c.bundle_id).where(bundle_items.c.item_id.in_(ids))
+    both = select(items.c.id).where(items.c.id.in_(ids) | items.c.id.in_(bundles))
+    await uow.db.execute(both.order_by(items.c.id).with_for_update())
+    return (await uow.db.execute(select(items).where(which))).one_or_none()
+
+
 async def change(uow: UnitOfWork, which: ColumnElement[bool], changes: Mapping[str, object]) -> Item | None:
     """Changes these fields of the item, and returns it; nothing is written when nothing differs. None: no such item.
 
     Raises ValidationError for what no item of its kind can be, and InvalidItem for what its bundles do not allow.
     """
-    row = (await uow.db.execute(select(items).where(which).with_for_update())).one_or_none()
-    if row is None:
+    if (row := await lock(uow, which)) is None:
         return None
-    (before,) = await items_of(uow.db, [row])
-    bundles = await _bundles_with(uow, before)
-    if bundles and changes.get("currency", before.currency) != before.currency:
+    if changes.get("currency", row.currency) != row.currency:
+        others = [name for name in _PRICES if name not in changes and getattr(row, name) is not None]
+        if others:
+            raise InvalidItem("prices_required", f"With another currency, send these too: {', '.join(others)}.")
+    before = next(iter(await items_of(uow.db, [row])), None)  # None: what is stored is invalid
+    bundles = await _bundles_with(uow, row.id)
+    if bundles and changes.get("currency", row.currency) != row.currency:
         raise InvalidItem("in_a_bundle", "This item is part of a bundle; both have the same currency.")
-    after = Item.model_validate({**dict(before), **changes})
-    if after == before:
+    parts = before.includes if before else await _parts_of(uow, row.id)
+    after = Item.model_validate({**fields_of(row), "includes": parts, **changes})
+    if before is not None and after == before:
         return before
     after = await _write(uow, after)
-    if after.as_ref() != before.as_ref():
-        for bundle in await _bundles_with(uow, after):
-            await _write(uow, bundle)
+    if before is None or after.as_ref() != before.as_ref():
+        bundles = [await _write(uow, bundle) for bundle in await _bundles_with(uow, after.id)]
+    if row.active and not after.active:
+        ids = [str(each.id) for each in (after, *bundles)]
+        await uow.enqueue(OFF_SALE, key=f"{after.slug}/{after.revision}", payload={"item_ids": ids})
     return after
 
 
@@ -98,8 +121,15 @@ async def _write(uow: UnitOfWork, item: Item) -> Item:
     return item
 
 
-async def _bundles_with(uow: UnitOfWork, item: Item) -> list[Item]:
-    """The bundles that this item is a part of, locked."""
-    ids = select(bundle_items.c.bundle_id).where(bundle_items.c.item_id == item.id)
-    wanted = select(items).where(items.c.id.in_(ids)).order_by(items.c.id).with_for_update()
+async def _bundles_with(uow: UnitOfWork, id: UUID) -> list[Item]:
+    """The bundles that the item is a part of."""
+    ids = select(bundle_items.c.bundle_id).where(bundle_items.c.item_id == id)
+    wanted = select(items).where(items.c.id.in_(ids)).order_by(items.c.id)
     return await items_of(uow.db, (await uow.db.execute(wanted)).all())
+
+
+async def _parts_of(uow: UnitOfWork, id: UUID) -> tuple[Item, ...]:
+    """The valid parts of a bundle."""
+    wanted = select(items).join(bundle_items, bundle_items.c.item_id == items.c.id)
+    rows = await uow.db.execute(wanted.where(bundle_items.c.bundle_id == id).order_by(bundle_items.c.position))
+    return tuple(await items_of(uow.db, rows.all()))
