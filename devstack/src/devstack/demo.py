@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from devstack.demo_client import DemoFailed, Outcome, json_of
+from devstack.demo_client import DemoFailed, Outcome, json_of, session_in
 from devstack.last_error import last_error
 from devstack.plan_demo import PlanDemo
 from devstack.stack import Clock, Stack, running
