@@ -1,6 +1,5 @@
-"""A sponsor's one customer at Stripe. It has the finance office's email address: Stripe refuses to send an invoice
-without one ("Missing email. In order to create invoices that are sent to the customer, the customer must have a valid
-email", docs.stripe.com/billing/invoices/sending)."""
+"""A sponsor's one customer at Stripe. It has the finance office's email address: Stripe refuses to send an invoice to a
+customer without one (see the sandbox's rule `send_invoice_without_email`)."""
 
 from __future__ import annotations
 
