@@ -24,7 +24,7 @@ from checkout.purchases.dependencies import (
     allowed_url,
     buyer_of,
 )
-from checkout.purchases.price_check import Amount, PriceCheck, check_price
+from checkout.purchases.price_check import DisplayedAmount, PriceCheck, check_price
 from checkout.purchases.request_builder import build_request
 from checkout.purchases.service import PurchaseService
 from checkout.settings import ApiSettings
@@ -50,7 +50,7 @@ class TrackPayment(BaseModel):
     """`amount` and `currency` are the ones that the front end displays; they must be the catalog's."""
 
     track: Reference
-    amount: Amount = None
+    amount: DisplayedAmount = None
     currency: Annotated[str | None, Field(max_length=3)] = None
     promotionCode: Code = None
 
@@ -82,17 +82,18 @@ class NewIntent(BaseModel):
 
     itemId: Reference
     itemType: ItemKind | None = None
-    amount: Amount = None
+    amount: DisplayedAmount = None
     currency: Annotated[str | None, Field(max_length=3)] = None
     promotionCode: Code = None
 
 
 class Breakdown(BaseModel):
-    """Minor units."""
+    """Minor units: `total` = `subtotal` - `discount`."""
 
-    list_price: int
+    subtotal: int
     discount: int
     total: int
+    currency: str
     promotion_code: str | None
 
 
@@ -147,9 +148,10 @@ class IntentCheckout:
             paymentId=opened.payment_id,
             purchaseId=opened.purchase_id,
             breakdown=Breakdown(
-                list_price=quote.list_price.amount,
+                subtotal=quote.list_price.amount,
                 discount=quote.discount.amount,
                 total=quote.total.amount,
+                currency=quote.total.currency,
                 promotion_code=wanted.promotion_code,
             ),
         )
@@ -246,7 +248,6 @@ def _price_check(body: TrackPayment | NewIntent, reference: str, kinds: Collecti
     return PriceCheck(
         reference=reference,
         kinds=kinds,
-        amount_sent="amount" in body.model_fields_set,
         amount=body.amount,
         currency=body.currency,
         promotion_code=body.promotionCode,

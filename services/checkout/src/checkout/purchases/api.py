@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
 from fastapi import APIRouter, Query, Request
@@ -13,16 +13,16 @@ from checkout.catalog import repository as catalog
 from checkout.catalog.repository import Item
 from checkout.exact_json import ExactJson
 from checkout.purchases import payment_methods
-from checkout.purchases.context import Buyer
 from checkout.purchases.dependencies import CurrentPurchases, CurrentSettings, PageFlow, buyer_of, guest_of
-from checkout.purchases.domain import PaymentType, PurchaseRequest, funding_amount, same_price
+from checkout.purchases.domain import PaymentType, funding_amount
 from checkout.purchases.payment_methods import Offer
-from checkout.purchases.price_check import Amount, price_mismatch
+from checkout.purchases.price_check import price_mismatch
 from checkout.purchases.request_builder import build_request
-from contracts.people import Contact, ItemKind, Payer
+from checkout.units import MajorUnits, money_of
+from contracts.people import ItemKind, Payer
 from kit.db.database import Database
 from kit.db.unit_of_work import utc_now
-from kit.http.auth import CaseManager, MaybeCaller
+from kit.http.auth import MaybeCaller
 from kit.http.dependencies import CurrentDatabase
 from kit.http.errors import Problem
 from kit.http.idempotency import HEADER, IDEMPOTENT, once
@@ -38,12 +38,11 @@ Slug = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class ProgramOffer(BaseModel):
-    """`price` is minor units."""
-
     id: UUID
     slug: str
     name: str
-    price: int
+    price: MajorUnits
+    amount: int = Field(description="the price in minor units")
     currency: str
     provider: str | None
 
@@ -53,7 +52,7 @@ class CheckoutRequest(BaseModel):
 
     programName: Annotated[str | None, Field(max_length=500)] = None
     programSlug: Slug
-    price: Amount
+    price: MajorUnits
     paymentType: PaymentType
     promotionCode: Annotated[str | None, Field(max_length=100)] = None
 
@@ -62,27 +61,25 @@ class CheckoutAnswer(BaseModel):
     url: str
 
 
-class FundingRequest(BaseModel):
-    """`programId` is the caller's own id of the program; the slug selects it."""
-
-    studentId: UUID
-    programId: Annotated[str, Field(min_length=1, max_length=200)]
-    programSlug: Slug
-    fundingSource: Annotated[str, Field(min_length=1, max_length=50)] = "WIOA"
-
-
-class FundingAnswer(BaseModel):
-    ok: Literal[True] = True
-    url: str
-    sessionId: str
-
-
 @router.get("/api/programs")
 async def list_programs(database: CurrentDatabase) -> Page[ProgramOffer]:
-    """The programs on sale. `price` is minor units."""
+    """The programs on sale."""
     async with database.transaction() as db:
-        found = await catalog.active_programs(db)
-    return Page(items=[ProgramOffer.model_validate(program, from_attributes=True) for program in found])
+        found = await catalog.programs_on_sale(db)
+    return Page(
+        items=[
+            ProgramOffer(
+                id=program.id,
+                slug=program.slug,
+                name=program.name,
+                price=program.money.to_decimal(),
+                amount=program.price,
+                currency=program.currency,
+                provider=program.provider,
+            )
+            for program in found
+        ]
+    )
 
 
 @router.post("/api/create-checkout-session", response_model=CheckoutAnswer, dependencies=IDEMPOTENT)
@@ -99,7 +96,7 @@ async def create_checkout_session(
     if caller is None and not settings.allow_guest_checkout:
         raise Problem(401, "unauthorized", "Sign in to buy.", headers={"WWW-Authenticate": "Bearer"})
     program = await _program(database, body.programSlug)
-    if not same_price(body.price, program.money):
+    if money_of(body.price, program.currency) != program.money:
         raise price_mismatch(program.money)
     buyer = buyer_of(caller) if caller else guest_of(_guest(request))
 
@@ -130,51 +127,6 @@ async def list_payment_methods(
     found = await _program(database, program)
     amount = found.money if payer == "student" else funding_amount(total_cost=found.cost, price=found.money)
     return Page(items=payment_methods.offers(amount=amount, payer=payer, payment_type=paymentType))
-
-
-@router.post("/api/funding/create-checkout", response_model=FundingAnswer, dependencies=IDEMPOTENT)
-async def create_funding_checkout(
-    request: Request,
-    body: FundingRequest,
-    caller: CaseManager,
-    database: CurrentDatabase,
-    settings: CurrentSettings,
-    purchases: CurrentPurchases,
-    flow: PageFlow,
-) -> JSONResponse:
-    """A page, and an invoice, with which a sponsor pays for a student."""
-    program = await _program(database, body.programSlug)
-    async with database.transaction() as db:
-        sponsor = await catalog.find_sponsor(db, body.fundingSource)
-        named = await catalog.slug_of(db, body.programId)
-    if sponsor is None:
-        detail = "Unknown funding source; GET /api/admin/sponsors lists them."
-        raise Problem(422, "unknown_funding_source", detail)
-    if named not in (None, program.slug):
-        raise Problem(422, "program_mismatch", "programId and programSlug name two different programs.")
-    bill_to = sponsor.finance_email or settings.sponsor_finance_email
-    if bill_to is None:
-        detail = "Give the sponsor a finance_email, or set SPONSOR_FINANCE_EMAIL."
-        raise Problem(409, "no_finance_email", detail)
-    buyer = Buyer(
-        id=caller.id, role=caller.role, bill_to=bill_to, payer_contact=Contact(email=bill_to, name=sponsor.name)
-    )
-    wanted = PurchaseRequest(
-        student_id=body.studentId,
-        program=program.as_program(id=body.programId),
-        amount=(cost := funding_amount(total_cost=program.cost, price=program.money)),
-        item_id=program.id,
-        owner_id=program.owner_id,
-        list_price=cost,
-        payer="sponsor",
-        funding_source=sponsor.code,
-    )
-
-    async def act() -> FundingAnswer:
-        opened = await purchases.open(flow, wanted, buyer)
-        return FundingAnswer(url=opened.url, sessionId=opened.session_id)
-
-    return await once(request, database, caller=str(caller.id), act=act)
 
 
 async def _program(database: Database, slug: str) -> Item:

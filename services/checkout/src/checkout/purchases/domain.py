@@ -22,7 +22,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
-from decimal import Decimal
 from enum import StrEnum
 from typing import Literal
 from uuid import UUID
@@ -36,9 +35,9 @@ from ledger.policy import Policy
 from ledger.purchase import Standing
 
 PaymentType = Literal["full", "plan"]
-PaymentFlowName = Literal["page", "intent", "installments", "membership"]
+PaymentFlowName = Literal["page", "intent", "installments", "membership", "external"]
 """Stripe's Checkout page; one payment intent that the front end confirms; installments that checkout collects itself;
-a subscription that renews until it is canceled."""
+a subscription that renews until it is canceled; payments that were not started here, which checkout only follows."""
 Interval = Literal["month", "year"]
 EnrollmentStatus = Literal["pending", "active", "paused", "withdrawn", "completed"]
 
@@ -164,6 +163,14 @@ class PurchaseRequest:
         return tuple(enrollment.slug for enrollment in self.program.parts)
 
     @property
+    def due(self) -> Money | None:
+        """Of a plan: what opens the enrollment, its first installment. None where that is the whole price."""
+        if self.payment_type != "plan" or self.plan is None:
+            return None
+        first, *_ = split(self.plan, self.amount) or [self.amount.amount]
+        return Money(amount=first, currency=self.amount.currency)
+
+    @property
     def discount(self) -> Money | None:
         if self.list_price is None or self.list_price == self.amount:
             return None
@@ -189,12 +196,13 @@ class Purchase:
     created_at: datetime
     intent_id: str | None = None
     plan_canceled: bool = False
+    underpaid: bool = False
 
     @property
     def may_charge_again(self) -> bool:
         """A subscription keeps charging, whatever was refunded, until it is canceled at Stripe."""
         flow, payment_type = self.request.payment_flow, self.request.payment_type
-        recurring = flow == "membership" or (flow == "page" and payment_type == "plan")
+        recurring = flow == "membership" or (flow in ("page", "external") and payment_type == "plan")
         paid = self.state in (State.PAID, State.WITHDRAWN, State.CANCELED)
         return recurring and paid and not self.plan_canceled
 
@@ -236,7 +244,7 @@ class Abandon:
 
 @dataclass(frozen=True)
 class Refuse:
-    code: Literal["already_enrolled", "payment_in_progress", "plan_being_canceled", "sponsor_payment_open"]
+    code: Literal["already_enrolled", "payment_in_progress", "plan_being_canceled", "sponsor_payment_open", "underpaid"]
 
 
 Decision = Start | Resume | Replace | Abandon | Refuse
@@ -252,6 +260,8 @@ def decide(
     """
     if any(enrollment.status in ("active", "paused", "completed") for enrollment in enrollments):
         return Refuse("already_enrolled")
+    if any(purchase.underpaid and purchase.state is State.PROCESSING for purchase in purchases):
+        return Refuse("underpaid")
     if any(enrollment.status == "pending" for enrollment in enrollments):
         return Refuse("payment_in_progress")
     ended = {enrollment.slug: enrollment.purchase_id for enrollment in enrollments if enrollment.status == "withdrawn"}
@@ -291,18 +301,20 @@ def _asks_the_same(before: PurchaseRequest, request: PurchaseRequest) -> bool:
     )
 
 
-def same_price(price: Decimal | None, right: Money) -> bool:
-    """Whether a client's price is the catalog's.
-
-    Clients send major units (4890, 4890.00 or "4890.00"), or the minor units that the list of programs returns
-    (489000). The value is only compared: the catalog's price is charged.
-    """
-    return price is not None and price in (right.to_decimal(), Decimal(right.amount))
-
-
 def funding_amount(*, total_cost: Money | None, price: Money) -> Money:
     """What a sponsor pays. The flat amount applies in its own currency only."""
     return total_cost or (FUNDING_WITHOUT_COST if price.currency == FUNDING_WITHOUT_COST.currency else price)
+
+
+def split(plan: PaymentPlan, amount: Money) -> list[int]:
+    """The installments in minor units; they add up to the amount. Empty if the plan cannot split it."""
+    deposit = (amount.amount * plan.deposit_percent + 99) // 100 if plan.deposit_percent else 0
+    rest = Money(amount=amount.amount - deposit, currency=amount.currency)
+    try:
+        parts = [part.amount for part in rest.installments(plan.installments or 1)]
+    except ValueError:
+        return []
+    return [deposit, *parts] if deposit else parts
 
 
 def charges(*, amount: Money, payment_type: PaymentType) -> list[Money]:
@@ -332,6 +344,8 @@ def change_of(purchase: ledger.Purchase, policy: Policy, *, payment_flow: Paymen
         case Standing.NONE:
             if purchase.ended:
                 return Change.PURCHASE_CANCELED
+            if payment_flow == "external" and purchase.subscription_ended:
+                return Change.PAYMENT_EXPIRED
             # a declined card leaves the page open, and an installment outlives the invoice that was sent for it
             expired = [payment for payment in purchase.payments if payment.expired]
             of_page = [payment for payment in expired if not any(fact.refs.installment for fact in payment.facts)]
