@@ -44,7 +44,7 @@ PURCHASES: tuple[str, ...] = (
         funding_source text,
         installments integer,
         code text NOT NULL CONSTRAINT ck_unmatched_payments_code
-            CHECK (code IN ('no_student', 'no_item', 'unknown_item', 'conflicting_students', 'after_end')),
+            CHECK (code IN ('no_student', 'no_item', 'unknown_item', 'conflicting_students')),
         status text NOT NULL DEFAULT 'pending' CONSTRAINT ck_unmatched_payments_status
             CHECK (status IN ('pending', 'open', 'matched', 'assigned', 'refunding', 'refunded')),
         student_id uuid,
@@ -85,7 +85,19 @@ PAYMENTS: tuple[str, ...] = (
     "CREATE INDEX ix_purchase_ends_student_id ON purchase_ends (student_id)",
     "ALTER TABLE memberships ADD COLUMN resumes_at timestamptz",
 )
-INSTALLMENTS: tuple[str, ...] = ()
+INSTALLMENTS: tuple[str, ...] = (
+    "ALTER TABLE purchases ADD COLUMN collection_stopped text, "
+    "ADD COLUMN collection_stops integer NOT NULL DEFAULT 0, ADD COLUMN received bigint NOT NULL DEFAULT 0, "
+    "ADD COLUMN charges integer NOT NULL DEFAULT 0",
+    "ALTER TABLE installments DROP CONSTRAINT ck_installments_kind, ADD CONSTRAINT ck_installments_kind "
+    "CHECK (kind IN ('full', 'deposit', 'installment', 'remainder'))",
+    "ALTER TABLE installments DROP CONSTRAINT ck_installments_closed_because, "
+    "ADD CONSTRAINT ck_installments_closed_because "
+    "CHECK (closed_because IN ('ended', 'refunded', 'disputed', 'expired', 'covered'))",
+    "ALTER TABLE installments ADD COLUMN losses integer NOT NULL DEFAULT 0, "
+    "ADD COLUMN announced_round integer NOT NULL DEFAULT 0, ADD COLUMN charged_at timestamptz, "
+    "ADD COLUMN charge_key text, ADD COLUMN charged_method text, ADD COLUMN pay_page text",
+)
 SPONSORS: tuple[str, ...] = (
     "ALTER TABLE purchases ADD COLUMN authorization_number text, ADD COLUMN period_start date, "
     "ADD COLUMN period_end date, "

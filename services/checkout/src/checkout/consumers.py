@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from functools import partial
 from typing import cast
 
@@ -11,10 +12,13 @@ from faststream.rabbit import RabbitRouter
 from checkout.installments import event_handlers as installments
 from checkout.memberships import event_handlers as memberships
 from checkout.payments import event_handlers as payments
-from checkout.purchases import repository, student_repository
+from checkout.payments.late_payments import LatePayments, return_late_payments
+from checkout.payments.purchase_ends import end_on_lost_dispute
+from checkout.purchases import recording, repository, student_repository
 from checkout.purchases.domain import EnrollmentStatus
 from checkout.purchases.event_handlers import update_purchase
 from checkout.purchases.repository import PurchaseRow
+from checkout.purchases.unmatched import UNMATCHED_DELAY, update_unmatched
 from checkout.receipts.repository import move_documents
 from checkout.receipts.service import ReceiptIssuer
 from checkout.topology import ENROLLMENTS, PAYMENTS
@@ -50,32 +54,43 @@ Update = Callable[[UnitOfWork, PurchaseRow, Purchase, Envelope[PaymentEvent]], A
 """What a room does when a payment event of a purchase has arrived: given the purchase's row, locked and up to date, and
 its payment facts. Any order and any repetition of the events must end in the same rows."""
 
-ROOMS: tuple[Update, ...] = (
-    partial(payments.update_payments, on_merged=move_documents),
-    installments.update_installments,
-    memberships.update_membership,
-)
 ISSUER = ReceiptIssuer()
 
 
+def rooms(policy: Policy, late_payments: LatePayments) -> tuple[Update, ...]:
+    return (
+        partial(payments.update_payments, on_merged=move_documents),
+        partial(end_on_lost_dispute, policy=policy),
+        partial(return_late_payments, policy=policy, late_payments=late_payments),
+        installments.update_installments,
+        memberships.update_membership,
+    )
+
+
 def payment_events(
-    policy: Policy = DEFAULT_POLICY, rooms: Sequence[Update] = ROOMS, issuer: ReceiptIssuer = ISSUER
+    policy: Policy = DEFAULT_POLICY,
+    *,
+    late_payments: LatePayments = "refund",
+    issuer: ReceiptIssuer = ISSUER,
+    unmatched_delay: timedelta = UNMATCHED_DELAY,
 ) -> RabbitRouter:
-    """Receipts come last: they contain what the other rooms have written."""
+    """A payment that was not started here becomes a purchase first, or is listed as unmatched. Receipts come last: they
+    contain what the other rooms have written."""
     router = RabbitRouter()
     messages = subscriber(router, PAYMENTS)
+    updates = (*rooms(policy, late_payments), issuer.issue_receipts)
 
     @messages(filter=carries(*PAYMENT_EVENTS))
     async def update_purchases(event: Envelope[PaymentEvent], uow: UnitOfWork) -> None:
         facts = cast(Facts, await uow.merge(event, keys))
         await repository.set_actor(uow.db, f"event:{event.id}")
-        for purchase in fold(facts):
-            if purchase.id is None:
-                continue
-            row = await update_purchase(purchase.id, purchase, policy, event, uow)
+        for each in fold(facts):
+            purchase, row, code = await recording.find_or_record(uow, each)
             if row is not None:
-                for update in (*rooms, issuer.issue_receipts):
+                row = await update_purchase(row, purchase, policy, event, uow)
+                for update in updates:
                     await update(uow, row, purchase, event)
+            await update_unmatched(uow, purchase, row, code, delay=unmatched_delay)
 
     return router
 

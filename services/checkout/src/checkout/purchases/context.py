@@ -22,7 +22,12 @@ from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.http.errors import Problem
 
 RefusalCode = Literal[
-    "already_enrolled", "payment_in_progress", "plan_being_canceled", "price_changed", "sponsor_payment_open"
+    "already_enrolled",
+    "payment_in_progress",
+    "plan_being_canceled",
+    "price_changed",
+    "sponsor_payment_open",
+    "underpaid",
 ]
 
 
@@ -123,6 +128,8 @@ _REFUSALS: dict[RefusalCode, str] = {
     "plan_being_canceled": "The plan that paid for this before is still being canceled; try again in a moment.",
     "price_changed": "The item changed while this request was processed; check the price and send the request again.",
     "sponsor_payment_open": "A sponsor has been asked to pay for this; ask the case manager.",
+    "underpaid": "Less than the price was received for this. Pay the rest (POST /api/enrollments/{id}/pay-remaining, "
+    "with the purchase's id of GET /api/purchases), or ask an admin to accept what was paid.",
 }
 
 

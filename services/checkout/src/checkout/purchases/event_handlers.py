@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from uuid import UUID
+from datetime import datetime
 
 import structlog
 
@@ -11,47 +11,71 @@ from checkout.purchases.domain import Change, State
 from checkout.purchases.jobs import enqueue_intent_expiry
 from checkout.purchases.repository import PurchaseRow
 from contracts.envelope import Envelope
-from contracts.payments import PaymentEvent, PaymentSucceeded
+from contracts.payments import PaymentEvent, PaymentSucceeded, PurchaseAccepted
 from kit.db.unit_of_work import UnitOfWork
+from ledger.payment import EARLIEST
 from ledger.policy import Policy
-from ledger.purchase import Purchase
+from ledger.purchase import UNDERPAID, Purchase
 
 log = structlog.get_logger(__name__)
 
 
 async def update_purchase(
-    purchase_id: UUID, purchase: Purchase, policy: Policy, event: Envelope[PaymentEvent], uow: UnitOfWork
-) -> PurchaseRow | None:
-    """The purchase after the update, locked. None: it was not started here."""
-    row = await repository.lock_purchase(uow.db, purchase_id)
-    if row is None:
-        return None
+    row: PurchaseRow, purchase: Purchase, policy: Policy, event: Envelope[PaymentEvent], uow: UnitOfWork
+) -> PurchaseRow:
+    """The purchase after the update. `row` is locked by this transaction."""
     state = await _update_state(row, purchase, policy, uow)
     changed = state is not row.state
+    changed |= await _update_standing(row, purchase, policy, uow)
     subscription_id = row.stripe_subscription_id or min(purchase.subscriptions, default=None)
     if subscription_id is not None and row.stripe_subscription_id is None:
-        await repository.write_subscription(uow.db, purchase_id, subscription_id, at=uow.now)
+        await repository.write_subscription(uow.db, row.id, subscription_id, at=uow.now)
         changed = True
     if row.payer == "sponsor":
         refs = [fact.refs for fact in purchase.facts]
         await funding_repository.update_funding(
             uow.db,
-            purchase_id,
+            row.id,
             state=state,
             payment_intent_id=min((r.payment_intent for r in refs if r.payment_intent), default=None),
             session_id=min((r.checkout_session for r in refs if r.checkout_session), default=None),
-            paid_at=event.time if isinstance(event.data, PaymentSucceeded) and event.data in purchase.facts else None,
+            paid_at=_paid_at(purchase, event),
             at=uow.now,
         )
     if subscription_id and state in (State.WITHDRAWN, State.CANCELED, State.FAILED):
-        await plans.enqueue_cancel(uow, purchase_id=purchase_id, subscription_id=subscription_id)
+        await plans.enqueue_cancel(uow, purchase_id=row.id, subscription_id=subscription_id)
     elif row.payment_flow == "page" and row.installments and subscription_id and purchase.settled_payments:
         if row.state is State.WITHDRAWN:  # a refund has failed; a subscription that was canceled cannot be restarted
-            log.error("plan stays canceled though its purchase is paid again", purchase=str(purchase_id))
-        await plans.enqueue_end(
-            uow, purchase_id=purchase_id, subscription_id=subscription_id, installments=row.installments
-        )
-    return await repository.read_row(uow.db, purchase_id) if changed else row
+            log.error("plan stays canceled though its purchase is paid again", purchase=str(row.id))
+        await plans.enqueue_end(uow, purchase_id=row.id, subscription_id=subscription_id, installments=row.installments)
+    return await repository.read_row(uow.db, row.id) or row if changed else row
+
+
+def _paid_at(purchase: Purchase, event: Envelope[PaymentEvent]) -> datetime | None:
+    """When the first payment was received, as Stripe states it; else when the success that is handled happened."""
+    times = [payment.received_at for payment in purchase.settled_payments if payment.received_at > EARLIEST]
+    if times:
+        return min(times)
+    return event.time if isinstance(event.data, PaymentSucceeded) and event.data in purchase.facts else None
+
+
+async def _update_standing(row: PurchaseRow, purchase: Purchase, policy: Policy, uow: UnitOfWork) -> bool:
+    """Stores why the purchase is not simply paid, and what Stripe will collect. Whether anything has changed."""
+    _, reason = purchase.standing(policy)
+    shortfall = purchase.shortfall if reason == UNDERPAID else None
+    followed = purchase.subscription if row.payment_flow == "external" else None
+    goes_on = followed is not None and followed.status in ("active", "trialing", "past_due")
+    columns: dict[str, object] = {
+        "state_reason": reason,
+        "shortfall": None if shortfall is None else shortfall.amount,
+        "accepted": max((f.amount.amount for f in purchase.facts if isinstance(f, PurchaseAccepted)), default=0),
+        "subscription_status": None if followed is None else followed.status,
+        "next_charge_at": followed.current_period_end if followed is not None and goes_on else None,
+    }
+    if all(getattr(row, name) == value for name, value in columns.items()):
+        return False
+    await repository.write_standing(uow.db, row.id, columns, at=uow.now)
+    return True
 
 
 async def _update_state(row: PurchaseRow, purchase: Purchase, policy: Policy, uow: UnitOfWork) -> State:

@@ -27,6 +27,19 @@ async def insert_funding(db: AsyncConnection, purchase_id: UUID, request: Purcha
     )
 
 
+async def correct_funding(db: AsyncConnection, purchase_id: UUID, request: PurchaseRequest, *, at: datetime) -> None:
+    """A later event names another student, item or sponsor; or a sponsor at all."""
+    values = {
+        "student_id": request.student_id,
+        "program_id": request.program.id,
+        "funding_source": request.funding_source,
+        "amount": request.amount.to_decimal(),
+        "updated_at": at,
+    }
+    added = insert(funding_payments).values(id=purchase_id, created_at=at, **values)
+    await db.execute(added.on_conflict_do_update(index_elements=["id"], set_=values))
+
+
 async def write_funding_invoice(db: AsyncConnection, purchase_id: UUID, invoice_id: str, *, at: datetime) -> None:
     """The invoice that the sponsor has to pay now; a void one is replaced."""
     changed = funding_payments.c.stripe_invoice_id.is_distinct_from(invoice_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Text, cast, func, select, update
@@ -75,44 +76,62 @@ async def insert_purchase(
     at: datetime,
 ) -> bool:
     """Inserts it as `created`. False when another request has opened one for the same student and program meanwhile."""
+    values = {
+        **_columns(request),
+        "terms_version": terms.version if terms else None,
+        "terms_accepted_at": terms.accepted_at if terms else None,
+        "session_params": dict(params),
+    }
     added = await db.execute(
-        insert(purchases)
-        .values(
-            id=purchase_id,
-            student_id=request.student_id,
-            program_id=request.program.id,
-            program_slug=request.program.slug,
-            program_name=request.program.title,
-            provider=request.program.provider,
-            item_id=request.item_id,
-            item_kind=request.program.kind or "program",
-            owner_id=request.owner_id,
-            includes=[part.model_dump(mode="json") for part in request.program.includes],
-            covers=list(request.covers),
-            payment_flow=request.payment_flow,
-            list_price=(request.list_price or request.amount).amount,
-            promotion_code=request.promotion_code,
-            tier=request.tier,
-            interval=request.interval,
-            payment_plan=None if request.plan is None else request.plan.model_dump(mode="json", exclude_none=True),
-            terms_version=terms.version if terms else None,
-            terms_accepted_at=terms.accepted_at if terms else None,
-            amount=request.amount.amount,
-            currency=request.amount.currency,
-            payer=request.payer,
-            funding_source=request.funding_source,
-            authorization_number=request.authorization_number,
-            period_start=request.period.start if request.period else None,
-            period_end=request.period.end if request.period else None,
-            payment_type=request.payment_type,
-            installments=request.installments,
-            session_params=dict(params),
-            created_at=at,
-            updated_at=at,
-        )
-        .on_conflict_do_nothing()
+        insert(purchases).values(id=purchase_id, **values, created_at=at, updated_at=at).on_conflict_do_nothing()
     )
     return added.rowcount == 1
+
+
+async def insert_external(
+    db: AsyncConnection, purchase_id: UUID, request: PurchaseRequest, *, by: str, at: datetime
+) -> None:
+    """Inserts a purchase that was not started here. Its payments decide its state."""
+    values = {**_columns(request), "state": State.PROCESSING.value, "recorded_by": by}
+    await db.execute(
+        insert(purchases).values(id=purchase_id, **values, created_at=at, updated_at=at).on_conflict_do_nothing()
+    )
+
+
+async def write_external(db: AsyncConnection, purchase_id: UUID, request: PurchaseRequest, *, at: datetime) -> None:
+    """Corrects it: a later event, or an admin, names another student or item."""
+    mine = purchases.c.id == purchase_id
+    await db.execute(update(purchases).where(mine).values(**_columns(request), updated_at=at))
+
+
+def _columns(request: PurchaseRequest) -> dict[str, Any]:  # Any: the values of columns
+    return {
+        "student_id": request.student_id,
+        "program_id": request.program.id,
+        "program_slug": request.program.slug,
+        "program_name": request.program.title,
+        "provider": request.program.provider,
+        "item_id": request.item_id,
+        "item_kind": request.program.kind or "program",
+        "owner_id": request.owner_id,
+        "includes": [part.model_dump(mode="json") for part in request.program.includes],
+        "covers": list(request.covers),
+        "payment_flow": request.payment_flow,
+        "list_price": (request.list_price or request.amount).amount,
+        "promotion_code": request.promotion_code,
+        "tier": request.tier,
+        "interval": request.interval,
+        "payment_plan": None if request.plan is None else request.plan.model_dump(mode="json", exclude_none=True),
+        "amount": request.amount.amount,
+        "currency": request.amount.currency,
+        "payer": request.payer,
+        "funding_source": request.funding_source,
+        "payment_type": request.payment_type,
+        "installments": request.installments,
+        "authorization_number": request.authorization_number,
+        "period_start": request.period.start if request.period else None,
+        "period_end": request.period.end if request.period else None,
+    }
 
 
 async def change_state(db: AsyncConnection, purchase_id: UUID, change: Change, *, at: datetime) -> State:
@@ -177,6 +196,13 @@ async def write_subscription(db: AsyncConnection, purchase_id: UUID, subscriptio
     await db.execute(
         update(purchases).where(purchases.c.id == purchase_id).values(stripe_subscription_id=first, updated_at=at)
     )
+
+
+async def write_standing(
+    db: AsyncConnection, purchase_id: UUID, columns: Mapping[str, object], *, at: datetime
+) -> None:
+    """Why it is not simply paid: see the columns' description."""
+    await db.execute(update(purchases).where(purchases.c.id == purchase_id).values(**columns, updated_at=at))
 
 
 async def write_schedule(db: AsyncConnection, purchase_id: UUID, schedule_id: str | None, *, at: datetime) -> None:
@@ -246,6 +272,27 @@ async def extend_expiry(db: AsyncConnection, purchase_id: UUID, *, until: dateti
     await db.execute(update(purchases).where(*sooner).values(expires_at=until))
 
 
+async def write_expiry(db: AsyncConnection, purchase_id: UUID, *, at: datetime) -> None:
+    await db.execute(update(purchases).where(purchases.c.id == purchase_id).values(expires_at=at))
+
+
+async def write_collection_stop(
+    db: AsyncConnection, purchase_id: UUID, code: str | None, *, stops: int, at: datetime
+) -> None:
+    """`code` None: it is collected again."""
+    await db.execute(
+        update(purchases)
+        .where(purchases.c.id == purchase_id)
+        .values(collection_stopped=code, collection_stops=stops, updated_at=at)
+    )
+
+
+async def write_received(db: AsyncConnection, purchase_id: UUID, *, received: int, charges: int, at: datetime) -> None:
+    await db.execute(
+        update(purchases).where(purchases.c.id == purchase_id).values(received=received, charges=charges, updated_at=at)
+    )
+
+
 async def take_expired(db: AsyncConnection, *, now: datetime, limit: int) -> list[UUID]:
     """The unpaid purchases in installments whose time is up. Each is returned once: its `expires_at` is cleared."""
     expired = (
@@ -273,4 +320,5 @@ def _purchase(row: PurchaseRow, *, plan_canceled: bool) -> Purchase:
         created_at=row.created_at,
         intent_id=row.stripe_payment_intent_id,
         plan_canceled=plan_canceled,
+        underpaid=row.shortfall is not None,
     )

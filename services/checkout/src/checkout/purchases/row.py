@@ -55,6 +55,10 @@ class PurchaseRow:
     terms_version: str | None
     terms_accepted_at: datetime | None
     canceled_at: datetime | None
+    collection_stopped: str | None
+    collection_stops: int
+    received: int
+    charges: int
     authorization_number: str | None
     period_start: date | None
     period_end: date | None
