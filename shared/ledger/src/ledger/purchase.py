@@ -72,9 +72,11 @@ class Purchase:
 
     @cached_property
     def id(self) -> UUID | None:
-        """Ours when we started it, else derived from Stripe's id; None while no event has named it."""
+        """Ours when we started it. Otherwise derived from one of Stripe's ids: by which it is recorded, if it is. None
+        while no event has named it."""
         named = {fact.purchase_id for fact in self.facts if fact.purchase_id}
-        return min(named, key=lambda purchase: (purchase.version == 5, purchase.hex), default=None)
+        recorded = {fact.purchase_id for fact in self.facts if isinstance(fact, PurchaseRecorded)}
+        return min(named, key=lambda id: (id.version == 5, id not in recorded, id.hex), default=None)
 
     @property
     def sort_key(self) -> str:
