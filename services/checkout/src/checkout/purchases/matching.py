@@ -191,9 +191,16 @@ def refs_of_payment(payment: Payment) -> PaymentRefs:
 
 
 def id_of(purchase: Purchase) -> UUID:
-    """The purchase's id; of events that name none, the one that webhook-gateway would derive."""
-    if purchase.id is not None:
+    """By which it is recorded. Events of one payment may derive different ids before they are connected: the
+    subscription's, else one of an event that names somebody or something."""
+    if purchase.id is not None and not purchase.is_foreign:
         return purchase.id
+    stated = [fact for fact in stated_facts(purchase) if fact.purchase_id]
+    derived = {fact.purchase_id for fact in stated if fact.student_id or fact.program}
+    derived = derived or {fact.purchase_id for fact in stated}
+    of_subscriptions = {purchase_uuid(subscription) for subscription in purchase.subscriptions}
+    if ids := sorted(filter(None, derived & of_subscriptions or derived)):
+        return ids[0]
     refs = refs_of(purchase)
     first = refs.subscription or refs.payment_intent or refs.checkout_session or refs.invoice or refs.charge
     return purchase_uuid(first or min(purchase.payments[0].refs))

@@ -77,20 +77,19 @@ async def find_or_record(
 
 
 async def _lock(uow: UnitOfWork, purchase: Purchase) -> PurchaseRow | None:
-    """By any of its ids: the events of one payment may derive different ones before they are connected."""
+    """By any of its ids: see `matching.id_of`. If two were recorded before they turned out to be one, one stays."""
     if purchase.id is None:
         return None
-    row = await repository.lock_purchase(uow.db, purchase.id)
-    if not purchase.is_foreign and row is not None:
-        return row
-    for id in sorted({fact.purchase_id for fact in purchase.facts if fact.purchase_id} - {purchase.id}):
-        other = await repository.lock_purchase(uow.db, id)
-        if other is None or other.recorded_by is None:
-            continue
-        if row is not None and other.canceled_at is None:
-            reason = f"The same payment as purchase {row.id}"
-            await repository.cancel_purchase(uow.db, id, reason=reason, at=uow.now)
-        row = row or other
+    if not purchase.is_foreign and purchase.recorded is None:
+        return await repository.lock_purchase(uow.db, purchase.id)
+    rows = await repository.lock_purchases(uow.db, {fact.purchase_id for fact in purchase.facts if fact.purchase_id})
+    if not rows:
+        return None
+    row, *others = sorted(rows, key=lambda each: (each.id != purchase.id, each.id))
+    for other in others:
+        if other.recorded_by is not None and other.canceled_at is None:
+            reason = f"The same payment as purchase {row.id}."
+            await repository.cancel_purchase(uow.db, other.id, reason=reason, at=uow.now)
     return row
 
 

@@ -238,6 +238,11 @@ async def lock_purchase(db: AsyncConnection, purchase_id: UUID) -> PurchaseRow |
     return None if row is None else row_of(row)
 
 
+async def lock_purchases(db: AsyncConnection, ids: Collection[UUID]) -> list[PurchaseRow]:
+    wanted = select(purchases).where(purchases.c.id.in_(ids)).order_by(purchases.c.id)
+    return [row_of(row) for row in await db.execute(wanted.with_for_update())]
+
+
 async def find_purchase(db: AsyncConnection, id: UUID) -> PurchaseRow | None:
     """The purchase with this id, or the newest one of the enrollment with this id, if the caller may see it."""
     own = select(purchases).where(purchases.c.id == id)
