@@ -74,7 +74,7 @@ async def test_an_approved_request(service: Service) -> None:
     (kept,) = await refunds(service, row["id"])
     assert (str(kept["id"]), kept["origin"], kept["status"]) == (decided["refund_id"], "request", "succeeded")
     await service.deliver_stripe_events(student)
-    assert (await service.purchase(student))["state"] == "withdrawn"
+    assert (await service.purchase(student))["state"] == "canceled"
     listed = (await read(service, "/api/admin/refund-requests?status=approved&limit=200", role="admin")).json()
     view = next(each for each in listed["items"] if each["id"] == made["id"])
     assert (view["refund_status"], view["refunded"], view["decided_by"]) == ("succeeded", PRICE, f"admin:{ADMIN}")

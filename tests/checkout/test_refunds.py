@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from datetime import datetime, timedelta
 from itertools import permutations
 from typing import Any
 from uuid import UUID, uuid4
@@ -24,8 +23,7 @@ from tests.checkout.payment_steps import (
 )
 from tests.checkout.service import Service, bearer, wanted
 
-from checkout.payments import domain, refund_service
-from checkout.payments.domain import Approve, RefundablePayment, Refuse
+from checkout.payments import refund_service
 from contracts.money import usd
 from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.http.errors import Problem
@@ -51,35 +49,58 @@ async def test_an_admin_refunds_in_full(service: Service) -> None:
 
     await service.deliver_stripe_events(student)
     assert (await payment(service, student))["refunded"] == PRICE
-    assert (await service.purchase(student))["state"] == "withdrawn"
+    assert (await service.purchase(student))["state"] == "canceled"
+    (ended,) = await service.published(student, "purchase.ended.v1")
+    assert (ended["by"], ended["reason"]) == ("school", "refunded")
     view = (await read(service, f"/api/payments/{row['id']}", by=student)).json()
     assert [(each["id"], each["status"]) for each in view["refunds"]] == [(made["id"], "succeeded")]
     assert view["refundable"] == {"amount": 0, "allowed": False, "code": "nothing_to_refund"}
     refused(await ask(service, row["id"], by=BY_ADMIN), 409, "nothing_to_refund")
 
 
-async def test_the_payer_refunds_in_part_within_the_window(service: Service) -> None:
+async def test_an_admin_refunds_in_part_and_the_enrollment_stays(service: Service) -> None:
     student = uuid4()
     row = await paid(service, student)
-    answer = await ask(service, row["id"], by=("student", student), amount=10_000)
-    assert (answer.status_code, answer.json()["origin"], answer.json()["amount"]) == (201, "student", 10_000)
-    too_much = await ask(service, row["id"], by=("student", student), amount=PRICE)
+    answer = await ask(service, row["id"], by=BY_ADMIN, amount=10_000)
+    assert (answer.status_code, answer.json()["origin"], answer.json()["amount"]) == (201, "admin", 10_000)
+    assert answer.json()["purchase_ended"] is False
+    too_much = await ask(service, row["id"], by=BY_ADMIN, amount=PRICE)
     refused(too_much, 422, "amount_too_large")
     assert (too_much.json()["left"], too_much.json()["currency"]) == (PRICE - 10_000, "usd"), (
         "includes what is reserved"
     )
-
     await service.rows(
-        "UPDATE payments SET paid_at = now() - interval '31 days' WHERE id = :id RETURNING id", id=row["id"]
+        "UPDATE payments SET paid_at = now() - interval '900 days' WHERE id = :id RETURNING id", id=row["id"]
     )
-    refused(await ask(service, row["id"], by=("student", student)), 409, "refund_window_over")
-    patient = service.app_with(refund_window_days=60)
-    path, body = f"/api/payments/{row['id']}/refund/", {"reason": "x", "amount": 1}
-    longer = await service.call("POST", path, app=patient, json=body, headers=bearer("student", student))
-    assert longer.status_code == 201
     assert (await ask(service, row["id"], by=BY_ADMIN, amount=1)).status_code == 201, (
         "the window does not apply to admins"
     )
+    assert await service.published(student, "purchase.ended.v1") == []
+    view = (await read(service, f"/api/payments/{row['id']}", role="admin")).json()
+    assert view["refund_status"] is None, "no event has arrived yet"
+    await service.perform(student, refund_service.REFUND)
+    await service.deliver_stripe_events(student)
+    view = (await read(service, f"/api/payments/{row['id']}", role="admin")).json()
+    assert (view["status"], view["refund_status"], view["refunded"]) == ("succeeded", "partially_refunded", 10_001)
+    assert (await service.purchase(student))["state"] == "paid"
+
+
+async def test_an_admin_refunds_everything_left_of_a_purchase_and_it_ends(service: Service) -> None:
+    student = uuid4()
+    row = await paid(service, student)
+    assert (await ask(service, row["id"], by=BY_ADMIN, amount=1_000)).json()["purchase_ended"] is False
+    assert (await ask(service, row["id"], by=BY_ADMIN, amount=PRICE - 1_000)).json()["purchase_ended"] is True
+    assert len(await service.published(student, "purchase.ended.v1")) == 1
+
+
+async def test_an_admin_refunds_in_full_and_keeps_the_enrollment(service: Service) -> None:
+    student = uuid4()
+    row = await paid(service, student)
+    answer = await ask(service, row["id"], by=BY_ADMIN, keep_enrollment=True)
+    assert (answer.status_code, answer.json()["purchase_ended"]) == (201, False)
+    assert await service.published(student, "purchase.ended.v1") == []
+    (accepted,) = await service.published(student, "purchase.accepted.v1")
+    assert accepted["amount"] == {"amount": PRICE, "currency": "usd"}
 
 
 async def test_others_cannot_refund(service: Service) -> None:
@@ -137,6 +158,19 @@ async def test_an_unpaid_payment_cannot_be_refunded(service: Service) -> None:
     refused(await ask(service, made["paymentId"], by=BY_ADMIN), 409, "payment_not_succeeded")
 
 
+async def test_an_inquiry_is_resolved_by_a_refund(service: Service) -> None:
+    """Stripe SDK 16.1, Dispute.is_charge_refundable. An inquiry has withdrawn nothing."""
+    student = uuid4()
+    row = await paid(service, student)
+    await service.sandbox.operate(f"/charges/{row['stripe_charge_id']}/dispute", kind="inquiry")
+    await service.deliver_stripe_events(student)
+    refused(await ask(service, row["id"], by=("student", student)), 409, "payment_disputed")
+    assert (await ask(service, row["id"], by=BY_ADMIN)).status_code == 201
+    await service.perform(student, refund_service.REFUND)
+    (made,) = await stripes(service, row["stripe_payment_intent_id"])
+    assert made.amount == PRICE
+
+
 @pytest.mark.parametrize("outcome", [None, "won", "lost"])
 async def test_a_disputed_payment_cannot_be_refunded(service: Service, outcome: str | None) -> None:
     student = uuid4()
@@ -161,9 +195,20 @@ async def test_a_rejection_by_stripe_releases_the_reserved_amount(service: Servi
     await service.perform(student, refund_service.REFUND)
     (kept,) = await refunds(service, row["id"])
     assert (kept["status"], kept["failure"], kept["stripe_refund_id"]) == ("failed", "charge_disputed", None)
+    for _ in range(2):  # a retry
+        (event,) = await service.published(student, "refund.failed.v1")
+        assert event == {
+            "refund_id": str(kept["id"]),
+            "payment_id": str(row["id"]),
+            "purchase_id": str(row["purchase_id"]),
+            "student_id": str(student),
+            "amount": {"amount": PRICE, "currency": "usd"},
+            "code": "charge_disputed",
+        }
+        await service.perform(student, refund_service.REFUND)
     await service.sandbox.operate(f"/disputes/{dispute['id']}/close", status="won")
     await service.deliver_stripe_events(student)
-    assert (await ask(service, row["id"], by=BY_ADMIN)).json()["amount"] == PRICE
+    assert (await ask(service, row["id"], by=BY_ADMIN)).json()["amount"] == PRICE, "the purchase has ended all the same"
     await service.perform(student, refund_service.REFUND)
     assert len(await stripes(service, row["stripe_payment_intent_id"])) == 1
 
@@ -210,6 +255,10 @@ async def test_a_pending_refund_that_fails(service: Service) -> None:
     await service.deliver_stripe_events(student)
     (kept,) = await refunds(service, row["id"])
     assert kept["status"] == "failed"
+    (event,) = await service.published(student, "refund.failed.v1")
+    assert (event["refund_id"], event["code"]) == (str(kept["id"]), "failed")
+    await service.deliver_stripe_events(student)
+    assert len(await service.published(student, "refund.failed.v1")) == 1
     assert (await payment(service, student))["refunded"] == 0
     assert (await ask(service, row["id"], by=BY_ADMIN)).status_code == 201
 
@@ -342,20 +391,3 @@ async def test_an_installment_with_only_its_invoice(service: Service) -> None:
     assert kept["status"] == "succeeded"
     await service.deliver_stripe_events(student)
     assert (await payment(service, student))["refunded"] == PRICE // 4
-
-
-async def test_the_window_includes_its_last_moment() -> None:
-    now = utc_now()
-    payment = RefundablePayment(
-        status="succeeded", amount=100, refunded=30, reserved=20, method="card", disputed=False, dispute_lost=False,
-        paid_at=now - timedelta(days=30), channel="stripe",
-    )  # fmt: skip
-
-    def decide(requested: int | None, at: datetime, window: timedelta | None) -> Approve | Refuse:
-        return domain.decide_refund(payment=payment, requested=requested, now=at, window=window)
-
-    assert decide(None, now, timedelta(days=30)) == Approve(50, "stripe")
-    late = now + timedelta(microseconds=1)
-    assert decide(None, late, timedelta(days=30)) == Refuse("refund_window_over")
-    assert decide(51, late, None) == Refuse("amount_too_large")
-    assert decide(0, late, None) == Refuse("amount_invalid")

@@ -14,9 +14,12 @@ from checkout.catalog import consumers as catalog_consumers
 from checkout.catalog import items_api, loader, promotion_api, public_api
 from checkout.installments import admin_api as installments_admin_api
 from checkout.installments import api as installments_api
+from checkout.installments import pay_api, sponsor_api
 from checkout.installments.clock import Clock
+from checkout.installments.collection import CollectionJob
 from checkout.installments.enrollment_service import EnrollmentService
-from checkout.installments.jobs import CloseJob, CollectionJob, EnrollmentExpiryJob
+from checkout.installments.jobs import DEBIT_RESULT, CloseJob, DebitResultJob, EnrollmentExpiryJob
+from checkout.installments.pay_link_service import PayLinkService
 from checkout.installments.plan_flow import PlanFlow
 from checkout.installments.timer import COLLECTION, ENROLLMENT_EXPIRY, Timer
 from checkout.installments.transitions import CLOSE
@@ -68,6 +71,8 @@ ROUTERS = (
     receipts_api.router,
     memberships_api.router,
     installments_api.router,
+    sponsor_api.router,
+    pay_api.router,
     installments_admin_api.router,
 )
 
@@ -106,6 +111,9 @@ def app(settings: ApiSettings) -> FastAPI:
     made.state.enrollment_service = EnrollmentService(
         context, purchase_service, plan_flow, intent_flow, clock, member_tier
     )
+    made.state.pay_link_service = PayLinkService(
+        context, purchase_service, customers, {"page": session_flow, "membership": membership_flow}
+    )
     made.state.membership_service = MembershipService(context)
     return made
 
@@ -121,7 +129,8 @@ def jobs(database: Database, stripe: Stripe, *, test_clock: bool = False) -> dic
         refund_service.REFUND: StripeRefundJob(stripe, move_documents),
         COLLECTION: CollectionJob(database, stripe, clock),
         CLOSE: CloseJob(stripe),
-        ENROLLMENT_EXPIRY: EnrollmentExpiryJob(database, stripe),
+        DEBIT_RESULT: DebitResultJob(stripe, clock),
+        ENROLLMENT_EXPIRY: EnrollmentExpiryJob(database, stripe, clock),
     }
 
 
@@ -137,7 +146,7 @@ def consume() -> Process:
         SERVICE,
         settings,
         [
-            consumers.payment_events(settings.policy, issuer=settings.issuer),
+            consumers.payment_events(settings.policy, late_payments=settings.late_payments, issuer=settings.issuer),
             consumers.enrollment_events(),
             catalog_consumers.registrations(),
         ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
@@ -109,7 +109,9 @@ class ApiSettings(service.ApiSettings, StripeSettings):
     referral_percent: Annotated[int, Field(ge=1, le=100)] = 10
     """The discount of a student's referral code."""
     refund_window_days: int = Field(default=30, ge=0)
-    """How long after a payment its payer may refund it without approval."""
+    """How long after the first payment its payer may refund a purchase without approval."""
+    self_refund_max_progress: Annotated[int, Field(ge=0, le=100)] = 25
+    """Up to which percentage of the curriculum a student may do so."""
     cancel_refund: str = "14:100,30:50"
     """What is refunded when the school cancels, as days:percent: up to that many days after the first payment, that
     percentage of what was paid; after the last one, nothing."""
@@ -152,6 +154,9 @@ class RelaySettings(service.WorkerSettings, StripeSettings):
 
 class WorkerSettings(PolicySettings, service.WorkerSettings):
     """Consumers and migrate."""
+
+    late_payments: Literal["refund", "review"] = "refund"
+    """What is done about money that arrives after its purchase has ended: it is sent back, or an admin decides."""
 
 
 def origin_of(url: str) -> str:

@@ -14,13 +14,13 @@ from checkout.installments.payment_service import unknown_enrollment
 from checkout.payments import refund_service
 from checkout.payments import repository as payments
 from checkout.payments.domain import NOT_MONEY, PaymentRecord
+from checkout.payments.purchase_ends import end_purchase
 from checkout.purchases import plans
 from checkout.purchases import repository as purchases
 from checkout.purchases.context import Buyer, CheckoutContext
 from checkout.purchases.domain import OPEN, State
 from checkout.purchases.repository import PurchaseRow
 from checkout.purchases.service import PurchaseService
-from contracts.payments import PaymentRefs, PurchaseEnded
 from kit.db.unit_of_work import UnitOfWork
 from kit.http.errors import Problem
 
@@ -128,9 +128,7 @@ class CancellationService:
                 await transitions.close(uow, purchase, installment, because="ended")
         if purchase.stripe_subscription_id is not None:
             await plans.enqueue_cancel(uow, purchase_id=purchase.id, subscription_id=purchase.stripe_subscription_id)
-        await purchases.cancel_purchase(uow.db, purchase.id, reason=reason, at=uow.now)
-        event = PurchaseEnded(**transitions.purchase_fields(purchase), refs=PaymentRefs(), by="school", reason=reason)
-        await uow.publish(event, id=f"{purchase.id}/{event.type}", subject=str(purchase.id))
+        await end_purchase(uow, purchase, by="school", reason=reason)
 
     async def _close_at_stripe(self, purchase: PurchaseRow) -> None:
         """Closes an unpaid page or intent first. Raises Problem 409 if it was paid a moment ago."""
@@ -144,7 +142,7 @@ class CancellationService:
 async def _refundable(uow: UnitOfWork, payment: PaymentRecord) -> int:
     """Minor units; nothing of a disputed payment, which is resolved with the payer's bank."""
     refundable = await refund_service.refundable_payment(uow, payment)
-    if refundable.disputed or refundable.dispute_lost or refundable.channel is None:
+    if refundable.disputed or refundable.channel is None:
         return 0
     return refundable.left
 

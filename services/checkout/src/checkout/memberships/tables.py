@@ -17,6 +17,7 @@ memberships = Table(
     Column("status", Text, nullable=False),
     Column("cancel_at_period_end", Boolean, nullable=False, server_default=text("false")),
     Column("paused", Boolean, nullable=False, server_default=text("false")),
+    Column("resumes_at", DateTime(timezone=True)),
     Column("current_period_end", DateTime(timezone=True)),
     Column("ended_at", DateTime(timezone=True)),
     Column("stripe_subscription_id", Text, nullable=False, unique=True),
@@ -25,4 +26,5 @@ memberships = Table(
     Column("revision", Integer, nullable=False, server_default="1"),
     *times(),
 )
-"""A membership as Stripe last reported it, at `as_of`. `id` is the purchase's."""
+"""A membership as Stripe last reported it, at `as_of`. `id` is the purchase's. `resumes_at`: when a pause ends by
+itself, as read at Stripe; events do not say."""

@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import timedelta
 from typing import Annotated, Any
-from uuid import UUID, uuid5
+from uuid import UUID, uuid4, uuid5
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Select, select
 
-from checkout.payments import domain, refund_service, repository
-from checkout.payments.domain import PaymentRecord, PaymentStatus, Refuse
-from checkout.payments.refund_service import refundable_payment, unknown_payment
+from checkout.payments import domain, repository
+from checkout.payments.domain import (
+    Approve,
+    ApproveAll,
+    PaymentRecord,
+    PaymentStatus,
+    RefundRecord,
+    Refuse,
+    RefuseSelfRefund,
+)
+from checkout.payments.refund_readings import readings_for_admin
+from checkout.payments.refund_service import AdminRefund, refund_by_admin, refundable_payment, unknown_payment
+from checkout.payments.self_refund_service import SelfRefundService, policy_of, refundable_purchase
 from checkout.payments.tables import payments
-from checkout.payments.views import Payment, PaymentDetail, PaymentState, Refund, Refundable
-from checkout.purchases.dependencies import buyer_of, context_of, settings_of
+from checkout.payments.views import (
+    MadeRefund,
+    OwnPayments,
+    Payment,
+    PaymentDetail,
+    PaymentState,
+    Refund,
+    Refundable,
+    word_of,
+)
+from checkout.purchases.context import Buyer, CheckoutContext
+from checkout.purchases.dependencies import buyer_of, context_of
+from checkout.purchases.repository import read_row
 from checkout.stripe_client import StripeRejected, StripeUnavailable
+from kit.db.unit_of_work import UnitOfWork
 from kit.http.auth import Caller, CurrentCaller
 from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
 from kit.http.errors import Problem
 from kit.http.idempotency import HEADER, IDEMPOTENT, once
-from kit.http.paging import Cursor, Page, page_of
+from kit.http.paging import Cursor, page_of
 
 router = APIRouter(prefix="/api/payments", tags=["payments"])
 
@@ -32,12 +54,16 @@ IntentId = Annotated[str, Path(min_length=1, max_length=255)]
 
 
 class RefundBody(BaseModel):
-    """`amount` in minor units; if omitted, everything left is refunded."""
+    """`amount` in minor units; if omitted, everything left is refunded. The other two are for admins."""
 
     model_config = ConfigDict(extra="forbid")
 
     amount: Annotated[int | None, Field(strict=True, ge=1, le=10**12)] = None
     reason: Annotated[str, Field(min_length=1, max_length=500)]
+    keep_enrollment: Annotated[bool, Field(strict=True, description="a full refund does not end the purchase")] = False
+    by_hand: Annotated[
+        bool, Field(strict=True, description="an invoice was paid outside Stripe; the money is returned by hand")
+    ] = False
 
 
 @router.get("/my-payments")
@@ -48,12 +74,13 @@ async def list_own_payments(
     status: Annotated[PaymentStatus | None, Query()] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
-) -> Page[Payment]:
+) -> OwnPayments:
     """The caller's payments, open and paid, newest first."""
     wanted: Select[Any] = select(payments).where(payments.c.student_id == caller.id)
     if status is not None:
         wanted = wanted.where(payments.c.status == status)
-    return await page_of(uow.db, wanted, payments, Payment, cursor=cursor, limit=limit)
+    page = await page_of(uow.db, wanted, payments, Payment, cursor=cursor, limit=limit)
+    return OwnPayments(items=page.items, next=page.next)
 
 
 @router.get("/status/{payment_intent_id}")
@@ -69,14 +96,18 @@ async def read_status(
         stripe_status = (await context_of(request).stripe.intent(payment_intent_id)).status
     except (StripeUnavailable, StripeRejected):
         stripe_status = None
+    refunded = domain.refund_standing(amount=payment.amount, refunded=payment.refunded)
     return PaymentState(
         payment_id=payment.id,
         payment_intent_id=payment_intent_id,
-        status=payment.status,
+        status=word_of(payment.status, refunded),
         stripe_status=stripe_status,
+        refund_status=refunded,
         amount=payment.amount,
         currency=payment.currency,
+        track=payment.item_slug if payment.item_kind == "track" else None,
         paid_at=payment.paid_at,
+        created_at=payment.created_at,
     )
 
 
@@ -84,62 +115,97 @@ async def read_status(
 async def read_payment(
     request: Request, uow: CallerUnitOfWork, payment_id: UUID, caller: CurrentCaller
 ) -> PaymentDetail:
-    """One payment with its refunds: the caller's own; for staff, anyone's."""
+    """One payment with its refunds: the caller's own; for staff, anyone's. (Credit at Stripe, which a student's refund
+    is reduced by, is not read here.)"""
     if (payment := await repository.read_payment(uow.db, payment_id)) is None:
         raise unknown_payment()
     refunds = await repository.refunds_of_payment(uow.db, payment_id)
-    refundable = await refundable_payment(uow, payment)
-    decision = domain.decide_refund(payment=refundable, requested=None, now=uow.now, window=_window(request, caller))
     return PaymentDetail(
         **asdict(payment),
         refunds=[Refund.model_validate(each, from_attributes=True) for each in refunds],
-        refundable=Refundable(
-            amount=refundable.left,
-            allowed=_may_refund(caller, payment) and not isinstance(decision, Refuse),
-            code=decision.code if isinstance(decision, Refuse) else None,
-        ),
+        refundable=await _refundable(request, uow, payment, caller),
     )
 
 
-@router.post("/{payment_id:uuid}/refund", status_code=201, response_model=Refund, dependencies=IDEMPOTENT)
+@router.post("/{payment_id:uuid}/refund", status_code=201, response_model=MadeRefund, dependencies=IDEMPOTENT)
 async def refund_payment(
     request: Request, database: CurrentDatabase, payment_id: UUID, body: RefundBody, caller: CurrentCaller
 ) -> JSONResponse:
-    """Refunds a payment in full or in part. Allowed for admins, and for the payer within the refund window. The refund
-    is pending until Stripe has made it; money that did not come through Stripe is refunded by hand and only recorded
-    here."""
+    """Refunds a payment, in full or in part, for an admin. Refunding everything left of a purchase ends it, unless the
+    enrollment is kept.
+
+    For the student who paid, refunds the whole purchase, all its payments together, and ends it: within the refund
+    window, before the course is completed or too much of it is done, and less any credit that a change of the
+    membership has granted. All else is a refund request.
+
+    The refund is pending until Stripe has made it; money that did not come through Stripe is refunded by hand and only
+    recorded here.
+    """
+    context, buyer = context_of(request), buyer_of(caller)
+    id = _refund_id(request, caller, payment_id, body)
 
     async def act() -> dict[str, Any]:
-        async with context_of(request).unit_of_work(buyer_of(caller)) as uow:
-            if (payment := await repository.read_payment(uow.db, payment_id)) is None:
-                raise unknown_payment()
-            if not _may_refund(caller, payment):
-                raise Problem(403, "forbidden", "Only an admin, or the student who paid, can refund this payment.")
-            refund = await refund_service.refund(
-                uow,
-                payment_id,
-                body.amount,
-                reason=body.reason,
-                origin="admin" if caller.is_admin else "student",
-                by=f"{caller.role}:{caller.id}",
-                window=_window(request, caller),
-                id=_refund_id(request, caller, payment_id, body),
-            )
-            return Refund.model_validate(refund, from_attributes=True).model_dump(mode="json")
+        async with context.unit_of_work(buyer) as uow:
+            payment = await repository.read_payment(uow.db, payment_id)
+        if payment is None:
+            raise unknown_payment()
+        if caller.is_admin:
+            return await _refund_by_admin(context, buyer, payment, body, id)
+        if not _is_own(caller, payment):
+            raise Problem(403, "forbidden", "Only an admin, or the student who paid, can refund this payment.")
+        if body.keep_enrollment or body.by_hand:
+            raise Problem(403, "forbidden", "Only an admin can send `keep_enrollment` or `by_hand`.")
+        made = await SelfRefundService(context, buyer).refund(payment_id, body.amount, reason=body.reason, id=id)
+        return _made(made.refunds, ended=True, credit=made.credit)
 
     return await once(request, database, caller=str(caller.id), act=act, status=201)
 
 
-def _refund_id(request: Request, caller: Caller, payment_id: UUID, body: RefundBody) -> UUID | None:
+async def _refund_by_admin(
+    context: CheckoutContext, buyer: Buyer, payment: PaymentRecord, body: RefundBody, id: UUID
+) -> dict[str, Any]:
+    credit = await readings_for_admin(context, buyer, payment, amount=body.amount, by_hand=body.by_hand)
+    asked = AdminRefund(
+        amount=body.amount,
+        reason=body.reason,
+        by=buyer.actor,
+        credit=credit,
+        channel="manual" if body.by_hand else None,
+        keep_enrollment=body.keep_enrollment,
+    )
+    async with context.unit_of_work(buyer) as uow:
+        refund, ended = await refund_by_admin(uow, payment.id, asked, origin="admin", id=id)
+    return _made([refund], ended=ended, credit=credit)
+
+
+def _made(refunds: Sequence[RefundRecord], *, ended: bool, credit: int) -> dict[str, Any]:
+    views = [Refund.model_validate(each, from_attributes=True) for each in refunds]
+    made = MadeRefund(**views[0].model_dump(), purchase_ended=ended, credit_deducted=credit, refunds=views)
+    return made.model_dump(mode="json")
+
+
+def _refund_id(request: Request, caller: Caller, payment_id: UUID, body: RefundBody) -> UUID:
     """The same body with the same Idempotency-Key is the same refund, even if a crash lost the first response."""
     key = request.headers.get(HEADER)
-    return None if key is None else uuid5(payment_id, f"{caller.id}/{body.model_dump_json()}/{key}")
+    return uuid4() if key is None else uuid5(payment_id, f"{caller.id}/{body.model_dump_json()}/{key}")
 
 
-def _may_refund(caller: Caller, payment: PaymentRecord) -> bool:
+async def _refundable(request: Request, uow: UnitOfWork, payment: PaymentRecord, caller: Caller) -> Refundable:
+    decision: Approve | Refuse | ApproveAll | RefuseSelfRefund
+    purchase = await read_row(uow.db, payment.purchase_id) if _is_own(caller, payment) else None
+    if purchase is not None and not caller.is_admin:
+        whole = await refundable_purchase(uow, purchase, credit=0)
+        policy = policy_of(context_of(request))
+        decision = domain.decide_self_refund(purchase=whole, requested=None, now=uow.now, policy=policy)
+        left, may = whole.left, True
+    else:
+        refundable = await refundable_payment(uow, payment)
+        decision = domain.decide_refund(payment=refundable, requested=None)
+        left, may = refundable.left, caller.is_admin
+    code = decision.code if isinstance(decision, (Refuse, RefuseSelfRefund)) else None
+    return Refundable(amount=left, allowed=may and code is None, code=code)
+
+
+def _is_own(caller: Caller, payment: PaymentRecord) -> bool:
     """A student cannot refund what a sponsor paid."""
-    return caller.is_admin or (payment.student_id == caller.id and payment.payer == "student")
-
-
-def _window(request: Request, caller: Caller) -> timedelta | None:
-    return None if caller.is_admin else timedelta(days=settings_of(request).refund_window_days)
+    return payment.student_id == caller.id and payment.payer == "student"

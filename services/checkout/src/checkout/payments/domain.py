@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -14,19 +15,32 @@ from contracts.people import ItemKind, Payer
 PaymentStatus = Literal["requires_payment", "processing", "succeeded", "failed", "canceled"]
 RefundStatus = Literal["pending", "succeeded", "canceled", "failed"]
 RefundRequestStatus = Literal["pending", "approved", "rejected"]
-RefundOrigin = Literal["admin", "student", "request", "cancellation", "stripe"]
+RefundOrigin = Literal["admin", "student", "request", "cancellation", "late", "stripe"]
+"""`late`: money that arrived after its purchase had ended. `stripe`: refunded in Stripe's dashboard."""
 RefundChannel = Literal["stripe", "manual"]
 """Through Stripe, or by hand for money that never went through Stripe."""
+RefundStanding = Literal["refunded", "partially_refunded"]
 Refusal = Literal[
     "payment_not_succeeded",
     "nothing_was_paid",
     "payment_disputed",
-    "refund_window_over",
     "nothing_to_refund",
     "amount_invalid",
     "amount_too_large",
     "refund_channel_unknown",
 ]
+SelfRefusal = Literal[
+    Refusal,
+    "purchase_ended",
+    "payment_processing",
+    "paid_by_hand",
+    "course_completed",
+    "course_in_progress",
+    "refund_window_over",
+    "refund_credited",
+    "partial_refund_needs_admin",
+]
+"""Why a student cannot refund a purchase without an admin."""
 
 NOT_MONEY = ("waiver", "promotion")
 """Methods by which an amount counts as paid although no money moves."""
@@ -54,6 +68,7 @@ class PaymentValues:
     currency: str
     status: PaymentStatus
     method: str | None
+    method_details: dict[str, Any] | None
     refs: list[str]
     installment: str | None
     stripe_payment_intent_id: str | None
@@ -67,7 +82,10 @@ class PaymentValues:
 
 @dataclass(frozen=True, kw_only=True)
 class PaymentRecord(PaymentValues):
+    """`late`: it arrived after its purchase had ended."""
+
     id: UUID
+    late: bool
     created_at: datetime
     updated_at: datetime
 
@@ -151,22 +169,28 @@ class DisputeValues:
 class RefundablePayment:
     """What deciding on a refund needs to know of a payment. Amounts are minor units.
 
-    `refunded` comes from payment events, `reserved` is our own refunds that no event mentions yet.
+    `refunded` comes from payment events, `reserved` is our own refunds that no event mentions yet. `inquiry`: the
+    payer's bank asks, and no money was withdrawn; `disputed`: the bank has the money, or had it and kept it.
     """
 
+    id: UUID
     status: PaymentStatus
     amount: int
     refunded: int
     reserved: int
     method: str | None
+    inquiry: bool
     disputed: bool
-    dispute_lost: bool
     paid_at: datetime
     channel: RefundChannel | None
 
     @property
     def left(self) -> int:
         return max(self.amount - self.refunded - self.reserved, 0)
+
+    @property
+    def is_money(self) -> bool:
+        return self.status == "succeeded" and bool(self.amount) and self.method not in NOT_MONEY
 
 
 @dataclass(frozen=True)
@@ -182,18 +206,18 @@ class Refuse:
     code: Refusal
 
 
-def decide_refund(
-    *, payment: RefundablePayment, requested: int | None, now: datetime, window: timedelta | None
-) -> Approve | Refuse:
-    """Whether `requested` minor units (None: everything left) can be refunded. `window` None: no time limit."""
+def decide_refund(*, payment: RefundablePayment, requested: int | None) -> Approve | Refuse:
+    """Whether the school can refund `requested` minor units (None: everything left).
+
+    An inquiry does not prevent it: a full refund resolves the inquiry. (Stripe SDK 16.1, Dispute.is_charge_refundable:
+    "After the payment has been fully refunded, no further funds are withdrawn".)
+    """
     if payment.status != "succeeded":
         return Refuse("payment_not_succeeded")
-    if not payment.amount or payment.method in NOT_MONEY:
+    if not payment.is_money:
         return Refuse("nothing_was_paid")
-    if payment.disputed or payment.dispute_lost:  # the bank has the money, or could take it a second time
+    if payment.disputed:  # the bank has the money, or could take it a second time
         return Refuse("payment_disputed")
-    if window is not None and now > payment.paid_at + window:
-        return Refuse("refund_window_over")
     if not payment.left:
         return Refuse("nothing_to_refund")
     if payment.channel is None:
@@ -204,6 +228,114 @@ def decide_refund(
     if amount > payment.left:
         return Refuse("amount_too_large")
     return Approve(amount, payment.channel)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfRefundPolicy:
+    """`window`: how long after the first payment. `max_progress`: percent of the curriculum."""
+
+    window: timedelta
+    max_progress: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefundablePurchase:
+    """`ended`: by the student or the school. `progress`: percent of the curriculum, the highest of all enrollments.
+    `credit`: minor units that its subscription has added to the credit balance at Stripe."""
+
+    payments: tuple[RefundablePayment, ...]
+    ended: bool
+    completed: bool
+    progress: int
+    credit: int
+
+    @property
+    def left(self) -> int:
+        return sum(payment.left for payment in self.payments if payment.is_money)
+
+
+@dataclass(frozen=True)
+class RefundShare:
+    payment_id: UUID
+    amount: int
+
+
+@dataclass(frozen=True)
+class ApproveAll:
+    """Refund these shares, and end the purchase."""
+
+    shares: tuple[RefundShare, ...]
+
+
+@dataclass(frozen=True)
+class RefuseSelfRefund:
+    code: SelfRefusal
+
+
+def decide_self_refund(
+    *, purchase: RefundablePurchase, requested: int | None, now: datetime, policy: SelfRefundPolicy
+) -> ApproveAll | RefuseSelfRefund:
+    """Whether a student can refund a purchase alone: all of it, or nothing.
+
+    `requested`: minor units; None: everything left. Credit is deducted: it buys the next invoices.
+    """
+    paid = [payment for payment in purchase.payments if payment.is_money]
+    if any(payment.status == "processing" for payment in purchase.payments):
+        return RefuseSelfRefund("payment_processing")
+    if not paid:
+        succeeded = any(payment.status == "succeeded" for payment in purchase.payments)
+        return RefuseSelfRefund("nothing_was_paid" if succeeded else "payment_not_succeeded")
+    if not purchase.left:
+        return RefuseSelfRefund("nothing_to_refund")
+    if (code := _obstacle(purchase, paid, now=now, policy=policy)) is not None:
+        return RefuseSelfRefund(code)
+    payable = purchase.left - purchase.credit
+    if requested is not None and requested > purchase.left:
+        return RefuseSelfRefund("amount_too_large")
+    if requested not in (None, purchase.left, payable):
+        return RefuseSelfRefund("partial_refund_needs_admin")
+    if payable < 1:
+        return RefuseSelfRefund("refund_credited")
+    newest_first = sorted(paid, key=lambda payment: (payment.paid_at, payment.id), reverse=True)
+    return ApproveAll(tuple(allocate([(payment.id, payment.left) for payment in newest_first], payable)))
+
+
+def _obstacle(
+    purchase: RefundablePurchase, paid: Sequence[RefundablePayment], *, now: datetime, policy: SelfRefundPolicy
+) -> SelfRefusal | None:
+    with_money_left = [payment for payment in paid if payment.left]
+    if purchase.ended:
+        return "purchase_ended"
+    if any(payment.disputed or payment.inquiry for payment in paid):
+        return "payment_disputed"
+    if any(payment.channel == "manual" for payment in with_money_left):
+        return "paid_by_hand"
+    if any(payment.channel is None for payment in with_money_left):
+        return "refund_channel_unknown"
+    if purchase.completed:
+        return "course_completed"
+    if purchase.progress > policy.max_progress:
+        return "course_in_progress"
+    if now > min(payment.paid_at for payment in paid) + policy.window:
+        return "refund_window_over"
+    return None
+
+
+def allocate(refundable: Sequence[tuple[UUID, int]], amount: int) -> list[RefundShare]:
+    """Takes the amount from the payments in this order, at most what is left of each."""
+    shares = []
+    for payment_id, most in refundable:
+        if (share := min(amount, most)) > 0:
+            shares.append(RefundShare(payment_id, share))
+            amount -= share
+    return shares
+
+
+def refund_standing(*, amount: int, refunded: int) -> RefundStanding | None:
+    """None: nothing is refunded or being refunded."""
+    if not refunded:
+        return None
+    return "refunded" if refunded >= amount else "partially_refunded"
 
 
 def final_status(*statuses: RefundStatus) -> RefundStatus:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -10,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from checkout.payments import projection, repository
 from checkout.payments.domain import PaymentRecord, PaymentValues, final_status
 from checkout.payments.projection import EventRecord, ReportedRefund
+from checkout.payments.refund_failures import publish_failed
 from checkout.purchases.repository import PurchaseRow, lock_purchase
 from contracts.envelope import Envelope
 from contracts.payments import PaymentEvent
@@ -18,6 +20,7 @@ from ledger.facts import fold
 from ledger.payment import Payment
 from ledger.purchase import Purchase
 
+T = TypeVar("T")
 PaymentsMerged = Callable[[AsyncConnection, UUID, UUID], Awaitable[None]]
 """Called with (db, kept, other) before the row `other` is deleted; moves what refers to `other` to `kept`."""
 
@@ -122,7 +125,8 @@ def _values(
         tax=payment.tax.amount if payment.tax else 0,
         refunded=min(payment.refunded, total),
         status=projection.status(payment),
-        method=payment.method or _first(each.method for each in records),
+        method=projection.method(payment) or _first(each.method for each in records),
+        method_details=projection.method_details(payment) or _first(each.method_details for each in records),
         refs=sorted(payment.refs.union(*(each.refs for each in records))),
         installment=reference("installment", (each.installment for each in records)),
         stripe_payment_intent_id=reference("payment_intent", (each.stripe_payment_intent_id for each in records)),
@@ -135,7 +139,7 @@ def _values(
     )
 
 
-def _first(values: Iterable[str | None]) -> str | None:
+def _first(values: Iterable[T | None]) -> T | None:
     return next((value for value in values if value is not None), None)
 
 
@@ -154,8 +158,10 @@ async def _update_refunds(uow: UnitOfWork, payment: PaymentRecord, refunds: Sequ
             if record.origin == "stripe":  # an earlier event of it may arrive later
                 changes["created_at"] = refund.at
             await repository.write_refund(uow.db, record, at=uow.now, **changes)
+            if changes["status"] != record.status:
+                await publish_failed(uow, record, status=changes["status"], code=record.failure)
         elif not answers_due:
-            await repository.add_refund(
+            added = await repository.add_refund(
                 uow.db,
                 at=uow.now,
                 payment_id=payment.id,
@@ -171,3 +177,4 @@ async def _update_refunds(uow: UnitOfWork, payment: PaymentRecord, refunds: Sequ
                 reported=True,
                 created_at=refund.at,
             )
+            await publish_failed(uow, added, status=added.status, code=None)

@@ -9,6 +9,7 @@ import structlog
 from checkout.payments import projection, repository
 from checkout.payments.domain import RefundStatus, final_status
 from checkout.payments.event_handlers import PaymentsMerged, refresh_payments
+from checkout.payments.refund_failures import publish_failed
 from checkout.payments.repository import RefundChanges
 from checkout.purchases.jobs import PATIENT
 from checkout.purchases.repository import lock_purchase
@@ -67,4 +68,5 @@ class StripeRefundJob:
         stored = await repository.read_refund(uow.db, UUID(job.key))
         changes = {**changes, "status": final_status(stored.status, status)}
         await repository.write_refund(uow.db, stored, at=uow.now, **changes)
+        await publish_failed(uow, stored, status=changes["status"], code=changes["failure"])
         await refresh_payments(uow, purchase_id, on_merged=self._on_merged)

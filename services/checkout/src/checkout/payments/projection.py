@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, get_args
+from typing import Any
 
 from checkout.payments.domain import DisputeValues, PaymentStatus, RefundStatus, final_status
 from contracts.money import Money
@@ -20,7 +20,8 @@ from contracts.payments import (
     PaymentRefunded,
     PaymentSucceeded,
 )
-from ledger.payment import Payment
+from ledger.payment import DISPUTE_RANK, Payment
+from ledger.programs import fullest
 
 REFUND_STATUS: Mapping[str, RefundStatus] = {
     "pending": "pending",
@@ -85,6 +86,18 @@ def paid_at(payment: Payment, events: Sequence[EventRecord]) -> datetime | None:
     return min((each.time for each in own if isinstance(each.event, PaymentSucceeded)), default=None)
 
 
+def method_details(payment: Payment) -> dict[str, Any] | None:
+    """How it was paid, as far as any event says."""
+    found = [fact.details for fact in payment.facts if isinstance(fact, PaymentSucceeded) and fact.details]
+    return None if (best := fullest(found)) is None else best.model_dump(mode="json", exclude_none=True)
+
+
+def method(payment: Payment) -> str | None:
+    """What the charge says, else what the session or intent allowed."""
+    found = {fact.details.type for fact in payment.facts if isinstance(fact, PaymentSucceeded) and fact.details}
+    return min(found, default=payment.method)
+
+
 def failure_code(payment: Payment, events: Sequence[EventRecord]) -> str | None:
     """Why the last attempt failed; None if the payment succeeded after all."""
     if payment.settled is not None:
@@ -120,7 +133,7 @@ _DisputeEvent = tuple[EventRecord, PaymentDisputeOpened | PaymentDisputeClosed]
 
 
 def disputes(payment: Payment, events: Sequence[EventRecord]) -> dict[str, DisputeValues]:
-    """By dispute id. The status of the highest rank wins."""
+    """By dispute id. The ledger says which status is current: a lost dispute may be appealed, and then won."""
     by_id: dict[str, list[_DisputeEvent]] = defaultdict(list)
     for each in events_of(payment, events):
         if isinstance(each.event, (PaymentDisputeOpened, PaymentDisputeClosed)):
@@ -129,33 +142,39 @@ def disputes(payment: Payment, events: Sequence[EventRecord]) -> dict[str, Dispu
 
 
 def _dispute(events: Sequence[_DisputeEvent], status: DisputeStatus) -> DisputeValues:
-    last = [event for _, event in events if event.status == status][-1]
-    funds = {event.funds for _, event in events}
-    due = [event.evidence_due_by for _, event in events if isinstance(event, PaymentDisputeOpened)]
-    closed = [each.time for each, event in events if isinstance(event, PaymentDisputeClosed)]
+    ordered = sorted(events, key=_stage)
+    last = [event for _, event in ordered if event.status == status][-1]
+    funds = [event.funds for _, event in ordered if event.funds is not None]
+    due = [event.evidence_due_by for _, event in ordered if isinstance(event, PaymentDisputeOpened)]
+    closed = [_at(each) for each, event in ordered if event.status == status]
+    is_closed = isinstance(last, PaymentDisputeClosed)
     return DisputeValues(
         amount=last.amount.amount,
         currency=last.amount.currency,
         reason=last.reason,
         status=last.status,
-        funds="reinstated" if "reinstated" in funds else "withdrawn" if "withdrawn" in funds else None,
+        funds=funds[-1] if funds else None,
         evidence_due_by=next((each for each in reversed(due) if each is not None), None),
-        closed_at=min(closed, default=None),
-        created_at=events[0][0].time,
-        history=[_entry(each, event) for each, event in sorted(events, key=_stage)],
+        closed_at=min(closed) if is_closed else None,
+        created_at=_at(ordered[0][0]),
+        history=[_entry(each, event) for each, event in ordered],
     )
 
 
-def _stage(dispute_event: _DisputeEvent) -> tuple[datetime, bool, int, str]:
-    """Stripe's times are whole seconds; within one second, the order in which a dispute proceeds."""
+def _at(each: EventRecord) -> datetime:
+    """When it happened; the envelope's time where the event does not say."""
+    return each.event.as_of or each.time
+
+
+def _stage(dispute_event: _DisputeEvent) -> tuple[datetime, int, bool, str]:
+    """Stripe's times are whole seconds; within one second, the order in which a dispute proceeds, its money last."""
     each, event = dispute_event
-    stage = get_args(DisputeStatus).index(event.status)
-    return each.time, isinstance(event, PaymentDisputeClosed), stage, each.id
+    return _at(each), DISPUTE_RANK[event.status], event.funds is not None, each.id
 
 
 def _entry(each: EventRecord, event: PaymentDisputeOpened | PaymentDisputeClosed) -> dict[str, Any]:
     body = event.model_dump(mode="json", include={"status", "amount", "reason", "funds", "evidence_due_by"})
-    return {"event_id": each.id, "type": event.type, "time": each.time.isoformat(), **body}
+    return {"event_id": each.id, "type": event.type, "time": _at(each).isoformat(), **body}
 
 
 def _references(kind: str, facts: Iterable[PaymentEvent]) -> set[str]:

@@ -13,6 +13,7 @@ from sqlalchemy import Select, select
 
 from checkout.payments import refund_request_service
 from checkout.payments.domain import RefundRequestStatus, RefundStatus
+from checkout.payments.refund_readings import readings_for_admin
 from checkout.payments.refund_request_service import RefundDecision
 from checkout.payments.tables import payments, refund_requests, refunds
 from checkout.purchases.dependencies import buyer_of, context_of
@@ -53,6 +54,10 @@ class RefundRequest(BaseModel):
     updated_at: datetime
 
 
+class RequestedRefund(RefundRequest):
+    message: str
+
+
 class ListedRequest(RefundRequest):
     """With its payment and the resulting refund."""
 
@@ -66,9 +71,11 @@ class ListedRequest(RefundRequest):
 
 
 class Decision(Body):
-    """`amount` (minor units) amends the refund; if omitted, everything left is refunded."""
+    """`amount` (minor units) amends the refund; if omitted, everything left is refunded. Refunding everything left of
+    a purchase ends it, unless the enrollment is kept."""
 
     decision: Literal["approve", "reject"]
+    keep_enrollment: Annotated[bool, Field(strict=True)] = False
     amount: Annotated[int | None, Field(strict=True, ge=1, le=10**12)] = None
     note: Annotated[str | None, Field(max_length=2000)] = None
 
@@ -79,7 +86,7 @@ class Decision(Body):
         return self
 
 
-@router.post("/api/payments/request-refund", status_code=201, response_model=RefundRequest, dependencies=IDEMPOTENT)
+@router.post("/api/payments/request-refund", status_code=201, response_model=RequestedRefund, dependencies=IDEMPOTENT)
 async def request_refund(
     request: Request, database: CurrentDatabase, body: NewRefundRequest, caller: CurrentCaller
 ) -> JSONResponse:
@@ -90,7 +97,9 @@ async def request_refund(
             added = await refund_request_service.request_refund(
                 uow, caller.id, body.payment_intent_id, reason=body.reason
             )
-            return RefundRequest.model_validate(added, from_attributes=True).model_dump(mode="json")
+            view = RefundRequest.model_validate(added, from_attributes=True)
+            message = "Your refund request was sent. An admin will decide, and you will be notified."
+            return RequestedRefund(**view.model_dump(), message=message).model_dump(mode="json")
 
     return await once(request, database, caller=str(caller.id), act=act, status=201)
 
@@ -119,10 +128,22 @@ async def decide_refund_request(
     request: Request, database: CurrentDatabase, request_id: UUID, body: Decision, caller: Admin
 ) -> JSONResponse:
     """Decides a refund request, once. An approval refunds the payment."""
-    decision = RefundDecision(approved=body.decision == "approve", amount=body.amount, note=body.note)
+    context, buyer = context_of(request), buyer_of(caller)
 
     async def act() -> dict[str, Any]:
-        async with context_of(request).unit_of_work(buyer_of(caller)) as uow:
+        credit = 0
+        if body.decision == "approve":
+            async with context.unit_of_work(buyer) as uow:
+                payment = await refund_request_service.payment_of_request(uow, request_id)
+            credit = await readings_for_admin(context, buyer, payment, amount=body.amount, by_hand=False)
+        decision = RefundDecision(
+            approved=body.decision == "approve",
+            amount=body.amount,
+            note=body.note,
+            keep_enrollment=body.keep_enrollment,
+            credit=credit,
+        )
+        async with context.unit_of_work(buyer) as uow:
             decided = await refund_request_service.decide_request(
                 uow, request_id, decision, by=f"{caller.role}:{caller.id}"
             )

@@ -6,8 +6,15 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from checkout.payments import domain, repository
-from checkout.payments.domain import RefundRecord, RefundRequestRecord, Refuse
-from checkout.payments.refund_service import refund, refundable_payment, refused, unknown_payment
+from checkout.payments.domain import PaymentRecord, RefundRecord, RefundRequestRecord, Refuse
+from checkout.payments.refund_service import (
+    AdminRefund,
+    refund_by_admin,
+    refundable_payment,
+    refused,
+    unknown_payment,
+)
+from checkout.purchases.repository import lock_purchase
 from contracts.checkout import RefundDecided, RefundRequested
 from contracts.money import Money
 from kit.db.unit_of_work import UnitOfWork
@@ -16,11 +23,13 @@ from kit.http.errors import Problem
 
 @dataclass(frozen=True, kw_only=True)
 class RefundDecision:
-    """`amount` in minor units; None: everything left."""
+    """`amount` in minor units; None: everything left, less `credit` (see AdminRefund)."""
 
     approved: bool
     amount: int | None = None
     note: str | None = None
+    keep_enrollment: bool = False
+    credit: int = 0
 
 
 async def request_refund(
@@ -37,7 +46,7 @@ async def request_refund(
     if payment is None:
         raise unknown_payment()
     refundable = await refundable_payment(uow, payment)
-    decision = domain.decide_refund(payment=refundable, requested=None, now=uow.now, window=None)
+    decision = domain.decide_refund(payment=refundable, requested=None)
     if isinstance(decision, Refuse):
         raise refused(decision.code, left=refundable.left, currency=payment.currency)
     added = await repository.add_refund_request(uow.db, payment, reason=reason, at=uow.now)
@@ -56,6 +65,15 @@ async def request_refund(
     return added
 
 
+async def payment_of_request(uow: UnitOfWork, request_id: UUID) -> PaymentRecord:
+    """Raises Problem 404."""
+    request = await repository.read_refund_request(uow.db, request_id)
+    payment = None if request is None else await repository.read_payment(uow.db, request.payment_id)
+    if payment is None:
+        raise _unknown_request()
+    return payment
+
+
 async def decide_request(
     uow: UnitOfWork, request_id: UUID, decision: RefundDecision, *, by: str
 ) -> RefundRequestRecord:
@@ -63,7 +81,8 @@ async def decide_request(
     pending = await repository.read_refund_request(uow.db, request_id)
     if pending is None:
         raise _unknown_request()
-    await repository.lock_payment(uow.db, pending.payment_id)  # before the request, as everybody locks them
+    await lock_purchase(uow.db, pending.purchase_id)  # then the payment, then the request, as everybody locks them
+    await repository.lock_payment(uow.db, pending.payment_id)
     pending = await repository.read_refund_request(uow.db, request_id, lock=True)
     if pending is None:
         raise _unknown_request()
@@ -72,7 +91,14 @@ async def decide_request(
         raise Problem(409, "refund_request_decided", detail, decision=pending.status)
     made: RefundRecord | None = None
     if decision.approved:
-        made = await refund(uow, pending.payment_id, decision.amount, reason=pending.reason, origin="request", by=by)
+        asked = AdminRefund(
+            amount=decision.amount,
+            reason=pending.reason,
+            by=by,
+            credit=decision.credit,
+            keep_enrollment=decision.keep_enrollment,
+        )
+        made, _ = await refund_by_admin(uow, pending.payment_id, asked, origin="request")
     decided = await repository.decide_refund_request(uow.db, request_id, made, by=by, note=decision.note, at=uow.now)
     event = RefundDecided(
         refund_request_id=request_id,

@@ -3,7 +3,8 @@ cannot be reserved twice."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 import structlog
@@ -18,7 +19,9 @@ from checkout.payments.domain import (
     RefundRecord,
     Refuse,
 )
-from contracts.payments import PaymentRefs, PaymentRefunded
+from checkout.payments.purchase_ends import REFUNDED, accept_less, end_purchase
+from checkout.purchases.repository import lock_purchase
+from contracts.payments import DisputeStatus, PaymentRefs, PaymentRefunded
 from kit.db.unit_of_work import UnitOfWork
 from kit.http.errors import Problem
 
@@ -27,16 +30,77 @@ log = structlog.get_logger(__name__)
 REFUND = "refund"
 """The kind of job that refunds at Stripe."""
 
-_REFUSALS: dict[domain.Refusal, tuple[int, str]] = {
+_REQUEST = "Send a refund request (POST /api/payments/request-refund), and an admin will decide."
+_REFUSALS: dict[domain.SelfRefusal, tuple[int, str]] = {
     "payment_not_succeeded": (409, "This payment has not succeeded, so there is nothing to refund."),
     "nothing_was_paid": (409, "This payment was waived or fully discounted; there is no money to refund."),
     "payment_disputed": (409, "This payment is disputed; it is resolved with the payer's bank, not by a refund."),
-    "refund_window_over": (409, "The refund window is over. Send a refund request, and an admin will decide."),
     "nothing_to_refund": (409, "This payment has been refunded in full, or the refunds are pending."),
-    "refund_channel_unknown": (409, "This payment is neither Stripe's nor recorded by hand; refund it elsewhere."),
+    "refund_channel_unknown": (
+        409,
+        "Stripe has no payment that it could refund: it was paid outside Stripe. An admin returns it by hand, and "
+        "records that with `by_hand`.",
+    ),
     "amount_invalid": (422, "The refund amount must be at least 1."),
     "amount_too_large": (422, "Amount exceeds the refundable balance (`left`)."),
+    "purchase_ended": (409, f"This purchase has ended. {_REQUEST}"),
+    "payment_processing": (409, "A bank debit of this purchase is still processing; wait until it has settled."),
+    "paid_by_hand": (403, f"Some of it was paid by cash, check or transfer, which an admin returns. {_REQUEST}"),
+    "course_completed": (409, f"The course is completed. {_REQUEST}"),
+    "course_in_progress": (409, f"Too much of the course is done to refund it without an admin. {_REQUEST}"),
+    "refund_window_over": (409, f"The refund window is over. {_REQUEST}"),
+    "refund_credited": (409, f"All of it was credited to you for your next invoices. {_REQUEST}"),
+    "partial_refund_needs_admin": (
+        403,
+        f"You can refund only the whole purchase: omit `amount`, or send `left`. {_REQUEST}",
+    ),
 }
+_LOST: Set[DisputeStatus] = {"needs_response", "under_review", "lost", "appeal_needs_response", "appeal_under_review"}
+_INQUIRY: Set[DisputeStatus] = {"warning_needs_response", "warning_under_review"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdminRefund:
+    """What an admin asks for. `amount`: minor units; None: everything left, less `credit`.
+
+    `credit`: minor units that the purchase's subscription has added to the credit balance at Stripe. `channel`: manual,
+    if the admin returns the money by hand; None: by the payment's references.
+    """
+
+    amount: int | None
+    reason: str
+    by: str
+    credit: int = 0
+    channel: RefundChannel | None = None
+    keep_enrollment: bool = False
+
+
+async def refund_by_admin(
+    uow: UnitOfWork, payment_id: UUID, asked: AdminRefund, *, origin: RefundOrigin, id: UUID | None = None
+) -> tuple[RefundRecord, bool]:
+    """The refund, and whether it ended the purchase: everything left of it is refunded, and the enrollment is not kept.
+
+    Raises Problem 404, 409 or 422.
+    """
+    payment = await repository.read_payment(uow.db, payment_id)
+    purchase = None if payment is None else await lock_purchase(uow.db, payment.purchase_id)
+    if payment is None or purchase is None:
+        raise unknown_payment()
+    amount = asked.amount
+    if amount is None and asked.credit:
+        amount = (await refundable_payment(uow, payment)).left - asked.credit
+        if amount < 1:
+            raise refused("refund_credited", left=0, currency=payment.currency)
+    made = await refund(
+        uow, payment_id, amount, reason=asked.reason, origin=origin, by=asked.by, channel=asked.channel, id=id
+    )
+    left = sum(each.left for each in await refundable_payments(uow, purchase.id) if each.is_money)
+    if left > (asked.credit if asked.amount is None else 0):
+        return made, False
+    if asked.keep_enrollment:
+        await accept_less(uow, purchase, made.money, refund_id=made.id)
+        return made, False
+    return made, await end_purchase(uow, purchase, by="school", reason=REFUNDED)
 
 
 async def refund(
@@ -47,47 +111,72 @@ async def refund(
     reason: str,
     origin: RefundOrigin,
     by: str,
-    window: timedelta | None = None,
+    channel: RefundChannel | None = None,
     id: UUID | None = None,
 ) -> RefundRecord:
     """Refunds `amount` minor units of the payment (None: everything left), in the caller's transaction.
 
     The refund is pending until Stripe has made it; money that did not come through Stripe is refunded by hand and
-    recorded as succeeded. `window`: how long after the payment, None for no limit. `id`: the refund's id, if the caller
-    has one that identifies a retry; an existing refund with this id is returned. Locks the payment; callers that refund
-    several payments in one transaction, or hold other rows of the purchase, lock the purchase first, as the event
-    handlers do. Raises Problem 404, 409 or 422.
+    recorded as succeeded. `channel`: where, if it is not the one that the payment's references suggest. `id`: the
+    refund's id, if the caller has one that identifies a retry; an existing refund with this id is returned. Locks the
+    payment; callers that refund several payments in one transaction, or hold other rows of the purchase, lock the
+    purchase first, as the event handlers do. Raises Problem 404, 409 or 422.
     """
     payment = await repository.lock_payment(uow.db, payment_id)
     if payment is None:
         raise unknown_payment()
     if id is not None and (existing := await repository.find_refund(uow.db, id)) is not None:
         return existing
-    refundable = await refundable_payment(uow, payment)
-    match domain.decide_refund(payment=refundable, requested=amount, now=uow.now, window=window):
+    refundable = await refundable_payment(uow, payment, channel=channel)
+    match domain.decide_refund(payment=refundable, requested=amount):
         case Refuse(code=code):
             raise refused(code, left=refundable.left, currency=payment.currency)
-        case Approve(amount=approved, channel=channel):
+        case Approve(amount=approved, channel=approved_channel):
             id = id or uuid4()
-            return await _add(uow, payment, approved, channel, id=id, reason=reason, origin=origin, by=by)
+            return await _add(uow, payment, approved, approved_channel, id=id, reason=reason, origin=origin, by=by)
 
 
-async def refundable_payment(uow: UnitOfWork, payment: PaymentRecord) -> RefundablePayment:
+async def refundable_payment(
+    uow: UnitOfWork, payment: PaymentRecord, *, channel: RefundChannel | None = None
+) -> RefundablePayment:
+    disputes = await repository.dispute_statuses(uow.db, payment.purchase_id)
     refunds = await repository.refunds_of_payment(uow.db, payment.id)
+    return _refundable(payment, refunds, disputes.get(payment.id, set()), channel=channel)
+
+
+async def refundable_payments(uow: UnitOfWork, purchase_id: UUID) -> tuple[RefundablePayment, ...]:
+    """All payments of the purchase, newest first."""
+    disputes = await repository.dispute_statuses(uow.db, purchase_id)
+    refunds = await repository.refunds_of_purchase(uow.db, purchase_id)
+    return tuple(
+        _refundable(payment, [each for each in refunds if each.payment_id == payment.id], disputes.get(payment.id, ()))
+        for payment in await repository.payments_of(uow.db, purchase_id)
+    )
+
+
+def _refundable(
+    payment: PaymentRecord,
+    refunds: Iterable[RefundRecord],
+    disputes: Iterable[DisputeStatus],
+    *,
+    channel: RefundChannel | None = None,
+) -> RefundablePayment:
+    statuses = set(disputes)
     return RefundablePayment(
+        id=payment.id,
         status=payment.status,
         amount=payment.amount,
         refunded=payment.refunded,
         reserved=sum(each.reserved for each in refunds),
         method=payment.method,
-        disputed=payment.disputed,
-        dispute_lost=await repository.lost_dispute(uow.db, payment.id),
+        inquiry=bool(statuses & _INQUIRY),
+        disputed=bool(statuses & _LOST),
         paid_at=payment.paid_at or payment.created_at,
-        channel=payment.refund_channel,
+        channel=channel or payment.refund_channel,
     )
 
 
-def refused(code: domain.Refusal, *, left: int, currency: str) -> Problem:
+def refused(code: domain.SelfRefusal, *, left: int, currency: str) -> Problem:
     status, detail = _REFUSALS[code]
     return Problem(status, code, detail, left=left, currency=currency)
 
@@ -134,12 +223,13 @@ async def _add(
         await uow.enqueue(REFUND, key=str(id), payload=payload)
     else:
         event = PaymentRefunded(
-            refs=PaymentRefs(manual=payment.manual_id),
+            refs=PaymentRefs(manual=payment.manual_id, invoice=payment.stripe_invoice_id),
             purchase_id=payment.purchase_id,
             student_id=payment.student_id,
             refund_id=str(id),
             amount=added.money,
             status="succeeded",
+            as_of=uow.now,
         )
         await uow.publish(event, id=f"refund/{id}/{event.type}", subject=str(payment.purchase_id))
     log.info("refund added", refund=str(id), payment=str(payment.id), origin=origin, channel=channel)

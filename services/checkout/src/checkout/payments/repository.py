@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, NotRequired, TypedDict, Unpack
+from typing import Any, Literal, NotRequired, TypedDict, Unpack
 from uuid import UUID
 
 from sqlalchemy import Row, delete, func, or_, select, update
@@ -22,11 +23,11 @@ from checkout.payments.domain import (
     RefundStatus,
 )
 from checkout.payments.projection import EventRecord
-from checkout.payments.tables import disputes, payments, refund_requests, refunds
+from checkout.payments.tables import disputes, payments, purchase_ends, refund_requests, refunds
 from checkout.purchases.domain import PurchaseRequest
 from checkout.schema import overlaps, row_as
 from contracts.money import Money
-from contracts.payments import PaymentEvent
+from contracts.payments import DisputeStatus, PaymentEvent
 from contracts.registry import EVENT_TYPES
 from kit.messaging import fact_store
 
@@ -113,6 +114,18 @@ async def payments_of(db: AsyncConnection, purchase_id: UUID) -> list[PaymentRec
     when = func.coalesce(payments.c.paid_at, payments.c.created_at).desc()
     found = await db.execute(wanted.order_by(when, payments.c.created_at.desc(), payments.c.id))
     return _payments(found.all())
+
+
+async def lock_payments_of(db: AsyncConnection, purchase_id: UUID) -> list[PaymentRecord]:
+    """The purchase's payments that the caller may change, in the order of their ids, as everybody locks them."""
+    wanted = select(payments).where(payments.c.purchase_id == purchase_id).order_by(payments.c.id)
+    return _payments((await db.execute(wanted.with_for_update())).all())
+
+
+async def mark_late(db: AsyncConnection, id: UUID, *, at: datetime) -> bool:
+    """Whether it was not marked before."""
+    unmarked = update(payments).where(payments.c.id == id, ~payments.c.late).values(late=True, updated_at=at)
+    return (await db.execute(unmarked)).rowcount == 1
 
 
 async def find_payment_id(db: AsyncConnection, purchase_id: UUID, refs: Collection[str]) -> UUID | None:
@@ -300,7 +313,7 @@ async def decide_refund_request(
     return row_as(RefundRequestRecord, decided.one())
 
 
-# --- disputes and events ----------------------------------------------------------------------------------------------
+# --- disputes --------------------------------------------------------------------------------------------------------
 
 
 async def write_dispute(
@@ -319,9 +332,49 @@ async def write_dispute(
     )
 
 
-async def lost_dispute(db: AsyncConnection, payment_id: UUID) -> bool:
-    lost = select(disputes.c.id).where(disputes.c.payment_id == payment_id, disputes.c.status == "lost").limit(1)
-    return (await db.execute(lost)).one_or_none() is not None
+async def dispute_statuses(db: AsyncConnection, purchase_id: UUID) -> dict[UUID, set[DisputeStatus]]:
+    """The statuses of all disputes of the purchase, by payment."""
+    found: dict[UUID, set[DisputeStatus]] = defaultdict(set)
+    wanted = select(disputes.c.payment_id, disputes.c.status).where(disputes.c.purchase_id == purchase_id)
+    for payment_id, status in (await db.execute(wanted)).all():
+        found[payment_id].add(status)
+    return found
+
+
+# --- ends of purchases ------------------------------------------------------------------------------------------------
+
+
+async def add_end(
+    db: AsyncConnection,
+    purchase_id: UUID,
+    student_id: UUID,
+    *,
+    by: Literal["student", "school"],
+    reason: str,
+    counted: Sequence[str],
+    at: datetime,
+) -> bool:
+    """False: it had ended before."""
+    added = insert(purchase_ends).values(
+        purchase_id=purchase_id,
+        student_id=student_id,
+        ended_by=by,
+        reason=reason,
+        counted=list(counted),
+        created_at=at,
+        updated_at=at,
+    )
+    return (await db.execute(added.on_conflict_do_nothing())).rowcount == 1
+
+
+async def counted_at_end(db: AsyncConnection, purchase_id: UUID) -> frozenset[str] | None:
+    """The references of the payments that had succeeded when a student or the school ended it; None: nobody has."""
+    counted = select(purchase_ends.c.counted).where(purchase_ends.c.purchase_id == purchase_id)
+    found = (await db.execute(counted)).scalar_one_or_none()
+    return None if found is None else frozenset(found)
+
+
+# --- events -----------------------------------------------------------------------------------------------------------
 
 
 async def events_of_purchase(db: AsyncConnection, purchase_id: UUID) -> list[EventRecord]:

@@ -24,6 +24,7 @@ payments = Table(
     Column("currency", Text, nullable=False),
     Column("status", Text, nullable=False),
     Column("method", Text),
+    Column("method_details", JSONB(none_as_null=True)),
     Column("refs", ARRAY(Text), nullable=False),
     Column("installment", Text, index=True),
     Column("stripe_payment_intent_id", Text, unique=True),
@@ -33,11 +34,13 @@ payments = Table(
     Column("disputed", Boolean, nullable=False, server_default=text("false")),
     Column("failure_code", Text),
     Column("paid_at", DateTime(timezone=True)),
+    Column("late", Boolean, nullable=False, server_default=text("false")),
     *times(),
     Index("ix_payments_refs", "refs", postgresql_using="gin"),
 )
 """One row per payment, created with its intent or by its first event, and kept up to date by payment events.
-`refunded`: minor units that are refunded or being refunded, according to payment events."""
+`refunded`: minor units that are refunded or being refunded, according to payment events. `late`: the money arrived
+after the purchase had ended."""
 
 refunds = Table(
     "refunds",
@@ -97,3 +100,16 @@ disputes = Table(
     *times(),
 )
 """`history`: every event of the dispute, in its order."""
+
+purchase_ends = Table(
+    "purchase_ends",
+    metadata,
+    Column("purchase_id", Uuid, primary_key=True),
+    Column("student_id", Uuid, nullable=False, index=True),
+    Column("ended_by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("counted", ARRAY(Text), nullable=False),
+    *times(),
+)
+"""Purchases that a student or the school has ended. `counted`: the references of the payments that had succeeded; any
+other payment is late."""

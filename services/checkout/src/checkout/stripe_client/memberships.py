@@ -111,6 +111,22 @@ class MembershipCalls(StripeCalls):
         async with self._call("end_membership"):
             return self._read(await self._api.v1.subscriptions.cancel_async(id, params, {"idempotency_key": key}))
 
+    async def credit_of_subscription(self, id: str) -> int:
+        """Minor units that its invoices have added to the customer's credit balance, less what they took from it.
+
+        A negative balance is credit. (Stripe SDK 16.1, Invoice.starting_balance and ending_balance: the latter is null
+        for a draft; a void invoice has returned what it took.)
+        """
+        async with self._call("credit_of_subscription"):
+            found = await self._api.v1.invoices.list_async({"subscription": id, "limit": 100})
+            return sum(
+                [
+                    invoice.starting_balance - invoice.ending_balance
+                    async for invoice in found.auto_paging_iter()
+                    if invoice.ending_balance is not None and invoice.status != "void"
+                ]
+            )
+
     async def restart_membership(self, id: str, *, key: str) -> StripeMembership:
         """Resumes a paused subscription: a new period begins now, and it is active once that is paid."""
         # newer than the SDK's types
