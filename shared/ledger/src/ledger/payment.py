@@ -91,12 +91,13 @@ class Payment:
         A session, its intent and its charge report the same money. An invoice may be paid by several intents: their
         sum counts, or what the invoice itself reports if that is more.
         """
-        intent_of = {fact.refs.charge: fact.refs.payment_intent for fact in self.facts if fact.refs.payment_intent}
+        named_together = ((fact.refs.charge, fact.refs.payment_intent) for fact in self.facts)
+        intent_of = {charge: intent for charge, intent in named_together if charge and intent}
         of_intents: dict[tuple[str, str], int] = {}
         whole: dict[str, int] = {}
         for fact in self._successes:
             currency, amount = fact.amount.currency, fact.amount.amount
-            if intent := fact.refs.payment_intent or intent_of.get(fact.refs.charge) or fact.refs.charge:
+            if intent := fact.refs.payment_intent or intent_of.get(fact.refs.charge or "") or fact.refs.charge:
                 of_intents[currency, intent] = max(of_intents.get((currency, intent), 0), amount)
             else:
                 whole[currency] = max(whole.get(currency, 0), amount)
