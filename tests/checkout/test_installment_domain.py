@@ -17,17 +17,14 @@ from checkout.catalog.item import Item, PaymentPlan
 from checkout.installments import rules
 from checkout.installments.domain import (
     FULL,
-    RETRIES,
     Become,
     Close,
     DebitFailed,
-    GiveUp,
     Installment,
     InstallmentFacts,
     Keep,
+    OweAgain,
     Reopen,
-    Retry,
-    after_attempt,
     allocate_refund,
     applicable_plan,
     decide,
@@ -43,7 +40,6 @@ NOW = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 moments = st.integers(1_577_836_800, 2_051_222_400).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
 plans = st.one_of(
     st.just(FULL),
-    st.just(PaymentPlan(type="subscription")),
     st.builds(
         PaymentPlan,
         type=st.just("installments"),
@@ -157,19 +153,6 @@ def test_a_price_band_needs_a_currency() -> None:
         )
 
 
-@given(moments)
-def test_retries_are_1_3_and_7_days_after_the_first_attempt(first: datetime) -> None:
-    at, days = first, []
-    for attempts in range(1, 10):
-        match after_attempt(attempts=attempts, now=at):
-            case Retry(at=at):
-                days.append((at - first).days)
-            case GiveUp():
-                break
-    assert days == [1, 3, 7]
-    assert attempts == len(RETRIES) + 1
-
-
 NEW = Installment(
     id=uuid4(),
     purchase_id=uuid4(),
@@ -184,20 +167,29 @@ NEW = Installment(
     updated_at=NOW,
 )
 installments = st.builds(
-    lambda status, closed_because, failed_debits: replace(
-        NEW, status=status, closed_because=closed_because, failed_debits=failed_debits
+    lambda status, closed_because, failed_debits, losses, invoice: replace(
+        NEW,
+        status=status,
+        closed_because=closed_because,
+        failed_debits=failed_debits,
+        losses=losses,
+        stripe_invoice_id=invoice,
     ),
     st.sampled_from(["open", "processing", "overdue", "paused", "paid", "waived", "canceled"]),
-    st.sampled_from([None, "ended", "covered"]),
+    st.sampled_from([None, "ended", "refunded", "disputed", "expired", "covered"]),
     st.integers(0, 3),
+    st.integers(0, 2),
+    st.none() | st.just("in_1"),
 )
 all_facts = st.builds(
     InstallmentFacts,
     settled=st.booleans(),
     waived=st.booleans(),
     processing=st.booleans(),
+    losses=st.integers(0, 2),
     failed_debits=st.integers(0, 3),
-    ended=st.booleans(),
+    end=st.sampled_from([None, "ended", "refunded", "disputed", "expired"]),
+    refund_failed=st.booleans(),
     covered=st.booleans(),
 )
 
@@ -212,6 +204,15 @@ def _apply(installment: Installment, facts: InstallmentFacts) -> Installment:
             return replace(installment, status="canceled", closed_because=because)
         case Reopen():
             return replace(installment, status="open", closed_because=None)
+        case OweAgain():
+            return replace(
+                installment,
+                status="overdue",
+                closed_because=None,
+                losses=facts.losses,
+                round=installment.round + 1,
+                stripe_invoice_id=None,
+            )
         case DebitFailed(failed=failed):
             return replace(installment, status="open", closed_because=None, failed_debits=failed)
 
@@ -224,10 +225,14 @@ def test_the_same_facts_again_change_nothing(installment: Installment, facts: In
 
 
 @given(installments, all_facts)
-def test_what_is_paid_stays_paid(installment: Installment, facts: InstallmentFacts) -> None:
+def test_what_is_paid_stays_paid_unless_its_bank_takes_it_back(
+    installment: Installment, facts: InstallmentFacts
+) -> None:
     after = _apply(installment, facts)
     if installment.status in ("paid", "waived"):
-        assert after.status == installment.status
+        taken_back = not facts.settled and facts.losses > installment.losses and facts.end is None
+        assert after.status == ("overdue" if taken_back else installment.status)
+        assert after.round == installment.round + taken_back
     if facts.settled:
         assert after.status in ("paid", "waived")
 
@@ -236,8 +241,20 @@ def test_what_is_paid_stays_paid(installment: Installment, facts: InstallmentFac
 def test_nothing_is_collected_once_it_is_over(installment: Installment, facts: InstallmentFacts) -> None:
     for _ in range(3):
         installment = _apply(installment, facts)
-    if (facts.ended or facts.covered) and not facts.processing:
-        assert installment.status in ("paid", "waived", "canceled")
+    if (facts.end or facts.covered) and not facts.processing and installment.stripe_invoice_id is None:
+        assert installment.status in ("paid", "waived", "canceled") or (
+            facts.losses and facts.end is None and installment.status == "overdue"
+        )
+
+
+@given(installments, all_facts)
+def test_only_what_was_never_paid_or_was_disputed_is_owed_again_after_an_end(
+    installment: Installment, facts: InstallmentFacts
+) -> None:
+    if isinstance(decide(installment, facts), Reopen):
+        assert facts.end is None
+        assert installment.closed_because in ("expired", "disputed", "refunded")
+        assert not (installment.closed_because == "refunded" and facts.refund_failed)
 
 
 @given(st.integers(0, 10**8), st.integers(0, 10**8), st.integers(0, 10**6))

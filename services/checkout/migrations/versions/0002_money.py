@@ -24,7 +24,8 @@ PURCHASES: tuple[str, ...] = (
     "ALTER TABLE purchases ADD CONSTRAINT ck_purchases_payment_flow "
     "CHECK (payment_flow IN ('page', 'intent', 'installments', 'membership', 'external'))",
     "ALTER TABLE purchases ADD COLUMN state_reason text, ADD COLUMN shortfall bigint, "
-    "ADD COLUMN accepted bigint NOT NULL DEFAULT 0, ADD COLUMN recorded_by text, "
+    "ADD COLUMN accepted bigint NOT NULL DEFAULT 0, ADD COLUMN accepted_by text, "
+    "ADD COLUMN acceptance_reason text, ADD COLUMN recorded_by text, "
     "ADD COLUMN subscription_status text, ADD COLUMN next_charge_at timestamptz",
     "CREATE INDEX ix_purchases_unsettled ON purchases (created_at) "
     "WHERE state IN ('session_open', 'awaiting_payment', 'processing')",

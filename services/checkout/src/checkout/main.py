@@ -45,6 +45,7 @@ from checkout.purchases.session_flow import SessionFlow
 from checkout.receipts import api as receipts_api
 from checkout.receipts.repository import move_documents
 from checkout.receipts.settings import IssuerSettings
+from checkout.reminder_days import REMINDER_DAYS, reminder_days
 from checkout.settings import ApiSettings, RelaySettings, WorkerSettings
 from checkout.stripe_client import Stripe
 from checkout.topology import PUBLISHES, QUEUES, SERVICE
@@ -118,7 +119,9 @@ def app(settings: ApiSettings) -> FastAPI:
     return made
 
 
-def jobs(database: Database, stripe: Stripe, *, test_clock: bool = False) -> dict[str, JobHandler[Any]]:
+def jobs(
+    database: Database, stripe: Stripe, *, test_clock: bool = False, reminders: tuple[int, ...] = REMINDER_DAYS
+) -> dict[str, JobHandler[Any]]:
     """The handler of every kind of job."""
     clock = Clock(database, enabled=test_clock)
     return {
@@ -127,7 +130,7 @@ def jobs(database: Database, stripe: Stripe, *, test_clock: bool = False) -> dic
         PAGE_EXPIRY: PageExpiry(database),
         SYNC: MembershipSync(database, stripe),
         refund_service.REFUND: StripeRefundJob(stripe, move_documents),
-        COLLECTION: CollectionJob(database, stripe, clock),
+        COLLECTION: CollectionJob(database, stripe, clock, reminders=reminders),
         CLOSE: CloseJob(stripe),
         DEBIT_RESULT: DebitResultJob(stripe, clock),
         ENROLLMENT_EXPIRY: EnrollmentExpiryJob(database, stripe, clock),
@@ -162,7 +165,12 @@ def relay() -> Process:
     return relay_process(
         SERVICE,
         settings,
-        jobs(database, stripe, test_clock=settings.test_clock),
+        jobs(
+            database,
+            stripe,
+            test_clock=settings.test_clock,
+            reminders=reminder_days(settings.sponsor_reminder_days),
+        ),
         background=[timer.run],
         close=[stripe.close, database.close],
     )

@@ -21,7 +21,6 @@ from checkout.installments.views import InstallmentView
 from checkout.purchases.context import Buyer, CheckoutContext, rejected_by_stripe, stripe_errors_as_problems
 from checkout.purchases.dependencies import CurrentContext
 from checkout.purchases.repository import PurchaseRow, extend_expiry
-from checkout.purchases.tables import purchases
 from checkout.stripe_client import StripeRejected
 from kit.db.unit_of_work import UnitOfWork
 from kit.http.auth import Admin
@@ -140,10 +139,8 @@ async def list_installments(
 @router.get(f"{_SCHEDULES}/statistics")
 async def read_statistics(_: Admin, uow: CallerUnitOfWork) -> Statistics:
     """How much is due, overdue and paid, per currency."""
-    # an open remainder stands for installments that are counted already, unless it is of a plan on Stripe's page; once
-    # it is paid, it is counted and they are not
-    of_page = installments.c.purchase_id.in_(select(purchases.c.id).where(purchases.c.payment_flow == "page"))
-    separate = (installments.c.kind != "remainder") | of_page | installments.c.status.in_(("paid", "waived"))
+    # an open remainder stands for installments that are counted already; once paid, it is counted and they are not
+    separate = (installments.c.kind != "remainder") | installments.c.status.in_(("paid", "waived"))
     counted = separate & (func.coalesce(installments.c.closed_because, "") != "covered")
     wanted = select(
         installments.c.currency,
@@ -172,7 +169,7 @@ async def change_due_date(
             if installment.is_requested:
                 raise installment_busy()
             await transitions.publish_no_longer_owed(uow, purchase, installment)
-            return _view(await transitions.reopen(uow, purchase, installment, now=now, due_at=due_at))
+            return _view(await transitions.reopen(uow, installment, now=now, due_at=due_at))
         if installment.position == 1 and installment.awaits_first_payment:
             open_for = timedelta(days=context.settings.enrollment_open_days)
             await extend_expiry(uow.db, purchase.id, until=due_at + open_for)

@@ -12,16 +12,20 @@ from uuid import UUID
 
 from checkout.cancellation_policy import RefundStep
 from checkout.catalog.item import Item, PaymentPlan
+from checkout.purchases.domain import split
 from contracts.money import Money
 
 if TYPE_CHECKING:
     from checkout.installments.rules import Rules
 
-InstallmentKind = Literal["full", "deposit", "installment", "subscription", "remainder"]
+InstallmentKind = Literal["full", "deposit", "installment", "remainder"]
 """`remainder`: everything left to pay, in one payment; it stands for the other open installments."""
 InstallmentStatus = Literal["open", "processing", "overdue", "paused", "paid", "waived", "canceled"]
-ClosedBecause = Literal["ended", "covered"]
-"""Its purchase ended, or another payment covered it."""
+End = Literal["ended", "refunded", "disputed", "expired"]
+"""Why a purchase is over: a student or the school ended it, its money was refunded, a dispute took its money, or it was
+never paid."""
+ClosedBecause = Literal[End, "covered"]
+"""Its purchase is over, or another payment covered it."""
 ManualMethod = Literal["cash", "check", "bank_transfer", "waiver"]
 
 PAYABLE: tuple[InstallmentStatus, ...] = ("open", "overdue", "paused")
@@ -31,10 +35,6 @@ DONE: tuple[InstallmentStatus, ...] = ("paid", "waived", "canceled")
 FULL = PaymentPlan(type="full")
 MIN_AMOUNT = 50
 """The smallest installment, in minor units."""
-RETRIES = (timedelta(days=1), timedelta(days=2), timedelta(days=4))
-"""From one attempt to the next: 1, 3 and 7 days after the first."""
-NOT_PAID = "not_paid"
-"""The failure code if nothing was charged: the payer did not pay the invoice."""
 
 
 # --- what is stored ---------------------------------------------------------------------------------------------------
@@ -49,6 +49,10 @@ class Installment:
     attempts:        failed charges, or the invoice and its reminders, in this round
     asked:           how many intents and invoices were created for it, one at a time
     round:           counts the times that it was reopened; events and Stripe objects name the round
+    losses:          how many payments of it were taken back by a dispute
+    announced_round: the last round in which it was announced
+    charged_at:      when the timer charged it last, in which job (charge_key) and with which method (charged_method)
+    pay_page:        where it can always be paid; pay_url: where it is best paid now
     """
 
     id: UUID
@@ -71,7 +75,13 @@ class Installment:
     stripe_invoice_id: str | None = None
     client_secret: str | None = None
     pay_url: str | None = None
+    pay_page: str | None = None
     failure_code: str | None = None
+    losses: int = 0
+    announced_round: int = 0
+    charged_at: datetime | None = None
+    charge_key: str | None = None
+    charged_method: str | None = None
     paid_at: datetime | None = None
     created_at: datetime
     updated_at: datetime
@@ -97,6 +107,12 @@ class Installment:
     def is_requested(self) -> bool:
         """Whether the payer has an intent or an invoice to pay it with."""
         return bool(self.stripe_payment_intent_id or self.stripe_invoice_id)
+
+    @property
+    def saves_method(self) -> bool:
+        """Paid by an intent, which saves the payment method: the first installment, while its student has to pay it."""
+        never_collected = self.round == 1 and not self.timers and self.stripe_invoice_id is None
+        return self.position == 1 and not self.is_remainder and never_collected
 
     @property
     def awaits_first_payment(self) -> bool:
@@ -168,7 +184,7 @@ def detect_plan(item: Item, member_tier: str | None, rules: Rules) -> PaymentPla
 
 def applicable_plan(plan: PaymentPlan, amount: Money) -> PaymentPlan:
     """The plan, or payment in full if its installments would be too small."""
-    return plan if min(_amounts(plan, amount), default=0) >= MIN_AMOUNT else FULL
+    return plan if min(split(plan, amount), default=0) >= MIN_AMOUNT else FULL
 
 
 def plan_installments(plan: PaymentPlan, amount: Money, start: datetime) -> list[PlannedInstallment]:
@@ -178,8 +194,8 @@ def plan_installments(plan: PaymentPlan, amount: Money, start: datetime) -> list
     """
     if not amount.amount:
         return []
-    split = _amounts(plan, amount)
-    if not split:
+    parts = split(plan, amount)
+    if not parts:
         raise ValueError(f"{amount} cannot be paid by {plan.type}")
     return [
         PlannedInstallment(
@@ -188,7 +204,7 @@ def plan_installments(plan: PaymentPlan, amount: Money, start: datetime) -> list
             amount=Money(amount=each, currency=amount.currency),
             due_at=_due_at(plan, start, n),
         )
-        for n, each in enumerate(split)
+        for n, each in enumerate(parts)
     ]
 
 
@@ -199,23 +215,10 @@ def months_later(start: datetime, months: int) -> datetime:
     return start.replace(year=year, month=month + 1, day=day)
 
 
-def _amounts(plan: PaymentPlan, amount: Money) -> list[int]:
-    """Empty if the plan cannot split the amount."""
-    deposit = (amount.amount * plan.deposit_percent + 99) // 100 if plan.deposit_percent else 0
-    rest = Money(amount=amount.amount - deposit, currency=amount.currency)
-    try:
-        parts = [part.amount for part in rest.installments(plan.installments or 1)]
-    except ValueError:
-        return []
-    return [deposit, *parts] if deposit else parts
-
-
 def _kind(plan: PaymentPlan, n: int) -> InstallmentKind:
     match plan.type:
         case "full":
             return "full"
-        case "subscription":
-            return "subscription"
         case "deposit_installments" if n == 0:
             return "deposit"
         case _:
@@ -231,39 +234,25 @@ def _due_at(plan: PaymentPlan, start: datetime, n: int) -> datetime:
 # --- one installment --------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Retry:
-    """The timer tries again at this time."""
-
-    at: datetime
-
-
-@dataclass(frozen=True)
-class GiveUp:
-    """That was the last attempt: the installment is overdue until the payer acts."""
-
-
-def after_attempt(*, attempts: int, now: datetime) -> Retry | GiveUp:
-    """What follows the `attempts`-th attempt (counted from 1), which failed."""
-    if attempts > len(RETRIES):
-        return GiveUp()
-    return Retry(now + RETRIES[max(attempts, 1) - 1])
-
-
 @dataclass(frozen=True, kw_only=True)
 class InstallmentFacts:
     """What payment events say of an installment.
 
-    failed_debits: how many bank debits failed after they had been processing
-    ended:         its purchase is over
-    covered:       a later payment of the remainder paid for it
+    settled:        a payment of it was received, and not lost in a dispute
+    losses:         how many payments of it were lost in disputes
+    failed_debits:  how many bank debits failed after they had been processing
+    end:            why its purchase is over
+    refund_failed:  money of its purchase was to be refunded, and was not
+    covered:        a later payment of the remainder paid for it
     """
 
     settled: bool = False
     waived: bool = False
     processing: bool = False
+    losses: int = 0
     failed_debits: int = 0
-    ended: bool = False
+    end: End | None = None
+    refund_failed: bool = False
     covered: bool = False
 
 
@@ -284,7 +273,12 @@ class Close:
 
 @dataclass(frozen=True)
 class Reopen:
-    """Its purchase continues after all: a payment arrived late, or a refund failed."""
+    """Its purchase continues after all: a payment arrived late, or an appeal was won."""
+
+
+@dataclass(frozen=True)
+class OweAgain:
+    """The payer's bank took the payment back: it is overdue, in a new round."""
 
 
 @dataclass(frozen=True)
@@ -294,7 +288,7 @@ class DebitFailed:
     failed: int
 
 
-Decision = Keep | Become | Close | Reopen | DebitFailed
+Decision = Keep | Become | Close | Reopen | OweAgain | DebitFailed
 
 
 def decide(installment: Installment, facts: InstallmentFacts) -> Decision:
@@ -302,20 +296,34 @@ def decide(installment: Installment, facts: InstallmentFacts) -> Decision:
     if facts.settled:
         wanted: Literal["paid", "waived"] = "waived" if facts.waived else "paid"
         return Keep() if installment.status in ("paid", "waived") else Become(wanted)
-    if installment.status in ("paid", "waived"):
-        return Keep()  # recorded by an admin; its event has not arrived yet
+    if installment.status in ("paid", "waived"):  # without an event yet: recorded by an admin a moment ago
+        return OweAgain() if facts.losses > installment.losses and facts.end is None else Keep()
     if installment.status == "canceled":
-        gone = facts.ended or facts.covered or installment.closed_because == "covered"
-        return Keep() if gone else Reopen()
+        return Reopen() if _continues(installment, facts) else Keep()
     if facts.processing:  # a paused installment stays paused, whatever becomes of the payment
         return Keep() if installment.status in ("processing", "paused") else Become("processing")
-    if facts.ended:
-        return Close("ended")
+    if facts.failed_debits > installment.failed_debits and facts.end is None:
+        return DebitFailed(facts.failed_debits)
+    if installment.status == "processing" and installment.stripe_invoice_id is not None:
+        return Keep()  # Stripe has said so; its result is asked for when an event of it arrives
+    if facts.end is not None:
+        return Close(facts.end)
     if facts.covered:
         return Close("covered")
-    if facts.failed_debits > installment.failed_debits:
-        return DebitFailed(facts.failed_debits)
     return Keep()
+
+
+def _continues(installment: Installment, facts: InstallmentFacts) -> bool:
+    """Whether a closed installment is owed again: not after an end that a person wanted, nor for a failed refund."""
+    if facts.end is not None or facts.covered:
+        return False
+    match installment.closed_because:
+        case "expired" | "disputed":
+            return True
+        case "refunded":
+            return not facts.refund_failed
+        case _:
+            return False
 
 
 # --- canceling --------------------------------------------------------------------------------------------------------

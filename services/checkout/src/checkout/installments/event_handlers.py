@@ -8,36 +8,35 @@ from uuid import UUID
 
 import structlog
 
-from checkout.installments import domain, repository, transitions
+from checkout.installments import collection_stop, domain, guard, repository, transitions
 from checkout.installments.clock import ahead
 from checkout.installments.domain import (
     Become,
     Close,
     DebitFailed,
+    End,
     Installment,
     InstallmentFacts,
     Keep,
-    PlannedInstallment,
+    OweAgain,
     Reopen,
 )
-from checkout.payments import refund_service
-from checkout.payments import repository as payments
-from checkout.payments.domain import NOT_MONEY
+from checkout.installments.jobs import enqueue_debit_result
+from checkout.installments.retries import Failure
+from checkout.purchases import student_repository
 from checkout.purchases.domain import State
-from checkout.purchases.repository import PurchaseRow
+from checkout.purchases.repository import PurchaseRow, write_received
 from contracts.envelope import Envelope
-from contracts.money import Money
-from contracts.payments import PaymentEvent, PaymentFailed, PaymentPending, PaymentSucceeded
+from contracts.payments import PaymentEvent, PaymentFailed, PaymentPending, PaymentRefunded, PaymentSucceeded
 from kit.db.unit_of_work import UnitOfWork
-from kit.http.errors import Problem
 from ledger.payment import Payment
 from ledger.purchase import Purchase
 
 log = structlog.get_logger(__name__)
 
-_ENDED = (State.WITHDRAWN, State.CANCELED, State.FAILED, State.EXPIRED)
 _STEPS = 3
 """One decision can lead to another: a reopened installment may have a payment that is processing."""
+_STUDIES = ("active", "paused", "completed")
 
 
 async def update_installments(
@@ -48,21 +47,40 @@ async def update_installments(
     `row` is the purchase's row, locked by this transaction.
     """
     installments = await repository.of_purchase(uow.db, row.id)
-    if row.payment_flow == "page":
-        installments = await _update_page_remainder(uow, row, purchase, installments)
-    ended = row.canceled_at is not None or purchase.ended or row.state in _ENDED
-    if installments:
-        payments_of = {each.id: _payments_of(purchase, each.id) for each in installments}
-        covered = any(_is_settled(payments_of[each.id]) for each in installments if each.is_remainder)
-        now = uow.now + await ahead(uow.db)
+    if not installments:
+        return
+    end = _end(row, purchase)
+    payments_of = {each.id: _payments_of(purchase, each.id) for each in installments}
+    covered = any(_is_settled(payments_of[each.id]) for each in installments if each.is_remainder)
+    refund_failed = any(
+        isinstance(fact, PaymentRefunded) and fact.status in ("failed", "canceled") for fact in purchase.facts
+    )
+    now = uow.now + await ahead(uow.db)
+    for installment in installments:
+        facts = _facts(
+            payments_of[installment.id],
+            end=end,
+            refund_failed=refund_failed,
+            covered=covered and not installment.is_remainder,
+        )
+        await _update_installment(uow, row, installment, facts, event, now=now)
+    installments = await repository.of_purchase(uow.db, row.id)
+    if purchase.settled_payments and end is None:
         for installment in installments:
-            facts = _facts(payments_of[installment.id], ended=ended, covered=covered and not installment.is_remainder)
-            await _update_installment(uow, row, installment, facts, event, now=now)
-        if purchase.settled_payments and not ended:
-            for installment in await repository.of_purchase(uow.db, row.id):
-                await transitions.collect_skipped(uow, installment, now=now)
-    if purchase.ended or row.canceled_at is not None:
-        await _refund_late_payments(uow, row, purchase)
+            await transitions.collect_skipped(uow, installment, now=now)
+    await _check(uow, row, purchase, installments)
+
+
+def _end(row: PurchaseRow, purchase: Purchase) -> End | None:
+    """Why the purchase is over."""
+    by = purchase.ended.by if purchase.ended is not None else None
+    if row.canceled_at is not None or by in ("student", "school") or row.state is State.CANCELED:
+        return "ended"
+    if by == "dispute" or (row.state is State.WITHDRAWN and row.state_reason == "dispute_lost"):
+        return "disputed"
+    if row.state is State.WITHDRAWN:
+        return "refunded"
+    return "expired" if row.state in (State.FAILED, State.EXPIRED) else None
 
 
 async def _update_installment(
@@ -83,32 +101,81 @@ async def _update_installment(
                     uow.db, installment.id, at=uow.now, status="processing", next_attempt_at=None
                 )
             case Become(status=status):
-                if installment.status == "canceled":
-                    log.warning("installment paid after it was closed", installment=str(installment.id))
-                installment = await repository.write(
-                    uow.db,
-                    installment.id,
-                    at=uow.now,
-                    status=status,
-                    closed_because=None,
-                    next_attempt_at=None,
-                    failure_code=None,
-                )
+                installment = await _settle(uow, purchase, installment, status)
             case Close(because=because):
                 installment = await transitions.close(uow, purchase, installment, because=because)
             case Reopen():
-                installment = await transitions.reopen(uow, purchase, installment, now=now)
+                installment = await transitions.reopen(uow, installment, now=now)
+            case OweAgain():
+                installment = await transitions.owe_again(uow, purchase, installment, losses=facts.losses)
             case DebitFailed(failed=failed):
-                installment = await transitions.debit_failed(uow, purchase, installment, failed_debits=failed, now=now)
-    if isinstance(event.data, PaymentSucceeded) and _names(event.data, installment.id):
-        # by the clock that installments fall due by
-        paid_at = event.time + (now - uow.now)
+                await repository.write(uow.db, installment.id, at=uow.now, failed_debits=failed)
+                failure = _failure(event)
+                installment = await transitions.debit_failed(uow, purchase, installment, failure, now=now)
+    if facts.losses < installment.losses:  # an appeal was won
+        installment = await repository.write(uow.db, installment.id, at=uow.now, losses=facts.losses)
+    if _names(event.data, installment.id):
+        await _note(uow, installment, event, now=now)
+
+
+async def _settle(
+    uow: UnitOfWork, purchase: PurchaseRow, installment: Installment, status: domain.InstallmentStatus
+) -> Installment:
+    if installment.status == "canceled":
+        log.warning("installment paid after it was closed", installment=str(installment.id))
+    if installment.status == "overdue" and installment.losses:  # an appeal was won: nothing of this round is owed
+        await transitions.publish_no_longer_owed(uow, purchase, installment)
+        await transitions.enqueue_close(uow, installment)
+    return await repository.write(
+        uow.db,
+        installment.id,
+        at=uow.now,
+        status=status,
+        closed_because=None,
+        next_attempt_at=None,
+        failure_code=None,
+    )
+
+
+async def _note(uow: UnitOfWork, installment: Installment, event: Envelope[PaymentEvent], *, now: datetime) -> None:
+    """What the event itself adds: when it was paid, or that a debit may have failed."""
+    if isinstance(event.data, PaymentSucceeded) and installment.status in ("paid", "waived"):
+        paid_at = event.time + (now - uow.now)  # by the clock that installments fall due by
         first = min(installment.paid_at or paid_at, paid_at)
         await repository.write(uow.db, installment.id, at=uow.now, paid_at=first)
+    elif isinstance(event.data, PaymentFailed) and installment.status == "processing" and installment.stripe_invoice_id:
+        await enqueue_debit_result(uow, installment, cause=event.id)
 
 
-def _facts(payments: Sequence[Payment], *, ended: bool, covered: bool) -> InstallmentFacts:
-    settled = [payment for payment in payments if payment.settled is not None]
+async def _check(uow: UnitOfWork, row: PurchaseRow, purchase: Purchase, installments: Sequence[Installment]) -> None:
+    """Stops collecting the purchase if its amounts contradict one another."""
+    received = guard.received(purchase, row.currency)
+    if (received.amount, received.charges) != (row.received, row.charges):
+        await write_received(uow.db, row.id, received=received.amount, charges=received.charges, at=uow.now)
+    found = guard.contradiction(
+        received,
+        price=row.amount,
+        installments=installments,
+        opened_without_payment=await _opened_without_payment(uow, row, purchase),
+    )
+    if found is not None:
+        await collection_stop.stop(uow, row, found, received=received.amount)
+
+
+async def _opened_without_payment(uow: UnitOfWork, row: PurchaseRow, purchase: Purchase) -> bool:
+    """Whether there is an enrollment although less than what is due was ever received."""
+    if purchase.due is None or not purchase.underpaid:
+        return False
+    lost = sum(payment.lost_amount for payment in purchase.settled_payments)
+    if purchase.value + lost >= purchase.due.amount:
+        return False
+    enrollments = await student_repository.read_enrollments(uow.db, row.student_id, row.covers)
+    return any(each.status in _STUDIES and each.purchase_id == row.id for each in enrollments)
+
+
+def _facts(payments: Sequence[Payment], *, end: End | None, refund_failed: bool, covered: bool) -> InstallmentFacts:
+    received = [payment for payment in payments if payment.settled is not None]
+    settled = [payment for payment in received if not payment.lost]
     failed: set[tuple[str | None, str | None]] = set()
     for payment in payments:
         pending = {_attempt(fact) for fact in payment.facts if isinstance(fact, PaymentPending)}
@@ -116,11 +183,18 @@ def _facts(payments: Sequence[Payment], *, ended: bool, covered: bool) -> Instal
     return InstallmentFacts(
         settled=bool(settled),
         waived=bool(settled) and all(payment.method == "waiver" for payment in settled),
-        processing=any(payment.processing for payment in payments),
+        processing=any(payment.processing for payment in payments if payment.settled is None),
+        losses=len(received) - len(settled),
         failed_debits=len(failed),
-        ended=ended,
+        end=end,
+        refund_failed=refund_failed,
         covered=covered,
     )
+
+
+def _failure(event: Envelope[PaymentEvent]) -> Failure:
+    code = event.data.code if isinstance(event.data, PaymentFailed) else "debit_failed"
+    return Failure(code=code, method="us_bank_account")
 
 
 def _attempt(fact: PaymentEvent) -> tuple[str | None, str | None]:
@@ -136,55 +210,4 @@ def _names(fact: PaymentEvent, installment_id: UUID) -> bool:
 
 
 def _is_settled(payments: Sequence[Payment]) -> bool:
-    return any(payment.settled is not None for payment in payments)
-
-
-async def _update_page_remainder(
-    uow: UnitOfWork, row: PurchaseRow, purchase: Purchase, installments: list[Installment]
-) -> list[Installment]:
-    """Keeps the remainder of a plan on Stripe's page that ended early: what is left can be paid in one payment."""
-    ended_early = purchase.standing()[1] == "plan_canceled"
-    if not ended_early and not installments:
-        return installments
-    settled_here = sum(each.amount for each in installments if _is_settled(_payments_of(purchase, each.id)))
-    left = row.amount - (_paid_of_price(purchase, row.currency) - settled_here)
-    if not installments and ended_early and left > 0:
-        amount = Money(amount=left, currency=row.currency)
-        now = uow.now + await ahead(uow.db)
-        remainder = PlannedInstallment(position=1, kind="remainder", amount=amount, due_at=now)
-        return [await repository.add(uow.db, row.id, row.student_id, remainder, next_attempt_at=None, pay_url=None)]
-    for each in installments:
-        if each.is_payable and each.amount != left:
-            if left <= 0:
-                await transitions.close(uow, row, each, because="covered")
-                continue
-            await transitions.enqueue_close(uow, each)
-            await transitions.reopen(uow, row, each, now=uow.now)
-            await repository.write(uow.db, each.id, at=uow.now, amount=left, next_attempt_at=None)
-    return await repository.of_purchase(uow.db, row.id)
-
-
-def _paid_of_price(purchase: Purchase, currency: str) -> int:
-    """Minor units paid of the price. Tax is added to the price, so it pays none of it."""
-    taxes = (payment.tax for payment in purchase.settled_payments)
-    tax = sum(each.amount for each in taxes if each is not None and each.currency == currency)
-    return purchase.paid.get(currency, 0) - tax
-
-
-async def _refund_late_payments(uow: UnitOfWork, row: PurchaseRow, purchase: Purchase) -> None:
-    """Refunds, in full, payments that arrived after the purchase was canceled."""
-    cancellation = await repository.read_cancellation(uow.db, row.id)
-    if cancellation is None:
-        return
-    counted = set(cancellation.counted)
-    late = {ref for payment in purchase.settled_payments if not payment.refs & counted for ref in payment.refs}
-    for payment in sorted(await payments.payments_of(uow.db, row.id), key=lambda each: str(each.id)):
-        if payment.status != "succeeded" or not set(payment.refs) & late or payment.method in NOT_MONEY:
-            continue
-        try:
-            await refund_service.refund(
-                uow, payment.id, None, reason="The purchase was canceled.", origin="cancellation", by="system"
-            )
-        except Problem as problem:
-            if problem.code not in ("nothing_to_refund", "nothing_was_paid"):
-                log.error("late payment could not be refunded", payment=str(payment.id), code=problem.code)
+    return any(payment.settled is not None and not payment.lost for payment in payments)

@@ -1,13 +1,9 @@
-"""Jobs on installments: collecting them, ending their intents and invoices, and expiring unpaid enrollments.
-
-Stripe's response to a charge grants nothing: an installment is paid once its verified event has arrived.
-"""
+"""Jobs on installments: ending their intents and invoices, asking for the result of a debit, and expiring unpaid
+enrollments."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal
 from uuid import UUID
 
@@ -15,15 +11,14 @@ import structlog
 
 from checkout.installments import repository, transitions
 from checkout.installments.clock import Clock
-from checkout.installments.domain import NOT_PAID, RETRIES, Installment, Retry, after_attempt
-from checkout.installments.payment_requests import NotDue, PaymentRequests, is_final
-from checkout.purchases import customers, student_repository
+from checkout.installments.collection import begin
+from checkout.installments.domain import Installment
+from checkout.installments.payment_requests import PaymentRequests
+from checkout.installments.retries import Failure
 from checkout.purchases import repository as purchases
 from checkout.purchases.domain import Change, State
-from checkout.purchases.jobs import PATIENT
-from checkout.purchases.repository import PurchaseRow
-from checkout.stripe_client import Stripe, StripeRejected
-from checkout.topology import SERVICE
+from checkout.purchases.jobs import PATIENT, awaits_payer
+from checkout.stripe_client import InvoiceCharge, Stripe, StripeRejected
 from kit.db.database import Database
 from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.jobs.jobs import Job
@@ -31,141 +26,55 @@ from kit.runtime.failures import Transient
 
 log = structlog.get_logger(__name__)
 
+DEBIT_RESULT = "installment_debit_result"
+"""The kind of job that asks Stripe what has become of a debit."""
 _UNPAID = (State.CREATED, State.AWAITING_PAYMENT, State.EXPIRED)
 """Includes expired purchases whose installments are still open."""
-_CHARGEABLE = ("card", "us_bank_account", "link", "cashapp")
+_LOOK_AGAIN = timedelta(days=1)
+_OVER = (State.WITHDRAWN, State.CANCELED, State.FAILED, State.EXPIRED)
 
 
-@dataclass(frozen=True)
-class CollectionResult:
-    """accepted: the payment is processing, and its event will follow. sent: the invoice is out. failed: with a failure
-    code. postponed: the payer is paying it right now. obsolete: there is nothing left to collect."""
+async def enqueue_debit_result(uow: UnitOfWork, installment: Installment, *, cause: str) -> None:
+    """`cause`: the id of the event that reported a failed attempt."""
+    payload = {
+        "purchase_id": str(installment.purchase_id),
+        "installment_id": str(installment.id),
+        "invoice": installment.stripe_invoice_id,
+    }
+    await uow.enqueue(DEBIT_RESULT, key=f"{installment.reference}/result/{cause}", payload=payload)
 
-    kind: Literal["accepted", "sent", "failed", "postponed", "obsolete"]
-    code: str = NOT_PAID
-    url: str | None = None
 
-
-class CollectionJob:
-    """Collects one due installment: charges the saved payment method, or sends the invoice and its reminders."""
+class DebitResultJob:
+    """Asks why a bank debit of an installment's invoice failed: the invoice's event does not say."""
 
     backoff = PATIENT
 
-    def __init__(self, database: Database, stripe: Stripe, clock: Clock) -> None:
-        self._database = database
+    def __init__(self, stripe: Stripe, clock: Clock) -> None:
         self._stripe = stripe
         self._clock = clock
-        self._requests = PaymentRequests(stripe, lambda: _begin(database))
 
-    async def perform(self, job: Job) -> CollectionResult:
-        async with _begin(self._database) as uow:
-            found = await repository.lock(uow.db, UUID(job.payload["installment_id"]))
-        if found is None or not _is_current(job, found[1]):
-            return CollectionResult("obsolete")
-        purchase, installment = found
-        if not self._stripe.configured:
-            return CollectionResult("failed")
+    async def perform(self, job: Job) -> InvoiceCharge:
         try:
-            if purchase.payer == "sponsor" or installment.stripe_invoice_id is not None:
-                return await self._invoice(purchase, installment)
-            customer_id = await self._customer(purchase.student_id)
-            method_id = await self._method(customer_id)
-            if method_id is None:
-                return await self._invoice(purchase, installment, customer_id)
-            return await self._charge(installment, customer_id, method_id, key=f"{job.key}/{job.attempt}")
-        except NotDue:
-            return CollectionResult("postponed")
+            return await self._stripe.invoice_charge(str(job.payload["invoice"]))
         except StripeRejected as rejected:
-            log.error("installment rejected by Stripe", installment=str(installment.id), code=rejected.code)
-            return CollectionResult("failed", code=rejected.code)
+            raise Transient(str(rejected)) from rejected
 
-    async def _charge(
-        self, installment: Installment, customer_id: str, method_id: str, *, key: str
-    ) -> CollectionResult:
-        intent = await self._requests.intent(installment.id, customer_id)
-        if not is_final(intent):
-            intent = await self._stripe.charge_off_session(intent.id, method_id=method_id, key=key)
-        if intent.status in ("succeeded", "processing"):
-            return CollectionResult("accepted")
-        if intent.status == "canceled":
-            raise Transient("the intent was canceled a moment ago")
-        return CollectionResult("failed", code=intent.failure_code or intent.status)
-
-    async def _invoice(
-        self, purchase: PurchaseRow, installment: Installment, customer_id: str | None = None
-    ) -> CollectionResult:
-        """Sends the invoice the first time; afterward, checks whether it was paid."""
-        if (invoice_id := installment.stripe_invoice_id) is not None:
-            invoice = await self._stripe.sent_invoice(invoice_id)
-            if invoice.status == "paid" or await self._stripe.invoice_in_progress(invoice_id):
-                return CollectionResult("accepted")
-            if invoice.status == "open" and invoice.url == installment.pay_url:
-                return CollectionResult("failed")
-        if purchase.payer == "sponsor":
-            customer_id = await self._sponsor_customer(purchase)
-        customer_id = customer_id or await self._customer(purchase.student_id)
-        sent = await self._requests.invoice(installment.id, customer_id)
-        return CollectionResult("accepted") if sent.status == "paid" else CollectionResult("sent", url=sent.url)
-
-    async def _customer(self, student_id: UUID) -> str:
-        async with _begin(self._database) as uow:
-            customer = await student_repository.read_customer(uow.db, student_id)
-            contact = await student_repository.read_contact(uow.db, student_id)
-        if customer is not None:
-            return customer.stripe_customer_id
-        customer_id = await customers.create(self._stripe, student_id)
-        if contact is not None:
-            await self._stripe.update_customer(customer_id, email=contact.email, name=contact.name)
-        async with _begin(self._database) as uow:
-            return await student_repository.save_customer(uow.db, student_id, customer_id, contact, at=uow.now)
-
-    async def _sponsor_customer(self, purchase: PurchaseRow) -> str:
-        async with _begin(self._database) as uow:
-            customer_id = await repository.sponsor_customer(uow.db, str(purchase.funding_source))
-        if customer_id is None:
-            raise StripeRejected("no_sponsor_customer")
-        return customer_id
-
-    async def _method(self, customer_id: str) -> str | None:
-        """The customer's default payment method, else the one saved last."""
-        if default := await self._stripe.default_method(customer_id):
-            return default
-        saved = await self._stripe.saved_methods(customer_id)
-        return next((method.id for method in saved if method.type in _CHARGEABLE), None)
-
-    async def record(self, job: Job, result: CollectionResult, uow: UnitOfWork) -> None:
+    async def record(self, job: Job, result: InvoiceCharge, uow: UnitOfWork) -> None:
         found = await repository.lock(uow.db, UUID(job.payload["installment_id"]))
-        if found is None or not _is_current(job, found[1]) or found[1].next_attempt_at is not None:
-            return  # its events arrived first, or it was changed meanwhile
+        if found is None or result.status != "failed":
+            return
         purchase, installment = found
+        if installment.status != "processing" or installment.stripe_invoice_id != job.payload["invoice"]:
+            return
+        if purchase.canceled_at is not None or purchase.state in _OVER:
+            await transitions.close(uow, purchase, installment, because="ended")
+            return
+        failure = Failure(code=result.code, advice=result.advice, method=result.method)
         now = await self._clock.now_in(uow.db)
-        match result.kind:
-            case "accepted":
-                await repository.write(uow.db, installment.id, at=uow.now, status="processing")
-            case "sent":
-                attempts = installment.attempts + 1
-                retry = after_attempt(attempts=attempts, now=now)
-                await repository.write(
-                    uow.db,
-                    installment.id,
-                    at=uow.now,
-                    attempts=attempts,
-                    next_attempt_at=retry.at if isinstance(retry, Retry) else now,
-                    pay_url=result.url or installment.pay_url,
-                )
-            case "failed":
-                await transitions.failed(uow, purchase, installment, code=result.code, now=now)
-            case "postponed" | "obsolete":
-                await repository.write(uow.db, installment.id, at=uow.now, next_attempt_at=now + RETRIES[0])
+        await transitions.debit_failed(uow, purchase, installment, failure, now=now)
 
     async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
-        log.error("collecting an installment failed", installment=job.payload["installment_id"])
-        await self.record(job, CollectionResult("failed", code="unavailable"), uow)
-
-
-def _is_current(job: Job, installment: Installment) -> bool:
-    same = (installment.round, installment.timers) == (job.payload["round"], job.payload["timer"])
-    return installment.status == "open" and same
+        log.error("result of a debit could not be read", purchase=job.payload["purchase_id"])
 
 
 class CloseJob:
@@ -197,33 +106,44 @@ class CloseJob:
 
 
 class EnrollmentExpiryJob:
-    """Ends an enrollment whose first installment was never paid, and releases what it had reserved."""
+    """Ends an enrollment whose first installment was never paid, and releases what it had reserved. While its payer
+    verifies a bank account or authenticates, it is looked at again a day later."""
 
     backoff = PATIENT
 
-    def __init__(self, database: Database, stripe: Stripe) -> None:
+    def __init__(self, database: Database, stripe: Stripe, clock: Clock) -> None:
         self._database = database
         self._stripe = stripe
+        self._clock = clock
 
-    async def perform(self, job: Job) -> bool:
-        """Whether none of its installments can be paid anymore."""
+    async def perform(self, job: Job) -> Literal["ended", "waiting", "kept"]:
+        """ended: none of its installments can be paid anymore."""
         purchase_id = UUID(job.payload["purchase_id"])
         async with self._database.transaction() as db:
             purchase = await purchases.read_row(db, purchase_id)
             installments = await repository.of_purchase(db, purchase_id)
         if purchase is None or purchase.state not in _UNPAID:
-            return False
+            return "kept"
         if not self._stripe.configured:
-            return True
-        requests = PaymentRequests(self._stripe, lambda: _begin(self._database))
+            return "ended"
+        requests = PaymentRequests(self._stripe, lambda: begin(self._database))
         try:
-            return all([await requests.end(each) for each in installments])
+            for intent_id in filter(None, (each.stripe_payment_intent_id for each in installments)):
+                intent = await self._stripe.intent(intent_id)
+                if awaits_payer(intent, started=purchase.created_at, now=utc_now()):
+                    return "waiting"
+            ended = [await requests.end(each) for each in installments]
         except StripeRejected as rejected:
             raise Transient(str(rejected)) from rejected
+        return "ended" if all(ended) else "kept"
 
-    async def record(self, job: Job, result: bool, uow: UnitOfWork) -> None:
-        if result:
-            await expire_unpaid(uow, UUID(job.payload["purchase_id"]))
+    async def record(self, job: Job, result: Literal["ended", "waiting", "kept"], uow: UnitOfWork) -> None:
+        purchase_id = UUID(job.payload["purchase_id"])
+        if result == "ended":
+            await expire_unpaid(uow, purchase_id)
+        elif result == "waiting":
+            later = await self._clock.now_in(uow.db) + _LOOK_AGAIN
+            await purchases.write_expiry(uow.db, purchase_id, at=later)
 
     async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
         log.error("unpaid enrollment could not be expired", purchase=job.payload["purchase_id"])
@@ -239,12 +159,6 @@ async def expire_unpaid(uow: UnitOfWork, purchase_id: UUID) -> bool:
         return False  # its event has not arrived yet
     for installment in installments:
         if installment.status != "canceled":
-            await transitions.close(uow, purchase, installment, because="ended")
+            await transitions.close(uow, purchase, installment, because="expired")
     await purchases.change_state(uow.db, purchase_id, Change.EXPIRED, at=uow.now)
     return True
-
-
-@asynccontextmanager
-async def _begin(database: Database) -> AsyncIterator[UnitOfWork]:
-    async with database.transaction() as db:
-        yield UnitOfWork(db=db, source=SERVICE, now=utc_now())

@@ -12,6 +12,7 @@ from checkout.installments.payment_service import installment_busy, not_due, unk
 from checkout.payments.repository import insert_payment
 from checkout.purchases import student_repository
 from checkout.purchases.context import Buyer, CheckoutContext, rejected_by_stripe, stripe_errors_as_problems
+from checkout.purchases.event_fields import purchase_fields
 from checkout.purchases.repository import PurchaseRow
 from checkout.stripe_client import StripeRejected
 from contracts.money import Money
@@ -113,8 +114,7 @@ class ManualPaymentService:
             failure_code=None,
         )
         for each in await repository.of_purchase(uow.db, purchase.id):
-            other_remainder = each.is_remainder and each.id != installment.id and each.is_payable
-            if other_remainder and purchase.payment_flow != "page":
+            if each.is_remainder and each.id != installment.id and each.is_payable:
                 await transitions.close(uow, purchase, each, because="covered")
         # a waiver settles the installment without money
         money = Money(amount=0 if method == "waiver" else installment.amount, currency=installment.currency)
@@ -129,7 +129,8 @@ class ManualPaymentService:
             at=uow.now,
         )
         event = PaymentSucceeded(
-            **transitions.purchase_fields(purchase),
+            **purchase_fields(purchase),
+            as_of=uow.now,
             refs=PaymentRefs(manual=str(payment.id), installment=installment.reference),
             contact=await student_repository.read_contact(uow.db, installment.student_id),
             amount=money,

@@ -1,5 +1,9 @@
 """Intents and invoices for an installment: at most one at a time, and stored before anyone can pay it.
 
+The first installment of a plan is paid by its student, with an intent that saves the payment method (or on Stripe's
+page, which is the purchase's own). Every other amount is an invoice: charged to the saved method, paid in a card form
+with the invoice's secret, on the invoice's page, or sent to a sponsor with terms. See docs/decisions/0014.
+
 Three steps, as for a purchase: the installment is read, Stripe is asked under an idempotency key that belongs to the
 installment, and the answer is stored if the installment has not changed. Only stored intents and invoices are handed
 out, charged or sent; the others are canceled.
@@ -9,32 +13,43 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from checkout.installments import repository
 from checkout.installments.domain import PAYABLE, Installment
-from checkout.installments.transitions import pay_page
 from checkout.payments.repository import insert_payment
 from checkout.purchases import payment_methods
 from checkout.purchases.domain import PurchaseRequest
+from checkout.purchases.funding_repository import write_funding_invoice
 from checkout.purchases.repository import PurchaseRow
 from checkout.purchases.stripe_metadata import metadata
-from checkout.stripe_client import Intent, SentInvoice, Stripe
+from checkout.stripe_client import Intent, InvoiceTerms, PayableInvoice, Stripe
 from contracts.money import Money
 from kit.db.unit_of_work import UnitOfWork
 from kit.runtime.failures import Transient
 
 BeginUnitOfWork = Callable[[], AbstractAsyncContextManager[UnitOfWork]]
 
-INVOICE_DAYS = 7
-"""Days until an invoice is due: as long as reminders are sent."""
 _ROUNDS = 5
-_FINAL = ("succeeded", "processing", "canceled", "requires_capture")
 
 
 class NotDue(Exception):
     """The installment cannot be paid: it is paid, closed, or a payment is processing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardForm:
+    """What the front end's card form pays: an intent, of its own or of an invoice. `amount` includes tax.
+
+    `done`: it is paid, or a payment is being processed.
+    """
+
+    intent_id: str
+    client_secret: str | None
+    amount: Money
+    done: bool
 
 
 class PaymentRequests:
@@ -42,15 +57,31 @@ class PaymentRequests:
         self._stripe = stripe
         self._begin = begin
 
+    async def card_form(self, id: UUID, customer_id: str) -> CardForm:
+        """Raises NotDue, and StripeUnavailable or StripeRejected."""
+        async with self._begin() as uow:
+            found = await repository.lock(uow.db, id)
+        if found is None:
+            raise NotDue
+        if found[1].saves_method:
+            return _form(await self.intent(id, customer_id))
+        invoice = await self.invoice(id, customer_id)
+        intent = await self._stripe.invoice_intent(invoice.id)
+        if invoice.status == "paid" or intent is None:
+            raise NotDue
+        return _form(intent, await self._stripe.confirmation_secret(invoice.id))
+
     async def intent(self, id: UUID, customer_id: str | None) -> Intent:
-        """The installment's intent in its current state, which may also be succeeded or processing.
+        """The first installment's intent in its current state, which may also be succeeded or processing.
 
         Raises NotDue, and StripeUnavailable or StripeRejected.
         """
         for _ in range(_ROUNDS):
             purchase, installment = await self._payable(id)
-            if installment.stripe_invoice_id is not None and not await self.end(installment):
-                raise NotDue
+            if installment.stripe_invoice_id is not None:
+                if not await self.end(installment):
+                    raise NotDue
+                continue
             if installment.stripe_payment_intent_id is not None:
                 intent = await self._stripe.intent(installment.stripe_payment_intent_id)
                 if intent.status != "canceled":
@@ -58,7 +89,7 @@ class PaymentRequests:
                 await self._forget(installment)
                 continue
             number = installment.asked + 1
-            params = _intent_params(purchase, installment, customer_id)
+            params = intent_params(purchase.id, purchase.request, installment.reference, installment.money, customer_id)
             key = f"{installment.id}/{installment.round}/intent/{number}"
             made = await self._stripe.create_intent(params, key=key)
             if await self._store(installment, number, intent_id=made.id, client_secret=made.client_secret):
@@ -67,27 +98,37 @@ class PaymentRequests:
             await self._skip_key(id, number)
         raise Transient("the installment keeps changing")
 
-    async def invoice(self, id: UUID, customer_id: str) -> SentInvoice:
-        """The installment's invoice, sent. Raises NotDue, and StripeUnavailable or StripeRejected."""
+    async def invoice(self, id: UUID, customer_id: str, terms: InvoiceTerms | None = None) -> PayableInvoice:
+        """The installment's invoice, finalized, or sent if it has terms. It may be paid already, by the payer or by
+        their credit balance.
+
+        Raises NotDue, and StripeUnavailable or StripeRejected.
+        """
         for _ in range(_ROUNDS):
             purchase, installment = await self._payable(id)
-            if installment.stripe_payment_intent_id is not None and not await self.end(installment):
-                raise NotDue
-            if installment.stripe_invoice_id is not None:
-                key = f"{installment.id}/{installment.round}/invoice/{installment.asked}"
-                sent = await self._stripe.send_invoice(installment.stripe_invoice_id, key=key)
-                if sent.status != "void":
-                    return sent
-                await self._forget(installment)
+            if installment.stripe_payment_intent_id is not None:
+                if not await self.end(installment):
+                    raise NotDue
                 continue
+            if installment.stripe_invoice_id is not None:
+                invoice = await self._opened(installment, installment.stripe_invoice_id, sent=terms is not None)
+                if invoice.status == "void":
+                    await self._forget(installment)
+                    continue
+                if invoice.status != "paid" and invoice.customer_id not in (customer_id, None):
+                    if not await self.end(installment):  # of a customer that was deleted at Stripe
+                        raise NotDue
+                    continue
+                return invoice
             number = installment.asked + 1
             draft = await self._stripe.draft_invoice(
                 customer_id=customer_id,
                 amount=installment.money,
-                description=purchase.program.title,
-                days_until_due=INVOICE_DAYS,
+                description=_description(purchase, installment),
                 metadata=metadata(purchase.id, purchase.request, installment=installment.reference),
                 key=f"{installment.id}/{installment.round}/invoice/{number}",
+                terms=terms,
+                automatic_tax=_is_taxed(purchase),
             )
             if not await self._store(installment, number, invoice_id=draft.id):
                 await self._stripe.end_invoice(draft.id, key=draft.id)
@@ -107,13 +148,27 @@ class PaymentRequests:
         await self._forget(installment)
         return True
 
+    async def _opened(self, installment: Installment, invoice_id: str, *, sent: bool) -> PayableInvoice:
+        """The invoice, which can be paid from now on; its page is where the installment is paid."""
+        if sent:
+            key = f"{installment.id}/{installment.round}/invoice/{installment.asked}"
+            invoice = await self._stripe.send_invoice(invoice_id, key=key)
+        else:
+            invoice = await self._stripe.finalize_invoice(invoice_id)
+        if invoice.status == "open" and invoice.url is not None and invoice.url != installment.pay_url:
+            async with self._begin() as uow:
+                found = await repository.lock(uow.db, installment.id)
+                if found is not None and found[1].stripe_invoice_id == invoice_id:
+                    await repository.write(uow.db, installment.id, at=uow.now, pay_url=invoice.url)
+        return invoice
+
     async def _payable(self, id: UUID) -> tuple[PurchaseRow, Installment]:
         """The purchase and the installment, after ending every other request by which the same money could be paid."""
         async with self._begin() as uow:
             found = await repository.lock(uow.db, id)
             rivals = await _rivals(uow, found[1]) if found is not None else []
             outdated = found is not None and await _is_outdated(uow, *found)
-        if found is None or not found[1].is_payable or outdated:
+        if found is None or not found[1].is_payable or outdated or found[0].collection_stopped is not None:
             raise NotDue
         for rival in rivals:
             if rival.status == "processing" or not await self.end(rival):
@@ -150,7 +205,7 @@ class PaymentRequests:
                 return True
             if not now.is_payable or (now.asked, now.round, now.amount) != (before.asked, before.round, before.amount):
                 return False
-            if any(rival.is_requested for rival in await _rivals(uow, now)):
+            if purchase.collection_stopped is not None or any(each.is_requested for each in await _rivals(uow, now)):
                 return False
             if await _is_outdated(uow, purchase, now):
                 return False
@@ -160,6 +215,8 @@ class PaymentRequests:
             else:
                 changes = {"asked": number, "stripe_invoice_id": invoice_id}
             await repository.write(uow.db, now.id, at=uow.now, **changes)
+            if invoice_id is not None and purchase.payer == "sponsor":
+                await write_funding_invoice(uow.db, purchase.id, invoice_id, at=uow.now)
             await insert_payment(
                 uow.db,
                 purchase.id,
@@ -184,7 +241,7 @@ class PaymentRequests:
             found = await repository.lock(uow.db, installment.id)
             if found is None:
                 return
-            purchase, now = found
+            _, now = found
             same = (installment.stripe_payment_intent_id, installment.stripe_invoice_id)
             if (now.stripe_payment_intent_id, now.stripe_invoice_id) == same:
                 await repository.write(
@@ -194,7 +251,7 @@ class PaymentRequests:
                     stripe_payment_intent_id=None,
                     stripe_invoice_id=None,
                     client_secret=None,
-                    pay_url=pay_page(purchase, now),
+                    pay_url=now.pay_page,
                 )
 
 
@@ -207,9 +264,8 @@ async def _rivals(uow: UnitOfWork, installment: Installment) -> list[Installment
 
 
 async def _is_outdated(uow: UnitOfWork, purchase: PurchaseRow, installment: Installment) -> bool:
-    """Whether some of the remainder was paid since it was computed. (After a plan on Stripe's page, events keep it
-    up to date.)"""
-    if not installment.is_remainder or purchase.payment_flow == "page":
+    """Whether some of the remainder was paid since it was computed."""
+    if not installment.is_remainder:
         return False
     parts = [each for each in await repository.of_purchase(uow.db, purchase.id) if not each.is_remainder]
     if any(each.status == "processing" for each in parts):
@@ -217,26 +273,33 @@ async def _is_outdated(uow: UnitOfWork, purchase: PurchaseRow, installment: Inst
     return sum(each.amount for each in parts if each.is_payable) != installment.amount
 
 
-def is_final(intent: Intent) -> bool:
-    return intent.status in _FINAL
+def _form(intent: Intent, secret: str | None = None) -> CardForm:
+    return CardForm(
+        intent_id=intent.id,
+        client_secret=secret or intent.client_secret,
+        amount=intent.amount,
+        done=intent.status in ("succeeded", "processing", "requires_capture"),
+    )
 
 
-def _intent_params(purchase: PurchaseRow, installment: Installment, customer_id: str | None) -> dict[str, Any]:
-    request, last = purchase.request, installment.is_remainder
-    return intent_params(purchase.id, request, installment.reference, installment.money, customer_id, last=last)
+def _description(purchase: PurchaseRow, installment: Installment) -> str:
+    title = purchase.program.title
+    if installment.is_remainder or not purchase.installments:
+        return title
+    return f"{title}, installment {installment.position} of {purchase.installments}"
+
+
+def _is_taxed(purchase: PurchaseRow) -> bool:
+    """Whether the first installment's page adds tax: then so do the invoices of the others."""
+    return bool((purchase.session_params or {}).get("automatic_tax"))
 
 
 def intent_params(
-    purchase_id: UUID,
-    request: PurchaseRequest,
-    installment: str,
-    amount: Money,
-    customer_id: str | None,
-    *,
-    last: bool = False,
+    purchase_id: UUID, request: PurchaseRequest, installment: str, amount: Money, customer_id: str | None
 ) -> dict[str, Any]:
-    """The body of the intent, as the SDK takes it. Unless it is the `last`, the payment method is saved."""
-    save_method = request.payment_type == "plan" and customer_id is not None and not last
+    """The body of the first installment's intent, as the SDK takes it. That of a plan saves the payment method; the
+    front end confirms it with the student present, since Stripe rejects `off_session` beside `setup_future_usage`."""
+    save_method = request.payment_type == "plan" and customer_id is not None
     if save_method:
         methods = payment_methods.recurring(amount=amount, payer=request.payer)
     else:

@@ -1,4 +1,4 @@
-"""Pays installments with an intent that the payer confirms: one installment, or the remainder."""
+"""Pays installments in the front end's card form: one installment, or the remainder."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from uuid import UUID
 from checkout.installments import repository, transitions
 from checkout.installments.clock import Clock
 from checkout.installments.domain import Installment, PlannedInstallment
-from checkout.installments.payment_requests import NotDue, PaymentRequests
+from checkout.installments.payment_requests import CardForm, NotDue, PaymentRequests
 from checkout.purchases import repository as purchases
 from checkout.purchases.context import Buyer, CheckoutContext, rejected_by_stripe, stripe_errors_as_problems
 from checkout.purchases.customers import Customers
-from checkout.purchases.domain import State
+from checkout.purchases.domain import OPEN, State
 from checkout.purchases.repository import PurchaseRow
-from checkout.stripe_client import Intent, StripeRejected
+from checkout.stripe_client import StripeRejected
 from contracts.money import Money
 from kit.http.errors import Problem
 
@@ -25,7 +25,7 @@ _ENDED = (State.WITHDRAWN, State.CANCELED, State.FAILED, State.EXPIRED)
 @dataclass(frozen=True, kw_only=True)
 class RequestedPayment:
     installment_id: UUID
-    intent: Intent
+    form: CardForm
 
 
 class InstallmentPaymentService:
@@ -79,10 +79,6 @@ class InstallmentPaymentService:
                 raise Problem(409, "enrollment_over", "This enrollment has ended; nothing is owed for it.")
             installments = await repository.of_purchase(uow.db, purchase_id)
             remainder = next((each for each in installments if each.is_remainder and each.is_payable), None)
-            if purchase.payment_flow == "page":
-                if remainder is None:
-                    raise Problem(409, "nothing_due", "Nothing is due here; Stripe collects this plan.")
-                return purchase, remainder, False
             if any(each.status == "processing" for each in installments):
                 raise not_due("processing")
             parts = [each for each in installments if not each.is_remainder and each.is_payable]
@@ -100,7 +96,7 @@ class InstallmentPaymentService:
             planned = PlannedInstallment(
                 position=installments[-1].position + 1, kind="remainder", amount=amount, due_at=now
             )
-            pay_url = self._context.pay_page(purchase_id)
+            pay_url = self._context.pay_link(purchase_id)
             added = await repository.add(
                 uow.db, purchase_id, purchase.student_id, planned, next_attempt_at=None, pay_url=pay_url
             )
@@ -109,17 +105,23 @@ class InstallmentPaymentService:
     async def _request(self, purchase: PurchaseRow, installment: Installment) -> RequestedPayment:
         if purchase.payer == "sponsor":
             raise Problem(409, "sponsor_pays", "This amount is invoiced to the sponsor.")
+        if purchase.collection_stopped is not None:
+            detail = "Payments of this purchase are being checked by the school; nothing can be paid until it is done."
+            raise Problem(409, "collection_stopped", detail)
+        if purchase.payment_flow == "page" and purchase.state in OPEN:
+            detail = "The first installment is paid on its page; POST /api/create-checkout-session returns its URL."
+            raise Problem(409, "paid_on_page", detail, pay_url=purchase.checkout_url)
         try:
-            customer_id = await self._customers.customer_for(self._buyer, purchase.request)
+            customer_id = await self._customers.ensure(purchase.student_id, self._buyer)
             with stripe_errors_as_problems():
-                intent = await self._requests.intent(installment.id, customer_id)
+                form = await self._requests.card_form(installment.id, customer_id)
         except NotDue:
             raise not_due("processing") from None
         except StripeRejected:
             raise rejected_by_stripe() from None
-        if intent.status in ("succeeded", "processing"):
+        if form.done:
             raise not_due("processing")
-        return RequestedPayment(installment_id=installment.id, intent=intent)
+        return RequestedPayment(installment_id=installment.id, form=form)
 
 
 def not_due(status: str) -> Problem:

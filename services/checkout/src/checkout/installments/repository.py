@@ -5,7 +5,7 @@ Installments change only under the lock of their purchase's row, which serves al
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
@@ -48,6 +48,11 @@ class InstallmentChanges(TypedDict, total=False):
     client_secret: str | None
     pay_url: str | None
     failure_code: str | None
+    losses: int
+    announced_round: int
+    charged_at: datetime | None
+    charge_key: str | None
+    charged_method: str | None
     paid_at: datetime | None
 
 
@@ -62,13 +67,13 @@ async def add_plan(
     student_id: UUID,
     planned: Sequence[PlannedInstallment],
     *,
-    first_by_timer: bool,
-    pay_url: str,
+    pay_url: Callable[[UUID], str],
 ) -> None:
-    """Stores a plan. The first installment waits for its payer, unless the timer collects it like the others."""
+    """Stores a plan. The first installment waits for its payer. `pay_url`: of the installment with this id."""
     for each in planned:
-        next_attempt_at = each.due_at if each.position > 1 or first_by_timer else None
-        await add(db, purchase_id, student_id, each, next_attempt_at=next_attempt_at, pay_url=pay_url)
+        next_attempt_at = each.due_at if each.position > 1 else None
+        link = pay_url(installment_id(purchase_id, each.position))
+        await add(db, purchase_id, student_id, each, next_attempt_at=next_attempt_at, pay_url=link)
 
 
 async def add(
@@ -92,6 +97,7 @@ async def add(
         status="open",
         next_attempt_at=next_attempt_at,
         pay_url=pay_url,
+        pay_page=pay_url,
     )
     return _installment((await db.execute(added.returning(installments))).one())
 
@@ -104,6 +110,11 @@ async def lock(db: AsyncConnection, id: UUID) -> tuple[PurchaseRow, Installment]
         return None
     row = (await db.execute(select(installments).where(installments.c.id == id).with_for_update())).one()
     return purchase, _installment(row)
+
+
+async def read(db: AsyncConnection, id: UUID) -> Installment | None:
+    row = (await db.execute(select(installments).where(installments.c.id == id))).one_or_none()
+    return None if row is None else _installment(row)
 
 
 async def of_purchase(db: AsyncConnection, purchase_id: UUID) -> list[Installment]:
@@ -124,6 +135,7 @@ async def lock_due(db: AsyncConnection, *, now: datetime, limit: int) -> list[In
     collectable = exists().where(
         purchases.c.id == installments.c.purchase_id,
         purchases.c.canceled_at.is_(None),
+        purchases.c.collection_stopped.is_(None),
         purchases.c.state.in_(("awaiting_payment", "processing", "paid")),
         or_(purchases.c.state == "paid", purchases.c.payer == "sponsor"),
     )

@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TypedDict
-from uuid import UUID
 
 from checkout.installments import repository
-from checkout.installments.domain import (
-    RETRIES,
-    ClosedBecause,
-    GiveUp,
-    Installment,
-    InstallmentStatus,
-    Retry,
-    after_attempt,
-)
+from checkout.installments.domain import ClosedBecause, Installment, InstallmentStatus
+from checkout.installments.retries import RETRIES, Failure, GiveUp, Retry, after_failure
+from checkout.purchases.event_fields import purchase_fields
 from checkout.purchases.repository import PurchaseRow
-from contracts.money import Money
 from contracts.payments import PaymentExpired, PaymentFailed, PaymentRefs
-from contracts.people import Payer, Program
 from kit.db.unit_of_work import UnitOfWork
 
 CLOSE = "installment_close"
 """The kind of job that ends an intent or an invoice at Stripe."""
+RETURNED = "payment_returned"
+"""The failure code of a payment that the payer's bank took back."""
 
 
 async def failed(
-    uow: UnitOfWork, purchase: PurchaseRow, installment: Installment, *, code: str, now: datetime
+    uow: UnitOfWork,
+    purchase: PurchaseRow,
+    installment: Installment,
+    failure: Failure,
+    *,
+    now: datetime,
+    follows: Retry | GiveUp | None = None,
 ) -> Installment:
-    """Counts a failed attempt and publishes it: the installment is retried, or it is overdue. `now` is the clock's.
+    """Counts a failed attempt and publishes it: the installment is retried, or it is overdue. `now` is the clock's;
+    `follows`: of a sponsor's invoice.
 
     A paused installment and the remainder are not retried: only their payer pays them. The remainder is never overdue,
     since the installments it stands for are.
@@ -37,7 +36,7 @@ async def failed(
     attempts = installment.attempts + 1
     status: InstallmentStatus = "open"
     next_attempt_at: datetime | None = None
-    match after_attempt(attempts=attempts, now=now):
+    match follows or after_failure(failure, attempts=attempts, now=now):
         case _ if installment.is_remainder:
             pass
         case _ if installment.status == "paused":
@@ -53,29 +52,60 @@ async def failed(
         status=status,
         attempts=attempts,
         next_attempt_at=next_attempt_at,
-        failure_code=code,
+        failure_code=failure.code,
     )
-    event = PaymentFailed(
+    event = _failed(uow, purchase, written)
+    await uow.publish(event, id=f"{written.reference}/{attempts}/{event.type}", subject=str(purchase.id))
+    return written
+
+
+async def owe_again(uow: UnitOfWork, purchase: PurchaseRow, installment: Installment, *, losses: int) -> Installment:
+    """The payer's bank took the payment back: the installment is overdue, in a new round, and can be paid again."""
+    await enqueue_close(uow, installment)
+    written = await repository.write(
+        uow.db,
+        installment.id,
+        at=uow.now,
+        status="overdue",
+        round=installment.round + 1,
+        losses=losses,
+        attempts=1,
+        next_attempt_at=None,
+        stripe_payment_intent_id=None,
+        stripe_invoice_id=None,
+        client_secret=None,
+        pay_url=installment.pay_page,
+        failure_code=RETURNED,
+        paid_at=None,
+    )
+    event = _failed(uow, purchase, written)
+    await uow.publish(event, id=f"{written.reference}/{RETURNED}/{event.type}", subject=str(purchase.id))
+    return written
+
+
+def _failed(uow: UnitOfWork, purchase: PurchaseRow, installment: Installment) -> PaymentFailed:
+    return PaymentFailed(
         **purchase_fields(purchase),
+        as_of=uow.now,
         refs=PaymentRefs(
             installment=installment.reference,
             payment_intent=installment.stripe_payment_intent_id,
             invoice=installment.stripe_invoice_id,
         ),
         amount=installment.money,
-        code=code[:100],
-        attempt=attempts,
-        final=status == "overdue",
-        next_attempt_at=next_attempt_at,
-        pay_url=installment.pay_url,
+        code=(installment.failure_code or "unknown")[:100],
+        attempt=installment.attempts,
+        final=installment.status == "overdue",
+        next_attempt_at=installment.next_attempt_at,
+        pay_url=installment.pay_page or installment.pay_url,
     )
-    await uow.publish(event, id=f"{installment.reference}/{attempts}/{event.type}", subject=str(purchase.id))
-    return written
 
 
 async def publish_no_longer_owed(uow: UnitOfWork, purchase: PurchaseRow, installment: Installment) -> None:
     """Ends this round of an overdue installment, so that it no longer pauses the enrollment."""
-    event = PaymentExpired(**purchase_fields(purchase), refs=PaymentRefs(installment=installment.reference))
+    event = PaymentExpired(
+        **purchase_fields(purchase), as_of=uow.now, refs=PaymentRefs(installment=installment.reference)
+    )
     await uow.publish(event, id=f"{installment.reference}/{event.type}", subject=str(purchase.id))
 
 
@@ -101,12 +131,7 @@ async def enqueue_close(uow: UnitOfWork, installment: Installment) -> None:
 
 
 async def reopen(
-    uow: UnitOfWork,
-    purchase: PurchaseRow,
-    installment: Installment,
-    *,
-    now: datetime,
-    due_at: datetime | None = None,
+    uow: UnitOfWork, installment: Installment, *, now: datetime, due_at: datetime | None = None
 ) -> Installment:
     """Starts a new round, to which no earlier event applies. The remainder has no timer."""
     due = due_at or installment.due_at
@@ -123,7 +148,7 @@ async def reopen(
         stripe_payment_intent_id=None,
         stripe_invoice_id=None,
         client_secret=None,
-        pay_url=pay_page(purchase, installment),
+        pay_url=installment.pay_page,
         failure_code=None,
     )
 
@@ -137,43 +162,14 @@ async def collect_skipped(uow: UnitOfWork, installment: Installment, *, now: dat
 
 
 async def debit_failed(
-    uow: UnitOfWork, purchase: PurchaseRow, installment: Installment, *, failed_debits: int, now: datetime
+    uow: UnitOfWork, purchase: PurchaseRow, installment: Installment, failure: Failure, *, now: datetime
 ) -> Installment:
     """Counts a failed bank debit as an attempt, unless it was an early payment."""
     paid_early = installment.due_at > now + timedelta(seconds=1) and not installment.attempts
-    changes: repository.InstallmentChanges = {"failed_debits": failed_debits}
-    if paid_early and installment.status != "paused":
-        changes |= {"status": "open", "next_attempt_at": installment.due_at}
-    written = await repository.write(uow.db, installment.id, at=uow.now, **changes)
-    if paid_early:
-        return written
-    return await failed(uow, purchase, installment, code="debit_failed", now=now)
-
-
-def pay_page(purchase: PurchaseRow, installment: Installment) -> str | None:
-    """Where the installment can be paid without an invoice."""
-    own = purchase.checkout_url if purchase.payment_flow == "installments" else None
-    return own or installment.pay_url
-
-
-class PurchaseFields(TypedDict):
-    purchase_id: UUID
-    student_id: UUID
-    program: Program
-    payer: Payer
-    funding_source: str | None
-    installments: int | None
-    price: Money
-
-
-def purchase_fields(purchase: PurchaseRow) -> PurchaseFields:
-    """The fields that every payment event of a purchase has."""
-    return {
-        "purchase_id": purchase.id,
-        "student_id": purchase.student_id,
-        "program": purchase.program,
-        "payer": purchase.payer,
-        "funding_source": purchase.funding_source,
-        "installments": purchase.installments,
-        "price": Money(amount=purchase.amount, currency=purchase.currency),
-    }
+    if not paid_early:
+        return await failed(uow, purchase, installment, failure, now=now)
+    if installment.status == "paused":
+        return installment
+    return await repository.write(
+        uow.db, installment.id, at=uow.now, status="open", next_attempt_at=installment.due_at, failure_code=failure.code
+    )

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, model_validator
-from sqlalchemy import ColumnElement, Select, case, func, literal, or_, select
+from sqlalchemy import ColumnElement, Select, case, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from checkout.installments import repository
@@ -123,8 +123,7 @@ async def payment_overview(db: AsyncConnection, purchase: PurchaseRow) -> Paymen
     records = await payments_of(db, purchase.id)
     refunds = await refunds_of_purchase(db, purchase.id)
     paid = [each for each in records if each.status == "succeeded" and each.method not in NOT_MONEY]
-    # the remainder stands for the other installments, except after a plan on Stripe's page
-    owed = [each for each in own if each.is_payable and (not each.is_remainder or purchase.payment_flow == "page")]
+    owed = [each for each in own if each.is_payable and not each.is_remainder]  # which stands for the others
     first = min(owed, key=lambda each: (each.due_at, each.position), default=None)
     return PaymentOverview(
         enrollment_id=purchase.first_enrollment_id,
@@ -171,7 +170,7 @@ def select_purchases() -> tuple[Select[Any], ColumnElement[str], ColumnElement[s
     is_owed = (
         installments.c.purchase_id == purchases.c.id,
         installments.c.status.in_(PAYABLE),
-        or_(installments.c.kind != "remainder", purchases.c.payment_flow == "page"),
+        installments.c.kind != "remainder",
     )
     due = select(func.coalesce(func.sum(installments.c.amount), 0)).where(*is_owed)
     next_due_at = select(func.min(installments.c.due_at)).where(*is_owed)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Literal
 from uuid import UUID
 
 import structlog
 
 from checkout.purchases import repository
 from checkout.purchases.domain import Change, State
-from checkout.stripe_client import Stripe, StripeRejected
+from checkout.stripe_client import Intent, Stripe, StripeRejected
 from kit.db.database import Database
-from kit.db.unit_of_work import UnitOfWork
+from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.jobs.jobs import Job
 from kit.runtime.backoff import Backoff
 from kit.runtime.failures import Transient
@@ -26,6 +27,12 @@ PAGE_EXPIRES_AFTER = timedelta(hours=24)
 INTENT_EXPIRY = "intent_expiry"
 INTENT_OPEN_FOR = timedelta(hours=24)
 """How long an intent waits for its payer: as long as a Checkout page. (Stripe itself never expires an intent.)"""
+_VERIFICATION = "verify_with_microdeposits"
+_VERIFICATION_TAKES = timedelta(days=10)
+"""Stripe sends the micro-deposits within two business days, and the payer has ten days to verify them
+(docs.stripe.com/payments/ach-direct-debit/accept-a-payment)."""
+_ACTION_TAKES = timedelta(hours=48)
+"""For anything else that the payer has started and not finished, such as 3-D Secure."""
 
 
 async def enqueue_page_expiry(uow: UnitOfWork, purchase_id: UUID) -> None:
@@ -41,6 +48,14 @@ async def enqueue_intent_expiry(uow: UnitOfWork, purchase_id: UUID, *, after: in
     key = f"{purchase_id}/expiry/{after}" if after else f"{purchase_id}/expiry"
     payload = {"purchase_id": str(purchase_id)}
     await uow.enqueue(INTENT_EXPIRY, key=key, payload=payload, available_at=uow.now + INTENT_OPEN_FOR)
+
+
+def awaits_payer(intent: Intent, *, started: datetime, now: datetime) -> bool:
+    """Whether the payer has started to pay, and may still finish. `started`: the earliest time of it."""
+    if intent.status != "requires_action":
+        return False
+    takes = _VERIFICATION_TAKES if intent.action == _VERIFICATION else _ACTION_TAKES
+    return now - started < takes
 
 
 class PageExpiry:
@@ -67,7 +82,8 @@ class PageExpiry:
 
 
 class IntentExpiry:
-    """Cancels an intent that was not paid within a day, so that its promotion code use is released."""
+    """Cancels an intent that was not paid within a day, so that its promotion code use is released. One that waits for
+    its payer's action is looked at again a day later."""
 
     backoff = Backoff(longest=timedelta(hours=1), attempts=100)
 
@@ -75,25 +91,31 @@ class IntentExpiry:
         self._database = database
         self._stripe = stripe
 
-    async def perform(self, job: Job) -> bool:
-        """Whether the intent cannot be paid any more."""
+    async def perform(self, job: Job) -> Literal["canceled", "waiting", "kept"]:
+        """canceled: the intent cannot be paid any more."""
         async with self._database.transaction() as db:
             row = await repository.read_row(db, UUID(job.payload["purchase_id"]))
         if row is None or row.state not in (State.CREATED, State.AWAITING_PAYMENT):
-            return False
+            return "kept"
         if row.stripe_payment_intent_id is None:  # its secret was never handed out; if nothing is due, it is paid
-            return row.state is State.CREATED
+            return "canceled" if row.state is State.CREATED else "kept"
         try:
+            intent = await self._stripe.intent(row.stripe_payment_intent_id)
+            if awaits_payer(intent, started=row.created_at, now=utc_now()):
+                return "waiting"
             intent = await self._stripe.cancel_intent(row.stripe_payment_intent_id, key=f"{job.key}/cancel")
         except StripeRejected as rejected:
             if rejected.code == "resource_missing":
-                return True
+                return "canceled"
             raise Transient(str(rejected)) from rejected
-        return intent.status == "canceled"
+        return "canceled" if intent.status == "canceled" else "kept"
 
-    async def record(self, job: Job, result: bool, uow: UnitOfWork) -> None:
-        if result:
+    async def record(self, job: Job, result: Literal["canceled", "waiting", "kept"], uow: UnitOfWork) -> None:
+        if result == "canceled":
             await repository.change_state(uow.db, UUID(job.payload["purchase_id"]), Change.EXPIRED, at=uow.now)
+        elif result == "waiting":
+            later = uow.now + INTENT_OPEN_FOR
+            await uow.enqueue(INTENT_EXPIRY, key=f"{job.key}/+", payload=dict(job.payload), available_at=later)
 
     async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
         log.error("failed to cancel intent; purchase stays open", purchase=job.payload["purchase_id"])

@@ -98,10 +98,12 @@ async def insert_external(
     )
 
 
-async def write_external(db: AsyncConnection, purchase_id: UUID, request: PurchaseRequest, *, at: datetime) -> None:
-    """Corrects it: a later event, or an admin, names another student or item."""
-    mine = purchases.c.id == purchase_id
-    await db.execute(update(purchases).where(mine).values(**_columns(request), updated_at=at))
+async def write_external(
+    db: AsyncConnection, purchase_id: UUID, request: PurchaseRequest, *, by: str | None, at: datetime
+) -> None:
+    """Corrects it: a later event, or an admin, names another student or item. `by` None: who recorded it stays."""
+    values = _columns(request) if by is None else {**_columns(request), "recorded_by": by}
+    await db.execute(update(purchases).where(purchases.c.id == purchase_id).values(**values, updated_at=at))
 
 
 def _columns(request: PurchaseRequest) -> dict[str, Any]:  # Any: the values of columns
@@ -203,6 +205,12 @@ async def write_standing(
 ) -> None:
     """Why it is not simply paid: see the columns' description."""
     await db.execute(update(purchases).where(purchases.c.id == purchase_id).values(**columns, updated_at=at))
+
+
+async def write_acceptance(db: AsyncConnection, purchase_id: UUID, *, by: str, reason: str, at: datetime) -> None:
+    """Who has accepted less than the price, and why."""
+    values = {"accepted_by": by, "acceptance_reason": reason, "updated_at": at}
+    await db.execute(update(purchases).where(purchases.c.id == purchase_id).values(values))
 
 
 async def write_schedule(db: AsyncConnection, purchase_id: UUID, schedule_id: str | None, *, at: datetime) -> None:

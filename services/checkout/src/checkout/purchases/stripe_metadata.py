@@ -29,6 +29,7 @@ def metadata(purchase_id: UUID, request: PurchaseRequest, *, installment: str | 
         "funding_source": request.funding_source,
         "installments": str(request.installments) if request.installments else None,
         "installment": installment,
+        "due": str(request.due.amount) if request.due else None,
         "tier": request.tier,
         **{f"includes_{n}": _part(part) for n, part in enumerate(program.includes, 1)},
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from checkout.stripe_client.customers import CustomerCalls, SavedMethod
 from checkout.stripe_client.intents import Intent, IntentCalls
-from checkout.stripe_client.invoices import InvoiceCalls, SentInvoice
+from checkout.stripe_client.invoices import InvoiceCalls, InvoiceCharge, InvoiceTerms, PayableInvoice
 from checkout.stripe_client.memberships import MembershipCalls, PaymentDeclined, StripeMembership
 from checkout.stripe_client.plans import Invoice, PlanCalls, Schedule, Subscription
 from checkout.stripe_client.refunds import RefundCalls, StripeRefund
@@ -19,10 +19,12 @@ class Stripe(SessionCalls, PlanCalls, IntentCalls, CustomerCalls, RefundCalls, M
 __all__ = [
     "Intent",
     "Invoice",
+    "InvoiceCharge",
+    "InvoiceTerms",
+    "PayableInvoice",
     "PaymentDeclined",
     "SavedMethod",
     "Schedule",
-    "SentInvoice",
     "Session",
     "Stripe",
     "StripeMembership",

@@ -15,14 +15,27 @@ from contracts.money import Money
 
 @dataclass(frozen=True, kw_only=True)
 class Intent:
-    """`status` is Stripe's; `failure_code` is that of the last attempt, if it failed."""
+    """`status` and `action` (what the payer has to do next) are Stripe's. The others are of the last attempt, if it
+    failed: its code, what the issuer says about another attempt, and the type of the payment method."""
 
     id: str
     status: str
     client_secret: str | None
     amount: Money
     received: Money
+    action: str | None
     failure_code: str | None
+    failure_advice: str | None
+    failed_method: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """`code`: the issuer's decline code, else Stripe's error code."""
+
+    code: str | None
+    advice: str | None
+    method: str | None
 
 
 class IntentCalls(StripeCalls):
@@ -39,28 +52,6 @@ class IntentCalls(StripeCalls):
         async with self._call("intent"):
             return intent_of(await self._api.v1.payment_intents.retrieve_async(id))
 
-    async def charge_off_session(self, id: str, *, method_id: str, key: str) -> Intent:
-        """Charges the saved method without the payer being present, and returns the intent.
-
-        A decline is not an error: the intent can be confirmed again, and `failure_code` says why. An intent that cannot
-        be confirmed is returned unchanged. Raises StripeRejected if the request itself is wrong.
-        """
-        try:
-            async with self._call("charge_off_session"):
-                try:
-                    intents = self._api.v1.payment_intents
-                    return intent_of(
-                        await intents.confirm_async(
-                            id, {"payment_method": method_id, "off_session": True}, {"idempotency_key": key}
-                        )
-                    )
-                except stripe.CardError:
-                    return intent_of(await self._api.v1.payment_intents.retrieve_async(id))
-        except StripeRejected as refused:
-            if refused.code != "payment_intent_unexpected_state":
-                raise
-            return await self.intent(id)
-
     async def cancel_intent(self, id: str, *, key: str) -> Intent:
         """Cancels the intent if possible, and returns it: canceled, succeeded or processing.
 
@@ -75,12 +66,25 @@ class IntentCalls(StripeCalls):
 
 
 def intent_of(intent: stripe.PaymentIntent) -> Intent:
-    error = intent.last_payment_error
+    failed = failure_of(intent.last_payment_error)
     return Intent(
         id=intent.id,
         status=intent.status,
         client_secret=intent.client_secret,
         amount=Money(amount=intent.amount, currency=intent.currency),
         received=Money(amount=intent.amount_received or 0, currency=intent.currency),
-        failure_code=(getattr(error, "decline_code", None) or getattr(error, "code", None)) if error else None,
+        action=intent.next_action.type if intent.next_action else None,
+        failure_code=failed.code,
+        failure_advice=failed.advice,
+        failed_method=failed.method,
+    )
+
+
+def failure_of(error: object) -> Failure:
+    """Of a card error, or of an intent's last payment error."""
+    method = getattr(error, "payment_method", None)
+    return Failure(
+        code=getattr(error, "decline_code", None) or getattr(error, "code", None),
+        advice=getattr(error, "advice_code", None),
+        method=getattr(method, "type", None),
     )
