@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import jwt
+import stripe
 from fastapi import FastAPI
 from pydantic import SecretStr
 from sqlalchemy import select, text
@@ -85,8 +86,8 @@ class Apps:
         for app in self._apps.values():
             await app.state.stripe.close()
             await app.state.database.close()
-        for stripe in self._stripes.values():
-            await stripe.close()
+        for client in self._stripes.values():
+            await client.close()
         for database in self._databases.values():
             await database.close()
 
@@ -208,6 +209,10 @@ class Service:
     async def funding(self, student: UUID) -> dict[str, Any]:
         (found,) = await self.rows("SELECT * FROM funding_payments WHERE student_id = :student", student=student)
         return found
+
+    async def invoice(self, student: UUID) -> stripe.Invoice:
+        """The invoice of the student's sponsor, as Stripe has it."""
+        return await self.sandbox.api.invoices.retrieve_async((await self.funding(student))["stripe_invoice_id"])
 
     async def published(self, student: UUID, type: str) -> list[dict[str, Any]]:
         found = await self.rows(

@@ -1,4 +1,4 @@
-"""Sponsors: a page and an invoice, a row that follows the payment, and an audit trail of each change."""
+"""Sponsors: an invoice, a row that follows the payment, and an audit trail of each change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from tests.checkout.sandbox import metadata_of
-from tests.checkout.service import FINANCE, FUND, Service, bearer, wanted
+from tests.checkout.service import FINANCE, FUND, PUBLIC, Service, bearer, wanted
 
 from contracts.envelope import Envelope
 from contracts.money import usd
@@ -27,7 +27,13 @@ async def _changes(service: Service, payment: UUID) -> list[dict[str, Any]]:
     )
 
 
-async def test_a_sponsor_gets_a_page_and_an_invoice(service: Service) -> None:
+async def _intent_of(service: Service, invoice_id: str) -> str:
+    """The id of the payment intent that pays the invoice."""
+    links = await service.sandbox.api.invoice_payments.list_async({"invoice": invoice_id})
+    return str(links.data[0].payment.payment_intent)
+
+
+async def test_a_sponsor_gets_an_invoice_and_a_link(service: Service) -> None:
     student, caller, program_id = uuid4(), uuid4(), str(uuid4())
     body = {
         "studentId": str(student),
@@ -37,10 +43,12 @@ async def test_a_sponsor_gets_a_page_and_an_invoice(service: Service) -> None:
     }
     answer = await service.call("POST", f"{FUND}/", json=body, headers=bearer("case_manager", caller))
     assert answer.status_code == 200, answer.text
-    (session,) = await service.sandbox.sessions_of(student)
-    assert answer.json() == {"ok": True, "url": session.url, "sessionId": session.id}
-    assert (session.mode, session.amount_total, session.customer_email) == ("payment", 489_000, FINANCE)
-    purchase = await service.purchase(student)
+    invoice, purchase = await service.invoice(student), await service.purchase(student)
+    assert answer.json() == {"ok": True, "url": purchase["checkout_url"], "sessionId": invoice.id}
+    assert answer.json()["url"].startswith(f"{PUBLIC}/pay/")
+    assert (invoice.status, invoice.amount_due, invoice.currency) == ("open", 489_000, "usd")
+    assert (invoice.collection_method, invoice.customer_email) == ("send_invoice", FINANCE)
+    (installment,) = await service.rows("SELECT * FROM installments WHERE purchase_id = :id", id=purchase["id"])
     metadata = {
         "purchase_id": str(purchase["id"]),
         "student_id": str(student),
@@ -53,49 +61,45 @@ async def test_a_sponsor_gets_a_page_and_an_invoice(service: Service) -> None:
         "price_currency": "usd",
         "payer": "sponsor",
         "funding_source": "WIOA",
+        "installment": f"{installment['id']}:1",
     }
-    assert metadata_of(session) == metadata
-    assert set(session.to_dict()["allowed_payment_method_types"]) == {"card", "us_bank_account", "link"}
+    assert metadata_of(invoice) == metadata
+    assert set(invoice.to_dict()["payment_settings"]["payment_method_types"]) == {"card", "us_bank_account", "link"}
 
     row = await service.funding(student)
     assert row["id"] == purchase["id"]
     assert (row["program_id"], row["funding_source"], row["status"]) == (program_id, "WIOA", "created")
     assert (row["amount"], row["paid_at"], row["stripe_payment_intent_id"]) == (Decimal("4890.00"), None, None)
-    assert row["stripe_checkout_session_id"] == session.id
 
     (event,) = await service.published(student, "purchase.created.v1")
-    assert (event["payer"], event["funding_source"], event["checkout_url"]) == ("sponsor", "WIOA", session.url)
+    assert (event["payer"], event["funding_source"]) == ("sponsor", "WIOA")
+    assert (event["checkout_url"], event.get("expires_at")) == (answer.json()["url"], None)
     assert event["payer_contact"] == {"email": FINANCE, "name": "Workforce Innovation and Opportunity Act"}
 
-    await service.sandbox.pay(session.id)
-    paid = await service.sandbox.api.checkout.sessions.retrieve_async(session.id)
-    assert isinstance(paid.invoice, str) and isinstance(paid.payment_intent, str)
-    assert metadata_of(await service.sandbox.api.invoices.retrieve_async(paid.invoice)) == metadata
-    assert metadata_of(await service.sandbox.api.payment_intents.retrieve_async(paid.payment_intent)) == metadata
-
+    await service.sandbox.operate(f"/invoices/{invoice.id}/pay")
     await service.deliver_stripe_events(student)
     await service.deliver_stripe_events(student)
     row = await service.funding(student)
-    assert (row["status"], row["stripe_payment_intent_id"]) == ("paid", paid.payment_intent)
+    assert row["status"] == "paid"
+    assert row["stripe_payment_intent_id"].startswith("pi_")
     assert row["paid_at"] is not None
     changes = await _changes(service, row["id"])
-    assert [change["operation"] for change in changes] == ["insert", "update", "update"]
-    made, opened, settled = changes
-    assert made["actor"] == opened["actor"] == f"case_manager:{caller}"
+    made, invoiced, settled, *_ = changes
+    assert [change["operation"] for change in (made, invoiced, settled)] == ["insert", "update", "update"]
+    assert made["actor"] == invoiced["actor"] == f"case_manager:{caller}"
     assert settled["actor"].startswith("event:evt_")
     assert (made["old"], made["new"]["status"]) == (None, "created")
-    assert opened["old"]["stripe_checkout_session_id"] is None
-    assert opened["new"]["stripe_checkout_session_id"] == session.id
+    assert invoiced["old"]["stripe_invoice_id"] is None
+    assert invoiced["new"]["stripe_invoice_id"] == invoice.id
     assert (settled["old"]["status"], settled["new"]["status"]) == ("created", "paid")
-    assert made["changed_at"] <= opened["changed_at"] <= settled["changed_at"]
+    assert made["changed_at"] <= invoiced["changed_at"] <= settled["changed_at"]
 
 
 async def test_a_program_without_a_total_cost(service: Service) -> None:
     slug, student = f"cheap-{uuid4().hex[:6]}", uuid4()
     assert (await service.admin("POST", "/api/admin/programs", slug=slug, name="X", price=90_000)).status_code == 201
     assert (await service.fund(student, slug=slug)).status_code == 200
-    (session,) = await service.sandbox.sessions_of(student)
-    assert session.amount_total == 29_500
+    assert (await service.invoice(student)).amount_due == 29_500
     assert (await service.funding(student))["amount"] == Decimal("295.00")
 
 
@@ -103,9 +107,9 @@ async def test_a_sponsors_own_finance_mail(service: Service) -> None:
     code, student = f"ACME-{uuid4().hex[:6].upper()}", uuid4()
     await service.admin("POST", "/api/admin/sponsors", code=code, name="Acme", finance_email="bills@acme.example")
     assert (await service.fund(student, role="admin", fundingSource=code.lower())).status_code == 200
-    (session,) = await service.sandbox.sessions_of(student)
-    assert session.customer_email == "bills@acme.example"
-    assert metadata_of(session)["funding_source"] == code
+    invoice = await service.invoice(student)
+    assert invoice.customer_email == "bills@acme.example"
+    assert metadata_of(invoice)["funding_source"] == code
     await service.admin("PATCH", f"/api/admin/sponsors/{code}", active=False)
     refused = await service.fund(uuid4(), fundingSource=code)
     assert (refused.status_code, refused.json()["code"]) == (422, "unknown_funding_source")
@@ -154,53 +158,53 @@ async def test_the_same_request_twice_is_one_purchase(service: Service) -> None:
     assert len(await _changes(service, (await service.funding(student))["id"])) == 2
 
 
-async def test_another_sponsor_closes_the_first_page(service: Service) -> None:
+async def test_another_sponsor_voids_the_first_invoice(service: Service) -> None:
     student = uuid4()
-    await service.fund(student, fundingSource="WIOA")
-    await service.fund(student, fundingSource="WRG")
+    first = (await service.fund(student, fundingSource="WIOA")).json()["sessionId"]
+    second = (await service.fund(student, fundingSource="WRG")).json()["sessionId"]
     rows = await service.rows(
         "SELECT funding_source, status FROM funding_payments WHERE student_id = :s ORDER BY created_at", s=student
     )
     assert [(row["funding_source"], row["status"]) for row in rows] == [("WIOA", "failed"), ("WRG", "created")]
-    assert sorted(str(s.status) for s in await service.sandbox.sessions_of(student)) == ["expired", "open"]
+    statuses = [(await service.sandbox.api.invoices.retrieve_async(id)).status for id in (first, second)]
+    assert statuses == ["void", "open"]
 
 
 async def test_student_and_sponsor_do_not_both_pay(service: Service) -> None:
     student = uuid4()
     await service.buy(student, wanted("dsp", 4325))
     assert (await service.fund(student)).status_code == 200, "the student's own page is closed"
-    assert sorted(str(s.status) for s in await service.sandbox.sessions_of(student)) == ["expired", "open"]
+    (session,) = await service.sandbox.sessions_of(student)
+    assert (session.status, (await service.invoice(student)).status) == ("expired", "open")
     refused = await service.buy(student, wanted("dsp", 4325))
     assert (refused.status_code, refused.json()["code"]) == (409, "sponsor_payment_open")
 
 
-async def test_an_expired_page_is_a_failed_payment(service: Service) -> None:
+async def test_a_bank_debit_succeeds(service: Service) -> None:
     student = uuid4()
     await service.fund(student)
-    (session,) = await service.sandbox.sessions_of(student)
-    await service.sandbox.operate(f"/sessions/{session.id}/expire")
+    invoice = await service.invoice(student)
+    await service.sandbox.operate(f"/invoices/{invoice.id}/pay", method="us_bank_account", account="verified")
     await service.deliver_stripe_events(student)
-    row = await service.funding(student)
-    assert (row["status"], row["paid_at"]) == ("failed", None)
-    assert [change["new"]["status"] for change in await _changes(service, row["id"])] == [
-        "created",
-        "created",
-        "failed",
-    ]
+    assert (await service.funding(student))["status"] == "created"
+    await service.sandbox.operate(f"/payment_intents/{await _intent_of(service, invoice.id)}/settle")
+    await service.deliver_stripe_events(student)
+    assert (await service.funding(student))["status"] == "paid"
 
 
-async def test_a_bank_debit_that_fails_and_one_that_succeeds(service: Service) -> None:
-    for account, outcome, status in (("failing", "fail", "failed"), ("verified", "settle", "paid")):
-        student = uuid4()
-        await service.fund(student)
-        (session,) = await service.sandbox.sessions_of(student)
-        await service.sandbox.pay(session.id, method="us_bank_account", account=account)
-        await service.deliver_stripe_events(student)
-        assert (await service.funding(student))["status"] == "created"
-        waiting = await service.sandbox.api.checkout.sessions.retrieve_async(session.id)
-        await service.sandbox.operate(f"/payment_intents/{waiting.payment_intent}/{outcome}")
-        await service.deliver_stripe_events(student)
-        assert (await service.funding(student))["status"] == status
+async def test_after_a_bank_debit_that_fails_the_invoice_can_still_be_paid(service: Service) -> None:
+    student = uuid4()
+    await service.fund(student)
+    invoice = await service.invoice(student)
+    await service.sandbox.operate(f"/invoices/{invoice.id}/pay", method="us_bank_account", account="failing")
+    await service.deliver_stripe_events(student)
+    await service.sandbox.operate(f"/payment_intents/{await _intent_of(service, invoice.id)}/fail")
+    await service.deliver_stripe_events(student)
+    assert (await service.funding(student))["status"] == "created"
+    assert (await service.invoice(student)).status == "open"
+    await service.sandbox.operate(f"/invoices/{invoice.id}/pay")
+    await service.deliver_stripe_events(student)
+    assert (await service.funding(student))["status"] == "paid"
 
 
 async def test_the_row_is_the_same_in_any_order(service: Service) -> None:
@@ -210,7 +214,8 @@ async def test_the_row_is_the_same_in_any_order(service: Service) -> None:
         student = uuid4()
         await service.fund(student)
         purchase = await service.purchase(student)
-        refs = PaymentRefs(payment_intent=f"pi_{student}", checkout_session=purchase["stripe_checkout_session_id"])
+        invoice_id = (await service.funding(student))["stripe_invoice_id"]
+        refs = PaymentRefs(payment_intent=f"pi_{student}", invoice=invoice_id)
         common: dict[str, Any] = {"refs": refs, "purchase_id": purchase["id"], "student_id": student}
         events = [
             (PaymentPending(**common), first - timedelta(days=3)),
@@ -232,9 +237,9 @@ async def test_the_row_is_the_same_in_any_order(service: Service) -> None:
 async def test_a_refund_leaves_it_paid(service: Service) -> None:
     student = uuid4()
     await service.fund(student)
-    (session,) = await service.sandbox.sessions_of(student)
-    paid = await service.sandbox.pay(session.id)
-    intent = await service.sandbox.api.payment_intents.retrieve_async(paid["payment_intent"])
+    invoice = await service.invoice(student)
+    await service.sandbox.operate(f"/invoices/{invoice.id}/pay")
+    intent = await service.sandbox.api.payment_intents.retrieve_async(await _intent_of(service, invoice.id))
     await service.sandbox.operate(f"/charges/{intent.latest_charge}/refund")
     await service.deliver_stripe_events(student)
     assert (await service.funding(student))["status"] == "paid"
@@ -257,6 +262,7 @@ async def test_the_row_has_the_required_columns(service: Service) -> None:
         "funding_source",
         "stripe_checkout_session_id",
         "stripe_payment_intent_id",
+        "stripe_invoice_id",
         "status",
         "amount",
         "paid_at",
@@ -279,6 +285,7 @@ async def test_the_row_has_the_required_columns(service: Service) -> None:
         ("program_id", False),
         ("status", False),
         ("stripe_checkout_session_id", True),
+        ("stripe_invoice_id", True),
     }
     (forced,) = await service.rows(
         "SELECT relrowsecurity, relforcerowsecurity FROM pg_class WHERE oid = 'funding_payments'::regclass"

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, SecretStr, field_validator, model_validat
 
 from checkout.cancellation_policy import cancellation_policy
 from checkout.mail import Address
+from checkout.reminder_days import reminder_days
 from kit.runtime import service
 from kit.runtime.settings import CommaSeparated, Settings
 from ledger.policy import PolicySettings
@@ -150,6 +151,16 @@ class RelaySettings(service.WorkerSettings, StripeSettings):
 
     test_clock: bool = False
     """As in the API's settings: both use the same clock."""
+    sponsor_reminder_days: str = "1,7,14"
+    """When a sponsor is reminded of an unpaid invoice, in days after the due date. After the last one it is overdue."""
+    missing_event_minutes: Annotated[int, Field(ge=1, le=1440)] = 30
+    """How long something is open here before it is looked at in Stripe, in case its webhook was lost."""
+
+    @field_validator("sponsor_reminder_days")
+    @classmethod
+    def _ascending_days(cls, value: str) -> str:
+        reminder_days(value)
+        return value
 
 
 class WorkerSettings(PolicySettings, service.WorkerSettings):
@@ -157,6 +168,8 @@ class WorkerSettings(PolicySettings, service.WorkerSettings):
 
     late_payments: Literal["refund", "review"] = "refund"
     """What is done about money that arrives after its purchase has ended: it is sent back, or an admin decides."""
+    unmatched_minutes: Annotated[int, Field(ge=0, le=1440)] = 10
+    """How long a payment that names nobody waits for the event that matches it, before admins are alerted."""
 
 
 def origin_of(url: str) -> str:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from datetime import date
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from checkout.installments import repository, views
 from checkout.installments.dependencies import Enrollments, InstallmentPayments, staff_buyer
 from checkout.installments.enrollment_service import STAFF, EnrollmentRequest
 from checkout.installments.payment_service import RequestedPayment, unknown_enrollment
+from checkout.installments.sponsor_api import AuthorizationNumber, period_of
 from checkout.installments.views import InstallmentView, PaymentOverview, PurchaseStatus, PurchaseView
+from checkout.mail import Address
+from checkout.purchases.contact_api import PersonName, contact_of
 from checkout.purchases.dependencies import CurrentSettings, buyer_of
 from checkout.purchases.repository import find_purchase
 from checkout.purchases.tables import purchases
@@ -27,12 +31,26 @@ router = APIRouter(tags=["enrollments"])
 
 
 class NewEnrollment(BaseModel):
-    """`product_id`: the id, the slug, or the id in the system that registered it. `funding_source`: staff only."""
+    """`product_id`: the id, the slug, or the id in the system that registered it. `user_id`: the student.
+
+    Staff only: the student's name and email address; and with `funding_source`, a sponsor pays, by an invoice that
+    states the authorization number and the period of the training.
+    """
 
     product_id: Annotated[str, Field(min_length=1, max_length=200)]
     user_id: UUID
     promotion_code: Annotated[str | None, Field(min_length=1, max_length=100)] = None
     funding_source: Annotated[str | None, Field(min_length=1, max_length=50)] = None
+    authorization_number: AuthorizationNumber | None = None
+    period_start: date | None = None
+    period_end: date | None = None
+    student_name: PersonName | None = None
+    student_email: Address | None = None
+
+    @model_validator(mode="after")
+    def _is_a_period(self) -> Self:
+        period_of(self.period_start, self.period_end)
+        return self
 
 
 class EnrollmentAnswer(BaseModel):
@@ -78,6 +96,9 @@ async def enroll(
             student_id=body.user_id,
             promotion_code=body.promotion_code,
             funding_source=body.funding_source,
+            authorization_number=body.authorization_number,
+            period=period_of(body.period_start, body.period_end),
+            contact=contact_of(email=body.student_email, name=body.student_name),
         )
         opened = await enrollments.enroll(caller, buyer, enrollment)
         async with database.transaction_of(student_id=caller.id, role=caller.role) as db:
@@ -147,9 +168,9 @@ async def pay_remainder(id: UUID, payments: InstallmentPayments, settings: Curre
 def _pay_answer(payment: RequestedPayment, settings: ApiSettings) -> PayAnswer:
     return PayAnswer(
         installment_id=payment.installment_id,
-        stripe_client_secret=payment.intent.client_secret or "",
-        payment_intent_id=payment.intent.id,
-        amount=payment.intent.amount.amount,
-        currency=payment.intent.amount.currency,
+        stripe_client_secret=payment.form.client_secret or "",
+        payment_intent_id=payment.form.intent_id,
+        amount=payment.form.amount.amount,
+        currency=payment.form.amount.currency,
         stripe_publishable_key=settings.stripe_publishable_key,
     )

@@ -10,16 +10,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from checkout.catalog.promotion_repository import Quote
 from checkout.catalog.repository import Item, Sponsor, find_any_item, find_sponsor
-from checkout.installments import repository, rules
+from checkout.installments import rules
 from checkout.installments.clock import Clock
-from checkout.installments.domain import applicable_plan, detect_plan, plan_installments
+from checkout.installments.domain import FULL, applicable_plan, detect_plan, plan_installments
 from checkout.installments.plan_flow import OpenEnrollment, PlanFlow
 from checkout.payments.intent_flow import IntentFlow
-from checkout.purchases.context import Buyer, CheckoutContext, rejected_by_stripe, stripe_errors_as_problems
-from checkout.purchases.domain import PurchaseRequest
+from checkout.purchases.context import Buyer, CheckoutContext
+from checkout.purchases.domain import Period, PurchaseRequest, funding_amount
 from checkout.purchases.request_builder import build_request
 from checkout.purchases.service import PurchaseService
-from checkout.stripe_client import StripeRejected
 from contracts.people import Contact
 from kit.db.unit_of_work import utc_now
 from kit.http.auth import Caller
@@ -33,10 +32,17 @@ STAFF = ("admin", "case_manager")
 
 @dataclass(frozen=True, kw_only=True)
 class EnrollmentRequest:
+    """`program_id`: the caller's own id of it, for a sponsor's records; None: the catalog's. `contact`: the student's,
+    if staff state it."""
+
     product: str
     student_id: UUID
     promotion_code: str | None = None
     funding_source: str | None = None
+    program_id: str | None = None
+    authorization_number: str | None = None
+    period: Period | None = None
+    contact: Contact | None = None
 
 
 class EnrollmentService:
@@ -62,11 +68,15 @@ class EnrollmentService:
             raise Problem(403, "forbidden", "Students can enroll only themselves: user_id must be your own id.")
         if enrollment.funding_source is not None and caller.role not in STAFF:
             raise Problem(403, "forbidden", "Only staff can name a funding source.")
+        if enrollment.contact is not None:
+            if caller.role not in STAFF:
+                raise Problem(403, "forbidden", "Only staff can state a student's contact; yours is in your token.")
+            buyer = replace(buyer, contact=enrollment.contact)
+        if enrollment.funding_source is None and (enrollment.authorization_number or enrollment.period):
+            detail = "An authorization number and a training period are a sponsor's: name the funding source."
+            raise Problem(422, "funding_source_missing", detail)
         sponsor, request, quote = await self._request(buyer, enrollment)
-        payer = buyer
-        if sponsor is not None:
-            payer = self._billed_to(sponsor, buyer)
-            await self._update_sponsor_customer(sponsor, str(payer.bill_to), buyer)
+        payer = buyer if sponsor is None else self._billed_to(sponsor, buyer)
         if request.payment_flow == "intent":
             free = await self._purchases.open(self._intent_flow, request, payer, quote=quote)
             return OpenEnrollment(purchase_id=free.purchase_id, client_secret=None, due_now=None)
@@ -86,13 +96,24 @@ class EnrollmentService:
                 enrollment.student_id,
                 at=utc_now(),
                 promotion_code=enrollment.promotion_code,
-                price=(item.cost or item.money) if sponsor is not None else None,
+                price=funding_amount(total_cost=item.cost, price=item.money) if sponsor is not None else None,
                 payment_flow="installments",
             )
+        if sponsor is not None:  # one invoice over the whole amount, whatever plan students may have
+            program = request.program.model_copy(update={"id": enrollment.program_id or request.program.id})
+            request = replace(
+                request,
+                program=program,
+                payer="sponsor",
+                funding_source=sponsor.code,
+                authorization_number=enrollment.authorization_number,
+                period=enrollment.period,
+                payment_flow="installments" if request.amount.amount else "intent",
+                plan=FULL,
+            )
+            return sponsor, request, quote
         plan = applicable_plan(detect_plan(item, tier, rules.checked_in()), request.amount)
         count = len(plan_installments(plan, request.amount, await self._clock.now()))
-        if sponsor is not None:
-            request = replace(request, payer="sponsor", funding_source=sponsor.code)
         if not count:  # the discount covers everything: there is nothing to collect
             return sponsor, replace(request, payment_flow="intent"), quote
         if count > 1:
@@ -104,7 +125,7 @@ class EnrollmentService:
         if bill_to is None:
             detail = "Give the sponsor a finance_email, or set SPONSOR_FINANCE_EMAIL."
             raise Problem(409, "no_finance_email", detail)
-        return replace(buyer, bill_to=bill_to, payer_contact=Contact(email=bill_to, name=sponsor.name), contact=None)
+        return replace(buyer, bill_to=bill_to, payer_contact=Contact(email=bill_to, name=sponsor.name))
 
     async def _sponsor(self, db: AsyncConnection, code: str | None) -> Sponsor | None:
         if code is None:
@@ -113,24 +134,6 @@ class EnrollmentService:
             detail = "Unknown funding source; GET /api/admin/sponsors lists those that an admin has set up."
             raise Problem(422, "unknown_funding_source", detail)
         return sponsor
-
-    async def _update_sponsor_customer(self, sponsor: Sponsor, email: str, buyer: Buyer) -> None:
-        """Creates the sponsor's customer at Stripe once, and updates its billing email every time."""
-        if not self._context.stripe.configured:
-            return
-        async with self._context.unit_of_work(buyer) as uow:
-            existing = await repository.sponsor_customer(uow.db, sponsor.code)
-        try:
-            with stripe_errors_as_problems():
-                customer_id = existing or await self._context.stripe.create_customer(
-                    metadata={"sponsor": sponsor.code}, key=f"sponsor/{sponsor.code}"
-                )
-                await self._context.stripe.update_customer(customer_id, email=email, name=sponsor.name)
-        except StripeRejected:
-            raise rejected_by_stripe() from None
-        if existing is None:
-            async with self._context.unit_of_work(buyer) as uow:
-                await repository.keep_sponsor_customer(uow.db, sponsor.code, customer_id)
 
 
 async def _item(db: AsyncConnection, reference: str) -> Item:

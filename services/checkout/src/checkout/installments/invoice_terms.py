@@ -10,7 +10,7 @@ repeated idempotency key with other parameters is an error (docs.stripe.com/api/
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -39,6 +39,7 @@ class SponsorInvoice:
             "description": self.terms.description,
             "custom_fields": dict(self.terms.custom_fields or {}),
             "footer": self.terms.footer,
+            "payment_methods": list(self.terms.payment_methods),
         }
 
     @classmethod
@@ -52,12 +53,19 @@ class SponsorInvoice:
                 description=stored["description"],
                 custom_fields=stored["custom_fields"],
                 footer=stored["footer"],
+                payment_methods=tuple(stored["payment_methods"]),
             ),
         )
 
 
 def sponsor_invoice(
-    request: PurchaseRequest, *, sponsor: str, bill_to: str, student_name: str | None, days: int
+    request: PurchaseRequest,
+    *,
+    sponsor: str,
+    bill_to: str,
+    student_name: str | None,
+    days: int,
+    payment_methods: Sequence[str],
 ) -> SponsorInvoice:
     """`sponsor`: its name; `student_name` None: unknown, and the invoice states the student's id; `days` to pay."""
     student = student_name or str(request.student_id)
@@ -73,6 +81,7 @@ def sponsor_invoice(
         description=f"{request.program.title} for {student}"[:500],
         custom_fields={name: value[:_VALUE_LENGTH] for name, value in fields.items() if value},
         footer=f"Due within {days} days. The student is enrolled when this invoice is paid.{quoted}",
+        payment_methods=payment_methods,
     )
     return SponsorInvoice(sponsor=sponsor, bill_to=bill_to, terms=terms)
 
@@ -82,19 +91,8 @@ def due_at(start: datetime, days: int) -> datetime:
 
 
 def reminder_at(due: datetime, sent: int, days: tuple[int, ...]) -> datetime | None:
-    """When the next reminder of an unpaid invoice is sent, after so many; None: the last one was sent.
-
-    `days` after the due date: 1, 7, 14.
-    """
+    """When the next reminder of an unpaid invoice is sent, after so many; None: the last one was sent."""
     return due + timedelta(days=days[sent]) if sent < len(days) else None
-
-
-def reminder_days(value: str) -> tuple[int, ...]:
-    """Parses the setting `1,7,14`. Raises ValueError unless it has ascending days after the due date."""
-    days = tuple(int(each) for each in value.split(",") if each.strip())
-    if not days or days[0] < 1 or list(days) != sorted(set(days)):
-        raise ValueError("ascending days after the due date, such as 1,7,14")
-    return days
 
 
 def _period(period: Period | None) -> str | None:

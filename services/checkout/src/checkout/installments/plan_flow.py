@@ -14,6 +14,7 @@ from checkout.installments.clock import Clock
 from checkout.installments.domain import FULL, Installment, plan_installments
 from checkout.installments.jobs import expire_unpaid
 from checkout.installments.payment_requests import NotDue, PaymentRequests, intent_params
+from checkout.installments.sponsor_invoices import SponsorInvoices
 from checkout.purchases import repository as purchases
 from checkout.purchases.context import (
     Buyer,
@@ -25,7 +26,6 @@ from checkout.purchases.context import (
 )
 from checkout.purchases.customers import Customers
 from checkout.purchases.domain import Change, Purchase, PurchaseRequest, State
-from checkout.purchases.funding_repository import insert_funding
 from checkout.stripe_client import StripeRejected
 from contracts.money import Money
 from kit.db.unit_of_work import UnitOfWork
@@ -47,9 +47,12 @@ class PlanFlow:
         self._context = context
         self._customers = customers
         self._clock = clock
+        self._sponsors = SponsorInvoices(context, clock)
 
     async def params(self, purchase_id: UUID, request: PurchaseRequest, buyer: Buyer) -> dict[str, Any]:
         """The body of the first intent, to check that it can be paid. The intent is created from the installment."""
+        if request.payer == "sponsor":
+            return await self._sponsors.params(request, buyer)
         if not self._paid_by_intent(request):
             return {}
         (first, *_) = plan_installments(request.plan or FULL, request.amount, await self._clock.now())
@@ -61,23 +64,21 @@ class PlanFlow:
         return params
 
     async def on_created(self, uow: UnitOfWork, purchase_id: UUID, request: PurchaseRequest, buyer: Buyer) -> None:
+        if request.payer == "sponsor":
+            await self._sponsors.on_created(uow, purchase_id, request)
+            return
         now = await self._clock.now_in(uow.db)
-        pay_url = self._context.pay_page(purchase_id)
-        sponsored = request.payer == "sponsor"
         open_for = timedelta(days=self._context.settings.enrollment_open_days)
         await purchases.prepare_enrollment(
-            uow.db, purchase_id, request, checkout_url=pay_url, expires_at=None if sponsored else now + open_for
+            uow.db, purchase_id, request, checkout_url=self._context.pay_link(purchase_id), expires_at=now + open_for
         )
         await repository.add_plan(
             uow.db,
             purchase_id,
             request.student_id,
             plan_installments(request.plan or FULL, request.amount, now),
-            first_by_timer=sponsored,
-            pay_url=pay_url,
+            pay_url=self._context.pay_link,
         )
-        if sponsored and request.payment_type == "full":  # a plan would be recorded as paid with its first installment
-            await insert_funding(uow.db, purchase_id, request, at=uow.now)
 
     async def start(self, purchase_id: UUID, request: PurchaseRequest, buyer: Buyer) -> OpenEnrollment | None:
         secret = await self._client_secret(purchase_id, request, buyer)
@@ -86,12 +87,14 @@ class PlanFlow:
             if state in (State.EXPIRED, State.FAILED, State.CANCELED):
                 return None
             purchase = await purchases.read_row(uow.db, purchase_id)
+            (first, *_) = await repository.of_purchase(uow.db, purchase_id)
             await self._context.publish_created(
                 uow,
                 purchase_id,
                 request,
                 expires_at=purchase.expires_at if purchase is not None else None,
                 payer_contact=buyer.payer_contact,
+                due_at=first.due_at if request.payer == "sponsor" else None,
             )
         if state is not State.AWAITING_PAYMENT:  # an event arrived before Stripe's response
             raise refusal("payment_in_progress")
@@ -121,6 +124,8 @@ class PlanFlow:
         return PaymentRequests(self._context.stripe, lambda: self._context.unit_of_work(buyer))
 
     async def _client_secret(self, purchase_id: UUID, request: PurchaseRequest, buyer: Buyer) -> str | None:
+        if request.payer == "sponsor":
+            await self._sponsors.send(purchase_id, buyer)
         if not self._paid_by_intent(request):
             return None
         (first, *_) = await self._installments(purchase_id, buyer)

@@ -1,0 +1,129 @@
+"""The funding route: a case manager asks a sponsor to pay for a student. `POST /api/enrollments` with a funding source
+makes the same purchase."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Literal, Self
+from uuid import UUID
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from pydantic import AfterValidator, BaseModel, Field, model_validator
+
+from checkout.catalog import repository as catalog
+from checkout.installments import repository
+from checkout.installments.dependencies import Enrollments, staff_buyer
+from checkout.installments.enrollment_service import EnrollmentRequest
+from checkout.mail import Address
+from checkout.purchases.contact_api import PersonName, contact_of
+from checkout.purchases.context import stripe_errors_as_problems
+from checkout.purchases.dependencies import CurrentContext
+from checkout.purchases.domain import Period
+from checkout.stripe_client import StripeNotConfigured, StripeUnavailable
+from contracts.people import ItemKind
+from kit.http.auth import CaseManager
+from kit.http.dependencies import CurrentDatabase
+from kit.http.errors import Problem
+from kit.http.idempotency import IDEMPOTENT, once
+
+router = APIRouter(tags=["checkout"])
+
+_PROGRAMS: tuple[ItemKind, ...] = ("program",)
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("control characters")
+    return text
+
+
+AuthorizationNumber = Annotated[str, AfterValidator(_printable), Field(min_length=1, max_length=100)]
+"""The sponsor's own number for paying for this student; it is printed on the invoice."""
+
+
+class FundingRequest(BaseModel):
+    """`programId` is the caller's own id of the program; the slug selects it. The invoice states the student's name,
+    the authorization number and the period of the training, as far as they are given."""
+
+    studentId: UUID
+    programId: Annotated[str, Field(min_length=1, max_length=200)]
+    programSlug: Annotated[str, Field(min_length=1, max_length=200)]
+    fundingSource: Annotated[str, Field(min_length=1, max_length=50)] = "WIOA"
+    authorizationNumber: AuthorizationNumber | None = None
+    periodStart: date | None = None
+    periodEnd: date | None = None
+    studentName: PersonName | None = None
+    studentEmail: Address | None = None
+
+    @model_validator(mode="after")
+    def _is_a_period(self) -> Self:
+        period_of(self.periodStart, self.periodEnd)
+        return self
+
+
+class FundingAnswer(BaseModel):
+    """`url`: where the sponsor pays. It stays valid until the invoice is paid or withdrawn. `sessionId`: the id of
+    Stripe's object, which is an invoice (`in_…`)."""
+
+    ok: Literal[True] = True
+    url: str
+    sessionId: str
+
+
+@router.post("/api/funding/create-checkout", response_model=FundingAnswer, dependencies=IDEMPOTENT)
+async def create_funding_checkout(
+    request: Request,
+    body: FundingRequest,
+    caller: CaseManager,
+    database: CurrentDatabase,
+    context: CurrentContext,
+    enrollments: Enrollments,
+) -> JSONResponse:
+    """Invoices a sponsor for a student's program. The same request again returns the same invoice.
+
+    503 if Stripe cannot be reached: the purchase exists then, and its invoice follows by itself.
+    """
+    if not context.stripe.configured:
+        with stripe_errors_as_problems():
+            raise StripeNotConfigured("STRIPE_API_KEY is not set")
+    async with database.transaction() as db:
+        program = await catalog.find_item(db, body.programSlug, kinds=_PROGRAMS)
+        named = await catalog.slug_of(db, body.programId)
+    if program is None:
+        raise Problem(404, "unknown_program", "There is no such program; GET /api/programs lists them.")
+    if named not in (None, program.slug):
+        raise Problem(422, "program_mismatch", "programId and programSlug name two different programs.")
+    enrollment = EnrollmentRequest(
+        product=str(program.id),
+        student_id=body.studentId,
+        funding_source=body.fundingSource,
+        program_id=body.programId,
+        authorization_number=body.authorizationNumber,
+        period=period_of(body.periodStart, body.periodEnd),
+        contact=contact_of(email=body.studentEmail, name=body.studentName),
+    )
+
+    async def act() -> FundingAnswer:
+        buyer = staff_buyer(caller)
+        opened = await enrollments.enroll(caller, buyer, enrollment)
+        async with context.unit_of_work(buyer) as uow:
+            installments = await repository.of_purchase(uow.db, opened.purchase_id)
+        invoice_id = next((each.stripe_invoice_id for each in installments if each.stripe_invoice_id), None)
+        if invoice_id is None:
+            with stripe_errors_as_problems():
+                raise StripeUnavailable("the invoice does not exist yet")
+        return FundingAnswer(url=context.pay_link(opened.purchase_id), sessionId=invoice_id)
+
+    return await once(request, database, caller=str(caller.id), act=act)
+
+
+def period_of(start: date | None, end: date | None) -> Period | None:
+    """Raises ValueError for half a period, or one that ends before it starts."""
+    if start is None and end is None:
+        return None
+    if start is None or end is None:
+        raise ValueError("a period has a start and an end")
+    if end < start:
+        raise ValueError("the period ends before it starts")
+    return Period(start=start, end=end)
