@@ -20,7 +20,7 @@ PRODUCTS = "/api/admin/payments/products"
 
 
 async def course(service: Service, **more: Any) -> dict[str, Any]:
-    body = {"kind": "course", "slug": f"c-{uuid4().hex[:10]}", "name": "Maths", "price": 5000, **more}
+    body = {"kind": "course", "slug": f"c-{uuid4().hex[:10]}", "name": "Maths", "price": 50, **more}
     answer = await service.admin("POST", "/api/admin/items", **body)
     assert answer.status_code == 201, answer.text
     return dict(answer.json())
@@ -31,17 +31,17 @@ async def test_a_registration_from_the_future_does_not_win_forever(service: Serv
     event = CatalogItemRegistered.model_validate(product(id, price=1))
     ahead = utc_now() + timedelta(days=3650)
     await service.deliver(Envelope(id=f"lms/{id}", source="lms", subject=id, time=ahead, data=event))
-    answer = await service.admin("POST", PRODUCTS, **product(id, price=9900))
-    assert (answer.status_code, answer.json()["price"]) == (200, 9900)
+    answer = await service.admin("POST", PRODUCTS, **product(id, price=99))
+    assert (answer.status_code, answer.json()["price"]) == (200, 99)
 
 
 async def test_an_id_that_is_another_items_external_id(service: Service) -> None:
     ours = await course(service)
     other = await course(service, external_id=ours["id"])
-    answer = await service.admin("POST", PRODUCTS, **product(ours["id"], product_type="course", price=7700))
+    answer = await service.admin("POST", PRODUCTS, **product(ours["id"], product_type="course", price=77))
     assert (answer.status_code, answer.json()["slug"]) == (200, ours["slug"]), answer.text
     unchanged = (await service.admin("GET", f"/api/admin/items/{other['slug']}")).json()
-    assert unchanged["price"] == 5000
+    assert unchanged["price"] == 50
 
 
 async def test_a_number_too_long_for_an_id(service: Service) -> None:
@@ -53,7 +53,7 @@ async def test_a_bundle_is_not_larger_than_its_metadata(service: Service) -> Non
     """A part that the metadata does not name would get no enrollment."""
     parts = [(await course(service, name="Ü" * 300, provider="é" * 100))["slug"] for _ in range(21)]
     slug = f"b-{uuid4().hex[:10]}"
-    body = {"kind": "bundle", "slug": slug, "name": "All", "price": 9000}
+    body = {"kind": "bundle", "slug": slug, "name": "All", "price": 90}
     answer = await service.admin("POST", "/api/admin/items", **body, includes=parts)
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
     answer = await service.admin("POST", "/api/admin/items", **body, includes=parts[:20])
@@ -109,7 +109,7 @@ BODIES: list[tuple[str, str, dict[str, Any]]] = [
             "total_cost": None,
         },
     ),
-    ("PATCH", "/api/admin/items/dp", {"name": "DP Track"}),
+    ("PATCH", "/api/admin/items/dp", {"name": "Data Professional"}),
     ("POST", "/api/admin/programs", {"slug": "p", "name": "n", "price": 100, "provider": "x", "total_cost": 100}),
     ("PATCH", "/api/admin/programs/dsp", {"name": "Direct Support Professional"}),
     ("POST", "/api/admin/sponsors", {"code": "C", "name": "n", "finance_email": "a@example.org"}),
@@ -139,11 +139,15 @@ BODIES: list[tuple[str, str, dict[str, Any]]] = [
         "/api/funding/create-checkout",
         {"studentId": str(uuid4()), "programId": "p", "programSlug": "dsp", "fundingSource": "WIOA"},
     ),
-    ("POST", "/api/payments/create-payment", {"track": "dp", "amount": 499, "currency": "usd", "promotionCode": None}),
+    (
+        "POST",
+        "/api/payments/create-payment",
+        {"track": "dp", "amount": 49_900, "currency": "usd", "promotionCode": None},
+    ),
     (
         "POST",
         "/api/payments/create-intent",
-        {"itemId": "dp", "itemType": "track", "amount": 499, "currency": "usd", "promotionCode": None},
+        {"itemId": "dp", "itemType": "track", "amount": 49_900, "currency": "usd", "promotionCode": None},
     ),
     (
         "POST",

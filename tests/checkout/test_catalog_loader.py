@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 import checkout
 from checkout.catalog import loader
-from checkout.catalog.repository import active_programs, find_item
+from checkout.catalog.repository import programs_on_sale, find_item
 from contracts.money import usd
 from kit.db import migrate
 from kit.db.database import Database
@@ -35,7 +35,7 @@ async def test_existing_items_stay_and_are_published(postgres_server: PostgresSe
         barber = await find_item(db, str(BARBER))
         assert barber is not None
         assert (barber.kind, barber.name, barber.money) == ("program", "Renamed by an admin", usd(450_000))
-        programs = {program.slug for program in await active_programs(db)}
+        programs = {program.slug for program in await programs_on_sale(db)}
         assert programs == {"barber-apprenticeship", "welding", "dsp", "hvac", "cpr"}
         published = set(await db.scalars(text("SELECT message_key FROM outbox")))
     assert {"catalog/welding/1", "catalog/barber-apprenticeship/1", "catalog/dp-and-fsd/1"} <= published

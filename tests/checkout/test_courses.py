@@ -163,7 +163,13 @@ async def test_a_full_discount_needs_no_intent(service: Service) -> None:
     assert answer.status_code == 200, answer.text
     body = answer.json()
     assert (body["clientSecret"], body["paymentIntentId"], body["amount"]) == (None, None, 0)
-    assert body["breakdown"] == {"list_price": 7900, "discount": 7900, "total": 0, "promotion_code": code}
+    assert body["breakdown"] == {
+        "subtotal": 7900,
+        "discount": 7900,
+        "total": 0,
+        "currency": "usd",
+        "promotion_code": code,
+    }
     (paid,) = await service.published(student, "payment.succeeded.v1")
     assert (paid["amount"]["amount"], paid["method"], paid["refs"]) == (0, "promotion", {"manual": body["purchaseId"]})
 

@@ -172,12 +172,12 @@ async def test_the_price_with_a_code(service: Service) -> None:
     code = (await made(service))["code"]
     answer = await asked(service, code.lower())
     assert answer.status_code == 200, answer.text
-    assert answer.json() == {"list_price": 59_900, "discount": 14_975, "total": 44_925, "currency": "usd"}
+    assert answer.json() == {"subtotal": 59_900, "discount": 14_975, "total": 44_925, "currency": "usd"}
     bundle = (await asked(service, code, "dp-and-fsd")).json()
-    assert bundle["list_price"] - bundle["discount"] == bundle["total"] and bundle["list_price"] == 89_900
+    assert bundle["subtotal"] - bundle["discount"] == bundle["total"] and bundle["subtotal"] == 89_900
     month = (await asked(service, code, "career-membership")).json()
     year = (await asked(service, code, "career-membership", interval="year")).json()
-    assert (month["list_price"], year["list_price"]) == (4_900, 49_000)
+    assert (month["subtotal"], year["subtotal"]) == (4_900, 49_000)
     fixed = (await made(service, amount_off=1_000, currency="usd"))["code"]
     assert (await asked(service, fixed)).json()["total"] == 58_900
 
