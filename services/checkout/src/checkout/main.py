@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 from fastapi import FastAPI
@@ -19,6 +20,7 @@ from checkout.installments.clock import Clock
 from checkout.installments.collection import CollectionJob
 from checkout.installments.enrollment_service import EnrollmentService
 from checkout.installments.jobs import DEBIT_RESULT, CloseJob, DebitResultJob, EnrollmentExpiryJob
+from checkout.installments.open_invoices import open_installments
 from checkout.installments.pay_link_service import PayLinkService
 from checkout.installments.plan_flow import PlanFlow
 from checkout.installments.timer import COLLECTION, ENROLLMENT_EXPIRY, Timer
@@ -34,14 +36,16 @@ from checkout.payments import api as payments_api
 from checkout.payments import intent_api, methods_api, refund_request_api, refund_service, statistics_api
 from checkout.payments.intent_flow import IntentFlow
 from checkout.payments.jobs import StripeRefundJob
+from checkout.purchases import acceptance_api, contact_api, course_api, plans, unmatched, unmatched_api
 from checkout.purchases import api as purchases_api
-from checkout.purchases import contact_api, course_api, plans
 from checkout.purchases.context import CheckoutContext
 from checkout.purchases.customers import Customers
 from checkout.purchases.domain import PaymentFlowName
 from checkout.purchases.jobs import INTENT_EXPIRY, PAGE_EXPIRY, IntentExpiry, PageExpiry
+from checkout.purchases.lost_events import LostEvents, open_purchases
 from checkout.purchases.service import PaymentFlow, PurchaseService
 from checkout.purchases.session_flow import SessionFlow
+from checkout.purchases.unmatched import UnmatchedAnnouncement, UnmatchedRefund
 from checkout.receipts import api as receipts_api
 from checkout.receipts.repository import move_documents
 from checkout.receipts.settings import IssuerSettings
@@ -59,6 +63,8 @@ ROUTERS = (
     intent_api.router,
     course_api.router,
     contact_api.router,
+    unmatched_api.router,
+    acceptance_api.router,
     catalog_admin_api.router,
     payments_api.router,
     refund_request_api.router,
@@ -134,6 +140,8 @@ def jobs(
         CLOSE: CloseJob(stripe),
         DEBIT_RESULT: DebitResultJob(stripe, clock),
         ENROLLMENT_EXPIRY: EnrollmentExpiryJob(database, stripe, clock),
+        unmatched.ANNOUNCEMENT: UnmatchedAnnouncement(),
+        unmatched.REFUND: UnmatchedRefund(stripe),
     }
 
 
@@ -149,7 +157,12 @@ def consume() -> Process:
         SERVICE,
         settings,
         [
-            consumers.payment_events(settings.policy, late_payments=settings.late_payments, issuer=settings.issuer),
+            consumers.payment_events(
+                settings.policy,
+                late_payments=settings.late_payments,
+                issuer=settings.issuer,
+                unmatched_delay=timedelta(minutes=settings.unmatched_minutes),
+            ),
             consumers.enrollment_events(),
             catalog_consumers.registrations(),
         ],
@@ -162,6 +175,12 @@ def relay() -> Process:
     stripe = Stripe(settings)
     database = database_of(settings)
     timer = Timer(database, Clock(database, enabled=settings.test_clock))
+    lost_events = LostEvents(
+        database,
+        stripe,
+        [open_purchases(), open_installments()],
+        open_too_long=timedelta(minutes=settings.missing_event_minutes),
+    )
     return relay_process(
         SERVICE,
         settings,
@@ -171,7 +190,7 @@ def relay() -> Process:
             test_clock=settings.test_clock,
             reminders=reminder_days(settings.sponsor_reminder_days),
         ),
-        background=[timer.run],
+        background=[timer.run, lost_events.run],
         close=[stripe.close, database.close],
     )
 

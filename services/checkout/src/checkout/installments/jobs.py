@@ -17,6 +17,7 @@ from checkout.installments.payment_requests import PaymentRequests
 from checkout.installments.retries import Failure
 from checkout.purchases import repository as purchases
 from checkout.purchases.domain import Change, State
+from checkout.purchases.event_requests import request_events
 from checkout.purchases.jobs import PATIENT, awaits_payer
 from checkout.stripe_client import InvoiceCharge, Stripe, StripeRejected
 from kit.db.database import Database
@@ -98,6 +99,8 @@ class CloseJob:
             raise Transient(str(rejected)) from rejected
 
     async def record(self, job: Job, result: str, uow: UnitOfWork) -> None:
+        if result in ("succeeded", "paid"):
+            await request_events(uow, str(job.payload["id"]))
         what, purchase = job.payload["what"], job.payload["purchase_id"]
         log.info("ended at Stripe", what=what, status=result, purchase=purchase)
 
@@ -116,8 +119,9 @@ class EnrollmentExpiryJob:
         self._stripe = stripe
         self._clock = clock
 
-    async def perform(self, job: Job) -> Literal["ended", "waiting", "kept"]:
-        """ended: none of its installments can be paid anymore."""
+    async def perform(self, job: Job) -> Literal["ended", "waiting", "paid", "kept"]:
+        """ended: none of its installments can be paid anymore. paid: one is, or is being paid, although no event of it
+        has arrived."""
         purchase_id = UUID(job.payload["purchase_id"])
         async with self._database.transaction() as db:
             purchase = await purchases.read_row(db, purchase_id)
@@ -135,15 +139,19 @@ class EnrollmentExpiryJob:
             ended = [await requests.end(each) for each in installments]
         except StripeRejected as rejected:
             raise Transient(str(rejected)) from rejected
-        return "ended" if all(ended) else "kept"
+        return "ended" if all(ended) else "paid"
 
-    async def record(self, job: Job, result: Literal["ended", "waiting", "kept"], uow: UnitOfWork) -> None:
+    async def record(self, job: Job, result: Literal["ended", "waiting", "paid", "kept"], uow: UnitOfWork) -> None:
         purchase_id = UUID(job.payload["purchase_id"])
         if result == "ended":
             await expire_unpaid(uow, purchase_id)
         elif result == "waiting":
             later = await self._clock.now_in(uow.db) + _LOOK_AGAIN
             await purchases.write_expiry(uow.db, purchase_id, at=later)
+        elif result == "paid":
+            for each in await repository.of_purchase(uow.db, purchase_id):
+                if (object_id := each.stripe_invoice_id or each.stripe_payment_intent_id) is not None:
+                    await request_events(uow, object_id)
 
     async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
         log.error("unpaid enrollment could not be expired", purchase=job.payload["purchase_id"])

@@ -104,7 +104,7 @@ class IntentFlow:
             await self._close_missing(purchase, rejected, buyer)
             return None
         if intent.status in ("processing", "succeeded", "requires_capture"):
-            raise refusal("payment_in_progress")
+            raise await self._context.already_paid(intent.id, buyer)
         if intent.status == "canceled":
             await self._context.close(purchase.id, Change.EXPIRED, buyer)
             return None
@@ -127,7 +127,7 @@ class IntentFlow:
                     intent_id = (await self._stripe.create_intent(params, key=f"{purchase.id}/intent")).id
                 intent = await self._stripe.cancel_intent(intent_id, key=f"{purchase.id}/cancel")
             if intent.status != "canceled":
-                raise refusal("payment_in_progress")
+                raise await self._context.already_paid(intent.id, buyer)
         except StripeRejected as rejected:
             await self._close_missing(purchase, rejected, buyer)
         else:

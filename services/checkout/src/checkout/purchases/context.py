@@ -11,6 +11,7 @@ from uuid import UUID
 
 from checkout.purchases import repository, student_repository
 from checkout.purchases.domain import Change, PurchaseRequest
+from checkout.purchases.event_requests import request_events
 from checkout.purchases.pay_links import token_of
 from checkout.settings import ApiSettings
 from checkout.stripe_client import Stripe, StripeNotConfigured, StripeUnavailable
@@ -82,6 +83,13 @@ class CheckoutContext:
     async def close(self, purchase_id: UUID, change: Change, buyer: Buyer) -> None:
         async with self.unit_of_work(buyer) as uow:
             await repository.change_state(uow.db, purchase_id, change, at=uow.now)
+
+    async def already_paid(self, object_id: str, buyer: Buyer) -> Problem:
+        """The refusal to raise when Stripe says that the object is paid, or is being paid. Its events are asked for: if
+        their webhooks were lost, the payment would stay in progress for ever."""
+        async with self.unit_of_work(buyer) as uow:
+            await request_events(uow, object_id)
+        return refusal("payment_in_progress")
 
     async def publish_created(
         self,

@@ -10,6 +10,7 @@ import structlog
 
 from checkout.purchases import repository
 from checkout.purchases.domain import Change, State
+from checkout.purchases.event_requests import request_events
 from checkout.stripe_client import Intent, Stripe, StripeRejected
 from kit.db.database import Database
 from kit.db.unit_of_work import UnitOfWork, utc_now
@@ -91,8 +92,8 @@ class IntentExpiry:
         self._database = database
         self._stripe = stripe
 
-    async def perform(self, job: Job) -> Literal["canceled", "waiting", "kept"]:
-        """canceled: the intent cannot be paid any more."""
+    async def perform(self, job: Job) -> Literal["canceled", "waiting", "paid", "kept"]:
+        """canceled: the intent cannot be paid any more. paid: it is, or is being paid, without an event."""
         async with self._database.transaction() as db:
             row = await repository.read_row(db, UUID(job.payload["purchase_id"]))
         if row is None or row.state not in (State.CREATED, State.AWAITING_PAYMENT):
@@ -108,14 +109,18 @@ class IntentExpiry:
             if rejected.code == "resource_missing":
                 return "canceled"
             raise Transient(str(rejected)) from rejected
-        return "canceled" if intent.status == "canceled" else "kept"
+        return "canceled" if intent.status == "canceled" else "paid"
 
-    async def record(self, job: Job, result: Literal["canceled", "waiting", "kept"], uow: UnitOfWork) -> None:
+    async def record(self, job: Job, result: Literal["canceled", "waiting", "paid", "kept"], uow: UnitOfWork) -> None:
         if result == "canceled":
             await repository.change_state(uow.db, UUID(job.payload["purchase_id"]), Change.EXPIRED, at=uow.now)
         elif result == "waiting":
             later = uow.now + INTENT_OPEN_FOR
             await uow.enqueue(INTENT_EXPIRY, key=f"{job.key}/+", payload=dict(job.payload), available_at=later)
+        elif result == "paid":
+            row = await repository.read_row(uow.db, UUID(job.payload["purchase_id"]))
+            if row is not None and row.stripe_payment_intent_id is not None:
+                await request_events(uow, row.stripe_payment_intent_id)
 
     async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
         log.error("failed to cancel intent; purchase stays open", purchase=job.payload["purchase_id"])

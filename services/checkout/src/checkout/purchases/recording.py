@@ -102,7 +102,7 @@ async def insert(uow: UnitOfWork, id: UUID, request: PurchaseRequest, *, by: str
 
 
 async def _correct(uow: UnitOfWork, row: PurchaseRow, request: PurchaseRequest) -> None:
-    await repository.write_external(uow.db, row.id, request, at=uow.now)
+    await repository.write_external(uow.db, row.id, request, by=None, at=uow.now)
     if request.payer == "sponsor":
         await funding_repository.correct_funding(uow.db, row.id, request, at=uow.now)
     log.info("purchase corrected by a later event", purchase=str(row.id))

@@ -135,7 +135,7 @@ class SessionFlow:
     async def _close_expired(self, purchase: Purchase, session: Session, buyer: Buyer) -> None:
         """A session that is not expired is complete, or cannot be expired right now: somebody is paying."""
         if session.status != "expired":
-            raise refusal("payment_in_progress")
+            raise await self._context.already_paid(session.id, buyer)
         await self._context.close(purchase.id, Change.EXPIRED, buyer)
 
     async def _close_missing(self, purchase: Purchase, rejected: StripeRejected, buyer: Buyer) -> None:

@@ -100,7 +100,8 @@ async def _list(
     if not listed:
         if not refunded:
             id = await unmatched_repository.insert(uow.db, values, at=uow.now)
-            await uow.enqueue(ANNOUNCEMENT, key=str(id), payload={}, available_at=uow.now + delay)
+            payload = {"purchase_id": str(values.purchase_id)}
+            await uow.enqueue(ANNOUNCEMENT, key=str(id), payload=payload, available_at=uow.now + delay)
         return
     kept, *others = listed
     await unmatched_repository.delete(uow.db, [each.id for each in others])
@@ -132,6 +133,7 @@ class UnmatchedAnnouncement:
 async def enqueue_refund(uow: UnitOfWork, payment: UnmatchedPayment) -> None:
     """Once per amount that is left. The key is Stripe's idempotency key too."""
     payload = {
+        "purchase_id": str(payment.purchase_id),
         "unmatched_payment_id": str(payment.id),
         "amount": payment.left.amount,
         "refs": payment.payment_refs.model_dump(mode="json", exclude_none=True),

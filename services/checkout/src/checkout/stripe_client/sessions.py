@@ -11,7 +11,7 @@ from uuid import uuid4
 import stripe
 from stripe.params.checkout import SessionCreateParams
 
-from checkout.stripe_client.request import StripeCalls, StripeRejected, time_of
+from checkout.stripe_client.request import StripeCalls, StripeRejected, id_of, time_of
 from contracts.money import Money
 
 
@@ -21,6 +21,8 @@ class Session:
     status: Literal["open", "complete", "expired"]
     url: str | None
     expires_at: datetime
+    paid: bool = False
+    intent_id: str | None = None
 
 
 class SessionCalls(StripeCalls):
@@ -68,4 +70,6 @@ def _session(session: stripe.checkout.Session) -> Session:
         status=cast(Literal["open", "complete", "expired"], session.status),
         url=session.url,
         expires_at=time_of(session.expires_at),
+        paid=session.payment_status in ("paid", "no_payment_required"),
+        intent_id=None if session.payment_intent is None else id_of(session.payment_intent),
     )
