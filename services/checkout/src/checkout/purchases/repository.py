@@ -113,6 +113,7 @@ def _columns(request: PurchaseRequest) -> dict[str, Any]:  # Any: the values of 
         "program_slug": request.program.slug,
         "program_name": request.program.title,
         "provider": request.program.provider,
+        "untaught": request.program.untaught is True,
         "item_id": request.item_id,
         "item_kind": request.program.kind or "program",
         "owner_id": request.owner_id,

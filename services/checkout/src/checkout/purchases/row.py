@@ -30,6 +30,7 @@ class PurchaseRow:
     program_slug: str
     program_name: str
     provider: str | None
+    untaught: bool
     includes: tuple[ItemRef, ...]
     covers: tuple[str, ...]
     payment_flow: PaymentFlowName
@@ -79,6 +80,7 @@ class PurchaseRow:
             name=self.program_name,
             provider=self.provider,
             kind=self.item_kind,
+            untaught=True if self.untaught else None,
             includes=self.includes,
         )
 

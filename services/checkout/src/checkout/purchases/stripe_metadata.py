@@ -25,6 +25,7 @@ def metadata(purchase_id: UUID, request: PurchaseRequest, *, installment: str | 
         "program_name": program.title,
         "program_kind": program.kind,
         "provider": program.provider,
+        "program_untaught": "true" if program.untaught else None,
         "payer": request.payer,
         "funding_source": request.funding_source,
         "installments": str(request.installments) if request.installments else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Date,
     DateTime,
@@ -36,6 +37,7 @@ purchases = Table(
     Column("program_slug", Text, nullable=False),
     Column("program_name", Text, nullable=False),
     Column("provider", Text),
+    Column("untaught", Boolean, nullable=False, server_default=text("false")),
     Column("includes", JSONB, nullable=False, server_default=text("'[]'")),
     Column("covers", ARRAY(Text), nullable=False),
     Column("payment_flow", Text, nullable=False, server_default="page"),
