@@ -159,8 +159,13 @@ class PurchaseRequest:
 
     @property
     def covers(self) -> tuple[str, ...]:
-        """The slugs of the enrollments that it gives."""
-        return tuple(enrollment.slug for enrollment in self.program.parts)
+        """The slugs of the enrollments that it gives; if it gives none, its own."""
+        return tuple(part.slug for part in self.program.parts if part.enrolls) or (self.program.slug,)
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether it may be bought again: it gives no enrollment."""
+        return not any(part.enrolls for part in self.program.parts)
 
     @property
     def due(self) -> Money | None:
@@ -256,8 +261,21 @@ def decide(
     """What to do about a request.
 
     `enrollments` are the student's that the request would give; `purchases` the student's that give any of them too,
-    newest first.
+    newest first. What gives no enrollment may be bought again as soon as nothing of it is open.
     """
+    refused = None if request.may_repeat else _refusal(request, enrollments, purchases)
+    if refused is not None:
+        return refused
+    for purchase in purchases:
+        if purchase.state in OPEN:
+            return _decide_about_open(request, purchase, now)
+    return Start()
+
+
+def _refusal(
+    request: PurchaseRequest, enrollments: Sequence[Enrollment], purchases: Sequence[Purchase]
+) -> Refuse | None:
+    """Why the enrollments cannot be paid for again."""
     if any(enrollment.status in ("active", "paused", "completed") for enrollment in enrollments):
         return Refuse("already_enrolled")
     if any(purchase.underpaid and purchase.state is State.PROCESSING for purchase in purchases):
@@ -273,10 +291,7 @@ def decide(
                 return Refuse("payment_in_progress")
     if any(purchase.may_charge_again for purchase in purchases):
         return Refuse("plan_being_canceled")  # its enrollment has ended, or never began
-    for purchase in purchases:
-        if purchase.state in OPEN:
-            return _decide_about_open(request, purchase, now)
-    return Start()
+    return None
 
 
 def _decide_about_open(request: PurchaseRequest, purchase: Purchase, now: datetime) -> Decision:
