@@ -116,6 +116,11 @@ class Item(BaseModel):
             raise ValueError("a bundle and its parts have one currency")
 
     @property
+    def on_sale(self) -> bool:
+        """A bundle is on sale if all of its parts are."""
+        return self.active and all(part.active for part in self.includes)
+
+    @property
     def money(self) -> Money:
         return Money(amount=self.price, currency=self.currency)
 

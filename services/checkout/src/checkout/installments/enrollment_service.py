@@ -140,9 +140,11 @@ async def _item(db: AsyncConnection, reference: str) -> Item:
     item = await find_any_item(db, reference)
     if item is None:
         raise Problem(404, "unknown_product", "Product not found; GET /api/catalog lists the products on sale.")
-    if not item.active:
+    if not item.on_sale:
         detail = "This product is no longer sold; GET /api/catalog lists the products on sale."
         raise Problem(409, "product_inactive", detail)
     if item.kind == "membership":
         raise Problem(409, "use_memberships", "A membership is a subscription: POST /api/memberships.")
+    if item.kind == "merchandise":
+        raise Problem(409, "no_enrollment", "Merchandise gives no enrollment; buy it: POST /api/checkout.")
     return item
