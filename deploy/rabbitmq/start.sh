@@ -10,8 +10,8 @@ exchange='bursar[.]events'
 
 # service, and the first words of the event types that it may publish
 services='
-webhook-gateway        payment|subscription
-checkout               payment|subscription|purchase|student|refund|catalog|receipt
+webhook-gateway        payment|subscription|customer|mandate
+checkout               payment|subscription|purchase|student|refund|catalog|receipt|installment|collection|stripe_events
 enrollment             enrollment
 instructor-assignment  instructor
 milady-integration     milady

@@ -140,7 +140,7 @@ def main() -> None:
             database_server.create_database("bench_gateway"),
             database_server.create_database("bench"),
         )
-        env = {"AMQP_URL": broker.url, "STRIPE_WEBHOOK_SECRETS": stripe.SECRET}
+        env = {"AMQP_URL": broker.url, "STRIPE_WEBHOOK_SECRETS": stripe.SECRET, "STRIPE_LIVEMODE": "false"}
         migrate("webhook_gateway", {**env, "DATABASE_URL": gateway_db.url})
         migrate("enrollment", {**env, "DATABASE_URL": enrollments_db.url})
         api = RunningRole("webhook_gateway", "api", {**env, "DATABASE_URL": gateway_db.api_url})

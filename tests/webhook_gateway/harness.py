@@ -30,6 +30,7 @@ TLS = ssl.create_default_context()  # not used over HTTP; httpx would load the C
 class Gateway:
     api: RunningRole
     relay: RunningRole
+    consumers: RunningRole
     database_url: str
     amqp_url: str
 
@@ -48,6 +49,11 @@ class Gateway:
     async def deliver(self, event: dict[str, Any]) -> int:
         """Posts a signed event. Returns the status code."""
         return (await self.post(body_of(event))).status_code
+
+    async def metrics(self) -> str:
+        """The metrics of the API."""
+        async with httpx.AsyncClient(timeout=20, verify=TLS) as client:
+            return (await client.get(f"{self.api.url}/metrics")).text
 
     async def journal(self) -> dict[str, int | None]:
         """Returns, by Stripe event id, how many events were published (None: not published yet)."""
@@ -71,17 +77,24 @@ class Gateway:
 
 
 @contextmanager
-def running(postgres: PostgresServer, rabbit: RabbitServer, name: str) -> Iterator[Gateway]:
+def running(postgres: PostgresServer, rabbit: RabbitServer, name: str, **settings: str) -> Iterator[Gateway]:
     database = postgres.create_database(name)
-    env = {"AMQP_URL": rabbit.url, "STRIPE_WEBHOOK_SECRETS": f"whsec_test_rolled,{SECRET}"}
+    env = {
+        "AMQP_URL": rabbit.url,
+        "STRIPE_LIVEMODE": "false",
+        "STRIPE_WEBHOOK_SECRETS": f"whsec_test_rolled,{SECRET}",
+        **settings,
+    }
     owner = {**env, "DATABASE_URL": database.url}
     migrate("webhook_gateway", owner)
     api = RunningRole("webhook_gateway", "api", {**env, "DATABASE_URL": database.api_url})
     relay = RunningRole("webhook_gateway", "relay", owner)
+    consumers = RunningRole("webhook_gateway", "consumers", owner)
+    roles = [api, relay, consumers]
     try:
-        api.start()
-        relay.start()
-        wait_all_ready([api, relay])
-        yield Gateway(api, relay, database.url, rabbit.url)
+        for role in roles:
+            role.start()
+        wait_all_ready(roles)
+        yield Gateway(api, relay, consumers, database.url, rabbit.url)
     finally:
-        stop_all([api, relay])
+        stop_all(roles)

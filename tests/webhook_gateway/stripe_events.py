@@ -55,6 +55,7 @@ def intent(**fields: Any) -> dict[str, Any]:
         "amount": 489_000,
         "amount_received": 489_000,
         "currency": "usd",
+        "customer": "cus_1",
         "latest_charge": "ch_1",
         "payment_method_types": ["card"],
         "metadata": SEED_METADATA,
@@ -68,7 +69,9 @@ def session(**fields: Any) -> dict[str, Any]:
         "object": "checkout.session",
         "mode": "payment",
         "amount_total": 489_000,
+        "client_reference_id": None,
         "currency": "usd",
+        "customer": "cus_1",
         "payment_intent": "pi_1",
         "invoice": None,
         "subscription": None,
@@ -90,9 +93,13 @@ def invoice(**fields: Any) -> dict[str, Any]:
         "attempt_count": 1,
         "collection_method": "charge_automatically",
         "currency": "usd",
+        "customer": "cus_1",
         "customer_email": "ann@example.com",
+        "ending_balance": 0,
         "hosted_invoice_url": None,
         "next_payment_attempt": None,
+        "starting_balance": 0,
+        "total_discount_amounts": [],
         "total_taxes": [],
         "parent": {
             "type": "subscription_details",
@@ -102,10 +109,58 @@ def invoice(**fields: Any) -> dict[str, Any]:
     }
 
 
+def invoice_payment(**fields: Any) -> dict[str, Any]:
+    return {
+        "id": "inpay_1",
+        "object": "invoice_payment",
+        "amount_paid": 122_250,
+        "currency": "usd",
+        "invoice": "in_1",
+        "payment": {"type": "payment_intent", "payment_intent": "pi_9"},
+        "status": "paid",
+        **fields,
+    }
+
+
+def payments(*payments: dict[str, Any], has_more: bool = False) -> dict[str, Any]:
+    """The `payments` of an invoice."""
+    return {"object": "list", "data": list(payments), "has_more": has_more}
+
+
+def schedule(**fields: Any) -> dict[str, Any]:
+    return {
+        "id": "sub_sched_1",
+        "object": "subscription_schedule",
+        "customer": "cus_1",
+        "metadata": {},
+        "phases": [{"start_date": 1_790_000_000, "metadata": {}}],
+        "released_subscription": None,
+        "status": "canceled",
+        "subscription": "sub_1",
+        **fields,
+    }
+
+
+def customer(**fields: Any) -> dict[str, Any]:
+    return {"id": "cus_1", "object": "customer", "email": "ann@example.com", "metadata": {}, **fields}
+
+
+def mandate(**fields: Any) -> dict[str, Any]:
+    return {
+        "id": "mandate_1",
+        "object": "mandate",
+        "payment_method": "pm_1",
+        "status": "inactive",
+        "type": "multi_use",
+        **fields,
+    }
+
+
 def subscription(**fields: Any) -> dict[str, Any]:
     return {
         "id": "sub_1",
         "object": "subscription",
+        "customer": "cus_1",
         "status": "active",
         "cancel_at_period_end": False,
         "pause_collection": None,
@@ -122,9 +177,27 @@ def charge(**fields: Any) -> dict[str, Any]:
         "amount": 489_000,
         "amount_captured": 489_000,
         "amount_refunded": 489_000,
+        "captured": True,
         "currency": "usd",
+        "customer": "cus_1",
         "payment_intent": "pi_1",
+        "payment_method_details": {
+            "type": "card",
+            "card": {"brand": "visa", "last4": "4242", "wallet": {"type": "apple_pay", "apple_pay": {}}},
+        },
         "metadata": {},
+        **fields,
+    }
+
+
+def fraud_warning(**fields: Any) -> dict[str, Any]:
+    return {
+        "id": "issfr_1",
+        "object": "radar.early_fraud_warning",
+        "actionable": True,
+        "charge": "ch_1",
+        "fraud_type": "made_with_stolen_card",
+        "payment_intent": "pi_1",
         **fields,
     }
 

@@ -70,8 +70,8 @@ async def test_duplicate_deliveries_are_one_event(gateway: Gateway) -> None:
     assert [envelope.id for envelope in await gateway.published()] == [f"{event['id']}/payment.succeeded.v1"]
 
 
-@pytest.mark.parametrize("type", ["product.created", "checkout.session.completed"])
-async def test_events_without_our_metadata_are_journaled_and_not_published(gateway: Gateway, type: str) -> None:
+@pytest.mark.parametrize("type", ["product.created", "checkout.session.expired"])
+async def test_events_that_concern_no_purchase_are_journaled_and_not_published(gateway: Gateway, type: str) -> None:
     event = stripe.event(type, stripe.session(metadata={"order": "of another system"}))
     assert await gateway.deliver(event) == 200
 
@@ -86,6 +86,26 @@ async def test_a_rolled_secret_is_accepted_while_it_is_configured(gateway: Gatew
     body = body_of(stripe.event("payment_intent.succeeded", stripe.intent()))
     response = await gateway.post(body, signature=sign(body, secret="whsec_test_rolled"))
     assert response.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"livemode": True}, "wrong_mode"),
+        ({"livemode": None}, "wrong_mode"),
+        ({"livemode": 0}, "wrong_mode"),
+        ({"account": "acct_other"}, "wrong_account"),
+        ({"account": ["acct_other"]}, "wrong_account"),
+    ],
+)
+async def test_events_of_another_mode_or_account_are_rejected(
+    gateway: Gateway, fields: dict[str, object], code: str
+) -> None:
+    event = {**stripe.event("payment_intent.succeeded", stripe.intent()), **fields}
+    response = await gateway.post(body_of(event))
+    assert (response.status_code, response.json()["code"]) == (400, code)
+    assert event["id"] not in await gateway.journal()
+    assert f'bursar_stripe_rejected_total{{code="{code}"}}' in await gateway.metrics()
 
 
 GOOD = body_of(stripe.event("payment_intent.succeeded", stripe.intent(), id="evt_hostile"))
@@ -140,8 +160,8 @@ async def test_signed_nonsense_is_journaled_and_translates_to_nothing(gateway: G
     nonsense = [
         stripe.event("payment_intent.succeeded", {"metadata": {"student_id": "\ud800", "program_slug": "\x00"}}),
         stripe.event("charge.refunded", {"amount_refunded": 10**30, "id": "ch_x", "currency": "usd"}),
-        {"id": "evt_bare_1", "type": "invoice.paid", "data": [], "created": "yesterday"},
-        {"id": "evt_bare_2", "type": "customer.subscription.updated"},
+        {"id": "evt_bare_1", "type": "invoice.paid", "data": [], "created": "yesterday", "livemode": False},
+        {"id": "evt_bare_2", "type": "customer.subscription.updated", "livemode": False},
     ]
     for event in nonsense:
         assert await gateway.deliver(event) == 200

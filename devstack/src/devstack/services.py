@@ -35,8 +35,14 @@ class Service:
 
 
 SERVICES = (
-    Service("webhook_gateway", ("payment", "subscription")),
-    Service("checkout", ("payment", "subscription", "purchase", "student", "refund", "catalog", "receipt")),
+    Service("webhook_gateway", ("payment", "subscription", "customer", "mandate")),
+    Service(
+        "checkout",
+        (
+            *("payment", "subscription", "purchase", "student", "refund", "catalog", "receipt", "installment"),
+            *("collection", "stripe_events"),
+        ),
+    ),
     Service("enrollment", ("enrollment",)),
     Service("instructor_assignment", ("instructor",)),
     Service("milady_integration", ("milady",)),
@@ -147,7 +153,12 @@ def service_environment(package: str, identity: Identity, ports: Ports) -> dict[
     """The settings of this service alone."""
     match package:
         case "webhook_gateway":
-            return {"STRIPE_WEBHOOK_SECRETS": identity.stripe_webhook_secret}
+            return {
+                "STRIPE_WEBHOOK_SECRETS": identity.stripe_webhook_secret,
+                "STRIPE_LIVEMODE": "false",
+                "STRIPE_API_KEY": identity.stripe_api_key,
+                "STRIPE_API_BASE": os.environ.get("STRIPE_API_BASE") or ports.url("stripe_sandbox"),
+            }
         case "checkout":
             return {
                 "STRIPE_API_KEY": identity.stripe_api_key,

@@ -1,4 +1,4 @@
-"""`python -m webhook_gateway api|relay|all|migrate`"""
+"""`python -m webhook_gateway api|consumers|relay|all|migrate`"""
 
 from kit.runtime.process import main
 from webhook_gateway.main import ROLES

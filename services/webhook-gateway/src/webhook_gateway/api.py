@@ -15,6 +15,7 @@ from kit.messaging.outbox import OutgoingMessage, to_message
 from kit.runtime.failures import Transient, describe
 from webhook_gateway.context import GatewayContext
 from webhook_gateway.event import StripeEvent, decode, parse_event
+from webhook_gateway.journal import EventConflict
 from webhook_gateway.signature import verify
 from webhook_gateway.topology import SPILL
 from webhook_gateway.translate import TRANSLATED, translate
@@ -32,12 +33,14 @@ router = APIRouter(tags=["stripe"])
 
 
 async def receive(request: Request) -> dict[str, bool]:
-    """Accepts one signed Stripe event. 200: stored. 503: not stored, deliver it again. 400, 413: not a valid event."""
+    """Accepts one signed Stripe event. 200: stored. 503: not stored, deliver it again. 400, 413: not a valid event, or
+    not of our account and mode. 409: another event with this id is stored."""
     context: GatewayContext = request.app.state.context
     try:
         body = await _body(request)
         verify(header=request.headers.get("stripe-signature"), body=body, secrets=context.secrets, now=time.time())
         event = parse_event(body)
+        context.origin.check(event)
     except Problem as problem:
         REJECTED.labels(problem.code).inc()
         log.warning("webhook rejected", code=problem.code, bytes=request.headers.get("content-length", "")[:12])
@@ -74,10 +77,15 @@ async def _body(request: Request) -> bytes:
 async def _store(context: GatewayContext, event: StripeEvent) -> str:
     """Writes the event to the journal or, if the database is down, to the spill queue, which is journaled later.
 
-    Returns the name of the store. Raises a 503 Problem if both are down.
+    Returns the name of the store. Raises a 503 Problem if both are down, and a 409 Problem if another event with its id
+    is stored (with the database down, the spill is compared later).
     """
     try:
         await context.journal.write(event)
+    except EventConflict:
+        raise Problem(
+            409, "event_conflict", "Another event with this id was received before. Report it to the operator."
+        ) from None
     except Transient as journal_error:
         try:
             await _spill(context, event)

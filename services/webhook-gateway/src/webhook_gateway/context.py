@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 from kit.messaging.broker import Publisher
 from kit.runtime.failures import Transient
+from webhook_gateway.event import Origin
 from webhook_gateway.journal import Journal
 
 
 @dataclass(frozen=True, kw_only=True)
 class GatewayContext:
     secrets: Sequence[bytes]
+    origin: Origin
     journal: Journal
     publisher: Publisher
 

@@ -82,6 +82,18 @@ def integer(value: object, *path: str) -> int | None:
     return None
 
 
+def signed_integer(value: object, *path: str) -> int | None:
+    found = value_at(value, *path)
+    if isinstance(found, int) and not isinstance(found, bool) and abs(found) <= _MAX_MINOR_UNITS:
+        return found
+    return None
+
+
+def total(value: object, *path: str) -> int:
+    """The sum of the `amount` of each object in the list."""
+    return min(sum(integer(each, "amount") or 0 for each in objects_at(value, *path)), _MAX_MINOR_UNITS)
+
+
 def metadata_integer(metadata: JsonObject, name: str) -> int | None:
     """A non-negative integer in metadata, where every value is text."""
     found = metadata_text(metadata, name) or ""
@@ -101,6 +113,12 @@ def money(amount: int | None, currency: str | None) -> Money | None:
         return None
     lower = currency.lower()
     return Money(amount=amount, currency=lower) if lower.isascii() and lower.isalpha() else None
+
+
+def portion(amount: Money, part: int | None) -> Money | None:
+    """`part` of the amount, at most all of it; None for zero."""
+    found = min(part or 0, amount.amount)
+    return amount.model_copy(update={"amount": found}) if found else None
 
 
 def metadata_object(metadata: JsonObject, name: str, limit: int = 500) -> JsonObject:

@@ -11,13 +11,16 @@ from kit.http.app import create_app
 from kit.messaging.asyncapi import asyncapi_document
 from kit.messaging.broker import Publisher
 from kit.runtime.process import Process, Role
-from kit.runtime.service import database_of, migrate_service
+from kit.runtime.service import consumers_process, database_of, migrate_service, relay_process
+from webhook_gateway import consumers
 from webhook_gateway.api import router
 from webhook_gateway.context import GatewayContext
+from webhook_gateway.fetcher import Fetcher
+from webhook_gateway.jobs import FETCH, FetchEvents
 from webhook_gateway.journal import Journal
 from webhook_gateway.relay import JournalRelay, SpillDrain
-from webhook_gateway.settings import ApiSettings, RelaySettings
-from webhook_gateway.topology import PUBLISHES, QUEUES, SERVICE
+from webhook_gateway.settings import ApiSettings, RelaySettings, WorkerSettings
+from webhook_gateway.topology import FETCHES, PUBLISHES, QUEUES, SERVICE
 
 
 def app(context: GatewayContext | None = None) -> FastAPI:
@@ -27,7 +30,7 @@ def app(context: GatewayContext | None = None) -> FastAPI:
         description=webhook_gateway.__doc__ or "",
         routers=[router],
         checks={"a store": context.check_stores} if context else {},
-        asyncapi=partial(asyncapi_document, title=SERVICE, publishes=PUBLISHES),
+        asyncapi=partial(asyncapi_document, title=SERVICE, routers=[consumers.fetches()], publishes=PUBLISHES),
     )
     created.state.context = context
     return created
@@ -37,29 +40,42 @@ def api() -> Process:
     settings = ApiSettings()
     context = GatewayContext(
         secrets=settings.secrets,
+        origin=settings.origin,
         journal=Journal(settings.database_url.get_secret_value()),
         publisher=Publisher(settings.amqp_url.get_secret_value(), name=f"{SERVICE}.api"),
     )
     return Process(settings=settings, app=app(context), close=[context.journal.close, context.publisher.close])
 
 
+def consume() -> Process:
+    return consumers_process(SERVICE, WorkerSettings(), [consumers.fetches()], [FETCHES])
+
+
 def relay() -> Process:
     settings = RelaySettings()
     database = database_of(settings)
     amqp_url = settings.amqp_url.get_secret_value()
-    publisher = Publisher(amqp_url, name=f"{SERVICE}.relay")
+    publisher = Publisher(amqp_url, name=f"{SERVICE}.journal")
     journal = Journal(settings.database_url.get_secret_value())
     journal_relay = JournalRelay(database, publisher)
-    return Process(
-        settings=settings,
+    fetcher = Fetcher(
+        api_key=settings.stripe_api_key.get_secret_value(),
+        base=settings.stripe_api_base,
+        version=settings.stripe_api_version,
+        account=settings.stripe_account,
+        seconds=settings.stripe_timeout_seconds,
+    )
+    return relay_process(
+        SERVICE,
+        settings,
+        {FETCH: FetchEvents(fetcher, journal, settings.origin)},
         background=[journal_relay.run, journal_relay.measure, SpillDrain(amqp_url, journal).run],
-        checks={"database": database.ping, "broker": publisher.ping},
-        close=[publisher.close, journal.close, database.close],
+        close=[publisher.close, journal.close, database.close, fetcher.close],
     )
 
 
 def migrate() -> None:
-    migrate_service(RelaySettings(), webhook_gateway.__file__, QUEUES)
+    migrate_service(WorkerSettings(), webhook_gateway.__file__, QUEUES)
 
 
-ROLES: dict[str, Role] = {"api": api, "relay": relay, "migrate": migrate}
+ROLES: dict[str, Role] = {"api": api, "consumers": consume, "relay": relay, "migrate": migrate}

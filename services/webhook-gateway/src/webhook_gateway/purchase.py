@@ -1,4 +1,7 @@
-"""Reads the purchase that a Stripe object belongs to from its metadata. Pure and total."""
+"""Reads the purchase that a Stripe object belongs to from its metadata. Pure and total.
+
+The metadata of the systems that this one replaces is read as well; where both have a value, ours is used.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,10 @@ from webhook_gateway.fields import (
 _MAX_PARTS = 20  # of a bundle; each takes one of the 50 entries that Stripe stores
 _MAX_INSTALLMENTS = 120
 
+_STUDENT = ("student_id", "userId")
+_ITEM_ID = ("program_id", "courseId", "track")
+"""`track` is a code such as DP."""
+
 
 class PurchaseFields(TypedDict, total=False):
     """The fields that every payment event has in common: whose money it is, for what, and who pays."""
@@ -34,25 +41,27 @@ class PurchaseFields(TypedDict, total=False):
     installments: int | None
     contact: Contact | None
     price: Money | None
+    due: Money | None
 
 
 def purchase_fields(thing: JsonObject, refs: PaymentRefs) -> PurchaseFields | None:
-    """Returns None if the object is not ours.
+    """Returns None if the object names no purchase: neither one of ours, nor a student or an item.
 
-    It is ours if its metadata names a student and a program, or one of our own purchases. A purchase that was started
-    elsewhere gets an id derived from Stripe's.
+    A purchase that was started elsewhere gets an id derived from Stripe's.
     """
     metadata = _metadata(thing)
-    student, program = metadata_text(metadata, "student_id"), _program(metadata)
-    purchase_id = _uuid(metadata, "purchase_id")
-    if purchase_id is None and (student is None or program is None):
-        return None
+    program, purchase_id = _program(metadata), _uuid(metadata, "purchase_id")
+    student = _first(metadata, _STUDENT)
     if purchase_id is None:
+        student = student or metadata_text(thing, "client_reference_id")  # in our own sessions, it is the purchase id
+        if student is None and program is None:
+            return None
         derived_from = refs.subscription or refs.payment_intent or refs.checkout_session or refs.invoice or refs.charge
         if derived_from is None:
             return None
         purchase_id = purchase_uuid(derived_from)
     funding_source = metadata_text(metadata, "funding_source", limit=50)
+    currency = metadata_text(metadata, "price_currency") or text(thing, "currency")
     return {
         "refs": refs.model_copy(update={"installment": metadata_text(metadata, "installment")}),
         "purchase_id": purchase_id,
@@ -62,8 +71,24 @@ def purchase_fields(thing: JsonObject, refs: PaymentRefs) -> PurchaseFields | No
         "funding_source": funding_source,
         "installments": _installments(metadata),
         "contact": _contact(thing),
-        "price": money(metadata_integer(metadata, "price"), metadata_text(metadata, "price_currency")),
+        "price": money(metadata_integer(metadata, "price"), currency),
+        "due": money(metadata_integer(metadata, "due") or None, currency),
     }
+
+
+def received_fields(thing: JsonObject, refs: PaymentRefs, *received: Money | None) -> PurchaseFields | None:
+    """For payments that were received: money is reported even if the object names no purchase."""
+    found = purchase_fields(thing, refs)
+    if found is not None:
+        return found
+    if not refs.of_payment() or not any(money.amount for money in received if money is not None):
+        return None
+    return {"refs": refs, "contact": _contact(thing)}
+
+
+def purchase_or_refs(thing: JsonObject, refs: PaymentRefs) -> PurchaseFields:
+    """For events that consumers connect to a purchase by their references."""
+    return purchase_fields(thing, refs) or {"refs": refs}
 
 
 def tier(thing: JsonObject) -> str | None:
@@ -82,7 +107,7 @@ def _metadata(thing: JsonObject) -> JsonObject:
 
 def _program(metadata: JsonObject) -> Program | None:
     """What was bought. If only an id was sent, it is the slug as well; consumers rank a real slug above such a one."""
-    slug, id = metadata_text(metadata, "program_slug"), metadata_text(metadata, "program_id")
+    slug, id = metadata_text(metadata, "program_slug"), _first(metadata, _ITEM_ID)
     slug_or_id = slug or id
     if slug_or_id is None:
         return None
@@ -93,6 +118,7 @@ def _program(metadata: JsonObject) -> Program | None:
         name=metadata_text(metadata, "program_name", limit=300),
         provider=metadata_text(metadata, "provider", limit=100),
         kind=_kind(metadata, "program_kind"),
+        untaught=True if metadata_text(metadata, "program_untaught") == "true" else None,
         includes=_parts(metadata),
     )
 
@@ -104,8 +130,15 @@ def _parts(metadata: JsonObject) -> tuple[ItemRef, ...]:
         part = metadata_object(metadata, f"includes_{number}")
         slug, id = metadata_text(part, "slug"), metadata_text(part, "id")
         if slug is not None and id is not None:
-            name, provider = metadata_text(part, "name", limit=300), metadata_text(part, "provider", limit=100)
-            parts.setdefault(slug, ItemRef(slug=slug, id=id, name=name, provider=provider, kind=_kind(part, "kind")))
+            item = ItemRef(
+                slug=slug,
+                id=id,
+                name=metadata_text(part, "name", limit=300),
+                provider=metadata_text(part, "provider", limit=100),
+                kind=_kind(part, "kind"),
+                untaught=True if part.get("untaught") is True else None,
+            )
+            parts.setdefault(slug, item)
     return tuple(parts.values())
 
 
@@ -142,5 +175,11 @@ def _uuid(metadata: JsonObject, name: str) -> UUID | None:
 
 
 def _installments(metadata: JsonObject) -> int | None:
+    """None for one: that is no plan."""
     count = metadata_integer(metadata, "installments")
-    return count if count is not None and 1 <= count <= _MAX_INSTALLMENTS else None
+    return count if count is not None and 2 <= count <= _MAX_INSTALLMENTS else None
+
+
+def _first(metadata: JsonObject, names: tuple[str, ...]) -> str | None:
+    """The value of the first of these names that has one."""
+    return next((value for name in names if (value := metadata_text(metadata, name)) is not None), None)

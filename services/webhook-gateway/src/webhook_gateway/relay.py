@@ -25,7 +25,7 @@ from kit.messaging.topology import declare_at
 from kit.runtime import metrics
 from kit.runtime.failures import describe
 from webhook_gateway.event import decode, parse_event
-from webhook_gateway.journal import Journal, JournalDown
+from webhook_gateway.journal import EventConflict, Journal, JournalDown
 from webhook_gateway.tables import journal
 from webhook_gateway.topology import SPILL
 from webhook_gateway.translate import translate
@@ -152,6 +152,9 @@ class SpillDrain:
                     await self._journal.write(parse_event(message.body))
                 except Problem as error:  # only the gateway writes to this queue: dead-letter it for an operator
                     log.error("spilled message is not an event", error=error.code)
+                    await message.reject(requeue=False)
+                    continue
+                except EventConflict:
                     await message.reject(requeue=False)
                     continue
                 await message.ack()

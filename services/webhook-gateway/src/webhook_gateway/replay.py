@@ -13,22 +13,33 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
-from sqlalchemy import func, update
+from sqlalchemy import ColumnElement, func, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kit.db.database import Database
 from kit.messaging.outbox import wake
 from kit.runtime.service import database_of
-from webhook_gateway.settings import RelaySettings
+from webhook_gateway.settings import WorkerSettings
 from webhook_gateway.tables import journal
 
 
 async def replay(database: Database, *, event_ids: Sequence[str] = (), since: datetime | None = None) -> int:
     """Marks the named events, or all received since then, as unpublished. Returns how many."""
-    reset = update(journal).values(published_at=None, available_at=func.now(), attempts=0)
-    selected = journal.c.received_at >= since if since is not None else journal.c.event_id.in_(event_ids)
     async with database.transaction() as db:
-        count = (await db.execute(reset.where(selected))).rowcount
-        await wake(db)
+        if since is None:
+            return await republish(db, event_ids)
+        return await _reset(db, journal.c.received_at >= since)
+
+
+async def republish(db: AsyncConnection, event_ids: Sequence[str]) -> int:
+    """Marks the events as unpublished, in the caller's transaction. Returns how many."""
+    return await _reset(db, journal.c.event_id.in_(event_ids)) if event_ids else 0
+
+
+async def _reset(db: AsyncConnection, selected: ColumnElement[bool]) -> int:
+    reset = update(journal).values(published_at=None, available_at=func.now(), attempts=0)
+    count = (await db.execute(reset.where(selected))).rowcount
+    await wake(db)
     return count
 
 
@@ -45,7 +56,7 @@ async def _main() -> int:
     if not arguments.event_ids and arguments.since is None:
         parser.error("specify event ids or --since")
     try:
-        database = database_of(RelaySettings())
+        database = database_of(WorkerSettings())
     except ValidationError as error:
         parser.error("; ".join(f"{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()))
     try:

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
-from pydantic import SecretStr, field_validator
+from pydantic import SecretStr, field_validator, model_validator
 
-from kit.runtime.service import WorkerSettings
+from kit.runtime import service
+from kit.runtime.settings import Settings
+from webhook_gateway.event import Origin
 
 
-class ApiSettings(WorkerSettings):
+class OriginSettings(Settings):
+    """Whose events are accepted."""
+
+    stripe_livemode: bool = True
+    """Whether events are of live mode. With a sandbox or Stripe's test mode: false. Events of the other mode are
+    refused, so that a payment with a test card never opens an enrollment."""
+    stripe_account: str | None = None
+    """For Stripe Connect: the connected account (`acct_…`) that events may come from, besides the endpoint's own."""
+
+    @field_validator("stripe_account", mode="before")
+    @classmethod
+    def _no_account(cls, value: object) -> object:
+        return value or None
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(livemode=self.stripe_livemode, account=self.stripe_account)
+
+
+class ApiSettings(service.WorkerSettings, OriginSettings):
     """`STRIPE_WEBHOOK_SECRETS` is comma separated: while a secret is being rolled, two are valid."""
 
     stripe_webhook_secrets: SecretStr
@@ -25,4 +46,33 @@ class ApiSettings(WorkerSettings):
         return tuple(part.strip().encode() for part in parts if part.strip())
 
 
-RelaySettings = WorkerSettings
+class RelaySettings(service.WorkerSettings, OriginSettings):
+    """The relay publishes the journal, and fetches events that were not delivered.
+
+    `stripe_api_base` is for a sandbox or a proxy; without it, Stripe's own URL is used.
+    """
+
+    stripe_api_key: SecretStr = SecretStr("")
+    """A restricted key that may read events, sessions, payment intents, invoices and subscriptions. Empty: events that
+    were not delivered are not fetched, which is logged as an error for each request."""
+    stripe_api_base: str = "https://api.stripe.com"
+    stripe_api_version: str = "2026-10-28.endive"
+    stripe_timeout_seconds: float = 8.0
+    """Per request."""
+
+    @field_validator("stripe_api_base", mode="before")
+    @classmethod
+    def _no_base(cls, value: object) -> object:
+        return value or "https://api.stripe.com"
+
+    @model_validator(mode="after")
+    def _key_of_the_mode(self) -> RelaySettings:
+        """Stripe's keys name their mode: sk_live_…, rk_test_… (https://docs.stripe.com/keys)."""
+        other_mode = "_test_" if self.stripe_livemode else "_live_"
+        if other_mode in self.stripe_api_key.get_secret_value()[:9]:
+            raise ValueError("STRIPE_API_KEY is of the other mode than STRIPE_LIVEMODE says")
+        return self
+
+
+WorkerSettings = service.WorkerSettings
+"""Consumers and migrate."""

@@ -1,11 +1,14 @@
-"""The events that webhook-gateway publishes, and the queue that replaces the journal while the database is down."""
+"""The events that webhook-gateway publishes and consumes, and the queue that replaces the journal while the database is
+down."""
 
 from __future__ import annotations
 
+from contracts.checkout import StripeEventsRequested
 from contracts.registry import PUBLISHED_BY
 from kit.messaging.topology import NO_LIMIT, Queue
 
 SERVICE = "webhook-gateway"
 SPILL = Queue("webhook-gateway.spill", redelivery_limit=NO_LIMIT)
-QUEUES = (SPILL,)
+FETCHES = Queue("webhook-gateway.fetches", events=(StripeEventsRequested,))
+QUEUES = (SPILL, FETCHES)
 PUBLISHES = PUBLISHED_BY[SERVICE]
