@@ -8,7 +8,10 @@ from uuid import UUID, uuid4
 import httpx
 from tests.checkout.service import ADMIN, Service, bearer, wanted
 
-from contracts.envelope import Envelope
+from contracts.envelope import Envelope, parse
+from contracts.registry import EVENT_TYPES, PAYMENT_EVENTS
+from kit.messaging import fact_store
+from ledger.facts import fold
 
 PRICE = 57_500
 BY_ADMIN = ("admin", ADMIN)
@@ -73,3 +76,36 @@ async def reported_events(service: Service, student: UUID, refs: set[str]) -> li
             if each.data.student_id == student or each.data.refs.of_payment() & refs:
                 refs |= each.data.refs.of_payment()
     return [e for e in found if e.data.student_id == student or e.data.refs.of_payment() & refs]
+
+
+async def pay_again(service: Service, student: UUID, *, amount: int, settled: bool = True) -> dict[str, Any]:
+    """Another Stripe payment for the student's purchase, by card, or by a bank debit that has not settled yet."""
+    first = (await payments(service, student))[0]
+    api = service.sandbox.api.payment_intents
+    metadata = (await api.retrieve_async(first["stripe_payment_intent_id"])).metadata.to_dict()
+    made = await api.create_async({"amount": amount, "currency": first["currency"], "metadata": metadata})
+    choice = {} if settled else {"method": "us_bank_account"}
+    await service.sandbox.operate(f"/payment_intents/{made.id}/pay", **choice)
+    await service.deliver_stripe_events(student)
+    (row,) = [each for each in await payments(service, student) if each["stripe_payment_intent_id"] == made.id]
+    return row
+
+
+async def deliver_published(service: Service, student: UUID) -> None:
+    """Delivers what checkout itself has published about the student's purchases."""
+    ids = [row["id"] for row in await service.purchases(student)]
+    rows = await service.rows("SELECT headers, body FROM outbox WHERE routing_key = ANY(:types) ORDER BY id",
+                              types=[event.type for event in PAYMENT_EVENTS])  # fmt: skip
+    events = [parse(row["headers"], bytes(row["body"]), EVENT_TYPES) for row in rows]
+    await service.deliver(*(each for each in events if getattr(each.data, "purchase_id", None) in ids))
+
+
+async def standing(service: Service, student: UUID) -> tuple[str, str | None]:
+    """As every service derives it from the events that have been delivered."""
+    purchase_id = (await service.purchase(student))["id"]
+    async with service.database.transaction() as db:
+        group = await fact_store.group_of(db, f"purchase:{purchase_id}")
+    facts = {each.event_id: EVENT_TYPES[each.type].model_validate(each.body) for each in group}
+    (purchase,) = [each for each in fold(facts) if each.id == purchase_id]  # type: ignore[arg-type]  # payment events
+    found, reason = purchase.standing()
+    return found.value, reason

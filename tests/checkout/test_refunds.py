@@ -13,6 +13,7 @@ from tests.checkout.payment_steps import (
     BY_ADMIN,
     PRICE,
     ask,
+    deliver_published,
     paid,
     payment,
     read,
@@ -119,13 +120,34 @@ async def test_others_cannot_refund(service: Service) -> None:
 async def test_students_cannot_refund_a_sponsors_payment(service: Service) -> None:
     student = uuid4()
     await service.fund(student)
-    session = (await service.sandbox.sessions_of(student))[0]
-    await service.sandbox.pay(session.id)
+    await service.sandbox.operate(f"/invoices/{(await service.invoice(student)).id}/pay")
     await service.deliver_stripe_events(student)
     row = await payment(service, student)
     assert row["payer"] == "sponsor"
     refused(await ask(service, row["id"], by=("student", student)), 403, "forbidden")
     assert (await ask(service, row["id"], by=BY_ADMIN)).status_code == 201
+
+
+async def test_an_invoice_that_was_paid_outside_stripe_is_refunded_by_hand(service: Service) -> None:
+    """Nothing is promised that Stripe cannot do: the refusal comes first."""
+    student = uuid4()
+    await service.fund(student)
+    invoice = await service.invoice(student)
+    await service.sandbox.api.invoices.pay_async(invoice.id, {"paid_out_of_band": True})
+    await service.deliver_stripe_events(student)
+    row = await payment(service, student)
+    assert (row["status"], row["stripe_payment_intent_id"]) == ("succeeded", None)
+    answer = await ask(service, row["id"], by=BY_ADMIN)
+    refused(answer, 409, "refund_channel_unknown")
+    assert "by_hand" in answer.json()["detail"]
+    assert await refunds(service, row["id"]) == []
+
+    answer = await ask(service, row["id"], by=BY_ADMIN, by_hand=True)
+    assert (answer.status_code, answer.json()["status"], answer.json()["amount"]) == (201, "succeeded", row["amount"])
+    await deliver_published(service, student)
+    assert (await payment(service, student))["refunded"] == row["amount"]
+    (kept,) = await refunds(service, row["id"])
+    assert (kept["reported"], kept["origin"]) == (True, "admin")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from sqlalchemy import Select, select
 from checkout.payments.domain import PaymentStatus
 from checkout.payments.tables import disputes, payments
 from checkout.payments.views import AdminPayment, Dispute, DisputeDetail
+from checkout.purchases.tables import purchases
+from contracts.people import Payer
 from kit.db.database import row_dict
 from kit.http.auth import Admin
 from kit.http.dependencies import CallerUnitOfWork
@@ -31,19 +33,34 @@ async def list_payments(
     student_id: UUID | None = None,
     status: PaymentStatus | None = None,
     item_slug: Annotated[str | None, Query(max_length=200)] = None,
+    purchase_id: UUID | None = None,
+    payer: Payer | None = None,
+    funding_source: Annotated[str | None, Query(max_length=50)] = None,
+    method: Annotated[str | None, Query(max_length=50, description="card, us_bank_account, cash, …")] = None,
+    disputed: bool | None = None,
+    late: Annotated[bool | None, Query(description="the money arrived after the purchase had ended")] = None,
     since: Annotated[AwareDatetime | None, Query(alias="from", description="created at this time or later")] = None,
     until: Annotated[AwareDatetime | None, Query(alias="to", description="created before this time")] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[AdminPayment]:
     """All payments, newest first."""
-    wanted: Select[Any] = select(payments)
-    if student_id is not None:
-        wanted = wanted.where(payments.c.student_id == student_id)
-    if status is not None:
-        wanted = wanted.where(payments.c.status == status)
-    if item_slug is not None:
-        wanted = wanted.where(payments.c.item_slug == item_slug)
+    equal = {
+        "student_id": student_id,
+        "purchase_id": purchase_id,
+        "status": status,
+        "item_slug": item_slug,
+        "payer": payer,
+        "method": method,
+        "disputed": disputed,
+        "late": late,
+    }
+    wanted: Select[Any] = select(payments).where(
+        *(payments.c[name] == value for name, value in equal.items() if value is not None)
+    )
+    if funding_source is not None:
+        funded = select(purchases.c.id).where(purchases.c.funding_source == funding_source)
+        wanted = wanted.where(payments.c.purchase_id.in_(funded))
     wanted = _between(wanted, since, until)
     return await page_of(uow.db, wanted, payments, AdminPayment, cursor=cursor, limit=limit)
 
