@@ -188,7 +188,7 @@ class Service:
         async with self.database.transaction() as db:
             rows = (await db.execute(select(jobs.jobs).where(jobs.jobs.c.kind.in_(kinds or self.handlers)))).all()
         for row in rows:
-            if row.payload["purchase_id"] in ids:
+            if row.payload.get("purchase_id") in ids:
                 await worker.attempt(
                     Job(id=row.id, kind=row.kind, key=row.key, payload=row.payload, cause=None, attempt=attempt)
                 )

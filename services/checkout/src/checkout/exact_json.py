@@ -1,7 +1,7 @@
 """JSON whose decimals are exact, in requests and in answers.
 
-pydantic sees a JSON number as a float, which has 15 digits, and writes a Decimal as a string. Routes of `ExactJson` read
-numbers as Decimals, and write what `number` returns as a number with exactly the Decimal's digits: 300.00.
+pydantic sees a JSON number as a float, which has 15 digits, and writes a Decimal as a string. Routes of `ExactJson`
+read numbers as Decimals, and write what `number` returns as a number with exactly the Decimal's digits: 300.00.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ from checkout.payments import api as payments_api
 from checkout.payments import intent_api, methods_api, refund_request_api, refund_service, statistics_api
 from checkout.payments.intent_flow import IntentFlow
 from checkout.payments.jobs import StripeRefundJob
-from checkout.purchases import acceptance_api, contact_api, course_api, plans, unmatched, unmatched_api
+from checkout.purchases import acceptance_api, contact_api, course_api, off_sale, plans, unmatched, unmatched_api
 from checkout.purchases import api as purchases_api
 from checkout.purchases.context import CheckoutContext
 from checkout.purchases.customers import Customers
@@ -132,6 +132,7 @@ def jobs(
     clock = Clock(database, enabled=test_clock)
     return {
         **plans.handlers(stripe),
+        **off_sale.handlers(database, stripe),
         INTENT_EXPIRY: IntentExpiry(database, stripe),
         PAGE_EXPIRY: PageExpiry(database),
         SYNC: MembershipSync(database, stripe),

@@ -52,7 +52,9 @@ MajorUnits = Annotated[
         },
         mode="validation",
     ),
-    WithJsonSchema({"type": "number", "description": "major units, with the currency's decimals"}, mode="serialization"),
+    WithJsonSchema(
+        {"type": "number", "description": "major units, with the currency's decimals"}, mode="serialization"
+    ),
 ]
 """For routes of `ExactJson`. A request's value is converted by `in_minor_units`; an answer's is Money.to_decimal()."""
 

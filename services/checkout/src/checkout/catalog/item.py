@@ -57,8 +57,8 @@ class PaymentPlan(BaseModel):
 
 
 class Item(BaseModel):
-    """What is sold. `price` of a membership is per month; `total_cost` is what a sponsor pays; `taught`: whether somebody
-    teaches it, as the kinds with lessons usually are; `includes` are a bundle's parts, in order."""
+    """What is sold. `price` of a membership is per month; `total_cost` is what a sponsor pays; `taught`: whether an
+    instructor is assigned, if its kind has lessons; `includes` are a bundle's parts, in order."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

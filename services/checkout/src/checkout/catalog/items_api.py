@@ -49,8 +49,8 @@ Tier = Annotated[str, Field(min_length=1, max_length=50)]
 
 
 class NewItem(Body):
-    """`includes` (slugs) is for a bundle, `tier` and `annual_price` are for a membership, whose `price` is by the month.
-    `taught`: whether an instructor is assigned."""
+    """`includes` (slugs) is for a bundle, `tier` and `annual_price` are for a membership, whose `price` is per month.
+    `taught`: whether an instructor is assigned, if its kind has lessons."""
 
     kind: ItemKind
     slug: Slug

@@ -93,7 +93,7 @@ async def _item_of(uow: UnitOfWork, product: CatalogItemRegistered) -> ColumnEle
 async def _update(
     uow: UnitOfWork, product: CatalogItemRegistered, which: ColumnElement[bool], at: datetime
 ) -> str | None:
-    """The slug of the updated item; None when there is none. Optional fields that the registration omits keep their values."""
+    """The slug of the updated item; None when there is none. Optional fields that are omitted keep their values."""
     if (row := await service.lock(uow, which)) is None:
         return None
     if row.registered_at is not None and row.registered_at > at:

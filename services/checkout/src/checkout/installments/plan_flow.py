@@ -23,6 +23,7 @@ from checkout.purchases.context import (
     refusal,
     rejected_by_stripe,
     stripe_errors_as_problems,
+    tax_needs_page,
 )
 from checkout.purchases.customers import Customers
 from checkout.purchases.domain import Change, Purchase, PurchaseRequest, State
@@ -55,6 +56,8 @@ class PlanFlow:
             return await self._sponsors.params(request, buyer)
         if not self._paid_by_intent(request):
             return {}
+        if self._context.settings.stripe_tax:
+            raise tax_needs_page()
         (first, *_) = plan_installments(request.plan or FULL, request.amount, await self._clock.now())
         customer_id = await self._customers.customer_for(buyer, request)
         reference = f"{repository.installment_id(purchase_id, first.position)}:1"

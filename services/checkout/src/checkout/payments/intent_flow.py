@@ -16,6 +16,7 @@ from checkout.purchases.context import (
     refusal,
     rejected_by_stripe,
     stripe_errors_as_problems,
+    tax_needs_page,
 )
 from checkout.purchases.customers import Customers
 from checkout.purchases.domain import Change, Purchase, PurchaseRequest, State
@@ -49,6 +50,8 @@ class IntentFlow:
     async def params(self, purchase_id: UUID, request: PurchaseRequest, buyer: Buyer) -> dict[str, object]:
         if not request.amount.amount:
             return {}
+        if self._context.settings.stripe_tax:
+            raise tax_needs_page()
         methods = payment_methods.allowed(amount=request.amount, payer=request.payer, payment_type="full")
         if not methods:
             raise not_payable()

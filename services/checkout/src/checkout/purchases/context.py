@@ -153,6 +153,13 @@ def not_payable() -> Problem:
     return Problem(422, "amount_not_payable", "No payment method accepts this amount for this kind of payment.")
 
 
+def tax_needs_page() -> Problem:
+    """Stripe calculates tax for Checkout sessions, invoices and subscriptions; a payment intent has no `automatic_tax`
+    (stripe.params.PaymentIntentCreateParams), so an amount that is paid by one would be untaxed."""
+    detail = "Tax is added on Stripe's page only: POST /api/checkout, or /api/create-checkout-session for a program."
+    return Problem(409, "tax_needs_page", detail)
+
+
 @contextmanager
 def stripe_errors_as_problems() -> Iterator[None]:
     """Raises Problem 503 when Stripe cannot be reached or is not configured. StripeRejected passes through: only the

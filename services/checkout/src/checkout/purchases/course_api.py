@@ -1,4 +1,4 @@
-"""Buying a course, or a bundle of them, on a Checkout page."""
+"""Buying a course, or anything else that is paid once, on a Checkout page."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ from kit.http.idempotency import IDEMPOTENT, once
 
 router = APIRouter(tags=["courses"])
 
-_KINDS: tuple[ItemKind, ...] = ("course", "bundle", "track", "program")
+_KINDS: tuple[ItemKind, ...] = ("course", "bundle", "track", "program", "product", "service", "merchandise")
+"""Everything that is paid once."""
 
 
 class CourseCheckout(BaseModel):
-    """`termsVersion`: the terms that the buyer has seen; without it, the current ones."""
+    """`courseId`: the id, the slug, or the id in the system that registered it. `termsVersion`: the terms
+    that the buyer has seen; without it, the current ones."""
 
     courseId: Annotated[str, Field(min_length=1, max_length=200)]
     promotionCode: Annotated[str | None, Field(max_length=100)] = None

@@ -36,12 +36,11 @@ _ACTION_TAKES = timedelta(hours=48)
 """For anything else that the payer has started and not finished, such as 3-D Secure."""
 
 
-async def enqueue_page_expiry(uow: UnitOfWork, purchase_id: UUID) -> None:
-    """Enqueues the expiry of a page that was never opened, once per purchase."""
+async def enqueue_page_expiry(uow: UnitOfWork, purchase_id: UUID, *, at: datetime | None = None) -> None:
+    """Enqueues the expiry of a page that was never opened, once per purchase. `at`: None for Stripe's 24 hours."""
     payload = {"purchase_id": str(purchase_id)}
-    await uow.enqueue(
-        PAGE_EXPIRY, key=f"{purchase_id}/expiry", payload=payload, available_at=uow.now + PAGE_EXPIRES_AFTER
-    )
+    available_at = at or uow.now + PAGE_EXPIRES_AFTER
+    await uow.enqueue(PAGE_EXPIRY, key=f"{purchase_id}/expiry", payload=payload, available_at=available_at)
 
 
 async def enqueue_intent_expiry(uow: UnitOfWork, purchase_id: UUID, *, after: int = 0) -> None:

@@ -307,6 +307,12 @@ async def write_received(db: AsyncConnection, purchase_id: UUID, *, received: in
     )
 
 
+async def unpaid_of_items(db: AsyncConnection, item_ids: Collection[UUID]) -> list[UUID]:
+    """What students have started to buy of these items, and not paid."""
+    of_items = (purchases.c.item_id.in_(item_ids), purchases.c.payer == "student", purchases.c.state.in_(OPEN))
+    return list((await db.execute(select(purchases.c.id).where(*of_items).order_by(purchases.c.id))).scalars())
+
+
 async def take_expired(db: AsyncConnection, *, now: datetime, limit: int) -> list[UUID]:
     """The unpaid purchases in installments whose time is up. Each is returned once: its `expires_at` is cleared."""
     expired = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -22,9 +23,12 @@ from checkout.purchases.funding_repository import insert_funding, write_funding_
 from checkout.purchases.jobs import enqueue_page_expiry
 from checkout.purchases.session_params import Discount, PlanPrice, plan_price, session_params
 from checkout.stripe_client import Session, StripeRejected
-from kit.db.unit_of_work import UnitOfWork
+from kit.db.unit_of_work import UnitOfWork, utc_now
 
 log = structlog.get_logger(__name__)
+
+_TIME_TO_CREATE = timedelta(minutes=2)
+"""Stripe counts the shortest time from the creation of the session, which follows that of the purchase."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +60,13 @@ class SessionFlow:
                 recurring_price_id=price_id,
                 automatic_tax=self._context.settings.stripe_tax,
                 returns=buyer.returns,
+                expires_at=self._end_of_hold(request, buyer, utc_now()),
             )
         except ValueError:
             raise not_payable() from None
 
     async def on_created(self, uow: UnitOfWork, purchase_id: UUID, request: PurchaseRequest, buyer: Buyer) -> None:
-        await enqueue_page_expiry(uow, purchase_id)
+        await enqueue_page_expiry(uow, purchase_id, at=self._end_of_hold(request, buyer, uow.now))
         if request.payer == "sponsor":
             await insert_funding(uow.db, purchase_id, request, at=uow.now)
 
@@ -69,6 +74,9 @@ class SessionFlow:
         try:
             session = await self._session_of(purchase_id, buyer)
         except StripeRejected as rejected:
+            if rejected.param == "expires_at":  # the first answer was lost, and it is too late to ask for a page again
+                await self._context.close(purchase_id, Change.EXPIRED, buyer)
+                return None
             await self._context.close(purchase_id, Change.REJECTED, buyer)
             if await self._customers.replace_missing(request.student_id, rejected, buyer):
                 return None
@@ -124,6 +132,13 @@ class SessionFlow:
             await self._close_missing(purchase, rejected, buyer)
         else:
             await self._close_expired(purchase, session, buyer)
+
+    def _end_of_hold(self, request: PurchaseRequest, buyer: Buyer, now: datetime) -> datetime | None:
+        """When the page of a guest expires who has reserved a use of a promotion code: nobody needs an account for it.
+        None: after Stripe's 24 hours."""
+        if not buyer.guest or request.promotion_code is None:
+            return None
+        return now + timedelta(minutes=self._context.settings.guest_hold_minutes) + _TIME_TO_CREATE
 
     async def _session_of(self, purchase_id: UUID, buyer: Buyer) -> Session:
         """The purchase's session: the same one for every call, by its idempotency key."""

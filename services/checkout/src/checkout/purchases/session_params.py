@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from checkout.purchases import payment_methods
@@ -54,9 +55,11 @@ def session_params(
     recurring_price_id: str | None = None,
     automatic_tax: bool = False,
     returns: Returns | None = None,
+    expires_at: datetime | None = None,
 ) -> dict[str, object]:
     """The session's parameters for the SDK. `email` prefills the page where there is no customer; a subscription needs
-    its price's id.
+    its price's id. `expires_at`: 30 minutes to 24 hours after the session's creation, which is also the default
+    (stripe.params.checkout.SessionCreateParams).
 
     Raises ValueError when the amount cannot be split into the plan's installments, or no method accepts them.
     """
@@ -78,6 +81,8 @@ def session_params(
         params["customer"] = customer_id
     elif email:
         params["customer_email"] = email
+    if expires_at is not None:
+        params["expires_at"] = int(expires_at.timestamp())
     if automatic_tax:
         params["automatic_tax"] = {"enabled": True}
         if customer_id:
