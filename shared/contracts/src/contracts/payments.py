@@ -188,6 +188,9 @@ class SubscriptionChanged(PaymentEvent):
     collection_paused: bool = Field(
         default=False, description="Stripe's pause_collection: nothing is charged while it lasts"
     )
+    resumes_at: datetime | None = Field(
+        default=None, description="when a pause of the collection ends by itself; None: when somebody resumes it"
+    )
 
 
 class SubscriptionScheduleEnded(PaymentEvent):

@@ -30,6 +30,7 @@ def changed(subscription: JsonObject, _: JsonObject) -> PaymentEvent | None:
         ended_at=timestamp(subscription, "ended_at"),
         tier=tier(subscription),
         collection_paused=isinstance(value_at(subscription, "pause_collection"), Mapping),
+        resumes_at=timestamp(subscription, "pause_collection", "resumes_at"),
     )
 
 
