@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kit.http.errors import PROBLEM_RESPONSE, Problem, handle_errors, unexpected
 from kit.http.health import Check, health_routes
+from kit.http.parameters import REFUSE_UNKNOWN_PARAMETERS
 from kit.runtime import metrics
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -29,7 +30,8 @@ def create_app(
     cors_origins: Sequence[str] = (),
     asyncapi: Callable[[], Mapping[str, object]] | None = None,
 ) -> FastAPI:
-    """An app with problem+json errors, health, metrics, CORS, a body limit, and paths that may end in a slash.
+    """An app with problem+json errors, health, metrics, CORS, a body limit, paths that may end in a slash, and admin
+    routes that refuse query parameters which they do not have.
 
     `asyncapi` builds the AsyncAPI document. That is slow, so it is called on the first request for it.
     """
@@ -43,7 +45,11 @@ def create_app(
         redoc_url=None,
     )
     for router in routers:
-        app.include_router(router, responses={422: PROBLEM_RESPONSE, "default": PROBLEM_RESPONSE})
+        app.include_router(
+            router,
+            responses={422: PROBLEM_RESPONSE, "default": PROBLEM_RESPONSE},
+            dependencies=[REFUSE_UNKNOWN_PARAMETERS],
+        )
     app.state.checks = dict(checks or {})
     app.state.reported = {}
     app.include_router(health_routes(app.state.checks, app.state.reported))
