@@ -15,8 +15,7 @@ from webhook_gateway.translate import TRANSLATED, translate
 _ID = re.compile(r"(cs|pi|in|sub)_[A-Za-z0-9_]{1,240}")
 
 _PAYMENTS = ("payment_intent.", "charge.", "refund.")
-_INVOICES = ("invoice.", "invoice_payment.", *_PAYMENTS)
-_SUBSCRIPTIONS = ("customer.subscription.", "subscription_schedule.", *_INVOICES)
+_SUBSCRIPTIONS = ("customer.subscription.", "subscription_schedule.", "invoice.", "invoice_payment.", *_PAYMENTS)
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class _Kind:
 _KINDS: Mapping[str, _Kind] = {
     "cs": _Kind("/v1/checkout/sessions/", ("checkout.session.", *_SUBSCRIPTIONS)),
     "pi": _Kind("/v1/payment_intents/", ("checkout.session.", "invoice_payment.", *_PAYMENTS)),
-    "in": _Kind("/v1/invoices/", _INVOICES),
+    "in": _Kind("/v1/invoices/", _SUBSCRIPTIONS),
     "sub": _Kind("/v1/subscriptions/", _SUBSCRIPTIONS),
 }
 
@@ -57,9 +56,17 @@ class FetchedObject:
         """The types of its own events, and of what belongs to it."""
         return sorted(each for each in TRANSLATED if each.startswith(_KINDS[self.kind].families))
 
-    @property
-    def is_subscription(self) -> bool:
-        return self.kind == "sub"
+    def is_paid(self, thing: Mapping[str, Any]) -> bool:  # Any: JSON
+        """Whether Stripe's object says that money was received for it."""
+        match self.kind:
+            case "cs":
+                return thing.get("payment_status") == "paid"
+            case "pi":
+                return thing.get("status") == "succeeded"
+            case "in":
+                return thing.get("status") == "paid"
+            case _:
+                return False
 
 
 @dataclass(frozen=True, kw_only=True)

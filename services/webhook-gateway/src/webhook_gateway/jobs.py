@@ -18,7 +18,7 @@ from kit.runtime.failures import Permanent, describe
 from webhook_gateway.event import Origin, parse_event
 from webhook_gateway.fetched_object import FetchedObject, ListedEvent, belonging_to, listed_event
 from webhook_gateway.fetcher import RETENTION, Fetcher
-from webhook_gateway.fields import timestamp
+from webhook_gateway.fields import JsonObject, timestamp
 from webhook_gateway.journal import EventConflict, Journal
 from webhook_gateway.replay import republish
 
@@ -39,7 +39,7 @@ class Fetched:
     new: int
     old: tuple[str, ...]
     missing: bool
-    """Whether none of them says what the object says: that money was received."""
+    """Whether there is none, or the object is paid and none of them reports money."""
 
 
 class FetchEvents:
@@ -59,7 +59,8 @@ class FetchEvents:
         wanted = FetchedObject.parse(job.payload["object"])
         if wanted is None:
             raise Permanent("not an object whose events can be fetched")
-        listed = await self._list(wanted)
+        thing = await self._read(wanted)
+        listed = await self._list(wanted, created=timestamp(thing, "created"))
         new, old = 0, []
         for event in listed:
             try:
@@ -69,15 +70,19 @@ class FetchEvents:
                     old.append(event.id)
             except EventConflict:
                 continue  # logged and counted; the first one stays
-        missing = not any(event.received for event in listed) and not (wanted.is_subscription and listed)
+        missing = not any(event.received for event in listed) if wanted.is_paid(thing) else not listed
         return Fetched(new=new, old=tuple(old), missing=missing)
 
-    async def _list(self, wanted: FetchedObject) -> list[ListedEvent]:
-        """The events of the object that Stripe lists. Only their ids are kept: the list is that of the account."""
-        thing, now = await self._fetcher.read(wanted.path), self._clock()
+    async def _read(self, wanted: FetchedObject) -> JsonObject:
+        thing = await self._fetcher.read(wanted.path)
         if thing.get("livemode") is not self._origin.livemode:
             raise Permanent("wrong_mode: the object is not of the mode that STRIPE_LIVEMODE says")
-        since = max(timestamp(thing, "created") or now - RETENTION, now - RETENTION)
+        return thing
+
+    async def _list(self, wanted: FetchedObject, *, created: datetime | None) -> list[ListedEvent]:
+        """The events of the object that Stripe lists. Only their ids are kept: the list is that of the account."""
+        now = self._clock()
+        since = max(created or now - RETENTION, now - RETENTION)
         found = [
             listed
             async for event in self._fetcher.events(types=wanted.event_types, since=since)

@@ -11,7 +11,7 @@ from contracts.payments import (
     PaymentSucceeded,
 )
 from webhook_gateway.fields import JsonObject, money_at, object_at, object_id, text, url
-from webhook_gateway.purchase import purchase_fields, received_fields
+from webhook_gateway.purchase import PurchaseFields, purchase_fields, received_fields
 from webhook_gateway.translators.payment_methods import only_method
 
 
@@ -19,9 +19,22 @@ def _refs(intent: JsonObject) -> PaymentRefs:
     return PaymentRefs(
         payment_intent=object_id(intent, "id"),
         charge=object_id(intent, "latest_charge"),
-        invoice=object_id(intent, "invoice"),  # older API versions
+        invoice=object_id(intent, "invoice") or _invoice_of(intent),  # the first: older API versions
         customer=object_id(intent, "customer"),
     )
+
+
+def _invoice_of(intent: JsonObject) -> str | None:
+    """Stripe names the invoice in `payment_details.order_reference` of the intent that it makes for it, as recorded
+    events show: github.com/woocommerce/woocommerce-gateway-stripe (tests), github.com/zulip/zulip (stripe_fixtures)."""
+    reference = object_id(intent, "payment_details", "order_reference")
+    return reference if reference is not None and reference.startswith("in_") else None
+
+
+def _purchase(intent: JsonObject) -> PurchaseFields | None:
+    """The intent of an invoice has no metadata, and belongs to the invoice's purchase."""
+    refs = _refs(intent)
+    return purchase_fields(intent, refs) or ({"refs": refs} if refs.invoice else None)
 
 
 def succeeded(intent: JsonObject, _: JsonObject) -> PaymentEvent | None:
@@ -33,7 +46,7 @@ def succeeded(intent: JsonObject, _: JsonObject) -> PaymentEvent | None:
 
 
 def failed(intent: JsonObject, _: JsonObject) -> PaymentEvent | None:
-    purchase = purchase_fields(intent, _refs(intent))
+    purchase = _purchase(intent)
     if purchase is None:
         return None
     return PaymentFailed(**purchase, amount=money_at(intent, "amount"), code=decline_code(intent) or "unknown")
@@ -46,7 +59,7 @@ def decline_code(intent: JsonObject) -> str | None:
 
 
 def processing(intent: JsonObject, _: JsonObject) -> PaymentEvent | None:
-    purchase = purchase_fields(intent, _refs(intent))
+    purchase = _purchase(intent)
     if purchase is None:
         return None
     return PaymentPending(**purchase, amount=money_at(intent, "amount"), method=only_method(intent))
@@ -61,7 +74,7 @@ def canceled(intent: JsonObject, _: JsonObject) -> PaymentEvent | None:
 
 def requires_action(intent: JsonObject, _: JsonObject) -> PaymentEvent | None:
     """Stripe SDK 16.1, PaymentIntent.NextAction: `type` names the object with the details of that type."""
-    purchase = purchase_fields(intent, _refs(intent))
+    purchase = _purchase(intent)
     if purchase is None:
         return None
     amount, action = money_at(intent, "amount"), object_at(intent, "next_action")
