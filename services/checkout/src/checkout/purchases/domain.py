@@ -373,11 +373,13 @@ def failures(purchase: ledger.Purchase, *, final: bool) -> int:
     return sum(fact.final or not final for fact in failed)
 
 
-def funding_status_of(state: State) -> Literal["created", "paid", "failed"]:
-    """Money that was refunded was paid nevertheless."""
+def funding_status_of(state: State, *, received: bool) -> Literal["created", "paid", "failed"]:
+    """Money that was refunded was paid nevertheless. `received`: any was."""
     match state:
-        case State.PAID | State.WITHDRAWN | State.CANCELED:
+        case State.PAID | State.WITHDRAWN:
             return "paid"
+        case State.CANCELED:
+            return "paid" if received else "failed"
         case State.FAILED | State.EXPIRED:
             return "failed"
         case _:

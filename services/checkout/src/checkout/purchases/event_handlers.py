@@ -37,8 +37,10 @@ async def update_purchase(
             uow.db,
             row.id,
             state=state,
+            received=bool(purchase.settled_payments),
             payment_intent_id=min((r.payment_intent for r in refs if r.payment_intent), default=None),
             session_id=min((r.checkout_session for r in refs if r.checkout_session), default=None),
+            invoice_id=min((r.invoice for r in refs if r.invoice), default=None),
             paid_at=_paid_at(purchase, event),
             at=uow.now,
         )

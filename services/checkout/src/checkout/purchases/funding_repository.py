@@ -64,7 +64,7 @@ async def end_funding(db: AsyncConnection, purchase_id: UUID, *, state: State, a
     await db.execute(
         update(funding_payments)
         .where(funding_payments.c.id == purchase_id)
-        .values(status=funding_status_of(state), updated_at=at)
+        .values(status=funding_status_of(state, received=False), updated_at=at)
     )
 
 
@@ -73,8 +73,10 @@ async def update_funding(
     purchase_id: UUID,
     *,
     state: State,
+    received: bool,
     payment_intent_id: str | None,
     session_id: str | None,
+    invoice_id: str | None,
     paid_at: datetime | None,
     at: datetime,
 ) -> None:
@@ -85,12 +87,13 @@ async def update_funding(
     row = (await db.execute(select(funding_payments).where(funding_payments.c.id == purchase_id))).one_or_none()
     if row is None:
         return
-    status = funding_status_of(state)
+    status = funding_status_of(state, received=received)
     times = [time for time in (row.paid_at, paid_at) if time is not None]
     values = {
         "status": status,
         "stripe_payment_intent_id": row.stripe_payment_intent_id or payment_intent_id,
         "stripe_checkout_session_id": row.stripe_checkout_session_id or session_id,
+        "stripe_invoice_id": row.stripe_invoice_id or invoice_id,
         "paid_at": min(times, default=at) if status == "paid" else row.paid_at,
     }
     if any(getattr(row, name) != value for name, value in values.items()):

@@ -56,7 +56,10 @@ async def update_unmatched(
             await _list(uow, _values(purchase, payment, code), listed, delay=delay)
         elif listed:
             status: UnmatchedStatus = "refunded" if payment.refunded >= _amount(payment) else "matched"
-            await unmatched_repository.resolve(uow.db, [each.id for each in listed], status=status, at=uow.now)
+            never_listed = [each.id for each in listed if each.status == "pending"]
+            await unmatched_repository.delete(uow.db, never_listed)
+            undecided = [each.id for each in listed if each.status == "open"]
+            await unmatched_repository.resolve(uow.db, undecided, status=status, at=uow.now)
 
 
 def _was_listed(row: PurchaseRow, received: Sequence[Payment]) -> bool:

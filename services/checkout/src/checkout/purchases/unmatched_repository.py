@@ -103,10 +103,10 @@ async def write_status(
 
 
 async def resolve(db: AsyncConnection, ids: Sequence[UUID], *, status: UnmatchedStatus, at: datetime) -> None:
-    """Those that nobody has decided about."""
-    undecided = (unmatched_payments.c.id.in_(ids), unmatched_payments.c.status.in_(("pending", "open")))
-    values = {"status": status, "resolved_by": "system", "resolved_at": at, "updated_at": at}
-    await db.execute(update(unmatched_payments).where(*undecided).values(**values))
+    """By an event."""
+    if ids:
+        values = {"status": status, "resolved_by": "system", "resolved_at": at, "updated_at": at}
+        await db.execute(update(unmatched_payments).where(unmatched_payments.c.id.in_(ids)).values(**values))
 
 
 async def assign(db: AsyncConnection, purchase_id: UUID, student_id: UUID, *, by: str, at: datetime) -> None:
