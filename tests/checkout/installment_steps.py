@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import httpx
 from tests.checkout.sandbox import StripeSandbox
-from tests.checkout.service import ADMIN, Service, bearer
+from tests.checkout.service import ADMIN, Service, bearer, major
 from tests.deliveries import handled_types
 
 from checkout import main
@@ -72,10 +72,19 @@ class School:
     async def admin(self, method: str, path: str, **sent: Any) -> Any:
         return await self.call(method, path, role="admin", **sent)
 
-    async def product(self, *, active: bool = True, **values: Any) -> str:
-        """Adds a course; its slug."""
+    async def product(
+        self,
+        *,
+        active: bool = True,
+        price: int = 90_000,
+        currency: str = "usd",
+        total_cost: int | None = None,
+        **values: Any,
+    ) -> str:
+        """Adds a course; its slug. The amounts are minor units."""
         slug = f"course-{uuid4().hex[:12]}"
-        body = {"kind": "course", "slug": slug, "name": "A course", "price": 90_000, "currency": "usd", **values}
+        prices = {"price": major(price, currency), "total_cost": total_cost and major(total_cost, currency)}
+        body = {"kind": "course", "slug": slug, "name": "A course", "currency": currency, **prices, **values}
         answer = await self.admin("POST", "/api/admin/items", json=body)
         assert answer.status_code == 201, answer.text
         if not active:
@@ -160,6 +169,12 @@ class School:
             " ORDER BY p.created_at, i.position",
             student=self.student,
         )
+
+    async def intent_of(self, installment: dict[str, Any]) -> str:
+        """The id of the intent that pays the installment's invoice."""
+        found = await self.service.stripe.invoice_intent(str(installment["stripe_invoice_id"]))
+        assert found is not None
+        return found.id
 
     async def statuses(self) -> list[str]:
         return [row["status"] for row in await self.installments()]

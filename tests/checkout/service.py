@@ -25,6 +25,7 @@ from checkout.purchases.context import Buyer
 from checkout.settings import ApiSettings, StripeSettings
 from checkout.stripe_client import Stripe
 from contracts.envelope import Envelope, Event
+from contracts.money import Money
 from kit.db.database import Database, row_dict
 from kit.db.unit_of_work import utc_now
 from kit.jobs import jobs
@@ -48,6 +49,11 @@ def token(role: str, subject: UUID, **claims: Any) -> str:
 
 def bearer(role: str, subject: UUID, **claims: Any) -> dict[str, str]:
     return {"Authorization": f"Bearer {token(role, subject, **claims)}"}
+
+
+def major(amount: int, currency: str = "usd") -> str:
+    """These minor units as a price."""
+    return str(Money(amount=amount, currency=currency).to_decimal())
 
 
 def wanted(slug: str = "barber-apprenticeship", price: Any = 4890, **other: Any) -> dict[str, Any]:
@@ -173,7 +179,12 @@ class Service:
         events = await self.sandbox.gateway_events()
         about = [e for e in events if e.data.student_id == student]
         mine = {e.id for e in about}
-        refs, before = self._refs[student].union(*(e.data.refs.of_payment() for e in about)), None
+        invoiced = await self.rows(
+            "SELECT stripe_invoice_id AS id FROM installments WHERE student_id = :student AND stripe_invoice_id IS NOT NULL",
+            student=student,
+        )
+        stored = self._refs[student].union(row["id"] for row in invoiced)
+        refs, before = stored.union(*(e.data.refs.of_payment() for e in about)), None
         while refs != before:  # an invoice leads to its payment, and that to its refund
             about = [e for e in events if e.id in mine or e.data.refs.of_payment() & refs]
             refs, before = refs.union(*(e.data.refs.of_payment() for e in about)), refs

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 from tests.checkout.installment_steps import School
-from tests.checkout.service import CREATE, FRONTEND, Service, bearer, wanted
+from tests.checkout.service import CREATE, FRONTEND, Service, bearer, major, wanted
 from tests.checkout.test_courses import COURSE, buy, promotion, session_of
 
 from checkout.stripe_client import StripeUnavailable
@@ -112,9 +112,9 @@ async def test_a_bundle_after_many_of_its_parts(service: Service) -> None:
     student, tag = uuid4(), uuid4().hex[:6]
     slugs = [f"part-{tag}-{n}" for n in range(7)]
     for slug in slugs:
-        body = {"kind": "course", "slug": slug, "name": slug, "price": 1000}
+        body = {"kind": "course", "slug": slug, "name": slug, "price": 10}
         assert (await service.admin("POST", "/api/admin/items", **body)).status_code == 201
-    bundle = {"kind": "bundle", "slug": f"all-{tag}", "name": "All", "price": 5000, "includes": slugs}
+    bundle = {"kind": "bundle", "slug": f"all-{tag}", "name": "All", "price": 50, "includes": slugs}
     assert (await service.admin("POST", "/api/admin/items", **bundle)).status_code == 201
     for slug in slugs:
         assert (await buy(service, student, slug)).status_code == 200
@@ -170,7 +170,7 @@ async def test_an_id_of_another_system_in_a_page(service: Service) -> None:
         product_type="course",
         product_id=id,
         product_name="Maths",
-        price=9900,
+        price=99,
         currency="usd",
     )
     assert made.status_code == 201, made.text
@@ -180,12 +180,13 @@ async def test_an_id_of_another_system_in_a_page(service: Service) -> None:
     assert session.success_url == f"{FRONTEND}/courses/{quote(id, safe='')}?success=1"
 
 
-@pytest.mark.parametrize("amount", ["$1", "", "1,00", "free"])
+@pytest.mark.parametrize("amount", ["$1", "", "499.00", "49900", 499.5])
 @pytest.mark.parametrize("path", ["create-payment", "create-intent"])
-async def test_an_invalid_amount(service: Service, path: str, amount: str) -> None:
+async def test_an_invalid_amount(service: Service, path: str, amount: object) -> None:
+    """An amount is an integer of minor units."""
     body = {"track": "dp", "itemId": "dp", "amount": amount}
     answer = await service.call("POST", f"/api/payments/{path}", json=body, headers=bearer("student", uuid4()))
-    assert (answer.status_code, answer.json()["code"]) == (409, "price_mismatch")
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
 
 
 @pytest.mark.parametrize(
@@ -239,7 +240,7 @@ async def test_an_expired_page_releases_nothing_that_is_paid(service: Service) -
 @pytest.mark.parametrize("currency, price", [("jpy", 5000), ("eur", 5000), ("kwd", 5000)])
 async def test_other_currencies(service: Service, currency: str, price: int) -> None:
     slug, student = f"c-{uuid4().hex[:8]}", uuid4()
-    body = {"kind": "course", "slug": slug, "name": "X", "price": price, "currency": currency}
+    body = {"kind": "course", "slug": slug, "name": "X", "price": major(price, currency), "currency": currency}
     assert (await service.admin("POST", "/api/admin/items", **body)).status_code == 201
     page = await buy(service, student, slug)
     assert page.status_code == 200, page.text
@@ -286,10 +287,10 @@ async def test_a_code_that_is_changed_while_it_is_used(service: Service) -> None
     assert (await service.purchase(student))["amount"] == 7110
 
 
-@pytest.mark.parametrize("change", [{"price": 9900}, {"active": False}])
+@pytest.mark.parametrize("change", [{"price": 99}, {"active": False}])
 async def test_an_item_that_is_changed_while_it_is_bought(service: Service, change: dict[str, Any]) -> None:
     slug, student = f"c-{uuid4().hex[:8]}", uuid4()
-    body = {"kind": "course", "slug": slug, "name": "X", "price": 5000}
+    body = {"kind": "course", "slug": slug, "name": "X", "price": 50}
     assert (await service.admin("POST", "/api/admin/items", **body)).status_code == 201
     stripe = service.app.state.stripe
     asked = stripe.create_customer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from itertools import permutations
 from typing import Any
 from uuid import uuid4
@@ -135,15 +134,6 @@ def test_installments_sum_to_the_price(amount: int) -> None:
     assert (len(each), sum(money.amount for money in each)) == (4, amount)
     assert each[1] == each[2] == each[3]
     assert 0 <= each[0].amount - each[1].amount < 4
-
-
-@given(amount=st.integers(min_value=1, max_value=10**12), written=st.integers(min_value=0, max_value=10**12))
-def test_only_the_right_price_is_the_same(amount: int, written: int) -> None:
-    assert domain.same_price(Decimal(amount) / 100, usd(amount))
-    assert domain.same_price(Decimal(amount), usd(amount)), "as the list of programs gives it"
-    assert domain.same_price(Decimal(written) / 100, usd(amount)) is (written in (amount, amount * 100))
-    assert not domain.same_price(None, usd(amount))
-    assert domain.same_price(Decimal(amount), Money(amount=amount, currency="jpy"))
 
 
 REFS = PaymentRefs(checkout_session="cs_1", payment_intent="pi_1")

@@ -267,7 +267,7 @@ async def test_a_price_that_was_changed_manually_at_stripe(member: Member) -> No
 
 async def test_an_item_that_is_off_sale_keeps_its_members(member: Member) -> None:
     def item(name: str, tier: str) -> dict[str, Any]:
-        return {"kind": "membership", "slug": name, "name": name, "price": 700, "tier": tier}
+        return {"kind": "membership", "slug": name, "name": name, "price": 7, "tier": tier}
 
     tier = f"tier-{uuid4().hex[:8]}"
     for name in (f"{tier}-old", f"{tier}-new"):

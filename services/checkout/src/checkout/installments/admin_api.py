@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, BaseModel, Field, StrictInt
 from sqlalchemy import Row, func, select
 
+from checkout.exact_json import ExactJson
 from checkout.installments import repository, transitions
 from checkout.installments.dependencies import AdminBuyer, Cancellations, CurrentClock, ManualPayments, TestClock
 from checkout.installments.domain import Installment, InstallmentStatus, ManualMethod
@@ -22,13 +23,14 @@ from checkout.purchases.context import Buyer, CheckoutContext, rejected_by_strip
 from checkout.purchases.dependencies import CurrentContext
 from checkout.purchases.repository import PurchaseRow, extend_expiry
 from checkout.stripe_client import StripeRejected
+from checkout.units import MajorUnits
 from kit.db.unit_of_work import UnitOfWork
 from kit.http.auth import Admin
 from kit.http.dependencies import CallerUnitOfWork
 from kit.http.errors import Problem
 from kit.http.paging import Cursor, Page, page_of
 
-router = APIRouter(tags=["admin"])
+router = APIRouter(tags=["admin"], route_class=ExactJson)
 
 _SCHEDULES = "/api/admin/payments/schedules"
 _MAX_DELAY = timedelta(days=3 * 366)
@@ -65,10 +67,10 @@ class ManualPaymentAnswer(BaseModel):
 
 
 class CancellationBody(BaseModel):
-    """`refund_amount` in minor units; if omitted, the school's policy applies."""
+    """`refund_amount`: if omitted, the school's policy applies."""
 
     reason: Annotated[str, Field(min_length=1, max_length=500)]
-    refund_amount: Annotated[StrictInt | None, Field(ge=0)] = None
+    refund_amount: MajorUnits | None = None
 
 
 class CancellationAnswer(BaseModel):

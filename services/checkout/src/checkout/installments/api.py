@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, model_validator
 
+from checkout.exact_json import ExactJson
 from checkout.installments import repository, views
 from checkout.installments.dependencies import Enrollments, InstallmentPayments, staff_buyer
 from checkout.installments.enrollment_service import STAFF, EnrollmentRequest
@@ -27,7 +28,7 @@ from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
 from kit.http.idempotency import IDEMPOTENT, once
 from kit.http.paging import Cursor, Page, page_of
 
-router = APIRouter(tags=["enrollments"])
+router = APIRouter(tags=["enrollments"], route_class=ExactJson)
 
 
 class NewEnrollment(BaseModel):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from uuid import UUID
 
 from checkout.cancellation_policy import RefundStep
@@ -21,6 +22,8 @@ from checkout.purchases.context import Buyer, CheckoutContext
 from checkout.purchases.domain import OPEN, State
 from checkout.purchases.repository import PurchaseRow
 from checkout.purchases.service import PurchaseService
+from checkout.units import money_of
+from contracts.money import Money
 from kit.db.unit_of_work import UnitOfWork
 from kit.http.errors import Problem
 
@@ -48,15 +51,16 @@ class CancellationService:
         self._policy = policy
         self._buyer = buyer
 
-    async def cancel(self, id: UUID, reason: str, refund_amount: int | None) -> CanceledEnrollment:
+    async def cancel(self, id: UUID, reason: str, refund_amount: Decimal | None) -> CanceledEnrollment:
         """Cancels it once: a retry returns the first result. `id`: the enrollment's or the purchase's.
 
-        `refund_amount`: minor units; None: by the policy. Raises Problem 404, 409 and 422.
+        `refund_amount`: major units; None: by the policy. Raises Problem 404, 409 and 422.
         """
         async with self._context.unit_of_work(self._buyer) as uow:
             found = await purchases.find_purchase(uow.db, id)
         if found is None:
             raise unknown_enrollment()
+        refund = None if refund_amount is None else money_of(refund_amount, found.currency, field="refund_amount")
         if found.state in OPEN and found.payment_flow != "installments":
             await self._close_at_stripe(found)
         async with self._context.unit_of_work(self._buyer) as uow:
@@ -67,11 +71,11 @@ class CancellationService:
                 return CanceledEnrollment(enrollment_id=purchase.first_enrollment_id, cancellation=existing)
             if purchase.state in (State.EXPIRED, State.FAILED) and found.state not in OPEN:
                 raise Problem(409, "enrollment_over", "This enrollment ended without being paid.")
-            cancellation = await self._cancel(uow, purchase, reason, refund_amount)
+            cancellation = await self._cancel(uow, purchase, reason, refund)
             return CanceledEnrollment(enrollment_id=purchase.first_enrollment_id, cancellation=cancellation)
 
     async def _cancel(
-        self, uow: UnitOfWork, purchase: PurchaseRow, reason: str, refund_amount: int | None
+        self, uow: UnitOfWork, purchase: PurchaseRow, reason: str, requested: Money | None
     ) -> Cancellation:
         records = await payments.payments_of(uow.db, purchase.id)
         if any(each.manual_id is not None and each.status != "succeeded" for each in records):
@@ -83,9 +87,10 @@ class CancellationService:
         paid = sum(each.amount for each in paid_records)
         refundable = [(each.id, await _refundable(uow, each)) for each in paid_records]  # newest first
         most = sum(amount for _, amount in refundable)
-        refund = refund_amount
-        if refund is None:
+        if requested is None:
             refund = await self._refund_by_policy(uow, paid_records, paid=paid, most=most)
+        else:
+            refund = requested.amount
         if refund > most:
             detail = "Amount exceeds what was paid and not yet refunded (`most`)."
             raise Problem(422, "refund_too_large", detail, most=most, currency=purchase.currency)

@@ -1,4 +1,4 @@
-"""Responses about a purchase and its installments. Amounts are minor units."""
+"""Responses about a purchase and its installments. Amounts are minor units; `price` is the amount in major units."""
 
 from __future__ import annotations
 
@@ -18,10 +18,20 @@ from checkout.payments.repository import payments_of, refunds_of_purchase
 from checkout.payments.tables import payments
 from checkout.purchases.repository import PurchaseRow
 from checkout.purchases.tables import enrollments, purchases
+from checkout.units import MajorUnits, in_major_units
 from contracts.people import enrollment_uuid
 
 PurchaseStatus = Literal[
-    "awaiting_payment", "processing", "active", "pending", "paused", "withdrawn", "completed", "canceled", "expired"
+    "awaiting_payment",
+    "processing",
+    "active",
+    "pending",
+    "paused",
+    "withdrawn",
+    "completed",
+    "canceled",
+    "expired",
+    "paid",
 ]
 
 
@@ -76,7 +86,8 @@ class PaymentOverview(BaseModel):
     enrollment_id: UUID
     purchase_id: UUID
     payment_plan: dict[str, Any] | None
-    price: int
+    price: MajorUnits
+    amount: int
     paid: int
     refunded: int
     due: int
@@ -88,7 +99,7 @@ class PaymentOverview(BaseModel):
 
 
 class PurchaseView(BaseModel):
-    """`status`: the enrollment's, if there is one; until then, the payment's."""
+    """`status`: the enrollment's, if there is one; until then, the payment's. (Merchandise is paid and has none.)"""
 
     id: UUID
     enrollment_id: UUID
@@ -99,7 +110,8 @@ class PurchaseView(BaseModel):
     status: str
     payer: str
     plan: str
-    price: int
+    price: MajorUnits
+    amount: int
     paid: int
     due: int
     currency: str
@@ -110,7 +122,7 @@ class PurchaseView(BaseModel):
     @classmethod
     def _with_enrollment(cls, row: dict[str, Any]) -> dict[str, Any]:
         enrollment_id = row.get("enrollment_id") or enrollment_uuid(row["student_id"], row["covers"][0])
-        return {**row, "enrollment_id": enrollment_id}
+        return {**row, "enrollment_id": enrollment_id, "price": in_major_units(row["amount"], row["currency"])}
 
 
 def installment_view(installment: Installment) -> InstallmentView:
@@ -129,7 +141,8 @@ async def payment_overview(db: AsyncConnection, purchase: PurchaseRow) -> Paymen
         enrollment_id=purchase.first_enrollment_id,
         purchase_id=purchase.id,
         payment_plan=None if purchase.payment_plan is None else dict(purchase.payment_plan),
-        price=purchase.amount,
+        price=purchase.price.to_decimal(),
+        amount=purchase.amount,
         paid=sum(each.amount for each in paid),
         refunded=sum(each.refunded for each in paid),
         due=sum(each.amount for each in owed),
@@ -150,6 +163,7 @@ def select_purchases() -> tuple[Select[Any], ColumnElement[str], ColumnElement[s
         select(enrollments.c.status).where(*own, enrollments.c.purchase_id == purchases.c.id).scalar_subquery()
     )
     payment_status = case(
+        ((purchases.c.item_kind == "merchandise") & (purchases.c.state == "paid"), literal("paid")),
         (purchases.c.state.in_(("created", "session_open", "awaiting_payment")), literal("awaiting_payment")),
         (purchases.c.state.in_(("paid", "processing")), literal("processing")),
         (purchases.c.state == "failed", literal("expired")),
@@ -191,7 +205,7 @@ def select_purchases() -> tuple[Select[Any], ColumnElement[str], ColumnElement[s
         status.label("status"),
         purchases.c.payer,
         plan.label("plan"),
-        purchases.c.amount.label("price"),
+        purchases.c.amount,
         paid.scalar_subquery().label("paid"),
         due.scalar_subquery().label("due"),
         purchases.c.currency,
