@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from tests.checkout.membership_steps import DAY, MONTH, Member, refused
 from tests.checkout.sandbox import StripeSandbox
-from tests.checkout.service import Service
+from tests.checkout.service import Service, bearer
 
 from checkout.purchases.repository import PLAN_CANCEL
 from contracts.payments import PaymentRefs, PurchaseEnded
@@ -166,17 +166,18 @@ async def test_one_month_refunded_of_two_does_not_end_it(member: Member) -> None
     assert (await member.standing())[0] == "withdrawn"
 
 
-async def test_a_lost_dispute_ends_it_at_stripe(member: Member) -> None:
+async def test_lost_disputes_of_all_money_end_it_at_stripe(member: Member) -> None:
     await member.join("student")
     await member.renewal()
     await member.catch_up()
-    dispute = await member.sandbox.operate(f"/charges/{(await _charges(member))[1]}/dispute")
-    await member.catch_up()
-    assert (await member.row())["status"] == "active", "it is not lost yet"
-    await member.sandbox.operate(f"/disputes/{dispute['id']}/close", status="lost")
-    await member.catch_up()
-    await member.catch_up()
-    assert (await member.row())["status"] == "canceled"
+    for charge, after in zip(await _charges(member), ("active", "canceled"), strict=True):
+        dispute = await member.sandbox.operate(f"/charges/{charge}/dispute")
+        await member.catch_up()
+        assert (await member.row())["status"] == "active", "it is not lost yet"
+        await member.sandbox.operate(f"/disputes/{dispute['id']}/close", status="lost")
+        await member.catch_up()
+        await member.catch_up()
+        assert (await member.row())["status"] == after
     assert await member.standing() == ("withdrawn", "dispute_lost")
     await member.later(MONTH, MONTH)
     assert await member.invoices() == [("paid", 1_900)] * 2
@@ -195,3 +196,23 @@ async def test_a_cancellation_by_the_school_ends_it_at_stripe(member: Member) ->
     assert await member.standing() == ("withdrawn", "canceled")
     await member.later(MONTH, MONTH)
     assert await member.invoices() == [("paid", 1_900)]
+
+
+async def test_a_new_default_card_is_charged_from_the_next_renewal_on(member: Member) -> None:
+    """The page has saved its card on the subscription, where it outranks the customer's."""
+    subscription_id = await member.join()
+    api = member.sandbox.api
+    customer = str((await member.subscription()).customer)
+    old = (await member.subscription()).default_payment_method
+    assert old is not None
+    new = (await api.payment_methods.attach_async("pm_card_mastercard", {"customer": customer})).id
+    for chosen in (new, str(old), new):  # each choice is made, also one that was made before
+        answer = await member.service.call(
+            "POST", f"/api/payments/methods/{chosen}/default", headers=bearer("student", member.id)
+        )
+        assert (answer.status_code, answer.json()["default"]) == (200, True), answer.text
+        assert (await api.subscriptions.retrieve_async(subscription_id)).default_payment_method == chosen
+    await member.renewal()
+    await member.catch_up()
+    charges = (await api.charges.list_async({"customer": customer, "limit": 10})).data
+    assert [charge.payment_method for charge in charges] == [new, old], "newest first"

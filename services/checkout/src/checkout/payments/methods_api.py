@@ -59,10 +59,15 @@ async def list_methods(request: Request, caller: CurrentCaller) -> Page[PaymentM
 
 @router.post("/methods/{method_id}/default")
 async def make_default(request: Request, method_id: MethodId, caller: CurrentCaller) -> PaymentMethod:
-    """Charges future installments to this payment method."""
+    """Charges everything that is still to be charged to this payment method: installments and memberships."""
     with stripe_errors_as_problems(), _unknown_is_404():
         customer, method = await _own(request, caller, method_id)
-        await context_of(request).stripe.make_default(customer, method_id)
+    try:
+        with stripe_errors_as_problems():
+            await context_of(request).stripe.make_default(customer, method_id)
+    except StripeRejected:
+        detail = "Stripe does not accept this payment method for your membership or plan; choose another one."
+        raise Problem(409, "payment_method_not_accepted", detail) from None
     return _view(method, method_id)
 
 

@@ -15,6 +15,8 @@ from kit.http.errors import Problem
 async def require_stripe_payments(context: CheckoutContext, payments: Iterable[PaymentRecord]) -> None:
     """Raises Problem 409 for an invoice that was marked as paid outside Stripe: nothing at Stripe can be refunded."""
     for payment in payments:
+        if payment.status != "succeeded" or payment.refunded >= payment.amount:
+            continue
         if payment.stripe_payment_intent_id or payment.stripe_charge_id or not payment.stripe_invoice_id:
             continue
         try:
@@ -36,7 +38,7 @@ async def readings_for_admin(
     if by_hand and stripe_payment:
         detail = "Stripe can refund this payment; omit `by_hand`."
         raise Problem(409, "refundable_at_stripe", detail)
-    if not by_hand and payment.status == "succeeded":
+    if not by_hand:
         await require_stripe_payments(context, [payment])
     if amount is not None:
         return 0

@@ -54,7 +54,7 @@ class SelfRefundService:
                 return await _existing(uow, existing)
             await self._decide(uow, purchase, None, credit=0)
             payments = await repository.payments_of(uow.db, purchase.id)
-        await require_stripe_payments(self._context, (each for each in payments if each.status == "succeeded"))
+        await require_stripe_payments(self._context, payments)
         credit = await credit_granted(self._context, purchase)
         async with self._context.unit_of_work(self._buyer) as uow:
             await self._decide(uow, purchase, amount, credit=credit)

@@ -9,6 +9,8 @@ import stripe
 
 from checkout.stripe_client.request import StripeCalls, id_of
 
+_ENDED = ("canceled", "incomplete_expired")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SavedMethod:
@@ -54,8 +56,20 @@ class CustomerCalls(StripeCalls):
         return None if default is None else id_of(default)
 
     async def make_default(self, customer_id: str, method_id: str) -> None:
-        """It has no further effect when repeated, so it needs no idempotency key."""
+        """Everything that is still to be charged is charged to this method, subscriptions included.
+
+        A subscription's own default outranks its customer's (Stripe SDK 16.1, Subscription.default_payment_method), so
+        it is replaced, too, and first: after an error, the old default is still the customer's. Repeating it has no
+        further effect. It takes no idempotency key: choosing one, another and the first again would replay a response.
+        """
         async with self._call("make_default"):
+            subscriptions = await self._api.v1.subscriptions.list_async({"customer": customer_id, "limit": 100})
+            async for subscription in subscriptions.auto_paging_iter():
+                own = subscription.default_payment_method
+                if own is not None and id_of(own) != method_id and subscription.status not in _ENDED:
+                    await self._api.v1.subscriptions.update_async(
+                        subscription.id, {"default_payment_method": method_id}
+                    )
             settings: stripe.params.CustomerUpdateParamsInvoiceSettings = {"default_payment_method": method_id}
             await self._api.v1.customers.update_async(customer_id, {"invoice_settings": settings})
 
