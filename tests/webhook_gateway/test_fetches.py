@@ -83,7 +83,7 @@ class Gateway:
         self._worker = JobWorker(database, SERVICE, {FETCH: handler})
 
     async def request(self, object_id: str) -> None:
-        """Delivers a request and makes the first attempt to fulfil it."""
+        """Delivers a request and makes the first attempt to fulfill it."""
         event = envelope(f"request_{uuid4()}", StripeEventsRequested(object=object_id))
         await deliver(self._database, consumers.fetches(), SERVICE, event)
         (job,) = await self._worker.take(10)

@@ -211,3 +211,22 @@ def test_an_invoice_that_requires_authentication_has_its_page() -> None:
     event = translated("invoice.payment_action_required", thing)
     assert (event.action, event.url) == ("authenticate", "https://invoice.stripe.com/i/1")
     assert (event.amount, event.refs.installment) == (usd(122_250), "due_1:1")
+
+
+@pytest.mark.parametrize(
+    "type", ["payment_intent.payment_failed", "payment_intent.processing", "payment_intent.requires_action"]
+)
+def test_the_intent_of_an_invoice_names_it(type: str) -> None:
+    """It has no metadata, but the bank's reason, the pending debit and the page of micro-deposits are the invoice's."""
+    error = {"code": "card_declined", "decline_code": "insufficient_funds"}
+    details = {"order_reference": "in_1"}
+    event = translated(type, stripe.intent(metadata={}, payment_details=details, last_payment_error=error))
+    assert (event.refs.of_payment(), event.purchase_id) == ({"pi_1", "ch_1", "in_1"}, None)
+    assert getattr(event, "code", "insufficient_funds") == "insufficient_funds"
+
+
+@pytest.mark.parametrize("reference", ["order_1", "", None, 7, {"id": "order_1"}])
+def test_an_order_reference_of_another_system_is_no_invoice(reference: object) -> None:
+    thing = stripe.intent(metadata={}, payment_details={"order_reference": reference})
+    assert translate(stripe.event("payment_intent.payment_failed", thing), received_at=NOW) == []
+    assert translated("payment_intent.succeeded", thing).refs.invoice is None
