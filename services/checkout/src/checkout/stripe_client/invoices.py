@@ -106,14 +106,20 @@ class InvoiceCalls(StripeCalls):
 
         Stripe replays a rejection under its idempotency key, so each call has a key of its own.
         """
-        async with self._call("finalize_invoice"):
-            invoices = self._api.v1.invoices
-            invoice = await invoices.retrieve_async(id)
-            if invoice.status == "draft":
-                invoice = await invoices.finalize_invoice_async(
-                    id, {"auto_advance": False}, {"idempotency_key": f"{id}/finalize/{uuid4()}"}
-                )
-            return _payable(invoice)
+        try:
+            async with self._call("finalize_invoice"):
+                invoices = self._api.v1.invoices
+                invoice = await invoices.retrieve_async(id)
+                if invoice.status == "draft":
+                    invoice = await invoices.finalize_invoice_async(
+                        id, {"auto_advance": False}, {"idempotency_key": f"{id}/finalize/{uuid4()}"}
+                    )
+                return _payable(invoice)
+        except StripeRejected:
+            now = await self.invoice(id)
+            if now.status == "draft":
+                raise
+            return now  # another request has finalized it a moment ago
 
     async def send_invoice(self, id: str, *, key: str) -> PayableInvoice:
         """Finalizes the draft and has Stripe mail it. An open invoice is mailed again, as it may not have been mailed;
