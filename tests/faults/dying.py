@@ -1,4 +1,4 @@
-"""A service process that kills itself (SIGKILL, no cleanup) at a chosen point of its third delivery.
+"""A service process that kills itself (SIGKILL, no cleanup): before its first commit, or before its third ack.
 
 python -m tests.faults.dying before-commit|between-commit-and-ack <package> <role>
 """
@@ -18,14 +18,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kit.db.database import Database
 
-THIRD = 3
 _count = 0
 
 
-def _die_on_the_third() -> None:
+def _die_on(number: int) -> None:
     global _count
     _count += 1
-    if _count == THIRD:
+    if _count == number:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -36,7 +35,7 @@ def die_before_commit() -> None:
     async def dying(self: Database) -> AsyncIterator[AsyncConnection]:
         async with transaction(self) as db:
             yield db
-            _die_on_the_third()  # written, not committed
+            _die_on(1)  # written, not committed: all messages of a batch
 
     Database.transaction = dying  # type: ignore[method-assign]
 
@@ -45,7 +44,7 @@ def die_before_ack() -> None:
     ack = IncomingMessage.ack
 
     async def dying(self: IncomingMessage, **options: Any) -> None:
-        _die_on_the_third()  # committed, not acknowledged
+        _die_on(3)  # committed, not acknowledged
         await ack(self, **options)
 
     IncomingMessage.ack = dying  # type: ignore[method-assign,assignment]

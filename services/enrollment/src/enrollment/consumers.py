@@ -12,7 +12,7 @@ from enrollment import curricula, progress_repository
 from enrollment.projection import enrollments_of
 from enrollment.topology import CATALOG, PAYMENTS
 from kit.db.unit_of_work import UnitOfWork
-from kit.messaging.subscriber import carries, subscriber
+from kit.messaging.subscriber import carries, projects, subscriber
 from ledger.policy import DEFAULT_POLICY, Policy
 
 
@@ -21,7 +21,7 @@ def payments(policy: Policy = DEFAULT_POLICY) -> RabbitRouter:
     payments = subscriber(router, PAYMENTS)
     enrollments = enrollments_of(policy)
 
-    @payments(filter=carries(*PAYMENT_EVENTS))
+    @payments(filter=projects(enrollments, *PAYMENT_EVENTS))
     async def project_enrollments(event: Envelope[PaymentEvent], uow: UnitOfWork) -> None:
         await enrollments.apply(uow, event)
 

@@ -10,7 +10,7 @@ from contracts.registry import PAYMENT_EVENTS
 from instructor_assignment.projection import assignments_of
 from instructor_assignment.topology import PAYMENTS
 from kit.db.unit_of_work import UnitOfWork
-from kit.messaging.subscriber import carries, subscriber
+from kit.messaging.subscriber import projects, subscriber
 from ledger.policy import DEFAULT_POLICY, Policy
 
 
@@ -19,7 +19,7 @@ def payments(policy: Policy = DEFAULT_POLICY) -> RabbitRouter:
     payments = subscriber(router, PAYMENTS)
     assignments = assignments_of(policy)
 
-    @payments(filter=carries(*PAYMENT_EVENTS))
+    @payments(filter=projects(assignments, *PAYMENT_EVENTS))
     async def project_assignments(event: Envelope[PaymentEvent], uow: UnitOfWork) -> None:
         await assignments.apply(uow, event)
 

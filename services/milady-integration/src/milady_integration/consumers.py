@@ -9,7 +9,7 @@ from contracts.envelope import Envelope
 from contracts.payments import PaymentEvent
 from contracts.registry import PAYMENT_EVENTS
 from kit.db.unit_of_work import UnitOfWork
-from kit.messaging.subscriber import carries, subscriber
+from kit.messaging.subscriber import carries, projects, subscriber
 from ledger.policy import DEFAULT_POLICY, Policy
 from milady_integration import domain, repository
 from milady_integration.domain import Mode
@@ -22,7 +22,7 @@ def payments(mode: Mode = "api", policy: Policy = DEFAULT_POLICY) -> RabbitRoute
     payments = subscriber(router, PAYMENTS)
     enrollments = enrollments_of(policy, mode)
 
-    @payments(filter=carries(*PAYMENT_EVENTS))
+    @payments(filter=projects(enrollments, *PAYMENT_EVENTS))
     async def project_enrollments(event: Envelope[PaymentEvent], uow: UnitOfWork) -> None:
         await enrollments.apply(uow, event)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -30,6 +30,12 @@ class UnitOfWork:
 
         `subject` defaults to the cause's; it is required if there is no cause. `mandatory`: see `to_message`.
         """
+        await outbox.put(self.db, self.message(event, id=id, subject=subject, mandatory=mandatory))
+
+    def message(
+        self, event: Event, *, id: str, subject: str | None = None, mandatory: bool = False
+    ) -> outbox.OutgoingMessage:
+        """What `publish` adds to the outbox."""
         cause = self.cause
         if subject is None:
             if cause is None:
@@ -45,7 +51,7 @@ class UnitOfWork:
             causation_id=cause.id if cause else "",
             traceparent=cause.traceparent if cause else new_traceparent(),
         )
-        await outbox.put(self.db, outbox.to_message(envelope, mandatory=mandatory))
+        return outbox.to_message(envelope, mandatory=mandatory)
 
     async def enqueue(
         self, kind: str, *, key: str, payload: Mapping[str, Any], available_at: datetime | None = None
@@ -53,29 +59,41 @@ class UnitOfWork:
         """Enqueues a job, once per (kind, key). Returns False if it exists."""
         return await jobs.put(self.db, kind=kind, key=key, payload=payload, cause=self.cause, available_at=available_at)
 
-    async def merge(
+    async def merge(self, event: Envelope[Any], keys: Callable[[Any], frozenset[str]]) -> dict[str, Any]:
+        """Adds the event to the stored facts. Returns all that belong together with it, by event id, locked."""
+        return _facts(await fact_store.merge(self.db, fact_of(event), keys(event.data)))
+
+    async def merge_all(
         self,
-        event: Envelope[Any],
+        events: Sequence[Envelope[Any]],
         keys: Callable[[Any], frozenset[str]],
-        implied_keys: Callable[[Any], frozenset[str]] | None = None,
-    ) -> dict[str, Any]:
-        """Adds the event to the stored facts. Returns all that belong together with it, by event id, locked.
+        implied_keys: Callable[[Any], frozenset[str]],
+    ) -> list[dict[str, Any]]:
+        """The same for many events at once: every group that one of them belongs to, each whole and locked.
 
         `implied_keys` are those that only several facts together have; groups that share one are joined.
         """
-        needed = keys(event.data)
+        needed = {event.id: keys(event.data) for event in events}
         while True:
-            group = await fact_store.merge(self.db, fact_of(event), needed)
-            facts = {fact.event_id: EVENT_TYPES[fact.type].model_validate(fact.body) for fact in group}
-            implied = implied_keys(facts) if implied_keys else frozenset[str]()
-            if implied <= needed.union(*(keys(fact) for fact in facts.values())):
-                return facts
-            needed |= implied
+            new = [fact_store.NewFact(fact=fact_of(event), keys=needed[event.id]) for event in events]
+            groups = [_facts(group) for group in await fact_store.merge_all(self.db, new)]
+            complete = True
+            for facts in groups:
+                implied = implied_keys(facts) - frozenset().union(*(keys(fact) for fact in facts.values()))
+                for event_id in needed.keys() & facts.keys():
+                    complete = complete and implied <= needed[event_id]
+                    needed[event_id] |= implied
+            if complete:
+                return groups
 
 
 def fact_of(event: Envelope[Event]) -> fact_store.Fact:
     body = event.data.model_dump(mode="json", exclude_none=True)
     return fact_store.Fact(event_id=event.id, type=event.type, time=event.time, body=body)
+
+
+def _facts(group: Sequence[fact_store.Fact]) -> dict[str, Any]:
+    return {fact.event_id: EVENT_TYPES[fact.type].model_validate(fact.body) for fact in group}
 
 
 def utc_now() -> datetime:

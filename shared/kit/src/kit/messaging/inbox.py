@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, DateTime, Table, Text, func
+from sqlalchemy import Column, DateTime, Table, Text, func, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -33,6 +33,20 @@ async def claim(db: AsyncConnection, *, queue: str, event_id: str) -> bool:
     """
     statement = insert(inbox).values(queue=queue, event_id=event_id).on_conflict_do_nothing()
     return (await db.execute(statement)).rowcount == 1
+
+
+_CLAIM_ALL = text(
+    "INSERT INTO inbox (queue, event_id)"
+    " SELECT :queue, event_id FROM unnest(CAST(:event_ids AS text[])) AS new (event_id)"
+    " ORDER BY event_id ON CONFLICT DO NOTHING RETURNING event_id"
+)
+
+
+async def claim_all(db: AsyncConnection, *, queue: str, event_ids: Collection[str]) -> frozenset[str]:
+    """Returns those that are new to this queue. In the order of their ids, so that two batches do not wait for each
+    other."""
+    claimed = await db.scalars(_CLAIM_ALL, {"queue": queue, "event_ids": sorted(event_ids)})
+    return frozenset(claimed)
 
 
 async def handle(

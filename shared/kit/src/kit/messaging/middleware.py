@@ -25,8 +25,10 @@ from contracts.registry import EVENT_TYPES
 from kit.db.database import Database, lost_a_race
 from kit.db.unit_of_work import UnitOfWork
 from kit.messaging import inbox
+from kit.messaging.batches import Batches
 from kit.messaging.broker import Unpublishable
 from kit.messaging.failed_messages import FailedMessages, cloud_event_attributes, event_id
+from kit.messaging.projection import Projection
 from kit.messaging.topology import Queue
 from kit.runtime import metrics
 from kit.runtime.failures import Permanent, describe
@@ -51,12 +53,21 @@ class DeliveryMiddleware:
     """The middleware of one process. FastStream calls it once per message, as it does with a middleware class."""
 
     def __init__(
-        self, *, service: str, queues: Mapping[str, Queue], database: Database, failed_messages: FailedMessages
+        self,
+        *,
+        service: str,
+        queues: Mapping[str, Queue],
+        projections: Mapping[str, Mapping[str, Projection[Any, Any]]],
+        database: Database,
+        failed_messages: FailedMessages,
     ) -> None:
+        """`projections`: queue -> event type -> the projection that follows it."""
         self.service = service
         self.queues = queues
+        self.projections = projections
         self.database = database
         self.failed_messages = failed_messages
+        self.batches = {name: Batches(database, queue=name, service=service) for name in queues}
         self._stopping = asyncio.Event()
 
     def __call__(self, message: Any, /, *, context: ContextRepo) -> Delivery:
@@ -98,6 +109,9 @@ class Delivery(BaseMiddleware[PublishCommand, Any]):
         async def attempt() -> Outcome:
             event = parse(msg.headers, msg.body, EVENT_TYPES)
             queue, correlation = self._queue.name, event.correlation_id or event.id
+            if (projection := self._process.projections[queue].get(event.type)) is not None:
+                is_new = await self._process.batches[queue].process(event, projection)
+                return Outcome.HANDLED if is_new else Outcome.DUPLICATE
             with structlog.contextvars.bound_contextvars(queue=queue, event_id=event.id, correlation=correlation):
                 async with self._process.database.transaction() as db:
                     is_new = await inbox.handle(db, event, call_handler, queue=queue, service=self._process.service)

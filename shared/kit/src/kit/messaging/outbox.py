@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -62,7 +62,21 @@ def to_message(envelope: Envelope[Event], *, mandatory: bool = False) -> Outgoin
 
 async def put(db: AsyncConnection, message: OutgoingMessage, *, available_at: datetime | None = None) -> None:
     """Adds the message to the caller's transaction. On commit, a trigger wakes the relay."""
-    values: dict[str, Any] = {
+    values = _values(message)
+    if available_at is not None:
+        values["available_at"] = available_at
+    await db.execute(insert(outbox).values(**values).on_conflict_do_nothing(index_elements=["message_key"]))
+
+
+async def put_all(db: AsyncConnection, messages: Sequence[OutgoingMessage]) -> None:
+    """The same for many messages, in one round trip."""
+    if messages:
+        statement = insert(outbox).on_conflict_do_nothing(index_elements=["message_key"])
+        await db.execute(statement, [_values(message) for message in messages])
+
+
+def _values(message: OutgoingMessage) -> dict[str, Any]:
+    return {
         "message_key": message.key,
         "exchange": message.exchange,
         "routing_key": message.routing_key,
@@ -70,9 +84,6 @@ async def put(db: AsyncConnection, message: OutgoingMessage, *, available_at: da
         "body": message.body,
         "mandatory": message.mandatory,
     }
-    if available_at is not None:
-        values["available_at"] = available_at
-    await db.execute(insert(outbox).values(**values).on_conflict_do_nothing(index_elements=["message_key"]))
 
 
 async def wake(db: AsyncConnection) -> None:

@@ -19,7 +19,7 @@ group ever named are compared with what the facts want now. Only differences are
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from uuid import UUID
@@ -29,7 +29,10 @@ from sqlalchemy.dialects.postgresql import insert
 
 from contracts.envelope import Envelope, Event
 from kit.db.unit_of_work import UnitOfWork
+from kit.messaging import outbox
+from kit.messaging.outbox import OutgoingMessage
 from kit.messaging.topology import Queue
+from kit.runtime.trace import Cause, cause_of
 
 Facts = Mapping[str, Any]
 """event id -> event. `keys`, `implied_keys` and `wanted` of a projection agree on the type of the events."""
@@ -91,6 +94,14 @@ class Lock:
     shared: bool = False
 
 
+@dataclass(frozen=True)
+class _Group:
+    """Facts that belong together, and the event that has brought them up to date."""
+
+    facts: Facts
+    cause: Cause | None
+
+
 def _nothing(before: Any, after: Any) -> Consequences:
     return Consequences()
 
@@ -116,37 +127,57 @@ class Projection(Generic[R, W]):
 
     async def apply(self, uow: UnitOfWork, event: Envelope[Any]) -> Sequence[Change[R]]:
         """Merges the event into its facts and brings the rows up to date. Returns what has changed."""
-        return await self.project(uow, await uow.merge(event, self.keys, self.implied_keys))
+        return await self.apply_all(uow, [event])
+
+    async def apply_all(self, uow: UnitOfWork, events: Sequence[Envelope[Any]]) -> Sequence[Change[R]]:
+        """The same for a batch, each step in one statement for all of it.
+
+        Facts have no order, so a batch ends in the rows that its events would have ended in one by one; states in
+        between are skipped, and so are their events. What follows from a group names its last event as the cause.
+        """
+        groups = await uow.merge_all(events, self.keys, self.implied_keys)
+        last = {event.id: event for event in events}
+        causes = [cause_of(max((last[id] for id in last.keys() & facts.keys()), key=_order)) for facts in groups]
+        return await self._project(uow, [_Group(facts, cause) for facts, cause in zip(groups, causes, strict=True)])
 
     async def project(self, uow: UnitOfWork, facts: Facts) -> Sequence[Change[R]]:
         """Brings the rows up to date with these facts, which the caller has locked."""
-        wanted = self.wanted(facts)
+        return await self._project(uow, [_Group(facts, uow.cause)])
+
+    async def _project(self, uow: UnitOfWork, groups: Sequence[_Group]) -> Sequence[Change[R]]:
+        wanted = {id: (each, group) for group in groups for id, each in self.wanted(group.facts).items()}
         if not wanted:
             return ()
         changes = self._changes(await self._load(uow, wanted, lock=self.locks is None), wanted)
         if changes and self.locks is not None:
-            await _take(uow, self.locks(changes))
+            await _take(uow, self.locks([change for change, _ in changes]))
             changes = self._changes(await self._load(uow, wanted, lock=True), wanted)
         if not changes:
             return ()
         await self._write(uow, changes)
-        for change in changes:
-            outgoing = self.consequences(change.before, change.after)
-            for each in outgoing.events:
-                await uow.publish(each.event, id=each.id, subject=each.subject)
-            for job in outgoing.jobs:
-                await uow.enqueue(job.kind, key=job.key, payload=job.payload, available_at=job.available_at)
+        outgoing: list[OutgoingMessage] = []
+        for change, group in changes:
+            of_group = replace(uow, cause=group.cause)
+            consequences = self.consequences(change.before, change.after)
+            outgoing += [of_group.message(each.event, id=each.id, subject=each.subject) for each in consequences.events]
+            for job in consequences.jobs:
+                await of_group.enqueue(job.kind, key=job.key, payload=job.payload, available_at=job.available_at)
+        await outbox.put_all(uow.db, outgoing)
         if self.then is not None:
-            await self.then(uow, changes)
-        return changes
+            for group in groups:
+                if own := [change for change, of in changes if of is group]:
+                    await self.then(replace(uow, cause=group.cause), own)
+        return [change for change, _ in changes]
 
-    def _changes(self, rows: Mapping[UUID, R], wanted: Mapping[UUID, W]) -> Sequence[Change[R]]:
+    def _changes(
+        self, rows: Mapping[UUID, R], wanted: Mapping[UUID, tuple[W, _Group]]
+    ) -> Sequence[tuple[Change[R], _Group]]:
         found = []
-        for row_id, each in wanted.items():
+        for row_id, (each, group) in wanted.items():
             before = rows.get(row_id)
             after = self.becomes(before, each)
             if after is not None and after != before:
-                found.append(Change(before=before, after=after))
+                found.append((Change(before=before, after=after), group))
         return found
 
     async def _load(self, uow: UnitOfWork, ids: Iterable[UUID], *, lock: bool) -> Mapping[UUID, R]:
@@ -156,20 +187,28 @@ class Projection(Generic[R, W]):
             statement = statement.with_for_update()
         return {row.id: self.row(**row._mapping) for row in await uow.db.execute(statement)}
 
-    async def _write(self, uow: UnitOfWork, changes: Sequence[Change[R]]) -> None:
-        """One statement. `created_at`, `updated_at` and `cause` are filled in where the table has them."""
+    async def _write(self, uow: UnitOfWork, changes: Sequence[tuple[Change[R], _Group]]) -> None:
+        """One round trip. `created_at`, `updated_at` and `cause` are filled in where the table has them."""
         columns = self.table.c
-        stamp: dict[str, Any] = {}
-        if "updated_at" in columns:
-            stamp["updated_at"] = uow.now
-        if "cause" in columns:
-            stamp["cause"] = asdict(uow.cause) if uow.cause else None
-        created = {"created_at": uow.now} if "created_at" in columns else {}
         names = [field.name for field in fields(self.row)]
-        rows = [{**{name: getattr(change.after, name) for name in names}, **stamp, **created} for change in changes]
-        statement = insert(self.table).values(rows)
-        changing = {name: statement.excluded[name] for name in (*names, *stamp) if name != "id"}
-        await uow.db.execute(statement.on_conflict_do_update(index_elements=["id"], set_=changing))
+        filled_in = [name for name in ("updated_at", "cause") if name in columns]
+        rows = []
+        for change, group in changes:
+            row: dict[str, Any] = {name: getattr(change.after, name) for name in names}
+            if "updated_at" in columns:
+                row["updated_at"] = uow.now
+            if "created_at" in columns:
+                row["created_at"] = uow.now
+            if "cause" in columns:
+                row["cause"] = asdict(group.cause) if group.cause else None
+            rows.append(row)
+        statement = insert(self.table)
+        changing = {name: statement.excluded[name] for name in (*names, *filled_in) if name != "id"}
+        await uow.db.execute(statement.on_conflict_do_update(index_elements=["id"], set_=changing), rows)
+
+
+def _order(event: Envelope[Any]) -> tuple[datetime, str]:
+    return event.time, event.id
 
 
 async def _take(uow: UnitOfWork, locks: Iterable[Lock]) -> None:

@@ -15,7 +15,7 @@ from kit.db.database import Database
 from kit.messaging.broker import BrokerDown, Publisher
 from kit.messaging.failed_messages import FailedMessages
 from kit.messaging.middleware import DeliveryMiddleware
-from kit.messaging.subscriber import check_handlers, subscribers_of
+from kit.messaging.subscriber import check_handlers, projections, subscribers_of
 from kit.messaging.topology import Queue, declare_at
 from kit.runtime.backoff import Backoff
 from kit.runtime.failures import describe, stack
@@ -50,6 +50,7 @@ class SubscriberRunner:
         self._middleware = DeliveryMiddleware(
             service=service,
             queues={queue.name: queue for queue in queues},
+            projections={each.queue.name: projections(each) for each in subscribers_of(routers)},
             database=database,
             failed_messages=FailedMessages(amqp_url, database, publisher, backoff or Backoff()),
         )

@@ -26,6 +26,7 @@ from faststream.rabbit.subscriber import RabbitSubscriber
 
 from contracts.envelope import BadEnvelope, Event, attributes
 from kit.messaging.inbox import Handler
+from kit.messaging.projection import Projection
 from kit.messaging.topology import Queue
 
 
@@ -58,6 +59,24 @@ class EventFilter:
 def carries(*events: type[Event]) -> EventFilter:
     """Takes the messages that carry one of these events."""
     return EventFilter(events)
+
+
+@dataclass(frozen=True)
+class ProjectionFilter(EventFilter):
+    """The middleware applies the projection to many of these messages in one transaction."""
+
+    projection: Projection[Any, Any]  # Any: of whatever rows
+
+
+def projects(projection: Projection[Any, Any], *events: type[Event]) -> ProjectionFilter:
+    """Takes the messages that carry one of these events, for a handler that only applies the projection."""
+    return ProjectionFilter(events, projection)
+
+
+def projections(subscriber: RabbitSubscriber) -> Mapping[str, Projection[Any, Any]]:
+    """event type -> the projection that follows it"""
+    filters = [call.filter for call in subscriber.calls if isinstance(call.filter, ProjectionFilter)]
+    return {event.type: each.projection for each in filters for event in each.events}
 
 
 def handlers(subscriber: RabbitSubscriber) -> Mapping[str, Handler]:

@@ -13,6 +13,8 @@ from contracts.envelope import Event
 from kit.messaging.outbox import EVENTS_EXCHANGE
 
 PREFETCH = 32
+BATCHED_PREFETCH = 100
+"""Of a queue whose messages are processed in batches: one is processed while the next one arrives."""
 REDELIVERY_LIMIT = 50
 """Deliveries of a message that crashes its consumer before the broker dead-letters it (quorum queues; RabbitMQ 3.10 has
 no default limit, 4.0 has 20). Failures that the process survives are counted in a header, see `failed_messages`."""
