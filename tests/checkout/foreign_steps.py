@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,11 +15,9 @@ from contracts.payments import PaymentRefs, PaymentSucceeded
 from contracts.people import Program
 from kit.db.unit_of_work import utc_now
 
-PAYMENT_OF_OTHERS = {"slug": "barber-apprenticeship", "price": 489_000}
-
 
 async def foreign_page(
-    service: Service, *, amount: int, mode: str = "payment", intent_metadata: bool = False, **metadata: str
+    service: Service, metadata: Mapping[str, str] = MappingProxyType({}), *, amount: int, mode: str = "payment"
 ) -> str:
     """A page that another system has opened at Stripe, with its metadata; paid."""
     price: dict[str, Any] = {"currency": "usd", "unit_amount": amount, "product_data": {"name": "Theirs"}}
@@ -26,22 +26,20 @@ async def foreign_page(
     params: dict[str, Any] = {
         "mode": mode,
         "line_items": [{"quantity": 1, "price_data": price}],
-        "metadata": metadata,
+        "metadata": dict(metadata),
         "success_url": "https://theirs.example/done",
         "cancel_url": "https://theirs.example/back",
     }
     if mode == "subscription":
-        params["subscription_data"] = {"metadata": metadata}
-    elif intent_metadata:
-        params["payment_intent_data"] = {"metadata": metadata}
+        params["subscription_data"] = {"metadata": dict(metadata)}
     session = await service.sandbox.api.checkout.sessions.create_async(params)  # type: ignore[arg-type]
     await service.sandbox.pay(session.id)
     return str(session.id)
 
 
-async def foreign_intent(service: Service, *, amount: int, **metadata: str) -> str:
+async def foreign_intent(service: Service, metadata: Mapping[str, str] = MappingProxyType({}), *, amount: int) -> str:
     """An intent that another system has made at Stripe; paid."""
-    params: dict[str, Any] = {"amount": amount, "currency": "usd", "metadata": metadata}
+    params: dict[str, Any] = {"amount": amount, "currency": "usd", "metadata": dict(metadata)}
     intent = await service.sandbox.api.payment_intents.create_async(params)  # type: ignore[arg-type]
     await service.sandbox.operate(f"/payment_intents/{intent.id}/pay")
     return str(intent.id)

@@ -69,7 +69,7 @@ async def test_an_intent_that_names_a_track_by_its_code(service: Service) -> Non
 async def test_a_course_that_names_its_buyer_by_another_systems_ids(service: Service) -> None:
     course = f"course-{uuid4().hex[:8]}"
     added = await service.admin(
-        "POST", "/api/admin/items", kind="course", slug=course, name="Theirs", price=1, external_id=f"ext-{course}"
+        "POST", "/api/admin/items", kind="course", slug=course, name="Theirs", price=100, external_id=f"ext-{course}"
     )
     assert added.status_code == 201, added.text
     session = await foreign_page(service, {"userId": f"user-{course}", "courseId": f"ext-{course}"}, amount=10_000)

@@ -82,7 +82,7 @@ async def _nameless(service: Service, amount: int = 57_500) -> str:
     ],
 )
 async def test_what_it_does_not_name(service: Service, metadata: dict[str, str], code: str) -> None:
-    intent = await foreign_intent(service, amount=57_500, **metadata)
+    intent = await foreign_intent(service, metadata, amount=57_500)
     await service.deliver(*await events_about(service, intent))
     row = await _row(service, intent)
     assert (row["code"], row["status"], row["amount"], row["currency"]) == (code, "pending", 57_500, "usd")
