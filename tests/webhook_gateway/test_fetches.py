@@ -183,9 +183,7 @@ async def test_events_that_were_journaled_are_published_again(
 
 
 @pytest.mark.parametrize("kind", ["intent", "session"])
-async def test_an_intent_finds_its_session_and_the_other_way_round(
-    gateway: Gateway, sandbox: InProcess, kind: str
-) -> None:
+async def test_an_intent_and_its_session_find_each_other(gateway: Gateway, sandbox: InProcess, kind: str) -> None:
     session = paid_session(sandbox)
     await gateway.request(session.payment_intent if kind == "intent" else session.id)
     assert {"checkout.session.completed", "payment_intent.succeeded"} <= (await gateway.journaled()).keys()
