@@ -19,6 +19,7 @@ from contracts.payments import (
     PaymentDisputeOpened,
     PaymentEvent,
     PaymentFailed,
+    PaymentMethodDetails,
     PaymentPending,
     PaymentRefs,
     PaymentRefunded,
@@ -49,7 +50,7 @@ async def test_an_intents_payment_is_stored_when_it_is_created(service: Service)
     intent = made["paymentIntentId"]
     path = f"/api/payments/status/{intent}/"
     view = (await read(service, path, by=student)).json()
-    assert (view["status"], view["stripe_status"]) == ("requires_payment", "requires_payment_method")
+    assert (view["status"], view["stripe_status"]) == ("PENDING", "requires_payment_method")
     await service.sandbox.operate(f"/payment_intents/{intent}/pay", card="4000000000009995")
     await service.deliver_stripe_events(student)
     row = await payment(service, student)
@@ -57,7 +58,7 @@ async def test_an_intents_payment_is_stored_when_it_is_created(service: Service)
 
     await service.sandbox.operate(f"/payment_intents/{intent}/pay")
     view = (await read(service, path, by=student)).json()
-    assert (view["status"], view["stripe_status"]) == ("failed", "succeeded"), (
+    assert (view["status"], view["stripe_status"]) == ("FAILED", "succeeded"), (
         "only the verified event changes the status"
     )
     await service.deliver_stripe_events(student)
@@ -67,11 +68,14 @@ async def test_an_intents_payment_is_stored_when_it_is_created(service: Service)
     assert view == {
         "payment_id": made["paymentId"],
         "payment_intent_id": intent,
-        "status": "succeeded",
+        "status": "SUCCEEDED",
         "stripe_status": "succeeded",
+        "refund_status": None,
         "amount": PRICE,
         "currency": "usd",
+        "track": None,
         "paid_at": row["paid_at"].isoformat().replace("+00:00", "Z"),
+        "created_at": row["created_at"].isoformat().replace("+00:00", "Z"),
     }
     assert (await read(service, path)).status_code == 404, "someone else's"
     assert (await read(service, path, role="admin", by=ADMIN)).status_code == 404, "only the payer's own"
@@ -79,7 +83,7 @@ async def test_an_intents_payment_is_stored_when_it_is_created(service: Service)
 
     await service.sandbox.faults(fail_requests=100)
     view = (await read(service, path, by=student)).json()
-    assert (view["status"], view["stripe_status"]) == ("succeeded", None), "Stripe is unavailable"
+    assert (view["status"], view["stripe_status"]) == ("SUCCEEDED", None), "Stripe is unavailable"
 
 
 async def test_a_bank_debit_is_processing_and_can_fail(service: Service) -> None:
@@ -89,6 +93,54 @@ async def test_a_bank_debit_is_processing_and_can_fail(service: Service) -> None
     await service.sandbox.operate(f"/payment_intents/{row['stripe_payment_intent_id']}/fail")
     await service.deliver_stripe_events(student)
     assert (await payment(service, student))["status"] == "failed"
+
+
+async def test_the_fields_that_a_tracks_front_end_reads(service: Service) -> None:
+    """Status words in capitals, the track, and the list of payments under its own name."""
+    student = uuid4()
+    headers = bearer("student", student)
+    made = (await service.call("POST", "/api/payments/create-payment/", json={"track": "dp"}, headers=headers)).json()
+    intent = made["paymentIntentId"]
+    await service.sandbox.operate(f"/payment_intents/{intent}/pay")
+    await service.deliver_stripe_events(student)
+    row = await payment(service, student)
+    mine = (await read(service, "/api/payments/my-payments/", by=student)).json()
+    shorter = {
+        "payment_intent_id": intent,
+        "status": "SUCCEEDED",
+        "amount": row["amount"],
+        "currency": row["currency"],
+        "track": "dp",
+        "refunded": False,
+        "created_at": row["created_at"].isoformat().replace("+00:00", "Z"),
+    }
+    assert (mine["payments"], mine["next"]) == ([shorter], None)
+    assert (mine["items"][0]["payment_intent_id"], mine["items"][0]["track"]) == (intent, "dp")
+
+    body = {"payment_intent_id": intent, "reason": "ill"}
+    requested = await service.call("POST", "/api/payments/request-refund/", json=body, headers=headers)
+    assert (requested.status_code, requested.json()["status"]) == (201, "pending") and requested.json()["message"]
+    assert (await ask(service, row["id"], by=("student", student))).status_code == 201
+    await service.perform(student)
+    await service.deliver_stripe_events(student)
+    state = (await read(service, f"/api/payments/status/{intent}/", by=student)).json()
+    assert (state["status"], state["refund_status"], state["track"]) == ("REFUNDED", "refunded", "dp")
+    assert state["created_at"] == shorter["created_at"]
+    mine = (await read(service, "/api/payments/my-payments/", by=student)).json()
+    assert (mine["payments"][0]["status"], mine["payments"][0]["refunded"]) == ("REFUNDED", True)
+
+
+async def test_how_it_was_paid_is_what_the_charge_says(service: Service) -> None:
+    student = uuid4()
+    row = await paid(service, student)
+    details = PaymentMethodDetails(type="card", brand="visa", last4="4242", wallet="apple_pay")
+    refs = PaymentRefs(payment_intent=row["stripe_payment_intent_id"], charge=row["stripe_charge_id"])
+    await service.publish(PaymentSucceeded(refs=refs, amount=usd(PRICE), details=details))
+    view = (await read(service, f"/api/payments/{row['id']}", by=student)).json()
+    assert view["method"] == "card"
+    assert view["method_details"] == {
+        "type": "card", "brand": "visa", "last4": "4242", "bank": None, "wallet": "apple_pay",
+    }  # fmt: skip
 
 
 async def test_reading_payments(service: Service) -> None:

@@ -78,28 +78,38 @@ async def test_a_specialist_sees_their_own_revenue(service: Service) -> None:
     answer = await read(service, PATH, role="specialist", by=owner)
     assert answer.status_code == 200, answer.text
     euros, dollars = answer.json()["items"]
-    assert {name: dollars[name] for name in ("currency", "count", "gross", "refunded", "net", "disputes")} == {
+    assert {name: dollars[name] for name in ("currency", "count", "gross", "refunded", "lost", "net", "disputes")} == {
         "currency": "usd",
         "count": 5,
         "gross": 170_001,
         "refunded": 20_000,
-        "net": 150_001,
+        "lost": 10_000,
+        "net": 140_001,
         "disputes": {"open": 1, "withdrawn": 40_000, "lost": 10_000},
     }
     assert dollars["by_item"] == [
-        {"item_slug": "dyeing", "item_name": "dyeing", "count": 3, "gross": 70_001, "refunded": 0, "net": 70_001},
+        {
+            "item_slug": "dyeing",
+            "item_name": "dyeing",
+            "count": 3,
+            "gross": 70_001,
+            "refunded": 0,
+            "lost": 10_000,
+            "net": 60_001,
+        },
         {
             "item_slug": "weaving",
             "item_name": "weaving",
             "count": 2,
             "gross": 100_000,
             "refunded": 20_000,
+            "lost": 0,
             "net": 80_000,
         },
     ]
     assert dollars["by_month"] == [
-        {"month": "2026-09", "count": 1, "gross": 50_000, "refunded": 0, "net": 50_000},
-        {"month": "2026-10", "count": 4, "gross": 120_001, "refunded": 20_000, "net": 100_001},
+        {"month": "2026-09", "count": 1, "gross": 50_000, "refunded": 0, "lost": 0, "net": 50_000},
+        {"month": "2026-10", "count": 4, "gross": 120_001, "refunded": 20_000, "lost": 10_000, "net": 90_001},
     ]
     assert (euros["currency"], euros["gross"], euros["disputes"]["withdrawn"]) == ("eur", 7_000, 0)
     assert all(isinstance(each["gross"], int) for each in (euros, dollars))

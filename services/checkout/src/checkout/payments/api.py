@@ -45,7 +45,7 @@ from kit.http.auth import Caller, CurrentCaller
 from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
 from kit.http.errors import Problem
 from kit.http.idempotency import HEADER, IDEMPOTENT, once
-from kit.http.paging import Cursor, page_of
+from kit.http.paging import Cursor, Page, page_of
 
 router = APIRouter(prefix="/api/payments", tags=["payments"])
 
@@ -66,7 +66,6 @@ class RefundBody(BaseModel):
     ] = False
 
 
-@router.get("/my-payments")
 @router.get("/history/customer")
 async def list_own_payments(
     uow: CallerUnitOfWork,
@@ -74,12 +73,24 @@ async def list_own_payments(
     status: Annotated[PaymentStatus | None, Query()] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
-) -> OwnPayments:
+) -> Page[Payment]:
     """The caller's payments, open and paid, newest first."""
     wanted: Select[Any] = select(payments).where(payments.c.student_id == caller.id)
     if status is not None:
         wanted = wanted.where(payments.c.status == status)
-    page = await page_of(uow.db, wanted, payments, Payment, cursor=cursor, limit=limit)
+    return await page_of(uow.db, wanted, payments, Payment, cursor=cursor, limit=limit)
+
+
+@router.get("/my-payments")
+async def list_my_payments(
+    uow: CallerUnitOfWork,
+    caller: CurrentCaller,
+    status: Annotated[PaymentStatus | None, Query()] = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> OwnPayments:
+    """The same list; `payments` is a shorter form of it."""
+    page = await list_own_payments(uow, caller, status, cursor, limit)
     return OwnPayments(items=page.items, next=page.next)
 
 

@@ -13,14 +13,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from checkout.payments.domain import NOT_MONEY
 from checkout.payments.tables import disputes, payments
+from ledger.payment import LOST_DISPUTES
 
 
 class Revenue(BaseModel):
-    """Minor units. `net` is gross less refunds; disputes are not deducted."""
+    """Minor units. `net` is gross less refunds and lost disputes; an open dispute is not deducted."""
 
     count: int
     gross: int
     refunded: int
+    lost: int
     net: int
 
 
@@ -76,6 +78,7 @@ async def revenue_of(
             count=total.count,
             gross=total.gross,
             refunded=total.refunded,
+            lost=total.lost,
             net=total.net,
             disputes=disputed.get(total.currency, Disputed(open=0, withdrawn=0, lost=0)),
             by_item=[ItemRevenue.model_validate(each) for each in by_item if each["currency"] == total.currency],
@@ -89,6 +92,11 @@ def _revenue(
     own: Sequence[ColumnElement[bool]], group: ColumnElement[str] | None = None, *more: ColumnElement[str]
 ) -> Select[Any]:
     """Sums grouped and ordered by currency and, if given, by `group`; `more` are further columns of each group."""
+    disputed = select(func.coalesce(func.sum(disputes.c.amount), 0)).where(
+        disputes.c.payment_id == payments.c.id, disputes.c.status.in_(LOST_DISPUTES)
+    )
+    # what was refunded before the dispute cannot be lost again
+    lost = _sum(func.least(disputed.scalar_subquery(), payments.c.amount - payments.c.refunded))
     gross, refunded = _sum(payments.c.amount), _sum(payments.c.refunded)
     columns = [payments.c.currency, *([] if group is None else [group])]
     return (
@@ -98,7 +106,8 @@ def _revenue(
             func.count().label("count"),
             gross.label("gross"),
             refunded.label("refunded"),
-            (gross - refunded).label("net"),
+            lost.label("lost"),
+            (gross - refunded - lost).label("net"),
         )
         .where(*own)
         .group_by(*columns)
@@ -108,7 +117,7 @@ def _revenue(
 
 async def _disputes(db: AsyncConnection, own: Sequence[ColumnElement[bool]]) -> dict[str, Disputed]:
     """By currency."""
-    lost = disputes.c.status == "lost"
+    lost = disputes.c.status.in_(LOST_DISPUTES)
     wanted = (
         select(
             disputes.c.currency,
