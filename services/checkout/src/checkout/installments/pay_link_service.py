@@ -55,8 +55,10 @@ class PayLinkService:
         row, installments, named = await self._read(token)
         if row.canceled_at is not None or row.state in (State.CANCELED, State.WITHDRAWN):
             raise _ended()
-        if row.payment_flow != "installments" and row.state in _UNPAID:
+        if row.payment_flow not in ("installments", "external") and row.state in _UNPAID:
             return await self._open_page(row)
+        if row.state in (State.EXPIRED, State.FAILED):
+            raise _ended()
         due = named or _first_owed(installments)
         if due is None:
             return self._paid_page(row)
@@ -138,7 +140,7 @@ class PayLinkService:
     async def _installment_page(self, row: PurchaseRow, installment: Installment) -> str:
         if installment.status in ("paid", "waived") or installment.closed_because == "covered":
             return self._paid_page(row)
-        if installment.status == "canceled" or row.state in (State.EXPIRED, State.FAILED):
+        if installment.status == "canceled":
             raise _ended()
         try:
             with stripe_errors_as_problems():
@@ -147,7 +149,8 @@ class PayLinkService:
             return self._paid_page(row)
         except StripeRejected:
             raise rejected_by_stripe() from None
-        if invoice.status == "paid":
+        if invoice.status == "paid":  # its webhook is on its way, or was lost
+            await self._context.already_paid(invoice.id, _payer(row))
             return self._paid_page(row)
         if invoice.url is None:
             raise _not_ready()
@@ -184,7 +187,7 @@ def _unknown() -> Problem:
 
 
 def _ended() -> Problem:
-    detail = "This was withdrawn, so nothing is owed for it. If it should be paid all the same, ask the school."
+    detail = "This has expired or was withdrawn, so nothing is owed for it. To buy it all the same, start again."
     return Problem(410, "nothing_owed", detail)
 
 
