@@ -64,9 +64,13 @@ ACTIVE_EVENTS = ("enrollment.activated.v1", "enrollment.resumed.v1")
 
 
 def latest_events(events: list[tuple[str, dict[str, Any]]]) -> dict[str, str]:
-    """The latest event of each enrollment. (One that was never published as paused is not `resumed`.)"""
+    """The latest event of each enrollment. (One that was never published as paused is not `resumed`, and a failed debit
+    that was never published as pending is not `withdrawn`.)"""
     latest: dict[str, tuple[int, str]] = {}
     for type, body in events:
+        if body.get("reason") == "payment_failed":
+            latest.pop(body["enrollment_id"], None)
+            continue
         latest[body["enrollment_id"]] = max(latest.get(body["enrollment_id"], (0, "")), (body["revision"], type))
     return {enrollment: "active" if type in ACTIVE_EVENTS else type for enrollment, (_, type) in latest.items()}
 
