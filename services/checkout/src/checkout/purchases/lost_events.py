@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import Integer, Interval, Select, cast, func, literal, select, union_all
+from sqlalchemy import Integer, Select, cast, func, literal, select, union_all
 from sqlalchemy.dialects.postgresql import insert
 
 from checkout.purchases.event_requests import request_events
@@ -112,13 +112,13 @@ class LostEvents:
                 [{"object_id": id, "checks": 1, "next_at": now + 2 * self._open_too_long} for id in sorted(candidates)]
             )
             doubled = func.power(2, func.least(checks.c.checks + 1, _DOUBLINGS))
-            wait = cast(literal(self._open_too_long, Interval) * doubled, Interval)
+            seconds = func.least(self._open_too_long.total_seconds() * doubled, _LONGEST.total_seconds())
             taken = await db.execute(
                 first.on_conflict_do_update(
                     index_elements=["object_id"],
                     set_={
                         "checks": cast(checks.c.checks + 1, Integer),
-                        "next_at": literal(now) + func.least(wait, literal(_LONGEST, Interval)),
+                        "next_at": literal(now) + func.make_interval(0, 0, 0, 0, 0, 0, seconds),
                     },
                     where=checks.c.next_at <= now,
                 ).returning(checks.c.object_id)
