@@ -180,7 +180,8 @@ class Service:
         about = [e for e in events if e.data.student_id == student]
         mine = {e.id for e in about}
         invoiced = await self.rows(
-            "SELECT stripe_invoice_id AS id FROM installments WHERE student_id = :student AND stripe_invoice_id IS NOT NULL",
+            "SELECT stripe_invoice_id AS id FROM installments"
+            " WHERE student_id = :student AND stripe_invoice_id IS NOT NULL",
             student=student,
         )
         stored = self._refs[student].union(row["id"] for row in invoiced)

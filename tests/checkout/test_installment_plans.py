@@ -34,7 +34,7 @@ async def test_nothing_is_collected_before_its_due_date(school: School) -> None:
 async def test_a_failing_card_is_retried_after_1_3_and_7_days_then_the_enrollment_is_paused(
     school: School,
 ) -> None:
-    enrolled = await school.started()
+    await school.started()
     await school.fail_next(4)
     await school.later(days=31)
     assert await school.statuses() == ["paid"] + ["open"] * 5
@@ -47,11 +47,11 @@ async def test_a_failing_card_is_retried_after_1_3_and_7_days_then_the_enrollmen
     assert [each["attempt"] for each in failures] == [1, 2, 3, 4]
     assert [each["final"] for each in failures] == [False, False, False, True]
     assert {each["code"] for each in failures} == {"insufficient_funds"}
-    assert {each["pay_url"] for each in failures} == {f"https://school.example/pay/{enrolled['purchase_id']}"}
+    assert {each["pay_url"] for each in failures} == {(await school.installments())[1]["pay_page"]}
     times = [datetime.fromisoformat(each["next_attempt_at"]) for each in failures[:3]]
     assert [(b - a).days for a, b in pairwise(times)] == [2, 4]
     assert "next_attempt_at" not in failures[3]
-    assert len({each["refs"]["payment_intent"] for each in failures}) == 1, "every attempt uses the same intent"
+    assert len({each["refs"]["invoice"] for each in failures}) == 1, "every attempt charges the same invoice"
 
     # paid later with another card: the enrollment resumes
     overdue = (await school.installments())[1]
@@ -83,8 +83,8 @@ async def test_authentication_required_by_the_bank_is_done_by_the_payer(school: 
     await school.sandbox.operate(f"/payment_intents/{intent['id']}/authenticate", passed=True)
     await school.deliver()
     await school.later(days=31)
-    (failure,) = [each for each in await school.failures() if each["attempt"] == 1 and each["pay_url"]]
-    assert failure["code"] == "authentication_required"
+    (failure,) = await school.failures()
+    assert (failure["code"], failure["final"]) == ("authentication_required", False)
     due = (await school.installments())[1]
     answer = await school.call("POST", f"/api/payments/schedules/{due['id']}/intent")
     await school.pay(answer.json()["stripe_client_secret"], card=NEEDS_ACTION)
@@ -149,22 +149,23 @@ async def test_a_failed_bank_debit_is_an_attempt(school: School) -> None:
     assert (await school.statuses())[:2] == ["paid", "processing"]
     due = (await school.installments())[1]
     await school.later(days=5)
-    await school.sandbox.operate(f"/payment_intents/{due['stripe_payment_intent_id']}/fail")
+    await school.sandbox.operate(f"/payment_intents/{await school.intent_of(due)}/fail")
     await school.deliver()
+    await school.run_due()
     due = (await school.installments())[1]
-    assert (due["status"], due["attempts"]) == ("open", 1)
+    assert (due["status"], due["attempts"], due["failure_code"]) == ("open", 1, "insufficient_funds")
     await school.later(days=1)
     due = (await school.installments())[1]
     assert due["status"] == "processing", [
         {k: str(due[k]) for k in ("attempts", "timers", "failure_code", "next_attempt_at", "failed_debits")},
         [(f["code"], f["attempt"]) for f in await school.failures()],
     ]
-    await school.sandbox.operate(f"/payment_intents/{due['stripe_payment_intent_id']}/settle")
+    await school.sandbox.operate(f"/payment_intents/{await school.intent_of(due)}/settle")
     await school.deliver()
     assert (await school.statuses())[:2] == ["paid", "paid"]
 
 
-async def test_without_a_saved_method_an_invoice_and_reminders_are_sent(school: School) -> None:
+async def test_without_a_saved_method_the_payer_is_asked_and_reminded(school: School) -> None:
     await school.started()
     customer = await school.customer()
     for method in (await school.sandbox.api.customers.payment_methods.list_async(customer)).data:
@@ -172,12 +173,12 @@ async def test_without_a_saved_method_an_invoice_and_reminders_are_sent(school: 
     await school.later(days=31)
     due = (await school.installments())[1]
     invoice = await school.sandbox.api.invoices.retrieve_async(due["stripe_invoice_id"])
-    assert (invoice.status, invoice.amount_due, invoice.collection_method) == ("open", EACH, "send_invoice")
+    assert (invoice.status, invoice.amount_due) == ("open", EACH)
+    assert (invoice.collection_method, invoice.auto_advance) == ("charge_automatically", False)
     assert due["pay_url"] == invoice.hosted_invoice_url
-    assert await school.failures() == []
-    await school.later(days=1)
     (failure,) = await school.failures()
-    assert (failure["code"], failure["pay_url"], failure["final"]) == ("not_paid", invoice.hosted_invoice_url, False)
+    assert (failure["code"], failure["pay_url"], failure["final"]) == ("no_payment_method", due["pay_page"], False)
+    await school.later(days=1)
     await school.later(days=2)
     await school.later(days=4)
     assert (await school.failures())[-1]["final"] is True

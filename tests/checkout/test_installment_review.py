@@ -27,15 +27,28 @@ async def record(school: School, id: object, method: str = "cash") -> None:
 
 
 async def test_a_skipped_first_installment_is_collected(school: School) -> None:
-    """Any installment opens the enrollment, so the payer has no reason to come back for the first one."""
+    """The school has waived another one, which opens the enrollment: the payer has no reason to come back for it."""
     enrollment = await school.enrolled()
-    second = await school.call("POST", f"/api/payments/schedules/{enrollment['schedules'][1]['id']}/intent")
-    await school.pay(second.json()["stripe_client_secret"])
+    await record(school, enrollment["schedules"][1]["id"], "waiver")
     await school.run_due()
-    assert (await school.statuses())[:2] == ["open", "paid"]
+    assert (await school.statuses())[:2] == ["open", "waived"]
     await school.later(days=1)
-    assert (await school.statuses())[:2] == ["paid", "paid"]
-    assert await school.charges() == FIRST + EACH
+    (failure,) = await school.failures()
+    assert (failure["code"], failure["refs"]["installment"].split(":")[0]) == (
+        "no_payment_method",
+        enrollment["schedules"][0]["id"],
+    )
+
+
+async def test_the_first_installment_is_paid_first(school: School) -> None:
+    """Less than it opens no enrollment, and the payment method is saved with it."""
+    enrollment = await school.enrolled()
+    answer = await school.call("POST", f"/api/payments/schedules/{enrollment['schedules'][1]['id']}/intent")
+    assert (answer.status_code, answer.json()["code"]) == (409, "first_installment_due")
+    await school.pay(enrollment["stripe_client_secret"])
+    await school.deliver()
+    answer = await school.call("POST", f"/api/payments/schedules/{enrollment['schedules'][1]['id']}/intent")
+    assert answer.status_code == 200, answer.text
 
 
 async def test_a_remainder_whose_debit_failed_is_not_retried(school: School) -> None:
@@ -47,7 +60,7 @@ async def test_a_remainder_whose_debit_failed_is_not_retried(school: School) -> 
     await school.sandbox.operate(f"/payment_intents/{whole['payment_intent_id']}/fail")
     await school.run_due()
     (failure,) = await school.failures()
-    assert (failure["code"], failure["final"], failure.get("next_attempt_at")) == ("debit_failed", False, None)
+    assert (failure["code"], failure["final"], failure.get("next_attempt_at")) == ("insufficient_funds", False, None)
     for days in (1, 2, 4, 8):
         await school.later(days=days)
     assert await school.charges() == FIRST
@@ -176,22 +189,6 @@ async def test_statistics_of_a_remainder_in_progress(school: School) -> None:
     assert sum(after.values()) == sum(before.values())
 
 
-async def test_statistics_of_a_plan_that_ended_early(school: School) -> None:
-    """The remainder of a plan on Stripe's page stands for no other installments: it is owed."""
-    body = {"programName": "x", "programSlug": "dsp", "price": 4325, "paymentType": "plan"}
-    assert (await school.call("POST", "/api/create-checkout-session", json=body)).status_code == 200
-    (session,) = await school.sandbox.sessions_of(school.student)
-    await school.sandbox.pay(session.id)
-    await school.run_due()
-    before = await totals(school)
-    purchase = await school.service.purchase(school.student)
-    await school.sandbox.api.subscriptions.cancel_async(purchase["stripe_subscription_id"])
-    await school.run_due()
-    (due,) = await school.installments()
-    assert (due["kind"], due["status"]) == ("remainder", "open")
-    assert (await totals(school))["due"] - before["due"] == due["amount"]
-
-
 async def test_a_cancellation_counts_a_manual_payment_made_just_before(school: School) -> None:
     """Its event has not arrived yet: the refund is decided with it, not made in full automatically."""
     enrollment = await school.enrolled()
@@ -206,44 +203,41 @@ async def test_a_cancellation_counts_a_manual_payment_made_just_before(school: S
     assert await school.service.rows("SELECT * FROM refunds WHERE student_id = :s", s=school.student) == []
 
 
-async def test_an_invoice_is_sent_after_its_sending_was_interrupted(
+async def test_an_invoice_is_finalized_after_that_was_interrupted(
     school: School, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await school.started()
-    for method in (await school.sandbox.api.customers.payment_methods.list_async(await school.customer())).data:
-        await school.sandbox.api.payment_methods.detach_async(method.id)
     invoices = type(school.service.stripe._api.v1.invoices)
-    send, calls = invoices.send_invoice_async, []
+    finalize, calls = invoices.finalize_invoice_async, []
 
     async def cut_off(self: Any, invoice: str, *args: Any, **named: Any) -> Any:
         calls.append(invoice)
         if len(calls) == 1:
             raise StripeUnavailable("cut off")
-        return await send(self, invoice, *args, **named)
+        return await finalize(self, invoice, *args, **named)
 
-    monkeypatch.setattr(invoices, "send_invoice_async", cut_off)
+    monkeypatch.setattr(invoices, "finalize_invoice_async", cut_off)
     await school.later(days=31)
-    due = (await school.installments())[1]
-    invoice = await school.sandbox.api.invoices.retrieve_async(due["stripe_invoice_id"])
-    assert invoice.status == "open"
     assert len(calls) == 2
-    assert (await school.installments())[1]["attempts"] == 1
+    assert len(set(calls)) == 1, "the draft that was stored"
+    assert (await school.statuses())[1] == "paid"
+    assert await school.charges() == FIRST + EACH
 
 
-async def test_an_ended_intent_is_not_handed_out_again(school: School, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The remainder is requested along with an installment: Stripe remembers the abandoned intent's key."""
+async def test_an_ended_invoice_is_not_handed_out_again(school: School, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The remainder is requested along with an installment: Stripe remembers the abandoned invoice's key."""
     enrollment = await school.started()
     api, asked = school.app.state.stripe, []
-    create = api.create_intent
+    create = api.draft_invoice
 
-    async def cross(params: Any, *, key: str) -> Any:
-        made = await create(params, key=key)
-        asked.append(key)
+    async def cross(**params: Any) -> Any:
+        made = await create(**params)
+        asked.append(params["key"])
         if len(asked) == 1:
             await rest(school, enrollment["purchase_id"])
         return made
 
-    monkeypatch.setattr(api, "create_intent", cross)
+    monkeypatch.setattr(api, "draft_invoice", cross)
     answer = await school.call("POST", f"/api/payments/schedules/{enrollment['schedules'][1]['id']}/intent")
     intent = await school.sandbox.api.payment_intents.retrieve_async(answer.json()["payment_intent_id"])
     assert intent.status == "requires_payment_method"
@@ -277,9 +271,11 @@ async def test_a_voided_invoice_is_not_listed(school: School) -> None:
     due = (await school.installments())[1]
     invoice = await school.sandbox.api.invoices.retrieve_async(due["stripe_invoice_id"])
     assert due["pay_url"] == invoice.hosted_invoice_url
-    await school.call("POST", f"/api/payments/schedules/{due['id']}/intent")
+    answer = await school.call("POST", f"/api/payments/schedules/{due['id']}/intent")
+    assert answer.json()["payment_intent_id"] == await school.intent_of(due), "the same invoice"
+    await school.call("POST", f"/api/enrollments/{due['purchase_id']}/pay-remaining")
     due = (await school.installments())[1]
-    assert due["pay_url"] != invoice.hosted_invoice_url
+    assert due["pay_url"] == due["pay_page"] != invoice.hosted_invoice_url
 
 
 async def test_a_partly_refunded_plan_continues(school: School) -> None:
@@ -292,13 +288,30 @@ async def test_a_partly_refunded_plan_continues(school: School) -> None:
     assert await school.charges() == FIRST + EACH - 1000
 
 
+async def test_after_an_outage_one_installment_is_charged_a_day(school: School) -> None:
+    """Nothing was collected for three months: three installments are due at once."""
+    await school.started()
+    await school.later(days=95)
+    assert await school.charges() == FIRST + EACH
+    for paid in (2, 3, 3):
+        await school.later(days=1)
+        assert await school.charges() == FIRST + paid * EACH
+    assert await school.statuses() == ["paid"] * 4 + ["open"] * 2
+
+
 async def test_several_months_at_once_and_a_failing_card(school: School) -> None:
     """Everything that fell due meanwhile is owed, and the enrollment resumes only with the last payment."""
     enrollment = await school.started()
     await school.fail_next(40)
-    for days in (95, 1, 2, 4):
-        await school.later(days=days)
-    assert (await school.statuses())[:5] == ["paid", "overdue", "overdue", "overdue", "open"]
+    await school.later(days=95)
+    for _ in range(12):
+        await school.later(days=1)
+    times = [row["charged_at"] for row in await school.installments() if row["charged_at"]]
+    assert len(times) == 3
+    for _ in range(12):
+        await school.later(days=1)
+    overdue = [row["status"] == "overdue" for row in await school.installments()]
+    assert overdue[:4] == [False, True, True, True]
     await school.fail_next(0)
     for n in (1, 2, 3):
         assert await school.standing() == ("paused", "past_due")

@@ -84,6 +84,7 @@ def payment_events(
     async def update_purchases(event: Envelope[PaymentEvent], uow: UnitOfWork) -> None:
         facts = cast(Facts, await uow.merge(event, keys))
         await repository.set_actor(uow.db, f"event:{event.id}")
+        await installments.publish_connected(uow, event)
         for each in fold(facts):
             purchase, row, code = await recording.find_or_record(uow, each)
             if row is not None:

@@ -20,6 +20,8 @@ from checkout.installments.guard import may_charge
 from checkout.installments.invoice_terms import reminder_at
 from checkout.installments.payment_requests import NotDue, PaymentRequests
 from checkout.installments.retries import (
+    AUTHENTICATION_REQUIRED,
+    NEEDS_PAYER,
     NO_METHOD,
     NOT_PAID,
     RETRIES,
@@ -240,7 +242,8 @@ def _verifies_account(intent: Intent) -> bool:
 
 def _result(charge: InvoiceCharge) -> CollectionResult:
     if charge.status == "failed":
-        return Failure(code=charge.code, advice=charge.advice, method=charge.method)
+        code = AUTHENTICATION_REQUIRED if charge.code in NEEDS_PAYER else charge.code
+        return Failure(code=code, advice=charge.advice, method=charge.method)
     return Accepted()
 
 

@@ -25,9 +25,17 @@ from checkout.installments.jobs import enqueue_debit_result
 from checkout.installments.retries import Failure
 from checkout.purchases import student_repository
 from checkout.purchases.domain import State
+from checkout.purchases.event_fields import purchase_fields
 from checkout.purchases.repository import PurchaseRow, write_received
 from contracts.envelope import Envelope
-from contracts.payments import PaymentEvent, PaymentFailed, PaymentPending, PaymentRefunded, PaymentSucceeded
+from contracts.payments import (
+    PaymentActionRequired,
+    PaymentEvent,
+    PaymentFailed,
+    PaymentPending,
+    PaymentRefunded,
+    PaymentSucceeded,
+)
 from kit.db.unit_of_work import UnitOfWork
 from ledger.payment import Payment
 from ledger.purchase import Purchase
@@ -37,6 +45,26 @@ log = structlog.get_logger(__name__)
 _STEPS = 3
 """One decision can lead to another: a reopened installment may have a payment that is processing."""
 _STUDIES = ("active", "paused", "completed")
+
+
+async def publish_connected(uow: UnitOfWork, event: Envelope[PaymentEvent]) -> None:
+    """Publishes, with its purchase and installment, what has happened to the intent of an installment's invoice.
+
+    Stripe copies an invoice's metadata to its own events only, so that the intent's events name no purchase. Until the
+    invoice is paid, nobody else can tell whose debit is being processed.
+    """
+    data = event.data
+    if data.purchase_id is not None or data.refs.invoice is None:
+        return
+    if not isinstance(data, (PaymentPending, PaymentActionRequired)):
+        return
+    found = await repository.find_by_invoice(uow.db, data.refs.invoice)
+    if found is None:
+        return
+    purchase, installment = found
+    refs = data.refs.model_copy(update={"installment": installment.reference})
+    connected = data.model_copy(update={**purchase_fields(purchase), "refs": refs})
+    await uow.publish(connected, id=f"{event.id}/{installment.reference}", subject=str(purchase.id))
 
 
 async def update_installments(

@@ -108,6 +108,9 @@ class InstallmentPaymentService:
         if purchase.collection_stopped is not None:
             detail = "Payments of this purchase are being checked by the school; nothing can be paid until it is done."
             raise Problem(409, "collection_stopped", detail)
+        if purchase.state in OPEN and installment.position > 1 and not installment.is_remainder:
+            detail = "Pay the first installment first: it opens the enrollment."
+            raise Problem(409, "first_installment_due", detail)
         if purchase.payment_flow == "page" and purchase.state in OPEN:
             detail = "The first installment is paid on its page; POST /api/create-checkout-session returns its URL."
             raise Problem(409, "paid_on_page", detail, pay_url=purchase.checkout_url)

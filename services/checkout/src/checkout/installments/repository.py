@@ -25,7 +25,7 @@ from checkout.installments.domain import (
     PlannedInstallment,
 )
 from checkout.installments.tables import cancellations, installments, manual_payments, sponsor_customers
-from checkout.purchases.repository import PurchaseRow, lock_purchase
+from checkout.purchases.repository import PurchaseRow, lock_purchase, read_row
 from checkout.purchases.tables import purchases
 from checkout.schema import row_as
 
@@ -115,6 +115,14 @@ async def lock(db: AsyncConnection, id: UUID) -> tuple[PurchaseRow, Installment]
 async def read(db: AsyncConnection, id: UUID) -> Installment | None:
     row = (await db.execute(select(installments).where(installments.c.id == id))).one_or_none()
     return None if row is None else _installment(row)
+
+
+async def find_by_invoice(db: AsyncConnection, invoice_id: str) -> tuple[PurchaseRow, Installment] | None:
+    """The purchase and the installment that the invoice at Stripe is for, without a lock."""
+    row = (await db.execute(select(installments).where(installments.c.stripe_invoice_id == invoice_id))).one_or_none()
+    if row is None or (purchase := await read_row(db, row.purchase_id)) is None:
+        return None
+    return purchase, _installment(row)
 
 
 async def of_purchase(db: AsyncConnection, purchase_id: UUID) -> list[Installment]:
