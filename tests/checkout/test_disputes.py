@@ -6,7 +6,17 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from tests.checkout.payment_steps import PRICE, paid, payment, read
+from tests.checkout.payment_steps import (
+    BY_ADMIN,
+    PRICE,
+    ask,
+    deliver_published,
+    paid,
+    payment,
+    read,
+    refused,
+    standing,
+)
 from tests.checkout.service import Service
 
 
@@ -65,6 +75,39 @@ async def test_a_lost_dispute_withdraws_the_enrollment(service: Service) -> None
     (lost,) = await _listed(service, student)
     assert (lost["status"], lost["funds"]) == ("lost", "withdrawn")
     assert (await service.purchase(student))["state"] == "withdrawn"
+
+
+async def test_an_appeal_that_is_won(service: Service) -> None:
+    """lost is not the last word: the funds come back, and so does the enrollment."""
+    student, row, dispute = await _disputed(service)
+    await service.sandbox.operate("/clock/advance", seconds=60)
+    await service.sandbox.operate(f"/disputes/{dispute}/close", status="lost")
+    await service.deliver_stripe_events(student)
+    await deliver_published(service, student)
+    (lost,) = await _listed(service, student, "&open=false")
+    assert (lost["status"], lost["funds"]) == ("lost", "withdrawn") and lost["closed_at"]
+    assert await standing(service, student) == ("withdrawn", "dispute_lost")
+
+    await service.sandbox.operate("/clock/advance", seconds=60)
+    await service.sandbox.operate(f"/disputes/{dispute}/appeal")
+    await service.deliver_stripe_events(student)
+    (appealed,) = await _listed(service, student, "&open=true")
+    assert (appealed["status"], appealed["closed_at"]) == ("appeal_needs_response", None)
+    refused(await ask(service, row["id"], by=BY_ADMIN), 409, "payment_disputed")
+    await service.sandbox.operate("/clock/advance", seconds=60)
+    await service.sandbox.operate(f"/disputes/{dispute}/review")
+    await service.deliver_stripe_events(student)
+    await service.sandbox.operate("/clock/advance", seconds=60)
+    await service.sandbox.operate(f"/disputes/{dispute}/close", status="won")
+    await service.deliver_stripe_events(student)
+    (won,) = await _listed(service, student, "&open=false")
+    assert (won["status"], won["funds"]) == ("won", "reinstated") and won["closed_at"] > lost["closed_at"]
+    assert await standing(service, student) == ("active", None)
+    detail = (await read(service, f"/api/admin/disputes/{won['id']}", role="admin")).json()
+    statuses = [entry["status"] for entry in detail["history"]]
+    assert statuses[-5:] == ["lost", "appeal_needs_response", "appeal_under_review", "won", "won"]
+    assert [each["funds"] for each in detail["history"] if each["funds"]] == ["withdrawn", "reinstated"]
+    assert (await ask(service, row["id"], by=BY_ADMIN)).status_code == 201
 
 
 async def test_an_inquiry_that_is_closed_and_one_that_becomes_a_dispute(service: Service) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -76,7 +77,8 @@ async def test_cancel_now_while_a_charge_is_being_retried(member: Member) -> Non
 
 async def test_a_pause_charges_nothing_and_takes_the_access(member: Member) -> None:
     await member.join()
-    assert (await member.done("pause"))["paused"] is True
+    paused = await member.done("pause")
+    assert (paused["paused"], paused["resumes_at"]) == (True, None), "it does not end by itself"
     assert await member.standing() == ("paused", "membership_paused")
     await member.enrollment()
     current = await member.current()
@@ -106,6 +108,24 @@ async def test_resuming_in_an_uncharged_month_pays_for_a_new_one(member: Member)
     assert await member.invoices() == [("paid", 1_900), ("void", 0), ("void", 0), ("paid", 1_900)]
     assert (await member.row())["current_period_end"] > before
     assert await member.standing() == ("active", None)
+
+
+async def test_a_pause_that_ends_by_itself(member: Member) -> None:
+    await member.join()
+    now = (await member.sandbox.operate("/clock/advance", seconds=1))["now"]
+    until = datetime.fromtimestamp(now + 40 * DAY, UTC)
+    past = await member.act("pause", resumes_at="2020-01-01T00:00:00Z")
+    assert refused(past) == (409, "resumes_in_the_past")
+    assert (await member.act("pause", resumes_at="2020-01-01T00:00:00")).status_code == 422, "without an offset"
+    paused = await member.done("pause", resumes_at=until.isoformat())
+    assert datetime.fromisoformat(paused["resumes_at"]) == until
+    for found in (await member.current(), (await member.call("GET")).json()["items"][0]):
+        assert (found["paused"], datetime.fromisoformat(found["resumes_at"])) == (True, until)
+    assert (await member.done("pause"))["resumes_at"] is None, "another end of the pause"
+    assert (await member.done("pause", resumes_at=until.isoformat()))["resumes_at"]
+    await member.later(41 * DAY)
+    await member.catch_up()
+    assert ((await member.current())["paused"], (await member.current())["resumes_at"]) == (False, None)
 
 
 async def test_pause_resume_pause(member: Member) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from tests.checkout.payment_steps import PRICE, ask, paid, payment, payments, read, refunds, reported_events
 from tests.checkout.service import ADMIN, Service, bearer, wanted
 
+from checkout.receipts.domain import method_name
 from contracts.envelope import Envelope
 from contracts.money import usd
 from contracts.payments import (
@@ -141,6 +142,24 @@ async def test_how_it_was_paid_is_what_the_charge_says(service: Service) -> None
     assert view["method_details"] == {
         "type": "card", "brand": "visa", "last4": "4242", "bank": None, "wallet": "apple_pay",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("details", "name"),
+    [
+        (None, "card"),
+        ({"type": "card", "brand": "visa", "last4": "4242"}, "Visa ending in 4242"),
+        ({"type": "card", "brand": "amex", "last4": "0005"}, "American Express ending in 0005"),
+        ({"type": "card", "brand": "visa", "last4": "1", "wallet": "apple_pay"}, "Apple Pay, Visa ending in 1"),
+        ({"type": "card"}, "card"),
+        ({"type": "us_bank_account", "bank": "STRIPE TEST BANK", "last4": "6789"},
+         "bank debit (STRIPE TEST BANK, ending in 6789)"),
+        ({"type": "klarna"}, "klarna"),
+        ({"type": "cashapp"}, "Cash App"),
+    ],
+)  # fmt: skip
+def test_what_a_receipt_calls_the_method(details: dict[str, str] | None, name: str) -> None:
+    assert method_name("card", PaymentMethodDetails(**details) if details else None) == name
 
 
 async def test_reading_payments(service: Service) -> None:

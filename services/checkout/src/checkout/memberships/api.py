@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 from sqlalchemy import select
 
 from checkout.memberships import repository
@@ -66,6 +66,7 @@ class MembershipView(BaseModel):
     current_period_end: datetime | None
     ended_at: datetime | None
     paused: bool
+    resumes_at: datetime | None = Field(description="when the pause ends by itself; null: only by resuming it")
 
 
 class ListedMembership(MembershipView):
@@ -81,6 +82,12 @@ class CurrentMembership(MembershipView):
 
 class Cancel(BaseModel):
     at: At = "period_end"
+
+
+class Pause(BaseModel):
+    """`resumes_at`: when it ends by itself; omitted: not until it is resumed."""
+
+    resumes_at: AwareDatetime | None = None
 
 
 class ChangeMembership(BaseModel):
@@ -175,6 +182,7 @@ async def current_membership(caller: CurrentCaller, uow: CallerUnitOfWork) -> Cu
         current_period_end=membership.state.current_period_end,
         ended_at=membership.state.ended_at,
         paused=membership.state.paused,
+        resumes_at=membership.resumes_at if membership.state.paused else None,
         access=any(enrollment.status == "active" for enrollment in enrollments),
     )
 
@@ -198,12 +206,17 @@ async def cancel_membership(
 
 @router.post("/{id}/pause", response_model=MembershipView, dependencies=IDEMPOTENT)
 async def pause_membership(
-    request: Request, id: UUID, buyer: CurrentBuyer, database: CurrentDatabase, service: Memberships
+    request: Request,
+    id: UUID,
+    buyer: CurrentBuyer,
+    database: CurrentDatabase,
+    service: Memberships,
+    body: Pause | None = None,
 ) -> JSONResponse:
-    """Nothing is charged, and there is no access, until it is resumed."""
+    """Nothing is charged, and there is no access, until it is resumed, or until `resumes_at`."""
 
     async def act() -> MembershipView:
-        return _view(id, await service.pause(id, buyer))
+        return _view(id, await service.pause(id, buyer, resumes_at=(body or Pause()).resumes_at))
 
     return await once(request, database, caller=str(buyer.id), act=act)
 
@@ -249,4 +262,5 @@ def _view(id: UUID, subscription: StripeMembership) -> MembershipView:
         current_period_end=subscription.current_period_end,
         ended_at=subscription.ended_at,
         paused=subscription.paused,
+        resumes_at=subscription.resumes_at,
     )

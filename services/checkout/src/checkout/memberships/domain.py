@@ -11,7 +11,14 @@ from checkout.purchases.domain import Interval
 from contracts.money import Money
 from contracts.payments import SubscriptionChanged, SubscriptionStatus
 
-RefusalCode = Literal["membership_ended", "membership_paused", "nothing_to_change", "payment_due", "currency_mismatch"]
+RefusalCode = Literal[
+    "membership_ended",
+    "membership_paused",
+    "nothing_to_change",
+    "payment_due",
+    "currency_mismatch",
+    "resumes_in_the_past",
+]
 At = Literal["period_end", "now"]
 
 ENDED: tuple[SubscriptionStatus, ...] = ("canceled", "incomplete_expired")
@@ -32,6 +39,7 @@ class SubscriptionState:
     cancel_at_period_end: bool
     cancel_dated: bool
     paused: bool
+    resumes_at: datetime | None = None
     halted: bool
     unpaid_period: bool
     ended: bool
@@ -77,13 +85,24 @@ def cancel(state: SubscriptionState, *, at: At) -> Decision:
     return End() if at == "now" else Change({"cancel_at_period_end": True})
 
 
-def pause(state: SubscriptionState) -> Decision:
-    """While paused, Stripe voids what it would charge. What was owed before stays owed."""
+def pause(state: SubscriptionState, *, resumes_at: datetime | None, now: datetime) -> Decision:
+    """While paused, Stripe voids what it would charge. What was owed before stays owed.
+
+    `resumes_at`: when it ends by itself; None: not until it is resumed. Sent again, it changes that.
+    """
     if state.ended:
         return Refuse("membership_ended")
-    if state.paused:
+    if resumes_at is not None and resumes_at <= now:
+        return Refuse("resumes_in_the_past")
+    until = None if resumes_at is None else resumes_at.replace(microsecond=0)
+    if state.halted or (state.paused and state.resumes_at == until):
         return NoChange()
-    return Change({"pause_collection": {"behavior": "void"}}) if state.paid_up else Refuse("payment_due")
+    if not state.paid_up and not state.paused:
+        return Refuse("payment_due")
+    behavior = {"behavior": "void"}
+    return Change(
+        {"pause_collection": behavior if until is None else {**behavior, "resumes_at": int(until.timestamp())}}
+    )
 
 
 def resume(state: SubscriptionState) -> Decision:

@@ -83,8 +83,13 @@ class MembershipSync:
             as_of = domain.time_of(event)
             await uow.publish(event, id=f"{job.key}/{event.type}", subject=str(stored.id))
         await repository.write_state(uow.db, stored.id, state, as_of=as_of, at=uow.now)
-        await repository.write_price(
-            uow.db, stored.id, interval=read.interval, price_id=read.price_id, item_id=item.id if item else None
+        await repository.write_reading(
+            uow.db,
+            stored.id,
+            interval=read.interval,
+            price_id=read.price_id,
+            resumes_at=read.resumes_at,
+            item_id=item.id if item else None,
         )
 
     async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:

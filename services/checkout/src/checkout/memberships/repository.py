@@ -32,6 +32,7 @@ class Membership:
     interval: Interval
     stripe_subscription_id: str
     stripe_price_id: str | None
+    resumes_at: datetime | None
     as_of: datetime
     revision: int
     state: MembershipState
@@ -112,11 +113,19 @@ async def write_state(db: AsyncConnection, id: UUID, state: MembershipState, *, 
     )
 
 
-async def write_price(
-    db: AsyncConnection, id: UUID, *, interval: Interval, price_id: str, item_id: UUID | None
+async def write_reading(
+    db: AsyncConnection,
+    id: UUID,
+    *,
+    interval: Interval,
+    price_id: str,
+    resumes_at: datetime | None,
+    item_id: UUID | None,
 ) -> None:
-    """What the subscription is charged by. `item_id` None: nothing on sale has its tier, and the row keeps its item."""
-    changed = update(memberships).where(memberships.c.id == id).values(interval=interval, stripe_price_id=price_id)
+    """What only Stripe says: what the subscription is charged by, and when a pause ends by itself. `item_id` None:
+    nothing on sale has its tier, and the row keeps its item."""
+    values = {"interval": interval, "stripe_price_id": price_id, "resumes_at": resumes_at}
+    changed = update(memberships).where(memberships.c.id == id).values(values)
     await db.execute(changed if item_id is None else changed.values(item_id=item_id))
 
 

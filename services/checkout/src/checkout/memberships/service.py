@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from datetime import datetime
 from uuid import UUID
 
 import structlog
@@ -30,6 +31,7 @@ from checkout.purchases.domain import Interval
 from checkout.stripe_client import StripeRejected
 from checkout.stripe_client.memberships import PaymentDeclined, StripeMembership
 from contracts.money import Money
+from kit.db.unit_of_work import utc_now
 from kit.http.errors import Problem
 
 log = structlog.get_logger(__name__)
@@ -39,6 +41,7 @@ _DETAILS: dict[RefusalCode, str] = {
     "membership_paused": "This membership is paused; resume it first.",
     "nothing_to_change": "The membership already has this tier and interval.",
     "payment_due": "A payment for this membership is due; pay it first, or change the card that is charged.",
+    "resumes_in_the_past": "`resumes_at` must be in the future.",
     "currency_mismatch": "A membership cannot change its currency: cancel this one, and buy the other.",
 }
 
@@ -52,8 +55,12 @@ class MembershipService:
         membership = await self._membership(id, buyer)
         return await self._act(membership, buyer, f"cancel_{at}", lambda state: domain.cancel(state, at=at))
 
-    async def pause(self, id: UUID, buyer: Buyer) -> StripeMembership:
-        return await self._act(await self._membership(id, buyer), buyer, "pause", domain.pause)
+    async def pause(self, id: UUID, buyer: Buyer, *, resumes_at: datetime | None) -> StripeMembership:
+        now = utc_now()
+        membership = await self._membership(id, buyer)
+        return await self._act(
+            membership, buyer, "pause", lambda state: domain.pause(state, resumes_at=resumes_at, now=now)
+        )
 
     async def resume(self, id: UUID, buyer: Buyer) -> StripeMembership:
         return await self._act(await self._membership(id, buyer), buyer, "resume", domain.resume)
@@ -176,6 +183,7 @@ def _state(subscription: StripeMembership) -> State:
         cancel_at_period_end=subscription.cancel_at_period_end,
         cancel_dated=subscription.cancel_dated,
         paused=subscription.paused,
+        resumes_at=subscription.resumes_at,
         halted=subscription.halted,
         unpaid_period=subscription.unpaid_period,
         ended=subscription.ended,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -126,7 +126,7 @@ def _values(
         refunded=min(payment.refunded, total),
         status=projection.status(payment),
         method=projection.method(payment) or _first(each.method for each in records),
-        method_details=projection.method_details(payment) or _first(each.method_details for each in records),
+        method_details=_details(payment) or _first(each.method_details for each in records),
         refs=sorted(payment.refs.union(*(each.refs for each in records))),
         installment=reference("installment", (each.installment for each in records)),
         stripe_payment_intent_id=reference("payment_intent", (each.stripe_payment_intent_id for each in records)),
@@ -137,6 +137,11 @@ def _values(
         failure_code=projection.failure_code(payment, events),
         paid_at=projection.paid_at(payment, events),
     )
+
+
+def _details(payment: Payment) -> dict[str, Any] | None:  # Any: JSON
+    details = projection.details(payment)
+    return None if details is None else details.model_dump(mode="json", exclude_none=True)
 
 
 def _first(values: Iterable[T | None]) -> T | None:

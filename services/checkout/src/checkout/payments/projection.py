@@ -16,6 +16,7 @@ from contracts.payments import (
     PaymentDisputeOpened,
     PaymentEvent,
     PaymentFailed,
+    PaymentMethodDetails,
     PaymentPending,
     PaymentRefunded,
     PaymentSucceeded,
@@ -86,16 +87,14 @@ def paid_at(payment: Payment, events: Sequence[EventRecord]) -> datetime | None:
     return min((each.time for each in own if isinstance(each.event, PaymentSucceeded)), default=None)
 
 
-def method_details(payment: Payment) -> dict[str, Any] | None:
+def details(payment: Payment) -> PaymentMethodDetails | None:
     """How it was paid, as far as any event says."""
-    found = [fact.details for fact in payment.facts if isinstance(fact, PaymentSucceeded) and fact.details]
-    return None if (best := fullest(found)) is None else best.model_dump(mode="json", exclude_none=True)
+    return fullest(fact.details for fact in payment.facts if isinstance(fact, PaymentSucceeded))
 
 
 def method(payment: Payment) -> str | None:
     """What the charge says, else what the session or intent allowed."""
-    found = {fact.details.type for fact in payment.facts if isinstance(fact, PaymentSucceeded) and fact.details}
-    return min(found, default=payment.method)
+    return found.type if (found := details(payment)) else payment.method
 
 
 def failure_code(payment: Payment, events: Sequence[EventRecord]) -> str | None:

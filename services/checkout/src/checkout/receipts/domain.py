@@ -9,6 +9,7 @@ from uuid import UUID
 
 from contracts.envelope import Model
 from contracts.money import Money
+from contracts.payments import PaymentMethodDetails
 
 Kind = Literal["receipt", "invoice"]
 
@@ -21,6 +22,7 @@ _METHODS = {
     "transfer": "bank transfer",
     "bank_transfer": "bank transfer",
 }
+_BRANDS = {"card": "card", "amex": "American Express", "unionpay": "UnionPay", "jcb": "JCB"}
 
 
 class Seller(Model):
@@ -164,6 +166,19 @@ def changes_since_issue(
         left = Money(amount=content.paid.amount + more - refunded, currency=currency)
         lines.append(SumLine("Net paid after refunds", left, strong=True))
     return tuple(lines)
+
+
+def method_name(method: str | None, details: PaymentMethodDetails | None) -> str | None:
+    """As a payer recognizes it on a statement, if Stripe has said which card or account it was."""
+    if details is None:
+        return method
+    number = f" ending in {details.last4}" if details.last4 else ""
+    if details.type == "card":
+        brand = _BRANDS.get(details.brand or "card", (details.brand or "").replace("_", " ").title())
+        by = f"{brand}{number}"
+        return f"{details.wallet.replace('_', ' ').title()}, {by}" if details.wallet else by
+    bank = ", ".join(filter(None, (details.bank, number.strip())))
+    return f"{_METHODS.get(details.type, details.type.replace('_', ' '))}{f' ({bank})' if bank else ''}"
 
 
 def _paid(at: datetime, method: str | None) -> str:

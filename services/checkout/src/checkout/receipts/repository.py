@@ -13,10 +13,11 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from checkout.payments import repository as payments
-from checkout.payments.domain import NOT_MONEY
-from checkout.receipts.domain import Content, Kind, OtherPayment, Refund
+from checkout.payments.domain import NOT_MONEY, PaymentRecord
+from checkout.receipts.domain import Content, Kind, OtherPayment, Refund, method_name
 from checkout.receipts.tables import document_series, documents
 from checkout.schema import overlaps
+from contracts.payments import PaymentMethodDetails
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +114,7 @@ async def other_payments_of(db: AsyncConnection, document: Document) -> list[Oth
         return []
     records = await payments.payments_of(db, document.purchase_id)
     others = [
-        OtherPayment(at=payment.paid_at, amount=payment.money, method=payment.method)
+        OtherPayment(at=payment.paid_at, amount=payment.money, method=_method(payment))
         for payment in sorted(records, key=lambda each: each.id)
         if payment.status == "succeeded"
         and payment.paid_at is not None
@@ -133,3 +134,8 @@ def _document(row: Row[Any]) -> Document:
         refs=frozenset(row.refs),
         content=Content.model_validate(row.content),
     )
+
+
+def _method(payment: PaymentRecord) -> str | None:
+    details = payment.method_details
+    return method_name(payment.method, PaymentMethodDetails.model_validate(details) if details else None)

@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from checkout.catalog.repository import find_sponsor
+from checkout.payments import projection
 from checkout.payments.domain import NOT_MONEY
 from checkout.payments.repository import find_payment_id
 from checkout.purchases.repository import PurchaseRow
 from checkout.purchases.student_repository import read_contact
 from checkout.receipts import repository
-from checkout.receipts.domain import Buyer, Content, Kind, Line, Seller
+from checkout.receipts.domain import Buyer, Content, Kind, Line, Seller, method_name
 from checkout.receipts.pdf import render
 from checkout.receipts.repository import Document
 from contracts.checkout import ReceiptIssued
@@ -151,7 +152,7 @@ class ReceiptIssuer:
             tax=payment.tax,
             paid=paid,
             paid_at=paid_at,
-            method=payment.method,
+            method=method_name(projection.method(payment), projection.details(payment)),
             refs=tuple(sorted(payment.refs)),
             installment=nth,
             installments=row.installments,

@@ -39,7 +39,8 @@ class StripeMembership:
 
     Stripe has two kinds of pause (of collection, or of the whole subscription: `halted`), and two kinds of scheduled
     cancellation (at the period's end, or at a date, as the billing portal does: `cancel_dated`). `unpaid_period`: the
-    current period was not charged, because collection was paused when it began.
+    current period was not charged, because collection was paused when it began. `resumes_at`: when the pause ends by
+    itself; None: it does not.
     """
 
     id: str
@@ -55,6 +56,7 @@ class StripeMembership:
     current_period_end: datetime
     ended_at: datetime | None
     paused: bool
+    resumes_at: datetime | None
     unpaid_period: bool
 
     @property
@@ -148,7 +150,7 @@ class MembershipCalls(StripeCalls):
     def _read(self, found: stripe.Subscription) -> StripeMembership:
         item = found["items"].data[0]
         price, metadata = item.price, found.metadata.to_dict()
-        latest = found.latest_invoice
+        latest, pause = found.latest_invoice, found.pause_collection
         return StripeMembership(
             id=found.id,
             item_id=item.id,
@@ -162,7 +164,8 @@ class MembershipCalls(StripeCalls):
             cancel_dated=found.cancel_at is not None and not found.cancel_at_period_end,
             current_period_end=time_of(item.current_period_end),
             ended_at=None if found.ended_at is None else time_of(found.ended_at),
-            paused=found.pause_collection is not None or found.status == "paused",
+            paused=pause is not None or found.status == "paused",
+            resumes_at=time_of(pause.resumes_at) if pause is not None and pause.resumes_at else None,
             unpaid_period=isinstance(latest, stripe.Invoice) and latest.status == "void",
         )
 
