@@ -26,6 +26,7 @@ from checkout.settings import ApiSettings, StripeSettings
 from checkout.stripe_client import Stripe
 from contracts.envelope import Envelope, Event
 from contracts.money import Money
+from contracts.payments import PaymentEvent
 from kit.db.database import Database, row_dict
 from kit.db.unit_of_work import utc_now
 from kit.jobs import jobs
@@ -175,8 +176,8 @@ class Service:
         await self.deliver(Envelope(id=id, source="test", subject=subject or id, time=utc_now(), data=event))
 
     async def deliver_stripe_events(self, student: UUID) -> list[str]:
-        """Delivers the gateway's events of this student; their types."""
-        events = await self.sandbox.gateway_events()
+        """Delivers the gateway's payment events of this student; their types."""
+        events = [e for e in await self.sandbox.gateway_events() if isinstance(e.data, PaymentEvent)]
         about = [e for e in events if e.data.student_id == student]
         mine = {e.id for e in about}
         invoiced = await self.rows(
