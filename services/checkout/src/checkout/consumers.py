@@ -10,6 +10,7 @@ from typing import cast
 from faststream.rabbit import RabbitRouter
 
 from checkout.installments import event_handlers as installments
+from checkout.installments.shortfall import close_outdated
 from checkout.memberships import event_handlers as memberships
 from checkout.payments import event_handlers as payments
 from checkout.payments.late_payments import LatePayments, return_late_payments
@@ -63,6 +64,7 @@ def rooms(policy: Policy, late_payments: LatePayments) -> tuple[Update, ...]:
         partial(end_on_lost_dispute, policy=policy),
         partial(return_late_payments, policy=policy, late_payments=late_payments),
         installments.update_installments,
+        close_outdated,
         memberships.update_membership,
     )
 

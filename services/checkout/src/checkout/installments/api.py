@@ -70,7 +70,7 @@ class EnrollmentAnswer(BaseModel):
 class PayAnswer(BaseModel):
     """`amount` is minor units."""
 
-    installment_id: UUID
+    installment_id: UUID | None
     stripe_client_secret: str
     payment_intent_id: str
     amount: int

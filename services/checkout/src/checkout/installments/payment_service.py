@@ -9,6 +9,7 @@ from checkout.installments import repository, transitions
 from checkout.installments.clock import Clock
 from checkout.installments.domain import Installment, PlannedInstallment
 from checkout.installments.payment_requests import CardForm, NotDue, PaymentRequests
+from checkout.installments.shortfall import ShortfallPayments
 from checkout.purchases import repository as purchases
 from checkout.purchases.context import Buyer, CheckoutContext, rejected_by_stripe, stripe_errors_as_problems
 from checkout.purchases.customers import Customers
@@ -24,7 +25,9 @@ _ENDED = (State.WITHDRAWN, State.CANCELED, State.FAILED, State.EXPIRED)
 
 @dataclass(frozen=True, kw_only=True)
 class RequestedPayment:
-    installment_id: UUID
+    """`installment_id` None: what is missing of a purchase that has no installments."""
+
+    installment_id: UUID | None
     form: CardForm
 
 
@@ -56,6 +59,9 @@ class InstallmentPaymentService:
             purchase = await purchases.find_purchase(uow.db, id)
         if purchase is None:
             raise unknown_enrollment()
+        if purchase.shortfall is not None and purchase.payment_plan is None:
+            shortfall = ShortfallPayments(self._context, self._customers, self._buyer)
+            return RequestedPayment(installment_id=None, form=await shortfall.card_form(purchase, purchase.shortfall))
         for _ in range(_ROUNDS):
             purchase, installment, outdated = await self._remainder(purchase.id)
             if not outdated:
