@@ -25,7 +25,7 @@ from notifications.message import Message
 from notifications.renderer import Branding, render
 from notifications.student_facts import EventRecord, StudentFacts
 
-BRANDING = Branding(school="School", sender="school@example.com", support=None, portal="https://portal.example.com")
+BRANDING = Branding(seller="School", sender="school@example.com", support=None, portal="https://portal.example.com")
 PURCHASE = UUID(int=1)
 LENIENT = Policy(past_due_pauses=False, full_refund_withdraws=False, lost_dispute_withdraws=False)
 VOIDED = PaymentExpired(refs=PaymentRefs(invoice="in_1_2", subscription="sub_1"))

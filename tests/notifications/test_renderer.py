@@ -30,7 +30,7 @@ from testkit.processes import free_ports
 from testkit.smtp import MailCatcher
 
 BRANDING = Branding(
-    school="Elevate <Barber> School",
+    seller="Elevate <Barber> School",
     sender="enrollment@school.example.com",
     support=None,
     portal="https://portal.example.com",
@@ -51,13 +51,16 @@ ITEM: dict[str, Any] = {
 }
 OPENED: dict[str, Any] = ITEM | {
     "instructor": {"name": "<script>alert(1)</script>", "specialty": None},
+    "awaits_instructor": False,
     "links": [{"title": "<i>Theory</i>", "url": 'https://milady.example.com/"><script>'}],
 }
 FAILED = MONEY | {"slug": "cuts", "failed_at": AT, "bank_debit": False, "installment": False}
+UNPAID = MONEY | {"enrollment_status": "closed", "final": False, "pay_url": PAGE, "due_at": AT, "overdue": True}
 CONTEXTS: dict[str, dict[str, Any]] = {
     "receipt": MONEY
     | {"paid_at": AT, "method": "card", "reference": "pi_1", "payments": 1, "installments": None}
-    | {"enrollment_status": "opens", "still_due": None, "welcome_follows": True, "tax": None, "documents": []},
+    | {"enrollment_status": "opens", "still_due": None, "welcome_follows": True, "tax": None, "documents": []}
+    | {"everything_paid": False, "counted": False, "pay_url": None},
     "welcome": OPENED,
     "enrollment-reopened": OPENED,
     "instructor": OPENED,
@@ -65,20 +68,35 @@ CONTEXTS: dict[str, dict[str, Any]] = {
     "payment-failed": FAILED
     | {"reason": "other", "enrollment_status": "closed", "final": False, "next_attempt_at": None, "pay_url": None},
     "sponsor-link": MONEY
-    | {"url": "https://pay.example.com/?a=1&b=2", "funding_source": None, "expires_at": None, "reference": "r"},
+    | {"url": "https://pay.example.com/?a=1&b=2", "funding_source": None, "expires_at": None, "reference": "r"}
+    | {"invoices": 1, "due_at": AT, "authorization_number": "<b>A-1</b>"},
+    "payment-unpaid": UNPAID,
+    "payment-pending": MONEY | {"submitted_at": AT, "opens": True},
+    "payment-action-required": MONEY | {"action": "verify_bank_account", "url": PAGE},
+    "payment-returned": MONEY
+    | {"taken_back": "returned", "enrollment_status": "paused", "reference": "pi_1", "pay_url": PAGE},
+    "installment-announced": MONEY
+    | {"due_at": AT, "position": 2, "installments": 4, "automatic": True, "pay_url": PAGE},
+    "refund-failed": MONEY,
+    "membership-changed": {"program": PROGRAM, "noun": "membership", "change": "tier", "tier": "<b>Gold</b>"}
+    | {"former_tier": "Silver", "price": usd(1), "on": None},
+    "enrollment-completed": ITEM,
     "refund": MONEY
     | {
         "paid": usd(489_000),
         "full": True,
         "fully_refunded": True,
         "manual": False,
+        "enrollment_ended": False,
         "enrollment_unchanged": False,
         "reference": "pi_1",
     },
     "enrollment-paused": ITEM
-    | {"reason": "past_due", "payer": "student", "missed": None, "pay_url": None, "reopens": True, "remaining": None},
+    | {"reason": "past_due", "payer": "student", "missed": None, "pay_url": None, "reopens": True, "remaining": None}
+    | {"plan_ended": False, "resumes_at": None},
     "enrollment-resumed": ITEM,
-    "enrollment-withdrawn": ITEM | {"reason": "canceled", "cancellation_reason": "Too <b>few</b>", "refunds": [usd(1)]},
+    "enrollment-withdrawn": ITEM
+    | {"reason": "canceled", "ended_by": "school", "ended_because": "Too <b>few</b>", "refunds": [usd(1)]},
     "refund-requested": {"program": PROGRAM, "amount": None, "noun": "enrollment"},
     "refund-approved": {"program": PROGRAM, "amount": usd(1), "noun": "enrollment"},
     "refund-rejected": {"program": None, "amount": None, "noun": "enrollment"},
@@ -112,8 +130,8 @@ def test_every_mail_is_complete_and_escapes_its_context(template: str) -> None:
 def test_memberships_products_and_bundles_have_their_own_noun(template: str, noun: str) -> None:
     own = {"program": "Gold", "noun": noun, "taught": False, "instructor": None}
     if noun == "enrollments":
-        own["enrollments"] = [ITEM | {"program": "Fades", "instructor": None, "links": []}]
-    if template in ("instructor", "course-links", "enrollment-reopened"):
+        own["enrollments"] = [OPENED | {"program": "Fades", "instructor": None, "links": []}]
+    if template in ("instructor", "course-links", "enrollment-reopened", "enrollment-completed", "membership-changed"):
         return  # always about one enrollment
     rendered = render(template, CONTEXTS[template] | own, name=None, branding=BRANDING)
     for part in (rendered.text, unescape(re.sub("<[^>]*>", " ", rendered.html))):
@@ -127,7 +145,9 @@ def test_every_template_is_covered_above() -> None:
     from notifications import renderer
 
     found = {file.stem for file in (Path(renderer.__file__).parent / "templates").glob("*.html")}
-    assert found - {"base", "components"} == {"alert" if name.startswith("alert") else name for name in CONTEXTS}
+    assert found - {"base", "components", "refunds-so-far"} == {
+        "alert" if name.startswith("alert") else name for name in CONTEXTS
+    }
 
 
 @pytest.mark.parametrize(
@@ -180,11 +200,11 @@ NOTHING = " There is nothing you need to do."
             "your enrollment stays open, and your payment plan continues." + NOTHING,
         ),
         (
-            {"enrollment_status": "open", "payments": 4, "installments": 4},
+            {"enrollment_status": "open", "payments": 4, "installments": 4, "everything_paid": True},
             "everything is paid, and your enrollment stays open." + NOTHING,
         ),
         (
-            {"enrollment_status": "opens", "payments": 4, "installments": 4},
+            {"enrollment_status": "opens", "payments": 4, "installments": 4, "everything_paid": True},
             "everything is paid, and your enrollment opens automatically." + NOTHING,
         ),
         (

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
 from contracts.instructor_assignment import InstructorUnavailable
 from contracts.milady_integration import MiladyFailed
-from contracts.payments import PaymentRefunded
 from ledger.purchase import CONFLICTING_STUDENTS, Standing
 from notifications.enrollment import Enrollment
-from notifications.message import Channel, DeliveryDelay, Message
+from notifications.message import Channel, DeliveryDelay, Message, Recipient
 from notifications.student_facts import PurchaseFacts
 
 UNDELIVERED = "alert-undelivered"
@@ -19,7 +19,7 @@ UNDELIVERED = "alert-undelivered"
 
 def enrollment_alerts(enrollment: Enrollment, channels: Sequence[Channel]) -> Iterator[Message]:
     yield from _double_payment(enrollment, channels)
-    if isinstance(enrollment.instructor, InstructorUnavailable):
+    if isinstance(enrollment.instructor, InstructorUnavailable) and enrollment.program.taught:
         yield from enrollment_alert(
             f"instructor-unavailable/{enrollment.facts.id_of(enrollment.instructor)}",
             "alert-instructor-unavailable",
@@ -49,6 +49,8 @@ def enrollment_alerts(enrollment: Enrollment, channels: Sequence[Channel]) -> It
 
 def _double_payment(enrollment: Enrollment, channels: Sequence[Channel]) -> Iterator[Message]:
     policy = enrollment.facts.policy
+    if not enrollment.program.enrolls:
+        return  # it may be bought again
     active = sorted(str(p.id) for p in enrollment.purchases if p.id and p.standing(policy)[0] is Standing.ACTIVE)
     if len(active) > 1:
         yield from enrollment_alert(
@@ -63,24 +65,7 @@ def _double_payment(enrollment: Enrollment, channels: Sequence[Channel]) -> Iter
 
 
 def purchase_alerts(facts: PurchaseFacts, channels: Sequence[Channel]) -> Iterator[Message]:
-    yield from _failed_refunds(facts, channels)
     yield from _conflicting_students(facts, channels)
-
-
-def _failed_refunds(facts: PurchaseFacts, channels: Sequence[Channel]) -> Iterator[Message]:
-    purchase = facts.purchase
-    failed = {f.refund_id: f for f in purchase.facts if isinstance(f, PaymentRefunded) and f.status == "failed"}
-    for refund_id, fact in sorted(failed.items(), key=lambda each: str(each[0])):
-        yield from enrollment_alert(
-            f"refund-failed/{refund_id}",
-            "alert-refund-failed",
-            channels,
-            facts.enrollment,
-            purchase_id=purchase.id,
-            headline=f"A refund failed: {fact.amount or 'amount unknown'}",
-            details={"Student": facts.enrollment.student_id, "Purchase": purchase.id, "Refund": refund_id},
-            to_do="The money was returned to us. Ask the payer for another way to refund it.",
-        )
 
 
 def _conflicting_students(facts: PurchaseFacts, channels: Sequence[Channel]) -> Iterator[Message]:
@@ -108,6 +93,29 @@ def _conflicting_students(facts: PurchaseFacts, channels: Sequence[Channel]) -> 
     )
 
 
+def without_contact(
+    *,
+    notification_id: UUID,
+    template: str,
+    recipient: Recipient,
+    student_id: UUID | None,
+    channels: Sequence[Channel],
+) -> list[Message]:
+    """A message waits for an address: one alert for each student, however many messages wait."""
+    to_student = recipient == "student" and student_id is not None
+    to_do = _NO_STUDENT_CONTACT.format(CONTACT_ENDPOINT.format(student_id)) if to_student else _NO_SPONSOR_CONTACT
+    return undelivered(
+        key=f"no-contact/{student_id if to_student else notification_id}",
+        notification_id=notification_id,
+        template=template,
+        code="no_contact",
+        channels=channels,
+        delay=DeliveryDelay.CONTACT,
+        details={"Student": student_id},
+        to_do=to_do,
+    )
+
+
 def undelivered(
     *,
     key: str,
@@ -116,11 +124,14 @@ def undelivered(
     code: str,
     channels: Sequence[Channel],
     delay: DeliveryDelay = DeliveryDelay.NONE,
+    details: Mapping[str, Any] = MappingProxyType({}),
+    to_do: str | None = None,
 ) -> list[Message]:
     """A message was not delivered, or it is unknown whether it was."""
+    present = {label: str(value) for label, value in details.items() if value is not None}
     return list(
         alert(
-            f"{key}/{notification_id}",
+            key,
             UNDELIVERED,
             channels,
             facts_key=None,
@@ -128,8 +139,8 @@ def undelivered(
             purchase_id=None,
             delay=delay,
             headline=_HEADLINES.get(code, "A message could not be delivered"),
-            details={"Message": template, "Notification": str(notification_id), "Code": code},
-            to_do=_TO_DO.get(code, "Fix the cause, then resend it: POST /api/admin/notifications/<id>/resend."),
+            details={"Message": template, **present, "Notification": str(notification_id), "Code": code},
+            to_do=to_do or _TO_DO.get(code, _RESEND),
             extra_context={"notification_id": str(notification_id), "code": code},
         )
     )
@@ -139,12 +150,16 @@ _HEADLINES = {
     "outcome_unknown": "A message may or may not have been delivered",
     "no_contact": "A message has no address to go to",
 }
+_RESEND = "Fix the cause, then resend it: POST /api/admin/notifications/<id>/resend."
 _TO_DO = {
     "outcome_unknown": "The connection was lost after the server had received the message and before it answered. Ask "
     "the recipient or check the mail server's log. If the message did not arrive, resend it: "
     "POST /api/admin/notifications/<id>/resend.",
-    "no_contact": "We have no address for the recipient. Add the contact, and the message is sent automatically.",
 }
+CONTACT_ENDPOINT = "PUT /api/admin/students/{}/contact"
+_NO_STUDENT_CONTACT = "We have no address for the student. Add it, and everything that waits for it is sent once: {}."
+_NO_SPONSOR_CONTACT = "We have no address for the sponsor. Contact the sponsor directly; the message is sent when a "
+_NO_SPONSOR_CONTACT += "payment or an invoice of the purchase has one."
 
 
 def enrollment_alert(
@@ -173,6 +188,35 @@ def enrollment_alert(
     )
 
 
+def purchase_alert(
+    key: str,
+    template: str,
+    channels: Sequence[Channel],
+    facts: PurchaseFacts,
+    *,
+    headline: str,
+    details: Mapping[str, Any],
+    to_do: str,
+    topics: Collection[str] = (),
+    yields_to: Collection[str] = (),
+) -> Iterator[Message]:
+    """`yields_to`: topics of other alerts, which say the same."""
+    purchase, enrollment = facts.purchase, facts.enrollment
+    return alert(
+        key,
+        template,
+        channels,
+        facts_key=facts.key,
+        student_id=enrollment.student_id,
+        purchase_id=purchase.id,
+        headline=headline,
+        details={"Student": enrollment.student_id, "Program": facts.title, "Purchase": purchase.id, **details},
+        to_do=to_do,
+        topics=topics,
+        yields_to=yields_to,
+    )
+
+
 def alert(
     key: str,
     template: str,
@@ -187,6 +231,7 @@ def alert(
     delay: DeliveryDelay = DeliveryDelay.LINKED_EVENTS,
     extra_context: Mapping[str, Any] | None = None,
     topics: Collection[str] = (),
+    yields_to: Collection[str] = (),
 ) -> Iterator[Message]:
     """One message for each channel. `topics`: what the alert is about, when several keys mean the same."""
     present = {label: value for label, value in details.items() if value is not None}
@@ -201,5 +246,6 @@ def alert(
             purchase_id=purchase_id,
             delay=delay,
             topics=frozenset(f"alert/{topic}/{channel}" for topic in topics or (key,)),
+            yields_to=frozenset(f"alert/{topic}/{channel}" for topic in yields_to),
             context={"headline": headline, "details": present, "to_do": to_do, **(extra_context or {})},
         )

@@ -18,6 +18,7 @@ from kit.http.errors import Problem
 from kit.http.idempotency import once
 from kit.http.paging import Cursor, Page, page_of
 from notifications import db
+from notifications.alerts import CONTACT_ENDPOINT
 from notifications.message import Channel, Recipient
 from notifications.tables import notifications
 
@@ -74,10 +75,25 @@ async def list_notifications(
     return await page_of(uow.db, statement, notifications, Notification, cursor=cursor, limit=limit)
 
 
+def _not_resendable(status: db.Status, recipient: Recipient, student_id: UUID | None) -> Problem:
+    match status:
+        case "no_contact" if recipient == "student" and student_id is not None:
+            add = CONTACT_ENDPOINT.format(student_id)
+            return Problem(409, "no_contact", f"It waits for the student's address. Add it: {add}. It is sent then.")
+        case "no_contact":
+            return Problem(409, "no_contact", "It waits for the sponsor's address, and is sent when an event has one.")
+        case "waiting" | "handed_over":
+            return Problem(409, "not_resendable", "It is scheduled already and is sent without a resend.")
+        case "skipped":
+            return Problem(409, "not_resendable", "It was out of date and is not sent any more.")
+        case _:
+            return Problem(409, "not_resendable", "It was sent. Only failed and unknown notifications can be resent.")
+
+
 @router.post("/api/admin/notifications/{notification_id}/resend", status_code=202, response_model=Notification)
 async def resend(request: Request, caller: Admin, database: CurrentDatabase, notification_id: UUID) -> JSONResponse:
     """Sends a failed or unknown notification again, with the same Message-ID. It is derived from the current facts; if
-    they no longer require it, it is skipped."""
+    they no longer require it, it is skipped. One that waits for an address (`no_contact`) is sent when it is added."""
 
     async def act() -> Notification:
         async with database.transaction_of(student_id=caller.id, role=caller.role) as connection:
@@ -87,11 +103,7 @@ async def resend(request: Request, caller: Admin, database: CurrentDatabase, not
         if row is None:
             raise Problem(404, "unknown_notification", "Notification not found.")
         if not queued:
-            raise Problem(
-                409,
-                "not_resendable",
-                f"This notification is {row.status}; only failed and unknown notifications can be resent.",
-            )
+            raise _not_resendable(row.status, row.recipient, row.about_student_id)
         return Notification.model_validate(row)
 
     return await once(request, database, caller=str(caller.id), act=act, status=202)

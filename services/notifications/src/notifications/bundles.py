@@ -10,7 +10,7 @@ from typing import Any
 from notifications.message import DeliveryDelay, Message, notification_id
 from notifications.student_facts import PurchaseFacts, StudentFacts
 
-_PER_ENROLLMENT = ("program", "slug", "noun", "kind", "taught", "tier", "instructor", "links")
+_PER_ENROLLMENT = ("program", "slug", "noun", "kind", "taught", "tier", "instructor", "awaits_instructor", "links")
 """Template variables in which the enrollments of one mail may differ; all others have to be equal."""
 _TOPIC = "bundled:"
 _TEMPLATES = ("welcome", "enrollment-paused", "enrollment-resumed", "enrollment-withdrawn")
@@ -60,7 +60,7 @@ def _combine(purchase: PurchaseFacts, messages: Sequence[Message]) -> Message:
         delay=_delay(purchase, ordered),
         topics=frozenset(_TOPIC + key for key in keys),
         suppressed_by=frozenset[str]().union(*(message.topics for message in ordered)),
-        yields_to=frozenset(),
+        yields_to=frozenset[str]().union(*(message.yields_to for message in ordered)),
         also_covers=frozenset[str]().union(*(message.covers for message in ordered)),
         context={
             **first.context,
@@ -74,8 +74,9 @@ def _combine(purchase: PurchaseFacts, messages: Sequence[Message]) -> Message:
 
 def _delay(purchase: PurchaseFacts, messages: Sequence[Message]) -> DeliveryDelay:
     """Until all enrollments of the bundle can be announced."""
-    if any(message.delay is DeliveryDelay.ASSIGNMENTS for message in messages):
-        return DeliveryDelay.ASSIGNMENTS
+    for delay in (DeliveryDelay.ASSIGNMENTS, DeliveryDelay.REFUND):
+        if any(message.delay is delay for message in messages):
+            return delay
     if len(messages) == len(purchase.enrollments):
         return DeliveryDelay.NONE
     return DeliveryDelay.ASSIGNMENTS if messages[0].template == "welcome" else DeliveryDelay.LINKED_EVENTS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from faststream.rabbit import RabbitRouter
 
-from contracts.checkout import PurchaseCreated, ReceiptIssued, RefundDecided, RefundRequested, StudentUpdated
+from contracts.checkout import ReceiptIssued, StudentUpdated
 from contracts.envelope import Envelope, Event
 from kit.db.unit_of_work import UnitOfWork
 from kit.messaging.subscriber import carries, subscriber
@@ -18,9 +18,10 @@ from notifications.topology import CHECKOUT, ENROLLMENTS, INSTRUCTORS, MILADY, P
 def consumers(rules: Rules) -> RabbitRouter:
     router = RabbitRouter()
     checkout = subscriber(router, CHECKOUT)
+    with_own_handler = (ReceiptIssued, StudentUpdated)
 
     @subscriber(router, PAYMENTS)(filter=carries(*PAYMENTS.events))
-    @checkout(filter=carries(PurchaseCreated, RefundRequested, RefundDecided))
+    @checkout(filter=carries(*(event for event in CHECKOUT.events if event not in with_own_handler)))
     @subscriber(router, ENROLLMENTS)(filter=carries(*ENROLLMENTS.events))
     @subscriber(router, INSTRUCTORS)(filter=carries(*INSTRUCTORS.events))
     @subscriber(router, MILADY)(filter=carries(*MILADY.events))

@@ -27,7 +27,7 @@ from notifications.delivery_errors import HandOver, OutcomeUnknown, Rejected, Un
 from notifications.documents import Document
 from notifications.domain import Rules
 from notifications.mailer import Mailer
-from notifications.message import DeliveryDelay, Message
+from notifications.message import Message
 from notifications.planner import plan
 from notifications.renderer import Branding
 from notifications.webhook import Webhook
@@ -265,7 +265,7 @@ class Delivery:
             id=f"{row.id}/{row.round}/notification.failed.v1",
             subject=_subject(row),
         )
-        await self._alert(row, f"undelivered/{row.round}", code, DeliveryDelay.NONE, uow)
+        await self._alert(row, f"undelivered/{row.round}/{row.id}", code, uow)
 
     async def _plan_next(self, row: NotificationRow, uow: UnitOfWork) -> None:
         """Messages that had to wait for this one, or whose facts arrived while it was sent."""
@@ -277,17 +277,26 @@ class Delivery:
         if message is None or await self._contact(uow.db, message):  # an address has arrived in the meantime
             await db.requeue(uow.db, row.id, from_statuses=["no_contact"], now=uow.now)
         else:
-            await self._alert(row, "no-contact", "no_contact", DeliveryDelay.CONTACT, uow)
+            found = alerts.without_contact(
+                notification_id=row.id,
+                template=row.template,
+                recipient=row.recipient,
+                student_id=row.about_student_id,
+                channels=self._rules.alert_channels,
+            )
+            await self._schedule(found, uow)
 
-    async def _alert(self, row: NotificationRow, key: str, code: str, delay: DeliveryDelay, uow: UnitOfWork) -> None:
+    async def _alert(self, row: NotificationRow, key: str, code: str, uow: UnitOfWork) -> None:
         """Not through the channel that failed, and not about an alert of this kind."""
         if row.template == alerts.UNDELIVERED:
             return
         channels = [c for c in self._rules.alert_channels if row.recipient != "admin" or c != row.channel]
-        found = alerts.undelivered(
-            key=key, notification_id=row.id, template=row.template, code=code, channels=channels, delay=delay
-        )
-        await db.schedule(uow, found, due={message.id: uow.now + self._rules.duration(delay) for message in found})
+        found = alerts.undelivered(key=key, notification_id=row.id, template=row.template, code=code, channels=channels)
+        await self._schedule(found, uow)
+
+    async def _schedule(self, found: Sequence[Message], uow: UnitOfWork) -> None:
+        due = {message.id: uow.now + self._rules.duration(message.delay) for message in found}
+        await db.schedule(uow, found, due=due)
 
 
 def _ids(job: Job) -> tuple[UUID, int]:

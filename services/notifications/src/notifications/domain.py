@@ -13,14 +13,21 @@ from uuid import UUID
 
 from ledger.policy import DEFAULT_POLICY, Policy
 from notifications.alerts import enrollment_alerts, purchase_alerts
+from notifications.announcements import announcement_messages
 from notifications.bundles import with_bundle_messages
 from notifications.disputes import dispute_alerts
 from notifications.enrollment_messages import enrollment_messages
+from notifications.failed_refunds import failed_refund_messages
 from notifications.failures import failure_messages
+from notifications.membership_changes import membership_change_messages
 from notifications.message import Channel, DeliveryDelay, Message
+from notifications.payment_actions import payment_action_messages
+from notifications.payment_alerts import checkout_alerts, payment_alerts
+from notifications.pending_payments import pending_payment_messages
 from notifications.receipts import receipt_messages
 from notifications.refund_requests import refund_request_messages
 from notifications.refunds import refund_messages
+from notifications.returned_payments import returned_payment_messages
 from notifications.sponsor_links import sponsor_link_messages
 from notifications.student_facts import StudentFacts
 
@@ -36,6 +43,7 @@ class Rules:
     receipt_settle: timedelta = timedelta(seconds=2)
     receipt_document: timedelta = timedelta(seconds=60)
     failure_settle: timedelta = timedelta(seconds=60)
+    refund_grace: timedelta = timedelta(seconds=60)
     welcome_grace: timedelta = timedelta(seconds=20)
     no_contact: timedelta = timedelta(minutes=15)
     alert_channels: tuple[Channel, ...] = ("email",)
@@ -50,6 +58,8 @@ class Rules:
                 return self.receipt_settle
             case DeliveryDelay.NEW_ATTEMPT:
                 return self.failure_settle
+            case DeliveryDelay.REFUND:
+                return self.refund_grace
             case DeliveryDelay.ASSIGNMENTS:
                 return self.welcome_grace
             case DeliveryDelay.CONTACT:
@@ -62,16 +72,24 @@ def candidates(facts: StudentFacts, channels: Sequence[Channel]) -> list[Message
     for purchase in facts.purchases:
         found += receipt_messages(purchase)
         found += refund_messages(purchase)
+        found += failed_refund_messages(purchase, channels)
+        found += pending_payment_messages(purchase)
+        found += payment_action_messages(purchase)
         found += failure_messages(purchase)
+        found += returned_payment_messages(purchase)
+        found += membership_change_messages(purchase)
         found += dispute_alerts(purchase, channels)
         found += purchase_alerts(purchase, channels)
+        found += payment_alerts(purchase, channels)
     for enrollment in facts.enrollments:
         found += enrollment_alerts(enrollment, channels)
     found += with_bundle_messages(
         facts, [message for enrollment in facts.enrollments for message in enrollment_messages(enrollment)]
     )
     found += sponsor_link_messages(facts)
+    found += announcement_messages(facts)
     found += refund_request_messages(facts, channels)
+    found += checkout_alerts(facts, channels)
     return found
 
 

@@ -21,10 +21,17 @@ from contracts.enrollment import (
 from contracts.instructor_assignment import InstructorAssigned, InstructorEvent, InstructorUnavailable
 from contracts.milady_integration import MiladyEnrolled, MiladyEvent, MiladyFailed
 from contracts.money import Money
-from contracts.payments import PaymentEvent, PaymentFailed, PaymentSucceeded, SubscriptionChanged
+from contracts.payments import (
+    PaymentEvent,
+    PaymentFailed,
+    PaymentPending,
+    PaymentRefs,
+    PaymentSucceeded,
+    SubscriptionChanged,
+)
 from contracts.people import Contact, Payer, Program
 from ledger.facts import enrollment_key
-from ledger.payment import Payment
+from ledger.payment import LATEST, Payment
 from ledger.programs import fullest_part
 from ledger.purchase import Purchase, Standing
 from ledger.verdict import SUPERSEDED, Verdict, verdicts
@@ -32,12 +39,15 @@ from ledger.verdict import SUPERSEDED, Verdict, verdicts
 if TYPE_CHECKING:
     from notifications.student_facts import StudentFacts
 
-ItemNoun = Literal["enrollment", "enrollments", "membership", "access"]
+ItemNoun = Literal["enrollment", "enrollments", "membership", "access", "order"]
 """What mails call the thing that a student gets."""
 
 NamingEvent = PurchaseCreated | EnrollmentEvent | InstructorEvent | MiladyEvent
 ENROLLMENT_EVENTS: tuple[type[NamingEvent], ...] = (PurchaseCreated, EnrollmentEvent, InstructorEvent, MiladyEvent)
 """The events, other than payments, that always name a student and a program."""
+
+RETURNED = "payment_returned"
+"""Checkout's code of an installment that is owed again because its payment was taken back: nothing was tried."""
 
 N = TypeVar("N", bound=NamingEvent)
 
@@ -58,8 +68,14 @@ class Enrollment:
     @cached_property
     def purchases(self) -> tuple[Purchase, ...]:
         """Those that were made for this program; a superseded name has none."""
-        found = self.verdict.purchases if self.verdict else ()
-        return tuple(p for p in found if p.program and any(part.slug == self.slug for part in p.program.parts))
+        found = self.verdict.purchases if self.verdict else self.facts.purchases_without_enrollment
+        return tuple(
+            purchase
+            for purchase in found
+            if self.student_id in purchase.named_student_ids
+            and purchase.program
+            and any(part.slug == self.slug for part in purchase.program.parts)
+        )
 
     @cached_property
     def superseded(self) -> bool:
@@ -83,6 +99,8 @@ class Enrollment:
                 return "membership"
             case "product" | "service":
                 return "access"
+            case "merchandise":
+                return "order"
             case _:
                 return "enrollment"
 
@@ -142,8 +160,15 @@ class Enrollment:
 
     @cached_property
     def past_due(self) -> tuple[Payment, ...]:
-        """Invoices and installments whose last attempt failed and that are still owed."""
-        return tuple(payment for purchase in self.purchases for payment in purchase.past_due)
+        """Invoices and installments whose last attempt failed, or that were taken back, and that are still owed.
+
+        An installment that was taken back is owed again in another round: it is one of them, not two.
+        """
+        missing = [payment for purchase in self.purchases for payment in purchase.past_due]
+        tried = [payment for payment in missing if not payment.lost and not is_owed_again(payment)]
+        lost = [payment for payment in missing if payment.lost and not _shares_installment(payment, tried)]
+        rest = (p for p in missing if is_owed_again(p) and not p.lost and not _shares_installment(p, [*tried, *lost]))
+        return (*tried, *lost, *rest)
 
     def would_be_open(self, paid: Collection[Payment]) -> bool:
         """Whether the verdict would be ACTIVE if these payments were received."""
@@ -228,14 +253,29 @@ class Enrollment:
         ]
 
 
+def is_owed_again(payment: Payment) -> bool:
+    """Whether it is the round in which an installment is owed again after it was taken back."""
+    failed = [fact for fact in payment.facts if isinstance(fact, PaymentFailed) and fact.final]
+    return bool(failed) and all(fact.code == RETURNED for fact in failed)
+
+
+def _shares_installment(payment: Payment, others: Collection[Payment]) -> bool:
+    return any(payment.installments & other.installments for other in others)
+
+
 def _supposed(payment: Payment, number: int) -> PaymentSucceeded:
     """An event as if this payment had been received, with the amount that was last tried."""
     installments = [fact.refs.installment for fact in payment.facts if fact.refs.installment]
     refs = payment.facts[0].refs.model_copy(
         update={"manual": f"supposed/{number}", "installment": min(installments, default=None)}
     )
-    tried = [fact.amount for fact in payment.facts if isinstance(fact, PaymentFailed) and fact.amount]
+    if payment.lost:  # what was lost stays lost: another payment makes it good
+        rounds = {f"{installment}:supposed" for installment in payment.installments}
+        refs = PaymentRefs(manual=refs.manual, installment=min(rounds, default=None))
+    attempts = (PaymentFailed, PaymentPending)
+    tried = [fact.amount for fact in payment.facts if isinstance(fact, attempts) and fact.amount]
     prices = [fact.price for fact in payment.facts if fact.price]
-    amount = max(tried or prices, key=lambda money: money.amount, default=Money(amount=1, currency="usd"))
+    lost = [payment.settled] if payment.lost and payment.settled else []
+    amount = max(lost or tried or prices, key=lambda money: money.amount, default=Money(amount=1, currency="usd"))
     purchase_id = next((fact.purchase_id for fact in payment.facts if fact.purchase_id), None)
-    return PaymentSucceeded(refs=refs, purchase_id=purchase_id, amount=amount)
+    return PaymentSucceeded(refs=refs, purchase_id=purchase_id, amount=amount, as_of=LATEST)

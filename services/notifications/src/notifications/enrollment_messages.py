@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Literal
 from uuid import UUID
 
 from contracts.enrollment import (
     EnrollmentActivated,
+    EnrollmentCompleted,
     EnrollmentEvent,
     EnrollmentPaused,
     EnrollmentResumed,
     EnrollmentWithdrawn,
 )
-from contracts.instructor_assignment import InstructorAssigned
+from contracts.instructor_assignment import InstructorAssigned, InstructorUnavailable
 from contracts.milady_integration import MiladyEnrolled
 from contracts.money import Money
-from contracts.payments import PurchaseEnded
+from ledger.payment import Payment
 from ledger.purchase import Purchase, Standing
-from notifications.enrollment import Enrollment
-from notifications.failures import failure_context, pause_cause_topic, pause_topics, pay_url
+from notifications.enrollment import Enrollment, is_owed_again
+from notifications.failures import failure_context, page_of, pause_cause_topic, pause_topics
 from notifications.message import DeliveryDelay, Message
+from notifications.refunds import end_topics, ended_by_refund
 
 _NEVER_OPENED = "payment_failed"
 """Why a pending enrollment is withdrawn; the mail about the failed payment is enough."""
@@ -41,58 +44,97 @@ def enrollment_messages(enrollment: Enrollment) -> Iterator[Message]:
             yield _paused(enrollment, latest, reason)
         case EnrollmentResumed():
             yield _change(enrollment, latest, "enrollment-resumed")
+        case EnrollmentCompleted():
+            yield _completed(enrollment, latest)
         case EnrollmentWithdrawn() if latest.reason != _NEVER_OPENED:
-            context = {"reason": reason, **_cancellation_context(enrollment, reason)}
-            yield _change(enrollment, latest, "enrollment-withdrawn", context=context)
+            yield _withdrawn(enrollment, latest, reason)
         case _:
             pass
 
 
 def _paused(enrollment: Enrollment, event: EnrollmentEvent, reason: str | None) -> Message:
-    """Also explains the failed payment that caused the pause: the student gets one mail about both."""
+    """Also explains the failed or returned payment that caused the pause: the student gets one mail about both."""
     missed = enrollment.past_due if reason == "past_due" else ()
     policy = enrollment.facts.policy
     stopped = [p for p in enrollment.purchases if p.standing(policy) == (Standing.PAUSED, "plan_canceled")]
     behind = [p for p in enrollment.purchases if any(payment in missed for payment in p.past_due)]
-    payers = {enrollment.payer(purchase) for purchase in (behind if reason == "past_due" else stopped)}
+    causes = behind if reason == "past_due" else stopped
+    payers = {enrollment.payer(purchase) for purchase in causes}
+    links = [created.checkout_url for purchase in causes if (created := enrollment.created_event(purchase))]
+    page = _page(enrollment, missed) or (links[0] if len(links) == 1 else None)
     context = {
         "reason": reason,
         "payer": "sponsor" if payers == {"sponsor"} else "student",
         "missed": failure_context(enrollment, missed[0]) if len(missed) == 1 else None,
-        "pay_url": None if "sponsor" in payers else pay_url(missed),
+        "pay_url": None if "sponsor" in payers else page,
         "reopens": not missed or enrollment.would_be_open(missed),
+        "plan_ended": any(purchase.subscription_ended for purchase in behind),
         "remaining": _remaining(stopped),
+        "resumes_at": _resumes_at(enrollment) if reason == "membership_paused" else None,
     }
     explained = frozenset[str]().union(*(pause_topics(payment) for payment in missed))
+    if not missed or any(payment.lost or is_owed_again(payment) for payment in missed):
+        explained |= pause_cause_topic(enrollment)
     return _change(
         enrollment,
         event,
         "enrollment-paused",
         context=context,
-        also_covers=explained if missed else pause_cause_topic(enrollment),
+        also_covers=explained,
     )
+
+
+def _page(enrollment: Enrollment, missed: Sequence[Payment]) -> str | None:
+    """Where it can be paid, if only one is owed."""
+    return page_of(enrollment.facts, missed[0]) if len(missed) == 1 else None
 
 
 def _remaining(stopped: Sequence[Purchase]) -> Money | None:
     """The unpaid part of the price of a plan that ended early; None if the price is not on record."""
     if len(stopped) != 1 or (price := stopped[0].price) is None:
         return None
-    return Money(amount=price.amount - stopped[0].paid.get(price.currency, 0), currency=price.currency)
+    return Money(amount=price.amount - stopped[0].value, currency=price.currency)
 
 
-def _cancellation_context(enrollment: Enrollment, reason: str | None) -> dict[str, Any]:
-    """The school's reason for a cancellation, and what has been refunded so far."""
-    if reason != "canceled":
-        return {"cancellation_reason": None, "refunds": []}
-    canceled = [purchase for purchase in enrollment.purchases if purchase.ended]
-    events = [fact for p in canceled for fact in p.facts if isinstance(fact, PurchaseEnded)]
+def _resumes_at(enrollment: Enrollment) -> datetime | None:
+    """When a paused membership continues by itself; None: when the student resumes it."""
+    states = [purchase.subscription for purchase in enrollment.purchases]
+    return max((state.resumes_at for state in states if state and state.resumes_at), default=None)
+
+
+def _completed(enrollment: Enrollment, event: EnrollmentEvent) -> Message:
+    """Once. (Enrollment publishes it again if a completed enrollment is paid again after a refund.)"""
+    return _message(
+        enrollment,
+        key=f"enrollment-completed/{event.enrollment_id}",
+        template="enrollment-completed",
+        purchase_id=event.purchase_id,
+        topics=frozenset((f"completed:{event.enrollment_id}",)),
+        context={},
+    )
+
+
+def _withdrawn(enrollment: Enrollment, event: EnrollmentEvent, reason: str | None) -> Message:
+    """Who ended it and why, and what has been refunded so far. A refund that ends it says so in its own mail."""
+    policy = enrollment.facts.policy
+    ended = [p for p in enrollment.purchases if p.ended and p.standing(policy)[1] == reason]
+    last = max((p.ended for p in ended if p.ended), key=enrollment.facts.order_of, default=None)
     refunded: Counter[str] = Counter()
-    for purchase in canceled:
+    for purchase in ended:
         refunded.update(purchase.refunded)
-    return {
-        "cancellation_reason": max(events, key=enrollment.facts.order_of).reason if events else None,
-        "refunds": [Money(amount=amount, currency=code) for code, amount in sorted(refunded.items()) if amount > 0],
-    }
+    return _change(
+        enrollment,
+        event,
+        "enrollment-withdrawn",
+        context={
+            "reason": reason,
+            "ended_by": last.by if last else None,
+            "ended_because": last.reason if last and last.by == "school" else None,
+            "refunds": [Money(amount=amount, currency=code) for code, amount in sorted(refunded.items()) if amount > 0],
+        },
+        delay=DeliveryDelay.REFUND if ended_by_refund(enrollment) else DeliveryDelay.NONE,
+        yields_to=end_topics(enrollment),
+    )
 
 
 def _opened(enrollment: Enrollment) -> Iterator[Message]:
@@ -167,6 +209,8 @@ def _change(
     *,
     context: Mapping[str, Any] = MappingProxyType({}),
     also_covers: frozenset[str] = frozenset(),
+    delay: DeliveryDelay = DeliveryDelay.NONE,
+    yields_to: frozenset[str] = frozenset(),
 ) -> Message:
     """Each change of the enrollment once, unless a later one is on record."""
     key = f"{template}/{event.enrollment_id}/{event.revision}"
@@ -177,6 +221,8 @@ def _change(
         purchase_id=event.purchase_id,
         topics=frozenset((key,)),
         also_covers=also_covers,
+        delay=delay,
+        yields_to=yields_to,
         context={"slug": enrollment.slug, **context},
     )
 
@@ -192,6 +238,7 @@ def _message(
     delay: DeliveryDelay = DeliveryDelay.NONE,
     after: frozenset[str] = frozenset(),
     also_covers: frozenset[str] = frozenset(),
+    yields_to: frozenset[str] = frozenset(),
 ) -> Message:
     return Message(
         key=key,
@@ -205,6 +252,7 @@ def _message(
         topics=topics,
         after=after,
         also_covers=also_covers,
+        yields_to=yields_to,
         context={
             "program": enrollment.program.title,
             "noun": enrollment.noun,
@@ -218,10 +266,12 @@ def _message(
 
 
 def _instructor_context(enrollment: Enrollment) -> dict[str, Any]:
-    event = enrollment.instructor
-    if not isinstance(event, InstructorAssigned) or not enrollment.program.taught:
-        return {"instructor": None}
-    return {"instructor": {"name": event.instructor.name, "specialty": event.instructor.specialty}}
+    """`awaits_instructor`: all are busy, and one is assigned as soon as there is one."""
+    event, taught = enrollment.instructor, enrollment.program.taught
+    if not isinstance(event, InstructorAssigned) or not taught:
+        return {"instructor": None, "awaits_instructor": taught and isinstance(event, InstructorUnavailable)}
+    instructor = {"name": event.instructor.name, "specialty": event.instructor.specialty}
+    return {"instructor": instructor, "awaits_instructor": False}
 
 
 def _instructor_topic(enrollment: Enrollment) -> frozenset[str]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any, Literal
 
+from contracts.checkout import InstallmentAnnounced
 from contracts.enrollment import EnrollmentCompleted, EnrollmentPaused, EnrollmentWithdrawn
 from contracts.payments import PaymentEvent, PaymentFailed
 from ledger.payment import Payment
 from ledger.purchase import Purchase, Standing
-from notifications.enrollment import Enrollment
+from notifications.enrollment import RETURNED, Enrollment, is_owed_again
 from notifications.message import DeliveryDelay, Message
-from notifications.student_facts import PurchaseFacts
+from notifications.student_facts import PurchaseFacts, StudentFacts
 
 EnrollmentStatus = Literal["closed", "open", "paused"]
 """closed: this payment opens it; open: it stays open; paused: until this payment is received"""
@@ -19,6 +21,9 @@ EnrollmentStatus = Literal["closed", "open", "paused"]
 _VAGUE = frozenset({"unknown", "invoice_payment_failed", "async_payment_failed", "generic_decline", "card_declined"})
 _ABANDONED = "canceled"
 """The code of an intent that was closed without an attempt to pay."""
+NOT_PAID = "not_paid"
+"""Checkout's code of an amount that was due and not paid: nothing was charged, so nothing was declined."""
+AUTHENTICATION_CODES = frozenset({"authentication_required", "payment_intent_authentication_failure"})
 
 _REASONS = {
     "insufficient_funds": "funds",
@@ -32,8 +37,7 @@ _REASONS = {
     "incorrect_cvc": "details",
     "invalid_cvc": "details",
     "incorrect_zip": "details",
-    "authentication_required": "authentication",
-    "payment_intent_authentication_failure": "authentication",
+    **dict.fromkeys(AUTHENTICATION_CODES, "authentication"),
     "card_declined": "declined",
     "generic_decline": "declined",
     "do_not_honor": "declined",
@@ -57,7 +61,7 @@ def failure_messages(facts: PurchaseFacts) -> Iterator[Message]:
     enrollment, purchase = facts.weakest, facts.purchase
     if purchase.ended:
         return
-    plan = bool(purchase.subscriptions) or (purchase.installments or 1) > 1
+    plan = bool(purchase.subscriptions or purchase.installments)
     started = plan and bool(purchase.settled_payments)
     if _plan_continues(enrollment) if started else _may_open(enrollment):
         for payment in purchase.payments:
@@ -74,11 +78,16 @@ def failure_messages(facts: PurchaseFacts) -> Iterator[Message]:
 def _installment_messages(facts: PurchaseFacts, enrollment: Enrollment) -> Iterator[Message]:
     for installment in facts.purchase.amounts_due:
         attempt = latest_attempt(enrollment, installment)
-        if not any(_is_from_checkout(fact) for fact in attempt) or not _is_owed(installment, facts.purchase):
+        decided = any(decides_what_follows(enrollment.facts, fact) for fact in attempt)
+        if not decided or facts.paid_up or not _is_owed(installment, facts.purchase):
             continue
-        if installment.past_due and enrollment.settled_verdict is None:
-            continue  # the events that decide about the enrollment are still on their way
-        yield from _message(facts, enrollment, installment, attempt, _status(enrollment, installment))
+        if enrollment.settled_verdict is not None:
+            yield from _message(facts, enrollment, installment, attempt, _status(enrollment, installment))
+        elif is_unpaid(attempt):
+            status = _status_before_start(enrollment, installment)
+            yield from _message(facts, enrollment, installment, attempt, status)
+        elif not installment.past_due:  # else the events that decide about the enrollment are still on their way
+            yield from _message(facts, enrollment, installment, attempt, None)
 
 
 def _is_owed(installment: Payment, purchase: Purchase) -> bool:
@@ -92,17 +101,43 @@ def installment_refs(payment: Payment) -> frozenset[str]:
     return frozenset(f"installment:{fact.refs.installment}" for fact in payment.facts if fact.refs.installment)
 
 
-def _is_from_checkout(fact: PaymentFailed) -> bool:
-    """Checkout's events say what happens next and where to pay; the gateway's only that an attempt failed."""
-    return fact.refs.installment is not None and fact.pay_url is not None
+def decides_what_follows(facts: StudentFacts, fact: PaymentFailed) -> bool:
+    """Whether it is checkout's event: it says what happens next and where to pay. The gateway's about the same attempt
+    says only that it failed. (The ids of checkout's events begin with the installment.)"""
+    installment = fact.refs.installment
+    if fact.code == RETURNED:
+        return False  # the mail about the return says so
+    if installment is None or fact.code == NOT_PAID:
+        return installment is not None
+    if fact.pay_url is None:
+        return False
+    return fact.final or fact.next_attempt_at is not None or facts.id_of(fact).startswith(f"{installment}/")
 
 
-def pay_url(payments: Sequence[Payment]) -> str | None:
-    """The page of the invoice or installment, if only one is owed and it has a page."""
-    if len(payments) != 1:
-        return None
-    with_page = [fact for fact in payments[0].facts if isinstance(fact, PaymentFailed) and fact.pay_url]
-    return max(with_page, key=lambda fact: (fact.attempt, fact.pay_url or "")).pay_url if with_page else None
+def is_unpaid(attempt: Sequence[PaymentFailed]) -> bool:
+    """Whether nothing was charged: the payer did not pay by the due date."""
+    return any(fact.code == NOT_PAID for fact in attempt)
+
+
+def page_of(facts: StudentFacts, payment: Payment) -> str | None:
+    """Where it can be paid: the page of its latest attempt, otherwise that of another round of the same installment."""
+    own = [fact for fact in payment.facts if isinstance(fact, PaymentFailed) and fact.pay_url]
+    if own:
+        return max(own, key=lambda fact: (fact.attempt, fact.pay_url or "")).pay_url
+    events: tuple[PaymentFailed | InstallmentAnnounced, ...]
+    events = (*facts.of(PaymentFailed), *facts.of(InstallmentAnnounced))
+    rounds = [
+        (facts.order_of(event), event.pay_url)
+        for event in events
+        if event.pay_url and _installment(event) in payment.installments
+    ]
+    return max(rounds)[1] if rounds else None
+
+
+def _installment(event: PaymentFailed | InstallmentAnnounced) -> str | None:
+    """Its id, without the round."""
+    reference = event.refs.installment if isinstance(event, PaymentFailed) else event.installment
+    return reference.split(":")[0] if reference else None
 
 
 def pause_topics(payment: Payment) -> frozenset[str]:
@@ -118,8 +153,19 @@ def pause_cause_topic(enrollment: Enrollment) -> frozenset[str]:
 
 
 def failure_context(enrollment: Enrollment, payment: Payment) -> dict[str, Any]:
-    """Template variables about the latest attempt."""
+    """Template variables about the latest attempt, or about money that was taken back after it had been received."""
     attempt = latest_attempt(enrollment, payment)
+    if payment.lost or is_owed_again(payment):
+        returned = all(dispute.is_return for dispute in payment.lost_disputes)
+        owed = [fact.amount for fact in attempt if fact.amount]
+        return {
+            "amount": payment.settled or max(owed, key=lambda money: money.amount, default=None),
+            "reason": "returned",
+            "bank_debit": returned,
+            "installment": bool(installment_refs(payment)),
+            "unpaid": False,
+            "taken_back": "returned" if returned else "disputed",
+        }
     amounts = [fact.amount for fact in attempt if fact.amount]
     bank_debit = Payment(_facts_of_attempt(payment, attempt)).submitted
     return {
@@ -127,6 +173,8 @@ def failure_context(enrollment: Enrollment, payment: Payment) -> dict[str, Any]:
         "reason": _reason(attempt, bank_debit=bank_debit),
         "bank_debit": bank_debit,
         "installment": bool(installment_refs(payment)),
+        "unpaid": is_unpaid(attempt),
+        "taken_back": None,
     }
 
 
@@ -168,7 +216,7 @@ def latest_attempt(enrollment: Enrollment, payment: Payment) -> list[PaymentFail
     intent differ by their charge."""
     facts = enrollment.facts
     failed = [fact for fact in payment.facts if isinstance(fact, PaymentFailed) and fact.code != _ABANDONED]
-    numbered = [fact for fact in failed if _is_from_checkout(fact)] or failed
+    numbered = [fact for fact in failed if decides_what_follows(facts, fact)] or failed
     last = max((fact.attempt for fact in numbered), default=0)
     attempt = sorted((fact for fact in numbered if fact.attempt == last), key=facts.order_of)
     charge = next((fact.refs.charge for fact in reversed(attempt) if fact.refs.charge), None)
@@ -196,11 +244,13 @@ def _message(
     if status == "paused":
         explained_by_pause |= frozenset[str]().union(*(pause_cause_topic(each) for each in facts.enrollments))
     installments = installment_refs(payment)
+    unpaid, due_at = is_unpaid(attempt), _due_at(facts, payment)
+    failed_at = min(enrollment.facts.occurred_at(fact) for fact in attempt)
     yield Message(
         key=f"payment-failed/{min(installments or payment.refs)}/{number}",
-        template="payment-failed",
+        template="payment-unpaid" if unpaid else "payment-failed",
         recipient=enrollment.payer(purchase),
-        facts_key=enrollment.key,
+        facts_key=facts.key,
         student_id=enrollment.student_id,
         purchase_id=purchase.id,
         contact=enrollment.payer_contact(purchase, payment),
@@ -211,16 +261,27 @@ def _message(
             "program": facts.title,
             "noun": facts.noun,
             "slug": enrollment.slug,
-            "failed_at": min(enrollment.facts.time_of(fact) for fact in attempt),
+            "failed_at": failed_at,
+            "due_at": due_at,
+            "overdue": due_at is not None and due_at <= failed_at,
             # a student gets a separate mail about the pause
             "enrollment_status": None if to_student and status == "paused" else status,
             "final": final,
             "next_attempt_at": None if final else max(retries, default=None),
-            "pay_url": pay_url([payment]),
+            "pay_url": page_of(enrollment.facts, payment) or facts.pay_link,
             **failure_context(enrollment, payment),
             **enrollment.payer_context(purchase),
         },
     )
+
+
+def _due_at(facts: PurchaseFacts, payment: Payment) -> datetime | None:
+    """As it was announced last; otherwise of the whole purchase's invoice. None: not on record."""
+    installments = {fact.refs.installment for fact in payment.facts if fact.refs.installment}
+    announced = facts.enrollment.facts.of(InstallmentAnnounced)
+    dates = [event.due_at for event in announced if event.installment in installments]
+    created = facts.enrollment.created_event(facts.purchase)
+    return dates[-1] if dates else created.due_at if created else None
 
 
 def _reason(attempt: Sequence[PaymentFailed], *, bank_debit: bool) -> str:

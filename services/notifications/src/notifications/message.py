@@ -24,6 +24,7 @@ class DeliveryDelay(StrEnum):
     DOCUMENT = "document"  # the receipt's PDF
     LINKED_EVENTS = "linked_events"  # events that link the references of one payment
     NEW_ATTEMPT = "new_attempt"  # the payer may be trying another card right now
+    REFUND = "refund"  # the refund, whose mail also says that the enrollment has ended
     ASSIGNMENTS = "assignments"  # the instructor and the course provider's answer
     CONTACT = "contact"  # somebody may still add an address
 

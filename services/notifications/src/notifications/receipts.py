@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from contracts.checkout import ReceiptIssued
 from contracts.enrollment import EnrollmentActivated
-from contracts.money import Money
 from contracts.payments import PaymentFailed, PaymentPending, PaymentRefs, PaymentSucceeded
 from ledger.payment import Payment
 from ledger.purchase import UNDERPAID, Purchase, Standing
@@ -40,7 +39,7 @@ def receipt_messages(facts: PurchaseFacts) -> Iterator[Message]:
             key=f"receipt/{min(payment.refs)}",
             template="receipt",
             recipient=enrollment.payer(purchase),
-            facts_key=enrollment.key,
+            facts_key=facts.key,
             student_id=enrollment.student_id,
             purchase_id=purchase.id,
             contact=enrollment.payer_contact(purchase, payment),
@@ -59,10 +58,20 @@ def receipt_messages(facts: PurchaseFacts) -> Iterator[Message]:
                 "documents": [{"kind": document.kind, "number": document.number} for document in attached],
                 "payments": len(candidates),
                 "installments": purchase.installments,
+                **_plan_context(facts, payments=len(candidates)),
                 **_enrollment_context(facts, payments=len(candidates)),
                 **enrollment.payer_context(purchase),
             },
         )
+
+
+def _plan_context(facts: PurchaseFacts, *, payments: int) -> dict[str, bool]:
+    """`counted`: whether "2 of 4" says how far the plan is. (The rest of it may have been paid in one sum.)"""
+    installments = facts.purchase.installments
+    if installments is None:
+        return {"everything_paid": False, "counted": False}
+    everything_paid = payments >= installments if facts.purchase.price is None else facts.paid_up
+    return {"everything_paid": everything_paid, "counted": payments >= installments or not everything_paid}
 
 
 def _enrollment_context(facts: PurchaseFacts, *, payments: int) -> dict[str, Any]:
@@ -70,7 +79,8 @@ def _enrollment_context(facts: PurchaseFacts, *, payments: int) -> dict[str, Any
     status = _enrollment_status(facts, payments=payments)
     return {
         "enrollment_status": status,
-        "still_due": _still_due(facts.purchase) if status == "underpaid" else None,
+        "still_due": facts.purchase.shortfall if status == "underpaid" else None,
+        "pay_url": facts.pay_link,
         "welcome_follows": not activated,
     }
 
@@ -86,14 +96,6 @@ def _enrollment_status(facts: PurchaseFacts, *, payments: int) -> EnrollmentStat
     if verdict.standing is not Standing.ACTIVE:
         return None
     return "open" if enrollment.is_open or (enrollment.latest is None and payments > 1) else "opens"
-
-
-def _still_due(purchase: Purchase) -> Money | None:
-    if purchase.price is None:
-        return None
-    return purchase.price - Money(
-        amount=purchase.paid.get(purchase.price.currency, 0), currency=purchase.price.currency
-    )
 
 
 def reference(payment: Payment) -> str:

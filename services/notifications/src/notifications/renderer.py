@@ -35,7 +35,7 @@ _POLICY = SMTP.clone(cte_type="7bit")
 class Branding:
     """What is the same on every mail."""
 
-    school: str
+    seller: str
     sender: str
     support: str | None
     portal: str
@@ -43,7 +43,7 @@ class Branding:
     @classmethod
     def of(cls, settings: RelaySettings) -> Branding:
         return cls(
-            school=settings.school,
+            seller=settings.seller_name,
             sender=settings.sender,
             support=settings.support_email,
             portal=settings.portal_url.rstrip("/"),
@@ -77,7 +77,7 @@ def compose(
 ) -> bytes:
     """The mail as sent. Mailboxes recognize a second copy by its `message_id`."""
     mail = EmailMessage(policy=_POLICY)
-    mail["From"] = Address(branding.school, addr_spec=branding.sender)
+    mail["From"] = Address(branding.seller, addr_spec=branding.sender)
     mail["To"] = list(to)
     if branding.support:
         mail["Reply-To"] = Address(addr_spec=branding.support)
@@ -128,8 +128,8 @@ def _possession(program: str, noun: ItemNoun) -> str:
     match noun:
         case "membership":
             return program if "membership" in program.lower() else f"membership ({program})"
-        case "access":
-            return f"access to {program}"
+        case "access" | "order":
+            return f"{noun} {'to' if noun == 'access' else 'of'} {program}"
         case _:
             return f"{noun} in {program}"
 

@@ -24,6 +24,7 @@ class WorkerSettings(PolicySettings, service.WorkerSettings):
     receipt_settle_seconds: float = Field(default=2, ge=0)
     receipt_document_seconds: float = Field(default=60, ge=0)
     failure_settle_seconds: float = Field(default=60, ge=0)
+    refund_grace_seconds: float = Field(default=60, ge=0)
     welcome_grace_seconds: float = Field(default=20, ge=0)
     no_contact_alert_seconds: float = Field(default=900, ge=0)
     admin_emails: CommaSeparated = ()
@@ -46,6 +47,7 @@ class WorkerSettings(PolicySettings, service.WorkerSettings):
             receipt_settle=timedelta(seconds=self.receipt_settle_seconds),
             receipt_document=timedelta(seconds=self.receipt_document_seconds),
             failure_settle=timedelta(seconds=self.failure_settle_seconds),
+            refund_grace=timedelta(seconds=self.refund_grace_seconds),
             welcome_grace=timedelta(seconds=self.welcome_grace_seconds),
             no_contact=timedelta(seconds=self.no_contact_alert_seconds),
             alert_channels=tuple(channels),
@@ -63,10 +65,11 @@ class RelaySettings(WorkerSettings):
     smtp_timeout_seconds: float = Field(default=10, gt=0, le=20)
     mail_from: str
     support_email: str | None = None
-    school_name: str | None = None
+    seller_name: str = Field(default="The school", max_length=200)
+    """Checkout issues receipts under the same name."""
     portal_url: str
 
-    @field_validator("smtp_tls", "smtp_username", "smtp_password", "support_email", "school_name", mode="before")
+    @field_validator("smtp_tls", "smtp_username", "smtp_password", "support_email", mode="before")
     @classmethod
     def _empty_to_unset(cls, value: object) -> object:
         return None if value == "" else value
@@ -88,9 +91,10 @@ class RelaySettings(WorkerSettings):
     def sender(self) -> str:
         return parseaddr(self.mail_from)[1]
 
-    @property
-    def school(self) -> str:
-        return self.school_name or parseaddr(self.mail_from)[0] or "The School"
+    @field_validator("seller_name", mode="before")
+    @classmethod
+    def _default_seller(cls, value: object) -> object:
+        return value or "The school"
 
 
 def _is_loopback(host: str) -> bool:

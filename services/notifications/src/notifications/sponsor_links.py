@@ -1,4 +1,4 @@
-"""Payment links for sponsors. Pure."""
+"""The first mail to a sponsor: what is invoiced for which student, and where to pay it. Pure."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from notifications.student_facts import StudentFacts
 
 
 def sponsor_link_messages(facts: StudentFacts) -> Iterator[Message]:
-    """One for each purchase that waits for its sponsor: not for one that is paid, being paid, expired or canceled."""
+    """One for each purchase that waits for its sponsor: not for one that is paid, being paid, voided or ended."""
     done = {
         fact.purchase_id
         for each in facts.purchases
-        if any(p.settled is not None or p.processing or p.expired for p in each.purchase.payments)
+        if any(p.settled is not None or p.processing or p.voided for p in each.purchase.payments)
         for fact in each.purchase.facts
-    } | {canceled.purchase_id for canceled in facts.of(PurchaseEnded)}
+    } | {ended.purchase_id for ended in facts.of(PurchaseEnded)}
     for created in facts.of(PurchaseCreated):
         enrollments = facts.enrollments_of(created.purchase_id)
         if created.payer == "sponsor" and created.purchase_id not in done and enrollments:
@@ -26,7 +26,7 @@ def sponsor_link_messages(facts: StudentFacts) -> Iterator[Message]:
                 key=f"sponsor-link/{created.purchase_id}",
                 template="sponsor-link",
                 recipient="sponsor",
-                facts_key=enrollment.key,
+                facts_key=f"purchase:{created.purchase_id}",
                 student_id=enrollment.student_id,
                 purchase_id=created.purchase_id,
                 contact=created.payer_contact,
@@ -34,6 +34,9 @@ def sponsor_link_messages(facts: StudentFacts) -> Iterator[Message]:
                     "program": created.program.title,
                     "noun": "enrollments" if len(created.program.parts) > 1 else enrollment.noun,
                     "amount": created.amount,
+                    "invoices": created.installments or 1,
+                    "due_at": created.due_at,
+                    "authorization_number": created.authorization_number,
                     "url": created.checkout_url,
                     "funding_source": created.funding_source,
                     "expires_at": created.expires_at,

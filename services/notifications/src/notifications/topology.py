@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-from contracts.checkout import PurchaseCreated, ReceiptIssued, RefundDecided, RefundRequested, StudentUpdated
+from contracts.checkout import (
+    CollectionStopped,
+    InstallmentAnnounced,
+    PaymentUnmatched,
+    PurchaseCreated,
+    ReceiptIssued,
+    RefundDecided,
+    RefundFailed,
+    RefundRequested,
+    StudentUpdated,
+)
 from contracts.registry import PAYMENT_EVENTS, PUBLISHED_BY
 from kit.messaging.topology import Queue
 
 SERVICE = "notifications"
 PAYMENTS = Queue("notifications.payments", events=PAYMENT_EVENTS)
 CHECKOUT = Queue(
-    "notifications.checkout", events=(PurchaseCreated, StudentUpdated, RefundRequested, RefundDecided, ReceiptIssued)
+    "notifications.checkout",
+    events=(
+        PurchaseCreated,
+        StudentUpdated,
+        RefundRequested,
+        RefundDecided,
+        RefundFailed,
+        ReceiptIssued,
+        InstallmentAnnounced,
+        CollectionStopped,
+        PaymentUnmatched,
+    ),
 )
 ENROLLMENTS = Queue("notifications.enrollments", events=PUBLISHED_BY["enrollment"])
 INSTRUCTORS = Queue("notifications.instructors", events=PUBLISHED_BY["instructor-assignment"])
