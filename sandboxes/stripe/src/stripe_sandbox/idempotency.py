@@ -6,7 +6,7 @@ import hashlib
 import time
 from dataclasses import dataclass
 
-from stripe_sandbox.errors import StripeError
+from stripe_sandbox.rules.requests import KEY_IN_USE, KEY_REUSED, KEY_TOO_LONG
 
 _LIFETIME_SECONDS = 24 * 3600.0
 
@@ -36,7 +36,7 @@ class IdempotencyKeys:
     def begin(self, key: str, method: str, path: str, body: str) -> SavedResponse | None:
         """Claims a key or returns its saved response. Raises 400 for a different request, 409 for a concurrent one."""
         if len(key) > 255:
-            raise StripeError("The Idempotency-Key can be at most 255 characters long.", param="Idempotency-Key")
+            raise KEY_TOO_LONG.error()
         self._drop_expired()
         fingerprint = hashlib.sha256(f"{method} {path} {body}".encode()).hexdigest()
         entry = self._entries.get(key)
@@ -44,19 +44,9 @@ class IdempotencyKeys:
             self._entries[key] = _Entry(fingerprint, time.time())
             return None
         if entry.fingerprint != fingerprint:
-            raise StripeError(
-                "Keys for idempotent requests can only be used with the same endpoint and parameters they were first "
-                f"used with. Try using a key other than '{key}' if you meant to execute a different request.",
-                type="idempotency_error",
-            )
+            raise KEY_REUSED.error(key=key)
         if entry.response is None:
-            raise StripeError(
-                "There is currently another in-progress request using this Idempotency Key (that probably means you "
-                "submitted twice, and the other request is still going through).",
-                status=409,
-                type="idempotency_error",
-                code="idempotency_key_in_use",
-            )
+            raise KEY_IN_USE.error(key=key)
         return entry.response
 
     def finish(self, key: str, response: SavedResponse) -> None:

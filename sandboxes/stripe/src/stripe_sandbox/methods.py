@@ -34,7 +34,6 @@ METHODS: dict[str, Method] = {
 }
 REDIRECTING = frozenset({"cashapp", "affirm", "klarna", "afterpay_clearpay", "zip"})
 """Methods that the customer authorizes on a page of their own."""
-MINIMUM_CHARGE = 50
 INVOICE_METHODS = ["card", "link", "us_bank_account"]
 
 

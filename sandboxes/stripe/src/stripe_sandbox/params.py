@@ -19,6 +19,7 @@ from stripe import RequestOptions
 from typing_extensions import is_typeddict
 
 from stripe_sandbox.errors import StripeError, missing_param, unknown_param
+from stripe_sandbox.rules.requests import METADATA_KEY_LENGTH, METADATA_KEYS, METADATA_VALUE_LENGTH
 
 Params = dict[str, Any]
 
@@ -137,22 +138,12 @@ def _map(of: Any, value: Mapping[str, Any], path: str) -> Params:
 
 def _check_metadata(entries: Mapping[str, str], path: str) -> None:
     if len(entries) > _METADATA_KEYS:
-        raise StripeError(
-            f"You can only specify {_METADATA_KEYS} metadata keys, but you have {len(entries)}.", param=path
-        )
+        raise METADATA_KEYS.error(count=len(entries), param=path)
     for key, value in entries.items():
         if len(key) > _METADATA_KEY:
-            raise StripeError(
-                f"Metadata keys can have up to {_METADATA_KEY} characters, but you passed in a key that is {len(key)} "
-                f"characters. Invalid key: {key}",
-                param=path,
-            )
+            raise METADATA_KEY_LENGTH.error(length=len(key), key=key, param=path)
         if len(value) > _METADATA_VALUE:
-            raise StripeError(
-                f"Metadata values can have up to {_METADATA_VALUE} characters, but you passed in a value that is "
-                f"{len(value)} characters. Invalid value: {value}",
-                param=f"{path}[{key}]",
-            )
+            raise METADATA_VALUE_LENGTH.error(length=len(value), value=value, param=f"{path}[{key}]")
 
 
 def _scalar(alternatives: list[Any], value: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stripe
 
+from stripe_sandbox.amounts import minimum_charge
 from stripe_sandbox.ids import new_id
 from stripe_sandbox.shapes import build
 from stripe_sandbox.state import Sandbox, copy_of
@@ -55,6 +56,15 @@ def apply(sandbox: Sandbox, invoice: Obj) -> None:
         post(sandbox, customer, used, "applied_to_invoice", currency=invoice["currency"], invoice=invoice["id"])
     due = max(0, total - used)
     invoice.update(starting_balance=starting, ending_balance=customer["balance"], amount_due=due, amount_remaining=due)
+
+
+def defer_small_amount(sandbox: Sandbox, invoice: Obj) -> None:
+    """Moves an amount below the minimum charge to the next invoice (docs.stripe.com/billing/customer/balance#types)."""
+    due = invoice["amount_due"]
+    if invoice["collection_method"] == "charge_automatically" and 0 < due < minimum_charge(invoice["currency"]):
+        customer = sandbox.store.get("customer", invoice["customer"])
+        post(sandbox, customer, due, "invoice_too_small", currency=invoice["currency"], invoice=invoice["id"])
+        invoice.update(ending_balance=customer["balance"], amount_due=0, amount_remaining=0)
 
 
 def unapply(sandbox: Sandbox, invoice: Obj) -> None:

@@ -8,11 +8,13 @@ from typing import Literal
 import stripe
 from pydantic import BaseModel, ConfigDict
 
+from stripe_sandbox import amounts
 from stripe_sandbox.errors import StripeError
 from stripe_sandbox.flows import checkout_completion, discounts, payment_methods, payments, settlement, taxes
 from stripe_sandbox.ids import new_id
 from stripe_sandbox.instruments import Instrument, affirm, bank_account, card, wallet
-from stripe_sandbox.methods import MINIMUM_CHARGE, eligible
+from stripe_sandbox.methods import eligible
+from stripe_sandbox.rules.checkout_sessions import TOTAL_TOO_SMALL
 from stripe_sandbox.shapes import build
 from stripe_sandbox.state import Sandbox
 from stripe_sandbox.store import Obj
@@ -93,10 +95,9 @@ def price(sandbox: Sandbox, session: Obj) -> None:
         line.item.update(amount_subtotal=amount, amount_discount=share, amount_total=amount - share)
     tax = _tax(sandbox, session, [line.item for line in plan.lines])
     total = sum(due) - off + tax
-    if 0 < total < MINIMUM_CHARGE:
-        raise StripeError(
-            "The Checkout Session's total amount due must add up to at least $0.50 usd", code="amount_too_small"
-        )
+    minimum = amounts.minimum_charge(session["currency"] or "usd")
+    if 0 < total < minimum:
+        raise TOTAL_TOO_SMALL.error(minimum=amounts.written(minimum, session["currency"]))
     session.update(
         amount_subtotal=sum(due),
         amount_total=total,

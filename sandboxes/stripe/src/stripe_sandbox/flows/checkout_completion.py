@@ -5,7 +5,7 @@ from __future__ import annotations
 import stripe
 
 from stripe_sandbox.clock import DAY
-from stripe_sandbox.flows import discounts, invoices, payment_methods, subscriptions, taxes
+from stripe_sandbox.flows import discounts, invoices, payment_methods, payments, subscriptions, taxes
 from stripe_sandbox.flows.customers import create_customer
 from stripe_sandbox.state import Sandbox
 from stripe_sandbox.store import Obj
@@ -46,6 +46,7 @@ def start_subscription(sandbox: Sandbox, session: Obj, intent: Obj | None) -> Ob
         description=data.get("description"),
         default_payment_method=method["id"] if method else None,
         automatic_tax=session["automatic_tax"],
+        billing_mode=data.get("billing_mode"),
     )
     if plan.discount is not None:
         subscriptions.add_discount(sandbox, subscription, plan.discount, plan.promotion_code)
@@ -118,8 +119,12 @@ def finish_async_payment(sandbox: Sandbox, session: Obj, *, paid: bool) -> None:
 
 
 def expire(sandbox: Sandbox, session: Obj) -> None:
-    """Expires the session. Emits checkout.session.expired."""
+    """Expires the session and cancels its intent. Emits checkout.session.expired."""
     session.update(status="expired", url=None)
+    plan = sandbox.internal.checkouts[session["id"]]
+    intent = sandbox.store.find(plan.intent) if plan.intent else None
+    if intent is not None and intent["status"] in ("requires_payment_method", "requires_action"):
+        payments.cancel(sandbox, intent, "expired")
     sandbox.emit("checkout.session.expired", session)
 
 

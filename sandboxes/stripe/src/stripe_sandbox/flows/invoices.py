@@ -93,7 +93,7 @@ def recompute_totals(sandbox: Sandbox, invoice: Obj) -> None:
     """Recomputes subtotal, discounts, tax and total of a draft."""
     lines = invoice["lines"]["data"]
     subtotal = sum(line["amount"] for line in lines)
-    off = _discount_amounts(sandbox, invoice, subtotal)
+    off = _discount_amounts(sandbox, invoice, sum(line["amount"] for line in lines if line["discountable"]))
     net = subtotal - sum(entry["amount"] for entry in off)
     tax = _apply_taxes(sandbox, invoice, lines, net)
     total = net + sum(entry["amount"] for entry in tax)
@@ -144,6 +144,14 @@ def pricing_of(price: Obj) -> Obj:
     }
 
 
+def net_amount(invoice: Obj, line: Obj) -> int:
+    """The amount of a line less its share of the invoice's discounts."""
+    discountable = sum(other["amount"] for other in invoice["lines"]["data"] if other["discountable"])
+    off = sum(entry["amount"] for entry in invoice["total_discount_amounts"])
+    share = taxes.portion(off, line["amount"], discountable) if line["discountable"] and discountable else 0
+    return int(line["amount"]) - share
+
+
 def item_of(sandbox: Sandbox, line: Obj) -> Obj | None:
     """The invoice item of a line, if any."""
     details = line["parent"]["invoice_item_details"]
@@ -170,7 +178,7 @@ def item_line(item: Obj, price: Obj | None = None) -> Obj:
     )
     if price is None:
         created["pricing"] = item["pricing"]
-    created["metadata"] = dict(item["metadata"])
+    created.update(metadata=dict(item["metadata"]), discountable=item["discountable"])
     return created
 
 
@@ -196,6 +204,7 @@ def finalize(sandbox: Sandbox, invoice: Obj, *, paid_by: Obj | None = None) -> N
     invoice["status_transitions"]["finalized_at"] = now
     if paid_by is None:
         balances.apply(sandbox, invoice)
+        balances.defer_small_amount(sandbox, invoice)
     if invoice["amount_due"] > 0:
         _create_payment(sandbox, invoice, paid_by)
     sandbox.emit("invoice.finalized", invoice)
@@ -344,7 +353,6 @@ def _create_payment(sandbox: Sandbox, invoice: Obj, paid_by: Obj | None) -> None
         description=reason.get(invoice["billing_reason"], f"Payment for Invoice {invoice['number']}"),
         automatic_payment_methods=None,
         payment_method_types=list(invoice["payment_settings"]["payment_method_types"] or INVOICE_METHODS),
-        payment_details={"customer_reference": None, "order_reference": invoice["id"]},
         setup_future_usage="off_session" if invoice["parent"] else None,
     )
     payment = build(

@@ -1,7 +1,12 @@
-"""Proration by the second: credits for unused time and charges for remaining time, in minor units."""
+"""Proration by the second: credits for unused time and charges for remaining time, in minor units.
+
+In flexible billing mode, a credit is a share of what was debited for the item, after discounts; in classic mode, of its
+list price (docs.stripe.com/billing/subscriptions/billing-mode/compare).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import stripe
@@ -45,10 +50,14 @@ def _terms(entry: Obj) -> tuple[str, str, int]:
 
 def _item(sandbox: Sandbox, subscription: Obj, entry: Obj, at: int, timing: Obj, *, credit: bool) -> Obj:
     """A credit or charge for the remaining period of `timing` (a subscription item)."""
-    start, end = timing["current_period_start"], timing["current_period_end"]
+    end = timing["current_period_end"]
     price, quantity = entry["price"], entry["quantity"] or 1
+    full, start = (price["unit_amount"] or 0) * quantity, timing["current_period_start"]
+    if credit and subscription["billing_mode"]["type"] == "flexible":
+        for amount, begin in _debits(sandbox, subscription, entry):  # the last one is that of the current price
+            full, start = amount, begin
     left = min(max(end - at, 0), end - start)
-    amount = portion((price["unit_amount"] or 0) * quantity, left, end - start)
+    amount = portion(full, left, end - start)
     product = sandbox.store.find(price["product"])
     day = datetime.fromtimestamp(at, UTC).strftime("%d %b %Y")
     times = f"{quantity} × " if quantity > 1 else ""
@@ -59,7 +68,7 @@ def _item(sandbox: Sandbox, subscription: Obj, entry: Obj, at: int, timing: Obj,
         currency=price["currency"],
         description=f"{'Unused' if credit else 'Remaining'} time on {times}"
         f"{product['name'] if product else price['id']} after {day}",
-        discountable=False,
+        discountable=not credit,
         parent={
             "type": "subscription_details",
             "subscription_details": {"subscription": subscription["id"], "subscription_item": entry["id"]},
@@ -72,3 +81,33 @@ def _item(sandbox: Sandbox, subscription: Obj, entry: Obj, at: int, timing: Obj,
     )
     sandbox.emit("invoiceitem.created", created)
     return created
+
+
+def _debits(sandbox: Sandbox, subscription: Obj, entry: Obj) -> Iterator[tuple[int, int]]:
+    """(amount after discounts, start) of each debit for an item in its current period, oldest first."""
+    for invoice in sandbox.store.where("invoice", customer=subscription["customer"]):
+        for line in invoice["lines"]["data"] if invoice["status"] != "void" else []:
+            if _is_debit_of(sandbox, line, entry):
+                yield invoices.net_amount(invoice, line), line["period"]["start"]
+    for item in sandbox.store.where("invoiceitem", customer=subscription["customer"], invoice=None):
+        if item["amount"] >= 0 and _is_for(item["parent"], entry) and item["period"]["end"] == _end(entry):
+            yield item["amount"], item["period"]["start"]
+
+
+def _is_debit_of(sandbox: Sandbox, line: Obj, entry: Obj) -> bool:
+    details = line["parent"]["subscription_item_details"]
+    item = invoices.item_of(sandbox, line)
+    if details is None and (item is None or not _is_for(item["parent"], entry)):
+        return False
+    if details is not None and details["subscription_item"] != entry["id"]:
+        return False
+    return bool(line["amount"] >= 0 and line["period"]["end"] == _end(entry))
+
+
+def _is_for(parent: Obj | None, entry: Obj) -> bool:
+    details = (parent or {}).get("subscription_details") or {}
+    return bool(details.get("subscription_item") == entry["id"])
+
+
+def _end(entry: Obj) -> int:
+    return int(entry["current_period_end"])

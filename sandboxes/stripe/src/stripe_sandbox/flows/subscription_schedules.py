@@ -8,7 +8,7 @@ import stripe
 
 from stripe_sandbox.clock import add_interval
 from stripe_sandbox.errors import StripeError, missing_param
-from stripe_sandbox.flows import prices, subscriptions
+from stripe_sandbox.flows import prices, subscriptions, taxes
 from stripe_sandbox.ids import new_id
 from stripe_sandbox.params import Params, merge_metadata
 from stripe_sandbox.shapes import build, part
@@ -19,9 +19,18 @@ _Phase = stripe.SubscriptionSchedule.Phase
 
 
 def create(
-    sandbox: Sandbox, subscription: Obj, *, end_behavior: str, metadata: dict[str, str], phases: list[Obj]
+    sandbox: Sandbox,
+    subscription: Obj,
+    *,
+    end_behavior: str,
+    metadata: dict[str, str],
+    phases: list[Obj],
+    tax: Params | None = None,
 ) -> Obj:
-    """Creates a schedule of a subscription. Emits subscription_schedule.created, customer.subscription.updated."""
+    """Creates a schedule of a subscription. Emits subscription_schedule.created, customer.subscription.updated.
+
+    `tax` is the `automatic_tax` of the default settings, for phases without their own.
+    """
     before = copy_of(subscription)
     schedule = build(
         stripe.SubscriptionSchedule,
@@ -31,7 +40,7 @@ def create(
         customer=subscription["customer"],
         default_settings=part(
             stripe.SubscriptionSchedule.DefaultSettings,
-            automatic_tax={"enabled": False, "liability": None, "disabled_reason": None},
+            automatic_tax=_tax(tax) or _tax({"enabled": False}),
             billing_cycle_anchor="automatic",
             collection_method=subscription["collection_method"],
             invoice_settings={"account_tax_ids": None, "days_until_due": None, "issuer": {"type": "self"}},
@@ -56,7 +65,8 @@ def current_phase(subscription: Obj) -> Obj:
     """The initial phase of a schedule created from a subscription: its current period."""
     start, end = subscriptions.period(subscription)
     items = [_item(entry["price"], entry["quantity"]) for entry in subscription["items"]["data"]]
-    return _phase(items, start, end, currency=subscription["currency"], metadata={})
+    tax = _tax(subscription["automatic_tax"])
+    return _phase(items, start, end, currency=subscription["currency"], metadata={}, automatic_tax=tax)
 
 
 def build_phases(sandbox: Sandbox, given: list[Params], *, first_start: int | None, now: int) -> list[Obj]:
@@ -76,6 +86,7 @@ def build_phases(sandbox: Sandbox, given: list[Params], *, first_start: int | No
                 _end(entry, start, path),
                 currency=items[0][0]["currency"],
                 metadata=merge_metadata({}, entry.get("metadata")),
+                automatic_tax=_tax(entry.get("automatic_tax")),
                 proration_behavior=entry.get("proration_behavior", "create_prorations"),
             )
         )
@@ -158,7 +169,11 @@ def release(sandbox: Sandbox, schedule: Obj) -> None:
 
 
 def _apply_phase(sandbox: Sandbox, schedule: Obj, phase: Obj) -> None:
-    """Applies a phase's prices and metadata to the subscription, without proration."""
+    """Applies a phase's prices, metadata and automatic tax to the subscription, without proration.
+
+    A phase without `automatic_tax` has that of the default settings: tax ends if neither enables it
+    (github.com/bitwarden/server/pull/7437).
+    """
     subscription = sandbox.store.get("subscription", schedule["subscription"])
     before = copy_of(subscription)
     requested = [(item["price"], item["quantity"]) for item in phase["items"]]
@@ -169,6 +184,9 @@ def _apply_phase(sandbox: Sandbox, schedule: Obj, phase: Obj) -> None:
             for price, quantity in requested
         ]
     subscription["metadata"] = merge_metadata(subscription["metadata"], phase["metadata"])
+    tax = phase["automatic_tax"] or schedule["default_settings"]["automatic_tax"]
+    if tax["enabled"] != subscription["automatic_tax"]["enabled"]:
+        subscription["automatic_tax"] = taxes.setting(stripe.Subscription.AutomaticTax, tax, complete=False)
     if before != subscription:
         sandbox.emit("customer.subscription.updated", subscription, before)
 
@@ -221,6 +239,13 @@ def _item(price: Obj, quantity: int) -> Obj:
     return build(
         _Phase.Item, discounts=[], metadata={}, plan=price["id"], price=price["id"], quantity=quantity, tax_rates=[]
     )
+
+
+def _tax(given: Params | None) -> Obj | None:
+    if given is None:
+        return None
+    liability = {"account": None, "type": "self"} if given["enabled"] else None
+    return {"enabled": given["enabled"], "liability": liability, "disabled_reason": None}
 
 
 def _bounds(phase: Obj) -> Obj:

@@ -39,7 +39,7 @@ def create(
             stripe.Subscription.AutomaticTax, values.pop("automatic_tax", None), complete=False
         ),
         billing_cycle_anchor=anchor,
-        billing_mode=part(stripe.Subscription.BillingMode, type="classic"),
+        billing_mode=billing_mode(values.pop("billing_mode", None)),
         billing_schedules=[],
         cancel_at_period_end=values.pop("cancel_at_period_end", False),
         cancellation_details=part(stripe.Subscription.CancellationDetails),
@@ -60,6 +60,14 @@ def create(
     )
     subscription["items"]["data"] = [item(subscription, price, quantity, now, end) for price, quantity in prices]
     return sandbox.store.add(subscription)
+
+
+def billing_mode(given: Any) -> Obj:
+    """`billing_mode` of a subscription. Flexible is the default since 2025-09-30.clover."""
+    mode = (given or {}).get("type", "flexible")
+    shown = ((given or {}).get("flexible") or {}).get("proration_discounts", "included")
+    flexible = {"proration_discounts": shown} if mode == "flexible" else None
+    return part(stripe.Subscription.BillingMode, type=mode, flexible=flexible)
 
 
 def item(subscription: Obj, price: Obj, quantity: int, start: int, end: int) -> Obj:
@@ -130,9 +138,15 @@ def draft_invoice(
 def draft_prorations(sandbox: Sandbox, subscription: Obj, items: list[Obj]) -> Obj:
     """Drafts an invoice of prorations only."""
     now = sandbox.clock.now_for(subscription["customer"])
-    lines = [invoices.item_line(item) for item in items]
     return _draft(
-        sandbox, subscription, "subscription_update", lines, auto_advance=True, period_start=now, period_end=now
+        sandbox,
+        subscription,
+        "subscription_update",
+        [invoices.item_line(item) for item in items],
+        auto_advance=True,
+        discounts=_take_discounts(sandbox, subscription),
+        period_start=now,
+        period_end=now,
     )
 
 

@@ -8,7 +8,6 @@ from stripe.billing_portal import Session
 from stripe_sandbox.errors import missing_param
 from stripe_sandbox.ids import new_id
 from stripe_sandbox.operation import Call, Operation
-from stripe_sandbox.resources.checkout_rules import check_url
 from stripe_sandbox.shapes import build
 from stripe_sandbox.store import Obj
 
@@ -18,8 +17,6 @@ def create(call: Call) -> Obj:
     if "customer" not in params:
         raise missing_param("customer")
     sandbox.store.param("customer", params["customer"], "customer")
-    if "return_url" in params:
-        check_url(params["return_url"], "return_url")
     id = new_id("bps")
     session = build(
         Session,

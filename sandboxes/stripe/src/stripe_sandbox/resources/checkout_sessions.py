@@ -17,7 +17,6 @@ from stripe_sandbox.ids import new_id, random_text
 from stripe_sandbox.operation import Call, Operation, retrieve
 from stripe_sandbox.paging import matching, page
 from stripe_sandbox.params import Params, merge_metadata
-from stripe_sandbox.resources.checkout_rules import check
 from stripe_sandbox.shapes import build, part, snapshot_list
 from stripe_sandbox.state import Sandbox
 from stripe_sandbox.store import Obj
@@ -25,7 +24,7 @@ from stripe_sandbox.store import Obj
 
 def create(call: Call) -> Obj:
     params, sandbox = call.params, call.sandbox
-    check(sandbox, params)
+    _require_params(sandbox, params)
     lines = [_line(sandbox, entry, i, params["mode"]) for i, entry in enumerate(params.get("line_items", []))]
     _check_prices(params["mode"], lines)
     invoice = params.get("invoice_creation") or {}
@@ -46,6 +45,19 @@ def create(call: Call) -> Obj:
         del sandbox.internal.checkouts[session["id"]]
         raise
     return sandbox.store.add(session)
+
+
+def _require_params(sandbox: Sandbox, params: Params) -> None:
+    if "mode" not in params:
+        raise missing_param("mode")
+    if params["mode"] != "setup" and not params.get("line_items"):
+        raise missing_param("line_items")
+    if (params.get("payment_intent_data") or {}).get("capture_method") == "manual":
+        raise StripeError("The sandbox does not support manual capture.", param="payment_intent_data[capture_method]")
+    if params.get("ui_mode", "hosted_page") == "hosted_page" and "success_url" not in params:
+        raise missing_param("success_url")
+    if "customer" in params:
+        sandbox.store.param("customer", params["customer"], "customer")
 
 
 def update(call: Call) -> Obj:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import stripe.params as p
 
 from stripe_sandbox.errors import StripeError, missing_param
-from stripe_sandbox.flows import invoices, payment_methods, payments, settlement
+from stripe_sandbox.flows import payment_methods, payments, settlement
 from stripe_sandbox.flows.prices import check_currency
 from stripe_sandbox.instruments import bank_account, wallet
-from stripe_sandbox.methods import MINIMUM_CHARGE, REDIRECTING, eligible
+from stripe_sandbox.methods import REDIRECTING, eligible
 from stripe_sandbox.operation import Call, Operation, retrieve
 from stripe_sandbox.paging import matching, page
 from stripe_sandbox.params import Params, merge_metadata
@@ -22,13 +22,8 @@ _CONFIRMABLE = ("requires_payment_method", "requires_confirmation", "requires_ac
 def create(call: Call) -> Obj:
     params, sandbox = call.params, call.sandbox
     currency = check_currency(params["currency"])
-    if params["amount"] < MINIMUM_CHARGE:
-        raise StripeError("Amount must be at least $0.50 usd", code="amount_too_small", param="amount")
     if params.get("capture_method", "automatic") == "manual":
         raise StripeError("The sandbox does not support manual capture.", param="capture_method")
-    for one, other in (("off_session", "confirm"), ("error_on_requires_action", "confirm")):
-        if params.get(one) and not params.get(other):
-            raise StripeError(f"The parameter `{one}` cannot be passed when `confirm` is false.", param=one)
     if "customer" in params:
         sandbox.store.param("customer", params["customer"], "customer")
     redirects = _automatic(params)["allow_redirects"] == "always"
@@ -98,10 +93,6 @@ def verify_microdeposits(call: Call) -> Obj:
 
 def cancel(call: Call) -> Obj:
     intent = call.sandbox.store.get("payment_intent", call.id)
-    if intent["status"] in ("succeeded", "canceled", "processing"):
-        raise _unexpected_state(intent, "canceled")
-    if invoices.invoice_of(call.sandbox, intent) is not None:
-        raise StripeError("You cannot cancel a PaymentIntent that belongs to an invoice; void the invoice instead.")
     payments.cancel(call.sandbox, intent, call.params.get("cancellation_reason"))
     return intent
 

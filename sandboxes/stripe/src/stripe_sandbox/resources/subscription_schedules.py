@@ -47,6 +47,8 @@ def update(call: Call) -> Obj:
         schedule["end_behavior"] = params["end_behavior"]
     if "metadata" in params:
         schedule["metadata"] = merge_metadata(schedule["metadata"], params["metadata"])
+    if "automatic_tax" in (params.get("default_settings") or {}):
+        schedule["default_settings"]["automatic_tax"] = params["default_settings"]["automatic_tax"]
     if "phases" in params:
         now = sandbox.clock.now_for(schedule["customer"])
         first = schedule["current_phase"]["start_date"]
@@ -86,8 +88,15 @@ def _create_with_subscription(call: Call) -> Obj:
         raise StripeError("The sandbox only supports schedules that start now.", param="start_date")
     phases = subscription_schedules.build_phases(sandbox, params["phases"], first_start=None, now=now)
     items = [(sandbox.store.get("price", item["price"]), item["quantity"]) for item in phases[0]["items"]]
+    tax = (params.get("default_settings") or {}).get("automatic_tax")
     subscription = subscriptions.create(
-        sandbox, customer=customer, prices=items, status="active", metadata=dict(phases[0]["metadata"])
+        sandbox,
+        customer=customer,
+        prices=items,
+        status="active",
+        metadata=dict(phases[0]["metadata"]),
+        automatic_tax=phases[0]["automatic_tax"] or tax,
+        billing_mode=params.get("billing_mode"),
     )
     mark = sandbox.events.mark()
     invoice = subscriptions.draft_invoice(sandbox, subscription, "subscription_create", auto_advance=True)
@@ -98,6 +107,7 @@ def _create_with_subscription(call: Call) -> Obj:
         end_behavior=params.get("end_behavior", "release"),
         metadata=merge_metadata({}, params.get("metadata")),
         phases=phases,
+        tax=tax,
     )
     invoices.finalize(sandbox, invoice)
     if invoice["status"] == "open":

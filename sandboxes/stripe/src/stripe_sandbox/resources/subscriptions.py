@@ -59,6 +59,7 @@ def create(call: Call) -> Obj:
         metadata=merge_metadata({}, params.get("metadata")),
         save_default_payment_method=(params.get("payment_settings") or {}).get("save_default_payment_method", "off"),
         automatic_tax=params.get("automatic_tax"),
+        billing_mode=params.get("billing_mode"),
     )
     _apply_discounts(sandbox, subscription, params)
     _first_invoice(sandbox, subscription, params.get("payment_behavior", "allow_incomplete"))
@@ -68,12 +69,6 @@ def create(call: Call) -> Obj:
 def update(call: Call) -> Obj:
     sandbox, params = call.sandbox, call.params
     subscription = sandbox.store.get("subscription", call.id)
-    _require_not_canceled(subscription)
-    if subscription["schedule"] is not None and {"cancel_at", "cancel_at_period_end"} & set(params):
-        raise StripeError(
-            f"The subscription is managed by the subscription schedule `{subscription['schedule']}`, and updating any "
-            "cancelation behavior directly is not allowed. Please update the schedule instead."
-        )
     before = copy_of(subscription)
     for name in ("description", "cancel_at_period_end", "days_until_due", "collection_method"):
         if name in params:

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from stripe_sandbox.operation import Call, Operation
-from stripe_sandbox.rules import disputes, invoices, payment_intents
+from stripe_sandbox.rules import (
+    checkout_sessions,
+    coupons,
+    disputes,
+    invoices,
+    payment_intents,
+    prices,
+    requests,
+    subscriptions,
+    urls,
+)
 from stripe_sandbox.rules.rule import Rule
 
-RULES: list[Rule] = [*payment_intents.RULES, *invoices.RULES, *disputes.RULES]
+_MODULES = (requests, urls, payment_intents, checkout_sessions, invoices, subscriptions, prices, coupons, disputes)
+RULES: list[Rule] = [rule for module in _MODULES for rule in module.RULES]
 
 _CHECKED: dict[str, list[Rule]] = {}
 for _rule in RULES:
@@ -18,4 +29,4 @@ def enforce(operation: Operation, call: Call) -> None:
     """Raises the error of the first rule that the call breaks."""
     for rule in _CHECKED.get(f"{operation.method} {operation.path}", []):
         if rule.check is not None and (values := rule.check(call)) is not None:
-            raise rule.error(values)
+            raise rule.error(**values)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from stripe_sandbox import amounts
+from stripe_sandbox.flows import invoices, settlement
 from stripe_sandbox.methods import REDIRECTING
 from stripe_sandbox.operation import Call
 from stripe_sandbox.rules.rule import Rule, Values
 from stripe_sandbox.store import Obj
 
-_CREATE, _CONFIRM = "POST /v1/payment_intents", "POST /v1/payment_intents/{id}/confirm"
+_CREATE, _UPDATE = "POST /v1/payment_intents", "POST /v1/payment_intents/{id}"
+_CONFIRM, _CANCEL = "POST /v1/payment_intents/{id}/confirm", "POST /v1/payment_intents/{id}/cancel"
 
 
 def _intent(call: Call) -> Obj:
@@ -39,7 +42,106 @@ def _return_url_missing(call: Call) -> Values | None:
     return {} if redirects and REDIRECTING & set(methods) else None
 
 
+def _amount_too_small(call: Call) -> Values | None:
+    currency = str(call.params.get("currency") or _intent(call).get("currency", "usd")).lower()
+    minimum = amounts.minimum_charge(currency)
+    amount = call.params.get("amount")
+    return {"minimum": amounts.written(minimum, currency)} if amount is not None and amount < minimum else None
+
+
+def _amount_too_large(call: Call) -> Values | None:
+    currency = str(call.params.get("currency") or _intent(call).get("currency", "usd")).lower()
+    largest = {"maximum": amounts.written(amounts.MAXIMUM_CHARGE, currency)}
+    return largest if call.params.get("amount", 0) > amounts.MAXIMUM_CHARGE else None
+
+
+def _needs_confirm(call: Call) -> Values | None:
+    given = [name for name in ("off_session", "error_on_requires_action", "return_url") if call.params.get(name)]
+    return {"param": given[0]} if given and not call.params.get("confirm") else None
+
+
+def _of_invoice(call: Call) -> Values | None:
+    intent = _intent(call)
+    return {} if intent and invoices.invoice_of(call.sandbox, intent) is not None else None
+
+
+def _changes_of_invoice(call: Call) -> Values | None:
+    changed = sorted({"amount", "currency", "customer"} & set(call.params))
+    return {"param": changed[0]} if changed and _of_invoice(call) is not None else None
+
+
+def _of_session(call: Call) -> Values | None:
+    session = settlement.session_of(call.sandbox, _intent(call)) if _intent(call) else None
+    return {} if session is not None and session["status"] == "open" else None
+
+
+def _not_cancelable(call: Call) -> Values | None:
+    status = _intent(call).get("status")
+    return {"status": status} if status in ("succeeded", "canceled", "processing") else None
+
+
 RULES = [
+    Rule(
+        name="amount_too_small",
+        calls=(_CREATE, _UPDATE),
+        check=_amount_too_small,
+        message="Amount must be at least {minimum}",
+        code="amount_too_small",
+        param="amount",
+        source="docs.stripe.com/currencies#minimum-and-maximum-charge-amounts, docs.stripe.com/error-codes",
+    ),
+    Rule(
+        name="amount_too_large",
+        calls=(_CREATE, _UPDATE),
+        check=_amount_too_large,
+        message="Amount must be no more than {maximum}",
+        code="amount_too_large",
+        param="amount",
+        source="SDK: PaymentIntentCreateParams.amount, up to eight digits; docs.stripe.com/error-codes",
+    ),
+    Rule(
+        name="parameter_of_confirmation",
+        calls=(_CREATE,),
+        check=_needs_confirm,
+        message="The parameter `{param}` cannot be passed when `confirm` is false.",
+        source="SDK: PaymentIntentCreateParams, can only be used with confirm=true (message: believed)",
+    ),
+    Rule(
+        name="cancel_in_final_state",
+        calls=(_CANCEL,),
+        check=_not_cancelable,
+        message=(
+            "You cannot cancel this PaymentIntent because it has a status of {status}. Only a PaymentIntent with one "
+            "of the following statuses may be canceled: requires_payment_method, requires_capture, "
+            "requires_confirmation, requires_action, processing."
+        ),
+        code="payment_intent_unexpected_state",
+        source=(
+            "github.com/exercism/website/issues/7062; a bank debit that is processing cannot be canceled either (SDK: "
+            "PaymentIntent.cancel, processing only in rare cases)"
+        ),
+    ),
+    Rule(
+        name="cancel_intent_of_invoice",
+        calls=(_CANCEL,),
+        check=_of_invoice,
+        message="You cannot cancel PaymentIntents created by invoices. Try voiding the invoice instead.",
+        source="the message as quoted by public code",
+    ),
+    Rule(
+        name="cancel_intent_of_session",
+        calls=(_CANCEL,),
+        check=_of_session,
+        message="You cannot cancel the PaymentIntent for a Checkout Session. Expire the Checkout Session instead.",
+        source="SDK: PaymentIntent.cancel (message: believed)",
+    ),
+    Rule(
+        name="update_intent_of_invoice",
+        calls=(_UPDATE,),
+        check=_changes_of_invoice,
+        message="You cannot update `{param}` on a PaymentIntent created by an invoice.",
+        source="believed",
+    ),
     Rule(
         name="off_session_with_setup_future_usage",
         calls=(_CREATE, _CONFIRM),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from stripe_sandbox.errors import StripeError
@@ -36,12 +35,13 @@ class Rule:
     param: str | None = None
     status: int = 400
 
-    def error(self, values: Values = MappingProxyType({}), *, param: str | None = None) -> StripeError:
-        """The refusal. `param` replaces the rule's own, for parameters of a list."""
+    def error(self, **values: object) -> StripeError:
+        """The refusal. A value named `param` replaces the rule's own, for a rule of several parameters."""
+        param = values.get("param", self.param)
         return StripeError(
             self.message.format(**values),
             status=self.status,
             type=self.type,
             code=self.code,
-            param=param or self.param,
+            param=None if param is None else str(param),
         )
