@@ -135,33 +135,15 @@ async def test_staff_enroll_a_student(school: School) -> None:
     assert await school.statuses() == ["paid"]
 
 
-async def test_a_sponsor_gets_invoices_and_one_customer(school: School) -> None:
-    ids = []
-    for student in (school.student, uuid4()):
-        body = {"product_id": "dsp", "user_id": str(student), "funding_source": "WIOA"}
-        answer = await school.call("POST", "/api/enrollments", role="case_manager", json=body)
-        assert answer.status_code == 201, answer.text
-        enrollment = answer.json()
-        assert (enrollment["stripe_client_secret"], enrollment["schedules"][0]["amount"]) == (None, 86_500)
-        ids.append(enrollment["purchase_id"])
-    await school.run_due()
-    due = (await school.installments())[0]
-    invoice = await school.sandbox.api.invoices.retrieve_async(due["stripe_invoice_id"])
-    assert (invoice.status, invoice.amount_due, invoice.customer_email) == ("open", 86_500, "finance@sponsors.example")
-    assert await school.statuses() == ["open"] * 6
-    assert await school.state() == "awaiting_payment"
-    await school.sandbox.operate(f"/invoices/{invoice.id}/pay")
-    await school.deliver()
-    assert (await school.statuses())[0] == "paid"
-    assert await school.state() == "paid"
-    assert len(await school.service.rows("SELECT * FROM sponsor_customers WHERE code = 'WIOA'")) == 1
-    own = await school.call("POST", f"/api/enrollments/{ids[0]}/pay-remaining")
-    assert (own.status_code, own.json()["code"]) == (409, "sponsor_pays")
-    # the next installment is invoiced too, not charged to a card
-    await school.later(days=31)
-    second = (await school.installments())[1]
-    assert second["stripe_invoice_id"] is not None
-    assert second["stripe_payment_intent_id"] is None
+async def test_a_sponsored_enrollment_is_not_the_students_to_pay(school: School) -> None:
+    body = {"product_id": "dsp", "user_id": str(school.student), "funding_source": "WIOA"}
+    enrolled = (await school.call("POST", "/api/enrollments", role="case_manager", json=body)).json()
+    for path in (
+        f"/api/enrollments/{enrolled['purchase_id']}/pay-remaining",
+        f"/api/payments/schedules/{enrolled['schedules'][0]['id']}/intent",
+    ):
+        own = await school.call("POST", path)
+        assert (own.status_code, own.json()["code"]) == (409, "sponsor_pays")
     unknown = {"product_id": "cpr", "user_id": str(school.student), "funding_source": "NASA"}
     answer = await school.call("POST", "/api/enrollments", role="admin", json=unknown)
     assert (answer.status_code, answer.json()["code"]) == (422, "unknown_funding_source")

@@ -132,17 +132,27 @@ async def test_each_installment_has_its_own_receipt(service: Service) -> None:
     assert len({each["number"] for each in events}) == 4
 
 
-async def test_a_sponsor_gets_one_invoice(service: Service) -> None:
+async def test_a_sponsor_who_pays_the_invoice_gets_a_receipt(service: Service) -> None:
+    """The invoice is Stripe's: a second one would claim the same money twice."""
     student = uuid4()
     assert (await service.fund(student, slug="barber-apprenticeship")).status_code == 200
-    (session,) = await service.sandbox.sessions_of(student)
-    await service.sandbox.pay(session.id)
+    invoice = await service.invoice(student)
+    await service.sandbox.operate(f"/invoices/{invoice.id}/pay")
     await service.deliver_stripe_events(student)
-    purchase = await service.purchase(student)
-    await service.deliver(paid(student, purchase["id"], amount=usd(100)))
     event, pdf = await _receive(service, student)
-    row = await only(service, purchase["id"])
-    assert (event["kind"], row["number"][:2], len(row["refs"]) > 3) == ("invoice", "I-", True)
+    row = await only(service, (await service.purchase(student))["id"])
+    assert (event["kind"], row["number"][:2], invoice.id in row["refs"]) == ("receipt", "R-", True)
+    for part in ("Received from Workforce Innovation and Opportunity Act", "Funding WIOA", str(student)):
+        assert part in pdf, (part, pdf)
+
+
+async def test_a_sponsor_who_pays_otherwise_gets_one_invoice(service: Service) -> None:
+    student, purchase = await bought(service, payer="sponsor", funding_source="WIOA")
+    await service.deliver(paid(student, purchase, amount=usd(100)))
+    await service.deliver(paid(student, purchase, amount=usd(200)))
+    event, pdf = await _receive(service, student)
+    row = await only(service, purchase)
+    assert (event["kind"], row["number"][:2]) == ("invoice", "I-")
     for part in ("Invoice", "Billed to Workforce Innovation and Opportunity Act", "Funding WIOA", str(student)):
         assert part in pdf, (part, pdf)
 

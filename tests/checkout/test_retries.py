@@ -193,7 +193,11 @@ async def test_an_idempotency_key_and_a_lost_answer(service: Service, path: str)
     assert (await service.call("POST", path, app=app, json=body, headers=headers)).status_code == 503
     answer = await service.call("POST", path, app=app, json=body, headers=headers)
     assert answer.status_code == 200, answer.text
-    assert len(await service.sandbox.sessions_of(student)) == 1
+    if path == FUND:
+        assert answer.json()["sessionId"] == (await service.invoice(student)).id
+    else:
+        assert len(await service.sandbox.sessions_of(student)) == 1
+    assert len(await service.purchases(student)) == 1
 
 
 async def test_a_guests_idempotency_key_and_a_lost_answer(service: Service) -> None:

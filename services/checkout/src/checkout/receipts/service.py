@@ -50,9 +50,9 @@ class ReceiptIssuer:
         )
         if not paid:
             return
-        kind: Kind = "invoice" if row.payer == "sponsor" else "receipt"
         issued = await repository.documents_of(uow.db, row.id, frozenset().union(*(each.refs for each in paid)))
         for payment in paid:
+            kind = _kind(row, payment)
             existing = next((d for d in issued if d.refs & payment.refs or (kind == "invoice" == d.kind)), None)
             if existing is None:
                 nth = sum(each.purchase_id == row.id for each in issued) + 1
@@ -73,7 +73,7 @@ class ReceiptIssuer:
     ) -> Document:
         prefix = self.invoice_prefix if kind == "invoice" else self.receipt_prefix
         series = f"{prefix}-{uow.now.astimezone(UTC).year}"
-        buyer = await (_sponsor if kind == "invoice" else _student)(uow, row, purchase)
+        buyer = await (_sponsor if row.payer == "sponsor" else _student)(uow, row, purchase)
         payment_id = await find_payment_id(uow.db, row.id, payment.refs)
         # the number comes last: concurrent callers wait for it
         serial, issued_at = await repository.next_number(uow.db, series, at=uow.now)
@@ -160,6 +160,13 @@ class ReceiptIssuer:
             terms=self.invoice_terms if kind == "invoice" else None,
             terms_accepted=_terms_accepted(row),
         )
+
+
+def _kind(row: PurchaseRow, payment: Payment) -> Kind:
+    """A sponsor's invoice is Stripe's, numbered and sent before it is paid: a second one would claim the same money
+    twice, so what follows it is a receipt. A sponsor who pays otherwise has no other invoice than ours."""
+    invoiced = row.payment_flow == "installments" and not any(fact.refs.manual for fact in payment.facts)
+    return "invoice" if row.payer == "sponsor" and not invoiced else "receipt"
 
 
 def _adds_up(paid: Money, total: Money, tax: Money | None) -> bool:
