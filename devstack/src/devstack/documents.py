@@ -48,7 +48,7 @@ _ENVIRONMENT = {
     "MILADY_API_BASE": "https://milady.example.com",
     "MILADY_API_KEY": "documents",
     "SMTP_HOST": "127.0.0.1",
-    "MAIL_FROM": "Bursar <bursar@example.com>",
+    "MAIL_FROM": "bursar@example.com",
     "ADMIN_EMAILS": "admin@example.com",
     "PORTAL_URL": "https://school.example.com",
 }

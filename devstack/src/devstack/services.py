@@ -97,13 +97,15 @@ _DEFAULTS = {
     "LOG_LEVEL": "INFO",
     "FRONTEND_URL": "http://localhost:3000",
     "SPONSOR_FINANCE_EMAIL": "finance@sponsor.example.com",
-    "MAIL_FROM": "Bursar <enrollment@school.example.com>",
+    "SELLER_NAME": "Bursar School",
+    "MAIL_FROM": "enrollment@school.example.com",
     "ADMIN_EMAILS": "admin@school.example.com",
 }
 
 # Shorter than in production: nobody wants to watch a demo wait.
 _DELAYS = {
     "FAILURE_SETTLE_SECONDS": "3",
+    "REFUND_GRACE_SECONDS": "10",
     "RECEIPT_SETTLE_SECONDS": "2",
     "RECEIPT_DOCUMENT_SECONDS": "5",
     "WELCOME_GRACE_SECONDS": "5",

@@ -25,7 +25,7 @@ from ledger.purchase import Purchase, Standing
 from notifications.enrollment import Enrollment, is_owed_again
 from notifications.failures import failure_context, page_of, pause_cause_topic, pause_topics
 from notifications.message import DeliveryDelay, Message
-from notifications.refunds import end_topics, ended_by_refund
+from notifications.refunds import REFUNDED, end_topics, ended_by_refund
 
 _NEVER_OPENED = "payment_failed"
 """Why a pending enrollment is withdrawn; the mail about the failed payment is enough."""
@@ -119,6 +119,7 @@ def _withdrawn(enrollment: Enrollment, event: EnrollmentEvent, reason: str | Non
     policy = enrollment.facts.policy
     ended = [p for p in enrollment.purchases if p.ended and p.standing(policy)[1] == reason]
     last = max((p.ended for p in ended if p.ended), key=enrollment.facts.order_of, default=None)
+    by_refund = last is not None and last.by == "school" and last.reason == REFUNDED
     refunded: Counter[str] = Counter()
     for purchase in ended:
         refunded.update(purchase.refunded)
@@ -128,8 +129,8 @@ def _withdrawn(enrollment: Enrollment, event: EnrollmentEvent, reason: str | Non
         "enrollment-withdrawn",
         context={
             "reason": reason,
-            "ended_by": last.by if last else None,
-            "ended_because": last.reason if last and last.by == "school" else None,
+            "ended_by": "refund" if by_refund else last.by if last else None,
+            "ended_because": last.reason if last and last.by == "school" and not by_refund else None,
             "refunds": [Money(amount=amount, currency=code) for code, amount in sorted(refunded.items()) if amount > 0],
         },
         delay=DeliveryDelay.REFUND if ended_by_refund(enrollment) else DeliveryDelay.NONE,

@@ -21,15 +21,26 @@ EnrollmentStatus = Literal["closed", "open", "paused"]
 _VAGUE = frozenset({"unknown", "invoice_payment_failed", "async_payment_failed", "generic_decline", "card_declined"})
 _ABANDONED = "canceled"
 """The code of an intent that was closed without an attempt to pay."""
-NOT_PAID = "not_paid"
-"""Checkout's code of an amount that was due and not paid: nothing was charged, so nothing was declined."""
-AUTHENTICATION_CODES = frozenset({"authentication_required", "payment_intent_authentication_failure"})
+_UNPAID = frozenset({"not_paid", "no_payment_method"})
+"""Checkout's codes of an amount that was due and not paid: nothing was charged, so nothing was declined."""
+AUTHENTICATION_CODES = frozenset(
+    {
+        "authentication_required",
+        "invoice_payment_intent_requires_action",
+        "payment_intent_action_required",
+        "payment_intent_authentication_failure",
+        "requires_action",
+        "requires_confirmation",
+    }
+)
+"""The payer has to act (https://docs.stripe.com/error-codes): later attempts with this payment method only remind."""
 
 _REASONS = {
     "insufficient_funds": "funds",
     "card_velocity_exceeded": "funds",
     "withdrawal_count_limit_exceeded": "funds",
     "expired_card": "expired",
+    "expired_payment_method": "expired",
     "invalid_expiry_month": "details",
     "invalid_expiry_year": "details",
     "incorrect_number": "details",
@@ -42,10 +53,18 @@ _REASONS = {
     "generic_decline": "declined",
     "do_not_honor": "declined",
     "account_closed": "account",
+    "account_number_invalid": "account",
+    "bank_account_closed": "account",
+    "bank_account_declined": "account",
+    "bank_account_invalid_details": "account",
+    "bank_account_unusable": "account",
+    "routing_number_invalid": "account",
     "no_account": "account",
     "invalid_account_number": "account",
     "bank_account_restricted": "account",
     "debit_not_authorized": "debit",
+    "billing_invalid_mandate": "debit",
+    "payment_intent_mandate_invalid": "debit",
     "payment_method_bank_account_blocked": "account",
 }
 """Stripe's codes (https://docs.stripe.com/declines/codes, /payments/ach-direct-debit/blocked-bank-accounts)."""
@@ -107,7 +126,7 @@ def decides_what_follows(facts: StudentFacts, fact: PaymentFailed) -> bool:
     installment = fact.refs.installment
     if fact.code == RETURNED:
         return False  # the mail about the return says so
-    if installment is None or fact.code == NOT_PAID:
+    if installment is None or fact.code in _UNPAID:
         return installment is not None
     if fact.pay_url is None:
         return False
@@ -116,7 +135,7 @@ def decides_what_follows(facts: StudentFacts, fact: PaymentFailed) -> bool:
 
 def is_unpaid(attempt: Sequence[PaymentFailed]) -> bool:
     """Whether nothing was charged: the payer did not pay by the due date."""
-    return any(fact.code == NOT_PAID for fact in attempt)
+    return any(fact.code in _UNPAID for fact in attempt)
 
 
 def page_of(facts: StudentFacts, payment: Payment) -> str | None:

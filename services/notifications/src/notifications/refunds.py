@@ -18,6 +18,8 @@ from notifications.receipts import reference
 from notifications.student_facts import PurchaseFacts
 
 _TOPIC = "refunded-together:"
+REFUNDED = "refunded"
+"""Checkout's reason of an end that pays everything back, and the ledger's of a full refund."""
 
 
 def refund_messages(facts: PurchaseFacts) -> Iterator[Message]:
@@ -100,19 +102,22 @@ def _combine(facts: PurchaseFacts, single: Sequence[Message]) -> Message:
 
 
 def ended_by_refund(enrollment: Enrollment) -> bool:
-    """Whether the mail about the refund says that the enrollment has ended: it was refunded, or it was ended because a
-    refund request was approved. (An end that the school or the student has decided has a mail of its own.)"""
+    """Whether the mail about the refund says that the enrollment has ended, because the refund is why it has.
+
+    An end that the student has asked for is confirmed at once, and one that the school wanted has its reason: those
+    have mails of their own, unless it was a refund request that was approved.
+    """
     verdict, policy = enrollment.settled_verdict, enrollment.facts.policy
-    if verdict is None or verdict.standing is not Standing.WITHDRAWN or verdict.reason not in ("refunded", "canceled"):
+    if verdict is None or verdict.standing is not Standing.WITHDRAWN or verdict.reason not in (REFUNDED, "canceled"):
         return False
     purchases = [p for p in enrollment.purchases if p.standing(policy) == (verdict.standing, verdict.reason)]
     if any(enrollment.payer(purchase) == "sponsor" for purchase in purchases):
         return False  # the refund's mail goes to the sponsor
     decided = enrollment.facts.of(RefundDecided)
     approved = {decision.purchase_id for decision in decided if decision.decision == "approved"}
-    ended = [purchase for purchase in purchases if purchase.ended]
-    requested = all(any(fact.purchase_id in approved for fact in purchase.facts) for purchase in ended)
-    return bool(purchases) and requested and (bool(ended) or verdict.reason == "refunded")
+    ends = [end for purchase in purchases if (end := purchase.ended)]
+    refunds = all(end.by == "school" and (end.reason == REFUNDED or end.purchase_id in approved) for end in ends)
+    return bool(purchases) and refunds and (bool(ends) or verdict.reason == REFUNDED)
 
 
 def end_topics(enrollment: Enrollment) -> frozenset[str]:

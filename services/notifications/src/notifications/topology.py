@@ -13,6 +13,7 @@ from contracts.checkout import (
     RefundRequested,
     StudentUpdated,
 )
+from contracts.enrollment import EnrollmentProgressed
 from contracts.registry import PAYMENT_EVENTS, PUBLISHED_BY
 from kit.messaging.topology import Queue
 
@@ -32,7 +33,10 @@ CHECKOUT = Queue(
         PaymentUnmatched,
     ),
 )
-ENROLLMENTS = Queue("notifications.enrollments", events=PUBLISHED_BY["enrollment"])
+ENROLLMENTS = Queue(
+    "notifications.enrollments",
+    events=tuple(event for event in PUBLISHED_BY["enrollment"] if event is not EnrollmentProgressed),
+)
 INSTRUCTORS = Queue("notifications.instructors", events=PUBLISHED_BY["instructor-assignment"])
 MILADY = Queue("notifications.milady", events=PUBLISHED_BY["milady-integration"])
 QUEUES = (PAYMENTS, CHECKOUT, ENROLLMENTS, INSTRUCTORS, MILADY)
