@@ -129,6 +129,7 @@ async def list_purchases(
     user_id: UUID | None = None,
     product: Annotated[str | None, Query(max_length=200, description="the slug")] = None,
     plan: Annotated[str | None, Query(max_length=50, description="the payment plan's type")] = None,
+    reason: Annotated[str | None, Query(max_length=50, description="why it is not simply paid: underpaid, …")] = None,
 ) -> Page[PurchaseView]:
     """The caller's purchases, newest first; for staff, everyone's."""
     wanted, status_of, plan_of = views.select_purchases()
@@ -142,6 +143,8 @@ async def list_purchases(
         wanted = wanted.where(status_of == status)
     if plan is not None:
         wanted = wanted.where(plan_of == plan)
+    if reason is not None:
+        wanted = wanted.where(purchases.c.state_reason == reason)
     return await page_of(uow.db, wanted, purchases, PurchaseView, cursor=cursor, limit=limit)
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from checkout.installments import repository
 from checkout.installments.domain import PAYABLE, Installment
+from checkout.installments.external_plans import FollowedInstallment, followed_installments, is_followed
 from checkout.installments.tables import installments
 from checkout.payments.domain import NOT_MONEY
 from checkout.payments.repository import payments_of, refunds_of_purchase
@@ -33,6 +34,9 @@ PurchaseStatus = Literal[
     "expired",
     "paid",
 ]
+
+
+CollectedBy = Literal["checkout", "stripe"]
 
 
 class InstallmentView(BaseModel):
@@ -81,13 +85,18 @@ class NextDue(BaseModel):
 
 
 class PaymentOverview(BaseModel):
-    """`payment_plan` null: it is paid on Stripe's page, or in one payment. `schedules` are its installments."""
+    """`payment_plan` null: it is paid in one payment, or by a plan that Stripe collects. `schedules` are its
+    installments; `collected_by` stripe: a plan that was not started here, which Stripe charges by its own calendar.
+    `reason`: why it is not simply paid, such as underpaid, of which `shortfall` is missing."""
 
     enrollment_id: UUID
     purchase_id: UUID
     payment_plan: dict[str, Any] | None
+    collected_by: CollectedBy
+    reason: str | None
     price: MajorUnits
     amount: int
+    shortfall: int
     paid: int
     refunded: int
     due: int
@@ -99,7 +108,9 @@ class PaymentOverview(BaseModel):
 
 
 class PurchaseView(BaseModel):
-    """`status`: the enrollment's, if there is one; until then, the payment's. (Merchandise is paid and has none.)"""
+    """`status`: the enrollment's, if there is one; until then, the payment's. (Merchandise is paid and has none.)
+    `reason`: why it is not simply paid, such as underpaid, of which `shortfall` is missing. `collected_by` stripe: a
+    plan that was not started here."""
 
     id: UUID
     enrollment_id: UUID
@@ -108,10 +119,13 @@ class PurchaseView(BaseModel):
     name: str
     kind: str
     status: str
+    reason: str | None
     payer: str
     plan: str
+    collected_by: CollectedBy
     price: MajorUnits
     amount: int
+    shortfall: int
     paid: int
     due: int
     currency: str
@@ -129,25 +143,49 @@ def installment_view(installment: Installment) -> InstallmentView:
     return InstallmentView.model_validate(installment, from_attributes=True)
 
 
+def _followed_view(installment: FollowedInstallment) -> InstallmentView:
+    return InstallmentView(
+        id=installment.id,
+        position=installment.position,
+        kind="installment",
+        amount=installment.amount,
+        currency=installment.currency,
+        due_at=installment.due_at,
+        status=installment.status,
+        attempts=0,
+        next_attempt_at=None,
+        failure_code=None,
+        pay_url=None,
+        paid_at=installment.paid_at,
+    )
+
+
 async def payment_overview(db: AsyncConnection, purchase: PurchaseRow) -> PaymentOverview:
     """What the caller of this transaction may see of it."""
     own = await repository.of_purchase(db, purchase.id)
     records = await payments_of(db, purchase.id)
     refunds = await refunds_of_purchase(db, purchase.id)
     paid = [each for each in records if each.status == "succeeded" and each.method not in NOT_MONEY]
-    owed = [each for each in own if each.is_payable and not each.is_remainder]  # which stands for the others
+    schedules = [installment_view(each) for each in own]
+    if is_followed(purchase):
+        schedules = [_followed_view(each) for each in followed_installments(purchase, records)]
+    owed = [each for each in schedules if each.status in PAYABLE and each.kind != "remainder"]  # stands for the others
     first = min(owed, key=lambda each: (each.due_at, each.position), default=None)
+    shortfall = purchase.shortfall or 0
     return PaymentOverview(
         enrollment_id=purchase.first_enrollment_id,
         purchase_id=purchase.id,
         payment_plan=None if purchase.payment_plan is None else dict(purchase.payment_plan),
+        collected_by="stripe" if is_followed(purchase) else "checkout",
+        reason=purchase.state_reason,
         price=purchase.price.to_decimal(),
         amount=purchase.amount,
+        shortfall=shortfall,
         paid=sum(each.amount for each in paid),
         refunded=sum(each.refunded for each in paid),
-        due=sum(each.amount for each in owed),
+        due=sum(each.amount for each in owed) if schedules else shortfall,
         currency=purchase.currency,
-        schedules=[installment_view(each) for each in own],
+        schedules=schedules,
         payments=[PaymentView.model_validate(each, from_attributes=True) for each in records],
         refunds=[RefundView.model_validate(each, from_attributes=True) for each in refunds],
         next_due=None
@@ -194,6 +232,9 @@ def select_purchases() -> tuple[Select[Any], ColumnElement[str], ColumnElement[s
         func.coalesce(payments.c.method, "").not_in(NOT_MONEY),
     )
     paid = select(func.coalesce(func.sum(payments.c.amount), 0)).where(*is_paid)
+    followed = (purchases.c.payment_flow == "external") & (purchases.c.payment_type == "plan")
+    due_here = func.coalesce(func.nullif(due.scalar_subquery(), 0), purchases.c.shortfall, 0)
+    due_at_stripe = func.greatest(purchases.c.amount - paid.scalar_subquery(), 0)
     wanted = select(
         purchases.c.id,
         purchases.c.enrollment_id,
@@ -207,9 +248,12 @@ def select_purchases() -> tuple[Select[Any], ColumnElement[str], ColumnElement[s
         plan.label("plan"),
         purchases.c.amount,
         paid.scalar_subquery().label("paid"),
-        due.scalar_subquery().label("due"),
+        case((followed & purchases.c.next_charge_at.is_not(None), due_at_stripe), else_=due_here).label("due"),
+        purchases.c.state_reason.label("reason"),
+        func.coalesce(purchases.c.shortfall, 0).label("shortfall"),
+        case((followed, literal("stripe")), else_=literal("checkout")).label("collected_by"),
         purchases.c.currency,
-        next_due_at.scalar_subquery().label("next_due_at"),
+        func.coalesce(next_due_at.scalar_subquery(), purchases.c.next_charge_at).label("next_due_at"),
         purchases.c.created_at,
     )
     return wanted, status, plan
