@@ -25,7 +25,7 @@ from tests.checkout.payment_steps import (
 from tests.checkout.service import Service, bearer
 
 from checkout.payments import refund_service
-from contracts.enrollment import EnrollmentActivated, EnrollmentCompleted
+from contracts.enrollment import EnrollmentActivated, EnrollmentCompleted, EnrollmentProgressed
 from contracts.money import usd
 from contracts.payments import PaymentRefs, PaymentSucceeded
 from contracts.people import Program, enrollment_uuid
@@ -162,6 +162,22 @@ async def test_not_after_the_course_is_completed(service: Service) -> None:
     view = (await read(service, f"/api/payments/{row['id']}", by=student)).json()
     assert view["refundable"] == {"amount": PRICE, "allowed": False, "code": "course_completed"}
     assert (await ask(service, row["id"], by=BY_ADMIN)).status_code == 201
+
+
+async def test_not_after_too_much_of_the_course_is_done(service: Service) -> None:
+    """A course that is nearly done is not refunded by the student alone; how much is too much is a setting."""
+    student = uuid4()
+    row = await paid(service, student)
+    for percent in (26, 10):  # in any order, the highest counts
+        progress = EnrollmentProgressed(
+            enrollment_id=enrollment_uuid(student, "cpr"), student_id=student, program_slug="cpr", percent=percent
+        )
+        await service.publish(progress)
+    refused(await ask(service, row["id"], by=("student", student)), 409, "course_in_progress")
+    lenient = service.app_with(self_refund_max_progress=26)
+    path, headers = f"/api/payments/{row['id']}/refund", bearer("student", student)
+    answer = await service.call("POST", path, app=lenient, json={"reason": "x"}, headers=headers)
+    assert answer.status_code == 201, answer.text
 
 
 async def test_the_cash_attack(service: Service) -> None:

@@ -142,7 +142,7 @@ class Service:
         return [
             f"{body['revision']} {type.removeprefix('enrollment.').removesuffix('.v1')}"
             for type, body in events
-            if body["student_id"] == str(student) and slug in (None, body["program"]["slug"])
+            if "revision" in body and body["student_id"] == str(student) and slug in (None, body["program"]["slug"])
         ]
 
     async def progress(self, buyer: Buyer, *, role: str = "student", who: UUID | None = None) -> dict[str, Any]:

@@ -93,6 +93,18 @@ async def test_the_last_step_completes_the_enrollment_and_publishes_it_once(serv
     assert body["program"]["kind"] == "track"
 
 
+async def test_each_step_publishes_the_progress_once(service: Service, student: Buyer) -> None:
+    for step in await service.steps(student):
+        for _ in range(2):
+            assert (await service.done(student, step)).status_code == 200
+    rows = await service.rows("SELECT body FROM outbox WHERE routing_key = 'enrollment.progressed.v1' ORDER BY id")
+    bodies = [body for row in rows if (body := json.loads(row["body"]))["student_id"] == str(student.id)]
+    assert [body["percent"] for body in bodies] == [33, 66, 100]
+    assert {(body["enrollment_id"], body["program_slug"]) for body in bodies} == {
+        (str(student.enrollment_id), TRACK.slug)
+    }
+
+
 async def test_marking_twice_changes_nothing(service: Service, student: Buyer) -> None:
     first, *_ = await service.steps(student)
     once = (await service.done(student, first)).json()

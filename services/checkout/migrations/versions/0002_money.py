@@ -85,8 +85,18 @@ PAYMENTS: tuple[str, ...] = (
     """,
     "CREATE INDEX ix_purchase_ends_student_id ON purchase_ends (student_id)",
     "ALTER TABLE memberships ADD COLUMN resumes_at timestamptz",
+    """
+    CREATE TABLE enrollment_progress (
+        student_id uuid NOT NULL,
+        program_slug text NOT NULL,
+        percent integer NOT NULL CONSTRAINT ck_enrollment_progress_percent CHECK (percent BETWEEN 0 AND 100),
+        CONSTRAINT pk_enrollment_progress PRIMARY KEY (student_id, program_slug)
+    )
+    """,
 )
 INSTALLMENTS: tuple[str, ...] = (
+    # plans are collected by checkout: none has a schedule at Stripe
+    "ALTER TABLE purchases DROP COLUMN stripe_schedule_id",
     "ALTER TABLE purchases ADD COLUMN collection_stopped text, "
     "ADD COLUMN collection_stops integer NOT NULL DEFAULT 0, ADD COLUMN received bigint NOT NULL DEFAULT 0, "
     "ADD COLUMN charges integer NOT NULL DEFAULT 0",
@@ -108,9 +118,10 @@ SPONSORS: tuple[str, ...] = (
 )
 
 STAFF = ("admin", "case_manager")
-OWN_ROWS: tuple[str, ...] = ("purchase_ends",)
+OWN_ROWS: tuple[str, ...] = ("purchase_ends", "enrollment_progress")
 ADMINS_ROWS: tuple[str, ...] = ("unmatched_payments",)
 GRANTS: dict[str, tuple[str, ...]] = {
+    "SELECT": ("enrollment_progress",),
     "SELECT, INSERT": ("purchase_ends",),
     "SELECT, UPDATE": ("unmatched_payments",),
 }

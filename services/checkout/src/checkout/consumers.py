@@ -29,6 +29,7 @@ from contracts.enrollment import (
     EnrollmentEvent,
     EnrollmentPaused,
     EnrollmentPending,
+    EnrollmentProgressed,
     EnrollmentResumed,
     EnrollmentWithdrawn,
 )
@@ -106,5 +107,9 @@ def enrollment_events() -> RabbitRouter:
     async def update_enrollment_status(event: Envelope[EnrollmentEvent], uow: UnitOfWork) -> None:
         status = ENROLLMENT_STATUS[type(event.data)]
         await student_repository.write_enrollment(uow.db, event.data, status=status, at=uow.now)
+
+    @messages(filter=carries(EnrollmentProgressed))
+    async def update_progress(event: Envelope[EnrollmentProgressed], uow: UnitOfWork) -> None:
+        await student_repository.write_progress(uow.db, event.data)
 
     return router

@@ -11,6 +11,7 @@ from sqlalchemy import Row, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts import checkout
+from contracts.enrollment import EnrollmentProgressed
 from enrollment import progress, repository
 from enrollment.progress import Decision, Marked, Progress, Project, ProjectStatus, Step, UnknownStep
 from enrollment.tables import project_progress, step_progress
@@ -81,7 +82,7 @@ async def start(
 
 
 async def mark_done(uow: UnitOfWork, enrollment_id: UUID, step_id: UUID) -> Decision:
-    """Marks the step as done. The last step completes the enrollment, and publishes it, in the same commit."""
+    """Marks the step as done and publishes the progress; the last step completes the enrollment. All in one commit."""
     enrollment = await repository.lock(uow.db, enrollment_id)
     if enrollment is None:
         return UnknownStep()
@@ -96,6 +97,13 @@ async def mark_done(uow: UnitOfWork, enrollment_id: UUID, step_id: UUID) -> Deci
         await uow.db.execute(
             update(project_progress).where(project_progress.c.id == project.id).values(status=project.status.value)
         )
+    event = EnrollmentProgressed(
+        enrollment_id=enrollment.id,
+        student_id=enrollment.student_id,
+        program_slug=enrollment.program_slug,
+        percent=decision.after.percent,
+    )
+    await uow.publish(event, id=f"{step_id}/{event.type}", subject=str(enrollment.purchase_id or enrollment.id))
     if decision.after.finished:
         await repository.complete(uow, enrollment)
     return decision

@@ -55,3 +55,13 @@ class EnrollmentCompleted(EnrollmentEvent):
     """The student has completed the program."""
 
     type = "enrollment.completed.v1"
+
+
+class EnrollmentProgressed(Event):
+    """A step of the curriculum is done. `percent` of all steps, rounded down; it never decreases."""
+
+    type = "enrollment.progressed.v1"
+    enrollment_id: UUID
+    student_id: UUID
+    program_slug: str = Field(min_length=1, max_length=200)
+    percent: int = Field(ge=0, le=100)

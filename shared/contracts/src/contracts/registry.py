@@ -54,6 +54,7 @@ PUBLISHED_BY: Mapping[str, tuple[type[Event], ...]] = {
         enrollment.EnrollmentResumed,
         enrollment.EnrollmentWithdrawn,
         enrollment.EnrollmentCompleted,
+        enrollment.EnrollmentProgressed,
     ),
     "instructor-assignment": (
         instructor_assignment.InstructorAssigned,

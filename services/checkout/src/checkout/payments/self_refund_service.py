@@ -21,7 +21,7 @@ from checkout.payments.refund_readings import credit_granted, end_membership, re
 from checkout.payments.refund_service import refundable_payments, refused, unknown_payment
 from checkout.purchases.context import Buyer, CheckoutContext
 from checkout.purchases.repository import PurchaseRow, lock_purchase, read_row
-from checkout.purchases.student_repository import read_enrollments
+from checkout.purchases.student_repository import read_enrollments, read_progress
 from kit.db.unit_of_work import UnitOfWork
 
 
@@ -109,7 +109,7 @@ async def refundable_purchase(uow: UnitOfWork, purchase: PurchaseRow, *, credit:
         payments=await refundable_payments(uow, purchase.id),
         ended=purchase.canceled_at is not None,
         completed=any(each.status == "completed" for each in enrollments),
-        progress=0,
+        progress=await read_progress(uow.db, purchase.student_id, purchase.covers),
         credit=credit,
     )
 

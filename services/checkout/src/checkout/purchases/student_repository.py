@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from checkout.purchases.domain import Enrollment, EnrollmentStatus
 from checkout.purchases.repository import lock_student
-from checkout.purchases.tables import contacts, customers, enrollments
-from contracts.enrollment import EnrollmentEvent
+from checkout.purchases.tables import contacts, customers, enrollment_progress, enrollments
+from contracts.enrollment import EnrollmentEvent, EnrollmentProgressed
 from contracts.people import Contact
 
 
@@ -62,6 +62,30 @@ async def write_enrollment(
             where=enrollments.c.revision < new.revision,
         )
     )
+
+
+async def write_progress(db: AsyncConnection, event: EnrollmentProgressed) -> None:
+    """Keeps the highest percentage, whatever order the events come in."""
+    progress = enrollment_progress
+    statement = insert(progress).values(
+        student_id=event.student_id, program_slug=event.program_slug, percent=event.percent
+    )
+    new = statement.excluded
+    await db.execute(
+        statement.on_conflict_do_update(
+            index_elements=["student_id", "program_slug"],
+            set_={"percent": new.percent},
+            where=progress.c.percent < new.percent,
+        )
+    )
+
+
+async def read_progress(db: AsyncConnection, student_id: UUID, slugs: Collection[str]) -> int:
+    """How much of the curriculum is done, in percent: the highest of these enrollments."""
+    progress = enrollment_progress.c
+    own = (progress.student_id == student_id, progress.program_slug.in_(slugs))
+    wanted = select(func.max(progress.percent)).where(*own)
+    return (await db.execute(wanted)).scalar_one() or 0
 
 
 async def read_contact(db: AsyncConnection, student_id: UUID) -> Contact | None:

@@ -61,7 +61,6 @@ purchases = Table(
     Column("checkout_url", Text),
     Column("expires_at", DateTime(timezone=True)),
     Column("stripe_subscription_id", Text),
-    Column("stripe_schedule_id", Text),
     Column("terms_version", Text),
     Column("terms_accepted_at", DateTime(timezone=True)),
     Column("canceled_at", DateTime(timezone=True)),
@@ -171,6 +170,15 @@ enrollments = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 """The read model of the enrollment service's events; the API does not write it."""
+
+enrollment_progress = Table(
+    "enrollment_progress",
+    metadata,
+    Column("student_id", Uuid, primary_key=True),
+    Column("program_slug", Text, primary_key=True),
+    Column("percent", Integer, nullable=False),
+)
+"""How much of the curriculum is done, by the enrollment service's events; the API does not write it."""
 
 contacts = Table(
     "contacts",
