@@ -249,6 +249,19 @@ async def test_an_invoice_that_was_voided_at_stripe_is_made_anew(school: School)
     assert (await school.service.funding(school.student))["stripe_invoice_id"] == new.id
 
 
+async def test_a_recorded_check_ends_the_invoice(school: School) -> None:
+    link, invoice_id = await funded(school)
+    (installment,) = await school.installments()
+    path = f"/api/admin/payments/schedules/{installment['id']}/record-payment"
+    body = {"payment_method": "check", "transaction_reference": "C-1"}
+    answer = await school.admin("POST", path, json=body)
+    assert answer.status_code == 200, answer.text
+    await school.deliver()
+    await school.perform()
+    assert await opened(school.service, link, app=school.app) == f"{SUCCESS}{BARBER}"
+    assert (await school.sandbox.api.invoices.retrieve_async(invoice_id)).status == "void"
+
+
 # --- installments -----------------------------------------------------------------------------------------------------
 
 

@@ -9,9 +9,14 @@ from uuid import UUID, uuid4
 
 import pytest
 import stripe
+from pydantic import SecretStr
 from tests.checkout.installment_steps import School
 from tests.checkout.sandbox import metadata_of
 from tests.checkout.service import FINANCE, FUND, PUBLIC, bearer
+
+from checkout import main
+from checkout.settings import StripeSettings
+from checkout.stripe_client import Stripe
 
 BARBER = "barber-apprenticeship"
 WIOA = {"funding_source": "WIOA"}
@@ -201,7 +206,7 @@ async def test_an_invoice_that_could_not_be_sent_is_sent_later(school: School) -
     assert (await school.service.funding(school.student))["stripe_invoice_id"] == invoice.id
 
 
-async def test_the_funding_route_says_that_stripe_is_unavailable(school: School) -> None:
+async def test_the_funding_route_reports_that_stripe_is_unavailable(school: School) -> None:
     await school.sandbox.faults(fail_requests=1000)
     try:
         answer = await fund(school)
@@ -304,3 +309,20 @@ async def test_the_sponsors_customer_has_its_present_address(school: School) -> 
     assert emails == ["a@acme.example", "b@acme.example"]
     rows = await school.service.rows("SELECT 1 FROM sponsor_customers WHERE code = :code", code=code)
     assert len(rows) == 1
+
+
+async def test_without_stripe_a_sponsor_is_reminded_too(school: School) -> None:
+    """The school invoices by itself, and an admin records the payment."""
+    usual, school.app = school.app, school.service.app_with(stripe_api_key=SecretStr(""), test_clock=True)
+    enrolled = await enroll(school)
+    assert enrolled.status_code == 201, enrolled.text
+    refused = await fund(school)
+    assert (refused.status_code, refused.json()["code"]) == (503, "stripe_not_configured")
+    bare = Stripe(StripeSettings(stripe_api_key=SecretStr(""), stripe_api_base=school.sandbox.url))
+    school.service.handlers = main.jobs(school.service.database, bare, test_clock=True)
+    await school.later(days=30, minutes=1)
+    assert await school.failures() == []
+    await school.later(days=1)
+    assert [(each["code"], each["final"]) for each in await school.failures()] == [("not_paid", False)]
+    await bare.close()
+    school.app = usual

@@ -95,7 +95,7 @@ class CollectionJob:
             return Obsolete()
         purchase, installment = found
         if not self._stripe.configured:
-            return Failure(code=NOT_PAID)
+            return await self._remind(installment) if purchase.payer == "sponsor" else Failure(code=NOT_PAID)
         try:
             if purchase.payer == "sponsor":
                 return await self._send(purchase, installment)
@@ -192,12 +192,15 @@ class CollectionJob:
             if (await self._stripe.invoice_charge(invoice_id)).status != "failed":
                 return Accepted()
             invoice = await self._stripe.invoice(invoice_id)
-            now = await self._clock.now()
-            if invoice.status == "open" and now >= installment.due_at:
-                remind_at = reminder_at(installment.due_at, installment.attempts, self._reminders)
-                return Postponed(remind_at) if remind_at and now < remind_at else Failure(code=NOT_PAID)
+            if invoice.status == "open" and await self._clock.now() >= installment.due_at:
+                return await self._remind(installment)
         sent = await sponsor_invoices.send(self._stripe, lambda: begin(self._database), purchase, installment.id)
         return Accepted() if sent.status == "paid" else Sent()
+
+    async def _remind(self, installment: Installment) -> Failure | Postponed:
+        remind_at = reminder_at(installment.due_at, installment.attempts, self._reminders)
+        later = remind_at is not None and await self._clock.now() < remind_at
+        return Postponed(remind_at) if later else Failure(code=NOT_PAID)
 
     # --- the outcome --------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Sponsors' invoices: stored with their purchase, sent at once, and by the timer's job if Stripe cannot be reached then."""
+"""Sponsors' invoices: stored with their purchase, and sent at once, or by the timer's job if Stripe is unavailable."""
 
 from __future__ import annotations
 
