@@ -12,8 +12,8 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import insert, text
+from tests.checkout.installment_steps import School
 from tests.checkout.pdf_text import text_of
-from tests.checkout.plan_steps import DAY, pay, plan
 from tests.checkout.service import CREATE, Service, bearer, wanted
 from tests.deliveries import handle
 
@@ -114,22 +114,21 @@ async def test_a_card_payment_gets_its_receipt(service: Service) -> None:
     assert message["subject"] == str(purchase)
 
 
-async def test_each_installment_has_its_own_receipt(service: Service) -> None:
-    student = uuid4()
-    session = await plan(service, student, "dsp", 4325)
-    await pay(service, session)
-    await service.deliver_stripe_events(student)
-    await service.perform(student)
-    for _ in range(5):
-        await service.sandbox.operate("/clock/advance", seconds=31 * DAY)
-        await service.deliver_stripe_events(student)
-    events = await service.published(student, ISSUED)
+async def test_each_installment_has_its_own_receipt(school: School) -> None:
+    await school.started("dsp")
+    for _ in range(6):
+        await school.later(days=31)
+    assert await school.statuses() == ["paid"] * 6
+    events = await school.service.published(school.student, ISSUED)
     texts = [text_of(base64.b64decode(each["pdf"])) for each in events]
-    assert [each["amount"]["amount"] for each in events] == [108_125] * 4
-    for n, pdf in enumerate(texts, start=1):
-        assert f"installment {n} of 4 1,081.25 USD" in pdf
+    assert sum(each["amount"]["amount"] for each in events) == 432_500
+    so_far = 0
+    for n, (event, pdf) in enumerate(zip(events, texts, strict=True), start=1):
+        so_far += event["amount"]["amount"]
+        assert f"installment {n} of 6 {Money(**event['amount'])}" in pdf
         assert "Total 4,325.00 USD" in pdf
-    assert len({each["number"] for each in events}) == 4
+        assert f"Paid so far, of 4,325.00 USD {usd(so_far)} Balance {usd(432_500 - so_far)}" in pdf
+    assert len({each["number"] for each in events}) == 6
 
 
 async def test_a_sponsor_who_pays_the_invoice_gets_a_receipt(service: Service) -> None:

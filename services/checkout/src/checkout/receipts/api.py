@@ -8,15 +8,19 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
-from pydantic import BaseModel, computed_field
-from sqlalchemy import select
+from pydantic import BaseModel, computed_field, model_validator
+from sqlalchemy import case, func, select
 
+from checkout.payments.domain import NOT_MONEY
+from checkout.payments.tables import payments
+from checkout.purchases.tables import purchases
 from checkout.receipts import repository
-from checkout.receipts.domain import Kind
+from checkout.receipts.domain import Kind, method_name
 from checkout.receipts.pdf import render
 from checkout.receipts.repository import Document
 from checkout.receipts.tables import documents
 from contracts.money import Money
+from contracts.payments import PaymentMethodDetails
 from kit.db.unit_of_work import UnitOfWork
 from kit.http.dependencies import CallerUnitOfWork
 from kit.http.errors import Problem
@@ -33,8 +37,18 @@ _PDF: dict[int | str, dict[str, Any]] = {
 }
 
 
+class ReceiptBalance(BaseModel):
+    """Of the whole purchase, to date, without tax. Minor units of `currency`."""
+
+    paid: int
+    total: int
+    due: int
+    currency: str
+
+
 class Receipt(BaseModel):
-    """A receipt, or a sponsor's invoice. `amount`: what was paid; `pdf`: the path of the PDF."""
+    """A receipt, or a sponsor's invoice. `amount`: what was paid; `method`: how; `pdf`: the path of the PDF. `balance`
+    null: of a membership, which is paid by the period."""
 
     id: UUID
     kind: Kind
@@ -44,8 +58,21 @@ class Receipt(BaseModel):
     student_id: UUID
     program: str
     amount: Money
+    method: str | None
+    balance: ReceiptBalance | None
     issued_at: datetime
     created_at: datetime
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_row(cls, row: dict[str, Any]) -> dict[str, Any]:
+        details = row["method_details"]
+        method = method_name(row["method"], PaymentMethodDetails.model_validate(details)) if details else row["method"]
+        balance = None
+        if row["total"] is not None:
+            total, paid = int(row["total"]), int(row["paid"])
+            balance = {"paid": paid, "total": total, "due": max(total - paid, 0), "currency": row["currency"]}
+        return {**row, "method": method, "balance": balance}
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -64,7 +91,25 @@ async def list_receipts(
 ) -> Page[Receipt]:
     """The caller's receipts, newest first; for staff, everyone's."""
     content = documents.c.content
-    wanted = select(documents, content["program"].astext.label("program"), content["paid"].label("amount"))
+    of_purchase = purchases.c.id == documents.c.purchase_id
+    paid = select(func.coalesce(func.sum(payments.c.amount - payments.c.tax), 0)).where(
+        payments.c.purchase_id == documents.c.purchase_id,
+        payments.c.status == "succeeded",
+        payments.c.currency == purchases.c.currency,
+        func.coalesce(payments.c.method, "").not_in(NOT_MONEY),
+    )
+    details = select(payments.c.method_details).where(payments.c.id == documents.c.payment_id)
+    has_balance = purchases.c.payment_flow != "membership"
+    wanted = select(
+        documents,
+        content["program"].astext.label("program"),
+        content["paid"].label("amount"),
+        content["method"].astext.label("method"),
+        details.scalar_subquery().label("method_details"),
+        paid.correlate(documents, purchases).scalar_subquery().label("paid"),
+        case((has_balance, purchases.c.amount - purchases.c.accepted)).label("total"),
+        purchases.c.currency,
+    ).outerjoin(purchases, of_purchase)
     if kind is not None:
         wanted = wanted.where(documents.c.kind == kind)
     if purchase_id is not None:
@@ -92,8 +137,10 @@ async def _pdf(uow: UnitOfWork, document: Document | None) -> Response:
         raise Problem(404, "unknown_receipt", detail)
     refunds = await repository.refunds_of(uow.db, document)
     others = await repository.other_payments_of(uow.db, document)
+    balance = await repository.balance_of(uow.db, document)
+    content = await repository.with_current_method(uow.db, document)
     headers = {
         "Content-Disposition": f'attachment; filename="{document.content.filename}"',
         "Cache-Control": "private, no-cache",
     }
-    return Response(render(document.content, refunds, others), media_type="application/pdf", headers=headers)
+    return Response(render(content, refunds, others, balance), media_type="application/pdf", headers=headers)

@@ -56,6 +56,21 @@ class OtherPayment(Model):
     method: str | None = None
 
 
+class Balance(Model):
+    """What has been paid of a purchase so far, without tax, and what is owed for all of it."""
+
+    paid: Money
+    total: Money
+
+    @property
+    def due(self) -> Money:
+        return Money(amount=max(self.total.amount - self.paid.amount, 0), currency=self.total.currency)
+
+    @property
+    def sums(self) -> tuple[SumLine, ...]:
+        return (SumLine(f"Paid so far, of {self.total}", self.paid), SumLine("Balance", self.due, strong=True))
+
+
 class SumLine(NamedTuple):
     """One line of the totals. `strong`: printed in bold."""
 

@@ -14,7 +14,7 @@ from reportlab.lib.styles import ParagraphStyle
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Flowable, Paragraph, SimpleDocTemplate, Spacer, Table
 
-from checkout.receipts.domain import Content, OtherPayment, Refund, SumLine, changes_since_issue
+from checkout.receipts.domain import Balance, Content, OtherPayment, Refund, SumLine, changes_since_issue
 from checkout.receipts.fonts import BOLD, REGULAR, clean, markup
 
 _MARGIN, _PADDING = 56.0, 6.0
@@ -40,8 +40,14 @@ _PLAIN = [
 ]
 
 
-def render(content: Content, refunds: Sequence[Refund] = (), others: Sequence[OtherPayment] = ()) -> bytes:
-    """The document with its refunds and other payments to date. Accepts any text and amount; takes about 10 ms."""
+def render(
+    content: Content,
+    refunds: Sequence[Refund] = (),
+    others: Sequence[OtherPayment] = (),
+    balance: Balance | None = None,
+) -> bytes:
+    """The document with its refunds, other payments and balance to date. Accepts any text and amount; takes about
+    10 ms."""
     target = BytesIO()
     title = f"{_title(content)} {clean(content.number)}"
     stamp = f"D:{content.issued_at.astimezone(UTC):%Y%m%d%H%M%S}Z"
@@ -76,6 +82,7 @@ def render(content: Content, refunds: Sequence[Refund] = (), others: Sequence[Ot
         Spacer(0, 8),
         *_sums(content.sums),
         *_sums(changes_since_issue(content, refunds, others)),
+        *_sums(balance.sums if balance is not None else ()),
         Spacer(0, 24),
         *(_text(note, _NOTE) for note in _notes(content)),
     ]

@@ -14,9 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from checkout.payments import repository as payments
 from checkout.payments.domain import NOT_MONEY, PaymentRecord
-from checkout.receipts.domain import Content, Kind, OtherPayment, Refund, method_name
+from checkout.purchases import repository as purchases
+from checkout.receipts.domain import Balance, Content, Kind, OtherPayment, Refund, method_name
 from checkout.receipts.tables import document_series, documents
 from checkout.schema import overlaps
+from contracts.money import Money
 from contracts.payments import PaymentMethodDetails
 
 
@@ -123,6 +125,30 @@ async def other_payments_of(db: AsyncConnection, document: Document) -> list[Oth
         and not set(document.content.refs) & set(payment.refs)
     ]
     return sorted(others, key=lambda each: each.at)
+
+
+async def balance_of(db: AsyncConnection, document: Document) -> Balance | None:
+    """None for an invoice, which states what is still due, and for a membership, which is paid by the period."""
+    purchase = await purchases.read_row(db, document.purchase_id)
+    if purchase is None or document.kind == "invoice" or purchase.payment_flow == "membership":
+        return None
+    paid = sum(
+        payment.amount - payment.tax
+        for payment in await payments.payments_of(db, purchase.id)
+        if payment.status == "succeeded" and payment.method not in NOT_MONEY and payment.currency == purchase.currency
+    )
+    return Balance(
+        paid=Money(amount=paid, currency=purchase.currency),
+        total=Money(amount=purchase.amount - purchase.accepted, currency=purchase.currency),
+    )
+
+
+async def with_current_method(db: AsyncConnection, document: Document) -> Content:
+    """Stripe may say after the document was issued which card or account it was."""
+    payment = None if document.payment_id is None else await payments.read_payment(db, document.payment_id)
+    if payment is None or payment.method_details is None:
+        return document.content
+    return document.content.model_copy(update={"method": _method(payment)})
 
 
 def _document(row: Row[Any]) -> Document:

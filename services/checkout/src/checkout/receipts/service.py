@@ -98,6 +98,7 @@ class ReceiptIssuer:
         await repository.insert_document(uow.db, document, series=series, serial=serial)
         refunds = await repository.refunds_of(uow.db, document)
         others = await repository.other_payments_of(uow.db, document)
+        balance = await repository.balance_of(uow.db, document)
         issued = ReceiptIssued(
             document_id=document.id,
             kind=kind,
@@ -107,7 +108,7 @@ class ReceiptIssuer:
             refs=_refs(payment),
             amount=content.paid,
             filename=content.filename,
-            pdf=base64.b64encode(render(content, refunds, others)).decode(),
+            pdf=base64.b64encode(render(content, refunds, others, balance)).decode(),
         )
         await uow.publish(issued, id=f"{document.id}/{ReceiptIssued.type}", subject=str(row.id))
         return document
