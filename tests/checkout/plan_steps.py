@@ -1,4 +1,4 @@
-"""Steps of the tests of plans, at Stripe's side."""
+"""Steps of the tests of plans that start on Stripe's page."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import Any
 from uuid import UUID
 
 import stripe
-from tests.checkout.service import Service, wanted
-
-DAY = 86_400
+from tests.checkout.installment_steps import School
+from tests.checkout.service import Service, major, wanted
 
 
 async def plan(service: Service, student: UUID, slug: str, price: Any) -> stripe.checkout.Session:
@@ -18,41 +17,52 @@ async def plan(service: Service, student: UUID, slug: str, price: Any) -> stripe
     return session
 
 
-async def pay(service: Service, session: stripe.checkout.Session) -> str:
-    await service.sandbox.pay(session.id)
-    paid = await service.sandbox.api.checkout.sessions.retrieve_async(session.id)
-    assert isinstance(paid.subscription, str)
-    return paid.subscription
+async def page(school: School, slug: str = "cpr", price: Any = 575, **sent: Any) -> stripe.checkout.Session:
+    """Opens the page of a plan of four installments; by default, of 143.75 dollars each."""
+    body = wanted(slug, price, paymentType="plan")
+    answer = await school.call("POST", "/api/create-checkout-session", json=body, **sent)
+    assert answer.status_code == 200, answer.text
+    session: stripe.checkout.Session = (await school.sandbox.sessions_of(school.student))[0]
+    return session
 
 
-async def schedules(service: Service, subscription: str) -> list[stripe.SubscriptionSchedule]:
-    found = await service.sandbox.api.subscription_schedules.list_async({"limit": 100})
-    return [s async for s in found.auto_paging_iter() if s.subscription == subscription]
+async def paid_page(school: School, slug: str = "cpr", price: Any = 575, **choice: Any) -> None:
+    """The first installment is paid on the page, and its event has arrived."""
+    session = await page(school, slug, price)
+    await school.sandbox.pay(session.id, **choice)
+    await school.deliver()
 
 
-async def invoices(service: Service, subscription: str) -> list[stripe.Invoice]:
-    """Newest first."""
-    found = await service.sandbox.api.invoices.list_async({"subscription": subscription, "limit": 100})
-    return [invoice async for invoice in found.auto_paging_iter()]
+async def program(school: School, price: int) -> str:
+    """Adds a program; its slug. `price`: minor units."""
+    slug = f"plan-{school.student.hex[:8]}-{price}"
+    answer = await school.admin("POST", "/api/admin/programs", json={"slug": slug, "name": "P", "price": major(price)})
+    assert answer.status_code == 201, answer.text
+    return slug
 
 
-async def charge_of(service: Service, invoice: stripe.Invoice) -> str:
-    (link,) = (await service.sandbox.api.invoice_payments.list_async({"invoice": invoice.id})).data
-    assert isinstance(link.payment.payment_intent, str)
-    intent = await service.sandbox.api.payment_intents.retrieve_async(link.payment.payment_intent)
+async def charge_of(school: School, position: int) -> str:
+    """The charge that paid the installment at this position of the student's only plan."""
+    installment = (await school.installments())[position - 1]
+    (payment,) = await school.service.rows(
+        "SELECT * FROM payments WHERE student_id = :s AND status = 'succeeded' AND installment LIKE :id",
+        s=school.student,
+        id=f"{installment['id']}:%",
+    )
+    intent_id = payment["stripe_payment_intent_id"]
+    if intent_id is None:
+        found = await school.service.stripe.invoice_intent(payment["stripe_invoice_id"])
+        assert found is not None
+        intent_id = found.id
+    intent = await school.sandbox.api.payment_intents.retrieve_async(intent_id)
     assert isinstance(intent.latest_charge, str)
     return intent.latest_charge
 
 
-async def refund(service: Service, subscription: str) -> str:
-    """Refunds the newest invoice; the refund's id."""
-    charge = await charge_of(service, (await invoices(service, subscription))[0])
-    await service.sandbox.operate(f"/charges/{charge}/refund")
-    (made,) = (await service.sandbox.api.refunds.list_async({"charge": charge})).data
-    return made.id
-
-
-async def cancels(service: Service, subscription: str) -> int:
-    """The number of Stripe's events for the end of the subscription."""
-    ended = [e for e in await service.sandbox.events() if e["type"] == "customer.subscription.deleted"]
-    return sum(event["data"]["object"]["id"] == subscription for event in ended)
+async def lose(school: School, position: int, reason: str = "insufficient_funds") -> str:
+    """The payer's bank takes back what paid the installment; the dispute's id."""
+    charge = await charge_of(school, position)
+    dispute = await school.sandbox.operate(f"/charges/{charge}/dispute", reason=reason)
+    await school.sandbox.operate(f"/disputes/{dispute['id']}/close", status="lost")
+    await school.run_due()
+    return str(dispute["id"])

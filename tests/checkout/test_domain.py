@@ -95,18 +95,20 @@ def test_a_withdrawn_enrollment_does_not_prevent_a_purchase() -> None:
     assert decide(FULL, ended, other, enrollment=enrollment) == Start(), "an earlier one had its enrollment before"
 
 
-def test_a_plan_that_may_charge_again_prevents_a_purchase_until_it_is_canceled() -> None:
-    for state in (State.WITHDRAWN, State.PAID):
-        running = purchase(PLAN, state)
-        over = replace(running, plan_canceled=True)
-        gone = Enrollment(slug=SLUG, status="withdrawn", purchase_id=running.id)
-        for request in (FULL, PLAN, WIOA):
-            assert decide(request, running, enrollment=gone) == Refuse("plan_being_canceled")
-            assert decide(request, purchase(FULL, State.EXPIRED), running, enrollment=gone) == Refuse(
-                "plan_being_canceled"
-            )
-            assert decide(request, over, enrollment=gone) == Start()
-    assert decide(FULL, purchase(PLAN, State.WITHDRAWN)) == Refuse("plan_being_canceled"), "it never had an enrollment"
+def test_a_subscription_that_may_charge_again_prevents_a_purchase_until_it_is_canceled() -> None:
+    for flow in ("membership", "external"):
+        subscribed = replace(PLAN, payment_flow=flow)
+        for state in (State.WITHDRAWN, State.PAID):
+            running = purchase(subscribed, state)
+            over = replace(running, subscription_canceled=True)
+            gone = Enrollment(slug=SLUG, status="withdrawn", purchase_id=running.id)
+            for request in (FULL, PLAN, WIOA):
+                refused = Refuse("subscription_being_canceled")
+                assert decide(request, running, enrollment=gone) == refused
+                assert decide(request, purchase(FULL, State.EXPIRED), running, enrollment=gone) == refused
+                assert decide(request, over, enrollment=gone) == Start()
+    gone = Enrollment(slug=SLUG, status="withdrawn", purchase_id=(ended := purchase(PLAN, State.WITHDRAWN)).id)
+    assert decide(FULL, ended, enrollment=gone) == Start(), "a plan of ours charges nothing by itself"
     assert decide(FULL, purchase(PLAN, State.EXPIRED), purchase(PLAN, State.FAILED)) == Start()
 
 

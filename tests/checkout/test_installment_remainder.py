@@ -113,27 +113,6 @@ async def test_the_remainder_of_one_installment_is_that_installment(school: Scho
     assert answer.json()["stripe_client_secret"] == enrollment["stripe_client_secret"]
 
 
-async def test_a_plan_on_stripes_page_that_ended_early_leaves_a_remainder(school: School) -> None:
-    body = {"programName": "x", "programSlug": "hvac", "price": 5000, "paymentType": "plan"}
-    assert (await school.call("POST", "/api/create-checkout-session", json=body)).status_code == 200
-    (session,) = await school.sandbox.sessions_of(school.student)
-    await school.sandbox.pay(session.id)
-    await school.run_due()
-    purchase = await school.service.purchase(school.student)
-    early = await rest(school, purchase["id"])
-    assert (early.status_code, early.json()["code"]) == (409, "nothing_due")
-    await school.sandbox.api.subscriptions.cancel_async(purchase["stripe_subscription_id"])
-    await school.run_due()
-    assert await school.standing() == ("paused", "plan_canceled")
-    answer = await rest(school, purchase["id"])
-    assert (answer.status_code, answer.json()["amount"]) == (200, 375_000), answer.text
-    await school.pay(answer.json()["stripe_client_secret"])
-    await school.run_due()
-    assert await school.standing() == ("active", None)
-    assert await school.statuses() == ["paid"]
-    assert (await rest(school, purchase["id"])).json()["code"] == "nothing_due"
-
-
 async def test_another_students_remainder_is_not_found(school: School) -> None:
     enrollment = await school.started()
     answer = await rest(school, enrollment["purchase_id"], id=uuid4())

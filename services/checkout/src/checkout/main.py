@@ -21,6 +21,7 @@ from checkout.installments.collection import CollectionJob
 from checkout.installments.enrollment_service import EnrollmentService
 from checkout.installments.jobs import DEBIT_RESULT, CloseJob, DebitResultJob, EnrollmentExpiryJob
 from checkout.installments.open_invoices import open_installments
+from checkout.installments.page_flow import PageFlow
 from checkout.installments.pay_link_service import PayLinkService
 from checkout.installments.plan_flow import PlanFlow
 from checkout.installments.timer import COLLECTION, ENROLLMENT_EXPIRY, Timer
@@ -36,15 +37,16 @@ from checkout.payments import api as payments_api
 from checkout.payments import intent_api, methods_api, refund_request_api, refund_service, statistics_api
 from checkout.payments.intent_flow import IntentFlow
 from checkout.payments.jobs import StripeRefundJob
-from checkout.purchases import acceptance_api, contact_api, course_api, off_sale, plans, unmatched, unmatched_api
+from checkout.purchases import acceptance_api, contact_api, course_api, off_sale, unmatched, unmatched_api
 from checkout.purchases import api as purchases_api
 from checkout.purchases.context import CheckoutContext
 from checkout.purchases.customers import Customers
 from checkout.purchases.domain import PaymentFlowName
 from checkout.purchases.jobs import INTENT_EXPIRY, PAGE_EXPIRY, IntentExpiry, PageExpiry
 from checkout.purchases.lost_events import LostEvents, open_purchases
+from checkout.purchases.repository import SUBSCRIPTION_CANCEL
 from checkout.purchases.service import PaymentFlow, PurchaseService
-from checkout.purchases.session_flow import SessionFlow
+from checkout.purchases.subscriptions import SubscriptionCancel
 from checkout.purchases.unmatched import UnmatchedAnnouncement, UnmatchedRefund
 from checkout.receipts import api as receipts_api
 from checkout.receipts.repository import move_documents
@@ -101,7 +103,7 @@ def app(settings: ApiSettings) -> FastAPI:
     made.state.context = context = CheckoutContext(made.state.database, made.state.stripe, settings)
     made.state.customers = customers = Customers(context)
     made.state.clock = clock = Clock(made.state.database, enabled=settings.test_clock)
-    session_flow = SessionFlow(context, customers)
+    session_flow = PageFlow(context, customers, clock)
     intent_flow = IntentFlow(context, customers)
     plan_flow = PlanFlow(context, customers, clock)
     membership_flow = MembershipFlow(context, customers)
@@ -131,7 +133,7 @@ def jobs(
     """The handler of every kind of job."""
     clock = Clock(database, enabled=test_clock)
     return {
-        **plans.handlers(stripe),
+        SUBSCRIPTION_CANCEL: SubscriptionCancel(stripe),
         **off_sale.handlers(database, stripe),
         INTENT_EXPIRY: IntentExpiry(database, stripe),
         PAGE_EXPIRY: PageExpiry(database),

@@ -16,8 +16,8 @@ from checkout.payments import refund_service
 from checkout.payments import repository as payments
 from checkout.payments.domain import NOT_MONEY, PaymentRecord
 from checkout.payments.purchase_ends import end_purchase
-from checkout.purchases import plans
 from checkout.purchases import repository as purchases
+from checkout.purchases import subscriptions
 from checkout.purchases.context import Buyer, CheckoutContext
 from checkout.purchases.domain import OPEN, State
 from checkout.purchases.repository import PurchaseRow
@@ -132,7 +132,9 @@ class CancellationService:
             if installment.status not in (*DONE, "processing"):
                 await transitions.close(uow, purchase, installment, because="ended")
         if purchase.stripe_subscription_id is not None:
-            await plans.enqueue_cancel(uow, purchase_id=purchase.id, subscription_id=purchase.stripe_subscription_id)
+            await subscriptions.enqueue_cancel(
+                uow, purchase_id=purchase.id, subscription_id=purchase.stripe_subscription_id
+            )
         await end_purchase(uow, purchase, by="school", reason=reason)
 
     async def _close_at_stripe(self, purchase: PurchaseRow) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from sqlalchemy import Row, exists, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -25,6 +25,7 @@ from checkout.installments.domain import (
     PlannedInstallment,
 )
 from checkout.installments.tables import cancellations, installments, manual_payments, sponsor_customers
+from checkout.purchases.domain import installment_id as installment_id  # re-exported with the rest of installments
 from checkout.purchases.repository import PurchaseRow, lock_purchase, read_row
 from checkout.purchases.tables import purchases
 from checkout.schema import row_as
@@ -54,11 +55,6 @@ class InstallmentChanges(TypedDict, total=False):
     charge_key: str | None
     charged_method: str | None
     paid_at: datetime | None
-
-
-def installment_id(purchase_id: UUID, position: int) -> UUID:
-    """Derived, so that Stripe can be asked for a payment of it before it is stored."""
-    return uuid5(purchase_id, f"installment/{position}")
 
 
 async def add_plan(

@@ -25,7 +25,7 @@ from kit.http.errors import Problem
 RefusalCode = Literal[
     "already_enrolled",
     "payment_in_progress",
-    "plan_being_canceled",
+    "subscription_being_canceled",
     "price_changed",
     "sponsor_payment_open",
     "underpaid",
@@ -133,9 +133,9 @@ class CheckoutContext:
 _REFUSALS: dict[RefusalCode, str] = {
     "already_enrolled": "This student is already enrolled in this program; nothing was charged.",
     "payment_in_progress": "This has been paid, or the payment is being processed; wait for the enrollment.",
-    "plan_being_canceled": "The plan that paid for this before is still being canceled; try again in a moment.",
     "price_changed": "The item changed while this request was processed; check the price and send the request again.",
     "sponsor_payment_open": "A sponsor has been asked to pay for this; ask the case manager.",
+    "subscription_being_canceled": "The membership that ended is still being canceled; try again in a moment.",
     "underpaid": "Less than the price was received for this. Pay the rest (POST /api/enrollments/{id}/pay-remaining, "
     "with the purchase's id of GET /api/purchases), or ask an admin to accept what was paid.",
 }

@@ -26,8 +26,8 @@ class Customers:
         self._context = context
 
     async def customer_for(self, buyer: Buyer, request: PurchaseRequest) -> str | None:
-        """The customer to charge; None for guests (the page creates one) and where a sponsor pays."""
-        if buyer.guest or request.payer == "sponsor":
+        """The customer to charge; None where a sponsor pays, and for guests who pay once (the page creates one)."""
+        if request.payer == "sponsor" or (buyer.guest and request.payment_type != "plan"):
             return None
         return await self.ensure(request.student_id, buyer)
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Literal
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from checkout.catalog.item import PaymentPlan
 from contracts.money import Money, usd
@@ -42,6 +42,8 @@ Interval = Literal["month", "year"]
 EnrollmentStatus = Literal["pending", "active", "paused", "withdrawn", "completed"]
 
 PLAN_INSTALLMENTS = 4
+PLAN = PaymentPlan(type="installments", installments=PLAN_INSTALLMENTS)
+"""`paymentType: plan` on Stripe's page: four monthly installments."""
 FUNDING_WITHOUT_COST = usd(29_500)
 """What a sponsor pays for a program without a total cost."""
 UNANSWERED = timedelta(hours=23)
@@ -200,16 +202,16 @@ class Purchase:
     session_id: str | None
     created_at: datetime
     intent_id: str | None = None
-    plan_canceled: bool = False
+    subscription_canceled: bool = False
     underpaid: bool = False
 
     @property
     def may_charge_again(self) -> bool:
         """A subscription keeps charging, whatever was refunded, until it is canceled at Stripe."""
-        flow, payment_type = self.request.payment_flow, self.request.payment_type
-        recurring = flow == "membership" or (flow in ("page", "external") and payment_type == "plan")
         paid = self.state in (State.PAID, State.WITHDRAWN, State.CANCELED)
-        return recurring and paid and not self.plan_canceled
+        flow, payment_type = self.request.payment_flow, self.request.payment_type
+        recurring = flow == "membership" or (flow == "external" and payment_type == "plan")
+        return recurring and paid and not self.subscription_canceled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,7 +251,9 @@ class Abandon:
 
 @dataclass(frozen=True)
 class Refuse:
-    code: Literal["already_enrolled", "payment_in_progress", "plan_being_canceled", "sponsor_payment_open", "underpaid"]
+    code: Literal[
+        "already_enrolled", "payment_in_progress", "subscription_being_canceled", "sponsor_payment_open", "underpaid"
+    ]
 
 
 Decision = Start | Resume | Replace | Abandon | Refuse
@@ -290,7 +294,7 @@ def _refusal(
             if purchase.state in (State.PROCESSING, State.PAID):
                 return Refuse("payment_in_progress")
     if any(purchase.may_charge_again for purchase in purchases):
-        return Refuse("plan_being_canceled")  # its enrollment has ended, or never began
+        return Refuse("subscription_being_canceled")  # its enrollment has ended, or never began
     return None
 
 
@@ -319,6 +323,11 @@ def _asks_the_same(before: PurchaseRequest, request: PurchaseRequest) -> bool:
 def funding_amount(*, total_cost: Money | None, price: Money) -> Money:
     """What a sponsor pays. The flat amount applies in its own currency only."""
     return total_cost or (FUNDING_WITHOUT_COST if price.currency == FUNDING_WITHOUT_COST.currency else price)
+
+
+def installment_id(purchase_id: UUID, position: int) -> UUID:
+    """Derived, so that Stripe can be asked for a payment of it before it is stored."""
+    return uuid5(purchase_id, f"installment/{position}")
 
 
 def split(plan: PaymentPlan, amount: Money) -> list[int]:
@@ -363,7 +372,7 @@ def change_of(purchase: ledger.Purchase, policy: Policy, *, payment_flow: Paymen
                 return Change.PAYMENT_EXPIRED
             # a declined card leaves the page open, and an installment outlives the invoice that was sent for it
             expired = [payment for payment in purchase.payments if payment.expired]
-            of_page = [payment for payment in expired if not any(fact.refs.installment for fact in payment.facts)]
+            of_page = [each for each in expired if payment_flow == "page" or not each.installments]
             return Change.PAYMENT_EXPIRED if of_page else None
 
 
@@ -384,9 +393,3 @@ def funding_status_of(state: State, *, received: bool) -> Literal["created", "pa
             return "failed"
         case _:
             return "created"
-
-
-def months_left(*, started: datetime, phase_start: datetime, installments: int) -> int:
-    """How many monthly charges a plan still has at the start of the given billing period, that one included."""
-    passed = (phase_start.year - started.year) * 12 + phase_start.month - started.month
-    return installments - passed

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import structlog
 
-from checkout.purchases import domain, funding_repository, plans, repository
+from checkout.purchases import domain, funding_repository, repository, subscriptions
 from checkout.purchases.domain import Change, State
 from checkout.purchases.jobs import enqueue_intent_expiry
 from checkout.purchases.repository import PurchaseRow
@@ -45,11 +45,7 @@ async def update_purchase(
             at=uow.now,
         )
     if subscription_id and state in (State.WITHDRAWN, State.CANCELED, State.FAILED):
-        await plans.enqueue_cancel(uow, purchase_id=row.id, subscription_id=subscription_id)
-    elif row.payment_flow == "page" and row.installments and subscription_id and purchase.settled_payments:
-        if row.state is State.WITHDRAWN:  # a refund has failed; a subscription that was canceled cannot be restarted
-            log.error("plan stays canceled though its purchase is paid again", purchase=str(row.id))
-        await plans.enqueue_end(uow, purchase_id=row.id, subscription_id=subscription_id, installments=row.installments)
+        await subscriptions.enqueue_cancel(uow, purchase_id=row.id, subscription_id=subscription_id)
     return await repository.read_row(uow.db, row.id) or row if changed else row
 
 

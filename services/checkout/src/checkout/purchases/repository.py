@@ -31,12 +31,12 @@ from checkout.schema import overlaps
 from contracts.people import enrollment_uuid
 from kit.jobs.jobs import jobs
 
-PLAN_CANCEL = "plan_cancel"
-"""The kind of job that cancels a plan at Stripe. That it is done is read back here, from the job itself."""
+SUBSCRIPTION_CANCEL = "subscription_cancel"
+"""The kind of job that cancels a subscription at Stripe. That it is done is read back here, from the job itself."""
 _CANCEL = "/cancel"
 
 
-def plan_cancel_key(purchase_id: UUID) -> str:
+def subscription_cancel_key(purchase_id: UUID) -> str:
     return f"{purchase_id}{_CANCEL}"
 
 
@@ -53,17 +53,17 @@ async def lock_student(db: AsyncConnection, student_id: UUID) -> None:
 async def read_purchases(db: AsyncConnection, student_id: UUID, slugs: Collection[str]) -> list[Purchase]:
     """The student's purchases that give any of these enrollments, newest first."""
     done = (
-        jobs.c.kind == PLAN_CANCEL,
+        jobs.c.kind == SUBSCRIPTION_CANCEL,
         jobs.c.key == cast(purchases.c.id, Text) + _CANCEL,
         jobs.c.done_at.is_not(None),
     )
     canceled = select(jobs.c.id).where(*done).exists()
     wanted = (
-        select(purchases, canceled.label("plan_canceled"))
+        select(purchases, canceled.label("subscription_canceled"))
         .where(purchases.c.student_id == student_id, overlaps(purchases.c.covers, slugs))
         .order_by(purchases.c.created_at.desc(), purchases.c.id)
     )
-    return [_purchase(row_of(row), plan_canceled=row.plan_canceled) for row in await db.execute(wanted)]
+    return [_purchase(row_of(row), subscription_canceled=row.subscription_canceled) for row in await db.execute(wanted)]
 
 
 async def insert_purchase(
@@ -214,12 +214,6 @@ async def write_acceptance(db: AsyncConnection, purchase_id: UUID, *, by: str, r
     await db.execute(update(purchases).where(purchases.c.id == purchase_id).values(values))
 
 
-async def write_schedule(db: AsyncConnection, purchase_id: UUID, schedule_id: str | None, *, at: datetime) -> None:
-    await db.execute(
-        update(purchases).where(purchases.c.id == purchase_id).values(stripe_schedule_id=schedule_id, updated_at=at)
-    )
-
-
 async def record_terms(db: AsyncConnection, purchase_id: UUID, terms: Terms, *, at: datetime) -> None:
     """Stores what was accepted last; the same version again keeps its time."""
     changed = purchases.c.terms_version.is_distinct_from(terms.version)
@@ -331,7 +325,7 @@ async def take_expired(db: AsyncConnection, *, now: datetime, limit: int) -> lis
     return ids
 
 
-def _purchase(row: PurchaseRow, *, plan_canceled: bool) -> Purchase:
+def _purchase(row: PurchaseRow, *, subscription_canceled: bool) -> Purchase:
     return Purchase(
         id=row.id,
         request=row.request,
@@ -339,6 +333,6 @@ def _purchase(row: PurchaseRow, *, plan_canceled: bool) -> Purchase:
         session_id=row.stripe_checkout_session_id,
         created_at=row.created_at,
         intent_id=row.stripe_payment_intent_id,
-        plan_canceled=plan_canceled,
+        subscription_canceled=subscription_canceled,
         underpaid=row.shortfall is not None,
     )

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from checkout.catalog.promotion_repository import Quote, quote
 from checkout.catalog.repository import Item
-from checkout.purchases.domain import PLAN_INSTALLMENTS, Interval, PaymentFlowName, PaymentType, PurchaseRequest
+from checkout.purchases.domain import PLAN, Interval, PaymentFlowName, PaymentType, PurchaseRequest
 from contracts.money import Money
 
 
@@ -38,7 +38,8 @@ async def build_request(
         item_id=item.id,
         owner_id=item.owner_id,
         payment_type=payment_type,
-        installments=PLAN_INSTALLMENTS if payment_type == "plan" else None,
+        installments=PLAN.installments if payment_type == "plan" else None,
+        plan=PLAN if payment_type == "plan" else None,
         payment_flow=payment_flow,
         list_price=priced.list_price,
         promotion_code=priced.promotion.code if priced.promotion else None,

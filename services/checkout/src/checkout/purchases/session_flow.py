@@ -21,7 +21,7 @@ from checkout.purchases.customers import Customers
 from checkout.purchases.domain import Change, Purchase, PurchaseRequest, State
 from checkout.purchases.funding_repository import insert_funding, write_funding_session
 from checkout.purchases.jobs import enqueue_page_expiry
-from checkout.purchases.session_params import Discount, PlanPrice, plan_price, session_params
+from checkout.purchases.session_params import Discount, session_params
 from checkout.stripe_client import Session, StripeRejected
 from kit.db.unit_of_work import UnitOfWork, utc_now
 
@@ -39,7 +39,7 @@ class OpenCheckout:
 
 
 class SessionFlow:
-    """Paying on a Checkout page: one payment, or the monthly installments of a plan."""
+    """Paying on a Checkout page: one payment, or the first installment of a plan."""
 
     def __init__(self, context: CheckoutContext, customers: Customers) -> None:
         self._context = context
@@ -48,8 +48,6 @@ class SessionFlow:
 
     async def params(self, purchase_id: UUID, request: PurchaseRequest, buyer: Buyer) -> dict[str, object]:
         try:
-            price = plan_price(request) if request.payment_type == "plan" else None
-            price_id = await self._price_id(price) if price else None
             return session_params(
                 purchase_id=purchase_id,
                 request=request,
@@ -57,7 +55,6 @@ class SessionFlow:
                 email=buyer.bill_to,
                 customer_id=await self._customers.customer_for(buyer, request),
                 discount=await self._discount(purchase_id, request),
-                recurring_price_id=price_id,
                 automatic_tax=self._context.settings.stripe_tax,
                 returns=buyer.returns,
                 expires_at=self._end_of_hold(request, buyer, utc_now()),
@@ -158,13 +155,6 @@ class SessionFlow:
         if purchase.session_id is not None and rejected.code != "resource_missing":
             raise rejected_by_stripe() from None
         await self._context.close(purchase.id, Change.EXPIRED, buyer)
-
-    async def _price_id(self, price: PlanPrice) -> str:
-        try:
-            with stripe_errors_as_problems():
-                return await self._stripe.recurring_price(key=price.key, name=price.name, amount=price.amount)
-        except StripeRejected:
-            raise rejected_by_stripe() from None
 
     async def _discount(self, purchase_id: UUID, request: PurchaseRequest) -> Discount | None:
         """The discount as a coupon, so that Stripe's page displays it. (A plan's installments include it.)"""

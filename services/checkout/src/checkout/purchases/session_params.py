@@ -4,26 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import NAMESPACE_URL, UUID, uuid5
+from uuid import UUID
 
 from checkout.purchases import payment_methods
 from checkout.purchases.context import Returns
-from checkout.purchases.domain import PurchaseRequest, charges
+from checkout.purchases.domain import PurchaseRequest, installment_id
 from checkout.purchases.stripe_metadata import metadata
 from contracts.money import Money
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlanPrice:
-    """The regular installment, as a Stripe price. `key` is its lookup key.
-
-    A price that is created inline in the session is inactive, and an inactive price cannot be used in the schedule that
-    ends the plan.
-    """
-
-    key: str
-    name: str
-    amount: Money
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,16 +19,6 @@ class Discount:
 
     coupon_id: str
     amount: Money
-
-
-def plan_price(request: PurchaseRequest) -> PlanPrice:
-    """Raises ValueError when the amount cannot be split."""
-    regular = charges(amount=request.amount, payment_type="plan")[-1]
-    name = f"{request.program.title}, {request.installments} monthly installments"
-    name_hash = uuid5(NAMESPACE_URL, name).hex[:8]
-    return PlanPrice(
-        key=f"plan/{request.program.slug}/{regular.currency}/{regular.amount}/{name_hash}", name=name, amount=regular
-    )
 
 
 def session_params(
@@ -58,12 +35,14 @@ def session_params(
     expires_at: datetime | None = None,
 ) -> dict[str, object]:
     """The session's parameters for the SDK. `email` prefills the page where there is no customer; a subscription needs
-    its price's id. `expires_at`: 30 minutes to 24 hours after the session's creation, which is also the default
+    its price's id. The page of a plan takes its first installment and saves the payment method, for which it needs a
+    customer. `expires_at`: 30 minutes to 24 hours after the session's creation, which is also the default
     (stripe.params.checkout.SessionCreateParams).
 
     Raises ValueError when the amount cannot be split into the plan's installments, or no method accepts them.
     """
-    data = metadata(purchase_id, request)
+    first = f"{installment_id(purchase_id, 1)}:1" if request.due else None
+    data = metadata(purchase_id, request, installment=first)
     params: dict[str, object] = {
         "ui_mode": "hosted_page",
         "client_reference_id": str(purchase_id),
@@ -95,32 +74,30 @@ def _success_url(frontend_url: str, request: PurchaseRequest) -> str:
 
 
 def _in_full(request: PurchaseRequest, data: dict[str, str], discount: Discount | None) -> dict[str, object]:
-    title = request.program.title
+    title, total = request.program.title, request.amount
+    if request.due is not None:  # the discount is part of every installment
+        title, total, discount = f"{title}, installment 1 of {request.installments}", request.due, None
     params: dict[str, object] = {
         "mode": "payment",
-        "line_items": [_line(title, request.amount + discount.amount if discount else request.amount)],
+        "line_items": [_line(title, total + discount.amount if discount else total)],
     }
     if discount:
         params["discounts"] = [{"coupon": discount.coupon_id}]
     if request.amount.amount:
-        params["payment_intent_data"] = {"description": title, "metadata": data}
+        intent: dict[str, object] = {"description": title, "metadata": data}
+        if request.due is not None:
+            intent["setup_future_usage"] = "off_session"
+        params["payment_intent_data"] = intent
     if request.payer == "sponsor":
         params["invoice_creation"] = {"enabled": True, "invoice_data": {"description": title, "metadata": data}}
     return params
 
 
 def _recurring(request: PurchaseRequest, data: dict[str, str], price_id: str) -> dict[str, object]:
-    """The regular installment recurs; the remainder in the first one is a line of the first invoice only."""
-    title = request.program.title
-    lines: list[dict[str, object]] = [{"quantity": 1, "price": price_id}]
-    if request.payment_type == "plan":
-        first, *others = charges(amount=request.amount, payment_type="plan")
-        if (remainder := first - others[0]).amount:
-            lines.append(_line(f"{title}, remainder of the first installment", remainder))
     return {
         "mode": "subscription",
-        "line_items": lines,
-        "subscription_data": {"description": title, "metadata": data},
+        "line_items": [{"quantity": 1, "price": price_id}],
+        "subscription_data": {"description": request.program.title, "metadata": data},
     }
 
 

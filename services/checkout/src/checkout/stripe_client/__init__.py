@@ -6,13 +6,13 @@ from checkout.stripe_client.customers import CustomerCalls, SavedMethod
 from checkout.stripe_client.intents import Intent, IntentCalls
 from checkout.stripe_client.invoices import InvoiceCalls, InvoiceCharge, InvoiceTerms, PayableInvoice
 from checkout.stripe_client.memberships import MembershipCalls, PaymentDeclined, StripeMembership
-from checkout.stripe_client.plans import Invoice, PlanCalls, Schedule, Subscription
 from checkout.stripe_client.refunds import RefundCalls, StripeRefund
 from checkout.stripe_client.request import StripeNotConfigured, StripeRejected, StripeUnavailable
 from checkout.stripe_client.sessions import Session, SessionCalls
+from checkout.stripe_client.subscriptions import Invoice, Schedule, Subscription, SubscriptionCalls
 
 
-class Stripe(SessionCalls, PlanCalls, IntentCalls, CustomerCalls, RefundCalls, MembershipCalls, InvoiceCalls):
+class Stripe(SessionCalls, SubscriptionCalls, IntentCalls, CustomerCalls, RefundCalls, MembershipCalls, InvoiceCalls):
     """The Stripe calls that checkout needs."""
 
 

@@ -95,6 +95,7 @@ class InvoiceCalls(StripeCalls):
                     "amount": amount.amount,
                     "currency": amount.currency,
                     "description": description[:500],
+                    "tax_behavior": "exclusive",  # whatever the account's default is
                 },
                 {"idempotency_key": f"{key}/item"},
             )

@@ -1,15 +1,13 @@
-"""Plans at Stripe: a subscription, the schedule that ends it, and its invoices."""
+"""Subscriptions of memberships, and of plans at Stripe that were not started here: their prices, and their end."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal, cast
+from typing import Literal
 
 import stripe
 
-from checkout.stripe_client.request import StripeCalls, id_of, time_of
+from checkout.stripe_client.request import StripeCalls
 from contracts.money import Money
 
 
@@ -17,7 +15,6 @@ from contracts.money import Money
 class Subscription:
     id: str
     ended: bool
-    started: datetime
     schedule_id: str | None
 
 
@@ -29,16 +26,13 @@ class Invoice:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """A plan's subscription schedule; `phase_start` and `phase` are those of its last phase."""
+    """The schedule of a subscription. `over`: it no longer decides when the subscription ends."""
 
     id: str
-    ends_by_itself: bool
     over: bool
-    phase_start: datetime
-    phase: Mapping[str, object]
 
 
-class PlanCalls(StripeCalls):
+class SubscriptionCalls(StripeCalls):
     async def recurring_price(
         self, *, key: str, name: str, amount: Money, interval: Literal["month", "year"] = "month"
     ) -> str:
@@ -68,7 +62,6 @@ class PlanCalls(StripeCalls):
         return Subscription(
             id=found.id,
             ended=found.status in ("canceled", "incomplete_expired"),
-            started=time_of(found.start_date),
             schedule_id=schedule if schedule is None or isinstance(schedule, str) else schedule.id,
         )
 
@@ -114,48 +107,6 @@ class PlanCalls(StripeCalls):
         async with self._call("schedule"):
             return _schedule(await self._api.v1.subscription_schedules.retrieve_async(id))
 
-    async def schedule_from(self, subscription_id: str, *, key: str) -> Schedule:
-        async with self._call("schedule_from"):
-            schedules = self._api.v1.subscription_schedules
-            made = await schedules.create_async({"from_subscription": subscription_id}, {"idempotency_key": key})
-            return _schedule(made)
-
-    async def end_after(self, schedule: Schedule, *, months: int, metadata: Mapping[str, str], key: str) -> Schedule:
-        """Ends the subscription `months` after the start of the schedule's phase."""
-        params = {
-            "end_behavior": "cancel",
-            "metadata": dict(metadata),
-            "phases": [
-                {
-                    **schedule.phase,
-                    "start_date": int(schedule.phase_start.timestamp()),
-                    "duration": {"interval": "month", "interval_count": months},
-                    "proration_behavior": "none",
-                }
-            ],
-            "proration_behavior": "none",
-        }
-        async with self._call("end_after"):
-            schedules = self._api.v1.subscription_schedules
-            changed = await schedules.update_async(
-                schedule.id, cast(stripe.params.SubscriptionScheduleUpdateParams, params), {"idempotency_key": key}
-            )
-            return _schedule(changed)
-
 
 def _schedule(schedule: stripe.SubscriptionSchedule) -> Schedule:
-    phase = schedule.phases[-1]
-    settings: dict[str, object] = {
-        "items": [{"price": id_of(item.price), "quantity": item.quantity or 1} for item in phase["items"]],
-    }
-    if phase.default_payment_method:
-        settings["default_payment_method"] = id_of(phase.default_payment_method)
-    if phase.collection_method:
-        settings["collection_method"] = phase.collection_method
-    return Schedule(
-        id=schedule.id,
-        ends_by_itself=schedule.end_behavior == "cancel",
-        over=schedule.status in ("canceled", "completed", "released"),
-        phase_start=time_of(phase.start_date),
-        phase=settings,
-    )
+    return Schedule(id=schedule.id, over=schedule.status in ("canceled", "completed", "released"))
