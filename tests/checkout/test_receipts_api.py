@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import insert
 from tests.checkout.pdf_text import text_of
-from tests.checkout.service import Service, bearer
+from tests.checkout.service import Service, bearer, wanted
 from tests.checkout.test_receipts import bought, only, paid
 
 from checkout.payments.tables import payments, refunds
@@ -69,6 +69,30 @@ async def test_the_owner_downloads_it(service: Service) -> None:
     assert document["number"] in text_of(answer.content)
     again = await _get(service, f"/api/receipts/{document['id']}/pdf/", "student", student)
     assert again.content == answer.content
+
+
+async def test_it_says_how_it_was_paid_and_what_is_left(service: Service) -> None:
+    student = uuid4()
+    assert (await service.buy(student, wanted("cpr", 575))).status_code == 200
+    (session,) = await service.sandbox.sessions_of(student)
+    await service.sandbox.pay(session.id)
+    await service.deliver_stripe_events(student)
+    (receipt,) = (await _get(service, "/api/receipts", "student", student)).json()["items"]
+    assert receipt["method"] == "Visa ending in 4242"
+    assert receipt["balance"] == {"paid": 57_500, "total": 57_500, "due": 0, "currency": "usd"}
+    text = text_of((await _get(service, receipt["pdf"], "student", student)).content)
+    assert "by Visa ending in 4242" in text
+    assert "Paid so far, of 575.00 USD 575.00 USD Balance 0.00 USD" in text
+
+
+async def test_what_is_left_of_several_payments(service: Service) -> None:
+    student, purchase = await bought(service, installments=3)
+    for amount in (300_000, 100_000):
+        await service.deliver(paid(student, purchase, amount=usd(amount)))
+    receipts = (await _get(service, "/api/receipts", "student", student)).json()["items"]
+    assert [each["balance"]["due"] for each in receipts] == [32_500, 32_500], "to date"
+    text = text_of((await _get(service, receipts[0]["pdf"], "student", student)).content)
+    assert "Paid so far, of 4,325.00 USD 4,000.00 USD Balance 325.00 USD" in text
 
 
 async def test_the_receipt_of_a_payment(service: Service) -> None:
@@ -135,7 +159,7 @@ async def test_the_list_is_paged_and_filtered(service: Service) -> None:
     newest = items[0]
     assert set(newest) == {
         "id", "kind", "number", "purchase_id", "payment_id", "student_id", "program", "amount", "issued_at",
-        "created_at", "pdf",
+        "created_at", "pdf", "method", "balance",
     }  # fmt: skip
     assert newest["amount"] == {"amount": 432_500, "currency": "usd"}
     assert newest["pdf"] == f"/api/receipts/{newest['id']}/pdf"
