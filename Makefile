@@ -10,7 +10,7 @@ MEMBERS := $(wildcard shared/*/pyproject.toml services/*/pyproject.toml sandboxe
 unexport PYTHONDONTWRITEBYTECODE
 DELIVERY := tests/kit/test_subscribers.py tests/kit/test_dead_letters.py tests/kit/test_relay.py tests/webhook_gateway/test_spill.py
 
-.PHONY: help demo serve test lint types walls unit fast test-containers test-compose year bench docs lock clean
+.PHONY: help demo serve test lint types walls unit fast test-containers test-compose conformance year bench docs lock clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -44,6 +44,9 @@ test-containers: .venv/.ready  ## the journey, fault and delivery tests on Postg
 
 test-compose: .venv/.ready  ## docker compose up with everything, a few hundred purchases, three enrollment consumers
 	$(BIN)/pytest tests/compose
+
+conformance: .venv/.ready  ## the expectations of Stripe's API, in its test mode (STRIPE_TEST_KEY), else against the sandbox
+	$(BIN)/pytest tests/conformance
 
 year: .venv/.ready  ## 100 generated years of a school on a test clock: purchases, failures, refunds, disputes (YEARS=100)
 	YEARS=$${YEARS:-100} $(BIN)/pytest --hypothesis-profile=thorough tests/year

@@ -42,7 +42,8 @@ class InProcessSandbox(InProcess):
 
     def customer(self, card: str | None = "pm_card_visa", **params: Any) -> Any:
         """A customer with a default card, or without one if `card` is None."""
-        given = {"payment_method": card} if card else {}
+        default = {"invoice_settings": {"default_payment_method": card}}
+        given = {"payment_method": card, **default} if card else {}
         return self.api.customers.create({"email": "ada@example.org", **given, **params})
 
     def price(self, amount: int, interval: str | None = "month") -> str:

@@ -249,7 +249,10 @@ def test_pausing_stops_invoices_and_resuming_starts_a_period(client: stripe.Stri
 
 
 def test_a_subscription_through_the_api(client: stripe.StripeClient) -> None:
-    customer = client.v1.customers.create({"email": "api@example.org", "payment_method": "pm_card_visa"})
+    settings: Any = {"default_payment_method": "pm_card_visa"}
+    customer = client.v1.customers.create(
+        {"email": "api@example.org", "payment_method": "pm_card_visa", "invoice_settings": settings}
+    )
     items: Any = [{"price": monthly(client)}]
     created = client.v1.subscriptions.create({"customer": customer.id, "items": items, "metadata": {"a": "b"}})
     assert (created.status, plain(created.metadata)) == ("active", {"a": "b"})

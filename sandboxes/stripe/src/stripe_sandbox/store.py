@@ -7,6 +7,9 @@ from typing import Any
 
 from stripe_sandbox.errors import no_such
 
+_PATH_PARAMS = {"payment_intent": "intent", "setup_intent": "intent", "invoice": "invoice"}
+"""The names of ids in the path, in errors; `id` for other types."""
+
 Obj = dict[str, Any]
 """An object in Stripe's JSON shape."""
 
@@ -54,7 +57,7 @@ class Store:
         """The object with the id in the path. Raises 404 resource_missing."""
         obj = self._by_type.get(object_type, {}).get(id)
         if obj is None:
-            raise no_such(object_type, id)
+            raise no_such(object_type, id, param=_PATH_PARAMS.get(object_type, "id"))
         return obj
 
     def param(self, object_type: str, id: str, param: str) -> Obj:

@@ -65,14 +65,16 @@ def list_all(call: Call) -> Obj:
 
 
 def _set_defaults(call: Call, customer: Obj) -> None:
-    """Attaches a given payment method and makes it the default; `invoice_settings` can set another default."""
+    """Attaches a given payment method; only `invoice_settings` makes it the default, even the same test id."""
+    attached: Obj | None = None
     if (given := call.params.get("payment_method")) is not None:
-        method = payment_methods.attach(call.sandbox, payment_methods.resolve(call.sandbox, given), customer["id"])
-        customer["invoice_settings"]["default_payment_method"] = method["id"]
+        attached = payment_methods.attach(call.sandbox, payment_methods.resolve(call.sandbox, given), customer["id"])
     settings = call.params.get("invoice_settings") or {}
     if (default := settings.get("default_payment_method")) == "":
         customer["invoice_settings"]["default_payment_method"] = None
-    elif default is not None and default != call.params.get("payment_method"):
+    elif default is not None and default == given and attached is not None:
+        customer["invoice_settings"]["default_payment_method"] = attached["id"]
+    elif default is not None:
         param = "invoice_settings[default_payment_method]"
         method = payment_methods.resolve(call.sandbox, default, param)
         payment_methods.require_owner(method, customer["id"], param)
