@@ -20,6 +20,7 @@ from tests.checkout.payment_steps import (
     refunds,
     refused,
     reported_events,
+    standing,
     stripes,
 )
 from tests.checkout.service import Service, bearer, wanted
@@ -102,6 +103,11 @@ async def test_an_admin_refunds_in_full_and_keeps_the_enrollment(service: Servic
     assert await service.published(student, "purchase.ended.v1") == []
     (accepted,) = await service.published(student, "purchase.accepted.v1")
     assert accepted["amount"] == {"amount": PRICE, "currency": "usd"}
+    await deliver_published(service, student)
+    await service.perform(student, refund_service.REFUND)
+    await service.deliver_stripe_events(student)
+    assert (await payment(service, student))["refunded"] == PRICE
+    assert await standing(service, student) == ("active", None)
 
 
 async def test_others_cannot_refund(service: Service) -> None:

@@ -293,9 +293,19 @@ class Purchase:
             return 0
         currency = self.price.currency
         received = [p for p in self.settled_payments if p.settled and p.settled.currency == currency]
-        accepted = (fact.amount for fact in self.facts if isinstance(fact, PurchaseAccepted))
         counted = sum(payment.value - payment.lost_amount for payment in received)
-        return counted + max((money.amount for money in accepted if money.currency == currency), default=0)
+        return counted + max((money.amount for money in self._accepted if money.currency == currency), default=0)
+
+    @property
+    def _accepted(self) -> list[Money]:
+        return [fact.amount for fact in self.facts if isinstance(fact, PurchaseAccepted)]
+
+    @property
+    def _is_free(self) -> bool:
+        """An admin has accepted that nothing of it is owed: what was received was refunded, and the enrollment kept."""
+        whole = 0 if self.price is None else self.price.amount
+        currencies = self.paid.keys() if self.price is None else {self.price.currency}
+        return any(money.currency in currencies and money.amount >= whole for money in self._accepted)
 
     @property
     def received_at(self) -> datetime | None:
@@ -345,6 +355,8 @@ class Purchase:
 
     def loss(self, policy: Policy = DEFAULT_POLICY) -> Loss | None:
         """Why all money that had been received at some time was gone. What arrives later opens nothing."""
+        if self._is_free:
+            policy = policy.model_copy(update={"full_refund_withdraws": False})
         return lost_by(self.settled_payments, policy, in_installments=self.is_plan, renews=self._is_membership)
 
     def standing(self, policy: Policy = DEFAULT_POLICY) -> tuple[Standing, str | None]:

@@ -56,8 +56,9 @@ async def end_on_lost_dispute(
         await _publish(uow, row, by="dispute", reason="dispute_lost", cause=f"{row.id}/{dispute_id}")
 
 
-async def accept_less(uow: UnitOfWork, purchase: PurchaseRow, amount: Money, *, refund_id: UUID) -> None:
-    """An admin has refunded everything and keeps the enrollment: what was refunded is not owed."""
+async def accept_nothing(uow: UnitOfWork, purchase: PurchaseRow, *, refund_id: UUID) -> None:
+    """An admin has refunded everything and keeps the enrollment: nothing of the price is owed."""
+    amount = Money(amount=purchase.amount, currency=purchase.currency)
     event = PurchaseAccepted(**purchase_fields(purchase), refs=PaymentRefs(), amount=amount, as_of=uow.now)
     await uow.publish(event, id=f"refund/{refund_id}/{event.type}", subject=str(purchase.id))
 

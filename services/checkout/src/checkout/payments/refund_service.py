@@ -19,7 +19,7 @@ from checkout.payments.domain import (
     RefundRecord,
     Refuse,
 )
-from checkout.payments.purchase_ends import REFUNDED, accept_less, end_purchase
+from checkout.payments.purchase_ends import REFUNDED, accept_nothing, end_purchase
 from checkout.purchases.repository import lock_purchase
 from contracts.payments import DisputeStatus, PaymentRefs, PaymentRefunded
 from kit.db.unit_of_work import UnitOfWork
@@ -98,7 +98,7 @@ async def refund_by_admin(
     if left > (asked.credit if asked.amount is None else 0):
         return made, False
     if asked.keep_enrollment:
-        await accept_less(uow, purchase, made.money, refund_id=made.id)
+        await accept_nothing(uow, purchase, refund_id=made.id)
         return made, False
     return made, await end_purchase(uow, purchase, by="school", reason=REFUNDED)
 
