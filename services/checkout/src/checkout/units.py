@@ -22,8 +22,6 @@ _MAJOR = re.compile(r"(\w+_)?price|total_cost|refund_amount")
 _NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,10})?")
 _DIGITS = 25
 
-DESCRIPTION = "major units, with at most the currency's decimals: 300, 299.99"
-
 
 def _decimal(sent: object) -> Decimal:
     if isinstance(sent, str) and _NUMBER.fullmatch(sent):
@@ -44,19 +42,21 @@ def _is_short(value: Decimal) -> bool:
 MajorUnits = Annotated[
     Decimal,
     BeforeValidator(_decimal),
-    PlainSerializer(number, return_type=str, when_used="json"),
     WithJsonSchema(
         {
             "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\d+(\.\d+)?$"}],
-            "description": DESCRIPTION,
-        },
-        mode="validation",
-    ),
-    WithJsonSchema(
-        {"type": "number", "description": "major units, with the currency's decimals"}, mode="serialization"
+            "description": "major units, with at most the currency's decimals: 300, 299.99",
+        }
     ),
 ]
-"""For routes of `ExactJson`. A request's value is converted by `in_minor_units`; an answer's is Money.to_decimal()."""
+"""In requests to routes of `ExactJson`; converted by `money_of` or `in_minor_units`."""
+
+Price = Annotated[
+    Decimal,
+    PlainSerializer(number, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "number", "description": "major units, with the currency's decimals: 300.00"}),
+]
+"""In answers of routes of `ExactJson`; made by Money.to_decimal() or `in_major_units`."""
 
 
 def is_major(field: str) -> bool:

@@ -14,7 +14,7 @@ from checkout.catalog.item import Item, PaymentPlan
 from checkout.catalog.repository import ON_SALE, items_of
 from checkout.catalog.tables import items
 from checkout.exact_json import ExactJson
-from checkout.units import MajorUnits
+from checkout.units import Price
 from contracts.checkout import Project
 from contracts.people import ItemKind
 from kit.http.dependencies import CurrentDatabase
@@ -27,7 +27,7 @@ class Part(BaseModel):
     kind: ItemKind
     slug: str
     name: str
-    price: MajorUnits
+    price: Price
     amount: int = Field(description="the price in minor units")
     currency: str
 
@@ -38,14 +38,14 @@ class CatalogOffer(BaseModel):
     slug: str
     name: str
     category: str | None
-    price: MajorUnits = Field(description="of a membership: per month")
+    price: Price = Field(description="of a membership: per month")
     amount: int = Field(description="the price in minor units")
     currency: str
     provider: str | None
     payment_plan: PaymentPlan | None
     tier: str | None = Field(description="of a membership: the access that it gives")
-    monthly_price: MajorUnits | None = Field(description="of a membership")
-    annual_price: MajorUnits | None = Field(description="of a membership")
+    monthly_price: Price | None = Field(description="of a membership")
+    annual_price: Price | None = Field(description="of a membership")
     includes: list[Part] = Field(description="the parts of a bundle")
     saving: int | None = Field(description="what a bundle costs less than its parts, in minor units")
     projects: list[str] = Field(description="their titles, in order")

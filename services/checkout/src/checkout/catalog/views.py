@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from checkout.catalog.item import WITHOUT_PARTS, Item, PaymentPlan
-from checkout.units import MajorUnits, in_major_units
+from checkout.units import Price, in_major_units
 from contracts.checkout import Project
 
 _PRICES = ("price", "total_cost", "annual_price")
@@ -38,7 +38,7 @@ StoredProjects = Annotated[list[Project] | None, WrapValidator(_or_none)]
 class Priced(BaseModel):
     """Made from a row, whose prices are minor units."""
 
-    price: MajorUnits
+    price: Price
     amount: int = Field(description="the price in minor units")
     currency: str
 
@@ -56,7 +56,7 @@ class Program(Priced):
     id: UUID
     slug: str
     name: str
-    total_cost: MajorUnits | None
+    total_cost: Price | None
     provider: str | None
     taught: bool
     active: bool
@@ -75,12 +75,12 @@ class AdminItem(Priced):
     name: str
     category: str | None
     owner_id: UUID | None
-    total_cost: MajorUnits | None
+    total_cost: Price | None
     provider: str | None
     auto_assign_payment_plan: bool
     payment_plan: StoredPlan
     tier: str | None
-    annual_price: MajorUnits | None
+    annual_price: Price | None
     projects: StoredProjects
     taught: bool
     active: bool

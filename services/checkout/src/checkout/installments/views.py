@@ -19,7 +19,7 @@ from checkout.payments.repository import payments_of, refunds_of_purchase
 from checkout.payments.tables import payments
 from checkout.purchases.repository import PurchaseRow
 from checkout.purchases.tables import enrollments, purchases
-from checkout.units import MajorUnits, in_major_units
+from checkout.units import Price, in_major_units
 from contracts.people import enrollment_uuid
 
 PurchaseStatus = Literal[
@@ -94,7 +94,7 @@ class PaymentOverview(BaseModel):
     payment_plan: dict[str, Any] | None
     collected_by: CollectedBy
     reason: str | None
-    price: MajorUnits
+    price: Price
     amount: int
     shortfall: int
     paid: int
@@ -123,7 +123,7 @@ class PurchaseView(BaseModel):
     payer: str
     plan: str
     collected_by: CollectedBy
-    price: MajorUnits
+    price: Price
     amount: int
     shortfall: int
     paid: int

@@ -18,7 +18,7 @@ from checkout.purchases.domain import PaymentType, funding_amount
 from checkout.purchases.payment_methods import Offer
 from checkout.purchases.price_check import price_mismatch
 from checkout.purchases.request_builder import build_request
-from checkout.units import MajorUnits, money_of
+from checkout.units import MajorUnits, Price, money_of
 from contracts.people import ItemKind, Payer
 from kit.db.database import Database
 from kit.db.unit_of_work import utc_now
@@ -41,7 +41,7 @@ class ProgramOffer(BaseModel):
     id: UUID
     slug: str
     name: str
-    price: MajorUnits
+    price: Price
     amount: int = Field(description="the price in minor units")
     currency: str
     provider: str | None
