@@ -11,7 +11,7 @@ from tests.checkout.service import Service
 
 from contracts.envelope import Envelope, Event
 from contracts.money import usd
-from contracts.payments import PaymentRefs, PaymentSucceeded
+from contracts.payments import PaymentEvent, PaymentRefs, PaymentSucceeded
 from contracts.people import Program
 from kit.db.unit_of_work import utc_now
 
@@ -47,7 +47,7 @@ async def foreign_intent(service: Service, metadata: Mapping[str, str] = Mapping
 
 async def events_about(service: Service, ref: str) -> list[Envelope[Any]]:
     """The gateway's events that share a reference with this one, directly or through others, oldest first."""
-    events = await service.sandbox.gateway_events()
+    events = [each for each in await service.sandbox.gateway_events() if isinstance(each.data, PaymentEvent)]
     refs, before = {ref}, None
     while refs != before:
         before = set(refs)

@@ -11,7 +11,7 @@ from tests.checkout.payment_steps import BY_ADMIN, ask, payments
 from tests.checkout.service import ADMIN, Service, bearer
 
 from checkout.payments import refund_service
-from checkout.purchases.repository import PLAN_CANCEL
+from checkout.purchases.repository import SUBSCRIPTION_CANCEL
 
 RECORDED = "purchase.recorded.v1"
 
@@ -154,7 +154,7 @@ async def test_canceling_a_foreign_plan_cancels_its_subscription(service: Servic
         headers=bearer("admin", ADMIN),
     )
     assert canceled.status_code == 200, canceled.text
-    await service.perform(student, PLAN_CANCEL)
+    await service.perform(student, SUBSCRIPTION_CANCEL)
     ended = await service.sandbox.api.subscriptions.retrieve_async(subscription)
     assert ended.status == "canceled"
 

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 from tests.checkout.foreign_steps import events_about
+from tests.checkout.installment_steps import School
 from tests.checkout.payment_steps import payments
 from tests.checkout.service import Service, bearer, wanted
 
@@ -173,3 +174,20 @@ async def test_stripe_is_down_during_the_sweep(service: Service) -> None:
     await service.sandbox.faults()
     await _sweep(service, await _later(service, session))
     assert len(await _requests(service, session)) == 1
+
+
+async def test_a_paid_invoice_of_an_installment(school: School) -> None:
+    service = school.service
+    await school.started("dsp")
+    await school.clock.advance(timedelta(days=31))
+    await school.timer.sweep()
+    await school.perform()  # Stripe has charged the saved card; its events are lost
+    second = (await school.installments())[1]
+    invoice = second["stripe_invoice_id"]
+    assert (second["status"], (await service.stripe.invoice(invoice)).status) == ("processing", "paid")
+    await _sweep(service, utc_now() + OPEN_TOO_LONG + timedelta(minutes=1))
+    assert len(await _requests(service, invoice)) == 1
+    for _ in range(2):
+        await _fetched(service, invoice)
+    assert (await school.statuses())[:2] == ["paid", "paid"]
+    assert len(await payments(service, school.student)) == 2
