@@ -165,7 +165,7 @@ def envelope_of(number: int, event: Event) -> Envelope[Event]:
 
 
 def subjects(mails: Iterable[EmailMessage], to: str = EMAIL) -> list[str]:
-    return sorted(str(mail["Subject"]) for mail in mails if to in str(mail["X-Envelope-To"]))
+    return sorted(str(mail["Subject"]).strip() for mail in mails if to in str(mail["X-Envelope-To"]))
 
 
 def bodies(mail: EmailMessage) -> tuple[str, str]:

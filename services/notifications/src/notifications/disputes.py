@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 from contracts.payments import PaymentDisputeClosed, PaymentDisputeOpened
 from ledger.payment import Payment
-from ledger.policy import Policy
 from notifications.alerts import enrollment_alert
 from notifications.message import Channel, Message
 from notifications.student_facts import PurchaseFacts
@@ -14,6 +13,8 @@ from notifications.student_facts import PurchaseFacts
 DisputeEvent = PaymentDisputeOpened | PaymentDisputeClosed
 
 _INQUIRY = frozenset(("warning_needs_response", "warning_under_review"))
+_APPEAL = frozenset(("appeal_needs_response", "appeal_under_review"))
+"""A lost dispute may be appealed, and then won (https://docs.stripe.com/changelog/endive/2026-10-28)."""
 _OUTCOMES = {"won": "won", "lost": "lost", "warning_closed": "inquiry closed", "prevented": "prevented"}
 
 
@@ -31,9 +32,18 @@ def dispute_alerts(facts: PurchaseFacts, channels: Sequence[Channel]) -> Iterato
 def _status_alert(
     facts: PurchaseFacts, events: Sequence[DisputeEvent], status: str, channels: Sequence[Channel]
 ) -> Iterator[Message]:
-    if status in _OUTCOMES or any(isinstance(event, PaymentDisputeClosed) for event in events):
-        to_do = _to_do_when_closed(status, facts.enrollment.facts.policy)
-        yield from _alert(facts, events, "closed", _OUTCOMES.get(status, "closed"), status, to_do, channels)
+    appealed = any(event.status in _APPEAL for event in events)
+    if status == "appeal_needs_response":
+        to_do = "The bank's decision can be appealed: submit the evidence in the Stripe Dashboard by the deadline. "
+        to_do += "Until the appeal is won, the dispute counts as lost."
+        yield from _alert(facts, events, "appeal", "appeal needs a response", status, to_do, channels)
+    elif status in _APPEAL:
+        return  # nothing to do until it is decided
+    elif status in _OUTCOMES or any(isinstance(event, PaymentDisputeClosed) for event in events):
+        step, outcome = ("appeal-closed", "appeal ") if appealed else ("closed", "")
+        outcome += _OUTCOMES.get(status, "closed")
+        to_do = _to_do_when_closed(facts, events[-1].dispute_id, status, appealed=appealed)
+        yield from _alert(facts, events, step, outcome, status, to_do, channels)
     elif status in _INQUIRY:
         to_do = "Answer the bank's inquiry in the Stripe Dashboard by the deadline, or refund the payment: either "
         to_do += "keeps it from becoming a dispute."
@@ -75,7 +85,7 @@ def _alert(
 ) -> Iterator[Message]:
     purchase, latest = facts.purchase, events[-1]
     deadlines = [e.evidence_due_by for e in events if isinstance(e, PaymentDisputeOpened) and e.evidence_due_by]
-    needs_evidence = step in ("opened", "inquiry", "escalated")
+    needs_evidence = step in ("opened", "inquiry", "escalated", "appeal")
     key = f"dispute-{step}/{latest.dispute_id}"
     yield from enrollment_alert(
         key,
@@ -99,10 +109,14 @@ def _alert(
     )
 
 
-def _to_do_when_closed(status: str, policy: Policy) -> str:
+def _to_do_when_closed(facts: PurchaseFacts, dispute_id: str, status: str, *, appealed: bool) -> str:
     nothing = "Nothing, unless the outcome is unexpected."
     if status != "lost":
-        return nothing
+        return f"{nothing} What the lost dispute had changed is restored." if appealed else nothing
+    policy = facts.enrollment.facts.policy
+    if any(dispute_id in due.disputes and due.lost for due in facts.purchase.past_due):
+        paused = ", and the enrollment is paused until then" if policy.past_due_pauses else ""
+        return f"{nothing} The payer is asked to pay this installment again{paused}."
     if policy.lost_dispute_withdraws:
         return f"{nothing} A lost dispute withdraws the enrollment, unless another purchase pays for it."
     return f"{nothing} A lost dispute does not change the enrollment (lost_dispute_withdraws is off)."

@@ -23,7 +23,7 @@ from contracts.money import Money
 from ledger.payment import Payment
 from ledger.purchase import Purchase, Standing
 from notifications.enrollment import Enrollment, is_owed_again
-from notifications.failures import failure_context, page_of, pause_cause_topic, pause_topics
+from notifications.failures import failure_context, page_of, pause_cause_topic, pause_return_topic, pause_topics
 from notifications.message import DeliveryDelay, Message
 from notifications.refunds import REFUNDED, end_topics, ended_by_refund
 
@@ -73,8 +73,10 @@ def _paused(enrollment: Enrollment, event: EnrollmentEvent, reason: str | None) 
         "resumes_at": _resumes_at(enrollment) if reason == "membership_paused" else None,
     }
     explained = frozenset[str]().union(*(pause_topics(payment) for payment in missed))
-    if not missed or any(payment.lost or is_owed_again(payment) for payment in missed):
+    if not missed:
         explained |= pause_cause_topic(enrollment)
+    if not missed or any(payment.lost or is_owed_again(payment) for payment in missed):
+        explained |= pause_return_topic(enrollment)
     return _change(
         enrollment,
         event,

@@ -166,9 +166,18 @@ def pause_topics(payment: Payment) -> frozenset[str]:
 
 def pause_cause_topic(enrollment: Enrollment) -> frozenset[str]:
     """Covered by a mail about a pause that went out before its cause, a failed payment, was on record."""
+    return _of_pause(enrollment, "pause-explains-cause")
+
+
+def pause_return_topic(enrollment: Enrollment) -> frozenset[str]:
+    """Covered by a mail about a pause that explains a returned payment, or went out before any cause was on record."""
+    return _of_pause(enrollment, "pause-explains-return")
+
+
+def _of_pause(enrollment: Enrollment, topic: str) -> frozenset[str]:
     if enrollment.latest is None:
         return frozenset()
-    return frozenset((f"pause-explains-cause:{enrollment.key}/{enrollment.latest.revision}",))
+    return frozenset((f"{topic}:{enrollment.key}/{enrollment.latest.revision}",))
 
 
 def failure_context(enrollment: Enrollment, payment: Payment) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from contracts.enrollment import EnrollmentCompleted, EnrollmentPaused
 from ledger.purchase import Standing
-from notifications.failures import failure_context, page_of, pause_cause_topic, pause_topics
+from notifications.failures import failure_context, page_of, pause_return_topic, pause_topics
 from notifications.message import DeliveryDelay, Message
 from notifications.receipts import reference
 from notifications.student_facts import PurchaseFacts
@@ -28,7 +28,7 @@ def returned_payment_messages(facts: PurchaseFacts) -> Iterator[Message]:
         if paused and not isinstance(enrollment.latest, EnrollmentPaused):
             continue  # enrollment's event is still on its way
         to_student = enrollment.payer(purchase) == "student"
-        explained = pause_topics(payment).union(*(pause_cause_topic(each) for each in facts.enrollments))
+        explained = pause_topics(payment).union(*(pause_return_topic(each) for each in facts.enrollments))
         yield Message(
             key=f"payment-returned/{min(payment.refs)}",
             template="payment-returned",
