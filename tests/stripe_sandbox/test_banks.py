@@ -110,7 +110,7 @@ def test_micro_deposits_take_days(sandbox: InProcessSandbox, amounts: list[int],
     assert verified.status == status
 
 
-def test_a_session_is_complete_while_micro_deposits_are_on_their_way(sandbox: InProcessSandbox) -> None:
+def test_a_session_is_complete_while_micro_deposits_are_pending(sandbox: InProcessSandbox) -> None:
     line = {"quantity": 1, "price": sandbox.price(97_800, None)}
     session = sandbox.api.checkout.sessions.create({"mode": "payment", "line_items": [line], "success_url": SUCCESS})
     form = {"method": "us_bank_account", "account": "microdeposits", "email": "ada@example.org"}
