@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from typing import Any
 from uuid import UUID, uuid4
@@ -116,6 +117,18 @@ async def test_an_expired_page_is_opened_anew(service: Service) -> None:
     await service.sandbox.pay(new.id)
     await service.deliver_stripe_events(student)
     assert await opened(service, link) == f"{SUCCESS}dsp"
+
+
+async def test_clicks_at_once_open_one_page(service: Service) -> None:
+    student = uuid4()
+    link = await bought(service, student)
+    (session,) = await service.sandbox.sessions_of(student)
+    await service.sandbox.operate(f"/sessions/{session.id}/expire")
+    await service.deliver_stripe_events(student)
+    answers = await asyncio.gather(*(click(service, link) for _ in range(5)))
+    assert {answer.status_code for answer in answers} <= {303, 503}
+    assert len({answer.headers["location"] for answer in answers if answer.status_code == 303}) == 1
+    assert sorted(str(each.status) for each in await service.sandbox.sessions_of(student)) == ["expired", "open"]
 
 
 async def test_a_paid_page_is_not_opened_again(service: Service) -> None:
