@@ -5,17 +5,26 @@ from __future__ import annotations
 import asyncio
 from uuid import UUID
 
+import yaml
 from sqlalchemy import text
+from tests.architecture.source import ROOT
 
 import checkout
 from checkout.catalog import loader
-from checkout.catalog.repository import programs_on_sale, find_item
+from checkout.catalog.repository import find_item, programs_on_sale
 from contracts.money import usd
 from kit.db import migrate
 from kit.db.database import Database
 from testkit.postgres_server import PostgresServer
 
+INSTRUCTORS = ROOT / "services/instructor-assignment/migrations/instructors.yaml"
 BARBER = UUID("5f0c0e0a-6a51-4c5e-9a30-0d4b1f6f0a01")
+
+
+def test_whatever_is_taught_has_instructors() -> None:
+    """Else each sale would alert the admins that an instructor is missing."""
+    with_instructors = set(yaml.safe_load(INSTRUCTORS.read_text()))
+    assert {item.slug for item in loader.checked_in().items if item.as_program().taught} == with_instructors
 
 
 async def test_existing_items_stay_and_are_published(postgres_server: PostgresServer) -> None:

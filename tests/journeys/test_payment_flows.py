@@ -60,7 +60,7 @@ async def charge_attempted(student: Student, slug: str, times: int) -> None:
 
 async def test_a_track_from_payment_to_completion(school: School) -> None:
     student = school.student()
-    made = await intent(student, "/api/payments/create-payment/", {"track": "DP", "amount": 499, "currency": "usd"})
+    made = await intent(student, "/api/payments/create-payment/", {"track": "DP", "amount": 49_900, "currency": "usd"})
     await confirm(student, made["clientSecret"])
     enrollment = await student.enrollment_becomes("active", "dp")
     assert (enrollment["track"], enrollment["kind"]) == ("dp", "track")
