@@ -126,9 +126,6 @@ class CheckoutContext:
         of Stripe's. (A page of Stripe's own ends after a day, and an invoice can be replaced.)"""
         return f"{self.settings.public_url}/pay/{token_of(id, secret=self.settings.pay_link_secret.get_secret_value())}"
 
-    def pay_page(self, purchase_id: UUID) -> str:
-        return self.pay_link(purchase_id)
-
 
 _REFUSALS: dict[RefusalCode, str] = {
     "already_enrolled": "This student is already enrolled in this program; nothing was charged.",
