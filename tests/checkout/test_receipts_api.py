@@ -71,7 +71,7 @@ async def test_the_owner_downloads_it(service: Service) -> None:
     assert again.content == answer.content
 
 
-async def test_it_says_how_it_was_paid_and_what_is_left(service: Service) -> None:
+async def test_the_method_and_the_balance(service: Service) -> None:
     student = uuid4()
     assert (await service.buy(student, wanted("cpr", 575))).status_code == 200
     (session,) = await service.sandbox.sessions_of(student)

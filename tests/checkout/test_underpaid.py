@@ -61,7 +61,7 @@ async def test_its_state_and_reason_are_visible(service: Service) -> None:
     assert (overview.json()["reason"], overview.json()["due"]) == ("underpaid", MISSING)
 
 
-async def test_buying_it_again_says_what_to_do(service: Service) -> None:
+async def test_buying_it_again_is_refused_with_what_to_do(service: Service) -> None:
     student = await _underpaid(service)
     answer = await service.buy(student, wanted("cpr", 575))
     assert (answer.status_code, answer.json()["code"]) == (409, "underpaid")

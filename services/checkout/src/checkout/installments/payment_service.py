@@ -72,7 +72,7 @@ class InstallmentPaymentService:
             except StripeRejected:
                 raise rejected_by_stripe() from None
             if not ended:
-                raise not_due("processing")
+                raise await self._being_paid(installment)
         raise installment_busy()
 
     async def _remainder(self, purchase_id: UUID) -> tuple[PurchaseRow, Installment, bool]:
@@ -125,12 +125,19 @@ class InstallmentPaymentService:
             with stripe_errors_as_problems():
                 form = await self._requests.card_form(installment.id, customer_id)
         except NotDue:
-            raise not_due("processing") from None
+            raise await self._being_paid(installment) from None
         except StripeRejected:
             raise rejected_by_stripe() from None
         if form.done:
-            raise not_due("processing")
+            raise await self._being_paid(installment, form.intent_id)
         return RequestedPayment(installment_id=installment.id, form=form)
+
+    async def _being_paid(self, installment: Installment, intent_id: str | None = None) -> Problem:
+        """The refusal to raise when Stripe says that it is paid, or is being paid. Its events may have been lost."""
+        object_id = installment.stripe_invoice_id or installment.stripe_payment_intent_id or intent_id
+        if object_id is not None:
+            await self._context.already_paid(object_id, self._buyer)
+        return not_due("processing")
 
 
 def not_due(status: str) -> Problem:

@@ -170,7 +170,7 @@ def record_of(request: PurchaseRequest, purchase_id: UUID, refs: PaymentRefs, *,
     )
 
 
-def says_the_same(one: PurchaseRecorded | None, other: PurchaseRecorded) -> bool:
+def is_the_same_record(one: PurchaseRecorded | None, other: PurchaseRecorded) -> bool:
     """Whether nothing but the time and the references differ."""
     return one is not None and one == other.model_copy(update={"refs": one.refs, "as_of": one.as_of})
 

@@ -71,7 +71,7 @@ async def find_or_record(
     elif _differs(row, request):
         await _correct(uow, row, request)
     recorded = matching.record_of(request, id, matching.refs_of(purchase), at=uow.now)
-    if not matching.says_the_same(purchase.recorded, recorded):
+    if not matching.is_the_same_record(purchase.recorded, recorded):
         purchase = await _publish(uow, purchase, id, recorded)
     return purchase, await repository.lock_purchase(uow.db, id), None
 
