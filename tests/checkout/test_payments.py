@@ -131,7 +131,7 @@ async def test_the_fields_that_a_tracks_front_end_reads(service: Service) -> Non
     assert (mine["payments"][0]["status"], mine["payments"][0]["refunded"]) == ("REFUNDED", True)
 
 
-async def test_how_it_was_paid_is_what_the_charge_says(service: Service) -> None:
+async def test_how_it_was_paid_comes_from_the_charge(service: Service) -> None:
     student = uuid4()
     row = await paid(service, student)
     details = PaymentMethodDetails(type="card", brand="visa", last4="4242", wallet="apple_pay")

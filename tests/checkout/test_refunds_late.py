@@ -7,8 +7,8 @@ from dataclasses import fields
 from uuid import uuid4
 
 from sqlalchemy import text
-from tests.checkout.payment_steps import PRICE, ask, paid, payment, refunds, reported_events, stripes
-from tests.checkout.service import ADMIN, Service, bearer, wanted
+from tests.checkout.payment_steps import ask, paid, payment, refunds, reported_events, stripes
+from tests.checkout.service import ADMIN, Service, bearer
 
 from checkout.payments import refund_service, repository
 from checkout.payments.domain import PaymentValues
@@ -27,9 +27,8 @@ async def _crash_before_recording(service: Service, refund_id: str) -> None:
 async def test_a_refund_event_before_the_event_of_its_payment(service: Service) -> None:
     """The link between invoice and intent is late, and the refund's webhook arrives before Stripe's response."""
     student = uuid4()
-    await service.buy(student, wanted("cpr", 575, paymentType="plan"))
-    session = (await service.sandbox.sessions_of(student))[0]
-    await service.sandbox.pay(session.id)
+    await service.fund(student)
+    await service.sandbox.operate(f"/invoices/{(await service.invoice(student)).id}/pay")
     events = await reported_events(service, student, set())
     await service.deliver(*(each for each in events if each.data.refs.invoice and not each.data.refs.payment_intent))
     row = await payment(service, student)
@@ -42,7 +41,7 @@ async def test_a_refund_event_before_the_event_of_its_payment(service: Service) 
     await service.perform(student, refund_service.REFUND, attempt=2)
     await service.deliver(*all_of_it)
     row = await payment(service, student)
-    assert row["refunded"] == PRICE // 4
+    assert row["refunded"] == row["amount"] > 0
     (kept,) = await refunds(service, row["id"])
     assert (str(kept["id"]), kept["status"], kept["reported"]) == (made["id"], "succeeded", True)
 
