@@ -123,7 +123,6 @@ def require_open(session: Obj) -> None:
     if session["status"] != "open":
         raise StripeError(
             f"This Checkout Session is {session['status']}; only an open one can be paid or expired.",
-            code="checkout_session_not_open",
         )
 
 

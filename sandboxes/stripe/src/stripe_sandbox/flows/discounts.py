@@ -35,7 +35,7 @@ def by_code(sandbox: Sandbox, code: str, subtotal: int) -> Obj:
     for promotion in sandbox.store.where("promotion_code", active=True):
         if promotion["code"].lower() == code.strip().lower():
             return check_promotion(sandbox, promotion, subtotal)
-    raise StripeError("This code is invalid.", code="promotion_code_invalid", param="promotion_code")
+    raise StripeError("This code is invalid.", param="promotion_code")
 
 
 def check_promotion(sandbox: Sandbox, promotion: Obj, subtotal: int) -> Obj:

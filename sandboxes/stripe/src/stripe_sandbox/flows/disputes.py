@@ -116,7 +116,7 @@ def escalate(sandbox: Sandbox, dispute: Obj) -> None:
 def submit_evidence(sandbox: Sandbox, dispute: Obj, evidence: dict[str, Any], *, final: bool) -> None:
     """Adds evidence, and submits it if `final`. Emits charge.dispute.updated."""
     if dispute["status"] not in OPEN:
-        raise StripeError("This dispute is already closed.", code="dispute_closed")
+        raise StripeError("This dispute is already closed.")
     before = copy_of(dispute)
     dispute["evidence"].update(evidence)
     details = dispute["evidence_details"]
@@ -131,7 +131,7 @@ def submit_evidence(sandbox: Sandbox, dispute: Obj, evidence: dict[str, Any], *,
 def close(sandbox: Sandbox, dispute: Obj, status: str) -> None:
     """Closes the dispute as won, lost or (an inquiry) warning_closed. A win reinstates the funds and the fee."""
     if dispute["status"] not in OPEN:
-        raise StripeError("This dispute is already closed.", code="dispute_closed")
+        raise StripeError("This dispute is already closed.")
     inquiry = dispute["status"].startswith("warning_")
     if _CLOSED.get(status) != ("inquiry" if inquiry else "chargeback"):
         raise StripeError(f"A dispute with status {dispute['status']} cannot be closed as {status}.", param="status")

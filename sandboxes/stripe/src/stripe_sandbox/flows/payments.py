@@ -61,6 +61,20 @@ AUTHENTICATION_REQUIRED = Decline(
 )
 
 
+ADVICE = {
+    "do_not_honor": "try_again_later",
+    "expired_card": "confirm_card_data",
+    "generic_decline": "try_again_later",
+    "incorrect_cvc": "confirm_card_data",
+    "insufficient_funds": "try_again_later",
+    "lost_card": "do_not_try_again",
+    "pickup_card": "do_not_try_again",
+    "processing_error": "try_again_later",
+    "stolen_card": "do_not_try_again",
+}
+"""`advice_code` of declines, as in docs.stripe.com/declines/codes (which declines have which: believed)."""
+
+
 def create_intent(sandbox: Sandbox, *, amount: int, currency: str, customer: str | None, **values: Any) -> Obj:
     """Creates a payment intent without a payment method. Emits payment_intent.created."""
     id = new_id("pi")
@@ -135,7 +149,8 @@ def fail(sandbox: Sandbox, intent: Obj, decline: Decline, *, charged: bool = Tru
         instrument = instrument_of(sandbox, intent)
         charge = _pending_charge(sandbox, intent) or _charge(sandbox, intent, instrument, "failed")
         outcome = {"network_status": "declined_by_network", "reason": decline.decline_code, "type": "issuer_declined"}
-        charge["outcome"].update(outcome, seller_message=decline.message)
+        advice = ADVICE.get(decline.decline_code or decline.code)
+        charge["outcome"].update(outcome, seller_message=decline.message, advice_code=advice)
         charge.update(status="failed", paid=False, failure_code=decline.code, failure_message=decline.message)
     sandbox.internal.settles_at.pop(intent["id"], None)
     intent.update(
@@ -193,7 +208,7 @@ def action_url(intent: Obj) -> str | None:
 
 def attempt_error(error: Obj, **extra: Any) -> StripeError:
     """The response to a call whose payment attempt ended with this `last_payment_error`."""
-    extra.update({name: error[name] for name in ("charge", "decline_code") if name in error})
+    extra.update({name: error[name] for name in ("charge", "decline_code", "advice_code") if name in error})
     status = 402 if error["type"] == "card_error" else 400
     return StripeError(error["message"], status=status, type=error["type"], code=error["code"], **extra)
 
@@ -260,6 +275,8 @@ def _error(sandbox: Sandbox, intent: Obj, decline: Decline, charge: Obj | None) 
     }
     if decline.decline_code:
         error["decline_code"] = decline.decline_code
+    if advice := ADVICE.get(decline.decline_code or decline.code):
+        error["advice_code"] = advice
     if charge is not None:
         error["charge"] = charge["id"]
     if intent["payment_method"]:

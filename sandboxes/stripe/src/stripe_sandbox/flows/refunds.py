@@ -74,7 +74,7 @@ def fail(sandbox: Sandbox, refund: Obj, reason: str = "expired_or_canceled_card"
 def cancel(sandbox: Sandbox, refund: Obj) -> None:
     """Cancels a pending refund."""
     if refund["status"] not in ("pending", "requires_action"):
-        raise StripeError("This refund cannot be canceled: it is not pending.", code="refund_not_cancelable")
+        raise StripeError("This refund cannot be canceled: it is not pending.")
     _revert(sandbox, refund, "canceled", None)
 
 
