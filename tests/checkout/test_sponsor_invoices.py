@@ -326,3 +326,37 @@ async def test_without_stripe_a_sponsor_is_reminded_too(school: School) -> None:
     assert [(each["code"], each["final"]) for each in await school.failures()] == [("not_paid", False)]
     await bare.close()
     school.app = usual
+
+
+async def test_an_invoice_that_stripe_rejects_ends_the_purchase(school: School) -> None:
+    """Nothing can be paid then, and the request can be sent again when the cause is mended."""
+    code = f"ACME-{uuid4().hex[:6].upper()}"
+    sponsor = {"code": code, "name": "Acme", "finance_email": "a@acme.example"}
+    await school.admin("POST", "/api/admin/sponsors", json=sponsor)
+    await fund(school, fundingSource=code)
+    (row,) = await school.service.rows("SELECT stripe_customer_id FROM sponsor_customers WHERE code = :code", code=code)
+    await school.sandbox.operate(f"/customers/{row['stripe_customer_id']}/fail_next_finalization")
+    school.student = uuid4()
+    answer = await fund(school, fundingSource=code)
+    assert (answer.status_code, answer.json()["code"]) == (502, "payment_refused")
+    await school.perform()
+    assert (await school.state(), await school.statuses()) == ("failed", ["canceled"])
+    assert (await school.service.funding(school.student))["status"] == "failed"
+    assert [each.status for each in await invoices_of(school) if each.status in ("open", "draft")] == []
+    assert (await fund(school, fundingSource=code)).status_code == 200
+
+
+async def test_an_invoice_is_announced_before_it_is_due(school: School) -> None:
+    await fund(school)
+    await school.later(days=26)
+    assert await school.service.published(school.student, "installment.announced.v1") == []
+    for _ in range(3):
+        await school.later(days=1, minutes=1)
+    (event,) = await school.service.published(school.student, "installment.announced.v1")
+    (installment,) = await school.installments()
+    assert (event["payer"], event["automatic"], event["amount"]["amount"]) == ("sponsor", False, 489_000)
+    assert event["payer_contact"] == {"email": FINANCE, "name": "Workforce Innovation and Opportunity Act"}
+    assert (datetime.fromisoformat(event["due_at"]), event["pay_url"]) == (
+        installment["due_at"],
+        installment["pay_page"],
+    )
