@@ -51,6 +51,7 @@ def test_it_has_an_intent_of_its_own_and_a_confirmation_secret(sandbox: InProces
     assert plain(created.confirmation_secret) == {"client_secret": intent.client_secret, "type": "payment_intent"}
     assert (intent.status, intent.amount) == ("requires_payment_method", AMOUNT)
     assert (plain(intent.metadata), intent.setup_future_usage, intent.automatic_payment_methods) == ({}, None, None)
+    assert intent.payment_details.order_reference == created.id
 
 
 def test_paying_it_off_session(sandbox: InProcessSandbox) -> None:

@@ -1,4 +1,4 @@
-"""The catalog of rules: error codes are Stripe's, and what the rules compute with. Each rule has a case in conformance."""
+"""The catalog of rules, and what depends on it. Each rule has a case in tests/conformance."""
 
 from __future__ import annotations
 

@@ -353,6 +353,7 @@ def _create_payment(sandbox: Sandbox, invoice: Obj, paid_by: Obj | None) -> None
         description=reason.get(invoice["billing_reason"], f"Payment for Invoice {invoice['number']}"),
         automatic_payment_methods=None,
         payment_method_types=list(invoice["payment_settings"]["payment_method_types"] or INVOICE_METHODS),
+        payment_details={"customer_reference": None, "order_reference": invoice["id"]},
         setup_future_usage="off_session" if invoice["parent"] else None,
     )
     payment = build(
