@@ -14,6 +14,7 @@ from tests.deliveries import handled_types
 from checkout import main
 from checkout.installments.clock import Clock
 from checkout.installments.timer import Timer
+from checkout.purchases.customer_events import DETACHMENT
 from contracts.envelope import Envelope
 from contracts.registry import EVENT_TYPES
 from kit.jobs.jobs import Job
@@ -150,7 +151,9 @@ class School:
         rows = await self.service.rows("SELECT * FROM jobs WHERE done_at IS NULL AND failed_at IS NULL")
         worker = JobWorker(self.service.database, "checkout", self.service.handlers)
         for row in rows:
-            if row["kind"] in self.service.handlers and row["payload"].get("purchase_id") in ids:
+            mine = row["payload"].get("purchase_id") in ids or row["payload"].get("student_id") == str(self.student)
+            mine |= row["kind"] == DETACHMENT
+            if row["kind"] in self.service.handlers and mine:
                 attempt = row["attempts"] + 1
                 await worker.attempt(
                     Job(

@@ -22,6 +22,7 @@ from tests.processes import JWT
 from checkout import consumers, main
 from checkout.catalog.consumers import registrations
 from checkout.purchases.context import Buyer
+from checkout.purchases.customer_events import customer_events
 from checkout.settings import ApiSettings, StripeSettings
 from checkout.stripe_client import Stripe
 from contracts.envelope import Envelope, Event
@@ -111,7 +112,12 @@ class Service:
         self.server = server
         self.sandbox = sandbox
         self.database = self._apps.database(server.url)
-        self.consumers = (consumers.payment_events(), consumers.enrollment_events(), registrations())
+        self.consumers = (
+            consumers.payment_events(),
+            consumers.enrollment_events(),
+            registrations(),
+            customer_events(),
+        )
         self.stripe = self._apps.stripe(sandbox.url)
         self.handlers = main.jobs(self.database, self.stripe)
         self._refs: dict[UUID, frozenset[str]] = defaultdict(frozenset)

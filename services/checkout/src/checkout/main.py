@@ -32,6 +32,7 @@ from checkout.memberships.jobs import MembershipSync
 from checkout.memberships.membership_flow import MembershipFlow
 from checkout.memberships.repository import member_tier
 from checkout.memberships.service import MembershipService
+from checkout.money_fields import describe
 from checkout.payments import admin_api as payments_admin_api
 from checkout.payments import api as payments_api
 from checkout.payments import intent_api, methods_api, refund_request_api, refund_service, statistics_api
@@ -40,6 +41,13 @@ from checkout.payments.jobs import StripeRefundJob
 from checkout.purchases import acceptance_api, contact_api, course_api, off_sale, unmatched, unmatched_api
 from checkout.purchases import api as purchases_api
 from checkout.purchases.context import CheckoutContext
+from checkout.purchases.customer_events import (
+    DETACHMENT,
+    REPLACEMENT,
+    CustomerReplacement,
+    MethodDetachment,
+    customer_events,
+)
 from checkout.purchases.customers import Customers
 from checkout.purchases.domain import PaymentFlowName
 from checkout.purchases.jobs import INTENT_EXPIRY, PAGE_EXPIRY, IntentExpiry, PageExpiry
@@ -95,10 +103,17 @@ def app(settings: ApiSettings) -> FastAPI:
         SERVICE,
         description=checkout.__doc__,
         routers=ROUTERS,
-        consumers=[consumers.payment_events(), consumers.enrollment_events(), catalog_consumers.registrations()],
+        consumers=[
+            consumers.payment_events(),
+            consumers.enrollment_events(),
+            catalog_consumers.registrations(),
+            customer_events(),
+        ],
         publishes=PUBLISHES,
         settings=settings,
     )
+    document = made.openapi
+    made.openapi = lambda: describe(document())  # type: ignore[method-assign]  # as FastAPI's documentation does it
     made.state.stripe = Stripe(settings)
     made.state.context = context = CheckoutContext(made.state.database, made.state.stripe, settings)
     made.state.customers = customers = Customers(context)
@@ -134,6 +149,8 @@ def jobs(
     clock = Clock(database, enabled=test_clock)
     return {
         SUBSCRIPTION_CANCEL: SubscriptionCancel(stripe),
+        REPLACEMENT: CustomerReplacement(database, stripe),
+        DETACHMENT: MethodDetachment(stripe),
         **off_sale.handlers(database, stripe),
         INTENT_EXPIRY: IntentExpiry(database, stripe),
         PAGE_EXPIRY: PageExpiry(database),
@@ -168,6 +185,7 @@ def consume() -> Process:
             ),
             consumers.enrollment_events(),
             catalog_consumers.registrations(),
+            customer_events(),
         ],
         QUEUES,
     )
@@ -177,7 +195,8 @@ def relay() -> Process:
     settings = RelaySettings()
     stripe = Stripe(settings)
     database = database_of(settings)
-    timer = Timer(database, Clock(database, enabled=settings.test_clock))
+    ahead = timedelta(days=settings.announce_days)
+    timer = Timer(database, Clock(database, enabled=settings.test_clock), announced_ahead=ahead)
     lost_events = LostEvents(
         database,
         stripe,

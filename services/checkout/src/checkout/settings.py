@@ -153,6 +153,8 @@ class RelaySettings(service.WorkerSettings, StripeSettings):
 
     test_clock: bool = False
     """As in the API's settings: both use the same clock."""
+    announce_days: Annotated[int, Field(ge=0, le=30)] = 3
+    """How many days ahead an installment is announced to its payer; 0: not at all."""
     sponsor_reminder_days: str = "1,7,14"
     """When a sponsor is reminded of an unpaid invoice, in days after the due date. After the last one it is overdue."""
     missing_event_minutes: Annotated[int, Field(ge=1, le=1440)] = 30

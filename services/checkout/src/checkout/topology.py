@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contracts.checkout import CatalogItemRegistered
+from contracts.payments import CustomerDeleted, MandateRevoked
 from contracts.registry import PAYMENT_EVENTS, PUBLISHED_BY
 from kit.messaging.topology import Queue
 
@@ -10,5 +11,6 @@ SERVICE = "checkout"
 PAYMENTS = Queue("checkout.payments", events=PAYMENT_EVENTS)
 ENROLLMENTS = Queue("checkout.enrollments", events=PUBLISHED_BY["enrollment"])
 CATALOG = Queue("checkout.catalog", events=(CatalogItemRegistered,))
-QUEUES = (PAYMENTS, ENROLLMENTS, CATALOG)
+CUSTOMERS = Queue("checkout.customers", events=(CustomerDeleted, MandateRevoked))
+QUEUES = (PAYMENTS, ENROLLMENTS, CATALOG, CUSTOMERS)
 PUBLISHES = PUBLISHED_BY[SERVICE]

@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BaseModel, Field, StrictInt
 from sqlalchemy import Row, func, select
 
 from checkout.exact_json import ExactJson
-from checkout.installments import repository, transitions
+from checkout.installments import collection_stop, repository, transitions
 from checkout.installments.dependencies import AdminBuyer, Cancellations, CurrentClock, ManualPayments, TestClock
 from checkout.installments.domain import Installment, InstallmentStatus, ManualMethod
 from checkout.installments.payment_requests import PaymentRequests
@@ -21,7 +21,7 @@ from checkout.installments.tables import installments
 from checkout.installments.views import InstallmentView
 from checkout.purchases.context import Buyer, CheckoutContext, rejected_by_stripe, stripe_errors_as_problems
 from checkout.purchases.dependencies import CurrentContext
-from checkout.purchases.repository import PurchaseRow, extend_expiry
+from checkout.purchases.repository import PurchaseRow, extend_expiry, lock_purchase
 from checkout.stripe_client import StripeRejected
 from checkout.units import MajorUnits
 from kit.db.unit_of_work import UnitOfWork
@@ -83,6 +83,11 @@ class CancellationAnswer(BaseModel):
     paid: int
     refunded: int
     currency: str
+
+
+class ResumedCollection(BaseModel):
+    purchase_id: UUID
+    status: Literal["collecting"] = "collecting"
 
 
 class Sum(BaseModel):
@@ -203,6 +208,17 @@ async def resume(_: Admin, uow: CallerUnitOfWork, clock: CurrentClock, id: UUID)
         at = max(installment.due_at, await clock.now_in(uow.db))
         installment = await repository.write(uow.db, id, at=uow.now, status="open", next_attempt_at=at)
     return _view(installment)
+
+
+@router.post(f"{_SCHEDULES}/{{purchase_id}}/resume-collection")
+async def resume_collection(_: Admin, uow: CallerUnitOfWork, purchase_id: UUID) -> ResumedCollection:
+    """Collects a purchase again that was stopped because its amounts contradicted one another. Idempotent. 409 while
+    they still do: refund what was paid too much first."""
+    purchase = await lock_purchase(uow.db, purchase_id)
+    if purchase is None:
+        raise Problem(404, "unknown_purchase", "Purchase not found; use the id of the alert.")
+    await collection_stop.resume(uow, purchase)
+    return ResumedCollection(purchase_id=purchase_id)
 
 
 @router.post(f"{_SCHEDULES}/{{id}}/record-payment")

@@ -12,6 +12,7 @@ from checkout.installments.payment_service import installment_busy, not_due, unk
 from checkout.payments.repository import insert_payment
 from checkout.purchases import student_repository
 from checkout.purchases.context import Buyer, CheckoutContext, rejected_by_stripe, stripe_errors_as_problems
+from checkout.purchases.domain import OPEN
 from checkout.purchases.event_fields import purchase_fields
 from checkout.purchases.repository import PurchaseRow
 from checkout.stripe_client import StripeRejected
@@ -45,7 +46,12 @@ class ManualPaymentService:
                 existing = await self._existing(uow, installment, method, transaction_reference)
                 if existing is not None:
                     return existing
-                if not installment.is_payable:
+            await self._expire_page(purchase)
+            async with self._context.unit_of_work(self._buyer) as uow:
+                found = await repository.lock(uow.db, id)
+                assert found is not None  # noqa: S101  found a moment ago, and never deleted
+                purchase, installment = found
+                if not installment.is_payable and not _page_has_expired(purchase, installment):
                     raise not_due(installment.status)
                 requested = await self._requested(uow, installment)
                 if not requested:
@@ -59,6 +65,20 @@ class ManualPaymentService:
                 detail = "This was paid through Stripe a moment ago; its payment event will follow."
                 raise Problem(409, "already_paid", detail)
         raise installment_busy()
+
+    async def _expire_page(self, purchase: PurchaseRow) -> None:
+        """A page on which the first installment could be paid too. Raises Problem 409 if it has been paid there."""
+        if purchase.payment_flow != "page" or purchase.stripe_checkout_session_id is None or purchase.state not in OPEN:
+            return
+        try:
+            with stripe_errors_as_problems():
+                session = await self._context.stripe.expire_session(
+                    purchase.stripe_checkout_session_id, key=f"{purchase.id}/expire"
+                )
+        except StripeRejected:
+            raise rejected_by_stripe() from None
+        if session.status != "expired":
+            raise not_due("processing")
 
     async def _requested(self, uow: UnitOfWork, installment: Installment) -> list[Installment]:
         """The installments whose intent or invoice could pay the same money: this one, or one that includes it."""
@@ -112,6 +132,7 @@ class ManualPaymentService:
             paid_at=await self._clock.now_in(uow.db),
             next_attempt_at=None,
             failure_code=None,
+            closed_because=None,
         )
         for each in await repository.of_purchase(uow.db, purchase.id):
             if each.is_remainder and each.id != installment.id and each.is_payable:
@@ -138,6 +159,11 @@ class ManualPaymentService:
         )
         await uow.publish(event, id=f"{payment.id}/{event.type}", subject=str(purchase.id))
         return payment
+
+
+def _page_has_expired(purchase: PurchaseRow, installment: Installment) -> bool:
+    """Its page expired a moment ago, for this payment: the purchase goes on without it."""
+    return purchase.payment_flow == "page" and installment.closed_because == "expired"
 
 
 def _already_recorded(installment_id: UUID | None = None) -> Problem:

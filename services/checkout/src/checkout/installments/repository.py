@@ -133,24 +133,47 @@ async def write(db: AsyncConnection, id: UUID, *, at: datetime, **changes: Unpac
     return _installment((await db.execute(changed.returning(installments))).one())
 
 
+_COLLECTABLE = exists().where(
+    purchases.c.id == installments.c.purchase_id,
+    purchases.c.canceled_at.is_(None),
+    purchases.c.collection_stopped.is_(None),
+    purchases.c.state.in_(("awaiting_payment", "processing", "paid")),
+    or_(purchases.c.state == "paid", purchases.c.payer == "sponsor"),
+)
+"""Of purchases that can be collected: a student's once what opens it was paid, a sponsor's from the start."""
+
+
 async def lock_due(db: AsyncConnection, *, now: datetime, limit: int) -> list[Installment]:
-    """Locks installments whose timer has fired, of purchases that can be collected: a student's once they have paid
-    their first one, a sponsor's from the start."""
-    collectable = exists().where(
-        purchases.c.id == installments.c.purchase_id,
-        purchases.c.canceled_at.is_(None),
-        purchases.c.collection_stopped.is_(None),
-        purchases.c.state.in_(("awaiting_payment", "processing", "paid")),
-        or_(purchases.c.state == "paid", purchases.c.payer == "sponsor"),
-    )
+    """Locks installments whose timer has fired."""
     due = (
         select(installments)
-        .where(installments.c.status == "open", installments.c.next_attempt_at <= now, collectable)
+        .where(installments.c.status == "open", installments.c.next_attempt_at <= now, _COLLECTABLE)
         .order_by(installments.c.next_attempt_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
     return [_installment(row) for row in (await db.execute(due)).all()]
+
+
+async def lock_to_announce(db: AsyncConnection, *, now: datetime, until: datetime, limit: int) -> list[Installment]:
+    """Locks installments that are first collected, or due, between the two times, and were not announced in their
+    round. A sponsor's is announced once its invoice was sent."""
+    ahead = (
+        select(installments)
+        .where(
+            installments.c.status == "open",
+            installments.c.next_attempt_at > now,
+            installments.c.next_attempt_at <= until,
+            installments.c.attempts == 0,
+            installments.c.announced_round < installments.c.round,
+            _COLLECTABLE,
+            or_(installments.c.kind != "full", installments.c.stripe_invoice_id.is_not(None)),
+        )
+        .order_by(installments.c.next_attempt_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return [_installment(row) for row in (await db.execute(ahead)).all()]
 
 
 def _installment(row: Row[Any]) -> Installment:

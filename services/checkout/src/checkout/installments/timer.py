@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import structlog
 
 from checkout.installments import repository
+from checkout.installments.announcements import announce
 from checkout.installments.clock import Clock
 from checkout.purchases import repository as purchases
 from checkout.topology import SERVICE
@@ -20,16 +22,26 @@ COLLECTION = "installment_collection"
 ENROLLMENT_EXPIRY = "enrollment_expiry"
 """The kinds of jobs that the timers enqueue."""
 SWEEP_SECONDS = 1.0
+ANNOUNCED = timedelta(days=3)
 _BATCH = 100
 
 
 class Timer:
     """Enqueues a job for each timer that has fired. Any number of these may run side by side."""
 
-    def __init__(self, database: Database, clock: Clock, *, seconds: float = SWEEP_SECONDS) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        *,
+        seconds: float = SWEEP_SECONDS,
+        announced_ahead: timedelta = ANNOUNCED,
+    ) -> None:
+        """`announced_ahead`: how long before it is collected an installment is announced."""
         self._database = database
         self._clock = clock
         self._seconds = seconds
+        self._announced_ahead = announced_ahead
 
     async def run(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -61,8 +73,12 @@ class Timer:
                     "timer": number,
                 }
                 await uow.enqueue(COLLECTION, key=f"{installment.reference}/{number}", payload=payload)
+            until = now + self._announced_ahead
+            announced = await repository.lock_to_announce(db, now=now, until=until, limit=_BATCH)
+            for installment in announced:
+                await announce(uow, installment)
             unpaid = await purchases.take_expired(db, now=now, limit=_BATCH)
             for purchase_id in unpaid:
                 payload = {"purchase_id": str(purchase_id)}
                 await uow.enqueue(ENROLLMENT_EXPIRY, key=f"{purchase_id}/expiry", payload=payload)
-        return max(len(due), len(unpaid))
+        return max(len(due), len(announced), len(unpaid))

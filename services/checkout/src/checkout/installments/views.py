@@ -105,6 +105,7 @@ class PaymentOverview(BaseModel):
     payments: list[PaymentView]
     refunds: list[RefundView]
     next_due: NextDue | None
+    collection_stopped: str | None
 
 
 class PurchaseView(BaseModel):
@@ -191,6 +192,7 @@ async def payment_overview(db: AsyncConnection, purchase: PurchaseRow) -> Paymen
         next_due=None
         if first is None
         else NextDue(installment_id=first.id, amount=first.amount, currency=first.currency, due_at=first.due_at),
+        collection_stopped=purchase.collection_stopped,
     )
 
 

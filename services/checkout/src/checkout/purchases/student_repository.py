@@ -114,6 +114,12 @@ async def read_customer(db: AsyncConnection, student_id: UUID) -> Customer | Non
     return None if row is None else Customer(stripe_customer_id=row.stripe_customer_id, email=row.email, name=row.name)
 
 
+async def student_of_customer(db: AsyncConnection, customer_id: str) -> UUID | None:
+    wanted = select(customers.c.student_id).where(customers.c.stripe_customer_id == customer_id)
+    found: UUID | None = (await db.execute(wanted)).scalar_one_or_none()
+    return found
+
+
 async def save_customer(
     db: AsyncConnection, student_id: UUID, customer_id: str, contact: Contact | None, *, at: datetime
 ) -> str:

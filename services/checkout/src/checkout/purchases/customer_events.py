@@ -1,0 +1,97 @@
+"""What checkout does when a customer was deleted at Stripe, or has revoked a mandate."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import structlog
+from faststream.rabbit import RabbitRouter
+
+from checkout.purchases import customers, student_repository
+from checkout.purchases.jobs import PATIENT
+from checkout.stripe_client import Stripe, StripeRejected
+from checkout.topology import CUSTOMERS
+from contracts.envelope import Envelope
+from contracts.payments import CustomerDeleted, MandateRevoked
+from kit.db.database import Database
+from kit.db.unit_of_work import UnitOfWork
+from kit.jobs.jobs import Job
+from kit.messaging.subscriber import carries, subscriber
+from kit.runtime.failures import Transient
+
+log = structlog.get_logger(__name__)
+
+REPLACEMENT = "customer_replacement"
+DETACHMENT = "method_detachment"
+"""The kinds of jobs that are enqueued here."""
+
+
+def customer_events() -> RabbitRouter:
+    router = RabbitRouter()
+    messages = subscriber(router, CUSTOMERS)
+
+    @messages(filter=carries(CustomerDeleted))
+    async def replace_deleted_customer(event: Envelope[CustomerDeleted], uow: UnitOfWork) -> None:
+        gone = event.data.customer
+        student_id = await student_repository.student_of_customer(uow.db, gone)
+        if student_id is not None:
+            payload = {"student_id": str(student_id), "customer": gone}
+            await uow.enqueue(REPLACEMENT, key=f"{gone}/replacement", payload=payload)
+
+    @messages(filter=carries(MandateRevoked))
+    async def detach_revoked_method(event: Envelope[MandateRevoked], uow: UnitOfWork) -> None:
+        """Without a mandate, the bank account cannot be debited: what is due next asks for another method."""
+        method = event.data.payment_method
+        await uow.enqueue(DETACHMENT, key=f"{method}/detachment", payload={"payment_method": method})
+
+    return router
+
+
+class CustomerReplacement:
+    """Makes a new customer for a student whose customer was deleted, with all saved payment methods."""
+
+    backoff = PATIENT
+
+    def __init__(self, database: Database, stripe: Stripe) -> None:
+        self._database = database
+        self._stripe = stripe
+
+    async def perform(self, job: Job) -> str:
+        student_id = UUID(job.payload["student_id"])
+        async with self._database.transaction() as db:
+            contact = await student_repository.read_contact(db, student_id)
+        try:
+            customer_id = await customers.create(self._stripe, student_id, after=str(job.payload["customer"]))
+            if contact is not None:
+                await self._stripe.update_customer(customer_id, email=contact.email, name=contact.name)
+        except StripeRejected as rejected:
+            raise Transient(str(rejected)) from rejected
+        return customer_id
+
+    async def record(self, job: Job, result: str, uow: UnitOfWork) -> None:
+        student_id, gone = UUID(job.payload["student_id"]), str(job.payload["customer"])
+        await student_repository.replace_customer(uow.db, student_id, gone, result, at=uow.now)
+
+    async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
+        log.error("deleted customer could not be replaced", student=job.payload["student_id"])
+
+
+class MethodDetachment:
+    """Removes a payment method whose mandate was revoked, so that nothing charges it."""
+
+    backoff = PATIENT
+
+    def __init__(self, stripe: Stripe) -> None:
+        self._stripe = stripe
+
+    async def perform(self, job: Job) -> None:
+        try:
+            await self._stripe.detach_method(str(job.payload["payment_method"]))
+        except StripeRejected as rejected:  # detached already, or deleted with its customer
+            log.info("payment method is gone", code=rejected.code)
+
+    async def record(self, job: Job, result: None, uow: UnitOfWork) -> None:
+        log.info("payment method detached", payment_method=job.payload["payment_method"])
+
+    async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
+        log.error("payment method could not be detached", payment_method=job.payload["payment_method"])
