@@ -386,6 +386,23 @@ def _self_signed(folder: Path) -> Path:
     return file
 
 
+def test_the_seller_is_one_setting(mail: MailCatcher) -> None:
+    """The same that checkout prints on receipts; a name in MAIL_FROM does not count."""
+    named = settings_of(mail, seller_name="Elevate", mail_from="Bursar <enrollment@school.example.com>")
+    branding = Branding.of(named)
+    assert (branding.seller, branding.sender) == ("Elevate", "enrollment@school.example.com")
+    rendered = render("alert-anything", CONTEXTS["alert-anything"], name=None, branding=branding)
+    assert "an admin of Elevate" in rendered.text and "Bursar" not in rendered.text + rendered.html
+    assert Branding.of(settings_of(mail, seller_name="")).seller == "The school"
+
+
+def test_no_mail_builds_a_link_to_pay() -> None:
+    from notifications import renderer
+
+    for file in (Path(renderer.__file__).parent / "templates").iterdir():
+        assert "/pay" not in file.read_text(), "links to pay come from events"
+
+
 def test_settings_have_safe_defaults(mail: MailCatcher) -> None:
     assert settings_of(mail).tls == "none", "same machine"
     assert settings_of(mail, smtp_host="smtp.example.com").tls == "starttls"
