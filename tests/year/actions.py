@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from tests.year.harness import Harness
 
 ACCEPTED, DECLINED = "4242424242424242", "4000000000000002"
-PROGRAMS = {"dsp": 432_500, "cpr": 57_500, "hvac": 500_000}
+PROGRAMS = {"dsp": 4_325, "cpr": 575, "hvac": 5_000}
+"""slug -> price in dollars"""
 TRACKS = ("dp", "fsd")
 COURSES = ("barbering-safety", "dp-and-fsd")
 TIERS = ("student", "career")
@@ -92,6 +93,76 @@ async def operate(harness: Harness, path: str, **body: Any) -> httpx.Response:
 
 
 @dataclass(frozen=True)
+class Sponsor:
+    """A case manager asks a sponsor to pay."""
+
+    student: int
+    number: int
+    route: Literal["funding", "enroll"]
+
+    async def run(self, harness: Harness, students: Sequence[UUID]) -> None:
+        student_id = str(students[self.student % len(students)])
+        program = list(PROGRAMS)[self.number % len(PROGRAMS)]
+        if self.route == "funding":
+            body = {"studentId": student_id, "programId": program, "programSlug": program, "fundingSource": "WIOA"}
+            await harness.call_as_admin("POST", "/api/funding/create-checkout", body)
+        else:
+            body = {"product_id": program, "user_id": student_id, "funding_source": "WIOA"}
+            await harness.call_as_admin("POST", "/api/enrollments", body)
+
+
+@dataclass(frozen=True)
+class PayElsewhere:
+    """A payment that another system has started, with its metadata; perhaps less than the price, perhaps nobody's."""
+
+    student: int
+    number: int
+    spelling: Literal["slug", "course", "track", "nobody"]
+    short: bool
+
+    async def run(self, harness: Harness, students: Sequence[UUID]) -> None:
+        student_id = str(students[self.student % len(students)])
+        program, price = list(PROGRAMS.items())[self.number % len(PROGRAMS)]
+        metadata = {
+            "slug": {"student_id": student_id, "program_id": program, "program_slug": program},
+            "course": {"userId": student_id, "courseId": COURSES[0]},
+            "track": {"student_id": student_id, "track": TRACKS[self.number % len(TRACKS)]},
+            "nobody": {"program_id": program},
+        }[self.spelling]
+        amount = 50 if self.short else price * 100
+        intent = await harness.sandbox.api.payment_intents.create_async(
+            {"amount": amount, "currency": "usd", "metadata": metadata}
+        )
+        await operate(harness, f"/payment_intents/{intent.id}/pay", **payment_form("card"))
+
+
+@dataclass(frozen=True)
+class Settle:
+    """An admin assigns an unmatched payment or refunds it, or accepts what was underpaid."""
+
+    number: int
+    decision: Literal["assign", "refund", "accept"]
+
+    async def run(self, harness: Harness, students: Sequence[UUID]) -> None:
+        if self.decision == "accept":
+            rows = await harness.checkout.rows("SELECT id FROM purchases WHERE shortfall IS NOT NULL ORDER BY id")
+            if (purchase := select(rows, self.number)) is not None:
+                path = f"/api/admin/purchases/{purchase['id']}/accept"
+                await harness.call_as_admin("POST", path, {"reason": "It was agreed."})
+            return
+        rows = await harness.checkout.rows("SELECT id FROM unmatched_payments WHERE resolved_at IS NULL ORDER BY id")
+        if (payment := select(rows, self.number)) is None:
+            return
+        path = f"/api/admin/unmatched-payments/{payment['id']}"
+        if self.decision == "assign":
+            student_id = str(students[self.number % len(students)])
+            item = list(PROGRAMS)[self.number % len(PROGRAMS)]
+            await harness.call_as_admin("POST", f"{path}/assign", {"student_id": student_id, "item": item})
+        else:
+            await harness.call_as_admin("POST", f"{path}/refund", {"reason": "We do not know whose it is."})
+
+
+@dataclass(frozen=True)
 class PayInvoice:
     """Pays an open invoice on its hosted page."""
 
@@ -127,6 +198,7 @@ class FailNextCharges:
             await operate(harness, f"/customers/{customer['stripe_customer_id']}/fail_next_charges", times=self.times)
 
 
+DEBIT = "us_bank_account"
 PAID = "SELECT * FROM payments WHERE status = 'succeeded' AND amount > 0 ORDER BY created_at DESC, id"
 
 
@@ -145,7 +217,8 @@ class Refund:
             case "admin":
                 await harness.call_as_admin("POST", f"/api/payments/{payment['id']}/refund", body)
             case "student":
-                await harness.call(payment["student_id"], "POST", f"/api/payments/{payment['id']}/refund", body)
+                whole = {"reason": body["reason"]} if self.percent == 100 else body
+                await harness.call(payment["student_id"], "POST", f"/api/payments/{payment['id']}/refund", whole)
             case "stripe":
                 if payment["stripe_charge_id"]:
                     await operate(harness, f"/charges/{payment['stripe_charge_id']}/refund", amount=amount)
@@ -183,6 +256,38 @@ class CloseDispute:
             inquiry = dispute["status"].startswith("warning")
             status = "warning_closed" if inquiry else self.outcome
             await operate(harness, f"/disputes/{dispute['stripe_dispute_id']}/close", status=status)
+
+
+@dataclass(frozen=True)
+class ReturnDebit:
+    """A bank returns a debit that had settled."""
+
+    number: int
+    reason: Literal["insufficient_funds", "debit_not_authorized"]
+
+    async def run(self, harness: Harness, students: Sequence[UUID]) -> None:
+        debits = [
+            row for row in await harness.checkout.rows(PAID) if row["stripe_charge_id"] and row["method"] == DEBIT
+        ]
+        if (payment := select(debits, self.number)) is not None:
+            await operate(harness, f"/charges/{payment['stripe_charge_id']}/return", reason=self.reason)
+
+
+@dataclass(frozen=True)
+class Appeal:
+    """A lost dispute is appealed, and the bank decides."""
+
+    number: int
+    outcome: Literal["won", "lost"]
+
+    async def run(self, harness: Harness, students: Sequence[UUID]) -> None:
+        rows = await harness.checkout.rows("SELECT * FROM disputes WHERE status = 'lost' ORDER BY created_at, id")
+        if (dispute := select(rows, self.number)) is None:
+            return
+        path = f"/disputes/{dispute['stripe_dispute_id']}"
+        if (await operate(harness, f"{path}/appeal")).is_success:
+            await operate(harness, f"{path}/review")
+            await operate(harness, f"{path}/close", status=self.outcome)
 
 
 @dataclass(frozen=True)
@@ -295,6 +400,11 @@ class ChangeMembership:
 
 Action = (
     Buy
+    | Sponsor
+    | PayElsewhere
+    | Settle
+    | ReturnDebit
+    | Appeal
     | Pay
     | PayInvoice
     | AdvanceDays
@@ -323,6 +433,17 @@ _purchases: st.SearchStrategy[Action] = st.builds(
 _payments: st.SearchStrategy[Action] = st.builds(Pay, number=_numbers, method=_methods)
 _time_steps: st.SearchStrategy[Action] = st.builds(AdvanceDays, days=st.integers(1, 45))
 _other_actions: st.SearchStrategy[Action] = st.one_of(
+    st.builds(Sponsor, student=_numbers, number=_numbers, route=st.sampled_from(("funding", "enroll"))),
+    st.builds(
+        PayElsewhere,
+        student=_numbers,
+        number=_numbers,
+        spelling=st.sampled_from(("slug", "course", "track", "nobody")),
+        short=st.booleans(),
+    ),
+    st.builds(Settle, number=_numbers, decision=st.sampled_from(("assign", "refund", "accept"))),
+    st.builds(ReturnDebit, number=_numbers, reason=st.sampled_from(("insufficient_funds", "debit_not_authorized"))),
+    st.builds(Appeal, number=_numbers, outcome=st.sampled_from(("won", "lost"))),
     st.builds(PayInvoice, number=_numbers),
     st.builds(FailNextCharges, student=_numbers, times=st.integers(1, 6)),
     st.builds(

@@ -19,6 +19,7 @@ from faststream.rabbit import RabbitRouter
 from sqlalchemy import select, text, update
 from tests.checkout.sandbox import StripeSandbox
 from tests.checkout.service import ADMIN, Service, bearer
+from tests.checkout.stripe_ids import SECRET_KEY
 from tests.deliveries import deliver, handled_types
 
 from checkout import main
@@ -177,7 +178,7 @@ class Harness:
             await worker.attempt(Job(id=row.id, kind=row.kind, key=row.key, payload=row.payload, cause=None, attempt=1))
         return len(rows)
 
-    # --- balances ----------------------------------------------------------------------------------------------------
+    # --- books -----------------------------------------------------------------------------------------------------
 
     async def balance(self) -> dict[str, int]:
         """currency -> gross minor units of all balance transactions at Stripe"""
@@ -186,6 +187,18 @@ class Harness:
         async for entry in entries.auto_paging_iter():
             total[entry.currency] += entry.amount
         return dict(total)
+
+    async def list_at_stripe(self, path: str) -> list[dict[str, Any]]:
+        """All objects of this kind. (As JSON: the SDK takes longer to make its objects than the sandbox to answer.)"""
+        found: list[dict[str, Any]] = []
+        more: dict[str, Any] = {"limit": 100}
+        headers = {"Authorization": f"Bearer {SECRET_KEY}"}
+        async with httpx.AsyncClient(base_url=self.sandbox.url, verify=False, headers=headers) as http:
+            while more:
+                page = (await http.get(f"/v1/{path}", params=more)).json()
+                found += page["data"]
+                more = {"limit": 100, "starting_after": found[-1]["id"]} if page["has_more"] else {}
+        return found
 
     async def recorded_balance(self) -> dict[str, int]:
         """currency -> minor units that checkout recorded as paid through Stripe, less refunds and disputes"""
@@ -197,4 +210,11 @@ class Harness:
             FROM payments WHERE status = 'succeeded' AND manual_id IS NULL GROUP BY currency
             """
         )
-        return {row["currency"]: int(row["balance"]) for row in rows}
+        unmatched = await self.checkout.rows(
+            "SELECT currency, sum(amount - refunded) AS balance FROM unmatched_payments "
+            "WHERE status IN ('pending', 'open', 'refunding', 'refunded') GROUP BY currency"
+        )
+        total: dict[str, int] = defaultdict(int)
+        for row in (*rows, *unmatched):
+            total[row["currency"]] += int(row["balance"])
+        return dict(total)
