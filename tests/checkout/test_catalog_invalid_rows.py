@@ -107,12 +107,12 @@ async def test_a_program_is_not_free(service: Service, price: object) -> None:
     assert (changed.status_code, changed.json()["code"]) == (422, "invalid_request")
 
 
-EDGES = ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "0001-01-01T00:00:00+14:00", "1999-12-31T23:59:59Z")
+MOMENTS = ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "0001-01-01T00:00:00+14:00", "1999-12-31T23:59:59Z")
 
 
-@pytest.mark.parametrize("moment", EDGES)
+@pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("field", ["valid_from", "valid_until"])
-async def test_the_edges_of_time_are_refused(service: Service, field: str, moment: str) -> None:
+async def test_the_first_and_last_moments_are_refused(service: Service, field: str, moment: str) -> None:
     code = f"E{uuid4().hex[:10].upper()}"
     made = await service.admin("POST", PROMOTIONS, code=code, percent_off=5, **{field: moment})
     assert (made.status_code, made.json()["code"]) == (422, "invalid_request")

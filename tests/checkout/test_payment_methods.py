@@ -84,6 +84,7 @@ async def test_offers_to_a_student(service: Service) -> None:
         "offered": True,
         "min": 50,
         "max": 99_999_999,
+        "currency": "usd",
         "reason": None,
     }
     assert found["affirm"]["offered"] and found["klarna"]["offered"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -12,11 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy import Select, select
 
 from checkout.payments import refund_request_service
-from checkout.payments.domain import RefundRequestStatus, RefundStatus
+from checkout.payments.domain import RefundRequestRecord, RefundRequestStatus, RefundStatus
 from checkout.payments.refund_readings import readings_for_admin
 from checkout.payments.refund_request_service import RefundDecision
 from checkout.payments.tables import payments, refund_requests, refunds
 from checkout.purchases.dependencies import buyer_of, context_of
+from kit.db.unit_of_work import UnitOfWork
 from kit.http.auth import Admin, CurrentCaller
 from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
 from kit.http.idempotency import IDEMPOTENT, once
@@ -47,6 +49,7 @@ class RefundRequest(BaseModel):
     reason: str
     status: RefundRequestStatus
     decided_amount: int | None
+    currency: str
     decided_at: datetime | None
     note: str | None
     refund_id: UUID | None
@@ -64,7 +67,6 @@ class ListedRequest(RefundRequest):
     decided_by: str | None
     amount: int
     refunded: int
-    currency: str
     item_slug: str
     item_name: str
     refund_status: RefundStatus | None
@@ -97,7 +99,7 @@ async def request_refund(
             added = await refund_request_service.request_refund(
                 uow, caller.id, body.payment_intent_id, reason=body.reason
             )
-            view = RefundRequest.model_validate(added, from_attributes=True)
+            view = await _view(uow, added)
             message = "Your refund request was sent. An admin will decide, and you will be notified."
             return RequestedRefund(**view.model_dump(), message=message).model_dump(mode="json")
 
@@ -147,6 +149,11 @@ async def decide_refund_request(
             decided = await refund_request_service.decide_request(
                 uow, request_id, decision, by=f"{caller.role}:{caller.id}"
             )
-            return RefundRequest.model_validate(decided, from_attributes=True).model_dump(mode="json")
+            return (await _view(uow, decided)).model_dump(mode="json")
 
     return await once(request, database, caller=str(caller.id), act=act)
+
+
+async def _view(uow: UnitOfWork, record: RefundRequestRecord) -> RefundRequest:
+    of_payment = select(payments.c.currency).where(payments.c.id == record.payment_id)
+    return RefundRequest.model_validate({**asdict(record), "currency": await uow.db.scalar(of_payment)})

@@ -40,13 +40,15 @@ class Table(BaseModel):
 
 
 class Offer(BaseModel):
-    """A method as a page displays it. `min` and `max` are minor units; `reason` says why it is not offered."""
+    """A method as a page displays it. `min` and `max` are the limits of a payment, in minor units of `currency`;
+    `reason` says why it is not offered."""
 
     method: str
     label: str
     offered: bool
     min: int | None
     max: int | None
+    currency: str
     reason: str | None
 
 
@@ -61,7 +63,7 @@ def offers(*, amount: Money, payer: Payer, payment_type: PaymentType) -> list[Of
         each = charges(amount=amount, payment_type=payment_type)
     except ValueError:
         each = []
-    return [_offer(method, each, payer, payment_type) for method in table().methods]
+    return [_offer(method, each, payer, payment_type, amount.currency) for method in table().methods]
 
 
 def allowed(*, amount: Money, payer: Payer, payment_type: PaymentType) -> list[str]:
@@ -75,7 +77,7 @@ def recurring(*, amount: Money, payer: Payer) -> list[str]:
     return [method.method for method in table().methods if _reason_against(method, [amount], payer, "plan") is None]
 
 
-def _offer(method: Method, each: Sequence[Money], payer: Payer, payment_type: PaymentType) -> Offer:
+def _offer(method: Method, each: Sequence[Money], payer: Payer, payment_type: PaymentType, currency: str) -> Offer:
     reason = _reason_against(method, each, payer, payment_type)
     return Offer(
         method=method.method,
@@ -83,6 +85,7 @@ def _offer(method: Method, each: Sequence[Money], payer: Payer, payment_type: Pa
         offered=reason is None,
         min=method.min,
         max=method.max,
+        currency=currency,
         reason=reason,
     )
 
