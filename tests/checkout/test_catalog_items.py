@@ -10,7 +10,7 @@ import pytest
 from tests.checkout.service import ADMIN, Service, bearer, wanted
 
 from checkout.catalog import loader
-from checkout.catalog.repository import programs_on_sale, find_any_item, find_item, slug_of
+from checkout.catalog.repository import find_any_item, find_item, programs_on_sale, slug_of
 from contracts.money import usd
 
 ITEMS = "/api/admin/items"
@@ -147,6 +147,12 @@ async def test_lists_are_filtered_and_paged(service: Service) -> None:
     rest = (await service.admin("GET", f"{ITEMS}?category={category}&limit=2&cursor={first['next']}")).json()
     assert [each["slug"] for each in first["items"] + rest["items"]] == slugs[::-1] and rest["next"] is None
     assert (await service.admin("GET", f"{ITEMS}?kind=thing")).status_code == 422
+
+
+@pytest.mark.parametrize("path", [ITEMS, "/api/admin/programs", "/api/admin/sponsors", "/api/admin/promotions"])
+async def test_an_unknown_filter_is_refused(service: Service, path: str) -> None:
+    answer = await service.admin("GET", f"{path}?pirce=5")
+    assert (answer.status_code, answer.json()["code"]) == (422, "unknown_parameter")
 
 
 async def test_a_bundle(service: Service) -> None:
