@@ -11,6 +11,7 @@ from uuid import UUID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.ledger.payment_histories import bank_debit, declined, disputed, paid_by_card, plan, refunded
+from tests.notifications import test_returned_payments as returned_payments
 from tests.notifications.harness import (
     ANN,
     BARBER,
@@ -26,8 +27,13 @@ from tests.notifications.harness import (
     step,
 )
 from tests.notifications.test_alerts import dispute
+from tests.notifications.test_ends import FAILED as FAILED_REFUND
+from tests.notifications.test_ends import ended
 from tests.notifications.test_installments import of_checkout, of_gateway, received
 from tests.notifications.test_item_kinds import BUNDLE, CANCELED, CREATED, FADES, SHAVES, TOOLS, bought, of, teaches
+from tests.notifications.test_payment_alerts import STOPPED
+from tests.notifications.test_returned_payments import OWED_AGAIN, lost
+from tests.notifications.test_unpaid_installments import announced
 from tests.waiting import until
 
 from contracts.checkout import RefundDecided, RefundRequested, StudentUpdated
@@ -68,6 +74,7 @@ DISPUTE: list[PaymentEvent] = [
     dispute("needs_response", funds="reinstated"),
     dispute("won", closed=True),
 ]
+NEWS: list[Event] = [announced(), FAILED_REFUND, STOPPED]
 ASKED = RefundRequested(refund_request_id=UUID(int=5), purchase_id=UUID(int=1), student_id=ANN, reason="moving")
 DECIDED = RefundDecided(
     refund_request_id=UUID(int=5), purchase_id=UUID(int=1), student_id=ANN, decision="approved", amount=usd(100)
@@ -115,6 +122,9 @@ def stories(draw: st.DrawFn) -> list[Event]:
                 UNDERPAID,
                 [*UNDERPAID, paid(98_900, payment_intent="pi_2").model_copy(update={"purchase_id": UUID(int=1)})],
                 SUPERSEDED,
+                [returned_payments.received(1), returned_payments.received(2), lost(), OWED_AGAIN],
+                [paid(payment_intent="pi_1", charge="ch_1"), ended("student"), *refunded(1, 489_000)],
+                [paid(payment_intent="pi_1", charge="ch_1"), ended("school"), *refunded(1, 10_000, 489_000)],
             ]
         )
     )
@@ -125,6 +135,7 @@ def stories(draw: st.DrawFn) -> list[Event]:
     events += draw(st.sampled_from([[], [LINKS]]))
     events += draw(st.sampled_from([[], [issued()], [issued(invoice="in_1")]]))
     events += draw(st.sampled_from([[], [ASKED], [ASKED, DECIDED]]))
+    events += draw(st.lists(st.sampled_from(NEWS), max_size=2))
     return events
 
 
@@ -198,8 +209,14 @@ async def test_concurrent_events_and_deliveries_do_not_deadlock(harness: Harness
     events = [_as(student, event) for student in range(1, 31) for event in of_one]
     arrivals = [busy.envelope(event) for event in events] * 2
     random.Random(7).shuffle(arrivals)
+    at_once = asyncio.Semaphore(20)
+
+    async def receive(envelope: Envelope[Event]) -> None:
+        async with at_once:
+            await busy.receive(envelope)
+
     try:
-        await asyncio.gather(*(busy.receive(envelope) for envelope in arrivals))
+        await asyncio.gather(*(receive(envelope) for envelope in arrivals))
         await until(busy.nothing_due, seconds=30, what="nothing left to send")
     finally:
         stop.set()

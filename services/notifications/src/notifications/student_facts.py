@@ -53,8 +53,7 @@ class StudentFacts:
 
     def of(self, kind: type[T]) -> list[T]:
         """Earliest first; events of the same time are ordered by id."""
-        ordered = sorted(self.records, key=lambda record: (record.time, record.id))
-        return [record.data for record in ordered if isinstance(record.data, kind)]
+        return [record.data for record in self._ordered if isinstance(record.data, kind)]
 
     def time_of(self, event: Event) -> datetime:
         return self._records[id(event)].time
@@ -105,7 +104,9 @@ class StudentFacts:
     @cached_property
     def purchases_without_enrollment(self) -> tuple[Purchase, ...]:
         """Those with an item that gives no enrollment; no verdict has them."""
-        found = (purchase for purchase in fold(self.payments) if purchase.program)
+        if all(part.enrolls for fact in self.payments.values() if fact.program for part in fact.program.parts):
+            return ()  # nearly always
+        found = fold(self.payments)
         return tuple(p for p in found if p.program and any(not part.enrolls for part in p.program.parts))
 
     def enrollments_of(self, purchase_id: UUID) -> tuple[Enrollment, ...]:
@@ -146,6 +147,10 @@ class StudentFacts:
     def payments(self) -> Mapping[str, PaymentEvent]:
         """event id -> payment event"""
         return {record.id: record.data for record in self.records if isinstance(record.data, PaymentEvent)}
+
+    @cached_property
+    def _ordered(self) -> Sequence[EventRecord]:
+        return sorted(self.records, key=lambda record: (record.time, record.id))
 
     @cached_property
     def _records(self) -> dict[int, EventRecord]:
