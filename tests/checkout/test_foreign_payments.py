@@ -6,12 +6,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from tests.checkout.foreign_steps import events_about, foreign_intent, foreign_page
+from tests.checkout.foreign_steps import enveloped, events_about, foreign_intent, foreign_page
 from tests.checkout.payment_steps import BY_ADMIN, ask, payments
 from tests.checkout.service import ADMIN, Service, bearer
 
 from checkout.payments import refund_service
 from checkout.purchases.repository import SUBSCRIPTION_CANCEL
+from contracts.payments import PurchaseRecorded
 
 RECORDED = "purchase.recorded.v1"
 
@@ -54,6 +55,33 @@ async def test_a_foreign_page_is_a_purchase_with_a_payment_and_a_receipt(
     assert (event["payer"], event["program"]["slug"]) == ("student", "barber-apprenticeship")
     assert event["program"]["provider"] == "milady", "the whole item from the catalog"
     assert await service.rows("SELECT id FROM unmatched_payments WHERE purchase_id = :id", id=purchase["id"]) == []
+
+
+async def test_its_own_record_comes_back_and_changes_nothing(service: Service) -> None:
+    student = uuid4()
+    session = await foreign_page(service, {"student_id": str(student), "program_slug": "cpr"}, amount=57_500)
+    await service.deliver(*await events_about(service, session))
+    before = await service.purchase(student)
+    rows = await service.rows(
+        "SELECT headers->>'cloudEvents:id' AS id, convert_from(body, 'UTF8') AS body FROM outbox "
+        "WHERE routing_key = :type AND headers->>'cloudEvents:subject' = :subject",
+        type=RECORDED,
+        subject=str(before["id"]),
+    )
+    for row in rows:
+        await service.deliver(enveloped(PurchaseRecorded.model_validate_json(row["body"]), id=row["id"]))
+    assert await service.purchase(student) == before
+    assert len(await service.published(student, RECORDED)) == len(rows) == 1
+    assert len(await payments(service, student)) == 1
+
+
+async def test_a_purchase_id_that_nobody_has_here_is_foreign_too(service: Service) -> None:
+    student, purchase = uuid4(), uuid4()
+    named = {"student_id": str(student), "program_slug": "cpr", "purchase_id": str(purchase)}
+    intent = await foreign_intent(service, named, amount=50)
+    await service.deliver(*await events_about(service, intent))
+    row = await service.purchase(student)
+    assert (row["id"], row["state_reason"], row["shortfall"]) == (purchase, "underpaid", 57_450)
 
 
 async def test_an_intent_that_names_a_track_by_its_code(service: Service) -> None:

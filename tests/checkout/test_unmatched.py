@@ -9,6 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 from tests.checkout.foreign_steps import enveloped, events_about, foreign_intent, foreign_page, succeeded
+from tests.checkout.installment_steps import School
 from tests.checkout.payment_steps import paid, payments
 from tests.checkout.service import ADMIN, Service, bearer
 
@@ -123,6 +124,16 @@ async def test_money_of_our_own_purchases_is_never_listed(service: Service) -> N
     payment = await paid(service, student)
     for ref in payment["refs"]:
         assert await _rows(service, ref) == []
+
+
+async def test_invoices_of_our_own_installments_are_never_listed(school: School) -> None:
+    """Their intents name nobody."""
+    await school.started("dsp")
+    await school.later(days=31)
+    assert (await school.statuses())[:2] == ["paid", "paid"]
+    for payment in await payments(school.service, school.student):
+        for ref in payment["refs"]:
+            assert await _rows(school.service, ref) == []
 
 
 async def test_assigned_to_a_student(service: Service) -> None:

@@ -45,13 +45,15 @@ async def update_unmatched(
 ) -> None:
     """Lists the purchase's payments if it could not be matched (`code`: why), and resolves them if it is matched.
 
-    Costs no statement for a purchase whose events all name it.
+    Costs no statement for a purchase whose events all name it, and one for any other that was never listed.
     """
     received = [payment for payment in purchase.settled_payments if _amount(payment) > 0]
-    if code is None and (row is None or not _was_listed(row, received)):
+    if not received or (code is None and (row is None or not _was_listed(row, received))):
         return
-    for payment in received:
-        listed = await unmatched_repository.lock_listed(uow.db, payment.refs)
+    refs = frozenset().union(*(payment.refs for payment in received))
+    stored = await unmatched_repository.lock_listed(uow.db, refs)
+    for payment in received if stored or code is not None else ():
+        listed = [each for each in stored if payment.refs & set(each.refs)]
         if code is not None:
             await _list(uow, _values(purchase, payment, code), listed, delay=delay)
         elif listed:
