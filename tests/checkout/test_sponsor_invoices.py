@@ -311,6 +311,19 @@ async def test_the_sponsors_customer_has_its_present_address(school: School) -> 
     assert len(rows) == 1
 
 
+async def test_a_corrected_finance_address_gets_a_new_invoice(school: School) -> None:
+    code = f"ACME-{uuid4().hex[:6].upper()}"
+    sponsor = {"code": code, "name": "Acme", "finance_email": "wrong@acme.example"}
+    await school.admin("POST", "/api/admin/sponsors", json=sponsor)
+    await fund(school, fundingSource=code)
+    await school.admin("PATCH", f"/api/admin/sponsors/{code}", json={"finance_email": "right@acme.example"})
+    await fund(school, fundingSource=code)
+    found = {each.customer_email: each.status for each in await invoices_of(school)}
+    assert found == {"wrong@acme.example": "void", "right@acme.example": "open"}
+    events = await school.service.published(school.student, "purchase.created.v1")
+    assert events[-1]["payer_contact"]["email"] == "right@acme.example"
+
+
 async def test_without_stripe_a_sponsor_is_reminded_too(school: School) -> None:
     """The school invoices by itself, and an admin records the payment."""
     usual, school.app = school.app, school.service.app_with(stripe_api_key=SecretStr(""), test_clock=True)

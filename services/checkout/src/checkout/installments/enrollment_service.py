@@ -76,7 +76,10 @@ class EnrollmentService:
             detail = "An authorization number and a training period are a sponsor's: name the funding source."
             raise Problem(422, "funding_source_missing", detail)
         sponsor, request, quote = await self._request(buyer, enrollment)
-        payer = buyer if sponsor is None else self._billed_to(sponsor, buyer)
+        payer = buyer
+        if sponsor is not None:
+            payer = self._billed_to(sponsor, buyer)
+            request = replace(request, bill_to=payer.bill_to)
         if request.payment_flow == "intent":
             free = await self._purchases.open(self._intent_flow, request, payer, quote=quote)
             return OpenEnrollment(purchase_id=free.purchase_id, client_secret=None, due_now=None)

@@ -137,7 +137,8 @@ class PurchaseRequest:
     """What somebody asks to buy. `amount` is the total after the discount.
 
     `installments`: the number of payments of a plan; None for a single payment and for a membership.
-    `authorization_number` and `period`: what a sponsor has stated for this student; None: not stated.
+    `authorization_number` and `period`: what a sponsor has stated for this student; None: not stated. `bill_to`: the
+    email address to which the sponsor's invoice is sent.
     """
 
     student_id: UUID
@@ -156,6 +157,7 @@ class PurchaseRequest:
     interval: Interval | None = None
     authorization_number: str | None = None
     period: Period | None = None
+    bill_to: str | None = None
     plan: PaymentPlan | None = field(default=None, compare=False)
     """By which it is paid in installments. (Resuming a purchase keeps the plan that it was started with.)"""
 
@@ -317,6 +319,7 @@ def _asks_the_same(before: PurchaseRequest, request: PurchaseRequest) -> bool:
         program=request.program.model_copy(update={"id": before.program.id}),
         authorization_number=request.authorization_number or before.authorization_number,
         period=request.period or before.period,
+        bill_to=request.bill_to or before.bill_to,
     )
 
 
@@ -362,8 +365,10 @@ def change_of(purchase: ledger.Purchase, policy: Policy, *, payment_flow: Paymen
                 return Change.PURCHASE_CANCELED
             if reason != "payment_failed":
                 return Change.MONEY_WITHDRAWN
-            # a failed debit leaves its intent open: who has its secret can pay it until it is canceled
+            # a failed debit leaves its intent open: who has its secret can pay it until it is canceled; and a sponsor's
+            # invoice is open until it is paid or withdrawn, also after the last reminder
             retryable = payment_flow == "intent" and not failures(purchase, final=True)
+            retryable = retryable or (payment_flow == "installments" and purchase.payer == "sponsor")
             return Change.PAYMENT_RETRYABLE if retryable else Change.PAYMENT_FAILED
         case Standing.NONE:
             if purchase.ended:

@@ -82,7 +82,7 @@ async def _update_state(row: PurchaseRow, purchase: Purchase, policy: Policy, uo
     after = domain.next_state(row.state, change) if change is not None else None
     if change is None or after is None:
         return row.state
-    if change is Change.PAYMENT_RETRYABLE:
+    if change is Change.PAYMENT_RETRYABLE and row.payment_flow == "intent":
         await enqueue_intent_expiry(uow, row.id, after=domain.failures(purchase, final=False))
     if after is row.state:
         return row.state

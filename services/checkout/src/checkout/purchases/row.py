@@ -102,6 +102,12 @@ class PurchaseRow:
         return Period(start=self.period_start, end=self.period_end)
 
     @property
+    def bill_to(self) -> str | None:
+        """Where a sponsor's invoice was sent."""
+        stated = (self.session_params or {}).get("bill_to")
+        return stated if isinstance(stated, str) else None
+
+    @property
     def request(self) -> PurchaseRequest:
         return PurchaseRequest(
             student_id=self.student_id,
@@ -120,6 +126,7 @@ class PurchaseRow:
             interval=self.interval,
             authorization_number=self.authorization_number,
             period=self.period,
+            bill_to=self.bill_to,
             plan=None if self.payment_plan is None else PaymentPlan.model_validate(self.payment_plan),
         )
 
