@@ -9,7 +9,7 @@ from tests.checkout.membership_steps import DAY, MONTH, Member, refused
 from tests.checkout.sandbox import StripeSandbox
 from tests.checkout.service import Service, bearer
 
-from checkout.purchases.repository import PLAN_CANCEL
+from checkout.purchases.repository import SUBSCRIPTION_CANCEL
 from contracts.payments import PaymentRefs, PurchaseEnded
 from testkit.postgres_server import Database
 
@@ -136,9 +136,9 @@ async def test_a_full_refund_ends_it_at_stripe(member: Member) -> None:
     await member.service.deliver(*await member.fetch())
     assert await member.standing() == ("withdrawn", "refunded")
     await member.enrollment()
-    assert refused(await member.buy("career")) == (409, "plan_being_canceled")
+    assert refused(await member.buy("career")) == (409, "subscription_being_canceled")
     for attempt in (1, 2):
-        await member.service.perform(member.id, PLAN_CANCEL, attempt=attempt)
+        await member.service.perform(member.id, SUBSCRIPTION_CANCEL, attempt=attempt)
     assert (await member.sandbox.api.subscriptions.retrieve_async(subscription)).status == "canceled"
     await member.catch_up()
     assert (await member.row())["status"] == "canceled"
