@@ -113,6 +113,17 @@ async def test_an_admin_may_refund_the_credited_amount_too(member: Member) -> No
     assert (answer.status_code, answer.json()["amount"], answer.json()["purchase_ended"]) == (201, YEAR_PRICE, True)
 
 
+async def test_the_schools_policy_does_not_pay_back_credit(member: Member) -> None:
+    await member.join("student", interval="year")
+    await member.done("change", membership="student", interval="month")
+    path = f"/api/admin/enrollments/{(await member.row())['id']}/cancel"
+    answer = await member.service.call("POST", path, json={"reason": "moved"}, headers=bearer("admin", ADMIN))
+    assert answer.status_code == 200, answer.text
+    assert (await member.subscription()).status == "canceled"
+    await _finish(member)
+    assert await _charged(member) == CREDIT == -(await _balance(member))
+
+
 async def test_a_change_beside_a_refund_gains_nothing(member: Member) -> None:
     """The membership is canceled at Stripe before its credit is read."""
     await member.join("student", interval="year")

@@ -16,6 +16,7 @@ from checkout.payments import refund_service
 from checkout.payments import repository as payments
 from checkout.payments.domain import NOT_MONEY, PaymentRecord
 from checkout.payments.purchase_ends import end_purchase
+from checkout.payments.refund_readings import credit_granted, end_membership
 from checkout.purchases import repository as purchases
 from checkout.purchases import subscriptions
 from checkout.purchases.context import Buyer, CheckoutContext
@@ -63,6 +64,10 @@ class CancellationService:
         refund = None if refund_amount is None else money_of(refund_amount, found.currency, field="refund_amount")
         if found.state in OPEN and found.payment_flow != "installments":
             await self._close_at_stripe(found)
+        credit = 0
+        if refund is None:  # what was credited for the next invoices is not refunded as well
+            await end_membership(self._context, found)
+            credit = await credit_granted(self._context, found)
         async with self._context.unit_of_work(self._buyer) as uow:
             purchase = await purchases.lock_purchase(uow.db, found.id)
             assert purchase is not None  # noqa: S101  never deleted
@@ -71,11 +76,11 @@ class CancellationService:
                 return CanceledEnrollment(enrollment_id=purchase.first_enrollment_id, cancellation=existing)
             if purchase.state in (State.EXPIRED, State.FAILED) and found.state not in OPEN:
                 raise Problem(409, "enrollment_over", "This enrollment ended without being paid.")
-            cancellation = await self._cancel(uow, purchase, reason, refund)
+            cancellation = await self._cancel(uow, purchase, reason, refund, credit=credit)
             return CanceledEnrollment(enrollment_id=purchase.first_enrollment_id, cancellation=cancellation)
 
     async def _cancel(
-        self, uow: UnitOfWork, purchase: PurchaseRow, reason: str, requested: Money | None
+        self, uow: UnitOfWork, purchase: PurchaseRow, reason: str, requested: Money | None, *, credit: int
     ) -> Cancellation:
         records = await payments.payments_of(uow.db, purchase.id)
         if any(each.manual_id is not None and each.status != "succeeded" for each in records):
@@ -88,7 +93,8 @@ class CancellationService:
         refundable = [(each.id, await _refundable(uow, each)) for each in paid_records]  # newest first
         most = sum(amount for _, amount in refundable)
         if requested is None:
-            refund = await self._refund_by_policy(uow, paid_records, paid=paid, most=most)
+            by_policy = await self._refund_by_policy(uow, paid_records, paid=paid, most=most)
+            refund = max(min(by_policy, most - credit), 0)
         else:
             refund = requested.amount
         if refund > most:

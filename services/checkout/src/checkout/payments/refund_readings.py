@@ -15,18 +15,23 @@ from kit.http.errors import Problem
 async def require_stripe_payments(context: CheckoutContext, payments: Iterable[PaymentRecord]) -> None:
     """Raises Problem 409 for an invoice that was marked as paid outside Stripe: nothing at Stripe can be refunded."""
     for payment in payments:
-        if payment.status != "succeeded" or payment.refunded >= payment.amount:
+        if payment.status != "succeeded" or payment.refunded >= payment.amount or payment.manual_id:
             continue
-        if payment.stripe_payment_intent_id or payment.stripe_charge_id or not payment.stripe_invoice_id:
-            continue
-        try:
-            with stripe_errors_as_problems():
-                intent = await context.stripe.intent_of_invoice(payment.stripe_invoice_id)
-        except StripeRejected:
-            intent = None
-        if intent is None:
+        if not await _has_stripe_payment(context, payment):
             left = payment.amount - payment.refunded
             raise refused("refund_channel_unknown", left=left, currency=payment.currency)
+
+
+async def _has_stripe_payment(context: CheckoutContext, payment: PaymentRecord) -> bool:
+    if payment.stripe_payment_intent_id or payment.stripe_charge_id:
+        return True
+    if payment.stripe_invoice_id is None:
+        return False
+    try:
+        with stripe_errors_as_problems():
+            return await context.stripe.intent_of_invoice(payment.stripe_invoice_id) is not None
+    except StripeRejected:
+        return False
 
 
 async def readings_for_admin(
@@ -34,8 +39,7 @@ async def readings_for_admin(
 ) -> int:
     """The credit to deduct, which is read only if everything left is refunded. Raises Problem 409 if the payment
     cannot be refunded where it should be."""
-    stripe_payment = bool(payment.stripe_payment_intent_id or payment.stripe_charge_id)
-    if by_hand and stripe_payment:
+    if by_hand and await _has_stripe_payment(context, payment):
         detail = "Stripe can refund this payment; omit `by_hand`."
         raise Problem(409, "refundable_at_stripe", detail)
     if not by_hand:
