@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import uvicorn
 
 from stripe_sandbox.app import create_app
@@ -10,8 +12,12 @@ from stripe_sandbox.settings import Settings
 
 def main() -> None:
     settings = Settings()
+    try:
+        app = create_app(settings)
+    except ValueError as error:
+        sys.exit(str(error))
     uvicorn.run(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port,
         log_level=settings.log_level,

@@ -92,6 +92,7 @@ class _ApiCall:
             self.sandbox.keys.abandon(self.key)
             raise
         result = self._execute(operation, read)
+        self.sandbox.keys.execute(self.key, result)
         try:
             return await self._finish(result)
         finally:

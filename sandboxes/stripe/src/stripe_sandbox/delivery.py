@@ -51,6 +51,7 @@ class Attempt:
 class Delivery:
     """The delivery of one event to one endpoint."""
 
+    number: int
     event: str
     type: str
     endpoint: str
@@ -88,10 +89,29 @@ class Deliveries:
         self._client: httpx.AsyncClient | None = None
         self._concurrency = concurrency
         self._by_event: dict[str, list[Delivery]] = {}
+        self._changed: set[int] = set()
         self.log: list[Delivery] = []
+        self.save: Callable[[], None] = lambda: None
+        """Called before an attempt and after its answer; see `state_file`."""
+
+    def take_changed(self) -> list[Delivery]:
+        """Deliveries that were created or attempted since the last call."""
+        changed, self._changed = self._changed, set()
+        return [self.log[number] for number in sorted(changed)]
+
+    def restore(self, log: list[Delivery]) -> None:
+        """The log of an earlier process; `start` continues what is pending."""
+        self.log = log
+        for delivery in log:
+            self._by_event.setdefault(delivery.event, []).append(delivery)
 
     async def start(self) -> None:
         self._client = httpx.AsyncClient(timeout=self._timeout, follow_redirects=False, trust_env=False)
+        for delivery in self.log:
+            if delivery.status == "pending" and delivery.attempts:
+                self._retry_later(delivery)
+            elif delivery.status == "pending":
+                self._queue(delivery)
 
     async def stop(self) -> None:
         tasks = [*self._tasks, *self._workers]
@@ -154,8 +174,13 @@ class Deliveries:
             event["pending_webhooks"] = len(endpoints)
         body = webhook_body(event)
         drop = self._faults().drop
-        created = [Delivery(event["id"], event["type"], e["id"], e["url"], body) for e in endpoints]
+        first = len(self.log)
+        created = [
+            Delivery(number, event["id"], event["type"], e["id"], e["url"], body)
+            for number, e in enumerate(endpoints, first)
+        ]
         for delivery in created:
+            self._changed.add(delivery.number)
             if "*" in drop or delivery.type in drop:
                 delivery.status = "dropped"
             self.log.append(delivery)
@@ -219,12 +244,15 @@ class Deliveries:
         for _ in range(self._faults().duplicate):
             await self._attempt(delivery)
         if delivery.status == "pending":
-            self._spawn(self._retry(delivery))
-            self._retrying += 1
+            self._retry_later(delivery)
+
+    def _retry_later(self, delivery: Delivery) -> None:
+        self._spawn(self._retry(delivery))
+        self._retrying += 1
 
     async def _retry(self, delivery: Delivery) -> None:
         try:
-            for delay in self._delays:
+            for delay in self._delays[max(len(delivery.attempts) - 1, 0) :]:
                 wait = delay / self._time_factor
                 delivery.next_attempt_at = time.time() + wait
                 await asyncio.sleep(wait)
@@ -234,19 +262,22 @@ class Deliveries:
                 if delivery.status == "delivered":
                     return
             delivery.status = "given_up"
+            self._changed.add(delivery.number)
         finally:
             delivery.next_attempt_at = None
             self._retrying -= 1
 
     async def _attempt(self, delivery: Delivery) -> None:
-        secrets = self._endpoints.secrets(delivery.endpoint)
-        if not secrets or self._client is None:
+        secrets, url = self._endpoints.secrets(delivery.endpoint), self._endpoints.url(delivery.endpoint)
+        if not secrets or url is None or self._client is None:
             return
+        delivery.url = url
         headers = {
             "Content-Type": "application/json; charset=utf-8",
             "User-Agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
             "Stripe-Signature": signature_header(delivery.body, secrets, at=int(time.time())),
         }
+        self.save()
         started, status, error = time.time(), None, None
         try:
             response = await self._client.post(delivery.url, content=delivery.body, headers=headers)
@@ -257,6 +288,8 @@ class Deliveries:
         if status is not None and 200 <= status < 300 and delivery.status == "pending":
             delivery.status = "delivered"
             self._endpoints.count_delivered(delivery.event)
+        self._changed.add(delivery.number)
+        self.save()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(coroutine)

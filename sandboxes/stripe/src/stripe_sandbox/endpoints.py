@@ -27,6 +27,18 @@ class Endpoints:
         now = time.time()
         return [secret for secret, expires in self._all(endpoint) if expires is None or expires > now]
 
+    def all_secrets(self) -> dict[str, list[tuple[str, float | None]]]:
+        """Endpoint -> (secret, when it expires), newest first."""
+        return self._secrets
+
+    def restore(self, secrets: dict[str, list[tuple[str, float | None]]]) -> None:
+        self._secrets = secrets
+
+    def url(self, endpoint: str) -> str | None:
+        """Where to send webhooks now; None if the endpoint was deleted."""
+        found = self._store.find(endpoint)
+        return str(found["url"]) if found is not None else None
+
     def subscribed_to(self, event_type: str) -> list[Obj]:
         """Enabled endpoints for this event type or for `*`."""
         return [

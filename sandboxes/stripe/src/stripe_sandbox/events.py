@@ -62,6 +62,13 @@ class EventLog:
         for event in later:
             self._pending.append(self._store.add(event))
 
+    def pending(self) -> list[Obj]:
+        """Events that have not been taken."""
+        return self._pending
+
+    def restore(self, pending: list[Obj]) -> None:
+        self._pending = pending
+
     def take(self) -> list[Obj]:
         """Events logged since the last call, oldest first."""
         pending, self._pending = self._pending, []

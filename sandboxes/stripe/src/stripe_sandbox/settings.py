@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr
@@ -43,6 +44,9 @@ class Settings(BaseSettings):
 
     tax_basis_points: int = Field(default=700, ge=0, le=10_000)
     """Flat rate of Stripe Tax in hundredths of a percent, exclusive."""
+
+    state_file: Path | None = None
+    """Keeps the state over restarts; None for memory only."""
 
     log_level: str = "warning"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from stripe_sandbox.checkout_plan import CheckoutPlan
@@ -50,6 +51,8 @@ class InternalState:
     """Intents of invoices whose current attempt is counted as failed because it requires authentication."""
     overdue: set[str] = field(default_factory=set)
     """Invoices with an `invoice.overdue` event."""
+    own_endpoint: str | None = None
+    """The webhook endpoint of the settings."""
     invoice_counts: dict[str, int] = field(default_factory=dict)
     """customer -> number of finalized invoices"""
 
@@ -73,6 +76,9 @@ class Sandbox:
             timeout=settings.delivery_timeout,
             concurrency=settings.delivery_concurrency,
         )
+
+        self.save: Callable[[], None] = lambda: None
+        """Saves the state, if there is a file; see `state_file`."""
 
     def url(self, path: str) -> str:
         return f"{self.settings.base_url}{path}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stripe
 
 from stripe_sandbox.clock import DAY
-from stripe_sandbox.flows import discounts, invoices, payment_methods, payments, subscriptions, taxes
+from stripe_sandbox.flows import discounts, invoice_lines, invoices, payment_methods, payments, subscriptions, taxes
 from stripe_sandbox.flows.customers import create_customer
 from stripe_sandbox.state import Sandbox
 from stripe_sandbox.store import Obj
@@ -159,7 +159,7 @@ def _one_time_lines(sandbox: Sandbox, session: Obj, customer: str) -> list[Obj]:
     for line in plan.lines:
         if line.price["recurring"]:
             continue
-        item = invoices.invoice_item(
+        item = invoice_lines.invoice_item(
             sandbox,
             customer=customer,
             amount=(line.price["unit_amount"] or 0) * line.quantity,
@@ -167,5 +167,5 @@ def _one_time_lines(sandbox: Sandbox, session: Obj, customer: str) -> list[Obj]:
             description=line.item["description"],
             quantity=line.quantity,
         )
-        lines.append(invoices.item_line(item, line.price))
+        lines.append(invoice_lines.item_line(item, line.price))
     return lines

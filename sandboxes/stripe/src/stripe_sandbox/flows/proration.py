@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import stripe
 
-from stripe_sandbox.flows import invoices
+from stripe_sandbox.flows import invoice_lines
 from stripe_sandbox.flows.taxes import portion
 from stripe_sandbox.shapes import part
 from stripe_sandbox.state import Sandbox
@@ -61,7 +61,7 @@ def _item(sandbox: Sandbox, subscription: Obj, entry: Obj, at: int, timing: Obj,
     product = sandbox.store.find(price["product"])
     day = datetime.fromtimestamp(at, UTC).strftime("%d %b %Y")
     times = f"{quantity} × " if quantity > 1 else ""
-    created = invoices.invoice_item(
+    created = invoice_lines.invoice_item(
         sandbox,
         customer=subscription["customer"],
         amount=-amount if credit else amount,
@@ -74,7 +74,7 @@ def _item(sandbox: Sandbox, subscription: Obj, entry: Obj, at: int, timing: Obj,
             "subscription_details": {"subscription": subscription["id"], "subscription_item": entry["id"]},
         },
         period={"start": at, "end": end},
-        pricing=invoices.pricing_of(price),
+        pricing=invoice_lines.pricing_of(price),
         proration=True,
         proration_details=part(stripe.InvoiceItem.ProrationDetails, discount_amounts=[]),
         quantity=quantity,
@@ -88,7 +88,7 @@ def _debits(sandbox: Sandbox, subscription: Obj, entry: Obj) -> Iterator[tuple[i
     for invoice in sandbox.store.where("invoice", customer=subscription["customer"]):
         for line in invoice["lines"]["data"] if invoice["status"] != "void" else []:
             if _is_debit_of(sandbox, line, entry):
-                yield invoices.net_amount(invoice, line), line["period"]["start"]
+                yield invoice_lines.net_amount(invoice, line), line["period"]["start"]
     for item in sandbox.store.where("invoiceitem", customer=subscription["customer"], invoice=None):
         if item["amount"] >= 0 and _is_for(item["parent"], entry) and item["period"]["end"] == _end(entry):
             yield item["amount"], item["period"]["start"]
@@ -96,7 +96,7 @@ def _debits(sandbox: Sandbox, subscription: Obj, entry: Obj) -> Iterator[tuple[i
 
 def _is_debit_of(sandbox: Sandbox, line: Obj, entry: Obj) -> bool:
     details = line["parent"]["subscription_item_details"]
-    item = invoices.item_of(sandbox, line)
+    item = invoice_lines.item_of(sandbox, line)
     if details is None and (item is None or not _is_for(item["parent"], entry)):
         return False
     if details is not None and details["subscription_item"] != entry["id"]:

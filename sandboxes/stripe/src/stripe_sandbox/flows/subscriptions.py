@@ -7,7 +7,7 @@ from typing import Any
 import stripe
 
 from stripe_sandbox.clock import next_boundary
-from stripe_sandbox.flows import discounts, invoices, payment_methods, taxes
+from stripe_sandbox.flows import discounts, invoice_lines, invoices, payment_methods, taxes
 from stripe_sandbox.ids import new_id
 from stripe_sandbox.shapes import build, part, snapshot_list
 from stripe_sandbox.state import Sandbox, copy_of
@@ -121,7 +121,7 @@ def draft_invoice(
     `pending`: include pending invoice items of this subscription or of none.
     """
     start, end = period(subscription)
-    pending_lines = [invoices.item_line(item) for item in _pending_items(sandbox, subscription)] if pending else []
+    pending_lines = [invoice_lines.item_line(item) for item in _pending_items(sandbox, subscription)] if pending else []
     lines = [_line(sandbox, subscription, entry) for entry in subscription["items"]["data"]]
     return _draft(
         sandbox,
@@ -142,7 +142,7 @@ def draft_prorations(sandbox: Sandbox, subscription: Obj, items: list[Obj]) -> O
         sandbox,
         subscription,
         "subscription_update",
-        [invoices.item_line(item) for item in items],
+        [invoice_lines.item_line(item) for item in items],
         auto_advance=True,
         discounts=_take_discounts(sandbox, subscription),
         period_start=now,
@@ -273,7 +273,7 @@ def _line(sandbox: Sandbox, subscription: Obj, entry: Obj) -> Obj:
         "subscription": subscription["id"],
         "subscription_item": entry["id"],
     }
-    created = invoices.line(
+    created = invoice_lines.line(
         amount=0 if trial else (price["unit_amount"] or 0) * (entry["quantity"] or 1),
         currency=price["currency"],
         description=f"{entry['quantity']} × {_product_name(sandbox, price)}",

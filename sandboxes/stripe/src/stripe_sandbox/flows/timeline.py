@@ -43,6 +43,7 @@ def run_until(sandbox: Sandbox, test_clock: str | None, target: int) -> None:
     while (due := _next(sandbox, test_clock, target)) is not None:
         if due.at > sandbox.clock.now(test_clock):
             sandbox.clock.set(test_clock, due.at)
+        sandbox.store.touch_unfinished()
         due.run()
     if target > sandbox.clock.now(test_clock):
         sandbox.clock.set(test_clock, target)
@@ -52,6 +53,7 @@ def catch_up(sandbox: Sandbox) -> None:
     """Processes everything due on the sandbox clock by now."""
     now = sandbox.clock.now()
     while (due := _next(sandbox, None, now)) is not None:
+        sandbox.store.touch_unfinished()
         due.run()
 
 

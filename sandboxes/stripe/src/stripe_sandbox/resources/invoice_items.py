@@ -5,7 +5,7 @@ from __future__ import annotations
 import stripe.params as p
 
 from stripe_sandbox.errors import StripeError, missing_param
-from stripe_sandbox.flows import invoices, prices
+from stripe_sandbox.flows import invoice_lines, invoices, prices
 from stripe_sandbox.operation import Call, Operation, retrieve
 from stripe_sandbox.paging import matching, page
 from stripe_sandbox.params import merge_metadata
@@ -22,7 +22,7 @@ def create(call: Call) -> Obj:
     if invoice is not None and invoice["status"] != "draft":
         raise StripeError("The invoice is no longer a draft, so items cannot be added to it.", param="invoice")
     amount, currency, price = _amount(call)
-    item = invoices.invoice_item(
+    item = invoice_lines.invoice_item(
         sandbox,
         customer=params["customer"],
         amount=amount,
@@ -31,13 +31,13 @@ def create(call: Call) -> Obj:
         invoice=invoice["id"] if invoice else None,
         metadata=merge_metadata({}, params.get("metadata")),
         quantity=params.get("quantity", 1),
-        pricing=price and invoices.pricing_of(price),
+        pricing=price and invoice_lines.pricing_of(price),
         **({"period": params["period"]} if "period" in params else {}),
     )
     sandbox.emit("invoiceitem.created", item)
     if invoice is not None:
         before = copy_of(invoice)
-        invoices.add_lines(sandbox, invoice, [invoices.item_line(item, price)])
+        invoices.add_lines(sandbox, invoice, [invoice_lines.item_line(item, price)])
         sandbox.emit("invoice.updated", invoice, before)
     return item
 
@@ -52,7 +52,7 @@ def update(call: Call) -> Obj:
         item["metadata"] = merge_metadata(item["metadata"], params["metadata"])
     if invoice is not None:
         before = copy_of(invoice)
-        line = next(line for line in invoice["lines"]["data"] if invoices.item_of(call.sandbox, line) is item)
+        line = next(line for line in invoice["lines"]["data"] if invoice_lines.item_of(call.sandbox, line) is item)
         line.update(
             amount=item["amount"],
             subtotal=item["amount"],
@@ -70,7 +70,7 @@ def delete(call: Call) -> Obj:
     if (invoice := _draft_of(call, item)) is not None:
         before = copy_of(invoice)
         lines = invoice["lines"]["data"]
-        invoice["lines"]["data"] = [line for line in lines if invoices.item_of(sandbox, line) is not item]
+        invoice["lines"]["data"] = [line for line in lines if invoice_lines.item_of(sandbox, line) is not item]
         invoices.recompute_totals(sandbox, invoice)
         sandbox.emit("invoice.updated", invoice, before)
     sandbox.store.remove(item)

@@ -9,7 +9,16 @@ import stripe.params as p
 
 from stripe_sandbox.errors import StripeError, missing_param
 from stripe_sandbox.expansion import ON_REQUEST
-from stripe_sandbox.flows import collection, discounts, invoices, payment_methods, payments, subscriptions, taxes
+from stripe_sandbox.flows import (
+    collection,
+    discounts,
+    invoice_lines,
+    invoices,
+    payment_methods,
+    payments,
+    subscriptions,
+    taxes,
+)
 from stripe_sandbox.flows.prices import check_currency
 from stripe_sandbox.operation import Call, Operation, retrieve
 from stripe_sandbox.paging import matching, page
@@ -36,7 +45,7 @@ def create(call: Call) -> Obj:
         sandbox,
         customer=customer["id"],
         currency=check_currency(params.get("currency", "usd")),
-        lines=[invoices.item_line(item) for item in pending],
+        lines=[invoice_lines.item_line(item) for item in pending],
         auto_advance=params.get("auto_advance", False),
         collection_method=collection_method,
         days_until_due=params.get("days_until_due"),

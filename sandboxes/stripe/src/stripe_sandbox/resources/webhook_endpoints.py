@@ -29,6 +29,22 @@ def register(sandbox: Sandbox, url: str, secret: str, events: list[str], **value
     return sandbox.store.add(endpoint)
 
 
+def register_own(sandbox: Sandbox) -> None:
+    """Registers the endpoint of the settings for all events, or brings a restored one up to date."""
+    settings, own = sandbox.settings, sandbox.internal.own_endpoint
+    if not settings.webhook_url:
+        return
+    secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else new_id("whsec", 32)
+    endpoint = sandbox.store.find(own) if own else None
+    if endpoint is None:
+        created = register(sandbox, settings.webhook_url, secret, ["*"], api_version=settings.api_version)
+        sandbox.internal.own_endpoint = created["id"]
+        return
+    endpoint["url"] = settings.webhook_url
+    if settings.webhook_secret and secret not in sandbox.endpoints.secrets(endpoint["id"]):
+        sandbox.endpoints.set_secret(endpoint["id"], secret)
+
+
 def create(call: Call) -> Obj:
     """The only response with the secret."""
     params = call.params
