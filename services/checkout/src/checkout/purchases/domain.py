@@ -365,10 +365,9 @@ def change_of(purchase: ledger.Purchase, policy: Policy, *, payment_flow: Paymen
                 return Change.PURCHASE_CANCELED
             if reason != "payment_failed":
                 return Change.MONEY_WITHDRAWN
-            # a failed debit leaves its intent open: who has its secret can pay it until it is canceled; and a sponsor's
-            # invoice is open until it is paid or withdrawn, also after the last reminder
-            retryable = payment_flow == "intent" and not failures(purchase, final=True)
-            retryable = retryable or (payment_flow == "installments" and purchase.payer == "sponsor")
+            # who has the secret can pay the intent of a failed debit until it is canceled, as a sponsor the invoice
+            invoiced = payment_flow == "installments" and purchase.payer == "sponsor"
+            retryable = invoiced or (payment_flow == "intent" and not failures(purchase, final=True))
             return Change.PAYMENT_RETRYABLE if retryable else Change.PAYMENT_FAILED
         case Standing.NONE:
             if purchase.ended:
