@@ -57,7 +57,7 @@ ENTRYPOINT ["python", "-m"]
 FROM runtime AS sandbox
 COPY --from=sandbox-dependencies /opt/venv /opt/venv
 COPY --from=source /sandbox /opt/bursar
-RUN mkdir /mail && chown 10001:10001 /mail
+RUN mkdir /mail /state && chown 10001:10001 /mail /state
 ENV STRIPE_SANDBOX_HOST=0.0.0.0 STRIPE_SANDBOX_PORT=8000 MILADY_SANDBOX_HOST=0.0.0.0 MILADY_SANDBOX_PORT=8000 \
     MAIL_DIR=/mail SMTP_PORT=10025
 EXPOSE 10025

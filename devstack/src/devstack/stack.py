@@ -122,7 +122,7 @@ class _Start:
         self._folder, self._held, self._say = folder, held, say
         self._lock = threading.Lock()
         self._identity = Identity.kept_in(folder / "secrets.json")
-        self._ports = Ports.choose(stable=stable_ports)
+        self._ports, self._stable_ports = Ports.choose(stable=stable_ports), stable_ports
         self._common = services.common(self._identity)
         for log in (folder / "logs").glob("*.log"):
             log.unlink()
@@ -187,7 +187,10 @@ class _Start:
         return self._process(package, [package, "all"], settings, "/readyz")
 
     def _sandbox(self, name: str) -> Process:
-        return self._process(name, [name], services.sandbox_environment(name, self._identity, self._ports), "/healthz")
+        settings = services.sandbox_environment(name, self._identity, self._ports)
+        if name == "stripe_sandbox" and self._stable_ports:  # its objects contain the addresses of its pages
+            settings["STRIPE_SANDBOX_STATE_FILE"] = str(self._folder / "stripe_sandbox.sqlite3")
+        return self._process(name, [name], settings, "/healthz")
 
     def _process(self, name: str, argv: list[str], settings: dict[str, str], ready_path: str) -> Process:
         return Process(
