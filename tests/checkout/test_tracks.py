@@ -71,9 +71,9 @@ async def test_another_price_or_currency_is_refused(service: Service) -> None:
         wrong = await post(service, CREATE_PAYMENT, student, {"track": "dp", "amount": amount})
         assert (wrong.status_code, wrong.json()["code"]) == (409, "price_mismatch")
         assert (wrong.json()["price"], wrong.json()["amount"]) == (499, 49_900)
-    for amount in (499.00, 499.5, "49900", -1):
-        invalid = await post(service, CREATE_PAYMENT, student, {"track": "dp", "amount": amount})
-        assert (invalid.status_code, invalid.json()["code"]) == (422, "invalid_request"), amount
+    for other in (499.00, 499.5, "49900", -1):
+        invalid = await post(service, CREATE_PAYMENT, student, {"track": "dp", "amount": other})
+        assert (invalid.status_code, invalid.json()["code"]) == (422, "invalid_request"), other
     euros = await post(service, CREATE_PAYMENT, student, {"track": "dp", "amount": 49_900, "currency": "eur"})
     assert (euros.status_code, euros.json()["code"], euros.json()["currency"]) == (409, "currency_mismatch", "usd")
     assert await service.purchases(student) == []
