@@ -176,6 +176,16 @@ async def test_stripe_is_down_during_the_sweep(service: Service) -> None:
     assert len(await _requests(service, session)) == 1
 
 
+async def test_cash_for_an_installment_that_was_paid_at_stripe(school: School) -> None:
+    enrolled = await school.enrolled("dsp")
+    intent = (await school.pay(enrolled["stripe_client_secret"]))["id"]
+    body = {"payment_method": "cash", "transaction_reference": uuid4().hex}
+    path = f"/api/admin/payments/schedules/{enrolled['schedules'][0]['id']}/record-payment"
+    answer = await school.admin("POST", path, json=body)
+    assert (answer.status_code, answer.json()["code"]) == (409, "already_paid")
+    assert len(await _requests(school.service, intent)) == 1
+
+
 async def test_a_paid_invoice_of_an_installment(school: School) -> None:
     service = school.service
     await school.started("dsp")

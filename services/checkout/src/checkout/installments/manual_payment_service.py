@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from uuid import UUID, uuid4
 
 from checkout.installments import repository, transitions
@@ -40,17 +41,16 @@ class ManualPaymentService:
         for _ in range(_ROUNDS):
             async with self._context.unit_of_work(self._buyer) as uow:
                 found = await repository.lock(uow.db, id)
-                if found is None:
-                    raise unknown_installment()
-                purchase, installment = found
-                existing = await self._existing(uow, installment, method, transaction_reference)
-                if existing is not None:
-                    return existing
-            await self._expire_page(purchase)
+            if found is None:
+                raise unknown_installment()
+            await self._expire_page(found[0])
             async with self._context.unit_of_work(self._buyer) as uow:
                 found = await repository.lock(uow.db, id)
                 assert found is not None  # noqa: S101  found a moment ago, and never deleted
                 purchase, installment = found
+                existing = await self._existing(uow, installment, method, transaction_reference)
+                if existing is not None:
+                    return existing
                 if not installment.is_payable and not _page_has_expired(purchase, installment):
                     raise not_due(installment.status)
                 requested = await self._requested(uow, installment)
@@ -62,6 +62,7 @@ class ManualPaymentService:
             except StripeRejected:
                 raise rejected_by_stripe() from None
             if not all(ended):
+                await self._request_events(each for each, is_over in zip(requested, ended, strict=True) if not is_over)
                 detail = "This was paid through Stripe a moment ago; its payment event will follow."
                 raise Problem(409, "already_paid", detail)
         raise installment_busy()
@@ -78,7 +79,14 @@ class ManualPaymentService:
         except StripeRejected:
             raise rejected_by_stripe() from None
         if session.status != "expired":
+            await self._context.already_paid(session.id, self._buyer)
             raise not_due("processing")
+
+    async def _request_events(self, paid: Iterable[Installment]) -> None:
+        """Stripe says that they are paid, or being paid; their events may have been lost."""
+        for each in paid:
+            if (object_id := each.stripe_invoice_id or each.stripe_payment_intent_id) is not None:
+                await self._context.already_paid(object_id, self._buyer)
 
     async def _requested(self, uow: UnitOfWork, installment: Installment) -> list[Installment]:
         """The installments whose intent or invoice could pay the same money: this one, or one that includes it."""
