@@ -12,6 +12,7 @@ import stripe
 from tests.checkout.stripe_ids import SECRET_KEY
 
 from contracts.envelope import Envelope
+from contracts.payments import PaymentEvent
 from kit.db.unit_of_work import utc_now
 from testkit.processes import Command, Process, free_ports
 from webhook_gateway.translate import translate
@@ -77,7 +78,7 @@ class StripeSandbox:
         return self._events
 
     async def gateway_events(self) -> list[Envelope[Any]]:
-        """What the gateway makes of all that has happened."""
+        """The payment events that the gateway makes of all that has happened."""
         await self._catch_up()
         return self._gateway_events
 
@@ -88,7 +89,8 @@ class StripeSandbox:
                 found = (await http.get("/sandbox/api/events", params={"limit": 1000, **since})).json()
                 for event in (json.loads(each["body"]) for each in found["events"]):
                     self._events.append(event)
-                    self._gateway_events += translate(event, received_at=utc_now())
+                    translated = translate(event, received_at=utc_now())
+                    self._gateway_events += [each for each in translated if isinstance(each.data, PaymentEvent)]
                 self._after = found["next"] or self._after
                 if not found["has_more"]:
                     return

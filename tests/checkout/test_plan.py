@@ -27,19 +27,19 @@ async def test_the_sum_is_the_price(school: School, price: int, first: int, regu
     assert (event["payment_type"], event["installments"], event["amount"]["amount"]) == ("plan", 4, price)
 
 
-async def test_the_installments_are_shown_before_anything_is_paid(school: School) -> None:
+async def test_the_installments_are_listed_before_anything_is_paid(school: School) -> None:
     await page(school)
     purchase = await school.service.purchase(school.student)
-    shown = await school.overview(purchase["id"])
-    assert (shown["price"], shown["paid"], shown["due"]) == (575, 0, 57_500)
-    assert shown["payment_plan"] == {"type": "installments", "installments": 4}
-    assert [each["status"] for each in shown["schedules"]] == ["open"] * 4
-    months = [datetime.fromisoformat(each["due_at"]) for each in shown["schedules"]]
+    listed = await school.overview(purchase["id"])
+    assert (listed["price"], listed["paid"], listed["due"]) == (575, 0, 57_500)
+    assert listed["payment_plan"] == {"type": "installments", "installments": 4}
+    assert [each["status"] for each in listed["schedules"]] == ["open"] * 4
+    months = [datetime.fromisoformat(each["due_at"]) for each in listed["schedules"]]
     assert [(at.year * 12 + at.month) - (months[0].year * 12 + months[0].month) for at in months] == [0, 1, 2, 3]
-    assert all(each["pay_url"] for each in shown["schedules"])
-    assert shown["next_due"]["installment_id"] == shown["schedules"][0]["id"]
-    listed = (await school.call("GET", "/api/purchases")).json()["items"][0]
-    assert (listed["due"], listed["plan"], listed["status"]) == (57_500, "installments", "awaiting_payment")
+    assert all(each["pay_url"] for each in listed["schedules"])
+    assert listed["next_due"]["installment_id"] == listed["schedules"][0]["id"]
+    row = (await school.call("GET", "/api/purchases")).json()["items"][0]
+    assert (row["due"], row["plan"], row["status"]) == (57_500, "installments", "awaiting_payment")
 
 
 async def test_the_page_saves_the_method_and_names_the_installment(school: School) -> None:
@@ -66,8 +66,8 @@ async def test_the_others_are_collected_by_themselves_and_it_ends(school: School
     assert await school.charges() == 57_500
     await school.later(days=200)
     assert await school.charges() == 57_500
-    shown = await school.overview((await school.service.purchase(school.student))["id"])
-    assert (shown["paid"], shown["due"], shown["next_due"]) == (57_500, 0, None)
+    listed = await school.overview((await school.service.purchase(school.student))["id"])
+    assert (listed["paid"], listed["due"], listed["next_due"]) == (57_500, 0, None)
     subscriptions = await school.sandbox.api.subscriptions.list_async({"customer": await school.customer()})
     assert subscriptions.data == []
 
