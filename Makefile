@@ -48,8 +48,11 @@ test-compose: .venv/.ready  ## docker compose up with everything, a few hundred 
 conformance: .venv/.ready  ## the expectations of Stripe's API, in its test mode (STRIPE_TEST_KEY), else against the sandbox
 	$(BIN)/pytest tests/conformance
 
+purchases: .venv/.ready  ## 10,000 generated purchases by every route, mixed; the books are counted (PURCHASES=10000)
+	PURCHASES=$${PURCHASES:-10000} $(BIN)/pytest -n 0 tests/year/test_purchases.py
+
 year: .venv/.ready  ## 100 generated years of a school on a test clock: purchases, failures, refunds, disputes (YEARS=100)
-	YEARS=$${YEARS:-100} $(BIN)/pytest --hypothesis-profile=thorough tests/year
+	YEARS=$${YEARS:-100} $(BIN)/pytest --hypothesis-profile=thorough tests/year/test_year.py
 
 bench: .venv/.ready  ## the two hot paths, relative to what this machine can do at most (BENCH_EVENTS=10000)
 	@$(BIN)/python -m tests.bench

@@ -23,6 +23,9 @@ TRACKS = ("dp", "fsd")
 COURSES = ("barbering-safety", "dp-and-fsd")
 TIERS = ("student", "career")
 Method = Literal["card", "declined_card", "bank_debit", "failing_bank_debit"]
+Product = Literal["program", "plan", "track", "course", "enroll", "membership"]
+Spelling = Literal["slug", "course", "track", "nobody"]
+"""Of the metadata of a payment that another system has started."""
 
 
 def select(rows: Sequence[dict[str, Any]], number: int) -> dict[str, Any] | None:
@@ -33,7 +36,7 @@ def select(rows: Sequence[dict[str, Any]], number: int) -> dict[str, Any] | None
 @dataclass(frozen=True)
 class Buy:
     student: int
-    product: Literal["program", "plan", "track", "course", "enroll", "membership"]
+    product: Product
     number: int
 
     async def run(self, harness: Harness, students: Sequence[UUID]) -> None:
@@ -117,7 +120,7 @@ class PayElsewhere:
 
     student: int
     number: int
-    spelling: Literal["slug", "course", "track", "nobody"]
+    spelling: Spelling
     short: bool
 
     async def run(self, harness: Harness, students: Sequence[UUID]) -> None:

@@ -230,9 +230,9 @@ async def assert_enrollments_match_paid_purchases(harness: Harness, students: li
 
 
 async def assert_no_overcharge(harness: Harness, students: list[UUID]) -> None:
-    """The payments of a purchase add up to its price at most."""
+    """The payments of a purchase add up to its price at most, unless another system has charged them."""
     for row in await rows_of(harness.checkout, students, "purchases"):
-        if row["payment_flow"] == "membership":
+        if row["payment_flow"] in ("membership", "external"):
             continue
         (paid,) = await harness.checkout.rows(
             "SELECT coalesce(sum(amount - tax), 0) AS sum FROM payments "
@@ -277,10 +277,7 @@ async def assert_every_payment_has_a_receipt(harness: Harness, students: list[UU
     paid = [
         row
         for row in await rows_of(harness.checkout, students, "payments")
-        if row["status"] == "succeeded"
-        and row["amount"] > 0
-        and row["method"] != "waiver"
-        and row["payer"] == "student"
+        if row["status"] == "succeeded" and row["amount"] > 0 and row["method"] != "waiver"
     ]
     documents = await rows_of(harness.checkout, students, "documents")
     assert sorted(str(row["id"]) for row in paid) == sorted(str(row["payment_id"]) for row in documents)
