@@ -176,6 +176,22 @@ async def test_stripe_is_down_during_the_sweep(service: Service) -> None:
     assert len(await _requests(service, session)) == 1
 
 
+async def test_a_paid_first_installment_that_is_asked_for_again(school: School) -> None:
+    enrolled = await school.enrolled("dsp")
+    intent = (await school.pay(enrolled["stripe_client_secret"]))["id"]
+    answer = await school.enroll("dsp")
+    assert (answer.status_code, answer.json()["code"]) == (409, "payment_in_progress")
+    assert len(await _requests(school.service, intent)) == 1
+
+
+async def test_a_paid_first_installment_that_is_replaced_by_a_page(school: School) -> None:
+    enrolled = await school.enrolled("dsp")
+    intent = (await school.pay(enrolled["stripe_client_secret"]))["id"]
+    answer = await school.service.buy(school.student, wanted("dsp", 4325))
+    assert (answer.status_code, answer.json()["code"]) == (409, "payment_in_progress")
+    assert len(await _requests(school.service, intent)) == 1
+
+
 async def test_cash_for_an_installment_that_was_paid_at_stripe(school: School) -> None:
     enrolled = await school.enrolled("dsp")
     intent = (await school.pay(enrolled["stripe_client_secret"]))["id"]

@@ -116,6 +116,10 @@ class PlanFlow:
                 ended = [await requests.end(each) for each in installments]
         except StripeRejected:
             raise rejected_by_stripe() from None
+        paid = [each for each, is_over in zip(installments, ended, strict=True) if not is_over]
+        for object_id in (each.stripe_invoice_id or each.stripe_payment_intent_id for each in paid):
+            if object_id is not None:
+                raise await self._context.already_paid(object_id, buyer)
         async with self._context.unit_of_work(buyer) as uow:
             if not all(ended) or not await expire_unpaid(uow, purchase.id):
                 raise refusal("payment_in_progress")
@@ -141,7 +145,7 @@ class PlanFlow:
         except StripeRejected:
             raise rejected_by_stripe() from None
         if intent.status in ("processing", "succeeded"):
-            raise refusal("payment_in_progress")
+            raise await self._context.already_paid(intent.id, buyer)
         return intent.client_secret
 
     async def _opened(self, purchase_id: UUID, secret: str | None, buyer: Buyer) -> OpenEnrollment:
