@@ -86,7 +86,7 @@ async def test_a_request_is_acknowledged_decided_and_paid_back_and_that_is_all(
     assert subjects(mails, ADMIN) == ["[Admin] A student asks for a refund"]
 
 
-async def test_the_mail_about_the_refund_says_that_the_enrollment_has_ended(harness: Harness) -> None:
+async def test_the_mail_about_the_refund_states_that_the_enrollment_has_ended(harness: Harness) -> None:
     await harness.receive(*OPEN, ended("school"), CHARGE, step(EnrollmentWithdrawn, 2, "canceled"))
     mails = await harness.deliver_due()
     assert about_the_end(subjects(mails)) == ["Full refund: 4,890.00 USD for Barber Apprenticeship"]
@@ -107,7 +107,7 @@ async def test_a_second_end_is_not_explained_by_the_first_refund(harness: Harnes
     assert "Too few students." in body_text(one(await harness.deliver_due(), ENDED))
 
 
-async def test_the_student_still_hears_of_the_end_when_a_sponsor_gets_the_money(harness: Harness) -> None:
+async def test_the_student_is_notified_of_the_end_when_a_sponsor_gets_the_money(harness: Harness) -> None:
     by_sponsor = {"payer": "sponsor", "contact": Contact(email=SPONSOR)}
     bought = paid(payment_intent="pi_1", charge="ch_1").model_copy(update=by_sponsor)
     await harness.receive(CONTACT, bought, step(EnrollmentActivated, 1), CHARGE)
@@ -166,7 +166,7 @@ async def test_the_school_gives_its_reason(harness: Harness) -> None:
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
-async def test_a_partial_refund_of_a_canceled_purchase_never_says_that_nothing_changes(
+async def test_a_partial_refund_of_a_canceled_purchase_never_claims_that_nothing_changes(
     harness: Harness, order: tuple[int, ...]
 ) -> None:
     await harness.receive(*OPEN)

@@ -64,7 +64,7 @@ async def test_another_price_is_a_change(harness: Harness) -> None:
     assert "Price: 190.00 USD" in text and "before" not in text
 
 
-async def test_a_cancellation_says_when_it_ends_and_undoing_it_that_it_continues(harness: Harness) -> None:
+async def test_a_cancellation_states_when_it_ends_and_undoing_it_that_it_continues(harness: Harness) -> None:
     await harness.receive(*STARTED)
     for day, canceled in ((2, True), (3, True), (4, False), (5, True)):
         await harness.receive(state(day, cancel_at_period_end=canceled))
@@ -89,7 +89,7 @@ async def test_an_ended_membership_has_the_mail_about_its_end_only(harness: Harn
         ("2026-07-01T00:00:00Z", "It continues on July 1, 2026, and you are charged again from then on."),
     ],
 )
-async def test_a_paused_membership_says_how_it_continues(harness: Harness, resumes_at: str | None, says: str) -> None:
+async def test_a_paused_membership_states_how_it_continues(harness: Harness, resumes_at: str | None, says: str) -> None:
     await harness.receive(*STARTED, state(2, collection_paused=True, resumes_at=resumes_at))
     await harness.receive(of(GOLD, EnrollmentPaused, 2, "membership_paused"))
     for body in bodies(one(await harness.deliver_due(), "Your Studio Membership is paused")):

@@ -67,7 +67,7 @@ async def test_one_alert_for_one_return(harness: Harness) -> None:
     assert "asked to pay this installment again, and the enrollment is paused until then" in text
 
 
-async def test_a_sponsor_is_told_what_is_owed_again(harness: Harness) -> None:
+async def test_a_sponsor_is_notified_of_what_is_owed_again(harness: Harness) -> None:
     by_sponsor = {"payer": "sponsor", "contact": Contact(email=SPONSOR)}
     events = [received(n).model_copy(update=by_sponsor) for n in (1, 2)]
     again = OWED_AGAIN.model_copy(update=by_sponsor)

@@ -170,7 +170,7 @@ async def test_a_sponsors_unpaid_invoice_is_overdue_and_nothing_was_declined(har
     assert subjects(mails) == [] and subjects(mails, ADMIN) == []
 
 
-async def test_a_reminder_before_the_due_date_says_when_it_is_due(harness: Harness) -> None:
+async def test_a_reminder_before_the_due_date_states_when_it_is_due(harness: Harness) -> None:
     await harness.receive(CREATED, reminder(1, at=datetime(2026, 3, 18, tzinfo=UTC)))
     text = body_text(one(await harness.deliver_due(), "Invoice due on March 20, 2026"))
     assert "is due on March 20, 2026" in text and "overdue" not in text
@@ -246,7 +246,7 @@ async def test_an_expired_page_does_not_withdraw_the_request(harness: Harness) -
 # --- a plan that is paid up -------------------------------------------------------------------------------------------
 
 
-async def test_a_receipt_for_all_that_was_left_says_that_everything_is_paid(harness: Harness) -> None:
+async def test_a_receipt_for_all_that_was_left_states_that_everything_is_paid(harness: Harness) -> None:
     await harness.receive(CONTACT, received(1), step(EnrollmentActivated, 1))
     await harness.deliver_due()
     await harness.receive(REST)

@@ -91,7 +91,9 @@ async def test_another_students_contact_changes_nothing(harness: Harness) -> Non
     assert len(await harness.rows("status = 'no_contact'")) == 1
 
 
-async def test_resending_a_message_that_waits_says_what_to_do(harness: Harness, client: httpx.AsyncClient) -> None:
+async def test_resending_a_message_that_waits_is_refused_with_what_to_do(
+    harness: Harness, client: httpx.AsyncClient
+) -> None:
     await harness.receive(*SPONSORED)
     await harness.deliver_due()
     (row,) = await harness.rows("status = 'no_contact'")
@@ -120,7 +122,9 @@ async def test_a_sponsor_without_an_address_has_another_hint(harness: Harness, c
     assert answer.json()["code"] == "no_contact" and "sponsor" in answer.json()["detail"]
 
 
-async def test_resending_a_scheduled_message_says_so(harness: Harness, client: httpx.AsyncClient) -> None:
+async def test_resending_a_scheduled_message_is_refused_with_the_reason(
+    harness: Harness, client: httpx.AsyncClient
+) -> None:
     from dataclasses import replace
 
     delayed = Harness(harness.database, harness.mail, rules=replace(harness.rules, receipt_document=timedelta(hours=1)))
