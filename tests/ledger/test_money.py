@@ -178,11 +178,12 @@ def test_a_lost_dispute_of_one_installment_is_owed_again_and_of_everything_ends(
     assert judged(paid(1, PRICE), lost(1, "insufficient_funds", amount=PRICE, at=5)) == DISPUTE_LOST
 
 
-def test_a_month_of_a_membership_that_was_returned_is_owed_until_money_is_received() -> None:
+@pytest.mark.parametrize("reason", ["insufficient_funds", "fraudulent"])
+def test_a_month_of_a_membership_that_was_lost_is_owed_until_money_is_received(reason: str) -> None:
     def month(n: int, at: float) -> PaymentEvent:
         return paid(n, usd(4_900), at=at, program=GOLD, price=None)
 
-    returned = lost(2, "insufficient_funds", amount=usd(4_900), at=40)
+    returned = lost(2, reason, amount=usd(4_900), at=40)
     assert judged(month(1, 0), month(2, 30), returned) == PAST_DUE
     assert judged(month(1, 0), month(2, 30), returned, month(3, 60)) == ACTIVE
 

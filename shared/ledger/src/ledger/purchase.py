@@ -249,14 +249,12 @@ class Purchase:
         return tuple(due for due in missing if not due.installments & paid)
 
     def _is_owed_again(self, due: Payment) -> bool:
-        """Whether a dispute took an installment back: of a plan always, of a membership if its bank returned it and no
-        later payment was received."""
+        """Whether a dispute took an installment back: of a plan until it is paid again, of a membership until another
+        payment is received."""
         if not due.lost:
             return False
-        if self.is_plan:
-            return True
-        if not self._is_membership or not all(dispute.is_return for dispute in due.lost_disputes):
-            return False
+        if not self._is_membership:
+            return self.is_plan
         lost_at = max(dispute.at for dispute in due.lost_disputes)
         return not any(payment.received_at > lost_at and not payment.lost for payment in self.settled_payments)
 
