@@ -80,5 +80,5 @@ class Timer:
             unpaid = await purchases.take_expired(db, now=now, limit=_BATCH)
             for purchase_id in unpaid:
                 payload = {"purchase_id": str(purchase_id)}
-                await uow.enqueue(ENROLLMENT_EXPIRY, key=f"{purchase_id}/expiry", payload=payload)
+                await uow.enqueue(ENROLLMENT_EXPIRY, key=f"{purchase_id}/expiry/{now:%Y%m%dT%H%M%S}", payload=payload)
         return max(len(due), len(announced), len(unpaid))
