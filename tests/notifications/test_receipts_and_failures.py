@@ -28,6 +28,7 @@ from contracts.enrollment import EnrollmentActivated, EnrollmentPaused, Enrollme
 from contracts.money import usd
 from contracts.payments import (
     PaymentFailed,
+    PaymentMethodDetails,
     PaymentPending,
     PaymentRefs,
     PaymentSucceeded,
@@ -88,6 +89,34 @@ async def test_the_reference_is_the_charge_that_was_paid(harness: Harness) -> No
     declined = failed("card_declined").model_copy(update={"refs": PaymentRefs(payment_intent="pi_1", charge="ch_0")})
     await harness.receive(CONTACT, declined, paid(payment_intent="pi_1", charge="ch_1", invoice="in_1"))
     assert "Reference: ch_1\r\n" in bodies(one(await harness.deliver_due(), RECEIPT))[0]
+
+
+VISA = PaymentMethodDetails(type="card", brand="visa", last4="4242", wallet="apple_pay")
+DEBIT = PaymentMethodDetails(type="us_bank_account", bank="STRIPE TEST BANK", last4="6789")
+
+
+@pytest.mark.parametrize(
+    ("details", "method", "named"),
+    [
+        (VISA, "card", "Visa ending in 4242 (apple pay)"),
+        (DEBIT, "us_bank_account", "STRIPE TEST BANK ending in 6789"),
+        (PaymentMethodDetails(type="klarna"), "klarna", "Klarna"),
+        (None, "cash", "Cash"),
+    ],
+)
+async def test_a_receipt_names_the_method(
+    harness: Harness, details: PaymentMethodDetails | None, method: str, named: str
+) -> None:
+    event = paid(payment_intent="pi_1", charge="ch_1").model_copy(update={"details": details, "method": method})
+    await harness.receive(CONTACT, paid(payment_intent="pi_1"), event)
+    for body in bodies(one(await harness.deliver_due(), RECEIPT)):
+        assert "Paid with" in body and named in body
+
+
+async def test_a_receipt_of_a_plan_has_what_is_still_to_be_paid(harness: Harness) -> None:
+    priced = installment(1).model_copy(update={"price": usd(489_000)})
+    await harness.receive(CONTACT, priced)
+    assert "Still to be paid: 3,667.50 USD" in bodies(one(await harness.deliver_due(), "Receipt"))[0]
 
 
 async def test_without_a_charge_the_reference_is_the_invoice(harness: Harness) -> None:

@@ -58,7 +58,14 @@ FAILED = MONEY | {"slug": "cuts", "failed_at": AT, "bank_debit": False, "install
 UNPAID = MONEY | {"enrollment_status": "closed", "final": False, "pay_url": PAGE, "due_at": AT, "overdue": True}
 CONTEXTS: dict[str, dict[str, Any]] = {
     "receipt": MONEY
-    | {"paid_at": AT, "method": "card", "reference": "pi_1", "payments": 1, "installments": None}
+    | {
+        "paid_at": AT,
+        "paid_with": "Visa ending in 4242",
+        "remaining": None,
+        "reference": "pi_1",
+        "payments": 1,
+        "installments": None,
+    }
     | {"enrollment_status": "opens", "still_due": None, "welcome_follows": True, "tax": None, "documents": []}
     | {"everything_paid": False, "counted": False, "pay_url": None},
     "welcome": OPENED,

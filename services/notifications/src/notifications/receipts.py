@@ -9,8 +9,10 @@ from typing import Any, Literal
 
 from contracts.checkout import ReceiptIssued
 from contracts.enrollment import EnrollmentActivated
+from contracts.money import Money
 from contracts.payments import PaymentFailed, PaymentPending, PaymentRefs, PaymentSucceeded
 from ledger.payment import Payment
+from ledger.programs import fullest
 from ledger.purchase import UNDERPAID, Purchase, Standing
 from notifications.message import DeliveryDelay, Message
 from notifications.student_facts import PurchaseFacts
@@ -18,6 +20,7 @@ from notifications.student_facts import PurchaseFacts
 EnrollmentStatus = Literal["open", "opens", "underpaid"]
 """opens: without further action; underpaid: once the rest of the price is paid"""
 
+_METHODS = {"us_bank_account": "bank account", "card": "card"}
 _REFERENCE_KINDS = ("charge", "invoice", "payment_intent", "checkout_session", "manual")
 """The best known to payers, banks and the Stripe dashboard first."""
 
@@ -53,7 +56,8 @@ def receipt_messages(facts: PurchaseFacts) -> Iterator[Message]:
                 "amount": payment.settled,
                 "tax": payment.tax if payment.tax and payment.tax.amount > 0 else None,
                 "paid_at": min(times),
-                "method": payment.method,
+                "paid_with": _paid_with(payment),
+                "remaining": _remaining(facts),
                 "reference": reference(payment),
                 "documents": [{"kind": document.kind, "number": document.number} for document in attached],
                 "payments": len(candidates),
@@ -63,6 +67,26 @@ def receipt_messages(facts: PurchaseFacts) -> Iterator[Message]:
                 **enrollment.payer_context(purchase),
             },
         )
+
+
+def _paid_with(payment: Payment) -> str | None:
+    """The card or the bank account, from the charge; otherwise the method. None: no event says."""
+    named = [fact.details for fact in payment.facts if isinstance(fact, PaymentSucceeded) and fact.details]
+    details = fullest(named)
+    if details is None:
+        return payment.method.replace("_", " ").capitalize() if payment.method else None
+    name = details.brand or details.bank or _METHODS.get(details.type, details.type)
+    wallet = f" ({details.wallet.replace('_', ' ')})" if details.wallet else ""
+    number = f" ending in {details.last4}" if details.last4 else ""
+    return f"{name.replace('_', ' ').capitalize() if name.islower() else name}{number}{wallet}"
+
+
+def _remaining(facts: PurchaseFacts) -> Money | None:
+    """Of a plan: what is still to be paid for all of it. None: nothing, or not on record."""
+    purchase, price = facts.purchase, facts.purchase.price
+    if not purchase.is_plan or price is None or purchase.value >= price.amount:
+        return None
+    return Money(amount=price.amount - purchase.value, currency=price.currency)
 
 
 def _plan_context(facts: PurchaseFacts, *, payments: int) -> dict[str, bool]:
