@@ -61,7 +61,7 @@ async def test_a_sponsors_contact_is_not_sent_as_the_students(service: Service, 
     assert (remote["name"], remote["email"]) == (None, None)
 
 
-async def test_a_sponsored_student_is_sent_with_the_contact_that_the_school_has(service: Service, sandbox: Sandbox) -> None:
+async def test_a_sponsored_student_is_sent_with_the_stored_contact(service: Service, sandbox: Sandbox) -> None:
     student = Student(BARBER)
     old = StudentUpdated(student_id=student.id, contact=Contact(email="old@example.org"))
     new = StudentUpdated(student_id=student.id, contact=Contact(email="ann@example.org", name="Ann Student"))
