@@ -84,7 +84,7 @@ def _paid_with(payment: Payment) -> str | None:
 def _remaining(facts: PurchaseFacts) -> Money | None:
     """Of a plan: what is still to be paid for all of it. None: nothing, or not on record."""
     purchase, price = facts.purchase, facts.purchase.price
-    if not purchase.is_plan or price is None or purchase.value >= price.amount:
+    if not purchase.is_plan or purchase.ended or price is None or purchase.value >= price.amount:
         return None
     return Money(amount=price.amount - purchase.value, currency=price.currency)
 
