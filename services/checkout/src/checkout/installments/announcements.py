@@ -26,11 +26,21 @@ async def announce(uow: UnitOfWork, installment: Installment) -> None:
         due_at=installment.next_attempt_at or installment.due_at,
         position=installment.position,
         installments=purchase.installments or 1,
-        automatic=purchase.payer == "student" and purchase.charges > 0,
+        automatic=await _is_automatic(uow, purchase),
         pay_url=installment.pay_page or installment.pay_url,
         payer_contact=_payer_contact(purchase),
     )
     await uow.publish(event, id=f"{installment.reference}/{event.type}", subject=str(purchase.id))
+
+
+async def _is_automatic(uow: UnitOfWork, purchase: PurchaseRow) -> bool:
+    """Whether a payment method was saved: one was charged before, or the first installment was not paid by its invoice,
+    whose page saves none. Whether it can still be charged is seen on the due date."""
+    if purchase.payer != "student":
+        return False
+    first, *others = await repository.of_purchase(uow.db, purchase.id)
+    was_charged = any(each.charged_at is not None for each in (first, *others))
+    return was_charged or (purchase.charges > 0 and first.stripe_invoice_id is None)
 
 
 def _payer_contact(purchase: PurchaseRow) -> Contact | None:

@@ -60,6 +60,8 @@ class PayLinkService:
         if row.state in (State.EXPIRED, State.FAILED):
             raise _ended()
         due = named or _first_owed(installments)
+        if due is not None and row.state in OPEN:  # the first one opens the enrollment
+            due = _first_owed(installments)
         if due is None:
             return self._paid_page(row)
         return await self._installment_page(row, due)
