@@ -5,9 +5,17 @@ from __future__ import annotations
 import asyncio
 
 from tests.journeys.harness import BARBER, School, count, text_of
+from tests.journeys.test_payment_flows import (
+    DAY,
+    MONTH,
+    advance,
+    charge_attempted,
+    confirm,
+    intent,
+    paid_installments,
+    payment_of,
+)
 from tests.waiting import until
-
-MONTH = 31 * 24 * 3600 + 7200  # a renewal is charged an hour after the period has ended
 
 
 async def test_a_card_payment_leads_to_enrollment_instructor_milady_and_mails(school: School) -> None:
@@ -111,22 +119,17 @@ async def test_a_plan_enrolls_on_the_first_installment_adds_up_to_the_price_and_
     session = await student.checkout(payment_type="plan")
     await student.pay(session)
     await student.enrollment_becomes("active")
-    subscription = (await school.stripe_api(f"/checkout/sessions/{session}"))["subscription"]
-
-    async def ends_by_itself() -> bool:
-        schedule = (await school.stripe_api(f"/subscriptions/{subscription}"))["schedule"]
-        found = await school.stripe_api(f"/subscription_schedules/{schedule}") if schedule else {}
-        return found.get("end_behavior") == "cancel"  # it is created without an end, which a second call sets
-
-    await until(ends_by_itself, what="the Stripe schedule that ends the plan")
-    for _ in range(5):
-        await school.stripe("/clock/advance", {"seconds": MONTH})
-        await school.deliveries_done()
-    invoices = (await school.stripe_api("/invoices", subscription=subscription))["data"]
-    assert sum(invoice["amount_paid"] for invoice in invoices) == 489_000
-    assert len([invoice for invoice in invoices if invoice["amount_paid"]]) == 4
-    assert (await school.stripe_api(f"/subscriptions/{subscription}"))["status"] == "canceled"
+    for number in range(2, 5):
+        await paid_installments(student, BARBER, number - 1)
+        await advance(school, MONTH)
+    await paid_installments(student, BARBER, 4)
+    await advance(school, MONTH)
     await asyncio.sleep(1)
+    customer = await customer_of(school, session)
+    charges = (await school.stripe_api("/charges", customer=customer))["data"]
+    assert sum(charge["amount"] for charge in charges if charge["paid"]) == 489_000
+    assert len(charges) == 4
+    assert (await school.stripe_api("/subscriptions", customer=customer))["data"] == []
     enrollment = await student.enrollment()
     assert enrollment is not None
     assert enrollment["status"] == "active"
@@ -138,20 +141,21 @@ async def test_a_missed_installment_pauses_after_the_last_retry_and_payment_resu
     session = await student.checkout("hvac", "plan")
     await student.pay(session)
     await student.enrollment_becomes("active", "hvac")
-    await school.stripe(f"/customers/{await customer_of(school, session)}/fail_next_renewal", {"times": 4})
-    await school.stripe("/clock/advance", {"seconds": MONTH})
+    await paid_installments(student, "hvac", 1)
+    await school.stripe(f"/customers/{await customer_of(school, session)}/fail_next_charges", {"times": 4})
+    await advance(school, MONTH)
+    await charge_attempted(student, "hvac", 1)
     await school.deliveries_done()
     enrollment = await student.enrollment("hvac")
     assert enrollment is not None
     assert enrollment["status"] == "active", "the first failure only warns"
-    for days in (1, 3, 7):
-        await school.stripe("/clock/advance", {"seconds": days * 24 * 3600 + 7200})
-        await school.deliveries_done()
+    for attempt, days in enumerate((1, 3, 7), 2):
+        await advance(school, days * DAY)
+        await charge_attempted(student, "hvac", attempt)
     await student.enrollment_becomes("paused", "hvac")
-    subscription = (await school.stripe_api(f"/checkout/sessions/{session}"))["subscription"]
-    invoices = (await school.stripe_api("/invoices", subscription=subscription))["data"]
-    (unpaid,) = [invoice for invoice in invoices if invoice["status"] == "open"]
-    await school.stripe(f"/invoices/{unpaid['id']}/pay", {"method": "card", "email": student.person.email})
+    due = next(each for each in (await payment_of(student, "hvac"))["schedules"] if each["status"] == "overdue")
+    form = await intent(student, f"/api/payments/schedules/{due['id']}/intent", {})
+    await confirm(student, form["stripe_client_secret"])
     await student.enrollment_becomes("active", "hvac")
 
 
