@@ -97,6 +97,24 @@ async def test_a_debit_that_failed_for_good_is_alerted_unless_it_was_paid_since(
     assert await alerts(harness) == []
 
 
+async def test_an_invoice_that_stays_a_draft_is_the_admins_concern(harness: Harness) -> None:
+    refs = PaymentRefs(invoice="in_7", subscription="sub_1")
+    draft = PaymentFailed(refs=refs, code="customer_tax_location_invalid", amount=usd(122_250), **FIELDS)
+    await harness.receive(*STARTED_PLAN, draft, draft)
+    mails = await harness.deliver_due()
+    assert subjects(mails, ADMIN) == ["[Admin] Stripe could not finalize an invoice: Barber Apprenticeship"]
+    assert not [subject for subject in subjects(mails) if "did not go through" in subject]
+
+
+async def test_an_invoice_given_up_at_stripe_was_not_declined(harness: Harness) -> None:
+    refs = PaymentRefs(invoice="in_7", subscription="sub_1")
+    given_up = PaymentFailed(refs=refs, code="marked_uncollectible", attempt=0, final=True, amount=usd(5), **FIELDS)
+    await harness.receive(*STARTED_PLAN, given_up, PAUSE)
+    mails = await harness.deliver_due()
+    assert subjects(mails, ADMIN) == ["[Admin] Payment overdue, no more reminders: 0.05 USD, Barber Apprenticeship"]
+    assert "was due and has not been paid" in body_text(one(mails, "is paused"))
+
+
 async def test_an_abandoned_intent_alerts_nobody(harness: Harness) -> None:
     canceled = PaymentFailed(refs=PaymentRefs(payment_intent="pi_1"), code="canceled", final=True, **FIELDS)
     await harness.receive(CONTACT, canceled)

@@ -30,12 +30,27 @@ from tests.processes import RunningRole
 from tests.tokens import bearer
 from tests.waiting import until
 
-from contracts.enrollment import EnrollmentActivated
+from contracts.checkout import (
+    CollectionStopped,
+    InstallmentAnnounced,
+    PaymentUnmatched,
+    PurchaseCreated,
+    ReceiptIssued,
+    RefundDecided,
+    RefundFailed,
+    RefundRequested,
+    StudentUpdated,
+)
+from contracts.enrollment import EnrollmentActivated, EnrollmentEvent, EnrollmentProgressed
 from contracts.envelope import Envelope, Event
+from contracts.instructor_assignment import InstructorEvent
+from contracts.milady_integration import MiladyEvent
 from contracts.money import usd
-from contracts.payments import PaymentDisputeOpened, PaymentRefs
+from contracts.payments import PaymentDisputeOpened, PaymentEvent, PaymentRefs
 from kit.messaging.broker import Publisher
 from kit.messaging.outbox import to_message
+from notifications.student_facts import keys_of
+from notifications.topology import QUEUES
 from testkit import postgres_server as pg
 from testkit.processes import stop_all, wait_all_ready
 from testkit.rabbit_server import RabbitServer
@@ -68,6 +83,16 @@ def service(harness: Harness, env: dict[str, str], tmp_path: Path) -> Iterator[R
         yield process
     finally:
         stop_all([process])
+
+
+def test_every_event_that_is_consumed_can_be_found_again() -> None:
+    """An event without a key would be rejected by the fact store."""
+    progress = EnrollmentProgressed(enrollment_id=ANN, student_id=ANN, program_slug="x", percent=1)
+    bound = {event for queue in QUEUES for event in queue.events}
+    assert type(progress) not in bound and keys_of(progress) == frozenset()
+    named = (PaymentEvent, EnrollmentEvent, InstructorEvent, MiladyEvent, PurchaseCreated, InstallmentAnnounced)
+    by_id = (ReceiptIssued, RefundRequested, RefundDecided, RefundFailed, CollectionStopped, PaymentUnmatched)
+    assert all(issubclass(event, (*named, *by_id, StudentUpdated)) for event in bound)
 
 
 async def test_a_payment_becomes_mails_once(

@@ -191,9 +191,7 @@ async def test_each_reminder_once_and_one_alert_after_the_last(harness: Harness)
     assert len([s for s in subjects(mails, SPONSOR) if s.startswith("Invoice overdue")]) == 3
     last = [mail for mail in mails if "This is our last reminder" in body_text(mail)]
     assert len(last) == 1
-    assert subjects(mails, ADMIN) == [
-        "[Admin] Invoice overdue after the last reminder: 978.00 USD, Barber Apprenticeship"
-    ]
+    assert subjects(mails, ADMIN) == ["[Admin] Invoice overdue, no more reminders: 978.00 USD, Barber Apprenticeship"]
 
 
 async def test_a_paid_invoice_is_not_reminded_of(harness: Harness) -> None:

@@ -21,6 +21,7 @@ from tests.notifications.harness import (
     subjects,
 )
 from tests.notifications.test_installments import PAGE, STARTED_PLAN, of_checkout
+from tests.notifications.test_unpaid_installments import CREATED, LINK
 
 from contracts.money import usd
 from contracts.payments import PaymentActionRequired, PaymentFailed, PaymentPending, PaymentRefs, PaymentSucceeded
@@ -108,8 +109,13 @@ async def test_a_payment_has_to_be_confirmed(harness: Harness) -> None:
 
 
 async def test_without_a_page_only_the_one_who_is_paying_can_confirm(harness: Harness) -> None:
-    await harness.receive(CONTACT, action("authenticate"))
+    await harness.receive(CONTACT, action("authenticate"), action("other"))
     assert await harness.deliver_due() == []
+
+
+async def test_without_a_page_of_its_own_the_purchases_link_is_used(harness: Harness) -> None:
+    await harness.receive(CONTACT, CREATED.model_copy(update={"payer": "student"}), action("authenticate"))
+    assert LINK in body_text(one(await harness.deliver_due(), "Please confirm your payment"))
 
 
 LATER = datetime(2026, 3, 4, tzinfo=UTC)

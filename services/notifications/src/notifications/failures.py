@@ -21,8 +21,22 @@ EnrollmentStatus = Literal["closed", "open", "paused"]
 _VAGUE = frozenset({"unknown", "invoice_payment_failed", "async_payment_failed", "generic_decline", "card_declined"})
 _ABANDONED = "canceled"
 """The code of an intent that was closed without an attempt to pay."""
-_UNPAID = frozenset({"not_paid", "no_payment_method"})
-"""Checkout's codes of an amount that was due and not paid: nothing was charged, so nothing was declined."""
+_UNPAID = frozenset({"not_paid", "no_payment_method", "marked_uncollectible"})
+"""Codes of an amount that was due and not paid: nothing was charged, so nothing was declined. (The last one is an
+invoice's that somebody has given up at Stripe.)"""
+NOT_FINALIZED = frozenset(
+    {
+        "customer_tax_location_invalid",
+        "invoice_finalization_failed",
+        "invoice_no_customer_line_items",
+        "stripe_tax_inactive",
+        "tax_id_invalid",
+        "tax_id_prohibited",
+        "taxes_calculation_failed",
+    }
+)
+"""Why an invoice at Stripe stays a draft (SDK 16.1, Invoice.last_finalization_error): an admin has to mend it, and
+its payer has done nothing wrong."""
 AUTHENTICATION_CODES = frozenset(
     {
         "authentication_required",
@@ -243,7 +257,8 @@ def latest_attempt(enrollment: Enrollment, payment: Payment) -> list[PaymentFail
     """All facts about it. Invoices number their attempts, and so does checkout for installments; the attempts of an
     intent differ by their charge."""
     facts = enrollment.facts
-    failed = [fact for fact in payment.facts if isinstance(fact, PaymentFailed) and fact.code != _ABANDONED]
+    no_attempt = NOT_FINALIZED | {_ABANDONED}
+    failed = [fact for fact in payment.facts if isinstance(fact, PaymentFailed) and fact.code not in no_attempt]
     numbered = [fact for fact in failed if decides_what_follows(facts, fact)] or failed
     last = max((fact.attempt for fact in numbered), default=0)
     attempt = sorted((fact for fact in numbered if fact.attempt == last), key=facts.order_of)

@@ -22,7 +22,7 @@ def payment_action_messages(facts: PurchaseFacts) -> Iterator[Message]:
         if required is None or due.settled is not None:
             continue
         url = required.url or _page(due) or facts.pay_link
-        if url is None and required.action == "authenticate":
+        if url is None:
             continue  # only the page on which the payer is paying can do it
         yield Message(
             key=f"payment-action/{min(installment_refs(due) or due.refs)}/{required.action}",

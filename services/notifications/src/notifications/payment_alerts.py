@@ -21,7 +21,7 @@ from ledger.payment import EARLIEST, Payment
 from ledger.purchase import UNDERPAID, Standing
 from notifications.alerts import alert, purchase_alert
 from notifications.enrollment import is_owed_again
-from notifications.failures import is_unpaid, latest_attempt
+from notifications.failures import NOT_FINALIZED, is_unpaid, latest_attempt
 from notifications.message import Channel, Message
 from notifications.student_facts import PurchaseFacts, StudentFacts
 
@@ -34,6 +34,7 @@ def payment_alerts(facts: PurchaseFacts, channels: Sequence[Channel]) -> Iterato
     yield from _fraud_warning(facts, channels)
     if facts.purchase.ended is None:
         yield from _failed_payments(facts, channels)
+        yield from _not_finalized(facts, channels)
         yield from _paused(facts, channels)
         yield from _underpaid(facts, channels)
         yield from _schedule_released(facts, channels)
@@ -50,7 +51,7 @@ def _failed_payments(facts: PurchaseFacts, channels: Sequence[Channel]) -> Itera
             amount = max((f.amount for f in attempt if f.amount), key=lambda money: money.amount, default=None)
             of = f"{amount}, {facts.title}" if amount else facts.title
             if is_unpaid(attempt):
-                headline = f"{'Invoice' if sponsor else 'Payment'} overdue after the last reminder: {of}"
+                headline = f"{'Invoice' if sponsor else 'Payment'} overdue, no more reminders: {of}"
                 to_do = "Contact the payer. Record money that was paid in another way, or change the due date."
             else:
                 headline = f"Payment failed for good: {of}"
@@ -71,6 +72,23 @@ def _failed_payments(facts: PurchaseFacts, channels: Sequence[Channel]) -> Itera
                     "Payment": min(_refs(due)),
                 },
                 to_do=to_do,
+            )
+
+
+def _not_finalized(facts: PurchaseFacts, channels: Sequence[Channel]) -> Iterator[Message]:
+    for due in facts.purchase.amounts_due:
+        codes = {f.code for f in due.facts if isinstance(f, PaymentFailed) and f.code in NOT_FINALIZED}
+        if codes and due.settled is None and not due.voided:
+            yield from purchase_alert(
+                f"invoice-not-finalized/{min(due.refs)}",
+                "alert-invoice-not-finalized",
+                channels,
+                facts,
+                topics=[f"invoice-not-finalized/{ref}" for ref in due.refs],
+                headline=f"Stripe could not finalize an invoice: {facts.title}",
+                details={"Code": ", ".join(sorted(codes)), "Invoice": min(due.refs)},
+                to_do="It stays a draft that nobody can pay. Correct what the code names in the Stripe Dashboard, and "
+                "finalize it there.",
             )
 
 
