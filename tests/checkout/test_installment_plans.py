@@ -5,8 +5,13 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime, timedelta
 from itertools import pairwise
+from typing import Any
+from uuid import uuid4
 
+import pytest
 from tests.checkout.installment_steps import EACH, FIRST, NEEDS_ACTION, School
+
+from contracts.payments import PaymentFailed, PaymentPending, PaymentRefs
 
 
 async def test_six_installments_are_charged_to_the_first_ones_card(school: School) -> None:
@@ -163,6 +168,22 @@ async def test_a_failed_bank_debit_is_an_attempt(school: School) -> None:
     await school.sandbox.operate(f"/payment_intents/{await school.intent_of(due)}/settle")
     await school.deliver()
     assert (await school.statuses())[:2] == ["paid", "paid"]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+async def test_why_a_debit_failed_does_not_depend_on_the_order_of_its_events(school: School, reverse: bool) -> None:
+    await school.started()
+    row = (await school.installments())[1]
+    named: dict[str, Any] = {
+        "refs": PaymentRefs(payment_intent=f"pi_{uuid4().hex}", installment=f"{row['id']}:1"),
+        "purchase_id": row["purchase_id"],
+        "student_id": school.student,
+    }
+    events = [PaymentPending(**named), PaymentFailed(**named, code="account_closed")]
+    for event in reversed(events) if reverse else events:
+        await school.service.publish(event)
+    row = (await school.installments())[1]
+    assert (row["status"], row["failed_debits"], row["failure_code"]) == ("open", 1, "account_closed")
 
 
 async def test_without_a_saved_method_the_payer_is_asked_and_reminded(school: School) -> None:

@@ -240,7 +240,7 @@ class InstallmentFacts:
 
     settled:        a payment of it was received, and not lost in a dispute
     losses:         how many payments of it were lost in disputes
-    failed_debits:  how many bank debits failed after they had been processing
+    failed_debits:  how many bank debits failed after they had been processing; debit_code: why the latest did
     end:            why its purchase is over
     refund_failed:  money of its purchase was to be refunded, and was not
     covered:        a later payment of the remainder paid for it
@@ -251,6 +251,7 @@ class InstallmentFacts:
     processing: bool = False
     losses: int = 0
     failed_debits: int = 0
+    debit_code: str = "unknown"
     end: End | None = None
     refund_failed: bool = False
     covered: bool = False
@@ -283,9 +284,10 @@ class OweAgain:
 
 @dataclass(frozen=True)
 class DebitFailed:
-    """A debit failed after processing; it counts as an attempt."""
+    """A debit failed after processing; it counts as an attempt. `code`: Stripe's."""
 
     failed: int
+    code: str
 
 
 Decision = Keep | Become | Close | Reopen | OweAgain | DebitFailed
@@ -303,7 +305,7 @@ def decide(installment: Installment, facts: InstallmentFacts) -> Decision:
     if facts.processing:  # a paused installment stays paused, whatever becomes of the payment
         return Keep() if installment.status in ("processing", "paused") else Become("processing")
     if facts.failed_debits > installment.failed_debits and facts.end is None:
-        return DebitFailed(facts.failed_debits)
+        return DebitFailed(facts.failed_debits, facts.debit_code)
     if installment.status == "processing" and installment.stripe_invoice_id is not None:
         return Keep()  # Stripe has said so; its result is asked for when an event of it arrives
     if facts.end is not None:

@@ -37,13 +37,15 @@ from contracts.payments import (
     PaymentSucceeded,
 )
 from kit.db.unit_of_work import UnitOfWork
-from ledger.payment import Payment
+from ledger.payment import EARLIEST, Payment
 from ledger.purchase import Purchase
 
 log = structlog.get_logger(__name__)
 
 _STEPS = 3
 """One decision can lead to another: a reopened installment may have a payment that is processing."""
+_UNKNOWN = "unknown"
+"""The code of a failure whose event states none."""
 _STUDIES = ("active", "paused", "completed")
 
 
@@ -136,9 +138,9 @@ async def _update_installment(
                 installment = await transitions.reopen(uow, installment, now=now)
             case OweAgain():
                 installment = await transitions.owe_again(uow, purchase, installment, losses=facts.losses)
-            case DebitFailed(failed=failed):
-                await repository.write(uow.db, installment.id, at=uow.now, failed_debits=failed)
-                failure = _failure(event)
+            case DebitFailed(failed=failed, code=code):
+                installment = await repository.write(uow.db, installment.id, at=uow.now, failed_debits=failed)
+                failure = Failure(code=code, method="us_bank_account")
                 installment = await transitions.debit_failed(uow, purchase, installment, failure, now=now)
     if facts.losses < installment.losses:  # an appeal was won
         installment = await repository.write(uow.db, installment.id, at=uow.now, losses=facts.losses)
@@ -204,25 +206,25 @@ async def _opened_without_payment(uow: UnitOfWork, row: PurchaseRow, purchase: P
 def _facts(payments: Sequence[Payment], *, end: End | None, refund_failed: bool, covered: bool) -> InstallmentFacts:
     received = [payment for payment in payments if payment.settled is not None]
     settled = [payment for payment in received if not payment.lost]
-    failed: set[tuple[str | None, str | None]] = set()
-    for payment in payments:
-        pending = {_attempt(fact) for fact in payment.facts if isinstance(fact, PaymentPending)}
-        failed |= pending & {_attempt(fact) for fact in payment.facts if isinstance(fact, PaymentFailed)}
+    failed = [fact for payment in payments for fact in _failed_debits(payment)]
+    latest = max(failed, key=lambda fact: (fact.code != _UNKNOWN, fact.as_of or EARLIEST, fact.code), default=None)
     return InstallmentFacts(
         settled=bool(settled),
         waived=bool(settled) and all(payment.method == "waiver" for payment in settled),
         processing=any(payment.processing for payment in payments if payment.settled is None),
         losses=len(received) - len(settled),
-        failed_debits=len(failed),
+        failed_debits=len({_attempt(fact) for fact in failed}),
+        debit_code=latest.code if latest is not None else _UNKNOWN,
         end=end,
         refund_failed=refund_failed,
         covered=covered,
     )
 
 
-def _failure(event: Envelope[PaymentEvent]) -> Failure:
-    code = event.data.code if isinstance(event.data, PaymentFailed) else "debit_failed"
-    return Failure(code=code, method="us_bank_account")
+def _failed_debits(payment: Payment) -> list[PaymentFailed]:
+    """The failures of what was being processed, whichever of the two events arrived first."""
+    pending = {_attempt(fact) for fact in payment.facts if isinstance(fact, PaymentPending)}
+    return [fact for fact in payment.facts if isinstance(fact, PaymentFailed) and _attempt(fact) in pending]
 
 
 def _attempt(fact: PaymentEvent) -> tuple[str | None, str | None]:
