@@ -211,6 +211,23 @@ async def test_a_refund_that_stripe_refuses_is_open_again(service: Service) -> N
     assert (await _row(service, intent))["status"] == "refunded"
 
 
+async def test_a_refund_that_fails_later_can_be_made_again(service: Service) -> None:
+    intent = await _nameless(service)
+    path = f"{PATH}/{(await _row(service, intent))['id']}/refund"
+    assert (await service.admin("POST", path)).status_code == 202
+    id = (await _row(service, intent))["id"]
+    await _perform(service, unmatched.REFUND, id)
+    (failed,) = (await service.sandbox.api.refunds.list_async({"payment_intent": intent})).data
+    await service.sandbox.operate(f"/refunds/{failed.id}/fail")
+    await service.deliver(*await events_about(service, intent))
+    assert (await _row(service, intent))["status"] == "open"
+    assert (await service.admin("POST", path)).status_code == 202
+    await _perform(service, unmatched.REFUND, id)
+    refunds = (await service.sandbox.api.refunds.list_async({"payment_intent": intent})).data
+    assert sorted(str(each.status) for each in refunds) == ["failed", "succeeded"]
+    assert (await _row(service, intent))["status"] == "refunded"
+
+
 async def test_two_students_are_an_admins_decision(service: Service) -> None:
     first, second, name = uuid4(), uuid4(), uuid4().hex
     refs = PaymentRefs(payment_intent=f"pi_{name}")

@@ -136,14 +136,14 @@ class UnmatchedAnnouncement:
 
 
 async def enqueue_refund(uow: UnitOfWork, payment: UnmatchedPayment) -> None:
-    """Once per amount that is left. The key is Stripe's idempotency key too."""
+    """Once per decision of an admin, which may follow a refund that failed. The key is Stripe's idempotency key too."""
     payload = {
         "purchase_id": str(payment.purchase_id),
         "unmatched_payment_id": str(payment.id),
         "amount": payment.left.amount,
         "refs": payment.payment_refs.model_dump(mode="json", exclude_none=True),
     }
-    await uow.enqueue(REFUND, key=f"{payment.id}/{payment.left.amount}", payload=payload)
+    await uow.enqueue(REFUND, key=f"{payment.id}/{uow.now.isoformat()}", payload=payload)
 
 
 class UnmatchedRefund:
@@ -158,7 +158,7 @@ class UnmatchedRefund:
     async def perform(self, job: Job) -> StripeRefund:
         """Raises StripeRejected if Stripe rejects the refund for good."""
         of = await self._payment(PaymentRefs.model_validate(job.payload["refs"]))
-        metadata = {"unmatched_payment_id": str(job.payload["unmatched_payment_id"])}
+        metadata = {"unmatched_payment_id": str(job.payload["unmatched_payment_id"]), "unmatched_refund": job.key}
         if job.attempt > 1 and (made := await self._stripe.find_refund(of=of, metadata=metadata)) is not None:
             return made
         amount = int(job.payload["amount"])

@@ -105,7 +105,7 @@ async def list_unmatched_payments(
 async def assign_payment(id: UUID, body: Assignment, caller: Admin, uow: CallerUnitOfWork) -> AssignedPurchase:
     """Records it as the student's purchase of this item, at the catalog's price for its payer. All payments of the same
     purchase are assigned with it. The same assignment again returns the same purchase."""
-    payment = await _lock(uow, id)
+    payment = await _lock_with_purchase(uow, id)
     item = await catalog.find_any_item(uow.db, body.item)
     if item is None:
         raise Problem(404, "unknown_item", "There is no such item; GET /api/admin/items lists them.")
@@ -145,6 +145,14 @@ async def _lock(uow: UnitOfWork, id: UUID) -> UnmatchedPayment:
     if payment is None:
         raise Problem(404, "unknown_payment", "There is no such payment; GET /api/admin/unmatched-payments lists them.")
     return payment
+
+
+async def _lock_with_purchase(uow: UnitOfWork, id: UUID) -> UnmatchedPayment:
+    """Locks its purchase first, if there is one, in the same order as the event handlers."""
+    payment = await unmatched_repository.read(uow.db, id)
+    if payment is not None:
+        await repository.lock_purchase(uow.db, payment.purchase_id)
+    return await _lock(uow, id)
 
 
 def _check_undecided(payment: UnmatchedPayment) -> None:

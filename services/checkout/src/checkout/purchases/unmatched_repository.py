@@ -65,6 +65,11 @@ async def lock_listed(db: AsyncConnection, refs: Collection[str]) -> list[Unmatc
     return sorted((_payment(row) for row in rows), key=lambda each: (each.created_at, each.id))
 
 
+async def read(db: AsyncConnection, id: UUID) -> UnmatchedPayment | None:
+    row = (await db.execute(select(unmatched_payments).where(unmatched_payments.c.id == id))).one_or_none()
+    return None if row is None else _payment(row)
+
+
 async def lock(db: AsyncConnection, id: UUID) -> UnmatchedPayment | None:
     wanted = select(unmatched_payments).where(unmatched_payments.c.id == id)
     row = (await db.execute(wanted.with_for_update())).one_or_none()
