@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.checkout.installment_steps import School
 from tests.checkout.plan_steps import charge_of, paid_page
+from tests.checkout.service import PUBLIC
 from tests.checkout.test_installment_domain import NEW
 
 from checkout.installments.domain import Installment
@@ -90,6 +91,8 @@ async def test_more_money_than_owed_stops_the_collection(school: School) -> None
     assert len(await school.service.published(school.student, "collection.stopped.v1")) == 1
     answer = await school.call("POST", f"/api/payments/schedules/{row['id']}/intent")
     assert (answer.status_code, answer.json()["code"]) == (409, "collection_stopped")
+    link = await school.service.call("GET", row["pay_page"].removeprefix(PUBLIC), app=school.app)
+    assert (link.status_code, link.json()["code"]) == (409, "collection_stopped"), "not the page of what was paid"
     path = f"/api/admin/payments/schedules/{purchase['id']}/resume-collection"
     refused = await school.admin("POST", path)
     assert (refused.status_code, refused.json()["code"]) == (409, "still_contradictory")

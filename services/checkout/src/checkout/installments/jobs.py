@@ -31,6 +31,7 @@ DEBIT_RESULT = "installment_debit_result"
 """The kind of job that asks Stripe what has become of a debit."""
 _UNPAID = (State.CREATED, State.AWAITING_PAYMENT, State.EXPIRED)
 """Includes expired purchases whose installments are still open."""
+_FINAL = ("canceled", "succeeded", "void", "paid", "uncollectible")
 _LOOK_AGAIN = timedelta(days=1)
 _OVER = (State.WITHDRAWN, State.CANCELED, State.FAILED, State.EXPIRED)
 
@@ -87,12 +88,18 @@ class CloseJob:
         self._stripe = stripe
 
     async def perform(self, job: Job) -> str:
-        """The resulting status at Stripe."""
-        id, key = str(job.payload["id"]), f"{job.payload['id']}/end"
+        """The resulting status at Stripe, which is final. What is being debited cannot be ended until the debit has
+        settled or failed: then it is tried again."""
+        status = await self._end(job.payload["what"], str(job.payload["id"]))
+        if status not in _FINAL:
+            raise Transient(f"cannot be ended yet: {status}")
+        return status
+
+    async def _end(self, what: Literal["intent", "invoice"], id: str) -> str:
         try:
-            if job.payload["what"] == "intent":
-                return (await self._stripe.cancel_intent(id, key=key)).status
-            return (await self._stripe.end_invoice(id, key=key)).status
+            if what == "intent":
+                return (await self._stripe.cancel_intent(id, key=f"{id}/end")).status
+            return (await self._stripe.end_invoice(id, key=f"{id}/end")).status
         except StripeRejected as rejected:
             if rejected.code == "resource_missing":
                 return "canceled"

@@ -16,6 +16,7 @@ _HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Ro
 _ANSWERS: dict[int | str, dict[str, Any]] = {  # Any: an OpenAPI fragment
     303: {"description": "to the page; if it is paid already, to the front end's success page"},
     404: PROBLEM_RESPONSE,
+    409: PROBLEM_RESPONSE,
     410: PROBLEM_RESPONSE,
     503: PROBLEM_RESPONSE,
 }

@@ -15,6 +15,7 @@ from checkout.catalog.promotion_repository import quote
 from checkout.installments import repository, sponsor_invoices
 from checkout.installments.domain import Installment
 from checkout.installments.payment_requests import NotDue, PaymentRequests
+from checkout.installments.payment_service import collection_stopped
 from checkout.purchases import repository as purchases
 from checkout.purchases.context import Buyer, CheckoutContext, rejected_by_stripe, stripe_errors_as_problems
 from checkout.purchases.customers import Customers
@@ -31,7 +32,7 @@ from kit.http.errors import Problem
 _NOBODY = UUID(int=0)
 _UNPAID = (*OPEN, State.EXPIRED, State.FAILED)
 _PAID_CODES = ("already_enrolled", "payment_in_progress")
-_BUSY_CODES = ("checkout_busy", "plan_being_canceled")
+_BUSY_CODES = ("checkout_busy", "subscription_being_canceled")
 
 
 class PayLinkService:
@@ -144,6 +145,8 @@ class PayLinkService:
             return self._paid_page(row)
         if installment.status == "canceled":
             raise _ended()
+        if row.collection_stopped is not None:
+            raise collection_stopped()
         try:
             with stripe_errors_as_problems():
                 invoice = await self._invoice(row, installment)

@@ -112,8 +112,7 @@ class InstallmentPaymentService:
         if purchase.payer == "sponsor":
             raise Problem(409, "sponsor_pays", "This amount is invoiced to the sponsor.")
         if purchase.collection_stopped is not None:
-            detail = "Payments of this purchase are being checked by the school; nothing can be paid until it is done."
-            raise Problem(409, "collection_stopped", detail)
+            raise collection_stopped()
         if purchase.state in OPEN and installment.position > 1 and not installment.is_remainder:
             detail = "Pay the first installment first: it opens the enrollment."
             raise Problem(409, "first_installment_due", detail)
@@ -148,6 +147,11 @@ def not_due(status: str) -> Problem:
         return Problem(409, "already_paid", "This installment is already paid or waived; nothing was charged.")
     detail = "This installment is no longer owed; GET /api/enrollments/{id}/payment lists what is."
     return Problem(409, "installment_closed", detail)
+
+
+def collection_stopped() -> Problem:
+    detail = "Payments of this purchase are being checked by the school; nothing can be paid until it is done."
+    return Problem(409, "collection_stopped", detail)
 
 
 def unknown_installment() -> Problem:
