@@ -12,8 +12,6 @@ from checkout.payments.domain import NOT_MONEY, PaymentRecord
 from checkout.purchases.repository import PurchaseRow
 from contracts.money import Money
 
-_GOES_ON = ("active", "trialing", "past_due")
-
 
 @dataclass(frozen=True, kw_only=True)
 class FollowedInstallment:
@@ -57,7 +55,7 @@ def followed_installments(purchase: PurchaseRow, records: Sequence[PaymentRecord
     received = sum(each.amount - each.tax for each in paid if each.currency == purchase.currency)
     left = Money(amount=max(purchase.amount - received, 0), currency=purchase.currency)
     count = max((purchase.installments or 1) - len(paid), 0)
-    if purchase.subscription_status not in _GOES_ON or purchase.next_charge_at is None or left.amount < max(count, 1):
+    if purchase.next_charge_at is None or left.amount < max(count, 1):
         return found
     status: InstallmentStatus = "overdue" if purchase.subscription_status == "past_due" else "open"
     for number, amount in enumerate(left.installments(max(count, 1))):

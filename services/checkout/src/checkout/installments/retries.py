@@ -104,10 +104,6 @@ class Failure:
     method: str | None = None
 
     @property
-    def needs_payer(self) -> bool:
-        return self.code in NEEDS_PAYER
-
-    @property
     def is_final(self) -> bool:
         """The payment method cannot be charged any more."""
         return self.code in HARD_DECLINES or self.advice == _NEVER_AGAIN
