@@ -292,6 +292,20 @@ def test_a_payment_that_was_not_started_here_opens_nothing_until_it_is_recorded(
     assert judged(foreign(usd(50)), recorded(PRICE)) == UNDERPAID
 
 
+def test_a_record_decides_the_price_of_our_own_purchase_too() -> None:
+    ours = uuid4()
+    record = recorded(PRICE).model_copy(update={"purchase_id": ours})
+    assert judged(foreign(usd(50), purchase_id=ours, program=BARBER, price=usd(50)), record) == UNDERPAID
+    assert judged(foreign(PRICE, purchase_id=ours, program=BARBER, price=usd(50)), record) == ACTIVE
+
+
+def test_a_foreign_membership_opens_with_the_price_of_a_period() -> None:
+    tier = Program(slug="membership", id="m-1", kind="membership")
+    record = recorded(PRICE, program=tier).model_copy(update={"price": None, "due": usd(1_900)})
+    assert judged(foreign(usd(50), program=tier, price=usd(50)), record) == UNDERPAID
+    assert judged(foreign(usd(1_900), program=tier, price=usd(50)), record) == ACTIVE
+
+
 def test_the_latest_record_decides_who_bought_what() -> None:
     other, web = uuid4(), Program(slug="web-developer", id="prog-2")
     facts = numbered([foreign(PRICE), recorded(PRICE), recorded(PRICE, student=other, program=web, at=2)])

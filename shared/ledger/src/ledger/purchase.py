@@ -92,9 +92,14 @@ class Purchase:
         return max(records, key=lambda fact: (fact.as_of or EARLIEST, fact.model_dump_json()), default=None)
 
     @property
-    def is_foreign(self) -> bool:
-        """Not started here: no event names an id of ours."""
+    def is_derived(self) -> bool:
+        """No event names an id of ours."""
         return self.id is not None and self.id.version == 5
+
+    @property
+    def is_foreign(self) -> bool:
+        """Not started here, or its events contradict checkout's own row, so that checkout has recorded it."""
+        return self.is_derived or self.recorded is not None
 
     @property
     def is_unrecorded(self) -> bool:
@@ -117,7 +122,7 @@ class Purchase:
     @cached_property
     def _naming_facts(self) -> tuple[PaymentEvent, ...]:
         """Those whose students and programs may have rows somewhere: before its record, a foreign purchase has none."""
-        if self.is_foreign:
+        if self.is_derived:
             return tuple(fact for fact in self.facts if isinstance(fact, PurchaseRecorded))
         return self.facts
 
@@ -200,7 +205,10 @@ class Purchase:
 
     @cached_property
     def price(self) -> Money | None:
-        """What all of it costs, in a currency that was paid if there is one; None when no event says."""
+        """What all of it costs, in a currency that was paid if there is one; None when no event says, and for a
+        membership, which is paid by the period."""
+        if self._is_membership:
+            return None
         named = [fact.price for fact in self._facts_that_name("price") if fact.price]
         return max(named, key=lambda money: (money.currency in self.paid, money.amount, money.currency), default=None)
 
@@ -208,11 +216,11 @@ class Purchase:
     def due(self) -> Money | None:
         """What has to be paid before the enrollment opens; None when no event says.
 
-        Of a plan: what its events state, else the regular installment. Of a membership: the price as recorded, which
-        is a month's. Otherwise the price.
+        Of a plan: what its events state, else the regular installment. Of a membership: a period's price, if it was
+        recorded. Otherwise the price.
         """
-        if self._is_membership and not self.is_foreign:
-            return None
+        if self._is_membership:
+            return None if self.recorded is None else self.recorded.due
         if self.price is None or not self.is_plan:
             return self.price
         stated = [fact.due for fact in self._facts_that_name("due") if fact.due]
@@ -287,9 +295,10 @@ class Purchase:
         """What counts toward the price, in minor units of its currency: received and not lost in a dispute, without
         tax, with discounts, credit, and what an admin has accepted as not owed. (A partial refund is the school's
         concession: it is not owed again.)"""
-        if self.price is None:
+        owed = self.price or self.due
+        if owed is None:
             return 0
-        currency = self.price.currency
+        currency = owed.currency
         received = [p for p in self.settled_payments if p.settled and p.settled.currency == currency]
         counted = sum(payment.value - payment.lost_amount for payment in received)
         return counted + max((money.amount for money in self._accepted if money.currency == currency), default=0)

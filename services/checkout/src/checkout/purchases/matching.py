@@ -152,10 +152,10 @@ def stated_installments(purchase: Purchase) -> int | None:
 
 def record_of(request: PurchaseRequest, purchase_id: UUID, refs: PaymentRefs, *, at: datetime) -> PurchaseRecorded:
     """The event that makes it a purchase for every service. Its price is the catalog's: what a discount of Stripe's
-    took off counts as paid (`PaymentSucceeded.discount`). A membership is paid by the period and has no whole price."""
+    took off counts as paid (`PaymentSucceeded.discount`). A membership has no whole price: a period's is due."""
     price = request.list_price or request.amount
     is_membership = request.payment_flow == "membership"
-    due = price.amount // request.installments if request.installments else None
+    due = price.amount // request.installments if request.installments else price.amount if is_membership else None
     return PurchaseRecorded(
         refs=refs,
         purchase_id=purchase_id,
@@ -193,7 +193,7 @@ def refs_of_payment(payment: Payment) -> PaymentRefs:
 def id_of(purchase: Purchase) -> UUID:
     """By which it is recorded. Events of one payment may derive different ids before they are connected: the
     subscription's, else one of an event that names somebody or something."""
-    if purchase.id is not None and not purchase.is_foreign:
+    if purchase.id is not None and not purchase.is_derived:
         return purchase.id
     stated = [fact for fact in stated_facts(purchase) if fact.purchase_id]
     derived = {fact.purchase_id for fact in stated if fact.student_id or fact.program}

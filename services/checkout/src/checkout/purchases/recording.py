@@ -19,6 +19,7 @@ from checkout.catalog import repository as catalog
 from checkout.catalog.item import Item
 from checkout.purchases import funding_repository, matching, repository
 from checkout.purchases.domain import PurchaseRequest
+from checkout.purchases.event_fields import purchase_fields
 from checkout.purchases.matching import Named, UnmatchedCode
 from checkout.purchases.repository import PurchaseRow
 from checkout.topology import SERVICE
@@ -46,7 +47,7 @@ async def find_or_record(
     """
     row = await _lock(uow, purchase)
     if row is not None and row.recorded_by is None:
-        return purchase, row, None
+        return await _correct_price(uow, purchase, row), row, None
     if not matching.is_received(purchase):
         return purchase, row, None
     named = matching.named_by(purchase)
@@ -74,6 +75,16 @@ async def find_or_record(
     if not matching.is_the_same_record(purchase.recorded, recorded):
         purchase = await _publish(uow, purchase, id, recorded)
     return purchase, await repository.lock_purchase(uow.db, id), None
+
+
+async def _correct_price(uow: UnitOfWork, purchase: Purchase, row: PurchaseRow) -> Purchase:
+    """A payment that names our purchase may have been made by another system, with metadata of its own: what our
+    purchase costs is in its row."""
+    if row.payment_flow == "membership" or not purchase.settled_payments or purchase.price == row.price:
+        return purchase
+    log.warning("metadata of a payment contradicts its purchase", purchase=str(row.id))
+    recorded = PurchaseRecorded(**purchase_fields(row), refs=matching.refs_of(purchase), as_of=uow.now)
+    return await _publish(uow, purchase, row.id, recorded)
 
 
 async def _lock(uow: UnitOfWork, purchase: Purchase) -> PurchaseRow | None:
