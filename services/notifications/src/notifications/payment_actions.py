@@ -1,4 +1,7 @@
-"""Mails to payers who have to act before a payment can go through: 3-D Secure, or verifying a bank account. Pure."""
+"""Mails to payers who have to act before a payment can go through: 3-D Secure, or verifying a bank account. Pure.
+
+Micro-deposits arrive after 1 to 2 business days (https://docs.stripe.com/payments/ach-direct-debit#verification).
+"""
 
 from __future__ import annotations
 

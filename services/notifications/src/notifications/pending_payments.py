@@ -1,4 +1,7 @@
-"""Mails about bank debits that were submitted and have not settled yet. Pure."""
+"""Mails about bank debits that were submitted and have not settled yet. Pure.
+
+Stripe knows after up to 4 business days (https://docs.stripe.com/payments/ach-direct-debit).
+"""
 
 from __future__ import annotations
 
