@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -10,6 +11,7 @@ from tests.checkout.installment_steps import CARD, School
 from tests.checkout.plan_steps import page, paid_page
 
 from checkout.installments.timer import Timer
+from checkout.stripe_client import StripeUnavailable
 from contracts.payments import CustomerDeleted, MandateRevoked
 
 MONTH = 14_375
@@ -128,6 +130,32 @@ async def test_a_deleted_customer_is_replaced(school: School) -> None:
     await school.later(days=31)
     (failure,) = await school.failures()
     assert failure["code"] == "no_payment_method"
+    answer = await school.call("POST", f"/api/payments/schedules/{row['id']}/intent")
+    assert answer.status_code == 200, answer.text
+    await school.pay(answer.json()["stripe_client_secret"], card=CARD)
+    await school.run_due()
+    assert (await school.statuses())[1] == "paid"
+
+
+async def test_a_customer_that_was_deleted_after_a_lost_answer_is_replaced(school: School) -> None:
+    """The new customer's invoice is another request for Stripe: the old one's key would reject it for a day."""
+    await paid_page(school)
+    gone = await school.customer()
+    row = (await school.installments())[1]
+    stripe: Any = school.app.state.stripe
+    asked = stripe.draft_invoice
+
+    async def lose_answer(**sent: Any) -> None:
+        await asked(**sent)
+        raise StripeUnavailable("lost")
+
+    stripe.draft_invoice = lose_answer
+    answer = await school.call("POST", f"/api/payments/schedules/{row['id']}/intent")
+    assert answer.status_code == 503, answer.text
+    stripe.draft_invoice = asked
+    await school.sandbox.api.customers.delete_async(gone)
+    await school.service.publish(CustomerDeleted(customer=gone))
+    await school.perform()
     answer = await school.call("POST", f"/api/payments/schedules/{row['id']}/intent")
     assert answer.status_code == 200, answer.text
     await school.pay(answer.json()["stripe_client_secret"], card=CARD)

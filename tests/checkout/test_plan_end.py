@@ -174,6 +174,26 @@ async def test_a_debit_that_settles_after_the_end_opens_nothing(school: School) 
     assert await school.charges() == MONTH, "what came late was sent back"
 
 
+async def test_an_invoice_whose_debit_fails_after_the_end_cannot_be_paid(school: School) -> None:
+    await _paid(school, 1)
+    row = (await school.installments())[1]
+    answer = await school.call("POST", f"/api/payments/schedules/{row['id']}/intent")
+    await school.pay(answer.json()["stripe_client_secret"], method="us_bank_account")
+    canceled = await school.admin(
+        "POST", f"/api/admin/enrollments/{await _id(school)}/cancel", json={"reason": "moved", "refund_amount": 0}
+    )
+    assert canceled.status_code == 200, canceled.text
+    await school.perform()
+    await school.sandbox.operate(f"/payment_intents/{answer.json()['payment_intent_id']}/fail")
+    await school.run_due()
+    (invoice,) = [
+        each
+        for each in (await school.sandbox.api.invoices.list_async({"customer": await school.customer()})).data
+        if each.metadata and each.metadata.to_dict().get("installment") == f"{row['id']}:1"
+    ]
+    assert invoice.status == "void"
+
+
 async def test_a_credit_balance_pays_an_installment(school: School) -> None:
     await _paid(school, 1)
     await school.sandbox.api.customers.balance_transactions.create_async(

@@ -90,7 +90,7 @@ class PaymentRequests:
                 continue
             number = installment.asked + 1
             params = intent_params(purchase.id, purchase.request, installment.reference, installment.money, customer_id)
-            key = f"{installment.id}/{installment.round}/intent/{number}"
+            key = f"{installment.id}/{installment.round}/intent/{number}/{customer_id or 'guest'}"
             made = await self._stripe.create_intent(params, key=key)
             if await self._store(installment, number, intent_id=made.id, client_secret=made.client_secret):
                 return made
@@ -126,7 +126,7 @@ class PaymentRequests:
                 amount=installment.money,
                 description=_description(purchase, installment),
                 metadata=metadata(purchase.id, purchase.request, installment=installment.reference),
-                key=f"{installment.id}/{installment.round}/invoice/{number}",
+                key=f"{installment.id}/{installment.round}/invoice/{number}/{customer_id}",  # it may be replaced
                 terms=terms,
                 automatic_tax=_is_taxed(purchase),
             )

@@ -69,15 +69,16 @@ class ShortfallPayments:
         methods = payment_methods.allowed(amount=amount, payer=purchase.payer, payment_type="full")
         if not methods:
             raise not_payable()
+        customer_id = await self._customers.ensure(purchase.student_id, self._buyer)
         params: dict[str, object] = {
             "amount": amount.amount,
             "currency": amount.currency,
             "allowed_payment_method_types": methods,
             "description": purchase.program.title,
             "metadata": metadata(purchase.id, purchase.request),
-            "customer": await self._customers.ensure(purchase.student_id, self._buyer),
+            "customer": customer_id,
         }
-        key = f"{purchase.id}/shortfall/{number}/{amount.amount}"
+        key = f"{purchase.id}/shortfall/{number}/{amount.amount}/{customer_id}"
         intent = await self._stripe.create_intent(params, key=key)
         async with self._context.unit_of_work(self._buyer) as uow:
             current = await purchases.lock_purchase(uow.db, purchase.id)

@@ -1,4 +1,4 @@
-"""Buying a program: programs, payment methods, and the pages on which students, guests and sponsors pay."""
+"""Buying a program: programs, payment methods, and the pages on which students and guests pay."""
 
 from __future__ import annotations
 

@@ -50,15 +50,6 @@ async def write_funding_invoice(db: AsyncConnection, purchase_id: UUID, invoice_
     )
 
 
-async def write_funding_session(db: AsyncConnection, purchase_id: UUID, session_id: str, *, at: datetime) -> None:
-    changed = funding_payments.c.stripe_checkout_session_id.is_distinct_from(session_id)
-    await db.execute(
-        update(funding_payments)
-        .where(funding_payments.c.id == purchase_id, changed)
-        .values(stripe_checkout_session_id=session_id, updated_at=at)
-    )
-
-
 async def end_funding(db: AsyncConnection, purchase_id: UUID, *, state: State, at: datetime) -> None:
     """The purchase has ended in this state without being paid."""
     await db.execute(

@@ -19,7 +19,6 @@ from checkout.purchases.context import (
 )
 from checkout.purchases.customers import Customers
 from checkout.purchases.domain import Change, Purchase, PurchaseRequest, State
-from checkout.purchases.funding_repository import insert_funding, write_funding_session
 from checkout.purchases.jobs import enqueue_page_expiry
 from checkout.purchases.session_params import Discount, session_params
 from checkout.stripe_client import Session, StripeRejected
@@ -64,8 +63,6 @@ class SessionFlow:
 
     async def on_created(self, uow: UnitOfWork, purchase_id: UUID, request: PurchaseRequest, buyer: Buyer) -> None:
         await enqueue_page_expiry(uow, purchase_id, at=self._end_of_hold(request, buyer, uow.now))
-        if request.payer == "sponsor":
-            await insert_funding(uow.db, purchase_id, request, at=uow.now)
 
     async def start(self, purchase_id: UUID, request: PurchaseRequest, buyer: Buyer) -> OpenCheckout | None:
         try:
@@ -89,17 +86,9 @@ class SessionFlow:
                 expires_at=session.expires_at,
                 at=uow.now,
             )
-            if request.payer == "sponsor":
-                await write_funding_session(uow.db, purchase_id, session.id, at=uow.now)
             if state in (State.EXPIRED, State.FAILED):
                 return None
-            await self._context.publish_created(
-                uow,
-                purchase_id,
-                request,
-                expires_at=session.expires_at,
-                payer_contact=buyer.payer_contact,
-            )
+            await self._context.publish_created(uow, purchase_id, request, expires_at=session.expires_at)
         if state is not State.SESSION_OPEN:  # the webhook was faster than the answer
             raise refusal("payment_in_progress")
         log.info("checkout open", purchase=str(purchase_id), payer=request.payer, payment_type=request.payment_type)

@@ -88,8 +88,6 @@ def _in_full(request: PurchaseRequest, data: dict[str, str], discount: Discount 
         if request.due is not None:
             intent["setup_future_usage"] = "off_session"
         params["payment_intent_data"] = intent
-    if request.payer == "sponsor":
-        params["invoice_creation"] = {"enabled": True, "invoice_data": {"description": title, "metadata": data}}
     return params
 
 
