@@ -100,6 +100,8 @@ INSTALLMENTS: tuple[str, ...] = (
     "ALTER TABLE purchases ADD COLUMN collection_stopped text, "
     "ADD COLUMN collection_stops integer NOT NULL DEFAULT 0, ADD COLUMN received bigint NOT NULL DEFAULT 0, "
     "ADD COLUMN charges integer NOT NULL DEFAULT 0",
+    # purchase_ends has it, for every end
+    "ALTER TABLE cancellations DROP COLUMN counted",
     "ALTER TABLE installments DROP CONSTRAINT ck_installments_kind, ADD CONSTRAINT ck_installments_kind "
     "CHECK (kind IN ('full', 'deposit', 'installment', 'remainder'))",
     "ALTER TABLE installments DROP CONSTRAINT ck_installments_closed_because, "

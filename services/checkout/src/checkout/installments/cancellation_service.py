@@ -112,8 +112,6 @@ class CancellationService:
             paid=paid,
             refunded=refund,
             currency=purchase.currency,
-            # without payments that are being processed: those are refunded when they arrive
-            counted=sorted({ref for each in records if each.status == "succeeded" for ref in each.refs}),
             canceled_by=self._buyer.actor,
         )
         await repository.add_cancellation(uow.db, cancellation)

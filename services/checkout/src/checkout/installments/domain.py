@@ -140,10 +140,7 @@ class ManualPayment:
 
 @dataclass(frozen=True, kw_only=True)
 class Cancellation:
-    """A purchase that the school canceled, and the refund. Amounts are minor units.
-
-    `counted`: references of the payments that the refund was computed from; later payments are refunded in full.
-    """
+    """A purchase that the school canceled, and the refund. Amounts are minor units."""
 
     purchase_id: UUID
     student_id: UUID
@@ -151,7 +148,6 @@ class Cancellation:
     paid: int
     refunded: int
     currency: str
-    counted: list[str]
     canceled_by: str
 
 

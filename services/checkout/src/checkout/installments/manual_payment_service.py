@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from checkout.installments import repository, transitions
 from checkout.installments.clock import Clock
 from checkout.installments.domain import Installment, ManualMethod, ManualPayment
-from checkout.installments.payment_requests import PaymentRequests
+from checkout.installments.payment_requests import PaymentRequests, is_outdated
 from checkout.installments.payment_service import installment_busy, not_due, unknown_installment
 from checkout.payments.repository import insert_payment
 from checkout.purchases import student_repository
@@ -54,6 +54,8 @@ class ManualPaymentService:
                 if not installment.is_payable and not _page_has_expired(purchase, installment):
                     raise not_due(installment.status)
                 requested = await self._requested(uow, installment)
+                if not requested and await is_outdated(uow, purchase, installment):
+                    raise not_due("canceled")
                 if not requested:
                     return await self._record(uow, purchase, installment, method, transaction_reference, notes)
             try:
@@ -142,8 +144,8 @@ class ManualPaymentService:
             failure_code=None,
             closed_because=None,
         )
-        for each in await repository.of_purchase(uow.db, purchase.id):
-            if each.is_remainder and each.id != installment.id and each.is_payable:
+        for each in await repository.of_purchase(uow.db, purchase.id):  # before the event arrives: nobody pays twice
+            if each.is_remainder != installment.is_remainder and each.is_payable:
                 await transitions.close(uow, purchase, each, because="covered")
         # a waiver settles the installment without money
         money = Money(amount=0 if method == "waiver" else installment.amount, currency=installment.currency)

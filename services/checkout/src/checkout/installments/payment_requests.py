@@ -167,7 +167,7 @@ class PaymentRequests:
         async with self._begin() as uow:
             found = await repository.lock(uow.db, id)
             rivals = await _rivals(uow, found[1]) if found is not None else []
-            outdated = found is not None and await _is_outdated(uow, *found)
+            outdated = found is not None and await is_outdated(uow, *found)
         if found is None or not found[1].is_payable or outdated or found[0].collection_stopped is not None:
             raise NotDue
         for rival in rivals:
@@ -207,7 +207,7 @@ class PaymentRequests:
                 return False
             if purchase.collection_stopped is not None or any(each.is_requested for each in await _rivals(uow, now)):
                 return False
-            if await _is_outdated(uow, purchase, now):
+            if await is_outdated(uow, purchase, now):
                 return False
             changes: repository.InstallmentChanges
             if intent_id is not None:
@@ -263,7 +263,7 @@ async def _rivals(uow: UnitOfWork, installment: Installment) -> list[Installment
     return [each for each in open_rivals if each.is_requested or each.is_remainder]
 
 
-async def _is_outdated(uow: UnitOfWork, purchase: PurchaseRow, installment: Installment) -> bool:
+async def is_outdated(uow: UnitOfWork, purchase: PurchaseRow, installment: Installment) -> bool:
     """Whether some of the remainder was paid since it was computed."""
     if not installment.is_remainder:
         return False

@@ -17,7 +17,6 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from checkout.schema import metadata, times
 
@@ -88,7 +87,6 @@ cancellations = Table(
     Column("paid", BigInteger, nullable=False),
     Column("refunded", BigInteger, nullable=False),
     Column("currency", Text, nullable=False),
-    Column("counted", ARRAY(Text), nullable=False),
     Column("canceled_by", Text, nullable=False),
     *times(),
 )
