@@ -79,6 +79,17 @@ async def find(request: Request, text: str) -> int:
         return int(await db.scalar(select(func.count()).where(literal(text, Text) == "x")) or 0)
 
 
+both = asyncio.Barrier(2)
+
+
+@router.get("/lock-both")
+async def lock_both(request: Request, first: int, second: int) -> None:
+    async with request.app.state.database.transaction() as db:
+        await db.execute(select(func.pg_advisory_xact_lock(first)))
+        await both.wait()
+        await db.execute(select(func.pg_advisory_xact_lock(second)))
+
+
 @pytest.fixture
 async def client(database: Database) -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(title="tests", routers=[router], cors_origins=["https://front.test"])
@@ -209,6 +220,12 @@ async def test_hostile_bodies_are_client_errors(client: httpx.AsyncClient, body:
 async def test_a_value_that_cannot_be_stored_is_a_client_error(client: httpx.AsyncClient) -> None:
     answer = await client.get("/find", params={"text": "\x00"})
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+
+
+async def test_of_two_requests_that_block_each_other_one_can_be_retried(client: httpx.AsyncClient) -> None:
+    answers = await asyncio.gather(*(client.get("/lock-both", params={"first": n, "second": 3 - n}) for n in (1, 2)))
+    aborted, done = sorted(answers, key=lambda each: -each.status_code)
+    assert (done.status_code, aborted.status_code, aborted.json()["code"]) == (200, 503, "unavailable")
 
 
 async def test_concurrent_requests_with_one_key_act_once(client: httpx.AsyncClient) -> None:

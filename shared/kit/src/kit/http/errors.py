@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from kit.db.database import cannot_be_stored, is_down
+from kit.db.database import cannot_be_stored, is_down, lost_a_race
 from kit.runtime.failures import Transient, describe
 
 log = structlog.get_logger(__name__)
@@ -105,7 +105,7 @@ async def _http(_: Request, error: Exception) -> Response:
 
 def unexpected(request: Request, error: Exception) -> Response:
     """The response to an unhandled error. A bug is logged without its message, which may quote data."""
-    if is_down(error) or isinstance(error, Transient):
+    if is_down(error) or lost_a_race(error) or isinstance(error, Transient):
         log.warning("unavailable", route=route_of(request), error=describe(error))
         detail = "A dependency is unavailable. The request was not processed; retry."
         return Problem(503, "unavailable", detail, headers={"Retry-After": "2"}).response()
