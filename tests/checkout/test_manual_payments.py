@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 from tests.checkout.installment_steps import EACH, FIRST, School
+from tests.checkout.service import wanted
 
 SCHEDULES = "/api/admin/payments/schedules"
 
@@ -216,3 +217,31 @@ async def test_statistics_by_currency(school: School) -> None:
     assert after["usd"]["due"]["amount"] - usd["due"]["amount"] == 5 * EACH
     assert after["usd"]["due"]["count"] - usd["due"]["count"] == 5
     assert after["eur"]["due"]["amount"] >= 70_000
+
+
+async def test_cash_for_the_rest_covers_the_installments_at_once(school: School) -> None:
+    enrollment = await school.started()
+    rest = await school.call("POST", f"/api/enrollments/{enrollment['purchase_id']}/pay-remaining")
+    assert (await record(school, rest.json()["installment_id"])).status_code == 200
+    part = enrollment["schedules"][1]["id"]
+    again = await school.call("POST", f"/api/payments/schedules/{part}/intent")
+    assert (again.status_code, again.json()["code"]) == (409, "installment_closed"), "before its event has arrived"
+    assert (await record(school, part, reference="R-2")).status_code == 409
+    await school.deliver()
+    await school.later(days=200)
+    assert await school.statuses() == ["paid"] + ["canceled"] * 5 + ["paid"]
+    assert await school.charges() == FIRST
+    assert await school.standing() == ("active", None)
+
+
+async def test_no_cash_for_a_rest_of_which_some_was_paid_meanwhile(school: School) -> None:
+    assert (await school.service.buy(school.student, wanted("cpr", 575, paymentType="plan"))).status_code == 200
+    purchase = await school.service.purchase(school.student)
+    rest = await school.call("POST", f"/api/enrollments/{purchase['id']}/pay-remaining")
+    assert (rest.status_code, rest.json()["code"]) == (409, "paid_on_page")
+    (session,) = await school.sandbox.sessions_of(school.student)
+    await school.sandbox.pay(session.id)
+    await school.deliver()
+    for remainder in [each for each in await school.installments() if each["kind"] == "remainder"]:
+        answer = await record(school, remainder["id"])
+        assert (answer.status_code, answer.json()["code"]) == (409, "installment_closed")
