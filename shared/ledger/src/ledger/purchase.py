@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from functools import cached_property
 from typing import Literal
 from uuid import UUID
@@ -21,7 +20,6 @@ from contracts.payments import (
     PurchaseEnded,
     PurchaseRecorded,
     SubscriptionChanged,
-    SubscriptionScheduleEnded,
 )
 from contracts.people import Contact, Payer, Program
 from ledger.connected import connected
@@ -29,6 +27,8 @@ from ledger.loss import Loss, lost_by
 from ledger.payment import EARLIEST, Payment
 from ledger.policy import DEFAULT_POLICY, Policy
 from ledger.programs import described_best, fullest, programs_of
+from ledger.standing import Standing as Standing  # callers of Purchase.standing import it from here
+from ledger.subscriptions import has_ended, latest_state
 
 _ATTEMPT = (PaymentFailed, PaymentExpired)
 """Events of attempts that brought no money."""
@@ -38,21 +38,6 @@ CONFLICTING_STUDENTS = "conflicting_students"
 PAYMENT_FAILED = "payment_failed"
 
 _REASON_OF_END: Mapping[EndedBy, str] = {"student": "refunded", "school": "canceled", "dispute": "dispute_lost"}
-
-
-class Standing(StrEnum):
-    """What the facts say of a purchase or an enrollment; among purchases of one enrollment a later member outranks an
-    earlier one."""
-
-    NONE = "none"
-    WITHDRAWN = "withdrawn"
-    PENDING = "pending"
-    PAUSED = "paused"
-    ACTIVE = "active"
-
-    @property
-    def rank(self) -> int:
-        return list(Standing).index(self)
 
 
 @dataclass(frozen=True)
@@ -189,17 +174,12 @@ class Purchase:
     @property
     def subscription(self) -> SubscriptionChanged | None:
         """The latest state of the subscription: an end is final, otherwise the latest `as_of` (None is the oldest)."""
-        changes = [fact for fact in self.facts if isinstance(fact, SubscriptionChanged)]
-        return max(changes, key=_subscription_order, default=None)
+        return latest_state(self.facts)
 
     @cached_property
     def subscription_ended(self) -> bool:
         """Stripe never brings a canceled subscription back, so this fact needs no order."""
-        return any(
-            (isinstance(fact, SubscriptionChanged) and _has_ended(fact))
-            or (isinstance(fact, SubscriptionScheduleEnded) and fact.outcome != "released")
-            for fact in self.facts
-        )
+        return has_ended(self.facts)
 
     # --- what is owed -------------------------------------------------------------------------------------------------
 
@@ -412,14 +392,6 @@ class Purchase:
         if self.installments is None:
             return self.price is not None
         return sum(payment.settled.amount > 0 for payment in self.payments if payment.settled) < self.installments
-
-
-def _has_ended(change: SubscriptionChanged) -> bool:
-    return change.status in ("canceled", "incomplete_expired")
-
-
-def _subscription_order(change: SubscriptionChanged) -> tuple[bool, datetime, str]:
-    return _has_ended(change), change.as_of or EARLIEST, change.model_dump_json()
 
 
 def _student_ids(facts: Iterable[PaymentEvent]) -> frozenset[UUID]:
