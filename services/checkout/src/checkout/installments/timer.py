@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-import structlog
-
 from checkout.installments import repository
 from checkout.installments.announcements import announce
 from checkout.installments.clock import Clock
@@ -14,9 +12,7 @@ from checkout.purchases import repository as purchases
 from checkout.topology import SERVICE
 from kit.db.database import Database
 from kit.db.unit_of_work import UnitOfWork, utc_now
-from kit.runtime.failures import describe
-
-log = structlog.get_logger(__name__)
+from kit.runtime.sweeps import repeat
 
 COLLECTION = "installment_collection"
 ENROLLMENT_EXPIRY = "enrollment_expiry"
@@ -44,18 +40,10 @@ class Timer:
         self._announced_ahead = announced_ahead
 
     async def run(self, stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            more = False
-            try:
-                more = await self.sweep() == _BATCH
-            except Exception as error:
-                log.warning("timer sweep failed", error=describe(error))
-            if not more:
-                try:
-                    async with asyncio.timeout(self._seconds):
-                        await stop.wait()
-                except TimeoutError:
-                    continue
+        async def sweep() -> bool:
+            return await self.sweep() == _BATCH
+
+        await repeat(sweep, stop, name="installments", seconds=self._seconds)
 
     async def sweep(self) -> int:
         """The number of timers that have fired."""

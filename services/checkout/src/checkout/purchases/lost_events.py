@@ -21,7 +21,7 @@ from checkout.stripe_client import Stripe, StripeRejected, StripeUnavailable
 from checkout.topology import SERVICE
 from kit.db.database import Database
 from kit.db.unit_of_work import UnitOfWork, utc_now
-from kit.runtime.failures import describe
+from kit.runtime.sweeps import repeat
 
 log = structlog.get_logger(__name__)
 
@@ -68,18 +68,10 @@ class LostEvents:
         self._seconds = seconds
 
     async def run(self, stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            more = False
-            try:
-                more = self._stripe.configured and await self.sweep(now=utc_now()) == _BATCH
-            except Exception as error:
-                log.warning("sweep for lost events failed", error=describe(error))
-            if not more:
-                try:
-                    async with asyncio.timeout(self._seconds):
-                        await stop.wait()
-                except TimeoutError:
-                    continue
+        async def sweep() -> bool:
+            return self._stripe.configured and await self.sweep(now=utc_now()) == _BATCH
+
+        await repeat(sweep, stop, name="lost events", seconds=self._seconds)
 
     async def sweep(self, *, now: datetime) -> int:
         """The number of objects that were looked at. Raises StripeUnavailable: the rest is looked at next time."""

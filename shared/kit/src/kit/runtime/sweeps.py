@@ -1,0 +1,28 @@
+"""A sweep that a process repeats in the background until it stops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from kit.runtime.failures import describe
+
+log = structlog.get_logger(__name__)
+
+
+async def repeat(sweep: Callable[[], Awaitable[bool]], stop: asyncio.Event, *, name: str, seconds: float) -> None:
+    """Sweeps again after so many seconds, also after an error; at once if the sweep says that there is more."""
+    while not stop.is_set():
+        more = False
+        try:
+            more = await sweep()
+        except Exception as error:
+            log.warning("sweep failed", sweep=name, error=describe(error))
+        if not more:
+            try:
+                async with asyncio.timeout(seconds):
+                    await stop.wait()
+            except TimeoutError:
+                continue
