@@ -17,9 +17,12 @@ ROOT = Path(__file__).resolve().parents[2]
 PINNED = {
     "ddl.V1": "012437d05bba8758",
     "services/checkout/migrations/versions/0001_initial.py": "283f57eb84a35b86",
+    "services/checkout/migrations/versions/0002_money.py": "8f2de366386cc935",
     "services/enrollment/migrations/versions/0001_initial.py": "02e65d3899307510",
+    "services/enrollment/migrations/versions/0002_enrolled_at.py": "6b470079d99aa532",
     "services/instructor-assignment/migrations/versions/0001_initial.py": "fb6949cd489b2ec4",
     "services/milady-integration/migrations/versions/0001_initial.py": "26d6f0ab56758c01",
+    "services/milady-integration/migrations/versions/0002_contacts.py": "ee9f70cc07fb78ab",
     "services/notifications/migrations/versions/0001_initial.py": "cc8f2d24678bc2f1",
     "services/webhook-gateway/migrations/versions/0001_initial.py": "54d256920fe8a747",
     "services/webhook-gateway/migrations/versions/0002_fetches.py": "767d28eb8122b8ad",
