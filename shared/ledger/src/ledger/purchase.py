@@ -82,21 +82,21 @@ class Purchase:
         return self.id is not None and self.id.version == 5
 
     @property
-    def is_foreign(self) -> bool:
+    def is_external(self) -> bool:
         """Not started here, or its events contradict checkout's own row, so that checkout has recorded it."""
         return self.is_derived or self.recorded is not None
 
     @property
     def is_unrecorded(self) -> bool:
         """What it costs whom is not decided yet, so it opens nothing."""
-        return self.is_foreign and self.recorded is None
+        return self.is_derived and self.recorded is None
 
     @cached_property
     def deciding_facts(self) -> tuple[PaymentEvent, ...]:
         """The events that decide who bought what: the record of a purchase that was not started here; those of the
         money received, otherwise of the money that is being processed, otherwise all. A declined or expired attempt
         decides nothing once there is money."""
-        if self.is_foreign and self.recorded is not None:
+        if self.recorded is not None:
             return (self.recorded,)
         for found in (self.settled_payments, [payment for payment in self.payments if payment.processing]):
             facts = [fact for payment in found for fact in payment.facts]
@@ -106,7 +106,7 @@ class Purchase:
 
     @cached_property
     def _naming_facts(self) -> tuple[PaymentEvent, ...]:
-        """Those whose students and programs may have rows somewhere: before its record, a foreign purchase has none."""
+        """Those whose students and programs may have rows somewhere: a purchase without its record has none."""
         if self.is_derived:
             return tuple(fact for fact in self.facts if isinstance(fact, PurchaseRecorded))
         return self.facts
@@ -142,7 +142,7 @@ class Purchase:
 
     @property
     def payer(self) -> Payer:
-        facts = self.deciding_facts if self.is_foreign else self.facts
+        facts = self.deciding_facts if self.is_external else self.facts
         return "sponsor" if any(fact.payer == "sponsor" for fact in facts) else "student"
 
     @property

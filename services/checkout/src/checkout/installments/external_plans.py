@@ -14,7 +14,7 @@ from contracts.money import Money
 
 
 @dataclass(frozen=True, kw_only=True)
-class FollowedInstallment:
+class ExternalInstallment:
     """One payment of the plan: received, or expected by Stripe's calendar. Amounts are minor units."""
 
     id: UUID
@@ -30,18 +30,18 @@ class FollowedInstallment:
         return self.status in ("open", "overdue")
 
 
-def is_followed(purchase: PurchaseRow) -> bool:
+def is_external_plan(purchase: PurchaseRow) -> bool:
     return purchase.payment_flow == "external" and purchase.payment_type == "plan"
 
 
-def followed_installments(purchase: PurchaseRow, records: Sequence[PaymentRecord]) -> list[FollowedInstallment]:
+def external_installments(purchase: PurchaseRow, records: Sequence[PaymentRecord]) -> list[ExternalInstallment]:
     """The payments that were received, then those that are left of the price; none of these once Stripe has stopped."""
     paid = sorted(
         (each for each in records if each.status == "succeeded" and each.amount and each.method not in NOT_MONEY),
         key=lambda each: (each.paid_at or each.created_at, each.id),
     )
     found = [
-        FollowedInstallment(
+        ExternalInstallment(
             id=each.id,
             position=position,
             amount=each.amount,
@@ -61,7 +61,7 @@ def followed_installments(purchase: PurchaseRow, records: Sequence[PaymentRecord
     for number, amount in enumerate(left.installments(max(count, 1))):
         position = len(paid) + 1 + number
         found.append(
-            FollowedInstallment(
+            ExternalInstallment(
                 id=uuid5(purchase.id, f"external/{position}"),
                 position=position,
                 amount=amount.amount,

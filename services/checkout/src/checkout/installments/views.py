@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from checkout.installments import repository
 from checkout.installments.domain import PAYABLE, Installment
-from checkout.installments.external_plans import FollowedInstallment, followed_installments, is_followed
+from checkout.installments.external_plans import ExternalInstallment, external_installments, is_external_plan
 from checkout.installments.tables import installments
 from checkout.payments.domain import NOT_MONEY
 from checkout.payments.repository import payments_of, refunds_of_purchase
@@ -144,7 +144,7 @@ def installment_view(installment: Installment) -> InstallmentView:
     return InstallmentView.model_validate(installment, from_attributes=True)
 
 
-def _followed_view(installment: FollowedInstallment) -> InstallmentView:
+def _external_view(installment: ExternalInstallment) -> InstallmentView:
     return InstallmentView(
         id=installment.id,
         position=installment.position,
@@ -168,8 +168,8 @@ async def payment_overview(db: AsyncConnection, purchase: PurchaseRow) -> Paymen
     refunds = await refunds_of_purchase(db, purchase.id)
     paid = [each for each in records if each.status == "succeeded" and each.method not in NOT_MONEY]
     schedules = [installment_view(each) for each in own]
-    if is_followed(purchase):
-        schedules = [_followed_view(each) for each in followed_installments(purchase, records)]
+    if is_external_plan(purchase):
+        schedules = [_external_view(each) for each in external_installments(purchase, records)]
     owed = [each for each in schedules if each.status in PAYABLE and each.kind != "remainder"]  # stands for the others
     first = min(owed, key=lambda each: (each.due_at, each.position), default=None)
     shortfall = purchase.shortfall or 0
@@ -177,7 +177,7 @@ async def payment_overview(db: AsyncConnection, purchase: PurchaseRow) -> Paymen
         enrollment_id=purchase.first_enrollment_id,
         purchase_id=purchase.id,
         payment_plan=None if purchase.payment_plan is None else dict(purchase.payment_plan),
-        collected_by="stripe" if is_followed(purchase) else "checkout",
+        collected_by="stripe" if is_external_plan(purchase) else "checkout",
         reason=purchase.state_reason,
         price=purchase.price.to_decimal(),
         amount=purchase.amount,
@@ -234,7 +234,7 @@ def select_purchases() -> tuple[Select[Any], ColumnElement[str], ColumnElement[s
         func.coalesce(payments.c.method, "").not_in(NOT_MONEY),
     )
     paid = select(func.coalesce(func.sum(payments.c.amount), 0)).where(*is_paid)
-    followed = (purchases.c.payment_flow == "external") & (purchases.c.payment_type == "plan")
+    external = (purchases.c.payment_flow == "external") & (purchases.c.payment_type == "plan")
     due_here = func.coalesce(func.nullif(due.scalar_subquery(), 0), purchases.c.shortfall, 0)
     due_at_stripe = func.greatest(purchases.c.amount - paid.scalar_subquery(), 0)
     wanted = select(
@@ -250,10 +250,10 @@ def select_purchases() -> tuple[Select[Any], ColumnElement[str], ColumnElement[s
         plan.label("plan"),
         purchases.c.amount,
         paid.scalar_subquery().label("paid"),
-        case((followed & purchases.c.next_charge_at.is_not(None), due_at_stripe), else_=due_here).label("due"),
+        case((external & purchases.c.next_charge_at.is_not(None), due_at_stripe), else_=due_here).label("due"),
         purchases.c.state_reason.label("reason"),
         func.coalesce(purchases.c.shortfall, 0).label("shortfall"),
-        case((followed, literal("stripe")), else_=literal("checkout")).label("collected_by"),
+        case((external, literal("stripe")), else_=literal("checkout")).label("collected_by"),
         purchases.c.currency,
         func.coalesce(next_due_at.scalar_subquery(), purchases.c.next_charge_at).label("next_due_at"),
         purchases.c.created_at,

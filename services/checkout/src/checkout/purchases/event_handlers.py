@@ -61,14 +61,14 @@ async def _update_standing(row: PurchaseRow, purchase: Purchase, policy: Policy,
     """Stores why the purchase is not simply paid, and what Stripe will collect. Whether anything has changed."""
     _, reason = purchase.standing(policy)
     shortfall = purchase.shortfall if reason == UNDERPAID else None
-    followed = purchase.subscription if row.payment_flow == "external" else None
-    goes_on = followed is not None and followed.status in ("active", "trialing", "past_due")
+    external = purchase.subscription if row.payment_flow == "external" else None
+    goes_on = external is not None and external.status in ("active", "trialing", "past_due")
     columns: dict[str, object] = {
         "state_reason": reason,
         "shortfall": None if shortfall is None else shortfall.amount,
         "accepted": max((f.amount.amount for f in purchase.facts if isinstance(f, PurchaseAccepted)), default=0),
-        "subscription_status": None if followed is None else followed.status,
-        "next_charge_at": followed.current_period_end if followed is not None and goes_on else None,
+        "subscription_status": None if external is None else external.status,
+        "next_charge_at": external.current_period_end if external is not None and goes_on else None,
     }
     if all(getattr(row, name) == value for name, value in columns.items()):
         return False

@@ -91,7 +91,7 @@ async def _lock(uow: UnitOfWork, purchase: Purchase) -> PurchaseRow | None:
     """By any of its ids: see `matching.id_of`. If two were recorded before they turned out to be one, one stays."""
     if purchase.id is None:
         return None
-    if not purchase.is_foreign and purchase.recorded is None:
+    if not purchase.is_external:
         return await repository.lock_purchase(uow.db, purchase.id)
     rows = await repository.lock_purchases(uow.db, {fact.purchase_id for fact in purchase.facts if fact.purchase_id})
     if not rows:
