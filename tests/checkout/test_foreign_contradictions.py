@@ -13,7 +13,7 @@ UNDERPAID = ("pending", "underpaid")
 
 
 @pytest.mark.parametrize("stated", [{"price": "50"}, {"price": "0"}, {}, {"price": "489000", "price_currency": "jpy"}])
-async def test_our_purchase_costs_what_its_row_says(service: Service, stated: dict[str, str]) -> None:
+async def test_the_price_of_our_purchase_is_that_of_its_row(service: Service, stated: dict[str, str]) -> None:
     student = uuid4()
     assert (await service.buy(student, wanted())).status_code == 200
     purchase = await service.purchase(student)
@@ -27,7 +27,7 @@ async def test_our_purchase_costs_what_its_row_says(service: Service, stated: di
 
 
 @pytest.mark.parametrize("price", ["50", "0"])
-async def test_an_unknown_purchase_id_costs_what_the_catalog_says(service: Service, price: str) -> None:
+async def test_the_price_of_an_unknown_purchase_id_is_the_catalogs(service: Service, price: str) -> None:
     student = uuid4()
     named = {"student_id": str(student), "program_slug": "barber-apprenticeship", "purchase_id": str(uuid4())}
     named["price"] = price
