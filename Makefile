@@ -10,7 +10,7 @@ MEMBERS := $(wildcard shared/*/pyproject.toml services/*/pyproject.toml sandboxe
 unexport PYTHONDONTWRITEBYTECODE
 DELIVERY := tests/kit/test_subscribers.py tests/kit/test_dead_letters.py tests/kit/test_relay.py tests/webhook_gateway/test_spill.py
 
-.PHONY: help demo serve test lint types walls unit fast test-containers test-compose conformance year bench docs lock clean
+.PHONY: help demo serve test lint types walls unit fast test-containers test-compose conformance purchases year bench docs lock clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
