@@ -234,7 +234,7 @@ def _due_at(plan: PaymentPlan, start: datetime, n: int) -> datetime:
 class InstallmentFacts:
     """What payment events say of an installment.
 
-    settled:        a payment of it was received, and not lost in a dispute
+    settled:        all of it was received, and not lost in a dispute
     losses:         how many payments of it were lost in disputes
     failed_debits:  how many bank debits failed after they had been processing; debit_code: why the latest did
     end:            why its purchase is over

@@ -35,6 +35,7 @@ from contracts.payments import (
     PaymentPending,
     PaymentRefunded,
     PaymentSucceeded,
+    PurchaseAccepted,
 )
 from kit.db.unit_of_work import UnitOfWork
 from ledger.payment import EARLIEST, Payment
@@ -81,14 +82,18 @@ async def update_installments(
         return
     end = _end(row, purchase)
     payments_of = {each.id: _payments_of(purchase, each.id) for each in installments}
-    covered = any(_is_settled(payments_of[each.id]) for each in installments if each.is_remainder)
+    accepted = _accepted(row, purchase)
+    covered = any(_is_paid(each, payments_of[each.id]) for each in installments if each.is_remainder)
+    covered |= accepted >= row.amount  # an admin keeps the enrollment for free: nothing more is owed
     refund_failed = any(
         isinstance(fact, PaymentRefunded) and fact.status in ("failed", "canceled") for fact in purchase.facts
     )
     now = uow.now + await ahead(uow.db)
     for installment in installments:
         facts = _facts(
+            installment,
             payments_of[installment.id],
+            accepted=accepted if installment.position == 1 else 0,
             end=end,
             refund_failed=refund_failed,
             covered=covered and not installment.is_remainder,
@@ -203,14 +208,29 @@ async def _opened_without_payment(uow: UnitOfWork, row: PurchaseRow, purchase: P
     return any(each.status in _STUDIES and each.purchase_id == row.id for each in enrollments)
 
 
-def _facts(payments: Sequence[Payment], *, end: End | None, refund_failed: bool, covered: bool) -> InstallmentFacts:
+def _accepted(row: PurchaseRow, purchase: Purchase) -> int:
+    """Minor units of the price that an admin has accepted as not owed."""
+    accepted = [fact.amount for fact in purchase.facts if isinstance(fact, PurchaseAccepted)]
+    return max((money.amount for money in accepted if money.currency == row.currency), default=0)
+
+
+def _facts(
+    installment: Installment,
+    payments: Sequence[Payment],
+    *,
+    accepted: int,
+    end: End | None,
+    refund_failed: bool,
+    covered: bool,
+) -> InstallmentFacts:
     received = [payment for payment in payments if payment.settled is not None]
     settled = [payment for payment in received if not payment.lost]
+    is_paid = _is_paid(installment, payments, accepted=accepted)
     failed = [fact for payment in payments for fact in _failed_debits(payment)]
     latest = max(failed, key=lambda fact: (fact.code != _UNKNOWN, fact.as_of or EARLIEST, fact.code), default=None)
     return InstallmentFacts(
-        settled=bool(settled),
-        waived=bool(settled) and all(payment.method == "waiver" for payment in settled),
+        settled=is_paid,
+        waived=is_paid and all(payment.method == "waiver" for payment in settled),
         processing=any(payment.processing for payment in payments if payment.settled is None),
         losses=len(received) - len(settled),
         failed_debits=len({_attempt(fact) for fact in failed}),
@@ -239,5 +259,11 @@ def _names(fact: PaymentEvent, installment_id: UUID) -> bool:
     return bool(fact.refs.installment and fact.refs.installment.startswith(f"{installment_id}:"))
 
 
-def _is_settled(payments: Sequence[Payment]) -> bool:
-    return any(payment.settled is not None and not payment.lost for payment in payments)
+def _is_paid(installment: Installment, payments: Sequence[Payment], *, accepted: int = 0) -> bool:
+    """Whether all of it was received, or it was waived: an invoice can also be paid in part. `accepted`: minor units
+    that are not owed of what opens the enrollment."""
+    kept = [payment for payment in payments if payment.settled is not None and not payment.lost]
+    if any(payment.method == "waiver" for payment in kept):
+        return True
+    counted = [each.value for each in kept if each.settled and each.settled.currency == installment.currency]
+    return bool(kept) and sum(counted) + accepted >= installment.amount
