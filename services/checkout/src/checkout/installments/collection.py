@@ -162,18 +162,17 @@ class CollectionJob:
             contact = await student_repository.read_contact(uow.db, student_id)
         if customer is not None:
             return customer.stripe_customer_id
-        customer_id = await customers.create(self._stripe, student_id)
-        if contact is not None:
-            await self._stripe.update_customer(customer_id, email=contact.email, name=contact.name)
+        customer_id = await customers.create_with_contact(self._stripe, student_id, contact)
         async with begin(self._database) as uow:
             return await student_repository.save_customer(uow.db, student_id, customer_id, contact, at=uow.now)
 
     async def _replace_customer(self, student_id: UUID) -> None:
         async with begin(self._database) as uow:
             customer = await student_repository.read_customer(uow.db, student_id)
+            contact = await student_repository.read_contact(uow.db, student_id)
         if customer is not None:
             gone = customer.stripe_customer_id
-            customer_id = await customers.create(self._stripe, student_id, after=gone)
+            customer_id = await customers.create_with_contact(self._stripe, student_id, contact, after=gone)
             async with begin(self._database) as uow:
                 await student_repository.replace_customer(uow.db, student_id, gone, customer_id, at=uow.now)
 

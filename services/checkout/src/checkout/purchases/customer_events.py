@@ -48,7 +48,7 @@ def customer_events() -> RabbitRouter:
 
 
 class CustomerReplacement:
-    """Makes a new customer for a student whose customer was deleted, with all saved payment methods."""
+    """Makes a new customer for a student whose customer was deleted, together with all saved payment methods."""
 
     backoff = PATIENT
 
@@ -61,12 +61,10 @@ class CustomerReplacement:
         async with self._database.transaction() as db:
             contact = await student_repository.read_contact(db, student_id)
         try:
-            customer_id = await customers.create(self._stripe, student_id, after=str(job.payload["customer"]))
-            if contact is not None:
-                await self._stripe.update_customer(customer_id, email=contact.email, name=contact.name)
+            gone = str(job.payload["customer"])
+            return await customers.create_with_contact(self._stripe, student_id, contact, after=gone)
         except StripeRejected as rejected:
             raise Transient(str(rejected)) from rejected
-        return customer_id
 
     async def record(self, job: Job, result: str, uow: UnitOfWork) -> None:
         student_id, gone = UUID(job.payload["student_id"]), str(job.payload["customer"])

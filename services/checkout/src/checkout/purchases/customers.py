@@ -21,6 +21,16 @@ async def create(stripe: Stripe, student_id: UUID, *, after: str | None = None) 
     return await stripe.create_customer(metadata={"student_id": str(student_id)}, key=key)
 
 
+async def create_with_contact(
+    stripe: Stripe, student_id: UUID, contact: Contact | None, *, after: str | None = None
+) -> str:
+    """The same, with the contact that is stored: for jobs, where the student is not there to state it."""
+    customer_id = await create(stripe, student_id, after=after)
+    if contact is not None:
+        await stripe.update_customer(customer_id, email=contact.email, name=contact.name)
+    return customer_id
+
+
 class Customers:
     def __init__(self, context: CheckoutContext) -> None:
         self._context = context
