@@ -20,7 +20,7 @@ from tests.deliveries import handle
 from checkout.purchases.tables import purchases
 from contracts.envelope import Envelope
 from contracts.money import Money, usd
-from contracts.payments import PaymentRefs, PaymentSucceeded
+from contracts.payments import PaymentPending, PaymentRefs, PaymentSucceeded
 from contracts.people import Contact
 
 ISSUED = "receipt.issued.v1"
@@ -211,6 +211,16 @@ async def test_any_order_and_repetition_is_one_document(service: Service) -> Non
         row = await only(service, purchase)
         assert set(row["refs"]) == {f"pi_{name}", f"ch_{name}", f"cs_{name}"}
         assert len(await service.published(student, ISSUED)) == 1
+
+
+async def test_a_payment_that_is_connected_later_was_received_at_stripes_time(service: Service) -> None:
+    student, purchase = await bought(service)
+    received = datetime(2026, 2, 27, 23, 30, tzinfo=UTC)
+    success = paid(student, purchase, student_id=None, purchase_id=None, as_of=received)
+    connecting = PaymentPending(refs=success.data.refs, purchase_id=purchase, student_id=student)
+    await service.deliver(success)
+    await service.publish(connecting)
+    assert datetime.fromisoformat((await only(service, purchase))["content"]["paid_at"]) == received
 
 
 async def test_concurrent_events_of_a_purchase_are_one_document(service: Service) -> None:

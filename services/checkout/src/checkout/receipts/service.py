@@ -22,7 +22,7 @@ from contracts.envelope import Envelope
 from contracts.money import Money
 from contracts.payments import PaymentEvent, PaymentRefs, PaymentSucceeded
 from kit.db.unit_of_work import UnitOfWork
-from ledger.payment import Payment
+from ledger.payment import EARLIEST, Payment
 from ledger.purchase import Purchase
 
 DEFAULT_SELLER = Seller(name="The school")
@@ -220,7 +220,9 @@ async def _sponsor(uow: UnitOfWork, row: PurchaseRow, purchase: Purchase) -> Buy
 
 
 def _paid_at(payment: Payment, event: Envelope[PaymentEvent], now: datetime) -> datetime:
-    """The time of the success; if another event linked the payment to its purchase, now."""
+    """When it was received, as Stripe states it; else the time of the success that is handled, else now."""
+    if payment.received_at > EARLIEST:
+        return payment.received_at
     return event.time if isinstance(event.data, PaymentSucceeded) and event.data in payment.facts else now
 
 
