@@ -162,3 +162,22 @@ async def test_later_months_are_not_refunded_alone(member: Member) -> None:
     for body in ({"reason": "x"}, {"reason": "x", "amount": MONTH_PRICE}):
         answer = await member.service.call("POST", path, json=body, headers=headers)
         assert refused(answer) == (409, "refund_window_over")
+
+
+async def test_credit_of_a_disputed_payment_buys_nothing(member: Member) -> None:
+    """A year is paid, changed to a month, and charged back: the credit goes with the money."""
+    await member.join("student", interval="year")
+    await member.done("change", membership="student", interval="month")
+    assert await _balance(member) == -CREDIT
+    (payment,) = await _payments(member)
+    dispute = await member.sandbox.operate(f"/charges/{payment['stripe_charge_id']}/dispute")
+    await member.sandbox.operate(f"/disputes/{dispute['id']}/close", status="lost")
+    await member.catch_up()
+    await _finish(member)
+    assert (await member.standing())[0] == "withdrawn"
+    assert await _balance(member) == 0
+    await member.catch_up()
+    await member.enrollment()
+    await member.join("student")
+    assert (await member.invoices())[-1] == ("paid", MONTH_PRICE), "the new one is paid in money"
+    assert await _balance(member) == 0

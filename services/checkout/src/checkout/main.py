@@ -27,8 +27,8 @@ from checkout.installments.plan_flow import PlanFlow
 from checkout.installments.timer import COLLECTION, ENROLLMENT_EXPIRY, Timer
 from checkout.installments.transitions import CLOSE
 from checkout.memberships import api as memberships_api
-from checkout.memberships.event_handlers import SYNC
-from checkout.memberships.jobs import MembershipSync
+from checkout.memberships.event_handlers import CREDIT, SYNC
+from checkout.memberships.jobs import CreditReturn, MembershipSync
 from checkout.memberships.membership_flow import MembershipFlow
 from checkout.memberships.repository import member_tier
 from checkout.memberships.service import MembershipService
@@ -155,6 +155,7 @@ def jobs(
         INTENT_EXPIRY: IntentExpiry(database, stripe),
         PAGE_EXPIRY: PageExpiry(database),
         SYNC: MembershipSync(database, stripe),
+        CREDIT: CreditReturn(stripe),
         refund_service.REFUND: StripeRefundJob(stripe, move_documents),
         COLLECTION: CollectionJob(database, stripe, clock, reminders=reminders),
         CLOSE: CloseJob(stripe),

@@ -15,6 +15,8 @@ from kit.db.unit_of_work import UnitOfWork
 from ledger.purchase import Purchase
 
 SYNC = "membership_sync"
+CREDIT = "membership_credit"
+"""The kind of job that takes back the credit of a membership whose money a dispute took."""
 
 
 async def update_membership(
@@ -25,6 +27,9 @@ async def update_membership(
     if row.payment_flow != "membership" or latest is None or latest.refs.subscription is None:
         return
     await _store(uow, row, latest, latest.refs.subscription)
+    if row.state_reason == "dispute_lost":
+        payload = {"purchase_id": str(row.id), "subscription_id": latest.refs.subscription}
+        await uow.enqueue(CREDIT, key=str(row.id), payload=payload)
     about_this = event.data.refs.subscription in purchase.subscriptions
     if isinstance(event.data, SubscriptionChanged) and about_this and event.source != SERVICE:
         await uow.enqueue(SYNC, key=f"{event.id}/sync", payload={"purchase_id": str(row.id)})

@@ -17,7 +17,7 @@ from checkout.catalog.repository import uuid_in
 from checkout.memberships import domain, repository
 from checkout.purchases import repository as purchase_repository
 from checkout.purchases.jobs import PATIENT
-from checkout.stripe_client import Stripe
+from checkout.stripe_client import Stripe, StripeRejected
 from checkout.stripe_client.memberships import StripeMembership
 from contracts.payments import PaymentRefs, SubscriptionChanged
 from kit.db.database import Database
@@ -94,6 +94,31 @@ class MembershipSync:
 
     async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
         log.error("failed to read membership at Stripe", purchase=job.payload["purchase_id"])
+
+
+class CreditReturn:
+    """Takes back the credit of a membership that a lost dispute has ended: its money has gone back to the payer."""
+
+    backoff = PATIENT
+
+    def __init__(self, stripe: Stripe) -> None:
+        self._stripe = stripe
+
+    async def perform(self, job: Job) -> int:
+        """Minor units. First the subscription has to be canceled, so that it adds no more."""
+        subscription_id = str(job.payload["subscription_id"])
+        try:
+            if not (await self._stripe.membership(subscription_id)).ended:
+                raise Transient("the subscription is not canceled yet")
+            return await self._stripe.take_back_credit(subscription_id)
+        except StripeRejected as rejected:
+            raise Transient(str(rejected)) from rejected
+
+    async def record(self, job: Job, result: int, uow: UnitOfWork) -> None:
+        log.info("credit taken back", purchase=job.payload["purchase_id"], amount=result)
+
+    async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
+        log.error("failed to take back the credit of a disputed membership", purchase=job.payload["purchase_id"])
 
 
 def _id(job: Job) -> UUID:

@@ -129,6 +129,36 @@ class MembershipCalls(StripeCalls):
                 ]
             )
 
+    async def take_back_credit(self, id: str) -> int:
+        """Takes from the credit balance what the subscription has added to it, at most what is left; minor units.
+
+        Once: the transaction names the subscription, and Stripe forgets idempotency keys after a day.
+        """
+        credit = await self.credit_of_subscription(id)
+        async with self._call("take_back_credit"):
+            subscription = await self._api.v1.subscriptions.retrieve_async(id, {"expand": ["customer"]})
+            customer = subscription.customer
+            left = -(customer.balance or 0) if isinstance(customer, stripe.Customer) else 0
+            amount = min(credit, left)
+            if amount <= 0:
+                return 0
+            transactions = self._api.v1.customers.balance_transactions
+            found = await transactions.list_async(id_of(customer), {"limit": 100})
+            async for each in found.auto_paging_iter():
+                if each.metadata is not None and each.metadata.to_dict().get("taken_back_of") == id:
+                    return each.amount
+            await transactions.create_async(
+                id_of(customer),
+                {
+                    "amount": amount,
+                    "currency": subscription.currency,
+                    "description": "Credit of a payment that was disputed",
+                    "metadata": {"taken_back_of": id},
+                },
+                {"idempotency_key": f"{id}/take_back_credit"},
+            )
+            return amount
+
     async def restart_membership(self, id: str, *, key: str) -> StripeMembership:
         """Resumes a paused subscription: a new period begins now, and it is active once that is paid."""
         # newer than the SDK's types
