@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 from uuid import UUID, uuid4
 
+from sqlalchemy import text
 from tests.checkout.payment_steps import (
     BY_ADMIN,
     PRICE,
@@ -29,6 +30,7 @@ from contracts.enrollment import EnrollmentActivated, EnrollmentCompleted, Enrol
 from contracts.money import usd
 from contracts.payments import PaymentRefs, PaymentSucceeded
 from contracts.people import Program, enrollment_uuid
+from kit.db.database import Database
 
 
 async def _finish(service: Service, student: UUID) -> None:
@@ -57,6 +59,19 @@ async def test_the_whole_purchase_ends(service: Service) -> None:
     assert at_stripe.amount == PRICE
     view = (await read(service, f"/api/payments/{row['id']}", by=student)).json()
     assert (view["refund_status"], view["status"]) == ("refunded", "succeeded")
+
+
+async def test_the_api_login_sees_only_its_students_ends(service: Service) -> None:
+    students = [uuid4(), uuid4()]
+    for student in students:
+        row = await paid(service, student)
+        assert (await ask(service, row["id"], by=("student", student))).status_code == 201
+    api = Database(service.server.api_url)
+    for role, expected in (("student", {students[0]}), ("admin", set(students))):
+        async with api.transaction_of(student_id=students[0], role=role) as db:
+            found = set((await db.execute(text("SELECT student_id FROM purchase_ends"))).scalars())
+        assert found & set(students) == expected
+    await api.close()
 
 
 async def test_the_one_cent_attack(service: Service) -> None:

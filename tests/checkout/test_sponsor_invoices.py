@@ -69,6 +69,17 @@ async def test_both_routes_at_once_make_one_payable_invoice(school: School) -> N
         assert sum(row["state"] == "awaiting_payment" for row in rows) == 1
 
 
+async def test_a_sponsors_customer_that_was_deleted_at_stripe_is_replaced(school: School) -> None:
+    assert (await enroll(school, funding_source="OJT")).status_code == 201
+    (row,) = await school.service.rows("SELECT stripe_customer_id FROM sponsor_customers WHERE code = 'OJT'")
+    await school.sandbox.api.customers.delete_async(row["stripe_customer_id"])
+    school.student = uuid4()
+    answer = await enroll(school, funding_source="OJT")
+    assert answer.status_code == 201, answer.text
+    (invoice,) = await invoices_of(school)
+    assert (invoice.status, invoice.customer != row["stripe_customer_id"]) == ("open", True)
+
+
 async def test_a_sponsor_pays_the_whole_amount_at_once(school: School) -> None:
     """Though students pay this one in installments."""
     enrolled = (await enroll(school)).json()

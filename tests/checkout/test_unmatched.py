@@ -7,7 +7,8 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
+from sqlalchemy.exc import ProgrammingError
 from tests.checkout.foreign_steps import enveloped, events_about, foreign_intent, foreign_page, succeeded
 from tests.checkout.installment_steps import School
 from tests.checkout.payment_steps import paid, payments
@@ -19,6 +20,7 @@ from contracts.money import usd
 from contracts.payments import PaymentRefs, PaymentSucceeded
 from contracts.people import Program, purchase_uuid
 from contracts.registry import EVENT_TYPES
+from kit.db.database import Database
 from kit.jobs import jobs
 from kit.jobs.jobs import Job
 from kit.jobs.worker import JobWorker
@@ -226,6 +228,23 @@ async def test_a_refund_that_fails_later_can_be_made_again(service: Service) -> 
     refunds = (await service.sandbox.api.refunds.list_async({"payment_intent": intent})).data
     assert sorted(str(each.status) for each in refunds) == ["failed", "succeeded"]
     assert (await _row(service, intent))["status"] == "refunded"
+
+
+async def test_only_admins_read_them_in_the_database(service: Service) -> None:
+    """Also of one that was assigned: it has the email address of whoever paid."""
+    student, intent = uuid4(), await _nameless(service)
+    row = await _row(service, intent)
+    assert (await _assign(service, row["id"], student, "cpr")).status_code == 201
+    api = Database(service.server.api_url)
+    for role, expected in (("student", set()), ("case_manager", set()), ("admin", {row["id"]})):
+        async with api.transaction_of(student_id=student, role=role) as db:
+            found = set((await db.execute(text("SELECT id FROM unmatched_payments"))).scalars())
+        assert found & {row["id"]} == expected
+    for table in ("stripe_checks", "enrollment_progress"):
+        with pytest.raises(ProgrammingError, match="permission denied"):
+            async with api.transaction_of(student_id=student, role="admin") as db:
+                await db.execute(text(f"DELETE FROM {table}"))
+    await api.close()
 
 
 async def test_two_students_are_an_admins_decision(service: Service) -> None:

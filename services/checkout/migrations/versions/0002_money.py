@@ -132,9 +132,11 @@ GRANTS: dict[str, tuple[str, ...]] = {
 def upgrade() -> None:
     for statement in (*CATALOG, *PURCHASES, *PAYMENTS, *INSTALLMENTS, *SPONSORS):
         op.execute(statement)
-    for tables, staff in ((OWN_ROWS, STAFF), (ADMINS_ROWS, ("admin",))):
-        for table in tables:
-            for statement in own_rows(table, owner=ddl.owner(), staff=staff):
-                op.execute(statement)
+    for table in OWN_ROWS:
+        for statement in own_rows(table, owner=ddl.owner(), staff=STAFF):
+            op.execute(statement)
+    for table in ADMINS_ROWS:
+        for statement in own_rows(table, owner=ddl.owner(), column=None):
+            op.execute(statement)
     for rights, granted in GRANTS.items():
         op.execute(f'GRANT {rights} ON {", ".join(granted)} TO "{ddl.api_login()}"')

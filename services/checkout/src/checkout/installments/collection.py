@@ -105,7 +105,8 @@ class CollectionJob:
         except StripeRejected as rejected:
             log.error("installment rejected by Stripe", installment=str(installment.id), code=rejected.code)
             if (rejected.code, rejected.param) == ("resource_missing", "customer"):
-                await self._replace_customer(purchase.student_id)
+                if purchase.payer == "student":  # a sponsor's is replaced before its invoice is made
+                    await self._replace_customer(purchase.student_id)
                 raise Transient("the customer was deleted at Stripe") from rejected
             return Failure(code=rejected.code)
 

@@ -189,8 +189,10 @@ async def sponsor_customer(db: AsyncConnection, code: str) -> str | None:
 
 
 async def keep_sponsor_customer(db: AsyncConnection, code: str, customer_id: str) -> None:
+    """Replaces one that Stripe does not have any more."""
     kept = insert(sponsor_customers).values(code=code, stripe_customer_id=customer_id)
-    await db.execute(kept.on_conflict_do_nothing())
+    replaced = {"stripe_customer_id": customer_id}
+    await db.execute(kept.on_conflict_do_update(index_elements=["code"], set_=replaced))
 
 
 # --- manual payments and cancellations --------------------------------------------------------------------------------

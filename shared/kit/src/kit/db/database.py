@@ -100,17 +100,18 @@ def cannot_be_stored(error: BaseException) -> bool:
     return isinstance(error, DBAPIError) and (sqlstate(error) or "").startswith("22")
 
 
-def own_rows(table: str, *, owner: str, column: str = "student_id", staff: tuple[str, ...] = ("admin",)) -> list[str]:
+def own_rows(
+    table: str, *, owner: str, column: str | None = "student_id", staff: tuple[str, ...] = ("admin",)
+) -> list[str]:
     """The statements that force row-level security on `table`, for its migration.
 
     The owner's login (consumers, relay) sees all rows. Any other login sees the rows of `app.student_id`, or all if
-    `app.role` is one of `staff`; without these settings it sees none.
+    `app.role` is one of `staff`; without these settings it sees none. `column` None: no row is a student's.
     """
     roles = ", ".join(f"'{role}'" for role in staff)
-    mine = (
-        f"{column} = NULLIF(current_setting('app.student_id', true), '')::uuid "
-        f"OR current_setting('app.role', true) IN ({roles})"
-    )
+    mine = f"current_setting('app.role', true) IN ({roles})"
+    if column is not None:
+        mine = f"{column} = NULLIF(current_setting('app.student_id', true), '')::uuid OR {mine}"
     return [
         f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
         f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY",
