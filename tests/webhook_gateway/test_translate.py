@@ -147,6 +147,12 @@ def test_a_funding_source_implies_a_sponsor() -> None:
     assert (event.payer, event.funding_source) == ("sponsor", "WIOA")
 
 
+def test_a_refund_of_nothing_is_no_refund() -> None:
+    """Checkout could not store one, and no later event of its payment could be handled."""
+    nothing = stripe.event("refund.created", stripe.refund(amount=0))
+    assert translate(nothing, received_at=datetime.now(UTC)) == []
+
+
 def test_refunds_and_disputes_need_no_metadata() -> None:
     event = translated(stripe.event("charge.refunded", stripe.charge(), previous_attributes={"amount_refunded": 1_000}))
     assert (event.total, event.before, event.of) == (usd(489_000), usd(1_000), usd(489_000))

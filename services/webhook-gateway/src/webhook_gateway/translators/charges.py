@@ -55,7 +55,9 @@ def refunded(charge: JsonObject, event: JsonObject) -> PaymentEvent | None:
 def refund_changed(refund: JsonObject, _: JsonObject) -> PaymentEvent | None:
     refs = PaymentRefs(charge=object_id(refund, "charge"), payment_intent=object_id(refund, "payment_intent"))
     refund_id, amount, status = object_id(refund, "id"), money_at(refund, "amount"), text(refund, "status")
-    if refund_id is None or amount is None or not refs.of_payment() or status not in get_args(RefundStatus):
+    if refund_id is None or amount is None or not amount.amount:
+        return None
+    if not refs.of_payment() or status not in get_args(RefundStatus):
         return None
     return PaymentRefunded(
         **purchase_or_refs(refund, refs),
