@@ -26,15 +26,7 @@ async def stop(uow: UnitOfWork, purchase: PurchaseRow, code: Contradiction, *, r
     for installment in await repository.of_purchase(uow.db, purchase.id):
         if installment.is_payable and installment.is_requested:
             await transitions.enqueue_close(uow, installment)
-            await repository.write(
-                uow.db,
-                installment.id,
-                at=uow.now,
-                stripe_payment_intent_id=None,
-                stripe_invoice_id=None,
-                client_secret=None,
-                pay_url=installment.pay_page,
-            )
+            await repository.write(uow.db, installment.id, at=uow.now, **repository.without_request(installment))
     event = CollectionStopped(
         purchase_id=purchase.id,
         student_id=purchase.student_id,

@@ -244,15 +244,7 @@ class PaymentRequests:
             _, now = found
             same = (installment.stripe_payment_intent_id, installment.stripe_invoice_id)
             if (now.stripe_payment_intent_id, now.stripe_invoice_id) == same:
-                await repository.write(
-                    uow.db,
-                    installment.id,
-                    at=uow.now,
-                    stripe_payment_intent_id=None,
-                    stripe_invoice_id=None,
-                    client_secret=None,
-                    pay_url=now.pay_page,
-                )
+                await repository.write(uow.db, now.id, at=uow.now, **repository.without_request(now))
 
 
 async def _rivals(uow: UnitOfWork, installment: Installment) -> list[Installment]:

@@ -33,7 +33,16 @@ from checkout.schema import row_as
 # --- installments -----------------------------------------------------------------------------------------------------
 
 
-class InstallmentChanges(TypedDict, total=False):
+class RequestChanges(TypedDict, total=False):
+    """By which intent or invoice it can be paid, and where."""
+
+    stripe_payment_intent_id: str | None
+    stripe_invoice_id: str | None
+    client_secret: str | None
+    pay_url: str | None
+
+
+class InstallmentChanges(RequestChanges, total=False):
     amount: int
     due_at: datetime
     status: InstallmentStatus
@@ -44,10 +53,6 @@ class InstallmentChanges(TypedDict, total=False):
     failed_debits: int
     round: int
     closed_because: ClosedBecause | None
-    stripe_payment_intent_id: str | None
-    stripe_invoice_id: str | None
-    client_secret: str | None
-    pay_url: str | None
     failure_code: str | None
     losses: int
     announced_round: int
@@ -55,6 +60,16 @@ class InstallmentChanges(TypedDict, total=False):
     charge_key: str | None
     charged_method: str | None
     paid_at: datetime | None
+
+
+def without_request(installment: Installment) -> RequestChanges:
+    """It has no intent or invoice any more, so it is paid on its lasting page."""
+    return {
+        "stripe_payment_intent_id": None,
+        "stripe_invoice_id": None,
+        "client_secret": None,
+        "pay_url": installment.pay_page,
+    }
 
 
 async def add_plan(

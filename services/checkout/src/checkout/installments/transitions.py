@@ -71,10 +71,7 @@ async def owe_again(uow: UnitOfWork, purchase: PurchaseRow, installment: Install
         losses=losses,
         attempts=1,
         next_attempt_at=None,
-        stripe_payment_intent_id=None,
-        stripe_invoice_id=None,
-        client_secret=None,
-        pay_url=installment.pay_page,
+        **repository.without_request(installment),
         failure_code=RETURNED,
         paid_at=None,
     )
@@ -145,10 +142,7 @@ async def reopen(
         attempts=0,
         due_at=due,
         next_attempt_at=None if installment.is_remainder else max(due, now),
-        stripe_payment_intent_id=None,
-        stripe_invoice_id=None,
-        client_secret=None,
-        pay_url=installment.pay_page,
+        **repository.without_request(installment),
         failure_code=None,
     )
 
