@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PINNED = {
     "ddl.V1": "012437d05bba8758",
     "services/checkout/migrations/versions/0001_initial.py": "283f57eb84a35b86",
-    "services/checkout/migrations/versions/0002_money.py": "8f2de366386cc935",
+    "services/checkout/migrations/versions/0002_money.py": "df6aaf8c0db7b2b7",
     "services/enrollment/migrations/versions/0001_initial.py": "02e65d3899307510",
     "services/enrollment/migrations/versions/0002_enrolled_at.py": "6b470079d99aa532",
     "services/instructor-assignment/migrations/versions/0001_initial.py": "fb6949cd489b2ec4",
