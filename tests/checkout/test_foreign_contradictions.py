@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from tests.checkout.foreign_steps import events_about, foreign_intent, foreign_page
 from tests.checkout.payment_steps import standing
-from tests.checkout.service import Service, wanted
+from tests.checkout.service import Service, bearer, wanted
 
 UNDERPAID = ("pending", "underpaid")
 
@@ -52,5 +52,23 @@ async def test_a_monthly_membership_for_fifty_cents(service: Service) -> None:
     named = {"student_id": str(student), "program_slug": "student-membership", "program_kind": "membership"}
     session = await foreign_page(service, named, amount=50, mode="subscription")
     await service.deliver(*await events_about(service, session))
+    assert await standing(service, student) == UNDERPAID
+    assert (await service.purchase(student))["shortfall"] == 1_850
+
+
+async def test_our_membership_costs_what_its_row_says(service: Service) -> None:
+    student = uuid4()
+    body = {"membership": "student"}
+    answer = await service.call("POST", "/api/memberships", json=body, headers=bearer("student", student))
+    assert answer.status_code == 200, answer.text
+    purchase = await service.purchase(student)
+    named = {
+        "student_id": str(student),
+        "purchase_id": str(purchase["id"]),
+        "program_slug": purchase["program_slug"],
+        "program_kind": "membership",
+    }
+    intent = await foreign_intent(service, named, amount=50)
+    await service.deliver(*await events_about(service, intent))
     assert await standing(service, student) == UNDERPAID
     assert (await service.purchase(student))["shortfall"] == 1_850

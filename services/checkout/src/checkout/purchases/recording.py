@@ -79,11 +79,16 @@ async def find_or_record(
 
 async def _correct_price(uow: UnitOfWork, purchase: Purchase, row: PurchaseRow) -> Purchase:
     """A payment that names our purchase may have been made by another system, with metadata of its own: what our
-    purchase costs is in its row."""
-    if row.payment_flow == "membership" or not purchase.settled_payments or purchase.price == row.price:
+    purchase costs is in its row. (Every payment of a membership of ours is one of its subscription's.)"""
+    is_membership = row.payment_flow == "membership"
+    is_ours = bool(purchase.subscriptions) if is_membership else purchase.price == row.price
+    if is_ours or purchase.recorded is not None or not purchase.settled_payments:
         return purchase
     log.warning("metadata of a payment contradicts its purchase", purchase=str(row.id))
-    recorded = PurchaseRecorded(**purchase_fields(row), refs=matching.refs_of(purchase), as_of=uow.now)
+    fields = purchase_fields(row)
+    if is_membership:
+        fields["due"] = row.price
+    recorded = PurchaseRecorded(**fields, refs=matching.refs_of(purchase), as_of=uow.now)
     return await _publish(uow, purchase, row.id, recorded)
 
 
