@@ -56,7 +56,7 @@ async def test_a_monthly_membership_for_fifty_cents(service: Service) -> None:
     assert (await service.purchase(student))["shortfall"] == 1_850
 
 
-async def test_our_membership_costs_what_its_row_says(service: Service) -> None:
+async def test_our_membership_costs_the_price_of_its_row(service: Service) -> None:
     student = uuid4()
     body = {"membership": "student"}
     answer = await service.call("POST", "/api/memberships", json=body, headers=bearer("student", student))

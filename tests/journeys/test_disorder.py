@@ -70,9 +70,9 @@ async def test_the_metadata_of_the_first_seed_system_is_sufficient(school: Schoo
     assert (count(subjects, "welcome"), count(subjects, "receipt")) == (1, 1), subjects
 
 
-async def test_an_unknown_program_gets_an_enrollment_and_an_instructor_once_one_is_added(school: School) -> None:
+async def test_a_payment_for_an_unknown_program_opens_nothing_until_the_program_is_added(school: School) -> None:
     student = school.student()
-    slug = unique("underwater-welding")
+    slug = unique("underwater-welding").replace("_", "-")
     intent = stripe.intent(
         id=unique("pi"),
         latest_charge=unique("ch"),
@@ -80,6 +80,15 @@ async def test_an_unknown_program_gets_an_enrollment_and_an_instructor_once_one_
         receipt_email=student.person.email,
     )
     await school.webhook(stripe.event("payment_intent.succeeded", intent))
+    await asyncio.sleep(2)
+    assert await student.enrollment(slug) is None
+    assert student.subjects() == []
+
+    item = {"kind": "program", "slug": slug, "name": "Underwater Welding", "price": "4890.00"}
+    added = await school.staff("admin").post("checkout", "/api/admin/items", item)
+    assert added.is_success, added.text
+    session = stripe.session(id=unique("cs_test"), payment_intent=intent["id"], metadata=metadata(student, slug))
+    await school.webhook(stripe.event("checkout.session.completed", session))
     await student.enrollment_becomes("active", slug)
     await student.mailed("welcome")
     assert await student.instructors() == []
