@@ -87,7 +87,12 @@ async def test_a_payment_for_an_unknown_program_opens_nothing_until_the_program_
     item = {"kind": "program", "slug": slug, "name": "Underwater Welding", "price": "4890.00"}
     added = await school.staff("admin").post("checkout", "/api/admin/items", item)
     assert added.is_success, added.text
-    session = stripe.session(id=unique("cs_test"), payment_intent=intent["id"], metadata=metadata(student, slug))
+    session = stripe.session(
+        id=unique("cs_test"),
+        payment_intent=intent["id"],
+        metadata=metadata(student, slug),
+        customer_details={"email": student.person.email, "name": student.person.name},
+    )
     await school.webhook(stripe.event("checkout.session.completed", session))
     await student.enrollment_becomes("active", slug)
     await student.mailed("welcome")
