@@ -58,18 +58,25 @@ async def service(checkout_database: Database, stripe_sandbox: StripeSandbox, ap
 
 
 @pytest.fixture(scope="session")
-def membership_sandbox() -> Iterator[StripeSandbox]:
-    """One of their own: the tests of memberships move its clock by years."""
+def sandbox_with_moved_clock() -> Iterator[StripeSandbox]:
+    """Its clock is moved by years: payments of the other sandbox would come before those that are older."""
     with StripeSandbox() as running:
         yield running
 
 
 @pytest_asyncio.fixture
-async def member(checkout_database: Database, membership_sandbox: StripeSandbox, apps: Apps) -> AsyncIterator[Member]:
-    service = Service(checkout_database, membership_sandbox, apps)
-    yield Member(service)
-    await membership_sandbox.faults()
+async def service_with_moved_clock(
+    checkout_database: Database, sandbox_with_moved_clock: StripeSandbox, apps: Apps
+) -> AsyncIterator[Service]:
+    service = Service(checkout_database, sandbox_with_moved_clock, apps)
+    yield service
+    await sandbox_with_moved_clock.faults()
     await service.close()
+
+
+@pytest.fixture
+def member(service_with_moved_clock: Service) -> Member:
+    return Member(service_with_moved_clock)
 
 
 @pytest_asyncio.fixture

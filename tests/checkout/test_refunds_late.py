@@ -83,8 +83,8 @@ async def test_a_refund_request_for_a_row_that_is_being_merged(service: Service)
     assert (answer.status_code, answer.json()["payment_id"]) == (201, str(older.id)), answer.text
 
 
-async def test_a_refund_made_in_stripe_keeps_its_date_in_any_order(service: Service) -> None:
-    student = uuid4()
+async def test_a_refund_made_in_stripe_keeps_its_date_in_any_order(service_with_moved_clock: Service) -> None:
+    service, student = service_with_moved_clock, uuid4()
     row = await paid(service, student)
     charge = row["stripe_charge_id"]
     await service.sandbox.operate(f"/charges/{charge}/refund", amount=300)
