@@ -28,7 +28,8 @@ from contracts.checkout import PurchaseCreated, StudentUpdated
 from contracts.enrollment import EnrollmentActivated, EnrollmentCompleted, EnrollmentPaused
 from contracts.envelope import Event
 from contracts.money import usd
-from contracts.people import Contact
+from contracts.payments import PurchaseRecorded
+from contracts.people import Contact, purchase_uuid
 
 __all__ = ["client"]
 SPONSOR = "finance@sponsor.example.com"
@@ -54,6 +55,20 @@ async def test_everything_that_waited_goes_out_once(harness: Harness, between: b
     await harness.deliver_due()
     await harness.receive(later, *SPONSORED)
     assert subjects(await harness.deliver_due()) == [WELCOME, "You have completed Barber Apprenticeship"]
+
+
+async def test_the_contact_of_a_payment_that_was_not_started_here_is_used_once_it_is_recorded(harness: Harness) -> None:
+    """Its record may arrive after everything that it has led to."""
+    id = purchase_uuid("pi_1")
+    payment = paid(contact=Contact(email="ann@student.example.com")).model_copy(update={"purchase_id": id})
+    activated = step(EnrollmentActivated, 1).model_copy(update={"purchase_id": id})
+    await harness.receive(payment, activated, assigned(), LINKS)
+    assert subjects(await harness.deliver_due()) == []
+    recorded = PurchaseRecorded(
+        refs=payment.refs, purchase_id=id, student_id=ANN, program=payment.program, price=payment.amount
+    )
+    await harness.receive(recorded)
+    assert WELCOME in subjects(await harness.deliver_due(), "ann@student.example.com")
 
 
 async def test_what_is_out_of_date_by_then_is_not_sent(harness: Harness) -> None:

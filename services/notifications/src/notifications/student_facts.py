@@ -23,7 +23,7 @@ from contracts.enrollment import EnrollmentEvent
 from contracts.envelope import Event
 from contracts.instructor_assignment import InstructorEvent
 from contracts.milady_integration import MiladyEvent
-from contracts.payments import PaymentEvent
+from contracts.payments import PaymentEvent, PurchaseRecorded
 from contracts.people import Program
 from ledger.facts import enrollment_key, fold, implied_keys, keys
 from ledger.policy import DEFAULT_POLICY, Policy
@@ -249,5 +249,6 @@ def implied_keys_of(facts: StudentFacts) -> frozenset[str]:
 
 
 def has_contact(event: Event) -> bool:
-    """Whether the event says how to reach somebody."""
-    return any(getattr(event, name, None) for name in ("contact", "payer_contact"))
+    """Whether the event says how to reach somebody, or whose the contacts are that its payment's events contain."""
+    names = ("contact", "payer_contact")
+    return isinstance(event, PurchaseRecorded) or any(getattr(event, name, None) for name in names)
