@@ -42,8 +42,10 @@ async def _settles(service: Service, student: UUID, pending: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("ended_by", ["admin", "dashboard"])
-async def test_a_debit_that_settles_after_everything_was_refunded_is_sent_back(service: Service, ended_by: str) -> None:
-    student = uuid4()
+async def test_a_debit_that_settles_after_everything_was_refunded_is_sent_back(
+    service_with_moved_clock: Service, ended_by: str
+) -> None:
+    service, student = service_with_moved_clock, uuid4()
     row = await paid(service, student)
     pending = await pay_again(service, student, amount=20_000, settled=False)
     if ended_by == "admin":
@@ -54,7 +56,7 @@ async def test_a_debit_that_settles_after_everything_was_refunded_is_sent_back(s
         await service.sandbox.operate(f"/charges/{row['stripe_charge_id']}/refund")
     await service.deliver_stripe_events(student)
     assert (await standing(service, student))[0] == "withdrawn"
-    await service.sandbox.operate("/clock/advance", seconds=4)
+    await service.sandbox.operate("/clock/advance", seconds=600)
 
     late = await _settles(service, student, pending)
     assert (late["late"], late["status"]) == (True, "succeeded")
@@ -72,8 +74,8 @@ async def test_a_debit_that_settles_after_everything_was_refunded_is_sent_back(s
     assert len(await _unmatched(service, late["stripe_payment_intent_id"])) == 1
 
 
-async def test_a_payment_after_a_lost_dispute_of_everything_is_sent_back(service: Service) -> None:
-    student = uuid4()
+async def test_a_payment_after_a_lost_dispute_of_everything_is_sent_back(service_with_moved_clock: Service) -> None:
+    service, student = service_with_moved_clock, uuid4()
     row = await paid(service, student)
     dispute = await service.sandbox.operate(f"/charges/{row['stripe_charge_id']}/dispute")
     await service.sandbox.operate(f"/disputes/{dispute['id']}/close", status="lost")
@@ -88,7 +90,7 @@ async def test_a_payment_after_a_lost_dispute_of_everything_is_sent_back(service
     await deliver_published(service, student)
     await service.deliver_stripe_events(student)
     assert len(await service.published(student, "purchase.ended.v1")) == 1, "once"
-    await service.sandbox.operate("/clock/advance", seconds=4)
+    await service.sandbox.operate("/clock/advance", seconds=600)
     late = await pay_again(service, student, amount=20_000)
     assert late["late"]
     assert [each["origin"] for each in await refunds(service, late["id"])] == ["late"]

@@ -125,6 +125,9 @@ def test_money_that_comes_after_everything_went_back_opens_nothing() -> None:
 def test_a_refund_of_one_of_two_installments_is_no_end_in_whatever_order_they_are_reported() -> None:
     assert judged(installment(1), installment(2, at=1), refunded(1, SHARE.amount, at=2)) == ACTIVE
     assert judged(installment(1), installment(2, at=2), refunded(1, SHARE.amount, at=2)) == ACTIVE  # the same second
+    minute = 1 / (24 * 60)
+    assert judged(installment(1), installment(2, at=2 + minute), refunded(1, SHARE.amount, at=2)) == ACTIVE, "skew"
+    assert judged(installment(1), installment(2, at=2 + 6 * minute), refunded(1, SHARE.amount, at=2)) == REFUNDED
 
 
 def test_a_refund_that_failed_ends_nothing() -> None:

@@ -122,4 +122,6 @@ async def play(harness: Harness, students: list[UUID]) -> None:
     await year.assert_at_most_one_payable(harness, students)
     await year.assert_each_charge_is_booked_once(harness)
     await year.assert_every_payment_has_a_receipt(harness, students)
-    await year.assert_no_failed_jobs(harness)
+    failed = await harness.checkout.rows("SELECT kind, last_error FROM jobs WHERE failed_at IS NOT NULL")
+    refused = [job for job in failed if job["kind"] == "refund" and job["last_error"].endswith("charge_disputed")]
+    assert failed == refused, "only what was disputed in the meantime"

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
-from ledger.payment import LostDispute, Payment
+from ledger.payment import LATEST, LostDispute, Payment
 from ledger.policy import Policy
 
+CLOCKS_DIFFER_BY = timedelta(minutes=5)
+"""Events of Stripe and our own have the times of different clocks. What is received so soon after a refund may have
+been received before it."""
 Loss = Literal["refunded", "dispute_lost"]
 
 
@@ -43,7 +46,7 @@ def _is_gone(
     received: dict[str, int] = defaultdict(int)
     gone: dict[str, int] = defaultdict(int)
     for payment in payments:
-        if payment.settled is None or payment.received_at > time:
+        if payment.settled is None or payment.received_at > _later(time):
             continue
         received[payment.settled.currency] += payment.settled.amount
         refunded = payment.refunded_by(time) if policy.full_refund_withdraws else 0
@@ -53,3 +56,7 @@ def _is_gone(
     return bool(amounts) and all(
         gone[currency] * 100 >= amount * policy.full_refund_percent for currency, amount in amounts.items()
     )
+
+
+def _later(time: datetime) -> datetime:
+    return time if time == LATEST else time + CLOCKS_DIFFER_BY
