@@ -77,7 +77,8 @@ async def test_a_lost_dispute_withdraws_the_enrollment(service: Service) -> None
     assert (await service.purchase(student))["state"] == "withdrawn"
 
 
-async def test_an_appeal_that_is_won(service: Service) -> None:
+async def test_an_appeal_that_is_won(service_with_moved_clock: Service) -> None:
+    service = service_with_moved_clock
     """lost is not the last word: the funds come back, and so does the enrollment."""
     student, row, dispute = await _disputed(service)
     await service.sandbox.operate("/clock/advance", seconds=60)
