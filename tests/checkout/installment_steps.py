@@ -148,7 +148,8 @@ class School:
     async def perform(self) -> None:
         """Performs the student's jobs that are not done yet."""
         ids = {str(row["id"]) for row in await self.service.purchases(self.student)}
-        rows = await self.service.rows("SELECT * FROM jobs WHERE done_at IS NULL AND failed_at IS NULL")
+        pending = "SELECT * FROM jobs WHERE done_at IS NULL AND failed_at IS NULL ORDER BY available_at, created_at"
+        rows = await self.service.rows(pending)
         worker = JobWorker(self.service.database, "checkout", self.service.handlers)
         for row in rows:
             mine = row["payload"].get("purchase_id") in ids or row["payload"].get("student_id") == str(self.student)

@@ -110,6 +110,7 @@ async def test_a_revoked_mandate_is_never_debited_again(school: School) -> None:
     intent = await school.sandbox.api.payment_intents.retrieve_async(str(paid.payment_intent))
     assert isinstance(intent.payment_method, str)
     await school.service.publish(MandateRevoked(mandate="mandate_1", payment_method=intent.payment_method))
+    await school.perform()
     await school.later(days=31)
     (failure,) = await school.failures()
     assert failure["code"] == "no_payment_method"
