@@ -13,10 +13,11 @@ from tests.waiting import until
 
 from kit.db.database import Database
 from kit.db.unit_of_work import UnitOfWork
-from kit.jobs.jobs import Job
+from kit.jobs.jobs import Job, NewJob, put_all
 from kit.jobs.worker import JobWorker
 from kit.runtime.backoff import Backoff
 from kit.runtime.failures import Permanent, Transient
+from kit.runtime.trace import Cause
 
 
 class Handler:
@@ -80,6 +81,28 @@ async def test_a_job_enqueued_twice_is_performed_once(database: Database) -> Non
         await until(recorded)
     assert handler.attempted == ["mail-1"]
     assert await notes(database) == [("mail-1", "sent it at attempt 1")]
+
+
+async def test_many_jobs_are_enqueued_in_one_statement(database: Database) -> None:
+    await enqueue(database, "there-already")
+    later = datetime(2030, 1, 1, tzinfo=UTC)
+    cause = Cause(id="evt", subject="purchase", correlation_id="c", traceparent="00-a-b-01")
+    new = [
+        NewJob(kind="test.act", key="there-already", payload={}),
+        NewJob(kind="test.act", key="first", payload={"what": "a"}, cause=cause, available_at=later),
+        NewJob(kind="test.act", key="first", payload={"what": "a second copy"}),
+        NewJob(kind="test.act", key="second", payload={"what": "b"}),
+    ]
+    async with database.transaction() as db:
+        assert await put_all(db, new) == {("test.act", "first"), ("test.act", "second")}
+        assert await put_all(db, new) == frozenset()
+        assert await put_all(db, []) == frozenset()
+        rows = await db.execute(text("SELECT key, payload ->> 'what', cause ->> 'id', available_at > now() FROM jobs"))
+        assert sorted((key, what, cause, waits) for key, what, cause, waits in rows) == [
+            ("first", "a", "evt", True),
+            ("second", "b", None, False),
+            ("there-already", "it", None, False),
+        ]
 
 
 async def test_a_failed_job_is_retried_with_the_same_key(database: Database) -> None:

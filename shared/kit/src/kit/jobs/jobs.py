@@ -6,14 +6,15 @@ after a crash has no second effect outside.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Column, DateTime, Integer, Table, Text, UniqueConstraint, Uuid, func, update
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy import Column, DateTime, Integer, Table, Text, UniqueConstraint, Uuid, func, text, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kit.db.database import KIT_TABLES
@@ -78,6 +79,50 @@ class JobHandler(Protocol[R]):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class NewJob:
+    """A job to enqueue, once per `kind` and `key`. `available_at` None: at once."""
+
+    kind: str
+    key: str
+    payload: Mapping[str, Any]
+    cause: Cause | None = None
+    available_at: datetime | None = None
+
+
+# In the order of their keys, so that two transactions that enqueue the same jobs do not wait for each other.
+_PUT_ALL = text(
+    """
+    INSERT INTO jobs (kind, key, payload, cause, available_at)
+    SELECT kind, key, CAST(payload AS jsonb), CAST(cause AS jsonb), coalesce(available_at, now())
+    FROM unnest(
+        CAST(:kinds AS text[]), CAST(:keys AS text[]), CAST(:payloads AS text[]), CAST(:causes AS text[]),
+        CAST(:available AS timestamptz[])
+    ) AS new (kind, key, payload, cause, available_at)
+    ORDER BY kind, key
+    ON CONFLICT (kind, key) DO NOTHING
+    RETURNING kind, key
+    """
+)
+
+
+async def put_all(db: AsyncConnection, new: Sequence[NewJob]) -> frozenset[tuple[str, str]]:
+    """Adds the jobs to the caller's transaction, in one statement. Returns (kind, key) of those that did not exist."""
+    if not new:
+        return frozenset()
+    added = await db.execute(
+        _PUT_ALL,
+        {
+            "kinds": [job.kind for job in new],
+            "keys": [job.key for job in new],
+            "payloads": [json.dumps(dict(job.payload)) for job in new],
+            "causes": [json.dumps(asdict(job.cause)) if job.cause else None for job in new],
+            "available": [job.available_at for job in new],
+        },
+    )
+    return frozenset((row.kind, row.key) for row in added)
+
+
 async def put(
     db: AsyncConnection,
     *,
@@ -88,13 +133,8 @@ async def put(
     available_at: datetime | None = None,
 ) -> bool:
     """Adds the job to the caller's transaction. Returns False if this kind and key exists."""
-    values: dict[str, Any] = {"kind": kind, "key": key, "payload": dict(payload)}
-    if cause is not None:
-        values["cause"] = asdict(cause)
-    if available_at is not None:
-        values["available_at"] = available_at
-    added = await db.execute(insert(jobs).values(**values).on_conflict_do_nothing(index_elements=["kind", "key"]))
-    return added.rowcount == 1
+    job = NewJob(kind=kind, key=key, payload=payload, cause=cause, available_at=available_at)
+    return bool(await put_all(db, [job]))
 
 
 async def expedite(db: AsyncConnection, *, kind: str, key: str, due: datetime) -> None:
