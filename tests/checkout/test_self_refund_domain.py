@@ -24,7 +24,7 @@ from checkout.payments.domain import (
 from contracts.money import usd
 from contracts.payments import PaymentEvent, PaymentRefs, PaymentRefunded, PaymentSucceeded, PurchaseEnded
 from ledger.facts import fold
-from ledger.purchase import Standing
+from ledger.standing import Standing
 
 PURCHASE = UUID("11111111-1111-4111-8111-111111111111")
 STUDENT = UUID("22222222-2222-4222-8222-222222222222")

@@ -20,7 +20,7 @@ from enrollment.domain import Status
 from instructor_assignment.domain import DesiredStatus
 from ledger.facts import fold
 from ledger.policy import Policy
-from ledger.purchase import Standing
+from ledger.standing import Standing
 from milady_integration.domain import DesiredState
 from notifications.student_facts import EventRecord, StudentFacts
 

@@ -28,7 +28,7 @@ from contracts.money import usd
 from contracts.payments import PaymentEvent, PaymentExpired, PaymentRefs, PaymentRefunded, PaymentSucceeded
 from ledger.facts import fold, keys
 from ledger.policy import Policy
-from ledger.purchase import Standing
+from ledger.standing import Standing
 from ledger.verdict import Verdict, verdicts
 
 

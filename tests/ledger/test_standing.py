@@ -50,7 +50,8 @@ from contracts.payments import (
 )
 from contracts.people import Program
 from ledger.facts import fold, keys
-from ledger.purchase import Purchase, Standing
+from ledger.purchase import Purchase
+from ledger.standing import Standing
 from ledger.verdict import verdicts
 
 Events = list[PaymentEvent]

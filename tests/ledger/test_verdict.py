@@ -25,7 +25,7 @@ from contracts.money import Money, usd
 from contracts.payments import PaymentEvent, PaymentExpired, PaymentFailed, PaymentRefs, PaymentSucceeded
 from contracts.people import Program
 from ledger.facts import fold, implied_keys, keys
-from ledger.purchase import Standing
+from ledger.standing import Standing
 from ledger.verdict import verdicts
 
 TRACK = Program(slug="web-developer", id="item-1", kind="track")

@@ -21,7 +21,7 @@ from contracts.enrollment import EnrollmentPaused
 from contracts.envelope import Envelope
 from contracts.payments import PaymentEvent, PaymentExpired, PaymentFailed, PaymentRefs, PaymentSucceeded
 from ledger.policy import DEFAULT_POLICY, Policy
-from ledger.purchase import Standing
+from ledger.standing import Standing
 from notifications.domain import Rules, candidates, sendable
 from notifications.enrollment import Enrollment
 from notifications.message import Message

@@ -44,7 +44,7 @@ from contracts.envelope import Event
 from contracts.payments import PaymentEvent
 from contracts.registry import EVENT_TYPES
 from ledger.facts import fold
-from ledger.purchase import Standing
+from ledger.standing import Standing
 from ledger.verdict import verdicts
 from testkit.postgres_server import Database, PostgresServer
 

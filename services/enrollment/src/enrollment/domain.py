@@ -21,7 +21,8 @@ from contracts.enrollment import (
 from contracts.people import ItemKind, Program
 from ledger.facts import Facts
 from ledger.policy import Policy
-from ledger.purchase import CONFLICTING_STUDENTS, PAYMENT_FAILED, Purchase, Standing
+from ledger.purchase import CONFLICTING_STUDENTS, PAYMENT_FAILED, Purchase
+from ledger.standing import Standing
 from ledger.verdict import SUPERSEDED, Verdict, verdicts
 
 PaymentStatus = Literal["pending", "paid", "waived"]

@@ -19,7 +19,7 @@ from contracts.instructor_assignment import (
 from contracts.people import Program
 from ledger.facts import Facts
 from ledger.policy import DEFAULT_POLICY, Policy
-from ledger.purchase import Standing
+from ledger.standing import Standing
 from ledger.verdict import SUPERSEDED, Verdict, verdicts
 
 NOT_TAUGHT = "not_taught"

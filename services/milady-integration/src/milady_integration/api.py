@@ -20,7 +20,7 @@ from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
 from kit.http.errors import Problem
 from kit.http.idempotency import IDEMPOTENT, once
 from kit.http.paging import Cursor, Page, page_of
-from ledger.purchase import Standing
+from ledger.standing import Standing
 from ledger.verdict import SUPERSEDED
 from milady_integration import domain, repository
 from milady_integration.domain import Mode, Status

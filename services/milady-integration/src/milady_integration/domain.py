@@ -17,7 +17,7 @@ from contracts.milady_integration import CourseLink, MiladyEnrolled, MiladyEvent
 from contracts.people import Program
 from ledger.facts import Facts
 from ledger.policy import DEFAULT_POLICY, Policy
-from ledger.purchase import Standing
+from ledger.standing import Standing
 from ledger.verdict import SUPERSEDED, Verdict, verdicts
 
 Mode = Literal["api", "manual"]

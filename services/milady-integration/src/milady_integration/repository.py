@@ -19,7 +19,7 @@ from contracts.milady_integration import CourseLink
 from contracts.people import Contact, Program, enrollment_uuid
 from kit.db.unit_of_work import UnitOfWork
 from kit.runtime.trace import Cause
-from ledger.purchase import Standing
+from ledger.standing import Standing
 from milady_integration.domain import DesiredState, EnrollmentRecord, MiladyProgram, ProviderEnrollment, Status, Step
 from milady_integration.tables import contacts, enrollments, milady_programs, provider_enrollments
 

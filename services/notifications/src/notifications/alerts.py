@@ -9,7 +9,8 @@ from uuid import UUID
 
 from contracts.instructor_assignment import InstructorUnavailable
 from contracts.milady_integration import MiladyFailed
-from ledger.purchase import CONFLICTING_STUDENTS, Standing
+from ledger.purchase import CONFLICTING_STUDENTS
+from ledger.standing import Standing
 from notifications.enrollment import Enrollment
 from notifications.message import Channel, DeliveryDelay, Message, Recipient
 from notifications.student_facts import PurchaseFacts

@@ -33,7 +33,8 @@ from contracts.people import Contact, Payer, Program
 from ledger.facts import enrollment_key
 from ledger.payment import LATEST, Payment
 from ledger.programs import fullest_part
-from ledger.purchase import Purchase, Standing
+from ledger.purchase import Purchase
+from ledger.standing import Standing
 from ledger.verdict import SUPERSEDED, Verdict, verdicts
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from contracts.instructor_assignment import InstructorAssigned, InstructorUnavai
 from contracts.milady_integration import MiladyEnrolled
 from contracts.money import Money
 from ledger.payment import Payment
-from ledger.purchase import Purchase, Standing
+from ledger.purchase import Purchase
+from ledger.standing import Standing
 from notifications.enrollment import Enrollment, is_owed_again
 from notifications.failures import failure_context, page_of, pause_cause_topic, pause_return_topic, pause_topics
 from notifications.message import DeliveryDelay, Message

@@ -10,7 +10,8 @@ from contracts.checkout import InstallmentAnnounced
 from contracts.enrollment import EnrollmentCompleted, EnrollmentPaused, EnrollmentWithdrawn
 from contracts.payments import PaymentEvent, PaymentFailed
 from ledger.payment import Payment
-from ledger.purchase import Purchase, Standing
+from ledger.purchase import Purchase
+from ledger.standing import Standing
 from notifications.enrollment import RETURNED, Enrollment, is_owed_again
 from notifications.message import DeliveryDelay, Message
 from notifications.student_facts import PurchaseFacts, StudentFacts

@@ -11,7 +11,7 @@ from typing import Any
 
 from contracts.payments import SubscriptionChanged
 from ledger.payment import EARLIEST
-from ledger.purchase import Standing
+from ledger.standing import Standing
 from notifications.message import DeliveryDelay, Message
 from notifications.student_facts import PurchaseFacts
 

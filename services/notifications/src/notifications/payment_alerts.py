@@ -18,7 +18,8 @@ from contracts.payments import (
     SubscriptionScheduleEnded,
 )
 from ledger.payment import EARLIEST, Payment
-from ledger.purchase import UNDERPAID, Standing
+from ledger.purchase import UNDERPAID
+from ledger.standing import Standing
 from notifications.alerts import alert, purchase_alert
 from notifications.enrollment import is_owed_again
 from notifications.failures import NOT_FINALIZED, is_unpaid, latest_attempt

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from contracts.payments import PaymentFailed, PaymentPending
 from ledger.payment import Payment
-from ledger.purchase import Standing
+from ledger.standing import Standing
 from notifications.message import DeliveryDelay, Message
 from notifications.student_facts import PurchaseFacts
 

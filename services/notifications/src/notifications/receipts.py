@@ -13,7 +13,8 @@ from contracts.money import Money
 from contracts.payments import PaymentFailed, PaymentPending, PaymentRefs, PaymentSucceeded
 from ledger.payment import Payment
 from ledger.programs import fullest
-from ledger.purchase import UNDERPAID, Purchase, Standing
+from ledger.purchase import UNDERPAID, Purchase
+from ledger.standing import Standing
 from notifications.message import DeliveryDelay, Message
 from notifications.student_facts import PurchaseFacts
 

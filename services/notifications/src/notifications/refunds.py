@@ -11,7 +11,7 @@ from contracts.enrollment import EnrollmentWithdrawn
 from contracts.money import Money
 from contracts.payments import PaymentRefunded
 from ledger.payment import Payment
-from ledger.purchase import Standing
+from ledger.standing import Standing
 from notifications.enrollment import Enrollment
 from notifications.message import DeliveryDelay, Message, notification_id
 from notifications.receipts import reference

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from contracts.enrollment import EnrollmentCompleted, EnrollmentPaused
-from ledger.purchase import Standing
+from ledger.standing import Standing
 from notifications.failures import failure_context, page_of, pause_return_topic, pause_topics
 from notifications.message import DeliveryDelay, Message
 from notifications.receipts import reference

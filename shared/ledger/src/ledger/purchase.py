@@ -27,7 +27,7 @@ from ledger.loss import Loss, lost_by
 from ledger.payment import EARLIEST, Payment
 from ledger.policy import DEFAULT_POLICY, Policy
 from ledger.programs import described_best, fullest, programs_of
-from ledger.standing import Standing as Standing  # callers of Purchase.standing import it from here
+from ledger.standing import Standing
 from ledger.subscriptions import has_ended, latest_state
 
 _ATTEMPT = (PaymentFailed, PaymentExpired)
@@ -258,11 +258,6 @@ class Purchase:
         """currency -> minor units paid back, never more than was received"""
         return self._sums(lambda payment: min(payment.refunded, payment.settled.amount) if payment.settled else 0)
 
-    @cached_property
-    def net(self) -> Mapping[str, int]:
-        """currency -> minor units received, and neither refunded nor lost in a dispute"""
-        return self._sums(lambda payment: payment.net)
-
     def _sums(self, amount_of: Callable[[Payment], int]) -> Mapping[str, int]:
         found: dict[str, int] = defaultdict(int)
         for payment in self.settled_payments:
@@ -278,10 +273,11 @@ class Purchase:
         owed = self.price or self.due
         if owed is None:
             return 0
-        currency = owed.currency
-        received = [p for p in self.settled_payments if p.settled and p.settled.currency == currency]
-        counted = sum(payment.value - payment.lost_amount for payment in received)
-        return counted + max((money.amount for money in self._accepted if money.currency == currency), default=0)
+        counted = sum(payment.value - payment.lost_amount for payment in self._received_in(owed.currency))
+        return counted + max((money.amount for money in self._accepted if money.currency == owed.currency), default=0)
+
+    def _received_in(self, currency: str) -> Sequence[Payment]:
+        return [p for p in self.settled_payments if p.settled and p.settled.currency == currency]
 
     @property
     def _accepted(self) -> list[Money]:
@@ -360,9 +356,9 @@ class Purchase:
             return Standing.WITHDRAWN, "membership_ended"
         if len(self.student_ids) > 1:
             return Standing.PENDING, CONFLICTING_STUDENTS
-        if policy.past_due_pauses and self.past_due and not self._never_opened:
+        if policy.past_due_pauses and self.past_due and not self.never_opened:
             return Standing.PAUSED, "past_due"
-        if self.underpaid:
+        if self.underpaid and (policy.lost_dispute_withdraws or self.never_opened):
             return Standing.PENDING, UNDERPAID
         if self._plan_broken_off:
             return Standing.PAUSED, "plan_canceled"
@@ -378,11 +374,13 @@ class Purchase:
         return Standing.NONE, None
 
     @property
-    def _never_opened(self) -> bool:
-        """Less than what is due was ever received: nothing to pause."""
+    def never_opened(self) -> bool:
+        """Less than what is due was ever received, also before a dispute took some of it: nothing to pause."""
         if self.due is None or not self.underpaid:
             return False
-        return self.value + sum(payment.lost_amount for payment in self.settled_payments) < self.due.amount
+        return (
+            self.value + sum(payment.lost_amount for payment in self._received_in(self.due.currency)) < self.due.amount
+        )
 
     @property
     def _plan_broken_off(self) -> bool:

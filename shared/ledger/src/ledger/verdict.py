@@ -11,7 +11,8 @@ from contracts.people import Program, enrollment_uuid
 from ledger.facts import Facts, enrollment_key, fold
 from ledger.policy import DEFAULT_POLICY, Policy
 from ledger.programs import fullest_part
-from ledger.purchase import Purchase, Standing
+from ledger.purchase import Purchase
+from ledger.standing import Standing
 
 SUPERSEDED = "superseded"
 

@@ -199,10 +199,7 @@ async def _check(uow: UnitOfWork, row: PurchaseRow, purchase: Purchase, installm
 
 async def _opened_without_payment(uow: UnitOfWork, row: PurchaseRow, purchase: Purchase) -> bool:
     """Whether there is an enrollment although less than what is due was ever received."""
-    if purchase.due is None or not purchase.underpaid:
-        return False
-    lost = sum(payment.lost_amount for payment in purchase.settled_payments)
-    if purchase.value + lost >= purchase.due.amount:
+    if not purchase.never_opened:
         return False
     enrollments = await student_repository.read_enrollments(uow.db, row.student_id, row.covers)
     return any(each.status in _STUDIES and each.purchase_id == row.id for each in enrollments)

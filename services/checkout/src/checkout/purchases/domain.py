@@ -32,7 +32,7 @@ from contracts.payments import PaymentFailed
 from contracts.people import Payer, Program
 from ledger import purchase as ledger
 from ledger.policy import Policy
-from ledger.purchase import Standing
+from ledger.standing import Standing
 
 PaymentType = Literal["full", "plan"]
 PaymentFlowName = Literal["page", "intent", "installments", "membership", "external"]
