@@ -231,7 +231,7 @@ async def test_a_refund_that_fails_later_can_be_made_again(service: Service) -> 
 
 
 async def test_only_admins_read_them_in_the_database(service: Service) -> None:
-    """Also of one that was assigned: it has the email address of whoever paid."""
+    """Also of one that was assigned: it has the email address of the payer."""
     student, intent = uuid4(), await _nameless(service)
     row = await _row(service, intent)
     assert (await _assign(service, row["id"], student, "cpr")).status_code == 201

@@ -209,7 +209,7 @@ async def test_an_enrollment_that_the_school_has_canceled(harness: Harness, orde
         await harness.deliver_due()
     text, html = bodies(one(await harness.deliver_due(), ENDED))
     assert "Too few students for <spring>." in text and "Too few students for &lt;spring&gt;." in html
-    assert "whoever paid gets a separate email about it" in body_text(one(await harness.deliver_due(), ENDED))
+    assert "the payer gets a separate email about it" in body_text(one(await harness.deliver_due(), ENDED))
 
 
 async def test_a_cancellation_mail_lists_the_refunds(harness: Harness) -> None:

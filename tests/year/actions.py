@@ -116,7 +116,7 @@ class Sponsor:
 
 @dataclass(frozen=True)
 class PayElsewhere:
-    """A payment that another system has started, with its metadata; perhaps less than the price, perhaps nobody's."""
+    """A payment that another system has started, with its metadata; it may name no student, or be too small."""
 
     student: int
     number: int

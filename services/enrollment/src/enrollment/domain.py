@@ -29,7 +29,7 @@ PaymentStatus = Literal["pending", "paid", "waived"]
 Source = Literal["application", "case_manager", "employer", "self_enroll"]
 
 _NEVER_OPENED = frozenset({SUPERSEDED, PAYMENT_FAILED})
-"""Nobody was told of such an enrollment, so its end is not published."""
+"""Such an enrollment was never announced, so its end is not published."""
 _EMPLOYER_FUNDED = frozenset({"OJT", "WEX", "EMPLOYER"})
 
 
@@ -112,7 +112,7 @@ def complete(before: Enrollment, *, at: datetime) -> Enrollment:
 
 
 def event_type(before: Enrollment | None, after: Enrollment) -> type[EnrollmentEvent] | None:
-    """The event that the change is published as. None if the status stays, and for what nobody was told of."""
+    """The event that the change is published as. None if the status stays, and for what was never announced."""
     published = before is not None and before.revision > 0
     if before is not None and published and before.status is after.status:
         return EnrollmentPending if after.status is Status.PENDING and after.reason != before.reason else None

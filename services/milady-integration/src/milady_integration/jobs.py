@@ -28,7 +28,7 @@ RETRY_FOR = timedelta(days=7)
 
 
 def backoff_of(longest: timedelta) -> Backoff:
-    """Retries for RETRY_FOR, at least every `longest`, so that an outage of hours needs nobody's help."""
+    """Retries for RETRY_FOR, at least every `longest`, so that an outage of hours needs no operator."""
     return Backoff(first=min(timedelta(seconds=2), longest), longest=longest, attempts=int(RETRY_FOR / longest / 0.75))
 
 

@@ -59,7 +59,7 @@ class StudentFacts:
         return self._records[id(event)].time
 
     def occurred_at(self, event: PaymentEvent) -> datetime:
-        """By the clock of whoever published it: checkout's may differ from ours in tests."""
+        """By the publisher's clock: checkout's may differ from ours in tests."""
         return event.as_of or self.time_of(event)
 
     def id_of(self, event: Event) -> str:
@@ -249,6 +249,6 @@ def implied_keys_of(facts: StudentFacts) -> frozenset[str]:
 
 
 def has_contact(event: Event) -> bool:
-    """Whether the event says how to reach somebody, or whose the contacts are that its payment's events contain."""
+    """Whether the event contains a contact, or decides whose the contacts in its payment's events are."""
     names = ("contact", "payer_contact")
     return isinstance(event, PurchaseRecorded) or any(getattr(event, name, None) for name in names)

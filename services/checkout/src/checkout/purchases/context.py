@@ -86,7 +86,7 @@ class CheckoutContext:
 
     async def already_paid(self, object_id: str, buyer: Buyer) -> Problem:
         """The refusal to raise when Stripe says that the object is paid, or is being paid. Its events are asked for: if
-        their webhooks were lost, the payment would stay in progress for ever."""
+        their webhooks were lost, the payment would stay in progress forever."""
         async with self.unit_of_work(buyer) as uow:
             await request_events(uow, object_id)
         return refusal("payment_in_progress")

@@ -1,7 +1,7 @@
 """Tokens of the links `/pay/{token}`: they name a purchase or an installment, and cannot be guessed. Pure.
 
 A token is the id and a MAC of it, so it needs no row, and a wrong one is rejected without a query. It authorizes
-nothing but paying: whoever has it is sent to a page of Stripe's. Links end when PAY_LINK_SECRET is changed.
+nothing but paying: its holder is sent to a page of Stripe's. Links end when PAY_LINK_SECRET is changed.
 """
 
 from __future__ import annotations
