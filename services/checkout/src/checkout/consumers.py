@@ -15,7 +15,7 @@ from checkout.memberships import event_handlers as memberships
 from checkout.payments import event_handlers as payments
 from checkout.payments.late_payments import LatePayments, return_late_payments
 from checkout.payments.purchase_ends import end_on_lost_dispute
-from checkout.purchases import recording, repository, student_repository
+from checkout.purchases import recorder, repository, student_repository
 from checkout.purchases.domain import EnrollmentStatus
 from checkout.purchases.event_handlers import update_purchase
 from checkout.purchases.repository import PurchaseRow
@@ -89,7 +89,7 @@ def payment_events(
         await repository.set_actor(uow.db, f"event:{event.id}")
         await installments.publish_connected(uow, event)
         for each in fold(facts):
-            purchase, row, code = await recording.find_or_record(uow, each)
+            purchase, row, code = await recorder.find_or_record(uow, each)
             if row is not None:
                 row = await update_purchase(row, purchase, policy, event, uow)
                 for update in updates:

@@ -13,8 +13,8 @@ from uuid import UUID
 
 import structlog
 
-from checkout.purchases import matching, unmatched_repository
-from checkout.purchases.matching import UnmatchedCode
+from checkout.purchases import external_purchase, unmatched_repository
+from checkout.purchases.external_purchase import UnmatchedCode
 from checkout.purchases.repository import PurchaseRow
 from checkout.purchases.unmatched_repository import UnmatchedPayment, UnmatchedStatus, UnmatchedValues
 from checkout.stripe_client import Stripe, StripeRefund, StripeRejected
@@ -79,11 +79,11 @@ def _is_nameless(fact: PaymentEvent) -> bool:
 
 def _values(purchase: Purchase, payment: Payment, code: UnmatchedCode) -> UnmatchedValues:
     assert payment.settled is not None  # noqa: S101  only settled payments get here
-    named = matching.named_by(purchase)
-    refs = matching.refs_of_payment(payment)
+    named = external_purchase.named_by(purchase)
+    refs = external_purchase.refs_of_payment(payment)
     contacts = [purchase.contact, *(fact.contact for fact in payment.facts)]
     return UnmatchedValues(
-        purchase_id=matching.id_of(purchase),
+        purchase_id=external_purchase.id_of(purchase),
         refs=sorted(payment.refs),
         payment_refs=refs.model_copy(update={"subscription": min(purchase.subscriptions, default=None)}),
         amount=payment.settled.amount,
@@ -92,7 +92,7 @@ def _values(purchase: Purchase, payment: Payment, code: UnmatchedCode) -> Unmatc
         email=min((contact.email for contact in contacts if contact), default=None),
         payer="student" if named.sponsor is None else "sponsor",
         funding_source=named.sponsor,
-        installments=matching.stated_installments(purchase),
+        installments=external_purchase.stated_installments(purchase),
         code=code,
     )
 

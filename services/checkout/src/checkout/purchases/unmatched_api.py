@@ -12,9 +12,16 @@ from sqlalchemy import Select, select
 
 from checkout.catalog import repository as catalog
 from checkout.catalog.item import Item
-from checkout.purchases import funding_repository, matching, recording, repository, unmatched, unmatched_repository
+from checkout.purchases import (
+    external_purchase,
+    funding_repository,
+    recorder,
+    repository,
+    unmatched,
+    unmatched_repository,
+)
 from checkout.purchases.domain import PurchaseRequest
-from checkout.purchases.matching import UnmatchedCode
+from checkout.purchases.external_purchase import UnmatchedCode
 from checkout.purchases.tables import unmatched_payments
 from checkout.purchases.unmatched_repository import UnmatchedPayment
 from contracts.money import Money
@@ -116,12 +123,12 @@ async def assign_payment(id: UUID, body: Assignment, caller: Admin, uow: CallerU
     await repository.set_actor(uow.db, actor)
     request = _request(payment, body.student_id, item)
     if await repository.read_row(uow.db, payment.purchase_id) is None:
-        await recording.insert(uow, payment.purchase_id, request, by=actor)
+        await recorder.insert(uow, payment.purchase_id, request, by=actor)
     else:
         await repository.write_external(uow.db, payment.purchase_id, request, by=actor, at=uow.now)
         if request.payer == "sponsor":
             await funding_repository.correct_funding(uow.db, payment.purchase_id, request, at=uow.now)
-    recorded = matching.record_of(request, payment.purchase_id, payment.payment_refs, at=uow.now)
+    recorded = external_purchase.record_of(request, payment.purchase_id, payment.payment_refs, at=uow.now)
     await uow.publish(recorded, id=f"{payment.id}/{recorded.type}", subject=str(payment.purchase_id))
     await unmatched_repository.assign(uow.db, payment.purchase_id, body.student_id, by=actor, at=uow.now)
     return _answer(payment, body, item, request.list_price or request.amount)
@@ -165,9 +172,9 @@ def _request(payment: UnmatchedPayment, student_id: UUID, item: Item) -> Purchas
     """As far as it can be said without the events; they correct it when the record arrives among them."""
     is_membership = item.kind == "membership"
     sponsor = payment.funding_source if payment.payer == "sponsor" else None
-    price = matching.price_for(item, payer=payment.payer, interval="month" if is_membership else None)
+    price = external_purchase.price_for(item, payer=payment.payer, interval="month" if is_membership else None)
     in_plan = not is_membership and bool(payment.payment_refs.subscription or (payment.installments or 1) > 1)
-    count = matching.installments_of(price, stated=payment.installments, largest=payment.amount)
+    count = external_purchase.installments_of(price, stated=payment.installments, largest=payment.amount)
     return PurchaseRequest(
         student_id=student_id,
         program=item.as_program(),

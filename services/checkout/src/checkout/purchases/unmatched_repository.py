@@ -13,7 +13,7 @@ from sqlalchemy import delete as delete_from
 from sqlalchemy.dialects.postgresql import insert as insert_into
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from checkout.purchases.matching import UnmatchedCode
+from checkout.purchases.external_purchase import UnmatchedCode
 from checkout.purchases.tables import unmatched_payments
 from checkout.schema import overlaps, row_as
 from contracts.money import Money

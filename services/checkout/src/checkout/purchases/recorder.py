@@ -17,10 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from checkout.catalog import repository as catalog
 from checkout.catalog.item import Item
-from checkout.purchases import funding_repository, matching, repository
+from checkout.purchases import external_purchase, funding_repository, repository
 from checkout.purchases.domain import PurchaseRequest
 from checkout.purchases.event_fields import purchase_fields
-from checkout.purchases.matching import Named, UnmatchedCode
+from checkout.purchases.external_purchase import Named, UnmatchedCode
 from checkout.purchases.repository import PurchaseRow
 from checkout.topology import SERVICE
 from contracts.envelope import Envelope
@@ -48,9 +48,9 @@ async def find_or_record(
     row = await _lock(uow, purchase)
     if row is not None and row.recorded_by is None:
         return await _correct_price(uow, purchase, row), row, None
-    if not matching.is_received(purchase):
+    if not external_purchase.is_received(purchase):
         return purchase, row, None
-    named = matching.named_by(purchase)
+    named = external_purchase.named_by(purchase)
     if row is not None and row.recorded_by != AUTOMATIC:  # an admin has decided
         named = replace(named, student_id=row.student_id, code=None)
         item = await catalog.find_any_item(uow.db, str(row.item_id))
@@ -59,20 +59,20 @@ async def find_or_record(
     code = named.code or (None if item else "unknown_item")
     if code is not None or item is None or named.student_id is None:
         return purchase, row, code  # one that was recorded before keeps its row until an admin decides
-    request = matching.external_request(
+    request = external_purchase.request_of(
         purchase,
         item,
         named.student_id,
         sponsor=await _sponsor(uow.db, named.sponsor),
         list_price=_price_of(row, item, named),
     )
-    id = row.id if row is not None else matching.id_of(purchase)
+    id = row.id if row is not None else external_purchase.id_of(purchase)
     if row is None:
         await insert(uow, id, request, by=AUTOMATIC)
     elif _differs(row, request):
         await _correct(uow, row, request)
-    recorded = matching.record_of(request, id, matching.refs_of(purchase), at=uow.now)
-    if not matching.is_the_same_record(purchase.recorded, recorded):
+    recorded = external_purchase.record_of(request, id, external_purchase.refs_of(purchase), at=uow.now)
+    if not external_purchase.is_the_same_record(purchase.recorded, recorded):
         purchase = await _publish(uow, purchase, id, recorded)
     return purchase, await repository.lock_purchase(uow.db, id), None
 
@@ -88,12 +88,12 @@ async def _correct_price(uow: UnitOfWork, purchase: Purchase, row: PurchaseRow) 
     fields = purchase_fields(row)
     if is_membership:
         fields["due"] = row.price
-    recorded = PurchaseRecorded(**fields, refs=matching.refs_of(purchase), as_of=uow.now)
+    recorded = PurchaseRecorded(**fields, refs=external_purchase.refs_of(purchase), as_of=uow.now)
     return await _publish(uow, purchase, row.id, recorded)
 
 
 async def _lock(uow: UnitOfWork, purchase: Purchase) -> PurchaseRow | None:
-    """By any of its ids: see `matching.id_of`. If two were recorded before they turned out to be one, one stays."""
+    """By any of its ids (`external_purchase.id_of`). If two were recorded before they proved to be one, one stays."""
     if purchase.id is None:
         return None
     if not purchase.is_external:
@@ -135,7 +135,7 @@ async def _publish(uow: UnitOfWork, purchase: Purchase, id: UUID, recorded: Purc
     """Publishes the record, and counts it among the facts at once. The purchase with it."""
     count = sum(isinstance(fact, PurchaseRecorded) for fact in purchase.facts)
     if purchase.recorded is not None and purchase.recorded.as_of is not None:
-        after = max(uow.now, purchase.recorded.as_of + matching.MOMENT)
+        after = max(uow.now, purchase.recorded.as_of + external_purchase.MOMENT)
         recorded = recorded.model_copy(update={"as_of": after})
     event_id = f"{id}/{count}/{recorded.type}"
     await uow.publish(recorded, id=event_id, subject=str(id))

@@ -94,7 +94,7 @@ def _by_sponsor(fact: PaymentEvent) -> bool:
     return fact.payer == "sponsor"
 
 
-def external_request(
+def request_of(
     purchase: Purchase,
     item: Item,
     student_id: UUID,
