@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID, uuid4
 
-from tests.checkout.foreign_steps import enveloped, foreign_intent
+from tests.checkout.external_steps import enveloped, external_intent
 from tests.checkout.installment_steps import DAY, EACH, FIRST, School
 
 from contracts.money import usd
@@ -30,7 +30,7 @@ async def _forged(school: School, id: UUID, installment: str, amount: int) -> No
         "due": str(FIRST),
         "installment": f"{installment}:1",
     }
-    await foreign_intent(school.service, metadata, amount=amount)
+    await external_intent(school.service, metadata, amount=amount)
     await school.deliver()
 
 

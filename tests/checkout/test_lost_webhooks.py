@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from tests.checkout.foreign_steps import events_about
+from tests.checkout.external_steps import events_about
 from tests.checkout.installment_steps import School
 from tests.checkout.payment_steps import payments
 from tests.checkout.service import Service, bearer, wanted

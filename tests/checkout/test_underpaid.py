@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from tests.checkout.foreign_steps import enveloped, events_about, foreign_page
+from tests.checkout.external_steps import enveloped, events_about, external_page
 from tests.checkout.payment_steps import payments
 from tests.checkout.service import ADMIN, Service, bearer, wanted
 
@@ -22,7 +22,7 @@ MISSING = PRICE - PAID
 async def _underpaid(service: Service, **metadata: str) -> UUID:
     """A student who paid 75.00 of 575.00 on another system's page."""
     student = uuid4()
-    session = await foreign_page(service, {"student_id": str(student), "program_slug": "cpr", **metadata}, amount=PAID)
+    session = await external_page(service, {"student_id": str(student), "program_slug": "cpr", **metadata}, amount=PAID)
     await service.deliver(*await events_about(service, session))
     return student
 
@@ -92,7 +92,7 @@ async def test_accepted_once(service: Service) -> None:
 
 async def test_what_is_paid_in_full_has_nothing_to_accept(service: Service) -> None:
     student = uuid4()
-    session = await foreign_page(service, {"student_id": str(student), "program_slug": "cpr"}, amount=PRICE)
+    session = await external_page(service, {"student_id": str(student), "program_slug": "cpr"}, amount=PRICE)
     await service.deliver(*await events_about(service, session))
     answer = await _accept(service, (await service.purchase(student))["id"])
     assert (answer.status_code, answer.json()["code"]) == (409, "not_underpaid")
@@ -163,9 +163,9 @@ async def test_a_discount_of_stripes_page_is_no_shortfall(service: Service, disc
     assert (purchase["state"], purchase["amount"], purchase["list_price"]) == ("paid", PRICE - discount, PRICE)
 
 
-async def test_a_foreign_plan_displays_what_stripe_collects(service: Service) -> None:
+async def test_an_external_plan_displays_what_stripe_collects(service: Service) -> None:
     student = uuid4()
-    session = await foreign_page(
+    session = await external_page(
         service,
         {"student_id": str(student), "program_slug": "barber-apprenticeship"},
         amount=122_250,

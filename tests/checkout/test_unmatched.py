@@ -9,7 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import ProgrammingError
-from tests.checkout.foreign_steps import enveloped, events_about, foreign_intent, foreign_page, succeeded
+from tests.checkout.external_steps import enveloped, events_about, external_intent, external_page, succeeded
 from tests.checkout.installment_steps import School
 from tests.checkout.payment_steps import paid, payments
 from tests.checkout.service import ADMIN, Service, bearer
@@ -70,7 +70,7 @@ async def _assign(service: Service, id: UUID, student: UUID, item: str, *, role:
 
 async def _nameless(service: Service, amount: int = 57_500) -> str:
     """A paid intent without metadata."""
-    intent = await foreign_intent(service, amount=amount)
+    intent = await external_intent(service, amount=amount)
     await service.deliver(*await events_about(service, intent))
     return intent
 
@@ -85,7 +85,7 @@ async def _nameless(service: Service, amount: int = 57_500) -> str:
     ],
 )
 async def test_what_it_does_not_name(service: Service, metadata: dict[str, str], code: str) -> None:
-    intent = await foreign_intent(service, metadata, amount=57_500)
+    intent = await external_intent(service, metadata, amount=57_500)
     await service.deliver(*await events_about(service, intent))
     row = await _row(service, intent)
     assert (row["code"], row["status"], row["amount"], row["currency"]) == (code, "pending", 57_500, "usd")
@@ -100,7 +100,7 @@ async def test_what_it_does_not_name(service: Service, metadata: dict[str, str],
 
 
 async def test_the_payer_that_stripe_names_is_listed(service: Service) -> None:
-    session = await foreign_page(service, amount=1_000)
+    session = await external_page(service, amount=1_000)
     await service.deliver(*await events_about(service, session))
     assert (await _row(service, session))["email"] == "ada@example.org"
 

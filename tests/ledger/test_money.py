@@ -286,7 +286,7 @@ def test_what_an_admin_accepts_is_not_owed() -> None:
 # --- payments that were not started here ------------------------------------------------------------------------------
 
 
-def foreign(amount: Money, **changes: Any) -> PaymentEvent:
+def external(amount: Money, **changes: Any) -> PaymentEvent:
     program = Program(slug="3f6c", id="3f6c", id_only=True)
     values = {"purchase_id": purchase_uuid("pi_1"), "student_id": STUDENT, "program": program, **changes}
     return PaymentSucceeded(refs=PaymentRefs(payment_intent="pi_1"), amount=amount, as_of=day(0), **values)
@@ -304,29 +304,29 @@ def recorded(price: Money, *, student: UUID = STUDENT, program: Program = BARBER
 
 
 def test_a_payment_that_was_not_started_here_opens_nothing_until_it_is_recorded() -> None:
-    assert judged(foreign(PRICE)) == ("none", None)
-    assert judged(foreign(PRICE, price=usd(1))) == ("none", None), "the metadata's price is not the catalog's"
-    assert judged(foreign(PRICE), recorded(PRICE)) == ACTIVE
-    assert judged(foreign(usd(50)), recorded(PRICE)) == UNDERPAID
+    assert judged(external(PRICE)) == ("none", None)
+    assert judged(external(PRICE, price=usd(1))) == ("none", None), "the metadata's price is not the catalog's"
+    assert judged(external(PRICE), recorded(PRICE)) == ACTIVE
+    assert judged(external(usd(50)), recorded(PRICE)) == UNDERPAID
 
 
 def test_a_record_decides_the_price_of_our_own_purchase_too() -> None:
     ours = uuid4()
     record = recorded(PRICE).model_copy(update={"purchase_id": ours})
-    assert judged(foreign(usd(50), purchase_id=ours, program=BARBER, price=usd(50)), record) == UNDERPAID
-    assert judged(foreign(PRICE, purchase_id=ours, program=BARBER, price=usd(50)), record) == ACTIVE
+    assert judged(external(usd(50), purchase_id=ours, program=BARBER, price=usd(50)), record) == UNDERPAID
+    assert judged(external(PRICE, purchase_id=ours, program=BARBER, price=usd(50)), record) == ACTIVE
 
 
-def test_a_foreign_membership_opens_with_the_price_of_a_period() -> None:
+def test_an_external_membership_opens_with_the_price_of_a_period() -> None:
     tier = Program(slug="membership", id="m-1", kind="membership")
     record = recorded(PRICE, program=tier).model_copy(update={"price": None, "due": usd(1_900)})
-    assert judged(foreign(usd(50), program=tier, price=usd(50)), record) == UNDERPAID
-    assert judged(foreign(usd(1_900), program=tier, price=usd(50)), record) == ACTIVE
+    assert judged(external(usd(50), program=tier, price=usd(50)), record) == UNDERPAID
+    assert judged(external(usd(1_900), program=tier, price=usd(50)), record) == ACTIVE
 
 
 def test_the_latest_record_decides_who_bought_what() -> None:
     other, web = uuid4(), Program(slug="web-developer", id="prog-2")
-    facts = numbered([foreign(PRICE), recorded(PRICE), recorded(PRICE, student=other, program=web, at=2)])
+    facts = numbered([external(PRICE), recorded(PRICE), recorded(PRICE, student=other, program=web, at=2)])
     standing = {(v.student_id, v.program.slug): str(v.standing) for v in verdicts(facts).values()}
     assert standing[other, "web-developer"] == "active"
     assert set(standing.values()) == {"active", "withdrawn"}
@@ -341,7 +341,7 @@ def test_money_of_nobody_names_nobody() -> None:
 # --- plans that another system made -----------------------------------------------------------------------------------
 
 
-def test_a_foreign_plan_that_stops_early_is_paused() -> None:
+def test_an_external_plan_that_stops_early_is_paused() -> None:
     refs = PaymentRefs(invoice="in_1", subscription="sub_1")
     of_purchase = plan_fields(purchase_id=purchase_uuid("sub_1"))
     first = PaymentSucceeded(refs=refs, amount=SHARE, **of_purchase)

@@ -234,7 +234,7 @@ async def test_an_unmatched_payment_whichever_reference_reports_it(harness: Harn
 
 async def test_a_payment_that_was_assigned_in_time_is_not_alerted(harness: Harness) -> None:
     purchase_id = purchase_uuid("cs_9")
-    foreign = PaymentSucceeded(
+    external = PaymentSucceeded(
         refs=UNMATCHED.refs, purchase_id=purchase_id, student_id=ANN, program=BARBER, amount=usd(4_900)
     )
     recorded = PurchaseRecorded(
@@ -245,7 +245,7 @@ async def test_a_payment_that_was_assigned_in_time_is_not_alerted(harness: Harne
         payer="student",
         price=usd(4_900),
     )
-    await harness.receive(CONTACT, foreign, UNMATCHED, recorded)
+    await harness.receive(CONTACT, external, UNMATCHED, recorded)
     mails = await harness.deliver_due()
     assert subjects(mails, ADMIN) == [] and subjects(mails) == ["Receipt: 49.00 USD for Barber Apprenticeship"]
 

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from tests.checkout.foreign_steps import enveloped, events_about, foreign_intent, foreign_page
+from tests.checkout.external_steps import enveloped, events_about, external_intent, external_page
 from tests.checkout.payment_steps import BY_ADMIN, ask, payments
 from tests.checkout.service import ADMIN, Service, bearer
 
@@ -30,11 +30,11 @@ async def _recorded(service: Service, student: UUID) -> dict[str, Any]:
         {"program_id": "barber-apprenticeship"},
     ],
 )
-async def test_a_foreign_page_is_a_purchase_with_a_payment_and_a_receipt(
+async def test_a_external_page_is_a_purchase_with_a_payment_and_a_receipt(
     service: Service, metadata: dict[str, str]
 ) -> None:
     student = uuid4()
-    session = await foreign_page(service, {"student_id": str(student), **metadata}, amount=489_000)
+    session = await external_page(service, {"student_id": str(student), **metadata}, amount=489_000)
     await service.deliver(*await events_about(service, session))
     purchase = await service.purchase(student)
     assert (purchase["state"], purchase["payment_flow"], purchase["payment_type"]) == ("paid", "external", "full")
@@ -59,7 +59,7 @@ async def test_a_foreign_page_is_a_purchase_with_a_payment_and_a_receipt(
 
 async def test_its_own_record_comes_back_and_changes_nothing(service: Service) -> None:
     student = uuid4()
-    session = await foreign_page(service, {"student_id": str(student), "program_slug": "cpr"}, amount=57_500)
+    session = await external_page(service, {"student_id": str(student), "program_slug": "cpr"}, amount=57_500)
     await service.deliver(*await events_about(service, session))
     before = await service.purchase(student)
     rows = await service.rows(
@@ -75,10 +75,10 @@ async def test_its_own_record_comes_back_and_changes_nothing(service: Service) -
     assert len(await payments(service, student)) == 1
 
 
-async def test_a_purchase_id_that_nobody_has_here_is_foreign_too(service: Service) -> None:
+async def test_a_purchase_id_that_nobody_has_here_is_external_too(service: Service) -> None:
     student, purchase = uuid4(), uuid4()
     named = {"student_id": str(student), "program_slug": "cpr", "purchase_id": str(purchase)}
-    intent = await foreign_intent(service, named, amount=50)
+    intent = await external_intent(service, named, amount=50)
     await service.deliver(*await events_about(service, intent))
     row = await service.purchase(student)
     assert (row["id"], row["state_reason"], row["shortfall"]) == (purchase, "underpaid", 57_450)
@@ -86,7 +86,7 @@ async def test_a_purchase_id_that_nobody_has_here_is_foreign_too(service: Servic
 
 async def test_an_intent_that_names_a_track_by_its_code(service: Service) -> None:
     student = uuid4()
-    intent = await foreign_intent(service, {"student_id": str(student), "track": "DP"}, amount=49_900)
+    intent = await external_intent(service, {"student_id": str(student), "track": "DP"}, amount=49_900)
     await service.deliver(*await events_about(service, intent))
     purchase = await service.purchase(student)
     assert (purchase["program_slug"], purchase["item_kind"], purchase["state"]) == ("dp", "track", "paid")
@@ -100,15 +100,15 @@ async def test_a_course_that_names_its_buyer_by_another_systems_ids(service: Ser
         "POST", "/api/admin/items", kind="course", slug=course, name="Theirs", price=100, external_id=f"ext-{course}"
     )
     assert added.status_code == 201, added.text
-    session = await foreign_page(service, {"userId": f"user-{course}", "courseId": f"ext-{course}"}, amount=10_000)
+    session = await external_page(service, {"userId": f"user-{course}", "courseId": f"ext-{course}"}, amount=10_000)
     await service.deliver(*await events_about(service, session))
     (purchase,) = await service.rows("SELECT * FROM purchases WHERE program_slug = :slug", slug=course)
     assert (purchase["state"], purchase["amount"]) == ("paid", 10_000)
 
 
-async def test_a_foreign_sponsor_has_a_funding_row_and_an_invoice(service: Service) -> None:
+async def test_an_external_sponsor_has_a_funding_row_and_an_invoice(service: Service) -> None:
     student = uuid4()
-    session = await foreign_page(
+    session = await external_page(
         service,
         {"student_id": str(student), "program_slug": "dsp", "program_id": "p-1", "funding_source": "wioa"},
         amount=432_500,
@@ -125,9 +125,9 @@ async def test_a_foreign_sponsor_has_a_funding_row_and_an_invoice(service: Servi
     assert (await _recorded(service, student))["payer"] == "sponsor"
 
 
-async def test_the_foreign_cent_is_underpaid(service: Service) -> None:
+async def test_the_external_cent_is_underpaid(service: Service) -> None:
     student = uuid4()
-    session = await foreign_page(service, {"student_id": str(student), "program_slug": "hvac"}, amount=50)
+    session = await external_page(service, {"student_id": str(student), "program_slug": "hvac"}, amount=50)
     await service.deliver(*await events_about(service, session))
     purchase = await service.purchase(student)
     assert (purchase["state"], purchase["state_reason"], purchase["shortfall"]) == (
@@ -140,7 +140,7 @@ async def test_the_foreign_cent_is_underpaid(service: Service) -> None:
 
 async def test_refund_status_history_and_cancel_work_on_it(service: Service) -> None:
     student = uuid4()
-    intent = await foreign_intent(service, {"student_id": str(student), "program_slug": "cpr"}, amount=57_500)
+    intent = await external_intent(service, {"student_id": str(student), "program_slug": "cpr"}, amount=57_500)
     await service.deliver(*await events_about(service, intent))
     headers = bearer("student", student)
     history = await service.call("GET", "/api/payments/history/customer", headers=headers)
@@ -160,9 +160,9 @@ async def test_refund_status_history_and_cancel_work_on_it(service: Service) -> 
     assert (await payments(service, student))[0]["refunded"] == 57_500
 
 
-async def test_canceling_a_foreign_plan_cancels_its_subscription(service: Service) -> None:
+async def test_canceling_an_external_plan_cancels_its_subscription(service: Service) -> None:
     student = uuid4()
-    session = await foreign_page(
+    session = await external_page(
         service,
         {"student_id": str(student), "program_slug": "barber-apprenticeship"},
         amount=122_250,
@@ -191,9 +191,9 @@ async def _last_recorded(service: Service, student: UUID) -> dict[str, Any]:
     return (await service.published(student, RECORDED))[-1]
 
 
-async def test_a_foreign_membership(service: Service) -> None:
+async def test_an_external_membership(service: Service) -> None:
     student = uuid4()
-    session = await foreign_page(
+    session = await external_page(
         service,
         {
             "student_id": str(student),

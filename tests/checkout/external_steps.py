@@ -16,7 +16,7 @@ from contracts.people import Program
 from kit.db.unit_of_work import utc_now
 
 
-async def foreign_page(
+async def external_page(
     service: Service, metadata: Mapping[str, str] = MappingProxyType({}), *, amount: int, mode: str = "payment"
 ) -> str:
     """A page that another system has opened at Stripe, with its metadata; paid."""
@@ -37,7 +37,7 @@ async def foreign_page(
     return str(session.id)
 
 
-async def foreign_intent(service: Service, metadata: Mapping[str, str] = MappingProxyType({}), *, amount: int) -> str:
+async def external_intent(service: Service, metadata: Mapping[str, str] = MappingProxyType({}), *, amount: int) -> str:
     """An intent that another system has made at Stripe; paid."""
     params: dict[str, Any] = {"amount": amount, "currency": "usd", "metadata": dict(metadata)}
     intent = await service.sandbox.api.payment_intents.create_async(params)  # type: ignore[arg-type]

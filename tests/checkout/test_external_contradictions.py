@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import uuid4
 
 import pytest
-from tests.checkout.foreign_steps import events_about, foreign_intent, foreign_page
+from tests.checkout.external_steps import events_about, external_intent, external_page
 from tests.checkout.payment_steps import standing
 from tests.checkout.service import Service, bearer, wanted
 
@@ -18,7 +18,7 @@ async def test_the_price_of_our_purchase_is_that_of_its_row(service: Service, st
     assert (await service.buy(student, wanted())).status_code == 200
     purchase = await service.purchase(student)
     named = {"student_id": str(student), "purchase_id": str(purchase["id"]), "program_slug": purchase["program_slug"]}
-    intent = await foreign_intent(service, named | stated, amount=50)
+    intent = await external_intent(service, named | stated, amount=50)
     await service.deliver(*await events_about(service, intent))
     assert await standing(service, student) == UNDERPAID
     row = await service.purchase(student)
@@ -31,7 +31,7 @@ async def test_the_price_of_an_unknown_purchase_id_is_the_catalogs(service: Serv
     student = uuid4()
     named = {"student_id": str(student), "program_slug": "barber-apprenticeship", "purchase_id": str(uuid4())}
     named["price"] = price
-    intent = await foreign_intent(service, named, amount=50)
+    intent = await external_intent(service, named, amount=50)
     await service.deliver(*await events_about(service, intent))
     assert await standing(service, student) == UNDERPAID
 
@@ -42,7 +42,7 @@ async def test_a_membership_for_fifty_cents(service: Service, own_id: bool) -> N
     named = {"student_id": str(student), "program_slug": "student-membership", "program_kind": "membership"}
     if own_id:
         named["purchase_id"] = str(uuid4())
-    intent = await foreign_intent(service, named, amount=50)
+    intent = await external_intent(service, named, amount=50)
     await service.deliver(*await events_about(service, intent))
     assert await standing(service, student) == UNDERPAID
 
@@ -50,7 +50,7 @@ async def test_a_membership_for_fifty_cents(service: Service, own_id: bool) -> N
 async def test_a_monthly_membership_for_fifty_cents(service: Service) -> None:
     student = uuid4()
     named = {"student_id": str(student), "program_slug": "student-membership", "program_kind": "membership"}
-    session = await foreign_page(service, named, amount=50, mode="subscription")
+    session = await external_page(service, named, amount=50, mode="subscription")
     await service.deliver(*await events_about(service, session))
     assert await standing(service, student) == UNDERPAID
     assert (await service.purchase(student))["shortfall"] == 1_850
@@ -68,7 +68,7 @@ async def test_our_membership_costs_the_price_of_its_row(service: Service) -> No
         "program_slug": purchase["program_slug"],
         "program_kind": "membership",
     }
-    intent = await foreign_intent(service, named, amount=50)
+    intent = await external_intent(service, named, amount=50)
     await service.deliver(*await events_about(service, intent))
     assert await standing(service, student) == UNDERPAID
     assert (await service.purchase(student))["shortfall"] == 1_850
