@@ -17,7 +17,6 @@ from tests.checkout.service import Service
 from tests.databases import migrated
 from tests.year import test_year as year
 from tests.year.actions import (
-    Action,
     AdvanceDays,
     Appeal,
     Buy,
@@ -38,6 +37,7 @@ from tests.year.actions import (
     Spelling,
     Sponsor,
 )
+from tests.year.generated_years import Action
 from tests.year.harness import Harness
 
 import checkout

@@ -21,7 +21,6 @@ from tests.checkout.sandbox import StripeSandbox
 from tests.checkout.service import Service
 from tests.databases import migrated
 from tests.year.actions import (
-    Action,
     AdvanceDays,
     Buy,
     ChangeInstallment,
@@ -34,8 +33,8 @@ from tests.year.actions import (
     RecordPayment,
     Refund,
     SettleDebits,
-    years,
 )
+from tests.year.generated_years import Action, years
 from tests.year.harness import Harness, ServiceUnderTest
 
 import checkout
