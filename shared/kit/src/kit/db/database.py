@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import MetaData, func, select, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy import MetaData, event, func, select, text
+from sqlalchemy.engine import ExceptionContext, make_url
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from kit.runtime.failures import sqlstate
+from kit.runtime.failures import Transient, sqlstate
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -33,16 +33,36 @@ KIT_TABLES = new_metadata()
 
 
 def create_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
-    """An engine that keeps parameters out of errors (they may be personal data) and detects dead connections."""
-    return create_async_engine(
+    """An engine that keeps parameters out of errors (they may be personal data) and detects dead connections.
+
+    A connection that the server has closed is replaced when it is taken from the pool. That costs no round trip, unlike
+    `pool_pre_ping`: the driver has noticed it. One that dies later fails its statement, and `is_down` says so.
+    """
+    engine = create_async_engine(
         make_url(url).set(drivername="postgresql+asyncpg"),
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=10,
-        pool_pre_ping=True,
         hide_parameters=True,
         connect_args={"timeout": 5, "command_timeout": 30, "server_settings": {"timezone": "UTC"}},
     )
+    event.listen(engine.sync_engine, "checkout", _replace_closed)
+    event.listen(engine.sync_engine, "handle_error", _drop_read_only)
+    return engine
+
+
+def _replace_closed(connection: Any, _: Any, __: Any) -> None:
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError("closed by the server")
+
+
+def _drop_read_only(context: ExceptionContext) -> None:
+    """After a failover that keeps the connections open, none of the pool leads to the primary: drop all of them.
+
+    SQLAlchemy replaces every connection that is older than a disconnect (`invalidate_pool_on_disconnect`).
+    """
+    if sqlstate(context.original_exception) == READ_ONLY:
+        context.is_disconnect = True
 
 
 class Database:
@@ -68,15 +88,22 @@ class Database:
             yield connection
 
     async def ping(self) -> None:
+        """Raises unless the database can be written to."""
         async with self.engine.connect() as connection:
-            await connection.execute(text("SELECT 1"))
+            read_only = await connection.scalar(text("SHOW transaction_read_only"))  # also "on" while in recovery
+        if read_only == "on":
+            await self.engine.dispose()
+            raise Transient("the database is read-only")
 
     async def close(self) -> None:
         await self.engine.dispose()
 
 
+READ_ONLY = "25006"
+LOCK_NOT_AVAILABLE = "55P03"
+
 # connection lost; out of connections, memory or disk; shutting down or starting; too slow; waited too long for a lock
-_AWAY = ("08", "53", "57P0", "57014", "55P03")
+_AWAY = ("08", "53", "57P0", "57014", LOCK_NOT_AVAILABLE)
 
 
 def is_down(error: BaseException) -> bool:
@@ -93,6 +120,11 @@ def is_down(error: BaseException) -> bool:
 def lost_a_race(error: BaseException) -> bool:
     """Whether the database aborted a deadlock or a serialization conflict: the same transaction can be repeated."""
     return isinstance(error, DBAPIError) and sqlstate(error) in ("40P01", "40001")
+
+
+def waited_for_a_lock(error: BaseException) -> bool:
+    """Whether another transaction held a lock for longer than `lock_timeout`."""
+    return isinstance(error, DBAPIError) and sqlstate(error) == LOCK_NOT_AVAILABLE
 
 
 def cannot_be_stored(error: BaseException) -> bool:

@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import text
 
 from contracts.envelope import Envelope
-from kit.db.database import Database, is_down, lost_a_race
+from kit.db.database import Database, is_down, lost_a_race, waited_for_a_lock
 from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.messaging import inbox
 from kit.messaging.projection import Projection
@@ -80,7 +80,7 @@ class Batches:
         try:
             new = await self._commit(batch)
         except Exception as error:
-            if len(batch) == 1 or (is_down(error) and not _waited_for_a_lock(error)):
+            if len(batch) == 1 or (is_down(error) and not waited_for_a_lock(error)):
                 raise
             log.warning("batch failed", queue=self._queue, messages=len(batch), error=describe(error))
             await self._process_alone(batch)
@@ -126,7 +126,3 @@ class Batches:
                 uow = UnitOfWork(db=db, source=self._service, now=utc_now())
                 await batch[0].projection.apply_all(uow, [events[id] for id in events if id in new])
         return new
-
-
-def _waited_for_a_lock(error: BaseException) -> bool:
-    return getattr(getattr(error, "orig", None), "sqlstate", None) == "55P03"
