@@ -101,7 +101,9 @@ async def _store(context: GatewayContext, event: StripeEvent) -> str:
 
 async def _spill(context: GatewayContext, event: StripeEvent) -> None:
     """Stores the raw event in the broker, then publishes its translation without waiting for the database."""
-    raw = OutgoingMessage(key=event.id, exchange="", routing_key=SPILL.name, body=event.body, mandatory=True)
+    raw = OutgoingMessage(
+        key=event.id, exchange=SPILL.exchange, routing_key=SPILL.name, body=event.body, mandatory=True
+    )
     await context.publisher.publish(raw)
     for envelope in translate(decode(event.body), received_at=datetime.now(UTC)):
         try:

@@ -12,6 +12,7 @@ from aio_pika.abc import AbstractExchange, AbstractRobustChannel, AbstractRobust
 from aio_pika.exceptions import AMQPError, DeliveryError
 
 from kit.messaging.outbox import OutgoingMessage
+from kit.messaging.topology import own_exchange
 from kit.runtime.failures import Permanent, Transient
 
 
@@ -47,7 +48,9 @@ class Publisher:
         """
         try:
             async with asyncio.timeout(self._timeout):
-                exchange = await self._exchange(message.exchange)
+                # rows of an earlier version name the default exchange, to which no service may write
+                name = message.exchange or own_exchange(message.routing_key.partition(".")[0])
+                exchange = await self._exchange(name)
                 await exchange.publish(_to_amqp(message), message.routing_key, mandatory=message.mandatory)
         except (TypeError, ValueError, struct.error) as error:
             raise Unpublishable(type(error).__name__) from error

@@ -27,6 +27,7 @@ from aio_pika.exceptions import QueueEmpty
 
 from contracts.envelope import BadEnvelope, attributes
 from kit.messaging.failed_messages import ATTEMPT_HEADER
+from kit.messaging.topology import Queue
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +72,7 @@ class DeadLetters:
     async def replay(self, selected: Callable[[DeadLetter], bool]) -> int:
         """Publishes the selected messages to the queue again; each is acknowledged after the broker's confirm."""
         replayed = 0
+        exchange = await self._channel.get_exchange(Queue(self._queue).exchange, ensure=False)
         async with self._held() as messages:
             for message in messages:
                 if selected(_read(message)):
@@ -87,7 +89,7 @@ class DeadLetters:
                         content_type=message.content_type,
                         delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
                     )
-                    await self._channel.default_exchange.publish(copy, self._queue, mandatory=True)
+                    await exchange.publish(copy, self._queue, mandatory=True)
                     await message.ack()
                     replayed += 1
         return replayed

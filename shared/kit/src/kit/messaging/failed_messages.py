@@ -62,7 +62,7 @@ class FailedMessages:
         )
         rescheduled = OutgoingMessage(
             key=f"rescheduled/{uuid4()}",  # a message may be rescheduled, dead-lettered, replayed and rescheduled again
-            exchange="",
+            exchange=queue.exchange,
             routing_key=queue.name,
             body=message.body,
             headers={**_own_headers(message), ATTEMPT_HEADER: attempt},
@@ -85,7 +85,7 @@ class FailedMessages:
         )
         dead = OutgoingMessage(
             key=event_id(message),
-            exchange="",
+            exchange=queue.exchange,
             routing_key=queue.dead,
             body=message.body,
             headers={

@@ -1,4 +1,11 @@
-"""Queues and their bindings. `migrate` declares them, so that no event is published before its queues exist."""
+"""Queues, exchanges and bindings. `migrate` declares them with the deployment's login, before any event is published;
+services have no right to declare or bind anything.
+
+    bursar.events       topic: an event reaches the queues that are bound to its type
+    <service>.queues    direct: a message reaches the queue, or dead-letter queue, of this service that its key names.
+                        For retries, dead letters and replays: no service may write to the default exchange, which
+                        reaches every queue.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +33,10 @@ NO_LIMIT = 1_000_000
 DEAD_ARGUMENTS: Mapping[str, Any] = {"x-queue-type": "quorum", "x-delivery-limit": NO_LIMIT}
 
 
+def own_exchange(service: str) -> str:
+    return f"{service}.queues"
+
+
 @dataclass(frozen=True)
 class Queue:
     """A durable quorum queue `<service>.<purpose>` and its dead-letter queue `<service>.<purpose>.dead`."""
@@ -40,10 +51,15 @@ class Queue:
         return f"{self.name}.dead"
 
     @property
+    def exchange(self) -> str:
+        """The service's own exchange. With the queue's name as the routing key, a message reaches only this queue."""
+        return own_exchange(self.name.partition(".")[0])
+
+    @property
     def arguments(self) -> dict[str, Any]:
         return {
             "x-queue-type": "quorum",
-            "x-dead-letter-exchange": "",
+            "x-dead-letter-exchange": self.exchange,
             "x-dead-letter-routing-key": self.dead,
             "x-dead-letter-strategy": "at-least-once",
             "x-overflow": "reject-publish",
@@ -52,13 +68,16 @@ class Queue:
 
 
 async def declare(channel: AbstractChannel, queues: Iterable[Queue]) -> None:
-    """Declares the exchange, the queues, their dead-letter queues and their bindings. Idempotent."""
-    exchange = await channel.declare_exchange(EVENTS_EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
+    """Declares the exchanges, the queues, their dead-letter queues and their bindings. Idempotent."""
+    events = await channel.declare_exchange(EVENTS_EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
     for queue in queues:
-        await channel.declare_queue(queue.dead, durable=True, arguments=dict(DEAD_ARGUMENTS))
+        own = await channel.declare_exchange(queue.exchange, aio_pika.ExchangeType.DIRECT, durable=True)
+        dead = await channel.declare_queue(queue.dead, durable=True, arguments=dict(DEAD_ARGUMENTS))
+        await dead.bind(own, routing_key=queue.dead)
         declared = await channel.declare_queue(queue.name, durable=True, arguments=queue.arguments)
+        await declared.bind(own, routing_key=queue.name)
         for event in queue.events:
-            await declared.bind(exchange, routing_key=event.type)
+            await declared.bind(events, routing_key=event.type)
 
 
 async def declare_at(amqp_url: str, queues: Iterable[Queue]) -> None:
