@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -73,6 +74,21 @@ def test_a_lost_response_and_the_sdks_retry_create_one_session(running: Running,
     assert session.last_response and session.last_response.headers["idempotent-replayed"] == "true"
     found = [s for s in client.v1.checkout.sessions.list({"limit": 100}).data if s.client_reference_id == "lost-answer"]
     assert [s.id for s in found] == [session.id]
+
+
+def test_only_a_client_that_waits_loses_its_answer(running: Running, operator: Operator) -> None:
+    operator.faults(api_delay_seconds=2_000.0)  # one real second
+    impatient = stripe.HTTPXClient(timeout=0.3, allow_sync_methods=True)
+    with pytest.raises(stripe.APIConnectionError):
+        create(
+            stripe.StripeClient(SECRET_KEY, base_addresses={"api": running.base_url}, http_client=impatient),
+            "impatient",
+        )
+    operator.faults(lose_answers=1)
+    time.sleep(1.5)  # the delayed request has ended
+    client = stripe.StripeClient(SECRET_KEY, base_addresses={"api": running.base_url})
+    with pytest.raises(stripe.APIConnectionError):
+        create(client, "patient")
 
 
 def test_a_500_has_no_effect_and_can_be_retried(client: stripe.StripeClient, operator: Operator) -> None:

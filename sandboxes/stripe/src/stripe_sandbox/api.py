@@ -131,8 +131,9 @@ class _ApiCall:
             self.sandbox.deliveries.send(deliveries)
             raise
         response = self._response(result)
-        if self.request.method == "POST" and self.sandbox.faults.lose_answers:
-            self.sandbox.faults.lose_answers -= 1
+        faults = self.sandbox.faults
+        if self.request.method == "POST" and faults.lose_answers and not await self.request.is_disconnected():
+            faults.lose_answers -= 1
             response = LostResponse()
         response.background = task
         return response
