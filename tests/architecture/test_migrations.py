@@ -1,6 +1,7 @@
 """A migration that may have run somewhere is never edited: a change is a new revision.
 
-The kit's tables are DDL per version (`ddl.V1`), so they are pinned like the revisions that call them.
+The kit's tables are DDL per version (`ddl.V1`, `delivery_ddl.V2`), so they are pinned like the revisions that call
+them.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from kit.db import ddl
+from kit.db import ddl, delivery_ddl
 
 ROOT = Path(__file__).resolve().parents[2]
 
 PINNED = {
     "ddl.V1": "012437d05bba8758",
+    "delivery_ddl.V2": "66d421b7cec62785",
     "services/checkout/migrations/versions/0001_initial.py": "283f57eb84a35b86",
     "services/checkout/migrations/versions/0002_money.py": "df6aaf8c0db7b2b7",
     "services/enrollment/migrations/versions/0001_initial.py": "02e65d3899307510",
@@ -31,7 +33,7 @@ PINNED = {
 
 
 def _found() -> dict[str, str]:
-    texts = {"ddl.V1": "".join(ddl.V1).encode()}
+    texts = {"ddl.V1": "".join(ddl.V1).encode(), "delivery_ddl.V2": "".join(delivery_ddl.V2).encode()}
     for path in sorted(ROOT.glob("services/*/migrations/versions/*.py")):
         texts[str(path.relative_to(ROOT))] = path.read_bytes()
     return {name: hashlib.sha256(text).hexdigest()[:16] for name, text in texts.items()}

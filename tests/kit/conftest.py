@@ -10,7 +10,7 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from sqlalchemy import Connection, text
 
-from kit.db import ddl
+from kit.db import ddl, delivery_ddl
 from kit.db.database import Database
 from kit.messaging.broker import Publisher
 from testkit import postgres_server as pg
@@ -29,6 +29,7 @@ async def prepared(kit_database: pg.Database) -> pg.Database:
     def create(connection: Connection) -> None:
         with Operations.context(MigrationContext.configure(connection)):
             ddl.create_v1(api_login=kit_database.api_login)
+            delivery_ddl.create_v2(api_login=kit_database.api_login)
         connection.execute(text("CREATE TABLE done (event_id text NOT NULL, note text NOT NULL DEFAULT '')"))
 
     async with database.engine.begin() as connection:
