@@ -38,7 +38,11 @@ class RunningRole(Process):
 
 def migrate(package: str, env: Mapping[str, str]) -> None:
     """The role `migrate`: upgrades the database and declares the queues. In this process: an interpreter that imports
-    the service again takes longer than the migration. (The journeys and tests/compose run it in its own.)"""
+    the service again takes longer than the migration. (The journeys and tests/compose run it in its own.)
+
+    As in the role `all`, MIGRATE_DATABASE_URL and MIGRATE_AMQP_URL take the place of those without MIGRATE_.
+    """
     role = importlib.import_module(f"{package}.main").ROLES["migrate"]
-    with mock.patch.dict(os.environ, env), ThreadPoolExecutor(1) as beside_the_event_loop:
+    own = {name.removeprefix("MIGRATE_"): url for name, url in env.items() if name.startswith("MIGRATE_")}
+    with mock.patch.dict(os.environ, {**env, **own}), ThreadPoolExecutor(1) as beside_the_event_loop:
         beside_the_event_loop.submit(role).result(60)

@@ -19,6 +19,7 @@ from uuid import uuid4
 import aio_pika
 import asyncpg
 from tests.bench import load
+from tests.databases import logins
 from tests.deliveries import envelope
 from tests.processes import RunningRole, migrate
 from tests.waiting import until
@@ -141,8 +142,8 @@ def main() -> None:
             database_server.create_database("bench"),
         )
         env = {"AMQP_URL": broker.url, "STRIPE_WEBHOOK_SECRETS": stripe.SECRET, "STRIPE_LIVEMODE": "false"}
-        migrate("webhook_gateway", {**env, "DATABASE_URL": gateway_db.url})
-        migrate("enrollment", {**env, "DATABASE_URL": enrollments_db.url})
+        migrate("webhook_gateway", {**env, **logins(gateway_db)})
+        migrate("enrollment", {**env, **logins(enrollments_db)})
         api = RunningRole("webhook_gateway", "api", {**env, "DATABASE_URL": gateway_db.api_url})
         enrollments = RunningRole("enrollment", "consumers", {**env, "DATABASE_URL": enrollments_db.url})
         try:

@@ -26,7 +26,7 @@ def stripe_sandbox() -> Iterator[StripeSandbox]:
 @pytest.fixture(scope="package")
 def checkout_database(postgres_server: PostgresServer) -> Database:
     database = postgres_server.create_database("checkout")
-    migrate.upgrade(database.url, migrate.folder_of(checkout.__file__))
+    migrate.upgrade(database.owner_url, migrate.folder_of(checkout.__file__))
     loaded(database)
     return database
 

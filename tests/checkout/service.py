@@ -128,6 +128,7 @@ class Service:
         return self._apps.get(
             {
                 "database_url": SecretStr(self.server.api_url),
+                "staff_database_url": SecretStr(self.server.staff_url),
                 "jwt_secret": SecretStr(JWT["JWT_SECRET"]),
                 "jwt_issuer": JWT["JWT_ISSUER"],
                 "jwt_audience": JWT["JWT_AUDIENCE"],

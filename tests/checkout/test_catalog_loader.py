@@ -29,7 +29,7 @@ def test_whatever_is_taught_has_instructors() -> None:
 
 async def test_existing_items_stay_and_are_published(postgres_server: PostgresServer) -> None:
     server = postgres_server.create_database("checkout_loader")
-    await asyncio.to_thread(migrate.upgrade, server.url, migrate.folder_of(checkout.__file__))
+    await asyncio.to_thread(migrate.upgrade, server.owner_url, migrate.folder_of(checkout.__file__))
     database = Database(server.url)
     async with database.transaction() as db:
         await db.execute(

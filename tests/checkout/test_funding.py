@@ -14,11 +14,11 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from tests.checkout.sandbox import metadata_of
 from tests.checkout.service import FINANCE, FUND, PUBLIC, Service, bearer, wanted
+from tests.databases import api_database
 
 from contracts.envelope import Envelope
 from contracts.money import usd
 from contracts.payments import PaymentPending, PaymentRefs, PaymentRefunded, PaymentSucceeded
-from kit.db.database import Database
 
 
 async def _changes(service: Service, payment: UUID) -> list[dict[str, Any]]:
@@ -300,7 +300,7 @@ async def test_the_api_login_sees_the_callers_rows_only(service: Service) -> Non
     mine, other = uuid4(), uuid4()
     for student in (mine, other):
         assert (await service.fund(student)).status_code == 200
-    api = Database(service.server.api_url)
+    api = api_database(service.server)
 
     async def seen(table: str, student_id: UUID | None = None, role: str | None = None) -> set[UUID]:
         async with api.transaction() if role is None else api.transaction_of(student_id=student_id, role=role) as db:
@@ -320,7 +320,7 @@ async def test_the_api_login_sees_the_callers_rows_only(service: Service) -> Non
 async def test_the_api_login_can_neither_write_for_others_nor_change_the_trail(service: Service) -> None:
     student = uuid4()
     await service.fund(student)
-    api = Database(service.server.api_url)
+    api = api_database(service.server)
 
     async def run(statement: str, role: str) -> int:
         async with api.transaction_of(student_id=uuid4(), role=role) as db:

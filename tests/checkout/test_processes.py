@@ -16,6 +16,7 @@ from aio_pika.abc import AbstractQueue
 from tests.checkout.sandbox import StripeSandbox, metadata_of
 from tests.checkout.service import CREATE, FRONTEND, PAY_LINK_SECRET, PUBLIC, bearer, wanted
 from tests.checkout.stripe_ids import SECRET_KEY
+from tests.databases import api_logins, logins
 from tests.processes import RunningRole, migrate
 from tests.waiting import until
 
@@ -61,9 +62,9 @@ async def running(
 ) -> AsyncIterator[Running]:
     database = postgres_server.create_database("checkout_processes")
     stripe = {"STRIPE_API_KEY": SECRET_KEY, "STRIPE_API_BASE": stripe_sandbox.url}
-    worker = {"DATABASE_URL": database.url, "AMQP_URL": rabbit_server.url}
+    worker = {**logins(database), "AMQP_URL": rabbit_server.url}
     api = {
-        "DATABASE_URL": database.api_url,
+        **api_logins(database),
         "FRONTEND_URL": FRONTEND,
         "PUBLIC_URL": PUBLIC,
         "PAY_LINK_SECRET": PAY_LINK_SECRET,

@@ -10,11 +10,11 @@ from sqlalchemy import insert
 from tests.checkout.pdf_text import text_of
 from tests.checkout.service import Service, bearer, wanted
 from tests.checkout.test_receipts import bought, only, paid
+from tests.databases import api_database
 
 from checkout.payments.tables import payments, refunds
 from checkout.receipts.settings import IssuerSettings
 from contracts.money import usd
-from kit.db.database import Database
 
 
 async def _receipt(service: Service, **other: Any) -> tuple[UUID, dict[str, Any]]:
@@ -170,7 +170,7 @@ async def test_the_list_is_paged_and_filtered(service: Service) -> None:
 
 
 async def test_the_api_cannot_write_documents(service: Service) -> None:
-    api = Database(service.server.api_url)
+    api = api_database(service.server)
     try:
         with pytest.raises(Exception, match="permission denied"):
             async with api.transaction() as db:

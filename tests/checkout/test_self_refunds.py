@@ -24,13 +24,13 @@ from tests.checkout.payment_steps import (
     stripes,
 )
 from tests.checkout.service import Service, bearer
+from tests.databases import api_database
 
 from checkout.payments import refund_service
 from contracts.enrollment import EnrollmentActivated, EnrollmentCompleted, EnrollmentProgressed
 from contracts.money import usd
 from contracts.payments import PaymentRefs, PaymentSucceeded
 from contracts.people import Program, enrollment_uuid
-from kit.db.database import Database
 
 
 async def _finish(service: Service, student: UUID) -> None:
@@ -66,7 +66,7 @@ async def test_the_api_login_sees_only_its_students_ends(service: Service) -> No
     for student in students:
         row = await paid(service, student)
         assert (await ask(service, row["id"], by=("student", student))).status_code == 201
-    api = Database(service.server.api_url)
+    api = api_database(service.server)
     for role, expected in (("student", {students[0]}), ("admin", set(students))):
         async with api.transaction_of(student_id=students[0], role=role) as db:
             found = set((await db.execute(text("SELECT student_id FROM purchase_ends"))).scalars())

@@ -15,6 +15,7 @@ from kit.runtime.process import main
 
 GIVEN: dict[str, Any] = {
     "database_url": "postgresql://checkout_api@127.0.0.1/checkout",
+    "staff_database_url": "postgresql://checkout_staff@127.0.0.1/checkout",
     **{name.lower(): value for name, value in JWT.items()},
     "stripe_api_key": "sk_test_1",
     "frontend_url": "https://school.example/app/",

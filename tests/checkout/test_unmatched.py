@@ -13,6 +13,7 @@ from tests.checkout.external_steps import enveloped, events_about, external_inte
 from tests.checkout.installment_steps import School
 from tests.checkout.payment_steps import paid, payments
 from tests.checkout.service import ADMIN, Service, bearer
+from tests.databases import api_database
 
 from checkout.purchases import unmatched
 from contracts.envelope import Envelope
@@ -20,7 +21,6 @@ from contracts.money import usd
 from contracts.payments import PaymentRefs, PaymentSucceeded
 from contracts.people import Program, purchase_uuid
 from contracts.registry import EVENT_TYPES
-from kit.db.database import Database
 from kit.jobs import jobs
 from kit.jobs.jobs import Job
 from kit.jobs.worker import JobWorker
@@ -235,7 +235,7 @@ async def test_only_admins_read_them_in_the_database(service: Service) -> None:
     student, intent = uuid4(), await _nameless(service)
     row = await _row(service, intent)
     assert (await _assign(service, row["id"], student, "cpr")).status_code == 201
-    api = Database(service.server.api_url)
+    api = api_database(service.server)
     for role, expected in (("student", set()), ("case_manager", set()), ("admin", {row["id"]})):
         async with api.transaction_of(student_id=student, role=role) as db:
             found = set((await db.execute(text("SELECT id FROM unmatched_payments"))).scalars())

@@ -88,7 +88,8 @@ async def test_every_purchase_has_one_enrollment_one_instructor_one_milady_enrol
 def test_each_service_reaches_only_its_own_database(system: Containers) -> None:
     for service in SERVICES:
         name, prefix = service.replace("-", "_"), service.replace("-", "_").upper()
-        for login, secret in ((name, f"{prefix}_DB_PASSWORD"), (f"{name}_api", f"{prefix}_API_DB_PASSWORD")):
+        for suffix in ("_owner", "", "_api", "_staff"):
+            login, secret = name + suffix, f"{prefix}{suffix.upper()}_DB_PASSWORD"
             reached = [
                 other
                 for other in (*(s.replace("-", "_") for s in SERVICES), "postgres", "template1")

@@ -9,6 +9,7 @@ from uuid import uuid4
 import asyncpg
 import httpx
 import pytest
+from tests.databases import logins
 from tests.deliveries import envelope
 from tests.processes import JWT, RunningRole
 from tests.tokens import bearer
@@ -27,7 +28,7 @@ async def test_one_process_migrates_consumes_answers_and_drains(
     postgres_server: PostgresServer, rabbit_server: RabbitServer
 ) -> None:
     database = postgres_server.create_database("enrollment_all")
-    env = {"DATABASE_URL": database.url, "API_DATABASE_URL": database.api_url, "AMQP_URL": rabbit_server.url}
+    env = {**logins(database), "AMQP_URL": rabbit_server.url}
     service = RunningRole("enrollment", "all", env)
     publisher = Publisher(rabbit_server.url, name="tests")
     student = uuid4()
@@ -53,6 +54,7 @@ async def test_one_process_migrates_consumes_answers_and_drains(
                 return [item["status"] for item in answer.json()["items"]] == ["active"]
 
             await until(enrolled)
+            assert (await http.get("/api/enrollments", headers=bearer(uuid4(), "admin"))).status_code == 200
         connection = await asyncpg.connect(database.url)
         try:
 
@@ -60,12 +62,13 @@ async def test_one_process_migrates_consumes_answers_and_drains(
                 return bool(await connection.fetchval("SELECT bool_and(published_at IS NOT NULL) FROM outbox"))
 
             await until(published)
-            logins = await connection.fetch(
+            connected = await connection.fetch(
                 "SELECT DISTINCT usename FROM pg_stat_activity WHERE datname = $1", database.name
             )
         finally:
             await connection.close()
-        assert {row["usename"] for row in logins} == {database.name, database.api_login}, "the API has its own login"
+        each_its_own = {database.name, database.api_login, database.staff_login}
+        assert {row["usename"] for row in connected} == each_its_own, "and migrations have left"
         assert service.stop(30) == 0
     finally:
         service.kill()
@@ -73,10 +76,13 @@ async def test_one_process_migrates_consumes_answers_and_drains(
 
 
 @pytest.mark.server
-def test_the_api_login_is_required() -> None:
-    """With the owner's login, row-level security would not apply to the API."""
+def test_the_other_logins_are_required() -> None:
+    """With the login of consumers and relay, row-level security would not apply to the API."""
     env = {**JWT, "DATABASE_URL": "postgresql://nobody@127.0.0.1/none", "AMQP_URL": "amqp://127.0.0.1/"}
     run = subprocess.run(
         [sys.executable, "-m", "enrollment", "all"], env=env, capture_output=True, text=True, timeout=60, check=False
     )
-    assert (run.returncode, run.stderr) == (2, "enrollment all: API_DATABASE_URL: Field required\n")
+    assert (run.returncode, run.stderr) == (
+        2,
+        "enrollment all: MIGRATE_DATABASE_URL: Field required; API_DATABASE_URL: Field required\n",
+    )

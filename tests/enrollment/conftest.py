@@ -5,8 +5,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import text
-from tests.databases import migrated, opened
+from tests.databases import empty, migrated, opened
 from tests.enrollment.harness import Service
 from tests.processes import JWT
 
@@ -16,7 +15,10 @@ from enrollment.settings import ApiSettings
 from kit.db.database import Database
 from testkit import postgres_server as pg
 
-TABLES = "enrollments, curricula, project_progress, step_progress, outbox, inbox, facts, fact_keys"
+TABLES = (
+    *("step_progress", "project_progress", "enrollments", "curricula"),
+    *("outbox", "inbox", "facts", "fact_keys"),
+)
 
 
 @pytest.fixture(scope="session")
@@ -29,22 +31,23 @@ async def database(enrollment_database: pg.Database) -> AsyncIterator[Database]:
     """The database with the consumers' login; empty."""
     async with opened(enrollment_database.url) as database:
         async with database.transaction() as db:
-            await db.execute(text(f"TRUNCATE {TABLES}"))
+            await empty(db, *TABLES)
         yield database
 
 
 @pytest.fixture
 async def api_database(enrollment_database: pg.Database) -> AsyncIterator[Database]:
-    """The database with the API's login."""
-    async with opened(enrollment_database.api_url) as database:
+    """The database with the API's logins."""
+    async with opened(enrollment_database.api_url, staff_url=enrollment_database.staff_url) as database:
         yield database
 
 
 @pytest.fixture
 async def api(database: Database, enrollment_database: pg.Database) -> AsyncIterator[httpx.AsyncClient]:
-    """The API, using the API's login."""
+    """The API, using the API's logins."""
     settings = ApiSettings(
         database_url=SecretStr(enrollment_database.api_url),
+        staff_database_url=SecretStr(enrollment_database.staff_url),
         jwt_secret=SecretStr(JWT["JWT_SECRET"]),
         jwt_issuer=JWT["JWT_ISSUER"],
         jwt_audience=JWT["JWT_AUDIENCE"],

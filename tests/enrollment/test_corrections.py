@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from tests.databases import empty
 from tests.deliveries import deliver, envelope
 from tests.enrollment.conftest import TABLES
 from tests.enrollment.harness import PAYMENTS, Service
@@ -29,7 +29,7 @@ Rows = dict[tuple[str, str], dict[str, Any]]
 async def rows_after(service: Service, events: Sequence[tuple[str, PaymentEvent]]) -> Rows:
     """Delivers the events to an empty service. Returns its rows without what depends on the path: revision, times."""
     async with service.database.transaction() as db:
-        await db.execute(text(f"TRUNCATE {TABLES}"))
+        await empty(db, *TABLES)
     for event_id, event in events:
         await deliver(service.database, PAYMENTS, "enrollment", envelope(event_id, event))
     names = [field.name for field in fields(Enrollment) if field.name != "revision"]

@@ -6,6 +6,7 @@ import asyncio
 from uuid import uuid4
 
 import aio_pika
+from tests.databases import logins
 from tests.deliveries import envelope
 from tests.enrollment.harness import Buyer, Service, curriculum
 from tests.processes import RunningRole, migrate
@@ -28,7 +29,7 @@ PUBLISHED = Queue("test.enrollment-published", events=(EnrollmentCompleted,))
 async def test_tracks_are_paid_started_and_completed_in_any_order(
     service: Service, enrollment_database: Database, rabbit_server: RabbitServer
 ) -> None:
-    env = {"DATABASE_URL": enrollment_database.url, "AMQP_URL": rabbit_server.url}
+    env = {**logins(enrollment_database), "AMQP_URL": rabbit_server.url}
     migrate("enrollment", env)
     await declare_at(rabbit_server.url, [PUBLISHED])
     running = [RunningRole("enrollment", role, env).start() for role in ("consumers", "consumers", "relay")]

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+from tests.databases import logins
 from tests.deliveries import envelope
 from tests.processes import JWT, RunningRole, migrate
 from tests.waiting import until
@@ -54,7 +55,7 @@ async def test_a_killed_consumer_loses_and_repeats_nothing(
 ) -> None:
     name = f"enrollment_{point.replace('-', '_')}"
     database = postgres_server.create_database(name)
-    env = {"DATABASE_URL": database.url, "AMQP_URL": rabbit_server.url}
+    env = {**logins(database), "AMQP_URL": rabbit_server.url}
     migrate("enrollment", env)
     publisher = Publisher(rabbit_server.url, name="tests")
     connection = await asyncpg.connect(database.url)

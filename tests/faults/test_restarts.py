@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+from tests.databases import logins
 from tests.deliveries import envelope
 from tests.processes import RunningRole, migrate
 from tests.waiting import until
@@ -42,7 +43,7 @@ def running() -> Iterator[Running]:
     """Its own servers: these tests stop them."""
     with postgres(durable=True) as database_server, rabbitmq(durable=True) as broker:
         database = database_server.create_database("enrollment")
-        env = {"DATABASE_URL": database.url, "AMQP_URL": broker.url}
+        env = {**logins(database), "AMQP_URL": broker.url}
         migrate("enrollment", env)
         roles = RunningRole("enrollment", "consumers", env), RunningRole("enrollment", "relay", env)
         try:

@@ -77,6 +77,7 @@ class Service:
         self._app = main.app(
             ApiSettings(
                 database_url=SecretStr(server.api_url),
+                staff_database_url=SecretStr(server.staff_url),
                 jwt_secret=SecretStr(JWT["JWT_SECRET"]),
                 jwt_issuer=JWT["JWT_ISSUER"],
                 jwt_audience=JWT["JWT_AUDIENCE"],

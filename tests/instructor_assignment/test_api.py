@@ -7,9 +7,8 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from tests.databases import api_database
 from tests.instructor_assignment.harness import ADMIN, Service, Student, new_program
-
-from kit.db.database import Database
 
 LIST = "/api/admin/instructors"
 
@@ -109,7 +108,7 @@ async def test_the_login_of_the_api_reads_and_updates_only_permitted_rows(servic
     await service.add(program, "Ada")
     me, other = Student(program), Student(program)
     await service.deliver(me.paid(), other.paid())
-    api = Database(service.server.api_url)
+    api = api_database(service.server)
     count = text("SELECT count(*) FROM ai_instructor_assignments WHERE program_slug = :slug")
     change = text("UPDATE ai_instructor_assignments SET revision = revision + 1 WHERE program_slug = :slug")
     slug = {"slug": program.slug}

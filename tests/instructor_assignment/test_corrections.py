@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from tests.databases import empty
 from tests.instructor_assignment.harness import Service, Student, envelope, new_program
 from tests.ledger.inconsistent_metadata import ID_ONLY, NO_PARTS, OTHER, card, inconsistent_histories, invoices
 from tests.ledger.payment_histories import BARBER, BUNDLE, STUDENT, numbered, purchase
@@ -24,7 +24,7 @@ Rows = dict[tuple[str, str], dict[str, Any]]
 async def rows_after(service: Service, events: Sequence[tuple[str, PaymentEvent]]) -> Rows:
     """Delivers the events to a service without assignments. Returns its rows, without what depends on the path."""
     async with service.database.transaction() as db:
-        await db.execute(text("TRUNCATE ai_instructor_assignments, facts, fact_keys, inbox, outbox"))
+        await empty(db, "ai_instructor_assignments", "facts", "fact_keys", "inbox", "outbox")
     await service.deliver(*(envelope(event, event_id) for event_id, event in events))
     rows = await service.rows(
         "SELECT id, student_id, program_slug, program_id, program_name, provider, desired_status, reason, purchase_id, "

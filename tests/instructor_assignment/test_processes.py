@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 
 import aio_pika
+from tests.databases import logins
 from tests.instructor_assignment.harness import Service, Student, envelope, new_program
 from tests.processes import RunningRole
 from tests.waiting import until
@@ -35,8 +36,7 @@ async def test_many_payments_out_of_order_give_each_student_one_instructor(
 
     await declare_at(rabbit_server.url, [*QUEUES, EVENTS])
     env = {
-        "DATABASE_URL": assignment_database.url,
-        "API_DATABASE_URL": assignment_database.api_url,
+        **logins(assignment_database),
         "AMQP_URL": rabbit_server.url,
     }
     running = [RunningRole("instructor_assignment", "all", env).start() for _ in range(2)]

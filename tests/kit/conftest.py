@@ -1,4 +1,7 @@
-"""A database with the kit's tables and a table of the tests, and a publisher."""
+"""A database with the kit's tables and a table of the tests, and a publisher.
+
+Tests of the kit create tables as they need them: they use the owner's login.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ def kit_database(postgres_server: pg.PostgresServer) -> pg.Database:
 
 @pytest.fixture(scope="session")
 async def prepared(kit_database: pg.Database) -> pg.Database:
-    database = Database(kit_database.url)
+    database = Database(kit_database.owner_url)
 
     def create(connection: Connection) -> None:
         with Operations.context(MigrationContext.configure(connection)):
@@ -41,7 +44,7 @@ async def prepared(kit_database: pg.Database) -> pg.Database:
 @pytest.fixture
 async def database(prepared: pg.Database) -> AsyncIterator[Database]:
     """Empty tables."""
-    database = Database(prepared.url, pool_size=20)
+    database = Database(prepared.owner_url, pool_size=20)
     async with database.transaction() as db:
         await db.execute(text("TRUNCATE outbox, inbox, facts, fact_keys, jobs, idempotency_keys, done"))
     yield database

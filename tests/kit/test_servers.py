@@ -56,33 +56,41 @@ async def rows(url: str, sql: str) -> list[tuple[object, ...]]:
 
 
 class TestPostgres:
-    async def test_owner_owns_and_is_bound_by_row_level_security(self, pg: PostgresServer) -> None:
+    async def test_every_login_is_bound_by_row_level_security(self, pg: PostgresServer) -> None:
         db = pg.create_database("shop")
-        assert await rows(db.url, "SELECT current_user::text, current_database()::text") == [("shop", "shop")]
-        sql = "SELECT rolsuper, rolbypassrls, rolcreaterole FROM pg_roles WHERE rolname = current_user"
-        assert await rows(db.url, sql) == [(False, False, False)]
-        await rows(db.url, "CREATE TABLE IF NOT EXISTS things (id int)")
+        sql = "SELECT rolname::text, rolsuper, rolbypassrls, rolcreaterole FROM pg_roles WHERE rolname = current_user"
+        for url, name in (
+            (db.owner_url, "shop_owner"),
+            (db.url, "shop"),
+            (db.api_url, "shop_api"),
+            (db.staff_url, "shop_staff"),
+        ):
+            assert await rows(url, sql) == [(name, False, False, False)]
 
-    async def test_api_login_gets_only_what_migrations_grant(self, pg: PostgresServer) -> None:
+    async def test_the_owner_creates_and_the_worker_writes(self, pg: PostgresServer) -> None:
         db = pg.create_database("grants")
-        await rows(db.url, "CREATE TABLE things (id int)")
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await rows(db.api_url, "SELECT * FROM things")
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await rows(db.api_url, "CREATE TABLE mine (id int)")
-        await rows(db.url, f"GRANT SELECT ON things TO {db.api_login}")
-        assert await rows(db.api_url, "SELECT * FROM things") == []
+        await rows(db.owner_url, "CREATE TABLE things (id int)")
+        await rows(db.url, "INSERT INTO things VALUES (1)")
+        for url in (db.api_url, db.staff_url):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await rows(url, "SELECT * FROM things")
+        for url in (db.url, db.api_url, db.staff_url):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await rows(url, "CREATE TABLE mine (id int)")
+        await rows(db.owner_url, f"GRANT SELECT ON things TO {db.api_login}")
+        for url in (db.api_url, db.staff_url):
+            assert await rows(url, "SELECT * FROM things") == [(1,)]
 
     async def test_a_login_cannot_connect_to_the_database_of_another(self, pg: PostgresServer) -> None:
         first, second = pg.create_database("first"), pg.create_database("second")
-        for url in (first.url, first.api_url):
+        for url in (first.owner_url, first.url, first.api_url, first.staff_url):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await rows(url.rsplit("/", 1)[0] + "/second", "SELECT 1")
         assert second.url != first.url
 
     async def test_create_is_idempotent_and_drop_is_thorough(self, pg: PostgresServer) -> None:
         db = pg.create_database("again-and-again")  # a name that needs quoting
-        await rows(db.url, "CREATE TABLE kept (id int)")
+        await rows(db.owner_url, "CREATE TABLE kept (id int)")
         assert pg.create_database("again-and-again") == db
         another = PostgresServer(admin_url=pg.admin_url, rung="the same server, another run", engine=None)
         renewed = another.create_database("again-and-again")
@@ -95,7 +103,7 @@ class TestPostgres:
     @pytest.mark.parametrize("end", ["stop", "kill"])
     async def test_commits_survive(self, pg: PostgresServer, end: str) -> None:
         db = pg.create_database(f"survive_{end}")
-        await rows(db.url, "CREATE TABLE kept (id int)")
+        await rows(db.owner_url, "CREATE TABLE kept (id int)")
         await rows(db.url, "INSERT INTO kept VALUES (7)")
         getattr(pg, end)()
         with pytest.raises(OSError):
@@ -130,7 +138,7 @@ class TestPostgres:
     async def test_a_data_dir_is_found_again(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("BURSAR_TEST_SERVERS", "binaries")  # a container would leave its volume behind
         with servers.postgres(tmp_path / "postgres") as server:
-            await rows(server.create_database("lasting").url, "CREATE TABLE kept (id int)")
+            await rows(server.create_database("lasting").owner_url, "CREATE TABLE kept (id int)")
         with servers.postgres(tmp_path / "postgres") as server:
             assert await rows(server.create_database("lasting").url, "SELECT * FROM kept") == []
 

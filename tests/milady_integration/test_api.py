@@ -9,11 +9,11 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from tests.databases import api_database
 from tests.milady_integration.harness import ADMIN, COURSES, Sandbox, Service, Student, new_program
 
 from contracts.checkout import StudentUpdated
 from contracts.people import Contact, Program
-from kit.db.database import Database
 from milady_integration.bulk_import import escape_formula
 
 BARBER = Program(slug="barber-apprenticeship", id="prog-barber", name="Barber Apprenticeship", provider="milady")
@@ -161,7 +161,7 @@ async def test_programs_are_listed_and_changed(service: Service) -> None:
 async def test_the_login_of_the_api_reads_and_updates_only_permitted_rows(service: Service) -> None:
     program = new_program()
     me, _other = await enrolled(service, program), await enrolled(service, program)
-    api = Database(service.server.api_url)
+    api = api_database(service.server)
     slug = {"slug": program.slug}
     change = text("UPDATE provider_enrollments SET reason = 'changed' WHERE program_slug = :slug")
 

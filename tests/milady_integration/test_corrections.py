@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
+from tests.databases import empty
 from tests.ledger.inconsistent_metadata import ID_ONLY, NO_PARTS, OTHER, card, inconsistent_histories, invoices
 from tests.ledger.payment_histories import BARBER, BUNDLE, STUDENT, numbered, purchase
 from tests.milady_integration.harness import Sandbox, Service, Student, envelope, new_program
@@ -26,7 +27,7 @@ BOTH_NAMED_AS_MILADYS = ID_ONLY.model_copy(update={"provider": "milady"})
 
 async def deliver_to_empty(service: Service, events: Sequence[tuple[str, PaymentEvent]]) -> None:
     async with service.database.transaction() as db:
-        await db.execute(text("TRUNCATE provider_enrollments, enrollments, facts, fact_keys, inbox, outbox, jobs"))
+        await empty(db, "provider_enrollments", "enrollments", "facts", "fact_keys", "inbox", "outbox", "jobs")
         await db.execute(text("DELETE FROM milady_programs WHERE program_slug <> 'barber-apprenticeship'"))
     await service.deliver(*(envelope(event, event_id) for event_id, event in events))
 

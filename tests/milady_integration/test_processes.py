@@ -10,6 +10,7 @@ import aio_pika
 import httpx
 import pytest
 from pydantic import SecretStr, ValidationError
+from tests.databases import logins
 from tests.milady_integration.harness import KEY, Sandbox, Service, Student, envelope
 from tests.processes import RunningRole
 from tests.tokens import bearer
@@ -38,8 +39,7 @@ async def test_an_outage_of_milady_ends_with_everybody_enrolled_once(
     stayers, leavers = [Student(BARBER) for _ in range(20)], [Student(BARBER) for _ in range(5)]
     everybody = stayers + leavers
     env = {
-        "DATABASE_URL": milady_database.url,
-        "API_DATABASE_URL": milady_database.api_url,
+        **logins(milady_database),
         "AMQP_URL": rabbit_server.url,
         "MILADY_API_BASE": sandbox.url,
         "MILADY_API_KEY": KEY,

@@ -26,8 +26,8 @@ async def database(notifications_database: pg.Database) -> AsyncIterator[Databas
 
 @pytest.fixture
 async def api_database(notifications_database: pg.Database) -> AsyncIterator[Database]:
-    """With the login of the API."""
-    async with opened(notifications_database.api_url) as database:
+    """With the logins of the API."""
+    async with opened(notifications_database.api_url, staff_url=notifications_database.staff_url) as database:
         yield database
 
 

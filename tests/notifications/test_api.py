@@ -30,6 +30,7 @@ RECEIPT = "Receipt: 4,890.00 USD for Barber Apprenticeship"
 async def client(harness: Harness, notifications_database: pg.Database) -> AsyncIterator[httpx.AsyncClient]:
     settings = ApiSettings(
         database_url=SecretStr(notifications_database.api_url),
+        staff_database_url=SecretStr(notifications_database.staff_url),
         jwt_secret=SecretStr(JWT["JWT_SECRET"]),
         jwt_issuer=JWT["JWT_ISSUER"],
         jwt_audience=JWT["JWT_AUDIENCE"],

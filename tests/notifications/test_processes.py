@@ -9,6 +9,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from sqlalchemy import text
+from tests.databases import logins
 from tests.notifications.harness import (
     ADMIN,
     ANN,
@@ -60,8 +61,7 @@ from testkit.smtp import Fault, MailCatcher
 @pytest.fixture
 def env(notifications_database: pg.Database, rabbit_server: RabbitServer, mail: MailCatcher) -> dict[str, str]:
     return {
-        "DATABASE_URL": notifications_database.url,
-        "API_DATABASE_URL": notifications_database.api_url,
+        **logins(notifications_database),
         "AMQP_URL": rabbit_server.url,
         "SMTP_HOST": mail.host,
         "SMTP_PORT": str(mail.port),

@@ -11,6 +11,7 @@ from typing import Any
 import aio_pika
 import asyncpg
 import httpx
+from tests.databases import logins
 from tests.processes import RunningRole, migrate
 from tests.webhook_gateway.stripe_events import SECRET, body_of, sign
 
@@ -85,11 +86,11 @@ def running(postgres: PostgresServer, rabbit: RabbitServer, name: str, **setting
         "STRIPE_WEBHOOK_SECRETS": f"whsec_test_rolled,{SECRET}",
         **settings,
     }
-    owner = {**env, "DATABASE_URL": database.url}
-    migrate("webhook_gateway", owner)
+    worker = {**env, **logins(database)}
+    migrate("webhook_gateway", worker)
     api = RunningRole("webhook_gateway", "api", {**env, "DATABASE_URL": database.api_url})
-    relay = RunningRole("webhook_gateway", "relay", owner)
-    consumers = RunningRole("webhook_gateway", "consumers", owner)
+    relay = RunningRole("webhook_gateway", "relay", worker)
+    consumers = RunningRole("webhook_gateway", "consumers", worker)
     roles = [api, relay, consumers]
     try:
         for role in roles:

@@ -40,6 +40,7 @@ SERVICES = (
 # Enough settings to build each app; nothing connects to these addresses.
 _ENVIRONMENT = {
     "DATABASE_URL": "postgresql://nobody@127.0.0.1/nothing",
+    "STAFF_DATABASE_URL": "postgresql://nobody@127.0.0.1/nothing",
     "AMQP_URL": "amqp://127.0.0.1/",
     "JWT_SECRET": "only-to-read-the-documents-of-an-app",
     "JWT_ISSUER": "documents",

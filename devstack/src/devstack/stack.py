@@ -179,8 +179,10 @@ class _Start:
         package = service.package
         settings = {
             **services.service_environment(package, self._identity, self._ports),
+            "MIGRATE_DATABASE_URL": database.owner_url,
             "DATABASE_URL": database.url,
             "API_DATABASE_URL": database.api_url,
+            "STAFF_DATABASE_URL": database.staff_url,
             "AMQP_URL": amqp_url,
             "HTTP_PORT": str(self._ports.public[package]),
         }

@@ -1,8 +1,10 @@
-"""A running PostgreSQL server: databases with an owner login and an API login each; stop and start for fault tests."""
+"""A running PostgreSQL server: databases with four logins each, as deployed; stop and start for fault tests."""
 
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import asyncpg
@@ -12,14 +14,29 @@ from testkit.engines import Engine, NotOurs, blocking
 _LOCK = 5_242_884_991  # advisory lock: two test runs on one server must not create the same role concurrently
 
 
+_DEPLOYED = Path(__file__).resolve().parents[4] / "deploy/postgres"
+_LOGINS = {"owner": "_owner", "worker": "", "api": "_api", "staff": "_staff"}
+"""Login -> what follows the database's name in its name; as in deploy/postgres/logins.sql."""
+
+
 @dataclass(frozen=True)
 class Database:
-    """One database. `url` is its owner's login, `api_url` a login without ownership that migrations grant rights to."""
+    """One database and its logins. `owner_url` is for migrations, `url` for consumers and relay, `api_url` for the
+    requests of students and the public, `staff_url` for the requests of staff."""
 
     name: str
+    owner_url: str
     url: str
     api_url: str
-    api_login: str
+    staff_url: str
+
+    @property
+    def api_login(self) -> str:
+        return f"{self.name}_api"
+
+    @property
+    def staff_login(self) -> str:
+        return f"{self.name}_staff"
 
 
 class PostgresServer:
@@ -39,20 +56,19 @@ class PostgresServer:
         return urlunsplit((admin.scheme, login, "/" + quote(database, safe=""), admin.query, ""))
 
     def create_database(self, name: str) -> Database:
-        """Idempotent. Creates login `name` (owner; no superuser, no BYPASSRLS) and login `name`_api (CONNECT, USAGE on
-        schema public, nothing else). If they exist, the data stays and the passwords are changed (once per server
-        object)."""
+        """Idempotent. Creates the logins (no superuser, no BYPASSRLS) and their rights as `deploy/postgres` does. If
+        they exist, the data stays and the passwords are changed (once per server object)."""
         if name not in self._databases:
-            owner_password, api_password = secrets.token_hex(16), secrets.token_hex(16)
-            blocking(lambda: self._create(name, owner_password, api_password))
-            api = f"{name}_api"
-            self._databases[name] = Database(
-                name, self.url(name, name, owner_password), self.url(name, api, api_password), api
+            passwords = {login: secrets.token_hex(16) for login in _LOGINS}
+            blocking(lambda: self._create(name, passwords))
+            owner, worker, api, staff = (
+                self.url(name, name + suffix, passwords[login]) for login, suffix in _LOGINS.items()
             )
+            self._databases[name] = Database(name, owner, worker, api, staff)
         return self._databases[name]
 
     def drop_database(self, name: str) -> None:
-        """Drops the database with both logins, even with open connections. Does nothing if it does not exist."""
+        """Drops the database with its logins, even with open connections. Does nothing if it does not exist."""
         blocking(lambda: self._drop(name))
         self._databases.pop(name, None)
 
@@ -73,32 +89,25 @@ class PostgresServer:
             raise NotOurs(f"this PostgreSQL is {self.rung}: it cannot be stopped or started from here")
         return self._engine
 
-    async def _create(self, name: str, owner_password: str, api_password: str) -> None:
-        owner, api = _quoted(name), _quoted(f"{name}_api")
+    async def _create(self, name: str, passwords: Mapping[str, str]) -> None:
         async with _Connection(self.admin_url) as admin:
             await admin.execute("SELECT pg_advisory_lock($1)", _LOCK)
-            for role, login, password in ((owner, name, owner_password), (api, f"{name}_api", api_password)):
-                exists = await admin.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", login)
-                verb = "ALTER" if exists else "CREATE"
-                await admin.execute(
-                    f"{verb} ROLE {role} LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE PASSWORD '{password}'"
-                )
+            await admin.execute("SELECT set_config('bursar.service', $1, false)", name)
+            for login, password in passwords.items():
+                await admin.execute("SELECT set_config('bursar.' || $1 || '_password', $2, false)", login, password)
+            await admin.execute((_DEPLOYED / "logins.sql").read_text(encoding="utf-8"))
             if not await admin.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
-                await admin.execute(f"CREATE DATABASE {owner} OWNER {owner}")
-            await admin.execute(f"ALTER DATABASE {owner} OWNER TO {owner}")
-            await admin.execute(f"REVOKE ALL ON DATABASE {owner} FROM PUBLIC")
-            await admin.execute(f"GRANT CONNECT ON DATABASE {owner} TO {api}")
+                await admin.execute(f"CREATE DATABASE {_quoted(name)} OWNER {_quoted(f'{name}_owner')}")
             inside = urlsplit(self.admin_url)._replace(path="/" + quote(name, safe=""))
             async with _Connection(urlunsplit(inside)) as db:
-                await db.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")  # before 15, everybody may create in it
-                await db.execute(f"GRANT ALL ON SCHEMA public TO {owner}")
-                await db.execute(f"GRANT USAGE ON SCHEMA public TO {api}")
+                await db.execute((_DEPLOYED / "rights.sql").read_text(encoding="utf-8"))
 
     async def _drop(self, name: str) -> None:
         async with _Connection(self.admin_url) as admin:
             await admin.execute("SELECT pg_advisory_lock($1)", _LOCK)
             await admin.execute(f"DROP DATABASE IF EXISTS {_quoted(name)} WITH (FORCE)")
-            await admin.execute(f"DROP ROLE IF EXISTS {_quoted(f'{name}_api')}, {_quoted(name)}")
+            logins = ", ".join(_quoted(name + suffix) for suffix in _LOGINS.values())
+            await admin.execute(f"DROP ROLE IF EXISTS {logins}")
 
 
 def plain(url: str) -> str:

@@ -24,6 +24,10 @@ NAMING = {
 }
 
 
+STAFF = frozenset({"case_manager", "specialist", "admin"})
+"""Roles whose requests use the staff login."""
+
+
 def new_metadata() -> MetaData:
     return MetaData(naming_convention=NAMING)
 
@@ -66,9 +70,14 @@ def _drop_read_only(context: ExceptionContext) -> None:
 
 
 class Database:
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+    """`staff_url`: the login for requests of staff, who share the `pool_size` connections with everybody else: they
+    get a quarter of them, since staff are few and their requests are long."""
+
+    def __init__(self, url: str, *, pool_size: int = 10, staff_url: str | None = None) -> None:
         self.url = url
-        self.engine = create_engine(url, pool_size=pool_size)
+        staff_size = max(1, pool_size // 4) if staff_url is not None else 0
+        self.engine = create_engine(url, pool_size=max(1, pool_size - staff_size))
+        self._staff = self.engine if staff_url is None else create_engine(staff_url, pool_size=staff_size)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -77,8 +86,12 @@ class Database:
 
     @asynccontextmanager
     async def transaction_of(self, *, student_id: UUID | None, role: str) -> AsyncIterator[AsyncConnection]:
-        """A transaction in which row-level security shows only the caller's rows (see `own_rows`)."""
-        async with self.engine.begin() as connection:
+        """A transaction in which row-level security shows only the caller's rows (see `own_rows`).
+
+        Staff have a login of their own: for the other one, no setting widens what it sees.
+        """
+        engine = self._staff if role in STAFF else self.engine
+        async with engine.begin() as connection:
             await connection.execute(
                 select(
                     func.set_config("app.student_id", str(student_id or ""), True),
@@ -89,14 +102,16 @@ class Database:
 
     async def ping(self) -> None:
         """Raises unless the database can be written to."""
-        async with self.engine.connect() as connection:
-            read_only = await connection.scalar(text("SHOW transaction_read_only"))  # also "on" while in recovery
-        if read_only == "on":
-            await self.engine.dispose()
-            raise Transient("the database is read-only")
+        for engine in {self.engine, self._staff}:
+            async with engine.connect() as connection:
+                read_only = await connection.scalar(text("SHOW transaction_read_only"))  # also "on" while in recovery
+            if read_only == "on":
+                await engine.dispose()
+                raise Transient("the database is read-only")
 
     async def close(self) -> None:
         await self.engine.dispose()
+        await self._staff.dispose()
 
 
 READ_ONLY = "25006"

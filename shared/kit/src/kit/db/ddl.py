@@ -141,12 +141,21 @@ def create_v1(*, api_login: str) -> None:
     op.execute(f'GRANT SELECT, INSERT, UPDATE, DELETE ON idempotency_keys TO "{api_login}"')
 
 
-def owner() -> str:
-    """The login that runs the migration: the service's own."""
+def worker_login() -> str:
+    """The login of consumers and relay. By convention, the one that runs migrations is called `<worker>_owner`."""
     name: str = op.get_bind().exec_driver_sql("SELECT current_user").scalar_one()
-    return name
+    return name.removesuffix("_owner")
+
+
+owner = worker_login
+"""As revisions 0001 and 0002 call it: from the time when consumers and relay used the owner's login."""
 
 
 def api_login() -> str:
-    """The login of the service's API: by convention the owner's name with `_api`."""
-    return f"{owner()}_api"
+    """The login for the requests of students and the public."""
+    return f"{worker_login()}_api"
+
+
+def staff_login() -> str:
+    """The login for the requests of staff. It is a member of the API's login: it may do what that one may, and more."""
+    return f"{worker_login()}_staff"

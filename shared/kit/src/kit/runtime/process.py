@@ -4,9 +4,9 @@ api        answers requests
 consumers  handles the messages of the service's queues
 relay      publishes the outbox and runs the jobs that are due
 migrate    upgrades the database and declares the queues, then exits
-all        migrate, then api, consumers and relay in one process: for small installations. DATABASE_URL is the owner's
-           login, API_DATABASE_URL the API's. Before the first start, run migrate for every service: an event published
-           before a queue is declared does not reach it.
+all        migrate, then api, consumers and relay in one process: for small installations. DATABASE_URL is the login
+           of consumers and relay, MIGRATE_DATABASE_URL the owner's, API_DATABASE_URL the API's. Before the first start,
+           run migrate for every service: an event published before a queue is declared does not reach it.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ Run = Callable[[asyncio.Event], Awaitable[None]]
 
 DRAIN_SECONDS = 30
 ALL = "all"
+_OF_ALL = ("MIGRATE_DATABASE_URL", "API_DATABASE_URL")
+"""Settings of the role `all` beside DATABASE_URL: each part has its own login, as in separate processes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +67,9 @@ def main(service: str, roles: Mapping[str, Role], argv: Sequence[str] | None = N
     parser.add_argument("role", choices=sorted([*roles, ALL]))
     role: str = parser.parse_args(argv).role
     configure(service=service, role=role, level="INFO")
-    if role == ALL and not os.environ.get("API_DATABASE_URL"):
-        parser.exit(2, f"{service} {role}: API_DATABASE_URL: Field required\n")
+    missing = [name for name in _OF_ALL if not os.environ.get(name)]
+    if role == ALL and missing:
+        parser.exit(2, f"{service} {role}: {'; '.join(f'{name}: Field required' for name in missing)}\n")
     try:
         process = _all(roles) if role == ALL else roles[role]()
     except ValidationError as error:
@@ -81,13 +84,16 @@ def main(service: str, roles: Mapping[str, Role], argv: Sequence[str] | None = N
 def _all(roles: Mapping[str, Role]) -> Process:
     """Migrates, then builds every other role as one process: one port, one /readyz with all checks, one drain.
 
-    The API keeps its own login (API_DATABASE_URL): row-level security does not apply to the owner's.
+    Each keeps the login that it has as a process of its own: a request must not run with the rights of a migration.
     """
     with _environment(DATABASE_URL=os.environ["API_DATABASE_URL"]):
         api = roles["api"]()
     if api is None or api.app is None:
         raise TypeError("the role api has no app")
-    roles["migrate"]()
+    with _environment(
+        **{name: url for name in ("DATABASE_URL", "AMQP_URL") if (url := os.environ.get(f"MIGRATE_{name}"))}
+    ):
+        roles["migrate"]()
     others = {name: role() for name, role in roles.items() if name not in ("api", "migrate")}
     parts = {name: part for name, part in others.items() if part is not None}
     api.app.state.checks |= {

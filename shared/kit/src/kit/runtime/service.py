@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from faststream.rabbit import RabbitRouter
+from pydantic import SecretStr
 
 from contracts.envelope import Event
 from kit.db import migrate
@@ -28,6 +29,9 @@ from kit.runtime.settings import AuthSettings, BrokerSettings, DatabaseSettings
 
 class ApiSettings(DatabaseSettings, AuthSettings):
     """Settings of an API that serves the service's own database."""
+
+    staff_database_url: SecretStr
+    """The login for the requests of staff; `database_url` has the one for students and the public."""
 
 
 class WorkerSettings(DatabaseSettings, BrokerSettings):
@@ -51,7 +55,11 @@ def create_api(
 
     `consumers` and `publishes` are only for its AsyncAPI document.
     """
-    database = database_of(settings)
+    database = Database(
+        settings.database_url.get_secret_value(),
+        pool_size=settings.database_pool_size,
+        staff_url=settings.staff_database_url.get_secret_value(),
+    )
     app = create_app(
         title=service,
         description=description or "",
