@@ -15,6 +15,7 @@ from contracts.money import Money
 from contracts.payments import PaymentRefunded
 from notifications.alerts import purchase_alert
 from notifications.message import Channel, DeliveryDelay, Message
+from notifications.payer_message import payer_message
 from notifications.student_facts import PurchaseFacts
 
 
@@ -50,16 +51,12 @@ def _counted(facts: PurchaseFacts, refused: Sequence[RefundFailed]) -> Counter[M
 
 
 def _to_payer(facts: PurchaseFacts, purchase_id: UUID, amount: Money, number: int, topics: frozenset[str]) -> Message:
-    purchase, enrollment = facts.purchase, facts.enrollment
-    return Message(
+    return payer_message(
+        facts,
+        None,
         key=f"refund-failed/{purchase_id}/{amount.currency}/{amount.amount}/{number}",
         template="refund-failed",
-        recipient=enrollment.payer(purchase),
-        facts_key=facts.key,
-        student_id=enrollment.student_id,
-        purchase_id=purchase_id,
-        contact=enrollment.payer_contact(purchase),
         delay=DeliveryDelay.LINKED_EVENTS,
         topics=topics,
-        context={"program": facts.title, "amount": amount, **enrollment.payer_context(purchase)},
+        context={"amount": amount},
     )

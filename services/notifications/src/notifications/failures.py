@@ -14,6 +14,7 @@ from ledger.purchase import Purchase
 from ledger.standing import Standing
 from notifications.enrollment import RETURNED, Enrollment, is_owed_again
 from notifications.message import DeliveryDelay, Message
+from notifications.payer_message import payer_message
 from notifications.student_facts import PurchaseFacts, StudentFacts
 
 EnrollmentStatus = Literal["closed", "open", "paused"]
@@ -290,20 +291,16 @@ def _message(
     installments = installment_refs(payment)
     unpaid, due_at = is_unpaid(attempt), _due_at(facts, payment)
     failed_at = min(enrollment.facts.occurred_at(fact) for fact in attempt)
-    yield Message(
+    yield payer_message(
+        facts,
+        payment,
+        enrollment=enrollment,
         key=f"payment-failed/{min(installments or payment.refs)}/{number}",
         template="payment-unpaid" if unpaid else "payment-failed",
-        recipient=enrollment.payer(purchase),
-        facts_key=facts.key,
-        student_id=enrollment.student_id,
-        purchase_id=purchase.id,
-        contact=enrollment.payer_contact(purchase, payment),
         delay=DeliveryDelay.NEW_ATTEMPT,
         topics=frozenset(f"payment-failed:{ref}/{number}" for ref in installments or payment.refs),
         yields_to=explained_by_pause if to_student and final else frozenset(),
         context={
-            "program": facts.title,
-            "noun": facts.noun,
             "slug": enrollment.slug,
             "failed_at": failed_at,
             "due_at": due_at,
@@ -314,7 +311,6 @@ def _message(
             "next_attempt_at": None if final else max(retries, default=None),
             "pay_url": page_of(enrollment.facts, payment) or facts.pay_link,
             **failure_context(enrollment, payment),
-            **enrollment.payer_context(purchase),
         },
     )
 

@@ -12,6 +12,7 @@ from contracts.payments import PaymentActionRequired, PaymentEvent, PaymentFaile
 from ledger.payment import Payment
 from notifications.failures import AUTHENTICATION_CODES, installment_refs
 from notifications.message import DeliveryDelay, Message
+from notifications.payer_message import payer_message
 from notifications.student_facts import PurchaseFacts, StudentFacts
 
 
@@ -27,24 +28,18 @@ def payment_action_messages(facts: PurchaseFacts) -> Iterator[Message]:
         url = required.url or _page(due) or facts.pay_link
         if url is None:
             continue  # only the page on which the payer is paying can do it
-        yield Message(
+        yield payer_message(
+            facts,
+            due,
             key=f"payment-action/{min(installment_refs(due) or due.refs)}/{required.action}",
             template="payment-action-required",
-            recipient=enrollment.payer(purchase),
-            facts_key=facts.key,
-            student_id=enrollment.student_id,
-            purchase_id=purchase.id,
-            contact=enrollment.payer_contact(purchase, due),
             delay=DeliveryDelay.NEW_ATTEMPT,
             topics=frozenset(f"payment-action:{ref}/{required.action}" for ref in due.refs | installment_refs(due)),
             yields_to=_explained_by_failure(due),
             context={
-                "program": facts.title,
-                "noun": facts.noun,
                 "amount": required.amount,
                 "action": required.action,
                 "url": url,
-                **enrollment.payer_context(purchase),
             },
         )
 

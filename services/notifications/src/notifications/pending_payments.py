@@ -11,6 +11,7 @@ from contracts.payments import PaymentFailed, PaymentPending
 from ledger.payment import Payment
 from ledger.standing import Standing
 from notifications.message import DeliveryDelay, Message
+from notifications.payer_message import payer_message
 from notifications.student_facts import PurchaseFacts
 
 
@@ -24,23 +25,17 @@ def pending_payment_messages(facts: PurchaseFacts) -> Iterator[Message]:
             continue
         pending = [fact for fact in payment.facts if isinstance(fact, PaymentPending)]
         number = _presented_before(payment)
-        yield Message(
+        yield payer_message(
+            facts,
+            payment,
             key=f"payment-pending/{min(payment.refs)}/{number}",
             template="payment-pending",
-            recipient=enrollment.payer(purchase),
-            facts_key=facts.key,
-            student_id=enrollment.student_id,
-            purchase_id=purchase.id,
-            contact=enrollment.payer_contact(purchase, payment),
             delay=DeliveryDelay.NEW_ATTEMPT,
             topics=frozenset(f"payment-pending:{ref}/{number}" for ref in payment.refs),
             context={
-                "program": facts.title,
-                "noun": facts.noun,
                 "amount": max((f.amount for f in pending if f.amount), key=lambda money: money.amount, default=None),
                 "submitted_at": min(enrollment.facts.occurred_at(fact) for fact in pending),
                 "opens": _opens(facts, payment),
-                **enrollment.payer_context(purchase),
             },
         )
 

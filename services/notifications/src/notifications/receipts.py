@@ -16,6 +16,7 @@ from ledger.programs import fullest
 from ledger.purchase import UNDERPAID, Purchase
 from ledger.standing import Standing
 from notifications.message import DeliveryDelay, Message
+from notifications.payer_message import payer_message
 from notifications.student_facts import PurchaseFacts
 
 EnrollmentStatus = Literal["open", "opens", "underpaid"]
@@ -39,21 +40,16 @@ def receipt_messages(facts: PurchaseFacts) -> Iterator[Message]:
         payment = candidate.payment
         times = [enrollment.facts.time_of(fact) for fact in payment.facts if isinstance(fact, PaymentSucceeded)]
         attached = documents[min(payment.refs)]
-        yield Message(
+        yield payer_message(
+            facts,
+            payment,
             key=f"receipt/{min(payment.refs)}",
             template="receipt",
-            recipient=enrollment.payer(purchase),
-            facts_key=facts.key,
-            student_id=enrollment.student_id,
-            purchase_id=purchase.id,
-            contact=enrollment.payer_contact(purchase, payment),
             delay=DeliveryDelay.NONE if attached else DeliveryDelay.DOCUMENT,
             topics=frozenset(f"receipt:{ref}" for ref in payment.refs),
             suppressed_by=frozenset(f"receipt:{ref}" for other in candidate.duplicates for ref in other.refs),
             document_ids=tuple(document.document_id for document in attached),
             context={
-                "program": facts.title,
-                "noun": facts.noun,
                 "amount": payment.settled,
                 "tax": payment.tax if payment.tax and payment.tax.amount > 0 else None,
                 "paid_at": min(times),
@@ -65,7 +61,6 @@ def receipt_messages(facts: PurchaseFacts) -> Iterator[Message]:
                 "installments": purchase.installments,
                 **_plan_context(facts, payments=len(candidates)),
                 **_enrollment_context(facts, payments=len(candidates)),
-                **enrollment.payer_context(purchase),
             },
         )
 

@@ -14,6 +14,7 @@ from ledger.payment import Payment
 from ledger.standing import Standing
 from notifications.enrollment import Enrollment
 from notifications.message import DeliveryDelay, Message, notification_id
+from notifications.payer_message import payer_message
 from notifications.receipts import reference
 from notifications.student_facts import PurchaseFacts
 
@@ -38,27 +39,21 @@ def _messages(facts: PurchaseFacts, payment: Payment) -> Iterator[Message]:
     Refunds are therefore told apart by amount and number: if the two sources disagree about how many refunds of an
     amount there were, the higher count is right, because each may have missed some.
     """
-    enrollment, purchase = facts.enrollment, facts.purchase
     refunds = [fact for fact in payment.facts if isinstance(fact, PaymentRefunded)]
     by_totals, by_refund = _count_by_totals(refunds), _count_by_refund(refunds)
     paid = payment.settled or max((f.of for f in refunds if f.of), key=lambda money: money.amount, default=None)
     ended = [each for each in facts.enrollments if ended_by_refund(each)]
     for amount in sorted({*by_totals, *by_refund}, key=lambda money: money.amount):
         for number in range(1, max(by_totals[amount], by_refund[amount]) + 1):
-            yield Message(
+            yield payer_message(
+                facts,
+                payment,
                 key=f"refund/{min(payment.refs)}/{amount.amount}/{number}",
                 template="refund",
-                recipient=enrollment.payer(purchase),
-                facts_key=facts.key,
-                student_id=enrollment.student_id,
-                purchase_id=purchase.id,
-                contact=enrollment.payer_contact(purchase, payment),
                 delay=DeliveryDelay.LINKED_EVENTS,
                 topics=frozenset(f"refund:{ref}/{amount.amount}/{number}" for ref in payment.refs),
                 also_covers=frozenset[str]().union(*(end_topics(each) for each in ended)),
                 context={
-                    "program": facts.title,
-                    "noun": facts.noun,
                     "amount": amount,
                     "paid": paid,
                     "full": paid is not None and amount == paid,
@@ -67,7 +62,6 @@ def _messages(facts: PurchaseFacts, payment: Payment) -> Iterator[Message]:
                     "enrollment_ended": bool(ended) and len(ended) == len(facts.enrollments),
                     "enrollment_unchanged": _enrollment_unchanged(facts),
                     "reference": reference(payment),
-                    **enrollment.payer_context(purchase),
                 },
             )
 

@@ -11,6 +11,7 @@ from contracts.enrollment import EnrollmentCompleted, EnrollmentPaused
 from ledger.standing import Standing
 from notifications.failures import failure_context, page_of, pause_return_topic, pause_topics
 from notifications.message import DeliveryDelay, Message
+from notifications.payer_message import payer_message
 from notifications.receipts import reference
 from notifications.student_facts import PurchaseFacts
 
@@ -29,24 +30,19 @@ def returned_payment_messages(facts: PurchaseFacts) -> Iterator[Message]:
             continue  # enrollment's event is still on its way
         to_student = enrollment.payer(purchase) == "student"
         explained = pause_topics(payment).union(*(pause_return_topic(each) for each in facts.enrollments))
-        yield Message(
+        yield payer_message(
+            facts,
+            payment,
+            enrollment=enrollment,
             key=f"payment-returned/{min(payment.refs)}",
             template="payment-returned",
-            recipient=enrollment.payer(purchase),
-            facts_key=facts.key,
-            student_id=enrollment.student_id,
-            purchase_id=purchase.id,
-            contact=enrollment.payer_contact(purchase, payment),
             delay=DeliveryDelay.LINKED_EVENTS,
             topics=frozenset(f"payment-returned:{ref}" for ref in payment.refs),
             yields_to=explained if to_student and paused else frozenset(),
             context={
-                "program": facts.title,
-                "noun": facts.noun,
                 "enrollment_status": "paused" if paused else "open" if enrollment.is_open else None,
                 "reference": reference(payment),
                 "pay_url": page_of(enrollment.facts, payment) or facts.pay_link,
                 **failure_context(enrollment, payment),
-                **enrollment.payer_context(purchase),
             },
         )
