@@ -37,6 +37,14 @@ async def external_page(
     return str(session.id)
 
 
+async def external_plan(service: Service, student: UUID) -> dict[str, Any]:
+    """The purchase of a monthly subscription that another system has started; its first payment is received."""
+    metadata = {"student_id": str(student), "program_slug": "barber-apprenticeship"}
+    session = await external_page(service, metadata, amount=122_250, mode="subscription")
+    await service.deliver(*await events_about(service, session))
+    return await service.purchase(student)
+
+
 async def external_intent(service: Service, metadata: Mapping[str, str] = MappingProxyType({}), *, amount: int) -> str:
     """An intent that another system has made at Stripe; paid."""
     params: dict[str, Any] = {"amount": amount, "currency": "usd", "metadata": dict(metadata)}

@@ -9,7 +9,10 @@ import httpx
 from tests.checkout.service import ADMIN, Service, bearer, wanted
 
 from contracts.envelope import Envelope, parse
+from contracts.money import usd
+from contracts.payments import PaymentRefs, PaymentSucceeded
 from contracts.registry import EVENT_TYPES, PAYMENT_EVENTS
+from kit.jobs.jobs import Job
 from kit.messaging import fact_store
 from ledger.facts import fold
 
@@ -88,6 +91,28 @@ async def pay_again(service: Service, student: UUID, *, amount: int, settled: bo
     await service.sandbox.operate(f"/payment_intents/{made.id}/pay", **choice)
     await service.deliver_stripe_events(student)
     (row,) = [each for each in await payments(service, student) if each["stripe_payment_intent_id"] == made.id]
+    return row
+
+
+async def crash_before_recording(service: Service, refund_id: str) -> None:
+    """Performs the job that makes the refund at Stripe, and records nothing."""
+    (row,) = await service.rows("SELECT * FROM jobs WHERE kind = 'refund' AND key = :key", key=refund_id)
+    job = Job(id=row["id"], kind="refund", key=row["key"], payload=row["payload"], cause=None, attempt=1)
+    await service.handlers["refund"].perform(job)
+
+
+async def pay_cash(service: Service, other: dict[str, Any], *, amount: int) -> dict[str, Any]:
+    """A payment in cash for the purchase of another payment."""
+    student = other["student_id"]
+    cash = PaymentSucceeded(
+        refs=PaymentRefs(manual=f"m_{student}"),
+        purchase_id=other["purchase_id"],
+        student_id=student,
+        amount=usd(amount),
+        method="cash",
+    )
+    await service.publish(cash)
+    (row,) = [each for each in await payments(service, student) if each["manual_id"]]
     return row
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from tests.checkout.external_steps import enveloped, events_about, external_intent, external_page
+from tests.checkout.external_steps import enveloped, events_about, external_intent, external_page, external_plan
 from tests.checkout.payment_steps import BY_ADMIN, ask, payments
 from tests.checkout.service import ADMIN, Service, bearer
 
@@ -162,14 +162,7 @@ async def test_refund_status_history_and_cancel_work_on_it(service: Service) -> 
 
 async def test_canceling_an_external_plan_cancels_its_subscription(service: Service) -> None:
     student = uuid4()
-    session = await external_page(
-        service,
-        {"student_id": str(student), "program_slug": "barber-apprenticeship"},
-        amount=122_250,
-        mode="subscription",
-    )
-    await service.deliver(*await events_about(service, session))
-    purchase = await service.purchase(student)
+    purchase = await external_plan(service, student)
     assert (purchase["payment_type"], purchase["installments"], purchase["state"]) == ("plan", 4, "paid")
     event = await _last_recorded(service, student)
     assert (event["installments"], event["due"]["amount"], event["price"]["amount"]) == (4, 122_250, 489_000)

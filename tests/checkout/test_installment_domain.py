@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.checkout.payment_plans import payment_plans
 
 from checkout.cancellation_policy import cancellation_policy
 from checkout.catalog.item import Item, PaymentPlan
@@ -38,22 +39,7 @@ from contracts.money import Money, usd
 
 NOW = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 moments = st.integers(1_577_836_800, 2_051_222_400).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
-plans = st.one_of(
-    st.just(FULL),
-    st.builds(
-        PaymentPlan,
-        type=st.just("installments"),
-        installments=st.integers(2, 60),
-        interval_days=st.none() | st.integers(1, 366),
-    ),
-    st.builds(
-        PaymentPlan,
-        type=st.just("deposit_installments"),
-        installments=st.integers(1, 60),
-        deposit_percent=st.integers(1, 99),
-        interval_days=st.none() | st.integers(1, 366),
-    ),
-)
+plans = payment_plans(most_installments=60, most_days=366)
 
 
 def item(**values: object) -> Item:

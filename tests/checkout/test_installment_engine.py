@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.checkout.payment_plans import payment_plans
 
 from checkout.catalog.item import PaymentPlan
 from checkout.installments.domain import (
@@ -40,22 +41,7 @@ from checkout.installments.retries import (
 from contracts.money import usd
 
 START = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
-PLANS = st.one_of(
-    st.just(PaymentPlan(type="full")),
-    st.builds(
-        PaymentPlan,
-        type=st.just("installments"),
-        installments=st.integers(2, 12),
-        interval_days=st.none() | st.integers(1, 60),
-    ),
-    st.builds(
-        PaymentPlan,
-        type=st.just("deposit_installments"),
-        installments=st.integers(1, 12),
-        deposit_percent=st.integers(1, 99),
-        interval_days=st.none() | st.integers(1, 60),
-    ),
-)
+PLANS = payment_plans(most_installments=12, most_days=60)
 ANSWERS = st.sampled_from(
     ["paid", "paid", "paid", "processing", "insufficient_funds", "generic_decline", "stolen_card", *sorted(NEEDS_PAYER)]
 )

@@ -12,6 +12,7 @@ from tests.checkout.payment_steps import (
     deliver_published,
     paid,
     pay_again,
+    pay_cash,
     payments,
     read,
     refunds,
@@ -22,8 +23,6 @@ from tests.checkout.service import ADMIN, Service
 
 from checkout import consumers
 from checkout.payments import refund_service
-from contracts.money import usd
-from contracts.payments import PaymentRefs, PaymentSucceeded
 
 
 async def _unmatched(service: Service, intent: str) -> list[dict[str, Any]]:
@@ -115,15 +114,7 @@ async def test_nobody_hands_out_cash_automatically(service: Service) -> None:
     student = uuid4()
     row = await paid(service, student)
     await ask(service, row["id"], by=BY_ADMIN)
-    cash = PaymentSucceeded(
-        refs=PaymentRefs(manual=f"m_{student}"),
-        purchase_id=row["purchase_id"],
-        student_id=student,
-        amount=usd(30_000),
-        method="cash",
-    )
-    await service.publish(cash)
-    (late,) = [each for each in await payments(service, student) if each["manual_id"]]
+    late = await pay_cash(service, row, amount=30_000)
     assert late["late"] and await refunds(service, late["id"]) == []
     assert await service.published(student, "payment.refunded.v1") == []
 

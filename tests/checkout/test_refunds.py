@@ -13,6 +13,7 @@ from tests.checkout.payment_steps import (
     BY_ADMIN,
     PRICE,
     ask,
+    crash_before_recording,
     deliver_published,
     paid,
     payment,
@@ -29,7 +30,6 @@ from checkout.payments import refund_service
 from contracts.money import usd
 from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.http.errors import Problem
-from kit.jobs.jobs import Job
 
 
 async def test_an_admin_refunds_in_full(service: Service) -> None:
@@ -241,7 +241,7 @@ async def test_our_refunds_and_stripes_are_distinguished_in_any_order(service: S
         if step == "perform":
             await service.perform(student, refund_service.REFUND)
         else:
-            await _crash_before_recording(service, made["id"])
+            await crash_before_recording(service, made["id"])
             events = await reported_events(service, student, {row["stripe_charge_id"]})
             await service.deliver(*(events if step == "deliver" else reversed(events)))
     kept = await refunds(service, row["id"])
@@ -261,7 +261,7 @@ async def test_events_jobs_and_requests_at_once(service: Service) -> None:
     row = await paid(service, student)
     for amount in (100, 200, 300):
         made = (await ask(service, row["id"], by=BY_ADMIN, amount=amount)).json()
-        await _crash_before_recording(service, made["id"])
+        await crash_before_recording(service, made["id"])
     await service.sandbox.operate(f"/charges/{row['stripe_charge_id']}/refund", amount=400)
     events = await reported_events(service, student, {row["stripe_charge_id"]})
     await asyncio.gather(
@@ -277,12 +277,6 @@ async def test_events_jobs_and_requests_at_once(service: Service) -> None:
     assert {each["status"] for each in kept} == {"succeeded"}
     await service.deliver_stripe_events(student)
     assert (await payment(service, student))["refunded"] == 1_005
-
-
-async def _crash_before_recording(service: Service, refund_id: str) -> None:
-    (row,) = await service.rows("SELECT * FROM jobs WHERE kind = 'refund' AND key = :key", key=refund_id)
-    job = Job(id=row["id"], kind="refund", key=row["key"], payload=row["payload"], cause=None, attempt=1)
-    await service.handlers["refund"].perform(job)
 
 
 async def test_fifty_full_refunds_at_once_are_one(service: Service) -> None:

@@ -7,21 +7,21 @@ from dataclasses import fields
 from uuid import uuid4
 
 from sqlalchemy import text
-from tests.checkout.payment_steps import ask, paid, payment, refunds, reported_events, stripes
-from tests.checkout.service import ADMIN, Service, bearer
+from tests.checkout.payment_steps import (
+    BY_ADMIN,
+    ask,
+    crash_before_recording,
+    paid,
+    payment,
+    refunds,
+    reported_events,
+    stripes,
+)
+from tests.checkout.service import Service, bearer
 
 from checkout.payments import refund_service, repository
 from checkout.payments.domain import PaymentValues
 from kit.db.unit_of_work import utc_now
-from kit.jobs.jobs import Job
-
-BY_ADMIN = ("admin", ADMIN)
-
-
-async def _crash_before_recording(service: Service, refund_id: str) -> None:
-    (row,) = await service.rows("SELECT * FROM jobs WHERE kind = 'refund' AND key = :key", key=refund_id)
-    job = Job(id=row["id"], kind="refund", key=row["key"], payload=row["payload"], cause=None, attempt=1)
-    await service.handlers["refund"].perform(job)
 
 
 async def test_a_refund_event_before_the_event_of_its_payment(service: Service) -> None:
@@ -33,7 +33,7 @@ async def test_a_refund_event_before_the_event_of_its_payment(service: Service) 
     await service.deliver(*(each for each in events if each.data.refs.invoice and not each.data.refs.payment_intent))
     row = await payment(service, student)
     made = (await ask(service, row["id"], by=BY_ADMIN)).json()
-    await _crash_before_recording(service, made["id"])
+    await crash_before_recording(service, made["id"])
     all_of_it = await reported_events(service, student, {row["stripe_invoice_id"]})
     backwards = [each for each in all_of_it if each.type == "payment.refunded.v1"]
     assert backwards

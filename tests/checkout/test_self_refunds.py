@@ -15,6 +15,7 @@ from tests.checkout.payment_steps import (
     deliver_published,
     paid,
     pay_again,
+    pay_cash,
     payment,
     payments,
     read,
@@ -28,8 +29,6 @@ from tests.databases import api_database
 
 from checkout.payments import refund_service
 from contracts.enrollment import EnrollmentActivated, EnrollmentCompleted, EnrollmentProgressed
-from contracts.money import usd
-from contracts.payments import PaymentRefs, PaymentSucceeded
 from contracts.people import Program, enrollment_uuid
 
 
@@ -199,15 +198,7 @@ async def test_the_cash_attack(service: Service) -> None:
     """Cash that an admin recorded is returned by hand: a student who books it back has been given nothing."""
     student = uuid4()
     row = await paid(service, student)
-    cash = PaymentSucceeded(
-        refs=PaymentRefs(manual=f"m_{student}"),
-        purchase_id=row["purchase_id"],
-        student_id=student,
-        amount=usd(30_000),
-        method="cash",
-    )
-    await service.publish(cash)
-    by_cash = next(each for each in await payments(service, student) if each["manual_id"])
+    by_cash = await pay_cash(service, row, amount=30_000)
     for payment_id in (row["id"], by_cash["id"]):
         refused(await ask(service, payment_id, by=("student", student)), 403, "paid_by_hand")
     assert await service.published(student, "payment.refunded.v1") == []

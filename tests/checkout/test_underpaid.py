@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from tests.checkout.external_steps import enveloped, events_about, external_page
+from tests.checkout.external_steps import enveloped, events_about, external_page, external_plan
 from tests.checkout.payment_steps import payments
 from tests.checkout.service import ADMIN, Service, bearer, wanted
 
@@ -165,14 +165,7 @@ async def test_a_discount_of_stripes_page_is_no_shortfall(service: Service, disc
 
 async def test_an_external_plan_displays_what_stripe_collects(service: Service) -> None:
     student = uuid4()
-    session = await external_page(
-        service,
-        {"student_id": str(student), "program_slug": "barber-apprenticeship"},
-        amount=122_250,
-        mode="subscription",
-    )
-    await service.deliver(*await events_about(service, session))
-    purchase = await service.purchase(student)
+    purchase = await external_plan(service, student)
     headers = bearer("student", student)
     overview = (await service.call("GET", f"/api/enrollments/{purchase['id']}/payment", headers=headers)).json()
     assert overview["collected_by"] == "stripe"

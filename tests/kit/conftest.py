@@ -12,6 +12,7 @@ import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from sqlalchemy import Connection, text
+from tests.kit.totals import totals
 
 from kit.db import ddl, delivery_ddl
 from kit.db.database import Database
@@ -49,6 +50,16 @@ async def database(prepared: pg.Database) -> AsyncIterator[Database]:
         await db.execute(text("TRUNCATE outbox, inbox, facts, fact_keys, jobs, idempotency_keys, done"))
     yield database
     await database.close()
+
+
+@pytest.fixture
+async def with_totals(database: Database) -> AsyncIterator[Database]:
+    """With the table of `totals.projection`, empty."""
+    async with database.transaction() as db:
+        await db.run_sync(totals.metadata.create_all)
+    yield database
+    async with database.transaction() as db:
+        await db.run_sync(totals.metadata.drop_all)
 
 
 @pytest.fixture

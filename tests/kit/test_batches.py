@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 from tests.deliveries import AT, envelope
-from tests.kit.test_projection import Total, paid, projection, rows, totals, wanted
+from tests.kit.totals import Total, paid, projection, rows, wanted
 
 from contracts.envelope import Envelope
 from kit.db.database import Database
@@ -25,15 +25,6 @@ from kit.messaging.projection import Change, Lock
 from kit.runtime.failures import Permanent
 
 SUMS = "SELECT reference, amount FROM totals ORDER BY 1"
-
-
-@pytest.fixture
-async def with_totals(database: Database) -> AsyncIterator[Database]:
-    async with database.transaction() as db:
-        await db.run_sync(totals.metadata.create_all)
-    yield database
-    async with database.transaction() as db:
-        await db.run_sync(totals.metadata.drop_all)
 
 
 async def empty(database: Database) -> None:
