@@ -132,6 +132,7 @@ def test_any_order_and_duplication_of_the_events_ends_in_the_same_row(
     assert assigned == (["instructor.assigned.v1", "instructor.released.v1"] * len(assigned))[: len(assigned)]
     ids = {(change.after.revision, event.type) for change in table.changes for event in change.events}
     assert len(ids) == len(published), "every event has its own id"
+    assert all(event.revision == change.after.revision for change in table.changes for event in change.events)
 
 
 def test_a_refunded_enrollment_that_is_being_bought_again_is_released_in_any_order() -> None:

@@ -108,6 +108,40 @@ async def test_a_new_instructor_is_announced(harness: Harness) -> None:
     assert "Grace Razor" in text and "Ada" not in text
 
 
+async def test_the_row_decides_which_instructor_is_current_and_not_the_clock_of_a_process(harness: Harness) -> None:
+    first = assigned().model_copy(update={"revision": 1})
+    released = InstructorReleased(**{**first.model_dump(), "revision": 2, "reason": "refunded"})
+    again = assigned("Grace Razor", n=2).model_copy(update={"revision": 3})
+    opened, third, second = (harness.envelope(event) for event in (step(EnrollmentActivated, 1), again, released))
+    assert third.time < second.time, "its process's clock is behind"
+    await harness.receive(CONTACT, opened, LINKS, first, second, third)
+    text, _ = bodies(one(await harness.deliver_due(), WELCOME))
+    assert "Grace Razor" in text
+
+
+async def test_who_is_reassigned_has_the_new_instructor_at_once(harness: Harness) -> None:
+    """The release of the former one is of the same revision and the same time."""
+    first = assigned().model_copy(update={"revision": 1})
+    released = InstructorReleased(**{**first.model_dump(), "revision": 2, "reason": "instructor_inactive"})
+    again = assigned("Grace Razor", n=2).model_copy(update={"revision": 2})
+    change = harness.envelope(released)
+    same_time = replace(harness.envelope(again), time=change.time, id="evt_1/instructor.assigned.v1")
+    assert same_time.id < change.id
+    await harness.receive(CONTACT, step(EnrollmentActivated, 1), LINKS, first, same_time, change)
+    text, _ = bodies(one(await harness.deliver_due(), WELCOME))
+    assert "Grace Razor" in text
+
+
+async def test_the_row_decides_what_the_course_provider_has(harness: Harness) -> None:
+    failed = MiladyFailed(student_id=ANN, program=BARBER, code="rejected", attempts=1, revision=1)
+    enrolled = LINKS.model_copy(update={"revision": 2})
+    opened, second, first = (harness.envelope(event) for event in (step(EnrollmentActivated, 1), enrolled, failed))
+    assert second.time < first.time
+    await harness.receive(CONTACT, opened, assigned(), first, second)
+    text, _ = bodies(one(await harness.deliver_due(), WELCOME))
+    assert LINKS.links[0].title in text
+
+
 async def test_an_assignment_that_arrives_during_the_delivery_is_not_lost(harness: Harness) -> None:
     """The instructor is assigned between loading the facts and the hand-over."""
     await harness.receive(CONTACT, step(EnrollmentActivated, 1))

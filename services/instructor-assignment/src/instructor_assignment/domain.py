@@ -201,6 +201,7 @@ def _change(before: Assignment, after: Assignment, *, at: datetime, reason: str 
     """`reason`: why the instructor was released, if not for the reason of the desired status."""
     desired, old, new = after.desired, before.instructor, after.instructor
     student_id, program, purchase_id = desired.student_id, desired.program, desired.purchase_id
+    revision = before.revision + 1
     events: list[InstructorEvent] = []
     if old is not None and (new is None or new.id != old.id):
         events.append(
@@ -208,6 +209,7 @@ def _change(before: Assignment, after: Assignment, *, at: datetime, reason: str 
                 student_id=student_id,
                 program=program,
                 purchase_id=purchase_id,
+                revision=revision,
                 assignment_id=after.id,
                 instructor=old,
                 reason=reason or desired.reason,
@@ -219,12 +221,15 @@ def _change(before: Assignment, after: Assignment, *, at: datetime, reason: str 
                 student_id=student_id,
                 program=program,
                 purchase_id=purchase_id,
+                revision=revision,
                 assignment_id=after.id,
                 instructor=new,
             )
         )
     if after.status is Status.WAITING and before.status is not Status.WAITING:
-        events.append(InstructorUnavailable(student_id=student_id, program=program, purchase_id=purchase_id))
+        events.append(
+            InstructorUnavailable(student_id=student_id, program=program, purchase_id=purchase_id, revision=revision)
+        )
     if events or before.status is not after.status:
-        after = replace(after, since=at, revision=after.revision + bool(events))
+        after = replace(after, since=at, revision=revision if events else before.revision)
     return Change(before=before, after=after, events=tuple(events))

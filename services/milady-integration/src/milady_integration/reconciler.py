@@ -81,6 +81,7 @@ def _event(
             student_id=student_id,
             program=program,
             purchase_id=purchase_id,
+            revision=current.revision,
             code=current.failure or "unknown",
             attempts=attempts,
         )
@@ -91,6 +92,7 @@ def _event(
             student_id=student_id,
             program=program,
             purchase_id=purchase_id,
+            revision=current.revision,
             milady_enrollment_id=current.milady_enrollment_id,
             reason=current.reason,
         )
@@ -98,6 +100,7 @@ def _event(
         student_id=student_id,
         program=program,
         purchase_id=purchase_id,
+        revision=current.revision,
         milady_enrollment_id=current.milady_enrollment_id,
         links=list(current.links),
     )

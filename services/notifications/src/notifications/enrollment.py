@@ -18,7 +18,12 @@ from contracts.enrollment import (
     EnrollmentResumed,
     EnrollmentWithdrawn,
 )
-from contracts.instructor_assignment import InstructorAssigned, InstructorEvent, InstructorUnavailable
+from contracts.instructor_assignment import (
+    InstructorAssigned,
+    InstructorEvent,
+    InstructorReleased,
+    InstructorUnavailable,
+)
 from contracts.milady_integration import MiladyEnrolled, MiladyEvent, MiladyFailed
 from contracts.money import Money
 from contracts.payments import (
@@ -182,12 +187,17 @@ class Enrollment:
     @cached_property
     def instructor(self) -> InstructorEvent | None:
         """The latest event about who teaches."""
-        return max(self._events(InstructorEvent), key=self.facts.order_of, default=None)
+        return max(self._events(InstructorEvent), key=self._order_of_row, default=None)
 
     @cached_property
     def milady(self) -> MiladyEvent | None:
         """The latest event of the course provider."""
-        return max(self._events(MiladyEvent), key=self.facts.order_of, default=None)
+        return max(self._events(MiladyEvent), key=self._order_of_row, default=None)
+
+    def _order_of_row(self, event: InstructorEvent | MiladyEvent) -> tuple[int, bool, datetime, str]:
+        """Sort key: by the row's revision, because its events may have the times of several processes' clocks. Within a
+        revision, the former instructor is released first."""
+        return event.revision, not isinstance(event, InstructorReleased), *self.facts.order_of(event)
 
     @property
     def assignments_complete(self) -> bool:

@@ -18,9 +18,13 @@ class Instructor(Model):
 
 
 class InstructorEvent(Event):
+    """`revision` increases with every change of the assignment; the event with the highest one is current. A change of
+    the instructor is a release and an assignment of the same revision."""
+
     student_id: UUID
     program: Program
     purchase_id: UUID | None = None
+    revision: int = Field(default=0, ge=0, description="0: published before events had one")
 
 
 class InstructorAssigned(InstructorEvent):

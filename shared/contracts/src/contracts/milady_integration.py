@@ -16,9 +16,12 @@ class CourseLink(Model):
 
 
 class MiladyEvent(Event):
+    """`revision` increases with every event about the provider enrollment; the one with the highest is current."""
+
     student_id: UUID
     program: Program
     purchase_id: UUID | None = None
+    revision: int = Field(default=0, ge=0, description="0: published before events had one")
 
 
 class MiladyEnrolled(MiladyEvent):
