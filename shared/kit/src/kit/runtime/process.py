@@ -23,11 +23,13 @@ from dataclasses import dataclass, replace
 
 import structlog
 import uvicorn
+import uvloop
 from fastapi import FastAPI
 from pydantic import ValidationError
 
 from kit.http.app import create_app
 from kit.http.health import Check
+from kit.http.protocol import HttpProtocol
 from kit.runtime.logs import configure
 from kit.runtime.settings import Settings
 
@@ -77,7 +79,9 @@ def main(service: str, roles: Mapping[str, Role], argv: Sequence[str] | None = N
         parser.exit(2, f"{service} {role}: {wrong}\n")
     if process is not None:
         configure(service=service, role=role, level=process.settings.log_level)
-        if not asyncio.run(run(process, name=f"{service}.{role}")):
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            in_order = runner.run(run(process, name=f"{service}.{role}"))
+        if not in_order:
             parser.exit(1, f"{service} {role}: exited unexpectedly; see its log\n")
 
 
@@ -140,6 +144,7 @@ async def run(process: Process, *, name: str) -> bool:
             server_header=False,
             timeout_graceful_shutdown=DRAIN_SECONDS,
             lifespan="off",
+            http=HttpProtocol,
         )
     )
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]  # ours, above
