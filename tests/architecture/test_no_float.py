@@ -29,11 +29,14 @@ ALLOWED = {
     "notifications/delivery.py": "seconds",
     "notifications/mailer.py": "seconds",
     "notifications/settings.py": "seconds",
+    "webhook_gateway/due.py": "seconds",
     "webhook_gateway/fetcher.py": "seconds",
     "webhook_gateway/journal.py": "seconds",
     "webhook_gateway/relay.py": "seconds",
     "webhook_gateway/settings.py": "seconds",
     "webhook_gateway/signature.py": "seconds",
+    "webhook_gateway/spill.py": "seconds",
+    "webhook_gateway/webhook.py": "seconds",
 }
 
 

@@ -57,13 +57,16 @@ class Gateway:
             return (await client.get(f"{self.api.url}/metrics")).text
 
     async def journal(self) -> dict[str, int | None]:
-        """Returns, by Stripe event id, how many events were published (None: not published yet)."""
+        """Returns, by Stripe event id, how many events were published (None: not published yet, or due again)."""
         connection = await asyncpg.connect(self.database_url)
         try:
-            rows = await connection.fetch("SELECT event_id, event_count, published_at FROM journal")
+            rows = await connection.fetch(
+                "SELECT event_id, CASE WHEN due.event_id IS NULL THEN event_count END AS published "
+                "FROM journal_entries LEFT JOIN journal_due AS due USING (event_id)"
+            )
         finally:
             await connection.close()
-        return {row["event_id"]: row["event_count"] if row["published_at"] else None for row in rows}
+        return {row["event_id"]: row["published"] for row in rows}
 
     async def published(self) -> list[Envelope[Event]]:
         """Returns and removes the events that were published since the previous call."""

@@ -41,7 +41,7 @@ def paid(**fields: Any) -> dict[str, Any]:
 async def stored(gateway: Gateway, event_id: str) -> bytes:
     connection = await asyncpg.connect(gateway.database_url)
     try:
-        body: bytes = await connection.fetchval("SELECT body FROM journal WHERE event_id = $1", event_id)
+        body: bytes = await connection.fetchval("SELECT body FROM journal_events WHERE event_id = $1", event_id)
     finally:
         await connection.close()
     return body
@@ -110,8 +110,9 @@ async def test_a_spilled_conflict_is_dead_lettered(gateway: Gateway) -> None:
         channel = await connection.channel()
         dead = await channel.get_queue(SPILL.dead)
         await dead.purge()
+        spill = await channel.get_exchange(SPILL.exchange)
         for body in (other, body_of({**event, "pending_webhooks": 0}), another):
-            await channel.default_exchange.publish(aio_pika.Message(body), SPILL.name)
+            await spill.publish(aio_pika.Message(body), SPILL.name)
 
         async def dead_lettered() -> bytes | None:
             message = await dead.get(fail=False, no_ack=True)

@@ -11,7 +11,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from prometheus_client import REGISTRY
-from sqlalchemy import select, update
+from sqlalchemy import select
 from tests.databases import migrated, opened
 from tests.deliveries import deliver, envelope
 from tests.webhook_gateway import stripe_events as stripe
@@ -30,7 +30,7 @@ from webhook_gateway.event import Origin, parse_event
 from webhook_gateway.fetcher import Fetcher, StripeUnavailable
 from webhook_gateway.jobs import FETCH, FetchEvents
 from webhook_gateway.journal import Journal
-from webhook_gateway.tables import journal as journal_table
+from webhook_gateway.tables import Source, journal_due, journal_entries, journal_events
 from webhook_gateway.topology import SERVICE
 from webhook_gateway.translate import translate
 
@@ -54,7 +54,7 @@ async def database(url: str) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def journal(url: str) -> AsyncIterator[Journal]:
-    journal = Journal(url)
+    journal = Journal(url, source=Source.FETCHED)
     yield journal
     await journal.close()
 
@@ -92,17 +92,16 @@ class Gateway:
     async def journaled(self) -> dict[str, dict[str, Any]]:
         """The journaled events by type; the last one if there are several."""
         async with self._database.transaction() as db:
-            rows = (await db.execute(select(journal_table).order_by(journal_table.c.received_at))).all()
+            rows = (await db.execute(select(journal_events).order_by(journal_events.c.received_at))).all()
         return {row.type: json.loads(row.body) for row in rows}
 
     async def unpublished(self) -> set[str]:
         async with self._database.transaction() as db:
-            due = select(journal_table.c.event_id).where(journal_table.c.published_at.is_(None))
-            return set((await db.execute(due)).scalars())
+            return set((await db.execute(select(journal_due.c.event_id))).scalars())
 
     async def mark_published(self) -> None:
         async with self._database.transaction() as db:
-            await db.execute(update(journal_table).values(published_at=NOW))
+            await db.execute(journal_due.delete())
 
     async def last_job(self) -> Any:
         async with self._database.transaction() as db:
@@ -112,7 +111,8 @@ class Gateway:
 @pytest.fixture
 async def gateway(database: Database, journal: Journal, sandbox: InProcess) -> AsyncIterator[Gateway]:
     async with database.transaction() as db:
-        await db.execute(journal_table.delete())
+        for table in (journal_events, journal_entries, journal_due):
+            await db.execute(table.delete())
     fetcher = fetcher_of(sandbox)
     yield Gateway(database, journal, FetchEvents(fetcher, journal, Origin(livemode=False)))
     await fetcher.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator
 
@@ -47,6 +48,7 @@ async def test_an_event_is_answered_journaled_and_published(gateway: Gateway) ->
     "path",
     [
         "/api/stripe/webhook/",
+        "/api/stripe/webhook//",
         "/api/webhooks/stripe",
         "/api/webhook/stripe",
         "/api/payments/webhook/",
@@ -56,7 +58,11 @@ async def test_an_event_is_answered_journaled_and_published(gateway: Gateway) ->
 async def test_the_seed_systems_paths_are_accepted(gateway: Gateway, path: str) -> None:
     event = stripe.event("payment_intent.succeeded", stripe.intent())
     assert (await gateway.post(body_of(event), path=path)).status_code == 200
-    assert event["id"] in await gateway.journal()
+
+    async def is_published() -> bool:
+        return (await gateway.journal()).get(event["id"]) == 1
+
+    await until(is_published)
 
 
 async def test_duplicate_deliveries_are_one_event(gateway: Gateway) -> None:
@@ -148,10 +154,9 @@ async def test_the_body_limit_applies_to_chunked_requests(gateway: Gateway) -> N
         for _ in range(50):
             yield b" " * 100_000
 
+    headers = {"Stripe-Signature": f"t={int(time.time())},v1=a"}
     async with httpx.AsyncClient(verify=TLS) as client:
-        response = await client.post(
-            f"{gateway.api.url}/api/stripe/webhook", content=endless(), headers={"Stripe-Signature": "t=1,v1=a"}
-        )
+        response = await client.post(f"{gateway.api.url}/api/stripe/webhook", content=endless(), headers=headers)
     assert response.status_code == 413
 
 
@@ -175,6 +180,23 @@ async def test_signed_nonsense_is_journaled_and_translates_to_nothing(gateway: G
 
 async def test_other_methods_and_paths_get_a_problem_document(gateway: Gateway) -> None:
     async with httpx.AsyncClient(verify=TLS) as client:
-        assert (await client.get(f"{gateway.api.url}/api/stripe/webhook")).status_code == 405
+        for path in ("/api/stripe/webhook", "/api/payments/webhook/"):
+            refused = await client.get(gateway.api.url + path)
+            assert (refused.status_code, refused.headers["content-type"]) == (405, "application/problem+json")
         missing = await client.post(f"{gateway.api.url}/api/nothing")
     assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("start", [b"POST /", b"POST / HTTP/1.1\r\nHost: x\r\nX-Long: "])
+async def test_endless_headers_end_the_connection(gateway: Gateway, start: bytes) -> None:
+    host, _, port = gateway.api.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(start)
+    with contextlib.suppress(ConnectionError):
+        for _ in range(400):
+            writer.write(b"a" * 10_000)
+            await writer.drain()
+            await asyncio.sleep(0)
+    with contextlib.suppress(ConnectionError):
+        assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 400")
+    writer.close()

@@ -20,18 +20,21 @@ _PER_DELIVERY = frozenset({"pending_webhooks", "request", "context"})
 _IDENTITY = ("id", "type", "created", "livemode", "account")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StripeEvent:
-    """`account`: the connected account that it comes from; None for the account of the endpoint itself."""
+    """`account`: the connected account that it comes from; None for the account of the endpoint itself.
+    `signature`: the Stripe-Signature header that it was delivered with."""
 
     id: str
     type: str
     body: bytes
+    content: Mapping[str, Any]  # Any: the body as JSON, read through `fields`
+    signature: str | None = None
     livemode: object = None
     account: object = None
 
 
-def parse_event(body: bytes) -> StripeEvent:
+def parse_event(body: bytes, *, signature: str | None = None) -> StripeEvent:
     """Returns the event in a verified body. Raises a 400 Problem if there is none."""
     event = decode(body)
     event_id, event_type = event.get("id"), event.get("type")
@@ -40,7 +43,13 @@ def parse_event(body: bytes) -> StripeEvent:
     if not isinstance(event_type, str) or not _TYPE.fullmatch(event_type):
         raise _not_an_event("its type is missing or invalid")
     return StripeEvent(
-        id=event_id, type=event_type, body=body, livemode=event.get("livemode"), account=event.get("account")
+        id=event_id,
+        type=event_type,
+        body=body,
+        content=event,
+        signature=signature,
+        livemode=event.get("livemode"),
+        account=event.get("account"),
     )
 
 

@@ -1,7 +1,9 @@
-"""Writes events to the journal in batches: one INSERT takes everything that arrived during the previous INSERT.
+"""Writes events to the journal in batches: one statement takes everything that arrived during the previous one.
 
-There is no timer and no session: batches grow under load, and without load an event is written immediately. An event
-that is there already is read back and compared: the first body of an id is kept, and another one is refused.
+There is no timer and no session: batches grow under load, and without load an event is written immediately. The body of
+an event that is there already comes back and is compared: the first body of an id is kept, and another one is refused.
+
+While the database is down, writing fails at once, without waiting for it: the event goes to the broker instead.
 """
 
 from __future__ import annotations
@@ -16,23 +18,18 @@ from prometheus_client import Counter
 
 from kit.runtime.failures import Permanent, Transient, describe
 from webhook_gateway.event import StripeEvent, is_same
+from webhook_gateway.tables import Source
 
 log = structlog.get_logger(__name__)
 
 MAX_BATCH = 500
 WRITE_SECONDS = 5.0
+PROBE_SECONDS = 0.5
 
 CONFLICTS = Counter("bursar_stripe_conflicts_total", "Events with the id of another event, refused")
 
-# Ordered by id so that two gateways inserting the same events cannot deadlock. A trigger notifies the relay on commit.
-_INSERT = """
-    INSERT INTO journal (event_id, type, body)
-    SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[]) AS each (event_id, type, body)
-    ORDER BY each.event_id
-    ON CONFLICT (event_id) DO NOTHING
-    RETURNING event_id
-"""
-_READ = "SELECT event_id, body FROM journal WHERE event_id = ANY ($1::text[])"
+_WRITE_DELIVERIES = "SELECT event_id, is_new, body FROM journal_write_deliveries($1, $2, $3, $4)"
+_WRITE = "SELECT event_id, is_new, body FROM journal_write($1, $2, $3, $4, $5)"
 
 
 class JournalDown(Transient):
@@ -44,11 +41,15 @@ class EventConflict(Permanent):
 
 
 class Journal:
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, source: Source = Source.WEBHOOK) -> None:
+        """`source` of the events that are written. Any other than deliveries needs the worker's login."""
         self._url = url
+        self._source = source
         self._connection: asyncpg.Connection[Any] | None = None  # Any: asyncpg's record type is not used
         self._pending: list[tuple[StripeEvent, asyncio.Future[bool]]] = []
         self._writer: asyncio.Task[None] | None = None
+        self._probe: asyncio.Task[None] | None = None
+        self._error: str | None = None  # why the database is down
         self._lock = asyncio.Lock()
 
     async def write(self, event: StripeEvent) -> bool:
@@ -56,6 +57,8 @@ class Journal:
 
         Raises EventConflict if another event with its id is there, and JournalDown if it may not be committed.
         """
+        if self._error is not None:
+            raise JournalDown(self._error)
         written: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._pending.append((event, written))
         if self._writer is None or self._writer.done():
@@ -66,6 +69,8 @@ class Journal:
         await self._fetch("SELECT 1")
 
     async def close(self) -> None:
+        if self._probe is not None:
+            self._probe.cancel()
         if self._connection is not None:
             await self._connection.close(timeout=5)
 
@@ -92,15 +97,33 @@ class Journal:
         for event in events:
             first.setdefault(event.id, event)
         unique = first.values()
-        columns = [event.id for event in unique], [event.type for event in unique], [event.body for event in unique]
-        new = {row["event_id"] for row in await self._fetch(_INSERT, *columns)}
-        stored = {id: first[id].body for id in new}
-        if old := list(first.keys() - new):
-            stored |= {row["event_id"]: row["body"] for row in await self._fetch(_READ, old)}
+        columns: list[list[Any]] = [
+            [event.id for event in unique],
+            [event.type for event in unique],
+            [event.body for event in unique],
+            [event.signature for event in unique],
+        ]
+        if self._source is Source.WEBHOOK:
+            rows = await self._fetch(_WRITE_DELIVERIES, *columns)
+        else:
+            rows = await self._fetch(_WRITE, *columns, [self._source] * len(first))
+        known = {row["event_id"]: row["body"] for row in rows if not row["is_new"]}
         return [
-            True if event.id in new and event is first[event.id] else _compare(event, stored.get(event.id))
+            True if event is first[event.id] and event.id not in known else self._compare(event, first, known)
             for event in events
         ]
+
+    @staticmethod
+    def _compare(
+        event: StripeEvent, first: dict[str, StripeEvent], known: dict[str, bytes | None]
+    ) -> bool | EventConflict:
+        """False if the event is the journaled one. Of one whose month was dropped, only the id is compared."""
+        journaled = known[event.id] if event.id in known else first[event.id].body
+        if journaled is None or is_same(journaled, event.body):
+            return False
+        CONFLICTS.inc()
+        log.error("event conflict", event_id=event.id, type=event.type)
+        return EventConflict("another event with this id is in the journal")
 
     async def _fetch(self, statement: str, *arguments: object) -> Sequence[Any]:
         try:
@@ -108,20 +131,20 @@ class Journal:
                 if self._connection is None or self._connection.is_closed():
                     self._connection = await asyncpg.connect(self._url, timeout=2, command_timeout=WRITE_SECONDS)
                 rows: Sequence[Any] = await self._connection.fetch(statement, *arguments)
-                return rows
         except Exception as error:  # asyncpg raises nearly anything when a connection breaks mid-statement
             if self._connection is not None:
                 self._connection.terminate()
                 self._connection = None
-            raise JournalDown(describe(error)) from error
+            self._error = describe(error)
+            if self._probe is None or self._probe.done():
+                self._probe = asyncio.create_task(self._await_database())
+            raise JournalDown(self._error) from error
+        self._error = None
+        return rows
 
-
-def _compare(event: StripeEvent, stored: bytes | None) -> bool | Exception:
-    """False if the event is the stored one."""
-    if stored is None:
-        return JournalDown("neither inserted nor found")
-    if is_same(stored, event.body):
-        return False
-    CONFLICTS.inc()
-    log.error("event conflict", event_id=event.id, type=event.type)
-    return EventConflict("another event with this id is in the journal")
+    async def _await_database(self) -> None:
+        while self._error is not None:
+            try:
+                await self.ping()
+            except JournalDown:
+                await asyncio.sleep(PROBE_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import partial
 
 from fastapi import FastAPI
@@ -18,9 +19,12 @@ from webhook_gateway.context import GatewayContext
 from webhook_gateway.fetcher import Fetcher
 from webhook_gateway.jobs import FETCH, FetchEvents
 from webhook_gateway.journal import Journal
-from webhook_gateway.relay import JournalRelay, SpillDrain
+from webhook_gateway.relay import JournalRelay
 from webhook_gateway.settings import ApiSettings, RelaySettings, WorkerSettings
+from webhook_gateway.spill import SpillDrain
+from webhook_gateway.tables import Source
 from webhook_gateway.topology import FETCHES, PUBLISHES, QUEUES, SERVICE
+from webhook_gateway.webhook import WebhookEndpoint
 
 
 def app(context: GatewayContext | None = None) -> FastAPI:
@@ -32,7 +36,8 @@ def app(context: GatewayContext | None = None) -> FastAPI:
         checks={"a store": context.check_stores} if context else {},
         asyncapi=partial(asyncapi_document, title=SERVICE, routers=[consumers.fetches()], publishes=PUBLISHES),
     )
-    created.state.context = context
+    if context is not None:
+        created.add_middleware(WebhookEndpoint, context=context)
     return created
 
 
@@ -56,8 +61,18 @@ def relay() -> Process:
     database = database_of(settings)
     amqp_url = settings.amqp_url.get_secret_value()
     publisher = Publisher(amqp_url, name=f"{SERVICE}.journal")
-    journal = Journal(settings.database_url.get_secret_value())
-    journal_relay = JournalRelay(database, publisher)
+    deliveries, fetched, unsigned = (
+        Journal(settings.database_url.get_secret_value(), source=source)
+        for source in (Source.WEBHOOK, Source.FETCHED, Source.PREVIOUS)
+    )
+    journal_relay = JournalRelay(
+        database,
+        publisher,
+        secrets=settings.journal_secrets,
+        replays_per_second=settings.replays_per_second,
+        keep=timedelta(days=settings.journal_keep_days),
+    )
+    spill_drain = SpillDrain(amqp_url, deliveries, unsigned)
     fetcher = Fetcher(
         api_key=settings.stripe_api_key.get_secret_value(),
         base=settings.stripe_api_base,
@@ -68,9 +83,22 @@ def relay() -> Process:
     return relay_process(
         SERVICE,
         settings,
-        {FETCH: FetchEvents(fetcher, journal, settings.origin)},
-        background=[journal_relay.run, journal_relay.measure, SpillDrain(amqp_url, journal).run],
-        close=[publisher.close, journal.close, database.close, fetcher.close],
+        {FETCH: FetchEvents(fetcher, fetched, settings.origin)},
+        background=[
+            journal_relay.run,
+            journal_relay.run_replay,
+            journal_relay.measure,
+            journal_relay.maintain,
+            spill_drain.run,
+        ],
+        close=[
+            publisher.close,
+            deliveries.close,
+            fetched.close,
+            unsigned.close,
+            database.close,
+            fetcher.close,
+        ],
     )
 
 

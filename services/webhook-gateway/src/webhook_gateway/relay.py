@@ -1,165 +1,182 @@
-"""Publishes the journal, and copies spilled events into it.
+"""Publishes the journal.
 
-A row is marked as published only after the broker has confirmed every event that it translates to.
+A row leaves `journal_due` only after the broker has confirmed every event that it translates to. A row that cannot be
+published is put off on its own: its neighbors are published and leave.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
-from datetime import datetime
+import hashlib
+from collections.abc import Sequence
+from datetime import timedelta
 
-import aio_pika
 import structlog
-from aio_pika.exceptions import AMQPError, QueueEmpty
-from sqlalchemy import func, select, update
+from prometheus_client import Gauge
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kit.db.database import Database
 from kit.http.errors import Problem
-from kit.messaging.broker import BrokerDown, Publisher, Unpublishable, Unroutable
-from kit.messaging.outbox import to_message
-from kit.messaging.relay import RETRY, SWEEP_SECONDS, keep_publishing
-from kit.messaging.topology import declare_at
+from kit.messaging.broker import BrokerDown, Publisher
+from kit.messaging.outbox import OutgoingMessage, to_message
+from kit.messaging.relay import keep_publishing
 from kit.runtime import metrics
-from kit.runtime.failures import describe
-from webhook_gateway.event import decode, parse_event
-from webhook_gateway.journal import EventConflict, Journal, JournalDown
-from webhook_gateway.tables import journal
-from webhook_gateway.topology import SPILL
+from kit.runtime.backoff import Backoff
+from kit.runtime.failures import Permanent, describe
+from kit.runtime.sweeps import repeat
+from webhook_gateway import due
+from webhook_gateway.due import Deferred, DueEvent, Published
+from webhook_gateway.event import decode
+from webhook_gateway.signature import Signature
+from webhook_gateway.tables import Lane, Source
 from webhook_gateway.translate import translate
 
 log = structlog.get_logger(__name__)
 
-BATCH = 100
+BATCH = 200
+RETRY = Backoff(first=timedelta(seconds=0.5), longest=timedelta(minutes=10))
+REPLAY_SECONDS = 0.1
+"""Between two batches of the replay lane."""
+IDLE_SECONDS = 1.0
 MEASURE_SECONDS = 6.0
-SPILL_RETRY_SECONDS = 2.0
+MAINTENANCE_SECONDS = 3600.0
+
+DEFERRED = Gauge("bursar_journal_deferred", "Events that could not be published; each is tried again, see the log")
+OLDEST = Gauge("bursar_journal_oldest_due_seconds", "For how long the oldest live event has been due")
 
 
-@dataclass(frozen=True, kw_only=True)
-class DueEvent:
-    """A journaled event that is not published yet."""
+class UnverifiedEvent(Permanent):
+    """The journaled signature is of none of the known secrets."""
 
-    event_id: str
-    body: bytes
-    received_at: datetime
-    attempts: int
+
+class MissingEvent(Permanent):
+    """The event that is due is not in the journal."""
 
 
 class JournalRelay:
     """Publishes due journal rows. Several can run side by side: each takes rows that no other one has locked."""
 
-    def __init__(self, database: Database, publisher: Publisher) -> None:
+    def __init__(
+        self,
+        database: Database,
+        publisher: Publisher,
+        *,
+        secrets: Sequence[bytes],
+        replays_per_second: float = 50,
+        keep: timedelta = timedelta(days=7 * 366),
+    ) -> None:
+        """`secrets`: all that have signed an event which is still to be published. `replays_per_second`: of all relays
+        together."""
         self._database = database
         self._publisher = publisher
+        self._secrets = secrets
+        self._replay_batch = max(1, round(replays_per_second * REPLAY_SECONDS))
+        self._replay_pause = timedelta(seconds=self._replay_batch / replays_per_second)
+        self._keep = keep
 
     async def run(self, stop: asyncio.Event) -> None:
         """Runs until `stop` is set, through outages of the broker and the database."""
         await keep_publishing(self.publish_due, self._database.url, stop)
 
-    async def publish_due(self) -> bool:
-        """Publishes one batch. Returns whether more may be due. Raises BrokerDown if nothing could be published."""
-        async with self._database.transaction() as db:
-            due = await _lock_due(db)
-            outcomes = await asyncio.gather(*(self._publish(event) for event in due))
-            broker_down: BrokerDown | None = None
-            published = 0
-            for event, outcome in zip(due, outcomes, strict=True):
-                row = update(journal).where(journal.c.event_id == event.event_id)
-                if isinstance(outcome, int):
-                    published += 1
-                    await db.execute(row.values(published_at=func.clock_timestamp(), event_count=outcome))
-                elif isinstance(outcome, (Unroutable, Unpublishable)):
-                    attempts = event.attempts + 1
-                    log.error("publish failed", event_id=event.event_id, attempts=attempts, error=describe(outcome))
-                    retry_at = func.now() + RETRY.delay(attempts)
-                    await db.execute(row.values(attempts=attempts, available_at=retry_at))
-                else:
-                    broker_down = outcome
-        if broker_down is not None and not published:
-            raise broker_down
-        return len(due) == BATCH
+    async def run_replay(self, stop: asyncio.Event) -> None:
+        """The same for the replay lane."""
+        while not stop.is_set():
+            more = False
+            try:
+                more = await self.replay_due()
+            except Exception as error:
+                log.warning("replay interrupted", error=describe(error))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), REPLAY_SECONDS if more else IDLE_SECONDS)
 
-    async def _publish(self, event: DueEvent) -> int | Unroutable | Unpublishable | BrokerDown:
-        """Returns how many events were published and confirmed, or the error."""
-        envelopes = translate(decode(event.body), received_at=event.received_at)
-        try:
-            for envelope in envelopes:
-                await self._publisher.publish(to_message(envelope, mandatory=True))
-        except (Unroutable, Unpublishable, BrokerDown) as error:
-            metrics.PUBLISH_FAILURES.labels(type(error).__name__).inc()
-            return error
-        for envelope in envelopes:
-            metrics.PUBLISHED.labels(envelope.type).inc()
-        return len(envelopes)
+    async def publish_due(self) -> bool:
+        """Publishes one batch of live events. Returns whether more may be due. Raises BrokerDown if none could be
+        published."""
+        async with self._database.transaction() as db:
+            events = await due.lock(db, Lane.LIVE, limit=BATCH)
+            down = await self._publish_all(db, events)
+        if down is not None:
+            raise down
+        return len(events) == BATCH
+
+    async def replay_due(self) -> bool:
+        """Publishes a few events of the replay lane, unless a live one is due. Returns whether more may be due."""
+        async with self._database.transaction() as db:
+            if not await due.lock_replay(db):
+                return False
+            events = await due.lock(db, Lane.REPLAY, limit=self._replay_batch)
+            if events:
+                await due.pause_replay(db, self._replay_pause)
+            down = await self._publish_all(db, events)
+        if down is not None:
+            raise down
+        return len(events) == self._replay_batch
 
     async def measure(self, stop: asyncio.Event) -> None:
-        """Keeps `bursar_due{table="journal"}` current: the first metric to check when enrollments do not appear."""
-        while not stop.is_set():
-            try:
-                async with self._database.transaction() as db:
-                    due = select(func.count()).where(journal.c.published_at.is_(None))
-                    metrics.DUE.labels("journal").set((await db.execute(due)).scalar_one())
-            except Exception as error:
-                log.warning("backlog measurement failed", error=describe(error))
-            await _pause(stop, MEASURE_SECONDS)
+        """Keeps the gauges of the backlog current."""
+        await repeat(self._measure, stop, name="journal backlog", seconds=MEASURE_SECONDS)
+
+    async def maintain(self, stop: asyncio.Event) -> None:
+        """Creates and drops the journal's partitions in time."""
+        await repeat(self._maintain, stop, name="journal partitions", seconds=MAINTENANCE_SECONDS)
+
+    async def _publish_all(self, db: AsyncConnection, events: Sequence[DueEvent]) -> BrokerDown | None:
+        """Returns the error if the broker is down and nothing was published."""
+        outcomes = await asyncio.gather(*(self._publish(event) for event in events))
+        published = [outcome for outcome in outcomes if isinstance(outcome, Published)]
+        await due.complete(db, published)
+        await due.defer(db, [outcome for outcome in outcomes if isinstance(outcome, Deferred)])
+        down = next((outcome for outcome in outcomes if isinstance(outcome, BrokerDown)), None)
+        return None if published else down
+
+    async def _publish(self, event: DueEvent) -> Published | Deferred | BrokerDown:
+        """Whatever goes wrong with an event is its own outcome: an exception would roll back its neighbors."""
+        try:
+            messages = _messages(event, self._secrets)
+            for message in messages:
+                await self._publisher.publish(message)
+        except Exception as error:
+            metrics.PUBLISH_FAILURES.labels(type(error).__name__).inc()
+            if isinstance(error, BrokerDown):
+                return error
+            attempts = event.attempts + 1
+            log.error("event not published", event_id=event.event_id, attempts=attempts, error=describe(error))
+            return Deferred(event.event_id, attempts=attempts, delay=RETRY.delay(attempts), error=describe(error))
+        for message in messages:
+            metrics.PUBLISHED.labels(message.routing_key).inc()
+        return Published(event.event_id, event_count=len(messages), translation=_hash(messages))
+
+    async def _measure(self) -> bool:
+        async with self._database.transaction() as db:
+            backlog = await due.measure(db)
+        metrics.DUE.labels("journal").set(backlog.live)
+        metrics.DUE.labels("journal replay").set(backlog.replay)
+        DEFERRED.set(backlog.deferred)
+        OLDEST.set(backlog.oldest_seconds)
+        return False
+
+    async def _maintain(self) -> bool:
+        async with self._database.transaction() as db:
+            await due.maintain_partitions(db, keep=self._keep)
+        return False
 
 
-async def _lock_due(db: AsyncConnection) -> list[DueEvent]:
-    due = (
-        select(journal.c.event_id, journal.c.body, journal.c.received_at, journal.c.attempts)
-        .where(journal.c.published_at.is_(None), journal.c.available_at <= func.now())
-        .order_by(journal.c.available_at)
-        .limit(BATCH)
-        .with_for_update(skip_locked=True)
-    )
-    return [
-        DueEvent(event_id=row.event_id, body=row.body, received_at=row.received_at, attempts=row.attempts)
-        for row in await db.execute(due)
-    ]
+def _messages(event: DueEvent, secrets: Sequence[bytes]) -> list[OutgoingMessage]:
+    """What is published for the event. Raises UnverifiedEvent or MissingEvent."""
+    if event.body is None or event.received_at is None:
+        raise MissingEvent("it is due, but not in the journal")
+    if event.source not in (Source.FETCHED, Source.PREVIOUS):
+        try:
+            Signature.parse(event.signature).verify(event.body, secrets)
+        except Problem as problem:
+            raise UnverifiedEvent(problem.code) from None
+    envelopes = translate(decode(event.body), received_at=event.received_at)
+    return [to_message(envelope, mandatory=True) for envelope in envelopes]
 
 
-class SpillDrain:
-    """Copies events that were stored in the broker, while the database was down, into the journal."""
-
-    def __init__(self, amqp_url: str, journal: Journal) -> None:
-        self._amqp_url = amqp_url
-        self._journal = journal
-
-    async def run(self, stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            try:
-                await self._drain(stop)
-            except (AMQPError, OSError, TimeoutError, RuntimeError, JournalDown) as error:
-                log.warning("spill drain interrupted", error=describe(error))
-                await _pause(stop, SPILL_RETRY_SECONDS)
-
-    async def _drain(self, stop: asyncio.Event) -> None:
-        await declare_at(self._amqp_url, [SPILL])
-        connection = await aio_pika.connect(self._amqp_url, timeout=10)
-        async with connection:
-            channel = await connection.channel()
-            queue = await channel.get_queue(SPILL.name, ensure=False)
-            while not stop.is_set():
-                await self._journal.ping()  # while the journal is down, a message would only be returned to the queue
-                try:
-                    message = await queue.get(timeout=5)
-                except QueueEmpty:
-                    await _pause(stop, SWEEP_SECONDS)
-                    continue
-                try:
-                    await self._journal.write(parse_event(message.body))
-                except Problem as error:  # only the gateway writes to this queue: dead-letter it for an operator
-                    log.error("spilled message is not an event", error=error.code)
-                    await message.reject(requeue=False)
-                    continue
-                except EventConflict:
-                    await message.reject(requeue=False)
-                    continue
-                await message.ack()
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)
+def _hash(messages: Sequence[OutgoingMessage]) -> bytes:
+    content = hashlib.sha256()
+    for message in messages:
+        content.update(b"%s %d " % (message.routing_key.encode(), len(message.body)) + message.body)
+    return content.digest()[:16]

@@ -1,7 +1,7 @@
 """Publishes journaled events again: `python -m webhook_gateway.replay evt_123 …` or `--since 2026-11-01[T10:00Z]`.
 
 The published events have the same ids as the first time: a consumer that has processed them ignores them, and one that
-missed them catches up. The relay does the publishing.
+missed them catches up. The relay does the publishing: when no live event is due, and at most REPLAYS_PER_SECOND.
 """
 
 from __future__ import annotations
@@ -13,34 +13,49 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, func, update
+from sqlalchemy import ColumnElement, func, literal, select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kit.db.database import Database
-from kit.messaging.outbox import wake
 from kit.runtime.service import database_of
 from webhook_gateway.settings import WorkerSettings
-from webhook_gateway.tables import journal
+from webhook_gateway.tables import Lane, journal_due, journal_events
 
 
 async def replay(database: Database, *, event_ids: Sequence[str] = (), since: datetime | None = None) -> int:
-    """Marks the named events, or all received since then, as unpublished. Returns how many."""
+    """Makes the named events, or all received since then, due in the replay lane. Returns how many."""
     async with database.transaction() as db:
         if since is None:
-            return await republish(db, event_ids)
-        return await _reset(db, journal.c.received_at >= since)
+            return await _make_due(db, journal_events.c.event_id.in_(event_ids), Lane.REPLAY)
+        received = journal_events.c.month >= since.astimezone(UTC).date().replace(day=1)
+        return await _make_due(db, received & (journal_events.c.received_at >= since), Lane.REPLAY)
 
 
 async def republish(db: AsyncConnection, event_ids: Sequence[str]) -> int:
-    """Marks the events as unpublished, in the caller's transaction. Returns how many."""
-    return await _reset(db, journal.c.event_id.in_(event_ids)) if event_ids else 0
+    """Makes the events due at once, in the caller's transaction. Returns how many."""
+    return await _make_due(db, journal_events.c.event_id.in_(event_ids), Lane.LIVE) if event_ids else 0
 
 
-async def _reset(db: AsyncConnection, selected: ColumnElement[bool]) -> int:
-    reset = update(journal).values(published_at=None, available_at=func.now(), attempts=0)
-    count = (await db.execute(reset.where(selected))).rowcount
-    await wake(db)
-    return count
+async def _make_due(db: AsyncConnection, selected: ColumnElement[bool], lane: Lane) -> int:
+    """Replayed events are published in the order in which they were received. One that is due already is tried at
+    once."""
+    available_at = func.now() if lane is Lane.LIVE else journal_events.c.received_at
+    events = (
+        select(journal_events.c.event_id, journal_events.c.month, literal(lane), available_at)
+        .where(selected)
+        .order_by(journal_events.c.event_id)
+    )
+    new = insert(journal_due).from_select(["event_id", "month", "lane", "available_at"], events)
+    due = new.on_conflict_do_update(
+        index_elements=[journal_due.c.event_id],
+        set_={
+            "lane": func.least(journal_due.c.lane, new.excluded.lane),  # 'live' if one of them is
+            "available_at": func.least(journal_due.c.available_at, func.now()),
+            "attempts": 0,
+        },
+    )
+    return (await db.execute(due)).rowcount
 
 
 def _timestamp(text: str) -> datetime:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from kit.runtime import service
 from kit.runtime.settings import Settings
@@ -28,7 +28,7 @@ class OriginSettings(Settings):
         return Origin(livemode=self.stripe_livemode, account=self.stripe_account)
 
 
-class ApiSettings(service.WorkerSettings, OriginSettings):
+class SigningSettings(Settings):
     """`STRIPE_WEBHOOK_SECRETS` is comma separated: while a secret is being rolled, two are valid."""
 
     stripe_webhook_secrets: SecretStr
@@ -36,22 +36,37 @@ class ApiSettings(service.WorkerSettings, OriginSettings):
     @field_validator("stripe_webhook_secrets")
     @classmethod
     def _at_least_one(cls, value: SecretStr) -> SecretStr:
-        if not any(part.strip() for part in value.get_secret_value().split(",")):
+        if not _split(value):
             raise ValueError("at least one secret is required")
         return value
 
     @property
     def secrets(self) -> tuple[bytes, ...]:
-        parts = self.stripe_webhook_secrets.get_secret_value().split(",")
-        return tuple(part.strip().encode() for part in parts if part.strip())
+        return _split(self.stripe_webhook_secrets)
 
 
-class RelaySettings(service.WorkerSettings, OriginSettings):
+def _split(secrets: SecretStr) -> tuple[bytes, ...]:
+    parts = secrets.get_secret_value().split(",")
+    return tuple(part.strip().encode() for part in parts if part.strip())
+
+
+class ApiSettings(service.WorkerSettings, OriginSettings, SigningSettings):
+    pass
+
+
+class RelaySettings(service.WorkerSettings, OriginSettings, SigningSettings):
     """The relay publishes the journal, and fetches events that were not delivered.
 
     `stripe_api_base` is for a sandbox or a proxy; without it, Stripe's own URL is used.
     """
 
+    stripe_webhook_old_secrets: SecretStr = SecretStr("")
+    """Secrets that were rolled, separated by commas: events that they signed and that are still to be published, or are
+    replayed, are verified with them. The API does not accept them."""
+    replays_per_second: float = Field(default=50, gt=0)
+    """Of all relays together. The consumers should keep up with so many events beside the live ones."""
+    journal_keep_days: int = Field(default=7 * 366, ge=60)
+    """Older months of the journal are dropped, and with them the personal data in Stripe's events."""
     stripe_api_key: SecretStr = SecretStr("")
     """A restricted key that may read events, sessions, payment intents, invoices and subscriptions. Empty: events that
     were not delivered are not fetched, which is logged as an error for each request."""
@@ -59,6 +74,10 @@ class RelaySettings(service.WorkerSettings, OriginSettings):
     stripe_api_version: str = "2026-10-28.endive"
     stripe_timeout_seconds: float = 8.0
     """Per request."""
+
+    @property
+    def journal_secrets(self) -> tuple[bytes, ...]:
+        return (*self.secrets, *_split(self.stripe_webhook_old_secrets))
 
     @field_validator("stripe_api_base", mode="before")
     @classmethod

@@ -1,0 +1,102 @@
+"""The spill queue: holds events in the broker while the database is down, and is copied to the journal afterward."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import aio_pika
+import structlog
+from aio_pika.abc import AbstractIncomingMessage
+from aio_pika.exceptions import AMQPError
+
+from kit.http.errors import Problem
+from kit.messaging.outbox import OutgoingMessage
+from kit.runtime.failures import describe
+from webhook_gateway.event import StripeEvent, parse_event
+from webhook_gateway.journal import EventConflict, Journal, JournalDown
+from webhook_gateway.topology import SPILL
+
+log = structlog.get_logger(__name__)
+
+PREFETCH = 500
+RETRY_SECONDS = 2.0
+CHECK_SECONDS = 5.0
+SIGNATURE_HEADER = "stripe-signature"
+
+
+def spilled(event: StripeEvent) -> OutgoingMessage:
+    """The event as a message of the spill queue."""
+    return OutgoingMessage(
+        key=event.id,
+        exchange=SPILL.exchange,
+        routing_key=SPILL.name,
+        body=event.body,
+        headers={SIGNATURE_HEADER: event.signature} if event.signature else {},
+        mandatory=True,
+    )
+
+
+class SpillDrain:
+    """Copies the spill queue to the journal. A message is acknowledged when its event is committed.
+
+    Many messages are in work at once, and the journal writes all that are waiting in one statement.
+    """
+
+    def __init__(self, amqp_url: str, journal: Journal, unsigned: Journal) -> None:
+        """`unsigned`: for the messages of a version that sent no signature."""
+        self._amqp_url = amqp_url
+        self._journal = journal
+        self._unsigned = unsigned
+
+    async def run(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                await self._drain(stop)
+            except (AMQPError, OSError, TimeoutError, RuntimeError, JournalDown) as error:
+                log.warning("spill drain interrupted", error=describe(error))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), RETRY_SECONDS)
+
+    async def _drain(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set, or the journal or the broker is down: what is not acknowledged returns to the queue."""
+        await self._journal.ping()
+        connection = await aio_pika.connect(self._amqp_url, timeout=10)
+        async with connection:
+            channel = await connection.channel()
+            await channel.set_qos(prefetch_count=PREFETCH)
+            queue = await channel.get_queue(SPILL.name)
+            down: asyncio.Future[JournalDown] = asyncio.get_running_loop().create_future()
+
+            async def copy(message: AbstractIncomingMessage) -> None:
+                try:
+                    await self._copy(message)
+                except JournalDown as error:
+                    if not down.done():
+                        down.set_result(error)
+
+            await queue.consume(copy)
+            stopping = asyncio.ensure_future(stop.wait())
+            ended: tuple[asyncio.Future[Any], ...] = stopping, down
+            try:
+                while not stop.is_set():
+                    await asyncio.wait(ended, timeout=CHECK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                    if down.done():
+                        raise down.result()
+                    await channel.get_queue(SPILL.name)  # raises if connection, channel or queue are gone
+            finally:
+                stopping.cancel()
+
+    async def _copy(self, message: AbstractIncomingMessage) -> None:
+        signature = message.headers.get(SIGNATURE_HEADER)
+        try:
+            event = parse_event(message.body, signature=str(signature) if signature else None)
+            await (self._journal if event.signature else self._unsigned).write(event)
+        except Problem as error:  # only the gateway writes to this queue: dead-letter it for an operator
+            log.error("spilled message is not an event", error=error.code)
+            await message.reject(requeue=False)
+        except EventConflict:
+            await message.reject(requeue=False)
+        else:
+            await message.ack()
