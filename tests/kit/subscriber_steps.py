@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from faststream.rabbit import RabbitRouter
@@ -17,6 +18,7 @@ from kit.db.database import Database
 from kit.db.unit_of_work import UnitOfWork
 from kit.messaging.broker import Publisher
 from kit.messaging.dead_letters import dead_letters
+from kit.messaging.failed_messages import Schedules
 from kit.messaging.outbox import OutgoingMessage
 from kit.messaging.relay import Relay
 from kit.messaging.runner import SubscriberRunner
@@ -27,7 +29,9 @@ from testkit.rabbit_server import RabbitServer
 
 Handle = Callable[[Envelope[PaymentSucceeded], UnitOfWork], Awaitable[None]]
 AT = datetime(2026, 11, 21, tzinfo=UTC)
-QUICK = Backoff(first=timedelta(milliseconds=100), longest=timedelta(milliseconds=200), attempts=4)
+ATTEMPTS = 4
+QUICKLY = Backoff(first=timedelta(milliseconds=100), longest=timedelta(milliseconds=200), attempts=ATTEMPTS)
+QUICK = Schedules(failure=QUICKLY, unrecognized=QUICKLY, outage=replace(QUICKLY, attempts=1_000_000))
 
 
 async def note(event: Envelope[PaymentSucceeded], uow: UnitOfWork) -> None:
@@ -52,7 +56,7 @@ async def subscriber_runner(
     name: str,
     handle: Handle,
     *,
-    backoff: Backoff = QUICK,
+    schedules: Schedules = QUICK,
 ) -> AsyncIterator[SubscriberRunner]:
     """One subscriber, and a relay."""
     queue = Queue(name, events=(PaymentSucceeded,))
@@ -65,7 +69,7 @@ async def subscriber_runner(
         publisher=publisher,
         queues=[queue],
         routers=[router],
-        backoff=backoff,
+        schedules=schedules,
     )
     stop = asyncio.Event()
     tasks = [asyncio.create_task(running.run(stop)), asyncio.create_task(Relay(database, publisher).run(stop))]

@@ -10,7 +10,7 @@ import aio_pika
 from faststream.rabbit import RabbitRouter
 from sqlalchemy import text
 from tests.kit.events import paid
-from tests.kit.subscriber_steps import AT, QUICK, dead, done, note, subscriber_runner, to_queue
+from tests.kit.subscriber_steps import AT, ATTEMPTS, QUICK, dead, done, note, subscriber_runner, to_queue
 from tests.waiting import until
 
 from contracts.envelope import Envelope
@@ -118,10 +118,10 @@ async def test_stopping_finishes_messages_in_progress_and_leaves_the_rest_queued
     assert await dead(rabbit_server, queue_name) == []
 
 
-async def test_an_event_that_has_no_handler_here_is_dead_lettered_with_the_reason(
+async def test_an_event_that_has_no_handler_here_is_retried_and_then_dead_lettered_with_the_reason(
     rabbit_server: RabbitServer, database: Database, publisher: Publisher, queue_name: str
 ) -> None:
-    """Somebody has bound it by hand, or a later version of ours did."""
+    """A later version of ours has bound it, and this process is not upgraded yet; or somebody has by hand."""
     refs = paid("evt_other").data.refs
     other = Envelope(id="evt_other", source="tests", subject="s", time=AT, data=PaymentFailed(refs=refs))
     async with subscriber_runner(rabbit_server, database, publisher, queue_name, note):
@@ -134,7 +134,8 @@ async def test_an_event_that_has_no_handler_here_is_dead_lettered_with_the_reaso
         await until(both)
     async with dead_letters(rabbit_server.url, queue_name) as letters:
         (letter,) = await letters.letters()
-    assert letter.reason == f"Permanent: {queue_name} has no handler for payment.failed.v1"
+    assert letter.reason == f"UnrecognizedType: {queue_name} has no handler for payment.failed.v1"
+    assert letter.attempts == ATTEMPTS
 
 
 async def test_a_deadlock_is_retried_at_once_and_is_not_a_failed_attempt(
@@ -149,8 +150,8 @@ async def test_a_deadlock_is_retried_at_once_and_is_not_a_failed_attempt(
         if attempts < 3:
             await uow.db.execute(text("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'deadlock_detected'; END $$"))
 
-    once = Backoff(first=timedelta(hours=1), attempts=1)
-    async with subscriber_runner(rabbit_server, database, publisher, queue_name, deadlocked_twice, backoff=once):
+    once = replace(QUICK, failure=Backoff(first=timedelta(hours=1), attempts=1))
+    async with subscriber_runner(rabbit_server, database, publisher, queue_name, deadlocked_twice, schedules=once):
         await publisher.publish(to_queue(to_message(paid("evt_deadlock")), queue_name))
 
         async def handled() -> bool:
@@ -169,7 +170,7 @@ async def test_an_outage_of_the_database_uses_up_no_attempts(
     async def unavailable(event: Envelope[PaymentSucceeded], uow: UnitOfWork) -> None:
         nonlocal attempts
         attempts += 1
-        if attempts <= QUICK.attempts + 2:
+        if attempts <= ATTEMPTS + 2:
             raise ConnectionRefusedError
         await note(event, uow)
 

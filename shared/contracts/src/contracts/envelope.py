@@ -35,6 +35,10 @@ class BadEnvelope(ValueError):
     """The message is not a valid event: an attribute is missing, or the data does not match the type."""
 
 
+class UnrecognizedType(BadEnvelope):
+    """No event of this version has this type; one of a later version may."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Envelope(Generic[E]):
     """An event with its CloudEvents attributes.
@@ -105,7 +109,7 @@ def parse(headers: Mapping[str, Any], body: bytes, types: Mapping[str, type[Even
     if missing := {"id", "source", "type", "subject", "time"} - found.keys():
         raise BadEnvelope(f"not a CloudEvent: missing {', '.join(sorted(missing))}")
     if (model := types.get(found["type"])) is None:
-        raise BadEnvelope(f"unknown event type {found['type']!r}")
+        raise UnrecognizedType(f"unknown event type {found['type'][:100]!r}")
     try:
         time = datetime.fromisoformat(found["time"])
     except ValueError:

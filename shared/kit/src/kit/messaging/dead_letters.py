@@ -1,37 +1,52 @@
-"""Dead letters of a queue: a command for operators.
+"""Dead letters: a command for operators.
 
-    python -m kit.messaging.dead_letters list    <queue>
+    python -m kit.messaging.dead_letters list    [<queue> ...]
     python -m kit.messaging.dead_letters show    <queue> <event id>
     python -m kit.messaging.dead_letters replay  <queue> <event id>|--all
     python -m kit.messaging.dead_letters discard <queue> <event id>
 
-AMQP_URL is the broker's URL, `<queue>` the queue whose consumer failed. A replay publishes the message to that queue
-again; replaying an event twice has no second effect, since the inbox recognizes it.
+AMQP_URL is the broker's URL, `<queue>` the queue whose consumer failed; `list` without one lists those of all services
+that are installed here. A replay publishes the message to that queue again; replaying an event twice has no second
+effect, since the inbox recognizes it.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from importlib.util import find_spec
 from typing import Any
 
 import aio_pika
-from aio_pika.abc import AbstractIncomingMessage
-from aio_pika.exceptions import QueueEmpty
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from aio_pika.exceptions import AMQPError, QueueEmpty
 
 from contracts.envelope import BadEnvelope, attributes
-from kit.messaging.failed_messages import ATTEMPT_HEADER
+from contracts.registry import PUBLISHED_BY
+from kit.messaging.delivered import UNREADABLE_HEADER, decode_everything, why_unreadable
 from kit.messaging.topology import Queue
+
+UNKNOWN = "unknown"
+_NOT_REPLAYED = ("bursar-", "x-")
+"""Headers of the kit and of the broker."""
+_BY_THE_BROKER = {
+    "delivery_limit": "redelivery limit exceeded: its consumer crashed",
+    "rejected": "rejected: see the log of its consumer",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeadLetter:
+    """`event_id` of a message without any id is derived from its body."""
+
     event_id: str
     type: str
     reason: str
@@ -39,6 +54,12 @@ class DeadLetter:
     dead_lettered_at: str
     stack: str
     body: bytes
+    headers: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether its headers could be decoded. Without them it cannot be published again."""
+        return UNREADABLE_HEADER not in self.headers or self.type != UNKNOWN
 
 
 def _read(message: AbstractIncomingMessage) -> DeadLetter:
@@ -47,107 +68,148 @@ def _read(message: AbstractIncomingMessage) -> DeadLetter:
     except BadEnvelope:
         event = {}
     headers: dict[str, Any] = dict(message.headers)
+    attempts = headers.get("bursar-attempts")
+    broker_reason = _BY_THE_BROKER.get(str(headers.get("x-first-death-reason")), "unknown")
     return DeadLetter(
-        event_id=event.get("id") or message.message_id or "unknown",
-        type=event.get("type", "unknown"),
-        reason=str(headers.get("bursar-reason", "redelivery limit exceeded: its consumer crashed")),
-        attempts=int(headers.get("bursar-attempts", 0)),
+        event_id=event.get("id") or message.message_id or f"unknown-{sha256(message.body).hexdigest()[:12]}",
+        type=event.get("type", UNKNOWN),
+        reason=str(headers.get("bursar-reason") or why_unreadable(message) or broker_reason),
+        attempts=attempts if isinstance(attempts, int) else 0,
         dead_lettered_at=str(headers.get("bursar-dead-lettered-at", "")),
         stack=str(headers.get("bursar-stack", "")),
         body=message.body,
+        headers=headers,
+    )
+
+
+def _copy(message: AbstractIncomingMessage) -> aio_pika.Message:
+    return aio_pika.Message(
+        message.body,
+        headers={name: value for name, value in message.headers.items() if not name.startswith(_NOT_REPLAYED)},
+        message_id=message.message_id,
+        type=message.type,
+        correlation_id=message.correlation_id,
+        content_type=message.content_type,
+        content_encoding=message.content_encoding,
+        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
     )
 
 
 class DeadLetters:
-    """The dead letters of one queue. Messages that are only read go back to where they were."""
+    """The dead letters of one queue. What is not replayed or discarded goes back to where it was."""
 
-    def __init__(self, channel: aio_pika.abc.AbstractChannel, queue: str) -> None:
-        self._channel = channel
+    def __init__(self, connection: AbstractConnection, queue: str) -> None:
+        self._connection = connection
         self._queue = queue
 
     async def letters(self) -> list[DeadLetter]:
-        async with self._held() as messages:
-            return [_read(message) for message in messages]
+        async with aclosing(self._messages()) as messages:
+            return [_read(message) async for _, message in messages]
 
     async def replay(self, selected: Callable[[DeadLetter], bool]) -> int:
-        """Publishes the selected messages to the queue again; each is acknowledged after the broker's confirm."""
+        """Publishes the selected messages to the queue again; each is acknowledged after the broker's confirm. Those
+        whose headers cannot be decoded stay.
+
+        Raises AMQPError if one cannot be published; it stays a dead letter.
+        """
         replayed = 0
-        exchange = await self._channel.get_exchange(Queue(self._queue).exchange, ensure=False)
-        async with self._held() as messages:
-            for message in messages:
-                if selected(_read(message)):
-                    dropped = ("bursar-", "x-")
-                    headers = {
-                        n: v for n, v in message.headers.items() if not n.startswith(dropped) and n != ATTEMPT_HEADER
-                    }
-                    copy = aio_pika.Message(
-                        message.body,
-                        headers=headers,
-                        message_id=message.message_id,
-                        type=message.type,
-                        correlation_id=message.correlation_id,
-                        content_type=message.content_type,
-                        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-                    )
-                    await exchange.publish(copy, self._queue, mandatory=True)
+        async with aclosing(self._messages()) as messages:
+            async for channel, message in messages:
+                letter = _read(message)
+                if letter.complete and selected(letter):
+                    exchange = await channel.get_exchange(Queue(self._queue).exchange, ensure=False)
+                    await exchange.publish(_copy(message), self._queue, mandatory=True)
                     await message.ack()
                     replayed += 1
         return replayed
 
     async def discard(self, selected: Callable[[DeadLetter], bool]) -> int:
         discarded = 0
-        async with self._held() as messages:
-            for message in messages:
+        async with aclosing(self._messages()) as messages:
+            async for _, message in messages:
                 if selected(_read(message)):
                     await message.ack()
                     discarded += 1
         return discarded
 
-    @asynccontextmanager
-    async def _held(self) -> AsyncIterator[list[AbstractIncomingMessage]]:
-        """All dead letters, unacknowledged. Those that the block does not acknowledge are requeued."""
-        queue = await self._channel.get_queue(f"{self._queue}.dead", ensure=True)
-        held: list[AbstractIncomingMessage] = []
-        try:
-            while True:
+    async def _messages(self) -> AsyncGenerator[tuple[AbstractChannel, AbstractIncomingMessage], None]:
+        """Each dead letter that is there now, unacknowledged: closing the channel returns the others to the queue."""
+        channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
+        async with channel:
+            queue = await channel.get_queue(f"{self._queue}.dead", ensure=True)
+            for _ in range(queue.declaration_result.message_count or 0):
                 try:
-                    held.append(await queue.get(timeout=5))
+                    yield channel, await queue.get(timeout=5)
                 except QueueEmpty:
-                    break
-            yield held
-        finally:
-            for message in held:
-                if not message.processed:
-                    await message.nack(requeue=True)
+                    return
 
 
 @asynccontextmanager
 async def dead_letters(amqp_url: str, queue: str) -> AsyncIterator[DeadLetters]:
-    connection = await aio_pika.connect(amqp_url, timeout=10)
-    async with connection:
-        yield DeadLetters(await connection.channel(publisher_confirms=True, on_return_raises=True), queue)
+    async with _connected(amqp_url) as connection:
+        yield DeadLetters(connection, queue)
 
 
-async def _main(arguments: argparse.Namespace) -> int:
+@asynccontextmanager
+async def _connected(amqp_url: str) -> AsyncIterator[AbstractConnection]:
+    decode_everything()
+    async with await aio_pika.connect(amqp_url, timeout=10) as connection:
+        yield connection
+
+
+def installed_queues() -> list[str]:
+    """The queues of all services that are installed here: `<service>.topology.QUEUES`."""
+    packages = [service.replace("-", "_").replace(" ", "_") for service in PUBLISHED_BY]
+    topologies = [importlib.import_module(f"{package}.topology") for package in packages if find_spec(package)]
+    return [queue.name for topology in topologies for queue in topology.QUEUES]
+
+
+async def _list(connection: AbstractConnection, queues: list[str]) -> int:
+    """Returns how many queues could not be read."""
+    failed = 0
+    for queue in queues:
+        try:
+            letters = await DeadLetters(connection, queue).letters()
+        except AMQPError as error:  # it does not exist, or this login may not read it
+            failed += 1
+            sys.stderr.write(f"{queue}: {_printable(str(error))}\n")
+            continue
+        for letter in letters:
+            prefix = f"{queue}  " if len(queues) > 1 else ""
+            _print(f"{prefix}{letter.event_id}  {letter.type}  attempts={letter.attempts}  {letter.reason}")
+    return failed
+
+
+def _show(letter: DeadLetter) -> None:
+    _print(letter.reason)
+    _print(f"dead-lettered at {letter.dead_lettered_at or 'unknown'} after {letter.attempts} attempts")
+    for line in letter.stack.splitlines():
+        _print(line)
+    for name, value in letter.headers.items():
+        if not name.startswith("bursar-"):
+            _print(f"{name}: {str(value)[:500]}")
+    try:
+        body = json.dumps(json.loads(letter.body), indent=2)
+    except (ValueError, RecursionError):
+        body = letter.body.decode("utf-8", "backslashreplace")
+    for line in body.splitlines():
+        _print(line)
+
+
+async def _main(arguments: argparse.Namespace, amqp_url: str) -> int:
     def selected(letter: DeadLetter) -> bool:
         return bool(getattr(arguments, "all", False)) or letter.event_id == arguments.event_id
 
-    if not (amqp_url := os.environ.get("AMQP_URL")):
-        sys.exit("AMQP_URL is not set: amqp://user:password@host:port/vhost")
-    async with dead_letters(amqp_url, arguments.queue) as letters:
-        if arguments.command in ("list", "show"):
-            found = await letters.letters()
-            if arguments.command == "show" and not any(selected(letter) for letter in found):
+    async with _connected(amqp_url) as connection:
+        if arguments.command == "list":
+            return 1 if await _list(connection, arguments.queue or installed_queues()) else 0
+        letters = DeadLetters(connection, arguments.queue)
+        if arguments.command == "show":
+            found = [letter for letter in await letters.letters() if selected(letter)]
+            if not found:
                 sys.exit(f"{arguments.event_id} is not a dead letter of {arguments.queue}")
             for letter in found:
-                if arguments.command == "list":
-                    _print(f"{letter.event_id}  {letter.type}  attempts={letter.attempts}  {letter.reason}")
-                elif letter.event_id == arguments.event_id:
-                    _print(
-                        f"{letter.reason}\n"
-                        f"dead-lettered at {letter.dead_lettered_at} after {letter.attempts} attempts\n{letter.stack}"
-                    )
-                    _print(json.dumps(json.loads(letter.body), indent=2))
+                _show(letter)
             return 0
         act = letters.replay if arguments.command == "replay" else letters.discard
         changed = await act(selected)
@@ -156,15 +218,24 @@ async def _main(arguments: argparse.Namespace) -> int:
 
 
 def _print(line: str) -> None:
-    sys.stdout.write(line + "\n")
+    sys.stdout.write(_printable(line) + "\n")
+
+
+def _printable(line: str) -> str:
+    """Control characters are escaped: whoever wrote the message must not control the operator's terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m kit.messaging.dead_letters", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m kit.messaging.dead_letters",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     for name in ("list", "show", "replay", "discard"):
         command = commands.add_parser(name)
-        command.add_argument("queue")
+        command.add_argument("queue", nargs="*" if name == "list" else None)
         if name == "replay":
             command.add_argument("event_id", nargs="?")
             command.add_argument("--all", action="store_true")
@@ -173,5 +244,15 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def main() -> int:
+    arguments = _arguments()
+    if not (amqp_url := os.environ.get("AMQP_URL")):
+        sys.exit("AMQP_URL is not set: amqp://user:password@host:port/vhost")
+    try:
+        return asyncio.run(_main(arguments, amqp_url))
+    except (AMQPError, OSError) as error:
+        sys.exit(f"failed: {_printable(str(error) or type(error).__name__)}")
+
+
 if __name__ == "__main__":
-    sys.exit(asyncio.run(_main(_arguments())))
+    sys.exit(main())

@@ -1,61 +1,104 @@
-"""Failed messages: reschedule transient failures, dead-letter permanent ones."""
+"""Failed messages: reschedule transient failures, dead-letter permanent ones.
+
+database or broker unavailable    rescheduled, without an end
+event type of a later version     rescheduled for days: this process may be one that is not upgraded yet
+any other error                   rescheduled for hours, each cause with attempts of its own: a bug that is deployed
+                                  for minutes dead-letters nothing
+permanent                         dead-lettered at once
+"""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import structlog
 from aio_pika.abc import AbstractIncomingMessage
 
-from contracts.envelope import BadEnvelope, attributes
+from contracts.envelope import BadEnvelope, UnrecognizedType, attributes
 from kit.db.database import Database, is_down
 from kit.db.unit_of_work import utc_now
 from kit.messaging import outbox
 from kit.messaging.broker import Publisher, Unroutable
 from kit.messaging.outbox import OutgoingMessage
 from kit.messaging.topology import Queue, declare_at
+from kit.runtime import metrics
 from kit.runtime.backoff import Backoff
-from kit.runtime.failures import Permanent, describe, stack
+from kit.runtime.failures import Permanent, describe, sqlstate, stack
 
 log = structlog.get_logger(__name__)
 
-ATTEMPT_HEADER = "bursar-attempt"
-"""Our own attempt counter: the broker's x-delivery-count differs between versions, and a rescheduled message is new."""
-_MAX_ATTEMPT = 10_000
+FAILURES_HEADER = "bursar-failures"
+"""How often a message has failed, by cause, as JSON. Our own: the broker's x-delivery-count differs between versions,
+and a rescheduled message is a new one for the broker."""
+_MAX_FAILURES = 10_000
+_LONGEST_REASON = 1000
+
+HOURS = Backoff(first=timedelta(seconds=1), longest=timedelta(hours=1), attempts=16)
+"""Ten attempts in the first ten minutes or so, and the last one after three to four hours."""
+DAYS = Backoff(first=timedelta(minutes=1), longest=timedelta(hours=1), attempts=100)
+"""Three days."""
+ENDLESS = Backoff(first=timedelta(seconds=1), longest=timedelta(minutes=1), attempts=2**31)
+
+
+@dataclass(frozen=True)
+class Schedules:
+    """When failed messages are due again."""
+
+    failure: Backoff = HOURS
+    unrecognized: Backoff = DAYS
+    outage: Backoff = ENDLESS
+
+    def of(self, error: Exception) -> Backoff:
+        if isinstance(error, UnrecognizedType):
+            return self.unrecognized
+        return self.outage if is_down(error) else self.failure
 
 
 class FailedMessages:
     """Keeps messages that could not be processed; each call returns once the message is safe, and raises otherwise."""
 
-    def __init__(self, amqp_url: str, database: Database, publisher: Publisher, backoff: Backoff) -> None:
+    def __init__(
+        self, amqp_url: str, database: Database, publisher: Publisher, schedules: Schedules | None = None
+    ) -> None:
         self._amqp_url = amqp_url
         self._database = database
         self._publisher = publisher
-        self._backoff = backoff
+        self._schedules = schedules or Schedules()
 
     async def keep(self, queue: Queue, message: AbstractIncomingMessage, error: Exception) -> bool:
-        """Reschedules or dead-letters. Returns whether the message was dead-lettered.
-
-        An outage of the database does not use up attempts: nothing was decided about the message.
-        """
-        attempt = _attempt(message) + 1
-        permanent = isinstance(error, (Permanent, BadEnvelope))
-        if permanent or (not is_down(error) and self._backoff.exhausted(attempt)):
-            await self._dead_letter(queue, message, error, attempt)
+        """Reschedules or dead-letters. Returns whether the message was dead-lettered."""
+        cause = _cause(error)
+        failures = _failures(message)
+        failures[cause] = attempt = failures.get(cause, 0) + 1
+        schedule = self._schedules.of(error)
+        if isinstance(error, UnrecognizedType):
+            metrics.UNRECOGNIZED.labels(queue.name).inc()
+            log.error("event type not recognized", queue=queue.name, event_id=event_id(message), error=describe(error))
+        if is_permanent(error) or schedule.exhausted(attempt):
+            await self._dead_letter(queue, message, error, sum(failures.values()))
             return True
-        await self._reschedule(queue, message, error, attempt)
+        await self._reschedule(queue, message, error, failures, schedule.delay(attempt))
         return False
 
-    async def _reschedule(self, queue: Queue, message: AbstractIncomingMessage, error: Exception, attempt: int) -> None:
+    async def _reschedule(
+        self,
+        queue: Queue,
+        message: AbstractIncomingMessage,
+        error: Exception,
+        failures: Mapping[str, int],
+        delay: timedelta,
+    ) -> None:
         """Keeps the message in our own database until it is due again, so that it does not block its neighbors."""
-        delay = self._backoff.delay(attempt)
         log.warning(
             "message rescheduled",
             queue=queue.name,
             event_id=event_id(message),
-            attempt=attempt,
+            failures=failures,
             seconds=round(delay.total_seconds(), 1),
             error=describe(error),
             at=stack(error, limit=3),
@@ -65,7 +108,7 @@ class FailedMessages:
             exchange=queue.exchange,
             routing_key=queue.name,
             body=message.body,
-            headers={**_own_headers(message), ATTEMPT_HEADER: attempt},
+            headers={**_own_headers(message), FAILURES_HEADER: json.dumps(failures)},
             mandatory=True,
         )
         async with self._database.transaction() as db:
@@ -91,7 +134,7 @@ class FailedMessages:
             headers={
                 **_own_headers(message),
                 "bursar-queue": queue.name,
-                "bursar-reason": describe(error),
+                "bursar-reason": describe(error)[:_LONGEST_REASON],
                 "bursar-attempts": attempt,
                 "bursar-stack": stack(error),
                 "bursar-dead-lettered-at": datetime.now(UTC).isoformat(),
@@ -117,16 +160,30 @@ def event_id(message: AbstractIncomingMessage) -> str:
     return cloud_event_attributes(message).get("id") or message.message_id or "unknown"
 
 
-def _attempt(message: AbstractIncomingMessage) -> int:
-    """Our own count. Anything that is not one counts as no attempt."""
-    value = message.headers.get(ATTEMPT_HEADER, 0)
-    return value if isinstance(value, int) and 0 <= value <= _MAX_ATTEMPT else 0
+def is_permanent(error: Exception) -> bool:
+    return isinstance(error, (Permanent, BadEnvelope)) and not isinstance(error, UnrecognizedType)
+
+
+def _cause(error: Exception) -> str:
+    """The error's type and the database's code."""
+    return " ".join(filter(None, (type(error).__name__, sqlstate(error))))
+
+
+def _failures(message: AbstractIncomingMessage) -> dict[str, int]:
+    """Our own counts. Anything that is not one counts as none."""
+    try:
+        found = json.loads(str(message.headers.get(FAILURES_HEADER, "{}")))
+        counts = {str(cause): int(count) for cause, count in found.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return {}
+    return {cause: count for cause, count in counts.items() if 0 <= count <= _MAX_FAILURES}
 
 
 def _own_headers(message: AbstractIncomingMessage) -> dict[str, Any]:
     """The publisher's headers that JSON and PostgreSQL can hold. The broker's own (x-death, ...) are left out."""
-    return {name: value for name, value in message.headers.items() if not name.startswith("x-") and _storable(value)}
+    headers = message.headers.items()
+    return {name: value for name, value in headers if not name.startswith("x-") and _storable(name, value)}
 
 
-def _storable(value: object) -> bool:
-    return isinstance(value, int) or (isinstance(value, str) and "\x00" not in value)
+def _storable(name: str, value: object) -> bool:
+    return "\x00" not in name and (isinstance(value, int) or (isinstance(value, str) and "\x00" not in value))

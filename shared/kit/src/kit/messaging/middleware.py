@@ -20,18 +20,19 @@ from faststream import BaseMiddleware, ContextRepo, PublishCommand
 from faststream.exceptions import SubscriberNotFound
 from faststream.message import StreamMessage
 
-from contracts.envelope import Envelope, Event, parse
+from contracts.envelope import Envelope, Event, UnrecognizedType, parse
 from contracts.registry import EVENT_TYPES
 from kit.db.database import Database, lost_a_race
 from kit.db.unit_of_work import UnitOfWork
 from kit.messaging import inbox
 from kit.messaging.batches import Batches
 from kit.messaging.broker import Unpublishable
-from kit.messaging.failed_messages import FailedMessages, cloud_event_attributes, event_id
+from kit.messaging.delivered import why_unreadable
+from kit.messaging.failed_messages import FailedMessages, cloud_event_attributes, event_id, is_permanent
 from kit.messaging.projection import Projection
 from kit.messaging.topology import Queue
 from kit.runtime import metrics
-from kit.runtime.failures import Permanent, describe
+from kit.runtime.failures import describe
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +46,9 @@ class Outcome(StrEnum):
     """Dead-lettered by the broker, without our headers: this message cannot be published again."""
     REQUEUED = "requeued"
 
+
+HELD_ATTEMPTS = 5
+"""How often a dead letter is published before the broker is asked to dead-letter the message itself."""
 
 Attempt = Callable[[], Awaitable[Outcome]]
 
@@ -133,7 +137,7 @@ class Delivery(BaseMiddleware[PublishCommand, Any]):
         async def attempt() -> Outcome:
             if isinstance(failed, SubscriberNotFound):
                 event = parse(self._message.headers, self._message.body, EVENT_TYPES)
-                raise Permanent(f"{self._queue.name} has no handler for {event.type}")
+                raise UnrecognizedType(f"{self._queue.name} has no handler for {event.type}")
             raise failed
 
         await self._complete(attempt)
@@ -166,6 +170,10 @@ class Delivery(BaseMiddleware[PublishCommand, Any]):
 
     async def _outcome_of(self, attempt: Attempt) -> Outcome:
         """Tries until the message is processed, kept elsewhere, or given back to the broker."""
+        if reason := why_unreadable(self._message):
+            # published again, it would lose what we cannot read
+            log.error("message dead-lettered by the broker", queue=self._queue.name, error=reason)
+            return Outcome.REJECTED
         held = 0
         while True:
             try:
@@ -194,5 +202,7 @@ class Delivery(BaseMiddleware[PublishCommand, Any]):
                     error=describe(failed),
                     cannot_keep=describe(second),
                 )
+                if is_permanent(failed) and held >= HELD_ATTEMPTS:
+                    return Outcome.REJECTED  # the dead-letter queue gets it without the reason, which the log has
                 if await self._process.stopped_within(min(0.5 * 2**held, 5.0)):
                     return Outcome.REQUEUED

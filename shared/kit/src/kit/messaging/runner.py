@@ -13,11 +13,11 @@ from faststream.rabbit import RabbitBroker, RabbitRouter
 
 from kit.db.database import Database
 from kit.messaging.broker import BrokerDown, Publisher
-from kit.messaging.failed_messages import FailedMessages
+from kit.messaging.delivered import decode_everything
+from kit.messaging.failed_messages import FailedMessages, Schedules
 from kit.messaging.middleware import DeliveryMiddleware
 from kit.messaging.subscriber import check_handlers, projections, subscribers_of
 from kit.messaging.topology import Queue, declare_at
-from kit.runtime.backoff import Backoff
 from kit.runtime.failures import describe, stack
 
 log = structlog.get_logger(__name__)
@@ -37,11 +37,12 @@ class SubscriberRunner:
         publisher: Publisher,
         queues: Sequence[Queue],
         routers: Sequence[RabbitRouter],
-        backoff: Backoff | None = None,
+        schedules: Schedules | None = None,
         graceful_seconds: float = 20.0,
     ) -> None:
         """Raises ValueError if an event that is bound to one of the queues has no handler."""
         check_handlers(routers, queues)
+        decode_everything()
         self._service = service
         self._amqp_url = amqp_url
         self._queues = queues
@@ -52,7 +53,7 @@ class SubscriberRunner:
             queues={queue.name: queue for queue in queues},
             projections={each.queue.name: projections(each) for each in subscribers_of(routers)},
             database=database,
-            failed_messages=FailedMessages(amqp_url, database, publisher, backoff or Backoff()),
+            failed_messages=FailedMessages(amqp_url, database, publisher, schedules),
         )
         self._broker: RabbitBroker | None = None
         self._connection: AbstractRobustConnection | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge, Histogram
 
 MESSAGES = Counter("bursar_messages_total", "Deliveries by outcome", ["queue", "type", "outcome"])
+UNRECOGNIZED = Counter("bursar_unrecognized_events_total", "Deliveries of an event type of a later version", ["queue"])
 HANDLING = Histogram(
     "bursar_handling_seconds",
     "From delivery to acknowledgment",
