@@ -115,7 +115,7 @@ class School:
     async def own(self) -> list[Envelope[Any]]:
         """What checkout has published about this student and consumes itself."""
         rows = await self.service.rows(
-            "SELECT convert_from(body, 'UTF8') AS body, message_key, routing_key FROM outbox ORDER BY id"
+            "SELECT convert_from(body, 'UTF8') AS body, message_key, routing_key FROM outbox_messages ORDER BY id"
         )
         own = []
         consumed = handled_types(self.service.consumers)

@@ -121,7 +121,7 @@ class Member:
     async def published(self) -> list[Envelope[Any]]:
         """The events of the subscription that checkout has published."""
         rows = await self.service.rows(
-            "SELECT headers, body FROM outbox WHERE routing_key = 'subscription.changed.v1' ORDER BY id"
+            "SELECT headers, body FROM outbox_messages WHERE routing_key = 'subscription.changed.v1' ORDER BY id"
         )
         found = [parse(row["headers"], bytes(row["body"]), EVENT_TYPES) for row in rows]
         return [each for each in found if getattr(each.data, "student_id", None) == self.id]

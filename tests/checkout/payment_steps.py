@@ -119,7 +119,7 @@ async def pay_cash(service: Service, other: dict[str, Any], *, amount: int) -> d
 async def deliver_published(service: Service, student: UUID) -> None:
     """Delivers what checkout itself has published about the student's purchases."""
     ids = [row["id"] for row in await service.purchases(student)]
-    rows = await service.rows("SELECT headers, body FROM outbox WHERE routing_key = ANY(:types) ORDER BY id",
+    rows = await service.rows("SELECT headers, body FROM outbox_messages WHERE routing_key = ANY(:types) ORDER BY id",
                               types=[event.type for event in PAYMENT_EVENTS])  # fmt: skip
     events = [parse(row["headers"], bytes(row["body"]), EVENT_TYPES) for row in rows]
     await service.deliver(*(each for each in events if getattr(each.data, "purchase_id", None) in ids))

@@ -236,6 +236,7 @@ class Service:
 
     async def published(self, student: UUID, type: str) -> list[dict[str, Any]]:
         found = await self.rows(
-            "SELECT convert_from(body, 'UTF8') AS body FROM outbox WHERE routing_key = :type ORDER BY id", type=type
+            "SELECT convert_from(body, 'UTF8') AS body FROM outbox_messages WHERE routing_key = :type ORDER BY id",
+            type=type,
         )
         return [event for row in found if (event := json.loads(row["body"]))["student_id"] == str(student)]

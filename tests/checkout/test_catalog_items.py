@@ -31,7 +31,8 @@ async def made(service: Service, kind: str = "course", **fields: Any) -> dict[st
 async def published(service: Service, slug: str) -> list[dict[str, Any]]:
     """The events of an item, in the order of its revisions."""
     found = await service.rows(
-        "SELECT convert_from(body, 'UTF8') AS body, mandatory FROM outbox WHERE message_key LIKE :key ORDER BY id",
+        "SELECT convert_from(body, 'UTF8') AS body, mandatory FROM outbox_messages "
+        "WHERE message_key LIKE :key ORDER BY id",
         key=f"catalog/{slug}/%",
     )
     assert all(row["mandatory"] for row in found)
@@ -59,7 +60,7 @@ async def test_the_catalog_is_loaded_and_published(service: Service) -> None:
 
 async def test_loading_publishes_what_was_never_published(service: Service) -> None:
     """Items whose events the outbox does not have."""
-    await service.rows("DELETE FROM outbox WHERE message_key = 'catalog/hvac/1' RETURNING id")
+    await service.rows("DELETE FROM outbox_messages WHERE message_key = 'catalog/hvac/1' RETURNING id")
     await loader.load(service.database, loader.checked_in())
     await loader.load(service.database, loader.checked_in())
     assert len(await published(service, "hvac")) >= 1

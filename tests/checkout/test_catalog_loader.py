@@ -46,6 +46,6 @@ async def test_existing_items_stay_and_are_published(postgres_server: PostgresSe
         assert (barber.kind, barber.name, barber.money) == ("program", "Renamed by an admin", usd(450_000))
         programs = {program.slug for program in await programs_on_sale(db)}
         assert programs == {"barber-apprenticeship", "welding", "dsp", "hvac", "cpr"}
-        published = set(await db.scalars(text("SELECT message_key FROM outbox")))
+        published = set(await db.scalars(text("SELECT message_key FROM outbox_messages")))
     assert {"catalog/welding/1", "catalog/barber-apprenticeship/1", "catalog/dp-and-fsd/1"} <= published
     await database.close()

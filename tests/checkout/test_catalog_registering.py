@@ -281,7 +281,7 @@ async def test_the_published_event_has_its_cause(service: Service) -> None:
     envelope = Envelope(id=f"lms/{id}", source="lms", subject="lms-subject", time=utc_now(), data=event)
     async with service.database.transaction() as db:
         await handle(db, registrations(), "checkout", envelope)
-    (row,) = await service.rows("SELECT headers FROM outbox WHERE message_key = :key", key=f"catalog/{id}/1")
+    (row,) = await service.rows("SELECT headers FROM outbox_messages WHERE message_key = :key", key=f"catalog/{id}/1")
     assert row["headers"]["cloudEvents:causationid"] == f"lms/{id}"
     assert row["headers"]["cloudEvents:subject"] == id
     assert UUID(str((await rows(service, id))[0]["id"]))

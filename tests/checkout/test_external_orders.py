@@ -168,6 +168,6 @@ _ROWS = {
     "unmatched": "SELECT * FROM unmatched_payments WHERE array_to_string(refs, ' ') LIKE :name ORDER BY refs",
 }
 _RECORDED = (
-    "SELECT convert_from(body, 'UTF8') AS body FROM outbox WHERE routing_key = 'purchase.recorded.v1' "
+    "SELECT convert_from(body, 'UTF8') AS body FROM outbox_messages WHERE routing_key = 'purchase.recorded.v1' "
     "AND convert_from(body, 'UTF8') LIKE :name ORDER BY id"
 )

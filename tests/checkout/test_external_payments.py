@@ -63,7 +63,7 @@ async def test_its_own_record_comes_back_and_changes_nothing(service: Service) -
     await service.deliver(*await events_about(service, session))
     before = await service.purchase(student)
     rows = await service.rows(
-        "SELECT headers->>'cloudEvents:id' AS id, convert_from(body, 'UTF8') AS body FROM outbox "
+        "SELECT headers->>'cloudEvents:id' AS id, convert_from(body, 'UTF8') AS body FROM outbox_messages "
         "WHERE routing_key = :type AND headers->>'cloudEvents:subject' = :subject",
         type=RECORDED,
         subject=str(before["id"]),

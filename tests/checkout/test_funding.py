@@ -340,7 +340,7 @@ async def test_the_api_login_can_neither_write_for_others_nor_change_the_trail(s
         ("DELETE FROM purchases", "admin"),
         ("UPDATE enrollments SET status = 'withdrawn'", "admin"),
         ("SELECT * FROM facts", "admin"),
-        ("DELETE FROM outbox", "admin"),
+        ("DELETE FROM outbox_messages", "admin"),
     ):
         with pytest.raises(DBAPIError):
             await run(statement, role)

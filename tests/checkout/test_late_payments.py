@@ -27,7 +27,8 @@ from checkout.payments import refund_service
 
 async def _unmatched(service: Service, intent: str) -> list[dict[str, Any]]:
     rows = await service.rows(
-        "SELECT convert_from(body, 'UTF8')::jsonb AS body FROM outbox WHERE routing_key = 'payment.unmatched.v1'"
+        "SELECT convert_from(body, 'UTF8')::jsonb AS body FROM outbox_messages "
+        "WHERE routing_key = 'payment.unmatched.v1'"
     )
     return [row["body"] for row in rows if row["body"]["refs"].get("payment_intent") == intent]
 
@@ -82,7 +83,7 @@ async def test_a_payment_after_a_lost_dispute_of_everything_is_sent_back(service
     (ended,) = await service.published(student, "purchase.ended.v1")
     assert (ended["by"], ended["reason"]) == ("dispute", "dispute_lost")
     (key,) = await service.rows(
-        "SELECT message_key FROM outbox WHERE routing_key = 'purchase.ended.v1' AND message_key LIKE :id",
+        "SELECT message_key FROM outbox_messages WHERE routing_key = 'purchase.ended.v1' AND message_key LIKE :id",
         id=f"{row['purchase_id']}%",
     )
     assert key["message_key"] == f"{row['purchase_id']}/{dispute['id']}/purchase.ended.v1"

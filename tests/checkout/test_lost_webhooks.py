@@ -26,7 +26,7 @@ URLS = {"success_url": "https://school.example/a", "cancel_url": "https://school
 
 async def _requests(service: Service, object_id: str) -> list[str]:
     rows = await service.rows(
-        "SELECT headers->>'cloudEvents:id' AS id FROM outbox WHERE routing_key = :type "
+        "SELECT headers->>'cloudEvents:id' AS id FROM outbox_messages WHERE routing_key = :type "
         "AND convert_from(body, 'UTF8')::jsonb->>'object' = :object",
         type=REQUESTED,
         object=object_id,

@@ -49,7 +49,9 @@ async def test_cash_is_refunded_by_hand(service: Service) -> None:
         "amount": {"amount": 10_000, "currency": "usd"},
         "status": "succeeded",
     }
-    (key,) = await service.rows("SELECT message_key FROM outbox WHERE message_key LIKE :id", id=f"%{made['id']}%")
+    (key,) = await service.rows(
+        "SELECT message_key FROM outbox_messages WHERE message_key LIKE :id", id=f"%{made['id']}%"
+    )
     assert key["message_key"] == f"refund/{made['id']}/payment.refunded.v1"
     refused(await ask(service, row["id"], by=BY_ADMIN, amount=20_001), 422, "amount_too_large")
 

@@ -48,7 +48,7 @@ async def _forget(member: Member) -> None:
         ("DELETE FROM inbox WHERE event_id = ANY(:ids)", {"ids": ids}),
         (f"DELETE FROM fact_keys WHERE group_id IN ({groups})", {"ids": ids}),
         ("DELETE FROM facts WHERE event_id = ANY(:ids)", {"ids": ids}),
-        ("DELETE FROM outbox WHERE message_key = ANY(:ids)", {"ids": published}),
+        ("DELETE FROM outbox_messages WHERE message_key = ANY(:ids)", {"ids": published}),
         (f"UPDATE purchases {opened} WHERE id = CAST(:purchase AS uuid)", {"purchase": purchase}),
     ):
         await member.service.rows(f"{sql} RETURNING 1", **values)

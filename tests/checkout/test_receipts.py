@@ -107,7 +107,7 @@ async def test_a_card_payment_gets_its_receipt(service: Service) -> None:
     for part in (row["number"], "Received from Łukasz Żółć lukasz@example.org", "4,325.00 USD", str(student)):
         assert part in pdf, (part, pdf)
     (message,) = await service.rows(
-        "SELECT headers->>'cloudEvents:id' AS id, headers->>'cloudEvents:subject' AS subject FROM outbox "
+        "SELECT headers->>'cloudEvents:id' AS id, headers->>'cloudEvents:subject' AS subject FROM outbox_messages "
         "WHERE headers->>'cloudEvents:id' = :id",
         id=f"{row['id']}/{ISSUED}",
     )

@@ -58,7 +58,8 @@ async def _listed(service: Service, ref: str, **query: str) -> list[dict[str, An
 
 async def _announced(service: Service, ref: str) -> list[dict[str, Any]]:
     rows = await service.rows(
-        "SELECT convert_from(body, 'UTF8')::jsonb AS body FROM outbox WHERE routing_key = :type", type=ANNOUNCED
+        "SELECT convert_from(body, 'UTF8')::jsonb AS body FROM outbox_messages WHERE routing_key = :type",
+        type=ANNOUNCED,
     )
     return [row["body"] for row in rows if ref in row["body"]["refs"].values()]
 
@@ -270,7 +271,7 @@ def _derived(name: str) -> UUID:
 
 async def _outbox(service: Service, id: str) -> dict[str, Any]:
     (row,) = await service.rows(
-        "SELECT headers, convert_from(body, 'UTF8')::jsonb AS body, routing_key FROM outbox "
+        "SELECT headers, convert_from(body, 'UTF8')::jsonb AS body, routing_key FROM outbox_messages "
         "WHERE headers->>'cloudEvents:id' = :id",
         id=id,
     )

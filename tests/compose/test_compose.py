@@ -80,7 +80,7 @@ async def test_every_purchase_has_one_enrollment_one_instructor_one_milady_enrol
         ("milady_integration", "milady.enrolled.v1"): len(students),
     }
     for (database, type), expected in published.items():
-        query = f"SELECT count(*) AS published FROM outbox WHERE routing_key = '{type}'"
+        query = f"SELECT count(*) AS published FROM outbox_messages WHERE routing_key = '{type}'"
         assert system.sql(database, query) == [{"published": expected}], type
     assert not [name for name, left in queues(system).items() if left], "all queues are empty, dead letters included"
 
@@ -245,7 +245,7 @@ def queues(system: Containers) -> dict[str, int]:
 def due(system: Containers) -> dict[str, int]:
     """Outbox rows and jobs of each service that are still due."""
     query = """
-        SELECT (SELECT count(*) FROM outbox WHERE published_at IS NULL) AS outbox,
+        SELECT (SELECT count(*) FROM outbox_due) AS outbox,
                (SELECT count(*) FROM jobs
                 WHERE done_at IS NULL AND available_at < now() + interval '1 hour') AS jobs
     """

@@ -59,7 +59,11 @@ async def test_one_process_migrates_consumes_answers_and_drains(
         try:
 
             async def published() -> bool:
-                return bool(await connection.fetchval("SELECT bool_and(published_at IS NOT NULL) FROM outbox"))
+                return bool(
+                    await connection.fetchval(
+                        "SELECT count(*) > 0 AND NOT EXISTS (SELECT FROM outbox_due) FROM outbox_messages"
+                    )
+                )
 
             await until(published)
             connected = await connection.fetch(

@@ -137,7 +137,7 @@ class Service:
 
     async def published(self, student: UUID, slug: str | None = None) -> list[str]:
         """The events published about the student's enrollments, in order, each with its revision."""
-        rows = await self.rows("SELECT routing_key, body FROM outbox ORDER BY id")
+        rows = await self.rows("SELECT routing_key, body FROM outbox_messages ORDER BY id")
         events = [(row["routing_key"], json.loads(row["body"])) for row in rows]
         return [
             f"{body['revision']} {type.removeprefix('enrollment.').removesuffix('.v1')}"

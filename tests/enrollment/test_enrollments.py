@@ -47,14 +47,14 @@ async def rows(database: Database) -> list[dict[str, Any]]:
 
 async def published(database: Database) -> list[tuple[str, dict[str, Any]]]:
     async with database.transaction() as db:
-        found = await db.execute(text("SELECT routing_key, body FROM outbox ORDER BY id"))
+        found = await db.execute(text("SELECT routing_key, body FROM outbox_messages ORDER BY id"))
         return [(row.routing_key, json.loads(row.body)) for row in found]
 
 
 async def empty(database: Database) -> None:
     async with database.transaction() as db:
         await db.execute(text("DELETE FROM enrollments"))
-        await db.execute(text("DELETE FROM outbox"))
+        await db.execute(text("DELETE FROM outbox_messages"))
         await db.execute(text("DELETE FROM inbox"))
         await db.execute(text("DELETE FROM facts"))
         await db.execute(text("DELETE FROM fact_keys"))

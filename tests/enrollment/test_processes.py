@@ -51,7 +51,7 @@ async def test_tracks_are_paid_started_and_completed_in_any_order(
             await service.does_all(buyer)
 
         async def published() -> bool:
-            return not await service.rows("SELECT 1 FROM outbox WHERE published_at IS NULL")
+            return not await service.rows("SELECT 1 FROM outbox_due")
 
         await until(published)
     finally:

@@ -86,7 +86,9 @@ async def test_the_last_step_completes_the_enrollment_and_publishes_it_once(serv
     assert (progress["status"], progress["percent"]) == ("completed", 100)
     assert progress["completed_at"] == progress["projects"][1]["steps"][0]["done_at"]
     assert await service.published(student.id) == ["1 activated", "2 completed"]
-    (row,) = await service.rows("SELECT headers, body FROM outbox WHERE routing_key = 'enrollment.completed.v1'")
+    (row,) = await service.rows(
+        "SELECT headers, body FROM outbox_messages WHERE routing_key = 'enrollment.completed.v1'"
+    )
     body = json.loads(row["body"])
     assert row["headers"]["cloudEvents:subject"] == str(student.purchase_id) == body["purchase_id"]
     assert (body["enrollment_id"], body["program"]["slug"]) == (str(student.enrollment_id), TRACK.slug)
@@ -97,7 +99,9 @@ async def test_each_step_publishes_the_progress_once(service: Service, student: 
     for step in await service.steps(student):
         for _ in range(2):
             assert (await service.done(student, step)).status_code == 200
-    rows = await service.rows("SELECT body FROM outbox WHERE routing_key = 'enrollment.progressed.v1' ORDER BY id")
+    rows = await service.rows(
+        "SELECT body FROM outbox_messages WHERE routing_key = 'enrollment.progressed.v1' ORDER BY id"
+    )
     bodies = [body for row in rows if (body := json.loads(row["body"]))["student_id"] == str(student.id)]
     assert [body["percent"] for body in bodies] == [33, 66, 100]
     assert {(body["enrollment_id"], body["program_slug"]) for body in bodies} == {

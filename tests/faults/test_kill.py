@@ -80,7 +80,7 @@ async def test_a_killed_consumer_loses_and_repeats_nothing(
 
         await until(all_claimed, seconds=30, what="every delivery in the inbox")
         enrollments = await connection.fetch("SELECT student_id, status, revision FROM enrollments")
-        published = await connection.fetch("SELECT routing_key FROM outbox")
+        published = await connection.fetch("SELECT routing_key FROM outbox_messages")
         assert {row["student_id"] for row in enrollments} == set(STUDENTS)
         assert {(row["status"], row["revision"]) for row in enrollments} == {("active", 1)}
         assert [row["routing_key"] for row in published] == ["enrollment.activated.v1"] * 10

@@ -87,14 +87,16 @@ async def every_payment_has_one_enrollment(running: Running, students: list[UUID
             return len(rows) == len(students)
 
         async def published() -> bool:
-            waiting = await connection.fetchval("SELECT count(*) FROM outbox WHERE published_at IS NULL")
+            waiting = await connection.fetchval("SELECT count(*) FROM outbox_due")
             return bool(waiting == 0)
 
         await until(enrolled, seconds=60, what="an enrollment for each payment")
         await until(published, seconds=30, what="an empty outbox")
         revisions = await connection.fetch("SELECT revision FROM enrollments WHERE student_id = ANY($1)", students)
         assert {row["revision"] for row in revisions} == {1}
-        keys = await connection.fetch("SELECT message_key FROM outbox WHERE routing_key = 'enrollment.activated.v1'")
+        keys = await connection.fetch(
+            "SELECT message_key FROM outbox_messages WHERE routing_key = 'enrollment.activated.v1'"
+        )
         assert len({row["message_key"] for row in keys}) == len(keys)
     finally:
         await connection.close()

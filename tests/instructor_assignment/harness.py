@@ -116,8 +116,8 @@ class Service:
     async def published(self, student: Student) -> list[str]:
         """The types of the events about this student, in the order of publication."""
         found = await self.rows(
-            "SELECT routing_key FROM outbox WHERE convert_from(body, 'UTF8')::jsonb ->> 'student_id' = :student "
-            "ORDER BY id",
+            "SELECT routing_key FROM outbox_messages "
+            "WHERE convert_from(body, 'UTF8')::jsonb ->> 'student_id' = :student ORDER BY id",
             student=str(student.id),
         )
         return [row["routing_key"].removeprefix("instructor.").removesuffix(".v1") for row in found]

@@ -38,7 +38,7 @@ async def test_the_event_names_the_instructor_and_the_payment_it_came_from(servi
     event = envelope(student.paid())
     await service.deliver(event)
     (row,) = await service.rows(
-        "SELECT message_key, headers, convert_from(body, 'UTF8')::jsonb AS body FROM outbox "
+        "SELECT message_key, headers, convert_from(body, 'UTF8')::jsonb AS body FROM outbox_messages "
         "WHERE convert_from(body, 'UTF8')::jsonb ->> 'student_id' = :student",
         student=str(student.id),
     )
@@ -127,7 +127,7 @@ async def test_a_late_assignment_still_belongs_to_the_payment(service: Service) 
     await service.deliver(event)
     await service.add(program, "Ada")
     (row,) = await service.rows(
-        "SELECT headers FROM outbox WHERE routing_key = 'instructor.assigned.v1' "
+        "SELECT headers FROM outbox_messages WHERE routing_key = 'instructor.assigned.v1' "
         "AND convert_from(body, 'UTF8')::jsonb ->> 'student_id' = :student",
         student=str(student.id),
     )

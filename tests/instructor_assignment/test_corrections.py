@@ -24,7 +24,7 @@ Rows = dict[tuple[str, str], dict[str, Any]]
 async def rows_after(service: Service, events: Sequence[tuple[str, PaymentEvent]]) -> Rows:
     """Delivers the events to a service without assignments. Returns its rows, without what depends on the path."""
     async with service.database.transaction() as db:
-        await empty(db, "ai_instructor_assignments", "facts", "fact_keys", "inbox", "outbox")
+        await empty(db, "ai_instructor_assignments", "facts", "fact_keys", "inbox", "outbox_messages", "outbox_due")
     await service.deliver(*(envelope(event, event_id) for event_id, event in events))
     rows = await service.rows(
         "SELECT id, student_id, program_slug, program_id, program_name, provider, desired_status, reason, purchase_id, "

@@ -56,7 +56,7 @@ async def test_many_payments_out_of_order_give_each_student_one_instructor(
         assert await service.loads(program) == {"Ada": 25, "Ben": 25}
 
         async def all_published() -> bool:
-            return not await service.rows("SELECT 1 FROM outbox WHERE published_at IS NULL")
+            return not await service.rows("SELECT 1 FROM outbox_due")
 
         await until(all_published)
     finally:

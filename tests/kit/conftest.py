@@ -47,7 +47,8 @@ async def database(prepared: pg.Database) -> AsyncIterator[Database]:
     """Empty tables."""
     database = Database(prepared.owner_url, pool_size=20)
     async with database.transaction() as db:
-        await db.execute(text("TRUNCATE outbox, inbox, facts, fact_keys, jobs, idempotency_keys, done"))
+        messages = "outbox_messages, outbox_due, outbox, inbox"
+        await db.execute(text(f"TRUNCATE {messages}, facts, fact_keys, jobs, idempotency_keys, idle_workers, done"))
     yield database
     await database.close()
 

@@ -29,7 +29,7 @@ SUMS = "SELECT reference, amount FROM totals ORDER BY 1"
 
 async def empty(database: Database) -> None:
     async with database.transaction() as db:
-        await db.execute(text("TRUNCATE totals, facts, fact_keys, inbox, outbox, jobs"))
+        await db.execute(text("TRUNCATE totals, facts, fact_keys, inbox, outbox_messages, outbox_due, jobs"))
 
 
 async def apply(database: Database, batches: Iterable[Sequence[Envelope[Any]]]) -> None:
@@ -152,4 +152,4 @@ async def test_a_batch_is_one_transaction(with_totals: Database) -> None:
     await asyncio.gather(*(queue.process(each, projected) for each in events))
     (transactions,) = await rows(with_totals, "SELECT count(DISTINCT xmin::text) FROM totals")
     assert transactions == (1,)
-    assert await rows(with_totals, "SELECT count(*) FROM outbox") == [(40,)]
+    assert await rows(with_totals, "SELECT count(*) FROM outbox_messages") == [(40,)]

@@ -51,7 +51,7 @@ async def fail(
     for error in errors:
         outcomes.append(await failed.keep(Queue(queue), message, error))
         async with database.transaction() as db:
-            stored = await db.scalar(text("SELECT headers FROM outbox ORDER BY id DESC LIMIT 1"))
+            stored = await db.scalar(text("SELECT headers FROM outbox_messages ORDER BY id DESC LIMIT 1"))
         message.headers.update(stored or {})
     return outcomes
 
@@ -99,7 +99,7 @@ async def test_headers_that_no_database_can_hold_do_not_keep_a_message_from_bein
     async with delivered(rabbit_server, queue_name, **foreign) as message:
         assert await fail(failed, database, queue_name, message, [RuntimeError()]) == [False]
     async with database.transaction() as db:
-        stored = await db.scalar(text("SELECT headers FROM outbox"))
+        stored = await db.scalar(text("SELECT headers FROM outbox_messages"))
     assert foreign.keys() & stored.keys() == {"number", "text"}
     assert stored["cloudEvents:id"] == "evt_failed"
 

@@ -36,7 +36,7 @@ async def test_only_differences_are_written_published_and_enqueued(with_totals: 
         ("ch_a", 50, 1),
         ("pi_a", 150, 2),
     ]
-    assert await rows(with_totals, "SELECT count(*) FROM outbox") == [(3,)]
+    assert await rows(with_totals, "SELECT count(*) FROM outbox_messages") == [(3,)]
     assert await rows(with_totals, "SELECT count(*) FROM jobs WHERE kind = 'report'") == [(3,)]
 
 
@@ -70,4 +70,4 @@ async def test_what_is_decided_under_the_lock_sees_what_was_written_before(with_
     locked = projection(locks=lambda changes: [Lock(name="sums", shared=True)])
     await asyncio.gather(*(apply(with_totals, locked, f"evt_{n}", paid(1, "pi_d")) for n in range(20)))
     assert await rows(with_totals, "SELECT amount, revision FROM totals WHERE reference = 'pi_d'") == [(20, 20)]
-    assert await rows(with_totals, "SELECT count(*) FROM outbox") == [(20,)]
+    assert await rows(with_totals, "SELECT count(*) FROM outbox_messages") == [(20,)]

@@ -27,7 +27,17 @@ BOTH_NAMED_AS_MILADYS = ID_ONLY.model_copy(update={"provider": "milady"})
 
 async def deliver_to_empty(service: Service, events: Sequence[tuple[str, PaymentEvent]]) -> None:
     async with service.database.transaction() as db:
-        await empty(db, "provider_enrollments", "enrollments", "facts", "fact_keys", "inbox", "outbox", "jobs")
+        await empty(
+            db,
+            "provider_enrollments",
+            "enrollments",
+            "facts",
+            "fact_keys",
+            "inbox",
+            "outbox_messages",
+            "outbox_due",
+            "jobs",
+        )
         await db.execute(text("DELETE FROM milady_programs WHERE program_slug <> 'barber-apprenticeship'"))
     await service.deliver(*(envelope(event, event_id) for event_id, event in events))
 

@@ -35,7 +35,7 @@ async def test_the_published_event_belongs_to_the_payment(service: Service) -> N
     await service.deliver(student.paid())
     await service.run_jobs()
     (row,) = await service.rows(
-        "SELECT headers, convert_from(body, 'UTF8')::jsonb AS body FROM outbox "
+        "SELECT headers, convert_from(body, 'UTF8')::jsonb AS body FROM outbox_messages "
         "WHERE convert_from(body, 'UTF8')::jsonb ->> 'student_id' = :student",
         student=str(student.id),
     )
@@ -279,7 +279,7 @@ async def test_an_admin_makes_a_program_miladys(service: Service, sandbox: Sandb
     await service.run_jobs()
     assert [course[0] for course in sandbox.enrollment(student.id)["courses"]] == ["milady-cosmetology"]
     (event,) = await service.rows(
-        "SELECT convert_from(body, 'UTF8')::jsonb AS body FROM outbox "
+        "SELECT convert_from(body, 'UTF8')::jsonb AS body FROM outbox_messages "
         "WHERE convert_from(body, 'UTF8')::jsonb ->> 'student_id' = :student",
         student=str(student.id),
     )

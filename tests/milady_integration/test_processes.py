@@ -83,7 +83,9 @@ async def test_an_outage_of_milady_ends_with_everybody_enrolled_once(
         assert [item["status"] for item in mine["items"]] == ["enrolled"]
 
         async def all_published() -> bool:
-            return not await service.rows("SELECT 1 FROM outbox WHERE published_at IS NULL AND exchange <> ''")
+            return not await service.rows(
+                "SELECT 1 FROM outbox_due JOIN outbox_messages USING (id) WHERE exchange <> ''"
+            )
 
         await until(all_published)
     finally:

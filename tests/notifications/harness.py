@@ -56,7 +56,7 @@ NO_DELAYS = Rules(
 _MOST_ROUNDS = 1000
 _TABLES = [
     *("topics", "notifications", "contacts", "documents"),
-    *("outbox", "inbox", "facts", "fact_keys", "jobs", "idempotency_keys"),
+    *("outbox_messages", "outbox_due", "inbox", "facts", "fact_keys", "jobs", "idempotency_keys"),
 ]
 _DELETE_ALL = ", ".join(f"{table}_ AS (DELETE FROM {table})" for table in _TABLES)
 
@@ -144,7 +144,7 @@ class Harness:
 
     async def published(self) -> list[str]:
         async with self.database.transaction() as connection:
-            return list(await connection.scalars(text("SELECT message_key FROM outbox ORDER BY id")))
+            return list(await connection.scalars(text("SELECT message_key FROM outbox_messages ORDER BY id")))
 
     async def reset(self) -> None:
         async with self.database.transaction() as connection:

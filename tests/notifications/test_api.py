@@ -121,7 +121,7 @@ async def test_an_admin_resends_failed_and_unknown_notifications(
     assert subjects(mails) == [RECEIPT]
     (sent,) = await items(client, ANN)
     assert (sent["status"], sent["attempts"]) == ("sent", 2)
-    correlated = "SELECT headers ->> 'cloudEvents:correlationid' FROM outbox WHERE message_key LIKE :key"
+    correlated = "SELECT headers ->> 'cloudEvents:correlationid' FROM outbox_messages WHERE message_key LIKE :key"
     assert await harness.value(correlated, key=f"{row['id']}/notification.sent.v1") == "evt_2/payment.succeeded.v1"
 
 

@@ -114,7 +114,11 @@ async def test_a_payment_becomes_mails_once(
         await until(three, what="three mails")
 
         async def all_published() -> bool:
-            return bool(await harness.value("SELECT count(*) = 3 FROM outbox WHERE published_at IS NOT NULL"))
+            return bool(
+                await harness.value(
+                    "SELECT count(*) = 3 FROM outbox_messages LEFT JOIN outbox_due USING (id) WHERE outbox_due IS NULL"
+                )
+            )
 
         await until(all_published, what="three events published")
     finally:
@@ -131,7 +135,7 @@ async def test_a_payment_becomes_mails_once(
     logs = (tmp_path / "service.log").read_text()
     assert EMAIL not in logs and "Ann Archer" not in logs and ADMIN not in logs
     assert issued().pdf[:40] not in logs and "PDF-1" not in logs
-    published_bodies = await harness.value("SELECT string_agg(convert_from(body, 'UTF8'), ' ') FROM outbox")
+    published_bodies = await harness.value("SELECT string_agg(convert_from(body, 'UTF8'), ' ') FROM outbox_messages")
     assert "@" not in published_bodies and "Ann" not in published_bodies
 
 

@@ -16,7 +16,7 @@ from uuid import UUID
 
 import httpx
 from faststream.rabbit import RabbitRouter
-from sqlalchemy import select, text, update
+from sqlalchemy import delete, select, text
 from tests.checkout.sandbox import StripeSandbox
 from tests.checkout.service import ADMIN, Service, bearer
 from tests.checkout.stripe_ids import SECRET_KEY
@@ -32,7 +32,7 @@ from kit.db.database import Database, row_dict
 from kit.db.unit_of_work import utc_now
 from kit.jobs.jobs import Job, JobHandler, jobs
 from kit.jobs.worker import JobWorker
-from kit.messaging.outbox import outbox
+from kit.messaging.outbox import outbox_due, outbox_messages
 from testkit.postgres_server import Database as Server
 from webhook_gateway.translate import translate
 
@@ -54,10 +54,9 @@ class ServiceUnderTest:
     async def take_published(self) -> list[Envelope[Any]]:
         """Events published since the last call."""
         async with self.database.transaction() as db:
-            rows = (await db.execute(select(outbox).where(outbox.c.published_at.is_(None)).order_by(outbox.c.id))).all()
-            await db.execute(
-                update(outbox).where(outbox.c.id.in_([row.id for row in rows])).values(published_at=utc_now())
-            )
+            due = outbox_messages.c.id.in_(select(outbox_due.c.id))
+            rows = (await db.execute(select(outbox_messages).where(due).order_by(outbox_messages.c.id))).all()
+            await db.execute(delete(outbox_due))
         return [parse(row.headers, row.body, EVENT_TYPES) for row in rows]
 
     async def rows(self, sql: str, **values: Any) -> list[dict[str, Any]]:

@@ -34,6 +34,8 @@ from webhook_gateway.translate import translate
 
 log = structlog.get_logger(__name__)
 
+CHANNEL = "journal"
+"""NOTIFY channel: rows were added to `journal_due`."""
 BATCH = 200
 RETRY = Backoff(first=timedelta(seconds=0.5), longest=timedelta(minutes=10))
 REPLAY_SECONDS = 0.1
@@ -77,7 +79,7 @@ class JournalRelay:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Runs until `stop` is set, through outages of the broker and the database."""
-        await keep_publishing(self.publish_due, self._database.url, stop)
+        await keep_publishing(self.publish_due, self._database.url, stop, channel=CHANNEL, batch=BATCH)
 
     async def run_replay(self, stop: asyncio.Event) -> None:
         """The same for the replay lane."""
@@ -90,15 +92,15 @@ class JournalRelay:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), REPLAY_SECONDS if more else IDLE_SECONDS)
 
-    async def publish_due(self) -> bool:
-        """Publishes one batch of live events. Returns whether more may be due. Raises BrokerDown if none could be
+    async def publish_due(self) -> int:
+        """Publishes one batch of live events. Returns how many were due. Raises BrokerDown if none could be
         published."""
         async with self._database.transaction() as db:
             events = await due.lock(db, Lane.LIVE, limit=BATCH)
             down = await self._publish_all(db, events)
         if down is not None:
             raise down
-        return len(events) == BATCH
+        return len(events)
 
     async def replay_due(self) -> bool:
         """Publishes a few events of the replay lane, unless a live one is due. Returns whether more may be due."""

@@ -186,6 +186,7 @@ INBOX = (
 )
 
 JOBS = (
+    "ALTER TABLE jobs ADD COLUMN lease uuid",
     "CREATE INDEX ix_jobs_done ON jobs (done_at) WHERE done_at IS NOT NULL",
     "CREATE INDEX ix_jobs_failed ON jobs (failed_at) WHERE failed_at IS NOT NULL",
     "CREATE INDEX ix_jobs_payload ON jobs (done_at) WHERE done_at IS NOT NULL AND payload <> '{}'",

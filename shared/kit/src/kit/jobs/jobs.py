@@ -25,6 +25,9 @@ from kit.runtime.trace import Cause
 if TYPE_CHECKING:
     from kit.db.unit_of_work import UnitOfWork
 
+CHANNEL = "jobs"
+"""NOTIFY channel: rows were added to `jobs`."""
+
 jobs = Table(
     "jobs",
     KIT_TABLES,
@@ -39,13 +42,14 @@ jobs = Table(
     Column("done_at", DateTime(timezone=True)),
     Column("failed_at", DateTime(timezone=True)),
     Column("last_error", Text),
+    Column("lease", Uuid),
     UniqueConstraint("kind", "key"),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One call to make. `attempt` starts at 1."""
+    """One call to make. `attempt` starts at 1. Whoever has lost the `lease` records nothing."""
 
     id: UUID
     kind: str
@@ -53,6 +57,7 @@ class Job:
     payload: Mapping[str, Any]
     cause: Cause | None
     attempt: int
+    lease: UUID | None = None
 
 
 R = TypeVar("R")
@@ -147,4 +152,4 @@ async def expedite(db: AsyncConnection, *, kind: str, key: str, due: datetime) -
         update(jobs).where(jobs.c.kind == kind, jobs.c.key == key, *not_started).values(available_at=due)
     )
     if changed.rowcount:
-        await wake(db)
+        await wake(db, CHANNEL)

@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import structlog
-from sqlalchemy import func, select, update
+from sqlalchemy import any_, func, select, update
 
 from kit.db.database import Database
 from kit.db.unit_of_work import UnitOfWork, utc_now
-from kit.jobs.jobs import Job, JobHandler, jobs
-from kit.messaging.outbox import WAKE_CHANNEL
+from kit.jobs.jobs import CHANNEL, Job, JobHandler, jobs
 from kit.messaging.wakeup import Wakeup
 from kit.runtime import metrics
 from kit.runtime.failures import Permanent, describe, stack
@@ -22,7 +22,8 @@ from kit.runtime.trace import Cause
 log = structlog.get_logger(__name__)
 
 CONCURRENCY = 16
-SWEEP_SECONDS = 1.0
+OUTAGE_SECONDS = 1.0
+"""Before jobs are taken again after the database has refused."""
 LEASE = timedelta(seconds=60)
 """Longer than any attempt may take. When it expires, the process that held it is presumed dead."""
 ATTEMPT_SECONDS = 45.0
@@ -38,24 +39,28 @@ class JobWorker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set; then finishes the attempts in progress."""
-        async with Wakeup(self._database.url, WAKE_CHANNEL) as wakeup:
+        async with Wakeup(self._database.url, CHANNEL, stop) as wakeup:
             stopping = asyncio.create_task(stop.wait())
             running: set[asyncio.Task[None]] = set()
             while not stop.is_set():
+                free = CONCURRENCY - len(running)
+                if not free:
+                    await asyncio.wait({*running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                    continue
                 taken: list[Job] = []
                 try:
-                    taken = await self.take(CONCURRENCY - len(running))
+                    taken = await self.take(free)
                 except Exception as error:
                     log.warning("taking jobs failed", error=describe(error))
+                    await wakeup.pause(OUTAGE_SECONDS)
+                    continue
                 for job in taken:
                     task = asyncio.create_task(self.attempt(job))
                     running.add(task)
                     task.add_done_callback(running.discard)
-                    task.add_done_callback(lambda _: wakeup.set())
-                if not taken:
-                    nap = asyncio.create_task(wakeup.wait(SWEEP_SECONDS))
-                    await asyncio.wait((nap, stopping), return_when=asyncio.FIRST_COMPLETED)
-                    nap.cancel()
+                if len(taken) < free:
+                    await wakeup.wait(found=bool(taken))
+            stopping.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
     async def take(self, limit: int) -> list[Job]:
@@ -73,12 +78,11 @@ class JobWorker:
             .order_by(jobs.c.available_at)
             .limit(limit)
             .with_for_update(skip_locked=True)
-            .scalar_subquery()
         )
         lease = (
             update(jobs)
-            .where(jobs.c.id.in_(due))
-            .values(attempts=jobs.c.attempts + 1, available_at=func.now() + LEASE)
+            .where(jobs.c.id == any_(func.array(due.scalar_subquery())))  # by the primary key, however many rows
+            .values(attempts=jobs.c.attempts + 1, available_at=func.now() + LEASE, lease=uuid4())
             .returning(jobs)
         )
         async with self._database.transaction() as db:
@@ -91,6 +95,7 @@ class JobWorker:
                 payload=row.payload,
                 cause=Cause(**row.cause) if row.cause else None,
                 attempt=row.attempts,
+                lease=row.lease,
             )
             for row in rows
         ]
@@ -133,8 +138,9 @@ class JobWorker:
                 await self._finish(db, job, available_at=later, last_error=describe(error))
 
     async def _finish(self, db: Any, job: Job, **values: Any) -> bool:
-        """False if another worker has recorded this job in the meantime (our lease had expired)."""
-        pending = (jobs.c.id == job.id, jobs.c.done_at.is_(None), jobs.c.failed_at.is_(None))
+        """False if the lease has expired and another worker has taken or recorded this job."""
+        own = jobs.c.lease.is_not_distinct_from(job.lease)
+        pending = (jobs.c.id == job.id, own, jobs.c.done_at.is_(None), jobs.c.failed_at.is_(None))
         changed = await db.execute(update(jobs).where(*pending).values(**values))
         return bool(changed.rowcount == 1)
 

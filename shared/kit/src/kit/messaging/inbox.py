@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, DateTime, Table, Text, func, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Column, Date, DateTime, Table, Text, text
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.schema import FetchedValue
 
 from contracts.envelope import Envelope, Event
 from kit.db.database import KIT_TABLES
@@ -22,8 +22,10 @@ inbox = Table(
     KIT_TABLES,
     Column("queue", Text, primary_key=True),
     Column("event_id", Text, primary_key=True),
-    Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("month", Date, FetchedValue(), primary_key=True),
+    Column("received_at", DateTime(timezone=True), FetchedValue(), nullable=False),
 )
+"""Partitioned by month."""
 
 
 async def claim(db: AsyncConnection, *, queue: str, event_id: str) -> bool:
@@ -31,14 +33,21 @@ async def claim(db: AsyncConnection, *, queue: str, event_id: str) -> bool:
 
     A second delivery that is processed at the same time waits here until the first one commits or rolls back.
     """
-    statement = insert(inbox).values(queue=queue, event_id=event_id).on_conflict_do_nothing()
-    return (await db.execute(statement)).rowcount == 1
+    return bool(await claim_all(db, queue=queue, event_ids=[event_id]))
 
 
+# The key holds within a month, so the other months are looked up (OFFSET 0: by index for each id).
 _CLAIM_ALL = text(
-    "INSERT INTO inbox (queue, event_id)"
-    " SELECT :queue, event_id FROM unnest(CAST(:event_ids AS text[])) AS new (event_id)"
-    " ORDER BY event_id ON CONFLICT DO NOTHING RETURNING event_id"
+    """
+    INSERT INTO inbox (queue, event_id)
+    SELECT :queue, event_id FROM unnest(CAST(:event_ids AS text[])) AS new (event_id)
+    WHERE NOT EXISTS (
+        SELECT FROM inbox AS old WHERE old.queue = :queue AND old.event_id = new.event_id OFFSET 0
+    )
+    ORDER BY event_id
+    ON CONFLICT DO NOTHING
+    RETURNING event_id
+    """
 )
 
 

@@ -20,11 +20,12 @@ from kit.jobs.jobs import JobHandler
 from kit.jobs.worker import JobWorker
 from kit.messaging.asyncapi import asyncapi_document
 from kit.messaging.broker import Publisher
+from kit.messaging.housekeeping import Expiry, Housekeeping
 from kit.messaging.relay import Relay
 from kit.messaging.runner import SubscriberRunner
 from kit.messaging.topology import Queue, declare_at
 from kit.runtime.process import Process, Run
-from kit.runtime.settings import AuthSettings, BrokerSettings, DatabaseSettings
+from kit.runtime.settings import AuthSettings, BrokerSettings, DatabaseSettings, RetentionSettings
 
 
 class ApiSettings(DatabaseSettings, AuthSettings):
@@ -34,7 +35,7 @@ class ApiSettings(DatabaseSettings, AuthSettings):
     """The login for the requests of staff; `database_url` has the one for students and the public."""
 
 
-class WorkerSettings(DatabaseSettings, BrokerSettings):
+class WorkerSettings(DatabaseSettings, BrokerSettings, RetentionSettings):
     """Settings of consumers, relay and migrate."""
 
 
@@ -103,12 +104,17 @@ def relay_process(
     jobs: Mapping[str, JobHandler[Any]] | None = None,
     *,
     background: Sequence[Run] = (),
+    expiries: Sequence[Expiry] = (),
     close: Sequence[Any] = (),
 ) -> Process:
-    """Publishes the outbox and runs the jobs of these kinds, and whatever else is given as `background`."""
+    """Publishes the outbox and runs the jobs of these kinds, and whatever else is given as `background`.
+
+    `expiries`: rows of the service's own tables that end.
+    """
     database = database_of(settings)
     publisher = Publisher(settings.amqp_url.get_secret_value(), name=f"{service}.relay")
-    running: list[Run] = [Relay(database, publisher).run, *background]
+    housekeeping = Housekeeping(database, settings, expiries)
+    running: list[Run] = [Relay(database, publisher).run, housekeeping.run, *background]
     if jobs:
         running.append(JobWorker(database, service, jobs).run)
     return Process(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
@@ -45,6 +45,24 @@ class BrokerSettings(Settings):
     """`amqp://user:password@host:port/vhost`"""
 
     amqp_url: SecretStr
+
+
+class RetentionSettings(Settings):
+    """How long what is done is kept. Messages and inbox are dropped by the month, so up to a month longer.
+
+    keep_outbox_days: published messages, recognized if the same is published again.
+    keep_inbox_days: longer than the 30 days for which Stripe lists events, so that a replayed event is recognized.
+    keep_idempotency_hours: Idempotency-Keys; Stripe keeps them for a day.
+    keep_job_payloads_days: payloads of done jobs, which may contain personal data.
+    keep_jobs_days: finished jobs. A job that is enqueued again after that is done again, so longer than events are kept
+    for replay.
+    """
+
+    keep_outbox_days: int = Field(default=30, ge=7)
+    keep_inbox_days: int = Field(default=45, ge=31)
+    keep_idempotency_hours: int = Field(default=48, ge=24)
+    keep_job_payloads_days: int = Field(default=30, ge=1)
+    keep_jobs_days: int = Field(default=730, ge=90)
 
 
 class AuthSettings(Settings):
