@@ -1,22 +1,15 @@
 #!/bin/bash
 # Writes the broker's users and permissions, then starts it. The broker loads them at every start (see bursar.conf), so a
-# changed password takes effect with a restart. Passwords: <SERVICE>_AMQP_PASSWORD and RABBITMQ_ADMIN_PASSWORD.
+# changed password takes effect with a restart. Passwords: <SERVICE>_AMQP_PASSWORD, DEPLOYMENT_AMQP_PASSWORD and
+# RABBITMQ_ADMIN_PASSWORD.
 #
-# A service may configure, write and read its own queues, declare and read the events exchange, and write to the default
-# exchange (which dead letters and retries need). On the events exchange it may publish only its own event types.
+# A service may declare, bind and delete nothing. It reads its own queues, and writes to its own exchange (retries and
+# dead letters) and to the events exchange, there only the event types listed for it in publishes.txt. It may read no
+# exchange, so that it can bind nothing to one. The deployment's login (the role `migrate`, and operators) may do all.
+# https://www.rabbitmq.com/docs/access-control
 set -euo pipefail
-definitions=/run/bursar/definitions.json
-exchange='bursar[.]events'
-
-# service, and the first words of the event types that it may publish
-services='
-webhook-gateway        payment|subscription|customer|mandate
-checkout               payment|subscription|purchase|student|refund|catalog|receipt|installment|collection|stripe_events
-enrollment             enrollment
-instructor-assignment  instructor
-milady-integration     milady
-notifications          notification
-'
+definitions=${BURSAR_DEFINITIONS:-/run/bursar/definitions.json}
+publishes=$(dirname "$0")/publishes.txt
 
 json() { # quotes a password as a JSON string
   local escaped=${1//\\/\\\\}
@@ -24,17 +17,20 @@ json() { # quotes a password as a JSON string
 }
 
 users="{\"name\": \"admin\", \"password\": $(json "${RABBITMQ_ADMIN_PASSWORD:?}"), \"tags\": [\"administrator\"]}"
+users+=", {\"name\": \"deployment\", \"password\": $(json "${DEPLOYMENT_AMQP_PASSWORD:?}"), \"tags\": []}"
 permissions='{"user": "admin", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}'
+permissions+=', {"user": "deployment", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}'
 topic_permissions=
-while read -r name families; do
-  [ -n "$name" ] || continue
+for name in $(sed -n 's/^\([a-z].*\) .*/\1/p' "$publishes" | sort -u); do
+  types=$(sed -n "s/^$name //p" "$publishes" | paste -sd'|' -)
   password=${name//-/_} password=${password^^}_AMQP_PASSWORD
   user_vhost="\"user\": \"$name\", \"vhost\": \"/\""
-  own="^$name[.]|^$exchange\$"
   users+=", {\"name\": \"$name\", \"password\": $(json "${!password:?}"), \"tags\": []}"
-  permissions+=", {$user_vhost, \"configure\": \"$own\", \"write\": \"$own|^amq[.]default\$\", \"read\": \"$own\"}"
-  topic_permissions+="${topic_permissions:+, }{$user_vhost, \"exchange\": \"bursar.events\", \"write\": \"^($families)[.]\", \"read\": \".*\"}"
-done <<<"$services"
+  permissions+=", {$user_vhost, \"configure\": \"^\$\", \"write\": \"^(bursar[.]events|$name[.]queues)\$\""
+  permissions+=", \"read\": \"^$name[.](?!queues\$)\"}"
+  topic_permissions+="${topic_permissions:+, }{$user_vhost, \"exchange\": \"bursar.events\""
+  topic_permissions+=", \"write\": \"^(${types//./[.]})\$\", \"read\": \"^\$\"}"
+done
 
 umask 077
 cat >"$definitions" <<EOJ
@@ -43,5 +39,5 @@ cat >"$definitions" <<EOJ
  "permissions": [$permissions],
  "topic_permissions": [$topic_permissions]}
 EOJ
-[ "$(id -u)" != 0 ] || chown rabbitmq "$definitions"
+[ "$(id -u)" != 0 ] || ! id rabbitmq >/dev/null 2>&1 || chown rabbitmq "$definitions"
 exec docker-entrypoint.sh "$@"

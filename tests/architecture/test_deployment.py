@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import importlib
+import json
+import os
 import re
+import subprocess
+from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 import yaml
 from tests.architecture.source import ROOT
 
-from contracts.registry import PUBLISHED_BY
+from contracts.registry import EVENT_TYPES, PUBLISHED_BY
+from devstack.broker_rights import rights_of
 from ledger.policy import DEFAULT_POLICY, Policy
 
 SERVICES = sorted(path.name for path in (ROOT / "services").iterdir() if (path / "pyproject.toml").exists())
@@ -56,9 +63,69 @@ def test_every_service_has_a_database_and_a_broker_user() -> None:
     databases = re.search(r"(?m)^for service in (.+); do$", (ROOT / "deploy/postgres/databases.sh").read_text())
     assert databases
     assert sorted(databases[1].split()) == [service.replace("-", "_") for service in SERVICES]
-    users = re.search(r"(?ms)^services='\n(.*?)\n'", (ROOT / "deploy/rabbitmq/start.sh").read_text())
-    assert users
-    families = {name: set(words.split("|")) for name, words in (line.split() for line in users[1].splitlines())}
-    assert sorted(families) == SERVICES
-    for service in SERVICES:
-        assert {event.type.split(".")[0] for event in PUBLISHED_BY[service]} == families[service]
+
+
+@cache
+def broker_definitions() -> dict[str, Any]:
+    """What deploy/rabbitmq/start.sh writes before it starts the broker."""
+    passwords = {
+        name: "a-password"
+        for name in compose_services()["rabbitmq"]["environment"]
+        if name.endswith("_AMQP_PASSWORD") or name == "RABBITMQ_ADMIN_PASSWORD"
+    }
+    with TemporaryDirectory() as folder:
+        entrypoint = Path(folder, "docker-entrypoint.sh")
+        entrypoint.write_text("#!/bin/sh\n")
+        entrypoint.chmod(0o755)
+        written = Path(folder, "definitions.json")
+        environment = {"PATH": f"{folder}:{os.environ['PATH']}", "BURSAR_DEFINITIONS": str(written), **passwords}
+        script = ["bash", str(ROOT / "deploy/rabbitmq/start.sh"), "rabbitmq-server"]
+        subprocess.run(script, env=environment, check=True, timeout=30)
+        definitions: dict[str, Any] = json.loads(written.read_text())
+    return definitions
+
+
+def allowed(pattern: str, names: Iterable[str]) -> set[str]:
+    return {name for name in names if re.search(pattern, name)}
+
+
+def test_the_broker_has_a_user_per_service_and_one_of_the_deployment() -> None:
+    users = {user["name"]: user["tags"] for user in broker_definitions()["users"]}
+    assert users == {"admin": ["administrator"], "deployment": [], **{service: [] for service in SERVICES}}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_may_do_at_the_broker_what_its_topology_needs(service: str) -> None:
+    """In the containers as in the local stack: it declares nothing, and publishes exactly the types of the registry."""
+    (deployed,) = [each for each in broker_definitions()["permissions"] if each["user"] == service]
+    (topics,) = [each for each in broker_definitions()["topic_permissions"] if each["user"] == service]
+    local = rights_of(service)
+    queues = {
+        name
+        for each in SERVICES
+        for queue in importlib.import_module(f"{each.replace('-', '_')}.topology").QUEUES
+        for name in (queue.name, queue.dead, queue.moving)
+    }
+    exchanges = {"bursar.events", "amq.default", "amq.topic", "amq.direct", "amq.rabbitmq.trace", "bursarXevents"}
+    exchanges |= {f"{each}.queues" for each in SERVICES} | {f"{service}.queues.x", f"x.{service}.queues"}
+    own = {name for name in queues if name.startswith(f"{service}.")}
+    types = {*EVENT_TYPES, *(f"{type_}.x" for type_ in EVENT_TYPES), *(f"x.{type_}" for type_ in EVENT_TYPES)}
+    said = {event.type for event in PUBLISHED_BY[service]}
+    for configure, write, read, publishes in (
+        (deployed["configure"], deployed["write"], deployed["read"], topics["write"]),
+        (local.configure, local.write, local.read, local.publishes["bursar.events"]),
+    ):
+        assert allowed(configure, queues | exchanges) == set()
+        assert allowed(write, queues | exchanges) == {"bursar.events", f"{service}.queues"}
+        assert allowed(read, queues | exchanges - {f"{service}.queues.x"}) == own
+        assert allowed(publishes, types) == said
+    assert topics["read"] == "^$"
+
+
+def test_only_migrations_have_the_login_of_the_deployment() -> None:
+    having = {
+        name
+        for name, process in compose_services().items()
+        if "amqp://deployment:" in str(process.get("environment", {}).get("AMQP_URL"))
+    }
+    assert having == {f"{service}-migrate" for service in SERVICES}

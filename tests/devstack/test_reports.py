@@ -1,9 +1,8 @@
-"""What the stack reports: ports in use and the last error. And that its broker rights match the deployment's."""
+"""What the stack reports: ports in use and the last error."""
 
 from __future__ import annotations
 
 import json
-import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 
 from devstack import services
 from devstack.last_error import last_error
-from devstack.services import PREFERRED_PORTS, SERVICES, Ports
+from devstack.services import PREFERRED_PORTS, Ports
 from testkit.processes import free_ports
 
 ROOT = Path(__file__).parents[2]
@@ -79,11 +78,3 @@ def test_the_last_error_of_several_logs_is_reported_with_its_file(tmp_path: Path
     )
     assert last_error([two]) == "enrollment.api error: unexpected; KeyError; at b/three.py:3 read"
     assert last_error([log(tmp_path / "info.log", info)]) is None
-
-
-def test_services_have_the_publishing_rights_of_the_deployment() -> None:
-    script = (ROOT / "deploy/rabbitmq/start.sh").read_text()
-    table = re.search(r"^services='\n(.*?)\n'", script, re.MULTILINE | re.DOTALL)
-    assert table
-    deployed = {name: set(publishes.split("|")) for name, publishes in (line.split() for line in table[1].splitlines())}
-    assert {service.package.replace("_", "-"): set(service.publishes) for service in SERVICES} == deployed

@@ -23,7 +23,7 @@ from kit.messaging.outbox import OutgoingMessage
 from kit.messaging.relay import Relay
 from kit.messaging.runner import SubscriberRunner
 from kit.messaging.subscriber import carries, subscriber
-from kit.messaging.topology import Queue
+from kit.messaging.topology import Queue, declare_at
 from kit.runtime.backoff import Backoff
 from testkit.rabbit_server import RabbitServer
 
@@ -71,6 +71,7 @@ async def subscriber_runner(
         routers=[router],
         schedules=schedules,
     )
+    await declare_at(rabbit.url, [queue])
     stop = asyncio.Event()
     tasks = [asyncio.create_task(running.run(stop)), asyncio.create_task(Relay(database, publisher).run(stop))]
 

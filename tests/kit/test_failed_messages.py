@@ -21,6 +21,7 @@ from kit.db.database import Database
 from kit.messaging.broker import Publisher
 from kit.messaging.failed_messages import DAYS, HOURS, FailedMessages
 from kit.messaging.outbox import to_message
+from kit.messaging.publishers import Publishers, login_of
 from kit.messaging.relay import Relay
 from kit.messaging.topology import Queue, declare_at
 from kit.runtime.failures import Permanent
@@ -34,7 +35,7 @@ async def delivered(rabbit: RabbitServer, queue: str, **headers: Any) -> AsyncIt
     async with connection:
         channel = await connection.channel()
         event = to_message(paid("evt_failed"))
-        message = aio_pika.Message(event.body, headers={**event.headers, **headers})
+        message = aio_pika.Message(event.body, headers={**event.headers, **headers}, user_id=login_of(rabbit.url))
         await channel.default_exchange.publish(message, queue)
         yield await (await channel.get_queue(queue)).get(timeout=5)
 
@@ -60,7 +61,7 @@ async def test_each_cause_has_attempts_of_its_own_and_an_outage_uses_up_none(
     rabbit_server: RabbitServer, database: Database, publisher: Publisher, queue_name: str
 ) -> None:
     """With the schedules that services have."""
-    failed = FailedMessages(rabbit_server.url, database, publisher)
+    failed = FailedMessages(Publishers(amqp_url=rabbit_server.url, database=database), database, publisher)
     errors = [TimeoutError(), RuntimeError(), KeyError("x"), UnrecognizedType("later")]
     rounds = HOURS.attempts - 1
     async with delivered(rabbit_server, queue_name) as message:
@@ -85,7 +86,7 @@ def sum_of(schedule: Any, failures: int) -> timedelta:
 async def test_headers_that_no_database_can_hold_do_not_keep_a_message_from_being_rescheduled(
     rabbit_server: RabbitServer, database: Database, publisher: Publisher, queue_name: str
 ) -> None:
-    failed = FailedMessages(rabbit_server.url, database, publisher)
+    failed = FailedMessages(Publishers(amqp_url=rabbit_server.url, database=database), database, publisher)
     foreign = {
         "binary": bytearray(b"\xff\xfe"),
         "nul": "a\x00b",
@@ -107,7 +108,7 @@ async def test_headers_that_no_database_can_hold_do_not_keep_a_message_from_bein
 async def test_a_rescheduled_message_stays_in_the_outbox_while_its_queue_does_not_exist(
     rabbit_server: RabbitServer, database: Database, publisher: Publisher, queue_name: str
 ) -> None:
-    soon = FailedMessages(rabbit_server.url, database, publisher, QUICK)
+    soon = FailedMessages(Publishers(amqp_url=rabbit_server.url, database=database), database, publisher, QUICK)
     relay = Relay(database, publisher)
     async with delivered(rabbit_server, queue_name) as message:
         assert not await soon.keep(Queue(queue_name), message, RuntimeError())
@@ -129,7 +130,7 @@ async def test_a_message_is_not_acknowledged_before_its_dead_letter_is_confirmed
 ) -> None:
     """The broker does not read what publishers send while it is short of memory."""
     publisher = Publisher(rabbit_server.url, name="tests", timeout=30)
-    failed = FailedMessages(rabbit_server.url, database, publisher)
+    failed = FailedMessages(Publishers(amqp_url=rabbit_server.url, database=database), database, publisher)
     async with delivered(rabbit_server, queue_name) as message:
         await publisher.ping()
         rabbit_server.control("set_vm_memory_high_watermark", "0")

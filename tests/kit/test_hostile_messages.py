@@ -15,6 +15,7 @@ from kit.db.database import Database
 from kit.messaging.broker import Publisher
 from kit.messaging.dead_letters import dead_letters
 from kit.messaging.outbox import EVENTS_EXCHANGE, to_message
+from kit.messaging.publishers import login_of
 from kit.messaging.topology import Queue, declare_at
 from testkit.rabbit_server import RabbitServer
 
@@ -79,7 +80,8 @@ async def test_a_routing_key_that_is_not_utf_8_does_not_matter(
     """It comes in the frame before the properties. The header CC delivers such a message to any queue."""
     async with subscriber_runner(rabbit_server, database, publisher, queue_name, note) as running:
         routed: dict[str, Any] = {**GOOD.headers, "CC": ["payment.succeeded.v1"]}
-        raw = RawProperties(headers=table(routed), delivery_mode=b"\x02")
+        user_id = short(login_of(rabbit_server.url).encode())
+        raw = RawProperties(headers=table(routed), delivery_mode=b"\x02", user_id=user_id)
         await send(rabbit_server.url, GOOD.body, raw, exchange=EVENTS_EXCHANGE, routing_key=b"\xff\xfe")
         await publisher.publish(to_queue(to_message(paid("evt_other")), queue_name))
 

@@ -71,7 +71,8 @@ async def test_a_failure_is_rescheduled_and_does_not_block_its_neighbors(
 async def test_a_subscriber_that_the_broker_has_canceled_is_attached_again(
     rabbit_server: RabbitServer, database: Database, publisher: Publisher, queue_name: str
 ) -> None:
-    """The queue is deleted under it: the connection stays up, and the broker cancels its consumer."""
+    """The queue is deleted under it: the connection stays up, and the broker cancels its consumer. It comes back once
+    `migrate` has declared the queue again."""
     async with subscriber_runner(rabbit_server, database, publisher, queue_name, note) as running:
         connection = await aio_pika.connect(rabbit_server.url)
         async with connection:
@@ -82,6 +83,7 @@ async def test_a_subscriber_that_the_broker_has_canceled_is_attached_again(
             return not await running.attached()
 
         await until(detached)
+        await declare_at(rabbit_server.url, [Queue(queue_name, events=(PaymentSucceeded,))])
         await until(running.attached)
         await publisher.publish(to_queue(to_message(paid("evt_after")), queue_name))
 
@@ -202,6 +204,7 @@ async def test_a_message_that_cannot_be_kept_anywhere_is_held_and_requeued_at_th
         queues=[queue],
         routers=[router],
     )
+    await declare_at(rabbit_server.url, [queue])
     stop = asyncio.Event()
     task = asyncio.create_task(running.run(stop))
     await until(running.attached)

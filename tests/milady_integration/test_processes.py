@@ -84,7 +84,7 @@ async def test_an_outage_of_milady_ends_with_everybody_enrolled_once(
 
         async def all_published() -> bool:
             return not await service.rows(
-                "SELECT 1 FROM outbox_due JOIN outbox_messages USING (id) WHERE exchange <> ''"
+                "SELECT 1 FROM outbox_due JOIN outbox_messages USING (id) WHERE exchange = 'bursar.events'"
             )
 
         await until(all_published)

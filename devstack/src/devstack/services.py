@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from devstack.identity import Identity
-from kit.messaging.outbox import EVENTS_EXCHANGE
 from testkit.processes import free_ports, is_free
-from testkit.servers import Grant
 
 
 @dataclass(frozen=True)
@@ -17,36 +15,20 @@ class Service:
     """One package, run as `python -m <package> all`."""
 
     package: str
-    publishes: tuple[str, ...]
-    """The first words of its event types, as in deploy/rabbitmq/start.sh."""
 
     @property
-    def broker_rights(self) -> Grant:
-        """Its own queues, the events exchange (its own event types only) and the default exchange (dead letters,
-        replays)."""
-        own = rf"^{self.package.replace('_', '[-_]')}[._-]"
-        return Grant(
-            name=self.package,
-            configure=rf"{own}|^bursar\.events$",
-            write=rf"{own}|^bursar\.events$|^amq\.default$",
-            read=rf"{own}|^bursar\.events$",
-            publishes={EVENTS_EXCHANGE: rf"^({'|'.join(self.publishes)})\."},
-        )
+    def name(self) -> str:
+        """As in the registry of events, and its login at the broker."""
+        return self.package.replace("_", "-")
 
 
 SERVICES = (
-    Service("webhook_gateway", ("payment", "subscription", "customer", "mandate")),
-    Service(
-        "checkout",
-        (
-            *("payment", "subscription", "purchase", "student", "refund", "catalog", "receipt", "installment"),
-            *("collection", "stripe_events"),
-        ),
-    ),
-    Service("enrollment", ("enrollment",)),
-    Service("instructor_assignment", ("instructor",)),
-    Service("milady_integration", ("milady",)),
-    Service("notifications", ("notification",)),
+    Service("webhook_gateway"),
+    Service("checkout"),
+    Service("enrollment"),
+    Service("instructor_assignment"),
+    Service("milady_integration"),
+    Service("notifications"),
 )
 SANDBOXES = ("stripe_sandbox", "milady_sandbox")
 

@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from devstack import services
 from devstack.agreement import require_one_policy
+from devstack.broker_rights import DEPLOYMENT, rights_of
 from devstack.identity import Identity, Person, new_people
 from devstack.services import SANDBOXES, SERVICES, Ports, Service
 from kit.messaging.topology import Queue, declare_at
@@ -58,6 +59,8 @@ class Stack:
     people: dict[str, Person]
     postgres: PostgresServer
     rabbit: RabbitServer
+    amqp_url: str
+    """With the deployment's login."""
     databases: dict[str, Database]
     mail: MailCatcher
     processes: dict[str, Process]
@@ -80,7 +83,7 @@ class Stack:
         return {
             **urls,
             "health": urls,
-            "amqp_url": self.rabbit.url,
+            "amqp_url": self.amqp_url,
             "databases": {name: database.url for name, database in self.databases.items()},
             "stripe_webhook_secret": self.identity.stripe_webhook_secret,
             "stripe_api_key": self.identity.stripe_api_key,
@@ -136,10 +139,10 @@ class _Start:
         self._start(sandboxes)
         with ThreadPoolExecutor(2) as pool:
             of_postgres, of_rabbit = pool.submit(self._postgres), pool.submit(self._rabbit)
-            queues = {s.package: _queues(s) for s in SERVICES}
+            queues = [queue for service in SERVICES for queue in _queues(service)]
             (postgres, databases), (rabbit, amqp_urls) = of_postgres.result(), of_rabbit.result()
-        asyncio.run(_declare(amqp_urls, queues))
-        processes = {s.package: self._service(s, databases[s.package], amqp_urls[s.package]) for s in SERVICES}
+        asyncio.run(declare_at(amqp_urls[DEPLOYMENT.name], queues))  # what is published before does not reach them
+        processes = {s.package: self._service(s, databases[s.package], amqp_urls) for s in SERVICES}
         self._start(processes)
         self._say(f"starting {len(processes)} services: {', '.join(processes)}")
         wait_all_ready([*sandboxes.values(), *processes.values()], timeout=READY_SECONDS)
@@ -151,6 +154,7 @@ class _Start:
             people=new_people(),
             postgres=postgres,
             rabbit=rabbit,
+            amqp_url=amqp_urls[DEPLOYMENT.name],
             databases=databases,
             mail=mail,
             processes=processes | sandboxes,
@@ -171,11 +175,11 @@ class _Start:
 
     def _rabbit(self) -> tuple[RabbitServer, dict[str, str]]:
         server = self._hold(servers.rabbitmq(self._folder / "rabbitmq", durable=True))
-        urls = server.create_users([s.broker_rights for s in SERVICES])
+        urls = server.create_users([DEPLOYMENT, *(rights_of(service.name) for service in SERVICES)])
         self._say(f"RabbitMQ is ready, with {len(urls)} users")
         return server, urls
 
-    def _service(self, service: Service, database: Database, amqp_url: str) -> Process:
+    def _service(self, service: Service, database: Database, amqp_urls: Mapping[str, str]) -> Process:
         package = service.package
         settings = {
             **services.service_environment(package, self._identity, self._ports),
@@ -183,7 +187,8 @@ class _Start:
             "DATABASE_URL": database.url,
             "API_DATABASE_URL": database.api_url,
             "STAFF_DATABASE_URL": database.staff_url,
-            "AMQP_URL": amqp_url,
+            "MIGRATE_AMQP_URL": amqp_urls[DEPLOYMENT.name],
+            "AMQP_URL": amqp_urls[service.name],
             "HTTP_PORT": str(self._ports.public[package]),
         }
         return self._process(package, [package, "all"], settings, "/readyz")
@@ -215,11 +220,6 @@ class _Start:
 def _queues(service: Service) -> Sequence[Queue]:
     queues: Sequence[Queue] = importlib.import_module(f"{service.package}.topology").QUEUES
     return queues
-
-
-async def _declare(amqp_urls: Mapping[str, str], queues: Mapping[str, Sequence[Queue]]) -> None:
-    """Before any service starts: an event that is published before a queue exists does not reach it."""
-    await asyncio.gather(*(declare_at(url, queues[package]) for package, url in amqp_urls.items()))
 
 
 @contextmanager

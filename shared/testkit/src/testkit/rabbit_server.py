@@ -66,7 +66,7 @@ class RabbitServer:
                 for g in grants
             ],
             "topic_permissions": [
-                {"user": g.name, "vhost": vhost, "exchange": exchange, "write": keys, "read": ".*"}
+                {"user": g.name, "vhost": vhost, "exchange": exchange, "write": keys, "read": "^$"}
                 for g in grants
                 for exchange, keys in g.publishes.items()
             ],

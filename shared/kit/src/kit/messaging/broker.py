@@ -11,7 +11,8 @@ import aio_pika
 from aio_pika.abc import AbstractExchange, AbstractRobustChannel, AbstractRobustConnection
 from aio_pika.exceptions import AMQPError, DeliveryError
 
-from kit.messaging.outbox import OutgoingMessage
+from kit.messaging.outbox import EVENTS_EXCHANGE, OutgoingMessage
+from kit.messaging.publishers import KEY_HEADER, login_of
 from kit.messaging.topology import own_exchange
 from kit.runtime.failures import Permanent, Transient
 
@@ -33,6 +34,7 @@ class Publisher:
 
     def __init__(self, amqp_url: str, *, name: str, timeout: float = 5.0) -> None:
         self._url = amqp_url
+        self._login = login_of(amqp_url)
         self._name = name
         self._timeout = timeout
         self._connection: AbstractRobustConnection | None = None
@@ -51,7 +53,7 @@ class Publisher:
                 # rows of an earlier version name the default exchange, to which no service may write
                 name = message.exchange or own_exchange(message.routing_key.partition(".")[0])
                 exchange = await self._exchange(name)
-                await exchange.publish(_to_amqp(message), message.routing_key, mandatory=message.mandatory)
+                await exchange.publish(self._to_amqp(message), message.routing_key, mandatory=message.mandatory)
         except (TypeError, ValueError, struct.error) as error:
             raise Unpublishable(type(error).__name__) from error
         except DeliveryError as error:
@@ -72,6 +74,21 @@ class Publisher:
     async def close(self) -> None:
         if self._connection is not None:
             await self._connection.close()
+
+    def _to_amqp(self, message: OutgoingMessage) -> aio_pika.Message:
+        headers = dict(message.headers)
+        if message.exchange != EVENTS_EXCHANGE:
+            headers[KEY_HEADER] = message.key
+        return aio_pika.Message(
+            body=message.body,
+            headers=headers,
+            # One per publishing, not per event (whose id is in the headers): aiormq matches returned messages by it.
+            message_id=uuid4().hex,
+            content_type="application/json",
+            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+            timestamp=datetime.now(UTC),
+            user_id=self._login,
+        )
 
     async def _exchange(self, name: str) -> AbstractExchange:
         async with self._connecting:
@@ -97,15 +114,3 @@ class Publisher:
             # would every retry of it
             await self._connection.transport.connection.ready()
         return exchange
-
-
-def _to_amqp(message: OutgoingMessage) -> aio_pika.Message:
-    return aio_pika.Message(
-        body=message.body,
-        headers=dict(message.headers),
-        # One per publishing, not per event (whose id is in the headers): aiormq matches returned messages by it.
-        message_id=uuid4().hex,
-        content_type="application/json",
-        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-        timestamp=datetime.now(UTC),
-    )

@@ -5,9 +5,10 @@
     python -m kit.messaging.dead_letters replay  <queue> <event id>|--all
     python -m kit.messaging.dead_letters discard <queue> <event id>
 
-AMQP_URL is the broker's URL, `<queue>` the queue whose consumer failed; `list` without one lists those of all services
-that are installed here. A replay publishes the message to that queue again; replaying an event twice has no second
-effect, since the inbox recognizes it.
+AMQP_URL is the broker's URL with the deployment's login, `<queue>` the queue whose consumer failed; `list` without one
+lists those of all services that are installed here. A replay publishes the message to that queue again; replaying an
+event twice has no second effect, since the inbox recognizes it. An event that its publisher may not publish is refused
+again, unless you replay it with `--vouch`: then it counts as yours.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from aio_pika.exceptions import AMQPError, QueueEmpty
 from contracts.envelope import BadEnvelope, attributes
 from contracts.registry import PUBLISHED_BY
 from kit.messaging.delivered import UNREADABLE_HEADER, decode_everything, why_unreadable
+from kit.messaging.publishers import PUBLISHER_HEADER, is_service, login_of, publisher_of_dead_letter
 from kit.messaging.topology import Queue
 
 UNKNOWN = "unknown"
@@ -98,15 +100,16 @@ def _copy(message: AbstractIncomingMessage) -> aio_pika.Message:
 class DeadLetters:
     """The dead letters of one queue. What is not replayed or discarded goes back to where it was."""
 
-    def __init__(self, connection: AbstractConnection, queue: str) -> None:
+    def __init__(self, connection: AbstractConnection, queue: str, *, login: str) -> None:
         self._connection = connection
         self._queue = queue
+        self._login = login
 
     async def letters(self) -> list[DeadLetter]:
         async with aclosing(self._messages()) as messages:
             return [_read(message) async for _, message in messages]
 
-    async def replay(self, selected: Callable[[DeadLetter], bool]) -> int:
+    async def replay(self, selected: Callable[[DeadLetter], bool], *, vouch: bool = False) -> int:
         """Publishes the selected messages to the queue again; each is acknowledged after the broker's confirm. Those
         whose headers cannot be decoded stay.
 
@@ -118,7 +121,12 @@ class DeadLetters:
                 letter = _read(message)
                 if letter.complete and selected(letter):
                     exchange = await channel.get_exchange(Queue(self._queue).exchange, ensure=False)
-                    await exchange.publish(_copy(message), self._queue, mandatory=True)
+                    copy = _copy(message)
+                    copy.user_id = self._login
+                    if not vouch:
+                        first = publisher_of_dead_letter(self._queue, message, operator=self._login)
+                        copy.headers[PUBLISHER_HEADER] = first
+                    await exchange.publish(copy, self._queue, mandatory=True)
                     await message.ack()
                     replayed += 1
         return replayed
@@ -147,7 +155,7 @@ class DeadLetters:
 @asynccontextmanager
 async def dead_letters(amqp_url: str, queue: str) -> AsyncIterator[DeadLetters]:
     async with _connected(amqp_url) as connection:
-        yield DeadLetters(connection, queue)
+        yield DeadLetters(connection, queue, login=login_of(amqp_url))
 
 
 @asynccontextmanager
@@ -169,7 +177,7 @@ async def _list(connection: AbstractConnection, queues: list[str]) -> int:
     failed = 0
     for queue in queues:
         try:
-            letters = await DeadLetters(connection, queue).letters()
+            letters = await DeadLetters(connection, queue, login=UNKNOWN).letters()
         except AMQPError as error:  # it does not exist, or this login may not read it
             failed += 1
             sys.stderr.write(f"{queue}: {_printable(str(error))}\n")
@@ -203,7 +211,7 @@ async def _main(arguments: argparse.Namespace, amqp_url: str) -> int:
     async with _connected(amqp_url) as connection:
         if arguments.command == "list":
             return 1 if await _list(connection, arguments.queue or installed_queues()) else 0
-        letters = DeadLetters(connection, arguments.queue)
+        letters = DeadLetters(connection, arguments.queue, login=login_of(amqp_url))
         if arguments.command == "show":
             found = [letter for letter in await letters.letters() if selected(letter)]
             if not found:
@@ -211,8 +219,12 @@ async def _main(arguments: argparse.Namespace, amqp_url: str) -> int:
             for letter in found:
                 _show(letter)
             return 0
-        act = letters.replay if arguments.command == "replay" else letters.discard
-        changed = await act(selected)
+        if arguments.command == "replay":
+            if is_service(login_of(amqp_url)):
+                sys.exit("AMQP_URL has the login of a service: consumers accept replays of the deployment's only")
+            changed = await letters.replay(selected, vouch=arguments.vouch)
+        else:
+            changed = await letters.discard(selected)
         _print(f"{arguments.command}: {changed}")
         return 0 if changed else 1
 
@@ -239,6 +251,7 @@ def _arguments() -> argparse.Namespace:
         if name == "replay":
             command.add_argument("event_id", nargs="?")
             command.add_argument("--all", action="store_true")
+            command.add_argument("--vouch", action="store_true")
         elif name != "list":
             command.add_argument("event_id")
     return parser.parse_args()

@@ -23,9 +23,10 @@ from contracts.envelope import BadEnvelope, UnrecognizedType, attributes
 from kit.db.database import Database, is_down
 from kit.db.unit_of_work import utc_now
 from kit.messaging import outbox
-from kit.messaging.broker import Publisher, Unroutable
+from kit.messaging.broker import Publisher
 from kit.messaging.outbox import OutgoingMessage
-from kit.messaging.topology import Queue, declare_at
+from kit.messaging.publishers import PUBLISHER_HEADER, Publishers
+from kit.messaging.topology import Queue
 from kit.runtime import metrics
 from kit.runtime.backoff import Backoff
 from kit.runtime.failures import Permanent, describe, sqlstate, stack
@@ -63,9 +64,9 @@ class FailedMessages:
     """Keeps messages that could not be processed; each call returns once the message is safe, and raises otherwise."""
 
     def __init__(
-        self, amqp_url: str, database: Database, publisher: Publisher, schedules: Schedules | None = None
+        self, publishers: Publishers, database: Database, publisher: Publisher, schedules: Schedules | None = None
     ) -> None:
-        self._amqp_url = amqp_url
+        self._publishers = publishers
         self._database = database
         self._publisher = publisher
         self._schedules = schedules or Schedules()
@@ -108,7 +109,11 @@ class FailedMessages:
             exchange=queue.exchange,
             routing_key=queue.name,
             body=message.body,
-            headers={**_own_headers(message), FAILURES_HEADER: json.dumps(failures)},
+            headers={
+                **_own_headers(message),
+                FAILURES_HEADER: json.dumps(failures),
+                PUBLISHER_HEADER: await self._publishers.publisher_of(queue.name, message),
+            },
             mandatory=True,
         )
         async with self._database.transaction() as db:
@@ -133,6 +138,7 @@ class FailedMessages:
             body=message.body,
             headers={
                 **_own_headers(message),
+                PUBLISHER_HEADER: self._publishers.claimed_publisher(message),
                 "bursar-queue": queue.name,
                 "bursar-reason": describe(error)[:_LONGEST_REASON],
                 "bursar-attempts": attempt,
@@ -141,11 +147,7 @@ class FailedMessages:
             },
             mandatory=True,
         )
-        try:
-            await self._publisher.publish(dead)
-        except Unroutable:
-            await declare_at(self._amqp_url, [queue])
-            await self._publisher.publish(dead)
+        await self._publisher.publish(dead)
 
 
 def cloud_event_attributes(message: AbstractIncomingMessage) -> dict[str, str]:

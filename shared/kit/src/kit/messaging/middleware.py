@@ -30,6 +30,7 @@ from kit.messaging.broker import Unpublishable
 from kit.messaging.delivered import why_unreadable
 from kit.messaging.failed_messages import FailedMessages, cloud_event_attributes, event_id, is_permanent
 from kit.messaging.projection import Projection
+from kit.messaging.publishers import Publishers
 from kit.messaging.topology import Queue
 from kit.runtime import metrics
 from kit.runtime.failures import describe
@@ -64,6 +65,7 @@ class DeliveryMiddleware:
         projections: Mapping[str, Mapping[str, Projection[Any, Any]]],
         database: Database,
         failed_messages: FailedMessages,
+        publishers: Publishers,
     ) -> None:
         """`projections`: queue -> event type -> the projection that follows it."""
         self.service = service
@@ -71,6 +73,7 @@ class DeliveryMiddleware:
         self.projections = projections
         self.database = database
         self.failed_messages = failed_messages
+        self.publishers = publishers
         self.batches = {name: Batches(database, queue=name, service=service) for name in queues}
         self._stopping = asyncio.Event()
 
@@ -112,6 +115,7 @@ class Delivery(BaseMiddleware[PublishCommand, Any]):
 
         async def attempt() -> Outcome:
             event = parse(msg.headers, msg.body, EVENT_TYPES)
+            await self._process.publishers.check(self._queue.name, self._message)
             queue, correlation = self._queue.name, event.correlation_id or event.id
             if (projection := self._process.projections[queue].get(event.type)) is not None:
                 is_new = await self._process.batches[queue].process(event, projection)

@@ -16,8 +16,9 @@ from kit.messaging.broker import BrokerDown, Publisher
 from kit.messaging.delivered import decode_everything
 from kit.messaging.failed_messages import FailedMessages, Schedules
 from kit.messaging.middleware import DeliveryMiddleware
+from kit.messaging.publishers import Publishers
 from kit.messaging.subscriber import check_handlers, projections, subscribers_of
-from kit.messaging.topology import Queue, declare_at
+from kit.messaging.topology import Queue, check_declared
 from kit.runtime.failures import describe, stack
 
 log = structlog.get_logger(__name__)
@@ -39,8 +40,13 @@ class SubscriberRunner:
         routers: Sequence[RabbitRouter],
         schedules: Schedules | None = None,
         graceful_seconds: float = 20.0,
+        operator: str = "deployment",
+        accept_unsigned: bool = False,
     ) -> None:
-        """Raises ValueError if an event that is bound to one of the queues has no handler."""
+        """`operator`, `accept_unsigned`: see `Publishers`.
+
+        Raises ValueError if an event that is bound to one of the queues has no handler.
+        """
         check_handlers(routers, queues)
         decode_everything()
         self._service = service
@@ -48,12 +54,16 @@ class SubscriberRunner:
         self._queues = queues
         self._routers = routers
         self._graceful_seconds = graceful_seconds
+        publishers = Publishers(
+            amqp_url=amqp_url, database=database, operator=operator, accept_unsigned=accept_unsigned
+        )
         self._middleware = DeliveryMiddleware(
             service=service,
             queues={queue.name: queue for queue in queues},
             projections={each.queue.name: projections(each) for each in subscribers_of(routers)},
             database=database,
-            failed_messages=FailedMessages(amqp_url, database, publisher, schedules),
+            failed_messages=FailedMessages(publishers, database, publisher, schedules),
+            publishers=publishers,
         )
         self._broker: RabbitBroker | None = None
         self._connection: AbstractRobustConnection | None = None
@@ -85,7 +95,7 @@ class SubscriberRunner:
     async def _attach(self) -> bool:
         try:
             await self._detach()
-            await declare_at(self._amqp_url, self._queues)
+            await check_declared(self._amqp_url, self._queues)
             await self._start()
         except Exception as error:
             log.warning("broker connection failed", error=describe(error), at=stack(error, limit=3))

@@ -88,7 +88,14 @@ def consumers_process(
     amqp_url = settings.amqp_url.get_secret_value()
     publisher = Publisher(amqp_url, name=f"{service}.consumers")
     subscriber_runner = SubscriberRunner(
-        service=service, amqp_url=amqp_url, database=database, publisher=publisher, queues=queues, routers=routers
+        service=service,
+        amqp_url=amqp_url,
+        database=database,
+        publisher=publisher,
+        queues=queues,
+        routers=routers,
+        operator=settings.amqp_operator,
+        accept_unsigned=settings.accept_unsigned_events,
     )
     return Process(
         settings=settings,
@@ -126,6 +133,9 @@ def relay_process(
 
 
 def migrate_service(settings: WorkerSettings, package_file: str, queues: Sequence[Queue]) -> None:
-    """Upgrades the database, then declares the queues. Both are idempotent and may run concurrently."""
+    """Upgrades the database, then declares the queues. Both are idempotent and may run concurrently.
+
+    The logins are those of the deployment, which owns the tables and may configure the broker.
+    """
     migrate.upgrade(settings.database_url.get_secret_value(), migrate.folder_of(package_file))
     asyncio.run(declare_at(settings.amqp_url.get_secret_value(), queues))

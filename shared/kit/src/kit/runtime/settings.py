@@ -42,9 +42,13 @@ class DatabaseSettings(Settings):
 
 
 class BrokerSettings(Settings):
-    """`amqp://user:password@host:port/vhost`"""
+    """`amqp://user:password@host:port/vhost`, with the service's login; of the role migrate, the deployment's."""
 
     amqp_url: SecretStr
+    amqp_operator: str = "deployment"
+    """The deployment's login. Consumers accept whatever it publishes."""
+    accept_unsigned_events: bool = False
+    """Accept events that do not name their publisher: while processes of an earlier version still publish."""
 
 
 class RetentionSettings(Settings):

@@ -1,0 +1,120 @@
+"""Who has published a message, and whether they may publish its type.
+
+RabbitMQ compares the property `user_id`, if it is set, with the login of the connection
+(https://www.rabbitmq.com/docs/validated-user-id), and keeps it when it dead-letters. Topic permissions alone do not
+suffice: before RabbitMQ 4 they are not applied to the keys in the headers CC and BCC (`rabbit_channel.erl`,
+check_write_permitted_on_topic), and they say nothing about the type in the message's own headers.
+
+A service also publishes messages of others: its retries, into its own queues. Such a message names the outbox row that
+it comes from, and is accepted if the service's database has that row: the broker's password alone cannot make one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import unquote, urlsplit
+
+from aio_pika.abc import AbstractIncomingMessage
+from sqlalchemy import text
+
+from contracts.envelope import attributes
+from contracts.registry import EVENT_TYPES, PUBLISHED_BY
+from kit.db.database import Database
+from kit.runtime.failures import Permanent
+
+KEY_HEADER = "bursar-key"
+"""The outbox row of a message that a service has published into its own queues."""
+PUBLISHER_HEADER = "bursar-publisher"
+"""The original publisher of a message that was published again: believed only of the deployment's login, and in the
+outbox row of a retry."""
+UNSIGNED = ""
+"""The publisher of a message without `user_id`."""
+
+_ROW = text(
+    """
+    SELECT headers, body FROM outbox_messages WHERE message_key = :key AND routing_key = :queue
+    UNION ALL SELECT headers, body FROM outbox WHERE message_key = :key AND routing_key = :queue
+    """
+)
+_OTHERS = "other systems"
+_TYPES: Mapping[str, frozenset[str]] = {
+    name: frozenset(event.type for event in events) for name, events in PUBLISHED_BY.items()
+}
+
+
+def login_of(amqp_url: str) -> str:
+    return unquote(urlsplit(amqp_url).username or "guest")
+
+
+def is_service(login: str) -> bool:
+    return login in PUBLISHED_BY
+
+
+def publisher_of_dead_letter(queue: str, message: AbstractIncomingMessage, *, operator: str) -> str:
+    """The publisher that a dead letter of this queue names. One that its service has written is believed."""
+    login = message.user_id or UNSIGNED
+    return _header(message, PUBLISHER_HEADER, login) if login in (operator, queue.partition(".")[0]) else login
+
+
+class Publishers:
+    """The check that the consumers of one process make of every message."""
+
+    def __init__(
+        self, *, amqp_url: str, database: Database, operator: str = "deployment", accept_unsigned: bool = False
+    ) -> None:
+        """`operator`: the deployment's own login, which may publish everything. If this process itself logs in under a
+        name that is no service's, that login is the deployment's, too (one login for everything, as in the tests)."""
+        self._own = login_of(amqp_url)
+        self._operator = operator
+        self._database = database
+        self._trusted = {operator} if is_service(self._own) else {operator, self._own}
+        self._accept_unsigned = accept_unsigned
+
+    async def check(self, queue: str, message: AbstractIncomingMessage) -> None:
+        """Raises Permanent unless the publisher of this message may publish an event of its type.
+
+        Of a type that this version does not know, it cannot tell: the event is kept for a later version.
+        """
+        type_ = attributes(message.headers).get("type", "")
+        if type_ in EVENT_TYPES:
+            publisher = await self.publisher_of(queue, message)
+            if not self._may_publish(publisher, type_):
+                raise Permanent(f"{publisher or 'a publisher without user_id'} may not publish {type_}")
+
+    async def publisher_of(self, queue: str, message: AbstractIncomingMessage) -> str:
+        """The login that published this message first, or UNSIGNED."""
+        login = message.user_id or UNSIGNED
+        if login in self._trusted:
+            login = _header(message, PUBLISHER_HEADER, login)
+        if login == self._own and login not in self._trusted and (key := _header(message, KEY_HEADER, "")):
+            first = await self._first_publisher(queue, message, key)
+            return login if first is None else first
+        return login
+
+    def claimed_publisher(self, message: AbstractIncomingMessage) -> str:
+        """The same, but believing what a retry says of itself: for what an operator reads."""
+        login = message.user_id or UNSIGNED
+        if login in self._trusted or login == self._own:
+            return _header(message, PUBLISHER_HEADER, login)
+        return login
+
+    def _may_publish(self, publisher: str, type_: str) -> bool:
+        if publisher in self._trusted:
+            return True
+        if publisher == UNSIGNED:
+            return self._accept_unsigned
+        return type_ in _TYPES.get(publisher, _TYPES[_OTHERS])
+
+    async def _first_publisher(self, queue: str, message: AbstractIncomingMessage, key: str) -> str | None:
+        """The publisher that the outbox row has noted; None if there is no row with just this event."""
+        async with self._database.transaction() as db:
+            row = (await db.execute(_ROW, {"key": key, "queue": queue})).first()
+        if row is None or row.body != message.body or attributes(row.headers) != attributes(message.headers):
+            return None
+        # a row of an earlier version has none; only this service writes to its database
+        return str(row.headers.get(PUBLISHER_HEADER, self._operator))
+
+
+def _header(message: AbstractIncomingMessage, name: str, default: str) -> str:
+    value = message.headers.get(name)
+    return value if isinstance(value, str) else default
