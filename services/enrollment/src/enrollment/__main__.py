@@ -1,8 +1,8 @@
-"""`python -m enrollment api|consumers|relay|all|migrate`"""
+"""`python -m enrollment api|consumers|relay|all|migrate|refold`"""
 
-from enrollment.main import ROLES
+from enrollment.main import COMMANDS, ROLES
 from enrollment.topology import SERVICE
 from kit.runtime.process import main
 
 if __name__ == "__main__":
-    main(SERVICE, ROLES)
+    main(SERVICE, ROLES, commands=COMMANDS)

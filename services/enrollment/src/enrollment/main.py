@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastapi import FastAPI
 
 import enrollment
 from enrollment import api as enrollments_api
 from enrollment import consumers, progress_api
+from enrollment.projection import enrollments_of
 from enrollment.settings import ApiSettings, WorkerSettings
 from enrollment.topology import PUBLISHES, QUEUES, SERVICE
-from kit.runtime.process import Process, Role
-from kit.runtime.service import api_process, consumers_process, create_api, migrate_service, relay_process
+from kit.db.database import Database
+from kit.messaging.refold import Apply, refold_command
+from kit.runtime.process import Command, Process, Role
+from kit.runtime.service import api_process, consumers_process, create_api, database_of, migrate_service, relay_process
+from ledger.facts import enrollment_pattern
 
 
 def app(settings: ApiSettings) -> FastAPI:
@@ -42,4 +48,15 @@ def migrate() -> None:
     migrate_service(WorkerSettings(), enrollment.__file__, QUEUES)
 
 
+def refold(arguments: Sequence[str]) -> int:
+    """Brings the rows in line with the payment facts again: after a change of the policy, or of what facts mean."""
+
+    def build() -> tuple[Database, Apply]:
+        settings = WorkerSettings()
+        return database_of(settings), enrollments_of(settings.policy).apply_all
+
+    return refold_command(SERVICE, arguments, build, pattern=enrollment_pattern)
+
+
 ROLES: dict[str, Role] = {"api": api, "consumers": consume, "relay": relay, "migrate": migrate}
+COMMANDS: dict[str, Command] = {"refold": refold}

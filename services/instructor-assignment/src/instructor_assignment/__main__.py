@@ -1,8 +1,8 @@
-"""`python -m instructor_assignment api|consumers|relay|all|migrate`"""
+"""`python -m instructor_assignment api|consumers|relay|all|migrate|refold`"""
 
-from instructor_assignment.main import ROLES
+from instructor_assignment.main import COMMANDS, ROLES
 from instructor_assignment.topology import SERVICE
 from kit.runtime.process import main
 
 if __name__ == "__main__":
-    main(SERVICE, ROLES)
+    main(SERVICE, ROLES, commands=COMMANDS)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from fastapi import FastAPI
 
 import milady_integration
 from kit.db.database import Database
-from kit.runtime.process import Process, Role
-from kit.runtime.service import api_process, consumers_process, create_api, migrate_service, relay_process
+from kit.messaging.refold import Apply, refold_command
+from kit.runtime.process import Command, Process, Role
+from kit.runtime.service import api_process, consumers_process, create_api, database_of, migrate_service, relay_process
+from ledger.facts import enrollment_pattern
 from milady_integration import admin_api, api, consumers
 from milady_integration.jobs import backoff_of, handlers
 from milady_integration.milady_client import MiladyClient
+from milady_integration.projection import enrollments_of
 from milady_integration.settings import ApiSettings, RelaySettings, WorkerSettings
 from milady_integration.topology import PUBLISHES, QUEUES, SERVICE
 
@@ -55,4 +59,15 @@ def migrate() -> None:
     migrate_service(WorkerSettings(), milady_integration.__file__, QUEUES)
 
 
+def refold(arguments: Sequence[str]) -> int:
+    """Brings the rows in line with the payment facts again: after a change of the policy, or of what facts mean."""
+
+    def build() -> tuple[Database, Apply]:
+        settings = WorkerSettings()
+        return database_of(settings), enrollments_of(settings.policy, settings.milady_mode).apply_all
+
+    return refold_command(SERVICE, arguments, build, pattern=enrollment_pattern)
+
+
 ROLES: dict[str, Role] = {"api": serve, "consumers": consume, "relay": relay, "migrate": migrate}
+COMMANDS: dict[str, Command] = {"refold": refold}

@@ -6,6 +6,7 @@ associative and idempotent by construction; `fold` reads the union without ever 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from uuid import UUID
 
@@ -39,6 +40,12 @@ def _keys_of_purchase(event: PaymentEvent) -> frozenset[str]:
 def enrollment_key(student_id: UUID, program_slug: str) -> str:
     """The key under which everything about a student's enrollment in a program meets."""
     return f"{_ENROLLMENT}{student_id}:{program_slug}"
+
+
+def enrollment_pattern(student_id: str | None, program_slug: str | None) -> str:
+    """A pattern for SQL's LIKE: the keys of a student's enrollments, of those in a program, or of one enrollment."""
+    escaped = re.sub(r"([%_\\])", r"\\\1", program_slug) if program_slug else "%"
+    return f"{_ENROLLMENT}{student_id or '%'}:{escaped}"
 
 
 def fold(facts: Facts) -> tuple[Purchase, ...]:

@@ -1,4 +1,5 @@
-"""How a service runs: `python -m <package> <role>`; each role is a process that scales on its own.
+"""How a service runs: `python -m <package> <role>`; each role is a process that scales on its own. Some services have
+commands beside them, `python -m <package> <command> --help`, which run beside the processes and exit.
 
 api        answers requests
 consumers  handles the messages of the service's queues
@@ -17,9 +18,11 @@ import contextlib
 import gc
 import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import structlog
 import uvicorn
@@ -59,20 +62,36 @@ Role = Callable[[], Process | None]
 """Builds a role from the environment. Returns None if the role has already finished (migrate)."""
 
 
-def main(service: str, roles: Mapping[str, Role], argv: Sequence[str] | None = None) -> None:
+Command = Callable[[Sequence[str]], int]
+"""Runs with the arguments that follow its name, and returns the exit code."""
+
+
+def main(
+    service: str,
+    roles: Mapping[str, Role],
+    argv: Sequence[str] | None = None,
+    *,
+    commands: Mapping[str, Command] = MappingProxyType({}),
+) -> None:
     """The command line of a service. Exits with 2 and the names of missing or invalid settings."""
     parser = argparse.ArgumentParser(
         prog=f"python -m {service.replace('-', '_')}",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("role", choices=sorted([*roles, ALL]))
-    role: str = parser.parse_args(argv).role
+    parser.add_argument("role", choices=sorted([*roles, ALL, *commands]))
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="of a command")
+    parsed = parser.parse_args(argv)
+    role: str = parsed.role
+    if parsed.arguments and role not in commands:
+        parser.error(f"unrecognized arguments: {' '.join(parsed.arguments)}")
     configure(service=service, role=role, level="INFO")
     missing = [name for name in _OF_ALL if not os.environ.get(name)]
     if role == ALL and missing:
         parser.exit(2, f"{service} {role}: {'; '.join(f'{name}: Field required' for name in missing)}\n")
     try:
+        if role in commands:
+            sys.exit(commands[role](parsed.arguments))
         process = _all(roles) if role == ALL else roles[role]()
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc'])).upper() or 'settings'}: {e['msg']}" for e in error.errors())
