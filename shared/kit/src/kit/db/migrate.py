@@ -5,13 +5,26 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import structlog
 from alembic import context
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
 
-from kit.db.database import KIT_TABLES, Database
+from kit.db.database import KIT_TABLES
+from kit.runtime.failures import describe, sqlstate
+
+log = structlog.get_logger(__name__)
+
+LOCK_SECONDS = 2
+ATTEMPTS = 150
+_CONTENDED = ("55P03", "40P01")
+"""Waited too long for a lock; chosen as the victim of a deadlock."""
 
 
 def folder_of(package_file: str) -> Path:
@@ -21,18 +34,32 @@ def folder_of(package_file: str) -> Path:
 
 
 def upgrade(url: str, folder: Path, revision: str = "head") -> None:
-    """Upgrades the database at `url` to `revision`. Concurrent calls wait for each other."""
+    """Upgrades the database at `url` to `revision`. Concurrent calls wait for each other.
+
+    A statement may take as long as it needs. What it waits for is bounded: while it waits for a table's lock, everybody
+    who comes later waits behind it. After LOCK_SECONDS everything is rolled back and tried again, up to ATTEMPTS times.
+    """
     asyncio.run(_upgrade(url, folder, revision))
 
 
 async def _upgrade(url: str, folder: Path, revision: str) -> None:
-    database = Database(url)
-    try:
-        async with database.engine.connect() as connection:
-            await connection.run_sync(_run, folder, revision)
-            await connection.commit()
-    finally:
-        await database.close()
+    engine = create_async_engine(
+        make_url(url).set(drivername="postgresql+asyncpg"),
+        poolclass=NullPool,
+        hide_parameters=True,
+        connect_args={"timeout": 5, "server_settings": {"timezone": "UTC"}},  # no command_timeout
+    )
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            async with engine.connect() as connection:
+                await connection.run_sync(_run, folder, revision)
+                await connection.commit()
+                return
+        except DBAPIError as error:
+            if sqlstate(error) not in _CONTENDED or attempt == ATTEMPTS:
+                raise
+            log.warning("migration waits for a lock", attempt=attempt, error=describe(error))
+        await asyncio.sleep(LOCK_SECONDS)
 
 
 def _run(connection: Connection, folder: Path, revision: str) -> None:
@@ -43,5 +70,7 @@ def _run(connection: Connection, folder: Path, revision: str) -> None:
     with environment:
         context.configure(connection=connection, target_metadata=[KIT_TABLES, MetaData()])
         with context.begin_transaction():
+            # first, and for as long as another migration takes
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('bursar.migrate'))")
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
             context.run_migrations()
