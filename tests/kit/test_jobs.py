@@ -8,13 +8,16 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 from tests.waiting import until
 
 from kit.db.database import Database
 from kit.db.unit_of_work import UnitOfWork
-from kit.jobs.jobs import Job, NewJob, put_all
+from kit.jobs import worker as worker_module
+from kit.jobs.jobs import Job, NewJob, expedite, put_all
 from kit.jobs.worker import JobWorker
+from kit.messaging import wakeup as wakeup_module
 from kit.runtime.backoff import Backoff
 from kit.runtime.failures import Permanent, Transient
 from kit.runtime.trace import Cause
@@ -154,6 +157,88 @@ async def test_several_workers_share_the_jobs(database: Database) -> None:
 
         await until(all_recorded)
     assert sorted(first.attempted + second.attempted) == keys
+
+
+async def test_an_attempt_that_hangs_is_retried(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "ATTEMPT_SECONDS", 0.2)
+    await enqueue(database, "mail-6")
+
+    class Hanging(Handler):
+        async def perform(self, job: Job) -> str:
+            if job.attempt == 1:
+                await asyncio.Event().wait()
+            return await super().perform(job)
+
+    async with workers_of(database, Hanging()):
+
+        async def recorded() -> list[tuple[str, str]]:
+            return await notes(database)
+
+        await until(recorded)
+    assert await notes(database) == [("mail-6", "sent it at attempt 2")]
+
+
+async def test_an_idle_worker_is_woken_by_the_commit(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would find the job only after an hour."""
+    monkeypatch.setattr(wakeup_module, "SWEEP_SECONDS", 3600)
+    monkeypatch.setattr(wakeup_module, "IDLE_AFTER_SECONDS", 0.1)
+
+    async def idle() -> object:
+        async with database.transaction() as db:
+            return await db.scalar(text("SELECT 1 FROM idle_workers WHERE channel = 'jobs'"))
+
+    async def recorded() -> list[tuple[str, str]]:
+        return await notes(database)
+
+    async with workers_of(database, Handler()):
+        await until(idle)
+        await asyncio.sleep(0.5)  # it has looked for the last time
+        await enqueue(database, "mail-7")
+        await until(recorded)
+
+
+async def test_a_job_that_is_expedited_wakes_the_worker(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wakeup_module, "SWEEP_SECONDS", 3600)
+    async with database.transaction() as db:
+        later = datetime.now(UTC) + timedelta(days=1)
+        await put_all(db, [NewJob(kind="test.act", key="mail-8", payload={"what": "it"}, available_at=later)])
+
+    async def recorded() -> list[tuple[str, str]]:
+        return await notes(database)
+
+    async with workers_of(database, Handler()):
+        await asyncio.sleep(2)
+        async with database.transaction() as db:
+            await expedite(db, kind="test.act", key="mail-8", due=datetime.now(UTC))
+        await until(recorded)
+
+
+async def test_a_job_that_has_been_started_is_not_expedited(database: Database) -> None:
+    """Its `available_at` is the end of a lease: a second worker would perform it at the same time."""
+    await enqueue(database, "mail-9")
+    worker = JobWorker(database, "tests", {"test.act": Handler()})
+    assert len(await worker.take(1)) == 1
+    async with database.transaction() as db:
+        await expedite(db, kind="test.act", key="mail-9", due=datetime.now(UTC))
+    assert await worker.take(1) == []
+
+
+async def test_a_worker_that_has_lost_its_lease_records_nothing(database: Database) -> None:
+    """Neither its result, nor when the job of the other worker is attempted again."""
+    await enqueue(database, "mail-10", "mail-11")
+    slow = JobWorker(database, "tests", {"test.act": Handler(Transient("unavailable"))})
+    lost = sorted(await slow.take(2), key=lambda job: job.key)
+    async with database.transaction() as db:
+        await db.execute(text("UPDATE jobs SET available_at = now() - interval '1 second'"))
+    other = JobWorker(database, "tests", {"test.act": Handler(Permanent("invalid"))})
+    assert len(await other.take(2)) == 2
+    for job in lost:  # one fails, the other succeeds
+        await slow.attempt(job)
+    assert await notes(database) == []
+    async with database.transaction() as db:
+        rows = (await db.execute(text("SELECT attempts, done_at, last_error, available_at > now() FROM jobs"))).all()
+    assert [tuple(row) for row in rows] == [(2, None, None, True)] * 2
+    assert await other.take(2) == [], "both are leased"
 
 
 async def test_the_job_of_a_worker_that_died_is_retried_after_its_lease(database: Database) -> None:

@@ -16,7 +16,7 @@ from tests.waiting import until
 from kit.db.database import Database
 from kit.db.unit_of_work import UnitOfWork
 from kit.messaging.broker import BrokerDown, Publisher
-from kit.messaging.outbox import OutgoingMessage, put
+from kit.messaging.outbox import OutgoingMessage, put, put_all
 from kit.messaging.relay import Relay
 from kit.messaging.topology import Queue, declare_at
 from testkit.rabbit_server import RabbitServer
@@ -134,6 +134,46 @@ async def test_an_unpublishable_message_does_not_block_others(
     async with database.transaction() as db:
         last_error = await db.scalar(text("SELECT last_error FROM outbox_due"))
     assert "Unpublishable" in last_error
+
+
+class Refusing(Publisher):
+    """Raises what no publisher should, for one message."""
+
+    async def publish(self, message: OutgoingMessage) -> None:
+        if message.key == "broken":
+            raise KeyError("whatever")
+        await super().publish(message)
+
+
+async def test_whatever_a_message_raises_its_neighbors_are_published(
+    rabbit_server: RabbitServer, database: Database, queue_name: str
+) -> None:
+    await declare_at(rabbit_server.url, [Queue(queue_name)])
+    async with database.transaction() as db:
+        await put_all(db, [message(key, queue_name) for key in ("before", "broken", "gone", "after")])
+        await db.execute(text("DELETE FROM outbox_messages WHERE message_key = 'gone'"))
+    publisher = Refusing(rabbit_server.url, name="tests")
+    assert await Relay(database, publisher).publish_due() == 4
+    assert await bodies(rabbit_server, queue_name) == ["after", "before"]
+    async with database.transaction() as db:
+        rows = (await db.execute(text("SELECT attempts, last_error FROM outbox_due"))).all()
+    assert sorted(map(tuple, rows)) == [(1, "KeyError"), (1, "Permanent: the message is gone")]
+    await publisher.close()
+
+
+async def test_each_publishing_has_an_id_of_its_own(
+    rabbit_server: RabbitServer, publisher: Publisher, queue_name: str
+) -> None:
+    """aiormq matches a returned message to its publishing by the id: two with the same id would be mistaken."""
+    await declare_at(rabbit_server.url, [Queue(queue_name)])
+    for _ in range(2):
+        await publisher.publish(message("same", queue_name))
+    connection = await aio_pika.connect(rabbit_server.url)
+    async with connection:
+        source = await (await connection.channel()).get_queue(queue_name)
+        ids = [(await source.get(no_ack=True)).message_id for _ in range(2)]
+    assert None not in ids
+    assert len(set(ids)) == 2
 
 
 async def test_no_row_is_marked_as_published_during_a_broker_outage(database: Database, queue_name: str) -> None:

@@ -37,7 +37,8 @@ _PUBLISHED = text("DELETE FROM outbox_due WHERE id = ANY (CAST(:ids AS bigint[])
 _PUT_OFF = text(
     """
     UPDATE outbox_due
-    SET attempts = attempts + 1, available_at = now() + make_interval(secs => failed.delay), last_error = failed.error
+    SET attempts = attempts + 1, available_at = clock_timestamp() + make_interval(secs => failed.delay),
+        last_error = failed.error
     FROM unnest(CAST(:ids AS bigint[]), CAST(:delays AS float8[]), CAST(:errors AS text[])) AS failed (id, delay, error)
     WHERE outbox_due.id = failed.id
     """
