@@ -1,0 +1,194 @@
+"""Consumers accept an event from whoever may publish its type, and a retry only with the row that it comes from."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import aio_pika
+import pytest
+from faststream.rabbit import RabbitRouter
+from sqlalchemy import text
+from tests.kit.events import paid
+from tests.kit.subscriber_steps import dead, done, note
+from tests.waiting import until
+
+from contracts.envelope import Envelope
+from contracts.payments import PaymentSucceeded
+from devstack.broker_rights import DEPLOYMENT, rights_of
+from kit.db.database import Database
+from kit.db.unit_of_work import UnitOfWork
+from kit.messaging.broker import Publisher
+from kit.messaging.dead_letters import dead_letters
+from kit.messaging.failed_messages import Schedules
+from kit.messaging.outbox import OutgoingMessage, to_message
+from kit.messaging.publishers import KEY_HEADER, PUBLISHER_HEADER
+from kit.messaging.relay import Relay
+from kit.messaging.runner import SubscriberRunner
+from kit.messaging.subscriber import carries, subscriber
+from kit.messaging.topology import Queue, declare_at
+from kit.runtime.backoff import Backoff
+from testkit.rabbit_server import RabbitServer
+
+SERVICE = "milady-integration"
+SOON = Backoff(first=timedelta(milliseconds=100), longest=timedelta(milliseconds=200), attempts=4)
+
+
+@dataclass
+class Consumer:
+    """A subscriber and a relay with the login of a service; the first attempt of `evt_retried` fails."""
+
+    queue: Queue
+    urls: dict[str, str]
+    failures: int = 0
+
+    async def handle(self, event: Envelope[PaymentSucceeded], uow: UnitOfWork) -> None:
+        if event.id.startswith("evt_retried") and self.failures == 0:
+            self.failures += 1
+            raise RuntimeError("once")
+        await note(event, uow)
+
+    async def publish(self, login: str, message: OutgoingMessage) -> None:
+        publisher = Publisher(self.urls[login], name="tests")
+        await publisher.publish(message)
+        await publisher.close()
+
+    async def put(self, login: str, event: OutgoingMessage, *, user_id: str | None, **headers: Any) -> None:
+        """Puts a message into the queue as whoever holds this login's password can."""
+        async with await aio_pika.connect(self.urls[login]) as connection:
+            channel = await connection.channel(on_return_raises=True)
+            message = aio_pika.Message(event.body, headers={**event.headers, **headers}, user_id=user_id)
+            exchange = await channel.get_exchange(self.queue.exchange, ensure=False)
+            await exchange.publish(message, self.queue.name, mandatory=True)
+
+
+@pytest.fixture
+async def consumer(rabbit_server: RabbitServer, database: Database, request: Any) -> AsyncIterator[Consumer]:
+    queue = Queue(f"{SERVICE}.tests-{uuid4().hex[:8]}", events=(PaymentSucceeded,))
+    urls = rabbit_server.create_users([DEPLOYMENT, *map(rights_of, (SERVICE, "webhook-gateway", "notifications"))])
+    consumer = Consumer(queue, urls)
+    await declare_at(urls["deployment"], [queue])
+    router = RabbitRouter()
+    subscriber(router, queue)(consumer.handle, filter=carries(PaymentSucceeded))
+    publisher = Publisher(urls[SERVICE], name="tests")
+    running = SubscriberRunner(
+        service=SERVICE,
+        amqp_url=urls[SERVICE],
+        database=database,
+        publisher=publisher,
+        queues=[queue],
+        routers=[router],
+        schedules=Schedules(SOON, SOON),
+        accept_unsigned=getattr(request, "param", False),
+    )
+    stop = asyncio.Event()
+    tasks = [asyncio.create_task(running.run(stop)), asyncio.create_task(Relay(database, publisher).run(stop))]
+    try:
+        await until(running.attached)
+        yield consumer
+    finally:
+        stop.set()
+        await asyncio.gather(*tasks)
+        await publisher.close()
+
+
+async def handled(database: Database, *ids: str) -> None:
+    async def all_done() -> bool:
+        return await done(database) == sorted(ids)
+
+    await until(all_done)
+
+
+async def refused(rabbit: RabbitServer, consumer: Consumer, reason: str, *, letters: int = 1) -> None:
+    async def all_dead() -> bool:
+        return len(await dead(rabbit, consumer.queue.name)) == letters
+
+    await until(all_dead)
+    async with dead_letters(consumer.urls["deployment"], consumer.queue.name) as found:
+        assert {letter.reason for letter in await found.letters()} == {
+            f"Permanent: {reason} may not publish {PaymentSucceeded.type}"
+        }
+
+
+async def test_a_retry_is_accepted_with_its_row_and_a_forged_one_is_not(
+    rabbit_server: RabbitServer, database: Database, consumer: Consumer
+) -> None:
+    """The forged ones are as near as the broker's password gets: the genuine key with another event, or the genuine
+    event with another id."""
+    await consumer.publish("webhook-gateway", to_message(paid("evt_retried"), mandatory=True))
+    await handled(database, "evt_retried")
+    assert consumer.failures == 1
+    async with database.transaction() as db:
+        query = "SELECT message_key, headers ->> :name FROM outbox_messages WHERE routing_key = :queue"
+        named = {"name": PUBLISHER_HEADER, "queue": consumer.queue.name}
+        ((key, first),) = (await db.execute(text(query), named)).all()
+    assert first == "webhook-gateway"
+    retried = to_message(paid("evt_retried"))
+    same_body = OutgoingMessage(
+        key="", exchange="", routing_key="", body=retried.body, headers={**retried.headers, "cloudEvents:id": "evt_2"}
+    )
+    for forged in (to_message(paid("evt_forged")), same_body):
+        await consumer.put(SERVICE, forged, user_id=SERVICE, **{KEY_HEADER: key, PUBLISHER_HEADER: "webhook-gateway"})
+    await refused(rabbit_server, consumer, SERVICE, letters=2)
+    assert await done(database) == ["evt_retried"]
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {PUBLISHER_HEADER: "deployment"}, {KEY_HEADER: "rescheduled/1", "x-death": "1"}]
+)
+@pytest.mark.parametrize("user_id", [SERVICE, None])
+async def test_a_service_cannot_forge_an_event_in_its_own_queue(
+    rabbit_server: RabbitServer, database: Database, consumer: Consumer, headers: dict[str, Any], user_id: str | None
+) -> None:
+    await consumer.put(SERVICE, to_message(paid("evt_forged")), user_id=user_id, **headers)
+    await refused(rabbit_server, consumer, user_id or "a publisher without user_id")
+    assert await done(database) == []
+
+
+async def test_a_header_with_further_routing_keys_does_not_get_past_the_check(
+    rabbit_server: RabbitServer, database: Database, consumer: Consumer
+) -> None:
+    """Before RabbitMQ 4, topic permissions are not applied to CC and BCC."""
+    event = to_message(paid("evt_copied"))
+    delivered = 0
+    for header in ("CC", "BCC"):
+        async with await aio_pika.connect(consumer.urls["notifications"]) as connection:
+            channel = await connection.channel(on_return_raises=True)
+            message = aio_pika.Message(
+                event.body, headers={**event.headers, header: [PaymentSucceeded.type]}, user_id="notifications"
+            )
+            exchange = await channel.get_exchange("bursar.events", ensure=False)
+            try:
+                await exchange.publish(message, "notification.sent.v1")
+                delivered += 1
+            except aio_pika.exceptions.ChannelClosed:
+                pass
+    if delivered:
+        await refused(rabbit_server, consumer, "notifications", letters=delivered)
+    assert await done(database) == []
+
+
+@pytest.mark.parametrize("consumer", [True], indirect=True)
+async def test_during_an_upgrade_events_without_publisher_can_be_accepted(
+    database: Database, consumer: Consumer
+) -> None:
+    await consumer.put("deployment", to_message(paid("evt_unsigned")), user_id=None)
+    await handled(database, "evt_unsigned")
+
+
+async def test_a_replay_keeps_the_publisher_unless_the_operator_vouches(
+    rabbit_server: RabbitServer, database: Database, consumer: Consumer
+) -> None:
+    await consumer.put(SERVICE, to_message(paid("evt_genuine_after_all")), user_id=None)
+    await refused(rabbit_server, consumer, "a publisher without user_id")
+    async with dead_letters(consumer.urls["deployment"], consumer.queue.name) as letters:
+        assert await letters.replay(lambda _: True) == 1
+    await refused(rabbit_server, consumer, "a publisher without user_id")
+    assert await done(database) == []
+    async with dead_letters(consumer.urls["deployment"], consumer.queue.name) as letters:
+        assert await letters.replay(lambda _: True, vouch=True) == 1
+    await handled(database, "evt_genuine_after_all")
