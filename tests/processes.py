@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest import mock
 
+from contracts.registry import PUBLISHED_BY
+from kit.messaging.topology import Queue, declare_at
 from testkit.processes import Command, Process, free_ports
 
 JWT = {
@@ -46,3 +48,8 @@ def migrate(package: str, env: Mapping[str, str]) -> None:
     own = {name.removeprefix("MIGRATE_"): url for name, url in env.items() if name.startswith("MIGRATE_")}
     with mock.patch.dict(os.environ, {**env, **own}), ThreadPoolExecutor(1) as beside_the_event_loop:
         beside_the_event_loop.submit(role).result(60)
+
+
+async def declare_consumer_of(service: str, amqp_url: str) -> None:
+    """A queue for all events of a service that runs alone: without one, they stay in its outbox."""
+    await declare_at(amqp_url, [Queue(f"tests.{service}-events", events=PUBLISHED_BY[service])])

@@ -44,7 +44,7 @@ async def test_a_valid_and_an_invalid_registration(service: Service, rabbit_serv
     good, bad = registration(new_id()), registration(new_id(), product_type="bundle")
     try:
         for each in (bad, good, good):
-            await publisher.publish(to_message(each, mandatory=True))
+            await publisher.publish(to_message(each))
 
         async def settled() -> bool:
             async with dead_letters(rabbit_server.url, CATALOG.name) as letters:

@@ -52,7 +52,7 @@ class Running:
     async def publish(self, *events: Envelope[Event]) -> None:
         publisher = Publisher(self.amqp_url, name="tests")
         for event in events:
-            await publisher.publish(to_message(event, mandatory=True))
+            await publisher.publish(to_message(event))
         await publisher.close()
 
 

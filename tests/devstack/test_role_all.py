@@ -11,7 +11,7 @@ import httpx
 import pytest
 from tests.databases import logins
 from tests.deliveries import envelope
-from tests.processes import JWT, RunningRole
+from tests.processes import JWT, RunningRole, declare_consumer_of
 from tests.tokens import bearer
 from tests.waiting import until
 
@@ -30,6 +30,7 @@ async def test_one_process_migrates_consumes_answers_and_drains(
     database = postgres_server.create_database("enrollment_all")
     env = {**logins(database), "AMQP_URL": rabbit_server.url}
     service = RunningRole("enrollment", "all", env)
+    await declare_consumer_of("enrollment", rabbit_server.url)
     publisher = Publisher(rabbit_server.url, name="tests")
     student = uuid4()
     paid = PaymentSucceeded(
@@ -45,9 +46,17 @@ async def test_one_process_migrates_consumes_answers_and_drains(
             ready = (await http.get("/readyz")).json()
             assert ready["policy"], "as the consumers report it"
             assert ready["checks"] == dict.fromkeys(
-                ("database", "consumers.database", "consumers.consumers", "relay.database", "relay.broker"), "ok"
+                (
+                    "database",
+                    "consumers.database",
+                    "consumers.consumers",
+                    "consumers.queues",
+                    "relay.database",
+                    "relay.broker",
+                ),
+                "ok",
             )
-            await publisher.publish(to_message(envelope(f"evt_{student}", paid), mandatory=True))
+            await publisher.publish(to_message(envelope(f"evt_{student}", paid)))
 
             async def enrolled() -> bool:
                 answer = await http.get("/api/enrollments", headers=bearer(student))

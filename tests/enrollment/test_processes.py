@@ -9,7 +9,7 @@ import aio_pika
 from tests.databases import logins
 from tests.deliveries import envelope
 from tests.enrollment.harness import Buyer, Service, curriculum
-from tests.processes import RunningRole, migrate
+from tests.processes import RunningRole, declare_consumer_of, migrate
 from tests.waiting import until
 
 from contracts.enrollment import EnrollmentCompleted
@@ -32,6 +32,7 @@ async def test_tracks_are_paid_started_and_completed_in_any_order(
     env = {**logins(enrollment_database), "AMQP_URL": rabbit_server.url}
     migrate("enrollment", env)
     await declare_at(rabbit_server.url, [PUBLISHED])
+    await declare_consumer_of("enrollment", rabbit_server.url)
     running = [RunningRole("enrollment", role, env).start() for role in ("consumers", "consumers", "relay")]
     publisher = Publisher(rabbit_server.url, name="test")
     buyers = [Buyer() for _ in range(20)]
@@ -39,7 +40,7 @@ async def test_tracks_are_paid_started_and_completed_in_any_order(
     events[10:10] = [curriculum(), curriculum(revision=2)]
     envelopes = [envelope(f"evt_{uuid4()}", event) for event in events]
     try:
-        await asyncio.gather(*(publisher.publish(to_message(each, mandatory=True)) for each in envelopes + envelopes))
+        await asyncio.gather(*(publisher.publish(to_message(each)) for each in envelopes + envelopes))
         wait_all_ready(running)
 
         async def started() -> bool:

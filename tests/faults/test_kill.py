@@ -65,7 +65,7 @@ async def test_a_killed_consumer_loses_and_repeats_nothing(
         for student in STUDENTS:
             for copy in range(2):
                 event = envelope(f"evt_{student}/{copy}", paid(student))
-                await publisher.publish(to_message(event, mandatory=True))
+                await publisher.publish(to_message(event))
 
         async def killed() -> bool:
             return victim.returncode == -9

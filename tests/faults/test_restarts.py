@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
@@ -11,7 +12,7 @@ import asyncpg
 import pytest
 from tests.databases import logins
 from tests.deliveries import envelope
-from tests.processes import RunningRole, migrate
+from tests.processes import RunningRole, declare_consumer_of, migrate
 from tests.waiting import until
 
 from contracts.money import usd
@@ -45,6 +46,8 @@ def running() -> Iterator[Running]:
         database = database_server.create_database("enrollment")
         env = {**logins(database), "AMQP_URL": broker.url}
         migrate("enrollment", env)
+        with ThreadPoolExecutor(1) as beside_the_event_loop:
+            beside_the_event_loop.submit(asyncio.run, declare_consumer_of("enrollment", broker.url)).result(60)
         roles = RunningRole("enrollment", "consumers", env), RunningRole("enrollment", "relay", env)
         try:
             for role in roles:
@@ -69,7 +72,7 @@ async def pay(running: Running, students: list[UUID]) -> None:
             )
             while True:
                 try:
-                    await publisher.publish(to_message(envelope(f"evt_{student}", event), mandatory=True))
+                    await publisher.publish(to_message(envelope(f"evt_{student}", event)))
                     break
                 except BrokerDown:
                     await asyncio.sleep(0.2)

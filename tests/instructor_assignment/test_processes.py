@@ -45,7 +45,7 @@ async def test_many_payments_out_of_order_give_each_student_one_instructor(
         events = [envelope(student.refunded()) for student in refunded]
         events += [envelope(student.paid()) for student in students]
         events += [envelope(student.paid()) for student in students]
-        await asyncio.gather(*(publisher.publish(to_message(event, mandatory=True)) for event in events + events))
+        await asyncio.gather(*(publisher.publish(to_message(event)) for event in events + events))
         wait_all_ready(running)
 
         async def all_handled() -> bool:

@@ -119,7 +119,7 @@ async def test_a_retry_is_accepted_with_its_row_and_a_forged_one_is_not(
 ) -> None:
     """The forged ones are as near as the broker's password gets: the genuine key with another event, or the genuine
     event with another id."""
-    await consumer.publish("webhook-gateway", to_message(paid("evt_retried"), mandatory=True))
+    await consumer.publish("webhook-gateway", to_message(paid("evt_retried")))
     await handled(database, "evt_retried")
     assert consumer.failures == 1
     async with database.transaction() as db:

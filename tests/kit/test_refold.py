@@ -21,7 +21,7 @@ from kit.messaging.refold import Refolded, refold
 from kit.runtime.process import main
 
 TOTALS = "SELECT reference, amount, revision FROM totals ORDER BY 1"
-PUBLISHED = "SELECT message_key FROM outbox ORDER BY id"
+PUBLISHED = "SELECT message_key FROM outbox_messages ORDER BY id"
 
 
 def doubled(facts: Mapping[str, PaymentSucceeded]) -> dict[UUID, Total]:
@@ -56,7 +56,7 @@ async def test_a_consumer_and_a_refold_that_make_the_same_change_publish_it_once
     await apply(with_totals, projection(), "evt_1", paid(100, "pi_a"))
     await apply(with_totals, MENDED, "evt_2", paid(1, "pi_a"))
     assert (await run(with_totals)).rows == 0
-    assert await rows(with_totals, "SELECT count(*) FROM outbox") == [(2,)]
+    assert await rows(with_totals, "SELECT count(*) FROM outbox_messages") == [(2,)]
 
 
 async def test_every_group_is_read_once_in_small_transactions(

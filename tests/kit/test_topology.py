@@ -52,7 +52,7 @@ async def test_a_queue_is_reached_by_its_events_and_by_its_name(
 ) -> None:
     queue = Queue(queue_name, events=(PaymentSucceeded,))
     await declare_at(rabbit_server.url, [queue])
-    event = to_message(paid("evt_1"), mandatory=True)
+    event = to_message(paid("evt_1"))
     await publisher.publish(event)
     await publisher.publish(replace(event, exchange=queue.exchange, routing_key=queue.name))
     await publisher.publish(replace(event, exchange=queue.exchange, routing_key=queue.dead))
@@ -79,9 +79,9 @@ async def test_a_queue_with_other_arguments_is_replaced_and_keeps_its_messages(
     else:
         await declare_at(rabbit_server.url, [replace(queue, redelivery_limit=7)])
     for n in range(250):
-        await publisher.publish(to_message(paid(f"evt_{n:03}"), mandatory=True))
+        await publisher.publish(to_message(paid(f"evt_{n:03}")))
     await asyncio.gather(declare_at(rabbit_server.url, [queue]), declare_at(rabbit_server.url, [queue]))
-    await publisher.publish(to_message(paid("evt_after"), mandatory=True))
+    await publisher.publish(to_message(paid("evt_after")))
     await declare_at(rabbit_server.url, [queue])
     assert ids(await take_all(channel, queue_name)) == [*(f"evt_{n:03}" for n in range(250)), "evt_after"]
     with pytest.raises(aio_pika.exceptions.ChannelNotFoundEntity):
@@ -104,7 +104,7 @@ async def test_an_interrupted_replacement_is_finished_by_the_next_one(
     queue = Queue(queue_name, events=(PaymentSucceeded,))
     await declare_legacy(channel, queue)
     for n in range(30):
-        await publisher.publish(to_message(paid(f"evt_{n:02}"), mandatory=True))
+        await publisher.publish(to_message(paid(f"evt_{n:02}")))
     module = topology if hasattr(topology, step) else shovel
     original: Stop = getattr(module, step)
     calls = 0
@@ -121,7 +121,7 @@ async def test_an_interrupted_replacement_is_finished_by_the_next_one(
     with pytest.raises(KeyboardInterrupt):
         await declare_at(rabbit_server.url, [queue])
     monkeypatch.undo()
-    await publisher.publish(to_message(paid("evt_between"), mandatory=True))
+    await publisher.publish(to_message(paid("evt_between")))
     await declare_at(rabbit_server.url, [queue])
     assert set(ids(await take_all(channel, queue_name))) == {*(f"evt_{n:02}" for n in range(30)), "evt_between"}
     with pytest.raises(aio_pika.exceptions.ChannelNotFoundEntity):
@@ -134,7 +134,7 @@ async def test_a_queue_with_consumers_is_not_replaced(
     """What they have not acknowledged would be lost. It is replaced as soon as they are stopped."""
     queue = Queue(queue_name, events=(PaymentSucceeded,))
     await declare_legacy(channel, queue)
-    await publisher.publish(to_message(paid("evt_held"), mandatory=True))
+    await publisher.publish(to_message(paid("evt_held")))
     held = asyncio.Event()
 
     async def took(_: object) -> None:

@@ -55,7 +55,7 @@ async def test_an_outage_of_milady_ends_with_everybody_enrolled_once(
         events += [envelope(student.refunded()) for student in leavers]
         events += [envelope(student.starts()) for student in stayers]
         events.reverse()
-        await asyncio.gather(*(publisher.publish(to_message(event, mandatory=True)) for event in events + events))
+        await asyncio.gather(*(publisher.publish(to_message(event)) for event in events + events))
         wait_all_ready([running])
 
         async def all_handled() -> bool:

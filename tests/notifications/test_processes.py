@@ -106,7 +106,7 @@ async def test_a_payment_becomes_mails_once(
     envelopes: list[Envelope[Event]] = [harness.envelope(event) for event in events]
     try:
         for envelope in (*envelopes, *reversed(envelopes)):
-            await publisher.publish(to_message(envelope, mandatory=True))
+            await publisher.publish(to_message(envelope))
 
         async def three() -> bool:
             return len(mail.files()) >= 3

@@ -197,7 +197,7 @@ def paid_for(student: UUID) -> OutgoingMessage:
         program=Program(slug="barber-apprenticeship", id="prog_1"),
         amount=usd(489_000),
     )
-    return to_message(envelope(f"evt_{student}", paid), mandatory=True)
+    return to_message(envelope(f"evt_{student}", paid))
 
 
 async def enrolled(database: Database) -> set[UUID]:

@@ -84,7 +84,7 @@ async def test_a_payment_whose_webhooks_were_lost_is_published(gateway: Gateway,
 
     publisher = Publisher(gateway.amqp_url, name="tests")
     request = envelope(f"request_{uuid4()}", StripeEventsRequested(object=session_id))
-    await publisher.publish(to_message(request, mandatory=True))
+    await publisher.publish(to_message(request))
     await publisher.close()
     seen: list[PaymentSucceeded] = []
 

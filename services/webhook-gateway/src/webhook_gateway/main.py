@@ -23,7 +23,7 @@ from webhook_gateway.relay import JournalRelay
 from webhook_gateway.settings import ApiSettings, RelaySettings, WorkerSettings
 from webhook_gateway.spill import SpillDrain
 from webhook_gateway.tables import Source
-from webhook_gateway.topology import FETCHES, PUBLISHES, QUEUES, SERVICE
+from webhook_gateway.topology import FETCHES, PUBLISHES, QUEUES, SERVICE, SPILL
 from webhook_gateway.webhook import WebhookEndpoint
 
 
@@ -91,6 +91,7 @@ def relay() -> Process:
             journal_relay.maintain,
             spill_drain.run,
         ],
+        queues=[SPILL],
         close=[
             publisher.close,
             deliveries.close,

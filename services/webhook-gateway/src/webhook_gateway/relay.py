@@ -174,7 +174,7 @@ def _messages(event: DueEvent, secrets: Sequence[bytes]) -> list[OutgoingMessage
         except Problem as problem:
             raise UnverifiedEvent(problem.code) from None
     envelopes = translate(decode(event.body), received_at=event.received_at)
-    return [to_message(envelope, mandatory=True) for envelope in envelopes]
+    return [to_message(envelope) for envelope in envelopes]
 
 
 def _hash(messages: Sequence[OutgoingMessage]) -> bytes:

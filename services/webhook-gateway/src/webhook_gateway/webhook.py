@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import structlog
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -36,6 +36,9 @@ LOG_SECONDS = 1.0
 
 RECEIVED = Counter(
     "bursar_stripe_events_total", "Verified events by type and by the store they went to", ["type", "in"]
+)
+LAST_RECEIVED = Gauge(
+    "bursar_last_webhook_timestamp_seconds", "When the last verified event came; 0: not since the start"
 )
 REJECTED = Counter("bursar_stripe_rejected_total", "Deliveries that were not valid Stripe events", ["code"])
 
@@ -94,6 +97,7 @@ class WebhookEndpoint:
             self._rejected(problem.code)
             raise
         store = await self._store(event)
+        LAST_RECEIVED.set_to_current_time()
         RECEIVED.labels(event.type if event.type in TRANSLATED else "other", store).inc()
 
     def _rejected(self, code: str) -> None:

@@ -71,3 +71,7 @@ PUBLISHED_BY: Mapping[str, tuple[type[Event], ...]] = {
 }
 
 EVENT_TYPES: Mapping[str, type[Event]] = {event.type: event for events in PUBLISHED_BY.values() for event in events}
+
+UNCONSUMED: frozenset[type[Event]] = frozenset({notifications.NotificationSent, notifications.NotificationFailed})
+"""Events that no service consumes; their rows in the outbox are the record. Any other event is published only once a
+queue has received it."""

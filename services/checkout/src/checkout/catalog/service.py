@@ -103,7 +103,7 @@ async def publish(uow: UnitOfWork, item: Item) -> None:
         revision=item.revision,
         projects=item.projects,
     )
-    await uow.publish(event, id=f"catalog/{item.slug}/{item.revision}", subject=item.slug, mandatory=True)
+    await uow.publish(event, id=f"catalog/{item.slug}/{item.revision}", subject=item.slug)
 
 
 def columns_of(item: Item) -> dict[str, object]:

@@ -109,6 +109,11 @@ class Database:
                 await engine.dispose()
                 raise Transient("the database is read-only")
 
+    @property
+    def engines(self) -> dict[str, AsyncEngine]:
+        """By whose requests they serve; "" for the only one, or for all who are not staff."""
+        return {"": self.engine} if self._staff is self.engine else {"": self.engine, "staff": self._staff}
+
     async def close(self) -> None:
         await self.engine.dispose()
         await self._staff.dispose()

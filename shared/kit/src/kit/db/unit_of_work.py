@@ -25,16 +25,14 @@ class UnitOfWork:
     now: datetime
     cause: Cause | None = None
 
-    async def publish(self, event: Event, *, id: str, subject: str | None = None, mandatory: bool = False) -> None:
+    async def publish(self, event: Event, *, id: str, subject: str | None = None) -> None:
         """Adds an event to the outbox; it is published after commit. The same `id` twice is one event.
 
-        `subject` defaults to the cause's; it is required if there is no cause. `mandatory`: see `to_message`.
+        `subject` defaults to the cause's; it is required if there is no cause.
         """
-        await outbox.put(self.db, self.message(event, id=id, subject=subject, mandatory=mandatory))
+        await outbox.put(self.db, self.message(event, id=id, subject=subject))
 
-    def message(
-        self, event: Event, *, id: str, subject: str | None = None, mandatory: bool = False
-    ) -> outbox.OutgoingMessage:
+    def message(self, event: Event, *, id: str, subject: str | None = None) -> outbox.OutgoingMessage:
         """What `publish` adds to the outbox."""
         cause = self.cause
         if subject is None:
@@ -51,7 +49,7 @@ class UnitOfWork:
             causation_id=cause.id if cause else "",
             traceparent=cause.traceparent if cause else new_traceparent(),
         )
-        return outbox.to_message(envelope, mandatory=mandatory)
+        return outbox.to_message(envelope)
 
     async def enqueue(
         self, kind: str, *, key: str, payload: Mapping[str, Any], available_at: datetime | None = None

@@ -76,6 +76,12 @@ class DeliveryMiddleware:
         self.publishers = publishers
         self.batches = {name: Batches(database, queue=name, service=service) for name in queues}
         self._stopping = asyncio.Event()
+        for queue in queues.values():
+            metrics.HANDLING.labels(queue.name)
+            metrics.UNRECOGNIZED.labels(queue.name)
+            for type_ in ("unknown", *(event.type for event in queue.events)):
+                for outcome in Outcome:
+                    metrics.MESSAGES.labels(queue.name, type_, outcome)
 
     def __call__(self, message: Any, /, *, context: ContextRepo) -> Delivery:
         return Delivery(self, message, context=context)

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import FetchedValue
 
 from contracts.envelope import Envelope, Event
+from contracts.registry import UNCONSUMED
 from kit.db.database import KIT_TABLES
 
 EVENTS_EXCHANGE = "bursar.events"
@@ -59,15 +60,15 @@ class OutgoingMessage:
     mandatory: bool = False
 
 
-def to_message(envelope: Envelope[Event], *, mandatory: bool = False) -> OutgoingMessage:
-    """`mandatory`: if no queue is bound for this event, it stays in the outbox until one is."""
+def to_message(envelope: Envelope[Event]) -> OutgoingMessage:
+    """If no queue is bound for an event that a service consumes, it stays in the outbox until one is."""
     return OutgoingMessage(
         key=envelope.id,
         exchange=EVENTS_EXCHANGE,
         routing_key=envelope.type,
         body=envelope.body(),
         headers=envelope.headers(),
-        mandatory=mandatory,
+        mandatory=type(envelope.data) not in UNCONSUMED,
     )
 
 

@@ -67,9 +67,9 @@ class Refolded:
 class _CountingUnitOfWork(UnitOfWork):
     published: list[str] = field(default_factory=list)
 
-    def message(self, event: Event, *, id: str, subject: str | None = None, mandatory: bool = False) -> OutgoingMessage:
+    def message(self, event: Event, *, id: str, subject: str | None = None) -> OutgoingMessage:
         self.published.append(id)
-        return super().message(event, id=id, subject=subject, mandatory=mandatory)
+        return super().message(event, id=id, subject=subject)
 
 
 async def refold(

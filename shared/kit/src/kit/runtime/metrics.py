@@ -15,6 +15,10 @@ HANDLING = Histogram(
 PUBLISHED = Counter("bursar_published_total", "Messages confirmed by the broker", ["routing_key"])
 PUBLISH_FAILURES = Counter("bursar_publish_failures_total", "Messages not confirmed by the broker", ["reason"])
 DUE = Gauge("bursar_due", "Rows that are due and not published", ["table"])
+OLDEST_DUE = Gauge("bursar_oldest_due_seconds", "How long the oldest row that is due has been due", ["table"])
+QUEUE_MESSAGES = Gauge("bursar_queue_messages", "Messages that wait in a queue or dead-letter queue", ["queue"])
+POOL = Gauge("bursar_pool_connections", "Database connections of a pool: its size, and those in use", ["pool", "state"])
+JOB_ROWS = Gauge("bursar_job_rows", "Jobs that are due, wait for a later time, or have failed", ["state"])
 JOBS = Counter("bursar_jobs_total", "Job attempts by outcome", ["kind", "outcome"])
 REQUESTS = Histogram(
     "bursar_http_request_seconds",

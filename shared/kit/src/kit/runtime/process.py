@@ -193,7 +193,7 @@ async def _guard(work: Run, stop: asyncio.Event, name: str) -> bool:
     """Returns whether the work ended because `stop` was set. If it ends earlier, the whole process stops."""
     try:
         await work(stop)
-    except Exception as error:
+    except (Exception, asyncio.CancelledError) as error:
         log.error("background work failed", name=name, exc_info=error)
         stop.set()
         return False

@@ -12,6 +12,7 @@ from faststream.rabbit import RabbitRouter
 from pydantic import SecretStr
 
 from contracts.envelope import Event
+from contracts.registry import PUBLISHED_BY
 from kit.db import migrate
 from kit.db.database import Database
 from kit.http.app import create_app
@@ -20,6 +21,7 @@ from kit.jobs.jobs import JobHandler
 from kit.jobs.worker import JobWorker
 from kit.messaging.asyncapi import asyncapi_document
 from kit.messaging.broker import Publisher
+from kit.messaging.gauges import Backlog, QueueDepths, watch_pools
 from kit.messaging.housekeeping import Expiry, Housekeeping
 from kit.messaging.relay import Relay
 from kit.messaging.runner import SubscriberRunner
@@ -77,6 +79,7 @@ def create_api(
 
 
 def api_process(app: FastAPI, settings: ApiSettings, *, close: Sequence[Any] = ()) -> Process:
+    watch_pools("api", app.state.database)
     return Process(settings=settings, app=app, close=[app.state.database.close, *close])
 
 
@@ -97,10 +100,12 @@ def consumers_process(
         operator=settings.amqp_operator,
         accept_unsigned=settings.accept_unsigned_events,
     )
+    depths = QueueDepths(amqp_url, queues)
+    watch_pools("consumers", database)
     return Process(
         settings=settings,
-        background=[subscriber_runner.run],
-        checks={"database": database.ping, "consumers": subscriber_runner.check},
+        background=[subscriber_runner.run, depths.run],
+        checks={"database": database.ping, "consumers": subscriber_runner.check, "queues": depths.check},
         close=[publisher.close, database.close],
     )
 
@@ -112,16 +117,22 @@ def relay_process(
     *,
     background: Sequence[Run] = (),
     expiries: Sequence[Expiry] = (),
+    queues: Sequence[Queue] = (),
     close: Sequence[Any] = (),
 ) -> Process:
     """Publishes the outbox and runs the jobs of these kinds, and whatever else is given as `background`.
 
-    `expiries`: rows of the service's own tables that end.
+    `expiries`: rows of the service's own tables that end. `queues`: those that no consumers process measures.
     """
     database = database_of(settings)
-    publisher = Publisher(settings.amqp_url.get_secret_value(), name=f"{service}.relay")
+    amqp_url = settings.amqp_url.get_secret_value()
+    publisher = Publisher(amqp_url, name=f"{service}.relay")
     housekeeping = Housekeeping(database, settings, expiries)
-    running: list[Run] = [Relay(database, publisher).run, housekeeping.run, *background]
+    backlog = Backlog(database, jobs or (), PUBLISHED_BY.get(service, ()))
+    running: list[Run] = [Relay(database, publisher).run, housekeeping.run, backlog.run, *background]
+    if queues:
+        running.append(QueueDepths(amqp_url, queues).run)
+    watch_pools("relay", database)
     if jobs:
         running.append(JobWorker(database, service, jobs).run)
     return Process(
