@@ -1,8 +1,8 @@
-"""`python -m checkout api|consumers|relay|all|migrate`"""
+"""`python -m checkout api|consumers|relay|all|migrate|refold`"""
 
-from checkout.main import ROLES
+from checkout.main import COMMANDS, ROLES
 from checkout.topology import SERVICE
 from kit.runtime.process import main
 
 if __name__ == "__main__":
-    main(SERVICE, ROLES)
+    main(SERVICE, ROLES, commands=COMMANDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -38,6 +39,7 @@ from checkout.payments import api as payments_api
 from checkout.payments import intent_api, methods_api, refund_request_api, refund_service, statistics_api
 from checkout.payments.intent_flow import IntentFlow
 from checkout.payments.jobs import StripeRefundJob
+from checkout.payments.refold import payment_rows
 from checkout.purchases import acceptance_api, contact_api, course_api, off_sale, unmatched, unmatched_api
 from checkout.purchases import api as purchases_api
 from checkout.purchases.context import CheckoutContext
@@ -65,8 +67,10 @@ from checkout.stripe_client import Stripe
 from checkout.topology import PUBLISHES, QUEUES, SERVICE
 from kit.db.database import Database
 from kit.jobs.jobs import JobHandler
-from kit.runtime.process import Process, Role
+from kit.messaging.refold import Apply, refold_command
+from kit.runtime.process import Command, Process, Role
 from kit.runtime.service import api_process, consumers_process, create_api, database_of, migrate_service, relay_process
+from ledger.facts import enrollment_pattern
 
 ROUTERS = (
     purchases_api.router,
@@ -232,4 +236,14 @@ async def _load_catalog(settings: WorkerSettings) -> None:
         await database.close()
 
 
+def refold(arguments: Sequence[str]) -> int:
+    """Brings the rows of payments, refunds and disputes in line with the payment events again."""
+
+    def build() -> tuple[Database, Apply]:
+        return database_of(WorkerSettings()), payment_rows(move_documents)
+
+    return refold_command(SERVICE, arguments, build, pattern=enrollment_pattern)
+
+
 ROLES: dict[str, Role] = {"api": serve, "consumers": consume, "relay": relay, "migrate": migrate}
+COMMANDS: dict[str, Command] = {"refold": refold}
