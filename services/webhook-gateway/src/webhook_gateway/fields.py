@@ -22,7 +22,7 @@ JsonObject = Mapping[str, Any]
 def value_at(value: object, *path: str) -> object:
     """The value at the path, or None."""
     for name in path:
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):  # JSON has no other mapping, and this is called a hundred times per event
             return None
         value = value.get(name)
     return value
@@ -30,13 +30,13 @@ def value_at(value: object, *path: str) -> object:
 
 def object_at(value: object, *path: str) -> JsonObject:
     found = value_at(value, *path)
-    return found if isinstance(found, Mapping) else {}
+    return found if isinstance(found, dict) else {}
 
 
 def objects_at(value: object, *path: str) -> Iterator[JsonObject]:
     found = value_at(value, *path)
     if isinstance(found, list):
-        yield from (each for each in found if isinstance(each, Mapping))
+        yield from (each for each in found if isinstance(each, dict))
 
 
 def text(value: object, *path: str, limit: int = 200) -> str | None:
@@ -44,8 +44,8 @@ def text(value: object, *path: str, limit: int = 200) -> str | None:
     found = value_at(value, *path)
     if not isinstance(found, str):
         return None
-    clean = found.replace("\x00", "").encode("utf-8", "ignore").decode().strip()
-    return clean[:limit] or None
+    clean = found if found.isascii() else found.encode("utf-8", "ignore").decode()
+    return clean.replace("\x00", "").strip()[:limit] or None
 
 
 def metadata_text(metadata: JsonObject, name: str, limit: int = 200) -> str | None:
@@ -57,6 +57,8 @@ def metadata_text(metadata: JsonObject, name: str, limit: int = 200) -> str | No
     found = text(metadata, name, limit=limit)
     if found is None or found.lower() in _PLACEHOLDERS or found.startswith("[object "):
         return None
+    if found.isascii() and found.isprintable():
+        return found
     return found if any(char.isprintable() and not char.isspace() for char in found) else None
 
 
@@ -71,7 +73,7 @@ def url(value: object, *path: str, limit: int = 2000) -> str | None:
 def object_id(value: object, *path: str) -> str | None:
     """The id of a referenced object, whether the reference is an id or the expanded object."""
     found = value_at(value, *path)
-    return text(found, "id") if isinstance(found, Mapping) else text(value, *path)
+    return text(found, "id") if isinstance(found, dict) else text(value, *path)
 
 
 def integer(value: object, *path: str) -> int | None:

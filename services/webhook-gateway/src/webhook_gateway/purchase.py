@@ -127,7 +127,8 @@ def _parts(metadata: JsonObject) -> tuple[ItemRef, ...]:
     """The parts of a bundle, in the order of their numbers; a repeated slug is ignored."""
     parts: dict[str, ItemRef] = {}
     for number in range(1, _MAX_PARTS + 1):
-        part = metadata_object(metadata, f"includes_{number}")
+        if not (part := metadata_object(metadata, f"includes_{number}")):
+            continue
         slug, id = metadata_text(part, "slug"), metadata_text(part, "id")
         if slug is not None and id is not None:
             item = ItemRef(
