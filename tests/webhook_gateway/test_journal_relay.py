@@ -317,4 +317,4 @@ async def test_the_backlog_is_measured(steps: RelaySteps) -> None:
     await measuring
     assert REGISTRY.get_sample_value("bursar_due", {"table": "journal"}) == 3
     assert REGISTRY.get_sample_value("bursar_due", {"table": "journal replay"}) == 2
-    assert (REGISTRY.get_sample_value("bursar_journal_oldest_due_seconds") or 0) > 0
+    assert (REGISTRY.get_sample_value("bursar_oldest_due_seconds", {"table": "journal"}) or 0) > 0

@@ -45,7 +45,6 @@ MEASURE_SECONDS = 6.0
 MAINTENANCE_SECONDS = 3600.0
 
 DEFERRED = Gauge("bursar_journal_deferred", "Events that could not be published; each is tried again, see the log")
-OLDEST = Gauge("bursar_journal_oldest_due_seconds", "For how long the oldest live event has been due")
 
 
 class UnverifiedEvent(Permanent):
@@ -116,7 +115,10 @@ class JournalRelay:
         return len(events) == self._replay_batch
 
     async def measure(self, stop: asyncio.Event) -> None:
-        """Keeps the gauges of the backlog current."""
+        """Keeps the gauges of the backlog current. They exist from the start."""
+        for table in ("journal", "journal replay"):
+            metrics.DUE.labels(table)
+        metrics.OLDEST_DUE.labels("journal")
         await repeat(self._measure, stop, name="journal backlog", seconds=MEASURE_SECONDS)
 
     async def maintain(self, stop: asyncio.Event) -> None:
@@ -155,7 +157,7 @@ class JournalRelay:
         metrics.DUE.labels("journal").set(backlog.live)
         metrics.DUE.labels("journal replay").set(backlog.replay)
         DEFERRED.set(backlog.deferred)
-        OLDEST.set(backlog.oldest_seconds)
+        metrics.OLDEST_DUE.labels("journal").set(backlog.oldest_seconds)
         return False
 
     async def _maintain(self) -> bool:
