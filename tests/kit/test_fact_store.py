@@ -8,11 +8,14 @@ import random
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from tests.waiting import until
 
-from kit.db.database import Database, lost_a_race
+from kit.db.database import Database, lost_a_race, waited_for_a_lock
 from kit.messaging import fact_store
-from kit.messaging.fact_store import Fact
+from kit.messaging.fact_store import Fact, NewFact
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -27,7 +30,8 @@ CHAIN = [(fact(n), {f"key_{n}", f"key_{n + 1}"}) for n in range(4)]
 
 async def store(database: Database, entry: tuple[Fact, set[str]]) -> set[str]:
     async with database.transaction() as db:
-        return {each.event_id for each in await fact_store.merge(db, entry[0], entry[1])}
+        (group,) = await fact_store.merge_all(db, [NewFact(fact=entry[0], keys=entry[1])])
+        return {each.event_id for each in group.facts}
 
 
 async def test_every_order_ends_in_one_group(database: Database) -> None:
@@ -88,7 +92,7 @@ async def test_a_group_is_locked_until_its_transaction_ends(database: Database) 
 
     async def first() -> None:
         async with database.transaction() as db:
-            await fact_store.merge(db, fact(1), {"shared"})
+            await fact_store.merge_all(db, [NewFact(fact=fact(1), keys={"shared"})])
             first_holds.set()
             await release.wait()
 
@@ -103,3 +107,66 @@ async def test_a_group_is_locked_until_its_transaction_ends(database: Database) 
     release.set()
     await tasks[0]
     assert await tasks[1] == {"evt_1", "evt_2"}
+
+
+# --- locks are taken in one order -------------------------------------------------------------------------------------
+
+KEYS = [f"key_{n}" for n in range(9, 0, -1)]
+"""In the order of neither the keys nor the locks."""
+
+
+async def merge_keys(database: Database) -> None:
+    async with database.transaction() as db:
+        await fact_store.merge_all(db, [NewFact(fact=fact(n), keys={key}) for n, key in enumerate(KEYS)])
+
+
+async def test_stored_keys_are_locked_in_their_order(database: Database) -> None:
+    await merge_keys(database)
+    async with database.transaction() as holder:
+        await holder.execute(text("SELECT FROM fact_keys WHERE key = 'key_5' FOR UPDATE"))
+        merging = asyncio.create_task(merge_keys(database))
+        await _waits(database)
+        async with database.transaction() as db:
+            free = await db.scalars(text("SELECT key FROM fact_keys ORDER BY key FOR UPDATE SKIP LOCKED"))
+            assert list(free) == ["key_6", "key_7", "key_8", "key_9"]
+    await merging
+
+
+async def test_new_keys_are_added_in_their_order(database: Database) -> None:
+    add = text("INSERT INTO fact_keys VALUES (:key, gen_random_uuid())")
+    async with database.transaction() as holder:
+        await holder.execute(add, {"key": "key_5"})
+        merging = asyncio.create_task(merge_keys(database))
+        await _waits(database)
+        async with database.engine.connect() as db:
+            await db.execute(add, {"key": "key_9"})  # not added yet, so nobody waits
+            await db.rollback()
+            await db.execute(text("SET LOCAL lock_timeout = '100ms'"))
+            with pytest.raises(DBAPIError) as failed:
+                await db.execute(add, {"key": "key_1"})
+            assert waited_for_a_lock(failed.value)
+    await merging
+
+
+async def _waits(database: Database) -> None:
+    """Until a transaction of this database waits for a lock of another one."""
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+
+    async def one_waits() -> bool:
+        async with database.transaction() as db:
+            return bool(await db.scalar(waiting))
+
+    await until(one_waits)
+
+
+async def test_a_removed_key_is_added_again_by_whoever_waited_for_it(database: Database) -> None:
+    await store(database, (fact(1), {"lasting", "removed"}))
+    async with database.transaction() as db:
+        await fact_store.merge_all(db, [NewFact(fact=fact(2), keys={"lasting"})])
+        other = asyncio.create_task(store(database, (fact(3), {"removed"})))
+        await _waits(database)
+        await fact_store.remove(db, event_ids=["evt_1"], keys=["removed"])
+    assert await other == {"evt_3"}
+    assert [each.event_id for each in await _group_of(database, "lasting")] == ["evt_2"]

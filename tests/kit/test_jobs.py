@@ -51,8 +51,8 @@ async def _insert_note(uow: UnitOfWork, key: str, note: str) -> None:
 
 async def enqueue(database: Database, *keys: str) -> list[bool]:
     async with database.transaction() as db:
-        uow = UnitOfWork(db=db, source="tests", now=datetime.now(UTC))
-        return [await uow.enqueue("test.act", key=key, payload={"what": "it"}) for key in keys]
+        new = [NewJob(kind="test.act", key=key, payload={"what": "it"}) for key in keys]
+        return [bool(await put_all(db, [each])) for each in new]
 
 
 async def notes(database: Database) -> list[tuple[str, str]]:

@@ -10,12 +10,13 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 from tests.deliveries import envelope
-from tests.kit.totals import Total, apply, paid, projection, rows, wanted
+from tests.kit.totals import Total, apply, paid, process, projection, rows, wanted
 
 from contracts.payments import PaymentEvent, PaymentSucceeded
 from kit.db.database import Database
 from kit.messaging import refold as refolding
 from kit.messaging.batches import Batches
+from kit.messaging.event_facts import FactRules
 from kit.messaging.projection import Projection
 from kit.messaging.refold import Refolded, refold
 from kit.runtime.process import main
@@ -83,7 +84,7 @@ async def test_groups_that_belong_together_by_a_mended_rule_are_joined(with_tota
     def by_intent(event: PaymentEvent) -> frozenset[str]:
         return frozenset({event.refs.payment_intent or ""})
 
-    narrow = replace(projection(), keys=by_intent)
+    narrow = replace(projection(), rules=FactRules(keys=by_intent))
     await apply(with_totals, narrow, "evt_1", paid(100, "pi_a", "ch_a"))
     await apply(with_totals, narrow, "evt_2", paid(50, "pi_b", "ch_a"))
     assert [row[:2] for row in await rows(with_totals, TOTALS)] == [("ch_a", 50), ("pi_a", 100), ("pi_b", 50)]
@@ -125,7 +126,7 @@ async def test_beside_consumers_nothing_is_lost(with_totals: Database) -> None:
     for event in events[:50]:
         await apply(with_totals, projection(), event.id, event.data)  # type: ignore[arg-type]  # a payment
     batches = Batches(with_totals, queue="test.totals", service="test")
-    consuming = asyncio.gather(*(batches.process(event, MENDED) for event in events[50:]))
+    consuming = asyncio.gather(*(process(batches, event, MENDED) for event in events[50:]))
     refolded = [await run(with_totals)]
     while not consuming.done():
         refolded.append(await run(with_totals))

@@ -10,12 +10,16 @@ from uuid import UUID, uuid5
 from sqlalchemy import Column, DateTime, Integer, Table, Text, Uuid, text
 from tests.deliveries import AT, envelope
 
+from contracts.envelope import Envelope
 from contracts.money import usd
 from contracts.payments import PaymentEvent, PaymentRefs, PaymentSucceeded
 from contracts.people import Program
 from kit.db.database import Database, new_metadata
 from kit.db.unit_of_work import UnitOfWork
+from kit.messaging.batches import Batches
+from kit.messaging.event_facts import FactRules
 from kit.messaging.projection import Change, Consequences, JobRequest, Projection, Publication
+from kit.messaging.subscriber import projects
 from kit.messaging.topology import Queue
 
 NAMESPACE = UUID(int=7)
@@ -81,8 +85,7 @@ def projection(steps: Steps | None = None, *, locks: Any = None) -> Projection[T
         queue=Queue("test.totals", events=(PaymentSucceeded,)),
         table=totals,
         row=Total,
-        keys=lambda event: event.refs.of_payment(),
-        implied_keys=lambda facts: frozenset(),
+        rules=FactRules(keys=lambda event: event.refs.of_payment()),
         wanted=wanted,
         becomes=becomes,
         consequences=consequences,
@@ -106,6 +109,13 @@ async def apply(
     async with database.transaction() as db:
         uow = UnitOfWork(db=db, source="test", now=AT)
         return await projected.apply(uow, envelope(event_id, event))
+
+
+async def process(queue: Batches, event: Envelope[Any], projected: Projection[Any, Any]) -> bool:
+    async def apply(event: Envelope[Any], uow: UnitOfWork) -> None:
+        await projected.apply(uow, event)
+
+    return await queue.process(event, apply, projects(projected, PaymentSucceeded))
 
 
 async def rows(database: Database, sql: str) -> list[tuple[Any, ...]]:

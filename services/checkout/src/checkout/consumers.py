@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
-from typing import cast
 
 from faststream.rabbit import RabbitRouter
 
@@ -38,7 +37,7 @@ from contracts.payments import PaymentEvent
 from contracts.registry import PAYMENT_EVENTS
 from kit.db.unit_of_work import UnitOfWork
 from kit.messaging.subscriber import carries, subscriber
-from ledger.facts import Facts, fold, keys
+from ledger.facts import fold
 from ledger.policy import DEFAULT_POLICY, Policy
 from ledger.purchase import Purchase
 
@@ -83,12 +82,12 @@ def payment_events(
     messages = subscriber(router, PAYMENTS)
     updates = (*rooms(policy, late_payments), issuer.issue_receipts)
 
-    @messages(filter=carries(*PAYMENT_EVENTS))
+    @messages(filter=carries(*PAYMENT_EVENTS, merging=recorder.FACT_RULES))
     async def update_purchases(event: Envelope[PaymentEvent], uow: UnitOfWork) -> None:
-        facts = cast(Facts, await uow.merge(event, keys))
+        group = await uow.merge(event, recorder.FACT_RULES)
         await repository.set_actor(uow.db, f"event:{event.id}")
         await installments.publish_connected(uow, event)
-        for each in fold(facts):
+        for each in fold(group.facts):
             purchase, row, code = await recorder.find_or_record(uow, each)
             if row is not None:
                 row = await update_purchase(row, purchase, policy, event, uow)

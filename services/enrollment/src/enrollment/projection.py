@@ -10,8 +10,9 @@ from enrollment.domain import Enrollment, Status
 from enrollment.tables import enrollments
 from enrollment.topology import PAYMENTS
 from kit.db.unit_of_work import UnitOfWork
+from kit.messaging.event_facts import FactRules
 from kit.messaging.projection import Change, Lock, Projection
-from ledger.facts import implied_keys, keys
+from ledger.facts import implied_keys, keys, superseded
 from ledger.policy import Policy
 
 
@@ -20,8 +21,7 @@ def enrollments_of(policy: Policy) -> Projection[Enrollment, Enrollment]:
         queue=PAYMENTS,
         table=enrollments,
         row=Enrollment,
-        keys=keys,
-        implied_keys=implied_keys,
+        rules=FactRules(keys=keys, implied_keys=implied_keys, superseded=superseded),
         wanted=partial(domain.wanted, policy=policy),
         becomes=domain.becomes,
         consequences=repository.consequences,

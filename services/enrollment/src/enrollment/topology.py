@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from contracts.checkout import CatalogItemChanged
 from contracts.registry import PAYMENT_EVENTS, PUBLISHED_BY
-from kit.messaging.topology import BATCHED_PREFETCH, Queue
+from kit.messaging.topology import Queue
 
 SERVICE = "enrollment"
-PAYMENTS = Queue("enrollment.payments", events=PAYMENT_EVENTS, prefetch=BATCHED_PREFETCH)
+PAYMENTS = Queue("enrollment.payments", events=PAYMENT_EVENTS)
 CATALOG = Queue("enrollment.catalog", events=(CatalogItemChanged,))
 QUEUES = (PAYMENTS, CATALOG)
 PUBLISHES = PUBLISHED_BY[SERVICE]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from instructor_assignment import capacity, domain, repository
@@ -10,8 +11,9 @@ from instructor_assignment.domain import DesiredAssignment
 from instructor_assignment.tables import ai_instructor_assignments
 from instructor_assignment.topology import PAYMENTS
 from kit.db.unit_of_work import UnitOfWork
+from kit.messaging.event_facts import FactRules
 from kit.messaging.projection import Change, Lock, Projection
-from ledger.facts import implied_keys, keys
+from ledger.facts import implied_keys, keys, superseded
 from ledger.policy import Policy
 
 
@@ -20,8 +22,7 @@ def assignments_of(policy: Policy) -> Projection[DesiredAssignment, DesiredAssig
         queue=PAYMENTS,
         table=ai_instructor_assignments,
         row=DesiredAssignment,
-        keys=keys,
-        implied_keys=implied_keys,
+        rules=FactRules(keys=keys, implied_keys=implied_keys, superseded=superseded),
         wanted=partial(domain.wanted, policy=policy),
         becomes=domain.becomes,
         locks=_programs,
@@ -38,8 +39,9 @@ def _programs(changes: Sequence[Change[DesiredAssignment]]) -> Iterable[Lock]:
 
 
 async def _assign_and_release(uow: UnitOfWork, changes: Sequence[Change[DesiredAssignment]]) -> None:
-    ids = [each.after.id for each in changes if domain.changes_assignment(each.before, each.after)]
-    for assignment in await repository.read(uow.db, ids) if ids else ():
+    causes = {each.after.id: each.cause for each in changes if domain.changes_assignment(each.before, each.after)}
+    for assignment in await repository.read(uow.db, causes) if causes else ():
+        uow = replace(uow, cause=causes[assignment.desired.id])
         slug = assignment.desired.program_slug
         loads = await repository.loads(uow.db, slug)
         change = domain.follow(assignment=assignment, loads=loads, at=uow.now)

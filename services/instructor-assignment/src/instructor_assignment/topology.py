@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from contracts.registry import PAYMENT_EVENTS, PUBLISHED_BY
-from kit.messaging.topology import BATCHED_PREFETCH, Queue
+from kit.messaging.topology import Queue
 
 SERVICE = "instructor-assignment"
-PAYMENTS = Queue("instructor-assignment.payments", events=PAYMENT_EVENTS, prefetch=BATCHED_PREFETCH)
+PAYMENTS = Queue("instructor-assignment.payments", events=PAYMENT_EVENTS)
 QUEUES = (PAYMENTS,)
 PUBLISHES = PUBLISHED_BY[SERVICE]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from kit.db.unit_of_work import UnitOfWork
+from kit.messaging.event_facts import FactRules
 from kit.messaging.projection import Change, Lock, Projection
-from ledger.facts import implied_keys, keys
+from ledger.facts import implied_keys, keys, superseded
 from ledger.policy import Policy
 from milady_integration import domain, repository
 from milady_integration.domain import EnrollmentRecord, Mode
@@ -21,8 +23,7 @@ def enrollments_of(policy: Policy, mode: Mode) -> Projection[EnrollmentRecord, E
         queue=PAYMENTS,
         table=enrollments,
         row=EnrollmentRecord,
-        keys=keys,
-        implied_keys=implied_keys,
+        rules=FactRules(keys=keys, implied_keys=implied_keys, superseded=superseded),
         wanted=partial(domain.wanted, policy=policy),
         becomes=domain.becomes,
         locks=_programs_and_enrollments,
@@ -39,9 +40,10 @@ def _programs_and_enrollments(changes: Sequence[Change[EnrollmentRecord]]) -> It
 
 
 async def _reconcile(uow: UnitOfWork, changes: Sequence[Change[EnrollmentRecord]], *, mode: Mode) -> None:
-    programs = {change.after.program_slug: change.after.program for change in changes}
+    programs = {change.after.program_slug: change for change in changes}
     for slug in sorted(programs):
-        if domain.is_milady_program(programs[slug]):
-            await repository.register_program(uow, programs[slug])
+        change = programs[slug]
+        if domain.is_milady_program(change.after.program):
+            await repository.register_program(replace(uow, cause=change.cause), change.after.program)
     for change in changes:
-        await reconcile(uow, change.after, mode)
+        await reconcile(replace(uow, cause=change.cause), change.after, mode)

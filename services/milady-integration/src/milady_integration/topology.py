@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from contracts.checkout import PurchaseCreated, StudentUpdated
 from contracts.registry import PAYMENT_EVENTS, PUBLISHED_BY
-from kit.messaging.topology import BATCHED_PREFETCH, Queue
+from kit.messaging.topology import Queue
 
 SERVICE = "milady-integration"
-PAYMENTS = Queue("milady-integration.payments", events=PAYMENT_EVENTS, prefetch=BATCHED_PREFETCH)
+PAYMENTS = Queue("milady-integration.payments", events=PAYMENT_EVENTS)
 PURCHASES = Queue("milady-integration.purchases", events=(PurchaseCreated, StudentUpdated))
 QUEUES = (PAYMENTS, PURCHASES)
 PUBLISHES = PUBLISHED_BY[SERVICE]

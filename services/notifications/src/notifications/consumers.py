@@ -20,11 +20,13 @@ def consumers(rules: Rules) -> RabbitRouter:
     checkout = subscriber(router, CHECKOUT)
     with_own_handler = (ReceiptIssued, StudentUpdated)
 
-    @subscriber(router, PAYMENTS)(filter=carries(*PAYMENTS.events))
-    @checkout(filter=carries(*(event for event in CHECKOUT.events if event not in with_own_handler)))
-    @subscriber(router, ENROLLMENTS)(filter=carries(*ENROLLMENTS.events))
-    @subscriber(router, INSTRUCTORS)(filter=carries(*INSTRUCTORS.events))
-    @subscriber(router, MILADY)(filter=carries(*MILADY.events))
+    @subscriber(router, PAYMENTS)(filter=carries(*PAYMENTS.events, merging=db.FACT_RULES))
+    @checkout(
+        filter=carries(*(event for event in CHECKOUT.events if event not in with_own_handler), merging=db.FACT_RULES)
+    )
+    @subscriber(router, ENROLLMENTS)(filter=carries(*ENROLLMENTS.events, merging=db.FACT_RULES))
+    @subscriber(router, INSTRUCTORS)(filter=carries(*INSTRUCTORS.events, merging=db.FACT_RULES))
+    @subscriber(router, MILADY)(filter=carries(*MILADY.events, merging=db.FACT_RULES))
     async def plan_messages(event: Envelope[Event], uow: UnitOfWork) -> None:
         facts = await db.merge(uow, event, rules.policy)
         await plan(facts, rules, uow)

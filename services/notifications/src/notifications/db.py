@@ -14,11 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.envelope import Envelope, Event
 from contracts.people import Contact
-from contracts.registry import EVENT_TYPES
-from kit.db.unit_of_work import UnitOfWork, fact_of
+from kit.db.unit_of_work import UnitOfWork
 from kit.jobs import jobs
 from kit.messaging import fact_store
+from kit.messaging.event_facts import FactRules, StoredEvent, events_of
 from kit.runtime.trace import Cause
+from ledger.facts import superseded
 from ledger.policy import Policy
 from notifications.message import Channel, Message, Recipient
 from notifications.student_facts import EventRecord, StudentFacts, implied_keys_of, keys_of
@@ -26,6 +27,7 @@ from notifications.tables import contacts, notifications, topics
 
 JOB_KIND = "notification"
 """One job is one round: one attempt, with its retries, to deliver one notification."""
+FACT_RULES = FactRules(keys=keys_of, implied_keys=implied_keys_of, superseded=superseded)
 SUPERSEDED = "superseded"
 """The code of a notification that was skipped because it was out of date; it may become due again."""
 
@@ -59,17 +61,11 @@ class NotificationRow:
 
 async def merge(uow: UnitOfWork, event: Envelope[Event], policy: Policy) -> StudentFacts:
     """Adds the event to the stored facts. Returns all that belong together with it, locked."""
-    needed = keys_of(event.data)
-    while True:
-        group = _student_facts(await fact_store.merge(uow.db, fact_of(event), needed), policy)
-        implied = implied_keys_of(group)
-        if implied <= needed.union(*(keys_of(record.data) for record in group.records)):
-            return group
-        needed |= implied
+    return _student_facts((await uow.merge(event, FACT_RULES)).events, policy)
 
 
 async def load(db: AsyncConnection, facts_key: str, policy: Policy) -> StudentFacts:
-    return _student_facts(await fact_store.group_of(db, facts_key), policy)
+    return _student_facts(events_of(await fact_store.group_of(db, facts_key)), policy)
 
 
 async def lock_facts(db: AsyncConnection, facts_key: str) -> None:
@@ -77,12 +73,8 @@ async def lock_facts(db: AsyncConnection, facts_key: str) -> None:
     await db.execute(select(fact_store.fact_keys).where(fact_store.fact_keys.c.key == facts_key).with_for_update())
 
 
-def _student_facts(group: Sequence[fact_store.Fact], policy: Policy) -> StudentFacts:
-    records = (
-        EventRecord(id=fact.event_id, time=fact.time, data=EVENT_TYPES[fact.type].model_validate(fact.body))
-        for fact in group
-    )
-    return StudentFacts(tuple(records), policy)
+def _student_facts(group: Sequence[StoredEvent], policy: Policy) -> StudentFacts:
+    return StudentFacts(tuple(EventRecord(id=each.id, time=each.time, data=each.data) for each in group), policy)
 
 
 # --- notifications ----------------------------------------------------------------------------------------------------

@@ -243,9 +243,9 @@ def keys_of(event: Event) -> frozenset[str]:
             return frozenset()
 
 
-def implied_keys_of(facts: StudentFacts) -> frozenset[str]:
+def implied_keys_of(facts: Mapping[str, Event]) -> frozenset[str]:
     """Keys that no single event has: one names the student, another the program."""
-    return implied_keys(facts.payments)
+    return implied_keys({id: event for id, event in facts.items() if isinstance(event, PaymentEvent)})
 
 
 def has_contact(event: Event) -> bool:

@@ -7,10 +7,14 @@ associative and idempotent by construction; `fold` reads the union without ever 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Protocol
 from uuid import UUID
 
-from contracts.payments import PaymentEvent
+from contracts.envelope import Event
+from contracts.payments import PaymentEvent, PaymentFailed
 from ledger.connected import connected
 from ledger.purchase import Purchase
 
@@ -46,6 +50,54 @@ def enrollment_pattern(student_id: str | None, program_slug: str | None) -> str:
     """A pattern for SQL's LIKE: the keys of a student's enrollments, of those in a program, or of one enrollment."""
     escaped = re.sub(r"([%_\\])", r"\\\1", program_slug) if program_slug else "%"
     return f"{_ENROLLMENT}{student_id or '%'}:{escaped}"
+
+
+class DatedEvent(Protocol):
+    """An event with its id and the time at which it occurred."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def time(self) -> datetime: ...
+
+    @property
+    def data(self) -> Event: ...
+
+
+def superseded(events: Iterable[DatedEvent]) -> frozenset[str]:
+    """The ids of the events that need not be kept: failed attempts to pay one intent, as whoever tries stolen cards
+    makes them by the thousand.
+
+    Of those that differ in nothing but their charge and their time, two are kept: the last one, and the one with the
+    first charge by name (some names of ours are derived from it). An attempt whose charge another event names is kept
+    too: it may be a bank debit that was submitted before. So whatever is derived from the events that are left is what
+    would be derived from all of them.
+    """
+    attempts, named = list[tuple[DatedEvent, PaymentFailed]](), set[str]()
+    for each in events:
+        if isinstance(each.data, PaymentFailed) and _is_passing(each.data):
+            attempts.append((each, each.data))
+        elif isinstance(each.data, PaymentEvent) and each.data.refs.charge:
+            named.add(each.data.refs.charge)
+    alike: dict[str, list[tuple[DatedEvent, PaymentFailed]]] = defaultdict(list)
+    for each, failed in attempts:
+        if failed.refs.charge not in named:
+            alike[_without_charge(failed)].append((each, failed))
+    kept = {each.id for each, _ in attempts} - {each.id for same in alike.values() for each, _ in same}
+    for same in alike.values():
+        kept.add(max(same, key=lambda one: (one[0].time, one[0].id))[0].id)
+        kept.add(min(same, key=lambda one: (one[1].refs.charge or "", one[0].id))[0].id)
+    return frozenset(each.id for each, _ in attempts if each.id not in kept)
+
+
+def _is_passing(failed: PaymentFailed) -> bool:
+    return not failed.final and bool(failed.refs.payment_intent and failed.refs.charge)
+
+
+def _without_charge(failed: PaymentFailed) -> str:
+    refs = failed.refs.model_copy(update={"charge": None})
+    return failed.model_copy(update={"refs": refs, "as_of": None}).model_dump_json()
 
 
 def fold(facts: Facts) -> tuple[Purchase, ...]:

@@ -66,7 +66,9 @@ class Purchase:
     @property
     def sort_key(self) -> str:
         """The same for the same facts, whatever their order."""
-        return self.id.hex if self.id else min(self.facts[0].refs.of_payment(), default="")
+        return (
+            self.id.hex if self.id else min((ref for fact in self.facts for ref in fact.refs.of_payment()), default="")
+        )
 
     # --- who bought what ----------------------------------------------------------------------------------------------
 

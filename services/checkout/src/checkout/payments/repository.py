@@ -28,8 +28,8 @@ from checkout.purchases.domain import PurchaseRequest
 from checkout.schema import overlaps, row_as
 from contracts.money import Money
 from contracts.payments import DisputeStatus, PaymentEvent
-from contracts.registry import EVENT_TYPES
 from kit.messaging import fact_store
+from kit.messaging.event_facts import events_of
 
 # --- payments ---------------------------------------------------------------------------------------------------------
 
@@ -380,7 +380,7 @@ async def counted_at_end(db: AsyncConnection, purchase_id: UUID) -> frozenset[st
 async def events_of_purchase(db: AsyncConnection, purchase_id: UUID) -> list[EventRecord]:
     """Every stored payment event of this purchase, also those that belong to it only through another event."""
     return [
-        EventRecord(id=fact.event_id, time=fact.time, event=event)
-        for fact in await fact_store.group_of(db, f"purchase:{purchase_id}")
-        if isinstance(event := EVENT_TYPES[fact.type].model_validate(fact.body), PaymentEvent)
+        EventRecord(id=each.id, time=each.time, event=each.data)
+        for each in events_of(await fact_store.group_of(db, f"purchase:{purchase_id}"))
+        if isinstance(each.data, PaymentEvent)
     ]

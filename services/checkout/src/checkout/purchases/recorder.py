@@ -28,11 +28,13 @@ from contracts.money import Money
 from contracts.payments import PurchaseRecorded
 from contracts.people import MEMBERSHIP, Program
 from kit.db.unit_of_work import UnitOfWork
-from ledger.facts import fold, keys
+from kit.messaging.event_facts import FactRules
+from ledger.facts import fold, keys, superseded
 from ledger.purchase import Purchase
 
 log = structlog.get_logger(__name__)
 
+FACT_RULES = FactRules(keys=keys, superseded=superseded)
 AUTOMATIC = "system"
 """Who has recorded what no admin had to decide."""
 
@@ -140,8 +142,8 @@ async def _publish(uow: UnitOfWork, purchase: Purchase, id: UUID, recorded: Purc
     event_id = f"{id}/{count}/{recorded.type}"
     await uow.publish(recorded, id=event_id, subject=str(id))
     envelope = Envelope(id=event_id, source=SERVICE, subject=str(id), time=uow.now, data=recorded)
-    facts = await uow.merge(envelope, keys)
-    return next(each for each in fold(facts) if recorded in each.facts)
+    group = await uow.merge(envelope, FACT_RULES)
+    return next(each for each in fold(group.facts) if recorded in each.facts)
 
 
 async def _item(db: AsyncConnection, named: Named) -> Item | None:

@@ -2,38 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.envelope import Envelope, Event
-from contracts.registry import EVENT_TYPES
 from kit.jobs import jobs
-from kit.messaging import fact_store, outbox
+from kit.jobs.jobs import NewJob
+from kit.messaging import event_facts, outbox
+from kit.messaging.event_facts import EventGroup, FactRules
+from kit.messaging.outbox import OutgoingMessage
 from kit.runtime.trace import Cause, new_traceparent
+
+
+@dataclass
+class Collected:
+    """Messages and jobs of a transaction that are written at its end, each in one statement."""
+
+    messages: list[OutgoingMessage] = field(default_factory=list)
+    jobs: list[NewJob] = field(default_factory=list)
+
+    async def write(self, db: AsyncConnection) -> None:
+        messages, new_jobs = self.messages, self.jobs
+        self.messages, self.jobs = [], []
+        await outbox.put_all(db, messages)
+        await jobs.put_all(db, new_jobs)
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnitOfWork:
-    """One open transaction. Only the code that opened it commits."""
+    """One open transaction. Only the code that opened it commits.
+
+    collected: if given, messages and jobs are added to it, and whoever gave it writes them
+    groups:    the groups that are merged already, by the ids of their events (see `merge_ahead`)
+    """
 
     db: AsyncConnection
     source: str
     now: datetime
     cause: Cause | None = None
+    collected: Collected | None = None
+    groups: dict[str, EventGroup] = field(default_factory=dict)
 
     async def publish(self, event: Event, *, id: str, subject: str | None = None) -> None:
         """Adds an event to the outbox; it is published after commit. The same `id` twice is one event.
 
         `subject` defaults to the cause's; it is required if there is no cause.
         """
-        await outbox.put(self.db, self.message(event, id=id, subject=subject))
+        message = self._message(event, id=id, subject=subject)
+        if self.collected is None:
+            await outbox.put(self.db, message)
+        else:
+            self.collected.messages.append(message)
 
-    def message(self, event: Event, *, id: str, subject: str | None = None) -> outbox.OutgoingMessage:
-        """What `publish` adds to the outbox."""
+    def _message(self, event: Event, *, id: str, subject: str | None) -> OutgoingMessage:
         cause = self.cause
         if subject is None:
             if cause is None:
@@ -53,45 +78,33 @@ class UnitOfWork:
 
     async def enqueue(
         self, kind: str, *, key: str, payload: Mapping[str, Any], available_at: datetime | None = None
-    ) -> bool:
-        """Enqueues a job, once per (kind, key). Returns False if it exists."""
-        return await jobs.put(self.db, kind=kind, key=key, payload=payload, cause=self.cause, available_at=available_at)
+    ) -> None:
+        """Enqueues a job, once per (kind, key)."""
+        new = NewJob(kind=kind, key=key, payload=payload, cause=self.cause, available_at=available_at)
+        if self.collected is None:
+            await jobs.put_all(self.db, [new])
+        else:
+            self.collected.jobs.append(new)
 
-    async def merge(self, event: Envelope[Any], keys: Callable[[Any], frozenset[str]]) -> dict[str, Any]:
-        """Adds the event to the stored facts. Returns all that belong together with it, by event id, locked."""
-        return _facts(await fact_store.merge(self.db, fact_of(event), keys(event.data)))
+    async def merge(self, event: Envelope[Any], rules: FactRules) -> EventGroup:
+        """Adds the event to the stored facts. Returns all that belong together with it, locked."""
+        if (group := self.groups.get(event.id)) is None:
+            (group,) = await self.merge_all([event], rules)
+        return group
 
-    async def merge_all(
-        self,
-        events: Sequence[Envelope[Any]],
-        keys: Callable[[Any], frozenset[str]],
-        implied_keys: Callable[[Any], frozenset[str]],
-    ) -> list[dict[str, Any]]:
-        """The same for many events at once: every group that one of them belongs to, each whole and locked.
+    async def merge_all(self, events: Sequence[Envelope[Any]], rules: FactRules) -> list[EventGroup]:
+        """The same for many events at once: every group that one of them belongs to."""
+        groups = await event_facts.merge_all(self.db, events, rules)
+        for group in groups:
+            outdated = [id for id, each in self.groups.items() if not each.facts.keys().isdisjoint(group.facts)]
+            self.groups.update(dict.fromkeys(outdated, group))
+        return groups
 
-        `implied_keys` are those that only several facts together have; groups that share one are joined.
-        """
-        needed = {event.id: keys(event.data) for event in events}
-        while True:
-            new = [fact_store.NewFact(fact=fact_of(event), keys=needed[event.id]) for event in events]
-            groups = [_facts(group) for group in await fact_store.merge_all(self.db, new)]
-            complete = True
-            for facts in groups:
-                implied = implied_keys(facts) - frozenset().union(*(keys(fact) for fact in facts.values()))
-                for event_id in needed.keys() & facts.keys():
-                    complete = complete and implied <= needed[event_id]
-                    needed[event_id] |= implied
-            if complete:
-                return groups
-
-
-def fact_of(event: Envelope[Event]) -> fact_store.Fact:
-    body = event.data.model_dump(mode="json", exclude_none=True)
-    return fact_store.Fact(event_id=event.id, type=event.type, time=event.time, body=body)
-
-
-def _facts(group: Sequence[fact_store.Fact]) -> dict[str, Any]:
-    return {fact.event_id: EVENT_TYPES[fact.type].model_validate(fact.body) for fact in group}
+    async def merge_ahead(self, events: Sequence[Envelope[Any]], rules: FactRules) -> None:
+        """Merges the events of a whole batch, so that `merge` finds them merged. A later `merge` of another event
+        keeps these groups up to date."""
+        for group in await self.merge_all(events, rules):
+            self.groups.update(dict.fromkeys(group.merged, group))
 
 
 def utc_now() -> datetime:

@@ -1,128 +1,218 @@
-"""Batches: a projection is applied to many messages in one transaction.
+"""Batches: many messages of a queue share one transaction.
 
-A batch is whatever has arrived while the previous one was processed, so there is no timer and no delay without load. If
-a batch fails, each of its messages is processed alone: one that cannot be processed hurts none beside it.
+A batch is whatever has arrived while the previous one was processed, so there is no timer and no delay without load.
+The inbox, the facts, a projection's rows, messages and jobs are each one statement for all of it; handlers run one
+after the other. If a batch fails, each of its messages is processed alone: one that cannot be processed hurts none
+beside it.
+
+The sizes belong together:
+
+    MAX_BATCH             messages of a transaction: beyond it the share of BEGIN, COMMIT and the shared statements is
+                          small, and the locks that it holds are held longer
+    topology.PREFETCH     twice that: one batch is processed while the next one arrives
+    ALONE                 messages of failed batches that are processed at once, in the whole process
+    connections           one for each queue's batch, ALONE, one to keep what has failed, one for readiness
+    MAX_SECONDS           handlers that take longer together are run alone: the locks of a batch are held until its end
+    LOCK_TIMEOUT          a batch waits so long for locks that others hold; then its messages are processed alone, and
+    ALONE_LOCK_TIMEOUT    each waits so long; those that still wait are rescheduled. So a lock that is held for ever
+                          delays the messages that do not need it by at most LOCK_TIMEOUT + MAX_BATCH / ALONE *
+                          ALONE_LOCK_TIMEOUT, 4.1 seconds
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import time
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
-from sqlalchemy import text
+from sqlalchemy import func, select
 
 from contracts.envelope import Envelope
 from kit.db.database import Database, is_down, lost_a_race, waited_for_a_lock
-from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.db.unit_of_work import Collected, UnitOfWork, utc_now
 from kit.messaging import inbox
+from kit.messaging.event_facts import FactRules
+from kit.messaging.inbox import Handler
 from kit.messaging.projection import Projection
+from kit.messaging.subscriber import EventFilter
 from kit.runtime.failures import describe
+from kit.runtime.trace import cause_of
 
 log = structlog.get_logger(__name__)
 
 MAX_BATCH = 50
 ALONE = 4
-"""How many messages of a failed batch are processed at once."""
-LOCK_TIMEOUT = "2s"
-"""A lock that another transaction holds for longer delays the messages that need it, and no others."""
+MAX_SECONDS = 5.0
+LOCK_TIMEOUT = "1s"
+ALONE_LOCK_TIMEOUT = "250ms"
 _RACES = 3
+
+
+def connections(queues: int) -> int:
+    """How many connections the consumers of so many queues need."""
+    return queues + ALONE + 2
+
+
+class Stopping(Exception):
+    """The process stops before the message was processed."""
+
+
+class _TooSlow(Exception):
+    """The handlers of this batch have taken longer than MAX_SECONDS."""
 
 
 @dataclass(frozen=True)
 class _Pending:
     event: Envelope[Any]
-    projection: Projection[Any, Any]
+    handler: Handler
+    filter: EventFilter
+    context: contextvars.Context
+    """Of the message's own coroutine; its handler runs in it."""
     is_new: asyncio.Future[bool]
 
 
 class Batches:
-    """The batches of one queue."""
+    """The batches of one queue. `alone`: shared by all queues of a process."""
 
-    def __init__(self, database: Database, *, queue: str, service: str) -> None:
+    def __init__(self, database: Database, *, queue: str, service: str, alone: asyncio.Semaphore | None = None) -> None:
         self._database = database
         self._queue = queue
         self._service = service
+        self._alone = alone or asyncio.Semaphore(ALONE)
         self._pending: deque[_Pending] = deque()
         self._worker: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._context = contextvars.copy_context()  # no message's: the first one would name all that is logged
 
-    async def process(self, event: Envelope[Any], projection: Projection[Any, Any]) -> bool:
-        """Returns once the event's transaction is committed; False: it is a duplicate. Raises what has failed."""
-        pending = _Pending(event, projection, asyncio.get_running_loop().create_future())
-        self._pending.append(pending)
+    async def process(self, event: Envelope[Any], handler: Handler, filter: EventFilter) -> bool:
+        """Returns once the event's transaction is committed; False: it is a duplicate. Raises what has failed.
+
+        `filter` says how the event is processed: by its projection, or by the handler.
+        """
+        if self._stopping:
+            raise Stopping
+        is_new: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._pending.append(_Pending(event, handler, filter, contextvars.copy_context(), is_new))
         if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._run())
-        return await pending.is_new
+            self._worker = asyncio.create_task(self._run(), context=self._context)
+        return await is_new
+
+    def stop(self) -> None:
+        """Finishes the batch in progress and no other: messages that wait for their turn fail with Stopping."""
+        self._stopping = True
+        for each in self._pending:
+            if not each.is_new.done():
+                each.is_new.set_exception(Stopping())
+        self._pending.clear()
 
     async def _run(self) -> None:
         while self._pending:
             batch = [self._pending.popleft() for _ in range(min(len(self._pending), MAX_BATCH))]
             try:
                 await self._process(batch)
-            except BaseException as error:
+            except Exception as error:
                 for each in batch:  # whatever happened, every message gets an outcome
                     if not each.is_new.done():
-                        each.is_new.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
-                if not isinstance(error, Exception):
-                    raise
+                        each.is_new.set_exception(error)
+            finally:
+                for each in batch:
+                    each.is_new.cancel()  # those without an outcome: this worker is canceled
 
     async def _process(self, batch: Sequence[_Pending]) -> None:
-        by_projection: dict[int, list[_Pending]] = {}
-        for each in batch:
-            by_projection.setdefault(id(each.projection), []).append(each)
-        for same in by_projection.values():
-            await self._process_together(same)
-
-    async def _process_together(self, batch: Sequence[_Pending]) -> None:
         try:
-            new = await self._commit(batch)
+            new = await self._commit(batch, lock_timeout=LOCK_TIMEOUT)
         except Exception as error:
             if len(batch) == 1 or (is_down(error) and not waited_for_a_lock(error)):
                 raise
             log.warning("batch failed", queue=self._queue, messages=len(batch), error=describe(error))
-            await self._process_alone(batch)
-            return
-        for each in batch:
-            if not each.is_new.done():
-                each.is_new.set_result(each.event.id in new)
-                new -= {each.event.id}  # a second copy in the same batch
+            await asyncio.gather(*(self._process_alone(each) for each in batch))
+        else:
+            _settle(batch, new)
 
-    async def _process_alone(self, batch: Sequence[_Pending]) -> None:
-        limit = asyncio.Semaphore(ALONE)
+    async def _process_alone(self, pending: _Pending) -> None:
+        async with self._alone:
+            try:
+                if self._stopping:
+                    raise Stopping
+                new = await self._commit([pending], lock_timeout=ALONE_LOCK_TIMEOUT)
+            except Exception as error:
+                if not pending.is_new.done():
+                    pending.is_new.set_exception(error)
+            else:
+                _settle([pending], new)
 
-        async def process(each: _Pending) -> None:
-            async with limit:
-                try:
-                    new = await self._commit([each])
-                except Exception as error:
-                    if not each.is_new.done():
-                        each.is_new.set_exception(error)
-                    return
-            if not each.is_new.done():
-                each.is_new.set_result(each.event.id in new)
-
-        await asyncio.gather(*(process(each) for each in batch))
-
-    async def _commit(self, batch: Sequence[_Pending]) -> frozenset[str]:
+    async def _commit(self, batch: Sequence[_Pending], *, lock_timeout: str) -> frozenset[str]:
         """The ids of the events that are new to the queue."""
         for race in range(_RACES):
             try:
-                return await self._transaction(batch)
+                return await self._transaction(batch, lock_timeout)
             except Exception as error:
                 if not lost_a_race(error) or race == _RACES - 1:
                     raise
                 await asyncio.sleep(0.01 * 2**race)
         raise AssertionError("unreachable")
 
-    async def _transaction(self, batch: Sequence[_Pending]) -> frozenset[str]:
-        events = {each.event.id: each.event for each in batch}
+    async def _transaction(self, batch: Sequence[_Pending], lock_timeout: str) -> frozenset[str]:
+        by_id: dict[str, _Pending] = {}
+        for each in batch:
+            by_id.setdefault(each.event.id, each)
         async with self._database.transaction() as db:
-            await db.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
-            new = await inbox.claim_all(db, queue=self._queue, event_ids=events)
+            await db.execute(select(func.set_config("lock_timeout", lock_timeout, True)))
+            new = await inbox.claim_all(db, queue=self._queue, event_ids=by_id)
             if new:
-                uow = UnitOfWork(db=db, source=self._service, now=utc_now())
-                await batch[0].projection.apply_all(uow, [events[id] for id in events if id in new])
+                collected = Collected()
+                uow = UnitOfWork(db=db, source=self._service, now=utc_now(), collected=collected)
+                await self._handle([by_id[id] for id in by_id if id in new], uow)
+                await collected.write(db)
         return new
+
+    async def _handle(self, batch: Sequence[_Pending], uow: UnitOfWork) -> None:
+        projected: dict[int, tuple[Projection[Any, Any], list[_Pending]]] = {}
+        merging: dict[int, tuple[FactRules, list[_Pending]]] = {}
+        handled = []
+        for each in batch:
+            if (projection := each.filter.projection) is not None:
+                projected.setdefault(id(projection), (projection, []))[1].append(each)
+                continue
+            handled.append(each)
+            if (rules := each.filter.merging) is not None:
+                merging.setdefault(id(rules), (rules, []))[1].append(each)
+        for projection, its in projected.values():
+            with structlog.contextvars.bound_contextvars(**self._log_context(its)):
+                await projection.apply_all(uow, [each.event for each in its])
+        for rules, its in merging.values():
+            with structlog.contextvars.bound_contextvars(**self._log_context(its)):
+                await uow.merge_ahead([each.event for each in its], rules)
+        # by subject: two batches lock the rows of the same purchases or students in the same order
+        started = time.monotonic()
+        for each in sorted(handled, key=lambda each: each.event.subject):
+            if time.monotonic() - started > MAX_SECONDS:
+                raise _TooSlow
+            handling = each.handler(each.event, replace(uow, cause=cause_of(each.event)))
+            await asyncio.create_task(_await(handling), context=each.context)
+
+    def _log_context(self, batch: Sequence[_Pending]) -> dict[str, Any]:
+        ids, correlations = zip(
+            *((each.event.id, each.event.correlation_id or each.event.id) for each in batch), strict=True
+        )
+        if len(batch) == 1:
+            return {"queue": self._queue, "event_id": ids[0], "correlation": correlations[0]}
+        return {"queue": self._queue, "event_id": ids, "correlation": correlations}
+
+
+async def _await(handling: Awaitable[None]) -> None:
+    await handling
+
+
+def _settle(batch: Sequence[_Pending], new: frozenset[str]) -> None:
+    """Of several copies in one batch, the first is new."""
+    seen = set[str]()
+    for each in batch:
+        if not each.is_new.done():
+            each.is_new.set_result(each.event.id in new and each.event.id not in seen)
+        seen.add(each.event.id)

@@ -36,12 +36,6 @@ fact_keys = Table(
 )
 
 
-_MERGE = text(
-    "SELECT event_id, type, time, body"
-    " FROM merge_fact(:event_id, :type, :time, CAST(:body AS jsonb), CAST(:keys AS text[]))"
-).columns(event_id=Text, type=Text, time=DateTime(timezone=True), body=JSONB)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Fact:
     """`time`: when it occurred, according to its event."""
@@ -52,29 +46,18 @@ class Fact:
     body: Mapping[str, Any]
 
 
-async def merge(db: AsyncConnection, fact: Fact, keys: Collection[str]) -> list[Fact]:
-    """Adds the fact and returns its whole group, which stays locked until the transaction ends.
-
-    Merging a fact again changes nothing. Groups that share a key are joined. (`merge_fact`, in ddl.py, does all of it
-    inside the database: one round trip, and the locks are taken next to the rows.) Raises ValueError without keys: such
-    a fact could never be found again.
-    """
-    if not keys:
-        raise ValueError("a fact needs at least one key")
-    values = {
-        "event_id": fact.event_id,
-        "type": fact.type,
-        "time": fact.time,
-        "body": json.dumps(fact.body),
-        "keys": sorted(keys),
-    }
-    return [_fact(row) for row in await db.execute(_MERGE, values)]
-
-
 @dataclass(frozen=True, kw_only=True)
 class NewFact:
     fact: Fact
     keys: Collection[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Facts that belong together. `merged`: the ids of those that were added now or before, of the caller's facts."""
+
+    facts: Sequence[Fact]
+    merged: frozenset[str]
 
 
 _ADD_KEYS = text(
@@ -99,45 +82,65 @@ _ADD_FACTS = text(
     " CAST(:types AS text[]), CAST(:times AS timestamptz[]), CAST(:bodies AS text[]))"
     " AS new (event_id, group_id, type, time, body) ORDER BY event_id ON CONFLICT (event_id) DO NOTHING"
 )
+_READ_FACTS = text(
+    "SELECT event_id, group_id, type, time, body FROM facts WHERE group_id = ANY (CAST(:groups AS uuid[]))"
+    " ORDER BY event_id"
+).columns(event_id=Text, group_id=Uuid, type=Text, time=DateTime(timezone=True), body=JSONB)
+_REMOVE_FACTS = text("DELETE FROM facts WHERE event_id = ANY (CAST(:ids AS text[]))")
+_REMOVE_KEYS = text("DELETE FROM fact_keys WHERE key = ANY (CAST(:keys AS text[]))")
 
 
-async def merge_all(db: AsyncConnection, new: Sequence[NewFact]) -> list[list[Fact]]:
+async def merge_all(db: AsyncConnection, new: Sequence[NewFact]) -> list[Group]:
     """Adds the facts and returns the groups that they belong to, whole and locked until the transaction ends.
 
-    The same as one `merge` after the other, in a few statements for all of them. The keys of all facts are locked in
-    their order, so that two batches do not wait for each other. Raises ValueError for a fact without keys.
+    Merging a fact again changes nothing. Groups that share a key are joined.
+
+    A key's row is the lock: transactions whose facts share a key wait for each other on its row, and a transaction that
+    works on a group holds the rows of all its keys. They are locked in the order of the keys, for all facts together,
+    and read again until no other transaction has changed them while this one waited. Raises ValueError for a fact
+    without keys: it could never be found again.
     """
     if not new:
         return []
     if not all(each.keys for each in new):
         raise ValueError("a fact needs at least one key")
-    keys = sorted({key for each in new for key in each.keys})
-    created = {key: uuid4() for key in keys}
-    await db.execute(_ADD_KEYS, {"keys": keys, "groups": [created[key] for key in keys]})
+    created = {key: uuid4() for each in new for key in each.keys}
+    keys = list(created)
     while True:
+        await db.execute(_ADD_KEYS, {"keys": keys, "groups": list(created.values())})
         locked = {row.key: row.group_id for row in await db.execute(_LOCK_GROUPS, {"keys": keys})}
-        if all(key in locked for key in keys):
-            break  # otherwise another transaction has joined one of the groups while this one waited
+        if locked.keys() >= created.keys():
+            break  # otherwise another transaction has joined groups or removed keys while this one waited
     target = _joined([[locked[key] for key in each.keys] for each in new], set(created.values()))
     moved = {group: final for group, final in target.items() if group != final}
     if moved:
         joined = {"joined": list(moved), "targets": list(moved.values())}
         await db.execute(_JOIN_KEYS, joined)
         await db.execute(_JOIN_FACTS, joined)
-    groups = [target[locked[next(iter(each.keys))]] for each in new]
+    group_ids = [target[locked[next(iter(each.keys))]] for each in new]
     values = {
         "ids": [each.fact.event_id for each in new],
-        "groups": groups,
+        "groups": group_ids,
         "types": [each.fact.type for each in new],
         "times": [each.fact.time for each in new],
         "bodies": [json.dumps(each.fact.body) for each in new],
     }
     await db.execute(_ADD_FACTS, values)
-    members: dict[UUID, list[Fact]] = {group: [] for group in groups}
-    stored = select(facts).where(facts.c.group_id.in_(members)).order_by(facts.c.event_id)
-    for row in await db.execute(stored):
+    members: dict[UUID, list[Fact]] = {id: [] for id in group_ids}
+    merged: dict[UUID, set[str]] = {id: set() for id in group_ids}
+    for id, each in zip(group_ids, new, strict=True):
+        merged[id].add(each.fact.event_id)
+    for row in await db.execute(_READ_FACTS, {"groups": list(members)}):
         members[row.group_id].append(_fact(row))
-    return list(members.values())
+    return [Group(facts=stored, merged=frozenset(merged[id])) for id, stored in members.items()]
+
+
+async def remove(db: AsyncConnection, *, event_ids: Collection[str], keys: Collection[str]) -> None:
+    """Removes facts, and keys that no other fact has, of groups that the caller has locked."""
+    if event_ids:
+        await db.execute(_REMOVE_FACTS, {"ids": list(event_ids)})
+    if keys:
+        await db.execute(_REMOVE_KEYS, {"keys": list(keys)})
 
 
 def _joined(connected: Iterable[Sequence[UUID]], created: set[UUID]) -> dict[UUID, UUID]:

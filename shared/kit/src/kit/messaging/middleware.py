@@ -24,13 +24,12 @@ from contracts.envelope import Envelope, Event, UnrecognizedType, parse
 from contracts.registry import EVENT_TYPES
 from kit.db.database import Database, lost_a_race
 from kit.db.unit_of_work import UnitOfWork
-from kit.messaging import inbox
-from kit.messaging.batches import Batches
+from kit.messaging.batches import ALONE, Batches, Stopping
 from kit.messaging.broker import Unpublishable
 from kit.messaging.delivered import why_unreadable
 from kit.messaging.failed_messages import FailedMessages, cloud_event_attributes, event_id, is_permanent
-from kit.messaging.projection import Projection
 from kit.messaging.publishers import Publishers
+from kit.messaging.subscriber import EventFilter
 from kit.messaging.topology import Queue
 from kit.runtime import metrics
 from kit.runtime.failures import describe
@@ -62,19 +61,19 @@ class DeliveryMiddleware:
         *,
         service: str,
         queues: Mapping[str, Queue],
-        projections: Mapping[str, Mapping[str, Projection[Any, Any]]],
+        filters: Mapping[str, Mapping[str, EventFilter]],
         database: Database,
         failed_messages: FailedMessages,
         publishers: Publishers,
     ) -> None:
-        """`projections`: queue -> event type -> the projection that follows it."""
+        """`filters`: queue -> event type -> the filter of its handler."""
         self.service = service
         self.queues = queues
-        self.projections = projections
-        self.database = database
+        self.filters = filters
         self.failed_messages = failed_messages
         self.publishers = publishers
-        self.batches = {name: Batches(database, queue=name, service=service) for name in queues}
+        alone = asyncio.Semaphore(ALONE)
+        self.batches = {name: Batches(database, queue=name, service=service, alone=alone) for name in queues}
         self._stopping = asyncio.Event()
         for queue in queues.values():
             metrics.HANDLING.labels(queue.name)
@@ -87,8 +86,10 @@ class DeliveryMiddleware:
         return Delivery(self, message, context=context)
 
     def stop(self) -> None:
-        """Lets messages go that are held back (see `Delivery`)."""
+        """Gives back the messages that wait for their turn, or are held back (see `Delivery`)."""
         self._stopping.set()
+        for batches in self.batches.values():
+            batches.stop()
 
     async def stopped_within(self, seconds: float) -> bool:
         try:
@@ -123,12 +124,9 @@ class Delivery(BaseMiddleware[PublishCommand, Any]):
             event = parse(msg.headers, msg.body, EVENT_TYPES)
             await self._process.publishers.check(self._queue.name, self._message)
             queue, correlation = self._queue.name, event.correlation_id or event.id
-            if (projection := self._process.projections[queue].get(event.type)) is not None:
-                is_new = await self._process.batches[queue].process(event, projection)
-                return Outcome.HANDLED if is_new else Outcome.DUPLICATE
+            filter = self._process.filters[queue][event.type]
             with structlog.contextvars.bound_contextvars(queue=queue, event_id=event.id, correlation=correlation):
-                async with self._process.database.transaction() as db:
-                    is_new = await inbox.handle(db, event, call_handler, queue=queue, service=self._process.service)
+                is_new = await self._process.batches[queue].process(event, call_handler, filter)
             return Outcome.HANDLED if is_new else Outcome.DUPLICATE
 
         await self._complete(attempt)
@@ -188,6 +186,8 @@ class Delivery(BaseMiddleware[PublishCommand, Any]):
         while True:
             try:
                 return await attempt()
+            except Stopping:
+                return Outcome.REQUEUED
             except Exception as error:
                 failed = error
             if lost_a_race(failed):

@@ -4,8 +4,7 @@
         queue=PAYMENTS,
         table=enrollments,
         row=EnrollmentRow,
-        keys=keys,
-        implied_keys=implied_keys,
+        rules=FactRules(keys=keys, implied_keys=implied_keys),
         wanted=domain.wanted,    # facts -> {row id: what they want}, for every row that they ever named
         becomes=domain.becomes,  # row before (or None), what is wanted -> row after
         consequences=domain.consequences,  # row before (or None), row after -> events to publish, jobs to enqueue
@@ -24,18 +23,17 @@ from datetime import datetime
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Table, func, select
+from sqlalchemy import Table, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from contracts.envelope import Envelope, Event
-from kit.db.unit_of_work import UnitOfWork
-from kit.messaging import outbox
-from kit.messaging.outbox import OutgoingMessage
+from kit.db.unit_of_work import Collected, UnitOfWork
+from kit.messaging.event_facts import FactRules
 from kit.messaging.topology import Queue
 from kit.runtime.trace import Cause, cause_of
 
 Facts = Mapping[str, Any]
-"""event id -> event. `keys`, `implied_keys` and `wanted` of a projection agree on the type of the events."""
+"""event id -> event. `rules` and `wanted` of a projection agree on the type of the events."""
 
 
 class Row(Protocol):
@@ -80,10 +78,11 @@ class Consequences:
 
 @dataclass(frozen=True, kw_only=True)
 class Change(Generic[R]):
-    """`before` is None for a new row."""
+    """`before` is None for a new row. `cause`: the last of the events that have changed it."""
 
     before: R | None
     after: R
+    cause: Cause | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,14 +110,14 @@ class Projection(Generic[R, W]):
     """See the module. The functions do no I/O, but for `then`.
 
     locks: the locks that a change needs, taken in the order of their names before the rows are locked
-    then:  a second step in the same transaction, for what has to look at other rows; it sees the rows as written
+    then:  a second step in the same transaction, once for all changes, for what has to look at other rows; it sees the
+           rows as written, and acts for the cause of each change
     """
 
     queue: Queue
     table: Table
     row: type[R]
-    keys: Callable[[Any], frozenset[str]]
-    implied_keys: Callable[[Any], frozenset[str]]
+    rules: FactRules
     wanted: Callable[[Any], Mapping[UUID, W]]
     becomes: Callable[[R | None, W], R | None]
     consequences: Callable[[R | None, R], Consequences] = _nothing
@@ -130,15 +129,18 @@ class Projection(Generic[R, W]):
         return await self.apply_all(uow, [event])
 
     async def apply_all(self, uow: UnitOfWork, events: Sequence[Envelope[Any]]) -> Sequence[Change[R]]:
-        """The same for a batch, each step in one statement for all of it.
+        """The same for a batch, each step in one statement for all of it (but for what `then` does).
 
         Facts have no order, so a batch ends in the rows that its events would have ended in one by one; states in
-        between are skipped, and so are their events. What follows from a group names its last event as the cause.
+        between are skipped, and so are their events. What follows from a group names the last of its events that the
+        batch contains as the cause.
         """
-        groups = await uow.merge_all(events, self.keys, self.implied_keys)
+        groups = await uow.merge_all(events, self.rules)
         last = {event.id: event for event in events}
-        causes = [cause_of(max((last[id] for id in last.keys() & facts.keys()), key=_order)) for facts in groups]
-        return await self._project(uow, [_Group(facts, cause) for facts, cause in zip(groups, causes, strict=True)])
+        causes = [cause_of(max((last[id] for id in group.merged), key=_order)) for group in groups]
+        return await self._project(
+            uow, [_Group(group.facts, cause) for group, cause in zip(groups, causes, strict=True)]
+        )
 
     async def project(self, uow: UnitOfWork, facts: Facts) -> Sequence[Change[R]]:
         """Brings the rows up to date with these facts, which the caller has locked."""
@@ -150,34 +152,33 @@ class Projection(Generic[R, W]):
             return ()
         changes = self._changes(await self._load(uow, wanted, lock=self.locks is None), wanted)
         if changes and self.locks is not None:
-            await _take(uow, self.locks([change for change, _ in changes]))
+            await _take(uow, self.locks(changes))
             changes = self._changes(await self._load(uow, wanted, lock=True), wanted)
         if not changes:
             return ()
         await self._write(uow, changes)
-        outgoing: list[OutgoingMessage] = []
-        for change, group in changes:
-            of_group = replace(uow, cause=group.cause)
+        collected = uow.collected or Collected()
+        together = replace(uow, collected=collected)
+        for change in changes:
+            caused = replace(together, cause=change.cause)
             consequences = self.consequences(change.before, change.after)
-            outgoing += [of_group.message(each.event, id=each.id, subject=each.subject) for each in consequences.events]
+            for each in consequences.events:
+                await caused.publish(each.event, id=each.id, subject=each.subject)
             for job in consequences.jobs:
-                await of_group.enqueue(job.kind, key=job.key, payload=job.payload, available_at=job.available_at)
-        await outbox.put_all(uow.db, outgoing)
+                await caused.enqueue(job.kind, key=job.key, payload=job.payload, available_at=job.available_at)
         if self.then is not None:
-            for group in groups:
-                if own := [change for change, of in changes if of is group]:
-                    await self.then(replace(uow, cause=group.cause), own)
-        return [change for change, _ in changes]
+            await self.then(together, changes)
+        if uow.collected is None:
+            await collected.write(uow.db)
+        return changes
 
-    def _changes(
-        self, rows: Mapping[UUID, R], wanted: Mapping[UUID, tuple[W, _Group]]
-    ) -> Sequence[tuple[Change[R], _Group]]:
+    def _changes(self, rows: Mapping[UUID, R], wanted: Mapping[UUID, tuple[W, _Group]]) -> Sequence[Change[R]]:
         found = []
         for row_id, (each, group) in wanted.items():
             before = rows.get(row_id)
             after = self.becomes(before, each)
             if after is not None and after != before:
-                found.append((Change(before=before, after=after), group))
+                found.append(Change(before=before, after=after, cause=group.cause))
         return found
 
     async def _load(self, uow: UnitOfWork, ids: Iterable[UUID], *, lock: bool) -> Mapping[UUID, R]:
@@ -187,20 +188,20 @@ class Projection(Generic[R, W]):
             statement = statement.with_for_update()
         return {row.id: self.row(**row._mapping) for row in await uow.db.execute(statement)}
 
-    async def _write(self, uow: UnitOfWork, changes: Sequence[tuple[Change[R], _Group]]) -> None:
+    async def _write(self, uow: UnitOfWork, changes: Sequence[Change[R]]) -> None:
         """One round trip. `created_at`, `updated_at` and `cause` are filled in where the table has them."""
         columns = self.table.c
         names = [field.name for field in fields(self.row)]
         filled_in = [name for name in ("updated_at", "cause") if name in columns]
         rows = []
-        for change, group in changes:
+        for change in changes:
             row: dict[str, Any] = {name: getattr(change.after, name) for name in names}
             if "updated_at" in columns:
                 row["updated_at"] = uow.now
             if "created_at" in columns:
                 row["created_at"] = uow.now
             if "cause" in columns:
-                row["cause"] = asdict(group.cause) if group.cause else None
+                row["cause"] = asdict(change.cause) if change.cause else None
             rows.append(row)
         statement = insert(self.table)
         changing = {name: statement.excluded[name] for name in (*names, *filled_in) if name != "id"}
@@ -211,11 +212,18 @@ def _order(event: Envelope[Any]) -> tuple[datetime, str]:
     return event.time, event.id
 
 
+_TAKE = text(
+    "SELECT CASE WHEN shared THEN pg_advisory_xact_lock_shared(hashtextextended(name, 0))"
+    " ELSE pg_advisory_xact_lock(hashtextextended(name, 0)) END"
+    " FROM (SELECT name, shared FROM unnest(CAST(:names AS text[]), CAST(:shared AS boolean[]))"
+    ' AS needed (name, shared) ORDER BY name COLLATE "C" OFFSET 0) AS ordered'
+)
+
+
 async def _take(uow: UnitOfWork, locks: Iterable[Lock]) -> None:
     """In the order of their names, so that two transactions never wait for each other. Exclusive wins over shared."""
     needed: dict[str, bool] = {}
     for lock in locks:
         needed[lock.name] = needed.get(lock.name, True) and lock.shared
-    for name, shared in sorted(needed.items()):
-        take = func.pg_advisory_xact_lock_shared if shared else func.pg_advisory_xact_lock
-        await uow.db.execute(select(take(func.hashtextextended(name, 0))))
+    if needed:
+        await uow.db.execute(_TAKE, {"names": list(needed), "shared": list(needed.values())})

@@ -21,12 +21,11 @@ from uuid import UUID
 import structlog
 from sqlalchemy import select, text
 
-from contracts.envelope import Envelope, Event
+from contracts.envelope import Envelope
 from contracts.registry import EVENT_TYPES
 from kit.db.database import Database, is_down, lost_a_race, waited_for_a_lock
-from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.db.unit_of_work import Collected, UnitOfWork, utc_now
 from kit.messaging.fact_store import facts
-from kit.messaging.outbox import OutgoingMessage
 from kit.runtime.failures import describe, stack
 
 log = structlog.get_logger(__name__)
@@ -61,15 +60,6 @@ class Refolded:
     def __str__(self) -> str:
         counts = f"groups read: {self.groups}, rows changed: {self.rows}, events to publish: {self.events}"
         return counts + (f", groups failed: {len(self.failed)}" if self.failed else "")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _CountingUnitOfWork(UnitOfWork):
-    published: list[str] = field(default_factory=list)
-
-    def message(self, event: Event, *, id: str, subject: str | None = None) -> OutgoingMessage:
-        self.published.append(id)
-        return super().message(event, id=id, subject=subject)
 
 
 async def refold(
@@ -147,9 +137,11 @@ async def _transaction(database: Database, apply: Apply, service: str, groups: C
         ]
         if not events:
             return 0, 0  # joined to another group meanwhile, whose rows that transaction has brought up to date
-        uow = _CountingUnitOfWork(db=db, source=service, now=utc_now())
-        changed = await apply(uow, events)
-        return len(changed), len(uow.published)
+        collected = Collected()
+        changed = await apply(UnitOfWork(db=db, source=service, now=utc_now(), collected=collected), events)
+        published = len(collected.messages)
+        await collected.write(db)
+        return len(changed), published
 
 
 def refold_command(

@@ -17,7 +17,7 @@ from kit.messaging.delivered import decode_everything
 from kit.messaging.failed_messages import FailedMessages, Schedules
 from kit.messaging.middleware import DeliveryMiddleware
 from kit.messaging.publishers import Publishers
-from kit.messaging.subscriber import check_handlers, projections, subscribers_of
+from kit.messaging.subscriber import check_handlers, filters, subscribers_of
 from kit.messaging.topology import Queue, check_declared
 from kit.runtime.failures import describe, stack
 
@@ -60,7 +60,7 @@ class SubscriberRunner:
         self._middleware = DeliveryMiddleware(
             service=service,
             queues={queue.name: queue for queue in queues},
-            projections={each.queue.name: projections(each) for each in subscribers_of(routers)},
+            filters={each.queue.name: filters(each) for each in subscribers_of(routers)},
             database=database,
             failed_messages=FailedMessages(publishers, database, publisher, schedules),
             publishers=publishers,

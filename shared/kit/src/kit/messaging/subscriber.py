@@ -10,6 +10,8 @@
         return router
 
 A handler runs inside one transaction, after the inbox has let the event in; whatever it raises rolls back all of it.
+The transaction may be shared with other messages of the queue (see `batches`): a handler sees what those before it have
+written, and must not depend on the order of messages, nor on its own messages and jobs being in their tables yet.
 Permanent failures are dead-lettered at once, everything else is rescheduled (see `middleware`).
 """
 
@@ -25,6 +27,7 @@ from faststream.rabbit import Channel, QueueType, RabbitQueue, RabbitRouter
 from faststream.rabbit.subscriber import RabbitSubscriber
 
 from contracts.envelope import BadEnvelope, Event, attributes
+from kit.messaging.event_facts import FactRules
 from kit.messaging.inbox import Handler
 from kit.messaging.projection import Projection
 from kit.messaging.topology import Queue
@@ -47,6 +50,8 @@ class EventFilter:
     """A FastStream filter. Asynchronous, because FastStream runs synchronous ones in a thread, once per message."""
 
     events: tuple[type[Event], ...]
+    merging: FactRules | None = None
+    projection: Projection[Any, Any] | None = None  # Any: of whatever rows
 
     async def __call__(self, message: StreamMessage[Any]) -> bool:
         try:
@@ -56,27 +61,25 @@ class EventFilter:
         return any(event.type == type_ for event in self.events)
 
 
-def carries(*events: type[Event]) -> EventFilter:
-    """Takes the messages that carry one of these events."""
-    return EventFilter(events)
+def carries(*events: type[Event], merging: FactRules | None = None) -> EventFilter:
+    """Takes the messages that carry one of these events.
+
+    `merging`: the rules by which the handler merges the event that it is given. Then all events of a batch are merged
+    together before their handlers, which find them merged.
+    """
+    return EventFilter(events, merging=merging)
 
 
-@dataclass(frozen=True)
-class ProjectionFilter(EventFilter):
-    """The middleware applies the projection to many of these messages in one transaction."""
-
-    projection: Projection[Any, Any]  # Any: of whatever rows
-
-
-def projects(projection: Projection[Any, Any], *events: type[Event]) -> ProjectionFilter:
-    """Takes the messages that carry one of these events, for a handler that only applies the projection."""
-    return ProjectionFilter(events, projection)
+def projects(projection: Projection[Any, Any], *events: type[Event]) -> EventFilter:
+    """Takes the messages that carry one of these events, for a handler that only applies the projection. It is applied
+    to all of these messages of a batch together."""
+    return EventFilter(events, projection=projection)
 
 
-def projections(subscriber: RabbitSubscriber) -> Mapping[str, Projection[Any, Any]]:
-    """event type -> the projection that follows it"""
-    filters = [call.filter for call in subscriber.calls if isinstance(call.filter, ProjectionFilter)]
-    return {event.type: each.projection for each in filters for event in each.events}
+def filters(subscriber: RabbitSubscriber) -> Mapping[str, EventFilter]:
+    """event type -> the filter that takes it"""
+    found = [call.filter for call in subscriber.calls if isinstance(call.filter, EventFilter)]
+    return {event.type: each for each in found for event in each.events}
 
 
 def handlers(subscriber: RabbitSubscriber) -> Mapping[str, Handler]:

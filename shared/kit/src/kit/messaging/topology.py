@@ -30,9 +30,8 @@ log = structlog.get_logger(__name__)
 
 IN_USE_SECONDS = 120.0
 SETTLE_SECONDS = 1.0
-PREFETCH = 32
-BATCHED_PREFETCH = 100
-"""Of a queue whose messages are processed in batches: one is processed while the next one arrives."""
+PREFETCH = 100
+"""Two batches: one is processed while the next one arrives (see `batches`)."""
 REDELIVERY_LIMIT = 50
 """Deliveries of a message that crashes its consumer before the broker dead-letters it (quorum queues; RabbitMQ 3.10 has
 no default limit, 4.0 has 20). Failures that the process survives are counted in a header, see `failed_messages`."""

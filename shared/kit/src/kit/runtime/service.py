@@ -20,6 +20,7 @@ from kit.http.auth import Authenticator
 from kit.jobs.jobs import JobHandler
 from kit.jobs.worker import JobWorker
 from kit.messaging.asyncapi import asyncapi_document
+from kit.messaging.batches import connections
 from kit.messaging.broker import Publisher
 from kit.messaging.gauges import Backlog, QueueDepths, watch_pools
 from kit.messaging.housekeeping import Expiry, Housekeeping
@@ -41,8 +42,10 @@ class WorkerSettings(DatabaseSettings, BrokerSettings, RetentionSettings):
     """Settings of consumers, relay and migrate."""
 
 
-def database_of(settings: DatabaseSettings) -> Database:
-    return Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
+def database_of(settings: DatabaseSettings, *, connections: int = 0) -> Database:
+    """With at least so many connections in its pool."""
+    pool_size = max(settings.database_pool_size, connections)
+    return Database(settings.database_url.get_secret_value(), pool_size=pool_size)
 
 
 def create_api(
@@ -87,7 +90,7 @@ def consumers_process(
     service: str, settings: WorkerSettings, routers: Sequence[RabbitRouter], queues: Sequence[Queue]
 ) -> Process:
     """Consumes these queues. Raises ValueError if a queue has no subscriber, or an event bound to it no handler."""
-    database = database_of(settings)
+    database = database_of(settings, connections=connections(len(queues)))
     amqp_url = settings.amqp_url.get_secret_value()
     publisher = Publisher(amqp_url, name=f"{service}.consumers")
     subscriber_runner = SubscriberRunner(

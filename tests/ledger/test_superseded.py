@@ -1,0 +1,127 @@
+"""Events that need not be kept: without them, whatever is derived from the rest stays the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.envelope import Event
+from contracts.money import usd
+from contracts.payments import PaymentEvent, PaymentFailed, PaymentPending, PaymentRefs, PaymentSucceeded
+from contracts.people import Program
+from ledger.facts import fold, implied_keys, superseded
+from ledger.verdict import verdicts
+
+AT = datetime.fromisoformat("2026-11-21T00:00:00+00:00")
+STUDENTS = [UUID(int=1), UUID(int=2)]
+BARBER = Program(slug="barber", id="1")
+
+
+@dataclass(frozen=True)
+class Dated:
+    id: str
+    time: datetime
+    data: Event
+
+
+def declined(n: int, *, code: str = "card_declined", intent: str = "pi_1", charge: str | None = None) -> Dated:
+    refs = PaymentRefs(payment_intent=intent, charge=charge or f"ch_{n:05}")
+    at = AT + timedelta(seconds=n)
+    event = PaymentFailed(refs=refs, student_id=STUDENTS[0], program=BARBER, amount=usd(100), code=code, as_of=at)
+    return Dated(f"evt_{n:05}", at, event)
+
+
+def test_of_ten_thousand_declines_two_are_left() -> None:
+    events = [declined(n) for n in range(10_000)]
+    assert {each.id for each in events} - superseded(events) == {"evt_00000", "evt_09999"}
+
+
+def test_each_reason_each_intent_and_each_final_failure_is_kept() -> None:
+    final = Dated("final", AT, PaymentFailed(refs=PaymentRefs(payment_intent="pi_1", charge="ch_x"), final=True))
+    events = [declined(1), declined(2, code="fraudulent"), declined(3, intent="pi_2"), final]
+    assert superseded(events) == frozenset()
+
+
+def test_the_failure_of_a_submitted_debit_is_kept() -> None:
+    """Otherwise the debit would look as if it were still on its way."""
+    refs = PaymentRefs(payment_intent="pi_1", charge="ch_00001")
+    submitted = Dated("submitted", AT, PaymentPending(refs=refs))
+    events = [declined(0), declined(1), declined(2), declined(3), submitted]
+    assert superseded(events) == {"evt_00002"}
+
+
+def events() -> st.SearchStrategy[list[Dated]]:
+    def dated(n: int, seconds: int, kind: int, intent: str, charge: str, student: UUID, code: str) -> Dated:
+        at = AT + timedelta(seconds=seconds)
+        named: dict[str, Any] = {
+            # a charge is of one intent; what has succeeded has not failed; what was submitted may fail
+            "refs": PaymentRefs(payment_intent=intent, charge=f"{charge}_{intent}" if kind else f"ch_paid_{intent}"),
+            "student_id": student,
+            "program": BARBER,
+            "as_of": at,
+        }
+        event: PaymentEvent
+        if kind == 0:
+            event = PaymentSucceeded(**named, amount=usd(100))
+        elif kind == 1:
+            event = PaymentPending(**named, amount=usd(100))
+        else:
+            event = PaymentFailed(**named, code=code, amount=usd(100), final=kind == 2)
+        return Dated(f"evt_{n}", at, event)
+
+    return st.lists(
+        st.builds(
+            dated,
+            n=st.integers(0, 999),
+            seconds=st.integers(0, 5),
+            kind=st.integers(0, 12),
+            intent=st.sampled_from(["pi_1", "pi_1", "pi_2"]),
+            charge=st.sampled_from([f"ch_{n}" for n in range(8)]),
+            student=st.sampled_from(STUDENTS[:1] * 5 + STUDENTS),
+            code=st.sampled_from(["card_declined", "insufficient_funds"]),
+        ),
+        max_size=25,
+        unique_by=lambda each: each.id,
+    )
+
+
+def facts_of(events: list[Dated]) -> dict[str, PaymentEvent]:
+    return {each.id: each.data for each in events if isinstance(each.data, PaymentEvent)}
+
+
+@given(events())
+def test_no_standing_and_no_name_depends_on_what_is_superseded(events: list[Dated]) -> None:
+    dropped = superseded(events)
+    every, left = facts_of(events), facts_of([each for each in events if each.id not in dropped])
+    assert verdicts_of(left) == verdicts_of(every)
+    assert implied_keys(left) == implied_keys(every)
+    for one, other in zip(fold(left), fold(every), strict=True):
+        assert one.id == other.id
+        assert one.standing() == other.standing()
+        assert one.named_student_ids == other.named_student_ids
+        assert [min(payment.refs) for payment in one.payments] == [min(payment.refs) for payment in other.payments]
+        assert [payment.processing for payment in one.payments] == [payment.processing for payment in other.payments]
+
+
+def verdicts_of(facts: dict[str, PaymentEvent]) -> dict[Any, tuple[Any, ...]]:
+    return {key: (verdict.standing, verdict.reason) for key, verdict in verdicts(facts).items()}
+
+
+@given(events(), st.randoms(use_true_random=False))
+def test_the_same_events_are_left_whatever_the_order(events: list[Dated], order: Any) -> None:
+    """Of attempts that no debit was submitted for: such an event comes days before its failure."""
+    passing = [each for each in events if not isinstance(each.data, PaymentPending)]
+    expected = {each.id for each in passing} - superseded(passing)
+    arriving = [*passing, *passing]
+    order.shuffle(arriving)
+    left: dict[str, Dated] = {}
+    for each in arriving:
+        left[each.id] = each
+        for id in superseded(left.values()):
+            del left[id]
+    assert set(left) == expected
