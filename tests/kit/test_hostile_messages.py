@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from typing import Any
 
 import pytest
+from faststream.rabbit import RabbitRouter
+from pamqp import header
 from tests.kit.events import paid
 from tests.kit.raw_messages import RawProperties, nested, send, short, table
-from tests.kit.subscriber_steps import done, note, subscriber_runner, to_queue
+from tests.kit.subscriber_steps import dead, done, note, subscriber_runner, to_queue
 from tests.waiting import until
 
+from contracts.envelope import Envelope
+from contracts.payments import PaymentSucceeded
 from kit.db.database import Database
+from kit.db.unit_of_work import UnitOfWork
 from kit.messaging.broker import Publisher
 from kit.messaging.dead_letters import dead_letters
+from kit.messaging.delivered import decode_everything
 from kit.messaging.outbox import EVENTS_EXCHANGE, to_message
 from kit.messaging.publishers import login_of
+from kit.messaging.runner import SubscriberRunner
+from kit.messaging.subscriber import carries, subscriber
 from kit.messaging.topology import Queue, declare_at
 from testkit.rabbit_server import RabbitServer
 
@@ -90,3 +99,54 @@ async def test_a_routing_key_that_is_not_utf_8_does_not_matter(
             return await done(database) == ["evt_hostile", "evt_other"]
 
         await until(both)
+
+
+async def test_whatever_else_ends_the_connection_is_isolated_before_its_neighbors_reach_their_limit(
+    rabbit_server: RabbitServer,
+    database: Database,
+    publisher: Publisher,
+    queue_name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An error in the client library that nobody knows of yet: its reader ends at this one message."""
+    await declare_at(rabbit_server.url, [Queue(queue_name, redelivery_limit=15)])
+    good = [f"evt_{n:02}" for n in range(60)]
+    for id in [*good[:10], "evt_fatal", *good[10:]]:
+        await publisher.publish(to_queue(to_message(paid(id)), queue_name))
+    decode_everything()
+    decode = header.ContentHeader.unmarshal
+
+    def fails(self: header.ContentHeader, data: bytes) -> None:
+        if b"evt_fatal" in data:
+            raise RuntimeError("a bug")
+        decode(self, data)
+
+    async def slow(event: Envelope[PaymentSucceeded], uow: UnitOfWork) -> None:
+        await asyncio.sleep(0.5)  # while the reader ends, its neighbors are not done
+        await note(event, uow)
+
+    router = RabbitRouter()
+    queue = Queue(queue_name, events=(PaymentSucceeded,), redelivery_limit=15)
+    subscriber(router, queue)(slow, filter=carries(PaymentSucceeded))
+    running = SubscriberRunner(
+        service="kit-tests",
+        amqp_url=rabbit_server.url,
+        database=database,
+        publisher=publisher,
+        queues=[queue],
+        routers=[router],
+    )
+    monkeypatch.setattr(header.ContentHeader, "unmarshal", fails)
+    stop = asyncio.Event()
+    task = asyncio.create_task(running.run(stop))
+
+    async def all_good() -> bool:
+        return await done(database) == good
+
+    try:
+        await until(all_good, seconds=90)
+    finally:
+        stop.set()
+        await task
+        monkeypatch.undo()
+    assert await dead(rabbit_server, queue_name) == ["evt_fatal"]

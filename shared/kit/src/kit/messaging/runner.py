@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Sequence
 
 import structlog
 from aio_pika.abc import AbstractQueue, AbstractRobustConnection
 from aio_pika.exceptions import AMQPError
-from faststream.rabbit import RabbitBroker, RabbitRouter
+from faststream.rabbit import Channel, RabbitBroker, RabbitRouter
 
 from kit.db.database import Database
 from kit.messaging.broker import BrokerDown, Publisher
@@ -24,6 +25,11 @@ from kit.runtime.failures import describe, stack
 log = structlog.get_logger(__name__)
 
 WATCH_SECONDS = 3.0
+LOSSES = 3
+"""After so many lost connections, each within CALM_SECONDS of the one before, one message at a time is taken in: each
+loss counts as a delivery of everything that was prefetched, and a message that causes it must not drag its neighbors
+to their redelivery limit."""
+CALM_SECONDS = 60.0
 
 
 class SubscriberRunner:
@@ -68,6 +74,9 @@ class SubscriberRunner:
         self._broker: RabbitBroker | None = None
         self._connection: AbstractRobustConnection | None = None
         self._consumed: list[AbstractQueue] = []
+        self._losses = 0
+        self._lost_at = 0.0
+        self._one_by_one = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set. Then takes no new messages, finishes those in progress and leaves the rest queued."""
@@ -75,7 +84,7 @@ class SubscriberRunner:
         try:
             while not stop.is_set():
                 attached = await self.attached()
-                if not attached:
+                if not attached or self._one_by_one != self._losing():
                     attached = await self._attach()
                 await asyncio.wait((stopping,), timeout=WATCH_SECONDS if attached else 0.5)
         finally:
@@ -92,9 +101,22 @@ class SubscriberRunner:
         if not await self.attached():
             raise BrokerDown("a subscriber is not attached")
 
+    def _losing(self) -> bool:
+        """Whether the connection is lost again and again."""
+        return self._losses >= LOSSES and time.monotonic() - self._lost_at < CALM_SECONDS
+
+    def _connection_lost(self, *_: object) -> None:
+        if self._connection is not None:  # not closed by `_detach`
+            now = time.monotonic()
+            self._losses = self._losses + 1 if now - self._lost_at < CALM_SECONDS else 1
+            self._lost_at = now
+
     async def _attach(self) -> bool:
         try:
             await self._detach()
+            if self._one_by_one != self._losing():
+                self._one_by_one = not self._one_by_one
+                log.error("connection lost repeatedly" if self._one_by_one else "connection is stable again")
             await check_declared(self._amqp_url, self._queues)
             await self._start()
         except Exception as error:
@@ -116,7 +138,11 @@ class SubscriberRunner:
             logger=None,  # the kit logs with structlog
             app_id=self._service,
         )
+        prefetch = {queue.name: 1 if self._one_by_one else queue.prefetch for queue in self._queues}
+        for subscriber in subscribers_of(self._routers):
+            subscriber.channel = Channel(prefetch_count=prefetch[subscriber.queue.name])
         self._connection = await broker.connect()
+        self._connection.close_callbacks.add(self._connection_lost)
         await broker.start()
         # what `start` has declared: FastStream declares each queue once
         self._consumed = [await broker.declare_queue(subscriber.queue) for subscriber in subscribers_of(self._routers)]
