@@ -16,7 +16,6 @@ from checkout.payments.tables import payments
 from checkout.purchases.tables import purchases
 from checkout.receipts import repository
 from checkout.receipts.domain import Kind, method_name
-from checkout.receipts.pdf import render
 from checkout.receipts.repository import Document
 from checkout.receipts.tables import documents
 from contracts.money import Money
@@ -132,6 +131,8 @@ async def download_receipt_of_payment(uow: CallerUnitOfWork, payment_id: UUID) -
 
 
 async def _pdf(uow: UnitOfWork, document: Document | None) -> Response:
+    from checkout.receipts.pdf import render  # 11 MB, which a process that nobody asks for a PDF does not need
+
     if document is None:
         detail = "Receipt not found; GET /api/receipts lists yours. A payment has a receipt once it has succeeded."
         raise Problem(404, "unknown_receipt", detail)

@@ -15,7 +15,6 @@ from checkout.purchases.repository import PurchaseRow
 from checkout.purchases.student_repository import read_contact
 from checkout.receipts import repository
 from checkout.receipts.domain import Buyer, Content, Kind, Line, Seller, method_name
-from checkout.receipts.pdf import render
 from checkout.receipts.repository import Document
 from contracts.checkout import ReceiptIssued
 from contracts.envelope import Envelope
@@ -87,6 +86,8 @@ class ReceiptIssuer:
             nth=nth,
             paid_at=_paid_at(payment, event, uow.now),
         )
+        from checkout.receipts.pdf import render  # 11 MB, which a process that issues nothing does not need
+
         document = Document(
             id=uuid4(),
             kind=kind,

@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import contextlib
 import gc
+import multiprocessing
 import os
 import signal
 import sys
@@ -113,11 +114,11 @@ def _all(roles: Mapping[str, Role]) -> Process:
         api = roles["api"]()
     if api is None or api.app is None:
         raise TypeError("the role api has no app")
+    others = {name: role() for name, role in roles.items() if name not in ("api", "migrate")}
     with _environment(
         **{name: url for name in ("DATABASE_URL", "AMQP_URL") if (url := os.environ.get(f"MIGRATE_{name}"))}
     ):
-        roles["migrate"]()
-    others = {name: role() for name, role in roles.items() if name not in ("api", "migrate")}
+        _in_a_fork(roles["migrate"])
     parts = {name: part for name, part in others.items() if part is not None}
     api.app.state.checks |= {
         f"{name}.{check}": run for name, part in parts.items() for check, run in (part.checks or {}).items()
@@ -129,6 +130,15 @@ def _all(roles: Mapping[str, Role]) -> Process:
         background=[work for part in (api, *parts.values()) for work in part.background],
         close=[close for part in (api, *parts.values()) for close in part.close],
     )
+
+
+def _in_a_fork(role: Role) -> None:
+    """Runs a role that ends, and gives its memory back. Exits if it fails."""
+    process = multiprocessing.get_context("fork").Process(target=role)
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise SystemExit(process.exitcode)
 
 
 @contextmanager

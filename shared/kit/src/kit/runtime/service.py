@@ -13,7 +13,6 @@ from pydantic import SecretStr
 
 from contracts.envelope import Event
 from contracts.registry import PUBLISHED_BY
-from kit.db import migrate
 from kit.db.database import Database
 from kit.http.app import create_app
 from kit.http.auth import Authenticator
@@ -151,5 +150,7 @@ def migrate_service(settings: WorkerSettings, package_file: str, queues: Sequenc
 
     The logins are those of the deployment, which owns the tables and may configure the broker.
     """
+    from kit.db import migrate  # Alembic takes 9 MB, which no other role needs
+
     migrate.upgrade(settings.database_url.get_secret_value(), migrate.folder_of(package_file))
     asyncio.run(declare_at(settings.amqp_url.get_secret_value(), queues))
