@@ -10,7 +10,7 @@ MEMBERS := $(wildcard shared/*/pyproject.toml services/*/pyproject.toml sandboxe
 unexport PYTHONDONTWRITEBYTECODE
 DELIVERY := tests/kit/test_subscribers.py tests/kit/test_dead_letters.py tests/kit/test_relay.py tests/webhook_gateway/test_spill.py
 
-.PHONY: help demo serve test lint types walls unit fast test-containers test-compose conformance purchases year bench docs lock clean
+.PHONY: help demo serve test lint types walls unit fast test-containers test-compose conformance purchases year bench bench-quick bench-large docs lock clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -54,8 +54,14 @@ purchases: .venv/.ready  ## 10,000 generated purchases by every route, mixed; th
 year: .venv/.ready  ## 100 generated years of a school on a test clock: purchases, failures, refunds, disputes (YEARS=100)
 	YEARS=$${YEARS:-100} $(BIN)/pytest --hypothesis-profile=thorough tests/year/test_year.py
 
-bench: .venv/.ready  ## the two hot paths, relative to what this machine can do at most (BENCH_EVENTS=10000)
+bench: .venv/.ready  ## product / bare on this machine, every path; writes docs/performance.md (BENCH_EVENTS=10000)
 	@$(BIN)/python -m tests.bench
+
+bench-quick: .venv/.ready  ## the same in about two minutes, with fewer events
+	@$(BIN)/python -m tests.bench --size quick
+
+bench-large: .venv/.ready  ## the figures with ten million old rows in every table that grows
+	@$(BIN)/python -m tests.bench --size large
 
 docs: .venv/.ready  ## regenerate the event map, OpenAPI, AsyncAPI and JSON schemas
 	$(BIN)/python -m devstack.documents

@@ -1,161 +1,183 @@
-"""`make bench`: the throughput of the two hot paths, relative to an upper bound measured on the same machine.
+"""`make bench`: what the product does per second, relative to the least that could do it, on the same stores.
 
-The gateway is compared with an app that answers 200 and does nothing, the enrollment consumer with a client that
-acknowledges the same messages without handling them.
+    make bench         everything (BENCH_EVENTS=10000), under 20 minutes; writes docs/performance.md
+    make bench-quick   everything but growth and scaling out, about two minutes; writes it too
+    make bench-large   the figures with ten million old rows
+
+Needs nothing but what the tests need: it starts a private PostgreSQL and RabbitMQ and removes them at the end.
+With names of sections as arguments (enrollment and the other consumers, scale-out, gateway, relays, end-to-end, memory,
+old-rows), runs these alone, and writes nothing: `.venv/bin/python -m tests.bench --size quick enrollment`.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
-import sys
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
-from urllib.parse import urlsplit
-from uuid import uuid4
+import traceback
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 
-import aio_pika
-import asyncpg
-from tests.bench import load
-from tests.databases import logins
-from tests.deliveries import envelope
-from tests.processes import RunningRole, migrate
-from tests.waiting import until
-from tests.webhook_gateway import stripe_events as stripe
-
-from contracts.envelope import Envelope, Event
-from contracts.money import usd
-from contracts.payments import PaymentRefs, PaymentSucceeded
-from contracts.people import Program
-from kit.messaging.broker import Publisher
-from kit.messaging.outbox import to_message
-from kit.messaging.topology import Queue, declare_at
-from testkit.processes import Command, Process, await_port, free_ports
-from testkit.servers import postgres, rabbitmq
-
-EVENTS = int(os.environ.get("BENCH_EVENTS", "10000"))
-CONNECTIONS = 32
-ROOT = Path(__file__).resolve().parents[2]
-BASELINE = """
-async def app(scope, receive, send):
-    while (await receive()).get("more_body"):
-        pass
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-    await send({"type": "http.response.body", "body": b"{}"})
-import sys, uvicorn
-uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="error", access_log=False, lifespan="off")
-"""
+from tests.bench import consumers, end_to_end, gateway, memory, old_rows, relays, report
+from tests.bench.http_load import percentile
+from tests.bench.report import Row
+from tests.bench.stack import CONSUMERS, QUEUES, Stack, started
 
 
-def deliveries(url: str) -> list[bytes]:
-    """Distinct signed events of a realistic size (about 4 kB)."""
-    padding = {"description": "x" * 3_000}
-    found = []
-    for _ in range(EVENTS):
-        body = stripe.body_of(stripe.event("payment_intent.succeeded", stripe.intent(**padding)))
-        found.append(load.request(url, body, {"Stripe-Signature": stripe.sign(body)}))
-    return found
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much is measured. `rounds` of product and bare alternate; their medians count."""
+
+    events: int
+    rounds: int
+    seconds: float
+    old_rows: tuple[int, int] | None
+    scale_out: bool
 
 
-async def measure(url: str) -> load.Measured:
-    parts = urlsplit(url)
-    requests = deliveries(url)
-    return await load.run(parts.hostname or "", parts.port or 0, requests, connections=CONNECTIONS)
+FULL = Size(events=10_000, rounds=3, seconds=15, old_rows=(10_000, 1_000_000), scale_out=True)
+QUICK = Size(events=1_500, rounds=1, seconds=4, old_rows=None, scale_out=False)
+LARGE = Size(events=10_000, rounds=3, seconds=15, old_rows=(10_000, 10_000_000), scale_out=False)
+
+Section = Callable[[Stack, Size], AsyncIterator[Row]]
+_LIMITS = {
+    "enrollment": "CPU of the one process: parsing, FastStream's path per message, the fold",
+    "instructor_assignment": "CPU of the one process, and statements per program under its lock",
+    "milady_integration": "CPU of the one process, and statements per changed enrollment",
+    "notifications": "CPU of the one process: every message plans all messages of its student again",
+    "checkout": "CPU of the one process: six rooms per payment, and a PDF for each receipt",
+}
 
 
-async def gateway(baseline_url: str, gateway_url: str) -> None:
-    baseline = await measure(baseline_url + "/api/stripe/webhook")
-    ours = await measure(gateway_url + "/api/stripe/webhook")
-    print(f"gateway      {ours.per_second:8,.0f} events/s  p50 {ours.p50_ms:.1f} ms  p99 {ours.p99_ms:.1f} ms")
-    print(f"baseline     {baseline.per_second:8,.0f} requests/s (an app that does nothing)")
-    print(f"ratio        {ours.per_second / baseline.per_second:8.2f}   refused {ours.refused}")
+async def of_consumers(package: str, stack: Stack, size: Size) -> AsyncIterator[Row]:
+    product, bare = await consumers.compare(stack, package, events=size.events, rounds=size.rounds)
+    target = 3.0 if package == "enrollment" else 2.0
+    path = f"consumers: {package.replace('_', '-')}"
+    yield Row(path=path, product=product, bare=bare, at_least=target, limit=_LIMITS[package])
 
 
-@asynccontextmanager
-async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection: asyncpg.Connection = await asyncpg.connect(url)
-    try:
-        yield connection
-    finally:
-        await connection.close()
+async def of_scale_out(stack: Stack, size: Size) -> AsyncIterator[Row]:
+    if size.scale_out:
+        four, one = await consumers.scale_out(stack, events=size.events, rounds=size.rounds)
+        path = f"4 enrollment consumers / 1 ({2000 * consumers.DELAY:.0f} ms from their database)"
+        yield Row(path=path, product=four, bare=one, at_least=3.0, limit="the cores: all processes share them")
 
 
-async def consumer(amqp_url: str, database_url: str, role: RunningRole) -> None:
-    """Consumes messages that are queued before the consumer starts."""
-    echo = Queue("bench.echo", events=(PaymentSucceeded,))
-    await declare_at(amqp_url, [echo])
-    publisher = Publisher(amqp_url, name="bench", timeout=60)
-    for start in range(0, EVENTS, 500):
-        await asyncio.gather(*(publisher.publish(to_message(_paid())) for _ in range(min(500, EVENTS - start))))
-    await publisher.close()
-
-    connection = await aio_pika.connect(amqp_url)
-    async with connection:
-        channel = await connection.channel()
-        await channel.set_qos(prefetch_count=32)
-        queue = await channel.get_queue(echo.name)
-        began, received = time.perf_counter(), 0
-        async with queue.iterator() as messages:
-            async for message in messages:
-                await message.ack()
-                received += 1
-                if received == EVENTS:
-                    break
-        baseline = EVENTS / (time.perf_counter() - began)
-        await queue.delete(if_unused=False, if_empty=False)
-
-    async with connected(database_url) as db:
-        await asyncio.to_thread(role.start)
-        await until(lambda: _handled(db, 1), seconds=60)
-        began = time.perf_counter()
-        await until(lambda: _handled(db, EVENTS), seconds=600)
-        ours = EVENTS / (time.perf_counter() - began)
-    print(f"enrollment   {ours:8,.0f} events/s (facts, enrollment, inbox and outbox, one commit per event)")
-    print(f"baseline     {baseline:8,.0f} messages/s (a client that only acknowledges)")
-    print(f"ratio        {ours / baseline:8.2f}")
-
-
-async def _handled(db: asyncpg.Connection, events: int) -> bool:
-    return bool(await db.fetchval("SELECT count(*) FROM inbox") >= events)
-
-
-def _paid() -> Envelope[Event]:
-    student = uuid4()
-    event = PaymentSucceeded(
-        refs=PaymentRefs(payment_intent=f"pi_{student}"),
-        purchase_id=uuid4(),
-        student_id=student,
-        program=Program(slug="cpr", id="cpr"),
-        amount=usd(57_500),
+async def of_gateway(stack: Stack, size: Size) -> AsyncIterator[Row]:
+    product, publish, journal = await gateway.compare(stack, events=size.events, rounds=size.rounds)
+    limit = "two cores: the API, its relay, both stores and the client share them"
+    yield Row(path="gateway / publish, then answer", product=product, bare=publish, at_least=2.0, limit=limit)
+    yield Row(path="gateway / journal only", product=product, bare=journal, at_least=0.75, limit=limit)
+    at = 0.3 * product
+    alive, dead = await gateway.waits(stack, per_second=at, seconds=size.seconds, rounds=size.rounds)
+    path = f"p99 with the broker dead / alive, at {at:,.0f}/s"
+    yield Row(path=path, product=dead, bare=alive, unit="ms", at_most=1.1, limit="scheduling on two cores")
+    at = 0.05 * product
+    alone, flooded = await gateway.flooded(stack, per_second=at, seconds=size.seconds, rounds=size.rounds)
+    path = f"p99 at {at:,.0f}/s, with {10 * at:,.0f} forgeries/s / without"
+    yield Row(
+        path=path, product=flooded, bare=alone, unit="ms", at_most=1.25, limit="one process checks all signatures"
     )
-    return envelope(f"evt_{student}", event)
+
+
+async def of_relays(stack: Stack, size: Size) -> AsyncIterator[Row]:
+    outbox, journal, bare = await relays.measure(stack, events=size.events, rounds=size.rounds)
+    limit = "CPU of the one process: marshalling and confirms in Python"
+    yield Row(path="relay of an outbox / publish, then answer", product=outbox, bare=bare, at_least=1.0, limit=limit)
+    yield Row(path="relay of the journal / publish, then answer", product=journal, bare=bare, at_least=1.0, limit=limit)
+
+
+async def of_end_to_end(stack: Stack, size: Size) -> AsyncIterator[Row]:
+    capacity = await end_to_end.capacity(stack, size.events)
+    delays = await end_to_end.delays(stack, per_second=0.3 * capacity, seconds=size.seconds)
+    path = f"200 to open enrollment, p99 at 30 % of {capacity:,.0f}/s"
+    yield Row(path=path, product=percentile(delays, 0.99), unit="ms", at_most=100, limit="four processes on two cores")
+    down, clearing = await end_to_end.recovery(stack, per_second=0.5 * capacity, seconds=size.seconds)
+    path = "backlog clears after an outage of the broker, at half load"
+    yield Row(
+        path=path,
+        product=clearing,
+        bare=down,
+        unit="s",
+        at_most=1.1,
+        limit="reconnecting, and four processes on two cores",
+    )
+
+
+async def of_memory(stack: Stack, size: Size) -> AsyncIterator[Row]:
+    for package in QUEUES:
+        found = memory.resident_megabytes(stack, package)
+        path = f"memory of {package.replace('_', '-')}, role all"
+        yield Row(path=path, product=found, unit="MB", at_most=120, limit="imported libraries")
+
+
+async def of_old_rows(stack: Stack, size: Size) -> AsyncIterator[Row]:
+    if size.old_rows is None:
+        return
+    few, many = await old_rows.measure(stack, size.old_rows, events=size.events, rounds=size.rounds)
+    beside = f"product / bare, {size.old_rows[1]:,} old rows / {size.old_rows[0]:,}"
+    for name, before, after in (
+        ("enrollment consumer", few.consumer, many.consumer),
+        ("outbox relay", few.outbox_relay, many.outbox_relay),
+        ("journal relay", few.journal_relay, many.journal_relay),
+    ):
+        path = f"{name}: {beside}"
+        yield Row(
+            path=path, product=after, bare=before, unit="", at_least=0.8, limit="the tables' indexes outgrow the cache"
+        )
+
+
+SECTIONS: Mapping[str, Section] = {
+    **{package.replace("_", "-"): partial(of_consumers, package) for package in CONSUMERS},
+    "scale-out": of_scale_out,
+    "gateway": of_gateway,
+    "relays": of_relays,
+    "end-to-end": of_end_to_end,
+    "memory": of_memory,
+    "old-rows": of_old_rows,
+}
+
+
+async def measure(stack: Stack, size: Size, names: list[str]) -> tuple[list[Row], list[str]]:
+    """The rows, and the sections that failed."""
+    rows, failed = [], []
+    report.print_line(report.HEADINGS)
+    for name in names:
+        try:
+            async for row in SECTIONS[name](stack, size):
+                report.print_line(row.cells)
+                rows.append(row)
+        except Exception:  # the other figures still count
+            traceback.print_exc()
+            failed.append(name)
+    return rows, failed
 
 
 def main() -> None:
-    (port,) = free_ports(1)
-    baseline = Process(Command(name="baseline", argv=[sys.executable, "-c", BASELINE, str(port)], env=dict(os.environ)))
-    with postgres() as database_server, rabbitmq() as broker:
-        gateway_db, enrollments_db = (
-            database_server.create_database("bench_gateway"),
-            database_server.create_database("bench"),
-        )
-        env = {"AMQP_URL": broker.url, "STRIPE_WEBHOOK_SECRETS": stripe.SECRET, "STRIPE_LIVEMODE": "false"}
-        migrate("webhook_gateway", {**env, **logins(gateway_db)})
-        migrate("enrollment", {**env, **logins(enrollments_db)})
-        api = RunningRole("webhook_gateway", "api", {**env, "DATABASE_URL": gateway_db.api_url})
-        enrollments = RunningRole("enrollment", "consumers", {**env, "DATABASE_URL": enrollments_db.url})
-        try:
-            baseline.start()
-            api.start().wait_ready()
-            await_port(port)
-            asyncio.run(gateway(f"http://127.0.0.1:{port}", api.url))
-            api.stop()
-            asyncio.run(consumer(broker.url, enrollments_db.url, enrollments))
-        finally:
-            for process in (baseline, api, enrollments):
-                process.stop()
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", choices=["full", "quick", "large"], default="full")
+    parser.add_argument("sections", nargs="*", metavar="section")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.sections) - SECTIONS.keys():
+        parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
+    size = {"full": FULL, "quick": QUICK, "large": LARGE}[arguments.size]
+    if events := os.environ.get("BENCH_EVENTS"):
+        size = Size(**{**vars(size), "events": int(events)})
+    names = arguments.sections or (["old-rows"] if arguments.size == "large" else list(SECTIONS))
+    began = report.load()
+    with started() as stack:
+        machine = asyncio.run(report.machine(stack))
+        print(f"{machine}; load {began:.1f}", flush=True)
+        rows, failed = asyncio.run(measure(stack, size, names))
+    if names == list(SECTIONS):
+        suffix = "" if arguments.size == "full" else f"-{arguments.size}"
+        report.write(rows, command=f"make bench{suffix}", machine=machine, loads=(began, report.load()), failed=failed)
+        print(f"written to {report.DOCUMENT.relative_to(report.DOCUMENT.parents[1])}")
+    if failed:
+        parser.exit(1, f"failed: {', '.join(failed)}\n")
 
 
 if __name__ == "__main__":
