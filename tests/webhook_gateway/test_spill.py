@@ -8,12 +8,14 @@ import aio_pika
 import asyncpg
 import pytest
 from tests.databases import migrated
+from tests.kit.raw_messages import RawProperties, send
 from tests.waiting import until
 from tests.webhook_gateway import stripe_events as stripe
 from tests.webhook_gateway.stripe_events import body_of, sign
 
 import webhook_gateway
 from kit.messaging.broker import Publisher
+from kit.messaging.dead_letters import dead_letters
 from kit.messaging.topology import REDELIVERY_LIMIT, declare_at
 from testkit.postgres_server import Database, PostgresServer
 from testkit.rabbit_server import RabbitServer
@@ -119,3 +121,34 @@ async def test_a_spilled_event_leaves_the_broker_when_the_journal_has_it(
     for each in (first, journal, unsigned):
         await each.close()
     await owner.close()
+
+
+async def test_a_message_that_cannot_be_decoded_does_not_stop_the_drain(
+    created: Database, rabbit_server: RabbitServer
+) -> None:
+    await spill(rabbit_server.url)
+    bad = RawProperties(correlation_id=b"\x02\xff\xfe")
+    await send(rabbit_server.url, b"{}", bad, exchange=SPILL.exchange, routing_key=SPILL.name.encode())
+    event = delivered()
+    publisher = Publisher(rabbit_server.url, name="tests")
+    await publisher.publish(spilled(event))
+    journal = Journal(created.url)
+    stop = asyncio.Event()
+    drain = asyncio.create_task(SpillDrain(rabbit_server.url, journal, journal).run(stop))
+    owner = await asyncpg.connect(created.owner_url)
+
+    async def is_journaled() -> bool:
+        return bool(await owner.fetchval("SELECT count(*) FROM journal_events WHERE event_id = $1", event.id))
+
+    await until(is_journaled)
+    async with dead_letters(rabbit_server.url, SPILL.name) as letters:
+
+        async def is_dead_lettered() -> bool:
+            return "correlation_id is not UTF-8" in [each.reason.partition(": ")[2] for each in await letters.letters()]
+
+        await until(is_dead_lettered)
+        await letters.discard(lambda _: True)
+    stop.set()
+    await drain
+    for close in (owner.close, journal.close, publisher.close):
+        await close()

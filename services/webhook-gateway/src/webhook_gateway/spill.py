@@ -12,6 +12,7 @@ from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.exceptions import AMQPError
 
 from kit.http.errors import Problem
+from kit.messaging.delivered import decode_everything
 from kit.messaging.outbox import OutgoingMessage
 from kit.runtime.failures import describe
 from webhook_gateway.event import StripeEvent, parse_event
@@ -46,6 +47,7 @@ class SpillDrain:
 
     def __init__(self, amqp_url: str, journal: Journal, unsigned: Journal) -> None:
         """`unsigned`: for the messages of a version that sent no signature."""
+        decode_everything()
         self._amqp_url = amqp_url
         self._journal = journal
         self._unsigned = unsigned

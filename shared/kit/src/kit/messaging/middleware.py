@@ -180,7 +180,12 @@ class Delivery(BaseMiddleware[PublishCommand, Any]):
         """Tries until the message is processed, kept elsewhere, or given back to the broker."""
         if reason := why_unreadable(self._message):
             # published again, it would lose what we cannot read
-            log.error("message dead-lettered by the broker", queue=self._queue.name, error=reason)
+            log.error(
+                "message dead-lettered by the broker",
+                queue=self._queue.name,
+                event_id=event_id(self._message),
+                error=reason,
+            )
             return Outcome.REJECTED
         held = 0
         while True:
