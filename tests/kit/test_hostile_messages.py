@@ -6,6 +6,7 @@ import asyncio
 import struct
 from typing import Any
 
+import aio_pika
 import pytest
 from faststream.rabbit import RabbitRouter
 from pamqp import header
@@ -140,11 +141,14 @@ async def test_whatever_else_ends_the_connection_is_isolated_before_its_neighbor
     stop = asyncio.Event()
     task = asyncio.create_task(running.run(stop))
 
-    async def all_good() -> bool:
-        return await done(database) == good
+    async def all_good_and_one_dead() -> bool:
+        connection = await aio_pika.connect(rabbit_server.url)
+        async with connection:
+            declared = await (await connection.channel()).declare_queue(queue.dead, passive=True)
+        return await done(database) == good and declared.declaration_result.message_count == 1
 
     try:
-        await until(all_good, seconds=90)
+        await until(all_good_and_one_dead, seconds=90)
     finally:
         stop.set()
         await task
