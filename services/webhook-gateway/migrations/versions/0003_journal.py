@@ -53,8 +53,12 @@ TABLES = (
     "CREATE INDEX ix_journal_due_lane_available_at_event_id ON journal_due (lane, available_at, event_id)",
     "CREATE INDEX ix_journal_due_deferred ON journal_due (attempts) WHERE attempts > 0",
     delivery_ddl.notify("journal_due", "journal"),
+    # Rows up to 8 kB are stored as they are: most events are smaller, and compressing one takes several times as long
+    # as writing it.
     *delivery_ddl.partitions(
-        "journal_events", droppable="NOT EXISTS (SELECT FROM journal_due WHERE month = each_month)"
+        "journal_events",
+        droppable="NOT EXISTS (SELECT FROM journal_due WHERE month = each_month)",
+        options=" WITH (toast_tuple_target = 8160)",
     ),
     # One row: when the next events of the lane `replay` may be published, by whichever relay is first.
     "CREATE TABLE journal_replay (next_at timestamptz NOT NULL)",
@@ -129,7 +133,8 @@ COPY = (
             part := 'journal_events_' || to_char(each_month, 'YYYY_MM');
             CONTINUE WHEN to_regclass(part) IS NOT NULL;
             EXECUTE format(
-                'CREATE TABLE %I PARTITION OF journal_events FOR VALUES FROM (%L) TO (%L)',
+                'CREATE TABLE %I PARTITION OF journal_events FOR VALUES FROM (%L) TO (%L) '
+                'WITH (toast_tuple_target = 8160)',
                 part, each_month, (each_month + interval '1 month')::date
             );
         END LOOP;

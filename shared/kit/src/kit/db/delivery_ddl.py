@@ -45,7 +45,7 @@ def notify(table: str, channel: str) -> str:
     )
 
 
-def partitions(table: str, *, droppable: str = "true") -> tuple[str, ...]:
+def partitions(table: str, *, droppable: str = "true", options: str = "") -> tuple[str, ...]:
     """Statements for `table`, which is PARTITION BY RANGE (month): a default partition, the function
     `maintain_<table>(keep interval)`, and a first call of it.
 
@@ -56,9 +56,10 @@ def partitions(table: str, *, droppable: str = "true") -> tuple[str, ...]:
     call is at work.
 
     `droppable`: a condition on the month `each_month`; as long as it is false, that month's partition stays.
+    `options`: a WITH clause of its partitions, which a partitioned table cannot have.
     """
     return (
-        f"CREATE TABLE {table}_default PARTITION OF {table} DEFAULT",
+        f"CREATE TABLE {table}_default PARTITION OF {table} DEFAULT{options}",
         f"""
         CREATE FUNCTION maintain_{table}(keep interval) RETURNS void
         LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '500ms' AS $$
@@ -76,7 +77,7 @@ def partitions(table: str, *, droppable: str = "true") -> tuple[str, ...]:
                 part := '{table}_' || to_char(each_month, 'YYYY_MM');
                 CONTINUE WHEN to_regclass(part) IS NOT NULL;
                 EXECUTE format(
-                    'CREATE TABLE %I (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)', part
+                    'CREATE TABLE %I (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE){options}', part
                 );
                 EXECUTE format(
                     'WITH early AS (DELETE FROM {table}_default WHERE month = %L RETURNING *) '
@@ -101,7 +102,7 @@ def partitions(table: str, *, droppable: str = "true") -> tuple[str, ...]:
                 END IF;
             END LOOP;
         END $$
-        """,  # noqa: S608  # names from this module
+        """,  # noqa: E501, S608  # names from this module; the text is frozen
         f"REVOKE ALL ON FUNCTION maintain_{table}(interval) FROM PUBLIC",
         f"SELECT maintain_{table}('100 years')",
     )
