@@ -170,6 +170,8 @@ async def test_a_full_discount_needs_no_intent(service: Service) -> None:
         "currency": "usd",
         "promotion_code": code,
     }
+    assert await service.published(student, "payment.succeeded.v1") == [], "a request does not say that it is paid"
+    await service.perform(student, "free_payment")
     (paid,) = await service.published(student, "payment.succeeded.v1")
     assert (paid["amount"]["amount"], paid["method"], paid["refs"]) == (0, "promotion", {"manual": body["purchaseId"]})
 

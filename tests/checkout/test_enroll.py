@@ -230,5 +230,6 @@ async def test_a_full_discount_opens_the_enrollment(school: School) -> None:
         None,
         False,
     )
+    await school.service.perform(school.student, "free_payment")
     await school.deliver()
     assert await school.state() == "paid"

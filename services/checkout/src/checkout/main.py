@@ -37,6 +37,7 @@ from checkout.money_fields import describe
 from checkout.payments import admin_api as payments_admin_api
 from checkout.payments import api as payments_api
 from checkout.payments import intent_api, methods_api, refund_request_api, refund_service, statistics_api
+from checkout.payments.free_payments import FREE_PAYMENT, FreePaymentJob
 from checkout.payments.intent_flow import IntentFlow
 from checkout.payments.jobs import StripeRefundJob
 from checkout.payments.refold import payment_rows
@@ -160,7 +161,8 @@ def jobs(
         PAGE_EXPIRY: PageExpiry(database),
         SYNC: MembershipSync(database, stripe),
         CREDIT: CreditReturn(stripe),
-        refund_service.REFUND: StripeRefundJob(stripe, move_documents),
+        FREE_PAYMENT: FreePaymentJob(),
+        refund_service.REFUND: StripeRefundJob(database, stripe, move_documents),
         COLLECTION: CollectionJob(database, stripe, clock, reminders=reminders),
         CLOSE: CloseJob(stripe),
         DEBIT_RESULT: DebitResultJob(stripe, clock),

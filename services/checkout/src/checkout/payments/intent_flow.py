@@ -7,6 +7,7 @@ from uuid import UUID
 
 import structlog
 
+from checkout.payments.free_payments import enqueue_free_payment
 from checkout.payments.repository import insert_payment
 from checkout.purchases import payment_methods, repository
 from checkout.purchases.context import (
@@ -24,7 +25,6 @@ from checkout.purchases.jobs import INTENT_OPEN_FOR, enqueue_intent_expiry
 from checkout.purchases.stripe_metadata import metadata
 from checkout.stripe_client import Intent, StripeRejected
 from contracts.money import Money
-from contracts.payments import PaymentRefs, PaymentSucceeded
 from kit.db.unit_of_work import UnitOfWork
 
 log = structlog.get_logger(__name__)
@@ -137,7 +137,7 @@ class IntentFlow:
             await self._context.close(purchase.id, Change.EXPIRED, buyer)
 
     async def _close_free(self, purchase_id: UUID, buyer: Buyer) -> None:
-        """Once its success is published, the enrollment follows, even if that event has not been consumed yet."""
+        """Once it is asked for, its success will be published and the enrollment follows."""
         async with self._context.unit_of_work(buyer) as uow:
             row = await repository.lock_purchase(uow.db, purchase_id)
             if row is not None and row.state is not State.CREATED:
@@ -145,7 +145,7 @@ class IntentFlow:
             await repository.change_state(uow.db, purchase_id, Change.EXPIRED, at=uow.now)
 
     async def _start_free(self, purchase_id: UUID, request: PurchaseRequest, buyer: Buyer) -> OpenIntent | None:
-        """The discount covers everything: checkout itself publishes the payment's success."""
+        """The discount covers everything: a job of checkout's publishes the payment's success."""
         manual = str(purchase_id)
         async with self._context.unit_of_work(buyer) as uow:
             state = await repository.change_state(uow.db, purchase_id, Change.PAYMENT_REQUESTED, at=uow.now)
@@ -153,19 +153,7 @@ class IntentFlow:
                 return None
             payment_id = await insert_payment(uow.db, purchase_id, request, refs=[manual], manual_id=manual, at=uow.now)
             await self._context.publish_created(uow, purchase_id, request)
-            event = PaymentSucceeded(
-                refs=PaymentRefs(manual=manual),
-                purchase_id=purchase_id,
-                student_id=request.student_id,
-                program=request.program,
-                payer=request.payer,
-                funding_source=request.funding_source,
-                contact=buyer.contact,
-                amount=request.amount,
-                price=request.amount,
-                method="promotion",
-            )
-            await uow.publish(event, id=f"{manual}/{event.type}", subject=str(purchase_id))
+            await enqueue_free_payment(uow, purchase_id)
         return OpenIntent(
             purchase_id=purchase_id,
             payment_id=payment_id,

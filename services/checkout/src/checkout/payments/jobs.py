@@ -14,6 +14,7 @@ from checkout.payments.repository import RefundChanges
 from checkout.purchases.jobs import PATIENT
 from checkout.purchases.repository import lock_purchase
 from checkout.stripe_client import Stripe, StripeRefund, StripeRejected
+from kit.db.database import Database
 from kit.db.unit_of_work import UnitOfWork
 from kit.jobs.jobs import Job
 from kit.runtime.failures import Permanent, describe
@@ -27,12 +28,14 @@ class StripeRefundJob:
 
     backoff = PATIENT
 
-    def __init__(self, stripe: Stripe, on_merged: PaymentsMerged) -> None:
+    def __init__(self, database: Database, stripe: Stripe, on_merged: PaymentsMerged) -> None:
+        self._database = database
         self._stripe = stripe
         self._on_merged = on_merged
 
     async def perform(self, job: Job) -> StripeRefund:
         """Raises StripeRejected if Stripe rejects the refund for good."""
+        await self._check(job)
         payment = await self._payment(job)
         metadata = {name: str(job.payload[name]) for name in ("refund_id", "purchase_id")}
         if job.attempt > 1 and (made := await self._stripe.find_refund(of=payment, metadata=metadata)) is not None:
@@ -40,6 +43,24 @@ class StripeRefundJob:
         return await self._stripe.create_refund(
             of=payment, amount=int(job.payload["amount"]), metadata=metadata, key=f"refund/{job.key}"
         )
+
+    async def _check(self, job: Job) -> None:
+        """Raises Permanent unless the job is what its refund says. Requests enqueue such jobs, and a stolen password of
+        theirs must not refund whatever it names."""
+        async with self._database.transaction() as db:
+            refund = await repository.find_refund(db, UUID(job.key))
+            payment = None if refund is None else await repository.read_payment(db, refund.payment_id)
+        if refund is None or payment is None or payment.status != "succeeded":
+            raise Permanent("no_refund_for_job")
+        named = {job.payload[each] for each in ("payment_intent", "charge", "invoice")} - {None}
+        stored = {payment.stripe_payment_intent_id, payment.stripe_charge_id, payment.stripe_invoice_id, *payment.refs}
+        agrees = (str(refund.id), str(refund.purchase_id), refund.amount) == (
+            str(job.payload["refund_id"]),
+            str(job.payload["purchase_id"]),
+            int(job.payload["amount"]),
+        )
+        if not named <= stored or not agrees:
+            raise Permanent("job_differs_from_refund")
 
     async def _payment(self, job: Job) -> dict[str, str]:
         """The object to refund, as Stripe's parameter."""
@@ -65,7 +86,9 @@ class StripeRefundJob:
         """Locks the purchase first and then the refund, in the same order as the event handlers."""
         purchase_id = UUID(job.payload["purchase_id"])
         await lock_purchase(uow.db, purchase_id)
-        stored = await repository.read_refund(uow.db, UUID(job.key))
+        stored = await repository.find_refund(uow.db, UUID(job.key))
+        if stored is None:
+            return
         changes = {**changes, "status": final_status(stored.status, status)}
         await repository.write_refund(uow.db, stored, at=uow.now, **changes)
         await publish_failed(uow, stored, status=changes["status"], code=changes["failure"])

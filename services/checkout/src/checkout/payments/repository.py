@@ -230,10 +230,6 @@ async def succeeded_refunds(db: AsyncConnection, payment_id: UUID | None, refs: 
     return _refunds((await db.execute(wanted.order_by(refunds.c.created_at, refunds.c.id))).all())
 
 
-async def read_refund(db: AsyncConnection, id: UUID) -> RefundRecord:
-    return row_as(RefundRecord, (await db.execute(select(refunds).where(refunds.c.id == id))).one())
-
-
 async def find_refund(db: AsyncConnection, id: UUID) -> RefundRecord | None:
     row = (await db.execute(select(refunds).where(refunds.c.id == id))).one_or_none()
     return None if row is None else row_as(RefundRecord, row)
