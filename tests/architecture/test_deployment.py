@@ -59,6 +59,28 @@ def test_every_process_reads_the_one_policy(service: str) -> None:
         assert mounted["target"] == process["environment"]["POLICY_FILE"], name
 
 
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_process_has_the_database_login_of_its_role(service: str) -> None:
+    name = service.replace("-", "_")
+    logins = {
+        f"{process}: {setting}": re.findall(r"^postgresql://(\w+):", process_settings["environment"][setting])
+        for process, process_settings in compose_services().items()
+        if process_settings.get("command", [])[:1] == [name]
+        for setting in ("DATABASE_URL", "STAFF_DATABASE_URL")
+        if setting in process_settings["environment"]
+    }
+    expected = {
+        f"{service}: DATABASE_URL": [name],
+        f"{service}-relay: DATABASE_URL": [name],
+        f"{service}-migrate: DATABASE_URL": [f"{name}_owner"],
+        f"{service}-api: DATABASE_URL": [f"{name}_api"],
+        f"{service}-api: STAFF_DATABASE_URL": [f"{name}_staff"],
+    }
+    if service == "webhook-gateway":  # it has no requests of staff
+        del expected["webhook-gateway-api: STAFF_DATABASE_URL"]
+    assert logins == expected
+
+
 def test_every_service_has_a_database_and_a_broker_user() -> None:
     databases = re.search(r"(?m)^for service in (.+); do$", (ROOT / "deploy/postgres/databases.sh").read_text())
     assert databases

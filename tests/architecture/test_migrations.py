@@ -1,7 +1,7 @@
 """A migration that may have run somewhere is never edited: a change is a new revision.
 
 The kit's tables are DDL per version (`ddl.V1`, `delivery_ddl.V2`), so they are pinned like the revisions that call
-them.
+them, and so is what the functions of `row_security` return.
 """
 
 from __future__ import annotations
@@ -12,34 +12,55 @@ from pathlib import Path
 import pytest
 
 from kit.db import ddl, delivery_ddl
+from kit.db.row_security import Logins, own_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 
 PINNED = {
     "ddl.V1": "012437d05bba8758",
     "delivery_ddl.V2": "f96d4afb79da4d98",
+    "row_security": "23c92cb935b8c3fb",
     "services/checkout/migrations/versions/0001_initial.py": "283f57eb84a35b86",
     "services/checkout/migrations/versions/0002_money.py": "df6aaf8c0db7b2b7",
     "services/checkout/migrations/versions/0003_delivery.py": "ce26dbd51685508f",
+    "services/checkout/migrations/versions/0004_logins.py": "10242a21b6ffe56b",
     "services/enrollment/migrations/versions/0001_initial.py": "02e65d3899307510",
     "services/enrollment/migrations/versions/0002_enrolled_at.py": "6b470079d99aa532",
     "services/enrollment/migrations/versions/0003_delivery.py": "ce26dbd51685508f",
+    "services/enrollment/migrations/versions/0004_logins.py": "b063a523841b078c",
     "services/instructor-assignment/migrations/versions/0001_initial.py": "fb6949cd489b2ec4",
     "services/instructor-assignment/migrations/versions/0003_delivery.py": "61ca019c46c84ad4",
+    "services/instructor-assignment/migrations/versions/0004_logins.py": "59a14e88f7d92ac7",
     "services/milady-integration/migrations/versions/0001_initial.py": "26d6f0ab56758c01",
     "services/milady-integration/migrations/versions/0002_contacts.py": "ee9f70cc07fb78ab",
     "services/milady-integration/migrations/versions/0003_delivery.py": "ce26dbd51685508f",
+    "services/milady-integration/migrations/versions/0004_logins.py": "ed58e0dc7c10f68f",
     "services/notifications/migrations/versions/0001_initial.py": "cc8f2d24678bc2f1",
     "services/notifications/migrations/versions/0003_delivery.py": "61ca019c46c84ad4",
+    "services/notifications/migrations/versions/0004_logins.py": "e744002799bbfaa8",
     "services/webhook-gateway/migrations/versions/0001_initial.py": "54d256920fe8a747",
     "services/webhook-gateway/migrations/versions/0002_fetches.py": "767d28eb8122b8ad",
     "services/webhook-gateway/migrations/versions/0003_journal.py": "aba8bae89e9ac22b",
+    "services/webhook-gateway/migrations/versions/0004_logins.py": "4e00390e6c85e6f5",
 }
 """Revision -> the first 16 hex digits of its SHA-256. A new revision adds a line; a line is never changed."""
 
 
+def _policies() -> list[str]:
+    logins = Logins(worker="w", api="a", staff="s", until="2026-11-21")
+    return [
+        *own_rows("t", owner="w"),
+        *logins.split_own_rows("t", staff=("admin",)),
+        *logins.secure_delivery(events=("e",), jobs=("j",), staff_events=("f",), staff_jobs=("k",)),
+    ]
+
+
 def _found() -> dict[str, str]:
-    texts = {"ddl.V1": "".join(ddl.V1).encode(), "delivery_ddl.V2": "".join(delivery_ddl.V2).encode()}
+    texts = {
+        "ddl.V1": "".join(ddl.V1).encode(),
+        "delivery_ddl.V2": "".join(delivery_ddl.V2).encode(),
+        "row_security": "".join(_policies()).encode(),
+    }
     for path in sorted(ROOT.glob("services/*/migrations/versions/*.py")):
         texts[str(path.relative_to(ROOT))] = path.read_bytes()
     return {name: hashlib.sha256(text).hexdigest()[:16] for name, text in texts.items()}

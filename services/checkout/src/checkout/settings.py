@@ -109,8 +109,8 @@ class ApiSettings(service.ApiSettings, StripeSettings):
     """Whether Stripe adds tax on its pages and invoices. Prices are then net."""
     terms_version: str = "1"
     """The terms that a buyer accepts by proceeding to the checkout of a course."""
-    referral_percent: Annotated[int, Field(ge=1, le=100)] = 10
-    """The discount of a student's referral code."""
+    referral_percent: Annotated[int, Field(ge=1, le=50)] = 10
+    """The discount of a student's referral code. (The database refuses a higher one, see revision 0004.)"""
     refund_window_days: int = Field(default=30, ge=0)
     """How long after the first payment its payer may refund a purchase without approval."""
     self_refund_max_progress: Annotated[int, Field(ge=0, le=100)] = 25

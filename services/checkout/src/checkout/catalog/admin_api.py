@@ -31,7 +31,7 @@ from checkout.units import MajorUnits, in_minor_units
 from contracts.money import Currency
 from kit.db.database import row_dict
 from kit.http.auth import Admin, CaseManager
-from kit.http.dependencies import CurrentDatabase
+from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
 from kit.http.errors import Problem
 from kit.http.idempotency import IDEMPOTENT, once
 from kit.http.paging import Cursor, Page, page_of
@@ -103,7 +103,7 @@ async def list_programs(
 @router.post("/programs", status_code=201, response_model=Program, dependencies=IDEMPOTENT)
 async def create_program(request: Request, body: NewProgram, caller: Admin, database: CurrentDatabase) -> JSONResponse:
     async def act() -> Program:
-        async with catalog_unit_of_work(database) as uow:
+        async with catalog_unit_of_work(database, caller) as uow:
             item = Item.model_validate({"id": uuid4(), "kind": "program", **in_minor_units(dict(body), body.currency)})
             if not await service.add(uow, item):
                 raise already_exists()
@@ -125,10 +125,9 @@ async def change_program(slug: str, body: ProgramChange, _: Admin, uow: CatalogU
 
 @router.get("/sponsors")
 async def list_sponsors(
-    database: CurrentDatabase, _: CaseManager, cursor: Cursor = None, limit: Limit = 50
+    uow: CallerUnitOfWork, _: CaseManager, cursor: Cursor = None, limit: Limit = 50
 ) -> Page[Sponsor]:
-    async with database.transaction() as db:
-        return await page_of(db, select(sponsors), sponsors, Sponsor, cursor=cursor, limit=limit)
+    return await page_of(uow.db, select(sponsors), sponsors, Sponsor, cursor=cursor, limit=limit)
 
 
 @router.post("/sponsors", status_code=201, response_model=Sponsor, dependencies=IDEMPOTENT)
@@ -136,7 +135,7 @@ async def create_sponsor(request: Request, body: NewSponsor, caller: Admin, data
     async def act() -> Sponsor:
         added = insert(sponsors).values({"id": uuid4(), **body.model_dump()}).returning(sponsors)
         try:
-            async with database.transaction() as db:
+            async with database.transaction_of(student_id=caller.id, role=caller.role) as db:
                 return Sponsor.model_validate(row_dict((await db.execute(added)).one()))
         except IntegrityError:
             raise already_exists() from None
@@ -145,12 +144,11 @@ async def create_sponsor(request: Request, body: NewSponsor, caller: Admin, data
 
 
 @router.patch("/sponsors/{code}")
-async def change_sponsor(code: str, body: SponsorChange, _: Admin, database: CurrentDatabase) -> Sponsor:
+async def change_sponsor(code: str, body: SponsorChange, _: Admin, uow: CallerUnitOfWork) -> Sponsor:
     """Changes the fields that are sent, and returns the sponsor."""
     values = {**body.model_dump(exclude_unset=True), "updated_at": func.now()}
     changed = update(sponsors).where(sponsors.c.code == code.upper()).values(values).returning(sponsors)
-    async with database.transaction() as db:
-        row = (await db.execute(changed)).one_or_none()
+    row = (await uow.db.execute(changed)).one_or_none()
     if row is None:
         raise Problem(404, "unknown_sponsor", "There is no such sponsor; GET /api/admin/sponsors lists them.")
     return Sponsor.model_validate(row_dict(row))

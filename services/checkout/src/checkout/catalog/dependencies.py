@@ -17,6 +17,7 @@ from checkout.topology import SERVICE
 from checkout.units import in_minor_units
 from kit.db.database import Database
 from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.http.auth import Caller, CurrentCaller
 from kit.http.dependencies import CurrentDatabase
 from kit.http.errors import Problem, invalid
 
@@ -29,10 +30,10 @@ class Body(BaseModel):
 
 
 @asynccontextmanager
-async def catalog_unit_of_work(database: Database) -> AsyncIterator[UnitOfWork]:
+async def catalog_unit_of_work(database: Database, caller: Caller) -> AsyncIterator[UnitOfWork]:
     """Commits at the end. Raises Problem for what the catalog refuses."""
     try:
-        async with database.transaction() as db:
+        async with database.transaction_of(student_id=caller.id, role=caller.role) as db:
             yield UnitOfWork(db=db, source=SERVICE, now=utc_now())
     except InvalidItem as refused:
         raise Problem(_STATUS.get(refused.code, 409), refused.code, refused.detail) from None
@@ -40,8 +41,8 @@ async def catalog_unit_of_work(database: Database) -> AsyncIterator[UnitOfWork]:
         raise invalid(error.errors()) from None
 
 
-async def _unit_of_work(database: CurrentDatabase) -> AsyncIterator[UnitOfWork]:
-    async with catalog_unit_of_work(database) as uow:
+async def _unit_of_work(database: CurrentDatabase, caller: CurrentCaller) -> AsyncIterator[UnitOfWork]:
+    async with catalog_unit_of_work(database, caller) as uow:
         yield uow
 
 

@@ -135,7 +135,7 @@ async def read_item(slug: str, _: CaseManager, database: CurrentDatabase) -> Adm
 @router.post("/items", status_code=201, response_model=AdminItem, dependencies=IDEMPOTENT)
 async def create_item(request: Request, body: NewItem, caller: Admin, database: CurrentDatabase) -> JSONResponse:
     async def act() -> AdminItem:
-        async with catalog_unit_of_work(database) as uow:
+        async with catalog_unit_of_work(database, caller) as uow:
             parts = await service.parts_by_slug(uow, body.includes)
             item = Item.model_validate({"id": uuid4(), **in_minor_units(dict(body), body.currency), "includes": parts})
             if not await service.add(uow, item):
@@ -172,7 +172,7 @@ async def register_product(request: Request, body: Product, caller: Admin, datab
     done: list[Registered] = []
 
     async def act() -> AdminItem:
-        async with catalog_unit_of_work(database) as uow:
+        async with catalog_unit_of_work(database, caller) as uow:
             done.append(await register(uow, event, at=uow.now))
             return await _read(uow.db, done[-1].slug)
 

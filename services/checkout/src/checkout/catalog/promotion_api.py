@@ -159,14 +159,13 @@ class PriceBreakdown(BaseModel):
 
 @router.get("/api/admin/promotions")
 async def list_promotions(
-    database: CurrentDatabase, _: Admin, active: bool | None = None, cursor: Cursor = None, limit: Limit = 50
+    uow: CallerUnitOfWork, _: Admin, active: bool | None = None, cursor: Cursor = None, limit: Limit = 50
 ) -> Page[PromotionView]:
     """All codes, including students' referral codes."""
     wanted = select(promotion_codes)
     if active is not None:
         wanted = wanted.where(promotion_codes.c.active == active)
-    async with database.transaction() as db:
-        return await page_of(db, wanted, promotion_codes, PromotionView, cursor=cursor, limit=limit)
+    return await page_of(uow.db, wanted, promotion_codes, PromotionView, cursor=cursor, limit=limit)
 
 
 @router.post("/api/admin/promotions", status_code=201, response_model=PromotionView, dependencies=IDEMPOTENT)
@@ -174,7 +173,7 @@ async def create_promotion(
     request: Request, body: NewPromotion, caller: Admin, database: CurrentDatabase
 ) -> JSONResponse:
     async def act() -> PromotionView:
-        async with catalog_unit_of_work(database) as uow:
+        async with catalog_unit_of_work(database, caller) as uow:
             await _check_items(uow.db, body.items)
             values = {"id": uuid4(), **body.model_dump(), "created_at": uow.now, "updated_at": uow.now}
             added = insert(promotion_codes).values(values).on_conflict_do_nothing().returning(promotion_codes)
@@ -187,9 +186,8 @@ async def create_promotion(
 
 
 @router.get("/api/admin/promotions/{code}")
-async def read_promotion(code: str, _: Admin, database: CurrentDatabase) -> PromotionView:
-    async with database.transaction() as db:
-        return await _read(db, code)
+async def read_promotion(code: str, _: Admin, uow: CallerUnitOfWork) -> PromotionView:
+    return await _read(uow.db, code)
 
 
 @router.patch("/api/admin/promotions/{code}")
@@ -225,7 +223,7 @@ async def list_redemptions(
 async def create_referral_code(request: Request, caller: Student, database: CurrentDatabase) -> JSONResponse:
     """The student's one code, which each other student can use once."""
     percent = request.app.state.settings.referral_percent
-    async with database.transaction() as db:
+    async with database.transaction_of(student_id=caller.id, role=caller.role) as db:
         for _ in range(_TRIES):
             if (existing := await _referral_code(db, caller.id)) is not None:
                 return JSONResponse(existing.model_dump(), 200)
@@ -241,9 +239,8 @@ async def create_referral_code(request: Request, caller: Student, database: Curr
 
 
 @router.get("/api/referral-code")
-async def read_referral_code(caller: Student, database: CurrentDatabase) -> ReferralCode:
-    async with database.transaction() as db:
-        existing = await _referral_code(db, caller.id)
+async def read_referral_code(caller: Student, uow: CallerUnitOfWork) -> ReferralCode:
+    existing = await _referral_code(uow.db, caller.id)
     if existing is None:
         raise Problem(404, "no_referral_code", "You have no referral code yet; create it: POST /api/referral-code.")
     return existing

@@ -87,8 +87,11 @@ class PayLinkService:
         id = id_in(token, secret=self._context.settings.pay_link_secret.get_secret_value())
         if id is None:
             raise _unknown()
-        async with self._context.unit_of_work(Buyer(id=_NOBODY, role="admin")) as uow:  # the token is the authorization
+        async with self._context.unit_of_work(Buyer(id=_NOBODY, role="student")) as uow:
+            await purchases.set_pay_link(uow.db, id)  # the token is the authorization
             named = await repository.read(uow.db, id)
+            if named is not None:
+                await purchases.set_pay_link(uow.db, named.purchase_id)
             row = await purchases.read_row(uow.db, named.purchase_id if named else id)
             if row is None:
                 raise _unknown()

@@ -45,6 +45,11 @@ async def set_actor(db: AsyncConnection, actor: str) -> None:
     await db.execute(select(func.set_config("app.actor", actor, True)))
 
 
+async def set_pay_link(db: AsyncConnection, id: UUID) -> None:
+    """Row-level security shows what a link names: a purchase, or an installment."""
+    await db.execute(select(func.set_config("app.pay_link", str(id), True)))
+
+
 async def lock_student(db: AsyncConnection, student_id: UUID) -> None:
     """Until this transaction ends, nobody else starts a purchase for the student."""
     await db.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(str(student_id), 0))))

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, Opera
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from kit.db.row_security import own_rows as own_rows  # revisions 0001 and 0002 import it from here
 from kit.runtime.failures import Transient, sqlstate
 
 NAMING = {
@@ -86,7 +87,7 @@ class Database:
 
     @asynccontextmanager
     async def transaction_of(self, *, student_id: UUID | None, role: str) -> AsyncIterator[AsyncConnection]:
-        """A transaction in which row-level security shows only the caller's rows (see `own_rows`).
+        """A transaction in which row-level security shows only the caller's rows (see `row_security`).
 
         Staff have a login of their own: for the other one, no setting widens what it sees.
         """
@@ -150,26 +151,6 @@ def waited_for_a_lock(error: BaseException) -> bool:
 def cannot_be_stored(error: BaseException) -> bool:
     """Whether a value is invalid for the database, such as text with a NUL: the caller's fault."""
     return isinstance(error, DBAPIError) and (sqlstate(error) or "").startswith("22")
-
-
-def own_rows(
-    table: str, *, owner: str, column: str | None = "student_id", staff: tuple[str, ...] = ("admin",)
-) -> list[str]:
-    """The statements that force row-level security on `table`, for its migration.
-
-    The owner's login (consumers, relay) sees all rows. Any other login sees the rows of `app.student_id`, or all if
-    `app.role` is one of `staff`; without these settings it sees none. `column` None: no row is a student's.
-    """
-    roles = ", ".join(f"'{role}'" for role in staff)
-    mine = f"current_setting('app.role', true) IN ({roles})"
-    if column is not None:
-        mine = f"{column} = NULLIF(current_setting('app.student_id', true), '')::uuid OR {mine}"
-    return [
-        f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
-        f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY",
-        f'CREATE POLICY everything ON {table} TO "{owner}" USING (true) WITH CHECK (true)',
-        f"CREATE POLICY own_rows ON {table} USING ({mine}) WITH CHECK ({mine})",
-    ]
 
 
 def row_dict(row: Any) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from alembic import op
 
+from kit.db.row_security import Logins
+
 WAKE = """
     CREATE FUNCTION wake_outgoing() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
@@ -156,6 +158,17 @@ def api_login() -> str:
     return f"{worker_login()}_api"
 
 
-def staff_login() -> str:
-    """The login for the requests of staff. It is a member of the API's login: it may do what that one may, and more."""
-    return f"{worker_login()}_staff"
+def logins() -> Logins:
+    """Who has rights in this database. The previous version's processes keep theirs for a day, if there is one.
+
+    In a new database, the table of revisions was created by this very transaction.
+    """
+    is_new = "SELECT xmin = pg_current_xact_id()::xid FROM pg_class WHERE oid = 'alembic_version'::regclass"
+    in_a_day = "SELECT (now() + interval '1 day')::text"
+    until = None if op.get_bind().exec_driver_sql(is_new).scalar_one() else op.get_bind().exec_driver_sql(in_a_day)
+    return Logins(
+        worker=worker_login(),
+        api=api_login(),
+        staff=f"{worker_login()}_staff",
+        until=None if until is None else until.scalar_one(),
+    )

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request
@@ -15,6 +16,7 @@ from fastapi.encoders import jsonable_encoder
 from fastapi.responses import JSONResponse
 from sqlalchemy import Column, DateTime, Integer, Table, Text, delete, func, select, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kit.db.database import KIT_TABLES, Database
 from kit.http.errors import Problem
@@ -73,16 +75,16 @@ async def once(
     try:
         answer = jsonable_encoder(await act())
     except BaseException:
-        async with database.transaction() as db:
+        async with _claimed(database, caller, key) as db:
             await db.execute(delete(idempotency_keys).where(*_is(caller, key)))
         raise
-    async with database.transaction() as db:
+    async with _claimed(database, caller, key) as db:
         await db.execute(update(idempotency_keys).where(*_is(caller, key)).values(status=status, body=answer))
     return JSONResponse(answer, status)
 
 
 async def _claim(database: Database, caller: str, key: str, request_hash: str) -> JSONResponse | None:
-    async with database.transaction() as db:
+    async with _claimed(database, caller, key) as db:
         abandoned = idempotency_keys.c.created_at < func.now() - func.make_interval(
             0, 0, 0, 0, 0, 0, _ABANDONED_SECONDS
         )
@@ -100,6 +102,15 @@ async def _claim(database: Database, caller: str, key: str, request_hash: str) -
     if row.request_hash != request_hash:
         raise Problem(422, "idempotency_key_reused", "This Idempotency-Key has been used for a different request.")
     return JSONResponse(row.body, row.status, headers={"Idempotent-Replayed": "true"})
+
+
+@asynccontextmanager
+async def _claimed(database: Database, caller: str, key: str) -> AsyncIterator[AsyncConnection]:
+    """A transaction that sees this key of this caller only: stored responses hold clients' secrets."""
+    async with database.transaction() as db:
+        named = func.set_config("app.caller", caller, True), func.set_config("app.idempotency_key", key, True)
+        await db.execute(select(*named))
+        yield db
 
 
 def _is(caller: str, key: str) -> tuple[Any, ...]:
