@@ -50,6 +50,7 @@ NO_DELAYS = Rules(
     welcome_grace=timedelta(),
     no_contact=timedelta(),
     alert_channels=("email",),
+    link_hosts=frozenset({".example.com"}),
 )
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 from tests.notifications.harness import (
+    ADMIN,
     ANN,
     BARBER,
     CONTACT,
@@ -153,6 +154,16 @@ async def test_a_sponsor_gets_a_payment_link(harness: Harness) -> None:
     assert text.startswith("Hello,") and "Sponsor Finance" not in text + html
     assert "by March 4, 2026 at 2:05 PM UTC" in text
     assert 'href="https://checkout.example.com/c/pay/cs_1?x=1&amp;y=2"' in html
+
+
+async def test_a_sponsor_gets_no_link_to_a_page_that_is_not_the_schools(harness: Harness) -> None:
+    """A forged purchase would put a mail of the school, with a button to anybody's page, in front of its sponsor."""
+    await harness.receive(asked("sponsor").model_copy(update={"checkout_url": "https://evil.example/pay"}))
+    mails = await harness.deliver_due()
+    assert [mail["X-Envelope-To"] for mail in mails] == [ADMIN]
+    (alert,) = mails
+    assert "unknown host" in alert["Subject"]
+    assert all("evil[.]example" in body and "evil.example" not in body for body in bodies(alert))
 
 
 async def test_a_sponsors_mail_names_the_student(harness: Harness) -> None:

@@ -160,6 +160,9 @@ def service_environment(package: str, identity: Identity, ports: Ports) -> dict[
             }
         case "notifications":
             delays = {name: os.environ.get(name) or default for name, default in _DELAYS.items()}
-            return {**delays, "SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(ports.public["mail"])}
+            pages = (ports.url("checkout"), *(os.environ.get(name) or "" for name in ("PUBLIC_URL", "LINK_HOSTS")))
+            front_end = os.environ.get("FRONTEND_URL") or _DEFAULTS["FRONTEND_URL"]
+            hosts = ",".join(filter(None, (*pages, front_end)))
+            return {**delays, "LINK_HOSTS": hosts, "SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(ports.public["mail"])}
         case _:
             return {}

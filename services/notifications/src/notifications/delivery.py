@@ -121,7 +121,7 @@ class Delivery:
         if row.facts_key is None:
             return await self._stored_message(connection, row)
         facts = await db.load(connection, row.facts_key, self._rules.policy)
-        found = domain.candidates(facts, self._rules.alert_channels)
+        found = domain.candidates(facts, self._rules)
         messages = domain.sendable(found, await db.covered_topics(connection, domain.relevant_topics(found)))
         return next((message for message in messages if message.key == row.key), None)
 

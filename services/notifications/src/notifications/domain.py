@@ -19,6 +19,7 @@ from notifications.disputes import dispute_alerts
 from notifications.enrollment_messages import enrollment_messages
 from notifications.failed_refunds import failed_refund_messages
 from notifications.failures import failure_messages
+from notifications.links import DEFAULT_HOSTS, with_allowed_links
 from notifications.membership_changes import membership_change_messages
 from notifications.message import Channel, DeliveryDelay, Message
 from notifications.payment_actions import payment_action_messages
@@ -47,6 +48,8 @@ class Rules:
     welcome_grace: timedelta = timedelta(seconds=20)
     no_contact: timedelta = timedelta(minutes=15)
     alert_channels: tuple[Channel, ...] = ("email",)
+    link_hosts: frozenset[str] = frozenset(DEFAULT_HOSTS)
+    """Hosts that mails may link to; with a leading dot, the domain's subdomains."""
 
     def duration(self, delay: DeliveryDelay) -> timedelta:
         match delay:
@@ -66,8 +69,9 @@ class Rules:
                 return self.no_contact
 
 
-def candidates(facts: StudentFacts, channels: Sequence[Channel]) -> list[Message]:
+def candidates(facts: StudentFacts, rules: Rules) -> list[Message]:
     """Every message that the facts require, including those that have gone out already."""
+    channels = rules.alert_channels
     found: list[Message] = []
     for purchase in facts.purchases:
         found += receipt_messages(purchase)
@@ -90,7 +94,7 @@ def candidates(facts: StudentFacts, channels: Sequence[Channel]) -> list[Message
     found += announcement_messages(facts)
     found += refund_request_messages(facts, channels)
     found += checkout_alerts(facts, channels)
-    return found
+    return with_allowed_links(found, rules.link_hosts, channels)
 
 
 def sendable(found: Sequence[Message], covered: CoveredTopics) -> list[Message]:

@@ -13,6 +13,7 @@ from kit.runtime import service
 from kit.runtime.settings import CommaSeparated
 from ledger.policy import PolicySettings
 from notifications.domain import Rules
+from notifications.links import DEFAULT_HOSTS, host_of
 from notifications.message import Channel
 
 ApiSettings = service.ApiSettings
@@ -28,6 +29,9 @@ class WorkerSettings(PolicySettings, service.WorkerSettings):
     welcome_grace_seconds: float = Field(default=20, ge=0)
     no_contact_alert_seconds: float = Field(default=900, ge=0)
     admin_emails: CommaSeparated = ()
+    link_hosts: CommaSeparated = ()
+    """Hosts that mails may link to, besides Stripe's and Milady's. Web addresses count as their host; with a leading
+    dot, all subdomains of a domain."""
     admin_webhook_url: SecretStr | None = None
 
     @field_validator("admin_webhook_url", mode="before")
@@ -51,6 +55,7 @@ class WorkerSettings(PolicySettings, service.WorkerSettings):
             welcome_grace=timedelta(seconds=self.welcome_grace_seconds),
             no_contact=timedelta(seconds=self.no_contact_alert_seconds),
             alert_channels=tuple(channels),
+            link_hosts=frozenset({*DEFAULT_HOSTS, *map(host_of, self.link_hosts)}),
         )
 
 
