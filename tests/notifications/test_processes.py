@@ -67,6 +67,7 @@ def env(notifications_database: pg.Database, rabbit_server: RabbitServer, mail: 
         "SMTP_PORT": str(mail.port),
         "MAIL_FROM": "Elevate Barber School <enrollment@school.example.com>",
         "PORTAL_URL": "https://portal.example.com",
+        "LINK_HOSTS": "https://milady.example.com,portal.example.com",
         "ADMIN_EMAILS": ADMIN,
         "RECEIPT_SETTLE_SECONDS": "0.3",
         "RECEIPT_DOCUMENT_SECONDS": "30",

@@ -72,7 +72,7 @@ def relay() -> Process:
         replays_per_second=settings.replays_per_second,
         keep=timedelta(days=settings.journal_keep_days),
     )
-    spill_drain = SpillDrain(amqp_url, deliveries, unsigned)
+    spill_drain = SpillDrain(amqp_url, deliveries, unsigned, operator=settings.amqp_operator)
     fetcher = Fetcher(
         api_key=settings.stripe_api_key.get_secret_value(),
         base=settings.stripe_api_base,

@@ -14,6 +14,7 @@ from aio_pika.exceptions import AMQPError
 from kit.http.errors import Problem
 from kit.messaging.delivered import decode_everything
 from kit.messaging.outbox import OutgoingMessage
+from kit.messaging.publishers import is_vouched_for
 from kit.runtime.failures import describe
 from webhook_gateway.event import StripeEvent, parse_event
 from webhook_gateway.journal import EventConflict, Journal, JournalDown
@@ -45,12 +46,14 @@ class SpillDrain:
     Many messages are in work at once, and the journal writes all that are waiting in one statement.
     """
 
-    def __init__(self, amqp_url: str, journal: Journal, unsigned: Journal) -> None:
-        """`unsigned`: for the messages of a version that sent no signature."""
+    def __init__(self, amqp_url: str, journal: Journal, unsigned: Journal, *, operator: str = "deployment") -> None:
+        """`unsigned`: for the messages of a version that sent no signature. Only those that `operator` has moved here
+        when it replaced the queue are accepted: whoever has the gateway's password can write to the queue."""
         decode_everything()
         self._amqp_url = amqp_url
         self._journal = journal
         self._unsigned = unsigned
+        self._operator = operator
 
     async def run(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -94,7 +97,14 @@ class SpillDrain:
         signature = message.headers.get(SIGNATURE_HEADER)
         try:
             event = parse_event(message.body, signature=str(signature) if signature else None)
-            await (self._journal if event.signature else self._unsigned).write(event)
+            if event.signature:
+                await self._journal.write(event)
+            elif is_vouched_for(message, amqp_url=self._amqp_url, operator=self._operator):
+                await self._unsigned.write(event)
+            else:
+                log.error("spilled event has no signature", event_id=event.id)
+                await message.reject(requeue=False)
+                return
         except Problem as error:  # only the gateway writes to this queue: dead-letter it for an operator
             log.error("spilled message is not an event", error=error.code)
             await message.reject(requeue=False)

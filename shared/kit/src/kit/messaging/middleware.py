@@ -145,6 +145,7 @@ class Delivery(BaseMiddleware[PublishCommand, Any]):
         async def attempt() -> Outcome:
             if isinstance(failed, SubscriberNotFound):
                 event = parse(self._message.headers, self._message.body, EVENT_TYPES)
+                await self._process.publishers.check(self._queue.name, self._message)
                 raise UnrecognizedType(f"{self._queue.name} has no handler for {event.type}")
             raise failed
 

@@ -50,6 +50,18 @@ def is_service(login: str) -> bool:
     return login in PUBLISHED_BY
 
 
+def trusted_logins(*, amqp_url: str, operator: str) -> frozenset[str]:
+    """The deployment's own login, and that of this process if it is no service's (one login for everything)."""
+    own = login_of(amqp_url)
+    return frozenset((operator,)) if is_service(own) else frozenset((operator, own))
+
+
+def is_vouched_for(message: AbstractIncomingMessage, *, amqp_url: str, operator: str) -> bool:
+    """Whether the deployment itself has published the message, in nobody else's name."""
+    trusted = trusted_logins(amqp_url=amqp_url, operator=operator)
+    return message.user_id in trusted and PUBLISHER_HEADER not in message.headers
+
+
 def publisher_of_dead_letter(queue: str, message: AbstractIncomingMessage, *, operator: str) -> str:
     """The publisher that a dead letter of this queue names. One that its service has written is believed."""
     login = message.user_id or UNSIGNED
@@ -62,12 +74,11 @@ class Publishers:
     def __init__(
         self, *, amqp_url: str, database: Database, operator: str = "deployment", accept_unsigned: bool = False
     ) -> None:
-        """`operator`: the deployment's own login, which may publish everything. If this process itself logs in under a
-        name that is no service's, that login is the deployment's, too (one login for everything, as in the tests)."""
+        """`operator`: the deployment's own login, which may publish everything."""
         self._own = login_of(amqp_url)
         self._operator = operator
         self._database = database
-        self._trusted = {operator} if is_service(self._own) else {operator, self._own}
+        self._trusted = trusted_logins(amqp_url=amqp_url, operator=operator)
         self._accept_unsigned = accept_unsigned
 
     async def check(self, queue: str, message: AbstractIncomingMessage) -> None:
