@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -60,6 +61,25 @@ async def test_a_relay_that_dies_after_the_answer_has_recorded_it(harness: Harne
     job = await _taken(harness)
     for _ in range(2):
         assert await harness.delivery.perform(job) == DeliveryResult(status="sent")
+    assert subjects(harness.mail.messages()) == [RECEIPT]
+
+
+async def test_two_attempts_at_once_hand_over_one_mail(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lease of a slow attempt expires, and another relay makes its own between its reading and its hand-over."""
+    await harness.receive(CONTACT, paid())
+    job = await _taken(harness)
+    send = harness.delivery._mailer.send
+    others: list[DeliveryResult] = []
+
+    async def send_second(*args: Any, **keywords: Any) -> None:
+        if not others:
+            others.append(DeliveryResult(status="noop"))  # not again for the other attempt
+            others.append(await harness.delivery.perform(job))
+        await send(*args, **keywords)
+
+    monkeypatch.setattr(harness.delivery._mailer, "send", send_second)
+    assert (await harness.delivery.perform(job)).status == "noop"
+    assert others[-1].status == "sent"
     assert subjects(harness.mail.messages()) == [RECEIPT]
 
 

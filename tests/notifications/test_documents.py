@@ -26,6 +26,7 @@ from contracts.envelope import Event
 from contracts.people import Contact
 from kit.db.database import Database
 from kit.runtime.failures import Permanent
+from notifications import documents
 
 RECEIPT = "Receipt: 4,890.00 USD for Barber Apprenticeship"
 SPONSOR = "finance@sponsor.example.com"
@@ -36,6 +37,18 @@ FILE = {"receipt-R-2026-0001.pdf": PDF}
 def delayed(harness: Harness) -> Harness:
     """Waits for documents longer than any test."""
     return Harness(harness.database, harness.mail, rules=replace(NO_DELAYS, receipt_document=timedelta(hours=1)))
+
+
+async def test_a_document_ends(harness: Harness) -> None:
+    await harness.receive(issued())
+    expiry = text(documents.expiry(timedelta(days=30)).statement)
+    for age, left in ((29, 1), (31, 0)):
+        async with harness.database.transaction() as db:
+            await db.execute(
+                text("UPDATE documents SET created_at = now() - make_interval(days => :age)"), {"age": age}
+            )
+            await db.execute(expiry, {"keep": timedelta(days=30), "chunk": 10})
+        assert await harness.value("SELECT count(*) FROM documents") == left
 
 
 STORY: tuple[Event, ...] = (CONTACT, paid(), paid(checkout_session="cs_1", payment_intent="pi_1"), issued())

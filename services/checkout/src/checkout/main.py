@@ -54,7 +54,7 @@ from checkout.purchases.customer_events import (
 from checkout.purchases.customers import Customers
 from checkout.purchases.domain import PaymentFlowName
 from checkout.purchases.jobs import INTENT_EXPIRY, PAGE_EXPIRY, IntentExpiry, PageExpiry
-from checkout.purchases.lost_events import LostEvents, open_purchases
+from checkout.purchases.lost_events import OLD_CHECKS, LostEvents, open_purchases
 from checkout.purchases.repository import SUBSCRIPTION_CANCEL
 from checkout.purchases.service import PaymentFlow, PurchaseService
 from checkout.purchases.subscriptions import SubscriptionCancel
@@ -220,6 +220,7 @@ def relay() -> Process:
             reminders=reminder_days(settings.sponsor_reminder_days),
         ),
         background=[timer.run, lost_events.run],
+        expiries=[OLD_CHECKS],
         close=[stripe.close, database.close],
     )
 

@@ -6,6 +6,7 @@ import base64
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import select
@@ -14,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.checkout import ReceiptIssued
 from contracts.envelope import Envelope
+from kit.messaging.housekeeping import Expiry
 from kit.runtime.failures import Permanent
 from notifications.tables import documents
 
@@ -37,6 +39,11 @@ async def save(db: AsyncConnection, issued: ReceiptIssued) -> None:
         "content": content,
     }
     await db.execute(insert(documents).values(row).on_conflict_do_nothing())
+
+
+def expiry(keep: timedelta) -> Expiry:
+    """A mail that is sent after that has no attachment."""
+    return Expiry(table="documents", column="created_at", keep=keep)
 
 
 def without_content(event: Envelope[ReceiptIssued]) -> Envelope[ReceiptIssued]:

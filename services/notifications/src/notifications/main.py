@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from fastapi import FastAPI
 
 import notifications
 from kit.runtime.process import Process, Role
 from kit.runtime.service import api_process, consumers_process, create_api, database_of, migrate_service, relay_process
-from notifications import db
+from notifications import db, documents
 from notifications.api import router
 from notifications.consumers import consumers
 from notifications.delivery import Delivery
@@ -53,7 +55,8 @@ def relay() -> Process:
         admins=settings.admin_emails,
     )
     close = [database.close, *([webhook.close] if webhook else [])]
-    return relay_process(SERVICE, settings, {db.JOB_KIND: delivery}, close=close)
+    expiries = [documents.expiry(timedelta(days=settings.keep_documents_days))]
+    return relay_process(SERVICE, settings, {db.JOB_KIND: delivery}, expiries=expiries, close=close)
 
 
 def migrate() -> None:

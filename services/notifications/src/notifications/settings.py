@@ -73,6 +73,8 @@ class RelaySettings(WorkerSettings):
     seller_name: str = Field(default="The school", max_length=200)
     """Checkout issues receipts under the same name."""
     portal_url: str
+    keep_documents_days: int = Field(default=180, ge=30)
+    """Receipts and invoices are kept here only to be attached to mails."""
 
     @field_validator("smtp_tls", "smtp_username", "smtp_password", "support_email", mode="before")
     @classmethod

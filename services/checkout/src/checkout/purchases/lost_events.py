@@ -21,6 +21,7 @@ from checkout.stripe_client import Stripe, StripeRejected, StripeUnavailable
 from checkout.topology import SERVICE
 from kit.db.database import Database
 from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.messaging.housekeeping import Expiry
 from kit.runtime.sweeps import repeat
 
 log = structlog.get_logger(__name__)
@@ -30,6 +31,9 @@ SWEEP_SECONDS = 60.0
 _BATCH = 50
 _LONGEST = timedelta(days=1)
 _DOUBLINGS = 10
+
+OLD_CHECKS = Expiry(table="stripe_checks", column="next_at", keep=timedelta(days=7))
+"""An open object's check is never that late: the object is open no more."""
 
 OpenObjects = Select[Any]
 """Rows of `object_id`, since when it is open (`since`), and whether its payment is being processed (`processing`)."""
@@ -87,10 +91,11 @@ class LostEvents:
         """What is due, each with whether its payment is being processed. It is due again later, whatever happens."""
         found = union_all(*self._sources).subquery()
         checks = stripe_checks
-        next_at = func.coalesce(checks.c.next_at, found.c.since + self._open_too_long)
+        # Looked up for each: few objects are open, but the planner may expect many and read all checks there ever were.
+        of_object = select(checks.c.next_at).where(checks.c.object_id == found.c.object_id).scalar_subquery()
+        next_at = func.coalesce(of_object, found.c.since + self._open_too_long)
         due = (
             select(found.c.object_id, func.bool_and(found.c.processing).label("processing"))
-            .outerjoin(checks, checks.c.object_id == found.c.object_id)
             .where(next_at <= now)
             .group_by(found.c.object_id)
             .order_by(func.min(next_at))

@@ -103,7 +103,7 @@ class Housekeeping:
     def __init__(self, database: Database, settings: RetentionSettings, more: Sequence[Expiry] = ()) -> None:
         self._database = database
         self._settings = settings
-        self._expiries = [*expiries(settings), *more]
+        self.expiries = [*expiries(settings), *more]
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set."""
@@ -128,7 +128,7 @@ class Housekeeping:
         }
         async with self._database.transaction() as db:
             await db.execute(text(MAINTAIN), keep)
-        for expiry in self._expiries:
+        for expiry in self.expiries:
             while True:
                 async with self._database.transaction() as db:
                     ended = await db.execute(text(expiry.statement), {"keep": expiry.keep, "chunk": CHUNK})
