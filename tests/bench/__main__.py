@@ -173,8 +173,9 @@ def main() -> None:
         print(f"{machine}; load {began:.1f}", flush=True)
         rows, failed = asyncio.run(measure(stack, size, names))
     if names == list(SECTIONS):
-        suffix = "" if arguments.size == "full" else f"-{arguments.size}"
-        report.write(rows, command=f"make bench{suffix}", machine=machine, loads=(began, report.load()), failed=failed)
+        command = "make bench" if arguments.size == "full" else f"make bench-{arguments.size}"
+        command = f"BENCH_EVENTS={events} {command}" if events else command
+        report.write(rows, command=command, machine=machine, loads=(began, report.load()), failed=failed)
         print(f"written to {report.DOCUMENT.relative_to(report.DOCUMENT.parents[1])}")
     if failed:
         parser.exit(1, f"failed: {', '.join(failed)}\n")

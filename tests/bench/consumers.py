@@ -86,7 +86,9 @@ async def product(
     run = f"p{next(_runs)}"
     messages, purchases = histories.backlog(CONSUMERS[package], events, run=run)
     if package == "checkout":
-        await start_purchases(stack, [histories.History(run, number) for number in range(purchases)])
+        await start_purchases(
+            stack.databases["checkout"].url, [histories.History(run, number) for number in range(purchases)]
+        )
     await publish(stack, messages)
     with stack.running_many(package, "consumers", processes, **environment) as roles:
 
@@ -120,9 +122,9 @@ async def scale_out(stack: Stack, *, events: int, rounds: int) -> tuple[float, f
     return median(four for four, _ in pairs), median(one for _, one in pairs)
 
 
-async def start_purchases(stack: Stack, purchases: Sequence[histories.History]) -> None:
+async def start_purchases(url: str, purchases: Sequence[histories.History]) -> None:
     """As checkout's API leaves them when the payer is sent to Stripe's page."""
-    database = Database(stack.databases["checkout"].url)
+    database = Database(url)
     try:
         async with database.transaction() as db:
             for each in purchases:
