@@ -31,6 +31,7 @@ PINNED = {
     "services/instructor-assignment/migrations/versions/0001_initial.py": "fb6949cd489b2ec4",
     "services/instructor-assignment/migrations/versions/0003_delivery.py": "61ca019c46c84ad4",
     "services/instructor-assignment/migrations/versions/0004_logins.py": "59a14e88f7d92ac7",
+    "services/instructor-assignment/migrations/versions/0005_loads.py": "4851d60f3ac749a4",
     "services/milady-integration/migrations/versions/0001_initial.py": "26d6f0ab56758c01",
     "services/milady-integration/migrations/versions/0002_contacts.py": "ee9f70cc07fb78ab",
     "services/milady-integration/migrations/versions/0003_delivery.py": "ce26dbd51685508f",

@@ -12,7 +12,7 @@ from tests.processes import RunningRole
 from tests.waiting import until
 
 from contracts.envelope import parse
-from contracts.instructor_assignment import InstructorAssigned, InstructorReleased
+from contracts.instructor_assignment import InstructorAssigned, InstructorReleased, InstructorUnavailable
 from contracts.registry import EVENT_TYPES
 from instructor_assignment.topology import QUEUES
 from kit.messaging.broker import Publisher
@@ -22,7 +22,9 @@ from testkit.postgres_server import Database
 from testkit.processes import stop_all, wait_all_ready
 from testkit.rabbit_server import RabbitServer
 
-EVENTS = Queue("test.instructor-assignment-events", events=(InstructorAssigned, InstructorReleased))
+EVENTS = Queue(
+    "test.instructor-assignment-events", events=(InstructorAssigned, InstructorReleased, InstructorUnavailable)
+)
 
 
 async def test_many_payments_out_of_order_give_each_student_one_instructor(

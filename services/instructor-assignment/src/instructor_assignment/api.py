@@ -130,7 +130,7 @@ async def list_instructors(
     limit: Limit = 50,
 ) -> Page[InstructorRow]:
     """All instructors with their numbers of students, newest first."""
-    selected = _with_students()
+    selected = select(instructors)
     if program_slug is not None:
         selected = selected.where(instructors.c.program_slug == program_slug)
     if is_active is not None:
@@ -217,11 +217,6 @@ def _with_instructor() -> Select[Any]:
     return current.outerjoin(instructors, c.id == assignments.c.instructor_id)
 
 
-def _with_students() -> Select[Any]:
-    count = select(func.count()).where(assignments.c.instructor_id == instructors.c.id).scalar_subquery()
-    return select(instructors, count.label("students"))
-
-
 async def _lock(db: AsyncConnection, instructor_id: UUID) -> InstructorRow:
     """Locks the instructor's program and returns the instructor. A 404 if there is none."""
     found = await _read(db, instructor_id)
@@ -230,7 +225,7 @@ async def _lock(db: AsyncConnection, instructor_id: UUID) -> InstructorRow:
 
 
 async def _read(db: AsyncConnection, instructor_id: UUID) -> InstructorRow:
-    row = (await db.execute(_with_students().where(instructors.c.id == instructor_id))).one_or_none()
+    row = (await db.execute(select(instructors).where(instructors.c.id == instructor_id))).one_or_none()
     if row is None:
         raise Problem(404, "unknown_instructor", "Instructor not found. GET /api/admin/instructors lists them.")
     return InstructorRow.model_validate(row_dict(row))

@@ -19,6 +19,7 @@ ai_instructors = Table(
     Column("specialty", Text),
     Column("avatar", Text),
     Column("capacity", Integer, nullable=False),
+    Column("students", Integer, nullable=False, server_default="0"),  # counted by a trigger of the assignments
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
