@@ -19,7 +19,7 @@ from contracts.payments import PaymentFailed, PaymentSucceeded
 from kit.db.database import Database
 from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.messaging.broker import Publisher
-from kit.messaging.gauges import Backlog, QueueDepths
+from kit.messaging.gauges import BACKLOG, Backlog, QueueDepths
 from kit.messaging.outbox import to_message
 from kit.messaging.subscriber import carries, subscriber
 from kit.messaging.topology import Queue, declare_at
@@ -82,6 +82,30 @@ async def test_the_backlog_is_measured(database: Database) -> None:
     await backlog.measure()
     assert (value("bursar_oldest_due_seconds", table="outbox") or 0) >= 90
     assert [value("bursar_job_rows", state=state) for state in ("due", "waiting", "failed")] == [1, 0, 1]
+
+
+async def test_measuring_reads_no_table(database: Database) -> None:
+    """Indexes answer, however many rows are done or wait."""
+    async with database.transaction() as db:
+        await db.execute(
+            text(
+                "INSERT INTO jobs (kind, key, payload, done_at, failed_at, available_at)"
+                " SELECT 'k', n::text, '{}', CASE WHEN n % 10 > 1 THEN now() END, CASE WHEN n % 100 = 1 THEN now() END,"
+                " now() + n * interval '1 second' - interval '1 hour' FROM generate_series(1, 50000) AS n"
+            )
+        )
+        await db.execute(
+            text(
+                "INSERT INTO outbox_due (id, month, available_at)"
+                " SELECT n, '2026-11-01', now() + n * interval '1 second' FROM generate_series(1, 20000) AS n"
+            )
+        )
+        await db.execute(text("ANALYZE jobs, outbox_due"))
+        plan = "\n".join(await db.scalars(text(f"EXPLAIN {BACKLOG}")))
+    assert "Seq Scan" not in plan, plan
+    assert "Sort" not in plan, plan
+    async with database.transaction() as db:
+        await db.execute(text("TRUNCATE jobs, outbox_due"))
 
 
 async def test_depths_of_queues_and_what_is_missing(

@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 MEASURE_SECONDS = 6.0
 MOST = 10_000
-_BACKLOG = text(
+BACKLOG = text(
     f"""
     SELECT
         (SELECT coalesce(extract(epoch FROM now() - min(available_at)), 0)
@@ -65,7 +65,7 @@ class Backlog:
 
     async def measure(self) -> bool:
         async with self._database.transaction() as db:
-            row = (await db.execute(_BACKLOG)).one()
+            row = (await db.execute(BACKLOG)).one()
         metrics.OLDEST_DUE.labels("outbox").set(float(row.oldest))
         for state in ("due", "waiting", "failed"):
             metrics.JOB_ROWS.labels(state).set(getattr(row, state))
