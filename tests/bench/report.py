@@ -50,6 +50,8 @@ class Row:
         return (self.path, f"{_number(self.product)} {self.unit}", bare, ratio, target, reached)
 
 
+BUSY = "**The machine was busy with other work when this run began. Repeat it on an idle one before you rely on it.**"
+
 HEADINGS = ("path", "product", "bare", "ratio", "target", "reached")
 WIDTHS = (58, 14, 14, 7, 8, 8)
 
@@ -102,6 +104,7 @@ def write(
         "outbox) and `tests/bench/bare_gateway.py` (signature, then publish or journal, then answer). Read the ratios:",
         "rates depend on the machine.",
         "",
+        *([BUSY, ""] if loads[0] > (os.cpu_count() or 1) else []),
         "| " + " | ".join((*HEADINGS, "what limits it")) + " |",
         "|" + " --- |" * (len(HEADINGS) + 1),
         *(f"| {' | '.join((*row.cells, '' if row.reached else row.limit))} |" for row in rows),
