@@ -166,7 +166,7 @@ async def test_an_attempt_that_hangs_is_retried(database: Database, monkeypatch:
     class Hanging(Handler):
         async def perform(self, job: Job) -> str:
             if job.attempt == 1:
-                await asyncio.Event().wait()
+                await asyncio.sleep(30)  # longer than anybody waits here
             return await super().perform(job)
 
     async with workers_of(database, Hanging()):
