@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ import milady_integration.topology
 import notifications.topology
 import webhook_gateway.topology
 from kit.messaging.topology import Queue
+from testkit.engines import scratch
 from testkit.postgres_server import Database, PostgresServer
 from testkit.processes import stop_all, wait_all_ready
 from testkit.rabbit_server import RabbitServer
@@ -132,12 +132,12 @@ class Stack:
 def started() -> Iterator[Stack]:
     """Servers that wait for the disk, as in production. Everything is removed at the end."""
     with (
-        tempfile.TemporaryDirectory(prefix="bursar-bench-") as logs,
+        scratch("bursar-bench-") as logs,
         postgres(durable=True) as database_server,
         rabbitmq(durable=True) as broker,
     ):
         databases = {package: database_server.create_database(f"bench_{package}") for package in QUEUES}
-        stack = Stack(database_server, broker, databases, Path(logs))
+        stack = Stack(database_server, broker, databases, logs)
         for package in QUEUES:
             migrate(package, stack.environment(package, "migrate"))
         yield stack
