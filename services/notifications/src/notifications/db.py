@@ -103,6 +103,8 @@ async def schedule(uow: UnitOfWork, messages: Sequence[Message], *, due: Mapping
     new = set(await uow.db.scalars(inserted.on_conflict_do_nothing().returning(notifications.c.id)))
     for id in by_id.keys() & new:
         await _enqueue(uow.db, id, round=1, cause=uow.cause, due=due[id])
+    if by_id.keys() <= new:
+        return
     columns = (notifications.c.id, notifications.c.status, notifications.c.code, notifications.c.round)
     existing = select(*columns).where(notifications.c.id.in_(by_id.keys() - new))
     for id, status, code, round in (await uow.db.execute(existing)).all():

@@ -104,7 +104,10 @@ async def merge_all(db: AsyncConnection, new: Sequence[NewFact]) -> list[Group]:
         return []
     if not all(each.keys for each in new):
         raise ValueError("a fact needs at least one key")
-    created = {key: uuid4() for each in new for key in each.keys}
+    created: dict[str, UUID] = {}
+    for each in new:  # new keys of one fact get the same group at once: nothing is left to join
+        own = next((created[key] for key in each.keys if key in created), None) or uuid4()
+        created.update((key, own) for key in each.keys if key not in created)
     keys = list(created)
     while True:
         await db.execute(_ADD_KEYS, {"keys": keys, "groups": list(created.values())})
