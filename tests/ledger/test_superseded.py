@@ -14,7 +14,7 @@ from contracts.envelope import Event
 from contracts.money import usd
 from contracts.payments import PaymentEvent, PaymentFailed, PaymentPending, PaymentRefs, PaymentSucceeded
 from contracts.people import Program
-from ledger.facts import fold, implied_keys, superseded
+from ledger.facts import ALIKE_KEPT, fold, implied_keys, superseded
 from ledger.verdict import verdicts
 
 AT = datetime.fromisoformat("2026-11-21T00:00:00+00:00")
@@ -36,9 +36,19 @@ def declined(n: int, *, code: str = "card_declined", intent: str = "pi_1", charg
     return Dated(f"evt_{n:05}", at, event)
 
 
-def test_of_ten_thousand_declines_two_are_left() -> None:
+def test_of_ten_thousand_declines_the_last_ones_and_the_first_charge_are_left() -> None:
     events = [declined(n) for n in range(10_000)]
-    assert {each.id for each in events} - superseded(events) == {"evt_00000", "evt_09999"}
+    last = {each.id for each in events[-ALIKE_KEPT:]}
+    assert {each.id for each in events} - superseded(events) == {"evt_00000", *last}
+
+
+def test_a_debit_that_is_reported_late_has_failed_all_the_same() -> None:
+    """Its submission arrives after its failure, and after the next attempt has failed as well."""
+    failures = [declined(0), declined(1), declined(2)]
+    left = [each for each in failures if each.id not in superseded(failures)]
+    submitted = Dated("submitted", AT, PaymentPending(refs=PaymentRefs(payment_intent="pi_1", charge="ch_00001")))
+    (purchase,) = fold(facts_of([*left, submitted]))
+    assert [payment.processing for payment in purchase.payments] == [False]
 
 
 def test_each_reason_each_intent_and_each_final_failure_is_kept() -> None:
@@ -52,7 +62,7 @@ def test_the_failure_of_a_submitted_debit_is_kept() -> None:
     refs = PaymentRefs(payment_intent="pi_1", charge="ch_00001")
     submitted = Dated("submitted", AT, PaymentPending(refs=refs))
     events = [declined(0), declined(1), declined(2), declined(3), submitted]
-    assert superseded(events) == {"evt_00002"}
+    assert superseded(events, keep=1) == {"evt_00002"}
 
 
 def events() -> st.SearchStrategy[list[Dated]]:
@@ -96,7 +106,7 @@ def facts_of(events: list[Dated]) -> dict[str, PaymentEvent]:
 
 @given(events())
 def test_no_standing_and_no_name_depends_on_what_is_superseded(events: list[Dated]) -> None:
-    dropped = superseded(events)
+    dropped = superseded(events, keep=1)
     every, left = facts_of(events), facts_of([each for each in events if each.id not in dropped])
     assert verdicts_of(left) == verdicts_of(every)
     assert implied_keys(left) == implied_keys(every)
@@ -112,16 +122,16 @@ def verdicts_of(facts: dict[str, PaymentEvent]) -> dict[Any, tuple[Any, ...]]:
     return {key: (verdict.standing, verdict.reason) for key, verdict in verdicts(facts).items()}
 
 
-@given(events(), st.randoms(use_true_random=False))
-def test_the_same_events_are_left_whatever_the_order(events: list[Dated], order: Any) -> None:
+@given(events(), st.randoms(use_true_random=False), st.integers(1, 4))
+def test_the_same_events_are_left_whatever_the_order(events: list[Dated], order: Any, keep: int) -> None:
     """Of attempts that no debit was submitted for: such an event comes days before its failure."""
     passing = [each for each in events if not isinstance(each.data, PaymentPending)]
-    expected = {each.id for each in passing} - superseded(passing)
+    expected = {each.id for each in passing} - superseded(passing, keep=keep)
     arriving = [*passing, *passing]
     order.shuffle(arriving)
     left: dict[str, Dated] = {}
     for each in arriving:
         left[each.id] = each
-        for id in superseded(left.values()):
+        for id in superseded(left.values(), keep=keep):
             del left[id]
     assert set(left) == expected

@@ -65,12 +65,17 @@ class DatedEvent(Protocol):
     def data(self) -> Event: ...
 
 
-def superseded(events: Iterable[DatedEvent]) -> frozenset[str]:
+ALIKE_KEPT = 20
+"""More than a payer's own attempts with one intent: a bank debit, whose submission may be reported after its failure, is
+never tried so often."""
+
+
+def superseded(events: Iterable[DatedEvent], *, keep: int = ALIKE_KEPT) -> frozenset[str]:
     """The ids of the events that need not be kept: failed attempts to pay one intent, as whoever tries stolen cards
     makes them by the thousand.
 
-    Of those that differ in nothing but their charge and their time, two are kept: the last one, and the one with the
-    first charge by name (some names of ours are derived from it). An attempt whose charge another event names is kept
+    Of those that differ in nothing but their charge and their time, the last `keep` are kept, and the one with the first
+    charge by name (some names of ours are derived from it). An attempt whose charge another event names is kept
     too: it may be a bank debit that was submitted before. So whatever is derived from the events that are left is what
     would be derived from all of them.
     """
@@ -86,7 +91,7 @@ def superseded(events: Iterable[DatedEvent]) -> frozenset[str]:
             alike[_without_charge(failed)].append((each, failed))
     kept = {each.id for each, _ in attempts} - {each.id for same in alike.values() for each, _ in same}
     for same in alike.values():
-        kept.add(max(same, key=lambda one: (one[0].time, one[0].id))[0].id)
+        kept.update(each.id for each, _ in sorted(same, key=lambda one: (one[0].time, one[0].id))[-keep:])
         kept.add(min(same, key=lambda one: (one[1].refs.charge or "", one[0].id))[0].id)
     return frozenset(each.id for each, _ in attempts if each.id not in kept)
 
