@@ -66,16 +66,16 @@ class DatedEvent(Protocol):
 
 
 ALIKE_KEPT = 20
-"""More than a payer's own attempts with one intent: a bank debit, whose submission may be reported after its failure, is
-never tried so often."""
+"""More than a payer's own attempts with one intent: a bank debit, whose submission may be reported after its failure,
+is never tried so often."""
 
 
 def superseded(events: Iterable[DatedEvent], *, keep: int = ALIKE_KEPT) -> frozenset[str]:
     """The ids of the events that need not be kept: failed attempts to pay one intent, as whoever tries stolen cards
     makes them by the thousand.
 
-    Of those that differ in nothing but their charge and their time, the last `keep` are kept, and the one with the first
-    charge by name (some names of ours are derived from it). An attempt whose charge another event names is kept
+    Of those that differ in nothing but their charge and their time, the last `keep` are kept, and the one with the
+    first charge by name (some names of ours are derived from it). An attempt whose charge another event names is kept
     too: it may be a bank debit that was submitted before. So whatever is derived from the events that are left is what
     would be derived from all of them.
     """
