@@ -10,6 +10,9 @@ from tests.instructor_assignment.harness import Service, Student, envelope, new_
 
 from contracts.payments import PaymentFailed, PaymentRefs
 from contracts.people import ItemKind, ItemRef, Program
+from instructor_assignment.projection import assignments_of
+from kit.db.unit_of_work import UnitOfWork, utc_now
+from ledger.policy import DEFAULT_POLICY
 
 
 async def test_a_paid_enrollment_gets_an_instructor_once(service: Service) -> None:
@@ -281,3 +284,30 @@ async def test_a_payment_and_a_new_instructor_never_miss_each_other(service: Ser
         student = Student(program)
         await asyncio.gather(service.deliver(student.paid()), service.add(program, "Ada"))
         assert await service.status(student) == "assigned"
+
+
+async def test_in_one_batch_a_released_instructor_goes_to_the_longest_wait_of_the_same_program(
+    service: Service,
+) -> None:
+    full, other = new_program(), new_program()
+    await service.add(full, "Ada", capacity=1)
+    await service.add(other, "Ben", capacity=2)
+    leaving, first, second = Student(full), Student(full), Student(full)
+    paid = envelope(first.paid())
+    await service.deliver(leaving.paid(), paid, second.paid())
+    new, elsewhere, third = Student(full), Student(other), Student(other)
+    events = [envelope(event) for event in (new.paid(), elsewhere.paid(), leaving.refunded(), third.paid())]
+    async with service.database.transaction() as db:
+        uow = UnitOfWork(db=db, source="instructor-assignment", now=utc_now())
+        await assignments_of(DEFAULT_POLICY).apply_all(uow, events)
+    students = (leaving, first, second, new, elsewhere, third)
+    found = [await service.status(student) for student in students]
+    assert found == ["released", "assigned", "waiting", "waiting", "assigned", "assigned"]
+    assert await service.loads(full) == {"Ada": 1}
+    assert await service.loads(other) == {"Ben": 2}
+    (row,) = await service.rows(
+        "SELECT headers FROM outbox_messages WHERE routing_key = 'instructor.assigned.v1' "
+        "AND convert_from(body, 'UTF8')::jsonb ->> 'student_id' = :student",
+        student=str(first.id),
+    )
+    assert row["headers"]["cloudEvents:correlationid"] == paid.id, "it belongs to the student's own payment"

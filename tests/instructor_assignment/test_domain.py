@@ -24,7 +24,6 @@ from instructor_assignment.domain import (
     DesiredStatus,
     InstructorLoad,
     Status,
-    assign_waiting,
     becomes,
     changes_assignment,
     follow,
@@ -75,9 +74,9 @@ class Table:
             new = Assignment(desired=after, status=Status.RELEASED, instructor=None, since=NOW, revision=0)
             self.rows[id] = replace(existing, desired=after) if existing else new
             if changes_assignment(before, after):
-                change = follow(assignment=self.rows[id], loads=self.loads, at=NOW)
-                self.changes.append(change)
-                self.rows[id] = change.after
+                for change in follow(assignments=[self.rows[id]], loads=self.loads, at=NOW):
+                    self.changes.append(change)
+                    self.rows[id] = change.after
 
     def end(self) -> dict[UUID, object]:
         """What must not depend on the order. The times and the number of changes may."""
@@ -156,7 +155,7 @@ loads_of_a_program = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), m
 @given(loads_of_a_program, st.integers(0, 30))
 def test_no_capacity_is_exceeded_and_none_is_left_unused(loads: list[InstructorLoad], students: int) -> None:
     available = {each.instructor.id: max(each.capacity - each.students, 0) for each in loads}
-    changes = assign_waiting(waiting=[waiting(n) for n in range(students)], loads=loads, at=NOW)
+    changes = follow(assignments=[waiting(n) for n in range(students)], loads=loads, at=NOW)
     assert len(changes) == min(students, sum(available.values()))
     in_order = [UUID(int=n) for n in range(len(changes))]
     assert [change.after.desired.student_id for change in changes] == in_order
@@ -171,7 +170,7 @@ def test_loads_stay_within_one_student_of_each_other(capacities: list[int], data
     loads = [load(n, capacity) for n, capacity in enumerate(capacities)]
     students = data.draw(st.integers(0, sum(capacities)))
     assigned = dict.fromkeys((each.instructor.id for each in loads), 0)
-    for change in assign_waiting(waiting=[waiting(n) for n in range(students)], loads=loads, at=NOW):
+    for change in follow(assignments=[waiting(n) for n in range(students)], loads=loads, at=NOW):
         assert change.after.instructor
         assigned[change.after.instructor.id] += 1
     for one in loads:
@@ -187,6 +186,25 @@ def test_the_choice_does_not_depend_on_the_order_of_the_rows(
     shuffled = list(loads)
     random.shuffle(shuffled)
     assert least_loaded(loads) == least_loaded(shuffled)
+
+
+def test_a_released_instructor_goes_to_the_longest_wait_and_not_to_a_new_student() -> None:
+    of_one = load(9, capacity=1, students=1)
+    leaving = waiting(1)
+    leaving = replace(
+        leaving,
+        desired=replace(leaving.desired, desired_status=DesiredStatus.RELEASED),
+        status=Status.ASSIGNED,
+        instructor=of_one.instructor,
+    )
+    new = replace(waiting(2), status=Status.RELEASED)
+    first, second = waiting(3), waiting(4)
+    changes = follow(assignments=[new, leaving, first, second], loads=[of_one], at=NOW)
+    assert [(change.after.id, change.after.status) for change in changes] == [
+        (leaving.id, Status.RELEASED),
+        (first.id, Status.ASSIGNED),
+        (new.id, Status.WAITING),
+    ]
 
 
 def test_students_of_a_removed_instructor_are_reassigned_or_wait_and_both_are_published() -> None:

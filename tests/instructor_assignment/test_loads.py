@@ -101,8 +101,8 @@ async def test_what_is_read_under_the_programs_lock_reads_no_table_as_a_whole(se
     )
     try:
         reads: dict[str, Callable[[AsyncConnection], Awaitable[object]]] = {
-            "loads": lambda db: repository.loads(db, program.slug),
-            "waiting": lambda db: repository.waiting(db, program.slug, 20),
+            "loads": lambda db: repository.loads(db, [program.slug]),
+            "waiting": lambda db: repository.waiting(db, {program.slug: 20, "none": 20}),
             "read": lambda db: repository.read(db, [uuid4() for _ in range(20)]),
             "students": lambda db: repository.students_of(db, instructor),
         }

@@ -97,10 +97,6 @@ class Change:
     after: Assignment
     events: tuple[InstructorEvent, ...]
 
-    @property
-    def frees_capacity(self) -> bool:
-        return self.before.instructor is not None and self.after.instructor is None
-
 
 def wanted(facts: Facts, policy: Policy = DEFAULT_POLICY) -> Mapping[UUID, DesiredAssignment]:
     """What the facts ask for, for every student and program that they ever named."""
@@ -145,24 +141,31 @@ def _desired(verdict: Verdict) -> DesiredAssignment:
     )
 
 
-def follow(*, assignment: Assignment, loads: Sequence[InstructorLoad], at: datetime) -> Change:
-    """Brings the assignment in line with its desired status. An assigned student keeps the instructor."""
-    if assignment.desired.desired_status is DesiredStatus.RELEASED:
-        return _change(assignment, replace(assignment, status=Status.RELEASED, instructor=None), at=at)
-    if assignment.status is not Status.RELEASED:
-        return _change(assignment, assignment, at=at)
-    return _change(assignment, _assigned(assignment, least_loaded(loads)), at=at)
+def follow(*, assignments: Iterable[Assignment], loads: Sequence[InstructorLoad], at: datetime) -> list[Change]:
+    """Brings assignments of one program in line with their desired status. Returns the changes.
 
-
-def assign_waiting(*, waiting: Iterable[Assignment], loads: Sequence[InstructorLoad], at: datetime) -> list[Change]:
-    """Assigns instructors to the waiting students, in the order given, until the capacity is used up."""
+    Students are released first, so that others get their instructors: those who have waited, then those who are new,
+    in the order given. An assigned student keeps the instructor.
+    """
     changes = []
-    for assignment in waiting:
-        if (load := least_loaded(loads)) is None:
-            break
-        loads = _with_one_more(loads, load)
-        changes.append(_change(assignment, _assigned(assignment, load), at=at))
+    for assignment in sorted(assignments, key=_turn):
+        change = _change(assignment, _followed(assignment, loads), at=at)
+        loads = _counted(loads, change)
+        if change.after != assignment:
+            changes.append(change)
     return changes
+
+
+def _turn(assignment: Assignment) -> int:
+    if assignment.desired.desired_status is DesiredStatus.RELEASED:
+        return 0
+    return 1 if assignment.status is Status.WAITING else 2
+
+
+def _followed(assignment: Assignment, loads: Sequence[InstructorLoad]) -> Assignment:
+    if assignment.desired.desired_status is DesiredStatus.RELEASED:
+        return replace(assignment, status=Status.RELEASED, instructor=None)
+    return assignment if assignment.status is Status.ASSIGNED else _assigned(assignment, least_loaded(loads))
 
 
 def reassign(
@@ -171,9 +174,9 @@ def reassign(
     """Their instructor leaves: each student gets another instructor, or waits."""
     changes = []
     for assignment in students:
-        if (load := least_loaded(loads)) is not None:
-            loads = _with_one_more(loads, load)
-        changes.append(_change(assignment, _assigned(assignment, load), at=at, reason=reason))
+        change = _change(assignment, _assigned(assignment, least_loaded(loads)), at=at, reason=reason)
+        loads = _counted(loads, change)
+        changes.append(change)
     return changes
 
 
@@ -187,8 +190,15 @@ def least_loaded(loads: Iterable[InstructorLoad]) -> InstructorLoad | None:
     )
 
 
-def _with_one_more(loads: Sequence[InstructorLoad], chosen: InstructorLoad) -> list[InstructorLoad]:
-    return [replace(load, students=load.students + 1) if load is chosen else load for load in loads]
+def _counted(loads: Sequence[InstructorLoad], change: Change) -> list[InstructorLoad]:
+    """The loads after the change."""
+    old, new = ((each.instructor.id if each.instructor else None) for each in (change.before, change.after))
+    if old == new:
+        return list(loads)
+    return [
+        replace(load, students=load.students + (load.instructor.id == new) - (load.instructor.id == old))
+        for load in loads
+    ]
 
 
 def _assigned(assignment: Assignment, load: InstructorLoad | None) -> Assignment:

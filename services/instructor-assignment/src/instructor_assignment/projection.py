@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 
 from instructor_assignment import capacity, domain, repository
@@ -40,11 +39,5 @@ def _programs(changes: Sequence[Change[DesiredAssignment]]) -> Iterable[Lock]:
 
 async def _assign_and_release(uow: UnitOfWork, changes: Sequence[Change[DesiredAssignment]]) -> None:
     causes = {each.after.id: each.cause for each in changes if domain.changes_assignment(each.before, each.after)}
-    for assignment in await repository.read(uow.db, causes) if causes else ():
-        uow = replace(uow, cause=causes[assignment.desired.id])
-        slug = assignment.desired.program_slug
-        loads = await repository.loads(uow.db, slug)
-        change = domain.follow(assignment=assignment, loads=loads, at=uow.now)
-        await repository.apply(uow, change)
-        if change.frees_capacity:
-            await capacity.assign_waiting(uow, slug)
+    if causes:
+        await capacity.follow(uow, await repository.read(uow.db, causes), causes)
