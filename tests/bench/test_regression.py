@@ -71,21 +71,21 @@ CONSUMERS = (
     # each once: lock_timeout; inbox; keys, groups, two joins, facts and members of the groups; rows read, written; jobs
     # or messages
     Consumer(enrollment, enrollment.topology.PAYMENTS, enrollment.consumers.payments, batch=12, message=12),
-    # and the instructors of each program under its lock, four programs
+    # and locks, rows read under them; assignments, instructors and their write
     Consumer(
         instructor_assignment,
         instructor_assignment.topology.PAYMENTS,
         instructor_assignment.consumers.payments,
-        batch=42,
-        message=16,
+        batch=16,
+        message=14,
     ),
-    # and, for each changed enrollment, the reconciliation with the provider's
+    # and locks, rows read under them; programs, contacts, provider enrollments read and written. A new program: three
     Consumer(
         milady_integration,
         milady_integration.topology.PAYMENTS,
         milady_integration.consumers.payments,
-        batch=52,
-        message=20,
+        batch=17,
+        message=18,
     ),
     # and, for each event, the plan of the messages about its purchase
     Consumer(

@@ -93,7 +93,10 @@ class ProviderEnrollment:
 
 @dataclass(frozen=True, kw_only=True)
 class MiladyProgram:
+    """`program_id` is None until an event has named it: an admin may add a program before it is sold."""
+
     slug: str
+    program_id: str | None
     course_ids: tuple[str, ...]
     is_active: bool
 

@@ -6,12 +6,13 @@ adopt its enrollments), the enrollment (to change its provider enrollment), the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import ARRAY, Row, Text, Uuid, and_, any_, bindparam, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -25,6 +26,19 @@ from milady_integration.tables import contacts, enrollments, milady_programs, pr
 
 ADOPT = "milady.adopt"
 """The job for a program that has become Milady's: it enrolls the students who have paid for it already."""
+
+_SLUGS = any_(bindparam("slugs", type_=ARRAY(Text)))
+_IDS = any_(bindparam("ids", type_=ARRAY(Uuid)))
+_STUDENTS = any_(bindparam("students", type_=ARRAY(Uuid)))
+_READ_PROGRAMS = select(milady_programs).where(milady_programs.c.program_slug == _SLUGS)
+_READ_CONTACTS = select(contacts).where(contacts.c.student_id == _STUDENTS)
+_READ_CAUSES = select(enrollments.c.id, enrollments.c.cause).where(enrollments.c.id == _IDS)
+_READ_PROVIDER_ENROLLMENTS = select(provider_enrollments).where(provider_enrollments.c.id == _IDS)
+_NEW = insert(provider_enrollments)
+_FIXED = ("id", "student_id", "program_slug", "created_at")
+_WRITE_PROVIDER_ENROLLMENTS = _NEW.on_conflict_do_update(
+    index_elements=["id"], set_={column.name: column for column in _NEW.excluded if column.name not in _FIXED}
+)
 
 
 def program_lock(slug: str) -> str:
@@ -69,12 +83,17 @@ async def register_program(uow: UnitOfWork, program: Program) -> None:
         await uow.db.execute(named.values(program_id=program.id))
 
 
-async def read_program(db: AsyncConnection, slug: str) -> MiladyProgram | None:
-    row = (await db.execute(select(milady_programs).where(milady_programs.c.program_slug == slug))).one_or_none()
-    if row is None:
-        return None
-    ids = tuple(course["id"] for course in row.courses)
-    return MiladyProgram(slug=row.program_slug, course_ids=ids, is_active=row.is_active)
+async def read_programs(db: AsyncConnection, slugs: Collection[str]) -> Mapping[str, MiladyProgram]:
+    """By slug, those that are Milady's."""
+    return {
+        row.program_slug: MiladyProgram(
+            slug=row.program_slug,
+            program_id=row.program_id,
+            course_ids=tuple(course["id"] for course in row.courses),
+            is_active=row.is_active,
+        )
+        for row in await db.execute(_READ_PROGRAMS, {"slugs": list(slugs)})
+    }
 
 
 async def insert_unpaid_enrollment(
@@ -97,10 +116,10 @@ async def insert_unpaid_enrollment(
     await uow.db.execute(new.on_conflict_do_nothing())
 
 
-async def read_cause(db: AsyncConnection, id: UUID) -> Cause | None:
-    """The event that last changed the enrollment."""
-    cause = await db.scalar(select(enrollments.c.cause).where(enrollments.c.id == id))
-    return Cause(**cause) if cause else None
+async def read_causes(db: AsyncConnection, ids: Collection[UUID]) -> Mapping[UUID, Cause]:
+    """By enrollment: the event that last changed it."""
+    rows = await db.execute(_READ_CAUSES, {"ids": list(ids)})
+    return {row.id: Cause(**row.cause) for row in rows if row.cause}
 
 
 async def read_enrollment(db: AsyncConnection, id: UUID) -> EnrollmentRecord | None:
@@ -132,12 +151,18 @@ async def write_contact(db: AsyncConnection, student_id: UUID, contact: Contact,
     )
 
 
-async def contact_of(db: AsyncConnection, enrollment: EnrollmentRecord) -> Contact | None:
-    """The student's: as they gave it when they paid, else as the school has it."""
-    if enrollment.contact_email is not None:
-        return Contact(name=enrollment.contact_name, email=enrollment.contact_email)
-    row = (await db.execute(select(contacts).where(contacts.c.student_id == enrollment.student_id))).one_or_none()
-    return None if row is None else Contact(name=row.name, email=row.email)
+async def contacts_of(db: AsyncConnection, enrollments: Sequence[EnrollmentRecord]) -> Mapping[UUID, Contact]:
+    """By enrollment: the student's, as they gave it when they paid, else as the school has it."""
+    without = {each.student_id for each in enrollments if each.contact_email is None}
+    rows = await db.execute(_READ_CONTACTS, {"students": sorted(without)}) if without else ()
+    on_file = {row.student_id: Contact(name=row.name, email=row.email) for row in rows}
+    found = {}
+    for each in enrollments:
+        if each.contact_email is not None:
+            found[each.id] = Contact(name=each.contact_name, email=each.contact_email)
+        elif each.student_id in on_file:
+            found[each.id] = on_file[each.student_id]
+    return found
 
 
 async def stale_enrollments(db: AsyncConnection, slug: str) -> Sequence[tuple[UUID, UUID]]:
@@ -161,10 +186,17 @@ async def stale_enrollments(db: AsyncConnection, slug: str) -> Sequence[tuple[UU
 
 async def read_provider_enrollment(db: AsyncConnection, id: UUID) -> ProviderEnrollment | None:
     """Hold the enrollment's lock if you are going to change it."""
-    selected = select(provider_enrollments).where(provider_enrollments.c.id == id)
-    row = (await db.execute(selected)).one_or_none()
-    if row is None:
-        return None
+    return (await read_provider_enrollments(db, [id])).get(id)
+
+
+async def read_provider_enrollments(db: AsyncConnection, ids: Collection[UUID]) -> Mapping[UUID, ProviderEnrollment]:
+    """By enrollment. Hold the locks of those that you are going to change."""
+    rows = await db.execute(_READ_PROVIDER_ENROLLMENTS, {"ids": list(ids)})
+    return {row.id: _provider_enrollment(row) for row in rows}
+
+
+# Any: SQLAlchemy has no type for the rows of a whole table
+def _provider_enrollment(row: Row[Any]) -> ProviderEnrollment:
     return ProviderEnrollment(
         status=Status(row.status),
         desired_state=DesiredState(row.desired_state),
@@ -181,27 +213,31 @@ async def read_provider_enrollment(db: AsyncConnection, id: UUID) -> ProviderEnr
     )
 
 
-async def write_provider_enrollment(uow: UnitOfWork, enrollment: EnrollmentRecord, current: ProviderEnrollment) -> None:
-    changing = {
-        "status": current.status.value,
-        "desired_state": current.desired_state.value,
-        "reason": current.reason,
-        "purchase_id": current.purchase_id,
-        "step": current.step.value if current.step else None,
-        "failed_step": current.failed_step.value if current.failed_step else None,
-        "failure": current.failure,
-        "generation": current.generation,
-        "announced": current.announced,
-        "milady_enrollment_id": current.milady_enrollment_id,
-        "links": [link.model_dump() for link in current.links],
-        "revision": current.revision,
-        "updated_at": uow.now,
-    }
-    new = insert(provider_enrollments).values(
-        id=enrollment.id,
-        student_id=enrollment.student_id,
-        program_slug=enrollment.program_slug,
-        created_at=uow.now,
-        **changing,
-    )
-    await uow.db.execute(new.on_conflict_do_update(index_elements=["id"], set_=changing))
+async def write_provider_enrollments(
+    uow: UnitOfWork, rows: Sequence[tuple[EnrollmentRecord, ProviderEnrollment]]
+) -> None:
+    """In one round trip."""
+    values = [
+        {
+            "id": enrollment.id,
+            "student_id": enrollment.student_id,
+            "program_slug": enrollment.program_slug,
+            "status": current.status.value,
+            "desired_state": current.desired_state.value,
+            "reason": current.reason,
+            "purchase_id": current.purchase_id,
+            "step": current.step.value if current.step else None,
+            "failed_step": current.failed_step.value if current.failed_step else None,
+            "failure": current.failure,
+            "generation": current.generation,
+            "announced": current.announced,
+            "milady_enrollment_id": current.milady_enrollment_id,
+            "links": [link.model_dump() for link in current.links],
+            "revision": current.revision,
+            "created_at": uow.now,
+            "updated_at": uow.now,
+        }
+        for enrollment, current in rows
+    ]
+    if values:
+        await uow.db.execute(_WRITE_PROVIDER_ENROLLMENTS, values)
