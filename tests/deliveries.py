@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -12,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contracts.envelope import Envelope, Event
 from kit.db.database import Database
 from kit.messaging import inbox
+from kit.messaging.batches import Batches
 from kit.messaging.inbox import Handler
-from kit.messaging.subscriber import handlers, subscribers_of
+from kit.messaging.subscriber import filters, handlers, subscribers_of
 
 AT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 Routers = RabbitRouter | Sequence[RabbitRouter]
@@ -52,6 +54,15 @@ async def deliver(
     """In a transaction of its own, as the middleware does it between delivery and acknowledgment."""
     async with database.transaction() as db:
         await handle(db, routers, service, event, now=now)
+
+
+async def deliver_together(database: Database, routers: Routers, service: str, events: Sequence[Envelope[Any]]) -> None:
+    """Those of each queue in one batch, as when they have waited in it."""
+    for subscriber in subscribers_of(_flat(routers)):
+        by_type, filter_of = handlers(subscriber), filters(subscriber)
+        queue = Batches(database, queue=subscriber.queue.name, service=service)
+        own = [event for event in events if event.type in by_type]
+        await asyncio.gather(*(queue.process(each, by_type[each.type], filter_of[each.type]) for each in own))
 
 
 def _flat(routers: Routers) -> Sequence[RabbitRouter]:

@@ -87,13 +87,13 @@ CONSUMERS = (
         batch=17,
         message=18,
     ),
-    # and, for each event, the plan of the messages about its purchase
+    # and the plan of the messages about all purchases: topics, notifications, jobs, what is scheduled already
     Consumer(
         notifications,
         notifications.topology.PAYMENTS,
         lambda: notifications.consumers.consumers(NO_DELAYS),
-        batch=232,
-        message=12,
+        batch=10,
+        message=9,
     ),
     # and, for each event, its purchase, payments, installments, membership and receipt
     Consumer(checkout, checkout.topology.PAYMENTS, checkout.consumers.payment_events, batch=615, message=29),

@@ -15,7 +15,7 @@ from tests.waiting import until
 from kit.db.database import Database
 from kit.db.unit_of_work import UnitOfWork
 from kit.jobs import worker as worker_module
-from kit.jobs.jobs import Job, NewJob, expedite, put_all
+from kit.jobs.jobs import Job, NewJob, expedite_all, put_all
 from kit.jobs.worker import JobWorker
 from kit.messaging import wakeup as wakeup_module
 from kit.runtime.backoff import Backoff
@@ -209,7 +209,7 @@ async def test_a_job_that_is_expedited_wakes_the_worker(database: Database, monk
     async with workers_of(database, Handler()):
         await asyncio.sleep(2)
         async with database.transaction() as db:
-            await expedite(db, kind="test.act", key="mail-8", due=datetime.now(UTC))
+            await expedite_all(db, kind="test.act", due={"mail-8": datetime.now(UTC)})
         await until(recorded)
 
 
@@ -219,7 +219,7 @@ async def test_a_job_that_has_been_started_is_not_expedited(database: Database) 
     worker = JobWorker(database, "tests", {"test.act": Handler()})
     assert len(await worker.take(1)) == 1
     async with database.transaction() as db:
-        await expedite(db, kind="test.act", key="mail-9", due=datetime.now(UTC))
+        await expedite_all(db, kind="test.act", due={"mail-9": datetime.now(UTC)})
     assert await worker.take(1) == []
 
 

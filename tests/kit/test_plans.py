@@ -16,7 +16,7 @@ from tests.plans import faults_of, recorded
 from kit.db import ddl, delivery_ddl
 from kit.db.database import Database
 from kit.http import idempotency
-from kit.jobs.jobs import NewJob, expedite, put_all
+from kit.jobs.jobs import NewJob, expedite_all, put_all
 from kit.jobs.worker import JobWorker
 from kit.messaging import inbox, outbox
 from kit.messaging.broker import Publisher
@@ -95,7 +95,7 @@ async def test_no_loop_reads_or_sorts_a_large_table(million: pg.Database) -> Non
             await put_all(db, new)
             claimed = await inbox.claim_all(db, queue="q", event_ids=[f"e{n}" for n in range(999_980, 1_000_020)])
             assert len(claimed) == 19
-            await expedite(db, kind="test.act", key="j1000010", due=datetime.now(UTC))
+            await expedite_all(db, kind="test.act", due={"j1000010": datetime.now(UTC)})
         assert await Relay(database, NoPublisher("amqp://nowhere", name="tests")).publish_due() == 200
         jobs = await worker.take(16)
         assert len(jobs) == 16

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from pydantic import SecretStr
 from sqlalchemy import text
-from tests.deliveries import deliver
+from tests.deliveries import deliver, deliver_together
 
 from contracts.checkout import ReceiptIssued, StudentUpdated
 from contracts.enrollment import EnrollmentEvent
@@ -107,6 +107,10 @@ class Harness:
         for event in events:
             envelope = event if isinstance(event, Envelope) else self.envelope(event)
             await deliver(self.database, self._router, "notifications", envelope, now=None)
+
+    async def receive_together(self, envelopes: Sequence[Envelope[Event]]) -> None:
+        """Those of each queue in one batch."""
+        await deliver_together(self.database, self._router, "notifications", envelopes)
 
     def envelope(self, event: Event) -> Envelope[Event]:
         self._received += 1

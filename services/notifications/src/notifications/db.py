@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import func, select, tuple_, update
+from sqlalchemy import Integer, Text, Uuid, func, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,8 +17,9 @@ from contracts.envelope import Envelope, Event
 from contracts.people import Contact
 from kit.db.unit_of_work import UnitOfWork
 from kit.jobs import jobs
+from kit.jobs.jobs import NewJob
 from kit.messaging import fact_store
-from kit.messaging.event_facts import FactRules, StoredEvent, events_of
+from kit.messaging.event_facts import EventGroup, FactRules, StoredEvent, events_of
 from kit.runtime.trace import Cause
 from ledger.facts import superseded
 from ledger.policy import Policy
@@ -59,9 +61,11 @@ class NotificationRow:
 # --- facts ------------------------------------------------------------------------------------------------------------
 
 
-async def merge(uow: UnitOfWork, event: Envelope[Event], policy: Policy) -> StudentFacts:
-    """Adds the event to the stored facts. Returns all that belong together with it, locked."""
-    return _student_facts((await uow.merge(event, FACT_RULES)).events, policy)
+async def merge_all(
+    uow: UnitOfWork, events: Sequence[Envelope[Event]], policy: Policy
+) -> list[tuple[EventGroup, StudentFacts]]:
+    """Adds the events to the stored facts. Returns every group that one of them belongs to, locked."""
+    return [(group, _student_facts(group.events, policy)) for group in await uow.merge_all(events, FACT_RULES)]
 
 
 async def load(db: AsyncConnection, facts_key: str, policy: Policy) -> StudentFacts:
@@ -87,31 +91,69 @@ async def read(db: AsyncConnection, notification_id: UUID, *, lock: bool = False
     return NotificationRow(**row._mapping) if row else None
 
 
+_COVERED = text("SELECT topic, notification_id FROM topics WHERE topic = ANY (CAST(:names AS text[]))").columns(
+    topic=Text, notification_id=Uuid
+)
+
+
 async def covered_topics(db: AsyncConnection, names: Collection[str]) -> dict[str, UUID]:
     """topic -> the notification that covers it and has gone out, for those of `names` that one covers."""
-    rows = await db.execute(select(topics).where(topics.c.topic.in_(names)))
+    if not names:
+        return {}
+    rows = await db.execute(_COVERED, {"names": list(names)})
     return {row.topic: row.notification_id for row in rows}
 
 
-async def schedule(uow: UnitOfWork, messages: Sequence[Message], *, due: Mapping[UUID, datetime]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A message that is to go out at `due`, because of `cause`."""
+
+    message: Message
+    due: datetime
+    cause: Cause | None
+
+
+# In the order of their keys, so that two transactions that schedule the same messages do not wait for each other.
+_ADD = text(
+    """
+    INSERT INTO notifications (
+        id, key, template, channel, recipient, student_id, about_student_id, purchase_id, facts_key, context, status,
+        cause, created_at, updated_at
+    )
+    SELECT id, key, template, channel, recipient, CASE WHEN recipient <> 'admin' THEN student_id END, student_id,
+        purchase_id, facts_key, CAST(context AS jsonb), 'waiting', CAST(cause AS jsonb), :now, :now
+    FROM unnest(
+        CAST(:ids AS uuid[]), CAST(:keys AS text[]), CAST(:templates AS text[]), CAST(:channels AS text[]),
+        CAST(:recipients AS text[]), CAST(:students AS uuid[]), CAST(:purchases AS uuid[]), CAST(:facts_keys AS text[]),
+        CAST(:contexts AS text[]), CAST(:causes AS text[])
+    ) AS new (id, key, template, channel, recipient, student_id, purchase_id, facts_key, context, cause)
+    ORDER BY key
+    ON CONFLICT DO NOTHING
+    RETURNING id
+    """
+).columns(id=Uuid)
+_EXISTING = text(
+    "SELECT id, status, code, round FROM notifications WHERE id = ANY (CAST(:ids AS uuid[])) ORDER BY id"
+).columns(id=Uuid, status=Text, code=Text, round=Integer)
+
+
+async def schedule(uow: UnitOfWork, planned: Sequence[Planned]) -> None:
     """Schedules each message once. A new one is due at its time; one that was skipped as out of date is scheduled
     again; one that now has to wait less long is expedited; all others stay as they are."""
-    by_id = {message.id: message for message in messages}
+    by_id = {each.message.id: each for each in planned}
     if not by_id:
         return
-    inserted = insert(notifications).values([_values(message, uow) for message in by_id.values()])
-    new = set(await uow.db.scalars(inserted.on_conflict_do_nothing().returning(notifications.c.id)))
-    for id in by_id.keys() & new:
-        await _enqueue(uow.db, id, round=1, cause=uow.cause, due=due[id])
+    new = set(await uow.db.scalars(_ADD, _values(by_id, uow.now)))
+    await jobs.put_all(uow.db, [_job(id, 1, cause=by_id[id].cause, due=by_id[id].due) for id in by_id if id in new])
     if by_id.keys() <= new:
         return
-    columns = (notifications.c.id, notifications.c.status, notifications.c.code, notifications.c.round)
-    existing = select(*columns).where(notifications.c.id.in_(by_id.keys() - new))
-    for id, status, code, round in (await uow.db.execute(existing)).all():
+    expedited = {}
+    for id, status, code, round in (await uow.db.execute(_EXISTING, {"ids": list(by_id.keys() - new)})).all():
         if status == "skipped" and code == SUPERSEDED:
-            await requeue(uow.db, id, from_statuses=["skipped"], now=uow.now, due=due[id])
+            await requeue(uow.db, id, from_statuses=["skipped"], now=uow.now, due=by_id[id].due)
         elif status == "waiting":
-            await jobs.expedite(uow.db, kind=JOB_KIND, key=_job_key(id, round), due=due[id])
+            expedited[_job_key(id, round)] = by_id[id].due
+    await jobs.expedite_all(uow.db, kind=JOB_KIND, due=expedited)
 
 
 async def requeue(
@@ -135,38 +177,35 @@ async def requeue(
     if row is None:
         return False
     cause = Cause(**row.cause) if row.cause else None
-    await _enqueue(db, notification_id, round=row.round, cause=cause, due=due)
+    await jobs.put_all(db, [_job(notification_id, row.round, cause=cause, due=due)])
     return True
 
 
-async def _enqueue(
-    db: AsyncConnection, notification_id: UUID, *, round: int, cause: Cause | None, due: datetime | None
-) -> None:
+def _job(notification_id: UUID, round: int, *, cause: Cause | None, due: datetime | None) -> NewJob:
     payload = {"notification_id": str(notification_id), "round": round}
     key = _job_key(notification_id, round)
-    await jobs.put(db, kind=JOB_KIND, key=key, payload=payload, cause=cause, available_at=due)
+    return NewJob(kind=JOB_KIND, key=key, payload=payload, cause=cause, available_at=due)
 
 
 def _job_key(notification_id: UUID, round: int) -> str:
     return f"{notification_id}/{round}"
 
 
-def _values(message: Message, uow: UnitOfWork) -> dict[str, Any]:
+def _values(planned: Mapping[UUID, Planned], now: datetime) -> dict[str, Any]:
+    messages = [each.message for each in planned.values()]
+    contexts = [None if message.facts_key else message.context for message in messages]
     return {
-        "id": message.id,
-        "key": message.key,
-        "template": message.template,
-        "channel": message.channel,
-        "recipient": message.recipient,
-        "student_id": None if message.recipient == "admin" else message.student_id,
-        "about_student_id": message.student_id,
-        "purchase_id": message.purchase_id,
-        "facts_key": message.facts_key,
-        "context": None if message.facts_key else dict(message.context),
-        "status": "waiting",
-        "cause": asdict(uow.cause) if uow.cause else None,
-        "created_at": uow.now,
-        "updated_at": uow.now,
+        "ids": list(planned),
+        "keys": [message.key for message in messages],
+        "templates": [message.template for message in messages],
+        "channels": [message.channel for message in messages],
+        "recipients": [message.recipient for message in messages],
+        "students": [message.student_id for message in messages],
+        "purchases": [message.purchase_id for message in messages],
+        "facts_keys": [message.facts_key for message in messages],
+        "contexts": [None if context is None else json.dumps(dict(context)) for context in contexts],
+        "causes": [json.dumps(asdict(each.cause)) if each.cause else None for each in planned.values()],
+        "now": now,
     }
 
 
@@ -243,10 +282,16 @@ async def lock_contact(db: AsyncConnection, student_id: UUID) -> None:
     await db.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"contact:{student_id}", 0))))
 
 
+_WITHOUT_CONTACT = text(
+    "SELECT id FROM notifications WHERE status = 'no_contact'"
+    " AND about_student_id = ANY (CAST(:student_ids AS uuid[])) ORDER BY id"
+).columns(id=Uuid)
+
+
 async def requeue_without_contact(uow: UnitOfWork, student_ids: Collection[UUID]) -> None:
     """Another round for all notifications about these students that have no address."""
-    waiting = select(notifications.c.id).where(
-        notifications.c.status == "no_contact", notifications.c.about_student_id.in_(student_ids)
-    )
-    for id in (await uow.db.scalars(waiting.order_by(notifications.c.id))).all():
+    if not student_ids:
+        return
+    waiting = await uow.db.scalars(_WITHOUT_CONTACT, {"student_ids": list(student_ids)})
+    for id in waiting.all():
         await requeue(uow.db, id, from_statuses=["no_contact"], now=uow.now)

@@ -22,7 +22,7 @@ from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.jobs.jobs import Job
 from kit.runtime.backoff import Backoff
 from notifications import alerts, db, documents, domain, renderer
-from notifications.db import NotificationRow
+from notifications.db import NotificationRow, Planned
 from notifications.delivery_errors import HandOver, OutcomeUnknown, Rejected, Unreachable
 from notifications.documents import Document
 from notifications.domain import Rules
@@ -270,7 +270,8 @@ class Delivery:
     async def _plan_next(self, row: NotificationRow, uow: UnitOfWork) -> None:
         """Messages that had to wait for this one, or whose facts arrived while it was sent."""
         if row.facts_key is not None:
-            await plan(await db.load(uow.db, row.facts_key, self._rules.policy), self._rules, uow)
+            facts = await db.load(uow.db, row.facts_key, self._rules.policy)
+            await plan([(facts, uow.cause)], self._rules, uow)
 
     async def _wait_for_contact(self, row: NotificationRow, uow: UnitOfWork) -> None:
         message = await self._message(uow.db, row)
@@ -295,8 +296,8 @@ class Delivery:
         await self._schedule(found, uow)
 
     async def _schedule(self, found: Sequence[Message], uow: UnitOfWork) -> None:
-        due = {message.id: uow.now + self._rules.duration(message.delay) for message in found}
-        await db.schedule(uow, found, due=due)
+        due = [uow.now + self._rules.duration(message.delay) for message in found]
+        await db.schedule(uow, [Planned(message=m, due=at, cause=uow.cause) for m, at in zip(found, due, strict=True)])
 
 
 def _ids(job: Job) -> tuple[UUID, int]:

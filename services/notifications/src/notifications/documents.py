@@ -7,10 +7,10 @@ import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.checkout import ReceiptIssued
@@ -26,19 +26,30 @@ class Document:
     content: bytes = field(repr=False)
 
 
-async def save(db: AsyncConnection, issued: ReceiptIssued) -> None:
-    """Raises Permanent if the content is not base64."""
+_SAVE_ALL = text(
+    "INSERT INTO documents (id, student_id, filename, content) SELECT id, student_id, filename, content FROM unnest("
+    "CAST(:ids AS uuid[]), CAST(:students AS uuid[]), CAST(:filenames AS text[]), CAST(:contents AS bytea[]))"
+    " AS new (id, student_id, filename, content) ORDER BY id ON CONFLICT DO NOTHING"
+)
+
+
+async def save_all(db: AsyncConnection, issued: Sequence[ReceiptIssued]) -> None:
+    """Raises Permanent if a content is not base64."""
+    if not issued:
+        return
     try:
-        content = base64.b64decode(issued.pdf, validate=True)
+        contents = [base64.b64decode(each.pdf, validate=True) for each in issued]
     except binascii.Error:
         raise Permanent("the document is not base64") from None
-    row = {
-        "id": issued.document_id,
-        "student_id": issued.student_id,
-        "filename": issued.filename,
-        "content": content,
-    }
-    await db.execute(insert(documents).values(row).on_conflict_do_nothing())
+    await db.execute(
+        _SAVE_ALL,
+        {
+            "ids": [each.document_id for each in issued],
+            "students": [each.student_id for each in issued],
+            "filenames": [each.filename for each in issued],
+            "contents": contents,
+        },
+    )
 
 
 def expiry(keep: timedelta) -> Expiry:
@@ -46,8 +57,10 @@ def expiry(keep: timedelta) -> Expiry:
     return Expiry(table="documents", column="created_at", keep=keep)
 
 
-def without_content(event: Envelope[ReceiptIssued]) -> Envelope[ReceiptIssued]:
-    """For the facts, which are loaded as a whole for every message."""
+def without_content(event: Envelope[Any]) -> Envelope[Any]:
+    """For the facts, which are loaded as a whole for every message. Only a ReceiptIssued has content."""
+    if not isinstance(event.data, ReceiptIssued):
+        return event
     return replace(event, data=event.data.model_copy(update={"pdf": ""}))
 
 

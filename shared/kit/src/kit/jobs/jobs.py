@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Column, DateTime, Integer, Table, Text, UniqueConstraint, Uuid, func, text, update
+from sqlalchemy import Column, DateTime, Integer, Table, Text, UniqueConstraint, Uuid, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -128,28 +128,33 @@ async def put_all(db: AsyncConnection, new: Sequence[NewJob]) -> frozenset[tuple
     return frozenset((row.kind, row.key) for row in added)
 
 
-async def put(
-    db: AsyncConnection,
-    *,
-    kind: str,
-    key: str,
-    payload: Mapping[str, Any],
-    cause: Cause | None,
-    available_at: datetime | None = None,
-) -> bool:
-    """Adds the job to the caller's transaction. Returns False if this kind and key exists."""
-    job = NewJob(kind=kind, key=key, payload=payload, cause=cause, available_at=available_at)
-    return bool(await put_all(db, [job]))
+# Locked in the order of their keys, one look-up by index for each.
+_EXPEDITE_ALL = text(
+    """
+    UPDATE jobs SET available_at = due FROM (
+        SELECT found.id, needed.due
+        FROM (
+            SELECT key, due FROM unnest(CAST(:keys AS text[]), CAST(:due AS timestamptz[])) AS new (key, due)
+            ORDER BY key
+        ) AS needed
+        CROSS JOIN LATERAL (
+            SELECT id FROM jobs
+            WHERE kind = :kind AND key = needed.key AND attempts = 0 AND available_at > needed.due
+            FOR UPDATE
+        ) AS found
+    ) AS later
+    WHERE jobs.id = later.id
+    """
+)
 
 
-async def expedite(db: AsyncConnection, *, kind: str, key: str, due: datetime) -> None:
-    """Makes a job due at `due` if it was due later.
+async def expedite_all(db: AsyncConnection, *, kind: str, due: Mapping[str, datetime]) -> None:
+    """Makes jobs due at the time given for their key, if they were due later.
 
     Only before the first attempt: afterward `available_at` is the end of a lease, or of a backoff.
     """
-    not_started = (jobs.c.attempts == 0, jobs.c.available_at > due)
-    changed = await db.execute(
-        update(jobs).where(jobs.c.kind == kind, jobs.c.key == key, *not_started).values(available_at=due)
-    )
+    if not due:
+        return
+    changed = await db.execute(_EXPEDITE_ALL, {"kind": kind, "keys": list(due), "due": list(due.values())})
     if changed.rowcount:
         await wake(db, CHANNEL)

@@ -38,8 +38,7 @@ from kit.db.unit_of_work import Collected, UnitOfWork, utc_now
 from kit.messaging import inbox
 from kit.messaging.event_facts import FactRules
 from kit.messaging.inbox import Handler
-from kit.messaging.projection import Projection
-from kit.messaging.subscriber import EventFilter
+from kit.messaging.subscriber import BatchHandler, EventFilter
 from kit.runtime.failures import describe
 from kit.runtime.trace import cause_of
 
@@ -92,7 +91,7 @@ class Batches:
     async def process(self, event: Envelope[Any], handler: Handler, filter: EventFilter) -> bool:
         """Returns once the event's transaction is committed; False: it is a duplicate. Raises what has failed.
 
-        `filter` says how the event is processed: by its projection, or by the handler.
+        `filter` says how the event is processed: together with others, or by the handler.
         """
         if self._stopping:
             raise Stopping
@@ -172,19 +171,19 @@ class Batches:
         return new
 
     async def _handle(self, batch: Sequence[_Pending], uow: UnitOfWork) -> None:
-        projected: dict[int, tuple[Projection[Any, Any], list[_Pending]]] = {}
+        together: dict[BatchHandler, list[_Pending]] = {}
         merging: dict[int, tuple[FactRules, list[_Pending]]] = {}
         handled = []
         for each in batch:
-            if (projection := each.filter.projection) is not None:
-                projected.setdefault(id(projection), (projection, []))[1].append(each)
+            if each.filter.together is not None:
+                together.setdefault(each.filter.together, []).append(each)
                 continue
             handled.append(each)
             if (rules := each.filter.merging) is not None:
                 merging.setdefault(id(rules), (rules, []))[1].append(each)
-        for projection, its in projected.values():
+        for handle, its in together.items():
             with structlog.contextvars.bound_contextvars(**self._log_context(its)):
-                await projection.apply_all(uow, [each.event for each in its])
+                await handle(uow, [each.event for each in its])
         for rules, its in merging.values():
             with structlog.contextvars.bound_contextvars(**self._log_context(its)):
                 await uow.merge_ahead([each.event for each in its], rules)

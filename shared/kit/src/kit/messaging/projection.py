@@ -30,7 +30,7 @@ from contracts.envelope import Envelope, Event
 from kit.db.unit_of_work import Collected, UnitOfWork
 from kit.messaging.event_facts import FactRules
 from kit.messaging.topology import Queue
-from kit.runtime.trace import Cause, cause_of
+from kit.runtime.trace import Cause, cause_of_latest
 
 Facts = Mapping[str, Any]
 """event id -> event. `rules` and `wanted` of a projection agree on the type of the events."""
@@ -137,7 +137,7 @@ class Projection(Generic[R, W]):
         """
         groups = await uow.merge_all(events, self.rules)
         last = {event.id: event for event in events}
-        causes = [cause_of(max((last[id] for id in group.merged), key=_order)) for group in groups]
+        causes = [cause_of_latest(last[id] for id in group.merged) for group in groups]
         return await self._project(
             uow, [_Group(group.facts, cause) for group, cause in zip(groups, causes, strict=True)]
         )
@@ -206,10 +206,6 @@ class Projection(Generic[R, W]):
         statement = insert(self.table)
         changing = {name: statement.excluded[name] for name in (*names, *filled_in) if name != "id"}
         await uow.db.execute(statement.on_conflict_do_update(index_elements=["id"], set_=changing), rows)
-
-
-def _order(event: Envelope[Any]) -> tuple[datetime, str]:
-    return event.time, event.id
 
 
 _TAKE = text(

@@ -17,7 +17,7 @@ Permanent failures are dead-lettered at once, everything else is rescheduled (se
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,8 @@ from faststream.message import StreamMessage
 from faststream.rabbit import Channel, QueueType, RabbitQueue, RabbitRouter
 from faststream.rabbit.subscriber import RabbitSubscriber
 
-from contracts.envelope import BadEnvelope, Event, attributes
+from contracts.envelope import BadEnvelope, Envelope, Event, attributes
+from kit.db.unit_of_work import UnitOfWork
 from kit.messaging.event_facts import FactRules
 from kit.messaging.inbox import Handler
 from kit.messaging.projection import Projection
@@ -45,13 +46,17 @@ def subscriber(router: RabbitRouter, queue: Queue) -> RabbitSubscriber:
     )
 
 
+BatchHandler = Callable[[UnitOfWork, Sequence[Envelope[Any]]], Awaitable[object]]
+"""Handles many events in one transaction. Its unit of work has no cause."""
+
+
 @dataclass(frozen=True)
 class EventFilter:
     """A FastStream filter. Asynchronous, because FastStream runs synchronous ones in a thread, once per message."""
 
     events: tuple[type[Event], ...]
     merging: FactRules | None = None
-    projection: Projection[Any, Any] | None = None  # Any: of whatever rows
+    together: BatchHandler | None = None
 
     async def __call__(self, message: StreamMessage[Any]) -> bool:
         try:
@@ -61,19 +66,23 @@ class EventFilter:
         return any(event.type == type_ for event in self.events)
 
 
-def carries(*events: type[Event], merging: FactRules | None = None) -> EventFilter:
+def carries(
+    *events: type[Event], merging: FactRules | None = None, together: BatchHandler | None = None
+) -> EventFilter:
     """Takes the messages that carry one of these events.
 
-    `merging`: the rules by which the handler merges the event that it is given. Then all events of a batch are merged
-    together before their handlers, which find them merged.
+    merging:  the rules by which the handler merges the event that it is given. Then all events of a batch are merged
+              together before their handlers, which find them merged
+    together: called once with all of these events of a batch, instead of the handler for each. For one event it must
+              do the same as the handler
     """
-    return EventFilter(events, merging=merging)
+    return EventFilter(events, merging=merging, together=together)
 
 
 def projects(projection: Projection[Any, Any], *events: type[Event]) -> EventFilter:
     """Takes the messages that carry one of these events, for a handler that only applies the projection. It is applied
     to all of these messages of a batch together."""
-    return EventFilter(events, projection=projection)
+    return EventFilter(events, together=projection.apply_all)
 
 
 def filters(subscriber: RabbitSubscriber) -> Mapping[str, EventFilter]:

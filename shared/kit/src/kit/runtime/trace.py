@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from contracts.envelope import Envelope, Event
 
@@ -38,3 +40,8 @@ def cause_of(event: Envelope[Event]) -> Cause:
         correlation_id=event.correlation_id or event.id,
         traceparent=event.traceparent or new_traceparent(),
     )
+
+
+def cause_of_latest(events: Iterable[Envelope[Any]]) -> Cause:
+    """Of many events that have led to this work together."""
+    return cause_of(max(events, key=lambda event: (event.time, event.id)))
