@@ -61,7 +61,7 @@ def without_content(event: Envelope[Any]) -> Envelope[Any]:
     """For the facts, which are loaded as a whole for every message. Only a ReceiptIssued has content."""
     if not isinstance(event.data, ReceiptIssued):
         return event
-    return replace(event, data=event.data.model_copy(update={"pdf": ""}))
+    return replace(event, data=event.data.model_copy(update={"pdf": ""}), received=b"")
 
 
 async def read(db: AsyncConnection, ids: Sequence[UUID]) -> list[Document]:

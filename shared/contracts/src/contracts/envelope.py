@@ -6,7 +6,7 @@ Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/amq
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -48,6 +48,7 @@ class Envelope(Generic[E]):
     subject:  the purchase id, or the payment reference until the purchase is known
     time:     when the fact occurred (not when it was published), UTC
     causation_id: the id of the event that caused this one
+    received: the body as it came, with fields that only a later version knows; empty if `data` was made here
     """
 
     id: str
@@ -58,6 +59,7 @@ class Envelope(Generic[E]):
     correlation_id: str = ""
     causation_id: str = ""
     traceparent: str = ""
+    received: bytes = field(default=b"", repr=False, compare=False)
 
     @property
     def type(self) -> str:
@@ -130,4 +132,5 @@ def parse(headers: Mapping[str, Any], body: bytes, types: Mapping[str, type[Even
         correlation_id=found.get("correlationid", ""),
         causation_id=found.get("causationid", ""),
         traceparent=found.get("traceparent", ""),
+        received=body,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -95,7 +96,8 @@ async def _without_superseded(db: AsyncConnection, groups: Sequence[EventGroup],
 
 
 def fact_of(event: Envelope[Event]) -> Fact:
-    body = event.data.model_dump(mode="json", exclude_none=True)
+    """As received: while two versions share a queue, the older one must not drop fields that only the later one has."""
+    body = json.loads(event.received) if event.received else event.data.model_dump(mode="json", exclude_none=True)
     return Fact(event_id=event.id, type=event.type, time=event.time, body=body)
 
 
