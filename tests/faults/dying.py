@@ -11,12 +11,12 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from aio_pika import IncomingMessage
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kit.db.database import Database
+from kit.messaging.acknowledgments import Acknowledgments
 
 _count = 0
 
@@ -41,13 +41,13 @@ def die_before_commit() -> None:
 
 
 def die_before_ack() -> None:
-    ack = IncomingMessage.ack
+    ack = Acknowledgments.ack
 
-    async def dying(self: IncomingMessage, **options: Any) -> None:
+    async def dying(self: Acknowledgments, message: IncomingMessage) -> None:
         _die_on(3)  # committed, not acknowledged
-        await ack(self, **options)
+        await ack(self, message)
 
-    IncomingMessage.ack = dying  # type: ignore[method-assign,assignment]
+    Acknowledgments.ack = dying  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

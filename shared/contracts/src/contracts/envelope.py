@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 PREFIX = "cloudEvents:"
-_ALTERNATE_PREFIX = "cloudEvents_"  # the binding allows both; we write the first and read either
+_ALTERNATE_PREFIX = "cloudEvents_"  # as long; the binding allows both; we write the first and read either
 
 
 class Model(BaseModel):
@@ -88,13 +88,14 @@ def attributes(headers: Mapping[str, Any]) -> dict[str, str]:
     """The CloudEvents attributes among AMQP headers, without their prefix. Raises BadEnvelope if one is not text."""
     found: dict[str, str] = {}
     for name, value in headers.items():
-        for prefix in (PREFIX, _ALTERNATE_PREFIX):
-            if name.startswith(prefix):
-                found[name.removeprefix(prefix)] = _text(value)
+        if name.startswith((PREFIX, _ALTERNATE_PREFIX)):
+            found[name[len(PREFIX) :]] = _text(value)
     return found
 
 
 def _text(value: object) -> str:
+    if isinstance(value, str) and value.isascii() and "\x00" not in value:
+        return value
     try:
         text = value.decode() if isinstance(value, (bytes, bytearray)) else str(value)
         text.encode()
@@ -107,7 +108,11 @@ def _text(value: object) -> str:
 
 def parse(headers: Mapping[str, Any], body: bytes, types: Mapping[str, type[Event]]) -> Envelope[Event]:
     """The event in a message. Raises BadEnvelope with a reason that quotes no data."""
-    found = attributes(headers)
+    return read(attributes(headers), body, types)
+
+
+def read(found: Mapping[str, str], body: bytes, types: Mapping[str, type[Event]]) -> Envelope[Event]:
+    """The same, of the attributes."""
     if missing := {"id", "source", "type", "subject", "time"} - found.keys():
         raise BadEnvelope(f"not a CloudEvent: missing {', '.join(sorted(missing))}")
     if (model := types.get(found["type"])) is None:

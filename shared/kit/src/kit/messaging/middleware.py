@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from aio_pika import IncomingMessage
@@ -20,16 +20,17 @@ from faststream import BaseMiddleware, ContextRepo, PublishCommand
 from faststream.exceptions import SubscriberNotFound
 from faststream.message import StreamMessage
 
-from contracts.envelope import Envelope, Event, UnrecognizedType, parse
+from contracts.envelope import Envelope, Event, UnrecognizedType, parse, read
 from contracts.registry import EVENT_TYPES
 from kit.db.database import Database, lost_a_race
 from kit.db.unit_of_work import UnitOfWork
+from kit.messaging.acknowledgments import Acknowledgments
 from kit.messaging.batches import ALONE, Batches, Stopping
 from kit.messaging.broker import Unpublishable
 from kit.messaging.delivered import why_unreadable
 from kit.messaging.failed_messages import FailedMessages, cloud_event_attributes, event_id, is_permanent
 from kit.messaging.publishers import Publishers
-from kit.messaging.subscriber import EventFilter
+from kit.messaging.subscriber import EventFilter, EventMessage
 from kit.messaging.topology import Queue
 from kit.runtime import metrics
 from kit.runtime.failures import describe
@@ -72,6 +73,7 @@ class DeliveryMiddleware:
         self.filters = filters
         self.failed_messages = failed_messages
         self.publishers = publishers
+        self.acknowledgments = Acknowledgments()
         alone = asyncio.Semaphore(ALONE)
         self.batches = {name: Batches(database, queue=name, service=service, alone=alone) for name in queues}
         self._stopping = asyncio.Event()
@@ -112,6 +114,7 @@ class Delivery(BaseMiddleware[PublishCommand, Any]):
         self, call_next: Callable[[StreamMessage[Any]], Awaitable[Any]], msg: StreamMessage[Any]
     ) -> None:
         """Around the handler, which FastStream has found by its filter."""
+        found = cast(EventMessage, msg).attributes  # see `subscriber`
 
         async def call_handler(event: Envelope[Event], uow: UnitOfWork) -> None:
             async def arguments(_: StreamMessage[Any]) -> tuple[Envelope[Event], UnitOfWork]:
@@ -121,15 +124,15 @@ class Delivery(BaseMiddleware[PublishCommand, Any]):
             await call_next(msg)
 
         async def attempt() -> Outcome:
-            event = parse(msg.headers, msg.body, EVENT_TYPES)
-            await self._process.publishers.check(self._queue.name, self._message)
+            event = read(found, msg.body, EVENT_TYPES)
             queue, correlation = self._queue.name, event.correlation_id or event.id
+            await self._process.publishers.check(queue, self._message, event.type)
+            structlog.contextvars.bind_contextvars(queue=queue, event_id=event.id, correlation=correlation)
             filter = self._process.filters[queue][event.type]
-            with structlog.contextvars.bound_contextvars(queue=queue, event_id=event.id, correlation=correlation):
-                is_new = await self._process.batches[queue].process(event, call_handler, filter)
+            is_new = await self._process.batches[queue].process(event, call_handler, filter)
             return Outcome.HANDLED if is_new else Outcome.DUPLICATE
 
-        await self._complete(attempt)
+        await self._complete(attempt, found["type"])
 
     async def after_processed(
         self,
@@ -145,24 +148,24 @@ class Delivery(BaseMiddleware[PublishCommand, Any]):
         async def attempt() -> Outcome:
             if isinstance(failed, SubscriberNotFound):
                 event = parse(self._message.headers, self._message.body, EVENT_TYPES)
-                await self._process.publishers.check(self._queue.name, self._message)
+                await self._process.publishers.check(self._queue.name, self._message, event.type)
                 raise UnrecognizedType(f"{self._queue.name} has no handler for {event.type}")
             raise failed
 
-        await self._complete(attempt)
+        await self._complete(attempt, cloud_event_attributes(self._message).get("type", "unknown"))
         return True
 
-    async def _complete(self, attempt: Attempt) -> None:
+    async def _complete(self, attempt: Attempt, type_: str) -> None:
         started = time.perf_counter()
         outcome = Outcome.REQUEUED
         try:
             outcome = await self._outcome_of(attempt)
             if outcome is Outcome.REQUEUED:
-                await self._message.nack(requeue=True)
+                await self._process.acknowledgments.nack(self._message, requeue=True)
             elif outcome is Outcome.REJECTED:
-                await self._message.reject(requeue=False)
+                await self._process.acknowledgments.nack(self._message, requeue=False)
             else:
-                await self._message.ack()
+                await self._process.acknowledgments.ack(self._message)
         except (AMQPError, OSError, RuntimeError) as error:
             # the connection is lost: the broker delivers this message again, and the inbox recognizes it
             log.warning(
@@ -172,7 +175,6 @@ class Delivery(BaseMiddleware[PublishCommand, Any]):
                 error=describe(error),
             )
         finally:
-            type_ = cloud_event_attributes(self._message).get("type", "unknown")
             type_ = type_ if type_ in EVENT_TYPES else "unknown"
             metrics.MESSAGES.labels(self._queue.name, type_, outcome).inc()
             metrics.HANDLING.labels(self._queue.name).observe(time.perf_counter() - started)

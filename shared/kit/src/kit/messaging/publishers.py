@@ -18,7 +18,7 @@ from aio_pika.abc import AbstractIncomingMessage
 from sqlalchemy import text
 
 from contracts.envelope import attributes
-from contracts.registry import EVENT_TYPES, PUBLISHED_BY
+from contracts.registry import PUBLISHED_BY
 from kit.db.database import Database
 from kit.runtime.failures import Permanent
 
@@ -81,16 +81,11 @@ class Publishers:
         self._trusted = trusted_logins(amqp_url=amqp_url, operator=operator)
         self._accept_unsigned = accept_unsigned
 
-    async def check(self, queue: str, message: AbstractIncomingMessage) -> None:
-        """Raises Permanent unless the publisher of this message may publish an event of its type.
-
-        Of a type that this version does not know, it cannot tell: the event is kept for a later version.
-        """
-        type_ = attributes(message.headers).get("type", "")
-        if type_ in EVENT_TYPES:
-            publisher = await self.publisher_of(queue, message)
-            if not self._may_publish(publisher, type_):
-                raise Permanent(f"{publisher or 'a publisher without user_id'} may not publish {type_}")
+    async def check(self, queue: str, message: AbstractIncomingMessage, type_: str) -> None:
+        """Raises Permanent unless the publisher of this message may publish an event of this type, which is its own."""
+        publisher = await self.publisher_of(queue, message)
+        if not self._may_publish(publisher, type_):
+            raise Permanent(f"{publisher or 'a publisher without user_id'} may not publish {type_}")
 
     async def publisher_of(self, queue: str, message: AbstractIncomingMessage) -> str:
         """The login that published this message first, or UNSIGNED."""

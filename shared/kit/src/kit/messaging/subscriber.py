@@ -19,11 +19,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+from aio_pika import IncomingMessage
 from faststream import AckPolicy
-from faststream.message import StreamMessage
-from faststream.rabbit import Channel, QueueType, RabbitQueue, RabbitRouter
+from faststream.rabbit import Channel, QueueType, RabbitMessage, RabbitQueue, RabbitRouter
 from faststream.rabbit.subscriber import RabbitSubscriber
 
 from contracts.envelope import BadEnvelope, Envelope, Event, attributes
@@ -41,6 +42,7 @@ def subscriber(router: RabbitRouter, queue: Queue) -> RabbitSubscriber:
         channel=Channel(prefetch_count=queue.prefetch),
         ack_policy=AckPolicy.MANUAL,
         no_reply=True,
+        parser=_received,
         title=queue.name,
         description=f"Quorum queue. Messages that cannot be processed go to {queue.dead}.",
     )
@@ -48,6 +50,20 @@ def subscriber(router: RabbitRouter, queue: Queue) -> RabbitSubscriber:
 
 BatchHandler = Callable[[UnitOfWork, Sequence[Envelope[Any]]], Awaitable[object]]
 """Handles many events in one transaction. Its unit of work has no cause."""
+
+
+class EventMessage(RabbitMessage):
+    """A delivered message whose CloudEvents attributes are read once."""
+
+    @cached_property
+    def attributes(self) -> dict[str, str]:
+        """Raises BadEnvelope if one of them is not text."""
+        return attributes(self.headers)
+
+
+async def _received(message: IncomingMessage) -> EventMessage:
+    """Without ids of FastStream's own, which nobody reads."""
+    return EventMessage(message, message.body, headers=message.headers, correlation_id=message.correlation_id or "none")
 
 
 @dataclass(frozen=True)
@@ -58,12 +74,15 @@ class EventFilter:
     merging: FactRules | None = None
     together: BatchHandler | None = None
 
-    async def __call__(self, message: StreamMessage[Any]) -> bool:
+    @cached_property
+    def _types(self) -> frozenset[str]:
+        return frozenset(event.type for event in self.events)
+
+    async def __call__(self, message: EventMessage) -> bool:
         try:
-            type_ = attributes(message.headers).get("type")
+            return message.attributes.get("type") in self._types
         except BadEnvelope:
             return False  # no handler takes it: the middleware dead-letters it
-        return any(event.type == type_ for event in self.events)
 
 
 def carries(
