@@ -68,9 +68,9 @@ class Consumer:
 
 
 CONSUMERS = (
-    # each once: lock_timeout; inbox; keys, groups, two joins, facts and members of the groups; rows read, written; jobs
+    # each once: lock_timeout; inbox; keys, groups, two joins, facts with their groups; rows read, written; jobs
     # or messages
-    Consumer(enrollment, enrollment.topology.PAYMENTS, enrollment.consumers.payments, batch=12, message=12),
+    Consumer(enrollment, enrollment.topology.PAYMENTS, enrollment.consumers.payments, batch=11, message=11),
     # and locks, rows read under them; assignments, instructors and their write
     Consumer(
         instructor_assignment,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -80,7 +81,7 @@ async def test_batches_of_any_cut_end_in_the_rows_of_single_messages(
 
 async def test_merging_many_facts_joins_the_groups_that_share_keys(database: Database) -> None:
     def new(n: int, *keys: str) -> NewFact:
-        return NewFact(fact=Fact(event_id=f"evt_{n}", type="t", time=AT, body={"n": n}), keys=keys)
+        return NewFact(fact=Fact(event_id=f"evt_{n}", type="t", time=AT, body=json.dumps({"n": n})), keys=keys)
 
     async def merge(*entries: NewFact) -> list[list[str]]:
         async with database.transaction() as db:
@@ -326,7 +327,7 @@ async def test_the_events_of_a_batch_are_merged_together_before_their_handlers(d
 
 async def test_facts_of_an_unknown_type_are_kept_and_skipped(database: Database) -> None:
     """A later version has stored one; this one still runs beside it, or was rolled back to."""
-    newer = Fact(event_id="evt_new", type="payment.teleported.v9", time=AT, body={"refs": {}})
+    newer = Fact(event_id="evt_new", type="payment.teleported.v9", time=AT, body='{"refs": {}}')
     async with database.transaction() as db:
         await fact_store.merge_all(db, [NewFact(fact=newer, keys={"pi_1"})])
     async with database.transaction() as db:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import random
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ AT = datetime(2026, 11, 21, tzinfo=UTC)
 
 
 def fact(n: int) -> Fact:
-    return Fact(event_id=f"evt_{n}", type="t", time=AT, body={"n": n})
+    return Fact(event_id=f"evt_{n}", type="t", time=AT, body=json.dumps({"n": n}))
 
 
 # a chain: each fact shares a key with the next one; the ends share none

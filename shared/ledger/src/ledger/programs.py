@@ -34,6 +34,8 @@ def describe(item: Program, programs: Iterable[Program]) -> Program:
     A program that is named by an id only is the one that has both that id and a slug.
     """
     same = [each for each in programs if each.slug == item.slug or (_by_id(each, item) and each.id == item.id)]
+    if all(each == item for each in same):
+        return item
     ordered = sorted([item, *same], key=lambda each: (not each.id_only, *fullness(each)), reverse=True)
     most_parts = max(ordered, key=lambda each: (len(each.includes), *fullness(each)))
     return ordered[0].model_copy(
@@ -51,7 +53,9 @@ def described_best(programs: Iterable[Program], others: Iterable[Program]) -> Pr
     """The bundle with the most parts, then one named by a slug before one named by an id only, then the one described
     best, with what the others say of it. An event that names fewer parts of a bundle takes none away."""
     all_programs = tuple(others)
-    described = (describe(candidate, all_programs) for candidate in programs)
+    described = [describe(candidate, all_programs) for candidate in programs]
+    if len(described) == 1:  # nearly always; the comparison is slow
+        return described[0]
     return max(described, key=lambda each: (len(each.includes), not each.id_only, *fullness(each)), default=None)
 
 

@@ -100,11 +100,10 @@ class Purchase:
         decides nothing once there is money."""
         if self.recorded is not None:
             return (self.recorded,)
-        for found in (self.settled_payments, [payment for payment in self.payments if payment.processing]):
-            facts = [fact for payment in found for fact in payment.facts]
-            if found:
-                return tuple(fact for fact in facts if not isinstance(fact, _ATTEMPT))
-        return self.facts
+        deciding = self.settled_payments or [payment for payment in self.payments if payment.processing]
+        if not deciding:
+            return self.facts
+        return tuple(fact for payment in deciding for fact in payment.facts if not isinstance(fact, _ATTEMPT))
 
     @cached_property
     def _naming_facts(self) -> tuple[PaymentEvent, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from uuid import UUID
 
 from contracts.people import Program, enrollment_uuid
@@ -35,7 +36,7 @@ class Verdict:
     standing: Standing
     reason: str | None
 
-    @property
+    @cached_property
     def enrollment_id(self) -> UUID:
         return enrollment_uuid(self.student_id, self.program.slug)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +17,8 @@ from kit.messaging import fact_store
 from kit.messaging.fact_store import Fact, NewFact
 
 log = structlog.get_logger(__name__)
+
+_NO_EVENTS: Mapping[str, Event] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +66,14 @@ async def merge_all(db: AsyncConnection, events: Sequence[Envelope[Any]], rules:
     """Adds the events to the stored facts. Returns every group that one of them belongs to, whole and locked until the
     transaction ends."""
     needed = {event.id: rules.keys(event.data) for event in events}
+    own = {event.id: event.data for event in events}
+    facts = [fact_of(event) for event in events]
     while True:
-        new = [NewFact(fact=fact_of(event), keys=needed[event.id]) for event in events]
-        groups = [EventGroup(events_of(each.facts), each.merged) for each in await fact_store.merge_all(db, new)]
+        new = [NewFact(fact=fact, keys=needed[fact.event_id]) for fact in facts]
+        groups = [
+            EventGroup(events_of(each.facts, {id: own[id] for id in each.added}), each.merged)
+            for each in await fact_store.merge_all(db, new)
+        ]
         complete = True
         for group in groups:
             implied = rules.implied_keys(group.facts)
@@ -97,17 +103,24 @@ async def _without_superseded(db: AsyncConnection, groups: Sequence[EventGroup],
 
 def fact_of(event: Envelope[Event]) -> Fact:
     """As received: while two versions share a queue, the older one must not drop fields that only the later one has."""
-    body = json.loads(event.received) if event.received else event.data.model_dump(mode="json", exclude_none=True)
-    return Fact(event_id=event.id, type=event.type, time=event.time, body=body)
+    body = event.received or event.body()
+    return Fact(event_id=event.id, type=event.type, time=event.time, body=body.decode())
 
 
-def events_of(group: Sequence[Fact]) -> tuple[StoredEvent, ...]:
-    """Without those of a type that this version does not have: a later version has stored them, and reads them."""
+def events_of(group: Sequence[Fact], events: Mapping[str, Event] = _NO_EVENTS) -> tuple[StoredEvent, ...]:
+    """Without those of a type that this version does not have: a later version has stored them, and reads them.
+
+    `events`: by fact id, those that need not be parsed.
+    """
     unknown = {fact.type for fact in group if fact.type not in EVENT_TYPES}
     if unknown:
         log.warning("facts of unknown types skipped", types=sorted(unknown))
     return tuple(
-        StoredEvent(id=fact.event_id, time=fact.time, data=EVENT_TYPES[fact.type].model_validate(fact.body))
+        StoredEvent(
+            id=fact.event_id,
+            time=fact.time,
+            data=events.get(fact.event_id) or EVENT_TYPES[fact.type].model_validate_json(fact.body),
+        )
         for fact in group
         if fact.type in EVENT_TYPES
     )

@@ -5,14 +5,12 @@ The store does not interpret them: a fact is an id, a type, a JSON body and its 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Column, DateTime, Row, Table, Text, Uuid, func, select, text
+from sqlalchemy import Column, DateTime, Table, Text, Uuid, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -38,12 +36,12 @@ fact_keys = Table(
 
 @dataclass(frozen=True, kw_only=True)
 class Fact:
-    """`time`: when it occurred, according to its event."""
+    """`time`: when it occurred, according to its event. `body`: JSON."""
 
     event_id: str
     type: str
     time: datetime
-    body: Mapping[str, Any]
+    body: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +52,11 @@ class NewFact:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Facts that belong together. `merged`: the ids of those that were added now or before, of the caller's facts."""
+    """Facts that belong together. `merged`: the ids of the caller's facts. `added`: of those that were not stored."""
 
     facts: Sequence[Fact]
     merged: frozenset[str]
+    added: frozenset[str]
 
 
 _ADD_KEYS = text(
@@ -76,16 +75,22 @@ _JOIN = """
     WHERE group_id = joined
 """
 _JOIN_KEYS, _JOIN_FACTS = text(_JOIN.format(table="fact_keys")), text(_JOIN.format(table="facts"))
+# The SELECT sees the table as it was before. What was added has no body here: the caller has it.
 _ADD_FACTS = text(
-    "INSERT INTO facts (event_id, group_id, type, time, body)"
+    "WITH added AS ("
+    " INSERT INTO facts (event_id, group_id, type, time, body)"
     " SELECT event_id, group_id, type, time, body::jsonb FROM unnest(CAST(:ids AS text[]), CAST(:groups AS uuid[]),"
     " CAST(:types AS text[]), CAST(:times AS timestamptz[]), CAST(:bodies AS text[]))"
-    " AS new (event_id, group_id, type, time, body) ORDER BY event_id ON CONFLICT (event_id) DO NOTHING"
+    " AS new (event_id, group_id, type, time, body) ORDER BY event_id"
+    " ON CONFLICT (event_id) DO NOTHING RETURNING event_id, group_id, type, time)"
+    " SELECT event_id, group_id, type, time, body::text AS body FROM facts"
+    " WHERE group_id = ANY (CAST(:groups AS uuid[]))"
+    " UNION ALL SELECT event_id, group_id, type, time, NULL FROM added ORDER BY event_id"
 )
-_READ_FACTS = text(
-    "SELECT event_id, group_id, type, time, body FROM facts WHERE group_id = ANY (CAST(:groups AS uuid[]))"
-    " ORDER BY event_id"
-).columns(event_id=Text, group_id=Uuid, type=Text, time=DateTime(timezone=True), body=JSONB)
+_READ_GROUP = text(
+    "SELECT event_id, type, time, body::text AS body FROM facts"
+    " WHERE group_id = (SELECT group_id FROM fact_keys WHERE key = :key) ORDER BY event_id"
+)
 _REMOVE_FACTS = text("DELETE FROM facts WHERE event_id = ANY (CAST(:ids AS text[]))")
 _REMOVE_KEYS = text("DELETE FROM fact_keys WHERE key = ANY (CAST(:keys AS text[]))")
 
@@ -126,16 +131,24 @@ async def merge_all(db: AsyncConnection, new: Sequence[NewFact]) -> list[Group]:
         "groups": group_ids,
         "types": [each.fact.type for each in new],
         "times": [each.fact.time for each in new],
-        "bodies": [json.dumps(each.fact.body) for each in new],
+        "bodies": [each.fact.body for each in new],
     }
-    await db.execute(_ADD_FACTS, values)
+    by_id = {each.fact.event_id: each.fact for each in new}
     members: dict[UUID, list[Fact]] = {id: [] for id in group_ids}
     merged: dict[UUID, set[str]] = {id: set() for id in group_ids}
     for id, each in zip(group_ids, new, strict=True):
         merged[id].add(each.fact.event_id)
-    for row in await db.execute(_READ_FACTS, {"groups": list(members)}):
-        members[row.group_id].append(_fact(row))
-    return [Group(facts=stored, merged=frozenset(merged[id])) for id, stored in members.items()]
+    added = set[str]()
+    for event_id, group_id, type_, time, body in await db.execute(_ADD_FACTS, values):
+        if body is None:
+            added.add(event_id)
+            members[group_id].append(by_id[event_id])
+        else:
+            members[group_id].append(Fact(event_id=event_id, type=type_, time=time, body=body))
+    return [
+        Group(facts=stored, merged=frozenset(merged[id]), added=frozenset(merged[id] & added))
+        for id, stored in members.items()
+    ]
 
 
 async def remove(db: AsyncConnection, *, event_ids: Collection[str], keys: Collection[str]) -> None:
@@ -167,10 +180,5 @@ def _joined(connected: Iterable[Sequence[UUID]], created: set[UUID]) -> dict[UUI
 
 async def group_of(db: AsyncConnection, key: str) -> list[Fact]:
     """The group of the key, without a lock; empty if no fact has the key."""
-    group = select(fact_keys.c.group_id).where(fact_keys.c.key == key).scalar_subquery()
-    rows = await db.execute(select(facts).where(facts.c.group_id == group).order_by(facts.c.event_id))
-    return [_fact(row) for row in rows]
-
-
-def _fact(row: Row[Any]) -> Fact:
-    return Fact(event_id=row.event_id, type=row.type, time=row.time, body=row.body)
+    rows = await db.execute(_READ_GROUP, {"key": key})
+    return [Fact(event_id=event_id, type=type_, time=time, body=body) for event_id, type_, time, body in rows]
