@@ -16,8 +16,8 @@ from tests.waiting import until
 from kit.db.database import Database
 from kit.db.unit_of_work import UnitOfWork
 from kit.messaging.broker import BrokerDown, Publisher
-from kit.messaging.outbox import OutgoingMessage, put, put_all
-from kit.messaging.relay import Relay
+from kit.messaging.outbox import CHANNEL, OutgoingMessage, put, put_all
+from kit.messaging.relay import Relay, keep_publishing
 from kit.messaging.topology import Queue, declare_at
 from testkit.rabbit_server import RabbitServer
 
@@ -174,6 +174,55 @@ async def test_each_publishing_has_an_id_of_its_own(
         ids = [(await source.get(no_ack=True)).message_id for _ in range(2)]
     assert None not in ids
     assert len(set(ids)) == 2
+
+
+async def test_what_concerns_one_subject_arrives_in_its_order(
+    rabbit_server: RabbitServer, publisher: Publisher, queue_name: str
+) -> None:
+    """Over one channel: the broker keeps the order of a channel, and of nothing else."""
+    await declare_at(rabbit_server.url, [Queue(queue_name)])
+    messages = [
+        OutgoingMessage(
+            key=f"{subject}{number}",
+            exchange="",
+            routing_key=queue_name,
+            body=f"{subject}{number:03}".encode(),
+            headers={"cloudEvents:subject": subject},
+            mandatory=True,
+        )
+        for number in range(100)
+        for subject in "abcdefgh"
+    ]
+    await asyncio.gather(*(publisher.publish(each) for each in messages))
+    arrived: dict[str, list[str]] = {}
+    connection = await aio_pika.connect(rabbit_server.url)
+    async with connection:
+        source = await (await connection.channel()).get_queue(queue_name)
+        while (each := await source.get(fail=False, no_ack=True)) is not None:
+            body = each.body.decode()
+            arrived.setdefault(body[0], []).append(body)
+    assert sum(map(len, arrived.values())) == len(messages)
+    assert all(bodies == sorted(bodies) for bodies in arrived.values())
+
+
+async def test_a_backlog_is_published_by_two_batches_at_a_time(database: Database) -> None:
+    stop = asyncio.Event()
+    now, most, calls = 0, 0, 0
+
+    async def publish_due() -> int:
+        nonlocal now, most, calls
+        now, calls = now + 1, calls + 1
+        most = max(most, now)
+        await asyncio.sleep(0.01)
+        now -= 1
+        if calls == 10:
+            stop.set()
+        if calls == 3:
+            raise RuntimeError("whatever")
+        return 5
+
+    await keep_publishing(publish_due, database.url, stop, channel=CHANNEL, batch=5)
+    assert (now, most) == (0, 2)
 
 
 async def test_no_row_is_marked_as_published_during_a_broker_outage(database: Database, queue_name: str) -> None:

@@ -241,10 +241,10 @@ async def test_live_events_are_published_before_replayed_ones(steps: RelaySteps)
 async def test_relays_together_keep_the_rate_of_replays(steps: RelaySteps) -> None:
     replayed = await published(steps, 30)
     await replay(steps.database, event_ids=replayed)
-    relays = [steps.relay(replays_per_second=50) for _ in range(4)]
+    relays = [steps.relay(replays_per_second=0.01) for _ in range(4)]
     await due_now(steps)
     await asyncio.gather(*(relay.replay_due() for relay in relays))
-    assert await steps.received() == replayed[:5]
+    assert await steps.received() == replayed[:1]
 
 
 async def test_an_event_that_is_fetched_again_does_not_wait_for_a_replay(steps: RelaySteps) -> None:

@@ -103,11 +103,10 @@ async def complete(db: AsyncConnection, published: Sequence[Published]) -> None:
     """The events are not due any more. What was published for them is recorded."""
     if not published:
         return
-    ids = [each.event_id for each in published]
-    await db.execute(text("DELETE FROM journal_due WHERE event_id = ANY (:ids)"), {"ids": ids})
     await db.execute(
         text(
             """
+            WITH done AS (DELETE FROM journal_due WHERE event_id = ANY (CAST(:ids AS text[])))
             UPDATE journal_entries AS entry
             SET published_at = clock_timestamp(), event_count = each.event_count, translation = each.translation
             FROM unnest(CAST(:ids AS text[]), CAST(:counts AS integer[]), CAST(:translations AS bytea[]))
@@ -116,7 +115,7 @@ async def complete(db: AsyncConnection, published: Sequence[Published]) -> None:
             """
         ),
         {
-            "ids": ids,
+            "ids": [each.event_id for each in published],
             "counts": [each.event_count for each in published],
             "translations": [each.translation for each in published],
         },

@@ -21,7 +21,8 @@ from webhook_gateway.fields import (
     text,
 )
 
-_MAX_PARTS = 20  # of a bundle; each takes one of the 50 entries that Stripe stores
+_PARTS = [f"includes_{number}" for number in range(1, 21)]
+"""The parts of a bundle, of which each takes one of the 50 entries that Stripe stores."""
 _MAX_INSTALLMENTS = 120
 
 _STUDENT = ("student_id", "userId")
@@ -126,8 +127,8 @@ def _program(metadata: JsonObject) -> Program | None:
 def _parts(metadata: JsonObject) -> tuple[ItemRef, ...]:
     """The parts of a bundle, in the order of their numbers; a repeated slug is ignored."""
     parts: dict[str, ItemRef] = {}
-    for number in range(1, _MAX_PARTS + 1):
-        if not (part := metadata_object(metadata, f"includes_{number}")):
+    for name in _PARTS:
+        if name not in metadata or not (part := metadata_object(metadata, name)):
             continue
         slug, id = metadata_text(part, "slug"), metadata_text(part, "id")
         if slug is not None and id is not None:

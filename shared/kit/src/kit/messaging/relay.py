@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
@@ -51,9 +52,16 @@ async def keep_publishing(
     """Calls `publish_due` whenever rows may be due, until `stop` is set.
 
     `publish_due` handles at most `batch` rows and returns how many it has found. If it raises, it is called again after
-    a backoff.
+    a backoff. While a batch is full, a second one is under way: one is read while the other is confirmed.
     """
     failures = 0
+    beside = asyncio.create_task(asyncio.sleep(0))
+
+    async def publish_backlog() -> None:
+        with contextlib.suppress(Exception):  # the loop meets it too, and waits
+            while not stop.is_set() and await publish_due() == batch:
+                pass
+
     async with Wakeup(database_url, channel, stop) as wakeup:
         while not stop.is_set():
             try:
@@ -61,11 +69,14 @@ async def keep_publishing(
                 failures = 0
                 if found < batch:
                     await wakeup.wait(found=found > 0)
+                elif beside.done():
+                    beside = asyncio.create_task(publish_backlog())
             except Exception as error:
                 failures += 1
                 outage = isinstance(error, BrokerDown) or is_down(error)
                 log.warning("publishing failed", error=describe(error), failures=failures, exc_info=not outage)
                 await wakeup.pause(min(RETRY.delay(failures).total_seconds(), 5.0))
+    await beside
 
 
 class Relay:

@@ -22,6 +22,8 @@ import asyncpg
 
 POLL_SECONDS = 0.05
 """Between two looks of a loop that is not idle."""
+FIRST_POLL_SECONDS = 0.005
+"""After a look that has found something: more is likely to come. Doubled after each that finds nothing."""
 IDLE_AFTER_SECONDS = 1.0
 SWEEP_SECONDS = 1.0
 """Between two looks of an idle loop that is not notified."""
@@ -51,6 +53,7 @@ class Wakeup:
         self._connection: asyncpg.Connection[Any] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._last_found = time.monotonic()
+        self._poll_seconds = POLL_SECONDS
         self._idle_since: float | None = None
         self._open_until: int | None = None
         """Transactions before this one may not have seen our row. None: all of them have ended."""
@@ -79,6 +82,7 @@ class Wakeup:
         now = time.monotonic()
         if found:
             self._last_found = now
+            self._poll_seconds = FIRST_POLL_SECONDS
             await self._set_busy()
         elif self._idle_since is None or now - self._idle_since > REFRESH_SECONDS:
             if now - self._last_found >= IDLE_AFTER_SECONDS:
@@ -93,7 +97,8 @@ class Wakeup:
             return
         else:
             return
-        await self.pause(POLL_SECONDS)
+        await self.pause(self._poll_seconds)
+        self._poll_seconds = min(2 * self._poll_seconds, POLL_SECONDS)
 
     async def pause(self, seconds: float) -> bool:
         """Waits for `seconds`. Returns True at once if notified."""
