@@ -1,4 +1,4 @@
-"""An upgrade, one process after the other: consumers of two versions on one queue lose and bury nothing.
+"""An upgrade, one process after the other: consumers of two versions on one queue lose and dead-letter nothing.
 
 The older version is this code without one event type and one optional field (see `older`): a checkout of a release has
 neither its history nor its dependencies. Its SQL is tested with the migrations (tests/kit/test_housekeeping.py).
@@ -71,7 +71,7 @@ async def dead_letters(amqp_url: str) -> int | None:
         return queue.declaration_result.message_count
 
 
-async def test_consumers_of_two_versions_lose_and_bury_nothing(
+async def test_consumers_of_two_versions_lose_and_dead_letter_nothing(
     postgres_server: PostgresServer, rabbit_server: RabbitServer
 ) -> None:
     database = postgres_server.create_database("enrollment_two_versions")

@@ -16,7 +16,7 @@ import httpx
 from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
-from tests.deliveries import handle
+from tests.deliveries import deliver_together, handle
 from tests.processes import JWT
 from tests.tokens import bearer
 
@@ -166,6 +166,10 @@ class Service:
         for each in events:
             async with self.database.transaction() as db:
                 await self.handle(each if isinstance(each, Envelope) else envelope(each), db)
+
+    async def deliver_together(self, *events: Envelope[Event]) -> None:
+        """Those of each queue in one batch."""
+        await deliver_together(self.database, self._consumers, "milady-integration", events)
 
     async def handle(self, event: Envelope[Event], db: AsyncConnection) -> None:
         await handle(db, self._consumers, "milady-integration", event)

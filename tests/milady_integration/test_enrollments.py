@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from uuid import uuid4
 
 from tests.milady_integration.harness import COURSES, Sandbox, Service, Student, envelope, new_program
 
@@ -72,6 +73,45 @@ async def test_a_sponsored_student_is_sent_with_the_stored_contact(service: Serv
     await service.run_jobs()
     remote = sandbox.enrollment(student.id)
     assert (remote["name"], remote["email"]) == ("Ann Student", "ann@example.org")
+
+
+async def test_a_batch_sends_each_student_with_their_own_contact_and_courses(
+    service: Service, sandbox: Sandbox
+) -> None:
+    """Purchases, contacts and payments that have waited in the queues, in any order."""
+    new = new_program(provider="milady")
+    sponsored, paying, elsewhere, unpaid = Student(BARBER), Student(BARBER), Student(new), Student(new)
+    both = replace(sponsored, program=new, purchase_id=uuid4())  # the same student pays for another program
+    latest = envelope(StudentUpdated(student_id=sponsored.id, contact=Contact(email="ann@example.org", name="Ann")))
+    old = StudentUpdated(student_id=sponsored.id, contact=Contact(email="old@example.org"))
+    earlier = replace(envelope(old), time=latest.time - timedelta(minutes=1))
+    await service.deliver_together(
+        envelope(unpaid.starts()), latest, envelope(elsewhere.starts()), earlier, envelope(sponsored.starts())
+    )
+    assert await service.rows("SELECT name, email FROM contacts WHERE student_id = :id", id=sponsored.id) == [
+        {"name": "Ann", "email": "ann@example.org"}
+    ]
+    await service.deliver_together(
+        envelope(elsewhere.paid()),
+        envelope(sponsored.paid(payer="sponsor")),
+        envelope(paying.paid()),
+        envelope(both.paid()),
+    )
+    await service.run_jobs()
+    for student in (sponsored, paying, elsewhere, both):
+        assert await service.status(student) == "enrolled"
+    assert await service.status(unpaid) is None
+    assert sandbox.enrollment(paying.id)["email"] == sandbox.enrollment(elsewhere.id)["email"] == "sam@example.org"
+    found = await service.rows(
+        "SELECT payload ->> 'program_slug' AS program, payload ->> 'email' AS email,"
+        " jsonb_array_length(payload -> 'course_ids') AS courses FROM jobs"
+        " WHERE kind = 'milady.enroll' AND payload ->> 'student_id' = :id ORDER BY 2",
+        id=str(sponsored.id),
+    )
+    assert found == [
+        {"program": BARBER.slug, "email": "ann@example.org", "courses": 3},
+        {"program": new.slug, "email": "sam@example.org", "courses": 0},
+    ]
 
 
 async def test_a_refund_withdraws_and_buying_again_enrolls_again(service: Service, sandbox: Sandbox) -> None:

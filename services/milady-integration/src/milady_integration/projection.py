@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 from kit.db.unit_of_work import UnitOfWork
@@ -12,7 +11,7 @@ from kit.messaging.projection import Change, Lock, Projection
 from ledger.facts import implied_keys, keys, superseded
 from ledger.policy import Policy
 from milady_integration import domain, repository
-from milady_integration.domain import EnrollmentRecord, MiladyProgram, Mode
+from milady_integration.domain import EnrollmentRecord, Mode
 from milady_integration.reconciler import reconcile_all
 from milady_integration.tables import enrollments
 from milady_integration.topology import PAYMENTS
@@ -40,19 +39,6 @@ def _programs_and_enrollments(changes: Sequence[Change[EnrollmentRecord]]) -> It
 
 
 async def _reconcile(uow: UnitOfWork, changes: Sequence[Change[EnrollmentRecord]], *, mode: Mode) -> None:
-    slugs = {change.after.program_slug for change in changes}
-    programs = await repository.read_programs(uow.db, slugs)
-    new = {
-        change.after.program_slug: change
-        for change in changes
-        if domain.is_milady_program(change.after.program) and not _is_registered(programs, change.after.program_slug)
-    }
-    for slug in sorted(new):
-        await repository.register_program(replace(uow, cause=new[slug].cause), new[slug].after.program)
-    if new:
-        programs = await repository.read_programs(uow.db, slugs)
+    named = [(change.after.program, change.cause) for change in changes]
+    programs = await repository.register_programs(uow, named)
     await reconcile_all(uow, [(change.after, change.cause) for change in changes], programs, mode)
-
-
-def _is_registered(programs: Mapping[str, MiladyProgram], slug: str) -> bool:
-    return slug in programs and programs[slug].program_id is not None

@@ -7,8 +7,7 @@ adopt its enrollments), the enrollment (to change its provider enrollment), the 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
-from datetime import datetime
+from dataclasses import asdict, replace
 from typing import Any
 from uuid import UUID
 
@@ -16,12 +15,22 @@ from sqlalchemy import ARRAY, Row, Text, Uuid, and_, any_, bindparam, func, or_,
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contracts.checkout import PurchaseCreated, StudentUpdated
+from contracts.envelope import Envelope
 from contracts.milady_integration import CourseLink
 from contracts.people import Contact, Program, enrollment_uuid
 from kit.db.unit_of_work import UnitOfWork
-from kit.runtime.trace import Cause
+from kit.runtime.trace import Cause, cause_of
 from ledger.standing import Standing
-from milady_integration.domain import DesiredState, EnrollmentRecord, MiladyProgram, ProviderEnrollment, Status, Step
+from milady_integration.domain import (
+    DesiredState,
+    EnrollmentRecord,
+    MiladyProgram,
+    ProviderEnrollment,
+    Status,
+    Step,
+    is_milady_program,
+)
 from milady_integration.tables import contacts, enrollments, milady_programs, provider_enrollments
 
 ADOPT = "milady.adopt"
@@ -34,6 +43,13 @@ _READ_PROGRAMS = select(milady_programs).where(milady_programs.c.program_slug ==
 _READ_CONTACTS = select(contacts).where(contacts.c.student_id == _STUDENTS)
 _READ_CAUSES = select(enrollments.c.id, enrollments.c.cause).where(enrollments.c.id == _IDS)
 _READ_PROVIDER_ENROLLMENTS = select(provider_enrollments).where(provider_enrollments.c.id == _IDS)
+_ADD_ENROLLMENTS = insert(enrollments).on_conflict_do_nothing()
+_CONTACT = insert(contacts)
+_WRITE_CONTACTS = _CONTACT.on_conflict_do_update(
+    index_elements=["student_id"],
+    set_={name: _CONTACT.excluded[name] for name in ("name", "email", "as_of")},
+    where=contacts.c.as_of <= _CONTACT.excluded.as_of,
+)
 _NEW = insert(provider_enrollments)
 _FIXED = ("id", "student_id", "program_slug", "created_at")
 _WRITE_PROVIDER_ENROLLMENTS = _NEW.on_conflict_do_update(
@@ -63,24 +79,41 @@ async def _lock(db: AsyncConnection, name: str) -> None:
     await db.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 
 
-async def register_program(uow: UnitOfWork, program: Program) -> None:
-    """Adds a program that an event names as Milady's. What an admin has changed about it stays."""
-    is_program = milady_programs.c.program_slug == program.slug
-    existing = (await uow.db.execute(select(milady_programs).where(is_program))).one_or_none()
-    if existing is None:
-        new = insert(milady_programs).values(
-            program_slug=program.slug,
-            program_id=program.id,
-            title=program.title,
-            courses=[],
-            is_active=True,
-            revision=1,
-        )
-        if (await uow.db.execute(new.on_conflict_do_nothing())).rowcount:
-            await uow.enqueue(ADOPT, key=f"{program.slug}/1", payload={"program_slug": program.slug})
-    elif existing.program_id is None:
-        named = update(milady_programs).where(is_program, milady_programs.c.program_id.is_(None))
-        await uow.db.execute(named.values(program_id=program.id))
+async def register_programs(
+    uow: UnitOfWork, named: Sequence[tuple[Program, Cause | None]]
+) -> Mapping[str, MiladyProgram]:
+    """Adds those of the programs that events name as Milady's. What an admin has changed about one stays.
+
+    Returns, by slug, those of the programs that are Milady's now.
+    """
+    slugs = {program.slug for program, _ in named}
+    found = await read_programs(uow.db, slugs)
+    new = {
+        program.slug: (program, cause)
+        for program, cause in reversed(named)  # the first one counts
+        if is_milady_program(program) and (program.slug not in found or found[program.slug].program_id is None)
+    }
+    for slug in sorted(new):
+        program, cause = new[slug]
+        await _register_program(replace(uow, cause=cause), program, exists=slug in found)
+    return await read_programs(uow.db, slugs) if new else found
+
+
+async def _register_program(uow: UnitOfWork, program: Program, *, exists: bool) -> None:
+    if exists:
+        is_nameless = (milady_programs.c.program_slug == program.slug, milady_programs.c.program_id.is_(None))
+        await uow.db.execute(update(milady_programs).where(*is_nameless).values(program_id=program.id))
+        return
+    row = insert(milady_programs).values(
+        program_slug=program.slug,
+        program_id=program.id,
+        title=program.title,
+        courses=[],
+        is_active=True,
+        revision=1,
+    )
+    if (await uow.db.execute(row.on_conflict_do_nothing())).rowcount:
+        await uow.enqueue(ADOPT, key=f"{program.slug}/1", payload={"program_slug": program.slug})
 
 
 async def read_programs(db: AsyncConnection, slugs: Collection[str]) -> Mapping[str, MiladyProgram]:
@@ -96,24 +129,27 @@ async def read_programs(db: AsyncConnection, slugs: Collection[str]) -> Mapping[
     }
 
 
-async def insert_unpaid_enrollment(
-    uow: UnitOfWork, *, student_id: UUID, program: Program, purchase_id: UUID | None
-) -> None:
-    """An enrollment of a purchase that was started and not paid for. A row that exists stays as it is."""
-    new = insert(enrollments).values(
-        id=enrollment_uuid(student_id, program.slug),
-        student_id=student_id,
-        program_slug=program.slug,
-        program_id=program.id,
-        program_name=program.name,
-        provider=program.provider,
-        standing=Standing.NONE.value,
-        purchase_id=purchase_id,
-        cause=asdict(uow.cause) if uow.cause else None,
-        created_at=uow.now,
-        updated_at=uow.now,
-    )
-    await uow.db.execute(new.on_conflict_do_nothing())
+async def insert_unpaid_enrollments(uow: UnitOfWork, events: Sequence[Envelope[PurchaseCreated]]) -> None:
+    """Enrollments of purchases that were started and not paid for. A row that exists stays as it is."""
+    rows: list[dict[str, Any]] = [
+        {
+            "id": enrollment_uuid(event.data.student_id, program.slug),
+            "student_id": event.data.student_id,
+            "program_slug": program.slug,
+            "program_id": program.id,
+            "program_name": program.name,
+            "provider": program.provider,
+            "standing": Standing.NONE.value,
+            "purchase_id": event.data.purchase_id,
+            "cause": asdict(cause_of(event)),
+            "created_at": uow.now,
+            "updated_at": uow.now,
+        }
+        for event in events
+        for program in event.data.program.parts
+    ]
+    if rows:  # in this order, so that two transactions do not wait for each other
+        await uow.db.execute(_ADD_ENROLLMENTS, sorted(rows, key=lambda row: row["id"]))
 
 
 async def read_causes(db: AsyncConnection, ids: Collection[UUID]) -> Mapping[UUID, Cause]:
@@ -142,13 +178,19 @@ async def read_enrollment(db: AsyncConnection, id: UUID) -> EnrollmentRecord | N
     )
 
 
-async def write_contact(db: AsyncConnection, student_id: UUID, contact: Contact, *, as_of: datetime) -> None:
-    """The latest one stays, in whatever order they arrive."""
-    new = insert(contacts).values(student_id=student_id, name=contact.name, email=contact.email, as_of=as_of)
-    values = {"name": new.excluded.name, "email": new.excluded.email, "as_of": new.excluded.as_of}
-    await db.execute(
-        new.on_conflict_do_update(index_elements=["student_id"], set_=values, where=contacts.c.as_of <= as_of)
-    )
+async def write_contacts(db: AsyncConnection, events: Sequence[Envelope[StudentUpdated]]) -> None:
+    """A student's latest one stays, in whatever order they arrive."""
+    rows: list[dict[str, Any]] = [
+        {
+            "student_id": event.data.student_id,
+            "name": event.data.contact.name,
+            "email": event.data.contact.email,
+            "as_of": event.time,
+        }
+        for event in events
+    ]
+    if rows:  # in this order, so that two transactions do not wait for each other
+        await db.execute(_WRITE_CONTACTS, sorted(rows, key=lambda row: row["student_id"]))
 
 
 async def contacts_of(db: AsyncConnection, enrollments: Sequence[EnrollmentRecord]) -> Mapping[UUID, Contact]:
