@@ -76,16 +76,16 @@ CONSUMERS = (
         instructor_assignment,
         instructor_assignment.topology.PAYMENTS,
         instructor_assignment.consumers.payments,
-        batch=16,
-        message=14,
+        batch=15,
+        message=13,
     ),
     # and locks, rows read under them; programs, contacts, provider enrollments read and written. A new program: three
     Consumer(
         milady_integration,
         milady_integration.topology.PAYMENTS,
         milady_integration.consumers.payments,
-        batch=17,
-        message=18,
+        batch=16,
+        message=17,
     ),
     # and the plan of the messages about all purchases: topics, notifications, jobs, what is scheduled already
     Consumer(
