@@ -83,7 +83,7 @@ async def of_gateway(stack: Stack, size: Size) -> AsyncIterator[Row]:
 
 async def of_relays(stack: Stack, size: Size) -> AsyncIterator[Row]:
     outbox, journal, bare = await relays.measure(stack, events=size.events, rounds=size.rounds)
-    limit = "CPU of the one process: marshalling and confirms in Python"
+    limit = "CPU: of the one process, for publishing and (journal) translating, and of the broker's five queues"
     yield Row(path="relay of an outbox / publish, then answer", product=outbox, bare=bare, at_least=1.0, limit=limit)
     yield Row(path="relay of the journal / publish, then answer", product=journal, bare=bare, at_least=1.0, limit=limit)
 

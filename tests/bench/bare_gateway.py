@@ -1,6 +1,7 @@
 """What accepting a webhook costs at least: check the signature, store the event, answer. No parsing, no framework.
 
-publish: answers when the broker has confirmed the event for all of its queues.
+publish: answers when the broker has confirmed the event for all of its queues. It is published as received, 4 kB
+without headers. The product's translation, a quarter of that with headers and `mandatory`, takes as long to publish.
 journal: answers when the event is committed; one INSERT takes whatever is waiting.
 
 Run as a process of its own: `python -m tests.bench.bare_gateway publish|journal PORT SECRET`, with AMQP_URL and
