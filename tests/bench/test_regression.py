@@ -95,8 +95,8 @@ CONSUMERS = (
         batch=10,
         message=9,
     ),
-    # and, for each event, its purchase, payments, installments, membership and receipt
-    Consumer(checkout, checkout.topology.PAYMENTS, checkout.consumers.payment_events, batch=615, message=29),
+    # and, for each purchase, its payments, installments, membership and receipt
+    Consumer(checkout, checkout.topology.PAYMENTS, checkout.consumers.payment_events, batch=220, message=20),
 )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -10,14 +11,14 @@ from uuid import uuid4
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 from tests.checkout.service import Service
-from tests.deliveries import find_handler
+from tests.deliveries import deliver_together
 from tests.ledger.payment_histories import histories, purchase
 
 from contracts.envelope import Envelope
 from contracts.payments import PaymentEvent
-from kit.db.database import row_dict
-from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.db.database import Database, row_dict
 from ledger.facts import fold
 
 START = datetime(2026, 10, 1, 12, tzinfo=UTC)
@@ -25,14 +26,17 @@ START = datetime(2026, 10, 1, 12, tzinfo=UTC)
 
 @settings(max_examples=settings().max_examples * 2 // 5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=histories(), data=st.data())
-async def test_any_order_ends_in_the_same_rows(service: Service, history: dict[str, PaymentEvent], data: Any) -> None:
+async def test_any_order_and_batch_ends_in_the_same_rows(
+    service: Service, history: dict[str, PaymentEvent], data: Any
+) -> None:
     story: list[Envelope[Any]] = [
         Envelope(id=id, source="test", subject="x", time=START + timedelta(minutes=n // 2), data=event)
         for n, (id, event) in enumerate(history.items())
     ]
     again = data.draw(st.lists(st.sampled_from(story), max_size=3))
     shuffled = data.draw(st.permutations([*story, *again]))
-    first, second = [await _rows_after(service, order) for order in (story, shuffled)]
+    first = await _rows_after(service, story)
+    second = await _rows_after(service, shuffled, batch=data.draw(st.integers(1, 20)))
     assert first == second
     facts = [payment for each in fold(history) for payment in each.payments]
     assert sorted(row["refs"] for row in first["payments"]) == sorted(sorted(payment.refs) for payment in facts)
@@ -46,14 +50,27 @@ async def test_any_order_ends_in_the_same_rows(service: Service, history: dict[s
         )
 
 
-async def _rows_after(service: Service, order: Sequence[Envelope[Any]]) -> dict[str, list[dict[str, Any]]]:
-    """The rows after these events, in a transaction that is rolled back."""
+class _OpenTransaction(Database):
+    """Its transactions are savepoints of one that is open."""
+
+    def __init__(self, db: AsyncConnection) -> None:
+        self._db = db
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        async with self._db.begin_nested():
+            yield self._db
+
+
+async def _rows_after(
+    service: Service, order: Sequence[Envelope[Any]], *, batch: int = 1
+) -> dict[str, list[dict[str, Any]]]:
+    """The rows after these events, so many together, in a transaction that is rolled back."""
     async with service.database.engine.connect() as db, db.begin() as transaction:
         for n in (1, 2):
             await db.execute(_PURCHASE, {"id": purchase(n), "student": uuid4()})
-        for event in order:
-            _, handler = find_handler(service.consumers, event.type)
-            await handler(event, UnitOfWork(db=db, source="checkout", now=utc_now()))
+        for start in range(0, len(order), batch):
+            await deliver_together(_OpenTransaction(db), service.consumers, "checkout", order[start : start + batch])
         rows = {name: [_plain(row) for row in await db.execute(text(sql))] for name, sql in _ROWS.items()}
         await transaction.rollback()
     return rows

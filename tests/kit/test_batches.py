@@ -302,27 +302,31 @@ async def test_stopping_finishes_the_batch_in_progress_and_no_other(database: Da
 RULES = FactRules(keys=lambda event: event.refs.of_payment())
 
 
-async def test_the_events_of_a_batch_are_merged_together_before_their_handlers(database: Database) -> None:
-    """And a handler that merges another event into a group is seen by the handlers after it."""
-    seen: dict[str, set[str]] = {}
+async def test_the_events_of_a_batch_are_merged_together_and_handled_by_group(database: Database) -> None:
+    """And a group that is changed while another one is handled is handled as it is then."""
+    seen: list[tuple[list[str], set[str]]] = []
+
+    async def handle_group(uow: UnitOfWork, events: Sequence[Envelope[Any]]) -> None:
+        group = await uow.merge(events[0], RULES)
+        if not seen:
+            await uow.merge(envelope("evt_more", paid(5, "pi_1")), RULES)
+        seen.append((sorted(event.id for event in events), set(group.facts)))
 
     async def merging(event: Envelope[Any], uow: UnitOfWork) -> None:
-        group = await uow.merge(event, RULES)
-        if event.id == "evt_0":
-            await uow.merge(envelope("evt_more", paid(5, "pi_0")), RULES)
-        seen[event.id] = set(group.facts)
+        raise AssertionError("handled alone")
 
     merges: list[str] = []
     listener = lambda *found: merges.append(found[2]) if "INTO facts" in found[2] else None  # noqa: E731
     sqlalchemy_event.listen(database.engine.sync_engine, "before_cursor_execute", listener)
     events = [envelope(f"evt_{n}", paid(1, f"pi_{n % 2}")) for n in range(4)]
     queue = batches(database)
-    filter = carries(PaymentSucceeded, merging=RULES)
+    filter = carries(PaymentSucceeded, merging=RULES, together=handle_group)
     assert await asyncio.gather(*(queue.process(each, merging, filter) for each in events)) == [True] * 4
     assert len(merges) == 2
-    assert seen["evt_0"] == {"evt_0", "evt_2"}
-    assert seen["evt_2"] == {"evt_0", "evt_2", "evt_more"}
-    assert seen["evt_1"] == seen["evt_3"] == {"evt_1", "evt_3"}
+    assert seen == [
+        (["evt_0", "evt_2"], {"evt_0", "evt_2"}),
+        (["evt_1", "evt_3"], {"evt_1", "evt_3", "evt_more"}),
+    ]
 
 
 async def test_facts_of_an_unknown_type_are_kept_and_skipped(database: Database) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
@@ -37,6 +38,7 @@ from contracts.payments import PaymentEvent
 from contracts.registry import PAYMENT_EVENTS
 from kit.db.unit_of_work import UnitOfWork
 from kit.messaging.subscriber import carries, subscriber
+from kit.runtime.trace import cause_of_latest
 from ledger.facts import fold
 from ledger.policy import DEFAULT_POLICY, Policy
 from ledger.purchase import Purchase
@@ -51,9 +53,9 @@ ENROLLMENT_STATUS: dict[type[EnrollmentEvent], EnrollmentStatus] = {
 }
 
 
-Update = Callable[[UnitOfWork, PurchaseRow, Purchase, Envelope[PaymentEvent]], Awaitable[None]]
-"""What a room does when a payment event of a purchase has arrived: given the purchase's row, locked and up to date, and
-its payment facts. Any order and any repetition of the events must end in the same rows."""
+Update = Callable[[UnitOfWork, PurchaseRow, Purchase, Sequence[Envelope[PaymentEvent]]], Awaitable[None]]
+"""What a room does when payment events of a purchase have arrived: given the purchase's row, locked and up to date, all
+its payment facts, and the events that are new. Any order and any repetition of the events must end in the same rows."""
 
 ISSUER = ReceiptIssuer()
 
@@ -82,18 +84,25 @@ def payment_events(
     messages = subscriber(router, PAYMENTS)
     updates = (*rooms(policy, late_payments), issuer.issue_receipts)
 
-    @messages(filter=carries(*PAYMENT_EVENTS, merging=recorder.FACT_RULES))
-    async def update_purchases(event: Envelope[PaymentEvent], uow: UnitOfWork) -> None:
-        group = await uow.merge(event, recorder.FACT_RULES)
-        await repository.set_actor(uow.db, f"event:{event.id}")
-        await installments.publish_connected(uow, event)
+    async def update_group(uow: UnitOfWork, events: Sequence[Envelope[PaymentEvent]]) -> None:
+        """`events`: the new ones of one group."""
+        group = await uow.merge(events[0], recorder.FACT_RULES)
+        cause = cause_of_latest(events)
+        uow = replace(uow, cause=cause)
+        await repository.set_actor(uow.db, f"event:{cause.id}")
+        await installments.publish_connected(uow, events)
         for each in fold(group.facts):
             purchase, row, code = await recorder.find_or_record(uow, each)
             if row is not None:
-                row = await update_purchase(row, purchase, policy, event, uow)
+                row = await update_purchase(row, purchase, policy, events, uow)
                 for update in updates:
-                    await update(uow, row, purchase, event)
+                    await update(uow, row, purchase, events)
             await update_unmatched(uow, purchase, row, code, delay=unmatched_delay)
+
+    @messages(filter=carries(*PAYMENT_EVENTS, merging=recorder.FACT_RULES, together=update_group))
+    async def update_purchases(event: Envelope[PaymentEvent], uow: UnitOfWork) -> None:
+        await uow.merge_ahead([event], recorder.FACT_RULES)
+        await update_group(uow, [event])
 
     return router
 

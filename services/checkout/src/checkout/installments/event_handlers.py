@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -38,6 +39,7 @@ from contracts.payments import (
     PurchaseAccepted,
 )
 from kit.db.unit_of_work import UnitOfWork
+from kit.runtime.trace import cause_of
 from ledger.payment import EARLIEST, Payment
 from ledger.purchase import Purchase
 
@@ -50,12 +52,17 @@ _UNKNOWN = "unknown"
 _STUDIES = ("active", "paused", "completed")
 
 
-async def publish_connected(uow: UnitOfWork, event: Envelope[PaymentEvent]) -> None:
+async def publish_connected(uow: UnitOfWork, events: Sequence[Envelope[PaymentEvent]]) -> None:
     """Publishes, with its purchase and installment, what has happened to the intent of an installment's invoice.
 
     Stripe copies an invoice's metadata to its own events only, so that the intent's events name no purchase. Until the
     invoice is paid, nobody else can tell whose debit is being processed.
     """
+    for event in events:
+        await _publish_connected(replace(uow, cause=cause_of(event)), event)
+
+
+async def _publish_connected(uow: UnitOfWork, event: Envelope[PaymentEvent]) -> None:
     data = event.data
     if data.purchase_id is not None or data.refs.invoice is None:
         return
@@ -71,7 +78,7 @@ async def publish_connected(uow: UnitOfWork, event: Envelope[PaymentEvent]) -> N
 
 
 async def update_installments(
-    uow: UnitOfWork, row: PurchaseRow, purchase: Purchase, event: Envelope[PaymentEvent]
+    uow: UnitOfWork, row: PurchaseRow, purchase: Purchase, events: Sequence[Envelope[PaymentEvent]]
 ) -> None:
     """Brings the purchase's installments in line with all events of it, in whatever order they came.
 
@@ -98,7 +105,7 @@ async def update_installments(
             refund_failed=refund_failed,
             covered=covered and not installment.is_remainder,
         )
-        await _update_installment(uow, row, installment, facts, event, now=now)
+        await _update_installment(uow, row, installment, facts, events, now=now)
     installments = await repository.of_purchase(uow.db, row.id)
     if purchase.settled_payments and end is None:
         for installment in installments:
@@ -123,7 +130,7 @@ async def _update_installment(
     purchase: PurchaseRow,
     installment: Installment,
     facts: InstallmentFacts,
-    event: Envelope[PaymentEvent],
+    events: Sequence[Envelope[PaymentEvent]],
     *,
     now: datetime,
 ) -> None:
@@ -149,8 +156,9 @@ async def _update_installment(
                 installment = await transitions.debit_failed(uow, purchase, installment, failure, now=now)
     if facts.losses < installment.losses:  # an appeal was won
         installment = await repository.write(uow.db, installment.id, at=uow.now, losses=facts.losses)
-    if _names(event.data, installment.id):
-        await _note(uow, installment, event, now=now)
+    for event in events:
+        if _names(event.data, installment.id):
+            installment = await _note(uow, installment, event, now=now)
 
 
 async def _settle(
@@ -172,14 +180,18 @@ async def _settle(
     )
 
 
-async def _note(uow: UnitOfWork, installment: Installment, event: Envelope[PaymentEvent], *, now: datetime) -> None:
+async def _note(
+    uow: UnitOfWork, installment: Installment, event: Envelope[PaymentEvent], *, now: datetime
+) -> Installment:
     """What the event itself adds: when it was paid, or that a debit may have failed."""
     if isinstance(event.data, PaymentSucceeded) and installment.status in ("paid", "waived"):
         paid_at = event.time + (now - uow.now)  # by the clock that installments fall due by
         first = min(installment.paid_at or paid_at, paid_at)
-        await repository.write(uow.db, installment.id, at=uow.now, paid_at=first)
+        if first != installment.paid_at:
+            return await repository.write(uow.db, installment.id, at=uow.now, paid_at=first)
     elif isinstance(event.data, PaymentFailed) and installment.status == "processing" and installment.stripe_invoice_id:
         await enqueue_debit_result(uow, installment, cause=event.id)
+    return installment
 
 
 async def _check(uow: UnitOfWork, row: PurchaseRow, purchase: Purchase, installments: Sequence[Installment]) -> None:

@@ -98,7 +98,9 @@ def open_intents(records: Sequence[PaymentRecord]) -> list[PaymentRecord]:
     return [each for each in records if each.status in _UNPAID and each.stripe_payment_intent_id is not None]
 
 
-async def close_outdated(uow: UnitOfWork, row: PurchaseRow, purchase: Purchase, event: Envelope[PaymentEvent]) -> None:
+async def close_outdated(
+    uow: UnitOfWork, row: PurchaseRow, purchase: Purchase, events: Sequence[Envelope[PaymentEvent]]
+) -> None:
     """Ends the intents for a shortfall that is not owed any more: it was paid, accepted, or the purchase has ended."""
     if row.payment_flow not in _IN_ONE_PAYMENT or not purchase.settled_payments:
         return

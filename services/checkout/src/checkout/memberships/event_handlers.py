@@ -6,6 +6,8 @@ is read (the job MembershipSync).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from checkout.memberships import domain, repository
 from checkout.purchases.repository import PurchaseRow
 from checkout.topology import SERVICE
@@ -20,7 +22,7 @@ CREDIT = "membership_credit"
 
 
 async def update_membership(
-    uow: UnitOfWork, row: PurchaseRow, purchase: Purchase, event: Envelope[PaymentEvent]
+    uow: UnitOfWork, row: PurchaseRow, purchase: Purchase, events: Sequence[Envelope[PaymentEvent]]
 ) -> None:
     """`row` is the purchase's, locked by this transaction."""
     latest = purchase.subscription
@@ -30,9 +32,10 @@ async def update_membership(
     if row.state_reason == "dispute_lost":
         payload = {"purchase_id": str(row.id), "subscription_id": latest.refs.subscription}
         await uow.enqueue(CREDIT, key=str(row.id), payload=payload)
-    about_this = event.data.refs.subscription in purchase.subscriptions
-    if isinstance(event.data, SubscriptionChanged) and about_this and event.source != SERVICE:
-        await uow.enqueue(SYNC, key=f"{event.id}/sync", payload={"purchase_id": str(row.id)})
+    changes = (each for each in events if isinstance(each.data, SubscriptionChanged) and each.source != SERVICE)
+    about_this = [each for each in changes if each.data.refs.subscription in purchase.subscriptions]
+    if about_this:
+        await uow.enqueue(SYNC, key=f"{about_this[-1].id}/sync", payload={"purchase_id": str(row.id)})
 
 
 async def _store(uow: UnitOfWork, row: PurchaseRow, latest: SubscriptionChanged, subscription_id: str) -> None:

@@ -12,6 +12,7 @@ from checkout.payments import projection, repository
 from checkout.payments.domain import PaymentRecord, PaymentValues, final_status
 from checkout.payments.projection import EventRecord, ReportedRefund
 from checkout.payments.refund_failures import publish_failed
+from checkout.purchases.recorder import FACT_RULES
 from checkout.purchases.repository import PurchaseRow, lock_purchase
 from contracts.envelope import Envelope
 from contracts.payments import PaymentEvent
@@ -29,7 +30,7 @@ async def update_payments(
     uow: UnitOfWork,
     row: PurchaseRow,
     purchase: Purchase,
-    event: Envelope[PaymentEvent],
+    events: Sequence[Envelope[PaymentEvent]],
     *,
     on_merged: PaymentsMerged,
 ) -> None:
@@ -37,7 +38,8 @@ async def update_payments(
 
     `row` is the purchase's row, locked by this transaction, so no one else is updating its payments.
     """
-    await _update(uow, row, purchase, await repository.events_of_purchase(uow.db, row.id), on_merged)
+    group = await uow.merge(events[0], FACT_RULES)
+    await _update(uow, row, purchase, repository.records_of(group.events), on_merged)
 
 
 async def refresh_payments(uow: UnitOfWork, purchase_id: UUID, *, on_merged: PaymentsMerged) -> None:

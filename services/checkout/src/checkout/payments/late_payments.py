@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 from uuid import uuid5
 
@@ -30,7 +31,7 @@ async def return_late_payments(
     uow: UnitOfWork,
     row: PurchaseRow,
     purchase: Purchase,
-    event: Envelope[PaymentEvent],
+    events: Sequence[Envelope[PaymentEvent]],
     *,
     policy: Policy,
     late_payments: LatePayments,
@@ -38,7 +39,7 @@ async def return_late_payments(
     """Marks them, publishes each once, and refunds them if the setting says so. `row` is locked by this transaction."""
     if not purchase.settled_payments:
         return
-    counted = await repository.counted_at_end(uow.db, row.id)
+    counted = None if row.canceled_at is None else await repository.counted_at_end(uow.db, row.id)
     if counted is None and purchase.ended is None and purchase.loss(policy) is None:
         return
     late = [each for each in purchase.settled_payments if _is_late(each, purchase, counted, policy)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 from uuid import UUID
 
@@ -45,7 +46,7 @@ async def end_purchase(
 
 
 async def end_on_lost_dispute(
-    uow: UnitOfWork, row: PurchaseRow, purchase: Purchase, event: Envelope[PaymentEvent], *, policy: Policy
+    uow: UnitOfWork, row: PurchaseRow, purchase: Purchase, events: Sequence[Envelope[PaymentEvent]], *, policy: Policy
 ) -> None:
     """Publishes once per dispute that a lost dispute has ended the purchase. It counts while the dispute is lost."""
     if purchase.ended is not None or purchase.loss(policy) != "dispute_lost":

@@ -29,7 +29,7 @@ from checkout.schema import overlaps, row_as
 from contracts.money import Money
 from contracts.payments import DisputeStatus, PaymentEvent
 from kit.messaging import fact_store
-from kit.messaging.event_facts import events_of
+from kit.messaging.event_facts import StoredEvent, events_of
 
 # --- payments ---------------------------------------------------------------------------------------------------------
 
@@ -375,8 +375,12 @@ async def counted_at_end(db: AsyncConnection, purchase_id: UUID) -> frozenset[st
 
 async def events_of_purchase(db: AsyncConnection, purchase_id: UUID) -> list[EventRecord]:
     """Every stored payment event of this purchase, also those that belong to it only through another event."""
+    return records_of(events_of(await fact_store.group_of(db, f"purchase:{purchase_id}")))
+
+
+def records_of(events: Sequence[StoredEvent]) -> list[EventRecord]:
     return [
         EventRecord(id=each.id, time=each.time, event=each.data)
-        for each in events_of(await fact_store.group_of(db, f"purchase:{purchase_id}"))
+        for each in events
         if isinstance(each.data, PaymentEvent)
     ]

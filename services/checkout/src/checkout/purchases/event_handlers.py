@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import structlog
 
@@ -21,16 +24,14 @@ log = structlog.get_logger(__name__)
 
 
 async def update_purchase(
-    row: PurchaseRow, purchase: Purchase, policy: Policy, event: Envelope[PaymentEvent], uow: UnitOfWork
+    row: PurchaseRow, purchase: Purchase, policy: Policy, events: Sequence[Envelope[PaymentEvent]], uow: UnitOfWork
 ) -> PurchaseRow:
     """The purchase after the update. `row` is locked by this transaction."""
     state = await _update_state(row, purchase, policy, uow)
-    changed = state is not row.state
-    changed |= await _update_standing(row, purchase, policy, uow)
+    changes = await _update_standing(row, purchase, policy, uow)
     subscription_id = row.stripe_subscription_id or min(purchase.subscriptions, default=None)
     if subscription_id is not None and row.stripe_subscription_id is None:
         await repository.write_subscription(uow.db, row.id, subscription_id, at=uow.now)
-        changed = True
     if row.payer == "sponsor":
         refs = [fact.refs for fact in purchase.facts]
         await funding_repository.update_funding(
@@ -41,39 +42,39 @@ async def update_purchase(
             payment_intent_id=min((r.payment_intent for r in refs if r.payment_intent), default=None),
             session_id=min((r.checkout_session for r in refs if r.checkout_session), default=None),
             invoice_id=min((r.invoice for r in refs if r.invoice), default=None),
-            paid_at=_paid_at(purchase, event),
+            paid_at=_paid_at(purchase, events),
             at=uow.now,
         )
     if subscription_id and state in (State.WITHDRAWN, State.CANCELED, State.FAILED):
         await subscriptions.enqueue_cancel(uow, purchase_id=row.id, subscription_id=subscription_id)
-    return await repository.read_row(uow.db, row.id) or row if changed else row
+    return replace(row, state=state, stripe_subscription_id=subscription_id, **changes)
 
 
-def _paid_at(purchase: Purchase, event: Envelope[PaymentEvent]) -> datetime | None:
-    """When the first payment was received, as Stripe states it; else when the success that is handled happened."""
+def _paid_at(purchase: Purchase, events: Sequence[Envelope[PaymentEvent]]) -> datetime | None:
+    """When the first payment was received, as Stripe states it; else when the first new success happened."""
     times = [payment.received_at for payment in purchase.settled_payments if payment.received_at > EARLIEST]
     if times:
         return min(times)
-    return event.time if isinstance(event.data, PaymentSucceeded) and event.data in purchase.facts else None
+    succeeded = (each for each in events if isinstance(each.data, PaymentSucceeded) and each.data in purchase.facts)
+    return min((each.time for each in succeeded), default=None)
 
 
-async def _update_standing(row: PurchaseRow, purchase: Purchase, policy: Policy, uow: UnitOfWork) -> bool:
-    """Stores why the purchase is not simply paid, and what Stripe will collect. Whether anything has changed."""
+async def _update_standing(row: PurchaseRow, purchase: Purchase, policy: Policy, uow: UnitOfWork) -> dict[str, Any]:
+    """Stores why the purchase is not simply paid, and what Stripe will collect. Returns these columns."""
     _, reason = purchase.standing(policy)
     shortfall = purchase.shortfall if reason == UNDERPAID else None
     external = purchase.subscription if row.payment_flow == "external" else None
     goes_on = external is not None and external.status in ("active", "trialing", "past_due")
-    columns: dict[str, object] = {
+    columns: dict[str, Any] = {
         "state_reason": reason,
         "shortfall": None if shortfall is None else shortfall.amount,
         "accepted": max((f.amount.amount for f in purchase.facts if isinstance(f, PurchaseAccepted)), default=0),
         "subscription_status": None if external is None else external.status,
         "next_charge_at": external.current_period_end if external is not None and goes_on else None,
     }
-    if all(getattr(row, name) == value for name, value in columns.items()):
-        return False
-    await repository.write_standing(uow.db, row.id, columns, at=uow.now)
-    return True
+    if any(getattr(row, name) != value for name, value in columns.items()):
+        await repository.write_standing(uow.db, row.id, columns, at=uow.now)
+    return columns
 
 
 async def _update_state(row: PurchaseRow, purchase: Purchase, policy: Policy, uow: UnitOfWork) -> State:
@@ -86,4 +87,4 @@ async def _update_state(row: PurchaseRow, purchase: Purchase, policy: Policy, uo
         await enqueue_intent_expiry(uow, row.id, after=domain.failures(purchase, final=False))
     if after is row.state:
         return row.state
-    return await repository.change_state(uow.db, row.id, change, at=uow.now)
+    return await repository.change_state(uow.db, row.id, change, at=uow.now, locked=row)

@@ -142,14 +142,22 @@ def _columns(request: PurchaseRequest) -> dict[str, Any]:  # Any: the values of 
     }
 
 
-async def change_state(db: AsyncConnection, purchase_id: UUID, change: Change, *, at: datetime) -> State:
-    """Applies the change, and returns the state that the purchase is in then.
+async def change_state(
+    db: AsyncConnection, purchase_id: UUID, change: Change, *, at: datetime, locked: PurchaseRow | None = None
+) -> State:
+    """Applies the change, and returns the state that the purchase is in then. `locked`: its row, if the caller has
+    locked it.
 
     A change that is not in TRANSITIONS is refused: nothing is written. The purchase's use of a promotion code follows:
     redeemed when it is paid, released when it cannot be paid any more.
     """
     mine = purchases.c.id == purchase_id
-    state = State((await db.execute(select(purchases.c.state).where(mine).with_for_update())).scalar_one())
+    if locked is not None:
+        state, promotion_code = locked.state, locked.promotion_code
+    else:
+        columns = select(purchases.c.state, purchases.c.promotion_code)
+        row = (await db.execute(columns.where(mine).with_for_update())).one()
+        state, promotion_code = State(row.state), row.promotion_code
     after = next_state(state, change)
     if after is None or after is state:
         return state
@@ -157,6 +165,8 @@ async def change_state(db: AsyncConnection, purchase_id: UUID, change: Change, *
     ended_unpaid = state in OPEN and change in (Change.EXPIRED, Change.REJECTED, Change.CANCELED_BY_SCHOOL)
     if ended_unpaid:
         await funding_repository.end_funding(db, purchase_id, state=after, at=at)
+    if promotion_code is None:
+        return after
     if ended_unpaid or after in (State.FAILED, State.EXPIRED):
         await promotion_repository.release(db, purchase_id, at=at)
     elif after in (State.PAID, State.WITHDRAWN) or change is Change.PURCHASE_CANCELED:

@@ -13,6 +13,7 @@ from sqlalchemy import case, func, select
 
 from checkout.payments.domain import NOT_MONEY
 from checkout.payments.tables import payments
+from checkout.purchases.repository import read_row
 from checkout.purchases.tables import purchases
 from checkout.receipts import repository
 from checkout.receipts.domain import Kind, method_name
@@ -138,7 +139,7 @@ async def _pdf(uow: UnitOfWork, document: Document | None) -> Response:
         raise Problem(404, "unknown_receipt", detail)
     refunds = await repository.refunds_of(uow.db, document)
     others = await repository.other_payments_of(uow.db, document)
-    balance = await repository.balance_of(uow.db, document)
+    balance = await repository.balance_of(uow.db, document, await read_row(uow.db, document.purchase_id))
     content = await repository.with_current_method(uow.db, document)
     headers = {
         "Content-Disposition": f'attachment; filename="{document.content.filename}"',

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from checkout.payments import repository as payments
 from checkout.payments.domain import NOT_MONEY, PaymentRecord
-from checkout.purchases import repository as purchases
+from checkout.purchases.repository import PurchaseRow
 from checkout.receipts.domain import Balance, Content, Kind, OtherPayment, Refund, method_name
 from checkout.receipts.tables import document_series, documents
 from checkout.schema import overlaps
@@ -127,9 +127,9 @@ async def other_payments_of(db: AsyncConnection, document: Document) -> list[Oth
     return sorted(others, key=lambda each: each.at)
 
 
-async def balance_of(db: AsyncConnection, document: Document) -> Balance | None:
-    """None for an invoice, which states what is still due, and for a membership, which is paid by the period."""
-    purchase = await purchases.read_row(db, document.purchase_id)
+async def balance_of(db: AsyncConnection, document: Document, purchase: PurchaseRow | None) -> Balance | None:
+    """`purchase`: the document's. None for an invoice, which states what is still due, and for a membership, which is
+    paid by the period."""
     if purchase is None or document.kind == "invoice" or purchase.payment_flow == "membership":
         return None
     paid = sum(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -37,7 +38,7 @@ class ReceiptIssuer:
     invoice_terms: str | None = None
 
     async def issue_receipts(
-        self, uow: UnitOfWork, row: PurchaseRow, purchase: Purchase, event: Envelope[PaymentEvent]
+        self, uow: UnitOfWork, row: PurchaseRow, purchase: Purchase, events: Sequence[Envelope[PaymentEvent]]
     ) -> None:
         """Issues a document for each of the purchase's payments that has none yet.
 
@@ -55,7 +56,7 @@ class ReceiptIssuer:
             existing = next((d for d in issued if d.refs & payment.refs or (kind == "invoice" == d.kind)), None)
             if existing is None:
                 nth = sum(each.purchase_id == row.id for each in issued) + 1
-                issued.append(await self._issue(uow, row, purchase, payment, event, kind=kind, nth=nth))
+                issued.append(await self._issue(uow, row, purchase, payment, events, kind=kind, nth=nth))
             else:
                 issued[issued.index(existing)] = await _add_refs(uow, existing, payment)
 
@@ -65,7 +66,7 @@ class ReceiptIssuer:
         row: PurchaseRow,
         purchase: Purchase,
         payment: Payment,
-        event: Envelope[PaymentEvent],
+        events: Sequence[Envelope[PaymentEvent]],
         *,
         kind: Kind,
         nth: int,
@@ -84,7 +85,7 @@ class ReceiptIssuer:
             issued_at=issued_at,
             buyer=buyer,
             nth=nth,
-            paid_at=_paid_at(payment, event, uow.now),
+            paid_at=_paid_at(payment, events, uow.now),
         )
         from checkout.receipts.pdf import render  # 11 MB, which a process that issues nothing does not need
 
@@ -99,7 +100,7 @@ class ReceiptIssuer:
         await repository.insert_document(uow.db, document, series=series, serial=serial)
         refunds = await repository.refunds_of(uow.db, document)
         others = await repository.other_payments_of(uow.db, document)
-        balance = await repository.balance_of(uow.db, document)
+        balance = await repository.balance_of(uow.db, document, row)
         issued = ReceiptIssued(
             document_id=document.id,
             kind=kind,
@@ -220,11 +221,12 @@ async def _sponsor(uow: UnitOfWork, row: PurchaseRow, purchase: Purchase) -> Buy
     )
 
 
-def _paid_at(payment: Payment, event: Envelope[PaymentEvent], now: datetime) -> datetime:
-    """When it was received, as Stripe states it; else the time of the success that is handled, else now."""
+def _paid_at(payment: Payment, events: Sequence[Envelope[PaymentEvent]], now: datetime) -> datetime:
+    """When it was received, as Stripe states it; else the time of the first new success, else now."""
     if payment.received_at > EARLIEST:
         return payment.received_at
-    return event.time if isinstance(event.data, PaymentSucceeded) and event.data in payment.facts else now
+    succeeded = (each for each in events if isinstance(each.data, PaymentSucceeded) and each.data in payment.facts)
+    return min((each.time for each in succeeded), default=now)
 
 
 def _refs(payment: Payment) -> PaymentRefs:

@@ -36,9 +36,8 @@ from contracts.envelope import Envelope
 from kit.db.database import Database, is_down, lost_a_race, waited_for_a_lock
 from kit.db.unit_of_work import Collected, UnitOfWork, utc_now
 from kit.messaging import inbox
-from kit.messaging.event_facts import FactRules
 from kit.messaging.inbox import Handler
-from kit.messaging.subscriber import BatchHandler, EventFilter
+from kit.messaging.subscriber import EventFilter
 from kit.runtime.failures import describe
 from kit.runtime.trace import cause_of
 
@@ -171,29 +170,38 @@ class Batches:
         return new
 
     async def _handle(self, batch: Sequence[_Pending], uow: UnitOfWork) -> None:
-        together: dict[BatchHandler, list[_Pending]] = {}
-        merging: dict[int, tuple[FactRules, list[_Pending]]] = {}
+        together: dict[EventFilter, list[_Pending]] = {}
         handled = []
-        for each in batch:
+        for each in sorted(batch, key=_subject):  # so two batches lock the rows of the same purchases in the same order
             if each.filter.together is not None:
-                together.setdefault(each.filter.together, []).append(each)
-                continue
-            handled.append(each)
-            if (rules := each.filter.merging) is not None:
-                merging.setdefault(id(rules), (rules, []))[1].append(each)
-        for handle, its in together.items():
-            with structlog.contextvars.bound_contextvars(**self._log_context(its)):
-                await handle(uow, [each.event for each in its])
-        for rules, its in merging.values():
-            with structlog.contextvars.bound_contextvars(**self._log_context(its)):
-                await uow.merge_ahead([each.event for each in its], rules)
-        # by subject: two batches lock the rows of the same purchases or students in the same order
+                together.setdefault(each.filter, []).append(each)
+            else:
+                handled.append(each)
         started = time.monotonic()
-        for each in sorted(handled, key=lambda each: each.event.subject):
-            if time.monotonic() - started > MAX_SECONDS:
-                raise _TooSlow
+        for filter, its in together.items():
+            await self._handle_together(filter, its, uow, started)
+        for each in handled:
+            _check(started)
             handling = each.handler(each.event, replace(uow, cause=cause_of(each.event)))
             await asyncio.create_task(_await(handling), context=each.context)
+
+    async def _handle_together(
+        self, filter: EventFilter, waiting: Sequence[_Pending], uow: UnitOfWork, started: float
+    ) -> None:
+        assert filter.together is not None  # noqa: S101  only these get here
+        with structlog.contextvars.bound_contextvars(**self._log_context(waiting)):
+            events = [each.event for each in waiting]
+            if filter.merging is None:
+                await filter.together(uow, events)
+                return
+            await uow.merge_ahead(events, filter.merging)
+        while waiting:
+            _check(started)
+            group = uow.groups[waiting[0].event.id]  # looked up each time: handling another group may have changed it
+            own = [each for each in waiting if uow.groups[each.event.id] is group]
+            waiting = [each for each in waiting if uow.groups[each.event.id] is not group]
+            with structlog.contextvars.bound_contextvars(**self._log_context(own)):
+                await filter.together(uow, [each.event for each in own])
 
     def _log_context(self, batch: Sequence[_Pending]) -> dict[str, Any]:
         ids, correlations = zip(
@@ -202,6 +210,15 @@ class Batches:
         if len(batch) == 1:
             return {"queue": self._queue, "event_id": ids[0], "correlation": correlations[0]}
         return {"queue": self._queue, "event_id": ids, "correlation": correlations}
+
+
+def _subject(pending: _Pending) -> str:
+    return pending.event.subject
+
+
+def _check(started: float) -> None:
+    if time.monotonic() - started > MAX_SECONDS:
+        raise _TooSlow
 
 
 async def _await(handling: Awaitable[None]) -> None:

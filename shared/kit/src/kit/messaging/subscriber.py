@@ -90,10 +90,10 @@ def carries(
 ) -> EventFilter:
     """Takes the messages that carry one of these events.
 
-    merging:  the rules by which the handler merges the event that it is given. Then all events of a batch are merged
-              together before their handlers, which find them merged
-    together: called once with all of these events of a batch, instead of the handler for each. For one event it must
-              do the same as the handler
+    together: called with all of these events of a batch, instead of the handler for each. For one event it must do the
+              same as the handler
+    merging:  with these rules all events of a batch are merged first, in one step, and `together` is called for each
+              group with its events; `UnitOfWork.merge` of any of them then returns the group
     """
     return EventFilter(events, merging=merging, together=together)
 
