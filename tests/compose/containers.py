@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / ".env"
 BUILD_SECONDS = 240
 START_SECONDS = 120
-READY_SECONDS = 90
+READY_SECONDS = 240
 # settings of this machine, passed on from the environment; everything else comes from .env
 _FROM_ENVIRONMENT = (
     "PATH",
