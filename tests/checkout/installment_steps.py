@@ -214,7 +214,7 @@ class School:
         purchase_id = (await self.service.purchase(self.student))["id"]
         async with self.service.database.transaction() as db:
             group = await fact_store.group_of(db, f"purchase:{purchase_id}")
-        events = {each.event_id: EVENT_TYPES[each.type].model_validate(each.body) for each in group}
+        events = {each.event_id: EVENT_TYPES[each.type].model_validate_json(each.body) for each in group}
         (purchase,) = [each for each in fold(events) if each.id == purchase_id]  # type: ignore[arg-type]
         standing, reason = purchase.standing()
         return str(standing), reason

@@ -138,7 +138,7 @@ class Member:
         """As every consumer folds them from the stored facts."""
         async with self.service.database.transaction() as db:
             group = await fact_store.group_of(db, enrollment_key(self.id, MEMBERSHIP))
-        return list(fold({f.event_id: EVENT_TYPES[f.type].model_validate(f.body) for f in group}))  # type: ignore[misc]
+        return list(fold({f.event_id: EVENT_TYPES[f.type].model_validate_json(f.body) for f in group}))  # type: ignore[misc]
 
     async def standing(self) -> tuple[str, str | None]:
         (purchase,) = await self.purchases()

@@ -130,7 +130,7 @@ async def standing(service: Service, student: UUID) -> tuple[str, str | None]:
     purchase_id = (await service.purchase(student))["id"]
     async with service.database.transaction() as db:
         group = await fact_store.group_of(db, f"purchase:{purchase_id}")
-    facts = {each.event_id: EVENT_TYPES[each.type].model_validate(each.body) for each in group}
+    facts = {each.event_id: EVENT_TYPES[each.type].model_validate_json(each.body) for each in group}
     (purchase,) = [each for each in fold(facts) if each.id == purchase_id]  # type: ignore[arg-type]  # payment events
     found, reason = purchase.standing()
     return found.value, reason

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
+from tests.waiting import until
 
 from kit.db.database import Database, is_down, waited_for_a_lock
 from kit.runtime.failures import Transient
@@ -54,14 +56,21 @@ async def test_taking_a_connection_from_the_pool_is_no_round_trip(database: Data
 
 
 async def test_connections_that_the_server_has_closed_are_replaced(database: Database, admin: Database) -> None:
+    drivers: set[Any] = set()
+    event.listen(database.engine.sync_engine, "checkin", lambda found, _: drivers.add(found.driver_connection))
     await fill_pool(database)
+    assert len(drivers) == 3
     closed: list[object] = []
     event.listen(database.engine.sync_engine, "invalidate", lambda *found: closed.append(found))
     async with admin.transaction() as db:
         await db.execute(
-            text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'kit_tests'"),
+            text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename LIKE 'kit_tests%'"),
         )
-    await asyncio.sleep(0.2)  # the driver hears of it
+
+    async def all_closed() -> bool:
+        return all(driver.is_closed() for driver in drivers)
+
+    await until(all_closed)
     await fill_pool(database)
     await insert(database)
     assert len(closed) == 3

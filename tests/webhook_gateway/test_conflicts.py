@@ -18,6 +18,7 @@ from testkit.postgres_server import PostgresServer
 from testkit.rabbit_server import RabbitServer
 from webhook_gateway.event import parse_event
 from webhook_gateway.journal import EventConflict, Journal
+from webhook_gateway.spill import SIGNATURE_HEADER
 from webhook_gateway.topology import SPILL
 
 
@@ -112,7 +113,8 @@ async def test_a_spilled_conflict_is_dead_lettered(gateway: Gateway) -> None:
         await dead.purge()
         spill = await channel.get_exchange(SPILL.exchange)
         for body in (other, body_of({**event, "pending_webhooks": 0}), another):
-            await spill.publish(aio_pika.Message(body), SPILL.name)
+            headers = {SIGNATURE_HEADER: stripe.sign(body)}
+            await spill.publish(aio_pika.Message(body, headers=headers), SPILL.name)
 
         async def dead_lettered() -> bytes | None:
             message = await dead.get(fail=False, no_ack=True)
