@@ -113,8 +113,8 @@ async def test_a_spilled_conflict_is_dead_lettered(gateway: Gateway) -> None:
         await dead.purge()
         spill = await channel.get_exchange(SPILL.exchange)
         for body in (other, body_of({**event, "pending_webhooks": 0}), another):
-            headers = {SIGNATURE_HEADER: stripe.sign(body)}
-            await spill.publish(aio_pika.Message(body, headers=headers), SPILL.name)
+            signed = aio_pika.Message(body, headers={SIGNATURE_HEADER: stripe.sign(body)})
+            await spill.publish(signed, SPILL.name)
 
         async def dead_lettered() -> bytes | None:
             message = await dead.get(fail=False, no_ack=True)

@@ -14,7 +14,7 @@ The sizes belong together:
     connections           one for each queue's batch, ALONE, one to keep what has failed, one for readiness
     MAX_SECONDS           handlers that take longer together are run alone: the locks of a batch are held until its end
     LOCK_TIMEOUT          a batch waits so long for locks that others hold; then its messages are processed alone, and
-    ALONE_LOCK_TIMEOUT    each waits so long; those that still wait are rescheduled. So a lock that is held for ever
+    ALONE_LOCK_TIMEOUT    each waits so long; those that still wait are rescheduled. So a lock that is held forever
                           delays the messages that do not need it by at most LOCK_TIMEOUT + MAX_BATCH / ALONE *
                           ALONE_LOCK_TIMEOUT, 4.1 seconds
 """
