@@ -57,7 +57,7 @@ year: .venv/.ready  ## 100 generated years of a school on a test clock: purchase
 bench: .venv/.ready  ## product / bare on this machine, every path; writes docs/performance.md (BENCH_EVENTS=10000)
 	@$(BIN)/python -m tests.bench
 
-bench-quick: .venv/.ready  ## the same in about two minutes, with fewer events
+bench-quick: .venv/.ready  ## the same in about three minutes, with fewer events
 	@$(BIN)/python -m tests.bench --size quick
 
 bench-large: .venv/.ready  ## the figures with ten million old rows in every table that grows
