@@ -1,7 +1,7 @@
 """`make bench`: what the product does per second, relative to the least that could do it, on the same stores.
 
     make bench         everything (BENCH_EVENTS=10000), under 20 minutes; writes docs/performance.md
-    make bench-quick   everything but growth and scaling out, about two minutes; writes it too
+    make bench-quick   everything but growth and scaling out, about three minutes; writes it too
     make bench-large   the figures with ten million old rows
 
 Needs nothing but what the tests need: it starts a private PostgreSQL and RabbitMQ and removes them at the end.
