@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import event, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import text
 from tests.databases import opened
 from tests.instructor_assignment.harness import Service, Student, new_program
+from tests.plans import faults_of, recorded
 
 import instructor_assignment
 from contracts.people import Program
 from instructor_assignment import repository
 from kit.db import migrate
-from testkit.postgres_server import PostgresServer
+from testkit.postgres_server import Database, PostgresServer
 
 MANY = 100_000
 BEFORE = "0004"
@@ -55,43 +53,18 @@ async def test_an_assignment_that_is_deleted_is_not_counted(service: Service) ->
     assert await counted(service, program) == {"Ada": 0}
 
 
-async def plans(service: Service, act: Callable[[AsyncConnection], Awaitable[object]]) -> list[dict[str, Any]]:
-    """The plans of the queries that `act` makes."""
-    found: list[tuple[str, Any]] = []
-
-    def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
-        found.append((statement, parameters))
-
-    engine = service.database.engine.sync_engine
-    async with service.database.transaction() as db:
-        event.listen(engine, "before_cursor_execute", note)
-        try:
-            await act(db)
-        finally:
-            event.remove(engine, "before_cursor_execute", note)
-        explained = []
-        for statement, parameters in found:
-            result = await (await db.get_raw_connection()).driver_connection.fetchval(  # type: ignore[union-attr]
-                f"EXPLAIN (FORMAT JSON) {statement}", *parameters
-            )
-            explained.append(result[0]["Plan"])
-    return explained
-
-
-def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
-    return [plan, *(node for part in plan.get("Plans", ()) for node in nodes(part))]
-
-
-async def test_what_is_read_under_the_programs_lock_reads_no_table_as_a_whole(service: Service) -> None:
+async def test_what_is_read_under_the_programs_lock_reads_no_table_as_a_whole(
+    service: Service, assignment_database: Database
+) -> None:
     program = new_program()
     instructor = UUID(await service.add(program, "Ada", capacity=MANY))
     student = Student(program)
     await service.deliver(student.paid())
-    columns = "id, student_id, program_slug, program_id, desired_status, status"
+    columns = "id, student_id, program_slug, program_id, desired_status, status, since"
     await service.rows(
         f"INSERT INTO ai_instructor_assignments ({columns}) "
-        "SELECT gen_random_uuid(), gen_random_uuid(), :slug, 'x', 'assigned', 'waiting' FROM generate_series(1, :many) "
-        "RETURNING 1",
+        "SELECT gen_random_uuid(), gen_random_uuid(), :slug, 'x', 'assigned', 'waiting', "
+        "now() - n * interval '1 second' FROM generate_series(1, :many) AS n RETURNING 1",
         slug=program.slug,
         many=MANY,
     )
@@ -99,19 +72,17 @@ async def test_what_is_read_under_the_programs_lock_reads_no_table_as_a_whole(se
         "INSERT INTO ai_instructors (id, program_slug, is_active, name, capacity) "
         "SELECT gen_random_uuid(), 'full-' || n, false, 'x', 1 FROM generate_series(1, 20000) AS n RETURNING 1"
     )
+    async with opened(assignment_database.owner_url) as owner, owner.transaction() as db:
+        await db.execute(text("ANALYZE ai_instructors, ai_instructor_assignments"))
     try:
-        reads: dict[str, Callable[[AsyncConnection], Awaitable[object]]] = {
-            "loads": lambda db: repository.loads(db, [program.slug]),
-            "waiting": lambda db: repository.waiting(db, {program.slug: 20, "none": 20}),
-            "read": lambda db: repository.read(db, [uuid4() for _ in range(20)]),
-            "students": lambda db: repository.students_of(db, instructor),
-        }
-        for name, read in reads.items():
-            (plan,) = await plans(service, read)
-            used = {(node["Node Type"], node.get("Relation Name")) for node in nodes(plan)}
-            assert not [table for kind, table in used if kind == "Seq Scan"], f"{name}: {used}"
-            if name == "loads":
-                assert "ai_instructor_assignments" not in {table for _, table in used}
+        async with recorded(service.database) as reads, service.database.transaction() as db:
+            await repository.loads(db, [program.slug])
+            assert not [read for read in reads if "ai_instructor_assignments" in read.statement]
+            await repository.waiting(db, {program.slug: 20, "none": 20})
+            await repository.read(db, [uuid4() for _ in range(20)])
+            await repository.students_of(db, instructor)
+        faults = await faults_of(assignment_database.owner_url, reads)
+        assert not [fault for fault in faults if fault.startswith("reads")]
     finally:
         await service.rows("DELETE FROM ai_instructor_assignments WHERE status = 'waiting' RETURNING 1")
         await service.rows("DELETE FROM ai_instructors WHERE program_slug LIKE 'full-%' RETURNING 1")
