@@ -49,7 +49,7 @@ conformance: .venv/.ready  ## the expectations of Stripe's API, in its test mode
 	$(BIN)/pytest tests/conformance
 
 purchases: .venv/.ready  ## 10,000 generated purchases by every route, mixed; the books are counted (PURCHASES=10000)
-	PURCHASES=$${PURCHASES:-10000} $(BIN)/pytest -n 0 tests/year/test_purchases.py
+	PURCHASES=$${PURCHASES:-10000} $(PYTEST) --dist worksteal tests/year/test_purchases.py
 
 year: .venv/.ready  ## 100 generated years of a school on a test clock: purchases, failures, refunds, disputes (YEARS=100)
 	YEARS=$${YEARS:-100} $(BIN)/pytest --hypothesis-profile=thorough tests/year/test_year.py

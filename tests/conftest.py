@@ -62,7 +62,9 @@ class FileScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no
         return folder if folder in ONE_WORKER else file
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> FileScheduling:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> FileScheduling | None:
+    if config.option.dist != "load":
+        return None
     config.option.loadscopereorder = False
     return FileScheduling(config, log)
 
