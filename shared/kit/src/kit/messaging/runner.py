@@ -74,6 +74,8 @@ class SubscriberRunner:
         self._broker: RabbitBroker | None = None
         self._connection: AbstractRobustConnection | None = None
         self._consumed: list[AbstractQueue] = []
+        self._lost: object = None
+        """The last transport of the connection that was lost."""
         self._losses = 0
         self._lost_at = 0.0
         self._one_by_one = False
@@ -106,10 +108,15 @@ class SubscriberRunner:
         return self._losses >= LOSSES and time.monotonic() - self._lost_at < CALM_SECONDS
 
     def _connection_lost(self, *_: object) -> None:
-        if self._connection is not None:  # not closed by `_detach`
-            now = time.monotonic()
-            self._losses = self._losses + 1 if now - self._lost_at < CALM_SECONDS else 1
-            self._lost_at = now
+        """aio-pika also calls this for each attempt to connect that fails: then there is no transport."""
+        if self._connection is None:  # closed by `_detach`
+            return
+        transport = self._connection.transport
+        if transport is None or transport is self._lost:
+            return
+        now = time.monotonic()
+        self._losses = self._losses + 1 if now - self._lost_at < CALM_SECONDS else 1
+        self._lost, self._lost_at = transport, now
 
     async def _attach(self) -> bool:
         try:
