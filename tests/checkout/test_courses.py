@@ -176,6 +176,17 @@ async def test_a_full_discount_needs_no_intent(service: Service) -> None:
     assert (paid["amount"]["amount"], paid["method"], paid["refs"]) == (0, "promotion", {"manual": body["purchaseId"]})
 
 
+async def test_a_code_that_expires_before_the_job_is_performed_was_valid(service: Service) -> None:
+    student, code = uuid4(), await promotion(service, percent_off=100)
+    wanted = {"itemId": COURSE, "promotionCode": code}
+    answer = await service.call("POST", "/api/payments/create-intent", json=wanted, headers=bearer("student", student))
+    assert answer.status_code == 200, answer.text
+    expired = "UPDATE promotion_codes SET valid_until = now() WHERE code = :code RETURNING code"
+    assert await service.rows(expired, code=code) == [{"code": code}]
+    await service.perform(student, "free_payment")
+    assert len(await service.published(student, "payment.succeeded.v1")) == 1
+
+
 async def test_one_use_left_and_fifty_buyers(service: Service) -> None:
     code = await promotion(service, amount_off=1000, currency="usd", most_uses=1)
     students = [uuid4() for _ in range(50)]

@@ -114,9 +114,13 @@ async def test_what_was_never_paid_is_not_refunded(service: Service, stolen: Dat
     assert (await payment(service, victim["student_id"]))["status"] == "succeeded"
 
 
-@pytest.mark.parametrize("code", [None, "NOSUCHCODE"])
+@pytest.mark.parametrize("code", [None, "NOSUCHCODE", "EXPIRED"])
 async def test_what_has_a_price_is_not_free(service: Service, stolen: Database, code: str | None) -> None:
     student, purchase = uuid4(), uuid4()
+    if code == "EXPIRED":
+        code = f"C{uuid4().hex[:12].upper()}"
+        await service.admin("POST", "/api/admin/promotions", code=code, percent_off=100)
+        await service.rows("UPDATE promotion_codes SET valid_until = now() WHERE code = :code RETURNING id", code=code)
     await execute(
         stolen,
         student,

@@ -1,14 +1,17 @@
 """Purchases that cost nothing, because a promotion code covers the whole price: the worker says that they are paid.
 
-A request only asks for it, by a job. Its login must not publish payments, or whoever has stolen its password could open
-enrollments; so the price is calculated again here, from the catalog and the code.
+A request only asks for it, by a job. Its login must not publish payments, or its password, if it were stolen, would
+open enrollments; so the price is calculated again here, from the catalog and the code. A code counts if it was valid
+when the job was created, however late the job is performed: the database sets that time, a request cannot.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
 from uuid import UUID
 
 import structlog
+from sqlalchemy import select
 
 from checkout.catalog.promotion_repository import quote
 from checkout.catalog.repository import find_any_item
@@ -19,7 +22,7 @@ from checkout.purchases.student_repository import read_contact
 from contracts.payments import PaymentRefs, PaymentSucceeded
 from kit.db.unit_of_work import UnitOfWork
 from kit.http.errors import Problem
-from kit.jobs.jobs import Job
+from kit.jobs.jobs import Job, jobs
 from kit.runtime.backoff import Backoff
 
 log = structlog.get_logger(__name__)
@@ -42,7 +45,8 @@ class FreePaymentJob:
         row = await repository.lock_purchase(uow.db, UUID(job.payload["purchase_id"]))
         if row is None or row.state is not State.AWAITING_PAYMENT:
             return
-        if not await _costs_nothing(uow, row):
+        requested_at = (await uow.db.execute(select(jobs.c.created_at).where(jobs.c.id == job.id))).scalar_one()
+        if not await _costs_nothing(uow, row, at=requested_at):
             log.error("free payment refused: the purchase has a price", purchase=str(row.id))
             await repository.change_state(uow.db, row.id, Change.EXPIRED, at=uow.now)
             return
@@ -64,12 +68,12 @@ class FreePaymentJob:
         log.error("free payment failed", purchase=job.payload["purchase_id"])
 
 
-async def _costs_nothing(uow: UnitOfWork, row: PurchaseRow) -> bool:
+async def _costs_nothing(uow: UnitOfWork, row: PurchaseRow, *, at: datetime) -> bool:
     item = await find_any_item(uow.db, str(row.item_id or row.program_slug))
     if item is None or row.amount:
         return False
     try:
-        quoted = await quote(uow.db, item, item.money, row.promotion_code, student_id=row.student_id, at=uow.now)
+        quoted = await quote(uow.db, item, item.money, row.promotion_code, student_id=row.student_id, at=at)
     except Problem:
         return False
     return quoted.total.amount == 0
