@@ -1,17 +1,32 @@
-"""What money means: net against what was due, ends that stay ends, payments that were not started here."""
+"""What money means: net against what was due, ends that stay ends, lost disputes."""
 
 from __future__ import annotations
-
-import itertools
-from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import Any
-from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.ledger.payment_histories import BARBER, GOLD, PRICE, START, STUDENT, numbered
+from tests.ledger.payment_histories import BARBER, GOLD, PRICE
+from tests.ledger.purchase_events import (
+    ACTIVE,
+    CANCELED,
+    DISPUTE_LOST,
+    PAST_DUE,
+    REFUNDED,
+    SHARE,
+    UNDERPAID,
+    Judged,
+    day,
+    ended,
+    fields,
+    installment,
+    judged,
+    judged_once,
+    lost,
+    only,
+    paid,
+    plan_fields,
+    refunded,
+)
 
 from contracts.money import Money, usd
 from contracts.payments import (
@@ -25,83 +40,10 @@ from contracts.payments import (
     PaymentRefunded,
     PaymentSucceeded,
     PurchaseAccepted,
-    PurchaseEnded,
-    PurchaseRecorded,
-    SubscriptionChanged,
-    SubscriptionScheduleEnded,
 )
-from contracts.people import ItemRef, Program, purchase_uuid
-from ledger.facts import fold, keys
-from ledger.policy import DEFAULT_POLICY, Policy
-from ledger.purchase import Purchase
-from ledger.verdict import verdicts
-
-OURS = UUID("00000000-0000-4000-8000-00000000000a")
-SHARE = usd(PRICE.amount // 4)
-Judged = tuple[str, str | None]
-
-
-def day(n: float) -> datetime:
-    return START + timedelta(days=n)
-
-
-def fields(**changes: Any) -> dict[str, Any]:
-    return {"purchase_id": OURS, "student_id": STUDENT, "program": BARBER, "price": PRICE, **changes}
-
-
-def plan_fields(**changes: Any) -> dict[str, Any]:
-    return fields(**{"installments": 4, "due": SHARE} | changes)
-
-
-def paid(n: int, amount: Money, *, at: float = 0, installment: str | None = None, **changes: Any) -> PaymentEvent:
-    refs = PaymentRefs(payment_intent=f"pi_{n}", charge=f"ch_{n}", installment=installment)
-    return PaymentSucceeded(refs=refs, amount=amount, as_of=day(at), **(fields() | changes))
-
-
-def installment(n: int, *, at: float = 0, round: int = 1, intent: int | None = None) -> PaymentEvent:
-    return paid(intent or n, SHARE, at=at, installment=f"due_{n}:{round}", **plan_fields())
-
-
-def refunded(n: int, total: int, *, at: float = 0) -> PaymentEvent:
-    return PaymentRefunded(refs=PaymentRefs(charge=f"ch_{n}"), total=usd(total), as_of=day(at))
-
-
-def lost(n: int, reason: str = "fraudulent", *, amount: Money = SHARE, at: float = 0) -> PaymentEvent:
-    return PaymentDisputeClosed(
-        refs=PaymentRefs(charge=f"ch_{n}"),
-        dispute_id=f"du_{n}",
-        status="lost",
-        reason=reason,
-        amount=amount,
-        as_of=day(at),
-    )
-
-
-def ended(by: EndedBy) -> PaymentEvent:
-    return PurchaseEnded(refs=PaymentRefs(), by=by, reason="moved away", **fields())
-
-
-def judged(*events: PaymentEvent, policy: Policy = DEFAULT_POLICY) -> Judged:
-    """The same, whatever the order of the events and of their ids; there is one enrollment at most."""
-    found = {_judged(order, policy) for order in itertools.islice(itertools.permutations(events), 24)}
-    assert len(found) == 1, found
-    return found.pop()
-
-
-def _judged(events: Sequence[PaymentEvent], policy: Policy = DEFAULT_POLICY) -> Judged:
-    answers = [(str(each.standing), each.reason) for each in verdicts(numbered(events), policy).values()]
-    assert len(answers) < 2
-    return answers[0] if answers else ("none", None)
-
-
-def only(*events: PaymentEvent) -> Purchase:
-    (purchase,) = fold(numbered(events))
-    return purchase
-
-
-ACTIVE, UNDERPAID, PAST_DUE = ("active", None), ("pending", "underpaid"), ("paused", "past_due")
-REFUNDED, CANCELED, DISPUTE_LOST = ("withdrawn", "refunded"), ("withdrawn", "canceled"), ("withdrawn", "dispute_lost")
-
+from contracts.people import ItemRef, Program
+from ledger.facts import keys
+from ledger.policy import Policy
 
 # --- refunds ----------------------------------------------------------------------------------------------------------
 
@@ -283,85 +225,6 @@ def test_what_an_admin_accepts_is_not_owed() -> None:
     assert judged(cent, accepted.model_copy(update={"amount": usd(5)})) == UNDERPAID
 
 
-# --- payments that were not started here ------------------------------------------------------------------------------
-
-
-def external(amount: Money, **changes: Any) -> PaymentEvent:
-    program = Program(slug="3f6c", id="3f6c", id_only=True)
-    values = {"purchase_id": purchase_uuid("pi_1"), "student_id": STUDENT, "program": program, **changes}
-    return PaymentSucceeded(refs=PaymentRefs(payment_intent="pi_1"), amount=amount, as_of=day(0), **values)
-
-
-def recorded(price: Money, *, student: UUID = STUDENT, program: Program = BARBER, at: float = 1) -> PaymentEvent:
-    return PurchaseRecorded(
-        refs=PaymentRefs(payment_intent="pi_1"),
-        purchase_id=purchase_uuid("pi_1"),
-        student_id=student,
-        program=program,
-        price=price,
-        as_of=day(at),
-    )
-
-
-def test_a_payment_that_was_not_started_here_opens_nothing_until_it_is_recorded() -> None:
-    assert judged(external(PRICE)) == ("none", None)
-    assert judged(external(PRICE, price=usd(1))) == ("none", None), "the metadata's price is not the catalog's"
-    assert judged(external(PRICE), recorded(PRICE)) == ACTIVE
-    assert judged(external(usd(50)), recorded(PRICE)) == UNDERPAID
-
-
-def test_a_record_decides_the_price_of_our_own_purchase_too() -> None:
-    ours = uuid4()
-    record = recorded(PRICE).model_copy(update={"purchase_id": ours})
-    assert judged(external(usd(50), purchase_id=ours, program=BARBER, price=usd(50)), record) == UNDERPAID
-    assert judged(external(PRICE, purchase_id=ours, program=BARBER, price=usd(50)), record) == ACTIVE
-
-
-def test_an_external_membership_opens_with_the_price_of_a_period() -> None:
-    tier = Program(slug="membership", id="m-1", kind="membership")
-    record = recorded(PRICE, program=tier).model_copy(update={"price": None, "due": usd(1_900)})
-    assert judged(external(usd(50), program=tier, price=usd(50)), record) == UNDERPAID
-    assert judged(external(usd(1_900), program=tier, price=usd(50)), record) == ACTIVE
-
-
-def test_the_latest_record_decides_who_bought_what() -> None:
-    other, web = uuid4(), Program(slug="web-developer", id="prog-2")
-    facts = numbered([external(PRICE), recorded(PRICE), recorded(PRICE, student=other, program=web, at=2)])
-    standing = {(v.student_id, v.program.slug): str(v.standing) for v in verdicts(facts).values()}
-    assert standing[other, "web-developer"] == "active"
-    assert set(standing.values()) == {"active", "withdrawn"}
-    assert list(standing.values()).count("active") == 1
-
-
-def test_money_of_nobody_names_nobody() -> None:
-    stranger = PaymentSucceeded(refs=PaymentRefs(payment_intent="pi_9"), amount=usd(500))
-    assert judged(stranger) == ("none", None)
-
-
-# --- plans that another system made -----------------------------------------------------------------------------------
-
-
-def test_an_external_plan_that_stops_early_is_paused() -> None:
-    refs = PaymentRefs(invoice="in_1", subscription="sub_1")
-    of_purchase = plan_fields(purchase_id=purchase_uuid("sub_1"))
-    first = PaymentSucceeded(refs=refs, amount=SHARE, **of_purchase)
-    record = PurchaseRecorded(refs=PaymentRefs(subscription="sub_1"), **of_purchase)
-    gone = SubscriptionChanged(refs=PaymentRefs(subscription="sub_1"), status="canceled", **of_purchase)
-    aborted = SubscriptionScheduleEnded(refs=PaymentRefs(subscription="sub_1"), outcome="aborted")
-    released = aborted.model_copy(update={"outcome": "released"})
-    assert judged(first, record) == ACTIVE
-    assert judged(first, record, released) == ACTIVE
-    assert judged(first, record, gone) == ("paused", "plan_canceled")
-    assert judged(first, record, aborted) == ("paused", "plan_canceled")
-    credit = PaymentSucceeded(
-        refs=PaymentRefs(invoice="in_2", subscription="sub_1"),
-        amount=usd(0),
-        credit=usd(PRICE.amount - SHARE.amount),
-        **of_purchase,
-    )
-    assert judged(first, credit, record, gone) == ACTIVE, "a credit balance has paid the rest"
-
-
 # --- merchandise ------------------------------------------------------------------------------------------------------
 
 
@@ -403,7 +266,7 @@ def test_an_open_plan_has_its_money(
     events += [ended(end)] if end else []
     if not payments:
         return
-    standing, _ = _judged(events)
+    standing, _ = judged_once(events)
     bought = only(*events)
     if end:
         assert standing in ("withdrawn", "none")
