@@ -30,7 +30,7 @@ HOUR, DAY = 3_600, 86_400
 MONTH = 31 * DAY
 
 SAME = ("tier", "interval", "status", "cancel_at_period_end", "paused", "current_period_end", "ended_at")
-"""What of a row is the same whatever order its events came in (when it was written is not)."""
+"""What of a row is the same in any order of its events (when it was written is not)."""
 
 
 @dataclass

@@ -326,7 +326,7 @@ async def test_with_tax_a_track_is_paid_in_full(service: Service) -> None:
     assert answer.status_code == 200, answer.text
     session = await session_of(service, student)
     (line,) = (await service.purchase(student))["session_params"]["line_items"]
-    assert line["price_data"]["tax_behavior"] == "exclusive", "whatever the account's default is"
+    assert line["price_data"]["tax_behavior"] == "exclusive", "not the account's default"
     assert session.amount_total > 49_900
     await service.sandbox.pay(session.id)
     await service.deliver_stripe_events(student)

@@ -1,4 +1,4 @@
-"""A payment that was not started here ends in the same rows, whatever order its events arrive in."""
+"""A payment that was not started here ends in the same rows, in any order of its events."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ statuses = st.sampled_from(["open", "processing", "paid", "waived", "overdue", "
 
 @given(st.lists(st.tuples(st.integers(50, 10**6), statuses), min_size=1, max_size=12), st.data())
 def test_charges_never_exceed_the_price(rows: list[tuple[int, str]], data: st.DataObject) -> None:
-    """Whatever was paid, waived or is processing: the open ones are charged only as far as the price has room."""
+    """The open ones are charged only up to the price, after what was paid, waived or is processing."""
     plan = _plan(*(amount for amount, _ in rows), statuses=tuple(status for _, status in rows))
     price = sum(each.amount for each in plan)
     paid = sum(each.amount for each in plan if each.status == "paid")

@@ -1,4 +1,4 @@
-"""A plan that is refunded: all its installments go back, and nothing more is charged, whatever settles later."""
+"""A plan that is refunded: all its installments go back, and nothing more is charged, also if a payment settles later."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ async def test_concurrent_requests_create_one_purchase(service: Service) -> None
 
 
 async def test_concurrent_requests_for_different_things(service: Service) -> None:
-    """In whatever order they succeed, one page remains that can be paid."""
+    """In any order of their successes, one page remains that can be paid."""
     student = uuid4()
     bodies = [wanted(paymentType=kind) for kind in ("full", "plan", "full", "plan")]
     answers = await asyncio.gather(*(service.buy(student, body) for body in bodies))

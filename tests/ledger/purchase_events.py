@@ -1,4 +1,4 @@
-"""Payment events of one purchase, and what they mean, whatever their order."""
+"""Payment events of one purchase, and what they mean, in any order."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def ended(by: EndedBy) -> PaymentEvent:
 
 
 def judged(*events: PaymentEvent, policy: Policy = DEFAULT_POLICY) -> Judged:
-    """The same, whatever the order of the events and of their ids; there is one enrollment at most."""
+    """The same in any order of the events and of their ids; there is one enrollment at most."""
     found = {judged_once(order, policy) for order in itertools.islice(itertools.permutations(events), 24)}
     assert len(found) == 1, found
     return found.pop()

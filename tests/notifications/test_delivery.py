@@ -1,4 +1,4 @@
-"""Each message at most once, whatever the mail server does: docs/decisions/0006-mail-at-most-once.md in tests."""
+"""Each message at most once, with every failure of the mail server: docs/decisions/0006-mail-at-most-once.md in tests."""
 
 from __future__ import annotations
 

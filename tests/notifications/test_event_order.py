@@ -1,4 +1,4 @@
-"""Whatever order a purchase's events arrive in, and however often: the same messages, each once."""
+"""A purchase's events in any order, and repeated: the same messages, each once."""
 
 from __future__ import annotations
 

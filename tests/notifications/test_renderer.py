@@ -1,4 +1,4 @@
-"""How mails are rendered, whatever their values contain."""
+"""How mails are rendered, with any content of their values."""
 
 from __future__ import annotations
 

@@ -54,13 +54,13 @@ ENROLLMENT_STATUS: dict[type[EnrollmentEvent], EnrollmentStatus] = {
 
 
 Update = Callable[[UnitOfWork, PurchaseRow, Purchase, Sequence[Envelope[PaymentEvent]]], Awaitable[None]]
-"""What a room does when payment events of a purchase have arrived: given the purchase's row, locked and up to date, all
+"""What a package does when payment events of a purchase have arrived: given the purchase's row, locked and up to date, all
 its payment facts, and the events that are new. Any order and any repetition of the events must end in the same rows."""
 
 ISSUER = ReceiptIssuer()
 
 
-def rooms(policy: Policy, late_payments: LatePayments) -> tuple[Update, ...]:
+def updates_of(policy: Policy, late_payments: LatePayments) -> tuple[Update, ...]:
     return (
         partial(payments.update_payments, on_merged=move_documents),
         partial(end_on_lost_dispute, policy=policy),
@@ -79,10 +79,10 @@ def payment_events(
     unmatched_delay: timedelta = UNMATCHED_DELAY,
 ) -> RabbitRouter:
     """A payment that was not started here becomes a purchase first, or is listed as unmatched. Receipts come last: they
-    contain what the other rooms have written."""
+    contain what the other updates have written."""
     router = RabbitRouter()
     messages = subscriber(router, PAYMENTS)
-    updates = (*rooms(policy, late_payments), issuer.issue_receipts)
+    updates = (*updates_of(policy, late_payments), issuer.issue_receipts)
 
     async def update_group(uow: UnitOfWork, events: Sequence[Envelope[PaymentEvent]]) -> None:
         """`events`: the new ones of one group."""

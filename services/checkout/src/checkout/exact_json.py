@@ -30,7 +30,7 @@ def number(value: Decimal) -> str:
 
 
 class _ExactRequest(Request):
-    async def json(self) -> Any:  # whatever the client has sent
+    async def json(self) -> Any:  # any JSON value
         try:
             return json.loads(await self.body(), parse_float=Decimal)
         except (ValueError, ArithmeticError) as error:  # not JSON, or a number too long to be one
@@ -52,7 +52,7 @@ class ExactJson(APIRoute):
 class ExactProblem(Problem):
     """A Problem whose extra members may be Decimals."""
 
-    def __init__(self, status: int, code: str, detail: str, **extra: Any) -> None:  # whatever JSON can contain
+    def __init__(self, status: int, code: str, detail: str, **extra: Any) -> None:  # any JSON value
         super().__init__(status, code, detail, **{name: _member(value) for name, value in extra.items()})
 
     def response(self) -> JSONResponse:

@@ -83,5 +83,5 @@ def in_minor_units(values: Mapping[str, object], currency: str) -> dict[str, obj
 
 
 def in_major_units(amount: int, currency: str) -> Decimal:
-    """For an answer. The currency is not checked: whatever is stored can be displayed."""
+    """For an answer. The currency is not checked: everything stored can be displayed."""
     return Money.model_construct(amount=amount, currency=currency).to_decimal()

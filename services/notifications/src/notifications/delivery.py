@@ -88,7 +88,7 @@ class Delivery:
             row = await db.read(connection, notification_id)
             if row is None or row.round != round:
                 return DeliveryResult(status="noop")
-            if row.status == "handed_over":  # an earlier attempt died before it recorded the outcome
+            if row.status == "handed_over":  # an earlier attempt ended before it recorded the outcome
                 return _result_of_lost_attempt(row)
             if row.status != "waiting":
                 return DeliveryResult(status="noop")

@@ -37,7 +37,7 @@ NOT_FINALIZED = frozenset(
         "taxes_calculation_failed",
     }
 )
-"""Why an invoice at Stripe stays a draft (SDK 16.1, Invoice.last_finalization_error): an admin has to mend it, and
+"""Why an invoice at Stripe stays a draft (SDK 16.1, Invoice.last_finalization_error): an admin has to correct it, and
 its payer has done nothing wrong."""
 AUTHENTICATION_CODES = frozenset(
     {

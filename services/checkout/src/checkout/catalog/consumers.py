@@ -23,7 +23,7 @@ def registrations() -> RabbitRouter:
     @messages(filter=carries(CatalogItemRegistered))
     async def register_item(event: Envelope[CatalogItemRegistered], uow: UnitOfWork) -> None:
         try:
-            # a clock that is ahead must not win against every later registration
+            # a clock that is ahead must not outrank every later registration
             await register(uow, event.data, at=min(event.time, uow.now))
         except InvalidItem as invalid:
             raise Permanent(f"{invalid.code}: {invalid.detail}") from None

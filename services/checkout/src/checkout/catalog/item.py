@@ -145,7 +145,7 @@ class Item(BaseModel):
 
     @property
     def enrollment_slug(self) -> str:
-        """The slug of the enrollment that it gives: a student has one membership, whatever its tier."""
+        """The slug of the enrollment that it gives: a student has one membership, of any tier."""
         return MEMBERSHIP if self.kind == "membership" else self.slug
 
     def as_program(self, *, id: str | None = None) -> Program:

@@ -1,4 +1,4 @@
-"""Items in answers. They have no constraints: whatever is stored can be displayed, so that an admin can mend it."""
+"""Items in answers. They have no constraints: everything stored can be displayed, so that an admin can correct it."""
 
 from __future__ import annotations
 

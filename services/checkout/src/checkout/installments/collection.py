@@ -137,7 +137,7 @@ class CollectionJob:
 
     async def _claim(self, job: Job, method_id: str) -> Accepted | Postponed | Obsolete:
         """Commits that this job is about to charge, or says why it must not: another charge of the purchase was less
-        than a day ago, or the amounts leave no room for one."""
+        than a day ago, or the price has no such amount left."""
         async with begin(self._database) as uow:
             found = await repository.lock(uow.db, UUID(job.payload["installment_id"]))
             if found is None or not _is_current(job, found[1]) or found[0].collection_stopped is not None:

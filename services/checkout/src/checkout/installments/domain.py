@@ -298,7 +298,7 @@ def decide(installment: Installment, facts: InstallmentFacts) -> Decision:
         return OweAgain() if facts.losses > installment.losses and facts.end is None else Keep()
     if installment.status == "canceled":
         return Reopen() if _continues(installment, facts) else Keep()
-    if facts.processing:  # a paused installment stays paused, whatever becomes of the payment
+    if facts.processing:  # a paused installment stays paused, also if the payment fails
         return Keep() if installment.status in ("processing", "paused") else Become("processing")
     if facts.failed_debits > installment.failed_debits and facts.end is None:
         return DebitFailed(facts.failed_debits, facts.debit_code)

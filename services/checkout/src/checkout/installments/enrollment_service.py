@@ -102,7 +102,7 @@ class EnrollmentService:
                 price=funding_amount(total_cost=item.cost, price=item.money) if sponsor is not None else None,
                 payment_flow="installments",
             )
-        if sponsor is not None:  # one invoice over the whole amount, whatever plan students may have
+        if sponsor is not None:  # one invoice over the whole amount, also if students may have a plan
             program = request.program.model_copy(update={"id": enrollment.program_id or request.program.id})
             request = replace(
                 request,

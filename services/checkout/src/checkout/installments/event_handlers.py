@@ -80,7 +80,7 @@ async def _publish_connected(uow: UnitOfWork, event: Envelope[PaymentEvent]) -> 
 async def update_installments(
     uow: UnitOfWork, row: PurchaseRow, purchase: Purchase, events: Sequence[Envelope[PaymentEvent]]
 ) -> None:
-    """Brings the purchase's installments in line with all events of it, in whatever order they came.
+    """Brings the purchase's installments in line with all events of it, in any order.
 
     `row` is the purchase's row, locked by this transaction.
     """

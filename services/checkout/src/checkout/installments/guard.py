@@ -47,7 +47,7 @@ def contradiction(
 
 
 def may_charge(installment: Installment, *, received: int, price: int, installments: Sequence[Installment]) -> bool:
-    """Whether all that was received, is being processed or is not owed leaves room for this amount. Minor units.
+    """Whether all that was received, is being processed or is not owed leaves so much of the price open. Minor units.
 
     Payments that an admin has recorded count before their events arrive.
     """

@@ -1,4 +1,4 @@
-"""Updates a membership from its subscription's events, in whatever order they arrive.
+"""Updates a membership from its subscription's events, in any order.
 
 Two events of the same second cannot be ordered by their time, so after each event of Stripe's the subscription itself
 is read (the job MembershipSync).

@@ -339,5 +339,5 @@ def refund_standing(*, amount: int, refunded: int) -> RefundStanding | None:
 
 
 def final_status(*statuses: RefundStatus) -> RefundStatus:
-    """The status that wins, whatever order they arrive in: a refund that failed never succeeds afterward."""
+    """The status that counts, in any order of arrival: a refund that failed never succeeds afterward."""
     return max(statuses, key=_RANK.__getitem__)

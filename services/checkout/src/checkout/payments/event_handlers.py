@@ -34,7 +34,7 @@ async def update_payments(
     *,
     on_merged: PaymentsMerged,
 ) -> None:
-    """Brings the purchase's payments, refunds and disputes in line with all events of it, in whatever order they came.
+    """Brings the purchase's payments, refunds and disputes in line with all events of it, in any order.
 
     `row` is the purchase's row, locked by this transaction, so no one else is updating its payments.
     """

@@ -46,7 +46,7 @@ class StripeRefundJob:
 
     async def _check(self, job: Job) -> None:
         """Raises Permanent unless the job is what its refund says. Requests enqueue such jobs, and a stolen password of
-        theirs must not refund whatever it names."""
+        theirs must not refund any payment that it names."""
         async with self._database.transaction() as db:
             refund = await repository.find_refund(db, UUID(job.key))
             payment = None if refund is None else await repository.read_payment(db, refund.payment_id)

@@ -52,8 +52,8 @@ async def return_late_payments(
 
 
 def _is_late(payment: Payment, purchase: Purchase, counted: frozenset[str] | None, policy: Policy) -> bool:
-    """After an end by a student or the school: whatever was not counted then. After a loss of everything: whatever was
-    received later."""
+    """After an end by a student or the school: what was not counted then. After a loss of everything: what was received
+    later."""
     if not payment.net:
         return False
     if counted is not None:

@@ -77,7 +77,7 @@ async def payment_of_request(uow: UnitOfWork, request_id: UUID) -> PaymentRecord
 async def decide_request(
     uow: UnitOfWork, request_id: UUID, decision: RefundDecision, *, by: str
 ) -> RefundRequestRecord:
-    """Raises Problem 404, 409 if it is decided already, and whatever refuses the refund: then it stays pending."""
+    """Raises Problem 404, 409 if it is decided already, and those of a refused refund: then it stays pending."""
     pending = await repository.read_refund_request(uow.db, request_id)
     if pending is None:
         raise _unknown_request()

@@ -217,7 +217,7 @@ async def refunds_of_purchase(db: AsyncConnection, purchase_id: UUID) -> list[Re
 
 
 async def related_refunds(db: AsyncConnection, purchase_id: UUID, payment_id: UUID) -> list[RefundRecord]:
-    """The refunds of all the purchase's payments, and of this payment, whatever purchase it belonged to then."""
+    """The refunds of all the purchase's payments, and of this payment, whichever purchase it belonged to then."""
     wanted = or_(refunds.c.purchase_id == purchase_id, refunds.c.payment_id == payment_id)
     return _refunds((await db.execute(select(refunds).where(wanted))).all())
 

@@ -209,7 +209,7 @@ class Purchase:
 
     @property
     def may_charge_again(self) -> bool:
-        """A subscription keeps charging, whatever was refunded, until it is canceled at Stripe."""
+        """A subscription keeps charging after a refund, until it is canceled at Stripe."""
         paid = self.state in (State.PAID, State.WITHDRAWN, State.CANCELED)
         flow, payment_type = self.request.payment_flow, self.request.payment_type
         recurring = flow == "membership" or (flow == "external" and payment_type == "plan")

@@ -73,7 +73,7 @@ async def update_funding(
 ) -> None:
     """Follows the purchase. Writes nothing, and so leaves no trail, when nothing is new.
 
-    `paid_at`: when the success that is being handled happened. The earliest one counts, in whatever order they come.
+    `paid_at`: when the success that is being handled happened. The earliest one counts, in any order.
     """
     row = (await db.execute(select(funding_payments).where(funding_payments.c.id == purchase_id))).one_or_none()
     if row is None:

@@ -88,7 +88,7 @@ class LostEvents:
         return len(due)
 
     async def _take(self, now: datetime) -> list[tuple[str, bool]]:
-        """What is due, each with whether its payment is being processed. It is due again later, whatever happens."""
+        """What is due, each with whether its payment is being processed. It is due again later in any case."""
         found = union_all(*self._sources).subquery()
         checks = stripe_checks
         # Looked up for each: few objects are open, but the planner may expect many and read all checks there ever were.

@@ -175,7 +175,7 @@ async def change_state(
 
 
 async def cancel_purchase(db: AsyncConnection, purchase_id: UUID, *, reason: str, at: datetime) -> None:
-    """The school cancels the purchase, whatever its state."""
+    """The school cancels the purchase, in any state."""
     await change_state(db, purchase_id, Change.CANCELED_BY_SCHOOL, at=at)
     await db.execute(
         update(purchases)

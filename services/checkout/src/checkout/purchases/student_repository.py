@@ -65,7 +65,7 @@ async def write_enrollment(
 
 
 async def write_progress(db: AsyncConnection, event: EnrollmentProgressed) -> None:
-    """Keeps the highest percentage, whatever order the events come in."""
+    """Keeps the highest percentage, in any order of the events."""
     progress = enrollment_progress
     statement = insert(progress).values(
         student_id=event.student_id, program_slug=event.program_slug, percent=event.percent

@@ -1,5 +1,5 @@
 """Fonts for any text: an embedded font, the PDF reader's own fonts for Chinese, Japanese and Korean, and a replacement
-character for everything else. Nothing here raises, whatever the text.
+character for everything else. Nothing here raises, for any text.
 
 reportlab keeps track of the characters that a document uses in the font itself: render one document at a time, in one
 thread.

@@ -1,4 +1,4 @@
-"""The only room that calls Stripe. Every call that changes something takes the idempotency key of its retries."""
+"""The only package that calls Stripe. Every call that changes something takes the idempotency key of its retries."""
 
 from __future__ import annotations
 

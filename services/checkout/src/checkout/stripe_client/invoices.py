@@ -95,7 +95,7 @@ class InvoiceCalls(StripeCalls):
                     "amount": amount.amount,
                     "currency": amount.currency,
                     "description": description[:500],
-                    "tax_behavior": "exclusive",  # whatever the account's default is
+                    "tax_behavior": "exclusive",  # not the account's default
                 },
                 {"idempotency_key": f"{key}/item"},
             )
