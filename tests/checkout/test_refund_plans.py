@@ -1,4 +1,4 @@
-"""A plan that is refunded: all its installments go back, and nothing more is charged, also if a payment settles later."""
+"""A plan that is refunded: all its installments go back, and nothing more is charged, even after a late payment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each message at most once, with every failure of the mail server: docs/decisions/0006-mail-at-most-once.md in tests."""
+"""Each message at most once, with any failure of the mail server: see docs/decisions/0006-mail-at-most-once.md."""
 
 from __future__ import annotations
 

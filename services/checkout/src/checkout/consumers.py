@@ -54,7 +54,7 @@ ENROLLMENT_STATUS: dict[type[EnrollmentEvent], EnrollmentStatus] = {
 
 
 Update = Callable[[UnitOfWork, PurchaseRow, Purchase, Sequence[Envelope[PaymentEvent]]], Awaitable[None]]
-"""What a package does when payment events of a purchase have arrived: given the purchase's row, locked and up to date, all
+"""A package's part of handling the payment events of a purchase: given the purchase's row, locked and up to date, all
 its payment facts, and the events that are new. Any order and any repetition of the events must end in the same rows."""
 
 ISSUER = ReceiptIssuer()

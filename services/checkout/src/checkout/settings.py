@@ -104,7 +104,7 @@ class ApiSettings(service.ApiSettings, StripeSettings):
     """How long a sponsor has to pay an invoice."""
     allow_guest_checkout: bool = True
     guest_hold_minutes: Annotated[int, Field(ge=30, le=1_400)] = 30
-    """How long a guest's page reserves a use of a promotion code. (Stripe's pages stay open for 30 minutes or longer.)"""
+    """How long a guest's page reserves a use of a promotion code. (Stripe's pages are open 30 minutes or longer.)"""
     stripe_tax: bool = False
     """Whether Stripe adds tax on its pages and invoices. Prices are then net."""
     terms_version: str = "1"

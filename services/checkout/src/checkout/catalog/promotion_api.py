@@ -108,7 +108,7 @@ class PromotionChange(Terms):
 
 
 class PromotionView(BaseModel):
-    """It has no constraints: everything stored can be displayed, so that an admin can correct it. `uses` are reserved or
+    """It has no constraints: what is stored can be displayed, so that an admin can correct it. `uses` are reserved or
     redeemed."""
 
     id: UUID

@@ -1,4 +1,4 @@
-"""Items in answers. They have no constraints: everything stored can be displayed, so that an admin can correct it."""
+"""Items in answers. They have no constraints: what is stored can be displayed, so that an admin can correct it."""
 
 from __future__ import annotations
 

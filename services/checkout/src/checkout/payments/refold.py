@@ -1,4 +1,4 @@
-"""Brings the rows of payments, refunds and disputes in line with their events again, after a correction of the projection."""
+"""Brings the rows of payments, refunds and disputes in line with their events again, after a changed projection."""
 
 from __future__ import annotations
 
