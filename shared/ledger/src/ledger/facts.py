@@ -1,4 +1,4 @@
-"""Facts, then standing: what a set of payment events says, whatever order and however often they came.
+"""Facts, then standing: what a set of payment events says, in any order of arrival and any number of times.
 
 The facts are the events themselves, keyed by event id. Merging is the union of two such sets, so it is commutative,
 associative and idempotent by construction; `fold` reads the union without ever looking at an order of arrival.
@@ -14,7 +14,7 @@ from typing import Protocol
 from uuid import UUID
 
 from contracts.envelope import Event
-from contracts.payments import PaymentEvent, PaymentFailed
+from contracts.payments import PaymentEvent, PaymentFailed, PaymentPending
 from ledger.connected import connected
 from ledger.purchase import Purchase
 
@@ -71,23 +71,23 @@ is never tried so often."""
 
 
 def superseded(events: Iterable[DatedEvent], *, keep: int = ALIKE_KEPT) -> frozenset[str]:
-    """The ids of the events that need not be kept: failed attempts to pay one intent, as whoever tries stolen cards
-    makes them by the thousand.
+    """The ids of the events that need not be kept: failed attempts to pay one intent, which somebody who tries stolen
+    cards makes by the thousand.
 
     Of those that differ in nothing but their charge and their time, the last `keep` are kept, and the one with the
-    first charge by name (some names of ours are derived from it). An attempt whose charge another event names is kept
-    too: it may be a bank debit that was submitted before. So whatever is derived from the events that are left is what
-    would be derived from all of them.
+    first charge by name (some names of ours are derived from it). Both are the same in any order of arrival. The
+    failure of a bank debit whose submission (PaymentPending) is there is kept as well: without it, the debit would
+    look as if it were still to be decided. What is derived from the events that are left is what is derived from all.
     """
-    attempts, named = list[tuple[DatedEvent, PaymentFailed]](), set[str]()
+    attempts, submitted = list[tuple[DatedEvent, PaymentFailed]](), set[str | None]()
     for each in events:
         if isinstance(each.data, PaymentFailed) and _is_passing(each.data):
             attempts.append((each, each.data))
-        elif isinstance(each.data, PaymentEvent) and each.data.refs.charge:
-            named.add(each.data.refs.charge)
+        elif isinstance(each.data, PaymentPending):
+            submitted.add(each.data.refs.charge)
     alike: dict[str, list[tuple[DatedEvent, PaymentFailed]]] = defaultdict(list)
     for each, failed in attempts:
-        if failed.refs.charge not in named:
+        if failed.refs.charge not in submitted:
             alike[_without_charge(failed)].append((each, failed))
     kept = {each.id for each, _ in attempts} - {each.id for same in alike.values() for each, _ in same}
     for same in alike.values():

@@ -40,8 +40,10 @@ class FactRules:
 
     keys:         of one event; events that share a key belong together
     implied_keys: those that only several events together have (event id -> event); groups that share one are joined
-    superseded:   the ids of those events of a group that say nothing that the others do not say. Whatever the order in
-                  which a group's events are added, and however often, the same ones must be left.
+    superseded:   the ids of those events of a group that need not be kept: what is derived from the events that are
+                  left is what is derived from all. The same ones are left in any order in which the events are added,
+                  and however often, with one exception: an event because of which another one is kept (a submitted
+                  debit, its failure) has no effect on events that were removed before it was added.
     """
 
     keys: Callable[[Any], frozenset[str]]
