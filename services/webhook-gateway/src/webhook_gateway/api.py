@@ -1,10 +1,11 @@
 """The webhook's route as the OpenAPI document describes it. `WebhookEndpoint` serves it, in front of FastAPI; what gets
-here are requests with other methods, which are refused."""
+here are requests with other methods, which are refused, and all requests to an app without stores."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 
+from kit.http.errors import Problem
 from webhook_gateway.webhook import PATHS
 
 router = APIRouter(tags=["stripe"])
@@ -13,7 +14,7 @@ router = APIRouter(tags=["stripe"])
 async def receive() -> dict[str, bool]:
     """Accepts one signed Stripe event. 200: stored. 503: not stored, deliver it again. 400, 413: not a valid event, or
     not of our account and mode. 409: another event with this id is stored."""
-    raise NotImplementedError("served by WebhookEndpoint")
+    raise Problem(503, "no_store", "This process has no store for events. Deliver it again.")
 
 
 _OPENAPI = {
