@@ -1,4 +1,4 @@
-"""What the broker itself dead-letters, and the operators' command on whatever is there."""
+"""What the broker itself dead-letters, and the operators' command on all of it."""
 
 from __future__ import annotations
 

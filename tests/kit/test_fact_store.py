@@ -162,7 +162,7 @@ async def _waits(database: Database) -> None:
     await until(one_waits)
 
 
-async def test_a_removed_key_is_added_again_by_whoever_waited_for_it(database: Database) -> None:
+async def test_a_removed_key_is_added_again_by_the_transaction_that_waited_for_it(database: Database) -> None:
     await store(database, (fact(1), {"lasting", "removed"}))
     async with database.transaction() as db:
         await fact_store.merge_all(db, [NewFact(fact=fact(2), keys={"lasting"})])

@@ -102,7 +102,7 @@ async def test_a_routing_key_that_is_not_utf_8_does_not_matter(
         await until(both)
 
 
-async def test_whatever_else_ends_the_connection_is_isolated_before_its_neighbors_reach_their_limit(
+async def test_all_else_that_ends_the_connection_is_isolated_before_its_neighbors_reach_their_limit(
     rabbit_server: RabbitServer,
     database: Database,
     publisher: Publisher,

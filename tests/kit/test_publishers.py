@@ -1,4 +1,4 @@
-"""Consumers accept an event from whoever may publish its type, and a retry only with the row that it comes from."""
+"""Consumers accept an event from a publisher of its type, and a retry only with the row that it comes from."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Consumer:
         await publisher.close()
 
     async def put(self, login: str, event: OutgoingMessage, *, user_id: str | None, **headers: Any) -> None:
-        """Puts a message into the queue as whoever holds this login's password can."""
+        """Puts a message into the queue as anyone with this login's password can."""
         async with await aio_pika.connect(self.urls[login]) as connection:
             channel = await connection.channel(on_return_raises=True)
             message = aio_pika.Message(event.body, headers={**event.headers, **headers}, user_id=user_id)

@@ -141,11 +141,11 @@ class Refusing(Publisher):
 
     async def publish(self, message: OutgoingMessage) -> None:
         if message.key == "broken":
-            raise KeyError("whatever")
+            raise KeyError("unexpected")
         await super().publish(message)
 
 
-async def test_whatever_a_message_raises_its_neighbors_are_published(
+async def test_after_any_error_of_a_message_its_neighbors_are_published(
     rabbit_server: RabbitServer, database: Database, queue_name: str
 ) -> None:
     await declare_at(rabbit_server.url, [Queue(queue_name)])
@@ -218,7 +218,7 @@ async def test_a_backlog_is_published_by_two_batches_at_a_time(database: Databas
         if calls == 10:
             stop.set()
         if calls == 3:
-            raise RuntimeError("whatever")
+            raise RuntimeError("unexpected")
         return 5
 
     await keep_publishing(publish_due, database.url, stop, channel=CHANNEL, batch=5)

@@ -1,4 +1,4 @@
-"""Which rows a stolen password of an API shows and changes, whatever settings its owner gives himself."""
+"""Which rows a stolen password of an API shows and changes, with any settings."""
 
 from __future__ import annotations
 

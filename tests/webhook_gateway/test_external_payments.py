@@ -135,7 +135,7 @@ NOT_RECEIVED = [
 
 
 @pytest.mark.parametrize(("type", "thing"), NOT_RECEIVED)
-def test_whatever_else_happens_to_a_stranger_is_ignored(type: str, thing: dict[str, Any]) -> None:
+def test_everything_else_that_happens_to_a_stranger_is_ignored(type: str, thing: dict[str, Any]) -> None:
     assert envelopes(type, thing) == []
 
 

@@ -87,7 +87,7 @@ async def test_a_row_that_is_not_an_event_is_put_off_alone(steps: RelaySteps) ->
     assert due["evt_broken"].available_at > datetime.now(UTC) - timedelta(seconds=1)
 
 
-async def test_whatever_a_translation_raises_concerns_its_event_alone(
+async def test_every_error_of_a_translation_concerns_its_event_alone(
     steps: RelaySteps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad, good = paid(), paid()

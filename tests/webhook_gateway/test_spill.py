@@ -158,7 +158,7 @@ async def test_a_message_that_cannot_be_decoded_does_not_stop_the_drain(
 async def test_an_event_without_signature_is_believed_only_if_the_deployment_has_moved_it(
     created: Database, rabbit_server: RabbitServer
 ) -> None:
-    """Events of a version that kept no signature. Whoever has the gateway's password can write to the queue, too."""
+    """Events of a version that kept no signature. Anyone with the gateway's password can write to the queue, too."""
     await spill(rabbit_server.url)
     moved, forged = delivered(), delivered()
     journal, unsigned = Journal(created.url), Journal(created.url, source=Source.PREVIOUS)

@@ -194,7 +194,7 @@ def test_any_json_translates_without_exceptions(type: str, thing: Any, data: Any
 
 @given(type=st.sampled_from(sorted(TRANSLATED)), sample=st.sampled_from(SAMPLES), data=st.data())
 def test_any_field_may_have_any_value(type: str, sample: dict[str, Any], data: st.DataObject) -> None:
-    """A real object with some fields replaced by arbitrary JSON: whatever is translated can be sent."""
+    """A real object with some fields replaced by arbitrary JSON: all that is translated can be sent."""
     changed = dict(sample)
     for name in data.draw(st.lists(st.sampled_from(sorted(sample)), max_size=4)):
         inner = sample[name]

@@ -161,7 +161,7 @@ async def test_the_body_limit_applies_to_chunked_requests(gateway: Gateway) -> N
 
 
 async def test_signed_nonsense_is_journaled_and_translates_to_nothing(gateway: Gateway) -> None:
-    """Whatever carries a valid signature is stored, and neither the API nor the relay fails on it."""
+    """Everything with a valid signature is stored, and neither the API nor the relay fails on it."""
     nonsense = [
         stripe.event("payment_intent.succeeded", {"metadata": {"student_id": "\ud800", "program_slug": "\x00"}}),
         stripe.event("charge.refunded", {"amount_refunded": 10**30, "id": "ch_x", "currency": "usd"}),

@@ -82,7 +82,7 @@ class Journal:
                 outcomes = await self._insert([event for event, _ in batch])
             except JournalDown as error:
                 outcomes = [error] * len(batch)
-            finally:  # whatever happened, every caller gets an outcome
+            finally:  # every caller gets an outcome in any case
                 for (_, written), outcome in zip(batch, outcomes, strict=True):
                     if written.done():
                         continue  # the request was canceled; the row is written all the same

@@ -135,7 +135,7 @@ class JournalRelay:
         return None if published else down
 
     async def _publish(self, event: DueEvent) -> Published | Deferred | BrokerDown:
-        """Whatever goes wrong with an event is its own outcome: an exception would roll back its neighbors."""
+        """Any error of an event is its own outcome: an exception would roll back its neighbors."""
         try:
             messages = _messages(event, self._secrets)
             for message in messages:

@@ -40,7 +40,7 @@ class Signature:
 
     def verify(self, body: bytes, secrets: Sequence[bytes]) -> str:
         """Returns a header with the signature that matches. Raises a 400 Problem unless a secret signed the body, at
-        whatever time."""
+        any time."""
         signed = self.timestamp.encode() + b"." + body
         for secret in secrets:
             ours = hmac.digest(secret, signed, "sha256").hex()

@@ -48,7 +48,7 @@ class SpillDrain:
 
     def __init__(self, amqp_url: str, journal: Journal, unsigned: Journal, *, operator: str = "deployment") -> None:
         """`unsigned`: for the messages of a version that sent no signature. Only those that `operator` has moved here
-        when it replaced the queue are accepted: whoever has the gateway's password can write to the queue."""
+        when it replaced the queue are accepted: anyone with the gateway's password can write to the queue."""
         decode_everything()
         self._amqp_url = amqp_url
         self._journal = journal

@@ -237,7 +237,7 @@ class PurchaseAccepted(PaymentEvent):
 
 
 class PurchaseEnded(PaymentEvent):
-    """A purchase was ended: nothing more is charged, and its enrollment ends, whatever was or will be paid."""
+    """A purchase was ended: nothing more is charged, and its enrollment ends, even if more was or will be paid."""
 
     type = "purchase.ended.v1"
     by: EndedBy

@@ -13,7 +13,7 @@ Payer = Literal["student", "sponsor"]
 ItemKind = Literal["program", "track", "course", "product", "service", "merchandise", "bundle", "membership"]
 
 MEMBERSHIP = "membership"
-"""The slug of every membership: a student has at most one, of whatever tier."""
+"""The slug of every membership: a student has at most one, of any tier."""
 
 _STUDENTS = uuid5(NAMESPACE_URL, "urn:bursar:student")
 _PURCHASES = uuid5(NAMESPACE_URL, "urn:bursar:purchase")

@@ -175,7 +175,7 @@ class Payment:
 
     @property
     def submitted(self) -> bool:
-        """A bank debit was submitted at some time, whatever became of it."""
+        """A bank debit was submitted at some time, with any outcome or none yet."""
         return any(isinstance(fact, PaymentPending) for fact in self.facts)
 
     @property

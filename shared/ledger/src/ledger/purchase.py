@@ -65,7 +65,7 @@ class Purchase:
 
     @property
     def sort_key(self) -> str:
-        """The same for the same facts, whatever their order."""
+        """The same for the same facts, in any order."""
         return (
             self.id.hex if self.id else min((ref for fact in self.facts for ref in fact.refs.of_payment()), default="")
         )

@@ -1,4 +1,4 @@
-"""The state of a purchase's subscription, whatever the order of its events."""
+"""The state of a purchase's subscription, for any order of its events."""
 
 from __future__ import annotations
 

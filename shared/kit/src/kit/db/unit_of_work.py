@@ -36,7 +36,7 @@ class Collected:
 class UnitOfWork:
     """One open transaction. Only the code that opened it commits.
 
-    collected: if given, messages and jobs are added to it, and whoever gave it writes them
+    collected: if given, messages and jobs are added to it, and its owner writes them
     groups:    the groups that are merged already, by the ids of their events (see `merge_ahead`)
     """
 

@@ -49,7 +49,7 @@ jobs = Table(
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One call to make. `attempt` starts at 1. Whoever has lost the `lease` records nothing."""
+    """One call to make. `attempt` starts at 1. A worker that has lost the `lease` records nothing."""
 
     id: UUID
     kind: str

@@ -1,6 +1,6 @@
 """Batches: many messages of a queue share one transaction.
 
-A batch is whatever has arrived while the previous one was processed, so there is no timer and no delay without load.
+A batch is what has arrived while the previous one was processed, so there is no timer and no delay without load.
 The inbox, the facts, a projection's rows, messages and jobs are each one statement for all of it; handlers run one
 after the other. If a batch fails, each of its messages is processed alone: one that cannot be processed hurts none
 beside it.
@@ -114,7 +114,7 @@ class Batches:
             try:
                 await self._process(batch)
             except Exception as error:
-                for each in batch:  # whatever happened, every message gets an outcome
+                for each in batch:  # every message gets an outcome in any case
                     if not each.is_new.done():
                         each.is_new.set_exception(error)
             finally:

@@ -234,7 +234,7 @@ def _print(line: str) -> None:
 
 
 def _printable(line: str) -> str:
-    """Control characters are escaped: whoever wrote the message must not control the operator's terminal."""
+    """Control characters are escaped: the writer of the message must not control the operator's terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 

@@ -22,7 +22,7 @@ _decode_properties = header.ContentHeader.unmarshal
 
 
 def decode_everything() -> None:
-    """Makes pamqp decode whatever RabbitMQ delivers, in this process. Idempotent.
+    """Makes pamqp decode everything that RabbitMQ delivers, in this process. Idempotent.
 
     aiormq has no hook for this; `decode.METHODS` and `ContentHeader` are pamqp's public names for it.
     """
@@ -31,7 +31,7 @@ def decode_everything() -> None:
 
 
 def why_unreadable(message: AbstractIncomingMessage) -> str | None:
-    """Why this message cannot be an event of ours, whatever its body says. None: it can be one."""
+    """Why this message cannot be an event of ours, with any body. None: it can be one."""
     if reason := message.headers.get(UNREADABLE_HEADER):
         return str(reason)
     encoding = message.content_encoding
@@ -53,7 +53,7 @@ def _unmarshal(self: header.ContentHeader, data: bytes) -> None:
             raise ValueError(f"properties of {len(data)} bytes")
         _decode_properties(self, data)
         _check(self.properties)
-    except Exception as error:  # whatever pamqp raises: OverflowError, RecursionError, ...
+    except Exception as error:  # all that pamqp raises: OverflowError, RecursionError, ...
         known: commands.Basic.Properties = self.properties
         reason = str(error) if type(error) is ValueError else type(error).__name__
         known.headers = {**(known.headers or {}), UNREADABLE_HEADER: f"AMQP properties cannot be decoded: {reason}"}

@@ -93,7 +93,7 @@ class Relay:
     async def publish_due(self) -> int:
         """Publishes one batch. Returns how many rows were due. Raises BrokerDown if none could be published.
 
-        Whatever one message raises, it is put off by a backoff, and the others are published.
+        A message that raises any error is put off by a backoff, and the others are published.
         """
         async with self._database.transaction() as db:
             rows = (await db.execute(_DUE, {"batch": BATCH})).all()

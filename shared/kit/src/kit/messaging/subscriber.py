@@ -9,7 +9,7 @@
 
         return router
 
-A handler runs inside one transaction, after the inbox has let the event in; whatever it raises rolls back all of it.
+A handler runs inside one transaction, after the inbox has let the event in; any exception rolls back all of it.
 The transaction may be shared with other messages of the queue (see `batches`): a handler sees what those before it have
 written, and must not depend on the order of messages, nor on its own messages and jobs being in their tables yet.
 Permanent failures are dead-lettered at once, everything else is rescheduled (see `middleware`).

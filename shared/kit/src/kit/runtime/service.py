@@ -122,7 +122,7 @@ def relay_process(
     queues: Sequence[Queue] = (),
     close: Sequence[Any] = (),
 ) -> Process:
-    """Publishes the outbox and runs the jobs of these kinds, and whatever else is given as `background`.
+    """Publishes the outbox and runs the jobs of these kinds, and what else is given as `background`.
 
     `expiries`: rows of the service's own tables that end. `queues`: those that no consumers process measures.
     """

@@ -46,7 +46,7 @@ class BrokerSettings(Settings):
 
     amqp_url: SecretStr
     amqp_operator: str = "deployment"
-    """The deployment's login. Consumers accept whatever it publishes."""
+    """The deployment's login. Consumers accept everything that it publishes."""
     accept_unsigned_events: bool = False
     """Accept events that do not name their publisher: while processes of an earlier version still publish."""
 
