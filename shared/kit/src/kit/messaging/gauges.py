@@ -94,7 +94,7 @@ class QueueDepths:
     async def measure(self) -> bool:
         """By passive declarations, for which no login needs a right."""
         connection = self._connection
-        if connection is None or connection.is_closed:
+        if connection is None or not connection.connected.is_set():  # `is_closed`: only by us
             self._connection = connection = await aio_pika.connect(self._amqp_url, timeout=10)
         exchanges = {EVENTS_EXCHANGE, *(queue.exchange for queue in self._queues)}
         missing = [name for name in sorted(exchanges) if not await _exists(connection, name)]
