@@ -23,6 +23,10 @@ log = structlog.get_logger(__name__)
 
 BATCH = 200
 RETRY = Backoff(first=timedelta(seconds=0.5), longest=timedelta(minutes=1))
+"""Of one message."""
+RETRY_BATCH = Backoff(first=timedelta(seconds=0.5), longest=timedelta(seconds=5))
+RETRY_OUTAGE = Backoff(first=timedelta(seconds=0.25), longest=timedelta(seconds=0.5))
+"""While broker or database are down: what becomes due meanwhile waits no longer than they need."""
 
 _DUE = text(
     """
@@ -75,7 +79,7 @@ async def keep_publishing(
                 failures += 1
                 outage = isinstance(error, BrokerDown) or is_down(error)
                 log.warning("publishing failed", error=describe(error), failures=failures, exc_info=not outage)
-                await wakeup.pause(min(RETRY.delay(failures).total_seconds(), 5.0))
+                await wakeup.pause((RETRY_OUTAGE if outage else RETRY_BATCH).delay(failures).total_seconds())
     await beside
 
 
