@@ -139,6 +139,14 @@ def test_a_policy_may_tolerate_lost_disputes_except_of_installments(
 
 
 @pytest.mark.parametrize("reason", ["insufficient_funds", "fraudulent"])
+def test_a_policy_may_keep_what_is_past_due_open(reason: str) -> None:
+    policy = Policy(past_due_pauses=False)
+    assert judged(installment(1), installment(2, at=30), lost(2, reason, at=40), policy=policy) == ACTIVE
+    assert judged(installment(1), lost(1, "insufficient_funds", at=10), policy=policy) == ACTIVE
+    assert judged(paid(1, usd(1), **plan_fields()), lost(1, "insufficient_funds", at=5), policy=policy) == UNDERPAID
+
+
+@pytest.mark.parametrize("reason", ["insufficient_funds", "fraudulent"])
 def test_a_month_of_a_membership_that_was_lost_is_owed_until_money_is_received(reason: str) -> None:
     def month(n: int, at: float) -> PaymentEvent:
         return paid(n, usd(4_900), at=at, program=GOLD, price=None)

@@ -357,9 +357,10 @@ class Purchase:
             return Standing.WITHDRAWN, "membership_ended"
         if len(self.student_ids) > 1:
             return Standing.PENDING, CONFLICTING_STUDENTS
-        if policy.past_due_pauses and self.past_due and not self.never_opened:
-            return Standing.PAUSED, "past_due"
-        if self.underpaid and (policy.lost_dispute_withdraws or self.never_opened):
+        if self.past_due and not self.never_opened:
+            if policy.past_due_pauses:
+                return Standing.PAUSED, "past_due"
+        elif self.underpaid and (policy.lost_dispute_withdraws or self.never_opened):
             return Standing.PENDING, UNDERPAID
         if self._plan_broken_off:
             return Standing.PAUSED, "plan_canceled"
