@@ -7,7 +7,7 @@ here=$(dirname "$(readlink -f "$0")")
 
 run() { psql --quiet --no-psqlrc --set ON_ERROR_STOP=1 --set ECHO=none "$@"; }
 
-for service in webhook_gateway checkout enrollment instructor_assignment milady_integration notifications; do
+for service in webhook_gateway checkout enrollment instructor_assignment milady_integration notifications reporting; do
   for login in OWNER_DB DB API_DB STAFF_DB; do
     name=${service^^}_${login}_PASSWORD
     export "${login}_PASSWORD=${!name:?}"

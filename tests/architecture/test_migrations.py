@@ -39,6 +39,7 @@ PINNED = {
     "services/notifications/migrations/versions/0001_initial.py": "cc8f2d24678bc2f1",
     "services/notifications/migrations/versions/0003_delivery.py": "4117649a8c88ba00",
     "services/notifications/migrations/versions/0004_logins.py": "e744002799bbfaa8",
+    "services/reporting/migrations/versions/0001_initial.py": "7549b14fd30635a6",
     "services/webhook-gateway/migrations/versions/0001_initial.py": "54d256920fe8a747",
     "services/webhook-gateway/migrations/versions/0002_fetches.py": "767d28eb8122b8ad",
     "services/webhook-gateway/migrations/versions/0003_journal.py": "aba8bae89e9ac22b",

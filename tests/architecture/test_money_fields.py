@@ -14,6 +14,7 @@ from devstack.documents import applications
 
 NO_MONEY = {
     "attempts",
+    "broken",
     "capacity",
     "count",
     "deposit_percent",
@@ -28,6 +29,7 @@ NO_MONEY = {
     "percent_off",
     "position",
     "product_id",
+    "records",
     "retried",
     "revision",
     "seconds",

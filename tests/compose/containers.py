@@ -40,6 +40,7 @@ _PUBLISHED = {
     "instructor-assignment-api": "INSTRUCTOR_ASSIGNMENT_PORT",
     "milady-integration-api": "MILADY_INTEGRATION_PORT",
     "notifications-api": "NOTIFICATIONS_PORT",
+    "reporting-api": "REPORTING_PORT",
     "stripe-sandbox": "STRIPE_SANDBOX_PORT",
     "milady-sandbox": "MILADY_SANDBOX_PORT",
     "mail-catcher": "MAIL_CATCHER_PORT",

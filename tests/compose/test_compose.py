@@ -24,7 +24,7 @@ SETTLE_SECONDS = 150
 AT_ONCE = 16
 OTHERS = "other systems"
 SERVICES = tuple(name for name in PUBLISHED_BY if name != OTHERS)
-CONSUMING = ("checkout", "enrollment", "instructor-assignment", "milady-integration", "notifications")
+CONSUMING = ("checkout", "enrollment", "instructor-assignment", "milady-integration", "notifications", "reporting")
 
 
 def stripe_events_of(student: Person, number: int) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ NAMES = (
     "instructor_assignment",
     "milady_integration",
     "notifications",
+    "reporting",
     "stripe_sandbox",
     "milady_sandbox",
 )

@@ -27,7 +27,7 @@ from tests.notifications.harness import (
     step,
     subjects,
 )
-from tests.processes import RunningRole
+from tests.processes import RunningRole, declare_consumer_of
 from tests.tokens import bearer
 from tests.waiting import until
 
@@ -99,6 +99,7 @@ def test_every_event_that_is_consumed_can_be_found_again() -> None:
 async def test_a_payment_becomes_mails_once(
     harness: Harness, service: RunningRole, rabbit_server: RabbitServer, mail: MailCatcher, tmp_path: Path
 ) -> None:
+    await declare_consumer_of("notifications", rabbit_server.url)
     publisher = Publisher(rabbit_server.url, name="tests")
     dispute = PaymentDisputeOpened(
         refs=PaymentRefs(payment_intent="pi_1"), dispute_id="du_1", status="needs_response", amount=usd(489_000)

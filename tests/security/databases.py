@@ -19,6 +19,7 @@ PACKAGES = (
     "instructor_assignment",
     "milady_integration",
     "notifications",
+    "reporting",
 )
 Login = Literal["owner", "worker", "api", "staff"]
 LOGINS: tuple[Login, ...] = ("owner", "worker", "api", "staff")

@@ -35,6 +35,7 @@ SERVICES = (
     "instructor_assignment",
     "milady_integration",
     "notifications",
+    "reporting",
 )
 
 # Enough settings to build each app; nothing connects to these addresses.

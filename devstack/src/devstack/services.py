@@ -29,6 +29,7 @@ SERVICES = (
     Service("instructor_assignment"),
     Service("milady_integration"),
     Service("notifications"),
+    Service("reporting"),
 )
 SANDBOXES = ("stripe_sandbox", "milady_sandbox")
 
@@ -39,6 +40,7 @@ PREFERRED_PORTS = {
     "instructor_assignment": 8130,
     "milady_integration": 8140,
     "notifications": 8150,
+    "reporting": 8170,
     "stripe_sandbox": 12111,
     "milady_sandbox": 12112,
     "mail": 10025,

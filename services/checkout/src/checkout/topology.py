@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from contracts.checkout import CatalogItemRegistered
 from contracts.payments import CustomerDeleted, MandateRevoked
-from contracts.registry import PAYMENT_EVENTS, PUBLISHED_BY
+from contracts.registry import OWN_EVENTS, PAYMENT_EVENTS, PUBLISHED_BY
 from kit.messaging.topology import Queue
 
 SERVICE = "checkout"
 PAYMENTS = Queue("checkout.payments", events=PAYMENT_EVENTS)
-ENROLLMENTS = Queue("checkout.enrollments", events=PUBLISHED_BY["enrollment"])
+ENROLLMENTS = Queue("checkout.enrollments", events=OWN_EVENTS["enrollment"])
 CATALOG = Queue("checkout.catalog", events=(CatalogItemRegistered,))
 CUSTOMERS = Queue("checkout.customers", events=(CustomerDeleted, MandateRevoked))
 QUEUES = (PAYMENTS, ENROLLMENTS, CATALOG, CUSTOMERS)

@@ -14,7 +14,7 @@ from contracts.checkout import (
     StudentUpdated,
 )
 from contracts.enrollment import EnrollmentProgressed
-from contracts.registry import PAYMENT_EVENTS, PUBLISHED_BY
+from contracts.registry import OWN_EVENTS, PAYMENT_EVENTS, PUBLISHED_BY
 from kit.messaging.topology import Queue
 
 SERVICE = "notifications"
@@ -35,9 +35,9 @@ CHECKOUT = Queue(
 )
 ENROLLMENTS = Queue(
     "notifications.enrollments",
-    events=tuple(event for event in PUBLISHED_BY["enrollment"] if event is not EnrollmentProgressed),
+    events=tuple(event for event in OWN_EVENTS["enrollment"] if event is not EnrollmentProgressed),
 )
-INSTRUCTORS = Queue("notifications.instructors", events=PUBLISHED_BY["instructor-assignment"])
-MILADY = Queue("notifications.milady", events=PUBLISHED_BY["milady-integration"])
+INSTRUCTORS = Queue("notifications.instructors", events=OWN_EVENTS["instructor-assignment"])
+MILADY = Queue("notifications.milady", events=OWN_EVENTS["milady-integration"])
 QUEUES = (PAYMENTS, CHECKOUT, ENROLLMENTS, INSTRUCTORS, MILADY)
 PUBLISHES = PUBLISHED_BY[SERVICE]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from contracts import checkout, enrollment, instructor_assignment, milady_integration, notifications, payments
+from contracts import audit, checkout, enrollment, instructor_assignment, milady_integration, notifications, payments
 from contracts.envelope import Event
 
 PAYMENT_EVENTS: tuple[type[payments.PaymentEvent], ...] = (
@@ -27,7 +27,7 @@ PAYMENT_EVENTS: tuple[type[payments.PaymentEvent], ...] = (
 _DECISIONS = (payments.PurchaseRecorded, payments.PurchaseAccepted, payments.PurchaseEnded)
 """The payment events that only checkout publishes."""
 
-PUBLISHED_BY: Mapping[str, tuple[type[Event], ...]] = {
+OWN_EVENTS: Mapping[str, tuple[type[Event], ...]] = {
     "webhook-gateway": (
         *(event for event in PAYMENT_EVENTS if event not in _DECISIONS),
         payments.CustomerDeleted,
@@ -66,12 +66,14 @@ PUBLISHED_BY: Mapping[str, tuple[type[Event], ...]] = {
         milady_integration.MiladyWithdrawn,
         milady_integration.MiladyFailed,
     ),
-    "other systems": (checkout.CatalogItemRegistered,),
     "notifications": (notifications.NotificationSent, notifications.NotificationFailed),
+    "reporting": (),
+}
+"""What each service reports of its own work."""
+
+PUBLISHED_BY: Mapping[str, tuple[type[Event], ...]] = {
+    **{service: (*events, audit.AuditRecorded) for service, events in OWN_EVENTS.items()},
+    "other systems": (checkout.CatalogItemRegistered,),
 }
 
 EVENT_TYPES: Mapping[str, type[Event]] = {event.type: event for events in PUBLISHED_BY.values() for event in events}
-
-UNCONSUMED: frozenset[type[Event]] = frozenset({notifications.NotificationSent, notifications.NotificationFailed})
-"""Events that no service consumes; their rows in the outbox are the record. Any other event is published only once a
-queue has received it."""

@@ -14,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import FetchedValue
 
 from contracts.envelope import Envelope, Event
-from contracts.registry import UNCONSUMED
 from kit.db.database import KIT_TABLES
 
 EVENTS_EXCHANGE = "bursar.events"
@@ -61,14 +60,14 @@ class OutgoingMessage:
 
 
 def to_message(envelope: Envelope[Event]) -> OutgoingMessage:
-    """If no queue is bound for an event that a service consumes, it stays in the outbox until one is."""
+    """If no queue is bound for an event, it stays in the outbox until one is."""
     return OutgoingMessage(
         key=envelope.id,
         exchange=EVENTS_EXCHANGE,
         routing_key=envelope.type,
         body=envelope.body(),
         headers=envelope.headers(),
-        mandatory=type(envelope.data) not in UNCONSUMED,
+        mandatory=True,
     )
 
 

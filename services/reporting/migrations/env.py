@@ -1,0 +1,1 @@
+"""Run by kit.db.migrate, which has configured the context."""

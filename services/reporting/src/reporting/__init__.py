@@ -1,0 +1,1 @@
+"""The audit trail, and the events of every purchase, across all services."""

@@ -1,0 +1,88 @@
+"""Composition root of reporting: builds each role's process from its settings."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+
+from fastapi import FastAPI
+
+import reporting
+from kit.runtime.process import Command, Process, Role
+from kit.runtime.service import api_process, consumers_process, create_api, database_of, migrate_service, relay_process
+from kit.runtime.sweeps import repeat
+from reporting import audit_trail, event_log
+from reporting.api import router
+from reporting.chain import Verification
+from reporting.consumers import consumers
+from reporting.settings import ApiSettings, RelaySettings, WorkerSettings
+from reporting.topology import PUBLISHES, QUEUES, SERVICE
+
+MAINTAIN_SECONDS = 3600
+
+
+def app(settings: ApiSettings) -> FastAPI:
+    return create_api(
+        SERVICE,
+        description=reporting.__doc__,
+        routers=[router],
+        consumers=[consumers()],
+        publishes=PUBLISHES,
+        settings=settings,
+    )
+
+
+def api() -> Process:
+    settings = ApiSettings()
+    return api_process(app(settings), settings)
+
+
+def consume() -> Process:
+    return consumers_process(SERVICE, WorkerSettings(), [consumers()], QUEUES)
+
+
+def relay() -> Process:
+    """Publishes retries, and maintains the partitions of events."""
+    settings = RelaySettings()
+    database = database_of(settings)
+
+    async def maintain() -> bool:
+        async with database.transaction() as db:
+            await event_log.maintain(db, keep=timedelta(days=settings.keep_events_days))
+        return False
+
+    maintenance = partial(repeat, maintain, name="event partitions", seconds=MAINTAIN_SECONDS)
+    return relay_process(SERVICE, settings, background=[maintenance], close=[database.close])
+
+
+def migrate() -> None:
+    migrate_service(WorkerSettings(), reporting.__file__, QUEUES)
+
+
+def verify_audit(arguments: Sequence[str]) -> int:
+    """Verifies the chain of audit records. Returns 1 if it is broken."""
+    parser = argparse.ArgumentParser(prog="python -m reporting verify-audit", description=verify_audit.__doc__)
+    parser.parse_args(arguments)
+    database = database_of(WorkerSettings())
+
+    async def run() -> Verification:
+        try:
+            async with database.transaction() as db:
+                return await audit_trail.verify(db)
+        finally:
+            await database.close()
+
+    found = asyncio.run(run())
+    if found.broken is not None:
+        sys.stdout.write(f"broken at record {found.broken}: {found.reason}\n")
+        return 1
+    sys.stdout.write(f"{found.records} audit records hold; the last hash is {found.hash.hex()}\n")
+    return 0
+
+
+ROLES: dict[str, Role] = {"api": api, "consumers": consume, "relay": relay, "migrate": migrate}
+COMMANDS: dict[str, Command] = {"verify-audit": verify_audit}

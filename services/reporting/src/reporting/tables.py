@@ -1,0 +1,56 @@
+"""reporting's tables. Nobody may change or delete their rows."""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, BigInteger, Column, Date, DateTime, LargeBinary, Table, Text, Uuid
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.schema import FetchedValue
+
+from kit.db.database import new_metadata
+
+metadata = new_metadata()
+
+events = Table(
+    "events",
+    metadata,
+    Column("event_id", Text, primary_key=True),
+    Column("month", Date, FetchedValue(), primary_key=True),
+    Column("type", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("time", DateTime(timezone=True), nullable=False),
+    Column("received_at", DateTime(timezone=True), FetchedValue(), nullable=False),
+    Column("correlation_id", Text, nullable=False),
+    Column("causation_id", Text, nullable=False),
+    Column("purchase_id", Uuid),
+    Column("student_id", Uuid),
+    Column("refs", ARRAY(Text), nullable=False),
+    Column("data", JSON, nullable=False),
+)
+"""Every event, without personal data. Partitioned by the month in which it was received."""
+
+audit_records = Table(
+    "audit_records",
+    metadata,
+    Column("position", BigInteger, primary_key=True),
+    Column("id", Uuid, nullable=False, unique=True),
+    Column("event_id", Text, nullable=False, unique=True),
+    Column("service", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("actor_id", Text, nullable=False),
+    Column("actor_role", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("object_type", Text, nullable=False),
+    Column("object_id", Text, nullable=False),
+    Column("purchase_id", Uuid),
+    Column("student_id", Uuid),
+    Column("refs", ARRAY(Text), nullable=False),
+    Column("before", JSON(none_as_null=True)),
+    Column("after", JSON(none_as_null=True)),
+    Column("reason", Text),
+    Column("address", Text),
+    Column("trace_id", Text),
+    Column("previous_hash", LargeBinary, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+)
+"""Administrative acts. Each row's hash covers its content and the hash of the row before it."""

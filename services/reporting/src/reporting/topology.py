@@ -1,0 +1,11 @@
+"""The queue that reporting consumes: every event of every service."""
+
+from __future__ import annotations
+
+from contracts.registry import EVENT_TYPES, PUBLISHED_BY
+from kit.messaging.topology import Queue
+
+SERVICE = "reporting"
+EVENTS = Queue("reporting.events", events=tuple(EVENT_TYPES.values()))
+QUEUES = (EVENTS,)
+PUBLISHES = PUBLISHED_BY[SERVICE]

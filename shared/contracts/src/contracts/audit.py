@@ -1,0 +1,86 @@
+"""Published by every service: administrative acts, in the same commit as what they change."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+from uuid import UUID
+
+from pydantic import Field, JsonValue
+
+from contracts.envelope import Event, Model
+
+Action = Literal[
+    "clock.advanced",
+    "collection.resumed",
+    "contact.changed",
+    "dead_letter.discarded",
+    "dead_letter.replayed",
+    "due_date.changed",
+    "enrollment.canceled",
+    "enrollment.created",
+    "event.replayed",
+    "installment.changed",
+    "installment.paid",
+    "installment.paused",
+    "installment.resumed",
+    "instructor.changed",
+    "instructor.created",
+    "instructor.reassigned",
+    "instructor.removed",
+    "item.changed",
+    "item.created",
+    "item.deactivated",
+    "item.registered",
+    "notification.resent",
+    "payment.assigned",
+    "price.changed",
+    "program.changed",
+    "program.created",
+    "progress.recorded",
+    "promotion.changed",
+    "promotion.created",
+    "provider_enrollment.confirmed",
+    "provider_enrollment.requested",
+    "provider_enrollment.retried",
+    "provider_program.changed",
+    "purchase.created",
+    "refund.created",
+    "refund.decided",
+    "sponsor.changed",
+    "sponsor.created",
+    "underpayment.accepted",
+]
+"""What can be done. The event carries it as text, so that readers of an older version accept a new one."""
+
+ACTIONS: frozenset[str] = frozenset(get_args(Action))
+
+
+class Actor(Model):
+    """Who acted. `id`: the UUID of a staff member, or the operating system's user of an operator."""
+
+    id: str = Field(min_length=1, max_length=200)
+    role: str = Field(min_length=1, max_length=50, description="admin, case_manager, specialist, operator")
+
+
+class Act(Model):
+    """What was done, to what, and why. `before` and `after` have the fields that differ, and no personal data."""
+
+    action: str = Field(max_length=100, pattern=r"^[a-z_]+\.[a-z_]+$")
+    object_type: str = Field(min_length=1, max_length=100)
+    object_id: str = Field(min_length=1, max_length=300)
+    purchase_id: UUID | None = None
+    student_id: UUID | None = None
+    references: tuple[str, ...] = Field(default=(), description="ids at Stripe")
+    before: dict[str, JsonValue] | None = None
+    after: dict[str, JsonValue] | None = None
+    reason: str | None = Field(default=None, max_length=2000)
+
+
+class AuditRecorded(Event):
+    """Somebody has changed something that is not theirs: who, what, before, after, why, from where."""
+
+    type = "audit.recorded.v1"
+    actor: Actor
+    act: Act
+    address: str | None = Field(default=None, max_length=100, description="the network address of the client")
+    trace_id: str | None = Field(default=None, max_length=64, description="of the request (W3C trace context)")

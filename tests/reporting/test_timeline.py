@@ -1,0 +1,131 @@
+"""The timeline of a purchase: every event about it, of whatever service, oldest first, and nobody's data."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID, uuid4
+
+from tests.reporting.harness import Service, act
+
+from contracts.checkout import PurchaseCreated, ReceiptIssued, RefundRequested, StudentUpdated
+from contracts.enrollment import EnrollmentActivated, EnrollmentProgressed
+from contracts.money import usd
+from contracts.notifications import NotificationSent
+from contracts.payments import PaymentDisputeOpened, PaymentMethodDetails, PaymentRefs, PaymentSucceeded
+from contracts.people import Contact, Program
+
+BARBER = Program(slug="barber-apprenticeship", id="prog-1", name="Barber Apprenticeship", provider="milady")
+ANN = Contact(email="ann@student.example.com", name="Ann Ames")
+
+
+async def timeline(service: Service, purchase: UUID) -> list[dict[str, Any]]:
+    response = await service.get(f"/api/admin/purchases/{purchase}/timeline")
+    assert response.status_code == 200, response.text
+    found: list[dict[str, Any]] = response.json()["events"]
+    return found
+
+
+async def test_every_event_of_a_purchase_is_there_and_no_other(service: Service) -> None:
+    purchase, student, enrollment = uuid4(), uuid4(), uuid4()
+    created = PurchaseCreated(
+        purchase_id=purchase,
+        student_id=student,
+        program=BARBER,
+        amount=usd(489_000),
+        payer="student",
+        payment_type="full",
+        checkout_url="https://pay.example.com/secret",
+    )
+    paid = PaymentSucceeded(
+        refs=PaymentRefs(payment_intent="pi_1234", customer="cus_shared"), purchase_id=purchase, amount=usd(489_000)
+    )
+    charged = PaymentSucceeded(refs=PaymentRefs(payment_intent="pi_1234", charge="ch_1234"), amount=usd(489_000))
+    disputed = PaymentDisputeOpened(
+        refs=PaymentRefs(charge="ch_1234"), dispute_id="dp_1234", status="needs_response", amount=usd(489_000)
+    )
+    activated = EnrollmentActivated(
+        enrollment_id=enrollment, student_id=student, program=BARBER, purchase_id=purchase, revision=1
+    )
+    progressed = EnrollmentProgressed(
+        enrollment_id=enrollment, student_id=student, program_slug=BARBER.slug, percent=10
+    )
+    sent = NotificationSent(
+        notification_id=uuid4(), template="welcome", channel="email", recipient="student", purchase_id=purchase
+    )
+    others = [
+        PaymentSucceeded(
+            refs=PaymentRefs(payment_intent="pi_other", customer="cus_shared"), purchase_id=uuid4(), amount=usd(1)
+        ),
+        PaymentSucceeded(refs=PaymentRefs(payment_intent="pi_third", customer="cus_shared"), amount=usd(1)),
+    ]
+    own = [
+        service.envelope(created),
+        service.envelope(paid, source="webhook-gateway", id="evt_12345/payment.succeeded.v1"),
+        service.envelope(charged, source="webhook-gateway"),
+        service.envelope(activated, source="enrollment"),
+        service.envelope(progressed, source="enrollment", subject=str(purchase)),
+        service.envelope(sent, source="notifications"),
+        service.envelope(disputed, source="webhook-gateway"),
+        service.audited(act("refund.decided", "r_1", purchase_id=purchase)),
+    ]
+    await service.receive(*[service.envelope(event) for event in others], *reversed(own))
+    found = await timeline(service, purchase)
+    assert [event["event_id"] for event in found] == [event.id for event in own]
+    assert found[1]["refs"] == ["cus_shared", "evt_12345", "pi_1234"]
+    assert [event["source"] for event in found][:2] == ["checkout", "webhook-gateway"]
+
+
+async def test_an_event_is_kept_once_however_often_it_comes(service: Service) -> None:
+    purchase = uuid4()
+    paid = service.envelope(PaymentSucceeded(refs=PaymentRefs(), purchase_id=purchase, amount=usd(1)))
+    await service.receive(paid, paid)
+    await service.as_owner("TRUNCATE inbox")
+    await service.receive(paid)
+    assert len(await timeline(service, purchase)) == 1
+
+
+async def test_an_unknown_purchase_is_404(service: Service) -> None:
+    response = await service.get(f"/api/admin/purchases/{uuid4()}/timeline")
+    assert (response.status_code, response.json()["code"]) == (404, "unknown_purchase")
+
+
+async def test_no_personal_data_is_stored(service: Service) -> None:
+    purchase, student = uuid4(), uuid4()
+    refs = PaymentRefs(payment_intent="pi_1234")
+    await service.receive(
+        service.envelope(StudentUpdated(student_id=student, contact=ANN)),
+        service.envelope(
+            PaymentSucceeded(
+                refs=refs,
+                purchase_id=purchase,
+                amount=usd(1),
+                contact=ANN,
+                details=PaymentMethodDetails(type="card", brand="visa", last4="4242"),
+            )
+        ),
+        service.envelope(
+            RefundRequested(
+                refund_request_id=uuid4(), purchase_id=purchase, student_id=student, reason="I am Ann Ames, and ill"
+            )
+        ),
+        service.envelope(
+            ReceiptIssued(
+                document_id=uuid4(),
+                kind="receipt",
+                number="R-1",
+                purchase_id=purchase,
+                student_id=student,
+                refs=refs,
+                amount=usd(1),
+                filename="R-1.pdf",
+                pdf="QW5uIEFtZXM=",
+            )
+        ),
+    )
+    rows = await service.as_owner("SELECT row_to_json(events)::text AS row FROM events")
+    text = json.dumps([row["row"] for row in rows])
+    assert len(rows) == 4
+    for personal in ("ann@student.example.com", "Ann Ames", "4242", "QW5uIEFtZXM="):
+        assert personal not in text
+    assert "visa" in text
