@@ -1,7 +1,7 @@
 """An upgrade, one process after the other: consumers of two versions on one queue lose and dead-letter nothing.
 
 The older version is this code without one event type and one optional field (see `older`): a checkout of a release has
-neither its history nor its dependencies. Its SQL is tested with the migrations (tests/kit/test_housekeeping.py).
+neither its history nor its dependencies. Its SQL is tested with the migrations (tests/kit/test_retention.py).
 """
 
 from __future__ import annotations

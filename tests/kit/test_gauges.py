@@ -80,6 +80,7 @@ async def test_the_backlog_is_measured(database: Database) -> None:
         await db.execute(text("UPDATE outbox_due SET available_at = now() - interval '90 seconds'"))
         await db.execute(text("UPDATE jobs SET failed_at = now() WHERE key = 'failed'"))
     await backlog.measure()
+    assert value("bursar_due", table="outbox") == 1
     assert (value("bursar_oldest_due_seconds", table="outbox") or 0) >= 90
     assert [value("bursar_job_rows", state=state) for state in ("due", "waiting", "failed")] == [1, 0, 1]
 

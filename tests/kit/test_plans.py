@@ -20,9 +20,9 @@ from kit.jobs.jobs import NewJob, expedite_all, put_all
 from kit.jobs.worker import JobWorker
 from kit.messaging import inbox, outbox
 from kit.messaging.broker import Publisher
-from kit.messaging.housekeeping import Housekeeping
 from kit.messaging.outbox import OutgoingMessage
 from kit.messaging.relay import Relay
+from kit.messaging.retention import Retention
 from kit.runtime.settings import RetentionSettings
 from testkit import postgres_server as pg
 
@@ -100,11 +100,10 @@ async def test_no_loop_reads_or_sorts_a_large_table(million: pg.Database) -> Non
         jobs = await worker.take(16)
         assert len(jobs) == 16
         await worker.attempt(jobs[0])
-        housekeeping = Housekeeping(database, RetentionSettings())
-        await housekeeping.adopt()
-        await housekeeping.measure()
+        retention = Retention(database, RetentionSettings())
+        await retention.adopt()
         async with database.transaction() as db:
-            for expiry in housekeeping.expiries:
+            for expiry in retention.expiries:
                 await db.execute(text(expiry.statement), {"keep": expiry.keep, "chunk": 10})
             await db.execute(text("SELECT min(id) FROM outbox_due"))
             month = await db.scalar(text("SELECT min(month) FROM outbox_due"))

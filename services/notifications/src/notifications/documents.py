@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.checkout import ReceiptIssued
 from contracts.envelope import Envelope
-from kit.messaging.housekeeping import Expiry
+from kit.messaging.retention import Expiry
 from kit.runtime.failures import Permanent
 from notifications.tables import documents
 

@@ -21,7 +21,7 @@ from checkout.stripe_client import Stripe, StripeRejected, StripeUnavailable
 from checkout.topology import SERVICE
 from kit.db.database import Database
 from kit.db.unit_of_work import UnitOfWork, utc_now
-from kit.messaging.housekeeping import Expiry
+from kit.messaging.retention import Expiry
 from kit.runtime.sweeps import repeat
 
 log = structlog.get_logger(__name__)

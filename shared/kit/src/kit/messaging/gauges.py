@@ -27,12 +27,15 @@ from kit.runtime.sweeps import repeat
 log = structlog.get_logger(__name__)
 
 MEASURE_SECONDS = 6.0
-MOST = 10_000
+MOST = 100_000
+"""Gauges of rows count no further: this means as many or more."""
 BACKLOG = text(
     f"""
     SELECT
         (SELECT coalesce(extract(epoch FROM now() - min(available_at)), 0)
             FROM outbox_due WHERE available_at <= now()) AS oldest,
+        (SELECT count(*) FROM (SELECT FROM outbox_due WHERE available_at <= now()
+            ORDER BY available_at LIMIT {MOST}) AS outbox) AS outbox,
         (SELECT count(*) FROM (SELECT FROM jobs WHERE done_at IS NULL AND failed_at IS NULL
             AND available_at <= now() ORDER BY available_at LIMIT {MOST}) AS due) AS due,
         (SELECT count(*) FROM (SELECT FROM jobs WHERE done_at IS NULL AND failed_at IS NULL
@@ -66,6 +69,7 @@ class Backlog:
     async def measure(self) -> bool:
         async with self._database.transaction() as db:
             row = (await db.execute(BACKLOG)).one()
+        metrics.DUE.labels("outbox").set(row.outbox)
         metrics.OLDEST_DUE.labels("outbox").set(float(row.oldest))
         for state in ("due", "waiting", "failed"):
             metrics.JOB_ROWS.labels(state).set(getattr(row, state))

@@ -28,7 +28,7 @@ IDLE_AFTER_SECONDS = 1.0
 SWEEP_SECONDS = 1.0
 """Between two looks of an idle loop that is not notified."""
 REFRESH_SECONDS = 60.0
-"""How often an idle loop writes its row again. Housekeeping deletes rows that are much older: their process is dead."""
+"""How often an idle loop writes its row again. `retention` deletes rows that are much older: their process is dead."""
 
 _OPEN = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 _OLDEST = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"

@@ -22,8 +22,8 @@ from kit.messaging.asyncapi import asyncapi_document
 from kit.messaging.batches import connections
 from kit.messaging.broker import Publisher
 from kit.messaging.gauges import Backlog, QueueDepths, watch_pools
-from kit.messaging.housekeeping import Expiry, Housekeeping
 from kit.messaging.relay import Relay
+from kit.messaging.retention import Expiry, Retention
 from kit.messaging.runner import SubscriberRunner
 from kit.messaging.topology import Queue, declare_at
 from kit.runtime.process import Process, Run
@@ -129,9 +129,9 @@ def relay_process(
     database = database_of(settings)
     amqp_url = settings.amqp_url.get_secret_value()
     publisher = Publisher(amqp_url, name=f"{service}.relay")
-    housekeeping = Housekeeping(database, settings, expiries)
+    retention = Retention(database, settings, expiries)
     backlog = Backlog(database, jobs or (), PUBLISHED_BY.get(service, ()))
-    running: list[Run] = [Relay(database, publisher).run, housekeeping.run, backlog.run, *background]
+    running: list[Run] = [Relay(database, publisher).run, retention.run, backlog.run, *background]
     if queues:
         running.append(QueueDepths(amqp_url, queues).run)
     watch_pools("relay", database)

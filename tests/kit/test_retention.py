@@ -1,4 +1,4 @@
-"""Housekeeping: what is done ends, what is not stays, and the previous version's messages are published."""
+"""Retention: what is done ends, what is not stays, and the previous version's messages are published."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sqlalchemy import text
 from kit.db.database import Database
 from kit.jobs.jobs import NewJob, put_all
 from kit.messaging import inbox, outbox
-from kit.messaging.housekeeping import Housekeeping
 from kit.messaging.outbox import OutgoingMessage
+from kit.messaging.retention import Retention
 from kit.runtime.settings import RetentionSettings
 from testkit import postgres_server as pg
 
@@ -31,7 +31,7 @@ async def rows(database: Database, sql: str, **values: Any) -> list[tuple[Any, .
 
 
 async def expire(database: Database) -> None:
-    await Housekeeping(database, SETTINGS).expire()
+    await Retention(database, SETTINGS).expire()
 
 
 def month_before(days: int) -> date:
@@ -118,9 +118,9 @@ async def test_the_same_key_in_another_month_is_one_message_and_one_event(databa
     assert await rows(database, "SELECT message_key FROM outbox_messages JOIN outbox_due USING (id)") == [("new",)]
 
 
-async def test_housekeeping_needs_no_rights_of_an_owner(database: Database, prepared: pg.Database, old: date) -> None:
+async def test_retention_needs_no_rights_of_an_owner(database: Database, prepared: pg.Database, old: date) -> None:
     worker = Database(prepared.url)
-    await Housekeeping(worker, SETTINGS).expire()
+    await Retention(worker, SETTINGS).expire()
     await worker.close()
     assert f"inbox_{old:%Y_%m}" not in await partitions(database, "inbox")
 
@@ -181,7 +181,7 @@ PUBLISHED_BEFORE = "UPDATE outbox SET published_at = clock_timestamp() WHERE id 
 
 
 async def test_processes_of_the_previous_version_run_beside_this_one(database: Database) -> None:
-    housekeeping = Housekeeping(database, SETTINGS)
+    retention = Retention(database, SETTINGS)
     async with database.transaction() as db:
         await outbox.put(db, message("new"))
     for key in ("new", "old", "old"):
@@ -190,9 +190,9 @@ async def test_processes_of_the_previous_version_run_beside_this_one(database: D
 
     async with database.transaction() as db:  # its relay is publishing
         (due,) = await db.execute(text(DUE_BEFORE))
-        await housekeeping.adopt()
+        await retention.adopt()
         await db.execute(text(PUBLISHED_BEFORE), {"id": due.id})
-    await housekeeping.adopt()
+    await retention.adopt()
     assert await rows(database, "SELECT message_key FROM outbox_messages") == [("new",)], "it was published before"
     async with database.transaction() as db:
         await outbox.put(db, message("old"))
@@ -205,7 +205,7 @@ async def test_processes_of_the_previous_version_run_beside_this_one(database: D
         "UPDATE outbox SET attempts = 3, last_error = 'E', available_at = now() + interval '1 h' "
         "WHERE message_key = 'put off'",
     )
-    await housekeeping.adopt()
+    await retention.adopt()
     found = await rows(
         database,
         "SELECT message_key, attempts, last_error, available_at > now() FROM outbox_due "

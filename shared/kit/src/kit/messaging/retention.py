@@ -1,4 +1,4 @@
-"""Housekeeping: creates partitions ahead, gives rows an end, and measures what is due.
+"""Retention: creates partitions ahead and gives rows an end.
 
 Nothing that is not done is ever deleted: no partition with a message that is not published, no job that is pending.
 Rows are deleted by index and in small transactions, so that a first run over a large table holds up nobody.
@@ -17,17 +17,14 @@ from sqlalchemy import text
 
 from kit.db.database import Database
 from kit.messaging.wakeup import REFRESH_SECONDS
-from kit.runtime import metrics
 from kit.runtime.failures import describe
 from kit.runtime.settings import RetentionSettings
 
 log = structlog.get_logger(__name__)
 
-MEASURE_SECONDS = 6.0
+ADOPT_SECONDS = 6.0
 EXPIRE_SECONDS = 3600.0
 CHUNK = 1_000
-MOST_MEASURED = 100_000
-"""`bursar_due` counts no further: this means as many or more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +66,6 @@ ADOPT = """
     INSERT INTO outbox_due (id, month, available_at, attempts, last_error)
     SELECT message.id, month, available_at, attempts, last_error FROM message JOIN adopted USING (message_key)
 """
-MEASURE = """
-    SELECT count(*) FROM (
-        SELECT 1 FROM outbox_due WHERE available_at <= now() ORDER BY available_at LIMIT :most
-    ) AS due
-"""
 MAINTAIN = "SELECT maintain_outbox_messages(CAST(:outbox AS interval)), maintain_inbox(CAST(:inbox AS interval))"
 
 
@@ -97,7 +89,7 @@ def expiries(settings: RetentionSettings) -> list[Expiry]:
     ]
 
 
-class Housekeeping:
+class Retention:
     """Runs in every relay. Several may run concurrently."""
 
     def __init__(self, database: Database, settings: RetentionSettings, more: Sequence[Expiry] = ()) -> None:
@@ -115,10 +107,9 @@ class Housekeeping:
                     expired = time.monotonic()
                     await self.expire()
                 await self.adopt()
-                await self.measure()
             except Exception as error:
-                log.warning("housekeeping failed", error=describe(error))
-            await asyncio.wait({stopped}, timeout=MEASURE_SECONDS)
+                log.warning("retention failed", error=describe(error))
+            await asyncio.wait({stopped}, timeout=ADOPT_SECONDS)
 
     async def expire(self) -> None:
         """Partitions first: without the next month's, messages would go to the default partition."""
@@ -139,9 +130,3 @@ class Housekeeping:
         """Takes over the messages that the previous version's processes have added to `outbox`."""
         async with self._database.transaction() as db:
             await db.execute(text(ADOPT), {"chunk": CHUNK})
-
-    async def measure(self) -> None:
-        """Keeps `bursar_due{table="outbox"}` current."""
-        async with self._database.transaction() as db:
-            due = await db.scalar(text(MEASURE), {"most": MOST_MEASURED})
-        metrics.DUE.labels("outbox").set(due or 0)
