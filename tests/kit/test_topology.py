@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import aio_pika
+import aiormq
 import pytest
 from aio_pika.abc import AbstractChannel
 from tests.kit.events import paid
@@ -58,6 +59,23 @@ async def test_a_queue_is_reached_by_its_events_and_by_its_name(
     await publisher.publish(replace(event, exchange=queue.exchange, routing_key=queue.dead))
     assert len(await take_all(channel, queue.name)) == 2
     assert len(await take_all(channel, queue.dead)) == 1
+
+
+async def test_declaring_causes_no_error_at_the_broker(
+    rabbit_server: RabbitServer, queue_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would close the channel, and log an error that alarms those who install."""
+    closed = list[str]()
+    on_close = aiormq.Channel._on_close_frame
+
+    async def note(channel: aiormq.Channel, frame: aiormq.spec.Channel.Close) -> None:
+        closed.append(frame.reply_text)
+        await on_close(channel, frame)
+
+    monkeypatch.setattr(aiormq.Channel, "_on_close_frame", note)
+    for _ in range(2):
+        await declare_at(rabbit_server.url, [Queue(queue_name, events=(PaymentSucceeded,))])
+    assert closed == []
 
 
 async def test_a_binding_that_is_no_longer_wanted_is_removed(

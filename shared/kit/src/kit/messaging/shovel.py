@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import aio_pika
 from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
-from aio_pika.exceptions import ChannelNotFoundEntity
+from aio_pika.exceptions import ChannelPreconditionFailed
 from aiormq.exceptions import ChannelLockedResource
 
 from kit.messaging.publishers import PUBLISHER_HEADER, UNSIGNED
@@ -84,13 +84,15 @@ async def lock(connection: AbstractConnection, name: str) -> AsyncIterator[None]
 
 
 async def exists(connection: AbstractConnection, name: str) -> bool:
-    """Whether there is a queue of this name."""
+    """Whether there is a queue of this name. The caller has a lock, as this declares the queue and deletes it at once:
+    RabbitMQ logs an error for each queue that a passive declaration does not find."""
     async with connection.channel() as channel:
         try:
-            await channel.declare_queue(name, passive=True)
-        except ChannelNotFoundEntity:
-            return False
-        return True
+            declared = await channel.declare_queue(name, exclusive=True)
+        except (ChannelLockedResource, ChannelPreconditionFailed):
+            return True
+        await declared.delete()
+        return False
 
 
 async def is_idle(connection: AbstractConnection, name: str) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,7 +104,11 @@ async def declare_at(amqp_url: str, queues: Iterable[Queue], *, wait_seconds: fl
     A queue whose arguments have changed is replaced (see `_replace`). Raises QueueInUse if it has consumers that do not
     end within `wait_seconds`.
     """
-    async with await aio_pika.connect(amqp_url, timeout=10) as connection:
+    queues, login = list(queues), login_of(amqp_url)
+    async with AsyncExitStack() as exits:
+        connection = await exits.enter_async_context(await aio_pika.connect(amqp_url, timeout=10))
+        for exchange in sorted({queue.exchange for queue in queues}):
+            await exits.enter_async_context(shovel.lock(connection, f"{exchange}.lock"))
         async with connection.channel() as channel:
             await channel.declare_exchange(EVENTS_EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
         for queue in queues:
@@ -112,12 +117,9 @@ async def declare_at(amqp_url: str, queues: Iterable[Queue], *, wait_seconds: fl
                 dead = await channel.declare_queue(queue.dead, durable=True, arguments=dict(DEAD_ARGUMENTS))
                 await dead.bind(own, routing_key=queue.dead)
             if not await _declare(connection, queue, queue.arguments):
-                async with shovel.lock(connection, f"{queue.name}.lock"):
-                    await _replace(connection, queue, login=login_of(amqp_url), wait_seconds=wait_seconds)
+                await _replace(connection, queue, login=login, wait_seconds=wait_seconds)
             await _bind(connection, queue, queue.name)
-            if await shovel.exists(connection, queue.moving):
-                async with shovel.lock(connection, f"{queue.name}.lock"):
-                    await _finish(connection, queue, login=login_of(amqp_url))
+            await _finish(connection, queue, login=login)
 
 
 async def check_declared(amqp_url: str, queues: Iterable[Queue]) -> None:
@@ -197,8 +199,8 @@ async def _replace(connection: AbstractConnection, queue: Queue, *, login: str, 
 
 
 async def _finish(connection: AbstractConnection, queue: Queue, *, login: str) -> None:
-    """Moves the messages back. The queue itself is bound by now."""
-    if await shovel.exists(connection, queue.moving):  # else another `migrate` has finished it
+    """Moves the messages back, if a second queue has any. The queue itself is bound by now."""
+    if await shovel.exists(connection, queue.moving):
         await _unbind(connection, queue, queue.moving)
         await shovel.move(connection, queue.moving, queue.name, login=login)
         async with connection.channel() as channel:
