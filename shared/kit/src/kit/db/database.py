@@ -103,7 +103,7 @@ class Database:
 
     async def ping(self) -> None:
         """Raises unless the database can be written to."""
-        for engine in {self.engine, self._staff}:
+        for engine in self.engines.values():
             async with engine.connect() as connection:
                 read_only = await connection.scalar(text("SHOW transaction_read_only"))  # also "on" while in recovery
             if read_only == "on":

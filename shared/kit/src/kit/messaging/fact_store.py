@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Column, DateTime, Table, Text, Uuid, func, text
+from sqlalchemy import Column, DateTime, Row, Table, Text, Uuid, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -90,6 +91,10 @@ _ADD_FACTS = text(
 _READ_GROUP = text(
     "SELECT event_id, type, time, body::text AS body FROM facts"
     " WHERE group_id = (SELECT group_id FROM fact_keys WHERE key = :key) ORDER BY event_id"
+)
+_READ_GROUPS = text(
+    "SELECT event_id, type, time, body::text AS body FROM facts"
+    " WHERE group_id = ANY (CAST(:groups AS uuid[])) ORDER BY time, event_id"
 )
 _REMOVE_FACTS = text("DELETE FROM facts WHERE event_id = ANY (CAST(:ids AS text[]))")
 _REMOVE_KEYS = text("DELETE FROM fact_keys WHERE key = ANY (CAST(:keys AS text[]))")
@@ -180,5 +185,13 @@ def _joined(connected: Iterable[Sequence[UUID]], created: set[UUID]) -> dict[UUI
 
 async def group_of(db: AsyncConnection, key: str) -> list[Fact]:
     """The group of the key, without a lock; empty if no fact has the key."""
-    rows = await db.execute(_READ_GROUP, {"key": key})
+    return _facts(await db.execute(_READ_GROUP, {"key": key}))
+
+
+async def in_groups(db: AsyncConnection, group_ids: Collection[UUID]) -> list[Fact]:
+    """The facts of these groups in the order of their times, without a lock."""
+    return _facts(await db.execute(_READ_GROUPS, {"groups": list(group_ids)}))
+
+
+def _facts(rows: Iterable[Row[*tuple[Any, ...]]]) -> list[Fact]:
     return [Fact(event_id=event_id, type=type_, time=time, body=body) for event_id, type_, time, body in rows]

@@ -19,13 +19,13 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import select, text
+from sqlalchemy import text
 
 from contracts.envelope import Envelope
-from contracts.registry import EVENT_TYPES
 from kit.db.database import Database, is_down, lost_a_race, waited_for_a_lock
 from kit.db.unit_of_work import Collected, UnitOfWork, utc_now
-from kit.messaging.fact_store import facts
+from kit.messaging import fact_store
+from kit.messaging.event_facts import events_of
 from kit.runtime.failures import describe, stack
 
 log = structlog.get_logger(__name__)
@@ -124,16 +124,9 @@ async def _commit(database: Database, apply: Apply, service: str, groups: Collec
 async def _transaction(database: Database, apply: Apply, service: str, groups: Collection[UUID]) -> tuple[int, int]:
     async with database.transaction() as db:
         await db.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
-        stored = select(facts).where(facts.c.group_id.in_(groups), facts.c.type.in_(EVENT_TYPES))
         events = [
-            Envelope(
-                id=row.event_id,
-                source=service,
-                subject=row.event_id,
-                time=row.time,
-                data=EVENT_TYPES[row.type].model_validate(row.body),
-            )
-            for row in await db.execute(stored.order_by(facts.c.time, facts.c.event_id))
+            Envelope(id=each.id, source=service, subject=each.id, time=each.time, data=each.data)
+            for each in events_of(await fact_store.in_groups(db, groups))
         ]
         if not events:
             return 0, 0  # joined to another group meanwhile, whose rows that transaction has brought up to date
