@@ -24,6 +24,7 @@ from kit.messaging.relay import keep_publishing
 from kit.runtime import metrics
 from kit.runtime.backoff import Backoff
 from kit.runtime.failures import Permanent, describe
+from kit.runtime.outages import Outage
 from kit.runtime.sweeps import repeat
 from webhook_gateway import due
 from webhook_gateway.due import Deferred, DueEvent, Published
@@ -82,12 +83,14 @@ class JournalRelay:
 
     async def run_replay(self, stop: asyncio.Event) -> None:
         """The same for the replay lane."""
+        outage = Outage("replay")
         while not stop.is_set():
             more = False
             try:
                 more = await self.replay_due()
+                outage.ended()
             except Exception as error:
-                log.warning("replay interrupted", error=describe(error))
+                outage.failed(error)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), REPLAY_SECONDS if more else IDLE_SECONDS)
 

@@ -15,7 +15,7 @@ from kit.http.errors import Problem
 from kit.messaging.delivered import decode_everything
 from kit.messaging.outbox import OutgoingMessage
 from kit.messaging.publishers import is_vouched_for
-from kit.runtime.failures import describe
+from kit.runtime.outages import Outage
 from webhook_gateway.event import StripeEvent, parse_event
 from webhook_gateway.journal import EventConflict, Journal, JournalDown
 from webhook_gateway.topology import SPILL
@@ -56,15 +56,16 @@ class SpillDrain:
         self._operator = operator
 
     async def run(self, stop: asyncio.Event) -> None:
+        outage = Outage("spill drain")
         while not stop.is_set():
             try:
-                await self._drain(stop)
+                await self._drain(stop, outage)
             except (AMQPError, OSError, TimeoutError, RuntimeError, JournalDown) as error:
-                log.warning("spill drain interrupted", error=describe(error))
+                outage.failed(error)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), RETRY_SECONDS)
 
-    async def _drain(self, stop: asyncio.Event) -> None:
+    async def _drain(self, stop: asyncio.Event, outage: Outage) -> None:
         """Until `stop` is set, or the journal or the broker is down: what is not acknowledged returns to the queue."""
         await self._journal.ping()
         connection = await aio_pika.connect(self._amqp_url, timeout=10)
@@ -82,6 +83,7 @@ class SpillDrain:
                         down.set_result(error)
 
             await queue.consume(copy)
+            outage.ended()
             stopping = asyncio.ensure_future(stop.wait())
             ended: tuple[asyncio.Future[Any], ...] = stopping, down
             try:

@@ -17,6 +17,7 @@ from kit.jobs.jobs import CHANNEL, Job, JobHandler, jobs
 from kit.messaging.wakeup import Wakeup
 from kit.runtime import metrics
 from kit.runtime.failures import Permanent, describe, stack
+from kit.runtime.outages import Outage
 from kit.runtime.trace import Cause
 
 log = structlog.get_logger(__name__)
@@ -42,6 +43,7 @@ class JobWorker:
         async with Wakeup(self._database.url, CHANNEL, stop) as wakeup:
             stopping = asyncio.create_task(stop.wait())
             running: set[asyncio.Task[None]] = set()
+            outage = Outage("taking jobs")
             while not stop.is_set():
                 free = CONCURRENCY - len(running)
                 if not free:
@@ -50,8 +52,9 @@ class JobWorker:
                 taken: list[Job] = []
                 try:
                     taken = await self.take(free)
+                    outage.ended()
                 except Exception as error:
-                    log.warning("taking jobs failed", error=describe(error))
+                    outage.failed(error)
                     await wakeup.pause(OUTAGE_SECONDS)
                     continue
                 for job in taken:

@@ -18,6 +18,7 @@ from kit.messaging.wakeup import Wakeup
 from kit.runtime import metrics
 from kit.runtime.backoff import Backoff
 from kit.runtime.failures import Permanent, describe
+from kit.runtime.outages import Outage
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +59,7 @@ async def keep_publishing(
     `publish_due` handles at most `batch` rows and returns how many it has found. If it raises, it is called again after
     a backoff. While a batch is full, a second one is under way: one is read while the other is confirmed.
     """
-    failures = 0
+    outage = Outage("publishing")
     beside = asyncio.create_task(asyncio.sleep(0))
 
     async def publish_backlog() -> None:
@@ -70,16 +71,15 @@ async def keep_publishing(
         while not stop.is_set():
             try:
                 found = await publish_due()
-                failures = 0
+                outage.ended()
                 if found < batch:
                     await wakeup.wait(found=found > 0)
                 elif beside.done():
                     beside = asyncio.create_task(publish_backlog())
             except Exception as error:
-                failures += 1
-                outage = isinstance(error, BrokerDown) or is_down(error)
-                log.warning("publishing failed", error=describe(error), failures=failures, exc_info=not outage)
-                await wakeup.pause((RETRY_OUTAGE if outage else RETRY_BATCH).delay(failures).total_seconds())
+                away = isinstance(error, BrokerDown) or is_down(error)
+                outage.failed(error, exc_info=not away)
+                await wakeup.pause((RETRY_OUTAGE if away else RETRY_BATCH).delay(outage.failures).total_seconds())
     await beside
 
 

@@ -21,6 +21,7 @@ from kit.messaging.publishers import Publishers
 from kit.messaging.subscriber import check_handlers, filters, subscribers_of
 from kit.messaging.topology import Queue, check_declared
 from kit.runtime.failures import describe, stack
+from kit.runtime.outages import Outage
 
 log = structlog.get_logger(__name__)
 
@@ -79,6 +80,7 @@ class SubscriberRunner:
         self._losses = 0
         self._lost_at = 0.0
         self._one_by_one = False
+        self._outage = Outage("broker connection")
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set. Then takes no new messages, finishes those in progress and leaves the rest queued."""
@@ -127,9 +129,10 @@ class SubscriberRunner:
             await check_declared(self._amqp_url, self._queues)
             await self._start()
         except Exception as error:
-            log.warning("broker connection failed", error=describe(error), at=stack(error, limit=3))
+            self._outage.failed(error, at=stack(error, limit=3))
             await self._detach()
             return False
+        self._outage.ended()
         log.info("subscribers attached", queues=[queue.name for queue in self._queues])
         return True
 

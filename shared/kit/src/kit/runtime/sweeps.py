@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-import structlog
-
-from kit.runtime.failures import describe
-
-log = structlog.get_logger(__name__)
+from kit.runtime.outages import Outage
 
 
 async def repeat(sweep: Callable[[], Awaitable[bool]], stop: asyncio.Event, *, name: str, seconds: float) -> None:
     """Sweeps again after so many seconds, also after an error; at once if the sweep says that there is more."""
+    outage = Outage("sweep", sweep=name)
     while not stop.is_set():
         more = False
         try:
             more = await sweep()
+            outage.ended()
         except Exception as error:
-            log.warning("sweep failed", sweep=name, error=describe(error))
+            outage.failed(error)
         if not more:
             try:
                 async with asyncio.timeout(seconds):
