@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kit.db.database import Database
 from kit.http.errors import Problem
 from kit.messaging.broker import BrokerDown, Publisher
-from kit.messaging.outbox import OutgoingMessage, to_message
+from kit.messaging.outbox import OutgoingMessage, log_message, to_message
 from kit.messaging.relay import keep_publishing
 from kit.runtime import metrics
 from kit.runtime.backoff import Backoff
@@ -152,6 +152,7 @@ class JournalRelay:
             return Deferred(event.event_id, attempts=attempts, delay=RETRY.delay(attempts), error=describe(error))
         for message in messages:
             metrics.PUBLISHED.labels(message.routing_key).inc()
+            log_message(message)
         return Published(event.event_id, event_count=len(messages), translation=_hash(messages))
 
     async def _measure(self) -> bool:

@@ -97,6 +97,7 @@ class WebhookEndpoint:
             self._rejected(problem.code)
             raise
         store = await self._store(event)
+        log.info("webhook accepted", event_id=event.id, type=event.type, store=store)
         LAST_RECEIVED.set_to_current_time()
         RECEIVED.labels(event.type if event.type in TRANSLATED else "other", store).inc()
 

@@ -210,6 +210,13 @@ class CollectionJob:
             return  # its events arrived first, or it was changed meanwhile
         purchase, installment = found
         now = await self._clock.now_in(uow.db)
+        log.info(
+            "installment attempted",
+            purchase=str(purchase.id),
+            installment=str(installment.id),
+            outcome=type(result).__name__.lower(),
+            code=getattr(result, "code", None),
+        )
         match result:
             case Accepted():
                 await repository.write(uow.db, installment.id, at=uow.now, status="processing", failure_code=None)

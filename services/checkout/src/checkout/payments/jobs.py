@@ -74,6 +74,7 @@ class StripeRefundJob:
 
     async def record(self, job: Job, result: StripeRefund, uow: UnitOfWork) -> None:
         status = projection.REFUND_STATUS.get(result.status, "pending")
+        log.info("refund made", refund=job.key, purchase=job.payload["purchase_id"], status=status)
         await self._write(job, status, {"failure": result.failure, "stripe_refund_id": result.id}, uow)
 
     async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:

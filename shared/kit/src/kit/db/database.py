@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -82,7 +82,7 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        async with self.engine.begin() as connection:
+        async with _transaction(self.engine) as connection:
             yield connection
 
     @asynccontextmanager
@@ -92,7 +92,7 @@ class Database:
         Staff have a login of their own: for the other one, no setting widens what it sees.
         """
         engine = self._staff if role in STAFF else self.engine
-        async with engine.begin() as connection:
+        async with _transaction(engine) as connection:
             await connection.execute(
                 select(
                     func.set_config("app.student_id", str(student_id or ""), True),
@@ -118,6 +118,24 @@ class Database:
     async def close(self) -> None:
         await self.engine.dispose()
         await self._staff.dispose()
+
+
+_AFTER_COMMIT = "after_commit"
+
+
+@asynccontextmanager
+async def _transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    acts: list[Callable[[], None]] = []
+    async with engine.begin() as connection:
+        connection.info[_AFTER_COMMIT] = acts
+        yield connection
+    for act in acts:
+        act()
+
+
+def after_commit(connection: AsyncConnection, act: Callable[[], None]) -> None:
+    """Calls `act` when the transaction is committed, and not if it is rolled back. For what cannot fail: logs."""
+    connection.info[_AFTER_COMMIT].append(act)
 
 
 READ_ONLY = "25006"

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.envelope import Envelope, Event
+from kit.db.database import after_commit
 from kit.jobs import jobs
 from kit.jobs.jobs import NewJob
 from kit.messaging import event_facts, outbox
 from kit.messaging.event_facts import EventGroup, FactRules
 from kit.messaging.outbox import OutgoingMessage
-from kit.runtime.trace import Cause, new_traceparent
+from kit.runtime.trace import Cause, current_traceparent
 
 
 @dataclass
@@ -53,6 +55,7 @@ class UnitOfWork:
         `subject` defaults to the cause's; it is required if there is no cause.
         """
         message = self._message(event, id=id, subject=subject)
+        after_commit(self.db, partial(outbox.log_message, message))
         if self.collected is None:
             await outbox.put(self.db, message)
         else:
@@ -72,7 +75,7 @@ class UnitOfWork:
             data=event,
             correlation_id=cause.correlation_id if cause else id,
             causation_id=cause.id if cause else "",
-            traceparent=cause.traceparent if cause else new_traceparent(),
+            traceparent=cause.traceparent if cause else current_traceparent(),
         )
         return outbox.to_message(envelope)
 

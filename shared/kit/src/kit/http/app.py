@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
+import structlog
 from fastapi import APIRouter, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -15,6 +17,7 @@ from kit.http.errors import PROBLEM_RESPONSE, Problem, handle_errors, unexpected
 from kit.http.health import Check, health_routes
 from kit.http.parameters import REFUSE_UNKNOWN_PARAMETERS
 from kit.runtime import metrics
+from kit.runtime.trace import begin_trace, trace_id
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 BODY_LIMIT = 1024 * 1024
@@ -74,7 +77,7 @@ def create_app(
 
 
 class RequestGuard:
-    """The outermost middleware: metrics, body limit, removal of a trailing slash, and unhandled errors."""
+    """The outermost middleware: trace, metrics, body limit, removal of a trailing slash, and unhandled errors."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -86,6 +89,7 @@ class RequestGuard:
         path: str = scope["path"]
         if len(path) > 1 and path.endswith("/"):
             scope["path"] = path.rstrip("/") or "/"
+        structlog.contextvars.bind_contextvars(trace=trace_id(begin_trace(Headers(scope=scope).get("traceparent"))))
         started_at = time.perf_counter()
         status = 500
         started = False

@@ -79,8 +79,9 @@ def handle_errors(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
 
 
-async def _problem(_: Request, error: Exception) -> Response:
+async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)  # noqa: S101
+    log.info("request refused", route=route_of(request), status=error.status, code=error.code)
     return error.response()
 
 

@@ -18,7 +18,7 @@ from kit.messaging.wakeup import Wakeup
 from kit.runtime import metrics
 from kit.runtime.failures import Permanent, describe, stack
 from kit.runtime.outages import Outage
-from kit.runtime.trace import Cause
+from kit.runtime.trace import Cause, trace_id
 
 log = structlog.get_logger(__name__)
 
@@ -105,6 +105,13 @@ class JobWorker:
 
     async def attempt(self, job: Job) -> None:
         """Makes one attempt and records its result. Never raises: an unrecorded job is retried after its lease."""
+        context = {"job": str(job.id)}
+        if job.cause is not None:
+            context |= {"correlation": job.cause.correlation_id, "trace": trace_id(job.cause.traceparent)}
+        with structlog.contextvars.bound_contextvars(**context):
+            await self._attempt(job)
+
+    async def _attempt(self, job: Job) -> None:
         handler = self._handlers[job.kind]
         try:
             async with asyncio.timeout(ATTEMPT_SECONDS):
@@ -117,7 +124,7 @@ class JobWorker:
             try:
                 await self._failed(job, error, handler)
             except Exception as second:
-                log.warning("job result not recorded", kind=job.kind, job=str(job.id), error=describe(second))
+                log.warning("job result not recorded", kind=job.kind, error=describe(second))
 
     async def _failed(self, job: Job, error: Exception, handler: JobHandler[Any]) -> None:
         final = isinstance(error, Permanent) or handler.backoff.exhausted(job.attempt)
@@ -126,7 +133,6 @@ class JobWorker:
         log.warning(
             "job failed",
             kind=job.kind,
-            job=str(job.id),
             attempt=job.attempt,
             outcome=outcome,
             error=describe(error),

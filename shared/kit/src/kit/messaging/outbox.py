@@ -8,13 +8,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import structlog
 from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Identity, Integer, LargeBinary, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import FetchedValue
 
-from contracts.envelope import Envelope, Event
+from contracts.envelope import PREFIX, Envelope, Event
 from kit.db.database import KIT_TABLES
+from kit.runtime.trace import trace_id
+
+log = structlog.get_logger(__name__)
 
 EVENTS_EXCHANGE = "bursar.events"
 CHANNEL = "outbox"
@@ -68,6 +72,17 @@ def to_message(envelope: Envelope[Event]) -> OutgoingMessage:
         body=envelope.body(),
         headers=envelope.headers(),
         mandatory=True,
+    )
+
+
+def log_message(message: OutgoingMessage) -> None:
+    """One line for each decision, as every decision is an event. Ids only: bodies have personal data."""
+    log.info(
+        message.routing_key,
+        id=message.key,
+        subject=message.headers.get(f"{PREFIX}subject"),
+        correlation=message.headers.get(f"{PREFIX}correlationid"),
+        trace=trace_id(message.headers.get(f"{PREFIX}traceparent", "")),
     )
 
 

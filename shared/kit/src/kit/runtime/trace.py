@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +19,23 @@ def new_traceparent() -> str:
     return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
 
 
-def accepted(header: str | None) -> str:
-    """The caller's traceparent if it is valid, else a new one."""
-    return header if header and _TRACEPARENT.fullmatch(header) else new_traceparent()
+_of_request: ContextVar[str] = ContextVar("traceparent", default="")
+
+
+def begin_trace(header: str | None) -> str:
+    """Of a request: the caller's traceparent if it is valid, else a new one."""
+    traceparent = header if header and _TRACEPARENT.fullmatch(header) else new_traceparent()
+    _of_request.set(traceparent)
+    return traceparent
+
+
+def current_traceparent() -> str:
+    """Of the request that is handled; a new one outside of any."""
+    return _of_request.get() or new_traceparent()
+
+
+def trace_id(traceparent: str) -> str:
+    return traceparent[3:35]
 
 
 @dataclass(frozen=True, kw_only=True)

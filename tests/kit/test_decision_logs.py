@@ -1,0 +1,83 @@
+"""Each decision is one log line with ids, once it is committed; the trace of a request reaches its events."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from fastapi import APIRouter
+from sqlalchemy import text
+from structlog.testing import capture_logs
+from tests.kit.events import PURCHASE, paid
+
+from kit.db.database import Database
+from kit.db.unit_of_work import Collected, UnitOfWork, utc_now
+from kit.http.app import create_app
+from kit.http.errors import Problem
+from kit.runtime.trace import cause_of, trace_id
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+CAUSE = paid("evt_cause")
+
+
+class Refused(Exception):
+    pass
+
+
+@pytest.mark.parametrize("in_batch", [False, True])
+async def test_an_event_is_logged_when_it_is_committed(database: Database, in_batch: bool) -> None:
+    with capture_logs() as logs:
+        async with database.transaction() as db:
+            collected = Collected() if in_batch else None
+            cause = cause_of(CAUSE)
+            uow = UnitOfWork(db=db, source="tests", now=utc_now(), cause=cause, collected=collected)
+            await uow.publish(CAUSE.data, id="evt_1")
+            assert logs == []
+        assert logs == [
+            {
+                "event": "payment.succeeded.v1",
+                "id": "evt_1",
+                "subject": str(PURCHASE),
+                "correlation": "evt_cause",
+                "trace": trace_id(cause.traceparent),
+                "log_level": "info",
+            }
+        ]
+
+
+async def test_what_is_rolled_back_is_not_logged_later_either(database: Database) -> None:
+    with capture_logs() as logs:
+        with pytest.raises(Refused):
+            async with database.transaction() as db:
+                await UnitOfWork(db=db, source="tests", now=utc_now()).publish(CAUSE.data, id="evt_1", subject="s")
+                raise Refused
+        async with database.transaction():
+            pass
+    assert logs == []
+
+
+async def test_the_trace_of_a_request_reaches_its_events_and_the_refusal_is_logged(database: Database) -> None:
+    router = APIRouter()
+
+    @router.post("/orders/{id}")
+    async def order(id: str) -> None:
+        async with database.transaction() as db:
+            await UnitOfWork(db=db, source="tests", now=utc_now()).publish(CAUSE.data, id=id, subject="s")
+        raise Problem(409, "sold_out", "No more places.")
+
+    transport = httpx.ASGITransport(create_app(title="tests", routers=[router]))
+    with capture_logs() as logs:
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            for header in ({"traceparent": TRACE}, {"traceparent": "00-none"}, {}):
+                await client.post(f"/orders/evt_{len(logs)}", headers=header)
+    assert [(line["event"], line.get("code")) for line in logs] == [
+        ("payment.succeeded.v1", None),
+        ("request refused", "sold_out"),
+    ] * 3
+    assert {line["route"] for line in logs if "route" in line} == {"/orders/{id}"}, "the path itself may be personal"
+    traces = [line["trace"] for line in logs if "trace" in line]
+    assert traces[0] == TRACE.split("-")[1]
+    assert len(set(traces)) == 3
+    async with database.transaction() as db:
+        stored = list(await db.scalars(text("SELECT headers->>'cloudEvents:traceparent' FROM outbox_messages")))
+    assert TRACE in stored
+    assert {trace_id(each) for each in stored} == set(traces)
