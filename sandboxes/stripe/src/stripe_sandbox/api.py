@@ -164,6 +164,9 @@ class _ApiCall:
         if self.sandbox.faults.fail_requests:
             self.sandbox.faults.fail_requests -= 1
             raise StripeError("An unknown error occurred", status=500, type="api_error")
+        if self.sandbox.faults.limit_requests:
+            self.sandbox.faults.limit_requests -= 1
+            raise StripeError("Request rate limit exceeded.", status=429, code="rate_limit")
 
     async def _wire(self) -> str:
         """Query string and body as one form. Stripe accepts parameters in either."""

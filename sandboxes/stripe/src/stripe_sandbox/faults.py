@@ -30,5 +30,7 @@ class Faults(BaseModel):
     """Execute the next n POST requests to the API, but close the connection without a response."""
     fail_requests: int = Field(default=0, ge=0)
     """Answer the next n API requests with 500 and no effect."""
+    limit_requests: int = Field(default=0, ge=0)
+    """Answer the next n API requests with 429 and no effect, as Stripe does beyond its rate limits."""
     pending_refunds: bool = False
     """Refunds created through the API are pending until the operator completes them."""
