@@ -44,6 +44,7 @@ PINNED = {
     "services/webhook-gateway/migrations/versions/0002_fetches.py": "767d28eb8122b8ad",
     "services/webhook-gateway/migrations/versions/0003_journal.py": "aba8bae89e9ac22b",
     "services/webhook-gateway/migrations/versions/0004_logins.py": "4e00390e6c85e6f5",
+    "services/webhook-gateway/migrations/versions/0005_reconciliation.py": "06d953b7435ab9fc",
 }
 """Revision -> the first 16 hex digits of its SHA-256. A new revision adds a line; a line is never changed."""
 

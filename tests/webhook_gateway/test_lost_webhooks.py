@@ -11,6 +11,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from tests.deliveries import envelope
+from tests.processes import RunningRole
 from tests.waiting import until
 from tests.webhook_gateway import stripe_events as stripe
 from tests.webhook_gateway.harness import PUBLISHED, TLS, Gateway, running
@@ -23,6 +24,7 @@ from kit.messaging.topology import declare_at
 from testkit.postgres_server import PostgresServer
 from testkit.processes import Command, Process, free_ports
 from testkit.rabbit_server import RabbitServer
+from webhook_gateway.translate import TRANSLATED
 
 KEY = "sk_test_lost_webhooks"
 
@@ -59,10 +61,8 @@ def gateway(postgres_server: PostgresServer, rabbit_server: RabbitServer, sandbo
         yield started
 
 
-async def test_a_payment_whose_webhooks_were_lost_is_published(gateway: Gateway, sandbox_url: str) -> None:
-    await declare_at(gateway.amqp_url, [PUBLISHED])
-    await gateway.published()
-    purchase_id = str(uuid4())
+async def pay(sandbox_url: str, purchase_id: str) -> tuple[str, list[dict[str, Any]]]:
+    """Returns the id of a paid session, and all events of the sandbox."""
     session = {
         "mode": "payment",
         "success_url": "https://school.example/ok",
@@ -79,7 +79,14 @@ async def test_a_payment_whose_webhooks_were_lost_is_published(gateway: Gateway,
         session_id = created.raise_for_status().json()["id"]
         paid = await http.post(f"/sandbox/api/sessions/{session_id}/pay", json={"email": "ada@example.org"})
         paid.raise_for_status()
-        events: list[dict[str, Any]] = (await http.get("/sandbox/api/events")).json()["events"]
+        return session_id, (await http.get("/sandbox/api/events")).json()["events"]
+
+
+async def test_a_payment_whose_webhooks_were_lost_is_published(gateway: Gateway, sandbox_url: str) -> None:
+    await declare_at(gateway.amqp_url, [PUBLISHED])
+    await gateway.published()
+    purchase_id = str(uuid4())
+    session_id, events = await pay(sandbox_url, purchase_id)
     assert await gateway.journal() == {}, "nothing was delivered"
 
     publisher = Publisher(gateway.amqp_url, name="tests")
@@ -102,3 +109,21 @@ async def test_a_payment_whose_webhooks_were_lost_is_published(gateway: Gateway,
         if event["id"] in journaled:
             assert (await gateway.post(event["body"].encode(), signature=event["signature"])).status_code == 200
     assert await gateway.published() == []
+
+
+async def test_the_reconciler_restores_what_nobody_has_asked_for(gateway: Gateway, sandbox_url: str) -> None:
+    _, events = await pay(sandbox_url, str(uuid4()))
+    settings = {"RECONCILE_SECONDS": "0.1", "RECONCILE_GRACE_SECONDS": "0", "RECONCILE_REQUESTS_PER_SECOND": "50"}
+    reconciler = RunningRole("webhook_gateway", "reconciler", {**gateway.relay.command.env, **settings})
+    try:
+        reconciler.start().wait_ready(20)
+
+        async def restored() -> bool:
+            return {each["id"] for each in events if each["type"] in TRANSLATED} <= (await gateway.journal()).keys()
+
+        await until(restored, what="all events of the sandbox")
+        async with httpx.AsyncClient(verify=TLS) as http:
+            metrics = (await http.get(f"{reconciler.url}/metrics")).text
+        assert 'bursar_stripe_endpoint_problem{problem="missing"} 1.0' in metrics, "the sandbox has no endpoint"
+    finally:
+        reconciler.stop()

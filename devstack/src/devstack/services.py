@@ -144,6 +144,9 @@ def service_environment(package: str, identity: Identity, ports: Ports) -> dict[
                 "STRIPE_LIVEMODE": "false",
                 "STRIPE_API_KEY": identity.stripe_api_key,
                 "STRIPE_API_BASE": os.environ.get("STRIPE_API_BASE") or ports.url("stripe_sandbox"),
+                "STRIPE_WEBHOOK_URL": ports.url("webhook_gateway") + "/api/stripe/webhook",
+                "RECONCILE_SECONDS": os.environ.get("RECONCILE_SECONDS") or "30",
+                "RECONCILE_GRACE_SECONDS": os.environ.get("RECONCILE_GRACE_SECONDS") or "60",
             }
         case "checkout":
             return {

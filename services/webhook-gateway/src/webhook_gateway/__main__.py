@@ -1,8 +1,8 @@
-"""`python -m webhook_gateway api|consumers|relay|all|migrate`"""
+"""`python -m webhook_gateway api|consumers|relay|reconciler|all|migrate|reconcile`"""
 
 from kit.runtime.process import main
-from webhook_gateway.main import ROLES
+from webhook_gateway.main import COMMANDS, ROLES
 from webhook_gateway.topology import SERVICE
 
 if __name__ == "__main__":
-    main(SERVICE, ROLES)
+    main(SERVICE, ROLES, commands=COMMANDS)

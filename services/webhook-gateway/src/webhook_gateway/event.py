@@ -53,6 +53,11 @@ def parse_event(body: bytes, *, signature: str | None = None) -> StripeEvent:
     )
 
 
+def fetched_event(content: Mapping[str, Any]) -> StripeEvent:
+    """The event as the API lists it. Raises a 400 Problem if it is none."""
+    return parse_event(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="replace"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Origin:
     """Whose events are accepted: those of live mode or of test mode, and of one account."""

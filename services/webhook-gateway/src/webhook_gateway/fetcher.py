@@ -5,12 +5,15 @@ Without the SDK: an event is stored as the JSON that Stripe sends, which the SDK
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
 
+from kit.runtime.backoff import Backoff
 from kit.runtime.failures import Permanent, Transient
 
 RETENTION = timedelta(days=30)
@@ -18,6 +21,7 @@ RETENTION = timedelta(days=30)
 MAX_TYPES = 20
 """Stripe SDK 16.1, EventListParams.types: "An array of up to 20 strings"."""
 PAGE = 100
+ONCE = Backoff(attempts=1)
 
 _LATER = frozenset({401, 403, 409, 429})
 """The request is right, but was sent at the wrong moment or with an API key that an operator has to replace."""
@@ -52,10 +56,16 @@ class Fetcher:
         version: str,
         account: str | None = None,
         seconds: float = 8.0,
+        backoff: Backoff = ONCE,
+        requests_per_second: float | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """`transport`: for tests."""
-        self._configured = bool(api_key)
+        """`seconds`: per request. `backoff`: between the attempts of a request that Stripe cannot answer now, or
+        refuses because of its rate limits. `requests_per_second`: None for no limit. `transport`: for tests."""
+        self.configured = bool(api_key)
+        self._backoff = backoff
+        self._pause = 1 / requests_per_second if requests_per_second else 0.0
+        self._next_at = 0.0
         headers = {"Authorization": f"Bearer {api_key}", "Stripe-Version": version, "User-Agent": "bursar"}
         if account is not None:
             headers["Stripe-Account"] = account
@@ -76,23 +86,56 @@ class Fetcher:
 
     async def events(self, *, types: Sequence[str], since: datetime) -> AsyncIterator[JsonObject]:
         """All events of these types since then, newest first for each 20 types."""
-        for some in _chunks(types, MAX_TYPES):
-            params: dict[str, Any] = {"types[]": some, "created[gte]": int(since.timestamp()), "limit": PAGE}
-            while True:
-                page = await self._get("/v1/events", params)
-                events = [each for each in page.get("data") or () if isinstance(each, dict)]
-                for event in events:
+        for some in chunks(types, MAX_TYPES):
+            async for page in self.event_pages(types=some, since=since):
+                for event in page:
                     yield event
-                if page.get("has_more") is not True or not events:
-                    break
-                params["starting_after"] = events[-1].get("id")
+
+    def event_pages(
+        self, *, types: Sequence[str], since: datetime, until: datetime | None = None
+    ) -> AsyncIterator[list[JsonObject]]:
+        """The events of at most 20 types, created since then and before `until`, newest first."""
+        params: dict[str, Any] = {"types[]": list(types), "created[gte]": int(since.timestamp())}
+        if until is not None:
+            params["created[lt]"] = int(until.timestamp())
+        return self._pages("/v1/events", params)
+
+    async def webhook_endpoints(self) -> list[JsonObject]:
+        return [each async for page in self._pages("/v1/webhook_endpoints", {}) for each in page]
+
+    async def _pages(self, path: str, params: Mapping[str, Any]) -> AsyncIterator[list[JsonObject]]:
+        params = {**params, "limit": PAGE}
+        while True:
+            page = await self._get(path, params)
+            found: list[JsonObject] = [each for each in page.get("data") or () if isinstance(each, dict)]
+            yield found
+            if page.get("has_more") is not True or not found:
+                break
+            params["starting_after"] = found[-1].get("id")
 
     async def event(self, event_id: str) -> JsonObject:
         return await self._get(f"/v1/events/{event_id}")
 
     async def _get(self, path: str, params: Mapping[str, Any] | None = None) -> JsonObject:
-        if not self._configured:
+        if not self.configured:
             raise StripeNotConfigured("STRIPE_API_KEY is not set")
+        attempt = 1
+        while True:
+            await self._wait_for_turn()
+            try:
+                return await self._get_once(path, params)
+            except StripeUnavailable:
+                if self._backoff.exhausted(attempt):
+                    raise
+            await asyncio.sleep(self._backoff.delay(attempt).total_seconds())
+            attempt += 1
+
+    async def _wait_for_turn(self) -> None:
+        now = time.monotonic()
+        self._next_at = max(self._next_at, now) + self._pause
+        await asyncio.sleep(self._next_at - self._pause - now)
+
+    async def _get_once(self, path: str, params: Mapping[str, Any] | None) -> JsonObject:
         try:
             response = await self._http.get(path, params=params)
             found = response.json() if response.is_success else None
@@ -106,6 +149,6 @@ class Fetcher:
         raise StripeUnavailable(f"HTTP {status}")
 
 
-def _chunks(types: Sequence[str], size: int) -> Iterator[list[str]]:
+def chunks(types: Sequence[str], size: int) -> Iterator[list[str]]:
     for start in range(0, len(types), size):
         yield list(types[start : start + size])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,7 +14,7 @@ from kit.http.errors import Problem
 from kit.jobs.jobs import Job
 from kit.runtime.backoff import Backoff
 from kit.runtime.failures import Permanent, describe
-from webhook_gateway.event import Origin, parse_event
+from webhook_gateway.event import Origin, fetched_event
 from webhook_gateway.fetched_object import FetchedObject, ListedEvent, belonging_to, listed_event
 from webhook_gateway.fetcher import RETENTION, Fetcher
 from webhook_gateway.fields import JsonObject, timestamp
@@ -92,9 +91,9 @@ class FetchEvents:
 
     async def _journal_event(self, event_id: str) -> bool:
         """Returns whether the event is new."""
-        body = json.dumps(await self._fetcher.event(event_id), ensure_ascii=False, separators=(",", ":")).encode()
+        content = await self._fetcher.event(event_id)
         try:
-            event = parse_event(body)
+            event = fetched_event(content)
             self._origin.check(event)
         except Problem as problem:
             raise Permanent(f"{problem.code}: {event_id}") from None

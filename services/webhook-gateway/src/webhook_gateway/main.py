@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from fastapi import FastAPI
 
 import webhook_gateway
+from kit.db.database import Database
 from kit.http.app import create_app
 from kit.messaging.asyncapi import asyncapi_document
 from kit.messaging.broker import Publisher
-from kit.runtime.process import Process, Role
+from kit.runtime.backoff import Backoff
+from kit.runtime.process import Command, Process, Role
 from kit.runtime.service import consumers_process, database_of, migrate_service, relay_process
 from webhook_gateway import consumers
 from webhook_gateway.api import router
 from webhook_gateway.context import GatewayContext
-from webhook_gateway.fetcher import Fetcher
+from webhook_gateway.fetcher import ONCE, RETENTION, Fetcher
 from webhook_gateway.jobs import FETCH, FetchEvents
 from webhook_gateway.journal import Journal
+from webhook_gateway.reconciler import Reconciled, Reconciler
 from webhook_gateway.relay import JournalRelay
-from webhook_gateway.settings import ApiSettings, RelaySettings, WorkerSettings
+from webhook_gateway.settings import ApiSettings, ReadingSettings, ReconcilerSettings, RelaySettings, WorkerSettings
 from webhook_gateway.spill import SpillDrain
 from webhook_gateway.tables import Source
 from webhook_gateway.topology import FETCHES, PUBLISHES, QUEUES, SERVICE, SPILL
@@ -73,13 +80,7 @@ def relay() -> Process:
         keep=timedelta(days=settings.journal_keep_days),
     )
     spill_drain = SpillDrain(amqp_url, deliveries, unsigned, operator=settings.amqp_operator)
-    fetcher = Fetcher(
-        api_key=settings.stripe_api_key.get_secret_value(),
-        base=settings.stripe_api_base,
-        version=settings.stripe_api_version,
-        account=settings.stripe_account,
-        seconds=settings.stripe_timeout_seconds,
-    )
+    fetcher = _fetcher(settings)
     return relay_process(
         SERVICE,
         settings,
@@ -103,8 +104,93 @@ def relay() -> Process:
     )
 
 
+def reconciler() -> Process:
+    settings = ReconcilerSettings()
+    database, fetcher, journal = _reconciled(settings)
+    reconciler = _reconciler(settings, database, fetcher, journal)
+    return Process(
+        settings=settings,
+        background=[reconciler.run],
+        checks={"database": database.ping},
+        close=[fetcher.close, journal.close, database.close],
+    )
+
+
+def reconcile(arguments: Sequence[str]) -> int:
+    """Journals the events of a period that Stripe lists and the journal does not have. The relay publishes them.
+
+    Exit code 1: Stripe lists an event that cannot be journaled."""
+    parser = argparse.ArgumentParser(prog="python -m webhook_gateway reconcile", description=reconcile.__doc__)
+    parser.add_argument("--since", type=_time, help="when they were created, ISO 8601; 30 days ago if not given")
+    parser.add_argument("--until", type=_time, help="before when they were created; now if not given")
+    period = parser.parse_args(arguments)
+    settings = ReconcilerSettings()
+    since = period.since or datetime.now(UTC) - RETENTION
+
+    async def run() -> Reconciled:
+        database, fetcher, journal = _reconciled(settings)
+        try:
+            reconciler = _reconciler(settings, database, fetcher, journal)
+            await reconciler.check_endpoint()
+            return await reconciler.restore_all(since=since, until=period.until)
+        finally:
+            await fetcher.close()
+            await journal.close()
+            await database.close()
+
+    result = asyncio.run(run())
+    sys.stdout.write(f"{SERVICE}: {result}\n")
+    return 1 if result.conflicts or result.refused else 0
+
+
+def _time(text: str) -> datetime:
+    parsed = datetime.fromisoformat(text)
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+def _fetcher(settings: ReadingSettings, *, patient: int | None = None) -> Fetcher:
+    """`patient`: at most so many requests per second, and those that Stripe cannot answer are repeated."""
+    return Fetcher(
+        api_key=settings.stripe_api_key.get_secret_value(),
+        base=settings.stripe_api_base,
+        version=settings.stripe_api_version,
+        account=settings.stripe_account,
+        seconds=settings.stripe_timeout_seconds,
+        backoff=Backoff(longest=timedelta(seconds=30), attempts=6) if patient else ONCE,
+        requests_per_second=patient,
+    )
+
+
+def _reconciled(settings: ReconcilerSettings) -> tuple[Database, Fetcher, Journal]:
+    return (
+        database_of(settings),
+        _fetcher(settings, patient=settings.reconcile_requests_per_second),
+        Journal(settings.database_url.get_secret_value(), source=Source.FETCHED),
+    )
+
+
+def _reconciler(settings: ReconcilerSettings, database: Database, fetcher: Fetcher, journal: Journal) -> Reconciler:
+    return Reconciler(
+        database,
+        fetcher,
+        journal,
+        origin=settings.origin,
+        api_version=settings.stripe_api_version,
+        webhook_url=settings.stripe_webhook_url,
+        interval=timedelta(seconds=settings.reconcile_seconds),
+        grace=timedelta(seconds=settings.reconcile_grace_seconds),
+    )
+
+
 def migrate() -> None:
     migrate_service(WorkerSettings(), webhook_gateway.__file__, QUEUES)
 
 
-ROLES: dict[str, Role] = {"api": api, "consumers": consume, "relay": relay, "migrate": migrate}
+ROLES: dict[str, Role] = {
+    "api": api,
+    "consumers": consume,
+    "relay": relay,
+    "reconciler": reconciler,
+    "migrate": migrate,
+}
+COMMANDS: dict[str, Command] = {"reconcile": reconcile}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from kit.runtime import service
@@ -54,11 +56,46 @@ class ApiSettings(service.WorkerSettings, OriginSettings, SigningSettings):
     pass
 
 
-class RelaySettings(service.WorkerSettings, OriginSettings, SigningSettings):
-    """The relay publishes the journal, and fetches events that were not delivered.
+class ReadingSettings(OriginSettings):
+    """How Stripe's API is read. `stripe_api_base` is for a sandbox or a proxy; without it, Stripe's own URL is used."""
 
-    `stripe_api_base` is for a sandbox or a proxy; without it, Stripe's own URL is used.
-    """
+    stripe_api_key: SecretStr = SecretStr("")
+    """A restricted key that may read events, webhook endpoints, sessions, payment intents, invoices and subscriptions.
+    Empty: events that were not delivered are not fetched, which is logged as an error."""
+    stripe_api_base: str = "https://api.stripe.com"
+    stripe_api_version: str = "2026-10-28.endive"
+    stripe_timeout_seconds: float = 8.0
+    """Per request."""
+
+    @field_validator("stripe_api_base", mode="before")
+    @classmethod
+    def _no_base(cls, value: object) -> object:
+        return value or "https://api.stripe.com"
+
+    @model_validator(mode="after")
+    def _key_of_the_mode(self) -> Self:
+        """Stripe's keys name their mode: sk_live_…, rk_test_… (https://docs.stripe.com/keys)."""
+        other_mode = "_test_" if self.stripe_livemode else "_live_"
+        if other_mode in self.stripe_api_key.get_secret_value()[:9]:
+            raise ValueError("STRIPE_API_KEY is of the other mode than STRIPE_LIVEMODE says")
+        return self
+
+
+class ReconcilerSettings(service.WorkerSettings, ReadingSettings):
+    """The reconciler compares the journal with Stripe's events, and looks at the webhook endpoint."""
+
+    stripe_webhook_url: str = ""
+    """The URL that the webhook endpoint at Stripe should have. Empty: any URL with a path that the gateway serves."""
+    reconcile_seconds: float = Field(default=300, gt=0)
+    """Between two comparisons, by all reconcilers together."""
+    reconcile_grace_seconds: float = Field(default=120, ge=0)
+    """How long an event may take to be delivered until it counts as lost."""
+    reconcile_requests_per_second: int = Field(default=5, gt=0)
+    """At most; Stripe accepts 100 of all clients together, in test mode 25 (https://docs.stripe.com/rate-limits)."""
+
+
+class RelaySettings(service.WorkerSettings, ReadingSettings, SigningSettings):
+    """The relay publishes the journal, and fetches events that were not delivered."""
 
     stripe_webhook_old_secrets: SecretStr = SecretStr("")
     """Secrets that were rolled, separated by commas: events that they signed and that are still to be published, or are
@@ -67,30 +104,10 @@ class RelaySettings(service.WorkerSettings, OriginSettings, SigningSettings):
     """Of all relays together. The consumers should keep up with so many events beside the live ones."""
     journal_keep_days: int = Field(default=7 * 366, ge=60)
     """Older months of the journal are dropped, and with them the personal data in Stripe's events."""
-    stripe_api_key: SecretStr = SecretStr("")
-    """A restricted key that may read events, sessions, payment intents, invoices and subscriptions. Empty: events that
-    were not delivered are not fetched, which is logged as an error for each request."""
-    stripe_api_base: str = "https://api.stripe.com"
-    stripe_api_version: str = "2026-10-28.endive"
-    stripe_timeout_seconds: float = 8.0
-    """Per request."""
 
     @property
     def journal_secrets(self) -> tuple[bytes, ...]:
         return (*self.secrets, *_split(self.stripe_webhook_old_secrets))
-
-    @field_validator("stripe_api_base", mode="before")
-    @classmethod
-    def _no_base(cls, value: object) -> object:
-        return value or "https://api.stripe.com"
-
-    @model_validator(mode="after")
-    def _key_of_the_mode(self) -> RelaySettings:
-        """Stripe's keys name their mode: sk_live_…, rk_test_… (https://docs.stripe.com/keys)."""
-        other_mode = "_test_" if self.stripe_livemode else "_live_"
-        if other_mode in self.stripe_api_key.get_secret_value()[:9]:
-            raise ValueError("STRIPE_API_KEY is of the other mode than STRIPE_LIVEMODE says")
-        return self
 
 
 WorkerSettings = service.WorkerSettings

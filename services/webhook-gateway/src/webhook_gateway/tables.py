@@ -20,7 +20,7 @@ class Source(StrEnum):
     WEBHOOK = "webhook"
     """Delivered: its signature is stored with it."""
     FETCHED = "fetched"
-    """Read from Stripe's API by the relay. Only the worker's login can write it."""
+    """Read from Stripe's API by the relay or the reconciler. Only the worker's login can write it."""
     PREVIOUS = "previous"
     """Written by a version that stored no signatures, or copied from its table."""
 
@@ -69,3 +69,13 @@ journal_due = Table(
 
 journal_replay = Table("journal_replay", metadata, Column("next_at", DateTime(timezone=True), nullable=False))
 """One row: when the next replayed events may be published."""
+
+journal_reconciliation = Table(
+    "journal_reconciliation",
+    metadata,
+    Column("reconciled_until", DateTime(timezone=True), nullable=False),
+    Column("next_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("completed_at", DateTime(timezone=True)),
+)
+"""One row: until when (by Stripe's clock) the journal was compared with Stripe's events, when the next comparison may
+begin, and when the last one was completed."""

@@ -1,5 +1,5 @@
 """How a service runs: `python -m <package> <role>`; each role is a process that scales on its own. Some services have
-commands beside them, `python -m <package> <command> --help`, which run beside the processes and exit.
+more roles, and commands beside them, `python -m <package> <command> --help`, which run beside the processes and exit.
 
 api        answers requests
 consumers  handles the messages of the service's queues
