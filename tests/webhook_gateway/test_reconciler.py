@@ -76,9 +76,13 @@ class Stripe(httpx.AsyncBaseTransport):
         self.before(request)
         return await self._transport.handle_async_request(request)
 
-    def emit(self, count: int = 1, type: str = "payment_intent.succeeded", **fields: Any) -> list[str]:
+    def emit(
+        self, count: int = 1, type: str = "payment_intent.succeeded", created_in: timedelta = timedelta()
+    ) -> list[str]:
         """Events that nobody receives, in their order."""
-        events = [self.sandbox.sandbox.events.emit(type, {"id": f"pi_{n}", **fields}) for n in range(count)]
+        events = [self.sandbox.sandbox.events.emit(type, {"id": f"pi_{n}"}) for n in range(count)]
+        for event in events:
+            event["created"] += int(created_in.total_seconds())
         return [event["id"] for event in events]
 
 
@@ -202,8 +206,8 @@ async def test_of_more_events_than_memory_may_hold_the_oldest_come_first(
     emitted = []
     for _ in range(7):
         emitted += stripe.emit(30)
-        stripe.sandbox.operate_now("/clock/advance", seconds=60)
-    reconciler = build(held=50, clock=lambda: datetime.now(UTC) + timedelta(hours=1))
+        stripe.sandbox.operate_now("/clock/advance", seconds=3600)
+    reconciler = build(held=50, clock=lambda: datetime.now(UTC) + timedelta(hours=8))
     assert await reconciler.reconcile_due() is True
     assert set(await journaled(database)) == set(emitted[:50])
     while await reconciler.reconcile_due():
@@ -282,6 +286,27 @@ async def test_the_sandbox_clock_may_be_ahead(
     later += stripe.emit()
     await build(grace=timedelta(minutes=2)).reconcile_due()
     assert sorted(await journaled(database)) == sorted(later)
+
+
+async def test_after_events_of_a_test_clock_those_of_the_present_are_found(
+    build: Callable[..., Reconciler], stripe: Stripe, database: Database
+) -> None:
+    stripe.sandbox.operate_now("/clock/advance", seconds=20 * DAY)
+    emitted = stripe.emit()
+    await build().reconcile_due()
+    emitted += stripe.emit(created_in=timedelta(days=-20))
+    await build().reconcile_due()
+    assert sorted(await journaled(database)) == sorted(emitted)
+
+
+async def test_an_event_may_be_listed_late(
+    build: Callable[..., Reconciler], stripe: Stripe, database: Database
+) -> None:
+    emitted = stripe.emit()
+    await build().reconcile_due()
+    emitted += stripe.emit(created_in=timedelta(minutes=-9))
+    await build().reconcile_due()
+    assert sorted(await journaled(database)) == sorted(emitted)
 
 
 async def test_an_event_that_cannot_be_journaled_does_not_stop_the_others(
