@@ -54,6 +54,18 @@ async def test_enroll_find_withdraw(client: MiladyClient, sandbox: Sandbox) -> N
     assert await client.find(**who) == []
 
 
+async def test_the_check_needs_the_provider_and_the_right_key(client: MiladyClient, sandbox: Sandbox) -> None:
+    await client.check()
+    wrong = MiladyClient(sandbox.url, "another-key")
+    with pytest.raises((Transient, Permanent)):
+        await wrong.check()
+    await wrong.close()
+    away = MiladyClient(f"http://127.0.0.1:{free_ports(1)[0]}", KEY)
+    with pytest.raises(Transient):
+        await away.check()
+    await away.close()
+
+
 async def test_the_same_key_is_the_same_enrollment(client: MiladyClient, sandbox: Sandbox) -> None:
     assert (await enroll(client)).id == (await enroll(client)).id
     with pytest.raises(Refused, match="idempotency_key_reused"):

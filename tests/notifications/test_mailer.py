@@ -38,6 +38,14 @@ async def test_nothing_is_sent_unencrypted_where_encryption_is_required(
     assert mail.files() == []
 
 
+async def test_the_check_connects_and_sends_nothing(mail: MailCatcher) -> None:
+    await Mailer(settings_of(mail)).check()
+    assert mail.files() == []
+    for wrong in ({"smtp_tls": "starttls"}, {"smtp_port": free_ports(1)[0]}):
+        with pytest.raises(Unreachable):
+            await Mailer(settings_of(mail, **wrong)).check()
+
+
 async def test_one_of_several_recipients_is_enough(mail: MailCatcher) -> None:
     async def hand_over() -> None: ...
 

@@ -221,6 +221,7 @@ def relay() -> Process:
         ),
         background=[timer.run, lost_events.run],
         expiries=[OLD_CHECKS],
+        dependencies={"stripe": stripe.check},
         close=[stripe.close, database.close],
     )
 

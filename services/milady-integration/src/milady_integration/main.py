@@ -52,7 +52,9 @@ def relay() -> Process:
         client = MiladyClient(str(settings.milady_api_base), settings.milady_api_key.get_secret_value())
     backoff = backoff_of(timedelta(seconds=settings.milady_retry_longest_seconds))
     jobs = handlers(database, client, settings.milady_mode, backoff)
-    return relay_process(SERVICE, settings, jobs, close=[database.close, *([client.close] if client else [])])
+    dependencies = {} if client is None else {"provider": client.check}
+    close = [database.close, *([client.close] if client else [])]
+    return relay_process(SERVICE, settings, jobs, dependencies=dependencies, close=close)
 
 
 def migrate() -> None:

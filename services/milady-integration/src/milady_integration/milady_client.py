@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import quote
+from uuid import UUID
 
 import httpx
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
@@ -121,6 +122,10 @@ class MiladyClient:
         params = {"student_ref": student_ref}
         found = await self._call("GET", "/v1/enrollments", RemoteEnrollments, params=params)
         return [e for e in found.items if (e.student_ref, e.program, e.status) == (student_ref, program, "active")]
+
+    async def check(self) -> None:
+        """Asks for a student who does not exist. Raises Transient or Refused unless the provider accepts our key."""
+        await self.find(student_ref=str(UUID(int=0)), program="none")
 
     async def withdraw(self, milady_enrollment_id: str, *, key: str) -> None:
         """Ends the enrollment. One that is withdrawn already or does not exist is a success."""

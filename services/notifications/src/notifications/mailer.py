@@ -38,6 +38,21 @@ class Mailer:
                 await server.quit(timeout=1)
             server.close()
 
+    async def check(self) -> None:
+        """Connects and signs in. Raises Unreachable if the server does not let us."""
+        server = self._server()
+        try:
+            await server.connect()
+            await server.noop()
+        except SMTPResponseException as error:
+            raise Unreachable(f"smtp answered {error.code}") from error
+        except _CONNECTION_ERRORS as error:
+            raise Unreachable(f"smtp connection failed: {type(error).__name__}") from error
+        finally:
+            with contextlib.suppress(*_CONNECTION_ERRORS):
+                await server.quit(timeout=1)
+            server.close()
+
     def _server(self) -> SMTP:
         settings = self._settings
         password = settings.smtp_password

@@ -46,17 +46,25 @@ def relay() -> Process:
     settings = RelaySettings()
     database = database_of(settings)
     webhook = Webhook(settings.admin_webhook_url.get_secret_value()) if settings.admin_webhook_url else None
+    mailer = Mailer(settings)
     delivery = Delivery(
         database,
         rules=settings.rules,
-        mailer=Mailer(settings),
+        mailer=mailer,
         webhook=webhook,
         branding=Branding.of(settings),
         admins=settings.admin_emails,
     )
     close = [database.close, *([webhook.close] if webhook else [])]
     expiries = [documents.expiry(timedelta(days=settings.keep_documents_days))]
-    return relay_process(SERVICE, settings, {db.JOB_KIND: delivery}, expiries=expiries, close=close)
+    return relay_process(
+        SERVICE,
+        settings,
+        {db.JOB_KIND: delivery},
+        expiries=expiries,
+        dependencies={"mail server": mailer.check},
+        close=close,
+    )
 
 
 def migrate() -> None:

@@ -53,6 +53,11 @@ class StripeCalls:
     async def close(self) -> None:
         await self._http.close_async()  # type: ignore[no-untyped-call]
 
+    async def check(self) -> None:
+        """Raises StripeUnavailable or StripeRejected unless Stripe answers with our key."""
+        async with self._call("check"):
+            await self._api.v1.prices.list_async({"limit": 1})
+
     @asynccontextmanager
     async def _call(self, name: str) -> AsyncIterator[None]:
         """Raises StripeUnavailable or StripeRejected; neither quotes the request."""

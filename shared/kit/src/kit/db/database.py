@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from kit.db.row_security import own_rows as own_rows  # revisions 0001 and 0002 import it from here
-from kit.runtime.failures import Transient, sqlstate
+from kit.runtime.failures import Misconfigured, Transient, sqlstate
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -25,6 +26,7 @@ NAMING = {
 }
 
 
+CLOCKS_APART_SECONDS = 30.0
 STAFF = frozenset({"case_manager", "specialist", "admin"})
 """Roles whose requests use the staff login."""
 
@@ -109,6 +111,15 @@ class Database:
             if read_only == "on":
                 await engine.dispose()
                 raise Transient("the database is read-only")
+
+    async def check_clock(self) -> None:
+        """Raises Misconfigured if this machine's clock and the database's differ: due times are compared with both."""
+        async with self.engine.connect() as connection:
+            sent = datetime.now(UTC)
+            theirs = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
+        apart = abs((theirs - sent).total_seconds())
+        if apart > CLOCKS_APART_SECONDS:
+            raise Misconfigured(f"the database's clock is {apart:.0f} s away from this machine's")
 
     @property
     def engines(self) -> dict[str, AsyncEngine]:

@@ -13,6 +13,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from kit.http.errors import Problem
+from kit.runtime.failures import Unavailable
 from kit.runtime.settings import AuthSettings
 
 ROLES = ("student", "case_manager", "specialist", "admin")
@@ -56,6 +57,14 @@ class Authenticator:
             raise Problem(503, "keys_unavailable", "The token cannot be verified at the moment; retry.") from None
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
             raise _unauthorized("The token is invalid or has expired; sign in again.") from None
+
+    async def check(self) -> None:
+        """Raises Unavailable if tokens cannot be verified."""
+        if self._jwks is not None:
+            try:
+                await asyncio.to_thread(self._jwks.get_signing_keys)
+            except jwt.PyJWTError as error:
+                raise Unavailable(f"no signing keys at JWT_JWKS_URL: {type(error).__name__}") from None
 
     async def _key(self, token: str) -> tuple[Any, list[str]]:
         if self._jwks is None:

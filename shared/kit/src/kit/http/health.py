@@ -18,7 +18,7 @@ Check = Callable[[], Awaitable[None]]
 CHECK_SECONDS = 3.0
 
 
-def health_routes(checks: Mapping[str, Check], reported: Mapping[str, str]) -> APIRouter:
+def health_routes(checks: Mapping[str, Check], reported: Mapping[str, object]) -> APIRouter:
     """`reported`: what /readyz says beside the checks."""
     router = APIRouter(include_in_schema=False)
 

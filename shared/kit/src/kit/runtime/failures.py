@@ -15,6 +15,14 @@ class Transient(Exception):
     """A dependency is unavailable; retrying later may help."""
 
 
+class Unavailable(Transient):
+    """A dependency does not answer, or not as it should."""
+
+
+class Misconfigured(Permanent):
+    """A dependency answers, but not what our settings say."""
+
+
 def describe(error: BaseException) -> str:
     """The error's type, the database's code, and the message only of our own exceptions (a driver's message may quote
     data)."""

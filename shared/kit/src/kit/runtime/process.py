@@ -22,7 +22,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import structlog
@@ -34,6 +34,7 @@ from pydantic import ValidationError
 from kit.http.app import create_app
 from kit.http.health import Check
 from kit.http.protocol import HttpProtocol
+from kit.runtime.dependencies import Dependencies
 from kit.runtime.logs import configure
 from kit.runtime.settings import Settings
 
@@ -56,6 +57,7 @@ class Process:
     app: FastAPI | None = None
     background: Sequence[Run] = ()
     checks: Mapping[str, Check] | None = None
+    dependencies: Mapping[str, Check] = field(default_factory=dict)
     close: Sequence[Callable[[], Awaitable[None]]] = ()
 
 
@@ -127,6 +129,7 @@ def _all(roles: Mapping[str, Role]) -> Process:
         api.app.state.reported.update(part.settings.reported)
     return replace(
         api,
+        dependencies={name: check for part in (api, *parts.values()) for name, check in part.dependencies.items()},
         background=[work for part in (api, *parts.values()) for work in part.background],
         close=[close for part in (api, *parts.values()) for close in part.close],
     )
@@ -163,6 +166,8 @@ async def run(process: Process, *, name: str) -> bool:
         loop.add_signal_handler(number, stop.set)
     app = process.app or create_app(title=name, checks=process.checks)
     app.state.reported.update(process.settings.reported)
+    dependencies = Dependencies(process.dependencies)
+    app.state.reported["dependencies"] = dependencies.outcomes
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -179,7 +184,8 @@ async def run(process: Process, *, name: str) -> bool:
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]  # ours, above
     gc.freeze()
     serving = asyncio.create_task(server.serve())
-    working = [asyncio.create_task(_guard(work, stop, name)) for work in process.background]
+    background = [*process.background, dependencies.run]
+    working = [asyncio.create_task(_guard(work, stop, name)) for work in background]
     in_order = True
     log.info("started", port=process.settings.http_port)
     try:

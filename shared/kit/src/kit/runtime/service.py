@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -16,6 +17,7 @@ from contracts.registry import PUBLISHED_BY
 from kit.db.database import Database
 from kit.http.app import create_app
 from kit.http.auth import Authenticator
+from kit.http.health import Check
 from kit.jobs.jobs import JobHandler
 from kit.jobs.worker import JobWorker
 from kit.messaging.asyncapi import asyncapi_document
@@ -82,7 +84,12 @@ def create_api(
 
 def api_process(app: FastAPI, settings: ApiSettings, *, close: Sequence[Any] = ()) -> Process:
     watch_pools("api", app.state.database)
-    return Process(settings=settings, app=app, close=[app.state.database.close, *close])
+    return Process(
+        settings=settings,
+        app=app,
+        dependencies={"clock": app.state.database.check_clock, "token keys": app.state.authenticator.check},
+        close=[app.state.database.close, *close],
+    )
 
 
 def consumers_process(
@@ -120,11 +127,13 @@ def relay_process(
     background: Sequence[Run] = (),
     expiries: Sequence[Expiry] = (),
     queues: Sequence[Queue] = (),
+    dependencies: Mapping[str, Check] = MappingProxyType({}),
     close: Sequence[Any] = (),
 ) -> Process:
     """Publishes the outbox and runs the jobs of these kinds, and what else is given as `background`.
 
     `expiries`: rows of the service's own tables that end. `queues`: those that no consumers process measures.
+    `dependencies`: what the jobs call.
     """
     database = database_of(settings)
     amqp_url = settings.amqp_url.get_secret_value()
@@ -141,6 +150,7 @@ def relay_process(
         settings=settings,
         background=running,
         checks={"database": database.ping, "broker": publisher.ping},
+        dependencies={"clock": database.check_clock, **dependencies},
         close=[publisher.close, database.close, *close],
     )
 
