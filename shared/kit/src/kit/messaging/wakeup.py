@@ -7,6 +7,9 @@ workers before the row was committed, and commits its own rows after the worker 
 worker goes on looking until every transaction that was open when its row was committed has ended. One that has written
 nothing by then has yet to run the trigger, whose query sees the row.
 
+The row is committed without waiting for the disk: a server that has lost it has lost the connection too, and the worker
+writes it again. So the first message after a pause does not wait for the row's deletion to be durable.
+
 What becomes due by the time alone notifies nobody: it is found by a look every SWEEP_SECONDS.
 """
 
@@ -136,7 +139,9 @@ class Wakeup:
         while True:
             connection: asyncpg.Connection[Any] | None = None
             try:
-                connection = await asyncpg.connect(self._url, timeout=5, command_timeout=5)
+                connection = await asyncpg.connect(
+                    self._url, timeout=5, command_timeout=5, server_settings={"synchronous_commit": "off"}
+                )
                 closed = asyncio.Event()
                 connection.add_termination_listener(lambda _, closed=closed: closed.set())
                 await connection.add_listener(self._channel, lambda *_: self._notified.set())
