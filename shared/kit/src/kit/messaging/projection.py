@@ -20,11 +20,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Table, select, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Select, Table, any_, bindparam, select, text
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from contracts.envelope import Envelope, Event
 from kit.db.unit_of_work import Collected, UnitOfWork
@@ -182,11 +183,16 @@ class Projection(Generic[R, W]):
         return found
 
     async def _load(self, uow: UnitOfWork, ids: Iterable[UUID], *, lock: bool) -> Mapping[UUID, R]:
+        read = self._reads[lock]
+        return {row.id: self.row(**row._mapping) for row in await uow.db.execute(read, {"ids": sorted(ids)})}
+
+    @cached_property
+    def _reads(self) -> Mapping[bool, Select[*tuple[Any, ...]]]:
+        """Without and with a lock. An array, because SQLAlchemy writes a list anew for every batch."""
+        id = self.table.c.id
         columns = [self.table.c[field.name] for field in fields(self.row)]
-        statement = select(*columns).where(self.table.c.id.in_(sorted(ids))).order_by(self.table.c.id)
-        if lock:
-            statement = statement.with_for_update()
-        return {row.id: self.row(**row._mapping) for row in await uow.db.execute(statement)}
+        read = select(*columns).where(id == any_(bindparam("ids", type_=ARRAY(id.type)))).order_by(id)
+        return {False: read, True: read.with_for_update()}
 
     async def _write(self, uow: UnitOfWork, changes: Sequence[Change[R]]) -> None:
         """One round trip. `created_at`, `updated_at` and `cause` are filled in where the table has them."""
