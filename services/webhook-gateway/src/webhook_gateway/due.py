@@ -100,7 +100,8 @@ async def lock(db: AsyncConnection, lane: Lane, *, limit: int) -> list[DueEvent]
 
 
 async def complete(db: AsyncConnection, published: Sequence[Published]) -> None:
-    """The events are not due any more. What was published for them is recorded."""
+    """The events are not due any more, and what was published for them is recorded. Of an event that is published again
+    it is what was published first: it has the same id, and consumers ignore it."""
     if not published:
         return
     await db.execute(
@@ -108,7 +109,9 @@ async def complete(db: AsyncConnection, published: Sequence[Published]) -> None:
             """
             WITH done AS (DELETE FROM journal_due WHERE event_id = ANY (CAST(:ids AS text[])))
             UPDATE journal_entries AS entry
-            SET published_at = clock_timestamp(), event_count = each.event_count, translation = each.translation
+            SET published_at = clock_timestamp(), event_count = each.event_count,
+                translation = CASE WHEN entry.event_count > 0 AND entry.translation IS NOT NULL
+                    THEN entry.translation ELSE each.translation END
             FROM unnest(CAST(:ids AS text[]), CAST(:counts AS integer[]), CAST(:translations AS bytea[]))
                 AS each (event_id, event_count, translation)
             WHERE entry.event_id = each.event_id

@@ -19,7 +19,7 @@ from kit.messaging.broker import Publisher
 from kit.runtime.backoff import Backoff
 from kit.runtime.process import Command, Process, Role
 from kit.runtime.service import consumers_process, database_of, migrate_service, relay_process
-from webhook_gateway import consumers
+from webhook_gateway import consumers, retranslation
 from webhook_gateway.api import router
 from webhook_gateway.context import GatewayContext
 from webhook_gateway.fetcher import ONCE, RETENTION, Fetcher
@@ -27,6 +27,7 @@ from webhook_gateway.jobs import FETCH, FetchEvents
 from webhook_gateway.journal import Journal
 from webhook_gateway.reconciler import Reconciled, Reconciler
 from webhook_gateway.relay import JournalRelay
+from webhook_gateway.retranslation import Retranslated
 from webhook_gateway.settings import ApiSettings, ReadingSettings, ReconcilerSettings, RelaySettings, WorkerSettings
 from webhook_gateway.spill import SpillDrain
 from webhook_gateway.tables import Source
@@ -143,6 +144,34 @@ def reconcile(arguments: Sequence[str]) -> int:
     return 1 if result.conflicts or result.refused else 0
 
 
+def retranslate(arguments: Sequence[str]) -> int:
+    """Compares what was published for journaled events with what the translation of this version says, and publishes
+    what an older one has ignored.
+
+    Exit code 1: events were published otherwise. They are listed, and not published again.
+    """
+    parser = argparse.ArgumentParser(prog="python -m webhook_gateway retranslate", description=retranslate.__doc__)
+    parser.add_argument("--since", type=_time, help="when they were received, ISO 8601; all if not given")
+    parser.add_argument("--dry-run", action="store_true", help="publish nothing")
+    chosen = parser.parse_args(arguments)
+    settings = WorkerSettings()
+
+    async def run() -> Retranslated:
+        database = database_of(settings)
+        try:
+            result = await retranslation.compare(database, since=chosen.since)
+            if not chosen.dry_run:
+                await retranslation.publish_ignored(database, result)
+            return result
+        finally:
+            await database.close()
+
+    result = asyncio.run(run())
+    sys.stdout.writelines(f"published otherwise: {event_id} {type}\n" for event_id, type in result.changed)
+    sys.stdout.write(f"{SERVICE}: {result}\n")
+    return 1 if result.changed else 0
+
+
 def _time(text: str) -> datetime:
     parsed = datetime.fromisoformat(text)
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
@@ -193,4 +222,4 @@ ROLES: dict[str, Role] = {
     "reconciler": reconciler,
     "migrate": migrate,
 }
-COMMANDS: dict[str, Command] = {"reconcile": reconcile}
+COMMANDS: dict[str, Command] = {"reconcile": reconcile, "retranslate": retranslate}

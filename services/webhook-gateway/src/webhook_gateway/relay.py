@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -29,6 +28,7 @@ from kit.runtime.sweeps import repeat
 from webhook_gateway import due
 from webhook_gateway.due import Deferred, DueEvent, Published
 from webhook_gateway.event import decode
+from webhook_gateway.fingerprint import fingerprint
 from webhook_gateway.signature import Signature
 from webhook_gateway.tables import Lane, Source
 from webhook_gateway.translate import translate
@@ -153,7 +153,7 @@ class JournalRelay:
         for message in messages:
             metrics.PUBLISHED.labels(message.routing_key).inc()
             log_message(message)
-        return Published(event.event_id, event_count=len(messages), translation=_hash(messages))
+        return Published(event.event_id, event_count=len(messages), translation=fingerprint(messages))
 
     async def _measure(self) -> bool:
         async with self._database.transaction() as db:
@@ -181,10 +181,3 @@ def _messages(event: DueEvent, secrets: Sequence[bytes]) -> list[OutgoingMessage
             raise UnverifiedEvent(problem.code) from None
     envelopes = translate(decode(event.body), received_at=event.received_at)
     return [to_message(envelope) for envelope in envelopes]
-
-
-def _hash(messages: Sequence[OutgoingMessage]) -> bytes:
-    content = hashlib.sha256()
-    for message in messages:
-        content.update(b"%s %d " % (message.routing_key.encode(), len(message.body)) + message.body)
-    return content.digest()[:16]
