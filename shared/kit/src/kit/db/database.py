@@ -145,8 +145,10 @@ async def _transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 
 
 def after_commit(connection: AsyncConnection, act: Callable[[], None]) -> None:
-    """Calls `act` when the transaction is committed, and not if it is rolled back. For what cannot fail: logs."""
-    connection.info[_AFTER_COMMIT].append(act)
+    """Calls `act` when the transaction is committed, and not if it is rolled back. For what cannot fail: logs.
+
+    Does nothing in a transaction that no Database has opened: nobody would know of its commit."""
+    connection.info.get(_AFTER_COMMIT, []).append(act)
 
 
 READ_ONLY = "25006"
