@@ -5,7 +5,7 @@ BIN     := .venv/bin
 PYTEST  := $(BIN)/pytest -n $(WORKERS) --durations=10
 # Versions and hashes, no URLs: pip installs them from whatever package index it is configured with.
 EXPORT  := $(BIN)/uv export --quiet --frozen --no-emit-workspace --no-header --no-annotate
-MEMBERS := $(wildcard shared/*/pyproject.toml services/*/pyproject.toml sandboxes/*/pyproject.toml devstack/pyproject.toml)
+MEMBERS := $(wildcard shared/*/pyproject.toml services/*/pyproject.toml sandboxes/*/pyproject.toml devstack/pyproject.toml cli/pyproject.toml)
 # Bytecode is kept: the tests start many processes, and each would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
 DELIVERY := tests/kit/test_subscribers.py tests/kit/test_dead_letters.py tests/kit/test_relay.py tests/webhook_gateway/test_spill.py

@@ -1,0 +1,171 @@
+"""`bursar`: the operator's command. Exits with 0 if all is well, 1 if something is wrong, 2 if it cannot tell."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bursar import doctor as examination
+from bursar.environment import Environment, NotConfigured
+from bursar.output import Output
+from bursar.service_client import Refused, ServiceClient, Unreachable, path_of
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="The operator's command of Bursar.")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Limit = Annotated[int, typer.Option(min=1, help="Print at most so many.")]
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    stack: Annotated[
+        Path | None,
+        typer.Option(envvar="BURSAR_STACK", help="The stack.json of `make serve`, instead of BURSAR_* variables."),
+    ] = None,
+) -> None:
+    """Addresses and credentials: BURSAR_CHECKOUT_URL, BURSAR_REPORTING_URL, BURSAR_HEALTH (JSON: process -> base URL)
+    and BURSAR_TOKEN (an admin's)."""
+    context.obj = stack
+
+
+@app.command()
+def doctor(context: typer.Context, as_json: Json = False) -> None:
+    """Is every process ready, does everything answer that it depends on, and does no alert hold?"""
+    environment = Environment.load(context.obj)
+    if not environment.health:
+        raise NotConfigured('set BURSAR_HEALTH, for example {"checkout.api": "http://checkout-api:8000"}')
+    findings = examination.examine(environment.health)
+    failed = [finding for finding in findings if not finding.is_ok]
+    output = Output(as_json=as_json)
+    if as_json:
+        output.json([asdict(finding) for finding in findings])
+    else:
+        rows = [(each.process, each.subject, each.outcome, each.remedy) for each in failed]
+        output.table(("process", "subject", "what is wrong", "what to do"), rows, empty="Nothing is wrong.")
+        output.line(f"{len(environment.health)} processes, {len(findings)} checks, {len(failed)} failed")
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def timeline(context: typer.Context, purchase: str, as_json: Json = False) -> None:
+    """Every event of a purchase, across all services, oldest first."""
+    client = ServiceClient(Environment.load(context.obj), "reporting")
+    found = client.get(path_of("/api/admin/purchases/{}/timeline", purchase))
+    output = Output(as_json=as_json)
+    if as_json:
+        output.json(found)
+        return
+    events = found["events"]
+    began = datetime.fromisoformat(events[0]["time"]) if events else None
+    rows = [
+        (_time(each["time"]), _after(each["time"], began), each["source"], _event(each), " ".join(each["refs"]))
+        for each in events
+    ]
+    output.table(("time", "after", "service", "event", "refs"), rows, empty="No events.")
+
+
+@app.command()
+def audit(
+    context: typer.Context,
+    purchase: Annotated[str | None, typer.Option(help="Of this purchase.")] = None,
+    student: Annotated[str | None, typer.Option(help="Of this student.")] = None,
+    stripe: Annotated[str | None, typer.Option(help="Of this object at Stripe, such as pi_...")] = None,
+    actor: Annotated[str | None, typer.Option(help="By this person or process.")] = None,
+    action: Annotated[str | None, typer.Option(help="Such as price.changed.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="UTC.")] = None,
+    limit: Limit = 50,
+    as_json: Json = False,
+) -> None:
+    """Who did what: administrative acts, newest first."""
+    options = {
+        "purchase_id": purchase,
+        "student_id": student,
+        "stripe_id": stripe,
+        "actor_id": actor,
+        "action": action,
+        "since": f"{since.isoformat()}Z" if since else None,
+    }
+    client = ServiceClient(Environment.load(context.obj), "reporting")
+    found = list(client.pages("/api/admin/audit", _given(options), limit=limit))
+    columns = ("created_at", "actor_role", "actor_id", "action", "object_id", "before", "after", "reason")
+    _list(Output(as_json=as_json), columns, found, empty="No such acts.")
+
+
+@app.command("verify-audit")
+def verify_audit(context: typer.Context, as_json: Json = False) -> None:
+    """Was no audit record changed, removed or put in between?"""
+    found = ServiceClient(Environment.load(context.obj), "reporting").get("/api/admin/audit/verify")
+    output = Output(as_json=as_json)
+    if as_json:
+        output.json(found)
+    elif found["holds"]:
+        output.line(f"The chain of {found['records']} records holds: {found['hash']}")
+    else:
+        output.line(f"Record {found['broken']} does not hold: {found['reason']}")
+    raise typer.Exit(0 if found["holds"] else 1)
+
+
+@app.command()
+def unmatched(context: typer.Context, limit: Limit = 50, as_json: Json = False) -> None:
+    """Payments that name no student, or nothing that is sold here."""
+    client = ServiceClient(Environment.load(context.obj), "checkout")
+    found = list(client.pages("/api/admin/unmatched-payments", {}, limit=limit))
+    columns = ("id", "status", "code", "amount", "currency", "first_seen_at")
+    _list(Output(as_json=as_json), columns, found, empty="Every payment is matched.")
+
+
+def _list(output: Output, columns: tuple[str, ...], found: list[dict[str, Any]], *, empty: str) -> None:
+    if output.as_json:
+        output.json(found)
+    else:
+        output.table(columns, [[each.get(column, "") for column in columns] for each in found], empty=empty)
+
+
+def _given(options: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _time(text: str) -> str:
+    return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _after(text: str, began: datetime | None) -> str:
+    seconds = (datetime.fromisoformat(text) - began).total_seconds() if began else 0.0
+    if seconds < 60:
+        return f"{seconds:.2f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 86400:.1f} d"
+
+
+def _event(event: Mapping[str, Any]) -> str:
+    data = event["data"]
+    amount = data.get("amount")
+    money = f" {amount['amount']} {amount['currency']}" if isinstance(amount, dict) else ""
+    words = [str(data[name]) for name in ("action", "status", "code") if isinstance(data.get(name), str)]
+    return " ".join([f"{event['type']}{money}", *words])
+
+
+def main() -> None:
+    """Errors are one line, without a traceback."""
+    run: Callable[[], Any] = app
+    try:
+        run()
+    except (NotConfigured, Unreachable) as error:
+        sys.exit(_fail(str(error), 2))
+    except Refused as error:
+        sys.exit(_fail(str(error), 1))
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stderr.write(f"bursar: {message}\n")
+    return code
+
+
+if __name__ == "__main__":
+    main()

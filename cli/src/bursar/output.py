@@ -1,0 +1,41 @@
+"""What the commands print: tables for people, or JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+class Output:
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self._console = Console(soft_wrap=as_json, highlight=False)
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
+        """`empty`: printed if there are no rows."""
+        found = [[Text(printable(str(cell))) for cell in row] for row in rows]
+        if not found:
+            self.line(empty)
+            return
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for number, column in enumerate(columns):
+            table.add_column(column, overflow="fold", no_wrap=number == 0)
+        for row in found:
+            table.add_row(*row)
+        self._console.print(table)
+
+    def line(self, text: str) -> None:
+        self._console.print(Text(printable(text)))
+
+    def json(self, value: Any) -> None:  # Any: JSON
+        self._console.print(json.dumps(value, indent=2), markup=False)
+
+
+def printable(text: str) -> str:
+    """Control characters are escaped: what others have written must not control the operator's terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

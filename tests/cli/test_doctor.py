@@ -1,0 +1,54 @@
+"""Which samples of /metrics are alerts, and what a process that does not answer looks like."""
+
+from __future__ import annotations
+
+import pytest
+
+from bursar.doctor import alerts, examine
+from testkit.processes import free_ports
+
+NOW = 1_800_000_000.0
+
+
+def metric(name: str, value: float, **labels: str) -> str:
+    inner = ",".join(f'{key}="{text}"' for key, text in labels.items())
+    return f"# TYPE {name} gauge\n{name}{{{inner}}} {value}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        (metric("bursar_queue_messages", 3, queue="enrollment.payments.dead"), "3 in enrollment.payments.dead"),
+        (metric("bursar_queue_messages", 3, queue="enrollment.payments"), None),
+        (metric("bursar_queue_messages", 0, queue="enrollment.payments.dead"), None),
+        (metric("bursar_queue_messages", 2, queue="webhook-gateway.spill"), "2 webhooks wait in webhook-gateway.spill"),
+        (metric("bursar_job_rows", 1, state="failed"), "1 jobs have failed"),
+        (metric("bursar_job_rows", 1, state="due"), None),
+        (
+            metric("bursar_oldest_due_seconds", 61, table="outbox"),
+            "the oldest row of the outbox has been due for 61 s",
+        ),
+        (metric("bursar_oldest_due_seconds", 60, table="outbox"), None),
+        (
+            metric("bursar_stripe_endpoint_problem", 1, problem="disabled"),
+            "the webhook endpoint at Stripe: disabled",
+        ),
+        (metric("bursar_stripe_reconciled_timestamp_seconds", NOW - 10), None),
+        (metric("bursar_stripe_reconciled_timestamp_seconds", 0), None),
+    ],
+)
+def test_what_is_an_alert(text: str, outcome: str | None) -> None:
+    found = [finding.outcome for finding in alerts("relay", text, now=NOW)]
+    assert found == ([outcome] if outcome else [])
+
+
+def test_a_comparison_with_stripe_that_is_late_is_an_alert() -> None:
+    text = metric("bursar_stripe_reconciled_timestamp_seconds", NOW - 1000)
+    assert [finding.is_ok for finding in alerts("reconciler", text, now=NOW)] == [False]
+
+
+def test_a_process_that_does_not_answer_is_named() -> None:
+    (port,) = free_ports(1)
+    (finding,) = examine({"relay": f"http://127.0.0.1:{port}"})
+    assert (finding.process, finding.is_ok) == ("relay", False)
+    assert "ConnectError" in finding.outcome
