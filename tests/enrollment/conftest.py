@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from pydantic import SecretStr
 from tests.databases import empty, migrated, opened
 from tests.enrollment.harness import Service
@@ -43,7 +44,7 @@ async def api_database(enrollment_database: pg.Database) -> AsyncIterator[Databa
 
 
 @pytest.fixture
-async def api(database: Database, enrollment_database: pg.Database) -> AsyncIterator[httpx.AsyncClient]:
+async def app(enrollment_database: pg.Database) -> AsyncIterator[FastAPI]:
     """The API, using the API's logins."""
     settings = ApiSettings(
         database_url=SecretStr(enrollment_database.api_url),
@@ -53,9 +54,14 @@ async def api(database: Database, enrollment_database: pg.Database) -> AsyncIter
         jwt_audience=JWT["JWT_AUDIENCE"],
     )
     app = main.app(settings)
+    yield app
+    await app.state.database.close()
+
+
+@pytest.fixture
+async def api(database: Database, app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://enrollment") as client:
         yield client
-    await app.state.database.close()
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ class Service:
         self.server = server
         self.database = Database(server.url, pool_size=20)
         self.consumer = consumers.payments()
-        self._app = main.app(
+        self.app = main.app(
             ApiSettings(
                 database_url=SecretStr(server.api_url),
                 staff_database_url=SecretStr(server.staff_url),
@@ -83,11 +83,11 @@ class Service:
                 jwt_audience=JWT["JWT_AUDIENCE"],
             )
         )
-        self._http = httpx.AsyncClient(transport=httpx.ASGITransport(self._app), base_url="http://test")
+        self._http = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://test")
 
     async def close(self) -> None:
         await self._http.aclose()
-        await self._app.state.database.close()
+        await self.app.state.database.close()
         await self.database.close()
 
     async def deliver(self, *events: PaymentEvent | Envelope[PaymentEvent]) -> None:

@@ -12,9 +12,9 @@ from tests.processes import RunningRole
 from tests.waiting import until
 
 from contracts.envelope import parse
-from contracts.instructor_assignment import InstructorAssigned, InstructorReleased, InstructorUnavailable
+from contracts.instructor_assignment import InstructorAssigned
 from contracts.registry import EVENT_TYPES
-from instructor_assignment.topology import QUEUES
+from instructor_assignment.topology import PUBLISHES, QUEUES
 from kit.messaging.broker import Publisher
 from kit.messaging.outbox import to_message
 from kit.messaging.topology import Queue, declare_at
@@ -22,9 +22,7 @@ from testkit.postgres_server import Database
 from testkit.processes import stop_all, wait_all_ready
 from testkit.rabbit_server import RabbitServer
 
-EVENTS = Queue(
-    "test.instructor-assignment-events", events=(InstructorAssigned, InstructorReleased, InstructorUnavailable)
-)
+EVENTS = Queue("test.instructor-assignment-events", events=PUBLISHES)
 
 
 async def test_many_payments_out_of_order_give_each_student_one_instructor(

@@ -143,7 +143,7 @@ class Service:
         client = self.client if mode == "api" else None
         handlers = jobs.handlers(self.database, client, mode, jobs.backoff_of(timedelta(seconds=1)))
         self._worker = JobWorker(self.database, "milady-integration", handlers)
-        self._app = main.app(
+        self.app = main.app(
             ApiSettings(
                 database_url=SecretStr(server.api_url),
                 staff_database_url=SecretStr(server.staff_url),
@@ -153,11 +153,11 @@ class Service:
                 milady_mode=mode,
             )
         )
-        self._http = httpx.AsyncClient(transport=httpx.ASGITransport(self._app), base_url="http://test")
+        self._http = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://test")
 
     async def close(self) -> None:
         await self._http.aclose()
-        await self._app.state.database.close()
+        await self.app.state.database.close()
         await self.client.close()
         await self.database.close()
 

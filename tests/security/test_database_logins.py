@@ -26,6 +26,8 @@ from checkout import main as checkout
 from contracts.registry import EVENT_TYPES
 from testkit.postgres_server import Database
 
+AUDIT = "audit.recorded.v1"
+
 # (service, login) -> what it may publish, and which jobs it may enqueue. Staff may also do what students may.
 PUBLISHES: dict[tuple[str, Login], set[str]] = {
     ("checkout", "api"): {
@@ -36,6 +38,7 @@ PUBLISHES: dict[tuple[str, Login], set[str]] = {
         "stripe_events.requested.v1",
     },
     ("checkout", "staff"): {
+        AUDIT,
         "payment.succeeded.v1",
         "payment.refunded.v1",
         "payment.failed.v1",
@@ -47,12 +50,15 @@ PUBLISHES: dict[tuple[str, Login], set[str]] = {
         "collection.stopped.v1",
     },
     ("enrollment", "api"): {"enrollment.progressed.v1", "enrollment.completed.v1"},
+    ("enrollment", "staff"): {AUDIT},
     ("instructor_assignment", "staff"): {
+        AUDIT,
         "instructor.assigned.v1",
         "instructor.released.v1",
         "instructor.unavailable.v1",
     },
-    ("milady_integration", "staff"): {"milady.enrolled.v1", "milady.withdrawn.v1", "milady.failed.v1"},
+    ("milady_integration", "staff"): {AUDIT, "milady.enrolled.v1", "milady.withdrawn.v1", "milady.failed.v1"},
+    ("notifications", "staff"): {AUDIT},
 }
 ENQUEUES: dict[tuple[str, Login], set[str]] = {
     ("checkout", "api"): {

@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 from prometheus_client import REGISTRY
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 from tests.databases import migrated, opened
 from tests.waiting import until
 from tests.webhook_gateway import stripe_events as stripe
@@ -19,7 +19,9 @@ from tests.webhook_gateway.relay_steps import RelaySteps, paid
 from tests.webhook_gateway.stripe_events import SECRET
 
 import webhook_gateway
+from contracts.audit import AuditRecorded
 from kit.db.database import Database
+from kit.messaging.audit import operator
 from kit.messaging.broker import Publisher
 from testkit.postgres_server import Database as CreatedDatabase
 from testkit.postgres_server import PostgresServer
@@ -218,6 +220,18 @@ async def test_replayed_events_are_published_again(steps: RelaySteps) -> None:
 async def due_now(steps: RelaySteps) -> None:
     async with steps.database.transaction() as db:
         await db.execute(update(journal_replay).values(next_at=func.now()))
+
+
+async def test_a_replay_by_an_operator_is_recorded_in_its_commit(steps: RelaySteps) -> None:
+    ids = await published(steps, 2)
+    assert await replay(steps.database, event_ids=ids, actor=operator("ops-7")) == 2
+    async with steps.database.transaction() as db:
+        query = (
+            "SELECT convert_from(body, 'UTF8') FROM outbox_messages WHERE routing_key = :type ORDER BY id DESC LIMIT 1"
+        )
+        record = AuditRecorded.model_validate_json(str(await db.scalar(text(query), {"type": AuditRecorded.type})))
+    assert (record.actor.id, record.actor.role, record.act.action) == ("ops-7", "operator", "event.replayed")
+    assert record.act.references == tuple(ids) and (record.act.after or {})["count"] == 2
 
 
 async def test_live_events_are_published_before_replayed_ones(steps: RelaySteps) -> None:

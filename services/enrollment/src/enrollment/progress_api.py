@@ -9,10 +9,12 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contracts.audit import Act
 from enrollment import progress_repository
 from enrollment.api import visible
 from enrollment.domain import Status
 from enrollment.progress import Decision, NotActive, ProjectLocked, ProjectStatus, UnknownStep
+from kit.http import audit
 from kit.http.auth import CurrentCaller
 from kit.http.dependencies import CallerUnitOfWork
 from kit.http.errors import Problem
@@ -68,7 +70,18 @@ async def mark_step_done(
     enrollment = await visible(uow.db, enrollment_id)
     if not caller.is_admin and caller.id != enrollment.student_id:
         raise Problem(403, "forbidden", "Only the student or an admin can mark steps as done.")
-    _refuse(await progress_repository.mark_done(uow, enrollment_id, step_id))
+    decision = await progress_repository.mark_done(uow, enrollment_id, step_id)
+    _refuse(decision)
+    if caller.id != enrollment.student_id:
+        recorded = Act.of(
+            "progress.recorded",
+            "step",
+            step_id,
+            purchase_id=enrollment.purchase_id,
+            student_id=enrollment.student_id,
+            after={"enrollment_id": enrollment_id, "done": True},
+        )
+        await audit.record(uow, recorded)
     return await _progress(uow.db, enrollment_id)
 
 

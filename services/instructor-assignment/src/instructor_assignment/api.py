@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response
 
+from contracts.audit import Act
 from contracts.instructor_assignment import Instructor
 from instructor_assignment import capacity, repository
 from instructor_assignment.domain import Status
@@ -22,6 +23,7 @@ from instructor_assignment.tables import ai_instructors as instructors
 from instructor_assignment.topology import SERVICE
 from kit.db.database import row_dict
 from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.http import audit
 from kit.http.auth import Admin, CaseManager, CurrentCaller
 from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
 from kit.http.errors import Problem
@@ -157,8 +159,11 @@ async def add_instructor(
             await repository.lock_program(db, body.program_slug)
             row = insert(instructors).values(id=instructor_id, **body.model_dump())
             await db.execute(row.on_conflict_do_nothing())  # exists already after a crash before the response
-            await capacity.assign_waiting(UnitOfWork(db=db, source=SERVICE, now=utc_now()), body.program_slug)
-            return await _read(db, instructor_id)
+            uow = UnitOfWork(db=db, source=SERVICE, now=utc_now())
+            await capacity.assign_waiting(uow, body.program_slug)
+            added = await _read(db, instructor_id)
+            await audit.record(uow, Act.of("instructor.created", "instructor", instructor_id, after=added))
+            return added
 
     return await once(request, database, caller=str(caller.id), act=act, status=201)
 
@@ -182,7 +187,9 @@ async def change_instructor(
     if not after.is_active:
         await capacity.reassign_students(uow, instructor_id, before.program_slug, reason="instructor_inactive")
     await capacity.assign_waiting(uow, before.program_slug)
-    return await _read(uow.db, instructor_id)
+    changed = await _read(uow.db, instructor_id)
+    await audit.record(uow, Act.of("instructor.changed", "instructor", instructor_id, before=before, after=changed))
+    return changed
 
 
 @router.delete("/api/admin/instructors/{instructor_id}", status_code=204)
@@ -204,6 +211,7 @@ async def remove_instructor(caller: Admin, uow: CallerUnitOfWork, instructor_id:
             students=before.students,
         ) from None
     await uow.db.execute(delete(instructors).where(is_this))
+    await audit.record(uow, Act.of("instructor.removed", "instructor", instructor_id, before=before))
     return Response(status_code=204)
 
 

@@ -13,17 +13,19 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response
 
+from contracts.audit import Act
 from contracts.milady_integration import CourseLink
 from contracts.people import enrollment_uuid, student_uuid
 from kit.db.database import row_dict
 from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.http import audit
 from kit.http.auth import Admin, CaseManager
 from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
 from kit.http.errors import Problem
 from kit.http.paging import Cursor, Page, page_of
 from kit.jobs.jobs import jobs
 from milady_integration import domain, repository
-from milady_integration.api import CurrentMode, Limit, StudentEnrollment, with_program
+from milady_integration.api import CurrentMode, Limit, StudentEnrollment, act_on, with_program
 from milady_integration.bulk_import import Line, to_csv
 from milady_integration.domain import Change, DesiredState, InvalidTransition, Mode, ProviderEnrollment, Status, Step
 from milady_integration.reconciler import apply_change
@@ -191,7 +193,9 @@ async def confirm(caller: Admin, uow: CallerUnitOfWork, mode: CurrentMode, body:
         await apply_change(uow, enrollment, existing, _confirmed(body, existing, mode))
     except InvalidTransition as error:
         raise Problem(409, error.code, _INVALID_TRANSITION[error.code]) from None
-    return await _read(uow.db, id)
+    confirmed = await _read(uow.db, id)
+    await audit.record(uow, act_on("provider_enrollment.confirmed", enrollment, existing.status, confirmed.status))
+    return confirmed
 
 
 def _confirmed(body: Confirmation, existing: ProviderEnrollment, mode: Mode) -> Change:
@@ -238,7 +242,8 @@ async def _retry(uow: UnitOfWork, student_id: UUID, slug: str, mode: Mode) -> bo
         change = domain.retry(existing=existing, mode=mode)
     except InvalidTransition:
         return False
-    await apply_change(uow, enrollment, existing, change)
+    after = await apply_change(uow, enrollment, existing, change)
+    await audit.record(uow, act_on("provider_enrollment.retried", enrollment, existing.status, after.status))
     return True
 
 
@@ -260,6 +265,8 @@ async def save_program(
 
     With `is_active` false no more students are enrolled. Those who are enrolled stay, and a refund withdraws them.
     """
+    stored = select(milady_programs).where(milady_programs.c.program_slug == program_slug).with_for_update()
+    before = (await uow.db.execute(stored)).one_or_none()
     changing = body.model_dump(exclude={"program_id"} if body.program_id is None else set())
     new = insert(milady_programs).values(
         program_slug=program_slug, revision=1, created_at=uow.now, updated_at=uow.now, **changing
@@ -272,7 +279,12 @@ async def save_program(
     if row.is_active:
         key = f"{program_slug}/{row.revision}"
         await uow.enqueue(repository.ADOPT, key=key, payload={"program_slug": program_slug})
-    return ProgramRow.model_validate(row_dict(row))
+    after = ProgramRow.model_validate(row_dict(row))
+    was = None if before is None else ProgramRow.model_validate(row_dict(before))
+    await audit.record(
+        uow, Act.of("provider_program.changed", "provider_program", program_slug, before=was, after=after)
+    )
+    return after
 
 
 async def _read(db: AsyncConnection, id: UUID) -> AnyEnrollment:

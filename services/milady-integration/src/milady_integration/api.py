@@ -12,9 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Select, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contracts.audit import Act, Action
 from contracts.milady_integration import CourseLink
 from contracts.people import enrollment_uuid, student_uuid
 from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.http import audit
 from kit.http.auth import CaseManager, CurrentCaller
 from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
 from kit.http.errors import Problem
@@ -23,7 +25,7 @@ from kit.http.paging import Cursor, Page, page_of
 from ledger.standing import Standing
 from ledger.verdict import SUPERSEDED
 from milady_integration import domain, repository
-from milady_integration.domain import Mode, Status
+from milady_integration.domain import EnrollmentRecord, Mode, Status
 from milady_integration.reconciler import apply_change, reconcile
 from milady_integration.tables import enrollments, milady_programs, provider_enrollments
 from milady_integration.topology import SERVICE
@@ -115,16 +117,32 @@ async def _enroll(uow: UnitOfWork, student_id: UUID, slug: str, mode: Mode) -> A
             "The enrollment is not paid for. The student is enrolled automatically as soon as it is.",
             standing=enrollment.standing.value,
         )
+    existing = await repository.read_provider_enrollment(uow.db, enrollment_uuid(student_id, slug))
     if (current := await reconcile(uow, enrollment, mode)) is None:
         raise Problem(409, "program_inactive", "Enrollment at Milady is turned off for this program.")
     if current.status is Status.FAILED:
         current = await apply_change(uow, enrollment, current, domain.retry(existing=current, mode=mode))
+    before = existing.status if existing else None
+    await audit.record(uow, act_on("provider_enrollment.requested", enrollment, before, current.status))
     return AutoEnrolled(
         studentId=student_id,
         programSlug=slug,
         status=current.status,
         miladyEnrollmentId=current.milady_enrollment_id,
         links=list(current.links),
+    )
+
+
+def act_on(action: Action, enrollment: EnrollmentRecord, before: Status | None, after: Status) -> Act:
+    """For the audit trail."""
+    return Act.of(
+        action,
+        "provider_enrollment",
+        enrollment.id,
+        purchase_id=enrollment.purchase_id,
+        student_id=enrollment.student_id,
+        before=None if before is None else {"status": before.value},
+        after={"status": after.value},
     )
 
 

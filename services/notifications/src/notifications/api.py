@@ -11,7 +11,9 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
-from kit.db.unit_of_work import utc_now
+from contracts.audit import Act
+from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.http import audit
 from kit.http.auth import Admin
 from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
 from kit.http.errors import Problem
@@ -21,6 +23,7 @@ from notifications import db
 from notifications.alerts import CONTACT_ENDPOINT
 from notifications.message import Channel, Recipient
 from notifications.tables import notifications
+from notifications.topology import SERVICE
 
 router = APIRouter(tags=["notifications"])
 
@@ -97,9 +100,22 @@ async def resend(request: Request, caller: Admin, database: CurrentDatabase, not
 
     async def act() -> Notification:
         async with database.transaction_of(student_id=caller.id, role=caller.role) as connection:
-            queued = await db.requeue(connection, notification_id, from_statuses=["failed", "unknown"], now=utc_now())
+            now = utc_now()
             found = select(notifications).where(notifications.c.id == notification_id)
+            before = (await connection.execute(found)).one_or_none()
+            queued = await db.requeue(connection, notification_id, from_statuses=["failed", "unknown"], now=now)
             row = (await connection.execute(found)).one_or_none()
+            if before is not None and queued:
+                resent = Act.of(
+                    "notification.resent",
+                    "notification",
+                    notification_id,
+                    purchase_id=before.purchase_id,
+                    student_id=before.about_student_id,
+                    before={"status": before.status, "template": before.template},
+                    after={"status": "waiting", "template": before.template},
+                )
+                await audit.record(UnitOfWork(db=connection, source=SERVICE, now=now), resent)
         if row is None:
             raise Problem(404, "unknown_notification", "Notification not found.")
         if not queued:

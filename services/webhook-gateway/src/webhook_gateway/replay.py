@@ -17,19 +17,33 @@ from sqlalchemy import ColumnElement, func, literal, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contracts.audit import Act, Actor
 from kit.db.database import Database
+from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.messaging import audit
 from kit.runtime.service import database_of
 from webhook_gateway.settings import WorkerSettings
 from webhook_gateway.tables import Lane, journal_due, journal_events
+from webhook_gateway.topology import SERVICE
 
 
-async def replay(database: Database, *, event_ids: Sequence[str] = (), since: datetime | None = None) -> int:
-    """Makes the named events, or all received since then, due in the replay lane. Returns how many."""
-    async with database.transaction() as db:
-        if since is None:
-            return await _make_due(db, journal_events.c.event_id.in_(event_ids), Lane.REPLAY)
+async def replay(
+    database: Database, *, event_ids: Sequence[str] = (), since: datetime | None = None, actor: Actor | None = None
+) -> int:
+    """Makes the named events, or all received since then, due in the replay lane. Returns how many. `actor`: for the
+    audit trail."""
+    selected: ColumnElement[bool] = journal_events.c.event_id.in_(event_ids)
+    if since is not None:
         received = journal_events.c.month >= since.astimezone(UTC).date().replace(day=1)
-        return await _make_due(db, received & (journal_events.c.received_at >= since), Lane.REPLAY)
+        selected = received & (journal_events.c.received_at >= since)
+    async with database.transaction() as db:
+        count = await _make_due(db, selected, Lane.REPLAY)
+        if actor is not None:
+            what = event_ids[0] if len(event_ids) == 1 else "journal"
+            asked = {"since": since, "events": list(event_ids[:100]), "count": count}
+            act = Act.of("event.replayed", "stripe_event", what, references=event_ids[:100], after=asked)
+            await audit.publish(UnitOfWork(db=db, source=SERVICE, now=utc_now()), act, actor)
+        return count
 
 
 async def republish(db: AsyncConnection, event_ids: Sequence[str]) -> int:
@@ -67,6 +81,7 @@ async def _main() -> int:
     parser = argparse.ArgumentParser(prog="python -m webhook_gateway.replay", description=__doc__)
     parser.add_argument("event_ids", nargs="*")
     parser.add_argument("--since", type=_timestamp)
+    parser.add_argument("--operator", metavar="NAME", help="who you are, for the audit trail; default: this user")
     arguments = parser.parse_args()
     if not arguments.event_ids and arguments.since is None:
         parser.error("specify event ids or --since")
@@ -75,7 +90,8 @@ async def _main() -> int:
     except ValidationError as error:
         parser.error("; ".join(f"{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()))
     try:
-        count = await replay(database, event_ids=arguments.event_ids, since=arguments.since)
+        actor = audit.operator(arguments.operator)
+        count = await replay(database, event_ids=arguments.event_ids, since=arguments.since, actor=actor)
     finally:
         await database.close()
     sys.stdout.write(f"{count} events will be published again\n")

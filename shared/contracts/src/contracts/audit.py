@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, get_args
 from uuid import UUID
 
-from pydantic import Field, JsonValue
+from pydantic import BaseModel, Field, JsonValue
+from pydantic_core import to_jsonable_python
 
 from contracts.envelope import Event, Model
 
@@ -17,15 +19,12 @@ Action = Literal[
     "dead_letter.replayed",
     "due_date.changed",
     "enrollment.canceled",
-    "enrollment.created",
     "event.replayed",
-    "installment.changed",
     "installment.paid",
     "installment.paused",
     "installment.resumed",
     "instructor.changed",
     "instructor.created",
-    "instructor.reassigned",
     "instructor.removed",
     "item.changed",
     "item.created",
@@ -33,6 +32,7 @@ Action = Literal[
     "item.registered",
     "notification.resent",
     "payment.assigned",
+    "payment.refunded",
     "price.changed",
     "program.changed",
     "program.created",
@@ -74,6 +74,49 @@ class Act(Model):
     before: dict[str, JsonValue] | None = None
     after: dict[str, JsonValue] | None = None
     reason: str | None = Field(default=None, max_length=2000)
+
+    @classmethod
+    def of(
+        cls,
+        action: Action,
+        object_type: str,
+        object_id: object,
+        *,
+        purchase_id: UUID | None = None,
+        student_id: UUID | None = None,
+        references: Iterable[str | None] = (),
+        before: Mapping[str, Any] | BaseModel | None = None,
+        after: Mapping[str, Any] | BaseModel | None = None,
+        reason: str | None = None,
+    ) -> Act:
+        """With both `before` and `after`: the fields that differ. Email addresses, and when a row was written, are left
+        out."""
+        old, new = _fields(before), _fields(after)
+        if old is not None and new is not None:
+            differing = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+            old = {name: value for name, value in old.items() if name in differing}
+            new = {name: value for name, value in new.items() if name in differing}
+        return cls(
+            action=action,
+            object_type=object_type,
+            object_id=str(object_id),
+            purchase_id=purchase_id,
+            student_id=student_id,
+            references=tuple(reference for reference in references if reference),
+            before=old,
+            after=new,
+            reason=reason[:2000] if reason else None,
+        )
+
+
+_WHEN = frozenset({"created_at", "updated_at"})
+
+
+def _fields(given: Mapping[str, Any] | BaseModel | None) -> dict[str, JsonValue] | None:
+    if given is None:
+        return None
+    values = to_jsonable_python(given.model_dump(mode="json") if isinstance(given, BaseModel) else dict(given))
+    return {name: value for name, value in values.items() if name not in _WHEN and not name.endswith("email")}
 
 
 class AuditRecorded(Event):

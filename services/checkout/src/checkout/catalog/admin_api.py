@@ -28,8 +28,10 @@ from checkout.catalog.views import Program, columns
 from checkout.exact_json import ExactJson
 from checkout.mail import Address
 from checkout.units import MajorUnits, in_minor_units
+from contracts.audit import Act
 from contracts.money import Currency
 from kit.db.database import row_dict
+from kit.http import audit
 from kit.http.auth import Admin, CaseManager
 from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
 from kit.http.errors import Problem
@@ -108,7 +110,9 @@ async def create_program(request: Request, body: NewProgram, caller: Admin, data
             if not await service.add(uow, item):
                 raise already_exists()
             row = (await uow.db.execute(_programs().where(items.c.id == item.id))).one()
-            return Program.model_validate(row_dict(row))
+            created = Program.model_validate(row_dict(row))
+            await audit.record(uow, Act.of("program.created", "program", item.slug, after=created))
+            return created
 
     return await once(request, database, caller=str(caller.id), act=act, status=201)
 
@@ -117,10 +121,13 @@ async def create_program(request: Request, body: NewProgram, caller: Admin, data
 async def change_program(slug: str, body: ProgramChange, _: Admin, uow: CatalogUnitOfWork) -> Program:
     """Changes the fields that are sent. With another currency, all prices that it has have to be sent too."""
     which = (items.c.slug == slug) & (items.c.kind == "program")
-    if not await change_as_sent(uow, which, body.model_dump(exclude_unset=True)):
+    before = (await uow.db.execute(_programs().where(which).with_for_update())).one_or_none()
+    if before is None or not await change_as_sent(uow, which, body.model_dump(exclude_unset=True)):
         raise Problem(404, "unknown_program", "There is no such program; GET /api/admin/programs lists them.")
-    row = (await uow.db.execute(_programs().where(which))).one()
-    return Program.model_validate(row_dict(row))
+    after = (await uow.db.execute(_programs().where(which))).one()
+    was, changed = (Program.model_validate(row_dict(row)) for row in (before, after))
+    await audit.record(uow, Act.of("program.changed", "program", slug, before=was, after=changed))
+    return changed
 
 
 @router.get("/sponsors")
@@ -135,8 +142,10 @@ async def create_sponsor(request: Request, body: NewSponsor, caller: Admin, data
     async def act() -> Sponsor:
         added = insert(sponsors).values({"id": uuid4(), **body.model_dump()}).returning(sponsors)
         try:
-            async with database.transaction_of(student_id=caller.id, role=caller.role) as db:
-                return Sponsor.model_validate(row_dict((await db.execute(added)).one()))
+            async with catalog_unit_of_work(database, caller) as uow:
+                created = Sponsor.model_validate(row_dict((await uow.db.execute(added)).one()))
+                await audit.record(uow, Act.of("sponsor.created", "sponsor", created.code, after=created))
+                return created
         except IntegrityError:
             raise already_exists() from None
 
@@ -147,11 +156,14 @@ async def create_sponsor(request: Request, body: NewSponsor, caller: Admin, data
 async def change_sponsor(code: str, body: SponsorChange, _: Admin, uow: CallerUnitOfWork) -> Sponsor:
     """Changes the fields that are sent, and returns the sponsor."""
     values = {**body.model_dump(exclude_unset=True), "updated_at": func.now()}
-    changed = update(sponsors).where(sponsors.c.code == code.upper()).values(values).returning(sponsors)
-    row = (await uow.db.execute(changed)).one_or_none()
-    if row is None:
+    which = sponsors.c.code == code.upper()
+    before = (await uow.db.execute(select(sponsors).where(which).with_for_update())).one_or_none()
+    if before is None:
         raise Problem(404, "unknown_sponsor", "There is no such sponsor; GET /api/admin/sponsors lists them.")
-    return Sponsor.model_validate(row_dict(row))
+    after = (await uow.db.execute(update(sponsors).where(which).values(values).returning(sponsors))).one()
+    was, changed = (Sponsor.model_validate(row_dict(row)) for row in (before, after))
+    await audit.record(uow, Act.of("sponsor.changed", "sponsor", changed.code, before=was, after=changed))
+    return changed
 
 
 def _programs() -> Select[Any]:

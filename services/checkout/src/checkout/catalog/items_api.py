@@ -29,11 +29,13 @@ from checkout.catalog.tables import bundle_items, items
 from checkout.catalog.views import AdminItem, columns
 from checkout.exact_json import ExactJson
 from checkout.units import MajorUnits, in_minor_units
+from contracts.audit import Act, Action
 from contracts.checkout import CatalogItemRegistered, Project
 from contracts.money import Currency
 from contracts.people import ItemKind
 from kit.db.database import Database, row_dict
 from kit.db.unit_of_work import UnitOfWork
+from kit.http import audit
 from kit.http.auth import Admin, CaseManager
 from kit.http.dependencies import CurrentDatabase
 from kit.http.errors import Problem
@@ -41,6 +43,8 @@ from kit.http.idempotency import IDEMPOTENT, once
 from kit.http.paging import Cursor, Page, page_of
 
 router = APIRouter(prefix="/api/admin", tags=["catalog"], route_class=ExactJson)
+
+_PRICES = ("price", "total_cost", "annual_price", "currency")
 
 Name = Annotated[str, Field(min_length=1, max_length=300)]
 Category = Annotated[str, Field(min_length=1, max_length=100)]
@@ -140,7 +144,9 @@ async def create_item(request: Request, body: NewItem, caller: Admin, database: 
             item = Item.model_validate({"id": uuid4(), **in_minor_units(dict(body), body.currency), "includes": parts})
             if not await service.add(uow, item):
                 raise already_exists()
-            return await _read(uow.db, item.slug)
+            created = await _read(uow.db, item.slug)
+            await audit.record(uow, Act.of("item.created", "item", item.slug, after=created))
+            return created
 
     return await once(request, database, caller=str(caller.id), act=act, status=201)
 
@@ -148,14 +154,16 @@ async def create_item(request: Request, body: NewItem, caller: Admin, database: 
 @router.patch("/items/{slug}")
 async def change_item(slug: str, body: ItemChange, _: Admin, uow: CatalogUnitOfWork) -> AdminItem:
     """Changes the fields that are sent. With another currency, all prices that it has have to be sent too."""
-    return await _change(uow, slug, {name: value for name, value in body if name in body.model_fields_set})
+    return await _change(
+        uow, "item.changed", slug, {name: value for name, value in body if name in body.model_fields_set}
+    )
 
 
 @router.delete("/items/{slug}")
 async def deactivate_item(slug: str, _: Admin, uow: CatalogUnitOfWork) -> AdminItem:
     """Takes it off sale, with the bundles that it is a part of. A page or intent that students have not paid yet is
     closed; what was paid, and a sponsor's invoice, are not affected."""
-    return await _change(uow, slug, {"active": False})
+    return await _change(uow, "item.deactivated", slug, {"active": False})
 
 
 @router.post(
@@ -174,7 +182,9 @@ async def register_product(request: Request, body: Product, caller: Admin, datab
     async def act() -> AdminItem:
         async with catalog_unit_of_work(database, caller) as uow:
             done.append(await register(uow, event, at=uow.now))
-            return await _read(uow.db, done[-1].slug)
+            registered = await _read(uow.db, done[-1].slug)
+            await audit.record(uow, Act.of("item.registered", "item", registered.slug, after=registered))
+            return registered
 
     # a replay answers with the status that is expected here; the first answer has the actual one
     expected = 200 if await _is_registered(database, event) else 201
@@ -184,10 +194,16 @@ async def register_product(request: Request, body: Product, caller: Admin, datab
     return answer
 
 
-async def _change(uow: UnitOfWork, slug: str, changes: Mapping[str, object]) -> AdminItem:
-    if not await change_as_sent(uow, items.c.slug == slug, changes):
+async def _change(uow: UnitOfWork, action: Action, slug: str, changes: Mapping[str, object]) -> AdminItem:
+    if await service.lock(uow, items.c.slug == slug) is None:
         raise _unknown()
-    return await _read(uow.db, slug)
+    before = await _read(uow.db, slug)
+    await change_as_sent(uow, items.c.slug == slug, changes)
+    after = await _read(uow.db, slug)
+    if any(name in changes for name in _PRICES):
+        action = "price.changed"
+    await audit.record(uow, Act.of(action, "item", slug, before=before, after=after))
+    return after
 
 
 async def _read(db: AsyncConnection, slug: str) -> AdminItem:

@@ -29,9 +29,11 @@ from checkout.catalog.promotion_repository import aware, normalized, quote
 from checkout.catalog.repository import find_item
 from checkout.catalog.service import InvalidItem
 from checkout.catalog.tables import items, promotion_codes, redemptions
+from contracts.audit import Act
 from contracts.money import Currency
 from contracts.people import ItemKind
 from kit.db.database import row_dict
+from kit.http import audit
 from kit.http.auth import Admin, Caller, CurrentCaller, requires
 from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
 from kit.http.errors import Problem
@@ -178,9 +180,11 @@ async def create_promotion(
             values = {"id": uuid4(), **body.model_dump(), "created_at": uow.now, "updated_at": uow.now}
             added = insert(promotion_codes).values(values).on_conflict_do_nothing().returning(promotion_codes)
             row = (await uow.db.execute(added)).one_or_none()
-        if row is None:
-            raise already_exists()
-        return PromotionView.model_validate(row_dict(row))
+            if row is None:
+                raise already_exists()
+            created = PromotionView.model_validate(row_dict(row))
+            await audit.record(uow, Act.of("promotion.created", "promotion", created.code, after=created))
+            return created
 
     return await once(request, database, caller=str(caller.id), act=act, status=201)
 
@@ -201,7 +205,9 @@ async def change_promotion(code: str, body: PromotionChange, _: Admin, uow: Cata
         .where(promotion_codes.c.id == stored.id)
         .values({**whole.model_dump(), "updated_at": uow.now})
     )
-    return await _read(uow.db, code)
+    changed = await _read(uow.db, code)
+    await audit.record(uow, Act.of("promotion.changed", "promotion", changed.code, before=stored, after=changed))
+    return changed
 
 
 @router.get("/api/admin/promotions/{code}/redemptions")

@@ -24,7 +24,9 @@ from checkout.purchases.dependencies import CurrentContext
 from checkout.purchases.repository import PurchaseRow, extend_expiry, lock_purchase
 from checkout.stripe_client import StripeRejected
 from checkout.units import MajorUnits
+from contracts.audit import Act, Action
 from kit.db.unit_of_work import UnitOfWork
+from kit.http import audit
 from kit.http.auth import Admin
 from kit.http.dependencies import CallerUnitOfWork
 from kit.http.errors import Problem
@@ -176,16 +178,22 @@ async def change_due_date(
             if installment.is_requested:
                 raise installment_busy()
             await transitions.publish_no_longer_owed(uow, purchase, installment)
-            return _view(await transitions.reopen(uow, installment, now=now, due_at=due_at))
+            return await _recorded(
+                uow, "due_date.changed", installment, await transitions.reopen(uow, installment, now=now, due_at=due_at)
+            )
         if installment.position == 1 and installment.awaits_first_payment:
             open_for = timedelta(days=context.settings.enrollment_open_days)
             await extend_expiry(uow.db, purchase.id, until=due_at + open_for)
-            return _view(await repository.write(uow.db, id, at=uow.now, due_at=due_at))
+            return await _recorded(
+                uow, "due_date.changed", installment, await repository.write(uow.db, id, at=uow.now, due_at=due_at)
+            )
         # a job that the old due date has enqueued and that was not attempted yet becomes void
         changes: repository.InstallmentChanges = {"due_at": due_at, "timers": installment.timers + 1}
         if installment.status == "open":
             changes["next_attempt_at"] = due_at
-        return _view(await repository.write(uow.db, id, at=uow.now, **changes))
+        return await _recorded(
+            uow, "due_date.changed", installment, await repository.write(uow.db, id, at=uow.now, **changes)
+        )
 
 
 @router.post(f"{_SCHEDULES}/{{id}}/pause")
@@ -196,7 +204,8 @@ async def pause(_: Admin, uow: CallerUnitOfWork, id: UUID) -> AdminInstallment:
     if installment.status == "overdue":
         detail = "This installment is overdue and no longer collected; change its due date instead."
         raise Problem(409, "installment_overdue", detail)
-    return _view(await repository.write(uow.db, id, at=uow.now, status="paused", next_attempt_at=None))
+    paused = await repository.write(uow.db, id, at=uow.now, status="paused", next_attempt_at=None)
+    return await _recorded(uow, "installment.paused", installment, paused)
 
 
 @router.post(f"{_SCHEDULES}/{{id}}/resume")
@@ -204,10 +213,11 @@ async def resume(_: Admin, uow: CallerUnitOfWork, clock: CurrentClock, id: UUID)
     """Collects the installment again on its due date, or now if that has passed."""
     _purchase, installment = await _payable(uow, id)
     _require_due_date(installment)
+    resumed = installment
     if installment.status == "paused":
         at = max(installment.due_at, await clock.now_in(uow.db))
-        installment = await repository.write(uow.db, id, at=uow.now, status="open", next_attempt_at=at)
-    return _view(installment)
+        resumed = await repository.write(uow.db, id, at=uow.now, status="open", next_attempt_at=at)
+    return await _recorded(uow, "installment.resumed", installment, resumed)
 
 
 @router.post(f"{_SCHEDULES}/{{purchase_id}}/resume-collection")
@@ -218,6 +228,16 @@ async def resume_collection(_: Admin, uow: CallerUnitOfWork, purchase_id: UUID) 
     if purchase is None:
         raise Problem(404, "unknown_purchase", "Purchase not found; use the id of the alert.")
     await collection_stop.resume(uow, purchase)
+    act = Act.of(
+        "collection.resumed",
+        "purchase",
+        purchase_id,
+        purchase_id=purchase_id,
+        student_id=purchase.student_id,
+        before={"collection_stopped": purchase.collection_stopped},
+        after={"collection_stopped": None},
+    )
+    await audit.record(uow, act)
     return ResumedCollection(purchase_id=purchase_id)
 
 
@@ -291,6 +311,23 @@ async def _end_overdue(context: CheckoutContext, buyer: Buyer, id: UUID) -> None
         raise rejected_by_stripe() from None
     if not ended:
         raise not_due("processing")
+
+
+async def _recorded(uow: UnitOfWork, action: Action, before: Installment, after: Installment) -> AdminInstallment:
+    """For the audit trail, too."""
+    changed = _view(after)
+    act = Act.of(
+        action,
+        "installment",
+        after.id,
+        purchase_id=after.purchase_id,
+        student_id=after.student_id,
+        references=(after.stripe_invoice_id, after.stripe_payment_intent_id),
+        before=_view(before),
+        after=changed,
+    )
+    await audit.record(uow, act)
+    return changed
 
 
 def _view(installment: Installment) -> AdminInstallment:

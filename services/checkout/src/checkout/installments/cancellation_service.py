@@ -24,8 +24,10 @@ from checkout.purchases.domain import OPEN, State
 from checkout.purchases.repository import PurchaseRow
 from checkout.purchases.service import PurchaseService
 from checkout.units import money_of
+from contracts.audit import Act
 from contracts.money import Money
 from kit.db.unit_of_work import UnitOfWork
+from kit.http import audit
 from kit.http.errors import Problem
 
 
@@ -116,6 +118,16 @@ class CancellationService:
         )
         await repository.add_cancellation(uow.db, cancellation)
         await self._end(uow, purchase, reason)
+        act = Act.of(
+            "enrollment.canceled",
+            "purchase",
+            purchase.id,
+            purchase_id=purchase.id,
+            student_id=purchase.student_id,
+            after={"paid": paid, "refunded": refund, "currency": purchase.currency},
+            reason=reason,
+        )
+        await audit.record(uow, act)
         return cancellation
 
     async def _refund_by_policy(

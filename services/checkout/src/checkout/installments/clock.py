@@ -9,8 +9,11 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from checkout.installments.tables import test_clock
+from checkout.topology import SERVICE
+from contracts.audit import Act
 from kit.db.database import Database
-from kit.db.unit_of_work import utc_now
+from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.http import audit
 
 
 class Clock:
@@ -31,7 +34,7 @@ class Clock:
         return utc_now() + await ahead(db) if self.enabled else utc_now()
 
     async def advance(self, by: timedelta) -> datetime:
-        """By an admin."""
+        """By an admin, or without a request by a test."""
         async with self._database.transaction_of(student_id=None, role="admin") as db:
             moved = insert(test_clock).values(id=True, ahead=by)
             await db.execute(
@@ -39,6 +42,10 @@ class Clock:
                     index_elements=["id"], set_={"ahead": test_clock.c.ahead + moved.excluded.ahead}
                 )
             )
+            if audit.current_actor() is not None:
+                uow = UnitOfWork(db=db, source=SERVICE, now=utc_now())
+                moved_by = {"seconds": int(by.total_seconds())}
+                await audit.record(uow, Act.of("clock.advanced", "test_clock", "test_clock", after=moved_by))
         return await self.now()
 
 

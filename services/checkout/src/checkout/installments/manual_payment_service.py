@@ -17,9 +17,11 @@ from checkout.purchases.domain import OPEN
 from checkout.purchases.event_fields import purchase_fields
 from checkout.purchases.repository import PurchaseRow
 from checkout.stripe_client import StripeRejected
+from contracts.audit import Act
 from contracts.money import Money
 from contracts.payments import PaymentRefs, PaymentSucceeded
 from kit.db.unit_of_work import UnitOfWork
+from kit.http import audit
 from kit.http.errors import Problem
 
 _ROUNDS = 5
@@ -168,6 +170,16 @@ class ManualPaymentService:
             method=method,
         )
         await uow.publish(event, id=f"{payment.id}/{event.type}", subject=str(purchase.id))
+        act = Act.of(
+            "installment.paid",
+            "installment",
+            installment.id,
+            purchase_id=purchase.id,
+            student_id=installment.student_id,
+            before={"status": installment.status},
+            after={"status": "waived" if method == "waiver" else "paid", "method": method, **money.model_dump()},
+        )
+        await audit.record(uow, act)
         return payment
 
 

@@ -15,9 +15,11 @@ from checkout.payments.refund_service import (
     unknown_payment,
 )
 from checkout.purchases.repository import lock_purchase
+from contracts.audit import Act
 from contracts.checkout import RefundDecided, RefundRequested
 from contracts.money import Money
 from kit.db.unit_of_work import UnitOfWork
+from kit.http import audit
 from kit.http.errors import Problem
 
 
@@ -108,6 +110,17 @@ async def decide_request(
         amount=made.money if made else None,
     )
     await uow.publish(event, id=f"refund-request/{request_id}/{event.type}", subject=str(pending.purchase_id))
+    act = Act.of(
+        "refund.decided",
+        "refund_request",
+        request_id,
+        purchase_id=pending.purchase_id,
+        student_id=pending.student_id,
+        before={"status": pending.status},
+        after={"status": decided.status, "refund_id": made.id if made else None},
+        reason=decision.note,
+    )
+    await audit.record(uow, act)
     return decided
 
 

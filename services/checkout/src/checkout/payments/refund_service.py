@@ -21,8 +21,10 @@ from checkout.payments.domain import (
 )
 from checkout.payments.purchase_ends import REFUNDED, accept_nothing, end_purchase
 from checkout.purchases.repository import lock_purchase
+from contracts.audit import Act
 from contracts.payments import DisputeStatus, PaymentRefs, PaymentRefunded
 from kit.db.unit_of_work import UnitOfWork
+from kit.http import audit
 from kit.http.errors import Problem
 
 log = structlog.get_logger(__name__)
@@ -94,6 +96,17 @@ async def refund_by_admin(
     made = await refund(
         uow, payment_id, amount, reason=asked.reason, origin=origin, by=asked.by, channel=asked.channel, id=id
     )
+    act = Act.of(
+        "refund.created",
+        "refund",
+        made.id,
+        purchase_id=made.purchase_id,
+        student_id=made.student_id,
+        references=payment.refs,
+        after={**made.money.model_dump(), "keep_enrollment": asked.keep_enrollment},
+        reason=asked.reason if origin == "admin" else None,
+    )
+    await audit.record(uow, act)
     left = sum(each.left for each in await refundable_payments(uow, purchase.id) if each.is_money)
     if left > (asked.credit if asked.amount is None else 0):
         return made, False

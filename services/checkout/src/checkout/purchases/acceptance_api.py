@@ -11,8 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from checkout.purchases import repository
 from checkout.purchases.event_fields import purchase_fields
+from contracts.audit import Act
 from contracts.money import Money
 from contracts.payments import PaymentRefs, PurchaseAccepted
+from kit.http import audit
 from kit.http.auth import Admin
 from kit.http.dependencies import CallerUnitOfWork
 from kit.http.errors import Problem
@@ -53,5 +55,16 @@ async def accept_purchase(id: UUID, body: Acceptance, caller: Admin, uow: Caller
     event = PurchaseAccepted(**purchase_fields(row), refs=PaymentRefs(), amount=amount, as_of=uow.now)
     await uow.publish(event, id=f"{id}/{amount.amount}/{event.type}", subject=str(id))
     await repository.write_acceptance(uow.db, id, by=f"{caller.role}:{caller.id}", reason=body.reason, at=uow.now)
+    act = Act.of(
+        "underpayment.accepted",
+        "purchase",
+        id,
+        purchase_id=id,
+        student_id=row.student_id,
+        before={"accepted": row.accepted, "currency": row.currency},
+        after={"accepted": amount.amount, "currency": row.currency},
+        reason=body.reason,
+    )
+    await audit.record(uow, act)
     log.info("shortfall accepted", purchase=str(id), amount=amount.amount)
     return AcceptedPurchase(purchase_id=id, amount=amount.amount, currency=row.currency)

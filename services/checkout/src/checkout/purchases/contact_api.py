@@ -12,7 +12,9 @@ from checkout.mail import Address
 from checkout.purchases import student_repository
 from checkout.purchases.context import Buyer
 from checkout.purchases.dependencies import CurrentContext
+from contracts.audit import Act
 from contracts.people import Contact
+from kit.http import audit
 from kit.http.auth import CaseManager
 from kit.http.errors import Problem
 
@@ -47,6 +49,7 @@ async def put_contact(id: UUID, body: StudentContact, caller: CaseManager, conte
         await context.record_contact(uow, id, staff)
         contact = await student_repository.read_contact(uow.db, id)
         assert contact is not None  # noqa: S101  stored a moment ago
+        await audit.record(uow, Act.of("contact.changed", "student", id, student_id=id))
     return StudentContact(email=contact.email, name=contact.name)
 
 

@@ -16,10 +16,12 @@ from checkout.purchases.pay_links import token_of
 from checkout.settings import ApiSettings
 from checkout.stripe_client import Stripe, StripeNotConfigured, StripeUnavailable
 from checkout.topology import SERVICE
+from contracts.audit import Act
 from contracts.checkout import PurchaseCreated, StudentUpdated
 from contracts.people import Contact
-from kit.db.database import Database
+from kit.db.database import STAFF, Database
 from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.http import audit
 from kit.http.errors import Problem
 
 RefusalCode = Literal[
@@ -120,6 +122,17 @@ class CheckoutContext:
             authorization_number=request.authorization_number,
         )
         await uow.publish(event, id=f"{purchase_id}/{event.type}", subject=str(purchase_id))
+        actor = audit.current_actor()
+        if actor is not None and actor.role in STAFF and actor.id != str(request.student_id):
+            act = Act.of(
+                "purchase.created",
+                "purchase",
+                purchase_id,
+                purchase_id=purchase_id,
+                student_id=request.student_id,
+                after={"item": request.program.slug, "payer": request.payer, **request.amount.model_dump()},
+            )
+            await audit.record(uow, act)
 
     def pay_link(self, id: UUID) -> str:
         """Where the purchase or the installment can be paid, for as long as it is owed: each click opens a current page

@@ -24,10 +24,12 @@ from checkout.purchases.domain import PurchaseRequest
 from checkout.purchases.external_purchase import UnmatchedCode
 from checkout.purchases.tables import unmatched_payments
 from checkout.purchases.unmatched_repository import UnmatchedPayment
+from contracts.audit import Act, Action
 from contracts.money import Money
 from contracts.payments import PaymentRefs
 from contracts.people import Payer
 from kit.db.unit_of_work import UnitOfWork
+from kit.http import audit
 from kit.http.auth import Admin
 from kit.http.dependencies import CallerUnitOfWork
 from kit.http.errors import Problem
@@ -131,6 +133,7 @@ async def assign_payment(id: UUID, body: Assignment, caller: Admin, uow: CallerU
     recorded = external_purchase.record_of(request, payment.purchase_id, payment.payment_refs, at=uow.now)
     await uow.publish(recorded, id=f"{payment.id}/{recorded.type}", subject=str(payment.purchase_id))
     await unmatched_repository.assign(uow.db, payment.purchase_id, body.student_id, by=actor, at=uow.now)
+    await _record(uow, "payment.assigned", payment, student_id=body.student_id, item=item.slug)
     return _answer(payment, body, item, request.list_price or request.amount)
 
 
@@ -143,8 +146,24 @@ async def refund_payment(id: UUID, caller: Admin, uow: CallerUnitOfWork) -> Refu
         actor = f"{caller.role}:{caller.id}"
         await unmatched_repository.write_status(uow.db, id, status="refunding", by=actor, at=uow.now)
         await unmatched.enqueue_refund(uow, payment)
+        await _record(uow, "payment.refunded", payment, amount=payment.left.amount, currency=payment.currency)
     status: Literal["refunding", "refunded"] = "refunded" if payment.status == "refunded" else "refunding"
     return RefundAnswer(id=id, status=status, amount=payment.left.amount, currency=payment.currency)
+
+
+async def _record(uow: UnitOfWork, action: Action, payment: UnmatchedPayment, **decided: object) -> None:
+    student_id = decided.get("student_id")
+    act = Act.of(
+        action,
+        "unmatched_payment",
+        payment.id,
+        purchase_id=payment.purchase_id,
+        student_id=student_id if isinstance(student_id, UUID) else None,
+        references=payment.payment_refs.of_payment(),
+        before={"status": payment.status},
+        after={"status": "assigned" if student_id else "refunding", **decided},
+    )
+    await audit.record(uow, act)
 
 
 async def _lock(uow: UnitOfWork, id: UUID) -> UnmatchedPayment:

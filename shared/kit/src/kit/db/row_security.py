@@ -126,6 +126,10 @@ class Logins:
         # which revision a database has is the owner's business
         return [*statements, f'REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM "{self.worker}"']
 
+    def staff_publish(self, name: str, types: Collection[str]) -> list[str]:
+        """What requests of staff may publish beside what `secure_delivery` lists."""
+        return [policy(name, "outbox_messages", self.staff, "INSERT", _message(EVENTS_EXCHANGE, types))]
+
 
 _OWN_REQUEST = "caller = current_setting('app.caller', true) AND key = current_setting('app.idempotency_key', true)"
 

@@ -12,6 +12,7 @@ import jwt
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from kit.http.audit import clear_origin, note_origin
 from kit.http.errors import Problem
 from kit.runtime.failures import Unavailable
 from kit.runtime.settings import AuthSettings
@@ -101,12 +102,15 @@ async def optional_caller(
     """The caller, or None without a token. An invalid token is still a 401."""
     header = request.headers.get("authorization")
     if header is None:
+        clear_origin()
         return None
     scheme, _, token = header.partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise _unauthorized("Send a token: `Authorization: Bearer <token>`.")
     authenticator: Authenticator = request.app.state.authenticator
-    return await authenticator.verify(token.strip())
+    caller = await authenticator.verify(token.strip())
+    note_origin(request, id=str(caller.id), role=caller.role)
+    return caller
 
 
 async def current_caller(caller: Annotated[Caller | None, Depends(optional_caller)]) -> Caller:

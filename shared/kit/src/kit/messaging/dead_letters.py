@@ -9,6 +9,8 @@ AMQP_URL is the broker's URL with the deployment's login, `<queue>` the queue wh
 lists those of all services that are installed here. A replay publishes the message to that queue again; replaying an
 event twice has no second effect, since the inbox recognizes it. An event that its publisher may not publish is refused
 again, unless you replay it with `--vouch`: then it counts as yours.
+
+Each replay and discard is recorded in the audit trail first, with the operating system's user, or `--operator NAME`.
 """
 
 from __future__ import annotations
@@ -30,9 +32,13 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from aio_pika.exceptions import AMQPError, QueueEmpty
 
-from contracts.envelope import BadEnvelope, attributes
+from contracts.audit import Act, Action, Actor, AuditRecorded
+from contracts.envelope import BadEnvelope, Envelope, attributes
 from contracts.registry import PUBLISHED_BY
+from kit.db.unit_of_work import utc_now
+from kit.messaging import audit
 from kit.messaging.delivered import UNREADABLE_HEADER, decode_everything, why_unreadable
+from kit.messaging.outbox import EVENTS_EXCHANGE
 from kit.messaging.publishers import PUBLISHER_HEADER, is_service, login_of, publisher_of_dead_letter
 from kit.messaging.topology import Queue
 
@@ -109,7 +115,9 @@ class DeadLetters:
         async with aclosing(self._messages()) as messages:
             return [_read(message) async for _, message in messages]
 
-    async def replay(self, selected: Callable[[DeadLetter], bool], *, vouch: bool = False) -> int:
+    async def replay(
+        self, selected: Callable[[DeadLetter], bool], *, vouch: bool = False, actor: Actor | None = None
+    ) -> int:
         """Publishes the selected messages to the queue again; each is acknowledged after the broker's confirm. Those
         whose headers cannot be decoded stay.
 
@@ -120,6 +128,7 @@ class DeadLetters:
             async for channel, message in messages:
                 letter = _read(message)
                 if letter.complete and selected(letter):
+                    await self._record(channel, "dead_letter.replayed", letter, actor, vouch=vouch)
                     exchange = await channel.get_exchange(Queue(self._queue).exchange, ensure=False)
                     copy = _copy(message)
                     copy.user_id = self._login
@@ -131,14 +140,44 @@ class DeadLetters:
                     replayed += 1
         return replayed
 
-    async def discard(self, selected: Callable[[DeadLetter], bool]) -> int:
+    async def discard(self, selected: Callable[[DeadLetter], bool], *, actor: Actor | None = None) -> int:
         discarded = 0
         async with aclosing(self._messages()) as messages:
-            async for _, message in messages:
-                if selected(_read(message)):
+            async for channel, message in messages:
+                letter = _read(message)
+                if selected(letter):
+                    await self._record(channel, "dead_letter.discarded", letter, actor)
                     await message.ack()
                     discarded += 1
         return discarded
+
+    async def _record(
+        self, channel: AbstractChannel, action: Action, letter: DeadLetter, actor: Actor | None, **more: bool
+    ) -> None:
+        """Publishes the audit record, before the act: what is recorded may not have happened, but what has happened is
+        recorded. Raises AMQPError if no queue receives it. None: nobody in particular, as in tests."""
+        if actor is None:
+            return
+        about = {"queue": self._queue, "type": letter.type, "reason": letter.reason[:500], **more}
+        id = letter.event_id[:300] or UNKNOWN
+        act = Act.of(action, "dead_letter", id, before=about)
+        envelope = Envelope(
+            id=audit.new_id(),
+            source=self._login,
+            subject=id,
+            time=utc_now(),
+            data=AuditRecorded(actor=actor, act=act),
+        )
+        message = aio_pika.Message(
+            envelope.body(),
+            headers=dict(envelope.headers()),
+            message_id=envelope.id,
+            user_id=self._login,
+            content_type="application/json",
+            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+        )
+        exchange = await channel.get_exchange(EVENTS_EXCHANGE, ensure=False)
+        await exchange.publish(message, envelope.type, mandatory=True)
 
     async def _messages(self) -> AsyncGenerator[tuple[AbstractChannel, AbstractIncomingMessage], None]:
         """Each dead letter that is there now, unacknowledged: closing the channel returns the others to the queue."""
@@ -222,9 +261,9 @@ async def _main(arguments: argparse.Namespace, amqp_url: str) -> int:
         if arguments.command == "replay":
             if is_service(login_of(amqp_url)):
                 sys.exit("AMQP_URL has the login of a service: consumers accept replays of the deployment's only")
-            changed = await letters.replay(selected, vouch=arguments.vouch)
+            changed = await letters.replay(selected, vouch=arguments.vouch, actor=audit.operator(arguments.operator))
         else:
-            changed = await letters.discard(selected)
+            changed = await letters.discard(selected, actor=audit.operator(arguments.operator))
         _print(f"{arguments.command}: {changed}")
         return 0 if changed else 1
 
@@ -254,6 +293,8 @@ def _arguments() -> argparse.Namespace:
             command.add_argument("--vouch", action="store_true")
         elif name != "list":
             command.add_argument("event_id")
+        if name in ("replay", "discard"):
+            command.add_argument("--operator", metavar="NAME", help="who you are, for the audit trail")
     return parser.parse_args()
 
 
