@@ -15,10 +15,12 @@ from tests.waiting import until
 
 from kit.db.database import Database
 from kit.db.unit_of_work import UnitOfWork
+from kit.messaging import relay as relay_module
 from kit.messaging.broker import BrokerDown, Publisher
-from kit.messaging.outbox import CHANNEL, OutgoingMessage, put, put_all
+from kit.messaging.outbox import CHANNEL, OutgoingMessage, put, put_all, wake
 from kit.messaging.relay import Relay, keep_publishing
 from kit.messaging.topology import Queue, declare_at
+from kit.runtime.backoff import Backoff
 from testkit.rabbit_server import RabbitServer
 
 
@@ -232,6 +234,27 @@ async def test_no_row_is_marked_as_published_during_a_broker_outage(database: Da
     with pytest.raises(BrokerDown):
         await Relay(database, unreachable).publish_due()
     assert await unpublished(database) == 1
+
+
+async def test_new_rows_start_no_attempt_during_an_outage(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relay that was idle before is still notified of each."""
+    hour = timedelta(hours=1)
+    monkeypatch.setattr(relay_module, "RETRY_OUTAGE", Backoff(first=hour, longest=hour))
+    attempts, stop = 0, asyncio.Event()
+
+    async def publish_due() -> int:
+        nonlocal attempts
+        attempts += 1
+        raise BrokerDown("away")
+
+    relay = asyncio.create_task(keep_publishing(publish_due, database.url, stop, channel=CHANNEL, batch=5))
+    for _ in range(20):
+        async with database.transaction() as db:
+            await wake(db, CHANNEL)
+        await asyncio.sleep(0.05)
+    stop.set()
+    await relay
+    assert attempts == 1
 
 
 async def test_a_broker_with_a_memory_alarm_is_not_flooded(

@@ -79,7 +79,7 @@ async def keep_publishing(
             except Exception as error:
                 away = isinstance(error, BrokerDown) or is_down(error)
                 outage.failed(error, exc_info=not away)
-                await wakeup.pause((RETRY_OUTAGE if away else RETRY_BATCH).delay(outage.failures).total_seconds())
+                await wakeup.back_off((RETRY_OUTAGE if away else RETRY_BATCH).delay(outage.failures).total_seconds())
     await beside
 
 

@@ -114,6 +114,12 @@ class Wakeup:
             self._notified.clear()
         return True
 
+    async def back_off(self, seconds: float) -> None:
+        """Waits for `seconds`, also if notified: after a failure, each new row would start another attempt."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
+
     async def _set_idle(self) -> None:
         if self._connection is not None:
             with contextlib.suppress(*_FAILED):
