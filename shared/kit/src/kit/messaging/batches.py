@@ -30,7 +30,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import text
 
 from contracts.envelope import Envelope
 from kit.db.database import Database, is_down, lost_a_race, waited_for_a_lock
@@ -49,6 +49,7 @@ MAX_SECONDS = 5.0
 LOCK_TIMEOUT = "1s"
 ALONE_LOCK_TIMEOUT = "250ms"
 _RACES = 3
+_SET_LOCK_TIMEOUT = text("SELECT set_config('lock_timeout', :value, true)")
 
 
 def connections(queues: int) -> int:
@@ -160,7 +161,7 @@ class Batches:
         for each in batch:
             by_id.setdefault(each.event.id, each)
         async with self._database.transaction() as db:
-            await db.execute(select(func.set_config("lock_timeout", lock_timeout, True)))
+            await db.execute(_SET_LOCK_TIMEOUT, {"value": lock_timeout})
             new = await inbox.claim_all(db, queue=self._queue, event_ids=by_id)
             if new:
                 collected = Collected()
