@@ -363,6 +363,23 @@ def register(stripe: Stripe, url: str = "https://pay.school.example/api/stripe/w
     return str(stripe.sandbox.client.v1.webhook_endpoints.create(params).id)
 
 
+async def test_with_stripe_connect_the_endpoint_is_the_platforms(
+    database: Database, journal: Journal, stripe: Stripe
+) -> None:
+    fetcher = Fetcher(
+        api_key=stripe.sandbox.settings.secret_key.get_secret_value(),
+        base="http://sandbox",
+        version=stripe.sandbox.settings.api_version,
+        account="acct_school",
+        transport=stripe,
+    )
+    origin = Origin(livemode=False, account="acct_school")
+    await Reconciler(database, fetcher, journal, origin=origin, api_version="").reconcile_due()
+    accounts = {request.url.path: request.headers.get("Stripe-Account") for request in stripe.requests}
+    assert accounts == {"/v1/events": "acct_school", "/v1/webhook_endpoints": None}
+    await fetcher.close()
+
+
 async def test_the_endpoint_at_stripe_is_checked(build: Callable[..., Reconciler], stripe: Stripe) -> None:
     reconciler = build(webhook_url="https://pay.school.example/api/stripe/webhook")
     with capture_logs() as logs:

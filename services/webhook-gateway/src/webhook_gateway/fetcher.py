@@ -67,8 +67,7 @@ class Fetcher:
         self._pause = 1 / requests_per_second if requests_per_second else 0.0
         self._next_at = 0.0
         headers = {"Authorization": f"Bearer {api_key}", "Stripe-Version": version, "User-Agent": "bursar"}
-        if account is not None:
-            headers["Stripe-Account"] = account
+        self._account = {} if account is None else {"Stripe-Account": account}
         self._http = httpx.AsyncClient(
             base_url=base,
             headers=headers,
@@ -82,7 +81,7 @@ class Fetcher:
 
     async def read(self, path: str) -> JsonObject:
         """The object at a path of the API."""
-        return await self._get(path)
+        return await self._get(path, self._account)
 
     async def events(self, *, types: Sequence[str], since: datetime) -> AsyncIterator[JsonObject]:
         """All events of these types since then, newest first for each 20 types."""
@@ -98,15 +97,19 @@ class Fetcher:
         params: dict[str, Any] = {"types[]": list(types), "created[gte]": int(since.timestamp())}
         if until is not None:
             params["created[lt]"] = int(until.timestamp())
-        return self._pages("/v1/events", params)
+        return self._pages("/v1/events", params, self._account)
 
     async def webhook_endpoints(self) -> list[JsonObject]:
-        return [each async for page in self._pages("/v1/webhook_endpoints", {}) for each in page]
+        """Those of the API key's own account: with Stripe Connect, the platform's endpoint gets the events of connected
+        accounts (https://docs.stripe.com/connect/webhooks)."""
+        return [each async for page in self._pages("/v1/webhook_endpoints", {}, {}) for each in page]
 
-    async def _pages(self, path: str, params: Mapping[str, Any]) -> AsyncIterator[list[JsonObject]]:
+    async def _pages(
+        self, path: str, params: Mapping[str, Any], headers: Mapping[str, str]
+    ) -> AsyncIterator[list[JsonObject]]:
         params = {**params, "limit": PAGE}
         while True:
-            page = await self._get(path, params)
+            page = await self._get(path, headers, params)
             found: list[JsonObject] = [each for each in page.get("data") or () if isinstance(each, dict)]
             yield found
             if page.get("has_more") is not True or not found:
@@ -114,16 +117,16 @@ class Fetcher:
             params["starting_after"] = found[-1].get("id")
 
     async def event(self, event_id: str) -> JsonObject:
-        return await self._get(f"/v1/events/{event_id}")
+        return await self._get(f"/v1/events/{event_id}", self._account)
 
-    async def _get(self, path: str, params: Mapping[str, Any] | None = None) -> JsonObject:
+    async def _get(self, path: str, headers: Mapping[str, str], params: Mapping[str, Any] | None = None) -> JsonObject:
         if not self.configured:
             raise StripeNotConfigured("STRIPE_API_KEY is not set")
         attempt = 1
         while True:
             await self._wait_for_turn()
             try:
-                return await self._get_once(path, params)
+                return await self._get_once(path, headers, params)
             except StripeUnavailable:
                 if self._backoff.exhausted(attempt):
                     raise
@@ -135,9 +138,9 @@ class Fetcher:
         self._next_at = max(self._next_at, now) + self._pause
         await asyncio.sleep(self._next_at - self._pause - now)
 
-    async def _get_once(self, path: str, params: Mapping[str, Any] | None) -> JsonObject:
+    async def _get_once(self, path: str, headers: Mapping[str, str], params: Mapping[str, Any] | None) -> JsonObject:
         try:
-            response = await self._http.get(path, params=params)
+            response = await self._http.get(path, params=params, headers=headers)
             found = response.json() if response.is_success else None
         except (httpx.HTTPError, ValueError) as error:
             raise StripeUnavailable(f"no valid response: {type(error).__name__}") from None

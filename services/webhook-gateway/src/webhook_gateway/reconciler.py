@@ -212,6 +212,8 @@ class Reconciler:
         RECONCILED.labels("conflict").inc(conflicts)
         RECONCILED.labels("refused").inc(refused.total())
         if restored:
+            for event in restored:
+                log.info("event restored", event_id=event.id, type=event.type)
             types = dict(CountOf(event.type for event in restored))
             log.warning("events were not delivered and are restored", events=len(restored), types=types)
         if refused:
