@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tests.journeys.harness import School
+from tests.journeys.harness import School, unique
 from tests.waiting import until
 
 from devstack.stack import Stack
@@ -53,6 +53,20 @@ async def test_the_timeline_of_a_purchase_names_every_hop(school: School) -> Non
     found = await as_json(school.stack, "timeline", purchase)
     times = [datetime.fromisoformat(event["time"]) for event in found["events"]]
     assert times == sorted(times)
+
+
+async def test_who_created_a_promotion_is_an_audit_record(school: School) -> None:
+    admin = school.staff("admin")
+    body = {"code": unique("AUDIT").upper(), "percent_off": 10}
+    answer = await admin.post("checkout", "/api/admin/promotions", body)
+    assert answer.is_success, answer.text
+
+    async def recorded() -> list[Any] | None:
+        return await as_json(school.stack, "audit", "--actor", str(admin.id)) or None
+
+    (record,) = await until(recorded, seconds=30, what="the audit record")
+    assert (record["action"], record["service"]) == ("promotion.created", "checkout")
+    assert (await bursar(school.stack, "verify-audit"))[0] == 0
 
 
 async def test_doctor_asks_every_process(school: School) -> None:
