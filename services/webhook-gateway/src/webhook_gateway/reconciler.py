@@ -152,7 +152,7 @@ class Reconciler:
                 newest += map(_created, page[:1])
                 for event in await self._missing(page):
                     if now - grace < _created(event) <= now + grace:
-                        continue  # on its way
+                        continue  # on its way; one of a test clock that is ahead is not waited for
                     more = more or len(held) == self._held
                     held.append(event)
                 found = replace(found, listed=found.listed + len(page))
