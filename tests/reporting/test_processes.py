@@ -33,7 +33,13 @@ async def test_what_is_published_is_recorded_and_the_chain_is_verified_by_comman
     paid = PaymentSucceeded(refs=PaymentRefs(payment_intent="pi_1234"), purchase_id=purchase, amount=usd(1))
     try:
         wait_all_ready([role.start() for role in running])
-        sent = [service.envelope(paid), *(service.audited(act(purchase_id=purchase)) for _ in range(120))]
+        later = type("CourseReviewed", (PaymentSucceeded,), {"type": "course.reviewed.v7"})  # of a later version
+        unknown = later(**paid.model_dump())
+        sent = [
+            service.envelope(paid),
+            service.envelope(unknown),
+            *(service.audited(act(purchase_id=purchase)) for _ in range(120)),
+        ]
         await asyncio.gather(*(publisher.publish(to_message(event)) for event in [*sent, *sent]))
 
         async def all_recorded() -> bool:
@@ -44,6 +50,8 @@ async def test_what_is_published_is_recorded_and_the_chain_is_verified_by_comman
         async with httpx.AsyncClient(base_url=running[0].url, headers=bearer(ADMIN, "admin"), trust_env=False) as http:
             found = (await http.get(f"/api/admin/purchases/{purchase}/timeline")).json()
             assert len(found["events"]) == len(sent)
+            assert found["events"][1]["type"] == "course.reviewed.v7"
+            assert found["events"][1]["data"]["amount"] == {"amount": 1, "currency": "usd"}
             verified = (await http.get("/api/admin/audit/verify")).json()
             assert (verified["holds"], verified["records"]) == (True, 120)
     finally:

@@ -19,7 +19,7 @@ def consumers() -> RabbitRouter:
     router = RabbitRouter()
     events = subscriber(router, EVENTS)
 
-    @events(filter=carries(*EVENTS.events, together=record_all))
+    @events(filter=carries(*EVENTS.events, together=record_all, unknown=True))
     async def record(event: Envelope[Event], uow: UnitOfWork) -> None:
         await record_all(uow, [event])
 

@@ -6,6 +6,6 @@ from contracts.registry import EVENT_TYPES, PUBLISHED_BY
 from kit.messaging.topology import Queue
 
 SERVICE = "reporting"
-EVENTS = Queue("reporting.events", events=tuple(EVENT_TYPES.values()))
+EVENTS = Queue("reporting.events", events=tuple(EVENT_TYPES.values()), all_types=True)
 QUEUES = (EVENTS,)
 PUBLISHES = PUBLISHED_BY[SERVICE]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -26,6 +27,17 @@ class Event(Model):
     """One fact, in the past tense. `type` includes the version and is the routing key."""
 
     type: ClassVar[str]
+
+
+class UnknownEvent(Event):
+    """An event of a type that only a later version has. Its body is in `Envelope.received`."""
+
+    type = "unknown"
+
+
+@lru_cache(maxsize=256)
+def _unknown(type_: str) -> type[UnknownEvent]:
+    return type("UnknownEvent", (UnknownEvent,), {"type": type_, "__module__": __name__})
 
 
 E = TypeVar("E", bound=Event, covariant=True)
@@ -111,11 +123,16 @@ def parse(headers: Mapping[str, Any], body: bytes, types: Mapping[str, type[Even
     return read(attributes(headers), body, types)
 
 
-def read(found: Mapping[str, str], body: bytes, types: Mapping[str, type[Event]]) -> Envelope[Event]:
-    """The same, of the attributes."""
+def read(
+    found: Mapping[str, str], body: bytes, types: Mapping[str, type[Event]], *, unknown: bool = False
+) -> Envelope[Event]:
+    """The same, of the attributes. `unknown`: an event of an unknown type is an UnknownEvent, and no error."""
     if missing := {"id", "source", "type", "subject", "time"} - found.keys():
         raise BadEnvelope(f"not a CloudEvent: missing {', '.join(sorted(missing))}")
-    if (model := types.get(found["type"])) is None:
+    model = types.get(found["type"])
+    if model is None and unknown:
+        model = _unknown(found["type"])
+    if model is None:
         raise UnrecognizedType(f"unknown event type {found['type'][:100]!r}")
     try:
         time = datetime.fromisoformat(found["time"])

@@ -20,7 +20,7 @@ from faststream import BaseMiddleware, ContextRepo, PublishCommand
 from faststream.exceptions import SubscriberNotFound
 from faststream.message import StreamMessage
 
-from contracts.envelope import Envelope, Event, UnrecognizedType, parse, read
+from contracts.envelope import Envelope, Event, UnknownEvent, UnrecognizedType, parse, read
 from contracts.registry import EVENT_TYPES
 from kit.db.database import Database, lost_a_race
 from kit.db.unit_of_work import UnitOfWork
@@ -124,11 +124,12 @@ class Delivery(BaseMiddleware[PublishCommand, Any]):
             await call_next(msg)
 
         async def attempt() -> Outcome:
-            event = read(found, msg.body, EVENT_TYPES)
+            event = read(found, msg.body, EVENT_TYPES, unknown=self._queue.all_types)
             queue, correlation = self._queue.name, event.correlation_id or event.id
             await self._process.publishers.check(queue, self._message, event.type)
             structlog.contextvars.bind_contextvars(queue=queue, event_id=event.id, correlation=correlation)
-            filter = self._process.filters[queue][event.type]
+            known = event.type if event.type in EVENT_TYPES else UnknownEvent.type
+            filter = self._process.filters[queue][known]
             is_new = await self._process.batches[queue].process(event, call_handler, filter)
             return Outcome.HANDLED if is_new else Outcome.DUPLICATE
 

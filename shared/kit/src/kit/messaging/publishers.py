@@ -18,7 +18,7 @@ from aio_pika.abc import AbstractIncomingMessage
 from sqlalchemy import text
 
 from contracts.envelope import attributes
-from contracts.registry import PUBLISHED_BY
+from contracts.registry import EVENT_TYPES, PUBLISHED_BY
 from kit.db.database import Database
 from kit.runtime.failures import Permanent
 
@@ -109,6 +109,8 @@ class Publishers:
             return True
         if publisher == UNSIGNED:
             return self._accept_unsigned
+        if type_ not in EVENT_TYPES:  # gets here only in a queue of all types; a later version may publish it
+            return is_service(publisher)
         return type_ in _TYPES.get(publisher, _TYPES[_OTHERS])
 
     async def _first_publisher(self, queue: str, message: AbstractIncomingMessage, key: str) -> str | None:

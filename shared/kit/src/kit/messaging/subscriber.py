@@ -27,7 +27,8 @@ from faststream import AckPolicy
 from faststream.rabbit import Channel, QueueType, RabbitMessage, RabbitQueue, RabbitRouter
 from faststream.rabbit.subscriber import RabbitSubscriber
 
-from contracts.envelope import BadEnvelope, Envelope, Event, attributes
+from contracts.envelope import BadEnvelope, Envelope, Event, UnknownEvent, attributes
+from contracts.registry import EVENT_TYPES
 from kit.db.unit_of_work import UnitOfWork
 from kit.messaging.event_facts import FactRules
 from kit.messaging.inbox import Handler
@@ -73,6 +74,7 @@ class EventFilter:
     events: tuple[type[Event], ...]
     merging: FactRules | None = None
     together: BatchHandler | None = None
+    unknown: bool = False
 
     @cached_property
     def _types(self) -> frozenset[str]:
@@ -80,13 +82,17 @@ class EventFilter:
 
     async def __call__(self, message: EventMessage) -> bool:
         try:
-            return message.attributes.get("type") in self._types
+            type_ = message.attributes.get("type")
+            return type_ in self._types or (self.unknown and type_ not in EVENT_TYPES)
         except BadEnvelope:
             return False  # no handler takes it: the middleware dead-letters it
 
 
 def carries(
-    *events: type[Event], merging: FactRules | None = None, together: BatchHandler | None = None
+    *events: type[Event],
+    merging: FactRules | None = None,
+    together: BatchHandler | None = None,
+    unknown: bool = False,
 ) -> EventFilter:
     """Takes the messages that carry one of these events.
 
@@ -94,8 +100,9 @@ def carries(
               same as the handler
     merging:  with these rules all events of a batch are merged first, in one step, and `together` is called for each
               group with its events; `UnitOfWork.merge` of any of them then returns the group
+    unknown:  takes events of unknown types as well, for a queue of `all_types`
     """
-    return EventFilter(events, merging=merging, together=together)
+    return EventFilter(events, merging=merging, together=together, unknown=unknown)
 
 
 def projects(projection: Projection[Any, Any], *events: type[Event]) -> EventFilter:
@@ -105,9 +112,11 @@ def projects(projection: Projection[Any, Any], *events: type[Event]) -> EventFil
 
 
 def filters(subscriber: RabbitSubscriber) -> Mapping[str, EventFilter]:
-    """event type -> the filter that takes it"""
+    """event type -> the filter that takes it; for unknown types: that of UnknownEvent"""
     found = [call.filter for call in subscriber.calls if isinstance(call.filter, EventFilter)]
-    return {event.type: each for each in found for event in each.events}
+    by_type = {event.type: each for each in found for event in each.events}
+    by_type.update((UnknownEvent.type, each) for each in found if each.unknown)
+    return by_type
 
 
 def handlers(subscriber: RabbitSubscriber) -> Mapping[str, Handler]:

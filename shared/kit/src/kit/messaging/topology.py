@@ -44,6 +44,10 @@ NO_LIMIT = 1_000_000
 DEAD_ARGUMENTS: Mapping[str, Any] = {"x-queue-type": "quorum", "x-delivery-limit": NO_LIMIT}
 
 
+ALL = "#"
+"""The binding to every type."""
+
+
 def own_exchange(service: str) -> str:
     return f"{service}.queues"
 
@@ -56,6 +60,8 @@ class Queue:
     events: tuple[type[Event], ...] = ()
     prefetch: int = PREFETCH
     redelivery_limit: int = REDELIVERY_LIMIT
+    all_types: bool = False
+    """Bound to every event, also to those that only a later version has."""
 
     @property
     def dead(self) -> str:
@@ -149,13 +155,13 @@ async def _declare(connection: AbstractConnection, queue: Queue, arguments: Mapp
 async def _bind(connection: AbstractConnection, queue: Queue, name: str) -> None:
     """Binds the queue of this name to what `queue` consumes, and to nothing else. AMQP cannot list bindings, but
     removing one that does not exist is no error."""
-    wanted = {event.type for event in queue.events}
+    wanted = {event.type for event in queue.events} | ({ALL} if queue.all_types else set())
     async with connection.channel() as channel:
         declared = await channel.get_queue(name, ensure=False)
         await declared.bind(queue.exchange, routing_key=queue.name)
         for type_ in sorted(wanted):
             await declared.bind(EVENTS_EXCHANGE, routing_key=type_)
-        for type_ in sorted(EVENT_TYPES.keys() - wanted):
+        for type_ in sorted({ALL, *EVENT_TYPES} - wanted):
             await declared.unbind(EVENTS_EXCHANGE, routing_key=type_)
 
 
@@ -163,7 +169,7 @@ async def _unbind(connection: AbstractConnection, queue: Queue, name: str) -> No
     async with connection.channel() as channel:
         declared = await channel.get_queue(name, ensure=False)
         await declared.unbind(queue.exchange, routing_key=queue.name)
-        for type_ in EVENT_TYPES:
+        for type_ in (ALL, *EVENT_TYPES):
             await declared.unbind(EVENTS_EXCHANGE, routing_key=type_)
 
 
