@@ -46,7 +46,7 @@ _LIMITS = {
     "instructor_assignment": "CPU of the one process, and statements per program under its lock",
     "milady_integration": "CPU of the one process, and statements per changed enrollment",
     "notifications": "CPU of the one process: every message plans all messages of its student again",
-    "checkout": "CPU of the one process: six packages per payment, and a PDF for each receipt",
+    "checkout": "CPU of the one process: parsing, the fold, and the rows of six packages per payment",
 }
 
 

@@ -95,8 +95,9 @@ CONSUMERS = (
         batch=10,
         message=9,
     ),
-    # and, for each purchase, its payments, installments, membership and receipt
-    Consumer(checkout, checkout.topology.PAYMENTS, checkout.consumers.payment_events, batch=220, message=20),
+    # and purchases, payments, installments, unmatched payments; documents with their numbers, payments, refunds and
+    # buyers; jobs and messages. Each dispute, and three for each refund
+    Consumer(checkout, checkout.topology.PAYMENTS, checkout.consumers.payment_events, batch=26, message=17),
 )
 
 

@@ -23,8 +23,10 @@ from checkout import consumers, main
 from checkout.catalog.consumers import registrations
 from checkout.purchases.context import Buyer
 from checkout.purchases.customer_events import customer_events
+from checkout.receipts.jobs import PUBLICATION
 from checkout.settings import ApiSettings, StripeSettings
 from checkout.stripe_client import Stripe
+from contracts.checkout import ReceiptIssued
 from contracts.envelope import Envelope, Event
 from contracts.money import Money
 from contracts.payments import PaymentEvent
@@ -235,6 +237,8 @@ class Service:
         return await self.sandbox.api.invoices.retrieve_async((await self.funding(student))["stripe_invoice_id"])
 
     async def published(self, student: UUID, type: str) -> list[dict[str, Any]]:
+        if type == ReceiptIssued.type:
+            await self.perform(student, PUBLICATION)
         found = await self.rows(
             "SELECT convert_from(body, 'UTF8') AS body FROM outbox_messages WHERE routing_key = :type ORDER BY id",
             type=type,

@@ -20,7 +20,7 @@ from tests.checkout.payment_steps import (
 from tests.checkout.service import Service, bearer
 
 from checkout.payments import refund_service, repository
-from checkout.payments.domain import PaymentValues
+from checkout.payments.domain import PaymentRecord, PaymentValues
 from kit.db.unit_of_work import utc_now
 
 
@@ -68,7 +68,9 @@ async def test_a_refund_request_for_a_row_that_is_being_merged(service: Service)
     values = {each.name: row[each.name] for each in fields(PaymentValues)}
     values |= {"stripe_payment_intent_id": None, "refs": [f"cs_{uuid4().hex}"]}
     async with service.database.transaction() as db:
-        older = await repository.add_payment(db, PaymentValues(**values), at=row["created_at"])
+        at = {"created_at": row["created_at"], "updated_at": row["created_at"]}
+        older = PaymentRecord(**values, id=uuid4(), late=False, **at)
+        await repository.add_payments(db, [older])
     body = {"payment_intent_id": intent, "reason": "ill"}
     async with service.database.transaction() as db:
         await repository.merge_payments(db, older.id, row["id"], at=utc_now())

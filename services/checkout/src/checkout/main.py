@@ -60,6 +60,7 @@ from checkout.purchases.service import PaymentFlow, PurchaseService
 from checkout.purchases.subscriptions import SubscriptionCancel
 from checkout.purchases.unmatched import UnmatchedAnnouncement, UnmatchedRefund
 from checkout.receipts import api as receipts_api
+from checkout.receipts.jobs import PUBLICATION, PublicationJob
 from checkout.receipts.repository import move_documents
 from checkout.receipts.settings import IssuerSettings
 from checkout.reminder_days import REMINDER_DAYS, reminder_days
@@ -162,6 +163,7 @@ def jobs(
         SYNC: MembershipSync(database, stripe),
         CREDIT: CreditReturn(stripe),
         FREE_PAYMENT: FreePaymentJob(),
+        PUBLICATION: PublicationJob(database),
         refund_service.REFUND: StripeRefundJob(database, stripe, move_documents),
         COLLECTION: CollectionJob(database, stripe, clock, reminders=reminders),
         CLOSE: CloseJob(stripe),

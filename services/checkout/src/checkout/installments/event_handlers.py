@@ -28,6 +28,7 @@ from checkout.purchases import student_repository
 from checkout.purchases.domain import State
 from checkout.purchases.event_fields import purchase_fields
 from checkout.purchases.repository import PurchaseRow, write_received
+from checkout.purchases.update import PurchaseUpdate, logged
 from contracts.envelope import Envelope
 from contracts.payments import (
     PaymentActionRequired,
@@ -77,16 +78,17 @@ async def _publish_connected(uow: UnitOfWork, event: Envelope[PaymentEvent]) -> 
     await uow.publish(connected, id=f"{event.id}/{installment.reference}", subject=str(purchase.id))
 
 
-async def update_installments(
-    uow: UnitOfWork, row: PurchaseRow, purchase: Purchase, events: Sequence[Envelope[PaymentEvent]]
-) -> None:
-    """Brings the purchase's installments in line with all events of it, in any order.
+async def update_installments(updates: Sequence[PurchaseUpdate]) -> None:
+    """Brings the purchases' installments in line with all events of them, in any order."""
+    found = await repository.of_purchases(updates[0].uow.db, [each.row.id for each in updates])
+    for each in updates:
+        if each.row.id in found:
+            with logged(each.events):
+                await _update_installments(each, found[each.row.id])
 
-    `row` is the purchase's row, locked by this transaction.
-    """
-    installments = await repository.of_purchase(uow.db, row.id)
-    if not installments:
-        return
+
+async def _update_installments(update: PurchaseUpdate, installments: Sequence[Installment]) -> None:
+    uow, row, purchase = update.uow, update.row, update.purchase
     end = _end(row, purchase)
     payments_of = {each.id: _payments_of(purchase, each.id) for each in installments}
     accepted = _accepted(row, purchase)
@@ -105,7 +107,7 @@ async def update_installments(
             refund_failed=refund_failed,
             covered=covered and not installment.is_remainder,
         )
-        await _update_installment(uow, row, installment, facts, events, now=now)
+        await _update_installment(uow, row, installment, facts, update.events, now=now)
     installments = await repository.of_purchase(uow.db, row.id)
     if purchase.settled_payments and end is None:
         for installment in installments:

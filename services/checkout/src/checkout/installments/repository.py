@@ -5,7 +5,8 @@ Installments change only under the lock of their purchase's row, which serves al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
@@ -28,7 +29,7 @@ from checkout.installments.tables import cancellations, installments, manual_pay
 from checkout.purchases.domain import installment_id as installment_id  # re-exported with the rest of installments
 from checkout.purchases.repository import PurchaseRow, lock_purchase, read_row
 from checkout.purchases.tables import purchases
-from checkout.schema import row_as
+from checkout.schema import one_of, row_as
 
 # --- installments -----------------------------------------------------------------------------------------------------
 
@@ -134,6 +135,15 @@ async def find_by_invoice(db: AsyncConnection, invoice_id: str) -> tuple[Purchas
     if row is None or (purchase := await read_row(db, row.purchase_id)) is None:
         return None
     return purchase, _installment(row)
+
+
+async def of_purchases(db: AsyncConnection, purchase_ids: Collection[UUID]) -> dict[UUID, list[Installment]]:
+    """By purchase and position; without those that have none."""
+    found = defaultdict[UUID, list[Installment]](list)
+    wanted = select(installments).where(one_of(installments.c.purchase_id, purchase_ids))
+    for row in await db.execute(wanted.order_by(installments.c.position)):
+        found[row.purchase_id].append(_installment(row))
+    return found
 
 
 async def of_purchase(db: AsyncConnection, purchase_id: UUID) -> list[Installment]:

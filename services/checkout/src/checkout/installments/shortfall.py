@@ -21,16 +21,14 @@ from checkout.purchases.customers import Customers
 from checkout.purchases.domain import State
 from checkout.purchases.repository import PurchaseRow
 from checkout.purchases.stripe_metadata import metadata
+from checkout.purchases.update import PurchaseUpdate
 from checkout.stripe_client import Intent, StripeRejected
-from contracts.envelope import Envelope
 from contracts.money import Money
-from contracts.payments import PaymentEvent
-from kit.db.unit_of_work import UnitOfWork
 from kit.http.errors import Problem
-from ledger.purchase import Purchase
 
 _IN_ONE_PAYMENT = ("page", "intent", "external")
 _UNPAID = ("requires_payment", "failed")
+_OVER = (State.WITHDRAWN, State.CANCELED)
 
 
 class ShortfallPayments:
@@ -98,16 +96,21 @@ def open_intents(records: Sequence[PaymentRecord]) -> list[PaymentRecord]:
     return [each for each in records if each.status in _UNPAID and each.stripe_payment_intent_id is not None]
 
 
-async def close_outdated(
-    uow: UnitOfWork, row: PurchaseRow, purchase: Purchase, events: Sequence[Envelope[PaymentEvent]]
-) -> None:
+async def close_outdated(updates: Sequence[PurchaseUpdate]) -> None:
     """Ends the intents for a shortfall that is not owed any more: it was paid, accepted, or the purchase has ended."""
-    if row.payment_flow not in _IN_ONE_PAYMENT or not purchase.settled_payments:
+    by_id = {each.row.id: each for each in updates if _may_be_outdated(each)}
+    if not by_id:
         return
-    over = row.state in (State.WITHDRAWN, State.CANCELED)
-    if not over and not row.accepted and len(purchase.settled_payments) < 2:
-        return
-    for record in open_intents(await payments_of(uow.db, row.id)):
-        if record.amount != row.shortfall or over:
+    for record in open_intents(await payments_of(updates[0].uow.db, *by_id)):
+        uow, row = by_id[record.purchase_id].uow, by_id[record.purchase_id].row
+        if record.amount != row.shortfall or row.state in _OVER:
             payload = {"purchase_id": str(row.id), "what": "intent", "id": record.stripe_payment_intent_id}
             await uow.enqueue(CLOSE, key=str(record.stripe_payment_intent_id), payload=payload)
+
+
+def _may_be_outdated(update: PurchaseUpdate) -> bool:
+    """Whether the purchase may have had a shortfall, and has changed since."""
+    row, received = update.row, update.purchase.settled_payments
+    if row.payment_flow not in _IN_ONE_PAYMENT or not received:
+        return False
+    return row.state in _OVER or bool(row.accepted) or len(received) > 1

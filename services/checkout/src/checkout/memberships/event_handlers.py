@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from checkout.memberships import domain, repository
 from checkout.purchases.repository import PurchaseRow
+from checkout.purchases.update import PurchaseUpdate
 from checkout.topology import SERVICE
 from contracts.envelope import Envelope
 from contracts.payments import PaymentEvent, SubscriptionChanged
@@ -21,10 +22,14 @@ CREDIT = "membership_credit"
 """The kind of job that takes back the credit of a membership whose money a dispute took."""
 
 
-async def update_membership(
+async def update_memberships(updates: Sequence[PurchaseUpdate]) -> None:
+    for each in updates:
+        await _update_membership(each.uow, each.row, each.purchase, each.events)
+
+
+async def _update_membership(
     uow: UnitOfWork, row: PurchaseRow, purchase: Purchase, events: Sequence[Envelope[PaymentEvent]]
 ) -> None:
-    """`row` is the purchase's, locked by this transaction."""
     latest = purchase.subscription
     if row.payment_flow != "membership" or latest is None or latest.refs.subscription is None:
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
@@ -88,6 +88,9 @@ class PaymentRecord(PaymentValues):
     late: bool
     created_at: datetime
     updated_at: datetime
+
+    def has(self, values: PaymentValues) -> bool:
+        return all(getattr(self, each.name) == getattr(values, each.name) for each in fields(values))
 
     @property
     def money(self) -> Money:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any, TypeVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -14,8 +16,7 @@ from checkout.payments.projection import EventRecord, ReportedRefund
 from checkout.payments.refund_failures import publish_failed
 from checkout.purchases.recorder import FACT_RULES
 from checkout.purchases.repository import PurchaseRow, lock_purchase
-from contracts.envelope import Envelope
-from contracts.payments import PaymentEvent
+from checkout.purchases.update import PurchaseUpdate
 from kit.db.unit_of_work import UnitOfWork
 from ledger.facts import fold
 from ledger.payment import Payment
@@ -26,20 +27,40 @@ PaymentsMerged = Callable[[AsyncConnection, UUID, UUID], Awaitable[None]]
 """Called with (db, kept, other) before the row `other` is deleted; moves what refers to `other` to `kept`."""
 
 
-async def update_payments(
-    uow: UnitOfWork,
-    row: PurchaseRow,
-    purchase: Purchase,
-    events: Sequence[Envelope[PaymentEvent]],
-    *,
-    on_merged: PaymentsMerged,
-) -> None:
-    """Brings the purchase's payments, refunds and disputes in line with all events of it, in any order.
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """A purchase with all its events, and the transaction in which its rows are brought up to date."""
 
-    `row` is the purchase's row, locked by this transaction, so no one else is updating its payments.
+    uow: UnitOfWork
+    row: PurchaseRow
+    purchase: Purchase
+    events: Sequence[EventRecord]
+
+    @cached_property
+    def refs(self) -> frozenset[str]:
+        return frozenset().union(*(payment.refs for payment in self.purchase.payments))
+
+
+@dataclass
+class _Written:
+    """The rows of the payments of several purchases; those of `reported` may have refunds and disputes."""
+
+    added: list[PaymentRecord] = field(default_factory=list)
+    changed: list[PaymentRecord] = field(default_factory=list)
+    reported: list[tuple[_Source, Payment, PaymentRecord]] = field(default_factory=list)
+
+
+async def update_payments(updates: Sequence[PurchaseUpdate], *, on_merged: PaymentsMerged) -> None:
+    """Brings the purchases' payments, refunds and disputes in line with all events of them, in any order.
+
+    Their rows are locked by this transaction, so no one else is updating their payments.
     """
-    group = await uow.merge(events[0], FACT_RULES)
-    await _update(uow, row, purchase, repository.records_of(group.events), on_merged)
+    sources = []
+    for each in updates:
+        group = await each.uow.merge(each.events[0], FACT_RULES)
+        events = repository.records_of(group.events)
+        sources.append(_Source(uow=each.uow, row=each.row, purchase=each.purchase, events=events))
+    await _update(sources, on_merged)
 
 
 async def refresh_payments(uow: UnitOfWork, purchase_id: UUID, *, on_merged: PaymentsMerged) -> None:
@@ -51,22 +72,53 @@ async def refresh_payments(uow: UnitOfWork, purchase_id: UUID, *, on_merged: Pay
     events = await repository.events_of_purchase(uow.db, purchase_id)
     for purchase in fold({each.id: each.event for each in events}):
         if purchase.id == purchase_id:
-            await _update(uow, row, purchase, events, on_merged)
+            await _update([_Source(uow=uow, row=row, purchase=purchase, events=events)], on_merged)
 
 
-async def _update(
-    uow: UnitOfWork, row: PurchaseRow, purchase: Purchase, events: Sequence[EventRecord], on_merged: PaymentsMerged
-) -> None:
-    if not purchase.payments:
+async def _update(sources: Sequence[_Source], on_merged: PaymentsMerged) -> None:
+    sources = [each for each in sources if each.purchase.payments]
+    if not sources:
         return
-    refs = frozenset().union(*(payment.refs for payment in purchase.payments))
-    stored = await repository.lock_payments(uow.db, row.id, refs)
-    for payment, records in _matched(purchase.payments, stored):
-        record = await _update_payment(uow, row, payment, records, events, on_merged)
-        if refunds := projection.refunds(payment, events):
-            await _update_refunds(uow, record, refunds)
-        for dispute_id, values in projection.disputes(payment, events).items():
-            await repository.write_dispute(uow.db, dispute_id, record, values, at=uow.now)
+    db = sources[0].uow.db
+    refs = frozenset().union(*(each.refs for each in sources))
+    stored = await repository.lock_payments(db, [each.row.id for each in sources], refs)
+    records = [[r for r in stored if r.purchase_id == each.row.id or each.refs & set(r.refs)] for each in sources]
+    if sum(map(len, records)) > len(stored):  # a row belongs to two of them: the second one takes what the first wrote
+        for each in sources:
+            await _update([each], on_merged)
+        return
+    written = _Written()
+    for source, own in zip(sources, records, strict=True):
+        await _update_records(source, own, written, on_merged)
+    await repository.write_payments(db, written.changed)
+    await repository.add_payments(db, written.added)
+    for source, payment, record in written.reported:
+        if refunds := projection.refunds(payment, source.events):
+            await _update_refunds(source.uow, record, refunds)
+        for dispute_id, values in projection.disputes(payment, source.events).items():
+            await repository.write_dispute(db, dispute_id, record, values, at=source.uow.now)
+
+
+async def _update_records(
+    source: _Source, stored: Sequence[PaymentRecord], written: _Written, on_merged: PaymentsMerged
+) -> None:
+    """If a payment has several rows, the oldest one is kept."""
+    uow = source.uow
+    for payment, records in _matched(source.purchase.payments, stored):
+        for duplicate in records[1:]:
+            await on_merged(uow.db, records[0].id, duplicate.id)
+            await repository.merge_payments(uow.db, records[0].id, duplicate.id, at=uow.now)
+        values = _values(source.row, payment, records, source.events)
+        if not records:
+            new: dict[str, Any] = {"id": uuid4(), "late": False, "created_at": uow.now, "updated_at": uow.now}
+            record = PaymentRecord(**asdict(values), **new)
+            written.added.append(record)
+        elif (record := records[0]).has(values):
+            pass
+        else:
+            record = replace(record, **asdict(values), updated_at=uow.now)
+            written.changed.append(record)
+        written.reported.append((source, payment, record))
 
 
 def _matched(payments: Sequence[Payment], stored: Sequence[PaymentRecord]) -> list[tuple[Payment, list[PaymentRecord]]]:
@@ -78,24 +130,6 @@ def _matched(payments: Sequence[Payment], stored: Sequence[PaymentRecord]) -> li
             one = Payment(tuple(fact for payment in same for fact in payment.facts))
             separate = [one, *(payment for payment in separate if payment not in same)]
     return [(payment, [record for record in stored if payment.refs & set(record.refs)]) for payment in separate]
-
-
-async def _update_payment(
-    uow: UnitOfWork,
-    row: PurchaseRow,
-    payment: Payment,
-    records: Sequence[PaymentRecord],
-    events: Sequence[EventRecord],
-    on_merged: PaymentsMerged,
-) -> PaymentRecord:
-    """Writes the payment's row; if there are several, the oldest one is kept."""
-    for duplicate in records[1:]:
-        await on_merged(uow.db, records[0].id, duplicate.id)
-        await repository.merge_payments(uow.db, records[0].id, duplicate.id, at=uow.now)
-    values = _values(row, payment, records, events)
-    if not records:
-        return await repository.add_payment(uow.db, values, at=uow.now)
-    return await repository.write_payment(uow.db, records[0], values, at=uow.now)
 
 
 def _values(

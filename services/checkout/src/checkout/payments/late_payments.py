@@ -11,9 +11,9 @@ import structlog
 from checkout.payments import refund_service, repository
 from checkout.payments.domain import NOT_MONEY, PaymentRecord
 from checkout.purchases.repository import PurchaseRow
+from checkout.purchases.update import PurchaseUpdate, logged
 from contracts.checkout import PaymentUnmatched
-from contracts.envelope import Envelope
-from contracts.payments import PaymentEvent, PaymentRefs
+from contracts.payments import PaymentRefs
 from kit.db.unit_of_work import UnitOfWork
 from kit.http.errors import Problem
 from ledger.loss import lost_by
@@ -28,15 +28,17 @@ LatePayments = Literal["refund", "review"]
 
 
 async def return_late_payments(
-    uow: UnitOfWork,
-    row: PurchaseRow,
-    purchase: Purchase,
-    events: Sequence[Envelope[PaymentEvent]],
-    *,
-    policy: Policy,
-    late_payments: LatePayments,
+    updates: Sequence[PurchaseUpdate], *, policy: Policy, late_payments: LatePayments
 ) -> None:
-    """Marks them, publishes each once, and refunds them if the setting says so. `row` is locked by this transaction."""
+    """Marks them, publishes each once, and refunds them if the setting says so."""
+    for each in updates:
+        with logged(each.events):
+            await _return_late(each.uow, each.row, each.purchase, policy=policy, late_payments=late_payments)
+
+
+async def _return_late(
+    uow: UnitOfWork, row: PurchaseRow, purchase: Purchase, *, policy: Policy, late_payments: LatePayments
+) -> None:
     if not purchase.settled_payments:
         return
     counted = None if row.canceled_at is None else await repository.counted_at_end(uow.db, row.id)

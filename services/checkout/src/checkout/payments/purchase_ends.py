@@ -11,9 +11,9 @@ import structlog
 from checkout.payments import repository
 from checkout.purchases.event_fields import purchase_fields
 from checkout.purchases.repository import PurchaseRow, cancel_purchase
-from contracts.envelope import Envelope
+from checkout.purchases.update import PurchaseUpdate, logged
 from contracts.money import Money
-from contracts.payments import EndedBy, PaymentEvent, PaymentRefs, PurchaseAccepted, PurchaseEnded
+from contracts.payments import EndedBy, PaymentRefs, PurchaseAccepted, PurchaseEnded
 from kit.db.unit_of_work import UnitOfWork
 from ledger.payment import LOST_DISPUTES
 from ledger.policy import Policy
@@ -45,10 +45,14 @@ async def end_purchase(
     return True
 
 
-async def end_on_lost_dispute(
-    uow: UnitOfWork, row: PurchaseRow, purchase: Purchase, events: Sequence[Envelope[PaymentEvent]], *, policy: Policy
-) -> None:
-    """Publishes once per dispute that a lost dispute has ended the purchase. It counts while the dispute is lost."""
+async def end_on_lost_disputes(updates: Sequence[PurchaseUpdate], *, policy: Policy) -> None:
+    """Publishes once per dispute that a lost dispute has ended its purchase. It counts while the dispute is lost."""
+    for each in updates:
+        with logged(each.events):
+            await _end_on_lost_dispute(each.uow, each.row, each.purchase, policy=policy)
+
+
+async def _end_on_lost_dispute(uow: UnitOfWork, row: PurchaseRow, purchase: Purchase, *, policy: Policy) -> None:
     if purchase.ended is not None or purchase.loss(policy) != "dispute_lost":
         return
     statuses = [each for payment in purchase.payments for each in payment.disputes.items()]

@@ -16,7 +16,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from checkout.payments.domain import (
     DisputeValues,
     PaymentRecord,
-    PaymentValues,
     RefundOrigin,
     RefundRecord,
     RefundRequestRecord,
@@ -25,7 +24,7 @@ from checkout.payments.domain import (
 from checkout.payments.projection import EventRecord
 from checkout.payments.tables import disputes, payments, purchase_ends, refund_requests, refunds
 from checkout.purchases.domain import PurchaseRequest
-from checkout.schema import overlaps, row_as
+from checkout.schema import insert_rows, one_of, overlaps, row_as, update_rows
 from contracts.money import Money
 from contracts.payments import DisputeStatus, PaymentEvent
 from kit.messaging import fact_store
@@ -100,17 +99,19 @@ async def lock_payment(db: AsyncConnection, id: UUID) -> PaymentRecord | None:
     return _payment((await db.execute(select(payments).where(payments.c.id == id).with_for_update())).one_or_none())
 
 
-async def lock_payments(db: AsyncConnection, purchase_id: UUID, refs: Collection[str]) -> list[PaymentRecord]:
-    """The purchase's payments, and any other payment with one of these references; oldest first."""
-    wanted = or_(payments.c.purchase_id == purchase_id, overlaps(payments.c.refs, refs))
+async def lock_payments(
+    db: AsyncConnection, purchase_ids: Collection[UUID], refs: Collection[str]
+) -> list[PaymentRecord]:
+    """The purchases' payments, and any other payment with one of these references; oldest first."""
+    wanted = or_(one_of(payments.c.purchase_id, purchase_ids), overlaps(payments.c.refs, refs))
     # everybody locks payments in the order of their ids
     locked = await db.execute(select(payments).where(wanted).order_by(payments.c.id).with_for_update())
     return sorted(_payments(locked.all()), key=lambda payment: (payment.created_at, payment.id))
 
 
-async def payments_of(db: AsyncConnection, purchase_id: UUID) -> list[PaymentRecord]:
-    """The purchase's payments, newest first."""
-    wanted = select(payments).where(payments.c.purchase_id == purchase_id)
+async def payments_of(db: AsyncConnection, *purchase_ids: UUID) -> list[PaymentRecord]:
+    """The purchases' payments, newest first."""
+    wanted = select(payments).where(one_of(payments.c.purchase_id, purchase_ids))
     when = func.coalesce(payments.c.paid_at, payments.c.created_at).desc()
     found = await db.execute(wanted.order_by(when, payments.c.created_at.desc(), payments.c.id))
     return _payments(found.all())
@@ -128,28 +129,13 @@ async def mark_late(db: AsyncConnection, id: UUID, *, at: datetime) -> bool:
     return (await db.execute(unmarked)).rowcount == 1
 
 
-async def find_payment_id(db: AsyncConnection, purchase_id: UUID, refs: Collection[str]) -> UUID | None:
-    """The id of the purchase's payment with one of these references; the oldest, if there are several."""
-    wanted = select(payments.c.id).where(payments.c.purchase_id == purchase_id, overlaps(payments.c.refs, refs))
-    oldest = wanted.order_by(payments.c.created_at, payments.c.id).limit(1)
-    id: UUID | None = (await db.execute(oldest)).scalar_one_or_none()
-    return id
+async def add_payments(db: AsyncConnection, records: Sequence[PaymentRecord]) -> None:
+    await insert_rows(db, payments, [asdict(each) for each in records])
 
 
-async def add_payment(db: AsyncConnection, values: PaymentValues, *, at: datetime) -> PaymentRecord:
-    added = insert(payments).values(**asdict(values), created_at=at, updated_at=at).returning(payments)
-    return row_as(PaymentRecord, (await db.execute(added)).one())
-
-
-async def write_payment(
-    db: AsyncConnection, stored: PaymentRecord, values: PaymentValues, *, at: datetime
-) -> PaymentRecord:
-    """The payment as it is then. Writes nothing if nothing changed."""
-    columns = asdict(values)
-    if all(getattr(stored, name) == value for name, value in columns.items()):
-        return stored
-    changed = update(payments).where(payments.c.id == stored.id).values(**columns, updated_at=at)
-    return row_as(PaymentRecord, (await db.execute(changed.returning(payments))).one())
+async def write_payments(db: AsyncConnection, records: Sequence[PaymentRecord]) -> None:
+    """Replaces what is stored of them."""
+    await update_rows(db, payments, [asdict(each) for each in records])
 
 
 async def merge_payments(db: AsyncConnection, kept: UUID, other: UUID, *, at: datetime) -> None:
@@ -228,6 +214,22 @@ async def succeeded_refunds(db: AsyncConnection, payment_id: UUID | None, refs: 
     own = or_(refunds.c.payment_id == payment_id, refunds.c.payment_id.in_(related))
     wanted = select(refunds).where(own, refunds.c.status == "succeeded")
     return _refunds((await db.execute(wanted.order_by(refunds.c.created_at, refunds.c.id))).all())
+
+
+async def refunds_with_refs(
+    db: AsyncConnection, payment_ids: Collection[UUID], refs: Collection[str]
+) -> list[tuple[RefundRecord, frozenset[str]]]:
+    """The succeeded refunds of these payments, and of payments with one of these references, each with the references
+    of its payment; oldest first."""
+    of_payment = refunds.join(payments, payments.c.id == refunds.c.payment_id)
+    wanted = or_(one_of(payments.c.id, payment_ids), overlaps(payments.c.refs, refs))
+    found = await db.execute(
+        select(refunds, payments.c.refs)
+        .select_from(of_payment)
+        .where(wanted, refunds.c.status == "succeeded")
+        .order_by(refunds.c.created_at, refunds.c.id)
+    )
+    return [(row_as(RefundRecord, row), frozenset(row.refs)) for row in found]
 
 
 async def find_refund(db: AsyncConnection, id: UUID) -> RefundRecord | None:

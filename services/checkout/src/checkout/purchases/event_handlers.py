@@ -1,4 +1,4 @@
-"""Updates a purchase from its payment facts."""
+"""Updates purchases from their payment facts."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from checkout.purchases import domain, funding_repository, repository, subscript
 from checkout.purchases.domain import Change, State
 from checkout.purchases.jobs import enqueue_intent_expiry
 from checkout.purchases.repository import PurchaseRow
+from checkout.purchases.update import PurchaseUpdate
 from contracts.envelope import Envelope
 from contracts.payments import PaymentEvent, PaymentSucceeded, PurchaseAccepted
 from kit.db.unit_of_work import UnitOfWork
@@ -23,15 +24,22 @@ from ledger.purchase import UNDERPAID, Purchase
 log = structlog.get_logger(__name__)
 
 
-async def update_purchase(
-    row: PurchaseRow, purchase: Purchase, policy: Policy, events: Sequence[Envelope[PaymentEvent]], uow: UnitOfWork
-) -> PurchaseRow:
-    """The purchase after the update. `row` is locked by this transaction."""
+async def update_purchases(updates: Sequence[PurchaseUpdate], policy: Policy) -> list[PurchaseUpdate]:
+    """The same with their rows after the update. Most events change nothing: those cost no statement."""
+    updated = [replace(each, row=await _updated(each, policy)) for each in updates]
+    changed = [after.row for before, after in zip(updates, updated, strict=True) if after.row != before.row]
+    if changed:
+        await repository.write_standings(updates[0].uow.db, changed, at=updates[0].uow.now)
+    return updated
+
+
+async def _updated(update: PurchaseUpdate, policy: Policy) -> PurchaseRow:
+    """Its row is written by the caller."""
+    uow, row, purchase = update.uow, update.row, update.purchase
+    if row.payer == "sponsor" and uow.cause is not None:  # whose rows have an audit trail
+        await repository.set_actor(uow.db, f"event:{uow.cause.id}")
     state = await _update_state(row, purchase, policy, uow)
-    changes = await _update_standing(row, purchase, policy, uow)
     subscription_id = row.stripe_subscription_id or min(purchase.subscriptions, default=None)
-    if subscription_id is not None and row.stripe_subscription_id is None:
-        await repository.write_subscription(uow.db, row.id, subscription_id, at=uow.now)
     if row.payer == "sponsor":
         refs = [fact.refs for fact in purchase.facts]
         await funding_repository.update_funding(
@@ -42,12 +50,12 @@ async def update_purchase(
             payment_intent_id=min((r.payment_intent for r in refs if r.payment_intent), default=None),
             session_id=min((r.checkout_session for r in refs if r.checkout_session), default=None),
             invoice_id=min((r.invoice for r in refs if r.invoice), default=None),
-            paid_at=_paid_at(purchase, events),
+            paid_at=_paid_at(purchase, update.events),
             at=uow.now,
         )
     if subscription_id and state in (State.WITHDRAWN, State.CANCELED, State.FAILED):
         await subscriptions.enqueue_cancel(uow, purchase_id=row.id, subscription_id=subscription_id)
-    return replace(row, state=state, stripe_subscription_id=subscription_id, **changes)
+    return replace(row, state=state, stripe_subscription_id=subscription_id, **_standing(row, purchase, policy))
 
 
 def _paid_at(purchase: Purchase, events: Sequence[Envelope[PaymentEvent]]) -> datetime | None:
@@ -59,32 +67,32 @@ def _paid_at(purchase: Purchase, events: Sequence[Envelope[PaymentEvent]]) -> da
     return min((each.time for each in succeeded), default=None)
 
 
-async def _update_standing(row: PurchaseRow, purchase: Purchase, policy: Policy, uow: UnitOfWork) -> dict[str, Any]:
-    """Stores why the purchase is not simply paid, and what Stripe will collect. Returns these columns."""
+def _standing(row: PurchaseRow, purchase: Purchase, policy: Policy) -> dict[str, Any]:
+    """The columns that say why the purchase is not simply paid, and what Stripe will collect."""
     _, reason = purchase.standing(policy)
     shortfall = purchase.shortfall if reason == UNDERPAID else None
     external = purchase.subscription if row.payment_flow == "external" else None
     goes_on = external is not None and external.status in ("active", "trialing", "past_due")
-    columns: dict[str, Any] = {
+    return {
         "state_reason": reason,
         "shortfall": None if shortfall is None else shortfall.amount,
         "accepted": max((f.amount.amount for f in purchase.facts if isinstance(f, PurchaseAccepted)), default=0),
         "subscription_status": None if external is None else external.status,
         "next_charge_at": external.current_period_end if external is not None and goes_on else None,
     }
-    if any(getattr(row, name) != value for name, value in columns.items()):
-        await repository.write_standing(uow.db, row.id, columns, at=uow.now)
-    return columns
 
 
 async def _update_state(row: PurchaseRow, purchase: Purchase, policy: Policy, uow: UnitOfWork) -> State:
-    """Most events change nothing, and the row is locked: those cost no statement."""
+    """Its state by now, which the caller writes."""
     change = domain.change_of(purchase, policy, payment_flow=row.payment_flow)
     after = domain.next_state(row.state, change) if change is not None else None
     if change is None or after is None:
         return row.state
     if change is Change.PAYMENT_RETRYABLE and row.payment_flow == "intent":
         await enqueue_intent_expiry(uow, row.id, after=domain.failures(purchase, final=False))
-    if after is row.state:
-        return row.state
-    return await repository.change_state(uow.db, row.id, change, at=uow.now, locked=row)
+    if after is not row.state:
+        code = row.promotion_code
+        await repository.follow_state(
+            uow.db, row.id, change, before=row.state, after=after, promotion_code=code, at=uow.now
+        )
+    return after

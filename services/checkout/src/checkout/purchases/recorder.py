@@ -9,6 +9,7 @@ Whether and how a purchase is recorded follows from all of its events, so their 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from uuid import UUID
 
@@ -35,13 +36,27 @@ from ledger.purchase import Purchase
 log = structlog.get_logger(__name__)
 
 FACT_RULES = FactRules(keys=keys, superseded=superseded)
+Found = tuple[Purchase, PurchaseRow | None, UnmatchedCode | None]
+"""A purchase with our record of it, its row, and why it could not be matched."""
 AUTOMATIC = "system"
 """Who has recorded what no admin had to decide."""
 
 
-async def find_or_record(
-    uow: UnitOfWork, purchase: Purchase
-) -> tuple[Purchase, PurchaseRow | None, UnmatchedCode | None]:
+def find(purchase: Purchase, rows: Mapping[UUID, PurchaseRow]) -> Found | None:
+    """What `find_or_record` returns, if it follows from the rows, locked by the caller, and nothing has to be written:
+    for the purchases that were started here, and for payments that name nothing. Otherwise None."""
+    row = rows.get(purchase.id) if purchase.id is not None else None
+    if row is not None and not purchase.is_external and row.recorded_by is None and _has_its_price(purchase, row):
+        return purchase, row, None
+    if purchase.id is not None:
+        return None
+    if not external_purchase.is_received(purchase):
+        return purchase, None, None
+    named = external_purchase.named_by(purchase)
+    return None if named.program is not None or named.code is None else (purchase, None, named.code)
+
+
+async def find_or_record(uow: UnitOfWork, purchase: Purchase) -> Found:
     """The purchase's row, locked. Of one that was not started here, it is brought in line with the events first, or
     added if they name a student and an item.
 
@@ -82,16 +97,20 @@ async def find_or_record(
 async def _correct_price(uow: UnitOfWork, purchase: Purchase, row: PurchaseRow) -> Purchase:
     """A payment that names our purchase may have been made by another system, with metadata of its own: what our
     purchase costs is in its row. (Every payment of a membership of ours is one of its subscription's.)"""
-    is_membership = row.payment_flow == "membership"
-    is_ours = bool(purchase.subscriptions) if is_membership else purchase.price == row.price
-    if is_ours or purchase.recorded is not None or not purchase.settled_payments:
+    if _has_its_price(purchase, row):
         return purchase
+    is_membership = row.payment_flow == "membership"
     log.warning("metadata of a payment contradicts its purchase", purchase=str(row.id))
     fields = purchase_fields(row)
     if is_membership:
         fields["due"] = row.price
     recorded = PurchaseRecorded(**fields, refs=external_purchase.refs_of(purchase), as_of=uow.now)
     return await _publish(uow, purchase, row.id, recorded)
+
+
+def _has_its_price(purchase: Purchase, row: PurchaseRow) -> bool:
+    is_ours = bool(purchase.subscriptions) if row.payment_flow == "membership" else purchase.price == row.price
+    return is_ours or purchase.recorded is not None or not purchase.settled_payments
 
 
 async def _lock(uow: UnitOfWork, purchase: Purchase) -> PurchaseRow | None:

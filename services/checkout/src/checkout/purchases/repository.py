@@ -1,8 +1,8 @@
-"""Purchases in the database. `change_state` is the only function that writes a purchase's state."""
+"""Purchases in the database. Only `change_state` and `write_standings` write a purchase's state."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -27,7 +27,7 @@ from checkout.purchases.domain import (
 from checkout.purchases.row import PurchaseRow as PurchaseRow
 from checkout.purchases.row import row_of as row_of
 from checkout.purchases.tables import enrollments, purchases
-from checkout.schema import overlaps
+from checkout.schema import one_of, overlaps, update_rows
 from contracts.people import enrollment_uuid
 from kit.jobs.jobs import jobs
 
@@ -142,36 +142,44 @@ def _columns(request: PurchaseRequest) -> dict[str, Any]:  # Any: the values of 
     }
 
 
-async def change_state(
-    db: AsyncConnection, purchase_id: UUID, change: Change, *, at: datetime, locked: PurchaseRow | None = None
-) -> State:
-    """Applies the change, and returns the state that the purchase is in then. `locked`: its row, if the caller has
-    locked it.
+async def change_state(db: AsyncConnection, purchase_id: UUID, change: Change, *, at: datetime) -> State:
+    """Applies the change, and returns the state that the purchase is in then.
 
     A change that is not in TRANSITIONS is refused: nothing is written. The purchase's use of a promotion code follows:
     redeemed when it is paid, released when it cannot be paid any more.
     """
     mine = purchases.c.id == purchase_id
-    if locked is not None:
-        state, promotion_code = locked.state, locked.promotion_code
-    else:
-        columns = select(purchases.c.state, purchases.c.promotion_code)
-        row = (await db.execute(columns.where(mine).with_for_update())).one()
-        state, promotion_code = State(row.state), row.promotion_code
+    columns = select(purchases.c.state, purchases.c.promotion_code)
+    row = (await db.execute(columns.where(mine).with_for_update())).one()
+    state, promotion_code = State(row.state), row.promotion_code
     after = next_state(state, change)
     if after is None or after is state:
         return state
     await db.execute(update(purchases).where(mine).values(state=after.value, updated_at=at))
-    ended_unpaid = state in OPEN and change in (Change.EXPIRED, Change.REJECTED, Change.CANCELED_BY_SCHOOL)
+    await follow_state(db, purchase_id, change, before=state, after=after, promotion_code=promotion_code, at=at)
+    return after
+
+
+async def follow_state(
+    db: AsyncConnection,
+    purchase_id: UUID,
+    change: Change,
+    *,
+    before: State,
+    after: State,
+    promotion_code: str | None,
+    at: datetime,
+) -> None:
+    """Brings in line with a purchase's new state what a sponsor pays for it, and its use of a promotion code."""
+    ended_unpaid = before in OPEN and change in (Change.EXPIRED, Change.REJECTED, Change.CANCELED_BY_SCHOOL)
     if ended_unpaid:
         await funding_repository.end_funding(db, purchase_id, state=after, at=at)
     if promotion_code is None:
-        return after
+        return
     if ended_unpaid or after in (State.FAILED, State.EXPIRED):
         await promotion_repository.release(db, purchase_id, at=at)
     elif after in (State.PAID, State.WITHDRAWN) or change is Change.PURCHASE_CANCELED:
         await promotion_repository.redeem(db, purchase_id, at=at)
-    return after
 
 
 async def cancel_purchase(db: AsyncConnection, purchase_id: UUID, *, reason: str, at: datetime) -> None:
@@ -208,19 +216,27 @@ async def write_intent(
     return await change_state(db, purchase_id, Change.PAYMENT_REQUESTED, at=at)
 
 
-async def write_subscription(db: AsyncConnection, purchase_id: UUID, subscription_id: str, *, at: datetime) -> None:
-    """Stores the purchase's subscription; the first one stays."""
-    first = func.coalesce(purchases.c.stripe_subscription_id, subscription_id)
-    await db.execute(
-        update(purchases).where(purchases.c.id == purchase_id).values(stripe_subscription_id=first, updated_at=at)
+async def write_standings(db: AsyncConnection, rows: Sequence[PurchaseRow], *, at: datetime) -> None:
+    """What follows from their payments, of purchases that the caller has locked: see the columns' description. The
+    caller has asked `next_state` for their states, and calls `follow_state`."""
+    await update_rows(
+        db,
+        purchases,
+        [
+            {
+                "id": row.id,
+                "state": row.state.value,
+                "state_reason": row.state_reason,
+                "shortfall": row.shortfall,
+                "accepted": row.accepted,
+                "subscription_status": row.subscription_status,
+                "next_charge_at": row.next_charge_at,
+                "stripe_subscription_id": row.stripe_subscription_id,
+                "updated_at": at,
+            }
+            for row in rows
+        ],
     )
-
-
-async def write_standing(
-    db: AsyncConnection, purchase_id: UUID, columns: Mapping[str, object], *, at: datetime
-) -> None:
-    """Why it is not simply paid: see the columns' description."""
-    await db.execute(update(purchases).where(purchases.c.id == purchase_id).values(**columns, updated_at=at))
 
 
 async def write_acceptance(db: AsyncConnection, purchase_id: UUID, *, by: str, reason: str, at: datetime) -> None:
@@ -257,7 +273,7 @@ async def lock_purchase(db: AsyncConnection, purchase_id: UUID) -> PurchaseRow |
 
 
 async def lock_purchases(db: AsyncConnection, ids: Collection[UUID]) -> list[PurchaseRow]:
-    wanted = select(purchases).where(purchases.c.id.in_(ids)).order_by(purchases.c.id)
+    wanted = select(purchases).where(one_of(purchases.c.id, ids)).order_by(purchases.c.id)
     return [row_of(row) for row in await db.execute(wanted.with_for_update())]
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from checkout.purchases.domain import Enrollment, EnrollmentStatus
 from checkout.purchases.repository import lock_student
 from checkout.purchases.tables import contacts, customers, enrollment_progress, enrollments
+from checkout.schema import one_of
 from contracts.enrollment import EnrollmentEvent, EnrollmentProgressed
 from contracts.people import Contact
 
@@ -91,6 +92,11 @@ async def read_progress(db: AsyncConnection, student_id: UUID, slugs: Collection
 async def read_contact(db: AsyncConnection, student_id: UUID) -> Contact | None:
     row = (await db.execute(select(contacts).where(contacts.c.student_id == student_id))).one_or_none()
     return None if row is None else Contact(email=row.email, name=row.name)
+
+
+async def read_contacts(db: AsyncConnection, student_ids: Collection[UUID]) -> dict[UUID, Contact]:
+    found = await db.execute(select(contacts).where(one_of(contacts.c.student_id, student_ids)))
+    return {row.student_id: Contact(email=row.email, name=row.name) for row in found}
 
 
 async def record_contact(db: AsyncConnection, student_id: UUID, contact: Contact, *, at: datetime) -> int | None:

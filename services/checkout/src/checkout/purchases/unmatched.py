@@ -7,11 +7,14 @@ once as `payment.unmatched.v1`. An event that matches it later resolves it.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
-from datetime import timedelta
-from uuid import UUID
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from checkout.purchases import external_purchase, unmatched_repository
 from checkout.purchases.external_purchase import UnmatchedCode
@@ -35,38 +38,65 @@ REFUND = "unmatched_refund"
 UNMATCHED_DELAY = timedelta(minutes=10)
 
 
-async def update_unmatched(
-    uow: UnitOfWork,
-    purchase: Purchase,
-    row: PurchaseRow | None,
-    code: UnmatchedCode | None,
-    *,
-    delay: timedelta = UNMATCHED_DELAY,
-) -> None:
-    """Lists the purchase's payments if it could not be matched (`code`: why), and resolves them if it is matched.
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """What a purchase's events have led to. `row` None: to nothing that checkout has; `code`: why."""
 
-    Costs no statement for a purchase whose events all name it, and one for any other that was never listed.
+    uow: UnitOfWork
+    purchase: Purchase
+    row: PurchaseRow | None
+    code: UnmatchedCode | None
+
+    @property
+    def received(self) -> list[Payment]:
+        return [payment for payment in self.purchase.settled_payments if _amount(payment) > 0]
+
+
+@dataclass
+class _Changes:
+    """To the rows of unmatched payments."""
+
+    added: list[tuple[UUID, UnmatchedValues]] = field(default_factory=list)
+    deleted: list[UUID] = field(default_factory=list)
+    resolved: dict[UnmatchedStatus, list[UUID]] = field(default_factory=lambda: defaultdict(list))
+
+    async def write(self, db: AsyncConnection, *, at: datetime) -> None:
+        await unmatched_repository.delete(db, self.deleted)
+        for status, ids in self.resolved.items():
+            await unmatched_repository.resolve(db, ids, status=status, at=at)
+        await unmatched_repository.insert(db, self.added, at=at)
+
+
+async def update_unmatched(matches: Sequence[Match], *, delay: timedelta = UNMATCHED_DELAY) -> None:
+    """Lists the payments of purchases that could not be matched, and resolves those of the ones that are matched.
+
+    Costs no statement for purchases whose events all name them, and one for any others that were never listed.
     """
-    received = [payment for payment in purchase.settled_payments if _amount(payment) > 0]
-    if not received or (code is None and (row is None or not _was_listed(row, received))):
+    matches = [each for each in matches if each.received and (each.code is not None or _was_listed(each))]
+    if not matches:
         return
-    refs = frozenset().union(*(payment.refs for payment in received))
+    uow = matches[0].uow
+    refs = frozenset().union(*(payment.refs for each in matches for payment in each.received))
     stored = await unmatched_repository.lock_listed(uow.db, refs)
-    for payment in received if stored or code is not None else ():
-        listed = [each for each in stored if payment.refs & set(each.refs)]
-        if code is not None:
-            await _list(uow, _values(purchase, payment, code), listed, delay=delay)
-        elif listed:
-            status: UnmatchedStatus = "refunded" if payment.refunded >= _amount(payment) else "matched"
-            never_listed = [each.id for each in listed if each.status == "pending"]
-            await unmatched_repository.delete(uow.db, never_listed)
-            undecided = [each.id for each in listed if each.status == "open"]
-            await unmatched_repository.resolve(uow.db, undecided, status=status, at=uow.now)
+    changes = _Changes()
+    for each in matches:
+        for payment in each.received if stored or each.code is not None else ():
+            listed = [row for row in stored if payment.refs & set(row.refs)]
+            if each.code is not None:
+                await _list(each.uow, _values(each.purchase, payment, each.code), listed, changes, delay=delay)
+            elif listed:
+                status: UnmatchedStatus = "refunded" if payment.refunded >= _amount(payment) else "matched"
+                changes.deleted += [row.id for row in listed if row.status == "pending"]
+                changes.resolved[status] += [row.id for row in listed if row.status == "open"]
+    await changes.write(uow.db, at=uow.now)
 
 
-def _was_listed(row: PurchaseRow, received: Sequence[Payment]) -> bool:
+def _was_listed(match: Match) -> bool:
     """Whether one of its payments may have been unmatched before."""
-    return row.recorded_by is not None or any(_is_nameless(fact) for payment in received for fact in payment.facts)
+    if match.row is None:
+        return False
+    facts = (fact for payment in match.received for fact in payment.facts)
+    return match.row.recorded_by is not None or any(map(_is_nameless, facts))
 
 
 def _amount(payment: Payment) -> int:
@@ -98,18 +128,23 @@ def _values(purchase: Purchase, payment: Payment, code: UnmatchedCode) -> Unmatc
 
 
 async def _list(
-    uow: UnitOfWork, values: UnmatchedValues, listed: Sequence[UnmatchedPayment], *, delay: timedelta
+    uow: UnitOfWork,
+    values: UnmatchedValues,
+    listed: Sequence[UnmatchedPayment],
+    changes: _Changes,
+    *,
+    delay: timedelta,
 ) -> None:
     """One row for the payment, however many rows its references had before they were connected."""
     refunded = values.refunded >= values.amount
     if not listed:
         if not refunded:
-            id = await unmatched_repository.insert(uow.db, values, at=uow.now)
+            changes.added.append((id := uuid4(), values))
             payload = {"purchase_id": str(values.purchase_id)}
             await uow.enqueue(ANNOUNCEMENT, key=str(id), payload=payload, available_at=uow.now + delay)
         return
     kept, *others = listed
-    await unmatched_repository.delete(uow.db, [each.id for each in others])
+    changes.deleted += [each.id for each in others]
     status = "refunded" if refunded else "open" if kept.status in ("matched", "refunded") else kept.status
     await unmatched_repository.write(uow.db, kept, values, status=status, at=uow.now)
 

@@ -10,12 +10,11 @@ from uuid import UUID
 
 from sqlalchemy import Row, select, update
 from sqlalchemy import delete as delete_from
-from sqlalchemy.dialects.postgresql import insert as insert_into
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from checkout.purchases.external_purchase import UnmatchedCode
 from checkout.purchases.tables import unmatched_payments
-from checkout.schema import overlaps, row_as
+from checkout.schema import insert_rows, overlaps, row_as
 from contracts.money import Money
 from contracts.payments import PaymentRefs
 from contracts.people import Payer
@@ -76,10 +75,10 @@ async def lock(db: AsyncConnection, id: UUID) -> UnmatchedPayment | None:
     return None if row is None else _payment(row)
 
 
-async def insert(db: AsyncConnection, values: UnmatchedValues, *, at: datetime) -> UUID:
-    added = insert_into(unmatched_payments).values(**_columns(values), created_at=at, updated_at=at)
-    id: UUID = (await db.execute(added.returning(unmatched_payments.c.id))).scalar_one()
-    return id
+async def insert(db: AsyncConnection, new: Sequence[tuple[UUID, UnmatchedValues]], *, at: datetime) -> None:
+    """Each with its id."""
+    rows = ({"id": id, **_columns(values), "created_at": at, "updated_at": at} for id, values in new)
+    await insert_rows(db, unmatched_payments, list(rows))
 
 
 async def write(

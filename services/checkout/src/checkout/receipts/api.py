@@ -12,6 +12,7 @@ from pydantic import BaseModel, computed_field, model_validator
 from sqlalchemy import case, func, select
 
 from checkout.payments.domain import NOT_MONEY
+from checkout.payments.repository import payments_of
 from checkout.payments.tables import payments
 from checkout.purchases.repository import read_row
 from checkout.purchases.tables import purchases
@@ -138,8 +139,9 @@ async def _pdf(uow: UnitOfWork, document: Document | None) -> Response:
         detail = "Receipt not found; GET /api/receipts lists yours. A payment has a receipt once it has succeeded."
         raise Problem(404, "unknown_receipt", detail)
     refunds = await repository.refunds_of(uow.db, document)
-    others = await repository.other_payments_of(uow.db, document)
-    balance = await repository.balance_of(uow.db, document, await read_row(uow.db, document.purchase_id))
+    records = await payments_of(uow.db, document.purchase_id)
+    others = repository.other_payments_of(document, records)
+    balance = repository.balance_of(document, await read_row(uow.db, document.purchase_id), records)
     content = await repository.with_current_method(uow.db, document)
     headers = {
         "Content-Disposition": f'attachment; filename="{document.content.filename}"',

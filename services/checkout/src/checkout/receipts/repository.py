@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,7 +17,7 @@ from checkout.payments.domain import NOT_MONEY, PaymentRecord
 from checkout.purchases.repository import PurchaseRow
 from checkout.receipts.domain import Balance, Content, Kind, OtherPayment, Refund, method_name
 from checkout.receipts.tables import document_series, documents
-from checkout.schema import overlaps
+from checkout.schema import insert_rows, one_of, overlaps, update_rows
 from contracts.money import Money
 from contracts.payments import PaymentMethodDetails
 
@@ -32,50 +32,55 @@ class Document:
     content: Content
 
 
-async def next_number(db: AsyncConnection, series: str, *, at: datetime) -> tuple[int, datetime]:
-    """The next number of the series and its time of issue, which is never before that of the previous number.
+async def next_numbers(db: AsyncConnection, series: str, number: int, *, at: datetime) -> tuple[range, datetime]:
+    """The next `number` numbers of the series and their time of issue, which is never before that of the previous ones.
 
     Concurrent callers wait until this transaction ends, which is why there are no gaps.
     """
-    first = insert(document_series).values(name=series, last=1, issued_at=at)
+    first = insert(document_series).values(name=series, last=number, issued_at=at)
     taken = await db.execute(
         first.on_conflict_do_update(
             index_elements=["name"],
             set_={
-                "last": document_series.c.last + 1,
+                "last": document_series.c.last + number,
                 "issued_at": func.greatest(document_series.c.issued_at, first.excluded.issued_at),
             },
         ).returning(document_series.c.last, document_series.c.issued_at)
     )
     row = taken.one()
-    return row.last, row.issued_at
+    return range(row.last - number + 1, row.last + 1), row.issued_at
 
 
-async def insert_document(db: AsyncConnection, document: Document, *, series: str, serial: int) -> None:
-    await db.execute(
-        insert(documents).values(
-            id=document.id,
-            kind=document.kind,
-            series=series,
-            serial=serial,
-            number=document.content.number,
-            payment_id=document.payment_id,
-            purchase_id=document.purchase_id,
-            student_id=document.content.student_id,
-            refs=sorted(document.refs),
-            content=document.content.model_dump(mode="json"),
-            issued_at=document.content.issued_at,
-        )
+async def insert_documents(db: AsyncConnection, numbered: Sequence[tuple[str, int, Document]]) -> None:
+    """Each with its series and its serial number."""
+    await insert_rows(
+        db,
+        documents,
+        [
+            {
+                "id": document.id,
+                "kind": document.kind,
+                "series": series,
+                "serial": serial,
+                "number": document.content.number,
+                "payment_id": document.payment_id,
+                "purchase_id": document.purchase_id,
+                "student_id": document.content.student_id,
+                "refs": sorted(document.refs),
+                "content": document.content.model_dump(mode="json"),
+                "issued_at": document.content.issued_at,
+            }
+            for series, serial, document in numbered
+        ],
     )
 
 
-async def write_refs(
-    db: AsyncConnection, id: UUID, *, refs: Collection[str], payment_id: UUID | None, at: datetime
-) -> None:
-    """Links the document to its payment. Its content never changes."""
-    await db.execute(
-        update(documents).where(documents.c.id == id).values(refs=sorted(refs), payment_id=payment_id, updated_at=at)
+async def write_refs(db: AsyncConnection, linked: Sequence[Document], *, at: datetime) -> None:
+    """Links the documents to their payments. Their contents never change."""
+    rows = (
+        {"id": each.id, "refs": sorted(each.refs), "payment_id": each.payment_id, "updated_at": at} for each in linked
     )
+    await update_rows(db, documents, list(rows))
 
 
 async def move_documents(db: AsyncConnection, kept: UUID, other: UUID) -> None:
@@ -83,9 +88,9 @@ async def move_documents(db: AsyncConnection, kept: UUID, other: UUID) -> None:
     await db.execute(update(documents).where(documents.c.payment_id == other).values(payment_id=kept))
 
 
-async def documents_of(db: AsyncConnection, purchase_id: UUID, refs: Collection[str]) -> list[Document]:
-    """The purchase's documents, and any other document with one of these references; oldest first."""
-    wanted = or_(documents.c.purchase_id == purchase_id, overlaps(documents.c.refs, refs))
+async def documents_of(db: AsyncConnection, purchase_ids: Collection[UUID], refs: Collection[str]) -> list[Document]:
+    """The purchases' documents, and any other document with one of these references; oldest first."""
+    wanted = or_(one_of(documents.c.purchase_id, purchase_ids), overlaps(documents.c.refs, refs))
     found = await db.execute(select(documents).where(wanted).order_by(documents.c.created_at, documents.c.serial))
     return [_document(row) for row in found]
 
@@ -110,11 +115,11 @@ async def refunds_of(db: AsyncConnection, document: Document) -> list[Refund]:
     return [Refund(at=refund.created_at, amount=refund.money) for refund in refunds]
 
 
-async def other_payments_of(db: AsyncConnection, document: Document) -> list[OtherPayment]:
-    """The other payments that an invoice is for, oldest first. Other documents are for one payment each."""
+def other_payments_of(document: Document, records: Sequence[PaymentRecord]) -> list[OtherPayment]:
+    """The other payments that an invoice is for, oldest first. Other documents are for one payment each. `records`: of
+    its purchase."""
     if document.kind != "invoice":
         return []
-    records = await payments.payments_of(db, document.purchase_id)
     others = [
         OtherPayment(at=payment.paid_at, amount=payment.money, method=_method(payment))
         for payment in sorted(records, key=lambda each: each.id)
@@ -127,14 +132,14 @@ async def other_payments_of(db: AsyncConnection, document: Document) -> list[Oth
     return sorted(others, key=lambda each: each.at)
 
 
-async def balance_of(db: AsyncConnection, document: Document, purchase: PurchaseRow | None) -> Balance | None:
-    """`purchase`: the document's. None for an invoice, which states what is still due, and for a membership, which is
-    paid by the period."""
+def balance_of(document: Document, purchase: PurchaseRow | None, records: Sequence[PaymentRecord]) -> Balance | None:
+    """`purchase`, `records`: the document's, with its payments. None for an invoice, which states what is still due,
+    and for a membership, which is paid by the period."""
     if purchase is None or document.kind == "invoice" or purchase.payment_flow == "membership":
         return None
     paid = sum(
         payment.amount - payment.tax
-        for payment in await payments.payments_of(db, purchase.id)
+        for payment in records
         if payment.status == "succeeded" and payment.method not in NOT_MONEY and payment.currency == purchase.currency
     )
     return Balance(

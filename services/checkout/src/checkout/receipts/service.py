@@ -2,30 +2,54 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from checkout.catalog.repository import find_sponsor
 from checkout.payments import projection
-from checkout.payments.domain import NOT_MONEY
-from checkout.payments.repository import find_payment_id
+from checkout.payments.domain import NOT_MONEY, PaymentRecord
+from checkout.payments.repository import payments_of
 from checkout.purchases.repository import PurchaseRow
-from checkout.purchases.student_repository import read_contact
+from checkout.purchases.student_repository import read_contacts
+from checkout.purchases.update import PurchaseUpdate
 from checkout.receipts import repository
 from checkout.receipts.domain import Buyer, Content, Kind, Line, Seller, method_name
+from checkout.receipts.jobs import enqueue_publications
 from checkout.receipts.repository import Document
-from contracts.checkout import ReceiptIssued
 from contracts.envelope import Envelope
 from contracts.money import Money
 from contracts.payments import PaymentEvent, PaymentRefs, PaymentSucceeded
+from contracts.people import Contact
 from kit.db.unit_of_work import UnitOfWork
 from ledger.payment import EARLIEST, Payment
 from ledger.purchase import Purchase
 
 DEFAULT_SELLER = Seller(name="The school")
+
+_Records = Mapping[UUID, list[PaymentRecord]]
+"""The payments of purchases, by purchase."""
+
+
+@dataclass(kw_only=True)
+class _Issue:
+    """A document to issue, for a payment that is the `nth` of its purchase. `refs`: an invoice's grow with the
+    purchase's other payments."""
+
+    update: PurchaseUpdate
+    payment: Payment
+    kind: Kind
+    nth: int
+    refs: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        self.refs = self.payment.refs
+
+    @property
+    def purchase_id(self) -> UUID:
+        return self.update.row.id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,83 +61,64 @@ class ReceiptIssuer:
     invoice_prefix: str = "I"
     invoice_terms: str | None = None
 
-    async def issue_receipts(
-        self, uow: UnitOfWork, row: PurchaseRow, purchase: Purchase, events: Sequence[Envelope[PaymentEvent]]
-    ) -> None:
-        """Issues a document for each of the purchase's payments that has none yet.
+    async def issue_receipts(self, updates: Sequence[PurchaseUpdate]) -> None:
+        """Issues a document for each of the purchases' payments that has none yet.
 
-        `row` is the purchase's row, locked by this transaction, so no one else is issuing for it.
+        Their rows are locked by this transaction, so no one else is issuing for them.
         """
-        paid = sorted(
-            (each for each in purchase.settled_payments if _is_money(each) and _is_tax_stated(row, each)),
-            key=lambda each: sorted(each.refs),
-        )
+        paid = [(each, payments) for each in updates if (payments := _to_document(each))]
         if not paid:
             return
-        issued = await repository.documents_of(uow.db, row.id, frozenset().union(*(each.refs for each in paid)))
-        for payment in paid:
-            kind = _kind(row, payment)
-            existing = next((d for d in issued if d.refs & payment.refs or (kind == "invoice" == d.kind)), None)
-            if existing is None:
-                nth = sum(each.purchase_id == row.id for each in issued) + 1
-                issued.append(await self._issue(uow, row, purchase, payment, events, kind=kind, nth=nth))
-            else:
-                issued[issued.index(existing)] = await _add_refs(uow, existing, payment)
+        uow = updates[0].uow
+        refs = frozenset().union(*(payment.refs for _, payments in paid for payment in payments))
+        stored = await repository.documents_of(uow.db, [each.row.id for each, _ in paid], refs)
+        issues, linked = _compare(paid, stored)
+        if not issues and not linked:
+            return
+        purchase_ids = {each.purchase_id for each in issues} | {each.purchase_id for each in linked}
+        records = _by_purchase(await payments_of(uow.db, *purchase_ids))
+        before = {each.id: each for each in stored}
+        linked = [_linked(each, records) for each in linked]
+        await repository.write_refs(uow.db, [each for each in linked if each != before[each.id]], at=uow.now)
+        if issues:
+            await self._issue(uow, issues, records)
 
-    async def _issue(
-        self,
-        uow: UnitOfWork,
-        row: PurchaseRow,
-        purchase: Purchase,
-        payment: Payment,
-        events: Sequence[Envelope[PaymentEvent]],
-        *,
-        kind: Kind,
-        nth: int,
-    ) -> Document:
-        prefix = self.invoice_prefix if kind == "invoice" else self.receipt_prefix
-        series = f"{prefix}-{uow.now.astimezone(UTC).year}"
-        buyer = await (_sponsor if row.payer == "sponsor" else _student)(uow, row, purchase)
-        payment_id = await find_payment_id(uow.db, row.id, payment.refs)
-        # the number comes last: concurrent callers wait for it
-        serial, issued_at = await repository.next_number(uow.db, series, at=uow.now)
-        content = self._content(
-            row,
-            payment,
-            kind=kind,
-            number=f"{series}-{serial:06d}",
-            issued_at=issued_at,
-            buyer=buyer,
-            nth=nth,
-            paid_at=_paid_at(payment, events, uow.now),
+    async def _issue(self, uow: UnitOfWork, issues: Sequence[_Issue], records: _Records) -> None:
+        buyers = await _buyers(uow, [each.update for each in issues])
+        by_series = defaultdict[str, list[_Issue]](list)
+        for each in issues:
+            prefix = self.invoice_prefix if each.kind == "invoice" else self.receipt_prefix
+            by_series[f"{prefix}-{uow.now.astimezone(UTC).year}"].append(each)
+        numbered = []
+        for series in sorted(by_series):
+            # the numbers come last: concurrent callers wait for them
+            serials, issued_at = await repository.next_numbers(uow.db, series, len(by_series[series]), at=uow.now)
+            for serial, each in zip(serials, by_series[series], strict=True):
+                row = each.update.row
+                content = self._content(
+                    row,
+                    each.payment,
+                    kind=each.kind,
+                    number=f"{series}-{serial:06d}",
+                    issued_at=issued_at,
+                    buyer=buyers[row.id],
+                    nth=each.nth,
+                    paid_at=_paid_at(each.payment, each.update.events, uow.now),
+                )
+                document = Document(
+                    id=uuid4(),
+                    kind=each.kind,
+                    purchase_id=row.id,
+                    payment_id=_payment_id(records[row.id], each.payment.refs),
+                    refs=each.refs,
+                    content=content,
+                )
+                numbered.append((each, series, serial, document))
+        await repository.insert_documents(
+            uow.db, [(series, serial, document) for _, series, serial, document in numbered]
         )
-        from checkout.receipts.pdf import render  # 11 MB, which a process that issues nothing does not need
-
-        document = Document(
-            id=uuid4(),
-            kind=kind,
-            purchase_id=row.id,
-            payment_id=payment_id,
-            refs=payment.refs,
-            content=content,
-        )
-        await repository.insert_document(uow.db, document, series=series, serial=serial)
-        refunds = await repository.refunds_of(uow.db, document)
-        others = await repository.other_payments_of(uow.db, document)
-        balance = await repository.balance_of(uow.db, document, row)
-        issued = ReceiptIssued(
-            document_id=document.id,
-            kind=kind,
-            number=content.number,
-            purchase_id=row.id,
-            student_id=row.student_id,
-            refs=_refs(payment),
-            amount=content.paid,
-            filename=content.filename,
-            pdf=base64.b64encode(render(content, refunds, others, balance)).decode(),
-        )
-        await uow.publish(issued, id=f"{document.id}/{ReceiptIssued.type}", subject=str(row.id))
-        return document
+        issued = [(each.update, _refs(each.payment), document) for each, _, _, document in numbered]
+        await enqueue_publications(issued, records)
 
     def _content(
         self,
@@ -172,6 +177,13 @@ def _kind(row: PurchaseRow, payment: Payment) -> Kind:
     return "invoice" if row.payer == "sponsor" and not invoiced else "receipt"
 
 
+def _to_document(update: PurchaseUpdate) -> list[Payment]:
+    """The payments that have a document, in an order that does not depend on that of their events."""
+    settled = update.purchase.settled_payments
+    paid = (each for each in settled if _is_money(each) and _is_tax_stated(update.row, each))
+    return sorted(paid, key=lambda each: sorted(each.refs))
+
+
 def _adds_up(paid: Money, total: Money, tax: Money | None) -> bool:
     return paid == total or (tax is not None and tax.currency == total.currency and paid == total + tax)
 
@@ -194,19 +206,71 @@ def _is_tax_stated(row: PurchaseRow, payment: Payment) -> bool:
     return any(refs.checkout_session or refs.invoice for refs in succeeded)
 
 
-async def _add_refs(uow: UnitOfWork, document: Document, payment: Payment) -> Document:
-    """Stores new references, so that the document is found by any of them."""
-    refs = document.refs | payment.refs
-    payment_id = document.payment_id or await find_payment_id(uow.db, document.purchase_id, payment.refs)
-    if (refs, payment_id) == (document.refs, document.payment_id):
-        return document
-    await repository.write_refs(uow.db, document.id, refs=refs, payment_id=payment_id, at=uow.now)
-    return replace(document, payment_id=payment_id, refs=refs)
+def _compare(
+    paid: Sequence[tuple[PurchaseUpdate, Sequence[Payment]]], stored: Sequence[Document]
+) -> tuple[list[_Issue], list[Document]]:
+    """The documents to issue, and those that new references or a payment may be added to."""
+    issues, current = list[_Issue](), {each.id: each for each in stored}
+    for update, payments in paid:
+        refs = frozenset().union(*(payment.refs for payment in payments))
+        own: list[Document | _Issue] = [
+            each for each in current.values() if each.purchase_id == update.row.id or each.refs & refs
+        ]
+        for payment in payments:
+            kind = _kind(update.row, payment)
+            existing = next((each for each in own if _is_of(each, kind, payment)), None)
+            if existing is None:
+                nth = sum(each.purchase_id == update.row.id for each in own) + 1
+                issue = _Issue(update=update, payment=payment, kind=kind, nth=nth)
+                own.append(issue)
+                issues.append(issue)
+            elif isinstance(existing, _Issue):
+                existing.refs |= payment.refs
+            else:
+                added = replace(existing, refs=existing.refs | payment.refs)
+                own[own.index(existing)] = current[existing.id] = added
+    before = {each.id: each.refs for each in stored}
+    return issues, [each for each in current.values() if each.refs != before[each.id] or each.payment_id is None]
 
 
-async def _student(uow: UnitOfWork, row: PurchaseRow, purchase: Purchase) -> Buyer:
+def _is_of(document: Document | _Issue, kind: Kind, payment: Payment) -> bool:
+    return bool(document.refs & payment.refs) or kind == "invoice" == document.kind
+
+
+def _by_purchase(records: Sequence[PaymentRecord]) -> _Records:
+    found: _Records = defaultdict(list)
+    for each in records:
+        found[each.purchase_id].append(each)
+    return found
+
+
+def _payment_id(records: Sequence[PaymentRecord], refs: frozenset[str]) -> UUID | None:
+    """The payment with one of these references; the oldest, if there are several."""
+    own = (each for each in records if refs & set(each.refs))
+    found = min(own, key=lambda each: (each.created_at, each.id), default=None)
+    return None if found is None else found.id
+
+
+def _linked(document: Document, records: _Records) -> Document:
+    payment_id = document.payment_id or _payment_id(records[document.purchase_id], document.refs)
+    return replace(document, payment_id=payment_id)
+
+
+async def _buyers(uow: UnitOfWork, updates: Sequence[PurchaseUpdate]) -> dict[UUID, Buyer]:
+    """By purchase."""
+    students = {each.row.student_id for each in updates if each.row.payer != "sponsor"}
+    contacts = await read_contacts(uow.db, students) if students else {}
+    return {
+        each.row.id: await _sponsor(uow, each.row, each.purchase)
+        if each.row.payer == "sponsor"
+        else _student(contacts.get(each.row.student_id), each.purchase)
+        for each in updates
+    }
+
+
+def _student(own: Contact | None, purchase: Purchase) -> Buyer:
     """The contact that the student gave us; if there is none, the one that they gave Stripe."""
-    own, at_stripe = await read_contact(uow.db, row.student_id), purchase.contact
+    at_stripe = purchase.contact
     return Buyer(
         name=(own.name if own else None) or (at_stripe.name if at_stripe else None),
         email=(own.email if own else None) or (at_stripe.email if at_stripe else None),
