@@ -15,7 +15,10 @@ from structlog.testing import capture_logs
 from tests.databases import migrated, opened
 
 import webhook_gateway
+from contracts.audit import AuditRecorded
 from kit.db.database import Database
+from kit.messaging import audit
+from kit.messaging.outbox import outbox_messages
 from kit.runtime.backoff import Backoff
 from stripe_sandbox.clock import DAY
 from stripe_sandbox.in_process import InProcess
@@ -226,6 +229,19 @@ async def test_the_rate_limit_is_waited_for(
     with pytest.raises(StripeUnavailable):
         await build().restore(since=datetime.now(UTC) - MONTH_AGO)
     await _put_faults(stripe, 0)
+
+
+async def test_a_command_is_recorded_in_the_audit_trail(
+    build: Callable[..., Reconciler], stripe: Stripe, database: Database
+) -> None:
+    emitted = stripe.emit(30)
+    since = datetime.now(UTC) - MONTH_AGO
+    result = await build(held=20).restore_all(since=since, until=None, actor=audit.operator("ops-7"))
+    assert (result.restored, result.more) == (len(emitted), False)
+    async with database.transaction() as db:
+        (message,) = (await db.execute(select(outbox_messages))).all()
+    record = AuditRecorded.model_validate_json(message.body)
+    assert (record.actor.id, record.act.action) == ("ops-7", "event.restored")
 
 
 async def test_two_at_once_journal_each_event_once(

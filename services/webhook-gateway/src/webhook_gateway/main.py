@@ -14,6 +14,7 @@ from fastapi import FastAPI
 import webhook_gateway
 from kit.db.database import Database
 from kit.http.app import create_app
+from kit.messaging import audit
 from kit.messaging.asyncapi import asyncapi_document
 from kit.messaging.broker import Publisher
 from kit.runtime.backoff import Backoff
@@ -33,6 +34,8 @@ from webhook_gateway.spill import SpillDrain
 from webhook_gateway.tables import Source
 from webhook_gateway.topology import FETCHES, PUBLISHES, QUEUES, SERVICE, SPILL
 from webhook_gateway.webhook import WebhookEndpoint
+
+OPERATOR = "who you are, for the audit trail; default: this user"
 
 
 def app(context: GatewayContext | None = None) -> FastAPI:
@@ -124,6 +127,7 @@ def reconcile(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m webhook_gateway reconcile", description=reconcile.__doc__)
     parser.add_argument("--since", type=_time, help="when they were created, ISO 8601; 30 days ago if not given")
     parser.add_argument("--until", type=_time, help="before when they were created; now if not given")
+    parser.add_argument("--operator", metavar="NAME", help=OPERATOR)
     period = parser.parse_args(arguments)
     settings = ReconcilerSettings()
     since = period.since or datetime.now(UTC) - RETENTION
@@ -133,7 +137,8 @@ def reconcile(arguments: Sequence[str]) -> int:
         try:
             reconciler = _reconciler(settings, database, fetcher, journal)
             await reconciler.check_endpoint()
-            return await reconciler.restore_all(since=since, until=period.until)
+            actor = audit.operator(period.operator)
+            return await reconciler.restore_all(since=since, until=period.until, actor=actor)
         finally:
             await fetcher.close()
             await journal.close()
@@ -153,6 +158,7 @@ def retranslate(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m webhook_gateway retranslate", description=retranslate.__doc__)
     parser.add_argument("--since", type=_time, help="when they were received, ISO 8601; all if not given")
     parser.add_argument("--dry-run", action="store_true", help="publish nothing")
+    parser.add_argument("--operator", metavar="NAME", help=OPERATOR)
     chosen = parser.parse_args(arguments)
     settings = WorkerSettings()
 
@@ -161,7 +167,7 @@ def retranslate(arguments: Sequence[str]) -> int:
         try:
             result = await retranslation.compare(database, since=chosen.since)
             if not chosen.dry_run:
-                await retranslation.publish_ignored(database, result)
+                await retranslation.publish_ignored(database, result, actor=audit.operator(chosen.operator))
             return result
         finally:
             await database.close()

@@ -22,9 +22,11 @@ import structlog
 from prometheus_client import Counter, Gauge
 from sqlalchemy import func, select, update
 
+from contracts.audit import Act, Actor
 from kit.db.database import Database
-from kit.db.unit_of_work import utc_now
+from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.http.errors import Problem
+from kit.messaging import audit
 from kit.runtime.failures import describe
 from kit.runtime.sweeps import repeat
 from webhook_gateway.endpoint import EndpointProblem, problems_of
@@ -33,6 +35,7 @@ from webhook_gateway.fetcher import MAX_TYPES, RETENTION, Fetcher, chunks
 from webhook_gateway.fields import JsonObject, timestamp
 from webhook_gateway.journal import EventConflict, Journal
 from webhook_gateway.tables import journal_entries, journal_reconciliation
+from webhook_gateway.topology import SERVICE
 from webhook_gateway.translate import TRANSLATED
 from webhook_gateway.webhook import PATHS
 
@@ -163,8 +166,12 @@ class Reconciler:
         found = replace(found, until=end, more=bool(incomplete))
         return await self._journal_all(sorted(missing, key=_created), found)
 
-    async def restore_all(self, *, since: datetime, until: datetime | None) -> Reconciled:
-        """The same, until nothing is missing. Counts what was restored in all."""
+    async def restore_all(self, *, since: datetime, until: datetime | None, actor: Actor) -> Reconciled:
+        """The same for an operator, which is recorded first, until nothing is missing. Counts what was restored in
+        all."""
+        async with self._database.transaction() as db:
+            act = Act.of("event.restored", "journal", SERVICE, after={"since": since, "until": until})
+            await audit.publish(UnitOfWork(db=db, source=SERVICE, now=self._clock()), act, actor)
         result = await self.restore(since=since, until=until)
         while result.more:
             next = await self.restore(since=since, until=until)

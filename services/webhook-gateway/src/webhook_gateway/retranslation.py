@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import Row, func, select
 
+from contracts.audit import Actor
 from kit.db.database import Database
 from kit.messaging.outbox import to_message
 from webhook_gateway.event import decode
@@ -53,9 +54,9 @@ async def compare(database: Database, *, since: datetime | None = None) -> Retra
     return result
 
 
-async def publish_ignored(database: Database, result: Retranslated) -> int:
-    """Makes the events due for which nothing was published. Returns how many."""
-    return await replay(database, event_ids=result.ignored) if result.ignored else 0
+async def publish_ignored(database: Database, result: Retranslated, *, actor: Actor | None = None) -> int:
+    """Makes the events due for which nothing was published. Returns how many. `actor`: for the audit trail."""
+    return await replay(database, event_ids=result.ignored, actor=actor) if result.ignored else 0
 
 
 def _compare(row: PublishedRow, result: Retranslated) -> None:

@@ -20,6 +20,7 @@ Action = Literal[
     "due_date.changed",
     "enrollment.canceled",
     "event.replayed",
+    "event.restored",
     "installment.paid",
     "installment.paused",
     "installment.resumed",
