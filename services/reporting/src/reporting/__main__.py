@@ -1,4 +1,4 @@
-"""`python -m reporting api|consumers|relay|all|migrate|verify-audit`"""
+"""`python -m reporting api|consumers|relay|all|migrate|verify|verify-audit`"""
 
 from kit.runtime.process import main
 from reporting.main import COMMANDS, ROLES

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
@@ -14,7 +14,9 @@ from kit.http.auth import Admin
 from kit.http.dependencies import CallerUnitOfWork
 from kit.http.errors import Problem
 from kit.http.paging import Cursor, Page, page_of
-from reporting import audit_trail, event_log
+from reporting import audit_trail, event_log, verification
+from reporting.invariant import Part
+from reporting.settings import ApiSettings
 from reporting.tables import audit_records
 
 router = APIRouter(tags=["reporting"])
@@ -68,6 +70,25 @@ class TimelineEvent(BaseModel):
 class Timeline(BaseModel):
     purchase_id: UUID
     events: list[TimelineEvent] = Field(description="oldest first, of all services")
+
+
+class InvariantBreak(BaseModel):
+    """A part that does not hold although its deadline has passed."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    student_id: UUID
+    purchase_id: UUID | None
+    program_slug: str
+    part: Part
+    cause: str
+    since: datetime = Field(description="when the latest payment event about it was received")
+
+
+class Invariant(BaseModel):
+    holds: bool
+    students: int = Field(description="how many were read")
+    breaks: list[InvariantBreak]
 
 
 @router.get("/api/admin/audit")
@@ -126,3 +147,17 @@ async def read_timeline(_: Admin, uow: CallerUnitOfWork, purchase_id: UUID) -> T
     if not found:
         raise Problem(404, "unknown_purchase", "No event names this purchase.")
     return Timeline(purchase_id=purchase_id, events=[TimelineEvent.model_validate(dict(row)) for row in found])
+
+
+@router.get("/api/admin/invariant")
+async def read_invariant(
+    request: Request, _: Admin, uow: CallerUnitOfWork, student_id: Annotated[UUID | None, Query()] = None
+) -> Invariant:
+    """What is paid but not enrolled, taught, with the provider, notified or booked, and the reverse; over all students,
+    or of one."""
+    settings: ApiSettings = request.app.state.settings
+    report = await verification.verify(
+        uow.db, now=uow.now, deadlines=settings.deadlines, policy=settings.policy, student_id=student_id
+    )
+    found = [InvariantBreak.model_validate(each) for each in report.breaks]
+    return Invariant(holds=report.holds, students=report.students, breaks=found)

@@ -8,14 +8,16 @@ import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
+from uuid import UUID
 
 from fastapi import FastAPI
 
 import reporting
+from kit.db.unit_of_work import utc_now
 from kit.runtime.process import Command, Process, Role
 from kit.runtime.service import api_process, consumers_process, create_api, database_of, migrate_service, relay_process
 from kit.runtime.sweeps import repeat
-from reporting import audit_trail, event_log
+from reporting import audit_trail, event_log, verification
 from reporting.api import router
 from reporting.chain import Verification
 from reporting.consumers import consumers
@@ -84,5 +86,34 @@ def verify_audit(arguments: Sequence[str]) -> int:
     return 0
 
 
+def verify(arguments: Sequence[str]) -> int:
+    """Verifies the invariant over all students. Returns 0 only if it holds."""
+    parser = argparse.ArgumentParser(prog="python -m reporting verify", description=verify.__doc__)
+    parser.add_argument("--student", type=UUID, metavar="ID", help="only of one student")
+    chosen = parser.parse_args(arguments)
+    settings = WorkerSettings()
+    database = database_of(settings)
+
+    async def run() -> verification.InvariantReport:
+        try:
+            async with database.transaction() as db:
+                return await verification.verify(
+                    db,
+                    now=utc_now(),
+                    deadlines=settings.deadlines,
+                    policy=settings.policy,
+                    student_id=chosen.student,
+                )
+        finally:
+            await database.close()
+
+    report = asyncio.run(run())
+    for each in report.breaks:
+        about = f"student {each.student_id}, purchase {each.purchase_id}, {each.program_slug}"
+        sys.stdout.write(f"{each.part}: {about}: {each.cause} (since {each.since.isoformat(timespec='seconds')})\n")
+    sys.stdout.write(f"{report.students} students read, {len(report.breaks)} breaks\n")
+    return 0 if report.holds else 1
+
+
 ROLES: dict[str, Role] = {"api": api, "consumers": consume, "relay": relay, "migrate": migrate}
-COMMANDS: dict[str, Command] = {"verify-audit": verify_audit}
+COMMANDS: dict[str, Command] = {"verify": verify, "verify-audit": verify_audit}

@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from pydantic import Field
 
 from kit.runtime import service
+from ledger.policy import PolicySettings
+from reporting.invariant import Deadlines
 
 
-class WorkerSettings(service.WorkerSettings):
-    """Consumers, relay and migrate."""
+class InvariantSettings(PolicySettings):
+    """How long each part of the invariant may take after a payment, in seconds."""
+
+    enrolled_seconds: int = Field(default=300, ge=0)
+    instructor_seconds: int = Field(default=3_600, ge=0)
+    provider_seconds: int = Field(default=86_400, ge=0)
+    notified_seconds: int = Field(default=3_600, ge=0)
+    booked_seconds: int = Field(default=3_600, ge=0)
+
+    @property
+    def deadlines(self) -> Deadlines:
+        return Deadlines(
+            enrolled=timedelta(seconds=self.enrolled_seconds),
+            instructor=timedelta(seconds=self.instructor_seconds),
+            provider=timedelta(seconds=self.provider_seconds),
+            notified=timedelta(seconds=self.notified_seconds),
+            booked=timedelta(seconds=self.booked_seconds),
+        )
+
+
+class ApiSettings(InvariantSettings, service.ApiSettings):
+    """The API."""
+
+
+class WorkerSettings(InvariantSettings, service.WorkerSettings):
+    """Consumers, migrate and the commands."""
 
 
 class RelaySettings(WorkerSettings):
     """keep_events_days: older months of events are dropped. Audit records are kept forever."""
 
     keep_events_days: int = Field(default=7 * 366, ge=60)
-
-
-ApiSettings = service.ApiSettings
