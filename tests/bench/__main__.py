@@ -45,7 +45,7 @@ _LIMITS = {
     "enrollment": "CPU of the one process: parsing, FastStream's path per message, the fold",
     "instructor_assignment": "CPU of the one process, and statements per program under its lock",
     "milady_integration": "CPU of the one process, and statements per changed enrollment",
-    "notifications": "CPU of the one process: every message plans all messages of its student again",
+    "notifications": "CPU of the one process: parsing, and the plan of all messages about each student of a batch",
     "checkout": "CPU of the one process: parsing, the fold, and the rows of six packages per payment",
 }
 

@@ -15,13 +15,15 @@ from sqlalchemy import insert, text
 from tests.checkout.installment_steps import School
 from tests.checkout.pdf_text import text_of
 from tests.checkout.service import CREATE, Service, bearer, wanted
-from tests.deliveries import handle
+from tests.deliveries import deliver_together, handle
 
 from checkout.purchases.tables import purchases
+from checkout.receipts.jobs import PUBLICATION
 from contracts.envelope import Envelope
 from contracts.money import Money, usd
 from contracts.payments import PaymentPending, PaymentRefs, PaymentSucceeded
 from contracts.people import Contact
+from kit.jobs.jobs import Job
 
 ISSUED = "receipt.issued.v1"
 
@@ -237,6 +239,35 @@ async def test_forty_concurrent_receipts_leave_no_gap(service: Service) -> None:
     assert len(rows) == 40
     assert _are_consecutive([row["serial"] for row in rows])
     assert [row["issued_at"] for row in rows] == sorted(row["issued_at"] for row in rows), "numbers follow the dates"
+
+
+async def test_the_receipts_of_a_batch_have_consecutive_numbers(service: Service) -> None:
+    """Also of two purchases whose events belong together, because they are for one enrollment."""
+    first = await bought(service)
+    five = [first, await bought(service, student_id=first[0], state="paid"), *[await bought(service) for _ in range(3)]]
+    await deliver_together(service.database, service.consumers, "checkout", [paid(*each) for each in five])
+    rows = await _documents(service, *(purchase for _, purchase in five))
+    assert {row["purchase_id"] for row in rows} == {purchase for _, purchase in five}
+    assert _are_consecutive([row["serial"] for row in rows])
+    for student, _ in five[1:]:
+        events = await service.published(student, ISSUED)
+        own = [row["number"] for row in rows if row["student_id"] == student]
+        assert sorted(each["number"] for each in events) == own
+
+
+async def test_a_receipt_is_rendered_as_of_its_issue_and_published_once(service: Service) -> None:
+    student, purchase = await bought(service)
+    await service.deliver(paid(student, purchase, amount=usd(100_000)))
+    (row,) = await service.rows("SELECT * FROM jobs WHERE key = :key", key=str((await only(service, purchase))["id"]))
+    job = Job(id=row["id"], kind=row["kind"], key=row["key"], payload=row["payload"], cause=None, attempt=1)
+    before = await service.handlers[PUBLICATION].perform(job)
+    await service.deliver(paid(student, purchase, amount=usd(332_500)))
+    assert await service.handlers[PUBLICATION].perform(job) == before, "what was paid later is on the next receipt"
+    for _ in range(2):
+        await service.perform(student, PUBLICATION)
+    events = await service.published(student, ISSUED)
+    assert sorted(each["amount"]["amount"] for each in events) == [100_000, 332_500]
+    assert before.pdf in {each["pdf"] for each in events}
 
 
 async def test_a_rollback_leaves_no_gap(service: Service) -> None:
