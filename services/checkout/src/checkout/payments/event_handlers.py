@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from checkout.payments import projection, repository
 from checkout.payments.domain import PaymentRecord, PaymentValues, final_status
-from checkout.payments.projection import EventRecord, ReportedRefund
+from checkout.payments.projection import EventIndex, EventRecord, ReportedRefund
 from checkout.payments.refund_failures import publish_failed
 from checkout.purchases.recorder import FACT_RULES
 from checkout.purchases.repository import PurchaseRow, lock_purchase
@@ -37,6 +37,10 @@ class _Source:
     events: Sequence[EventRecord]
 
     @cached_property
+    def index(self) -> EventIndex:
+        return EventIndex(self.events)
+
+    @cached_property
     def refs(self) -> frozenset[str]:
         return frozenset().union(*(payment.refs for payment in self.purchase.payments))
 
@@ -47,7 +51,7 @@ class _Written:
 
     added: list[PaymentRecord] = field(default_factory=list)
     changed: list[PaymentRecord] = field(default_factory=list)
-    reported: list[tuple[_Source, Payment, PaymentRecord]] = field(default_factory=list)
+    reported: list[tuple[_Source, Payment, PaymentRecord, Sequence[EventRecord]]] = field(default_factory=list)
 
 
 async def update_payments(updates: Sequence[PurchaseUpdate], *, on_merged: PaymentsMerged) -> None:
@@ -92,10 +96,10 @@ async def _update(sources: Sequence[_Source], on_merged: PaymentsMerged) -> None
         await _update_records(source, own, written, on_merged)
     await repository.write_payments(db, written.changed)
     await repository.add_payments(db, written.added)
-    for source, payment, record in written.reported:
-        if refunds := projection.refunds(payment, source.events):
+    for source, payment, record, events in written.reported:
+        if refunds := projection.refunds(events):
             await _update_refunds(source.uow, record, refunds)
-        for dispute_id, values in projection.disputes(payment, source.events).items():
+        for dispute_id, values in projection.disputes(payment, events).items():
             await repository.write_dispute(db, dispute_id, record, values, at=source.uow.now)
 
 
@@ -108,7 +112,8 @@ async def _update_records(
         for duplicate in records[1:]:
             await on_merged(uow.db, records[0].id, duplicate.id)
             await repository.merge_payments(uow.db, records[0].id, duplicate.id, at=uow.now)
-        values = _values(source.row, payment, records, source.events)
+        events = source.index.of(payment)
+        values = _values(source.row, payment, records, events)
         if not records:
             new: dict[str, Any] = {"id": uuid4(), "late": False, "created_at": uow.now, "updated_at": uow.now}
             record = PaymentRecord(**asdict(values), **new)
@@ -118,7 +123,7 @@ async def _update_records(
         else:
             record = replace(record, **asdict(values), updated_at=uow.now)
             written.changed.append(record)
-        written.reported.append((source, payment, record))
+        written.reported.append((source, payment, record, events))
 
 
 def _matched(payments: Sequence[Payment], stored: Sequence[PaymentRecord]) -> list[tuple[Payment, list[PaymentRecord]]]:

@@ -52,10 +52,19 @@ class ReportedRefund:
     at: datetime
 
 
-def events_of(payment: Payment, events: Sequence[EventRecord]) -> list[EventRecord]:
-    """The events of this payment, oldest first."""
-    own = (each for each in events if each.event.refs.of_payment() & payment.refs)
-    return sorted(own, key=lambda each: (each.time, each.id))
+class EventIndex:
+    """The events of a purchase, found by what they refer to: it may have many payments, each with many events."""
+
+    def __init__(self, events: Iterable[EventRecord]) -> None:
+        self._by_ref: dict[str, list[EventRecord]] = defaultdict(list)
+        for each in events:
+            for ref in each.event.refs.of_payment():
+                self._by_ref[ref].append(each)
+
+    def of(self, payment: Payment) -> list[EventRecord]:
+        """The events of this payment, oldest first."""
+        own = {each.id: each for ref in payment.refs for each in self._by_ref.get(ref, ())}
+        return sorted(own.values(), key=lambda each: (each.time, each.id))
 
 
 def status(payment: Payment) -> PaymentStatus:
@@ -80,11 +89,10 @@ def amount(payment: Payment) -> Money | None:
 
 
 def paid_at(payment: Payment, events: Sequence[EventRecord]) -> datetime | None:
-    """The time of the first success."""
+    """The time of the first success. `events`: the payment's."""
     if payment.settled is None:
         return None
-    own = events_of(payment, events)
-    return min((each.time for each in own if isinstance(each.event, PaymentSucceeded)), default=None)
+    return min((each.time for each in events if isinstance(each.event, PaymentSucceeded)), default=None)
 
 
 def details(payment: Payment) -> PaymentMethodDetails | None:
@@ -98,11 +106,10 @@ def method(payment: Payment) -> str | None:
 
 
 def failure_code(payment: Payment, events: Sequence[EventRecord]) -> str | None:
-    """Why the last attempt failed; None if the payment succeeded after all."""
+    """Why the last attempt failed; None if the payment succeeded after all. `events`: the payment's, oldest first."""
     if payment.settled is not None:
         return None
-    newest_first = reversed(events_of(payment, events))
-    return next((each.event.code for each in newest_first if isinstance(each.event, PaymentFailed)), None)
+    return next((each.event.code for each in reversed(events) if isinstance(each.event, PaymentFailed)), None)
 
 
 def reference(payment: Payment, kind: str) -> str | None:
@@ -111,10 +118,10 @@ def reference(payment: Payment, kind: str) -> str | None:
     return min(paid or _references(kind, payment.facts), default=None)
 
 
-def refunds(payment: Payment, events: Sequence[EventRecord]) -> list[ReportedRefund]:
-    """Every refund that is reported with an id of its own."""
+def refunds(events: Sequence[EventRecord]) -> list[ReportedRefund]:
+    """Every refund that is reported with an id of its own. `events`: the payment's, oldest first."""
     by_id: dict[str, list[tuple[EventRecord, PaymentRefunded]]] = defaultdict(list)
-    for each in events_of(payment, events):
+    for each in events:
         if isinstance(each.event, PaymentRefunded) and each.event.refund_id and each.event.amount:
             by_id[each.event.refund_id].append((each, each.event))
     return [
@@ -132,9 +139,10 @@ _DisputeEvent = tuple[EventRecord, PaymentDisputeOpened | PaymentDisputeClosed]
 
 
 def disputes(payment: Payment, events: Sequence[EventRecord]) -> dict[str, DisputeValues]:
-    """By dispute id. The ledger says which status is current: a lost dispute may be appealed, and then won."""
+    """By dispute id. `events`: the payment's. The ledger says which status is current: a lost dispute may be appealed,
+    and then won."""
     by_id: dict[str, list[_DisputeEvent]] = defaultdict(list)
-    for each in events_of(payment, events):
+    for each in events:
         if isinstance(each.event, (PaymentDisputeOpened, PaymentDisputeClosed)):
             by_id[each.event.dispute_id].append((each, each.event))
     return {dispute_id: _dispute(own, payment.disputes[dispute_id]) for dispute_id, own in sorted(by_id.items())}
