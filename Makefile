@@ -52,7 +52,7 @@ purchases: .venv/.ready  ## 10,000 generated purchases by every route, mixed; th
 	PURCHASES=$${PURCHASES:-10000} $(PYTEST) --dist worksteal tests/year/test_purchases.py
 
 year: .venv/.ready  ## 100 generated years of a school on a test clock: purchases, failures, refunds, disputes (YEARS=100)
-	YEARS=$${YEARS:-100} $(BIN)/pytest --hypothesis-profile=thorough tests/year/test_year.py
+	YEARS=$${YEARS:-100} $(PYTEST) --dist worksteal --hypothesis-profile=thorough tests/year/test_year.py
 
 bench: .venv/.ready  ## product / bare on this machine, every path; writes docs/performance.md (BENCH_EVENTS=10000)
 	@$(BIN)/python -m tests.bench
