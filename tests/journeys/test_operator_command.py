@@ -79,6 +79,14 @@ async def test_doctor_asks_every_process(school: School) -> None:
     assert not [each for each in wrong if each[1] != "bursar_queue_messages"], output
 
 
+async def test_the_invariant_holds_for_a_student_who_has_paid(school: School) -> None:
+    student = school.student()
+    await student.buys()
+    await student.mailed("receipt")
+    found = await as_json(school.stack, "verify", "--student", str(student.id))
+    assert (found["holds"], found["students"], found["breaks"]) == (True, 1, [])
+
+
 async def test_the_chain_of_audit_records_holds(school: School) -> None:
     assert (await as_json(school.stack, "verify-audit"))["holds"] is True
 

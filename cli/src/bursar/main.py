@@ -14,7 +14,7 @@ import typer
 from bursar import doctor as examination
 from bursar.environment import Environment, NotConfigured
 from bursar.output import Output
-from bursar.service_client import Refused, ServiceClient, Unreachable, path_of
+from bursar.service_client import LONG_SECONDS, Refused, ServiceClient, Unreachable, path_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="The operator's command of Bursar.")
 
@@ -69,6 +69,26 @@ def timeline(context: typer.Context, purchase: str, as_json: Json = False) -> No
         for each in events
     ]
     output.table(("time", "after", "service", "event", "refs"), rows, empty="No events.")
+
+
+@app.command()
+def verify(
+    context: typer.Context,
+    student: Annotated[str | None, typer.Option(help="Only this student.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Is everything that is paid also enrolled, taught, with the provider, notified and booked, and the reverse?"""
+    client = ServiceClient(Environment.load(context.obj), "reporting")
+    found = client.get("/api/admin/invariant", _given({"student_id": student}), seconds=LONG_SECONDS)
+    output = Output(as_json=as_json)
+    if as_json:
+        output.json(found)
+    else:
+        columns = ("since", "student_id", "program_slug", "part", "cause")
+        rows = [[each[column] for column in columns] for each in found["breaks"]]
+        output.table(columns, rows, empty="The invariant holds.")
+        output.line(f"{found['students']} students, {len(rows)} breaks")
+    raise typer.Exit(0 if found["holds"] else 1)
 
 
 @app.command()

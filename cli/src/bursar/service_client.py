@@ -11,6 +11,8 @@ import httpx
 from bursar.environment import Environment, NotConfigured
 
 SECONDS = 30.0
+LONG_SECONDS = 900.0
+"""For what reads everything."""
 
 
 class Refused(Exception):
@@ -35,13 +37,14 @@ class ServiceClient:
         self._http = httpx.Client(
             base_url=environment.url_of(service),
             headers={"Authorization": f"Bearer {environment.token.get_secret_value()}"},
-            timeout=SECONDS,
         )
 
-    def get(self, path: str, parameters: Mapping[str, str] | None = None) -> dict[str, Any]:
+    def get(
+        self, path: str, parameters: Mapping[str, str] | None = None, *, seconds: float = SECONDS
+    ) -> dict[str, Any]:
         """Raises Refused or Unreachable."""
         try:
-            response = self._http.get(path, params=dict(parameters or {}))
+            response = self._http.get(path, params=dict(parameters or {}), timeout=seconds)
             found = response.json()
         except (httpx.HTTPError, ValueError) as error:
             raise Unreachable(f"{self._service} did not answer: {type(error).__name__}") from None

@@ -76,12 +76,11 @@ def breaks(
     events: Sequence[ReceivedEvent], *, now: datetime, deadlines: Deadlines, policy: Policy = DEFAULT_POLICY
 ) -> list[Break]:
     """Of one student, given all events that name the student or one of the student's payments."""
-    paid = {event.id: event for event in events if isinstance(event.data, PaymentEvent)}
-    facts = {id: event.data for id, event in paid.items() if isinstance(event.data, PaymentEvent)}
+    facts = {event.id: event.data for event in events if isinstance(event.data, PaymentEvent)}
+    received_at = {id(event.data): event.received_at for event in events}
     found = []
     for verdict in verdicts(facts, policy).values():
-        about = {id for purchase in verdict.purchases for id, fact in facts.items() if fact in purchase.facts}
-        since = max(paid[id].received_at for id in about)
+        since = max(received_at[id(fact)] for purchase in verdict.purchases for fact in purchase.facts)
         for part, cause in _causes(verdict, [event.data for event in events]):
             if now - since > getattr(deadlines, part):
                 found.append(
