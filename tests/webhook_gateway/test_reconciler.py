@@ -13,15 +13,14 @@ from prometheus_client import REGISTRY
 from sqlalchemy import select, update
 from structlog.testing import capture_logs
 from tests.databases import migrated, opened
+from tests.webhook_gateway.stripe_transport import Stripe
 
 import webhook_gateway
 from contracts.audit import AuditRecorded
 from kit.db.database import Database
 from kit.messaging import audit
 from kit.messaging.outbox import outbox_messages
-from kit.runtime.backoff import Backoff
 from stripe_sandbox.clock import DAY
-from stripe_sandbox.in_process import InProcess
 from testkit.postgres_server import PostgresServer
 from webhook_gateway.event import Origin, parse_event
 from webhook_gateway.fetcher import Fetcher, StripeUnavailable
@@ -30,7 +29,6 @@ from webhook_gateway.reconciler import Reconciler
 from webhook_gateway.tables import Source, journal_due, journal_entries, journal_events, journal_reconciliation
 from webhook_gateway.translate import TRANSLATED
 
-PATIENT = Backoff(first=timedelta(milliseconds=1), longest=timedelta(milliseconds=2), attempts=4)
 MONTH_AGO = timedelta(days=30)
 
 
@@ -56,37 +54,6 @@ async def journal(url: str) -> AsyncIterator[Journal]:
     journal = Journal(url, source=Source.FETCHED)
     yield journal
     await journal.close()
-
-
-class Stripe(httpx.AsyncBaseTransport):
-    """The sandbox, and the requests that it got."""
-
-    def __init__(self) -> None:
-        self.sandbox = InProcess()
-        self.requests: list[httpx.Request] = []
-        self.before: Callable[[httpx.Request], None] = lambda _: None
-        self._transport = httpx.ASGITransport(app=self.sandbox.app)
-        self.fetcher = Fetcher(
-            api_key=self.sandbox.settings.secret_key.get_secret_value(),
-            base="http://sandbox",
-            version=self.sandbox.settings.api_version,
-            backoff=PATIENT,
-            transport=self,
-        )
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(request)
-        self.before(request)
-        return await self._transport.handle_async_request(request)
-
-    def emit(
-        self, count: int = 1, type: str = "payment_intent.succeeded", created_in: timedelta = timedelta()
-    ) -> list[str]:
-        """Events that nobody receives, in their order."""
-        events = [self.sandbox.sandbox.events.emit(type, {"id": f"pi_{n}"}) for n in range(count)]
-        for event in events:
-            event["created"] += int(created_in.total_seconds())
-        return [event["id"] for event in events]
 
 
 @pytest.fixture
