@@ -17,6 +17,8 @@ from kit.messaging.outbox import OutgoingMessage, to_message
 OUTBOX = "enrollment"
 """Whose relay it is. Its messages are payment events, which go to the same five queues as the gateway's."""
 SECONDS = 15.0
+AT_LEAST = 6_000
+"""Events: with fewer, a relay is done between two readings of its metrics."""
 _runs = itertools.count(1)
 
 
@@ -62,6 +64,7 @@ async def _published(role: RunningRole, events: int) -> float:
 async def measure(stack: Stack, *, events: int, rounds: int) -> tuple[float, float, float]:
     """Medians of the outbox's relay, of the journal's relay, and of bare publish-then-answer, measured alternately."""
     found: list[tuple[float, float, float]] = []
+    events = max(events, AT_LEAST)
     for _ in range(rounds):
         outbox_rate, journal_rate = await of_outbox(stack, events), await of_journal(stack, events)
         with gateway.bare(stack, "publish") as url:

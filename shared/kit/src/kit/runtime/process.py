@@ -44,9 +44,9 @@ Run = Callable[[asyncio.Event], Awaitable[None]]
 """Runs until the event is set, then finishes the work in progress and returns."""
 
 DRAIN_SECONDS = 30
-COLLECT_AFTER = (50_000, 20, 50)
+COLLECT_AFTER = (10_000, 10, 10)
 """For `gc.set_threshold`. A batch of messages makes thousands of objects and hardly a cycle: with the default (700, 10,
-10), looking for cycles takes 5 to 10 % of a consumer's CPU."""
+10), looking for cycles takes 5 to 10 % of a consumer's CPU. Five times as much costs 10 to 20 MB."""
 ALL = "all"
 _OF_ALL = ("MIGRATE_DATABASE_URL", "API_DATABASE_URL")
 """Settings of the role `all` beside DATABASE_URL: each part has its own login, as in separate processes."""
