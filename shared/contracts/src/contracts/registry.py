@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from contracts import audit, checkout, enrollment, instructor_assignment, milady_integration, notifications, payments
+from contracts import (
+    audit,
+    checkout,
+    enrollment,
+    instructor_assignment,
+    milady_integration,
+    notifications,
+    payments,
+    reconciliation,
+)
 from contracts.envelope import Event
 
 PAYMENT_EVENTS: tuple[type[payments.PaymentEvent], ...] = (
@@ -32,6 +41,9 @@ OWN_EVENTS: Mapping[str, tuple[type[Event], ...]] = {
         *(event for event in PAYMENT_EVENTS if event not in _DECISIONS),
         payments.CustomerDeleted,
         payments.MandateRevoked,
+        reconciliation.ReconciliationDifferenceFound,
+        reconciliation.ReconciliationDifferenceResolved,
+        reconciliation.ReconciliationCompleted,
     ),
     "checkout": (
         checkout.PurchaseCreated,
