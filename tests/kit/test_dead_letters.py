@@ -17,6 +17,7 @@ from kit.db.unit_of_work import UnitOfWork
 from kit.messaging.broker import Publisher
 from kit.messaging.dead_letters import dead_letters
 from kit.messaging.outbox import OutgoingMessage, to_message
+from kit.messaging.topology import Queue, declare_at
 from kit.runtime.failures import Permanent
 from testkit.rabbit_server import RabbitServer
 
@@ -94,6 +95,24 @@ async def test_permanent_failures_and_unreadable_messages_are_dead_lettered_at_o
         assert reasons["evt_time"] == "BadEnvelope: time is not an RFC 3339 timestamp"
         assert await letters.discard(lambda _: True) == 5
     assert await dead(rabbit_server, queue_name) == []
+
+
+async def test_an_operator_who_reads_twice_sees_the_same(
+    rabbit_server: RabbitServer, publisher: Publisher, queue_name: str
+) -> None:
+    """What is read goes back before the reader is done: a quorum queue takes it back some time after its channel."""
+    queue = Queue(queue_name)
+    await declare_at(rabbit_server.url, [queue])
+    for number in range(20):
+        await publisher.publish(to_queue(to_message(paid(f"evt_{number}")), queue.dead))
+    for _ in range(30):
+        async with dead_letters(rabbit_server.url, queue_name) as letters:
+            assert len(await letters.letters()) == 20
+            assert await letters.discard(lambda _: False) == 0
+    async with dead_letters(rabbit_server.url, queue_name) as letters:
+        assert len(await letters.letters()) == 20
+        assert await letters.discard(lambda _: True) == 20
+        assert await letters.letters() == []
 
 
 async def test_more_bad_messages_than_the_prefetch_do_not_block_the_queue(

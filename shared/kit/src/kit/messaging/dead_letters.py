@@ -29,7 +29,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import AMQPError, QueueEmpty
 
 from contracts.audit import Act, Action, Actor, AuditRecorded
@@ -43,6 +43,7 @@ from kit.messaging.publishers import PUBLISHER_HEADER, is_service, login_of, pub
 from kit.messaging.topology import Queue
 
 UNKNOWN = "unknown"
+RETURN_CHECKS, RETURN_CHECK_SECONDS = 250, 0.02
 _NOT_REPLAYED = ("bursar-", "x-")
 """Headers of the kit and of the broker."""
 _BY_THE_BROKER = {
@@ -180,15 +181,36 @@ class DeadLetters:
         await exchange.publish(message, envelope.type, mandatory=True)
 
     async def _messages(self) -> AsyncGenerator[tuple[AbstractChannel, AbstractIncomingMessage], None]:
-        """Each dead letter that is there now, unacknowledged: closing the channel returns the others to the queue."""
+        """Each dead letter that is there now, unacknowledged. Those that the caller leaves so return to the queue."""
         channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
         async with channel:
             queue = await channel.get_queue(f"{self._queue}.dead", ensure=True)
-            for _ in range(queue.declaration_result.message_count or 0):
-                try:
-                    yield channel, await queue.get(timeout=5)
-                except QueueEmpty:
-                    return
+            kept: list[int] = []
+            try:
+                for _ in range(queue.declaration_result.message_count or 0):
+                    message = await queue.get(timeout=5)
+                    try:
+                        yield channel, message
+                    finally:
+                        if not message.processed and message.delivery_tag is not None:
+                            kept.append(message.delivery_tag)
+            except QueueEmpty:
+                return
+            finally:
+                await _return(channel, queue, kept)
+
+
+async def _return(channel: AbstractChannel, queue: AbstractQueue, delivery_tags: list[int]) -> None:
+    """Returns these deliveries to the queue, and waits until they are in it, for 5 seconds at most: a quorum queue
+    looks empty until its nodes have agreed on the return, which closing the channel does not wait for."""
+    if channel.is_closed or not delivery_tags:
+        return
+    underlay = await channel.get_underlay_channel()
+    await underlay.basic_nack(delivery_tags[-1], multiple=True, requeue=True)
+    for _ in range(RETURN_CHECKS):
+        if ((await queue.declare()).message_count or 0) >= len(delivery_tags):
+            return
+        await asyncio.sleep(RETURN_CHECK_SECONDS)
 
 
 @asynccontextmanager
