@@ -21,8 +21,8 @@ AT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 Routers = RabbitRouter | Sequence[RabbitRouter]
 
 
-def envelope(id: str, event: Event, *, subject: str = "test") -> Envelope[Event]:
-    return Envelope(id=id, source="tests", subject=subject, time=AT, data=event)
+def envelope(id: str, event: Event, *, subject: str = "test", source: str = "tests") -> Envelope[Event]:
+    return Envelope(id=id, source=source, subject=subject, time=AT, data=event)
 
 
 def find_handler(routers: Routers, type_: str) -> tuple[str, Handler]:

@@ -103,14 +103,21 @@ async def handled(database: Database, *ids: str) -> None:
     await until(all_done)
 
 
-async def refused(rabbit: RabbitServer, consumer: Consumer, reason: str, *, letters: int = 1) -> None:
+async def refused(
+    rabbit: RabbitServer,
+    consumer: Consumer,
+    publisher: str,
+    *,
+    what: str = PaymentSucceeded.type,
+    letters: int = 1,
+) -> None:
     async def all_dead() -> bool:
         return len(await dead(rabbit, consumer.queue.name)) == letters
 
     await until(all_dead)
     async with dead_letters(consumer.urls["deployment"], consumer.queue.name) as found:
         assert {letter.reason for letter in await found.letters()} == {
-            f"Permanent: {reason} may not publish {PaymentSucceeded.type}"
+            f"Permanent: {publisher} may not publish {what}"
         }
 
 
@@ -119,7 +126,7 @@ async def test_a_retry_is_accepted_with_its_row_and_a_forged_one_is_not(
 ) -> None:
     """The forged ones are as near as the broker's password gets: the genuine key with another event, or the genuine
     event with another id."""
-    await consumer.publish("webhook-gateway", to_message(paid("evt_retried")))
+    await consumer.publish("webhook-gateway", to_message(paid("evt_retried", source="webhook-gateway")))
     await handled(database, "evt_retried")
     assert consumer.failures == 1
     async with database.transaction() as db:
@@ -127,7 +134,7 @@ async def test_a_retry_is_accepted_with_its_row_and_a_forged_one_is_not(
         named = {"name": PUBLISHER_HEADER, "queue": consumer.queue.name}
         ((key, first),) = (await db.execute(text(query), named)).all()
     assert first == "webhook-gateway"
-    retried = to_message(paid("evt_retried"))
+    retried = to_message(paid("evt_retried", source="webhook-gateway"))
     same_body = OutgoingMessage(
         key="", exchange="", routing_key="", body=retried.body, headers={**retried.headers, "cloudEvents:id": "evt_2"}
     )
@@ -146,6 +153,15 @@ async def test_a_service_cannot_forge_an_event_in_its_own_queue(
 ) -> None:
     await consumer.put(SERVICE, to_message(paid("evt_forged")), user_id=user_id, **headers)
     await refused(rabbit_server, consumer, user_id or "a publisher without user_id")
+    assert await done(database) == []
+
+
+async def test_a_service_names_itself_as_the_source(
+    rabbit_server: RabbitServer, database: Database, consumer: Consumer
+) -> None:
+    """Otherwise an audit record of one service, which all may publish, could blame an administrator of another."""
+    await consumer.publish("webhook-gateway", to_message(paid("evt_blames", source="checkout")))
+    await refused(rabbit_server, consumer, "webhook-gateway", what="as 'checkout'")
     assert await done(database) == []
 
 

@@ -1,4 +1,4 @@
-"""The timeline of a purchase: every event about it, of whatever service, oldest first, and nobody's data."""
+"""The timeline of a purchase: every event about it, of whatever service, oldest first, without personal data."""
 
 from __future__ import annotations
 

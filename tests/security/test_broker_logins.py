@@ -197,7 +197,7 @@ def paid_for(student: UUID) -> OutgoingMessage:
         program=Program(slug="barber-apprenticeship", id="prog_1"),
         amount=usd(489_000),
     )
-    return to_message(envelope(f"evt_{student}", paid))
+    return to_message(envelope(f"evt_{student}", paid, source="webhook-gateway"))
 
 
 async def enrolled(database: Database) -> set[UUID]:

@@ -33,7 +33,7 @@ def note_origin(request: Request, *, id: str, role: str) -> None:
 
 
 def clear_origin() -> None:
-    """This request is nobody's."""
+    """This request has no authenticated caller."""
     _origin.set(None)
 
 

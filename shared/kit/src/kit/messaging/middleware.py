@@ -126,7 +126,7 @@ class Delivery(BaseMiddleware[PublishCommand, Any]):
         async def attempt() -> Outcome:
             event = read(found, msg.body, EVENT_TYPES, unknown=self._queue.all_types)
             queue, correlation = self._queue.name, event.correlation_id or event.id
-            await self._process.publishers.check(queue, self._message, event.type)
+            await self._process.publishers.check(queue, self._message, event)
             structlog.contextvars.bind_contextvars(queue=queue, event_id=event.id, correlation=correlation)
             known = event.type if event.type in EVENT_TYPES else UnknownEvent.type
             filter = self._process.filters[queue][known]
@@ -149,7 +149,7 @@ class Delivery(BaseMiddleware[PublishCommand, Any]):
         async def attempt() -> Outcome:
             if isinstance(failed, SubscriberNotFound):
                 event = parse(self._message.headers, self._message.body, EVENT_TYPES)
-                await self._process.publishers.check(self._queue.name, self._message, event.type)
+                await self._process.publishers.check(self._queue.name, self._message, event)
                 raise UnrecognizedType(f"{self._queue.name} has no handler for {event.type}")
             raise failed
 

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 from aio_pika.abc import AbstractIncomingMessage
 from sqlalchemy import text
 
-from contracts.envelope import attributes
+from contracts.envelope import Envelope, Event, attributes
 from contracts.registry import EVENT_TYPES, PUBLISHED_BY
 from kit.db.database import Database
 from kit.runtime.failures import Permanent
@@ -81,11 +81,14 @@ class Publishers:
         self._trusted = trusted_logins(amqp_url=amqp_url, operator=operator)
         self._accept_unsigned = accept_unsigned
 
-    async def check(self, queue: str, message: AbstractIncomingMessage, type_: str) -> None:
-        """Raises Permanent unless the publisher of this message may publish an event of this type, which is its own."""
+    async def check(self, queue: str, message: AbstractIncomingMessage, event: Envelope[Event]) -> None:
+        """Raises Permanent unless the publisher of this message, which carries the event, may publish events of this
+        type, and names itself as the source: an audit record in the name of another service would blame its users."""
         publisher = await self.publisher_of(queue, message)
-        if not self._may_publish(publisher, type_):
-            raise Permanent(f"{publisher or 'a publisher without user_id'} may not publish {type_}")
+        if not self._may_publish(publisher, event.type):
+            raise Permanent(f"{publisher or 'a publisher without user_id'} may not publish {event.type}")
+        if is_service(publisher) and publisher not in self._trusted and event.source != publisher:
+            raise Permanent(f"{publisher} may not publish as {event.source[:100]!r}")
 
     async def publisher_of(self, queue: str, message: AbstractIncomingMessage) -> str:
         """The login that published this message first, or UNSIGNED."""
