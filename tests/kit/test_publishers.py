@@ -116,9 +116,7 @@ async def refused(
 
     await until(all_dead)
     async with dead_letters(consumer.urls["deployment"], consumer.queue.name) as found:
-        assert {letter.reason for letter in await found.letters()} == {
-            f"Permanent: {publisher} may not publish {what}"
-        }
+        assert {letter.reason for letter in await found.letters()} == {f"Permanent: {publisher} may not publish {what}"}
 
 
 async def test_a_retry_is_accepted_with_its_row_and_a_forged_one_is_not(

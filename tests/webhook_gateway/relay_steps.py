@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import aio_pika
 from sqlalchemy import func, select, update
+from tests.databases import opened
 from tests.webhook_gateway import stripe_events as stripe
 from tests.webhook_gateway.stripe_events import SECRET, body_of, sign
 
@@ -86,3 +88,15 @@ class RelaySteps:
         async with self.database.transaction() as db:
             rows = update(journal_due).where(journal_due.c.event_id.in_(list(event_ids)))
             await db.execute(rows.values(available_at=func.now()))
+
+
+@asynccontextmanager
+async def relay_steps(database_url: str, amqp_url: str, *event_types: str) -> AsyncIterator[RelaySteps]:
+    """An empty journal, and an empty queue that receives these types."""
+    publisher = Publisher(amqp_url, name="tests")
+    async with opened(database_url) as database:
+        steps = RelaySteps(database, amqp_url, publisher)
+        await steps.clear()
+        await steps.bind(*event_types)
+        yield steps
+    await publisher.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,18 +15,16 @@ from sqlalchemy import func, select, text, update
 from tests.databases import migrated, opened
 from tests.waiting import until
 from tests.webhook_gateway import stripe_events as stripe
-from tests.webhook_gateway.relay_steps import RelaySteps, paid
+from tests.webhook_gateway.relay_steps import RelaySteps, paid, relay_steps
 from tests.webhook_gateway.stripe_events import SECRET
 
 import webhook_gateway
 from contracts.audit import AuditRecorded
 from kit.db.database import Database
 from kit.messaging.audit import operator
-from kit.messaging.broker import Publisher
 from testkit.postgres_server import Database as CreatedDatabase
 from testkit.postgres_server import PostgresServer
 from testkit.rabbit_server import RabbitServer
-from testkit.servers import rabbitmq
 from webhook_gateway import relay
 from webhook_gateway.replay import replay, republish
 from webhook_gateway.tables import Source, journal_due, journal_entries, journal_events, journal_replay
@@ -38,26 +36,14 @@ PAYMENTS = ("payment.succeeded.v1",)
 
 
 @pytest.fixture(scope="module")
-def own_rabbit() -> Iterator[RabbitServer]:
-    """A broker on which nothing else is bound."""
-    with rabbitmq() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def created(postgres_server: PostgresServer) -> CreatedDatabase:
     return migrated(postgres_server, "gateway_relay", webhook_gateway.__file__)
 
 
 @pytest.fixture
 async def steps(created: CreatedDatabase, own_rabbit: RabbitServer) -> AsyncIterator[RelaySteps]:
-    publisher = Publisher(own_rabbit.url, name="tests")
-    async with opened(created.url) as database:
-        steps = RelaySteps(database, own_rabbit.url, publisher)
-        await steps.clear()
-        await steps.bind(*PAYMENTS)
+    async with relay_steps(created.url, own_rabbit.url, *PAYMENTS) as steps:
         yield steps
-    await publisher.close()
 
 
 async def test_an_event_is_published_once_and_recorded(steps: RelaySteps) -> None:

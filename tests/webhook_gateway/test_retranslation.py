@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import update
-from tests.databases import migrated, opened
-from tests.webhook_gateway.relay_steps import RelaySteps, paid
+from tests.databases import migrated
+from tests.webhook_gateway.relay_steps import RelaySteps, paid, relay_steps
 
 import webhook_gateway
-from kit.messaging.broker import Publisher
 from testkit.postgres_server import Database as CreatedDatabase
 from testkit.postgres_server import PostgresServer
 from testkit.rabbit_server import RabbitServer
-from testkit.servers import rabbitmq
 from webhook_gateway import relay
 from webhook_gateway.replay import replay
 from webhook_gateway.retranslation import Retranslated, compare, publish_ignored
@@ -27,26 +25,14 @@ pytestmark = pytest.mark.server  # starts a server of its own
 
 
 @pytest.fixture(scope="module")
-def own_rabbit() -> Iterator[RabbitServer]:
-    """A broker on which nothing else is bound."""
-    with rabbitmq() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def created(postgres_server: PostgresServer) -> CreatedDatabase:
     return migrated(postgres_server, "gateway_retranslation", webhook_gateway.__file__)
 
 
 @pytest.fixture
 async def steps(created: CreatedDatabase, own_rabbit: RabbitServer) -> AsyncIterator[RelaySteps]:
-    publisher = Publisher(own_rabbit.url, name="tests")
-    async with opened(created.url) as database:
-        steps = RelaySteps(database, own_rabbit.url, publisher)
-        await steps.clear()
-        await steps.bind("payment.succeeded.v1")
+    async with relay_steps(created.url, own_rabbit.url, "payment.succeeded.v1") as steps:
         yield steps
-    await publisher.close()
 
 
 @pytest.fixture
