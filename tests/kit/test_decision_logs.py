@@ -55,6 +55,20 @@ async def test_what_is_rolled_back_is_not_logged_later_either(database: Database
     assert logs == []
 
 
+async def test_a_request_without_a_valid_token_is_not_logged() -> None:
+    router = APIRouter()
+
+    @router.get("/orders")
+    async def orders() -> None:
+        raise Problem(401, "unauthorized", "A token is required.")
+
+    transport = httpx.ASGITransport(create_app(title="tests", routers=[router]))
+    with capture_logs() as logs:
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            assert (await client.get("/orders")).status_code == 401
+    assert logs == []
+
+
 async def test_the_trace_of_a_request_reaches_its_events_and_the_refusal_is_logged(database: Database) -> None:
     router = APIRouter()
 

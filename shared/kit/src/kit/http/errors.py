@@ -81,7 +81,8 @@ def handle_errors(app: FastAPI) -> None:
 
 async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)  # noqa: S101
-    log.info("request refused", route=route_of(request), status=error.status, code=error.code)
+    if error.status != HTTPStatus.UNAUTHORIZED:  # anyone could fill the log
+        log.info("request refused", route=route_of(request), status=error.status, code=error.code)
     return error.response()
 
 
