@@ -73,3 +73,23 @@ async def test_an_invalid_contact_is_refused(service: Service, body: dict[str, A
 async def test_an_invalid_id_is_refused(service: Service) -> None:
     answer = await service.call("PUT", path("7"), json={"email": "a@b.example"}, headers=bearer("admin", uuid4()))
     assert answer.status_code == 422
+
+
+async def search(service: Service, email: str, *, role: str = "admin") -> Any:
+    return await service.call(
+        "POST", "/api/admin/students/search", json={"email": email}, headers=bearer(role, uuid4())
+    )
+
+
+async def test_an_admin_finds_students_by_address(service: Service) -> None:
+    students, address = sorted((uuid4(), uuid4()), key=str), f"{uuid4().hex}@example.org"
+    for student in students:
+        await put(service, student, email=address)
+    answer = await search(service, address.upper())
+    assert answer.json() == {"items": [{"student_id": str(student)} for student in students], "next": None}
+    assert (await search(service, f"x{address}")).json()["items"] == []
+
+
+@pytest.mark.parametrize("role", ["student", "specialist", "case_manager"])
+async def test_nobody_else_searches(service: Service, role: str) -> None:
+    assert (await search(service, "ada@example.org", role=role)).status_code == 403

@@ -16,12 +16,12 @@ from tests.waiting import until
 from devstack.stack import Stack
 
 
-async def bursar(stack: Stack, *arguments: str) -> tuple[int, str]:
+async def bursar(stack: Stack, *arguments: str, columns: int = 200) -> tuple[int, str]:
     """The exit code and what was printed."""
     process = await asyncio.create_subprocess_exec(
         Path(sys.executable).with_name("bursar"),
         *arguments,
-        env={**os.environ, "BURSAR_STACK": str(stack.description), "COLUMNS": "200"},
+        env={**os.environ, "BURSAR_STACK": str(stack.description), "COLUMNS": str(columns)},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

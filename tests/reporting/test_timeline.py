@@ -129,3 +129,46 @@ async def test_no_personal_data_is_stored(service: Service) -> None:
     for personal in ("ann@student.example.com", "Ann Ames", "4242", "QW5uIEFtZXM="):
         assert personal not in text
     assert "visa" in text
+
+
+async def items(service: Service, **query: Any) -> list[dict[str, Any]]:
+    response = await service.get("/api/admin/timelines", **query)
+    assert response.status_code == 200, response.text
+    found: list[dict[str, Any]] = response.json()["items"]
+    return found
+
+
+async def test_a_purchase_is_found_by_its_student_and_by_any_object_at_stripe(service: Service) -> None:
+    first, second, student = uuid4(), uuid4(), uuid4()
+    links = [
+        PaymentSucceeded(
+            refs=PaymentRefs(payment_intent="pi_1234"), purchase_id=first, student_id=student, amount=usd(1)
+        ),
+        PaymentSucceeded(refs=PaymentRefs(payment_intent="pi_1234", charge="ch_1234"), amount=usd(1)),
+        PaymentDisputeOpened(refs=PaymentRefs(charge="ch_1234"), dispute_id="dp_1234", status="lost", amount=usd(1)),
+    ]
+    later = PaymentSucceeded(
+        refs=PaymentRefs(payment_intent="pi_later"), purchase_id=second, student_id=student, amount=usd(2)
+    )
+    await service.receive(*[service.envelope(event) for event in (*links, later)])
+    for id in ("pi_1234", "ch_1234", "dp_1234"):
+        (found,) = await items(service, stripe_id=id)
+        assert (found["purchase_id"], len(found["events"])) == (str(first), 3), id
+    by_student = await items(service, student_id=student)
+    assert [each["purchase_id"] for each in by_student] == [str(first), str(second)]
+
+
+async def test_a_payment_without_a_purchase_has_a_timeline(service: Service) -> None:
+    await service.receive(
+        service.envelope(PaymentSucceeded(refs=PaymentRefs(payment_intent="pi_stray"), amount=usd(1)))
+    )
+    (found,) = await items(service, stripe_id="pi_stray")
+    assert (found["purchase_id"], len(found["events"])) == (None, 1)
+    assert await items(service, stripe_id="pi_unknown") == []
+
+
+async def test_timelines_are_for_admins_and_of_one_thing(service: Service) -> None:
+    for role in ("student", "case_manager", "specialist"):
+        assert (await service.get("/api/admin/timelines", role=role, stripe_id="pi_1")).status_code == 403
+    for query in ({}, {"stripe_id": "pi_1", "student_id": str(uuid4())}):
+        assert (await service.get("/api/admin/timelines", **query)).status_code == 422

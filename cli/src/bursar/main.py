@@ -13,12 +13,12 @@ import typer
 
 from bursar import doctor as examination
 from bursar.environment import Environment, NotConfigured
-from bursar.output import Output
-from bursar.service_client import LONG_SECONDS, Refused, ServiceClient, Unreachable, path_of
+from bursar.output import Json, Output
+from bursar.service_client import LONG_SECONDS, Refused, ServiceClient, Unreachable
+from bursar.timeline import timeline
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="The operator's command of Bursar.")
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Limit = Annotated[int, typer.Option(min=1, help="Print at most so many.")]
 
 
@@ -53,22 +53,7 @@ def doctor(context: typer.Context, as_json: Json = False) -> None:
     raise typer.Exit(1 if failed else 0)
 
 
-@app.command()
-def timeline(context: typer.Context, purchase: str, as_json: Json = False) -> None:
-    """Every event of a purchase, across all services, oldest first."""
-    client = ServiceClient(Environment.load(context.obj), "reporting")
-    found = client.get(path_of("/api/admin/purchases/{}/timeline", purchase))
-    output = Output(as_json=as_json)
-    if as_json:
-        output.json(found)
-        return
-    events = found["events"]
-    began = datetime.fromisoformat(events[0]["time"]) if events else None
-    rows = [
-        (_time(each["time"]), _after(each["time"], began), each["source"], _event(each), " ".join(each["refs"]))
-        for each in events
-    ]
-    output.table(("time", "after", "service", "event", "refs"), rows, empty="No events.")
+app.command()(timeline)
 
 
 @app.command()
@@ -150,25 +135,6 @@ def _list(output: Output, columns: tuple[str, ...], found: list[dict[str, Any]],
 
 def _given(options: Mapping[str, str | None]) -> dict[str, str]:
     return {name: value for name, value in options.items() if value is not None}
-
-
-def _time(text: str) -> str:
-    return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _after(text: str, began: datetime | None) -> str:
-    seconds = (datetime.fromisoformat(text) - began).total_seconds() if began else 0.0
-    if seconds < 60:
-        return f"{seconds:.2f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 86400:.1f} d"
-
-
-def _event(event: Mapping[str, Any]) -> str:
-    data = event["data"]
-    amount = data.get("amount")
-    money = f" {amount['amount']} {amount['currency']}" if isinstance(amount, dict) else ""
-    words = [str(data[name]) for name in ("action", "status", "code") if isinstance(data.get(name), str)]
-    return " ".join([f"{event['type']}{money}", *words])
 
 
 def main() -> None:

@@ -18,6 +18,10 @@ LONG_SECONDS = 900.0
 class Refused(Exception):
     """The service has answered with a problem; the message is its `code` and `detail`."""
 
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
 
 class Unreachable(Exception):
     """The service did not answer."""
@@ -32,7 +36,9 @@ class ServiceClient:
     def __init__(self, environment: Environment, service: str) -> None:
         """Raises NotConfigured without an address or a token."""
         if environment.token is None:
-            raise NotConfigured("set BURSAR_TOKEN to an admin's token")
+            raise NotConfigured(
+                "set BURSAR_TOKEN to an admin's token, or BURSAR_STACK to the stack.json of `make serve`"
+            )
         self._service = service
         self._http = httpx.Client(
             base_url=environment.url_of(service),
@@ -43,13 +49,21 @@ class ServiceClient:
         self, path: str, parameters: Mapping[str, str] | None = None, *, seconds: float = SECONDS
     ) -> dict[str, Any]:
         """Raises Refused or Unreachable."""
+        return self._answer("GET", path, seconds, params=dict(parameters or {}))
+
+    def post(self, path: str, body: Mapping[str, Any], *, seconds: float = SECONDS) -> dict[str, Any]:
+        """Raises Refused or Unreachable."""
+        return self._answer("POST", path, seconds, json=dict(body))
+
+    def _answer(self, method: str, path: str, seconds: float, **more: Any) -> dict[str, Any]:
         try:
-            response = self._http.get(path, params=dict(parameters or {}), timeout=seconds)
+            response = self._http.request(method, path, timeout=seconds, **more)
             found = response.json()
         except (httpx.HTTPError, ValueError) as error:
             raise Unreachable(f"{self._service} did not answer: {type(error).__name__}") from None
         if not response.is_success:
-            raise Refused(f"{self._service}: {found.get('code', response.status_code)}: {found.get('detail', '')}")
+            code = str(found.get("code", response.status_code))
+            raise Refused(code, f"{self._service}: {code}: {found.get('detail', '')}")
         return dict(found)
 
     def pages(self, path: str, parameters: Mapping[str, str], *, limit: int) -> Iterator[dict[str, Any]]:

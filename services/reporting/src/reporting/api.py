@@ -68,7 +68,7 @@ class TimelineEvent(BaseModel):
 
 
 class Timeline(BaseModel):
-    purchase_id: UUID
+    purchase_id: UUID | None = Field(description="null: a payment that belongs to no purchase")
     events: list[TimelineEvent] = Field(description="oldest first, of all services")
 
 
@@ -146,7 +146,30 @@ async def read_timeline(_: Admin, uow: CallerUnitOfWork, purchase_id: UUID) -> T
     found = await event_log.timeline(uow.db, purchase_id)
     if not found:
         raise Problem(404, "unknown_purchase", "No event names this purchase.")
-    return Timeline(purchase_id=purchase_id, events=[TimelineEvent.model_validate(dict(row)) for row in found])
+    return _timeline(event_log.Timeline(purchase_id, found))
+
+
+@router.get("/api/admin/timelines")
+async def list_timelines(
+    _: Admin,
+    uow: CallerUnitOfWork,
+    student_id: Annotated[UUID | None, Query()] = None,
+    stripe_id: Annotated[str | None, Query(max_length=255, description="pi_, in_, cs_, ch_, re_, dp_, …")] = None,
+) -> Page[Timeline]:
+    """Every event of each purchase of a student, or of the purchases that an object of Stripe belongs to. Oldest first;
+    at most the latest 20 purchases."""
+    if student_id is not None and stripe_id is None:
+        found = await event_log.timelines_of_student(uow.db, student_id)
+    elif stripe_id is not None and student_id is None:
+        found = await event_log.timelines_about(uow.db, stripe_id)
+    else:
+        raise Problem(422, "invalid_request", "Name either `student_id` or `stripe_id`.")
+    return Page(items=[_timeline(each) for each in found])
+
+
+def _timeline(found: event_log.Timeline) -> Timeline:
+    shown = [TimelineEvent.model_validate(dict(row)) for row in found.events]
+    return Timeline(purchase_id=found.purchase_id, events=shown)
 
 
 @router.get("/api/admin/invariant")

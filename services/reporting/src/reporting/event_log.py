@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, func, or_, select, text
+from sqlalchemy import ColumnElement, RowMapping, and_, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.envelope import Envelope
@@ -18,6 +19,7 @@ from reporting.tables import events
 MOST_ROUNDS = 5
 """How many links, from payment to payment, are followed to find the events of a purchase."""
 MOST_EVENTS = 5_000
+MOST_PURCHASES = 20
 
 # The key holds within a month, so the other months are looked up (OFFSET 0: by index for each id).
 _APPEND = text(
@@ -63,21 +65,68 @@ async def append(db: AsyncConnection, received: Sequence[Envelope[Any]]) -> None
     )
 
 
+@dataclass(frozen=True)
+class Timeline:
+    """`purchase_id` None: events about a payment that no event links to a purchase."""
+
+    purchase_id: UUID | None
+    events: Sequence[RowMapping]
+
+
 async def timeline(db: AsyncConnection, purchase_id: UUID) -> Sequence[RowMapping]:
     """Every event of the purchase, oldest first: those that name it, and those about one of its payments that name no
     purchase. At most MOST_EVENTS."""
     named = or_(events.c.purchase_id == purchase_id, events.c.subject == str(purchase_id))
-    refs: frozenset[str] = frozenset()
+    refs = await _linked(db, named, frozenset())
+    return await _in_order(db, or_(named, _unnamed(refs)) if refs else named)
+
+
+async def timelines_of_student(db: AsyncConnection, student_id: UUID) -> list[Timeline]:
+    """Of the student's latest purchases, oldest first. At most MOST_PURCHASES."""
+    return await _timelines(db, await _purchases(db, events.c.student_id == student_id))
+
+
+async def timelines_about(db: AsyncConnection, stripe_id: str) -> list[Timeline]:
+    """Of the purchases whose events name this object of Stripe, directly or by another object of the same payment. At
+    most MOST_PURCHASES. If there is none, the events alone."""
+    named = events.c.refs.contains([stripe_id])
+    if purchases := await _purchases(db, named):
+        return await _timelines(db, purchases)
+    refs = await _linked(db, named, domain.linking(frozenset({stripe_id})))
+    if refs and (purchases := await _purchases(db, events.c.refs.overlap(sorted(refs)))):
+        return await _timelines(db, purchases)
+    found = await _in_order(db, or_(named, _unnamed(refs)) if refs else named)
+    return [Timeline(None, found)] if found else []
+
+
+async def _linked(db: AsyncConnection, named: ColumnElement[bool], refs: frozenset[str]) -> frozenset[str]:
+    """The references of these events, and of those that name no purchase and share one."""
     for _ in range(MOST_ROUNDS):
-        linked = events.c.purchase_id.is_(None) & events.c.refs.overlap(sorted(refs))
-        selected = or_(named, linked) if refs else named
+        selected = or_(named, _unnamed(refs)) if refs else named
         found = await db.scalars(select(func.unnest(events.c.refs)).where(selected).distinct())
         more = domain.linking(frozenset(found))
         if more <= refs:
             break
         refs |= more
-    linked = events.c.purchase_id.is_(None) & events.c.refs.overlap(sorted(refs))
-    selected = or_(named, linked) if refs else named
+    return refs
+
+
+def _unnamed(refs: frozenset[str]) -> ColumnElement[bool]:
+    return and_(events.c.purchase_id.is_(None), events.c.refs.overlap(sorted(refs)))
+
+
+async def _purchases(db: AsyncConnection, selected: ColumnElement[bool]) -> list[UUID]:
+    first = func.min(events.c.time)
+    found = select(events.c.purchase_id).where(selected, events.c.purchase_id.is_not(None))
+    latest = found.group_by(events.c.purchase_id).order_by(first.desc()).limit(MOST_PURCHASES)
+    return [id for id in await db.scalars(latest) if id is not None][::-1]
+
+
+async def _timelines(db: AsyncConnection, purchases: Sequence[UUID]) -> list[Timeline]:
+    return [Timeline(id, await timeline(db, id)) for id in purchases]
+
+
+async def _in_order(db: AsyncConnection, selected: ColumnElement[bool]) -> Sequence[RowMapping]:
     in_order = select(events).where(selected).order_by(events.c.time, events.c.received_at, events.c.event_id)
     return (await db.execute(in_order.limit(MOST_EVENTS))).mappings().all()
 

@@ -15,10 +15,14 @@ from checkout.purchases.dependencies import CurrentContext
 from contracts.audit import Act
 from contracts.people import Contact
 from kit.http import audit
-from kit.http.auth import CaseManager
+from kit.http.auth import Admin, CaseManager
+from kit.http.dependencies import CallerUnitOfWork
 from kit.http.errors import Problem
+from kit.http.paging import Page
 
 router = APIRouter(tags=["admin"])
+
+MOST_STUDENTS = 20
 
 
 def _one_line(text: str) -> str:
@@ -51,6 +55,25 @@ async def put_contact(id: UUID, body: StudentContact, caller: CaseManager, conte
         assert contact is not None  # noqa: S101  stored a moment ago
         await audit.record(uow, Act.of("contact.changed", "student", id, student_id=id))
     return StudentContact(email=contact.email, name=contact.name)
+
+
+class StudentSearch(BaseModel):
+    """In the body, as an address in a URL ends in logs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    email: Address
+
+
+class FoundStudent(BaseModel):
+    student_id: UUID
+
+
+@router.post("/api/admin/students/search")
+async def search_students(body: StudentSearch, _: Admin, uow: CallerUnitOfWork) -> Page[FoundStudent]:
+    """The students who are reached at an email address. At most 20."""
+    found = await student_repository.find_students(uow.db, body.email, limit=MOST_STUDENTS)
+    return Page(items=[FoundStudent(student_id=id) for id in found])
 
 
 def contact_of(*, email: str | None, name: str | None) -> Contact | None:
