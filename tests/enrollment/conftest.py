@@ -18,7 +18,7 @@ from testkit import postgres_server as pg
 
 TABLES = (
     *("step_progress", "project_progress", "enrollments", "curricula"),
-    *("outbox_messages", "outbox_due", "inbox", "facts", "fact_keys"),
+    *("outbox_messages", "outbox_due", "inbox", "facts", "fact_keys", "verifications", "repairs"),
 )
 
 

@@ -1,4 +1,4 @@
-"""`python -m enrollment api|consumers|relay|all|migrate|refold`"""
+"""`python -m enrollment api|consumers|relay|all|migrate|refold|verify`"""
 
 from enrollment.main import COMMANDS, ROLES
 from enrollment.topology import SERVICE

@@ -47,9 +47,11 @@ Action = Literal[
     "purchase.created",
     "refund.created",
     "refund.decided",
+    "row.repaired",
     "sponsor.changed",
     "sponsor.created",
     "underpayment.accepted",
+    "verification.requested",
 ]
 """What can be done. The event carries it as text, so that readers of an older version accept a new one."""
 

@@ -103,6 +103,15 @@ class Database:
             )
             yield connection
 
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that reads everything as it was at its first statement. It locks no row, and writes none."""
+        async with self.engine.connect() as connection:
+            options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+            await connection.execution_options(**options)
+            async with connection.begin():
+                yield connection
+
     async def ping(self) -> None:
         """Raises unless the database can be written to."""
         for engine in self.engines.values():

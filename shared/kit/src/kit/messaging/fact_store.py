@@ -96,6 +96,13 @@ _READ_GROUPS = text(
     "SELECT event_id, type, time, body::text AS body FROM facts"
     " WHERE group_id = ANY (CAST(:groups AS uuid[])) ORDER BY time, event_id"
 )
+_GROUPS_AFTER = text(
+    "SELECT DISTINCT group_id FROM facts WHERE group_id > :after ORDER BY group_id LIMIT :limit"
+).columns(group_id=Uuid)
+_READ_WITH_GROUP = text(
+    "SELECT group_id, event_id, type, time, body::text AS body FROM facts"
+    " WHERE group_id = ANY (CAST(:groups AS uuid[])) ORDER BY time, event_id"
+).columns(group_id=Uuid)
 _REMOVE_FACTS = text("DELETE FROM facts WHERE event_id = ANY (CAST(:ids AS text[]))")
 _REMOVE_KEYS = text("DELETE FROM fact_keys WHERE key = ANY (CAST(:keys AS text[]))")
 
@@ -191,6 +198,16 @@ async def group_of(db: AsyncConnection, key: str) -> list[Fact]:
 async def in_groups(db: AsyncConnection, group_ids: Collection[UUID]) -> list[Fact]:
     """The facts of these groups in the order of their times, without a lock."""
     return _facts(await db.execute(_READ_GROUPS, {"groups": list(group_ids)}))
+
+
+async def groups_after(db: AsyncConnection, after: UUID, *, limit: int) -> dict[UUID, list[Fact]]:
+    """The next groups in the order of their ids, each with its facts, without a lock."""
+    groups = list(await db.scalars(_GROUPS_AFTER, {"after": after, "limit": limit}))
+    found: dict[UUID, list[Fact]] = {group: [] for group in groups}
+    if groups:
+        for group, event_id, type_, time, body in await db.execute(_READ_WITH_GROUP, {"groups": groups}):
+            found[group].append(Fact(event_id=event_id, type=type_, time=time, body=body))
+    return found
 
 
 def _facts(rows: Iterable[Row[*tuple[Any, ...]]]) -> list[Fact]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from faststream.rabbit import RabbitRouter
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 
 from contracts.envelope import Event
 from contracts.registry import PUBLISHED_BY
@@ -40,7 +40,12 @@ class ApiSettings(DatabaseSettings, AuthSettings):
 
 
 class WorkerSettings(DatabaseSettings, BrokerSettings, RetentionSettings):
-    """Settings of consumers, relay and migrate."""
+    """Settings of consumers, relay and migrate.
+
+    verify_every_seconds: how often the relay compares the rows with the facts; 0: only when asked
+    """
+
+    verify_every_seconds: int = Field(default=86_400, ge=0)
 
 
 def database_of(settings: DatabaseSettings, *, connections: int = 0) -> Database:
