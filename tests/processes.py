@@ -14,6 +14,7 @@ from contracts.registry import PUBLISHED_BY
 from kit.messaging.topology import Queue, declare_at
 from testkit.processes import Command, Process, free_ports
 
+DEVELOPMENT = {"BURSAR_ENV": "development"}
 JWT = {
     "JWT_SECRET": "a-secret-of-the-tests-with-32-bytes-or-more",
     "JWT_ISSUER": "https://issuer.test",
@@ -31,7 +32,14 @@ class RunningRole(Process):
             Command(
                 name=f"{package}.{role}",
                 argv=[sys.executable, "-m", package, role],
-                env={**os.environ, **JWT, **env, "HTTP_PORT": str(port), "HTTP_HOST": "127.0.0.1"},
+                env={
+                    **os.environ,
+                    **JWT,
+                    "BURSAR_ENV": "development",
+                    **env,
+                    "HTTP_PORT": str(port),
+                    "HTTP_HOST": "127.0.0.1",
+                },
                 log=log,
                 ready_url=f"{self.url}/readyz",
             )

@@ -43,6 +43,7 @@ _ENVIRONMENT = {
     "DATABASE_URL": "postgresql://nobody@127.0.0.1/nothing",
     "STAFF_DATABASE_URL": "postgresql://nobody@127.0.0.1/nothing",
     "AMQP_URL": "amqp://127.0.0.1/",
+    "BURSAR_ENV": "development",
     "JWT_SECRET": "only-to-read-the-documents-of-an-app",
     "JWT_ISSUER": "documents",
     "JWT_AUDIENCE": "documents",

@@ -109,6 +109,7 @@ def common(identity: Identity) -> dict[str, str]:
         "NO_PROXY": ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1", "localhost"))),
         "no_proxy": ",".join(filter(None, (os.environ.get("no_proxy"), "127.0.0.1", "localhost"))),
         "PYTHONUNBUFFERED": "1",
+        "BURSAR_ENV": "development",
         "HTTP_HOST": "127.0.0.1",
         "JWT_SECRET": identity.jwt_secret,
         "JWT_ISSUER": identity.jwt_issuer,

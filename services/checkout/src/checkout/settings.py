@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -82,6 +82,19 @@ class StripeSettings(Settings, MembershipPriceSettings):
     stripe_timeout_seconds: float = 8.0
     """Per attempt; a call with all its attempts gets two and a half times as long."""
     stripe_retries: int = 2
+    test_clock: bool = False
+    """Whether admins may advance the clock by which installments become due, for tests. API and relay share it."""
+
+    def refused_in_production(self) -> Iterator[str]:
+        yield from super().refused_in_production()
+        for name, key in (
+            ("STRIPE_API_KEY", self.stripe_api_key.get_secret_value()),
+            ("STRIPE_PUBLISHABLE_KEY", self.stripe_publishable_key),
+        ):
+            if "_test_" in key[:9]:
+                yield f"{name} is of Stripe's test mode"
+        if self.test_clock:
+            yield "TEST_CLOCK lets due dates be moved"
 
     @field_validator("stripe_api_base", mode="before")
     @classmethod
@@ -120,8 +133,6 @@ class ApiSettings(service.ApiSettings, StripeSettings):
     percentage of what was paid; after the last one, nothing."""
     enrollment_open_days: Annotated[int, Field(ge=1, le=365)] = 7
     """How long an enrollment waits for its first installment."""
-    test_clock: bool = False
-    """Whether admins may advance the clock by which installments become due. For tests only."""
 
     @field_validator("sponsor_finance_email", mode="before")
     @classmethod
@@ -151,8 +162,6 @@ class ApiSettings(service.ApiSettings, StripeSettings):
 class RelaySettings(service.WorkerSettings, StripeSettings):
     """The relay publishes events, performs the jobs at Stripe and runs the timers."""
 
-    test_clock: bool = False
-    """As in the API's settings: both use the same clock."""
     announce_days: Annotated[int, Field(ge=0, le=30)] = 3
     """How many days ahead an installment is announced to its payer; 0: not at all."""
     sponsor_reminder_days: str = "1,7,14"

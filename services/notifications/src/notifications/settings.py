@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterator
 from datetime import timedelta
 from email.utils import parseaddr
 from typing import Literal
@@ -80,6 +81,11 @@ class RelaySettings(WorkerSettings):
     @classmethod
     def _empty_to_unset(cls, value: object) -> object:
         return None if value == "" else value
+
+    def refused_in_production(self) -> Iterator[str]:
+        yield from super().refused_in_production()
+        if self.smtp_password is not None and self.tls == "none":
+            yield "SMTP_TLS=none sends SMTP_PASSWORD in plain text"
 
     @model_validator(mode="after")
     def _check_consistency(self) -> RelaySettings:

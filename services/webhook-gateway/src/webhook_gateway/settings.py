@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -19,6 +20,11 @@ class OriginSettings(Settings):
     refused, so that a payment with a test card never opens an enrollment."""
     stripe_account: str | None = None
     """For Stripe Connect: the connected account (`acct_…`) that events may come from, besides the endpoint's own."""
+
+    def refused_in_production(self) -> Iterator[str]:
+        yield from super().refused_in_production()
+        if not self.stripe_livemode:
+            yield "STRIPE_LIVEMODE accepts events of Stripe's test mode"
 
     @field_validator("stripe_account", mode="before")
     @classmethod

@@ -30,6 +30,8 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import SettingsError
 
 from kit.http.app import create_app
 from kit.http.health import Check
@@ -100,14 +102,20 @@ def main(
             sys.exit(commands[role](parsed.arguments))
         process = _all(roles) if role == ALL else roles[role]()
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])).upper() or 'settings'}: {e['msg']}" for e in error.errors())
-        parser.exit(2, f"{service} {role}: {wrong}\n")
+        parser.exit(2, f"{service} {role}: {'; '.join(map(_described, error.errors()))}\n")
+    except SettingsError as error:
+        parser.exit(2, f"{service} {role}: {error}\n")
     if process is not None:
         configure(service=service, role=role, level=process.settings.log_level)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             in_order = runner.run(run(process, name=f"{service}.{role}"))
         if not in_order:
             parser.exit(1, f"{service} {role}: exited unexpectedly; see its log\n")
+
+
+def _described(error: ErrorDetails) -> str:
+    name = ".".join(map(str, error["loc"])).upper() or "settings"
+    return f"{name}: {error['msg'].removeprefix('Value error, ')}"
 
 
 def _all(roles: Mapping[str, Role]) -> Process:

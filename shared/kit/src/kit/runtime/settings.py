@@ -1,14 +1,42 @@
-"""Settings from the environment. Secrets have no defaults."""
+"""Settings from the environment. Secrets have no defaults; each setting may be read from a file, see `FileSource`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Literal
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+from kit.runtime.production import refused_values
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
+
+
+class FileSource(PydanticBaseSettingsSource):
+    """`JWT_SECRET_FILE=/run/secrets/jwt` instead of `JWT_SECRET`, and so for every setting: the file's text, without
+    the end of its last line."""
+
+    def __call__(self) -> dict[str, Any]:  # Any: as in the base class
+        """Raises SettingsError if a file cannot be read, or both variables are set."""
+        found = {}
+        for name in self.settings_cls.model_fields:
+            variable = f"{name.upper()}_FILE"
+            if not (path := os.environ.get(variable)):
+                continue
+            if os.environ.get(name.upper()):
+                raise SettingsError(f"set {name.upper()} or {variable}, not both")
+            try:
+                found[name] = Path(path).read_text(encoding="utf-8").removesuffix("\n")
+            except (OSError, UnicodeDecodeError) as error:
+                raise SettingsError(f"{variable} cannot be read ({type(error).__name__})") from None
+        return found
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        raise NotImplementedError  # `__call__` does not ask for single fields
 
 
 class Settings(BaseSettings):
@@ -16,6 +44,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(extra="ignore", hide_input_in_errors=True)
 
+    bursar_env: Literal["production", "development"] = "production"
+    """`development` accepts public secrets, sandboxes and test mode."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     http_host: str = "127.0.0.1"
     http_port: int = 8000
@@ -24,6 +54,27 @@ class Settings(BaseSettings):
     def reported(self) -> Mapping[str, str]:
         """What /readyz says of these settings, so that processes that must agree can be compared."""
         return {}
+
+    def refused_in_production(self) -> Iterator[str]:
+        """Each setting that is wrong where real money is taken, with the reason. Classes add their own."""
+        yield from refused_values(self)
+
+    @model_validator(mode="after")
+    def _production(self) -> Self:
+        if self.bursar_env == "production" and (refused := list(self.refused_in_production())):
+            raise ValueError(f"BURSAR_ENV is production (the default), which refuses: {'; '.join(refused)}")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, FileSource(settings_cls)
 
     @field_validator("*", mode="before")
     @classmethod
@@ -77,6 +128,13 @@ class AuthSettings(Settings):
     jwt_issuer: str
     jwt_audience: str
     cors_origins: CommaSeparated = ()
+
+    def refused_in_production(self) -> Iterator[str]:
+        yield from super().refused_in_production()
+        if self.jwt_secret is not None:
+            yield "JWT_SECRET is for development: who verifies tokens with it can make them; set JWT_JWKS_URL"
+        if "*" in self.cors_origins:
+            yield "CORS_ORIGINS allows every origin"
 
     @model_validator(mode="after")
     def _secret_or_jwks(self) -> AuthSettings:
