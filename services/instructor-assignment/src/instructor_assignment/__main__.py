@@ -1,4 +1,4 @@
-"""`python -m instructor_assignment api|consumers|relay|all|migrate|refold`"""
+"""`python -m instructor_assignment api|consumers|relay|all|migrate|refold|verify`"""
 
 from instructor_assignment.main import COMMANDS, ROLES
 from instructor_assignment.topology import SERVICE

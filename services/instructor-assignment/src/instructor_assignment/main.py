@@ -12,8 +12,12 @@ from instructor_assignment.api import router
 from instructor_assignment.projection import assignments_of
 from instructor_assignment.settings import ApiSettings, WorkerSettings
 from instructor_assignment.topology import PUBLISHES, QUEUES, SERVICE
+from instructor_assignment.verification import comparisons
 from kit.db.database import Database
+from kit.http import verification as verification_api
 from kit.messaging.refold import Apply, refold_command
+from kit.messaging.verification import Comparison
+from kit.messaging.verification_runs import Verifier, verify_command
 from kit.runtime.process import Command, Process, Role
 from kit.runtime.service import api_process, consumers_process, create_api, database_of, migrate_service, relay_process
 from ledger.facts import enrollment_pattern
@@ -23,7 +27,7 @@ def app(settings: ApiSettings) -> FastAPI:
     return create_api(
         SERVICE,
         description=instructor_assignment.__doc__,
-        routers=[router],
+        routers=[router, verification_api.router],
         consumers=[consumers.payments()],
         publishes=PUBLISHES,
         settings=settings,
@@ -41,7 +45,11 @@ def consume() -> Process:
 
 
 def relay() -> Process:
-    return relay_process(SERVICE, WorkerSettings())
+    settings = WorkerSettings()
+    database = database_of(settings)
+    seconds = settings.verify_every_seconds
+    verifier = Verifier(database, comparisons(settings.policy), service=SERVICE, every_seconds=seconds)
+    return relay_process(SERVICE, settings, background=[verifier.run], close=[database.close])
 
 
 def migrate() -> None:
@@ -58,5 +66,15 @@ def refold(arguments: Sequence[str]) -> int:
     return refold_command(SERVICE, arguments, build, pattern=enrollment_pattern)
 
 
+def verify(arguments: Sequence[str]) -> int:
+    """Compares the rows with the payment facts."""
+
+    def build() -> tuple[Database, Sequence[Comparison]]:
+        settings = WorkerSettings()
+        return database_of(settings), comparisons(settings.policy)
+
+    return verify_command(SERVICE, arguments, build)
+
+
 ROLES: dict[str, Role] = {"api": api, "consumers": consume, "relay": relay, "migrate": migrate}
-COMMANDS: dict[str, Command] = {"refold": refold}
+COMMANDS: dict[str, Command] = {"refold": refold, "verify": verify}

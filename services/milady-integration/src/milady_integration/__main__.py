@@ -1,4 +1,4 @@
-"""`python -m milady_integration api|consumers|relay|all|migrate|refold`"""
+"""`python -m milady_integration api|consumers|relay|all|migrate|refold|verify`"""
 
 from kit.runtime.process import main
 from milady_integration.main import COMMANDS, ROLES

@@ -9,7 +9,10 @@ from fastapi import FastAPI
 
 import milady_integration
 from kit.db.database import Database
+from kit.http import verification as verification_api
 from kit.messaging.refold import Apply, refold_command
+from kit.messaging.verification import Comparison
+from kit.messaging.verification_runs import Verifier, verify_command
 from kit.runtime.process import Command, Process, Role
 from kit.runtime.service import api_process, consumers_process, create_api, database_of, migrate_service, relay_process
 from ledger.facts import enrollment_pattern
@@ -19,13 +22,14 @@ from milady_integration.milady_client import MiladyClient
 from milady_integration.projection import enrollments_of
 from milady_integration.settings import ApiSettings, RelaySettings, WorkerSettings
 from milady_integration.topology import PUBLISHES, QUEUES, SERVICE
+from milady_integration.verification import comparisons
 
 
 def app(settings: ApiSettings) -> FastAPI:
     return create_api(
         SERVICE,
         description=milady_integration.__doc__,
-        routers=[api.router, admin_api.router],
+        routers=[api.router, admin_api.router, verification_api.router],
         consumers=[consumers.payments(), consumers.purchases()],
         publishes=PUBLISHES,
         settings=settings,
@@ -54,7 +58,9 @@ def relay() -> Process:
     jobs = handlers(database, client, settings.milady_mode, backoff)
     dependencies = {} if client is None else {"provider": client.check}
     close = [database.close, *([client.close] if client else [])]
-    return relay_process(SERVICE, settings, jobs, dependencies=dependencies, close=close)
+    compared = comparisons(settings.policy, settings.milady_mode)
+    verifier = Verifier(database, compared, service=SERVICE, every_seconds=settings.verify_every_seconds)
+    return relay_process(SERVICE, settings, jobs, background=[verifier.run], dependencies=dependencies, close=close)
 
 
 def migrate() -> None:
@@ -71,5 +77,15 @@ def refold(arguments: Sequence[str]) -> int:
     return refold_command(SERVICE, arguments, build, pattern=enrollment_pattern)
 
 
+def verify(arguments: Sequence[str]) -> int:
+    """Compares the rows with the payment facts."""
+
+    def build() -> tuple[Database, Sequence[Comparison]]:
+        settings = WorkerSettings()
+        return database_of(settings), comparisons(settings.policy, settings.milady_mode)
+
+    return verify_command(SERVICE, arguments, build)
+
+
 ROLES: dict[str, Role] = {"api": serve, "consumers": consume, "relay": relay, "migrate": migrate}
-COMMANDS: dict[str, Command] = {"refold": refold}
+COMMANDS: dict[str, Command] = {"refold": refold, "verify": verify}

@@ -41,6 +41,7 @@ _IDS = any_(bindparam("ids", type_=ARRAY(Uuid)))
 _STUDENTS = any_(bindparam("students", type_=ARRAY(Uuid)))
 _READ_PROGRAMS = select(milady_programs).where(milady_programs.c.program_slug == _SLUGS)
 _READ_CONTACTS = select(contacts).where(contacts.c.student_id == _STUDENTS)
+_READ_ENROLLMENTS = select(enrollments).where(enrollments.c.id == _IDS)
 _READ_CAUSES = select(enrollments.c.id, enrollments.c.cause).where(enrollments.c.id == _IDS)
 _READ_PROVIDER_ENROLLMENTS = select(provider_enrollments).where(provider_enrollments.c.id == _IDS)
 _ADD_ENROLLMENTS = insert(enrollments).on_conflict_do_nothing()
@@ -159,9 +160,15 @@ async def read_causes(db: AsyncConnection, ids: Collection[UUID]) -> Mapping[UUI
 
 
 async def read_enrollment(db: AsyncConnection, id: UUID) -> EnrollmentRecord | None:
-    row = (await db.execute(select(enrollments).where(enrollments.c.id == id))).one_or_none()
-    if row is None:
-        return None
+    return next(iter(await read_enrollments(db, [id])), None)
+
+
+async def read_enrollments(db: AsyncConnection, ids: Collection[UUID]) -> Sequence[EnrollmentRecord]:
+    return [_enrollment(row) for row in await db.execute(_READ_ENROLLMENTS, {"ids": list(ids)})]
+
+
+# Any: SQLAlchemy has no type for the rows of a whole table
+def _enrollment(row: Row[Any]) -> EnrollmentRecord:
     return EnrollmentRecord(
         id=row.id,
         student_id=row.student_id,

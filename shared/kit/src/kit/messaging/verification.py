@@ -185,6 +185,7 @@ async def _transaction(
         collected = Collected()
         uow = UnitOfWork(db=db, source=service, now=utc_now(), collected=collected)
         await comparison.repair(uow, before)
+        await collected.write(db)
         left = {each.cause for each in await comparison.differences_of(db, unit)}
         repaired = [each for each in before if each.cause not in left]
         for each in repaired:
