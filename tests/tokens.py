@@ -10,12 +10,14 @@ from tests.processes import JWT
 
 
 def bearer(sub: UUID, role: str = "student", *, email: str | None = None, name: str | None = None) -> dict[str, str]:
+    now = int(time.time())
     claims = {
         "sub": str(sub),
         "role": role,
         "iss": JWT["JWT_ISSUER"],
         "aud": JWT["JWT_AUDIENCE"],
-        "exp": int(time.time()) + 3600,
+        "iat": now,
+        "exp": now + 3600,
     }
     claims |= {key: value for key, value in (("email", email), ("name", name)) if value}
     return {"Authorization": "Bearer " + jwt.encode(claims, JWT["JWT_SECRET"], algorithm="HS256")}

@@ -48,7 +48,8 @@ FUND = "/api/funding/create-checkout"
 
 def token(role: str, subject: UUID, **claims: Any) -> str:
     claims |= {"sub": str(subject), "role": role, "iss": JWT["JWT_ISSUER"], "aud": JWT["JWT_AUDIENCE"]}
-    return jwt.encode({"exp": time.time() + 300, **claims}, JWT["JWT_SECRET"], algorithm="HS256")
+    now = int(time.time())
+    return jwt.encode({"iat": now, "exp": now + 300, **claims}, JWT["JWT_SECRET"], algorithm="HS256")
 
 
 def bearer(role: str, subject: UUID, **claims: Any) -> dict[str, str]:

@@ -102,12 +102,14 @@ async def client(database: Database) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def token(*, key: str = SECRET, algorithm: str = "HS256", drop: str | None = None, **claims: Any) -> str:
+    now = int(time.time())
     payload: dict[str, Any] = {
         "sub": str(STUDENT),
         "role": "student",
         "iss": "https://issuer.test",
         "aud": "bursar",
-        "exp": int(time.time()) + 600,
+        "iat": now,
+        "exp": now + 600,
         **claims,
     }
     if drop:
@@ -131,6 +133,10 @@ BAD = {
     "another algorithm": token(algorithm="HS512", key=SECRET * 2),
     "expired": token(exp=int(time.time()) - 600),
     "no expiry": token(drop="exp"),
+    "valid for years, and issued two days ago": token(iat=int(time.time()) - 172_800, exp=int(time.time()) + 10**9),
+    "issued in the future": token(iat=int(time.time()) + 600),
+    "no time of issue": token(drop="iat"),
+    "no role": token(drop="role"),
     "another issuer": token(iss="https://evil.test"),
     "another audience": token(aud="somebody-else"),
     "no subject": token(drop="sub"),

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from devstack.identity import Identity
+from devstack.identity import TOKEN_SECONDS, Identity
 from testkit.processes import free_ports, is_free
 
 
@@ -114,6 +114,7 @@ def common(identity: Identity) -> dict[str, str]:
         "JWT_SECRET": identity.jwt_secret,
         "JWT_ISSUER": identity.jwt_issuer,
         "JWT_AUDIENCE": identity.jwt_audience,
+        "JWT_MAX_AGE_SECONDS": str(TOKEN_SECONDS),
     }
 
 

@@ -1,8 +1,8 @@
-"""Bearer JWTs: algorithm allow-list, signature, issuer, audience, expiry and subject, all checked."""
+"""Bearer JWTs: algorithm allow-list, signature, issuer, audience, expiry, age, subject and role, all checked."""
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -14,6 +14,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from kit.http.audit import clear_origin, note_origin
 from kit.http.errors import Problem
+from kit.http.token_keys import KeySet, SharedSecrets, TokenKeys, UnknownKey
 from kit.runtime.failures import Unavailable
 from kit.runtime.settings import AuthSettings
 
@@ -36,47 +37,50 @@ class Caller:
 
 
 class Authenticator:
-    def __init__(self, settings: AuthSettings) -> None:
+    def __init__(self, settings: AuthSettings, keys: TokenKeys | None = None) -> None:
+        """`keys`: other than the settings name."""
         self._settings = settings
-        self._jwks = jwt.PyJWKClient(settings.jwt_jwks_url, cache_keys=True) if settings.jwt_jwks_url else None
+        self._keys = keys or _keys_of(settings)
 
     async def verify(self, token: str) -> Caller:
         """Raises a 401 Problem if the token is invalid, and a 503 Problem if the keys cannot be fetched."""
         try:
-            key, algorithms = await self._key(token)
+            kid = jwt.get_unverified_header(token).get("kid")
+            key = await self._keys.find(kid if isinstance(kid, str) else None)
             claims = jwt.decode(
                 token,
-                key,
-                algorithms=algorithms,
+                key.verifier,
+                algorithms=[key.algorithm],
                 issuer=self._settings.jwt_issuer,
                 audience=self._settings.jwt_audience,
                 leeway=_LEEWAY_SECONDS,
-                options={"require": ["exp", "iss", "aud", "sub"]},
+                options={"require": ["exp", "iat", "iss", "aud", "sub", "role"]},
             )
+            if time.time() - int(claims["iat"]) > self._settings.jwt_max_age_seconds + _LEEWAY_SECONDS:
+                raise jwt.ExpiredSignatureError("issued too long ago")
             return _caller(claims)
-        except jwt.PyJWKClientConnectionError:
+        except Unavailable:
             raise Problem(503, "keys_unavailable", "The token cannot be verified at the moment; retry.") from None
-        except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+        except (UnknownKey, jwt.PyJWTError, ValueError, TypeError, RecursionError):
             raise _unauthorized("The token is invalid or has expired; sign in again.") from None
 
     async def check(self) -> None:
-        """Raises Unavailable if tokens cannot be verified."""
-        if self._jwks is not None:
-            try:
-                await asyncio.to_thread(self._jwks.get_signing_keys)
-            except jwt.PyJWTError as error:
-                raise Unavailable(f"no signing keys at JWT_JWKS_URL: {type(error).__name__}") from None
+        """Fetches the keys again. Raises Unavailable if that fails."""
+        await self._keys.refresh()
 
-    async def _key(self, token: str) -> tuple[Any, list[str]]:
-        if self._jwks is None:
-            secret = self._settings.jwt_secret
-            return (secret.get_secret_value() if secret else ""), ["HS256"]
-        key = await asyncio.to_thread(self._jwks.get_signing_key_from_jwt, token)
-        return key.key, ["RS256", "ES256"]
+    async def close(self) -> None:
+        await self._keys.close()
+
+
+def _keys_of(settings: AuthSettings) -> TokenKeys:
+    if settings.jwt_jwks_url:
+        return KeySet(settings.jwt_jwks_url)
+    default = settings.jwt_secret.get_secret_value() if settings.jwt_secret else None
+    return SharedSecrets(default, settings.secrets_by_kid)
 
 
 def _caller(claims: dict[str, Any]) -> Caller:
-    role = claims.get("role", "student")
+    role = claims["role"]
     if role not in ROLES:
         raise ValueError("unknown role")
     return Caller(id=UUID(claims["sub"]), role=role, email=_text(claims.get("email")), name=_text(claims.get("name")))

@@ -93,7 +93,7 @@ def api_process(app: FastAPI, settings: ApiSettings, *, close: Sequence[Any] = (
         settings=settings,
         app=app,
         dependencies={"clock": app.state.database.check_clock, "token keys": app.state.authenticator.check},
-        close=[app.state.database.close, *close],
+        close=[app.state.database.close, app.state.authenticator.close, *close],
     )
 
 

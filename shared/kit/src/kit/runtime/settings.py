@@ -121,25 +121,48 @@ class RetentionSettings(Settings):
 
 
 class AuthSettings(Settings):
-    """How bearer tokens are verified: with a shared HS256 secret, or with the keys at a JWKS URL (RS256, ES256)."""
+    """How bearer tokens are verified: with the keys at a JWKS URL (RS256, ES256), or with shared HS256 secrets.
+
+    jwt_secrets: while a secret is rolled, as `kid=secret,kid=secret`; jwt_secret verifies tokens without one of these.
+    jwt_max_age_seconds: after its `iat`, a token is refused whatever its `exp` says.
+    """
 
     jwt_secret: SecretStr | None = None
+    jwt_secrets: SecretStr | None = None
     jwt_jwks_url: str | None = None
     jwt_issuer: str
     jwt_audience: str
+    jwt_max_age_seconds: int = Field(default=86_400, ge=60)
     cors_origins: CommaSeparated = ()
+
+    @property
+    def secrets_by_kid(self) -> Mapping[str, str]:
+        """Raises ValueError."""
+        pairs = [each.strip() for each in self.jwt_secrets.get_secret_value().split(",")] if self.jwt_secrets else []
+        if not all(kid and secret for kid, _, secret in (pair.partition("=") for pair in pairs)):
+            raise ValueError("JWT_SECRETS has the form kid=secret,kid=secret")
+        return {kid: secret for kid, _, secret in (pair.partition("=") for pair in pairs)}
+
+    @field_validator("jwt_secret", "jwt_secrets", "jwt_jwks_url", mode="before")
+    @classmethod
+    def _unset(cls, value: object) -> object:
+        return value or None
 
     def refused_in_production(self) -> Iterator[str]:
         yield from super().refused_in_production()
-        if self.jwt_secret is not None:
-            yield "JWT_SECRET is for development: who verifies tokens with it can make them; set JWT_JWKS_URL"
+        for name in ("jwt_secret", "jwt_secrets"):
+            if getattr(self, name) is not None:
+                yield f"{name.upper()} is for development: who verifies tokens with it can make them"
         if "*" in self.cors_origins:
             yield "CORS_ORIGINS allows every origin"
 
     @model_validator(mode="after")
-    def _secret_or_jwks(self) -> AuthSettings:
-        if (self.jwt_secret is None) == (self.jwt_jwks_url is None):
-            raise ValueError("set exactly one of JWT_SECRET and JWT_JWKS_URL")
-        if self.jwt_secret is not None and len(self.jwt_secret.get_secret_value().encode()) < 32:
-            raise ValueError("JWT_SECRET must have at least 32 bytes (RFC 7518, 3.2)")
+    def _secret_or_jwks(self) -> Self:
+        secrets = [*self.secrets_by_kid.values()]
+        if self.jwt_secret is not None:
+            secrets.append(self.jwt_secret.get_secret_value())
+        if bool(secrets) == (self.jwt_jwks_url is not None):
+            raise ValueError("set JWT_JWKS_URL, or for development JWT_SECRET or JWT_SECRETS")
+        if any(len(secret.encode()) < 32 for secret in secrets):
+            raise ValueError("JWT_SECRET and JWT_SECRETS must have at least 32 bytes each (RFC 7518, 3.2)")
         return self
