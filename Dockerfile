@@ -2,7 +2,7 @@
 #   docker build .                                   all services in one image; `docker run` names one
 #   docker build --build-arg SERVICE=enrollment .    one service
 #   docker build --target sandbox .                  the Stripe and Milady sandboxes and the mail catcher
-# Run it as `docker run IMAGE <package> api|consumers|relay|all|migrate`.
+# Run it as `docker run IMAGE <package> api|consumers|relay|all|migrate`, or `docker run IMAGE bursar.main doctor`.
 ARG PYTHON_IMAGE=python:3.13-slim
 
 
@@ -12,7 +12,7 @@ WORKDIR /source
 COPY . .
 ARG SERVICE=""
 RUN mkdir /service /sandbox \
- && for home in shared/contracts shared/ledger shared/kit services/${SERVICE:-*}; do \
+ && for home in shared/contracts shared/ledger shared/kit services/${SERVICE:-*} cli; do \
       cp -R $home/src/. /service/ || exit 1; \
       if [ -d $home/migrations ]; then cp -R $home/migrations /service/$(basename $home/src/*)/; fi; \
     done \

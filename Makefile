@@ -70,6 +70,7 @@ lock: .venv/.ready  ## update all pins after a change of dependencies (UPGRADE=-
 	$(BIN)/uv lock --quiet $(UPGRADE)
 	$(EXPORT) --all-packages --all-groups --output-file requirements.lock
 	$(EXPORT) --no-dev $(patsubst services/%/pyproject.toml,--package bursar-%,$(wildcard services/*/pyproject.toml)) \
+	  --package bursar \
 	  --output-file deploy/services.txt
 	$(EXPORT) --no-dev --package bursar-stripe-sandbox --package bursar-milady-sandbox --package bursar-workspace \
 	  --group mail-catcher --output-file deploy/sandboxes.txt

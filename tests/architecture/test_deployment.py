@@ -22,7 +22,7 @@ from devstack.broker_rights import rights_of
 from ledger.policy import DEFAULT_POLICY, Policy
 
 SERVICES = sorted(path.name for path in (ROOT / "services").iterdir() if (path / "pyproject.toml").exists())
-ROLES = {"ApiSettings": "-api", "WorkerSettings": "", "RelaySettings": "-relay"}
+ROLES = {"ApiSettings": "-api", "WorkerSettings": "", "RelaySettings": "-relay", "AdminSettings": "-admin"}
 SET_BY_THE_IMAGE = {"HTTP_HOST", "HTTP_PORT"}
 
 
@@ -78,6 +78,7 @@ def test_every_process_has_the_database_login_of_its_role(service: str) -> None:
     }
     if service == "webhook-gateway":  # it has no requests of staff, and compares its journal with Stripe
         expected["webhook-gateway-reconciler: DATABASE_URL"] = [name]
+        expected["webhook-gateway-admin: DATABASE_URL"] = [name]
         del expected["webhook-gateway-api: STAFF_DATABASE_URL"]
     assert logins == expected
 
@@ -145,10 +146,23 @@ def test_a_service_may_do_at_the_broker_what_its_topology_needs(service: str) ->
     assert topics["read"] == "^$"
 
 
-def test_only_migrations_have_the_login_of_the_deployment() -> None:
+def test_only_migrations_and_the_admin_api_have_the_login_of_the_deployment() -> None:
+    """Decision 30."""
     having = {
         name
         for name, process in compose_services().items()
         if "amqp://deployment:" in str(process.get("environment", {}).get("AMQP_URL"))
     }
-    assert having == {f"{service}-migrate" for service in SERVICES}
+    assert having == {"webhook-gateway-admin", *(f"{service}-migrate" for service in SERVICES)}
+
+
+def test_the_operators_command_asks_every_process() -> None:
+    processes = {
+        name
+        for name, process in compose_services().items()
+        if "".join(process.get("command", [])[:1]).replace("_", "-") in SERVICES
+        and process["command"][1:] != ["migrate"]
+    }
+    assert json.loads(compose_services()["operator"]["environment"]["BURSAR_HEALTH"]) == {
+        name: f"http://{name}:8000" for name in processes
+    }

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.server  # starts servers of its own
 NAMES = (
     "checkout",
     "webhook_gateway",
+    "webhook_gateway_admin",
     "enrollment",
     "instructor_assignment",
     "milady_integration",

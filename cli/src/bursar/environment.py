@@ -14,12 +14,14 @@ class NotConfigured(Exception):
 
 
 class Environment(BaseSettings):
-    """health: JSON, process name -> base URL of every process; token: an admin's."""
+    """admin_url: of the gateway's admin API; health: JSON, process name -> base URL of every process; token: an
+    admin's."""
 
     model_config = SettingsConfigDict(env_prefix="BURSAR_", extra="ignore", hide_input_in_errors=True)
 
     checkout_url: str | None = None
     reporting_url: str | None = None
+    admin_url: str | None = None
     health: dict[str, str] = {}
     token: SecretStr | None = None
 
@@ -33,6 +35,7 @@ class Environment(BaseSettings):
             return cls(
                 checkout_url=found["checkout"],
                 reporting_url=found["reporting"],
+                admin_url=found["webhook_gateway_admin"],
                 health=found["health"],
                 token=SecretStr(found["tokens"]["admin"]),
             )

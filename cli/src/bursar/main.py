@@ -11,13 +11,16 @@ from typing import Annotated, Any
 
 import typer
 
+from bursar import dead_letters
 from bursar import doctor as examination
 from bursar.environment import Environment, NotConfigured
+from bursar.operations import reconcile, replay, scale
 from bursar.output import Json, Output
 from bursar.service_client import LONG_SECONDS, Refused, ServiceClient, Unreachable
 from bursar.timeline import timeline
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="The operator's command of Bursar.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
+SEE, CHANGE = "Look", "Act (recorded in the audit trail)"
 
 Limit = Annotated[int, typer.Option(min=1, help="Print at most so many.")]
 
@@ -30,12 +33,19 @@ def options(
         typer.Option(envvar="BURSAR_STACK", help="The stack.json of `make serve`, instead of BURSAR_* variables."),
     ] = None,
 ) -> None:
-    """Addresses and credentials: BURSAR_CHECKOUT_URL, BURSAR_REPORTING_URL, BURSAR_HEALTH (JSON: process -> base URL)
-    and BURSAR_TOKEN (an admin's)."""
+    """The operator's command of Bursar: is everything well, what happened to a payment, and what was lost?
+
+    Begin with **bursar doctor**. Beside `make serve`, set BURSAR_STACK=.local/stack.json. Otherwise set
+    BURSAR_CHECKOUT_URL, BURSAR_REPORTING_URL, BURSAR_ADMIN_URL, BURSAR_HEALTH (JSON: process -> base URL) and
+    BURSAR_TOKEN (an admin's).
+
+    Exit codes: 0 all is well, or done. 1 something is wrong, refused or not found. 2 it cannot tell: a setting is
+    missing, an argument is invalid, or a service does not answer. `--json` prints what the APIs return.
+    """
     context.obj = stack
 
 
-@app.command()
+@app.command(rich_help_panel=SEE)
 def doctor(context: typer.Context, as_json: Json = False) -> None:
     """Is every process ready, does everything answer that it depends on, and does no alert hold?"""
     environment = Environment.load(context.obj)
@@ -53,10 +63,14 @@ def doctor(context: typer.Context, as_json: Json = False) -> None:
     raise typer.Exit(1 if failed else 0)
 
 
-app.command()(timeline)
+app.command(rich_help_panel=SEE)(timeline)
+app.command(rich_help_panel=CHANGE)(reconcile)
+app.command(rich_help_panel=CHANGE)(replay)
+app.command(rich_help_panel=CHANGE)(scale)
+app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=CHANGE)
 
 
-@app.command()
+@app.command(rich_help_panel=SEE)
 def verify(
     context: typer.Context,
     student: Annotated[str | None, typer.Option(help="Only this student.")] = None,
@@ -76,7 +90,7 @@ def verify(
     raise typer.Exit(0 if found["holds"] else 1)
 
 
-@app.command()
+@app.command(rich_help_panel=SEE)
 def audit(
     context: typer.Context,
     purchase: Annotated[str | None, typer.Option(help="Of this purchase.")] = None,
@@ -103,7 +117,7 @@ def audit(
     _list(Output(as_json=as_json), columns, found, empty="No such acts.")
 
 
-@app.command("verify-audit")
+@app.command("verify-audit", rich_help_panel=SEE)
 def verify_audit(context: typer.Context, as_json: Json = False) -> None:
     """Was no audit record changed, removed or put in between?"""
     found = ServiceClient(Environment.load(context.obj), "reporting").get("/api/admin/audit/verify")
@@ -117,7 +131,7 @@ def verify_audit(context: typer.Context, as_json: Json = False) -> None:
     raise typer.Exit(0 if found["holds"] else 1)
 
 
-@app.command()
+@app.command(rich_help_panel=SEE)
 def unmatched(context: typer.Context, limit: Limit = 50, as_json: Json = False) -> None:
     """Payments that name no student, or nothing that is sold here."""
     client = ServiceClient(Environment.load(context.obj), "checkout")

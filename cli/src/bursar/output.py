@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
+from rich.progress import Progress, track
 from rich.table import Table
 from rich.text import Text
+
+T = TypeVar("T")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -18,6 +22,7 @@ class Output:
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
         self._console = Console(soft_wrap=as_json, highlight=False)
+        self._terminal = Console(stderr=True)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
         """`empty`: printed if there are no rows."""
@@ -31,6 +36,19 @@ class Output:
         for row in found:
             table.add_row(*row)
         self._console.print(table)
+
+    def progress(self, steps: Sequence[T], what: str) -> Iterable[T]:
+        """The steps, with a bar on a terminal if there are several."""
+        if len(steps) < 2:
+            return steps
+        return track(steps, description=what, console=self._terminal, disable=not self._terminal.is_terminal)
+
+    @contextmanager
+    def countdown(self, what: str, *, total: int) -> Iterator[Callable[[int], None]]:
+        """A bar on a terminal; the function is told what is left."""
+        with Progress(console=self._terminal, disable=not self._terminal.is_terminal) as progress:
+            task = progress.add_task(what, total=total)
+            yield lambda left: progress.update(task, completed=total - left)
 
     def line(self, text: str) -> None:
         self._console.print(Text(printable(text)))

@@ -49,6 +49,7 @@ _ENVIRONMENT = {
     "JWT_AUDIENCE": "documents",
     "STRIPE_WEBHOOK_SECRETS": "whsec_documents",
     "STRIPE_API_KEY": "sk_test_documents",
+    "STRIPE_LIVEMODE": "false",
     "STRIPE_PUBLISHABLE_KEY": "pk_test_documents",
     "FRONTEND_URL": "https://school.example.com",
     "PUBLIC_URL": "https://pay.school.example.com",
@@ -70,21 +71,24 @@ def documents() -> dict[Path, str]:
     apis = applications()
     for name, app in apis.items():
         found[ROOT / f"docs/openapi/{name}.json"] = _json(app.openapi())
-        asyncapi = next(r for r in app.routes if getattr(r, "path", "") == "/asyncapi.json")
-        found[ROOT / f"docs/asyncapi/{name}.json"] = _json(_call(asyncapi))
+        for route in app.routes:
+            if getattr(route, "path", "") == "/asyncapi.json":
+                found[ROOT / f"docs/asyncapi/{name}.json"] = _json(_call(route))
     found[ROOT / "docs/money-fields.md"] = _money_fields({name: app.openapi() for name, app in apis.items()})
     return found
 
 
 @cache
 def applications() -> dict[str, FastAPI]:
-    """Every service's API, by the service's name."""
+    """Every service's API, by the service's name, and the gateway's admin API."""
     found: dict[str, FastAPI] = {}
     with _environment():
         for package in SERVICES:
-            process: Process = importlib.import_module(f"{package}.main").ROLES["api"]()
-            assert process.app is not None  # noqa: S101  the role api has one
-            found[package.replace("_", "-")] = process.app
+            roles = importlib.import_module(f"{package}.main").ROLES
+            for role in roles.keys() & {"api", "admin"}:
+                process: Process = roles[role]()
+                assert process.app is not None  # noqa: S101  both have one
+                found[package.replace("_", "-") + ("" if role == "api" else f"-{role}")] = process.app
     return found
 
 

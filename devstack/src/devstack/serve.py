@@ -29,6 +29,7 @@ def addresses(stack: Stack) -> str:
         ("health", "/healthz, /readyz and /metrics of each service"),
         ("mail", str(stack.mail.folder)),
         ("logs", str(stack.folder / "logs")),
+        ("operator", f"BURSAR_STACK={stack.description} .venv/bin/bursar doctor"),
         ("tokens, databases", str(stack.description)),
     ]
     width = max(len(name) for name, _ in rows)

@@ -32,6 +32,8 @@ SERVICES = (
     Service("reporting"),
 )
 SANDBOXES = ("stripe_sandbox", "milady_sandbox")
+ADMIN = "webhook_gateway_admin"
+"""The role `admin` of the gateway, which has the deployment's login at the broker."""
 
 PREFERRED_PORTS = {
     "webhook_gateway": 8100,
@@ -41,6 +43,7 @@ PREFERRED_PORTS = {
     "milady_integration": 8140,
     "notifications": 8150,
     "reporting": 8170,
+    ADMIN: 8180,
     "stripe_sandbox": 12111,
     "milady_sandbox": 12112,
     "mail": 10025,

@@ -21,7 +21,7 @@ from devstack import services
 from devstack.agreement import require_one_policy
 from devstack.broker_rights import DEPLOYMENT, rights_of
 from devstack.identity import Identity, Person, new_people
-from devstack.services import SANDBOXES, SERVICES, Ports, Service
+from devstack.services import ADMIN, SANDBOXES, SERVICES, Ports, Service
 from kit.messaging.topology import Queue, declare_at
 from testkit import servers
 from testkit.processes import Command, Process, stop_all, wait_all_ready
@@ -143,9 +143,10 @@ class _Start:
             (postgres, databases), (rabbit, amqp_urls) = of_postgres.result(), of_rabbit.result()
         asyncio.run(declare_at(amqp_urls[DEPLOYMENT.name], queues))  # what is published before does not reach them
         processes = {s.package: self._service(s, databases[s.package], amqp_urls) for s in SERVICES}
-        self._start(processes)
+        admin = self._admin(databases["webhook_gateway"], amqp_urls)
+        self._start(processes | admin)
         self._say(f"starting {len(processes)} services: {', '.join(processes)}")
-        wait_all_ready([*sandboxes.values(), *processes.values()], timeout=READY_SECONDS)
+        wait_all_ready([*sandboxes.values(), *processes.values(), *admin.values()], timeout=READY_SECONDS)
         require_one_policy(processes)
         return Stack(
             folder=self._folder,
@@ -157,7 +158,7 @@ class _Start:
             amqp_url=amqp_urls[DEPLOYMENT.name],
             databases=databases,
             mail=mail,
-            processes=processes | sandboxes,
+            processes=processes | admin | sandboxes,
         )
 
     def _hold(self, resource: AbstractContextManager[T]) -> T:
@@ -192,6 +193,15 @@ class _Start:
             "HTTP_PORT": str(self._ports.public[package]),
         }
         return self._process(package, [package, "all"], settings, "/readyz")
+
+    def _admin(self, database: Database, amqp_urls: Mapping[str, str]) -> dict[str, Process]:
+        settings = {
+            **services.service_environment("webhook_gateway", self._identity, self._ports),
+            "DATABASE_URL": database.url,
+            "AMQP_URL": amqp_urls[DEPLOYMENT.name],
+            "HTTP_PORT": str(self._ports.public[ADMIN]),
+        }
+        return {ADMIN: self._process(ADMIN, ["webhook_gateway", "admin"], settings, "/readyz")}
 
     def _sandbox(self, name: str) -> Process:
         settings = services.sandbox_environment(name, self._identity, self._ports)

@@ -1,4 +1,4 @@
-"""`python -m webhook_gateway api|consumers|relay|reconciler|all|migrate|reconcile|retranslate`"""
+"""`python -m webhook_gateway api|consumers|relay|reconciler|admin|all|migrate|reconcile|retranslate`"""
 
 from kit.runtime.process import main
 from webhook_gateway.main import COMMANDS, ROLES

@@ -14,13 +14,17 @@ from fastapi import FastAPI
 import webhook_gateway
 from kit.db.database import Database
 from kit.http.app import create_app
+from kit.http.auth import Authenticator
 from kit.messaging import audit
 from kit.messaging.asyncapi import asyncapi_document
 from kit.messaging.broker import Publisher
+from kit.messaging.dead_letters import installed_queues
 from kit.runtime.backoff import Backoff
 from kit.runtime.process import Command, Process, Role
 from kit.runtime.service import consumers_process, database_of, migrate_service, relay_process
 from webhook_gateway import consumers, retranslation
+from webhook_gateway.admin import app as admin_app
+from webhook_gateway.admin_context import AdminContext
 from webhook_gateway.api import router
 from webhook_gateway.context import GatewayContext
 from webhook_gateway.fetcher import ONCE, RETENTION, Fetcher
@@ -29,7 +33,14 @@ from webhook_gateway.journal import Journal
 from webhook_gateway.reconciler import Reconciled, Reconciler
 from webhook_gateway.relay import JournalRelay
 from webhook_gateway.retranslation import Retranslated
-from webhook_gateway.settings import ApiSettings, ReadingSettings, ReconcilerSettings, RelaySettings, WorkerSettings
+from webhook_gateway.settings import (
+    AdminSettings,
+    ApiSettings,
+    ReadingSettings,
+    ReconcilerSettings,
+    RelaySettings,
+    WorkerSettings,
+)
 from webhook_gateway.spill import SpillDrain
 from webhook_gateway.tables import Source
 from webhook_gateway.topology import FETCHES, PUBLISHES, QUEUES, SERVICE, SPILL
@@ -116,6 +127,25 @@ def reconciler() -> Process:
         settings=settings,
         background=[reconciler.run],
         checks={"database": database.ping},
+        close=[fetcher.close, journal.close, database.close],
+    )
+
+
+def admin() -> Process:
+    settings = AdminSettings()
+    database, fetcher, journal = _reconciled(settings)
+    reconciler = _reconciler(settings, database, fetcher, journal)
+    context = AdminContext(
+        database=database,
+        amqp_url=settings.amqp_url.get_secret_value(),
+        queues=tuple(installed_queues()),
+        reconcile=lambda since, until, actor: reconciler.restore_all(since=since, until=until, actor=actor),
+    )
+    authenticator = Authenticator(settings)
+    return Process(
+        settings=settings,
+        app=admin_app(context, authenticator),
+        dependencies={"clock": database.check_clock, "token keys": authenticator.check},
         close=[fetcher.close, journal.close, database.close],
     )
 
@@ -226,6 +256,7 @@ ROLES: dict[str, Role] = {
     "consumers": consume,
     "relay": relay,
     "reconciler": reconciler,
+    "admin": admin,
     "migrate": migrate,
 }
 COMMANDS: dict[str, Command] = {"reconcile": reconcile, "retranslate": retranslate}

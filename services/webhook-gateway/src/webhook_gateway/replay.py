@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, func, literal, select
+from sqlalchemy import ColumnElement, and_, func, literal, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -27,22 +27,54 @@ from webhook_gateway.tables import Lane, journal_due, journal_events
 from webhook_gateway.topology import SERVICE
 
 
+class TooMany(ValueError):
+    """More events are selected than may be replayed at once. `count`: at least so many."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"{count} events are selected")
+        self.count = count
+
+
 async def replay(
-    database: Database, *, event_ids: Sequence[str] = (), since: datetime | None = None, actor: Actor | None = None
+    database: Database,
+    *,
+    event_ids: Sequence[str] | None = None,
+    since: datetime | None = None,
+    types: Sequence[str] = (),
+    most: int | None = None,
+    actor: Actor | None = None,
+    address: str | None = None,
 ) -> int:
-    """Makes the named events, or all received since then, due in the replay lane. Returns how many. `actor`: for the
-    audit trail."""
-    selected: ColumnElement[bool] = journal_events.c.event_id.in_(event_ids)
+    """Makes events due in the replay lane: the named ones, or all; of them those that were received since then and are
+    of these types (Stripe's). Returns how many. `actor`: for the audit trail.
+
+    Raises ValueError if neither events nor a time are given, and TooMany, before anything is done, if more than `most`
+    are selected.
+    """
+    if event_ids is None and since is None:
+        raise ValueError("name events, or a time")
+    conditions: list[ColumnElement[bool]] = []
+    if event_ids is not None:
+        conditions.append(journal_events.c.event_id.in_(event_ids))
     if since is not None:
-        received = journal_events.c.month >= since.astimezone(UTC).date().replace(day=1)
-        selected = received & (journal_events.c.received_at >= since)
+        conditions.append(journal_events.c.month >= since.astimezone(UTC).date().replace(day=1))
+        conditions.append(journal_events.c.received_at >= since)
+    if types:
+        conditions.append(journal_events.c.type.in_(types))
+    selected = and_(*conditions)
     async with database.transaction() as db:
+        if most is not None:
+            counted = select(journal_events.c.event_id).where(selected).limit(most + 1).subquery()
+            count = await db.scalar(select(func.count()).select_from(counted)) or 0
+            if count > most:
+                raise TooMany(count)
         count = await _make_due(db, selected, Lane.REPLAY)
         if actor is not None:
-            what = event_ids[0] if len(event_ids) == 1 else "journal"
-            asked = {"since": since, "events": list(event_ids[:100]), "count": count}
-            act = Act.of("event.replayed", "stripe_event", what, references=event_ids[:100], after=asked)
-            await audit.publish(UnitOfWork(db=db, source=SERVICE, now=utc_now()), act, actor)
+            named = event_ids or ()
+            what = named[0] if len(named) == 1 else "journal"
+            asked = {"since": since, "types": list(types), "events": list(named[:100]), "count": count}
+            act = Act.of("event.replayed", "stripe_event", what, references=named[:100], after=asked)
+            await audit.publish(UnitOfWork(db=db, source=SERVICE, now=utc_now()), act, actor, address=address)
         return count
 
 
@@ -81,6 +113,7 @@ async def _main() -> int:
     parser = argparse.ArgumentParser(prog="python -m webhook_gateway.replay", description=__doc__)
     parser.add_argument("event_ids", nargs="*")
     parser.add_argument("--since", type=_timestamp)
+    parser.add_argument("--type", action="append", default=[], help="only of this type, such as charge.refunded")
     parser.add_argument("--operator", metavar="NAME", help="who you are, for the audit trail; default: this user")
     arguments = parser.parse_args()
     if not arguments.event_ids and arguments.since is None:
@@ -91,7 +124,8 @@ async def _main() -> int:
         parser.error("; ".join(f"{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()))
     try:
         actor = audit.operator(arguments.operator)
-        count = await replay(database, event_ids=arguments.event_ids, since=arguments.since, actor=actor)
+        named = arguments.event_ids or None
+        count = await replay(database, event_ids=named, since=arguments.since, types=arguments.type, actor=actor)
     finally:
         await database.close()
     sys.stdout.write(f"{count} events will be published again\n")

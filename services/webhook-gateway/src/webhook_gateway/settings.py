@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from kit.runtime import service
-from kit.runtime.settings import Settings
+from kit.runtime.settings import AuthSettings, Settings
 from webhook_gateway.event import Origin
 
 
@@ -98,6 +98,10 @@ class ReconcilerSettings(service.WorkerSettings, ReadingSettings):
     """How long an event may take to be delivered until it counts as lost."""
     reconcile_requests_per_second: int = Field(default=5, gt=0)
     """At most; Stripe accepts 100 of all clients together, in test mode 25 (https://docs.stripe.com/rate-limits)."""
+
+
+class AdminSettings(ReconcilerSettings, AuthSettings):
+    """The admin API. `amqp_url` has the deployment's login."""
 
 
 class RelaySettings(service.WorkerSettings, ReadingSettings, SigningSettings):

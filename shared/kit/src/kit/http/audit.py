@@ -4,24 +4,13 @@ recorded by the route, in the transaction that does it."""
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass
 
 from starlette.requests import Request
 
 from contracts.audit import Act, Actor
 from kit.db.unit_of_work import UnitOfWork
-from kit.messaging.audit import publish
+from kit.messaging.audit import Origin, publish
 from kit.runtime.trace import current_traceparent, trace_id
-
-
-@dataclass(frozen=True, kw_only=True)
-class Origin:
-    """Whose request this is, and where it comes from."""
-
-    actor: Actor
-    address: str | None
-    trace_id: str
-
 
 _origin: ContextVar[Origin | None] = ContextVar("audit_origin", default=None)
 
@@ -43,12 +32,18 @@ def current_actor() -> Actor | None:
     return origin.actor if origin else None
 
 
+def current_origin() -> Origin:
+    """Raises LookupError outside of an authenticated request."""
+    origin = _origin.get()
+    if origin is None:
+        raise LookupError("nobody has been authenticated")
+    return origin
+
+
 async def record(uow: UnitOfWork, act: Act) -> None:
     """Publishes the act with what it changes: both are committed, or neither.
 
     Raises LookupError outside of an authenticated request, and ValueError for an action that is not in the vocabulary.
     """
-    origin = _origin.get()
-    if origin is None:
-        raise LookupError("nobody has been authenticated")
+    origin = current_origin()
     await publish(uow, act, origin.actor, address=origin.address, trace_id=origin.trace_id)

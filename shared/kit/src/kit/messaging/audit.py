@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import getpass
 import os
+from dataclasses import dataclass
 from uuid import uuid4
 
 from contracts.audit import ACTIONS, Act, Actor, AuditRecorded
 from kit.db.unit_of_work import UnitOfWork
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Who acts, and from where: `address` of the client and `trace_id`, if it is a request."""
+
+    actor: Actor
+    address: str | None = None
+    trace_id: str | None = None
 
 
 def operator(name: str | None = None) -> Actor:

@@ -32,11 +32,12 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import AMQPError, QueueEmpty
 
-from contracts.audit import Act, Action, Actor, AuditRecorded
+from contracts.audit import Act, Action, AuditRecorded
 from contracts.envelope import BadEnvelope, Envelope, attributes
 from contracts.registry import PUBLISHED_BY
 from kit.db.unit_of_work import utc_now
 from kit.messaging import audit
+from kit.messaging.audit import Origin
 from kit.messaging.delivered import UNREADABLE_HEADER, decode_everything, why_unreadable
 from kit.messaging.outbox import EVENTS_EXCHANGE
 from kit.messaging.publishers import PUBLISHER_HEADER, is_service, login_of, publisher_of_dead_letter
@@ -112,15 +113,42 @@ class DeadLetters:
         self._queue = queue
         self._login = login
 
-    async def letters(self) -> list[DeadLetter]:
+    async def count(self) -> int:
+        """Raises AMQPError if the queue is not declared."""
+        async with await self._connection.channel() as channel:
+            queue = await channel.get_queue(f"{self._queue}.dead", ensure=True)
+            return queue.declaration_result.message_count or 0
+
+    async def letters(self, *, limit: int | None = None) -> list[DeadLetter]:
+        """The first `limit`."""
+        found: list[DeadLetter] = []
         async with aclosing(self._messages()) as messages:
-            return [_read(message) async for _, message in messages]
+            async for _, message in messages:
+                if limit is not None and len(found) == limit:
+                    break
+                found.append(_read(message))
+        return found
+
+    async def find(self, event_id: str, *, origin: Origin | None = None) -> DeadLetter | None:
+        """The message itself, which has personal data: recorded in the audit trail if `origin` is given."""
+        async with aclosing(self._messages()) as messages:
+            async for channel, message in messages:
+                letter = _read(message)
+                if letter.event_id == event_id:
+                    await self._record(channel, "dead_letter.shown", letter, origin)
+                    return letter
+        return None
 
     async def replay(
-        self, selected: Callable[[DeadLetter], bool], *, vouch: bool = False, actor: Actor | None = None
+        self,
+        selected: Callable[[DeadLetter], bool],
+        *,
+        limit: int | None = None,
+        vouch: bool = False,
+        origin: Origin | None = None,
     ) -> int:
-        """Publishes the selected messages to the queue again; each is acknowledged after the broker's confirm. Those
-        whose headers cannot be decoded stay.
+        """Publishes the selected messages to the queue again, the first `limit` of them; each is acknowledged after the
+        broker's confirm. Those whose headers cannot be decoded stay.
 
         Raises AMQPError if one cannot be published; it stays a dead letter.
         """
@@ -128,8 +156,10 @@ class DeadLetters:
         async with aclosing(self._messages()) as messages:
             async for channel, message in messages:
                 letter = _read(message)
+                if replayed == limit:
+                    break
                 if letter.complete and selected(letter):
-                    await self._record(channel, "dead_letter.replayed", letter, actor, vouch=vouch)
+                    await self._record(channel, "dead_letter.replayed", letter, origin, vouch=vouch)
                     exchange = await channel.get_exchange(Queue(self._queue).exchange, ensure=False)
                     copy = _copy(message)
                     copy.user_id = self._login
@@ -141,33 +171,42 @@ class DeadLetters:
                     replayed += 1
         return replayed
 
-    async def discard(self, selected: Callable[[DeadLetter], bool], *, actor: Actor | None = None) -> int:
+    async def discard(
+        self, selected: Callable[[DeadLetter], bool], *, origin: Origin | None = None, reason: str | None = None
+    ) -> int:
         discarded = 0
         async with aclosing(self._messages()) as messages:
             async for channel, message in messages:
                 letter = _read(message)
                 if selected(letter):
-                    await self._record(channel, "dead_letter.discarded", letter, actor)
+                    await self._record(channel, "dead_letter.discarded", letter, origin, why=reason)
                     await message.ack()
                     discarded += 1
         return discarded
 
     async def _record(
-        self, channel: AbstractChannel, action: Action, letter: DeadLetter, actor: Actor | None, **more: bool
+        self,
+        channel: AbstractChannel,
+        action: Action,
+        letter: DeadLetter,
+        origin: Origin | None,
+        *,
+        why: str | None = None,
+        **more: bool,
     ) -> None:
         """Publishes the audit record, before the act: what is recorded may not have happened, but what has happened is
         recorded. Raises AMQPError if no queue receives it. None: nobody in particular, as in tests."""
-        if actor is None:
+        if origin is None:
             return
         about = {"queue": self._queue, "type": letter.type, "reason": letter.reason[:500], **more}
         id = letter.event_id[:300] or UNKNOWN
-        act = Act.of(action, "dead_letter", id, before=about)
+        act = Act.of(action, "dead_letter", id, before=about, reason=why)
         envelope = Envelope(
             id=audit.new_id(),
             source=self._login,
             subject=id,
             time=utc_now(),
-            data=AuditRecorded(actor=actor, act=act),
+            data=AuditRecorded(actor=origin.actor, act=act, address=origin.address, trace_id=origin.trace_id),
         )
         message = aio_pika.Message(
             envelope.body(),
@@ -215,12 +254,12 @@ async def _return(channel: AbstractChannel, queue: AbstractQueue, delivery_tags:
 
 @asynccontextmanager
 async def dead_letters(amqp_url: str, queue: str) -> AsyncIterator[DeadLetters]:
-    async with _connected(amqp_url) as connection:
+    async with connected(amqp_url) as connection:
         yield DeadLetters(connection, queue, login=login_of(amqp_url))
 
 
 @asynccontextmanager
-async def _connected(amqp_url: str) -> AsyncIterator[AbstractConnection]:
+async def connected(amqp_url: str) -> AsyncIterator[AbstractConnection]:
     decode_everything()
     async with await aio_pika.connect(amqp_url, timeout=10) as connection:
         yield connection
@@ -269,7 +308,7 @@ async def _main(arguments: argparse.Namespace, amqp_url: str) -> int:
     def selected(letter: DeadLetter) -> bool:
         return bool(getattr(arguments, "all", False)) or letter.event_id == arguments.event_id
 
-    async with _connected(amqp_url) as connection:
+    async with connected(amqp_url) as connection:
         if arguments.command == "list":
             return 1 if await _list(connection, arguments.queue or installed_queues()) else 0
         letters = DeadLetters(connection, arguments.queue, login=login_of(amqp_url))
@@ -280,12 +319,13 @@ async def _main(arguments: argparse.Namespace, amqp_url: str) -> int:
             for letter in found:
                 _show(letter)
             return 0
+        origin = Origin(actor=audit.operator(arguments.operator))
         if arguments.command == "replay":
             if is_service(login_of(amqp_url)):
                 sys.exit("AMQP_URL has the login of a service: consumers accept replays of the deployment's only")
-            changed = await letters.replay(selected, vouch=arguments.vouch, actor=audit.operator(arguments.operator))
+            changed = await letters.replay(selected, vouch=arguments.vouch, origin=origin)
         else:
-            changed = await letters.discard(selected, actor=audit.operator(arguments.operator))
+            changed = await letters.discard(selected, origin=origin)
         _print(f"{arguments.command}: {changed}")
         return 0 if changed else 1
 

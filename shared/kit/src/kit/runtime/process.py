@@ -5,9 +5,11 @@ api        answers requests
 consumers  handles the messages of the service's queues
 relay      publishes the outbox and runs the jobs that are due
 migrate    upgrades the database and declares the queues, then exits
+admin      of webhook-gateway: an API for operators, with the deployment's login at the broker; not for the public
 all        migrate, then api, consumers and relay in one process: for small installations. DATABASE_URL is the login
            of consumers and relay, MIGRATE_DATABASE_URL the owner's, API_DATABASE_URL the API's. Before the first start,
-           run migrate for every service: an event published before a queue is declared does not reach it.
+           run migrate for every service: an event published before a queue is declared does not reach it. The role
+           admin is a process of its own.
 """
 
 from __future__ import annotations
@@ -127,7 +129,7 @@ def _all(roles: Mapping[str, Role]) -> Process:
         api = roles["api"]()
     if api is None or api.app is None:
         raise TypeError("the role api has no app")
-    others = {name: role() for name, role in roles.items() if name not in ("api", "migrate")}
+    others = {name: role() for name, role in roles.items() if name not in ("api", "migrate", "admin")}
     with _environment(
         **{name: url for name in ("DATABASE_URL", "AMQP_URL") if (url := os.environ.get(f"MIGRATE_{name}"))}
     ):

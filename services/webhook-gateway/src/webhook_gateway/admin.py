@@ -1,0 +1,29 @@
+"""The role `admin`: an API for operators, with the deployment's login at the broker. It is not for the public: see
+decision 30."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from kit.http.app import create_app
+from kit.http.auth import Authenticator
+from kit.messaging.topology import Queue, check_declared
+from webhook_gateway import dead_letters_api, operations_api
+from webhook_gateway.admin_context import AdminContext
+from webhook_gateway.topology import SERVICE
+
+
+def app(context: AdminContext, authenticator: Authenticator) -> FastAPI:
+    created = create_app(
+        title=f"{SERVICE}-admin",
+        description=__doc__ or "",
+        routers=[dead_letters_api.router, operations_api.router],
+        checks={"database": context.database.ping, "queues": lambda: _declared(context)},
+    )
+    created.state.context = context
+    created.state.authenticator = authenticator
+    return created
+
+
+async def _declared(context: AdminContext) -> None:
+    await check_declared(context.amqp_url, [Queue(name) for name in context.queues])

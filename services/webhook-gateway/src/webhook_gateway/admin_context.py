@@ -1,0 +1,60 @@
+"""What the admin API works with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, cast
+
+from aio_pika.exceptions import AMQPError
+from fastapi import Depends, Request
+
+from contracts.audit import Actor
+from kit.db.database import Database
+from kit.http.errors import Problem
+from kit.http.rate_limit import RateLimit
+from kit.messaging.dead_letters import DeadLetters, connected
+from kit.messaging.publishers import login_of
+from webhook_gateway.reconciler import Reconciled
+
+READS_PER_MINUTE = 120
+CHANGES_PER_MINUTE = 20
+
+Reconcile = Callable[[datetime, datetime | None, Actor], Awaitable[Reconciled]]
+"""Compares a period with Stripe and journals what is missing, by order of this actor."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdminContext:
+    """`amqp_url`: with the deployment's login. `queues`: the only ones whose dead letters can be named."""
+
+    database: Database
+    amqp_url: str
+    queues: tuple[str, ...]
+    reconcile: Reconcile
+    reads: RateLimit = field(default_factory=lambda: RateLimit(READS_PER_MINUTE))
+    changes: RateLimit = field(default_factory=lambda: RateLimit(CHANGES_PER_MINUTE))
+    reconciling: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @asynccontextmanager
+    async def dead_letters(self, *queues: str) -> AsyncIterator[list[DeadLetters]]:
+        """Raises a 404 Problem for a queue that is not in the list, and a 503 Problem if the broker does not answer."""
+        if not set(queues) <= set(self.queues):
+            detail = "There is no such queue; GET /api/admin/dead-letters/queues lists them."
+            raise Problem(404, "unknown_queue", detail)
+        try:
+            async with connected(self.amqp_url) as connection:
+                yield [DeadLetters(connection, queue, login=login_of(self.amqp_url)) for queue in queues]
+        except (AMQPError, OSError) as error:
+            detail = f"The broker did not do it ({type(error).__name__}). Look at the queue, and retry."
+            raise Problem(503, "broker_unavailable", detail, headers={"Retry-After": "2"}) from None
+
+
+def current_context(request: Request) -> AdminContext:
+    return cast(AdminContext, request.app.state.context)
+
+
+CurrentContext = Annotated[AdminContext, Depends(current_context)]

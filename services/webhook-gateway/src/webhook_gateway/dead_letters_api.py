@@ -1,0 +1,162 @@
+"""The dead letters of all services, for admins. Only this process can read all of them: see decision 30.
+
+Nothing is vouched for: a replayed message names its first publisher, and consumers judge it as the first time.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from kit.http import audit
+from kit.http.auth import Admin
+from kit.http.errors import Problem
+from kit.http.paging import Page
+from kit.messaging.dead_letters import DeadLetter
+from webhook_gateway.admin_context import CurrentContext
+
+router = APIRouter(prefix="/api/admin/dead-letters", tags=["operations"])
+
+MOST_REPLAYED = 100
+MOST_DISCARDED = 20
+
+QueueName = Annotated[str, Field(min_length=1, max_length=200)]
+EventId = Annotated[str, Field(min_length=1, max_length=300)]
+
+
+class DeadLetterQueue(BaseModel):
+    queue: str = Field(description="the queue whose consumer failed")
+    messages: int
+
+
+class DeadLetterView(BaseModel):
+    """Without its content, which may have personal data."""
+
+    queue: str
+    event_id: str
+    type: str
+    reason: str
+    attempts: int
+    dead_lettered_at: str = Field(description="empty if the broker has dead-lettered it")
+
+
+class DeadLetterDetail(DeadLetterView):
+    stack: str
+    headers: dict[str, str]
+    body: Any = Field(description="JSON, or text if it is none")
+
+
+class Replay(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    queue: QueueName
+    event_ids: list[EventId] | None = Field(default=None, min_length=1, max_length=MOST_REPLAYED)
+    all: bool = Field(default=False, description=f"instead of `event_ids`: the first {MOST_REPLAYED}")
+
+
+class Discard(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    queue: QueueName
+    event_ids: list[EventId] = Field(min_length=1, max_length=MOST_DISCARDED)
+    reason: str = Field(min_length=1, max_length=500)
+
+
+class Changed(BaseModel):
+    messages: int = Field(description="how many were replayed or discarded")
+
+
+@router.get("/queues")
+async def list_queues(caller: Admin, context: CurrentContext) -> Page[DeadLetterQueue]:
+    """All queues, with how many dead letters each has."""
+    context.reads.check(caller)
+    async with context.dead_letters(*context.queues) as queues:
+        counts = [await letters.count() for letters in queues]
+    found = zip(context.queues, counts, strict=True)
+    return Page(items=[DeadLetterQueue(queue=queue, messages=count) for queue, count in found])
+
+
+@router.get("")
+async def list_dead_letters(
+    caller: Admin,
+    context: CurrentContext,
+    queue: Annotated[str, Query(max_length=200)],
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> Page[DeadLetterView]:
+    """The oldest dead letters of a queue."""
+    context.reads.check(caller)
+    async with context.dead_letters(queue) as (letters,):
+        return Page(items=[_view(queue, each) for each in await letters.letters(limit=limit)])
+
+
+@router.get("/message")
+async def show_dead_letter(
+    caller: Admin,
+    context: CurrentContext,
+    queue: Annotated[str, Query(max_length=200)],
+    event_id: Annotated[str, Query(max_length=300)],
+) -> DeadLetterDetail:
+    """One dead letter with its content. Recorded in the audit trail, as the content may have personal data."""
+    context.reads.check(caller)
+    async with context.dead_letters(queue) as (letters,):
+        found = await letters.find(event_id, origin=audit.current_origin())
+    if found is None:
+        raise _unknown()
+    headers = {name: str(value)[:500] for name, value in found.headers.items() if not name.startswith("bursar-")}
+    return DeadLetterDetail(**_view(queue, found).model_dump(), stack=found.stack, headers=headers, body=_body(found))
+
+
+@router.post("/replay")
+async def replay_dead_letters(body: Replay, caller: Admin, context: CurrentContext) -> Changed:
+    """Returns messages to their queue. Replaying a message twice has one effect; what fails again is a dead letter
+    again. Each is recorded in the audit trail."""
+    if body.all == (body.event_ids is not None):
+        raise Problem(422, "invalid_request", "Name either `event_ids`, or `all`: true.")
+    context.changes.check(caller)
+    wanted = frozenset(body.event_ids or ())
+    async with context.dead_letters(body.queue) as (letters,):
+        count = await letters.replay(
+            lambda each: body.all or each.event_id in wanted, limit=MOST_REPLAYED, origin=audit.current_origin()
+        )
+    if not count and not body.all:
+        raise _unknown()
+    return Changed(messages=count)
+
+
+@router.post("/discard")
+async def discard_dead_letters(body: Discard, caller: Admin, context: CurrentContext) -> Changed:
+    """Deletes messages. Each is recorded in the audit trail, with the reason."""
+    context.changes.check(caller)
+    wanted = frozenset(body.event_ids)
+    async with context.dead_letters(body.queue) as (letters,):
+        count = await letters.discard(
+            lambda each: each.event_id in wanted, origin=audit.current_origin(), reason=body.reason
+        )
+    if not count:
+        raise _unknown()
+    return Changed(messages=count)
+
+
+def _view(queue: str, letter: DeadLetter) -> DeadLetterView:
+    return DeadLetterView(
+        queue=queue,
+        event_id=letter.event_id,
+        type=letter.type,
+        reason=letter.reason,
+        attempts=letter.attempts,
+        dead_lettered_at=letter.dead_lettered_at,
+    )
+
+
+def _body(letter: DeadLetter) -> Any:  # Any: JSON
+    try:
+        return json.loads(letter.body)
+    except (ValueError, RecursionError):
+        return letter.body.decode("utf-8", "backslashreplace")
+
+
+def _unknown() -> Problem:
+    return Problem(404, "unknown_dead_letter", "There is no such dead letter; GET /api/admin/dead-letters lists them.")

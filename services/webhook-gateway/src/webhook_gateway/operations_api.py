@@ -1,0 +1,150 @@
+"""Reconciliation, replays, and how many processes of a kind should run, for admins."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from fastapi import APIRouter
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from sqlalchemy import func, select
+
+from contracts.audit import Act
+from contracts.registry import PUBLISHED_BY
+from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.http import audit
+from kit.http.auth import Admin
+from kit.http.errors import Problem
+from webhook_gateway.admin_context import CurrentContext
+from webhook_gateway.fetcher import RETENTION
+from webhook_gateway.replay import TooMany, replay
+from webhook_gateway.tables import Lane, journal_due
+from webhook_gateway.topology import SERVICE
+
+router = APIRouter(prefix="/api/admin", tags=["operations"])
+
+MOST_NAMED = 1_000
+MOST_REPLAYED = 50_000
+MOST_REPLICAS = 50
+COUNTED = 100_000
+
+SCALABLE = tuple(
+    sorted(name for service in PUBLISHED_BY if service != "other systems" for name in (service, f"{service}-relay"))
+)
+"""Consumers and relays: any number of them can run."""
+
+StripeId = Annotated[str, Field(min_length=1, max_length=255)]
+
+
+class Period(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    since: AwareDatetime
+    until: AwareDatetime | None = None
+
+
+class Reconciliation(BaseModel):
+    """What the comparison has found."""
+
+    listed: int = Field(description="events that Stripe lists")
+    restored: int = Field(description="events that were missing and are published now")
+    conflicts: int = Field(description="other events with the same ids are journaled")
+    refused: int = Field(description="of another mode or account")
+
+
+class ReplayOrder(BaseModel):
+    """Events that match all that is given. `types`: of Stripe, such as charge.refunded."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    event_ids: list[StripeId] | None = Field(default=None, min_length=1, max_length=MOST_NAMED)
+    since: AwareDatetime | None = Field(default=None, description="received at this time or later")
+    types: list[StripeId] = Field(default_factory=list, max_length=100)
+
+
+class Replays(BaseModel):
+    events: int = Field(description="how many are published again; when asked how it goes, how many are still due")
+
+
+class Scaling(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    process: str = Field(max_length=100, description="<service> (its consumers) or <service>-relay")
+    replicas: int = Field(ge=0, le=MOST_REPLICAS)
+    platform: Literal["compose", "kubernetes"] = "compose"
+    reason: str | None = Field(default=None, max_length=500)
+
+
+class ScalingCommand(BaseModel):
+    command: list[str] = Field(description="to be run where the platform is administered")
+
+
+@router.post("/reconciliations")
+async def reconcile(body: Period, caller: Admin, context: CurrentContext) -> Reconciliation:
+    """Journals the events of a period that Stripe lists and nobody delivered; the relay publishes them. One at a time.
+    Recorded in the audit trail."""
+    now = utc_now()
+    if not now - RETENTION - timedelta(days=1) <= body.since <= now or (body.until and body.until <= body.since):
+        detail = f"Stripe lists events for {RETENTION.days} days: `since` must be later than that, and before `until`."
+        raise Problem(422, "invalid_period", detail)
+    context.changes.check(caller)
+    if context.reconciling.locked():
+        raise Problem(
+            409, "reconciling", "A comparison is running; retry when it is done.", headers={"Retry-After": "5"}
+        )
+    async with context.reconciling:
+        found = await context.reconcile(body.since, body.until, audit.current_origin().actor)
+    return Reconciliation(
+        listed=found.listed, restored=found.restored, conflicts=found.conflicts, refused=found.refused
+    )
+
+
+@router.post("/replays", status_code=202)
+async def order_replay(body: ReplayOrder, caller: Admin, context: CurrentContext) -> Replays:
+    """Publishes journaled events again, after live ones and at a limited rate; consumers ignore those that they have
+    processed. Recorded in the audit trail."""
+    if body.event_ids is None and body.since is None:
+        raise Problem(422, "invalid_request", "Name `event_ids` or `since`.")
+    context.changes.check(caller)
+    origin = audit.current_origin()
+    try:
+        count = await replay(
+            context.database,
+            event_ids=body.event_ids,
+            since=body.since,
+            types=body.types,
+            most=MOST_REPLAYED,
+            actor=origin.actor,
+            address=origin.address,
+        )
+    except TooMany:
+        detail = f"More than {MOST_REPLAYED} events are selected: choose a later `since`, or `types`."
+        raise Problem(422, "too_many_events", detail) from None
+    return Replays(events=count)
+
+
+@router.get("/replays")
+async def read_replays(caller: Admin, context: CurrentContext) -> Replays:
+    """How many replayed events are still to be published; counted up to 100,000."""
+    context.reads.check(caller)
+    due = select(journal_due.c.event_id).where(journal_due.c.lane == Lane.REPLAY).limit(COUNTED).subquery()
+    async with context.database.transaction() as db:
+        count = await db.scalar(select(func.count()).select_from(due))
+    return Replays(events=count or 0)
+
+
+@router.post("/scalings")
+async def order_scaling(body: Scaling, caller: Admin, context: CurrentContext) -> ScalingCommand:
+    """Records in the audit trail how many processes shall run, and returns the platform's command for it. It runs
+    nothing: no process of ours may start or stop others."""
+    if body.process not in SCALABLE:
+        raise Problem(422, "not_scalable", "No such consumers or relay (`allowed`).", allowed=list(SCALABLE))
+    context.changes.check(caller)
+    after = {"replicas": body.replicas, "platform": body.platform}
+    async with context.database.transaction() as db:
+        act = Act.of("process.scaled", "process", body.process, after=after, reason=body.reason)
+        await audit.record(UnitOfWork(db=db, source=SERVICE, now=utc_now()), act)
+    if body.platform == "kubernetes":
+        return ScalingCommand(command=["kubectl", "scale", f"deployment/{body.process}", f"--replicas={body.replicas}"])
+    scale = ["--no-recreate", "--no-deps", "--scale", f"{body.process}={body.replicas}", body.process]
+    return ScalingCommand(command=["docker", "compose", "up", "--detach", *scale])
