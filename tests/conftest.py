@@ -36,7 +36,7 @@ LONG = ("journeys", "year", "faults", "devstack")
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "server: starts servers or services (set by tests/conftest.py for fixtures)")
     gc.disable()
-    os.environ.setdefault("BURSAR_ENV", "development")
+    os.environ |= {"BURSAR_ENV": "development", "RATE_LIMIT_MONEY": "", "RATE_LIMIT_GUESSES": ""}
     if config.option.markexpr == "not server":
         os.environ["BURSAR_TEST_SERVERS"] = "none"  # a test without the mark fails if it starts one
 

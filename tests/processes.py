@@ -14,7 +14,7 @@ from contracts.registry import PUBLISHED_BY
 from kit.messaging.topology import Queue, declare_at
 from testkit.processes import Command, Process, free_ports
 
-DEVELOPMENT = {"BURSAR_ENV": "development"}
+DEVELOPMENT = {"BURSAR_ENV": "development", "RATE_LIMIT_MONEY": "", "RATE_LIMIT_GUESSES": ""}
 JWT = {
     "JWT_SECRET": "a-secret-of-the-tests-with-32-bytes-or-more",
     "JWT_ISSUER": "https://issuer.test",

@@ -113,6 +113,8 @@ def common(identity: Identity) -> dict[str, str]:
         "no_proxy": ",".join(filter(None, (os.environ.get("no_proxy"), "127.0.0.1", "localhost"))),
         "PYTHONUNBUFFERED": "1",
         "BURSAR_ENV": "development",
+        "RATE_LIMIT_MONEY": os.environ.get("RATE_LIMIT_MONEY", ""),
+        "RATE_LIMIT_GUESSES": os.environ.get("RATE_LIMIT_GUESSES", ""),
         "HTTP_HOST": "127.0.0.1",
         "JWT_SECRET": identity.jwt_secret,
         "JWT_ISSUER": identity.jwt_issuer,

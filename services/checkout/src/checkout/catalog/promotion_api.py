@@ -38,6 +38,7 @@ from kit.http.auth import Admin, Caller, CurrentCaller, requires
 from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
 from kit.http.errors import Problem
 from kit.http.idempotency import IDEMPOTENT, once
+from kit.http.limits import LIMIT_GUESSES
 from kit.http.paging import Cursor, Page, page_of
 
 router = APIRouter(tags=["promotions"])
@@ -252,7 +253,7 @@ async def read_referral_code(caller: Student, uow: CallerUnitOfWork) -> Referral
     return existing
 
 
-@router.get("/api/promotions/{code}")
+@router.get("/api/promotions/{code}", dependencies=[LIMIT_GUESSES])
 async def price_with_promotion(
     code: str,
     item: Annotated[str, Query(min_length=1, max_length=200, description="the slug")],

@@ -9,8 +9,9 @@ from fastapi.responses import RedirectResponse
 
 from checkout.installments.pay_link_service import PayLinkService
 from kit.http.errors import PROBLEM_RESPONSE
+from kit.http.limits import LIMIT_GUESSES
 
-router = APIRouter(tags=["pay"])
+router = APIRouter(tags=["pay"], dependencies=[LIMIT_GUESSES])
 
 _HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex"}
 _ANSWERS: dict[int | str, dict[str, Any]] = {  # Any: an OpenAPI fragment

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
 import structlog
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, params
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -32,6 +32,7 @@ def create_app(
     checks: Mapping[str, Check] | None = None,
     cors_origins: Sequence[str] = (),
     asyncapi: Callable[[], Mapping[str, object]] | None = None,
+    dependencies: Sequence[params.Depends] = (),
 ) -> FastAPI:
     """An app with problem+json errors, health, metrics, CORS, a body limit, paths that may end in a slash, and admin
     routes that refuse query parameters which they do not have.
@@ -51,7 +52,7 @@ def create_app(
         app.include_router(
             router,
             responses={422: PROBLEM_RESPONSE, "default": PROBLEM_RESPONSE},
-            dependencies=[REFUSE_UNKNOWN_PARAMETERS],
+            dependencies=[REFUSE_UNKNOWN_PARAMETERS, *dependencies],
         )
     app.state.checks = dict(checks or {})
     app.state.reported = {}

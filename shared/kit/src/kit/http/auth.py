@@ -104,6 +104,18 @@ async def optional_caller(
     request: Request, documented: Annotated[HTTPAuthorizationCredentials | None, Security(_scheme)]
 ) -> Caller | None:
     """The caller, or None without a token. An invalid token is still a 401."""
+    return await caller_of(request)
+
+
+async def caller_of(request: Request) -> Caller | None:
+    """The same, for what does not belong into the documents. A token is verified once per request."""
+    if not hasattr(request.state, "caller"):
+        request.state.caller = await _verified(request)
+    caller: Caller | None = request.state.caller
+    return caller
+
+
+async def _verified(request: Request) -> Caller | None:
     header = request.headers.get("authorization")
     if header is None:
         clear_origin()

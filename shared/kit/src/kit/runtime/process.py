@@ -192,6 +192,7 @@ async def run(process: Process, *, name: str) -> bool:
             timeout_graceful_shutdown=DRAIN_SECONDS,
             lifespan="off",
             http=HttpProtocol,
+            forwarded_allow_ips=list(process.settings.trusted_proxies),
         )
     )
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]  # ours, above

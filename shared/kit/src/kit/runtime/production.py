@@ -14,7 +14,7 @@ MIN_SECRET = 12
 MIN_DISTINCT = 6
 PUBLIC_MARK = "dev-only"
 """In every secret of the shipped `.env`."""
-_SERVERS = re.compile(r"(amqps?|postgres(ql)?(\+\w+)?)$")
+_SERVERS = re.compile(r"(amqps?|postgres(ql)?(\+\w+)?|rediss?)$")
 
 
 def refused_values(settings: BaseModel) -> Iterator[str]:

@@ -8,7 +8,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, params
 from faststream.rabbit import RabbitRouter
 from pydantic import Field, SecretStr
 
@@ -18,6 +18,7 @@ from kit.db.database import Database
 from kit.http.app import create_app
 from kit.http.auth import Authenticator
 from kit.http.health import Check
+from kit.http.limits import Limits
 from kit.jobs.jobs import JobHandler
 from kit.jobs.worker import JobWorker
 from kit.messaging.asyncapi import asyncapi_document
@@ -29,10 +30,10 @@ from kit.messaging.retention import Expiry, Retention
 from kit.messaging.runner import SubscriberRunner
 from kit.messaging.topology import Queue, declare_at
 from kit.runtime.process import Process, Run
-from kit.runtime.settings import AuthSettings, BrokerSettings, DatabaseSettings, RetentionSettings
+from kit.runtime.settings import AuthSettings, BrokerSettings, DatabaseSettings, LimitSettings, RetentionSettings
 
 
-class ApiSettings(DatabaseSettings, AuthSettings):
+class ApiSettings(DatabaseSettings, AuthSettings, LimitSettings):
     """Settings of an API that serves the service's own database."""
 
     staff_database_url: SecretStr
@@ -62,10 +63,11 @@ def create_api(
     settings: ApiSettings,
     consumers: Sequence[RabbitRouter] = (),
     publishes: Sequence[type[Event]] = (),
+    dependencies: Sequence[params.Depends] = (),
 ) -> FastAPI:
     """A service's API. Routes get `database` and `settings` from `request.app.state`.
 
-    `consumers` and `publishes` are only for its AsyncAPI document.
+    `dependencies`: of every route. `consumers` and `publishes` are only for its AsyncAPI document.
     """
     database = Database(
         settings.database_url.get_secret_value(),
@@ -76,6 +78,7 @@ def create_api(
         title=service,
         description=description or "",
         routers=routers,
+        dependencies=dependencies,
         checks={"database": database.ping},
         cors_origins=settings.cors_origins,
         asyncapi=partial(asyncapi_document, title=service, routers=consumers, publishes=publishes),
@@ -83,6 +86,7 @@ def create_api(
     app.state.service = service
     app.state.database = database
     app.state.authenticator = Authenticator(settings)
+    app.state.limits = Limits(settings)
     app.state.settings = settings
     return app
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import limits
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
@@ -49,6 +50,8 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     http_host: str = "127.0.0.1"
     http_port: int = 8000
+    trusted_proxies: CommaSeparated = ("127.0.0.1", "::1")
+    """Addresses or networks whose X-Forwarded-For is believed: limits and the audit trail name the client's address."""
 
     @property
     def reported(self) -> Mapping[str, str]:
@@ -118,6 +121,32 @@ class RetentionSettings(Settings):
     keep_idempotency_hours: int = Field(default=48, ge=24)
     keep_job_payloads_days: int = Field(default=30, ge=1)
     keep_jobs_days: int = Field(default=730, ge=90)
+
+
+class LimitSettings(Settings):
+    """How often one user, or one address without a token, may ask: `10/minute`; empty: without limit.
+
+    rate_limit_money: what moves money or opens a session at Stripe.
+    rate_limit_guesses: what says whether a code or a token exists.
+    rate_limit_redis_url: counts there for all processes together (`redis://:password@host:6379/0`); without it, each
+    process counts for itself.
+    """
+
+    rate_limit_money: str = "10/minute"
+    rate_limit_guesses: str = "30/minute"
+    rate_limit_redis_url: SecretStr | None = None
+
+    @field_validator("rate_limit_money", "rate_limit_guesses")
+    @classmethod
+    def _limit(cls, value: str) -> str:
+        if value:
+            limits.parse(value)
+        return value
+
+    @field_validator("rate_limit_redis_url", mode="before")
+    @classmethod
+    def _no_redis(cls, value: object) -> object:
+        return value or None
 
 
 class AuthSettings(Settings):
