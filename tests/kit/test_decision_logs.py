@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import httpx
 import pytest
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI
+from pydantic import SecretStr
 from sqlalchemy import text
 from structlog.testing import capture_logs
 from tests.kit.events import PURCHASE, paid
+from tests.processes import JWT
+from tests.tokens import bearer
 
 from kit.db.database import Database
 from kit.db.unit_of_work import Collected, UnitOfWork, utc_now
 from kit.http.app import create_app
-from kit.http.errors import Problem
+from kit.http.auth import Admin, Authenticator
+from kit.http.errors import REFUSAL_SECONDS, Problem, RefusalLog, handle_errors
+from kit.runtime.settings import AuthSettings
 from kit.runtime.trace import cause_of, trace_id
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 CAUSE = paid("evt_cause")
+AUTH = AuthSettings(
+    jwt_secret=SecretStr(JWT["JWT_SECRET"]), jwt_issuer=JWT["JWT_ISSUER"], jwt_audience=JWT["JWT_AUDIENCE"]
+)
 
 
 class Refused(Exception):
@@ -55,18 +65,42 @@ async def test_what_is_rolled_back_is_not_logged_later_either(database: Database
     assert logs == []
 
 
-async def test_a_request_without_a_valid_token_is_not_logged() -> None:
+async def test_requests_without_a_valid_token_are_logged_together() -> None:
     router = APIRouter()
 
     @router.get("/orders")
     async def orders() -> None:
         raise Problem(401, "unauthorized", "A token is required.")
 
-    transport = httpx.ASGITransport(create_app(title="tests", routers=[router]))
+    times = iter((0.0, 1.0, 30.0, 59.0, REFUSAL_SECONDS))
+    app = FastAPI()
+    app.include_router(router)
+    handle_errors(app, RefusalLog(lambda: next(times)))
     with capture_logs() as logs:
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            assert (await client.get("/orders")).status_code == 401
-    assert logs == []
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            for _ in range(5):
+                assert (await client.get("/orders")).status_code == 401
+    assert [(line["event"], line["requests"], line["last"]) for line in logs] == [
+        ("requests without a valid token refused", 1, "/orders"),
+        ("requests without a valid token refused", 4, "/orders"),
+    ]
+
+
+async def test_a_refusal_names_the_caller() -> None:
+    router = APIRouter()
+
+    @router.get("/admin")
+    async def admin(caller: Admin) -> None: ...
+
+    app = create_app(title="tests", routers=[router])
+    app.state.authenticator = Authenticator(AUTH)
+    student = uuid4()
+    with capture_logs() as logs:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            assert (await client.get("/admin", headers=bearer(student, email="ann@example.com"))).status_code == 403
+    (line,) = logs
+    assert (line["actor"], line["role"], line["code"]) == (str(student), "student", "forbidden")
+    assert "example.com" not in str(line)
 
 
 async def test_the_trace_of_a_request_reaches_its_events_and_the_refusal_is_logged(database: Database) -> None:

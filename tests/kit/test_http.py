@@ -184,6 +184,19 @@ async def test_an_outage_is_503_and_a_bug_is_500_without_its_message(client: htt
     assert "secret@example.com" not in fault.text
 
 
+async def test_every_answer_has_safe_headers(client: httpx.AsyncClient) -> None:
+    for path in ("/who", "/admin", "/nowhere", "/fails?kind=bug", "/readyz", "/openapi.json"):
+        headers = (await client.get(path)).headers
+        assert headers["cache-control"] == "no-store", path
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+        assert "strict-transport-security" not in headers
+    over_tls = await client.get("https://test/who")
+    assert over_tls.headers["strict-transport-security"] == "max-age=31536000"
+    assert "content-security-policy" not in (await client.get("/docs")).headers, "it is a page with scripts"
+
+
 async def test_a_body_over_the_limit_is_413(client: httpx.AsyncClient) -> None:
     answer = await client.post("/orders", content=b" " * (BODY_LIMIT + 1), headers=bearer(token()))
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")

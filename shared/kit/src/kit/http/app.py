@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 
 import structlog
@@ -20,6 +20,15 @@ from kit.runtime import metrics
 from kit.runtime.trace import begin_trace, trace_id
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_SAFE_HEADERS = {
+    b"cache-control": b"no-store",
+    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+    b"referrer-policy": b"no-referrer",
+    b"x-content-type-options": b"nosniff",
+}
+"""Unless a route sets its own. What an API answers is personal, and no page."""
+_OVER_TLS = {b"strict-transport-security": b"max-age=31536000"}
+_DOCS = "/docs"
 BODY_LIMIT = 1024 * 1024
 """The largest request body that any API accepts, in bytes."""
 
@@ -45,7 +54,7 @@ def create_app(
         version="1",
         redirect_slashes=False,
         openapi_url="/openapi.json",
-        docs_url="/docs",
+        docs_url=_DOCS,
         redoc_url=None,
     )
     for router in routers:
@@ -78,7 +87,7 @@ def create_app(
 
 
 class RequestGuard:
-    """The outermost middleware: trace, metrics, body limit, removal of a trailing slash, and unhandled errors."""
+    """The outermost middleware: trace, metrics, body limit, safe headers, trailing slashes, and unhandled errors."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -108,6 +117,7 @@ class RequestGuard:
             nonlocal status, started
             if message["type"] == "http.response.start":
                 status, started = message["status"], True
+                message["headers"] = [*message.get("headers", ()), *_missing_headers(scope, message)]
             await send(message)
 
         try:
@@ -125,6 +135,14 @@ class RequestGuard:
             if route not in ("/healthz", "/readyz", "/metrics"):
                 method = scope["method"] if scope["method"] in _METHODS else "other"
                 metrics.REQUESTS.labels(method, route, str(status)).observe(time.perf_counter() - started_at)
+
+
+def _missing_headers(scope: Scope, message: Message) -> Iterator[tuple[bytes, bytes]]:
+    given = {name.lower() for name, _ in message.get("headers", ())}
+    wanted = _SAFE_HEADERS | _OVER_TLS if scope.get("scheme") == "https" else _SAFE_HEADERS
+    for name, value in wanted.items():
+        if name not in given and not (name == b"content-security-policy" and scope["path"] == _DOCS):
+            yield name, value
 
 
 def _too_large() -> Problem:

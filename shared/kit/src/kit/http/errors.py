@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -15,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from kit.db.database import cannot_be_stored, is_down, lost_a_race
+from kit.http.audit import current_actor
 from kit.runtime.failures import Transient, describe
 
 log = structlog.get_logger(__name__)
@@ -72,18 +75,43 @@ class Problem(Exception):
         return JSONResponse(body, self.status, headers=dict(self.headers or {}), media_type=MEDIA_TYPE)
 
 
-def handle_errors(app: FastAPI) -> None:
+REFUSAL_SECONDS = 60.0
+
+
+class RefusalLog:
+    """Logs who was refused what, and why. Requests without a valid token are logged together, at most one line a
+    minute: anyone could fill the log with them."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock`: seconds."""
+        self._clock = clock
+        self._unauthorized = 0
+        self._due = -math.inf
+
+    def note(self, request: Request, error: Problem) -> None:
+        if error.status != HTTPStatus.UNAUTHORIZED:
+            actor = current_actor()
+            who = {"actor": actor.id, "role": actor.role} if actor else {}
+            log.info("request refused", route=route_of(request), status=error.status, code=error.code, **who)
+            return
+        self._unauthorized += 1
+        if (now := self._clock()) >= self._due:
+            log.info("requests without a valid token refused", requests=self._unauthorized, last=route_of(request))
+            self._unauthorized, self._due = 0, now + REFUSAL_SECONDS
+
+
+def handle_errors(app: FastAPI, refusals: RefusalLog | None = None) -> None:
     """Turns expected errors into problem documents, which never quote the request."""
+    refusals = refusals or RefusalLog()
+
+    async def _problem(request: Request, error: Exception) -> Response:
+        assert isinstance(error, Problem)  # noqa: S101
+        refusals.note(request, error)
+        return error.response()
+
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-
-
-async def _problem(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Problem)  # noqa: S101
-    if error.status != HTTPStatus.UNAUTHORIZED:  # anyone could fill the log
-        log.info("request refused", route=route_of(request), status=error.status, code=error.code)
-    return error.response()
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
