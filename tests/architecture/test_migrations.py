@@ -58,6 +58,7 @@ PINNED = {
     "services/webhook-gateway/migrations/versions/0003_journal.py": "aba8bae89e9ac22b",
     "services/webhook-gateway/migrations/versions/0004_logins.py": "4e00390e6c85e6f5",
     "services/webhook-gateway/migrations/versions/0005_reconciliation.py": "06d953b7435ab9fc",
+    "services/webhook-gateway/migrations/versions/0006_objects.py": "d79a13a0dc36a529",
 }
 """Revision -> the first 16 hex digits of its SHA-256. A new revision adds a line; a line is never changed."""
 

@@ -26,8 +26,16 @@ from testkit.postgres_server import Database as CreatedDatabase
 from testkit.postgres_server import PostgresServer
 from testkit.rabbit_server import RabbitServer
 from webhook_gateway import relay
+from webhook_gateway.object_comparison import ages
 from webhook_gateway.replay import replay, republish
-from webhook_gateway.tables import Source, journal_due, journal_entries, journal_events, journal_replay
+from webhook_gateway.tables import (
+    Source,
+    journal_due,
+    journal_entries,
+    journal_events,
+    journal_replay,
+    object_comparison,
+)
 from webhook_gateway.translate import translate
 
 pytestmark = pytest.mark.server  # starts a server of its own
@@ -318,3 +326,25 @@ async def test_the_backlog_is_measured(steps: RelaySteps) -> None:
     assert REGISTRY.get_sample_value("bursar_due", {"table": "journal"}) == 3
     assert REGISTRY.get_sample_value("bursar_due", {"table": "journal replay"}) == 2
     assert (REGISTRY.get_sample_value("bursar_oldest_due_seconds", {"table": "journal"}) or 0) > 0
+
+
+async def test_a_reconciler_that_was_never_started_is_measured(steps: RelaySteps) -> None:
+    """By the relay, because what was not started reports nothing."""
+    async with steps.database.transaction() as db:
+        await db.execute(update(object_comparison).values(created_at=func.now() - timedelta(days=2)))
+    stop = asyncio.Event()
+    measuring = asyncio.create_task(steps.relay().measure(stop))
+
+    def age(of: str) -> float:
+        return REGISTRY.get_sample_value("bursar_stripe_comparison_age_seconds", {"of": of}) or 0
+
+    async def is_measured() -> bool:
+        return age("objects") > 86_400
+
+    await until(is_measured)
+    assert age("events") > 86_400
+    stop.set()
+    await measuring
+    async with steps.database.transaction() as db:
+        await db.execute(update(object_comparison).values(completed_at=func.now()))
+        assert (await ages(db))["objects"] < 60

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,14 +33,17 @@ class Rule:
     """An alert: it holds for a sample of the metric that `applies`. `outcome` and `remedy` name its labels."""
 
     metric: str
-    applies: Callable[[Sample, float], bool]
+    applies: Callable[[Sample], bool]
     outcome: str
     remedy: str
 
 
-def _label(name: str, suffix: str) -> Callable[[Sample, float], bool]:
-    return lambda sample, _: sample.labels.get(name, "").endswith(suffix) and sample.value > 0
+def _label(name: str, suffix: str) -> Callable[[Sample], bool]:
+    return lambda sample: sample.labels.get(name, "").endswith(suffix) and sample.value > 0
 
+
+_DAY = 24 * 3600
+_COMPARED_WITHIN = {"events": 15 * 60}
 
 RULES = (
     Rule("bursar_queue_messages", _label("queue", ".dead"), "{value:.0f} in {queue}", "docs/runbooks/dead-letters.md"),
@@ -54,20 +56,26 @@ RULES = (
     Rule("bursar_job_rows", _label("state", "failed"), "{value:.0f} jobs have failed", "docs/runbooks/alerts.md"),
     Rule(
         "bursar_oldest_due_seconds",
-        lambda sample, _: sample.value > 60,
+        lambda sample: sample.value > 60,
         "the oldest row of the {table} has been due for {value:.0f} s",
         "the relay's log says why",
     ),
     Rule(
         "bursar_stripe_endpoint_problem",
-        lambda sample, _: sample.value > 0,
+        lambda sample: sample.value > 0,
         "the webhook endpoint at Stripe: {problem}",
         "docs/runbooks/reconcile.md",
     ),
     Rule(
-        "bursar_stripe_reconciled_timestamp_seconds",
-        lambda sample, now: 0 < sample.value < now - 15 * 60,  # 0: a process that does not compare
-        "the journal was last compared with Stripe at {value:.0f} (seconds since 1970)",
+        "bursar_stripe_comparison_age_seconds",
+        lambda sample: sample.value > _COMPARED_WITHIN.get(sample.labels.get("of", ""), _DAY),
+        "the {of} at Stripe were not compared for {value:.0f} s",
+        "is the gateway's reconciler running? docs/runbooks/reconcile.md",
+    ),
+    Rule(
+        "bursar_stripe_differences",
+        lambda sample: sample.value > 0,
+        "{value:.0f} fields of a {object_kind} at Stripe differ from what was published",
         "docs/runbooks/reconcile.md",
     ),
 )
@@ -91,7 +99,7 @@ def _examine(process: str, url: str) -> Iterator[Finding]:
             yield Finding(process, "process", OK if http.get("/healthz").is_success else "is not alive")
             return
         yield from _readiness(process, ready)
-        yield from alerts(process, http.get("/metrics").text, now=time.time())
+        yield from alerts(process, http.get("/metrics").text)
 
 
 def _readiness(process: str, response: httpx.Response) -> Iterator[Finding]:
@@ -105,11 +113,11 @@ def _readiness(process: str, response: httpx.Response) -> Iterator[Finding]:
         yield Finding(process, str(subject), str(outcome), "" if outcome == OK else "the process's log")
 
 
-def alerts(process: str, metrics: str, *, now: float) -> Iterator[Finding]:
-    """`metrics`: the text of /metrics. `now`: seconds since 1970."""
+def alerts(process: str, metrics: str) -> Iterator[Finding]:
+    """`metrics`: the text of /metrics."""
     samples = [sample for family in text_string_to_metric_families(metrics) for sample in family.samples]
     for rule in RULES:
         for sample in samples:
-            if sample.name == rule.metric and rule.applies(sample, now):
+            if sample.name == rule.metric and rule.applies(sample):
                 labels = {**sample.labels, "value": sample.value}
                 yield Finding(process, rule.metric, rule.outcome.format(**labels), rule.remedy)

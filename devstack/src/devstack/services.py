@@ -154,6 +154,7 @@ def service_environment(package: str, identity: Identity, ports: Ports) -> dict[
                 "STRIPE_WEBHOOK_URL": ports.url("webhook_gateway") + "/api/stripe/webhook",
                 "RECONCILE_SECONDS": os.environ.get("RECONCILE_SECONDS") or "30",
                 "RECONCILE_GRACE_SECONDS": os.environ.get("RECONCILE_GRACE_SECONDS") or "60",
+                "RECONCILE_OBJECTS_SECONDS": os.environ.get("RECONCILE_OBJECTS_SECONDS") or "300",
             }
         case "checkout":
             return {

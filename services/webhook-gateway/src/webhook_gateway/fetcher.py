@@ -1,4 +1,4 @@
-"""Reads Stripe's API: one object, and the list of events. Nothing is written to Stripe.
+"""Reads Stripe's API: objects, their lists, and the list of events. Nothing is written to Stripe.
 
 Without the SDK: an event is stored as the JSON that Stripe sends, which the SDK would convert to its objects and back.
 """
@@ -79,9 +79,9 @@ class Fetcher:
     async def close(self) -> None:
         await self._http.aclose()
 
-    async def read(self, path: str) -> JsonObject:
+    async def read(self, path: str, *, expand: Sequence[str] = ()) -> JsonObject:
         """The object at a path of the API."""
-        return await self._get(path, self._account)
+        return await self._get(path, self._account, {"expand[]": list(expand)} if expand else None)
 
     async def events(self, *, types: Sequence[str], since: datetime) -> AsyncIterator[JsonObject]:
         """All events of these types since then, newest first for each 20 types."""
@@ -98,6 +98,29 @@ class Fetcher:
         if until is not None:
             params["created[lt]"] = int(until.timestamp())
         return self._pages("/v1/events", params, self._account)
+
+    def object_pages(
+        self,
+        path: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        expand: Sequence[str] = (),
+        params: Mapping[str, str] | None = None,
+        after: str | None = None,
+    ) -> AsyncIterator[list[JsonObject]]:
+        """The objects of a list, created since then and before `until`, newest first. `after`: the id of the last one
+        that was read before."""
+        query: dict[str, Any] = dict(params or {})
+        if expand:
+            query["expand[]"] = [f"data.{each}" for each in expand]
+        if since is not None:
+            query["created[gte]"] = int(since.timestamp())
+        if until is not None:
+            query["created[lt]"] = int(until.timestamp())
+        if after is not None:
+            query["starting_after"] = after
+        return self._pages(path, query, self._account)
 
     async def webhook_endpoints(self) -> list[JsonObject]:
         """Those of the API key's own account: with Stripe Connect, the platform's endpoint gets the events of connected

@@ -30,6 +30,7 @@ from webhook_gateway.context import GatewayContext
 from webhook_gateway.fetcher import ONCE, RETENTION, Fetcher
 from webhook_gateway.jobs import FETCH, FetchEvents
 from webhook_gateway.journal import Journal
+from webhook_gateway.object_reconciler import ComparedObjects, ObjectReconciler
 from webhook_gateway.reconciler import Reconciled, Reconciler
 from webhook_gateway.relay import JournalRelay
 from webhook_gateway.retranslation import Retranslated
@@ -123,9 +124,10 @@ def reconciler() -> Process:
     settings = ReconcilerSettings()
     database, fetcher, journal = _reconciled(settings)
     reconciler = _reconciler(settings, database, fetcher, journal)
+    objects = _object_reconciler(settings, database, fetcher, journal, reconciler)
     return Process(
         settings=settings,
-        background=[reconciler.run],
+        background=[reconciler.run, objects.run],
         checks={"database": database.ping},
         close=[fetcher.close, journal.close, database.close],
     )
@@ -151,9 +153,10 @@ def admin() -> Process:
 
 
 def reconcile(arguments: Sequence[str]) -> int:
-    """Journals the events of a period that Stripe lists and the journal does not have. The relay publishes them.
+    """Journals the events of a period that Stripe lists and the journal does not have, and compares Stripe's objects of
+    the period, however old, with what was published about them. The relay publishes what is restored.
 
-    Exit code 1: Stripe lists an event that cannot be journaled."""
+    Exit code 1: something cannot be journaled, or an object differs."""
     parser = argparse.ArgumentParser(prog="python -m webhook_gateway reconcile", description=reconcile.__doc__)
     parser.add_argument("--since", type=_time, help="when they were created, ISO 8601; 30 days ago if not given")
     parser.add_argument("--until", type=_time, help="before when they were created; now if not given")
@@ -162,21 +165,23 @@ def reconcile(arguments: Sequence[str]) -> int:
     settings = ReconcilerSettings()
     since = period.since or datetime.now(UTC) - RETENTION
 
-    async def run() -> Reconciled:
+    async def run() -> tuple[Reconciled, ComparedObjects]:
         database, fetcher, journal = _reconciled(settings)
         try:
             reconciler = _reconciler(settings, database, fetcher, journal)
             await reconciler.check_endpoint()
             actor = audit.operator(period.operator)
-            return await reconciler.restore_all(since=since, until=period.until, actor=actor)
+            events = await reconciler.restore_all(since=since, until=period.until, actor=actor)
+            objects = _object_reconciler(settings, database, fetcher, journal, reconciler)
+            return events, await objects.compare_all(since=since, until=period.until)
         finally:
             await fetcher.close()
             await journal.close()
             await database.close()
 
-    result = asyncio.run(run())
-    sys.stdout.write(f"{SERVICE}: {result}\n")
-    return 1 if result.conflicts or result.refused else 0
+    events, objects = asyncio.run(run())
+    sys.stdout.write(f"{SERVICE}: {events}\n{objects}\n")
+    return 1 if events.conflicts or events.refused or objects.refused or objects.differing else 0
 
 
 def retranslate(arguments: Sequence[str]) -> int:
@@ -244,6 +249,22 @@ def _reconciler(settings: ReconcilerSettings, database: Database, fetcher: Fetch
         webhook_url=settings.stripe_webhook_url,
         interval=timedelta(seconds=settings.reconcile_seconds),
         grace=timedelta(seconds=settings.reconcile_grace_seconds),
+    )
+
+
+def _object_reconciler(
+    settings: ReconcilerSettings, database: Database, fetcher: Fetcher, journal: Journal, reconciler: Reconciler
+) -> ObjectReconciler:
+    return ObjectReconciler(
+        database,
+        fetcher,
+        journal,
+        origin=settings.origin,
+        api_version=settings.stripe_api_version,
+        restore_events=reconciler.restore_recent,
+        interval=timedelta(seconds=settings.reconcile_objects_seconds),
+        grace=timedelta(seconds=settings.reconcile_grace_seconds),
+        lookback=timedelta(days=settings.reconcile_objects_days),
     )
 
 

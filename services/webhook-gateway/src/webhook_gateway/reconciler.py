@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 from collections import Counter as CountOf
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -116,13 +116,7 @@ class Reconciler:
             await stop.wait()
             return
         seconds = min(self._interval.total_seconds(), POLL_SECONDS)
-        running = asyncio.create_task(repeat(self.reconcile_due, stop, name="reconciliation", seconds=seconds))
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
-        running.cancel()
-        stopping.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
+        await repeat_until(stop, self.reconcile_due, name="reconciliation", seconds=seconds)
 
     async def reconcile_due(self) -> bool:
         """Makes the next comparison if it is due and no other reconciler makes it. Returns whether more events are
@@ -165,6 +159,12 @@ class Reconciler:
         end = min(incomplete) if incomplete else max(newest, default=None)
         found = replace(found, until=end, more=bool(incomplete))
         return await self._journal_all(sorted(missing, key=_created), found)
+
+    async def restore_recent(self) -> Reconciled:
+        """The same for what was created since the last comparison that is complete."""
+        async with self._database.transaction() as db:
+            since: datetime = (await db.execute(select(journal_reconciliation.c.reconciled_until))).scalar_one()
+        return await self.restore(since=since - self._grace - OVERLAP, grace=self._grace)
 
     async def restore_all(self, *, since: datetime, until: datetime | None, actor: Actor) -> Reconciled:
         """The same for an operator, which is recorded first, until nothing is missing. Counts what was restored in
@@ -252,6 +252,17 @@ class Reconciler:
             ended = ended.values(reconciled_until=later, completed_at=func.now())
         async with self._database.transaction() as db:
             await db.execute(ended)
+
+
+async def repeat_until(stop: asyncio.Event, sweep: Callable[[], Awaitable[bool]], *, name: str, seconds: float) -> None:
+    """Repeats a sweep until `stop` is set. One in progress is given up then."""
+    running = asyncio.create_task(repeat(sweep, stop, name=name, seconds=seconds))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
+    running.cancel()
+    stopping.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
 
 
 def _created(event: JsonObject) -> datetime:

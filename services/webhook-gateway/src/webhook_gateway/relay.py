@@ -25,7 +25,7 @@ from kit.runtime.backoff import Backoff
 from kit.runtime.failures import Permanent, describe
 from kit.runtime.outages import Outage
 from kit.runtime.sweeps import repeat
-from webhook_gateway import due
+from webhook_gateway import due, object_comparison
 from webhook_gateway.due import Deferred, DueEvent, Published
 from webhook_gateway.event import decode
 from webhook_gateway.fingerprint import fingerprint
@@ -45,6 +45,11 @@ IDLE_SECONDS = 1.0
 MEASURE_SECONDS = 6.0
 MAINTENANCE_SECONDS = 3600.0
 
+COMPARISON_AGE = Gauge(
+    "bursar_stripe_comparison_age_seconds",
+    "For how long no comparison with Stripe has been completed, also if there is no reconciler",
+    ["of"],
+)
 DEFERRED = Gauge("bursar_journal_deferred", "Events that could not be published; each is tried again, see the log")
 
 
@@ -158,6 +163,9 @@ class JournalRelay:
     async def _measure(self) -> bool:
         async with self._database.transaction() as db:
             backlog = await due.measure(db)
+            ages = await object_comparison.ages(db)
+        for of, seconds in ages.items():
+            COMPARISON_AGE.labels(of).set(seconds)
         metrics.DUE.labels("journal").set(backlog.live)
         metrics.DUE.labels("journal replay").set(backlog.replay)
         DEFERRED.set(backlog.deferred)

@@ -66,7 +66,8 @@ class ReadingSettings(OriginSettings):
     """How Stripe's API is read. `stripe_api_base` is for a sandbox or a proxy; without it, Stripe's own URL is used."""
 
     stripe_api_key: SecretStr = SecretStr("")
-    """A restricted key that may read events, webhook endpoints, sessions, payment intents, invoices and subscriptions.
+    """A restricted key that may read events, webhook endpoints, sessions, payment intents, invoices and subscriptions,
+    and for the reconciler charges, refunds, disputes and balance transactions.
     Empty: events that were not delivered are not fetched, which is logged as an error."""
     stripe_api_base: str = "https://api.stripe.com"
     stripe_api_version: str = "2026-10-28.endive"
@@ -96,6 +97,10 @@ class ReconcilerSettings(service.WorkerSettings, ReadingSettings):
     """Between two comparisons, by all reconcilers together."""
     reconcile_grace_seconds: float = Field(default=120, ge=0)
     """How long an event may take to be delivered until it counts as lost."""
+    reconcile_objects_seconds: float = Field(default=6 * 3600, gt=0)
+    """Between two comparisons of Stripe's objects with what was published."""
+    reconcile_objects_days: float = Field(default=35, gt=0)
+    """How old the objects are that are compared in the background: more than the 30 days of Stripe's events."""
     reconcile_requests_per_second: int = Field(default=5, gt=0)
     """At most; Stripe accepts 100 of all clients together, in test mode 25 (https://docs.stripe.com/rate-limits)."""
 

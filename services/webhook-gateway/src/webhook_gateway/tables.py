@@ -1,4 +1,5 @@
-"""webhook-gateway's tables, which together are the journal. Migration 0003 has their indexes and functions.
+"""webhook-gateway's tables, which together are the journal. Migrations 0003 and 0006 have their indexes and
+functions.
 
 `month` is the month in which an event was received: the partition of `journal_events` that has it.
 """
@@ -7,7 +8,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from sqlalchemy import Column, Date, DateTime, Integer, LargeBinary, Table, Text, func
+from sqlalchemy import Boolean, Column, Date, DateTime, Integer, LargeBinary, Table, Text, Uuid, false, func
+from sqlalchemy.dialects.postgresql import JSONB
 
 from kit.db.database import new_metadata
 
@@ -79,3 +81,55 @@ journal_reconciliation = Table(
 )
 """One row: until when (by Stripe's clock) the journal was compared with Stripe's events, when the next comparison may
 begin, and when the last one was completed."""
+
+journal_objects = Table(
+    "journal_objects",
+    metadata,
+    Column("object_id", Text, primary_key=True),
+    Column("event_id", Text, primary_key=True),
+    Column("month", Date, nullable=False),
+)
+"""The journaled events that report of an object at Stripe: of itself, or of a refund or dispute of it."""
+
+object_comparison = Table(
+    "object_comparison",
+    metadata,
+    Column("begins_at", DateTime(timezone=True), nullable=False),
+    Column("indexed_until", DateTime(timezone=True), nullable=False),
+    Column("next_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("since", DateTime(timezone=True)),
+    Column("through", DateTime(timezone=True)),
+    Column("completed_at", DateTime(timezone=True)),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+"""One row: objects older than `begins_at` are not compared; events received before `indexed_until` are in
+`journal_objects`; when the next comparison may begin; the period of the one that has begun and is not complete; when
+the last one was completed; and since when there are comparisons of objects."""
+
+object_cursors = Table(
+    "object_cursors",
+    metadata,
+    Column("object_kind", Text, primary_key=True),
+    Column("last_id", Text),
+    Column("completed", Boolean, nullable=False, server_default=false()),
+    Column("objects", Integer, nullable=False, server_default="0"),
+    Column("restored", Integer, nullable=False, server_default="0"),
+)
+"""How far the comparison in progress has come. Stripe lists the objects of a kind newest first."""
+
+differences = Table(
+    "differences",
+    metadata,
+    Column("object_kind", Text, primary_key=True),
+    Column("object_id", Text, primary_key=True),
+    Column("field", Text, primary_key=True),
+    Column("stripe", Text),
+    Column("published", Text),
+    Column("purchase_id", Uuid),
+    Column("refs", JSONB, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("first_seen_at", DateTime(timezone=True), nullable=False),
+    Column("last_seen_at", DateTime(timezone=True), nullable=False),
+    Column("closed_at", DateTime(timezone=True)),
+)
+"""Where an object at Stripe differs from what was published about it; closed when the two agree again."""
