@@ -132,7 +132,7 @@ async def change_program(slug: str, body: ProgramChange, _: Admin, uow: CatalogU
 
 @router.get("/sponsors")
 async def list_sponsors(
-    uow: CallerUnitOfWork, _: CaseManager, cursor: Cursor = None, limit: Limit = 50
+    _: CaseManager, uow: CallerUnitOfWork, cursor: Cursor = None, limit: Limit = 50
 ) -> Page[Sponsor]:
     return await page_of(uow.db, select(sponsors), sponsors, Sponsor, cursor=cursor, limit=limit)
 

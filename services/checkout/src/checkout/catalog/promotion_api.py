@@ -162,7 +162,7 @@ class PriceBreakdown(BaseModel):
 
 @router.get("/api/admin/promotions")
 async def list_promotions(
-    uow: CallerUnitOfWork, _: Admin, active: bool | None = None, cursor: Cursor = None, limit: Limit = 50
+    _: Admin, uow: CallerUnitOfWork, active: bool | None = None, cursor: Cursor = None, limit: Limit = 50
 ) -> Page[PromotionView]:
     """All codes, including students' referral codes."""
     wanted = select(promotion_codes)

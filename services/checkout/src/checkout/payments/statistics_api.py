@@ -21,8 +21,8 @@ Specialist = Annotated[Caller, Depends(requires("specialist", "admin"))]
 
 @router.get("/specialist/statistics")
 async def read_statistics(
-    uow: CallerUnitOfWork,
     caller: Specialist,
+    uow: CallerUnitOfWork,
     specialist_id: UUID | None = None,
     since: Annotated[AwareDatetime | None, Query(alias="from", description="paid at this time or later")] = None,
     until: Annotated[AwareDatetime | None, Query(alias="to", description="paid before this time")] = None,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
 import jwt
 from fastapi import Depends, Request, Security
+from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from kit.http.audit import clear_origin, note_origin
@@ -19,6 +19,8 @@ from kit.runtime.failures import Unavailable
 from kit.runtime.settings import AuthSettings
 
 ROLES = ("student", "case_manager", "specialist", "admin")
+GUEST = "guest"
+"""A caller without a token."""
 _LEEWAY_SECONDS = 30
 
 
@@ -135,15 +137,32 @@ async def current_caller(caller: Annotated[Caller | None, Depends(optional_calle
     return caller
 
 
-def requires(*roles: str) -> Callable[..., Any]:
+class RoleCheck:
     """A dependency that returns the caller if their role is one of `roles`, and raises a 403 Problem otherwise."""
 
-    async def check(caller: Annotated[Caller, Depends(current_caller)]) -> Caller:
-        if caller.role not in roles:
-            raise Problem(403, "forbidden", f"This requires the role {' or '.join(roles)}.")
+    def __init__(self, roles: tuple[str, ...]) -> None:
+        self.roles = roles
+
+    async def __call__(self, caller: Annotated[Caller, Depends(current_caller)]) -> Caller:
+        if caller.role not in self.roles:
+            raise Problem(403, "forbidden", f"This requires the role {' or '.join(self.roles)}.")
         return caller
 
-    return check
+
+def requires(*roles: str) -> RoleCheck:
+    return RoleCheck(roles)
+
+
+def roles_of(dependant: Dependant) -> frozenset[str]:
+    """The roles that a route lets in, GUEST included if it needs no token."""
+    allowed = frozenset({GUEST, *ROLES})
+    for each in dependant.dependencies:
+        if isinstance(each.call, RoleCheck):
+            allowed &= frozenset(each.call.roles)
+        elif each.call is current_caller:
+            allowed -= {GUEST}
+        allowed &= roles_of(each)
+    return allowed
 
 
 MaybeCaller = Annotated[Caller | None, Depends(optional_caller)]
