@@ -10,7 +10,7 @@ import structlog
 from fastapi import APIRouter, FastAPI, params
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kit.http.errors import PROBLEM_RESPONSE, Problem, handle_errors, unexpected
@@ -125,6 +125,8 @@ class RequestGuard:
                 await _too_large().response()(scope, receive, observed)
             else:
                 await self._app(scope, limited, observed)
+        except ClientDisconnect:  # in the middle of its body
+            status = 400
         except Exception as error:
             # not an exception handler: Starlette would raise the error again, and the server would print it
             if started:

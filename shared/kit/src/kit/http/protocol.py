@@ -1,24 +1,48 @@
-"""HTTP/1.1 by httptools, with a limit on what a client can make the server keep before a request begins."""
+"""HTTP/1.1 by httptools, with limits on what a client can make the server keep, and on how long it may take to send.
+
+uvicorn limits neither: its `timeout_keep_alive` begins after an answer.
+"""
 
 from __future__ import annotations
+
+import asyncio
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_LIMIT = 64 * 1024
 """Bytes of a request line and headers. uvicorn's h11 protocol has this limit, its httptools protocol has none."""
+HEAD_SECONDS = 15.0
+"""From the connection, or from the first byte of a later request, to the end of the headers."""
+BODY_SECONDS = 60.0
+"""From there to the end of the body, which is at most `kit.http.app.BODY_LIMIT` bytes."""
 
 
 class HttpProtocol(HttpToolsProtocol):
     _in_head = False
     _head_bytes = 0
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        super().connection_made(transport)
+        self._expect_within(HEAD_SECONDS)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._expect_within(None)
+        super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head, self._head_bytes = True, 0
+        self._expect_within(HEAD_SECONDS)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        self._expect_within(BODY_SECONDS)
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._expect_within(None)
+        super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
         continues = self._in_head
@@ -27,3 +51,16 @@ class HttpProtocol(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_LIMIT and not self.transport.is_closing():
                 self.send_400_response("Request headers are too large.")
+
+    def _expect_within(self, seconds: float | None) -> None:
+        """None: nothing is expected."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = None if seconds is None else self.loop.call_later(seconds, self._end)
+
+    def _end(self) -> None:
+        """What has been read of a body is lost: the application sees that the client has disconnected."""
+        if self._in_head and not self.transport.is_closing():
+            self.send_400_response("The request was not sent in time.")
+        else:
+            self.transport.abort()
