@@ -53,6 +53,7 @@ PINNED = {
     "services/notifications/migrations/versions/0006_verification.py": "8963455be3080265",
     "services/reporting/migrations/versions/0001_initial.py": "7549b14fd30635a6",
     "services/reporting/migrations/versions/0002_links.py": "aa7fff9d27f3d2f3",
+    "services/reporting/migrations/versions/0003_invariant_runs.py": "249db63727c42773",
     "services/webhook-gateway/migrations/versions/0001_initial.py": "54d256920fe8a747",
     "services/webhook-gateway/migrations/versions/0002_fetches.py": "767d28eb8122b8ad",
     "services/webhook-gateway/migrations/versions/0003_journal.py": "aba8bae89e9ac22b",

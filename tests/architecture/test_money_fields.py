@@ -14,6 +14,7 @@ from devstack.documents import applications
 
 NO_MONEY = {
     "attempts",
+    "breaks",
     "broken",
     "capacity",
     "conflicts",

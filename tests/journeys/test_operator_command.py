@@ -13,6 +13,7 @@ from typing import Any
 from tests.journeys.harness import School, unique
 from tests.waiting import until
 
+from bursar.verification import SERVICES
 from devstack.stack import Stack
 
 
@@ -84,7 +85,19 @@ async def test_the_invariant_holds_for_a_student_who_has_paid(school: School) ->
     await student.buys()
     await student.mailed("receipt")
     found = await as_json(school.stack, "verify", "--student", str(student.id))
-    assert (found["holds"], found["students"], found["breaks"]) == (True, 1, [])
+    assert (found["holds"], found["invariant"]["students"], found["invariant"]["items"]) == (True, 1, [])
+
+
+async def test_the_rows_of_every_service_are_those_of_their_facts(school: School) -> None:
+    """Also those that the other journeys have left."""
+    student = school.student()
+    await student.buys()
+    await student.mailed("receipt")
+    _, output = await bursar(school.stack, "verify", "--json")
+    found = json.loads(output)
+    assert found["invariant"]["students"] > 0
+    assert found["services"].keys() == set(SERVICES)
+    assert {name: each["differences"] for name, each in found["services"].items() if not each["holds"]} == {}
 
 
 async def test_the_chain_of_audit_records_holds(school: School) -> None:

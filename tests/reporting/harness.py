@@ -45,7 +45,9 @@ class Service:
         self._minutes = 0
 
     async def reset(self) -> None:
-        await self.as_owner("TRUNCATE events, audit_records, inbox, outbox_messages, outbox_due")
+        await self.as_owner(
+            "TRUNCATE events, audit_records, inbox, outbox_messages, outbox_due, invariant_runs, invariant_breaks"
+        )
 
     async def close(self) -> None:
         await self.database.close()
@@ -78,6 +80,11 @@ class Service:
         transport = httpx.ASGITransport(self._app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             return await client.get(path, params=query, headers=bearer(ADMIN, role))
+
+    async def post(self, path: str, *, role: str = "admin") -> httpx.Response:
+        transport = httpx.ASGITransport(self._app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.post(path, headers=bearer(ADMIN, role))
 
     async def items(self, **query: Any) -> Sequence[dict[str, Any]]:
         """Of the audit trail."""

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.ledger.payment_histories import histories
-from tests.reporting.harness import Service
 
 from contracts.checkout import ReceiptIssued
 from contracts.enrollment import EnrollmentActivated, EnrollmentEvent, EnrollmentWithdrawn
@@ -30,12 +29,18 @@ from contracts.money import usd
 from contracts.notifications import NotificationFailed, NotificationSent
 from contracts.payments import PaymentRefs, PaymentRefunded, PaymentSucceeded
 from contracts.people import Program, enrollment_uuid
-from reporting.invariant import Break, Deadlines, ReceivedEvent, breaks
+from contracts.reconciliation import ReconciliationDifferenceFound, ReconciliationDifferenceResolved
+from reporting.invariant import NEVER, Break, Compared, Deadlines, ReceivedEvent, breaks
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 PAID_AT = NOW - timedelta(hours=1)
 AT_ONCE = Deadlines(
-    enrolled=timedelta(), instructor=timedelta(), provider=timedelta(), notified=timedelta(), booked=timedelta()
+    enrolled=timedelta(),
+    instructor=timedelta(),
+    provider=timedelta(),
+    notified=timedelta(),
+    booked=timedelta(),
+    stripe=timedelta(days=1),
 )
 BARBER = Program(slug="barber-apprenticeship", id="prog-1", name="Barber Apprenticeship", provider="milady")
 ADA = Instructor(id=uuid4(), name="Ada")
@@ -83,9 +88,9 @@ WITHDRAWN: list[Event] = [
 ]
 
 
-def found(*events: Event, deadlines: Deadlines = AT_ONCE) -> list[Break]:
+def found(*events: Event, deadlines: Deadlines = AT_ONCE, compared: Compared = NEVER) -> list[Break]:
     received = [ReceivedEvent(id=f"e{n}", received_at=PAID_AT, data=event) for n, event in enumerate(events)]
-    return breaks(received, now=NOW, deadlines=deadlines)
+    return breaks(received, now=NOW, deadlines=deadlines, compared=compared)
 
 
 def parts(*events: Event) -> dict[str, str]:
@@ -155,19 +160,34 @@ def test_the_order_of_events_and_duplicates_change_nothing(facts: dict[str, Any]
     assert all(not isinstance(event, EnrollmentEvent) for event in facts.values())
 
 
-async def test_it_is_verified_over_all_students_from_what_was_received(service: Service) -> None:
-    nameless = PaymentSucceeded(refs=PaymentRefs(payment_intent="pi_12345", charge="ch_12345"), amount=usd(489_000))
-    other = {"student_id": UUID(int=3), "program": BARBER, "purchase_id": UUID(int=4)}
-    unpaid = PaymentSucceeded(refs=PaymentRefs(payment_intent="pi_67890"), amount=usd(1), price=usd(1), **other)
-    await service.receive(*(service.envelope(event) for event in (*WHOLE.values(), nameless, unpaid)))
-    early = (await service.get("/api/admin/invariant")).json()
-    assert (early["holds"], early["students"]) == (True, 2), "no deadline has passed"
-    await service.as_owner("UPDATE events SET received_at = now() - interval '2 days'")
-    late = (await service.get("/api/admin/invariant")).json()
-    assert (late["holds"], {each["student_id"] for each in late["breaks"]}) == (False, {str(UUID(int=3))})
-    assert {each["part"] for each in late["breaks"]} == {"enrolled", "instructor", "provider", "notified", "booked"}
-    one = (await service.get("/api/admin/invariant", student_id=str(STUDENT))).json()
-    assert (one["holds"], one["students"]) == (True, 1)
-    await service.as_owner("DELETE FROM events WHERE type = 'milady.enrolled.v1'")
-    one = (await service.get("/api/admin/invariant", student_id=str(STUDENT))).json()
-    assert [(each["part"], each["purchase_id"]) for each in one["breaks"]] == [("provider", str(PURCHASE))]
+DIFFERENCE: dict[str, Any] = {"object_kind": "charge", "object_id": "ch_12345", "field": "amount", "refs": REFS}
+DIFFERS = ReconciliationDifferenceFound(stripe="489000 usd", published="489001 usd", revision=1, **DIFFERENCE)
+AGREES = ReconciliationDifferenceResolved(stripe="489000 usd", published="489000 usd", revision=2, **DIFFERENCE)
+AGAIN = ReconciliationDifferenceFound(stripe="1 usd", published="489000 usd", revision=3, **DIFFERENCE)
+
+
+def test_a_difference_from_stripe_is_a_break_with_both_sides_until_it_is_resolved() -> None:
+    cause = "ch_12345: amount is 489000 usd at Stripe, and 489001 usd was published"
+    assert parts(*WHOLE.values(), DIFFERS) == {"stripe": cause}
+    assert parts(*WHOLE.values(), AGREES, DIFFERS) == {}, "the highest revision counts, in any order"
+    assert parts(*WHOLE.values(), DIFFERS, AGAIN, AGREES).keys() == {"stripe"}
+    other = DIFFERS.model_copy(update={"object_id": "ch_99999", "refs": PaymentRefs(payment_intent="pi_99999")})
+    assert parts(*WHOLE.values(), other) == {}, "it is about other money"
+
+
+def test_a_payment_that_was_not_compared_with_stripe_is_a_break_after_a_day() -> None:
+    paid = PAID.model_copy(update={"as_of": PAID_AT})
+    events = [paid if event is PAID else event for event in WHOLE.values()]
+    at_once = replace(AT_ONCE, stripe=timedelta())
+    (broken,) = found(*events, deadlines=at_once)
+    assert (broken.part, broken.cause) == ("stripe", "pi_12345 was not compared with Stripe")
+    assert found(*events) == []
+    hour = timedelta(hours=1)
+    for period, holds in (((PAID_AT, NOW), True), ((PAID_AT - hour, PAID_AT), False), ((PAID_AT + hour, NOW), False)):
+        assert (not found(*events, deadlines=at_once, compared=Compared((period,)))) is holds, period
+
+
+def test_an_enrollment_that_no_payment_names_is_a_break() -> None:
+    (broken,) = found(ACTIVATED)
+    assert (broken.part, broken.purchase_id, broken.student_id) == ("enrolled", PURCHASE, STUDENT)
+    assert found(ACTIVATED, EnrollmentWithdrawn(revision=2, **ENROLLMENT)) == []

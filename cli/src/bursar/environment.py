@@ -20,6 +20,10 @@ class Environment(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="BURSAR_", extra="ignore", hide_input_in_errors=True)
 
     checkout_url: str | None = None
+    enrollment_url: str | None = None
+    instructor_assignment_url: str | None = None
+    milady_integration_url: str | None = None
+    notifications_url: str | None = None
     reporting_url: str | None = None
     admin_url: str | None = None
     health: dict[str, str] = {}
@@ -34,6 +38,10 @@ class Environment(BaseSettings):
             found = json.loads(stack.read_text())
             return cls(
                 checkout_url=found["checkout"],
+                enrollment_url=found["enrollment"],
+                instructor_assignment_url=found["instructor_assignment"],
+                milady_integration_url=found["milady_integration"],
+                notifications_url=found["notifications"],
                 reporting_url=found["reporting"],
                 admin_url=found["webhook_gateway_admin"],
                 health=found["health"],

@@ -16,8 +16,9 @@ from bursar import doctor as examination
 from bursar.environment import Environment, NotConfigured
 from bursar.operations import reconcile, replay, scale
 from bursar.output import Json, Output
-from bursar.service_client import LONG_SECONDS, Refused, ServiceClient, Unreachable
+from bursar.service_client import Refused, ServiceClient, Unreachable
 from bursar.timeline import timeline
+from bursar.verification import verify
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
 SEE, CHANGE = "Look", "Act (recorded in the audit trail)"
@@ -64,30 +65,11 @@ def doctor(context: typer.Context, as_json: Json = False) -> None:
 
 
 app.command(rich_help_panel=SEE)(timeline)
+app.command(rich_help_panel=SEE)(verify)
 app.command(rich_help_panel=CHANGE)(reconcile)
 app.command(rich_help_panel=CHANGE)(replay)
 app.command(rich_help_panel=CHANGE)(scale)
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=CHANGE)
-
-
-@app.command(rich_help_panel=SEE)
-def verify(
-    context: typer.Context,
-    student: Annotated[str | None, typer.Option(help="Only this student.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Is everything that is paid also enrolled, taught, with the provider, notified and booked, and the reverse?"""
-    client = ServiceClient(Environment.load(context.obj), "reporting")
-    found = client.get("/api/admin/invariant", _given({"student_id": student}), seconds=LONG_SECONDS)
-    output = Output(as_json=as_json)
-    if as_json:
-        output.json(found)
-    else:
-        columns = ("since", "student_id", "program_slug", "part", "cause")
-        rows = [[each[column] for column in columns] for each in found["breaks"]]
-        output.table(columns, rows, empty="The invariant holds.")
-        output.line(f"{found['students']} students, {len(rows)} breaks")
-    raise typer.Exit(0 if found["holds"] else 1)
 
 
 @app.command(rich_help_panel=SEE)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
@@ -14,9 +14,7 @@ from kit.http.auth import Admin
 from kit.http.dependencies import CallerUnitOfWork
 from kit.http.errors import Problem
 from kit.http.paging import Cursor, Page, page_of
-from reporting import audit_trail, event_log, verification
-from reporting.invariant import Part
-from reporting.settings import ApiSettings
+from reporting import audit_trail, event_log
 from reporting.tables import audit_records
 
 router = APIRouter(tags=["reporting"])
@@ -70,25 +68,6 @@ class TimelineEvent(BaseModel):
 class Timeline(BaseModel):
     purchase_id: UUID | None = Field(description="null: a payment that belongs to no purchase")
     events: list[TimelineEvent] = Field(description="oldest first, of all services")
-
-
-class InvariantBreak(BaseModel):
-    """A part that does not hold although its deadline has passed."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    student_id: UUID
-    purchase_id: UUID | None
-    program_slug: str
-    part: Part
-    cause: str
-    since: datetime = Field(description="when the latest payment event about it was received")
-
-
-class Invariant(BaseModel):
-    holds: bool
-    students: int = Field(description="how many were read")
-    breaks: list[InvariantBreak]
 
 
 @router.get("/api/admin/audit")
@@ -170,17 +149,3 @@ async def list_timelines(
 def _timeline(found: event_log.Timeline) -> Timeline:
     shown = [TimelineEvent.model_validate(dict(row)) for row in found.events]
     return Timeline(purchase_id=found.purchase_id, events=shown)
-
-
-@router.get("/api/admin/invariant")
-async def read_invariant(
-    request: Request, _: Admin, uow: CallerUnitOfWork, student_id: Annotated[UUID | None, Query()] = None
-) -> Invariant:
-    """What is paid but not enrolled, taught, with the provider, notified or booked, and the reverse; over all students,
-    or of one."""
-    settings: ApiSettings = request.app.state.settings
-    report = await verification.verify(
-        uow.db, now=uow.now, deadlines=settings.deadlines, policy=settings.policy, student_id=student_id
-    )
-    found = [InvariantBreak.model_validate(each) for each in report.breaks]
-    return Invariant(holds=report.holds, students=report.students, breaks=found)

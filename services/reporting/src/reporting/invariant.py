@@ -1,12 +1,12 @@
 """The invariant: paid <=> enrolled <=> instructor, where it is taught <=> provider, where there is one <=> notified <=>
-booked. Derived from a student's events alone. Pure."""
+booked <=> Stripe agrees. Derived from a student's events alone. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, get_args
 from uuid import UUID
 
 from contracts.checkout import ReceiptIssued
@@ -24,13 +24,17 @@ from contracts.instructor_assignment import InstructorAssigned, InstructorEvent,
 from contracts.milady_integration import MiladyEnrolled, MiladyEvent, MiladyFailed
 from contracts.notifications import NotificationEvent, NotificationFailed, NotificationSent
 from contracts.payments import PaymentEvent
+from contracts.reconciliation import ReconciliationDifference, ReconciliationDifferenceFound
+from ledger.payment import EARLIEST
 from ledger.policy import DEFAULT_POLICY, Policy
 from ledger.standing import Standing
 from ledger.verdict import Verdict, verdicts
 
-Part = Literal["enrolled", "instructor", "provider", "notified", "booked"]
+Part = Literal["enrolled", "instructor", "provider", "notified", "booked", "stripe"]
+PARTS: tuple[Part, ...] = get_args(Part)
 
 MILADY = "milady"
+_AT_STRIPE = ("pi_", "ch_", "py_", "in_")
 OPENING_TEMPLATES = frozenset({"welcome", "enrollment-reopened"})
 _EXPECTED: dict[Standing, tuple[type[EnrollmentEvent], ...]] = {
     Standing.ACTIVE: (EnrollmentActivated, EnrollmentResumed, EnrollmentCompleted),
@@ -49,6 +53,7 @@ class Deadlines:
     provider: timedelta
     notified: timedelta
     booked: timedelta
+    stripe: timedelta
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,38 +67,87 @@ class ReceivedEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class Break:
-    """One part that does not hold. `since`: when the latest payment event about it was received."""
+    """One part that does not hold. `since`: when the latest payment event about it was received, or the difference.
 
-    student_id: UUID
+    student_id, program_slug: None if Stripe has money that belongs to no purchase
+    """
+
+    student_id: UUID | None
     purchase_id: UUID | None
-    program_slug: str
+    program_slug: str | None
     part: Part
     cause: str
     since: datetime
 
 
+@dataclass(frozen=True)
+class Compared:
+    """The periods of which every object at Stripe was compared with what was published."""
+
+    periods: tuple[tuple[datetime, datetime], ...] = ()
+
+    def contains(self, at: datetime) -> bool:
+        return any(since <= at < through for since, through in self.periods)
+
+
+NEVER = Compared()
+
+
 def breaks(
-    events: Sequence[ReceivedEvent], *, now: datetime, deadlines: Deadlines, policy: Policy = DEFAULT_POLICY
+    events: Sequence[ReceivedEvent],
+    *,
+    now: datetime,
+    deadlines: Deadlines,
+    policy: Policy = DEFAULT_POLICY,
+    compared: Compared = NEVER,
 ) -> list[Break]:
     """Of one student, given all events that name the student or one of the student's payments."""
     facts = {event.id: event.data for event in events if isinstance(event.data, PaymentEvent)}
     received_at = {id(event.data): event.received_at for event in events}
     found = []
-    for verdict in verdicts(facts, policy).values():
+    of_student = verdicts(facts, policy)
+    for verdict in of_student.values():
         since = max(received_at[id(fact)] for purchase in verdict.purchases for fact in purchase.facts)
-        for part, cause in _causes(verdict, [event.data for event in events]):
-            if now - since > getattr(deadlines, part):
-                found.append(
-                    Break(
-                        student_id=verdict.student_id,
-                        purchase_id=verdict.purchase.id,
-                        program_slug=verdict.program.slug,
-                        part=part,
-                        cause=cause,
-                        since=since,
-                    )
-                )
-    return found
+        causes = [(part, cause, since) for part, cause in _causes(verdict, [event.data for event in events])]
+        causes += [("stripe", cause, since) for cause in _not_compared(verdict, compared, since)]
+        late = [each for each in causes if now - each[2] > getattr(deadlines, each[0])]
+        late += [("stripe", cause, at) for cause, at in _differences(verdict, events)]
+        found += [
+            Break(
+                student_id=verdict.student_id,
+                purchase_id=verdict.purchase.id,
+                program_slug=verdict.program.slug,
+                part=part,
+                cause=cause,
+                since=at,
+            )
+            for part, cause, at in late
+        ]
+    return found + _unpaid(events, {verdict.enrollment_id for verdict in of_student.values()}, now, deadlines)
+
+
+def _unpaid(
+    events: Sequence[ReceivedEvent], known: Collection[UUID], now: datetime, deadlines: Deadlines
+) -> list[Break]:
+    """Enrollments that no payment event names."""
+    latest: dict[UUID, tuple[EnrollmentEvent, datetime]] = {}
+    for each in events:
+        if isinstance(each.data, EnrollmentEvent) and each.data.enrollment_id not in known:
+            before = latest.get(each.data.enrollment_id)
+            if before is None or before[0].revision < each.data.revision:
+                latest[each.data.enrollment_id] = each.data, each.received_at
+    return [
+        Break(
+            student_id=event.student_id,
+            purchase_id=event.purchase_id,
+            program_slug=event.program.slug,
+            part="enrolled",
+            cause=f"no payment is known, enrollment says {event.type}",
+            since=at,
+        )
+        for event, at in latest.values()
+        if isinstance(event, _EXPECTED[Standing.ACTIVE]) and now - at > deadlines.enrolled
+    ]
 
 
 def _causes(verdict: Verdict, events: Sequence[Event]) -> Iterator[tuple[Part, str]]:
@@ -166,3 +220,47 @@ def _booked(verdict: Verdict, events: Iterable[Event]) -> Iterator[str]:
     for payment in verdict.purchase.settled_payments:
         if payment.settled and payment.settled.amount > 0 and not any(refs & payment.refs for refs in receipts):
             yield f"no receipt was issued for {min(payment.refs, default='a payment')}"
+
+
+def _not_compared(verdict: Verdict, compared: Compared, since: datetime) -> Iterator[str]:
+    """`since`: counts for a payment whose events do not say when it was received."""
+    for payment in verdict.purchase.settled_payments:
+        at_stripe = sorted(ref for ref in payment.refs if ref.startswith(_AT_STRIPE))
+        at = payment.received_at if payment.received_at > EARLIEST else since
+        if at_stripe and not compared.contains(at):
+            yield f"{at_stripe[0]} was not compared with Stripe"
+
+
+def _differences(verdict: Verdict, events: Iterable[ReceivedEvent]) -> Iterator[tuple[str, datetime]]:
+    """What differs from Stripe now, and since when."""
+    ids = {purchase.id for purchase in verdict.purchases}
+    refs = frozenset().union(*(payment.refs for purchase in verdict.purchases for payment in purchase.payments))
+    about = [
+        each
+        for each in events
+        if isinstance(each.data, ReconciliationDifference)
+        and (each.data.purchase_id in ids or {each.data.object_id, *each.data.refs.of_payment()} & refs)
+    ]
+    for difference, at in open_differences(about):
+        yield description(difference), at
+
+
+def open_differences(events: Iterable[ReceivedEvent]) -> list[tuple[ReconciliationDifference, datetime]]:
+    """The latest event of each difference that is not resolved, and when it was received."""
+    latest: dict[tuple[str, str, str], tuple[ReconciliationDifference, datetime]] = {}
+    for each in events:
+        if isinstance(each.data, ReconciliationDifference):
+            key = difference_key(each.data)
+            if key not in latest or latest[key][0].revision < each.data.revision:
+                latest[key] = each.data, each.received_at
+    return [each for each in latest.values() if isinstance(each[0], ReconciliationDifferenceFound)]
+
+
+def difference_key(difference: ReconciliationDifference) -> tuple[str, str, str]:
+    return difference.object_kind, difference.object_id, difference.field
+
+
+def description(difference: ReconciliationDifference) -> str:
+    """Both sides."""
+    at_stripe, published = difference.stripe or "nothing", difference.published or "nothing"
+    return f"{difference.object_id}: {difference.field} is {at_stripe} at Stripe, and {published} was published"

@@ -17,7 +17,7 @@ from kit.db.unit_of_work import utc_now
 from kit.runtime.process import Command, Process, Role
 from kit.runtime.service import api_process, consumers_process, create_api, database_of, migrate_service, relay_process
 from kit.runtime.sweeps import repeat
-from reporting import audit_trail, event_log, verification
+from reporting import audit_trail, event_log, invariant_api, invariant_runs, verification
 from reporting.api import router
 from reporting.chain import Verification
 from reporting.consumers import consumers
@@ -31,7 +31,7 @@ def app(settings: ApiSettings) -> FastAPI:
     return create_api(
         SERVICE,
         description=reporting.__doc__,
-        routers=[router],
+        routers=[router, invariant_api.router],
         consumers=[consumers()],
         publishes=PUBLISHES,
         settings=settings,
@@ -48,7 +48,7 @@ def consume() -> Process:
 
 
 def relay() -> Process:
-    """Publishes retries, and maintains the partitions of events."""
+    """Publishes retries, maintains the partitions of events, and verifies the invariant."""
     settings = RelaySettings()
     database = database_of(settings)
 
@@ -58,7 +58,14 @@ def relay() -> Process:
         return False
 
     maintenance = partial(repeat, maintain, name="event partitions", seconds=MAINTAIN_SECONDS)
-    return relay_process(SERVICE, settings, background=[maintenance], close=[database.close])
+    runner = invariant_runs.Runner(
+        database=database,
+        deadlines=settings.deadlines,
+        policy=settings.policy,
+        every_seconds=settings.invariant_every_seconds,
+        processes=settings.invariant_processes,
+    )
+    return relay_process(SERVICE, settings, background=[maintenance, runner.run], close=[database.close])
 
 
 def migrate() -> None:
@@ -90,20 +97,18 @@ def verify(arguments: Sequence[str]) -> int:
     """Verifies the invariant over all students. Returns 0 only if it holds."""
     parser = argparse.ArgumentParser(prog="python -m reporting verify", description=verify.__doc__)
     parser.add_argument("--student", type=UUID, metavar="ID", help="only of one student")
+    parser.add_argument("--processes", type=int, default=2, help="that share the students")
     chosen = parser.parse_args(arguments)
     settings = WorkerSettings()
     database = database_of(settings)
+    rules = verification.Rules(now=utc_now(), deadlines=settings.deadlines, policy=settings.policy)
 
     async def run() -> verification.InvariantReport:
         try:
-            async with database.transaction() as db:
-                return await verification.verify(
-                    db,
-                    now=utc_now(),
-                    deadlines=settings.deadlines,
-                    policy=settings.policy,
-                    student_id=chosen.student,
-                )
+            if chosen.student is not None:
+                async with database.snapshot() as db:
+                    return await verification.verify_student(db, chosen.student, rules)
+            return await invariant_runs.verify(database, rules, processes=chosen.processes)
         finally:
             await database.close()
 

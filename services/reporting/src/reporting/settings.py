@@ -19,6 +19,7 @@ class InvariantSettings(PolicySettings):
     provider_seconds: int = Field(default=86_400, ge=0)
     notified_seconds: int = Field(default=3_600, ge=0)
     booked_seconds: int = Field(default=3_600, ge=0)
+    stripe_seconds: int = Field(default=86_400, ge=0)
 
     @property
     def deadlines(self) -> Deadlines:
@@ -28,6 +29,7 @@ class InvariantSettings(PolicySettings):
             provider=timedelta(seconds=self.provider_seconds),
             notified=timedelta(seconds=self.notified_seconds),
             booked=timedelta(seconds=self.booked_seconds),
+            stripe=timedelta(seconds=self.stripe_seconds),
         )
 
 
@@ -40,6 +42,12 @@ class WorkerSettings(InvariantSettings, service.WorkerSettings):
 
 
 class RelaySettings(WorkerSettings):
-    """keep_events_days: older months of events are dropped. Audit records are kept forever."""
+    """
+    keep_events_days:        older months of events are dropped. Audit records are kept forever
+    invariant_every_seconds: from one verification of all students to the next
+    invariant_processes:     that share them
+    """
 
     keep_events_days: int = Field(default=7 * 366, ge=60)
+    invariant_every_seconds: int = Field(default=900, ge=10)
+    invariant_processes: int = Field(default=2, ge=1, le=64)

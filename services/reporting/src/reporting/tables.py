@@ -1,8 +1,8 @@
-"""reporting's tables. Nobody may change or delete their rows."""
+"""reporting's tables. Nobody may change or delete events and audit records."""
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Column, Date, DateTime, LargeBinary, Table, Text, Uuid
+from sqlalchemy import JSON, BigInteger, Column, Date, DateTime, Integer, LargeBinary, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.schema import FetchedValue
 
@@ -54,3 +54,31 @@ audit_records = Table(
     Column("hash", LargeBinary, nullable=False),
 )
 """Administrative acts. Each row's hash covers its content and the hash of the row before it."""
+
+invariant_runs = Table(
+    "invariant_runs",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("requested_at", DateTime(timezone=True), FetchedValue(), nullable=False),
+    Column("claimed_at", DateTime(timezone=True)),
+    Column("finished_at", DateTime(timezone=True)),
+    Column("students", Integer),
+    Column("breaks", Integer),
+    Column("error", Text),
+)
+
+invariant_breaks = Table(
+    "invariant_breaks",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("created_at", DateTime(timezone=True), FetchedValue(), nullable=False),
+    Column("run_id", Uuid, nullable=False),
+    Column("part", Text, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("student_id", Uuid),
+    Column("purchase_id", Uuid),
+    Column("program_slug", Text),
+    Column("since", DateTime(timezone=True), nullable=False),
+    Column("ended_at", DateTime(timezone=True)),
+)
+"""`run_id`: the last run that has found it. `ended_at`: when a run has no longer found it."""

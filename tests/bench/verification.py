@@ -1,0 +1,124 @@
+"""How long the invariant takes over generated purchases: `python -m tests.bench.verification --purchases 100000`.
+
+Prints seconds, and CPU seconds of this process: other processes may be busy on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import cProfile
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+from tests.bench.histories import History
+from tests.databases import migrated
+
+import reporting
+from contracts.envelope import Envelope
+from contracts.notifications import NotificationSent
+from kit.db.database import Database
+from ledger.policy import DEFAULT_POLICY
+from reporting import event_log, verification
+from reporting.settings import InvariantSettings
+from testkit import postgres_server as pg
+from testkit.servers import postgres
+
+_OF_STRIPE = re.compile(r'"(?:pi|ch|cs|re|du)_[0-9a-f-]{36}"')
+TOGETHER = 200
+"""Purchases whose events are inserted together."""
+
+
+def envelopes(number: int) -> Iterator[Envelope[Any]]:
+    """Everything that is published about a purchase, its welcome mail included."""
+    history = History("verification", number)
+    for each in history.envelopes():
+        # ids as Stripe makes them: without hyphens
+        body = _OF_STRIPE.sub(lambda found: found[0].replace("-", ""), each.data.model_dump_json())
+        yield replace(each, data=type(each.data).model_validate_json(body))
+    sent = NotificationSent(
+        notification_id=history.id("welcome"),
+        template="welcome",
+        channel="email",
+        recipient="student",
+        student_id=history.student_id,
+        purchase_id=history.purchase_id,
+    )
+    yield Envelope(
+        id=f"{history.id('welcome')}/{sent.type}",
+        source="notifications",
+        subject=str(history.purchase_id),
+        time=datetime.now(UTC),
+        data=sent,
+    )
+
+
+async def filled(database: Database, purchases: int) -> int:
+    """Returns how many events there are."""
+    count = 0
+    for first in range(0, purchases, TOGETHER):
+        numbers = range(first, min(first + TOGETHER, purchases))
+        received = [each for number in numbers for each in envelopes(number)]
+        count += len(received)
+        async with database.transaction() as db:
+            await event_log.append(db, received)
+    return count
+
+
+def cpu_of(process: int) -> float:
+    """Seconds (proc(5): utime and stime are the fields 14 and 15)."""
+    fields = Path(f"/proc/{process}/stat").read_text().split()
+    return sum(map(int, fields[13:15])) / os.sysconf("SC_CLK_TCK")
+
+
+async def measure(urls: pg.Database, purchases: int, profile: str | None) -> None:
+    database, owner = Database(urls.url), Database(urls.owner_url)
+    try:
+        events = await filled(database, purchases)
+        async with owner.transaction() as db:
+            await db.execute(text("ANALYZE events"))  # as autovacuum does it
+        settings = InvariantSettings()
+        later = datetime.now(UTC) + timedelta(days=2)
+        deadlines = replace(settings.deadlines, stripe=timedelta(days=9))  # nothing was compared with Stripe
+        rules = verification.Rules(now=later, deadlines=deadlines, policy=DEFAULT_POLICY)
+        profiler = cProfile.Profile()
+        wall, cpu = time.perf_counter(), time.process_time()
+        if profile:
+            profiler.enable()
+        async with database.snapshot() as db:
+            backend = await db.scalar(text("SELECT pg_backend_pid()"))
+            report = await verification.verify(db, rules)
+            served = cpu_of(backend)
+        profiler.disable()
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        if profile:
+            profiler.dump_stats(profile)
+    finally:
+        await database.close()
+        await owner.close()
+    sys.stdout.write(
+        f"{purchases} purchases, {events} events: {wall:.1f} s, {cpu:.1f} s of CPU, {served:.1f} s of the database's, "
+        f"{report.students / wall:.0f} students/s, {len(report.breaks)} breaks\n"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--purchases", type=int, default=10_000)
+    parser.add_argument("--profile", metavar="FILE", help="write cProfile's statistics")
+    chosen = parser.parse_args()
+    with postgres() as server:
+        database = migrated(server, "bench_verification", reporting.__file__)
+        asyncio.run(measure(database, chosen.purchases, chosen.profile))
+
+
+if __name__ == "__main__":
+    main()
