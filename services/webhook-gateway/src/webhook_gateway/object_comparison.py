@@ -30,12 +30,11 @@ class Cursor:
 
 @dataclass(frozen=True, kw_only=True)
 class Period:
-    """Of the objects to compare, by their time of creation. `is_new`: nothing of it was compared before."""
+    """Of the objects to compare, by their time of creation, and how far that has come."""
 
     since: datetime
     through: datetime
     cursors: Mapping[ObjectKind, Cursor] = field(default_factory=dict)
-    is_new: bool = True
 
 
 async def ages(db: AsyncConnection) -> Mapping[str, float]:
@@ -69,7 +68,7 @@ class ObjectComparisons:
                     for kind in ObjectKind
                     if (each := cursors.get(kind)) is not None
                 }
-                return Period(since=row.since, through=row.through, cursors=resumed, is_new=False)
+                return Period(since=row.since, through=row.through, cursors=resumed)
             period = Period(since=max(row.begins_at, through - lookback), through=through)
             await db.execute(update(table).values(since=period.since, through=period.through))
             await db.execute(delete(object_cursors))
