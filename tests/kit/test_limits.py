@@ -15,14 +15,15 @@ from tests.tokens import bearer
 
 from kit.http.app import create_app
 from kit.http.auth import Authenticator
-from kit.http.limits import LIMIT_CHANGES, LIMIT_GUESSES, Limits
+from kit.http.limits import LIMIT_GUESSES, LIMIT_MONEY, Limits
 from kit.runtime.settings import AuthSettings, LimitSettings
 from testkit.processes import free_ports
 
 AUTH = AuthSettings(
     jwt_secret=SecretStr(JWT["JWT_SECRET"]), jwt_issuer=JWT["JWT_ISSUER"], jwt_audience=JWT["JWT_AUDIENCE"]
 )
-SETTINGS = LimitSettings(rate_limit_money="3/minute", rate_limit_guesses="5/minute")
+# of a day: a test of which a minute's end falls in the middle would be let through more often
+SETTINGS = LimitSettings(rate_limit_money="3/day", rate_limit_guesses="5/day")
 router = APIRouter()
 
 
@@ -41,9 +42,9 @@ Client = Callable[..., httpx.AsyncClient]
 
 @pytest.fixture
 def from_address() -> Client:
-    app = create_app(title="tests", routers=[router], dependencies=[LIMIT_CHANGES])
+    app = create_app(title="tests", routers=[router], dependencies=[LIMIT_MONEY])
     app.state.authenticator = Authenticator(AUTH)
-    app.state.limits = Limits(SETTINGS)
+    app.state.limits = Limits.of(SETTINGS)
 
     def from_address(address: str, user: UUID | None = None) -> httpx.AsyncClient:
         transport = httpx.ASGITransport(app, client=(address, 1))
@@ -64,7 +65,7 @@ async def test_an_address_and_a_user_have_limits_of_their_own(from_address: Clie
     assert await statuses(student, "POST", "/orders", 4) == [200, 200, 200, 429]
     assert await statuses(classmate, "POST", "/orders", 1) == [200], "of the same school"
     refused = await guest.post("/orders")
-    assert (refused.json()["code"], 1 <= int(refused.headers["retry-after"]) <= 120) == ("too_many_requests", True)
+    assert (refused.json()["code"], int(refused.headers["retry-after"]) >= 1) == ("too_many_requests", True)
 
 
 async def test_another_address_of_the_same_ipv6_network_is_the_same_client(from_address: Client) -> None:
@@ -87,9 +88,7 @@ async def test_guesses_are_limited_apart(from_address: Client) -> None:
 
 async def test_without_its_redis_nothing_is_limited_which_is_logged_once() -> None:
     (port,) = free_ports(1)
-    limits = Limits(
-        LimitSettings(rate_limit_money="1/minute", rate_limit_redis_url=SecretStr(f"redis://127.0.0.1:{port}"))
-    )
+    limits = Limits({"money": "1/day"}, redis_url=f"redis://127.0.0.1:{port}")
     with capture_logs() as logs:
         for _ in range(4):
             await limits.take("money", "address/192.0.2.1")
@@ -97,7 +96,7 @@ async def test_without_its_redis_nothing_is_limited_which_is_logged_once() -> No
 
 
 async def test_an_empty_limit_is_none() -> None:
-    limits = Limits(LimitSettings(rate_limit_money=""))
+    limits = Limits({"money": ""})
     for _ in range(20):
         await limits.take("money", "address/192.0.2.1")
 

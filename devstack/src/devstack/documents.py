@@ -88,7 +88,7 @@ def applications() -> dict[str, FastAPI]:
     with _environment():
         for package in SERVICES:
             roles = importlib.import_module(f"{package}.main").ROLES
-            for role in roles.keys() & {"api", "admin"}:
+            for role in sorted(roles.keys() & {"admin", "api"}, reverse=True):
                 process: Process = roles[role]()
                 assert process.app is not None  # noqa: S101  both have one
                 found[package.replace("_", "-") + ("" if role == "api" else f"-{role}")] = process.app

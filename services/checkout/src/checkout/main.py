@@ -68,7 +68,7 @@ from checkout.settings import ApiSettings, RelaySettings, WorkerSettings
 from checkout.stripe_client import Stripe
 from checkout.topology import PUBLISHES, QUEUES, SERVICE
 from kit.db.database import Database
-from kit.http.limits import LIMIT_CHANGES
+from kit.http.limits import LIMIT_MONEY
 from kit.jobs.jobs import JobHandler
 from kit.messaging.refold import Apply, refold_command
 from kit.runtime.process import Command, Process, Role
@@ -118,7 +118,7 @@ def app(settings: ApiSettings) -> FastAPI:
         ],
         publishes=PUBLISHES,
         settings=settings,
-        dependencies=[LIMIT_CHANGES],
+        dependencies=[LIMIT_MONEY],
     )
     document = made.openapi
     made.openapi = lambda: describe(document())  # type: ignore[method-assign]  # as FastAPI's documentation does it

@@ -3,25 +3,33 @@ decision 30."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fastapi import FastAPI
 
 from kit.http.app import create_app
 from kit.http.auth import Authenticator
+from kit.http.limits import Limits, is_change, is_read, limited
 from kit.messaging.topology import Queue, check_declared
 from webhook_gateway import dead_letters_api, operations_api
 from webhook_gateway.admin_context import AdminContext
 from webhook_gateway.topology import SERVICE
 
+LIMITS = {"reads": "120/minute", "changes": "20/minute"}
+"""Of each caller. Counted in this process: one of it runs."""
 
-def app(context: AdminContext, authenticator: Authenticator) -> FastAPI:
+
+def app(context: AdminContext, authenticator: Authenticator, limits: Mapping[str, str] = LIMITS) -> FastAPI:
     created = create_app(
         title=f"{SERVICE}-admin",
         description=__doc__ or "",
         routers=[dead_letters_api.router, operations_api.router],
+        dependencies=[limited("reads", is_read), limited("changes", is_change)],
         checks={"database": context.database.ping, "queues": lambda: _declared(context)},
     )
     created.state.context = context
     created.state.authenticator = authenticator
+    created.state.limits = Limits(limits)
     return created
 
 

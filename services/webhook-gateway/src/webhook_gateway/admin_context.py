@@ -15,13 +15,9 @@ from fastapi import Depends, Request
 from contracts.audit import Actor
 from kit.db.database import Database
 from kit.http.errors import Problem
-from kit.http.rate_limit import RateLimit
 from kit.messaging.dead_letters import DeadLetters, connected
 from kit.messaging.publishers import login_of
 from webhook_gateway.reconciler import Reconciled
-
-READS_PER_MINUTE = 120
-CHANGES_PER_MINUTE = 20
 
 Reconcile = Callable[[datetime, datetime | None, Actor], Awaitable[Reconciled]]
 """Compares a period with Stripe and journals what is missing, by order of this actor."""
@@ -35,8 +31,6 @@ class AdminContext:
     amqp_url: str
     queues: tuple[str, ...]
     reconcile: Reconcile
-    reads: RateLimit = field(default_factory=lambda: RateLimit(READS_PER_MINUTE))
-    changes: RateLimit = field(default_factory=lambda: RateLimit(CHANGES_PER_MINUTE))
     reconciling: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @asynccontextmanager

@@ -80,14 +80,13 @@ class ScalingCommand(BaseModel):
 
 
 @router.post("/reconciliations")
-async def reconcile(body: Period, caller: Admin, context: CurrentContext) -> Reconciliation:
+async def reconcile(body: Period, _: Admin, context: CurrentContext) -> Reconciliation:
     """Journals the events of a period that Stripe lists and nobody delivered; the relay publishes them. One at a time.
     Recorded in the audit trail."""
     now = utc_now()
     if not now - RETENTION - timedelta(days=1) <= body.since <= now or (body.until and body.until <= body.since):
         detail = f"Stripe lists events for {RETENTION.days} days: `since` must be later than that, and before `until`."
         raise Problem(422, "invalid_period", detail)
-    context.changes.check(caller)
     if context.reconciling.locked():
         raise Problem(
             409, "reconciling", "A comparison is running; retry when it is done.", headers={"Retry-After": "5"}
@@ -100,12 +99,11 @@ async def reconcile(body: Period, caller: Admin, context: CurrentContext) -> Rec
 
 
 @router.post("/replays", status_code=202)
-async def order_replay(body: ReplayOrder, caller: Admin, context: CurrentContext) -> Replays:
+async def order_replay(body: ReplayOrder, _: Admin, context: CurrentContext) -> Replays:
     """Publishes journaled events again, after live ones and at a limited rate; consumers ignore those that they have
     processed. Recorded in the audit trail."""
     if body.event_ids is None and body.since is None:
         raise Problem(422, "invalid_request", "Name `event_ids` or `since`.")
-    context.changes.check(caller)
     origin = audit.current_origin()
     try:
         count = await replay(
@@ -124,9 +122,8 @@ async def order_replay(body: ReplayOrder, caller: Admin, context: CurrentContext
 
 
 @router.get("/replays")
-async def read_replays(caller: Admin, context: CurrentContext) -> Replays:
+async def read_replays(_: Admin, context: CurrentContext) -> Replays:
     """How many replayed events are still to be published; counted up to 100,000."""
-    context.reads.check(caller)
     due = select(journal_due.c.event_id).where(journal_due.c.lane == Lane.REPLAY).limit(COUNTED).subquery()
     async with context.database.transaction() as db:
         count = await db.scalar(select(func.count()).select_from(due))
@@ -134,12 +131,11 @@ async def read_replays(caller: Admin, context: CurrentContext) -> Replays:
 
 
 @router.post("/scalings")
-async def order_scaling(body: Scaling, caller: Admin, context: CurrentContext) -> ScalingCommand:
+async def order_scaling(body: Scaling, _: Admin, context: CurrentContext) -> ScalingCommand:
     """Records in the audit trail how many processes shall run, and returns the platform's command for it. It runs
     nothing: no process of ours may start or stop others."""
     if body.process not in SCALABLE:
         raise Problem(422, "not_scalable", "No such consumers or relay (`allowed`).", allowed=list(SCALABLE))
-    context.changes.check(caller)
     after = {"replicas": body.replicas, "platform": body.platform}
     async with context.database.transaction() as db:
         act = Act.of("process.scaled", "process", body.process, after=after, reason=body.reason)

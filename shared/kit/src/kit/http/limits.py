@@ -5,8 +5,8 @@ from __future__ import annotations
 import ipaddress
 import math
 import time
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from fastapi import Depends, Request
 from limits import parse
@@ -19,7 +19,6 @@ from kit.http.errors import Problem
 from kit.runtime.outages import Outage
 from kit.runtime.settings import LimitSettings
 
-Kind = Literal["money", "guesses"]
 ADMIN_PATHS = "/api/admin/"
 _READS = ("GET", "HEAD", "OPTIONS")
 
@@ -27,18 +26,23 @@ _READS = ("GET", "HEAD", "OPTIONS")
 class Limits:
     """Counted in this process, or in Redis for all processes. Without Redis nothing is limited, and that is logged."""
 
-    def __init__(self, settings: LimitSettings) -> None:
-        """Raises ValueError if RATE_LIMIT_REDIS_URL is invalid."""
-        redis = settings.rate_limit_redis_url
-        options: dict[str, Any] = {"implementation": "redispy", "socket_timeout": 1} if redis else {}
-        url = redis.get_secret_value() if redis else "memory://"
-        self._storage = storage_from_string(f"async+{url}", wrap_exceptions=True, **options)
+    def __init__(self, limits: Mapping[str, str], *, redis_url: str | None = None) -> None:
+        """`limits`: `10/minute` by kind; empty: without limit. Raises ValueError for one that cannot be read."""
+        options: dict[str, Any] = {"implementation": "redispy", "socket_timeout": 1} if redis_url else {}
+        self._storage = storage_from_string(f"async+{redis_url or 'memory://'}", wrap_exceptions=True, **options)
         self._limiter = SlidingWindowCounterRateLimiter(self._storage)
-        limits = {"money": settings.rate_limit_money, "guesses": settings.rate_limit_guesses}
         self._limits = {kind: parse(limit) for kind, limit in limits.items() if limit}
         self._outage = Outage("rate limits")
 
-    async def take(self, kind: Kind, client: str) -> None:
+    @classmethod
+    def of(cls, settings: LimitSettings) -> Limits:
+        redis = settings.rate_limit_redis_url
+        return cls(
+            {"money": settings.rate_limit_money, "guesses": settings.rate_limit_guesses},
+            redis_url=redis.get_secret_value() if redis else None,
+        )
+
+    async def take(self, kind: str, client: str) -> None:
         """Raises a 429 Problem if this client has used up its limit."""
         limit = self._limits.get(kind)
         if limit is None:
@@ -55,9 +59,28 @@ class Limits:
             raise Problem(
                 429,
                 "too_many_requests",
-                f"Too many requests; wait {seconds} seconds.",
+                f"At most {limit}; wait {seconds} seconds.",
                 headers={"Retry-After": str(seconds)},
             )
+
+
+def is_read(request: Request) -> bool:
+    return request.method in _READS
+
+
+def is_change(request: Request) -> bool:
+    return request.method not in _READS
+
+
+def limited(kind: str, applies: Callable[[Request], bool] = lambda _: True) -> Any:  # Any: as FastAPI's Depends
+    """A dependency that takes from this limit for the requests to which it applies."""
+
+    async def check(request: Request) -> None:
+        if applies(request):
+            limits: Limits = request.app.state.limits
+            await limits.take(kind, _client(request, await caller_of(request)))
+
+    return Depends(check)
 
 
 def _client(request: Request, caller: Caller | None) -> str:
@@ -73,18 +96,7 @@ def _client(request: Request, caller: Caller | None) -> str:
     return f"address/{network}"
 
 
-def _limit(kind: Kind, applies: Callable[[Request], bool]) -> Any:
-    async def check(request: Request) -> None:
-        if applies(request):
-            limits: Limits = request.app.state.limits
-            await limits.take(kind, _client(request, await caller_of(request)))
-
-    return Depends(check)
-
-
-LIMIT_CHANGES = _limit(
-    "money", lambda request: request.method not in _READS and not request.url.path.startswith(ADMIN_PATHS)
-)
+LIMIT_MONEY = limited("money", lambda request: is_change(request) and not request.url.path.startswith(ADMIN_PATHS))
 """For an API whose changes move money or open sessions at Stripe. Admins' routes are not limited."""
-LIMIT_GUESSES = _limit("guesses", lambda _: True)
+LIMIT_GUESSES = limited("guesses")
 """For a route that says whether a code or a token exists."""

@@ -86,7 +86,7 @@ def create_api(
     app.state.service = service
     app.state.database = database
     app.state.authenticator = Authenticator(settings)
-    app.state.limits = Limits(settings)
+    app.state.limits = Limits.of(settings)
     app.state.settings = settings
     return app
 
