@@ -40,10 +40,14 @@ from tests.year.harness import Harness, ServiceUnderTest
 
 import checkout
 import enrollment
+from checkout.main import comparisons as checkout_comparisons
 from contracts.envelope import Event
 from contracts.payments import PaymentEvent
 from contracts.registry import EVENT_TYPES
+from enrollment.verification import comparisons as enrollment_comparisons
+from kit.messaging.verification import verify
 from ledger.facts import fold
+from ledger.policy import DEFAULT_POLICY
 from ledger.standing import Standing
 from ledger.verdict import verdicts
 from testkit.postgres_server import Database, PostgresServer
@@ -172,6 +176,7 @@ async def test_a_year_of_a_school(
         await assert_each_charge_is_booked_once(harness)
         await assert_every_payment_has_a_receipt(harness, students)
         await assert_no_failed_jobs(harness)
+        await assert_rows_are_those_of_their_facts(harness)
     finally:
         await harness.close()
 
@@ -293,6 +298,17 @@ async def assert_every_payment_has_a_receipt(harness: Harness, students: list[UU
     assert sorted(str(row["id"]) for row in paid) == sorted(str(row["payment_id"]) for row in documents)
     for series in await harness.checkout.rows("SELECT series, count(*), max(serial) FROM documents GROUP BY series"):
         assert series["count"] == series["max"], "document numbers have gaps"
+
+
+async def assert_rows_are_those_of_their_facts(harness: Harness) -> None:
+    for name, database, comparisons in (
+        ("checkout", harness.service.database, checkout_comparisons(DEFAULT_POLICY)),
+        ("enrollment", harness.enrollment.database, enrollment_comparisons(DEFAULT_POLICY)),
+    ):
+        report = await verify(database, comparisons, service=name)
+        assert not report.differences, [
+            (each.table, each.row, each.column, each.stored, each.expected) for each in report.differences
+        ]
 
 
 async def assert_no_failed_jobs(harness: Harness) -> None:

@@ -1,4 +1,4 @@
-"""`python -m checkout api|consumers|relay|all|migrate|refold`"""
+"""`python -m checkout api|consumers|relay|all|migrate|refold|verify`"""
 
 from checkout.main import COMMANDS, ROLES
 from checkout.topology import SERVICE

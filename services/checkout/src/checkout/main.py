@@ -41,6 +41,7 @@ from checkout.payments.free_payments import FREE_PAYMENT, FreePaymentJob
 from checkout.payments.intent_flow import IntentFlow
 from checkout.payments.jobs import StripeRefundJob
 from checkout.payments.refold import payment_rows
+from checkout.payments.verification import PaymentComparison
 from checkout.purchases import acceptance_api, contact_api, course_api, off_sale, unmatched, unmatched_api
 from checkout.purchases import api as purchases_api
 from checkout.purchases.context import CheckoutContext
@@ -55,6 +56,7 @@ from checkout.purchases.customers import Customers
 from checkout.purchases.domain import PaymentFlowName
 from checkout.purchases.jobs import INTENT_EXPIRY, PAGE_EXPIRY, IntentExpiry, PageExpiry
 from checkout.purchases.lost_events import OLD_CHECKS, LostEvents, open_purchases
+from checkout.purchases.recorder import FACT_RULES
 from checkout.purchases.repository import SUBSCRIPTION_CANCEL
 from checkout.purchases.service import PaymentFlow, PurchaseService
 from checkout.purchases.subscriptions import SubscriptionCancel
@@ -63,17 +65,24 @@ from checkout.receipts import api as receipts_api
 from checkout.receipts.jobs import PUBLICATION, PublicationJob
 from checkout.receipts.repository import move_documents
 from checkout.receipts.settings import IssuerSettings
+from checkout.receipts.verification import DocumentComparison
 from checkout.reminder_days import REMINDER_DAYS, reminder_days
 from checkout.settings import ApiSettings, RelaySettings, WorkerSettings
 from checkout.stripe_client import Stripe
-from checkout.topology import PUBLISHES, QUEUES, SERVICE
+from checkout.topology import PAYMENTS, PUBLISHES, QUEUES, SERVICE
+from contracts.payments import PaymentFailed
 from kit.db.database import Database
+from kit.http import verification as verification_api
 from kit.http.limits import LIMIT_MONEY
 from kit.jobs.jobs import JobHandler
+from kit.messaging.fact_verification import FactComparison
 from kit.messaging.refold import Apply, refold_command
+from kit.messaging.verification import Comparison
+from kit.messaging.verification_runs import Verifier, verify_command
 from kit.runtime.process import Command, Process, Role
 from kit.runtime.service import api_process, consumers_process, create_api, database_of, migrate_service, relay_process
 from ledger.facts import enrollment_pattern
+from ledger.policy import Policy
 
 ROUTERS = (
     purchases_api.router,
@@ -98,6 +107,7 @@ ROUTERS = (
     sponsor_api.router,
     pay_api.router,
     installments_admin_api.router,
+    verification_api.router,
 )
 
 
@@ -214,6 +224,8 @@ def relay() -> Process:
         [open_purchases(), open_installments()],
         open_too_long=timedelta(minutes=settings.missing_event_minutes),
     )
+    seconds = settings.verify_every_seconds
+    verifier = Verifier(database, comparisons(settings.policy), service=SERVICE, every_seconds=seconds)
     return relay_process(
         SERVICE,
         settings,
@@ -223,7 +235,7 @@ def relay() -> Process:
             test_clock=settings.test_clock,
             reminders=reminder_days(settings.sponsor_reminder_days),
         ),
-        background=[timer.run, lost_events.run],
+        background=[timer.run, lost_events.run, verifier.run],
         expiries=[OLD_CHECKS],
         dependencies={"stripe": stripe.check},
         close=[stripe.close, database.close],
@@ -253,5 +265,25 @@ def refold(arguments: Sequence[str]) -> int:
     return refold_command(SERVICE, arguments, build, pattern=enrollment_pattern)
 
 
+def comparisons(policy: Policy) -> Sequence[Comparison]:
+    """What `verify` compares."""
+    superseded = frozenset({PaymentFailed.type})
+    return (
+        FactComparison(service=SERVICE, queues=[PAYMENTS], rules=FACT_RULES, superseded=superseded),
+        PaymentComparison(policy=policy, on_merged=move_documents),
+        DocumentComparison(),
+    )
+
+
+def verify(arguments: Sequence[str]) -> int:
+    """Compares the rows with the payment events."""
+
+    def build() -> tuple[Database, Sequence[Comparison]]:
+        settings = WorkerSettings()
+        return database_of(settings), comparisons(settings.policy)
+
+    return verify_command(SERVICE, arguments, build)
+
+
 ROLES: dict[str, Role] = {"api": serve, "consumers": consume, "relay": relay, "migrate": migrate}
-COMMANDS: dict[str, Command] = {"refold": refold}
+COMMANDS: dict[str, Command] = {"refold": refold, "verify": verify}

@@ -159,7 +159,7 @@ class ApiSettings(service.ApiSettings, StripeSettings):
         return self
 
 
-class RelaySettings(service.WorkerSettings, StripeSettings):
+class RelaySettings(PolicySettings, service.WorkerSettings, StripeSettings):
     """The relay publishes events, performs the jobs at Stripe and runs the timers."""
 
     announce_days: Annotated[int, Field(ge=0, le=30)] = 3

@@ -108,12 +108,12 @@ async def _update_records(
 ) -> None:
     """If a payment has several rows, the oldest one is kept."""
     uow = source.uow
-    for payment, records in _matched(source.purchase.payments, stored):
+    for payment, records in matched(source.purchase.payments, stored):
         for duplicate in records[1:]:
             await on_merged(uow.db, records[0].id, duplicate.id)
             await repository.merge_payments(uow.db, records[0].id, duplicate.id, at=uow.now)
         events = source.index.of(payment)
-        values = _values(source.row, payment, records, events)
+        values = values_of(source.row, payment, records, events)
         if not records:
             new: dict[str, Any] = {"id": uuid4(), "late": False, "created_at": uow.now, "updated_at": uow.now}
             record = PaymentRecord(**asdict(values), **new)
@@ -126,7 +126,7 @@ async def _update_records(
         written.reported.append((source, payment, record, events))
 
 
-def _matched(payments: Sequence[Payment], stored: Sequence[PaymentRecord]) -> list[tuple[Payment, list[PaymentRecord]]]:
+def matched(payments: Sequence[Payment], stored: Sequence[PaymentRecord]) -> list[tuple[Payment, list[PaymentRecord]]]:
     """Each payment with its rows. A row can link references before any event does."""
     separate = list(payments)
     for record in stored:
@@ -137,7 +137,7 @@ def _matched(payments: Sequence[Payment], stored: Sequence[PaymentRecord]) -> li
     return [(payment, [record for record in stored if payment.refs & set(record.refs)]) for payment in separate]
 
 
-def _values(
+def values_of(
     row: PurchaseRow, payment: Payment, records: Sequence[PaymentRecord], events: Sequence[EventRecord]
 ) -> PaymentValues:
     """What the events say; what they leave open stays as it was stored when the payment was requested."""

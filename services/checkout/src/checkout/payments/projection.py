@@ -63,7 +63,11 @@ class EventIndex:
 
     def of(self, payment: Payment) -> list[EventRecord]:
         """The events of this payment, oldest first."""
-        own = {each.id: each for ref in payment.refs for each in self._by_ref.get(ref, ())}
+        return self.of_refs(payment.refs)
+
+    def of_refs(self, refs: Iterable[str]) -> list[EventRecord]:
+        """The events that name one of these references, oldest first."""
+        own = {each.id: each for ref in refs for each in self._by_ref.get(ref, ())}
         return sorted(own.values(), key=lambda each: (each.time, each.id))
 
 

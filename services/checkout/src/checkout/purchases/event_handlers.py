@@ -55,7 +55,7 @@ async def _updated(update: PurchaseUpdate, policy: Policy) -> PurchaseRow:
         )
     if subscription_id and state in (State.WITHDRAWN, State.CANCELED, State.FAILED):
         await subscriptions.enqueue_cancel(uow, purchase_id=row.id, subscription_id=subscription_id)
-    return replace(row, state=state, stripe_subscription_id=subscription_id, **_standing(row, purchase, policy))
+    return replace(row, state=state, stripe_subscription_id=subscription_id, **standing(row, purchase, policy))
 
 
 def _paid_at(purchase: Purchase, events: Sequence[Envelope[PaymentEvent]]) -> datetime | None:
@@ -67,7 +67,7 @@ def _paid_at(purchase: Purchase, events: Sequence[Envelope[PaymentEvent]]) -> da
     return min((each.time for each in succeeded), default=None)
 
 
-def _standing(row: PurchaseRow, purchase: Purchase, policy: Policy) -> dict[str, Any]:
+def standing(row: PurchaseRow, purchase: Purchase, policy: Policy) -> dict[str, Any]:
     """The columns that say why the purchase is not simply paid, and what Stripe will collect."""
     _, reason = purchase.standing(policy)
     shortfall = purchase.shortfall if reason == UNDERPAID else None

@@ -267,6 +267,10 @@ async def read_row(db: AsyncConnection, purchase_id: UUID) -> PurchaseRow | None
     return None if row is None else row_of(row)
 
 
+async def read_rows(db: AsyncConnection, ids: Collection[UUID]) -> list[PurchaseRow]:
+    return [row_of(row) for row in await db.execute(select(purchases).where(one_of(purchases.c.id, ids)))]
+
+
 async def lock_purchase(db: AsyncConnection, purchase_id: UUID) -> PurchaseRow | None:
     row = (await db.execute(select(purchases).where(purchases.c.id == purchase_id).with_for_update())).one_or_none()
     return None if row is None else row_of(row)
