@@ -172,3 +172,21 @@ async def test_timelines_are_for_admins_and_of_one_thing(service: Service) -> No
         assert (await service.get("/api/admin/timelines", role=role, stripe_id="pi_1")).status_code == 403
     for query in ({}, {"stripe_id": "pi_1", "student_id": str(uuid4())}):
         assert (await service.get("/api/admin/timelines", **query)).status_code == 422
+
+
+async def test_a_replay_of_two_purchases_does_not_mix_their_timelines(service: Service) -> None:
+    first, second = uuid4(), uuid4()
+    for purchase, intent in ((first, "pi_1111"), (second, "pi_2222")):
+        paid = PaymentSucceeded(refs=PaymentRefs(payment_intent=intent), purchase_id=purchase, amount=usd(1))
+        disputed = PaymentDisputeOpened(
+            refs=PaymentRefs(payment_intent=intent), dispute_id=f"dp_{intent}", status="lost", amount=usd(1)
+        )
+        await service.receive(
+            service.envelope(paid, id=f"evt_{intent}/payment.succeeded.v1"),
+            service.envelope(disputed, id=f"evt_dp_{intent}/payment.dispute_opened.v1"),
+        )
+    both = act("event.replayed", "journal", references=("evt_pi_1111", "evt_dp_pi_2222", "evt_pi_2222"))
+    await service.receive(service.audited(both))
+    sources = [event["event_id"] for event in await timeline(service, first)]
+    assert [id for id in sources if "2222" in id] == []
+    assert [event["type"] for event in await timeline(service, first)][-1] == "audit.recorded.v1"

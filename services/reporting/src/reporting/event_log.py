@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, RowMapping, and_, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contracts.audit import AuditRecorded
 from contracts.envelope import Envelope
 from reporting import domain
 from reporting.tables import events
@@ -100,10 +101,12 @@ async def timelines_about(db: AsyncConnection, stripe_id: str) -> list[Timeline]
 
 
 async def _linked(db: AsyncConnection, named: ColumnElement[bool], refs: frozenset[str]) -> frozenset[str]:
-    """The references of these events, and of those that name no purchase and share one."""
+    """The references of these events, and of those that name no purchase and share one. An act may be about events of
+    many purchases, so it links nothing."""
     for _ in range(MOST_ROUNDS):
         selected = or_(named, _unnamed(refs)) if refs else named
-        found = await db.scalars(select(func.unnest(events.c.refs)).where(selected).distinct())
+        about_one = events.c.type != AuditRecorded.type
+        found = await db.scalars(select(func.unnest(events.c.refs)).where(selected, about_one).distinct())
         more = domain.linking(frozenset(found))
         if more <= refs:
             break
