@@ -17,6 +17,7 @@ NO_MONEY = {
     "breaks",
     "broken",
     "capacity",
+    "compared",
     "conflicts",
     "count",
     "deposit_percent",

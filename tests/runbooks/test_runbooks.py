@@ -40,15 +40,15 @@ def rehearse(stack: Stack, tmp_path: Path) -> Rehearse:
 
 
 @pytest.fixture
-async def student(school: School, known: dict[str, Student]) -> Student:
+async def student(school: School, stored: dict[str, Student]) -> Student:
     """Has paid and is enrolled; the same one in all tests."""
-    if "student" not in known:
-        known["student"] = await enrolled(school)
-    return Student(school, known["student"].person)
+    if "student" not in stored:
+        stored["student"] = await enrolled(school)
+    return Student(school, stored["student"].person)
 
 
 @pytest.fixture(scope="module")
-def known() -> dict[str, Student]:
+def stored() -> dict[str, Student]:
     return {}
 
 

@@ -33,7 +33,9 @@ from testkit.postgres_server import PostgresServer
 from testkit.rabbit_server import RabbitServer
 from webhook_gateway.admin import app
 from webhook_gateway.admin_context import AdminContext
+from webhook_gateway.object_reconciler import ComparedObjects
 from webhook_gateway.reconciler import Reconciled
+from webhook_gateway.stripe_objects import ObjectKind
 from webhook_gateway.tables import Source, journal_due
 
 ADMIN = UUID("00000000-0000-4000-8000-00000000000a")
@@ -67,9 +69,11 @@ class Steps:
         )
         self._app = app(context, Authenticator(settings), {"changes": f"{CHANGES}/day", "reads": "100/day"})
 
-    async def _reconcile(self, since: datetime, until: datetime | None, actor: Actor) -> Reconciled:
+    async def _reconcile(
+        self, since: datetime, until: datetime | None, actor: Actor
+    ) -> tuple[Reconciled, ComparedObjects]:
         self.reconciled.append((since, until, actor))
-        return Reconciled(listed=3, restored=1)
+        return Reconciled(listed=3, restored=1), ComparedObjects(differing={(ObjectKind.CHARGE, "ch_1")})
 
     async def call(
         self, method: str, path: str, body: Any = None, *, role: str | None = "admin", caller: UUID = ADMIN
@@ -248,7 +252,7 @@ async def test_journaled_events_are_replayed_by_type_and_name(steps: Steps) -> N
 async def test_a_comparison_is_bounded_and_its_actor_is_the_caller(steps: Steps) -> None:
     path = "/api/admin/reconciliations"
     for body in (
-        {"since": (NOW - timedelta(days=40)).isoformat()},
+        {"since": (NOW - timedelta(days=41)).isoformat()},
         {"since": (NOW + timedelta(days=1)).isoformat()},
         {"since": NOW.isoformat(), "until": (NOW - timedelta(days=1)).isoformat()},
         {"since": "2026-11-01T00:00:00"},
@@ -257,7 +261,11 @@ async def test_a_comparison_is_bounded_and_its_actor_is_the_caller(steps: Steps)
         assert (await steps.call("POST", path, body)).status_code == 422, body
     since = NOW - timedelta(hours=1)
     answer = await steps.call("POST", path, {"since": since.isoformat()})
-    assert answer.json() == {"listed": 3, "restored": 1, "conflicts": 0, "refused": 0}
+    assert {name: value for name, value in answer.json().items() if value} == {
+        "listed": 3,
+        "restored": 1,
+        "differing": ["ch_1"],
+    }
     assert steps.reconciled == [(since, None, Actor(id=str(ADMIN), role="admin"))]
 
 

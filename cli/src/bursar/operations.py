@@ -17,7 +17,7 @@ from bursar.service_client import LONG_SECONDS, ServiceClient
 
 Since = Annotated[datetime | None, typer.Option(help="UTC, such as 2026-11-01 or 2026-11-01T08:00:00.")]
 _POLL_SECONDS = 1.0
-_COUNTS = ("listed", "restored", "conflicts", "refused")
+_COUNTS = ("listed", "restored", "conflicts", "refused", "compared")
 
 
 def reconcile(
@@ -28,33 +28,35 @@ def reconcile(
     until: Annotated[datetime | None, typer.Option(help="Before when; now if it is not given.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Fetch from Stripe what it did not deliver. Exits with 1 if an event cannot be taken."""
+    """Fetch from Stripe what it did not deliver, and compare its objects with what was published. Exits with 1 if one
+    differs, or an event cannot be taken."""
     client, output = ServiceClient(Environment.load(context.obj), "admin"), Output(as_json=as_json)
-    found = dict.fromkeys(_COUNTS, 0)
-    end = until.replace(tzinfo=UTC) if until else datetime.now(UTC)
-    begin = since.replace(tzinfo=UTC) if since else end - timedelta(days=1)
-    for start, stop in output.progress(list(_parts(begin, end)), "comparing with Stripe"):
-        period = {"since": start.isoformat(), "until": stop.isoformat()}
+    found: dict[str, Any] = dict.fromkeys(_COUNTS, 0) | {"differing": []}
+    begin = since.replace(tzinfo=UTC) if since else datetime.now(UTC) - timedelta(days=1)
+    parts = list(_parts(begin, until.replace(tzinfo=UTC) if until else None, now=datetime.now(UTC)))
+    for period in output.progress(parts, "comparing with Stripe"):
         part = client.post("/api/admin/reconciliations", period, seconds=LONG_SECONDS)
-        found = {name: count + part[name] for name, count in found.items()}
+        found = {name: value + part[name] for name, value in found.items()}
     if as_json:
         output.json(found)
     else:
         output.line(f"Stripe lists {found['listed']} events; {found['restored']} were missing and are published now.")
+        output.line(f"{found['compared']} objects were compared, {len(found['differing'])} differ.")
+        for id in found["differing"]:
+            output.line(f"  {id}: see docs/runbooks/reconcile.md")
         if found["conflicts"] or found["refused"]:
             output.line(f"{found['conflicts']} conflict with the journal, {found['refused']} are refused: see the log.")
-    raise typer.Exit(1 if found["conflicts"] or found["refused"] else 0)
+    raise typer.Exit(1 if found["conflicts"] or found["refused"] or found["differing"] else 0)
 
 
-def _parts(since: datetime, until: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Weeks, so that there is progress to show. At least one."""
-    start = since
-    while True:
-        stop = min(start + timedelta(days=7), until)
-        yield start, stop
-        if stop >= until:
-            return
-        start = stop
+def _parts(since: datetime, until: datetime | None, *, now: datetime) -> Iterator[dict[str, str]]:
+    """Weeks, so that there is progress to show; at least one. Without `until`, the last has no end: Stripe's clock may
+    be ahead of ours."""
+    start, end = since, until or now
+    while end - start > timedelta(days=7):
+        yield {"since": start.isoformat(), "until": (start + timedelta(days=7)).isoformat()}
+        start += timedelta(days=7)
+    yield {"since": start.isoformat()} | ({"until": until.isoformat()} if until else {})
 
 
 def replay(

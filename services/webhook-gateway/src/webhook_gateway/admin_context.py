@@ -17,10 +17,11 @@ from kit.db.database import Database
 from kit.http.errors import Problem
 from kit.messaging.dead_letters import DeadLetters, connected
 from kit.messaging.publishers import login_of
+from webhook_gateway.object_reconciler import ComparedObjects
 from webhook_gateway.reconciler import Reconciled
 
-Reconcile = Callable[[datetime, datetime | None, Actor], Awaitable[Reconciled]]
-"""Compares a period with Stripe and journals what is missing, by order of this actor."""
+Reconcile = Callable[[datetime, datetime | None, Actor], Awaitable[tuple[Reconciled, ComparedObjects]]]
+"""Compares a period with Stripe, events and objects, and journals what is missing, by order of this actor."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from functools import partial
 from fastapi import FastAPI
 
 import webhook_gateway
+from contracts.audit import Actor
 from kit.db.database import Database
 from kit.http.app import create_app
 from kit.http.auth import Authenticator
@@ -137,11 +138,17 @@ def admin() -> Process:
     settings = AdminSettings()
     database, fetcher, journal = _reconciled(settings)
     reconciler = _reconciler(settings, database, fetcher, journal)
+    objects = _object_reconciler(settings, database, fetcher, journal, reconciler)
+
+    async def compare(since: datetime, until: datetime | None, actor: Actor) -> tuple[Reconciled, ComparedObjects]:
+        events = await reconciler.restore_all(since=since, until=until, actor=actor)
+        return events, await objects.compare_all(since=since, until=until)
+
     context = AdminContext(
         database=database,
         amqp_url=settings.amqp_url.get_secret_value(),
         queues=tuple(installed_queues()),
-        reconcile=lambda since, until, actor: reconciler.restore_all(since=since, until=until, actor=actor),
+        reconcile=compare,
     )
     authenticator = Authenticator(settings)
     return Process(

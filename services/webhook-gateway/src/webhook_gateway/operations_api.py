@@ -16,7 +16,6 @@ from kit.http import audit
 from kit.http.auth import Admin
 from kit.http.errors import Problem
 from webhook_gateway.admin_context import CurrentContext
-from webhook_gateway.fetcher import RETENTION
 from webhook_gateway.replay import TooMany, replay
 from webhook_gateway.tables import Lane, journal_due
 from webhook_gateway.topology import SERVICE
@@ -27,6 +26,9 @@ MOST_NAMED = 1_000
 MOST_REPLAYED = 50_000
 MOST_REPLICAS = 50
 COUNTED = 100_000
+MOST_DIFFERING = 1_000
+LONGEST_PERIOD = timedelta(days=40)
+"""More than Stripe lists events for (30), and than objects are compared for in the background (35)."""
 
 SCALABLE = tuple(
     sorted(name for service in PUBLISHED_BY if service != "other systems" for name in (service, f"{service}-relay"))
@@ -47,9 +49,11 @@ class Reconciliation(BaseModel):
     """What the comparison has found."""
 
     listed: int = Field(description="events that Stripe lists")
-    restored: int = Field(description="events that were missing and are published now")
+    restored: int = Field(description="events that were missing, or built from an object, and are published now")
     conflicts: int = Field(description="other events with the same ids are journaled")
     refused: int = Field(description="of another mode or account")
+    compared: int = Field(description="objects of Stripe, such as charges")
+    differing: list[str] = Field(description="ids of objects that differ from what was published; at most 1,000")
 
 
 class ReplayOrder(BaseModel):
@@ -81,20 +85,26 @@ class ScalingCommand(BaseModel):
 
 @router.post("/reconciliations")
 async def reconcile(body: Period, _: Admin, context: CurrentContext) -> Reconciliation:
-    """Journals the events of a period that Stripe lists and nobody delivered; the relay publishes them. One at a time.
-    Recorded in the audit trail."""
+    """Journals the events of a period that Stripe lists and nobody delivered, and compares its objects with what was
+    published about them. The relay publishes what was missing. One at a time. Recorded in the audit trail."""
     now = utc_now()
-    if not now - RETENTION - timedelta(days=1) <= body.since <= now or (body.until and body.until <= body.since):
-        detail = f"Stripe lists events for {RETENTION.days} days: `since` must be later than that, and before `until`."
+    until = body.until or now
+    if not body.since < until <= body.since + LONGEST_PERIOD:
+        detail = f"`since` must be before `until`, by at most {LONGEST_PERIOD.days} days."
         raise Problem(422, "invalid_period", detail)
     if context.reconciling.locked():
         raise Problem(
             409, "reconciling", "A comparison is running; retry when it is done.", headers={"Retry-After": "5"}
         )
     async with context.reconciling:
-        found = await context.reconcile(body.since, body.until, audit.current_origin().actor)
+        events, objects = await context.reconcile(body.since, body.until, audit.current_origin().actor)
     return Reconciliation(
-        listed=found.listed, restored=found.restored, conflicts=found.conflicts, refused=found.refused
+        listed=events.listed,
+        restored=events.restored + objects.restored.total(),
+        conflicts=events.conflicts,
+        refused=events.refused + objects.refused,
+        compared=objects.objects.total(),
+        differing=sorted(id for _, id in objects.differing)[:MOST_DIFFERING],
     )
 
 
