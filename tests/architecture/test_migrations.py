@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kit.db import ddl, delivery_ddl, verification_ddl
+from kit.db import ddl, delivery_ddl, erasure_ddl, verification_ddl
 from kit.db.row_security import Logins, own_rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,6 +20,7 @@ PINNED = {
     "ddl.V1": "012437d05bba8758",
     "delivery_ddl.V2": "f96d4afb79da4d98",
     "verification_ddl": "6c136d55b6ab1ff7",
+    "erasure_ddl": "1df0061574799e32",
     "row_security": "23c92cb935b8c3fb",
     "row_security.staff_publish": "8735aa4df95178dd",
     "services/checkout/migrations/versions/0001_initial.py": "283f57eb84a35b86",
@@ -28,38 +29,45 @@ PINNED = {
     "services/checkout/migrations/versions/0004_logins.py": "10242a21b6ffe56b",
     "services/checkout/migrations/versions/0005_audit.py": "31893d112005e72c",
     "services/checkout/migrations/versions/0006_verification.py": "8963455be3080265",
+    "services/checkout/migrations/versions/0007_erasure.py": "c9ca1709a54954d5",
     "services/enrollment/migrations/versions/0001_initial.py": "02e65d3899307510",
     "services/enrollment/migrations/versions/0002_enrolled_at.py": "6b470079d99aa532",
     "services/enrollment/migrations/versions/0003_delivery.py": "ce26dbd51685508f",
     "services/enrollment/migrations/versions/0004_logins.py": "b063a523841b078c",
     "services/enrollment/migrations/versions/0005_audit.py": "31893d112005e72c",
     "services/enrollment/migrations/versions/0006_verification.py": "8963455be3080265",
+    "services/enrollment/migrations/versions/0007_erasure.py": "8ce02f18415f834d",
     "services/instructor-assignment/migrations/versions/0001_initial.py": "fb6949cd489b2ec4",
     "services/instructor-assignment/migrations/versions/0003_delivery.py": "61ca019c46c84ad4",
     "services/instructor-assignment/migrations/versions/0004_logins.py": "59a14e88f7d92ac7",
     "services/instructor-assignment/migrations/versions/0005_loads.py": "4851d60f3ac749a4",
     "services/instructor-assignment/migrations/versions/0006_audit.py": "db50a074402ab20f",
     "services/instructor-assignment/migrations/versions/0007_verification.py": "8e28b2a6b65cfef8",
+    "services/instructor-assignment/migrations/versions/0008_erasure.py": "2ad421a1a92a1b42",
     "services/milady-integration/migrations/versions/0001_initial.py": "26d6f0ab56758c01",
     "services/milady-integration/migrations/versions/0002_contacts.py": "ee9f70cc07fb78ab",
     "services/milady-integration/migrations/versions/0003_delivery.py": "ce26dbd51685508f",
     "services/milady-integration/migrations/versions/0004_logins.py": "ed58e0dc7c10f68f",
     "services/milady-integration/migrations/versions/0005_audit.py": "31893d112005e72c",
     "services/milady-integration/migrations/versions/0006_verification.py": "8963455be3080265",
+    "services/milady-integration/migrations/versions/0007_erasure.py": "8ce02f18415f834d",
     "services/notifications/migrations/versions/0001_initial.py": "cc8f2d24678bc2f1",
     "services/notifications/migrations/versions/0003_delivery.py": "4117649a8c88ba00",
     "services/notifications/migrations/versions/0004_logins.py": "e744002799bbfaa8",
     "services/notifications/migrations/versions/0005_audit.py": "31893d112005e72c",
     "services/notifications/migrations/versions/0006_verification.py": "8963455be3080265",
+    "services/notifications/migrations/versions/0007_erasure.py": "1acded19a37b2c8c",
     "services/reporting/migrations/versions/0001_initial.py": "7549b14fd30635a6",
     "services/reporting/migrations/versions/0002_links.py": "aa7fff9d27f3d2f3",
     "services/reporting/migrations/versions/0003_invariant_runs.py": "249db63727c42773",
+    "services/reporting/migrations/versions/0004_erasure.py": "855ce8589a991a9c",
     "services/webhook-gateway/migrations/versions/0001_initial.py": "54d256920fe8a747",
     "services/webhook-gateway/migrations/versions/0002_fetches.py": "767d28eb8122b8ad",
     "services/webhook-gateway/migrations/versions/0003_journal.py": "aba8bae89e9ac22b",
     "services/webhook-gateway/migrations/versions/0004_logins.py": "4e00390e6c85e6f5",
     "services/webhook-gateway/migrations/versions/0005_reconciliation.py": "06d953b7435ab9fc",
     "services/webhook-gateway/migrations/versions/0006_objects.py": "d79a13a0dc36a529",
+    "services/webhook-gateway/migrations/versions/0007_erasure.py": "e7f2cd57b369e6c4",
 }
 """Revision -> the first 16 hex digits of its SHA-256. A new revision adds a line; a line is never changed."""
 
@@ -80,6 +88,7 @@ def _found() -> dict[str, str]:
         "ddl.V1": "".join(ddl.V1).encode(),
         "delivery_ddl.V2": "".join(delivery_ddl.V2).encode(),
         "verification_ddl": "".join(verification_ddl.statements(_LOGINS)).encode(),
+        "erasure_ddl": "".join(erasure_ddl.statements(_LOGINS)).encode(),
         "row_security": "".join(_policies()).encode(),
         "row_security.staff_publish": "".join(_LOGINS.staff_publish("p", ("e",))).encode(),
     }

@@ -102,6 +102,8 @@ async def payments_and_refunds(routes: AuditedRoutes, school: School) -> None:
 
     contact = {"email": "ada@example.org", "name": "Ada"}
     await routes.call("PUT", "/api/admin/students/{id}/contact", "contact.changed", student, json=contact)
+    await routes.call("PUT", "/api/admin/students/{id}/contact", "contact.changed", other := uuid4(), json=contact)
+    await routes.call("POST", "/api/admin/students/{id}/erasure", "student.erasure_requested", other)
 
 
 async def test_every_admin_route_leaves_an_audit_record(school: School) -> None:

@@ -14,7 +14,7 @@ from alembic.operations import Operations
 from sqlalchemy import Connection, text
 from tests.kit.totals import totals
 
-from kit.db import ddl, delivery_ddl
+from kit.db import ddl, delivery_ddl, erasure_ddl
 from kit.db.database import Database
 from kit.messaging.broker import Publisher
 from testkit import postgres_server as pg
@@ -31,9 +31,11 @@ async def prepared(kit_database: pg.Database) -> pg.Database:
     database = Database(kit_database.owner_url)
 
     def create(connection: Connection) -> None:
-        with Operations.context(MigrationContext.configure(connection)):
+        with Operations.context(MigrationContext.configure(connection)) as operations:
             ddl.create_v1(api_login=kit_database.api_login)
             delivery_ddl.create_v2(api_login=kit_database.api_login)
+            for statement in erasure_ddl.V1:
+                operations.execute(statement)
         connection.execute(text("CREATE TABLE done (event_id text NOT NULL, note text NOT NULL DEFAULT '')"))
 
     async with database.engine.begin() as connection:
@@ -48,7 +50,11 @@ async def database(prepared: pg.Database) -> AsyncIterator[Database]:
     database = Database(prepared.owner_url, pool_size=20)
     async with database.transaction() as db:
         messages = "outbox_messages, outbox_due, outbox, inbox"
-        await db.execute(text(f"TRUNCATE {messages}, facts, fact_keys, jobs, idempotency_keys, idle_workers, done"))
+        await db.execute(
+            text(
+                f"TRUNCATE {messages}, facts, fact_keys, jobs, idempotency_keys, idle_workers, done, erased_identifiers"
+            )
+        )
     yield database
     await database.close()
 

@@ -17,6 +17,7 @@ from bursar.environment import Environment, NotConfigured
 from bursar.operations import reconcile, replay, scale
 from bursar.output import Json, Output
 from bursar.service_client import Refused, ServiceClient, Unreachable
+from bursar.students import erase, export
 from bursar.timeline import timeline
 from bursar.verification import verify
 
@@ -69,6 +70,8 @@ app.command(rich_help_panel=SEE)(verify)
 app.command(rich_help_panel=CHANGE)(reconcile)
 app.command(rich_help_panel=CHANGE)(replay)
 app.command(rich_help_panel=CHANGE)(scale)
+app.command(rich_help_panel=CHANGE)(export)
+app.command(rich_help_panel=CHANGE)(erase)
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=CHANGE)
 
 

@@ -66,6 +66,16 @@ class ServiceClient:
             raise Refused(code, f"{self._service}: {code}: {found.get('detail', '')}")
         return dict(found)
 
+    def content(self, path: str) -> bytes:
+        """A file. Raises Refused or Unreachable."""
+        try:
+            response = self._http.get(path, timeout=SECONDS)
+        except httpx.HTTPError as error:
+            raise Unreachable(f"{self._service} did not answer: {type(error).__name__}") from None
+        if not response.is_success:
+            raise Refused(str(response.status_code), f"{self._service}: {response.status_code} for {path}")
+        return response.content
+
     def pages(self, path: str, parameters: Mapping[str, str], *, limit: int) -> Iterator[dict[str, Any]]:
         """The first `limit` items of a list."""
         cursor: dict[str, str] = {}

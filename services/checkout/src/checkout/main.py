@@ -14,6 +14,9 @@ from checkout import consumers
 from checkout.catalog import admin_api as catalog_admin_api
 from checkout.catalog import consumers as catalog_consumers
 from checkout.catalog import items_api, loader, promotion_api, public_api
+from checkout.erasures import api as erasures_api
+from checkout.erasures.event_handlers import DELETION, CustomerDeletion, erasure_events
+from checkout.erasures.personal_data import PERSONAL
 from checkout.installments import admin_api as installments_admin_api
 from checkout.installments import api as installments_api
 from checkout.installments import pay_api, sponsor_api
@@ -73,6 +76,7 @@ from checkout.topology import PAYMENTS, PUBLISHES, QUEUES, SERVICE
 from contracts.payments import PaymentFailed
 from kit.db.database import Database
 from kit.http import verification as verification_api
+from kit.http.export import export_router
 from kit.http.limits import LIMIT_MONEY
 from kit.jobs.jobs import JobHandler
 from kit.messaging.fact_verification import FactComparison
@@ -108,6 +112,8 @@ ROUTERS = (
     pay_api.router,
     installments_admin_api.router,
     verification_api.router,
+    erasures_api.router,
+    export_router(PERSONAL, audited=True),
 )
 
 
@@ -125,6 +131,7 @@ def app(settings: ApiSettings) -> FastAPI:
             consumers.enrollment_events(),
             catalog_consumers.registrations(),
             customer_events(),
+            erasure_events(),
         ],
         publishes=PUBLISHES,
         settings=settings,
@@ -169,6 +176,7 @@ def jobs(
         SUBSCRIPTION_CANCEL: SubscriptionCancel(stripe),
         REPLACEMENT: CustomerReplacement(database, stripe),
         DETACHMENT: MethodDetachment(stripe),
+        DELETION: CustomerDeletion(stripe),
         **off_sale.handlers(database, stripe),
         INTENT_EXPIRY: IntentExpiry(database, stripe),
         PAGE_EXPIRY: PageExpiry(database),
@@ -207,6 +215,7 @@ def consume() -> Process:
             consumers.enrollment_events(),
             catalog_consumers.registrations(),
             customer_events(),
+            erasure_events(),
         ],
         QUEUES,
     )
@@ -237,6 +246,8 @@ def relay() -> Process:
         ),
         background=[timer.run, lost_events.run, verifier.run],
         expiries=[OLD_CHECKS],
+        personal=PERSONAL,
+        own_queues=QUEUES,
         dependencies={"stripe": stripe.check},
         close=[stripe.close, database.close],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contracts.checkout import CatalogItemRegistered
+from contracts.erasure import StudentErased, StudentErasureRequested
 from contracts.payments import CustomerDeleted, MandateRevoked
 from contracts.registry import OWN_EVENTS, PAYMENT_EVENTS, PUBLISHED_BY
 from kit.messaging.topology import Queue
@@ -12,5 +13,6 @@ PAYMENTS = Queue("checkout.payments", events=PAYMENT_EVENTS)
 ENROLLMENTS = Queue("checkout.enrollments", events=OWN_EVENTS["enrollment"])
 CATALOG = Queue("checkout.catalog", events=(CatalogItemRegistered,))
 CUSTOMERS = Queue("checkout.customers", events=(CustomerDeleted, MandateRevoked))
-QUEUES = (PAYMENTS, ENROLLMENTS, CATALOG, CUSTOMERS)
+ERASURES = Queue("checkout.erasures", events=(StudentErasureRequested, StudentErased))
+QUEUES = (PAYMENTS, ENROLLMENTS, CATALOG, CUSTOMERS, ERASURES)
 PUBLISHES = PUBLISHED_BY[SERVICE]

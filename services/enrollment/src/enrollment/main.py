@@ -9,15 +9,18 @@ from fastapi import FastAPI
 import enrollment
 from enrollment import api as enrollments_api
 from enrollment import consumers, progress_api
+from enrollment.personal_data import PERSONAL
 from enrollment.projection import enrollments_of
 from enrollment.settings import ApiSettings, WorkerSettings
-from enrollment.topology import PUBLISHES, QUEUES, SERVICE
+from enrollment.topology import ERASURES, PUBLISHES, QUEUES, SERVICE
 from enrollment.verification import comparisons
 from kit.db.database import Database
 from kit.http import verification as verification_api
+from kit.http.export import export_router
 from kit.messaging.refold import Apply, refold_command
 from kit.messaging.verification import Comparison
 from kit.messaging.verification_runs import Verifier, verify_command
+from kit.personal_data.erasure_requests import erasure_requests
 from kit.runtime.process import Command, Process, Role
 from kit.runtime.service import api_process, consumers_process, create_api, database_of, migrate_service, relay_process
 from ledger.facts import enrollment_pattern
@@ -27,8 +30,8 @@ def app(settings: ApiSettings) -> FastAPI:
     return create_api(
         SERVICE,
         description=enrollment.__doc__,
-        routers=[enrollments_api.router, progress_api.router, verification_api.router],
-        consumers=[consumers.payments(), consumers.catalog()],
+        routers=[enrollments_api.router, progress_api.router, verification_api.router, export_router(PERSONAL)],
+        consumers=[consumers.payments(), consumers.catalog(), erasure_requests(ERASURES)],
         publishes=PUBLISHES,
         settings=settings,
     )
@@ -41,7 +44,8 @@ def api() -> Process:
 
 def consume() -> Process:
     settings = WorkerSettings()
-    return consumers_process(SERVICE, settings, [consumers.payments(settings.policy), consumers.catalog()], QUEUES)
+    routers = [consumers.payments(settings.policy), consumers.catalog(), erasure_requests(ERASURES)]
+    return consumers_process(SERVICE, settings, routers, QUEUES)
 
 
 def relay() -> Process:
@@ -49,7 +53,9 @@ def relay() -> Process:
     database = database_of(settings)
     seconds = settings.verify_every_seconds
     verifier = Verifier(database, comparisons(settings.policy), service=SERVICE, every_seconds=seconds)
-    return relay_process(SERVICE, settings, background=[verifier.run], close=[database.close])
+    return relay_process(
+        SERVICE, settings, background=[verifier.run], personal=PERSONAL, own_queues=QUEUES, close=[database.close]
+    )
 
 
 def migrate() -> None:

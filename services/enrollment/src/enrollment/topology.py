@@ -5,9 +5,11 @@ from __future__ import annotations
 from contracts.checkout import CatalogItemChanged
 from contracts.registry import PAYMENT_EVENTS, PUBLISHED_BY
 from kit.messaging.topology import Queue
+from kit.personal_data.erasure_requests import erasure_queue
 
 SERVICE = "enrollment"
 PAYMENTS = Queue("enrollment.payments", events=PAYMENT_EVENTS)
 CATALOG = Queue("enrollment.catalog", events=(CatalogItemChanged,))
-QUEUES = (PAYMENTS, CATALOG)
+ERASURES = erasure_queue(SERVICE)
+QUEUES = (PAYMENTS, CATALOG, ERASURES)
 PUBLISHES = PUBLISHED_BY[SERVICE]

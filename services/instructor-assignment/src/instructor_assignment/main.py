@@ -9,15 +9,18 @@ from fastapi import FastAPI
 import instructor_assignment
 from instructor_assignment import consumers
 from instructor_assignment.api import router
+from instructor_assignment.personal_data import PERSONAL
 from instructor_assignment.projection import assignments_of
 from instructor_assignment.settings import ApiSettings, WorkerSettings
-from instructor_assignment.topology import PUBLISHES, QUEUES, SERVICE
+from instructor_assignment.topology import ERASURES, PUBLISHES, QUEUES, SERVICE
 from instructor_assignment.verification import comparisons
 from kit.db.database import Database
 from kit.http import verification as verification_api
+from kit.http.export import export_router
 from kit.messaging.refold import Apply, refold_command
 from kit.messaging.verification import Comparison
 from kit.messaging.verification_runs import Verifier, verify_command
+from kit.personal_data.erasure_requests import erasure_requests
 from kit.runtime.process import Command, Process, Role
 from kit.runtime.service import api_process, consumers_process, create_api, database_of, migrate_service, relay_process
 from ledger.facts import enrollment_pattern
@@ -27,8 +30,8 @@ def app(settings: ApiSettings) -> FastAPI:
     return create_api(
         SERVICE,
         description=instructor_assignment.__doc__,
-        routers=[router, verification_api.router],
-        consumers=[consumers.payments()],
+        routers=[router, verification_api.router, export_router(PERSONAL)],
+        consumers=[consumers.payments(), erasure_requests(ERASURES)],
         publishes=PUBLISHES,
         settings=settings,
     )
@@ -41,7 +44,8 @@ def api() -> Process:
 
 def consume() -> Process:
     settings = WorkerSettings()
-    return consumers_process(SERVICE, settings, [consumers.payments(settings.policy)], QUEUES)
+    routers = [consumers.payments(settings.policy), erasure_requests(ERASURES)]
+    return consumers_process(SERVICE, settings, routers, QUEUES)
 
 
 def relay() -> Process:
@@ -49,7 +53,9 @@ def relay() -> Process:
     database = database_of(settings)
     seconds = settings.verify_every_seconds
     verifier = Verifier(database, comparisons(settings.policy), service=SERVICE, every_seconds=seconds)
-    return relay_process(SERVICE, settings, background=[verifier.run], close=[database.close])
+    return relay_process(
+        SERVICE, settings, background=[verifier.run], personal=PERSONAL, own_queues=QUEUES, close=[database.close]
+    )
 
 
 def migrate() -> None:

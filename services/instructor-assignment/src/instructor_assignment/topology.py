@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from contracts.registry import PAYMENT_EVENTS, PUBLISHED_BY
 from kit.messaging.topology import Queue
+from kit.personal_data.erasure_requests import erasure_queue
 
 SERVICE = "instructor-assignment"
 PAYMENTS = Queue("instructor-assignment.payments", events=PAYMENT_EVENTS)
-QUEUES = (PAYMENTS,)
+ERASURES = erasure_queue(SERVICE)
+QUEUES = (PAYMENTS, ERASURES)
 PUBLISHES = PUBLISHED_BY[SERVICE]

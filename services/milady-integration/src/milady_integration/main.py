@@ -10,18 +10,21 @@ from fastapi import FastAPI
 import milady_integration
 from kit.db.database import Database
 from kit.http import verification as verification_api
+from kit.http.export import export_router
 from kit.messaging.refold import Apply, refold_command
 from kit.messaging.verification import Comparison
 from kit.messaging.verification_runs import Verifier, verify_command
+from kit.personal_data.erasure_requests import erasure_requests
 from kit.runtime.process import Command, Process, Role
 from kit.runtime.service import api_process, consumers_process, create_api, database_of, migrate_service, relay_process
 from ledger.facts import enrollment_pattern
 from milady_integration import admin_api, api, consumers
 from milady_integration.jobs import backoff_of, handlers
 from milady_integration.milady_client import MiladyClient
+from milady_integration.personal_data import PERSONAL
 from milady_integration.projection import enrollments_of
 from milady_integration.settings import ApiSettings, RelaySettings, WorkerSettings
-from milady_integration.topology import PUBLISHES, QUEUES, SERVICE
+from milady_integration.topology import ERASURES, PUBLISHES, QUEUES, SERVICE
 from milady_integration.verification import comparisons
 
 
@@ -29,8 +32,8 @@ def app(settings: ApiSettings) -> FastAPI:
     return create_api(
         SERVICE,
         description=milady_integration.__doc__,
-        routers=[api.router, admin_api.router, verification_api.router],
-        consumers=[consumers.payments(), consumers.purchases()],
+        routers=[api.router, admin_api.router, verification_api.router, export_router(PERSONAL)],
+        consumers=[consumers.payments(), consumers.purchases(), erasure_requests(ERASURES)],
         publishes=PUBLISHES,
         settings=settings,
     )
@@ -43,9 +46,8 @@ def serve() -> Process:
 
 def consume() -> Process:
     settings = WorkerSettings()
-    return consumers_process(
-        SERVICE, settings, [consumers.payments(settings.milady_mode, settings.policy), consumers.purchases()], QUEUES
-    )
+    payments = consumers.payments(settings.milady_mode, settings.policy)
+    return consumers_process(SERVICE, settings, [payments, consumers.purchases(), erasure_requests(ERASURES)], QUEUES)
 
 
 def relay() -> Process:
@@ -60,7 +62,16 @@ def relay() -> Process:
     close = [database.close, *([client.close] if client else [])]
     compared = comparisons(settings.policy, settings.milady_mode)
     verifier = Verifier(database, compared, service=SERVICE, every_seconds=settings.verify_every_seconds)
-    return relay_process(SERVICE, settings, jobs, background=[verifier.run], dependencies=dependencies, close=close)
+    return relay_process(
+        SERVICE,
+        settings,
+        jobs,
+        background=[verifier.run],
+        dependencies=dependencies,
+        personal=PERSONAL,
+        own_queues=QUEUES,
+        close=close,
+    )
 
 
 def migrate() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from contracts.checkout import PurchaseCreated, StudentUpdated
 from contracts.registry import PAYMENT_EVENTS, PUBLISHED_BY
 from kit.messaging.topology import Queue
+from kit.personal_data.erasure_requests import erasure_queue
 
 SERVICE = "milady-integration"
 PAYMENTS = Queue("milady-integration.payments", events=PAYMENT_EVENTS)
 PURCHASES = Queue("milady-integration.purchases", events=(PurchaseCreated, StudentUpdated))
-QUEUES = (PAYMENTS, PURCHASES)
+ERASURES = erasure_queue(SERVICE)
+QUEUES = (PAYMENTS, PURCHASES, ERASURES)
 PUBLISHES = PUBLISHED_BY[SERVICE]

@@ -34,7 +34,8 @@ _SAVE_ALL = text(
 
 
 async def save_all(db: AsyncConnection, issued: Sequence[ReceiptIssued]) -> None:
-    """Raises Permanent if a content is not base64."""
+    """Raises Permanent if a content is not base64. The documents of an erased student have none."""
+    issued = [each for each in issued if each.pdf]
     if not issued:
         return
     try:

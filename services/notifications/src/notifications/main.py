@@ -7,6 +7,8 @@ from datetime import timedelta
 from fastapi import FastAPI
 
 import notifications
+from kit.http.export import export_router
+from kit.personal_data.erasure_requests import erasure_requests
 from kit.runtime.process import Process, Role
 from kit.runtime.service import api_process, consumers_process, create_api, database_of, migrate_service, relay_process
 from notifications import db, documents
@@ -15,9 +17,10 @@ from notifications.consumers import consumers
 from notifications.delivery import Delivery
 from notifications.domain import Rules
 from notifications.mailer import Mailer
+from notifications.personal_data import PERSONAL
 from notifications.renderer import Branding
 from notifications.settings import ApiSettings, RelaySettings, WorkerSettings
-from notifications.topology import PUBLISHES, QUEUES, SERVICE
+from notifications.topology import ERASURES, PUBLISHES, QUEUES, SERVICE
 from notifications.webhook import Webhook
 
 
@@ -25,8 +28,8 @@ def app(settings: ApiSettings) -> FastAPI:
     return create_api(
         SERVICE,
         description=notifications.__doc__,
-        routers=[router],
-        consumers=[consumers(Rules())],
+        routers=[router, export_router(PERSONAL)],
+        consumers=[consumers(Rules()), erasure_requests(ERASURES)],
         publishes=PUBLISHES,
         settings=settings,
     )
@@ -39,7 +42,7 @@ def api() -> Process:
 
 def consume() -> Process:
     settings = WorkerSettings()
-    return consumers_process(SERVICE, settings, [consumers(settings.rules)], QUEUES)
+    return consumers_process(SERVICE, settings, [consumers(settings.rules), erasure_requests(ERASURES)], QUEUES)
 
 
 def relay() -> Process:
@@ -62,6 +65,8 @@ def relay() -> Process:
         settings,
         {db.JOB_KIND: delivery},
         expiries=expiries,
+        personal=PERSONAL,
+        own_queues=QUEUES,
         dependencies={"mail server": mailer.check},
         close=close,
     )

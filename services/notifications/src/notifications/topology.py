@@ -16,6 +16,7 @@ from contracts.checkout import (
 from contracts.enrollment import EnrollmentProgressed
 from contracts.registry import OWN_EVENTS, PAYMENT_EVENTS, PUBLISHED_BY
 from kit.messaging.topology import Queue
+from kit.personal_data.erasure_requests import erasure_queue
 
 SERVICE = "notifications"
 PAYMENTS = Queue("notifications.payments", events=PAYMENT_EVENTS)
@@ -39,5 +40,6 @@ ENROLLMENTS = Queue(
 )
 INSTRUCTORS = Queue("notifications.instructors", events=OWN_EVENTS["instructor-assignment"])
 MILADY = Queue("notifications.milady", events=OWN_EVENTS["milady-integration"])
-QUEUES = (PAYMENTS, CHECKOUT, ENROLLMENTS, INSTRUCTORS, MILADY)
+ERASURES = erasure_queue(SERVICE)
+QUEUES = (PAYMENTS, CHECKOUT, ENROLLMENTS, INSTRUCTORS, MILADY, ERASURES)
 PUBLISHES = PUBLISHED_BY[SERVICE]

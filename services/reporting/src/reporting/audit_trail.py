@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Row, func, select, text
+from sqlalchemy import Row, Text, cast, exists, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.audit import AuditRecorded
 from contracts.envelope import Envelope
+from kit.personal_data.erased import erased_identifiers
 from reporting.chain import BEGINNING, AuditRecord, Verification, next_hash, record_of
 from reporting.tables import audit_records
 
@@ -29,6 +30,14 @@ _APPEND = text(
         :previous_hash, :hash
     )
     """
+)
+
+
+# A record that only claims to be erased is verified like any other.
+_ABOUT_ERASED = exists().where(
+    erased_identifiers.c.identifier.in_(
+        (cast(audit_records.c.student_id, Text), cast(audit_records.c.purchase_id, Text))
+    )
 )
 
 
@@ -61,13 +70,19 @@ async def verify(db: AsyncConnection) -> Verification:
     """Reads the whole chain, in the caller's transaction. Stops at the first record that does not hold."""
     result = Verification()
     while result.broken is None:
-        following = select(audit_records).where(audit_records.c.position > result.records)
+        following = select(audit_records, _ABOUT_ERASED.label("about_erased")).where(
+            audit_records.c.position > result.records
+        )
         rows = (await db.execute(following.order_by(audit_records.c.position).limit(CHUNK))).all()
         if not rows:
             break
         for row in rows:
             result = result.then(
-                position=row.position, record=_record(row), previous_hash=row.previous_hash, hash=row.hash
+                position=row.position,
+                record=_record(row),
+                previous_hash=row.previous_hash,
+                hash=row.hash,
+                erased=row.reason_erased and row.about_erased,
             )
             if result.broken is not None:
                 break

@@ -85,24 +85,33 @@ def next_hash(previous: bytes, position: int, record: AuditRecord) -> bytes:
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """`records`: how many hold, from the first one. `broken`: the position of the first one that does not; None if all
-    hold. `hash`: of the last one that holds."""
+    """records: how many hold, from the first one
+    erased:  those of them whose reason was erased
+    broken:  the position of the first one that does not hold; None if all do
+    hash:    of the last one that holds
+    """
 
     records: int = 0
+    erased: int = 0
     broken: int | None = None
     reason: str | None = None
     hash: bytes = BEGINNING
 
-    def then(self, *, position: int, record: AuditRecord, previous_hash: bytes, hash: bytes) -> Verification:
-        """With one more row, in the order of positions."""
+    def then(
+        self, *, position: int, record: AuditRecord, previous_hash: bytes, hash: bytes, erased: bool = False
+    ) -> Verification:
+        """With one more row, in the order of positions. `erased`: its reason was erased, with the person whom it is
+        about; then only its place in the chain can be verified."""
         expected = self.records + 1
         if position != expected:
             return self._broken(expected, f"record {expected} is missing")
         if previous_hash != self.hash:
             return self._broken(position, "its previous hash is not that of the record before it")
-        if hash != next_hash(previous_hash, position, record):
+        if erased and record.reason is not None:
+            return self._broken(position, "it has a reason, although that was erased")
+        if not erased and hash != next_hash(previous_hash, position, record):
             return self._broken(position, "its content does not match its hash")
-        return Verification(records=position, hash=hash)
+        return Verification(records=position, erased=self.erased + erased, hash=hash)
 
     def _broken(self, position: int, reason: str) -> Verification:
-        return Verification(records=self.records, broken=position, reason=reason, hash=self.hash)
+        return Verification(records=self.records, erased=self.erased, broken=position, reason=reason, hash=self.hash)

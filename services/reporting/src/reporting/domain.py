@@ -7,12 +7,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
-PERSONAL = frozenset({"contact", "payer_contact", "email", "pdf", "last4", "pay_url", "checkout_url", "url", "links"})
-"""Fields of events that name or reach a person, or that pay for one: never stored here, at whatever depth. (A receipt's
-`pdf` has the payer's name, and a page of Stripe has it, too.)"""
-PERSONAL_OF = {"refund.requested.v1": frozenset({"reason"})}
-"""The same, of one type of event: what students write themselves."""
-
 _STRIPE_ID = re.compile(r"(?:acct|ch|cs|cus|dp|du|evt|in|inpay|mandate|pi|pm|py|pyr|re|sub|sub_sched)_\w{4,255}")
 _ID_OF_EVENT = re.compile(r"(evt_\w{4,255})/")
 NOT_OF_ONE_PAYMENT = ("acct_", "cus_", "mandate_", "pm_")
@@ -20,20 +14,6 @@ NOT_OF_ONE_PAYMENT = ("acct_", "cus_", "mandate_", "pm_")
 
 # Any: JSON
 Json = Any
-
-
-def without_personal_data(type_: str, body: Json) -> Json:
-    """The body of an event as it is stored."""
-    dropped = PERSONAL | PERSONAL_OF.get(type_, frozenset())
-    return _without(body, dropped)
-
-
-def _without(value: Json, dropped: frozenset[str]) -> Json:
-    if isinstance(value, dict):
-        return {name: _without(inner, dropped) for name, inner in value.items() if name not in dropped}
-    if isinstance(value, list):
-        return [_without(inner, dropped) for inner in value]
-    return value
 
 
 def references(event_id: str, body: Json) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, RowMapping, and_, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contracts import personal_data
 from contracts.audit import AuditRecorded
 from contracts.envelope import Envelope
 from reporting import domain
@@ -47,7 +48,7 @@ _APPEND = text(
 async def append(db: AsyncConnection, received: Sequence[Envelope[Any]]) -> None:
     """Adds the events that are not there yet, in one statement."""
     bodies = [json.loads(event.received or event.body()) for event in received]
-    stored = [domain.without_personal_data(event.type, body) for event, body in zip(received, bodies, strict=True)]
+    stored = [personal_data.removed(event.type, body) for event, body in zip(received, bodies, strict=True)]
     await db.execute(
         _APPEND,
         {

@@ -14,6 +14,8 @@ from fastapi import FastAPI
 
 import reporting
 from kit.db.unit_of_work import utc_now
+from kit.http.export import export_router
+from kit.personal_data.erasure_requests import erasure_requests
 from kit.runtime.process import Command, Process, Role
 from kit.runtime.service import api_process, consumers_process, create_api, database_of, migrate_service, relay_process
 from kit.runtime.sweeps import repeat
@@ -21,8 +23,9 @@ from reporting import audit_trail, event_log, invariant_api, invariant_runs, ver
 from reporting.api import router
 from reporting.chain import Verification
 from reporting.consumers import consumers
+from reporting.personal_data import PERSONAL
 from reporting.settings import ApiSettings, RelaySettings, WorkerSettings
-from reporting.topology import PUBLISHES, QUEUES, SERVICE
+from reporting.topology import ERASURES, PUBLISHES, QUEUES, SERVICE
 
 MAINTAIN_SECONDS = 3600
 
@@ -31,8 +34,8 @@ def app(settings: ApiSettings) -> FastAPI:
     return create_api(
         SERVICE,
         description=reporting.__doc__,
-        routers=[router, invariant_api.router],
-        consumers=[consumers()],
+        routers=[router, invariant_api.router, export_router(PERSONAL)],
+        consumers=[consumers(), erasure_requests(ERASURES)],
         publishes=PUBLISHES,
         settings=settings,
     )
@@ -44,7 +47,7 @@ def api() -> Process:
 
 
 def consume() -> Process:
-    return consumers_process(SERVICE, WorkerSettings(), [consumers()], QUEUES)
+    return consumers_process(SERVICE, WorkerSettings(), [consumers(), erasure_requests(ERASURES)], QUEUES)
 
 
 def relay() -> Process:
@@ -65,7 +68,14 @@ def relay() -> Process:
         every_seconds=settings.invariant_every_seconds,
         processes=settings.invariant_processes,
     )
-    return relay_process(SERVICE, settings, background=[maintenance, runner.run], close=[database.close])
+    return relay_process(
+        SERVICE,
+        settings,
+        background=[maintenance, runner.run],
+        personal=PERSONAL,
+        own_queues=QUEUES,
+        close=[database.close],
+    )
 
 
 def migrate() -> None:
@@ -89,7 +99,8 @@ def verify_audit(arguments: Sequence[str]) -> int:
     if found.broken is not None:
         sys.stdout.write(f"broken at record {found.broken}: {found.reason}\n")
         return 1
-    sys.stdout.write(f"{found.records} audit records hold; the last hash is {found.hash.hex()}\n")
+    without = f" ({found.erased} without their reasons, which were erased)" if found.erased else ""
+    sys.stdout.write(f"{found.records} audit records hold{without}; the last hash is {found.hash.hex()}\n")
     return 0
 
 

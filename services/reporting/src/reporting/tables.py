@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Column, Date, DateTime, Integer, LargeBinary, Table, Text, Uuid
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Date, DateTime, Integer, LargeBinary, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.schema import FetchedValue
 
@@ -48,12 +48,14 @@ audit_records = Table(
     Column("before", JSON(none_as_null=True)),
     Column("after", JSON(none_as_null=True)),
     Column("reason", Text),
+    Column("reason_erased", Boolean, FetchedValue(), nullable=False),
     Column("address", Text),
     Column("trace_id", Text),
     Column("previous_hash", LargeBinary, nullable=False),
     Column("hash", LargeBinary, nullable=False),
 )
-"""Administrative acts. Each row's hash covers its content and the hash of the row before it."""
+"""Administrative acts. Each row's hash covers its content and the hash of the row before it. `reason_erased`: its
+reason was erased with the person whom it is about, so its hash can no longer be computed from what is left."""
 
 invariant_runs = Table(
     "invariant_runs",

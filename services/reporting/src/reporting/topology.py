@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from contracts.registry import EVENT_TYPES, PUBLISHED_BY
 from kit.messaging.topology import Queue
+from kit.personal_data.erasure_requests import erasure_queue
 
 SERVICE = "reporting"
 EVENTS = Queue("reporting.events", events=tuple(EVENT_TYPES.values()), all_types=True)
-QUEUES = (EVENTS,)
+ERASURES = erasure_queue(SERVICE)
+QUEUES = (EVENTS, ERASURES)
 PUBLISHES = PUBLISHED_BY[SERVICE]

@@ -20,6 +20,7 @@ from kit.messaging import audit
 from kit.messaging.asyncapi import asyncapi_document
 from kit.messaging.broker import Publisher
 from kit.messaging.dead_letters import installed_queues
+from kit.personal_data.erasure_requests import erasure_requests
 from kit.runtime.backoff import Backoff
 from kit.runtime.process import Command, Process, Role
 from kit.runtime.service import consumers_process, database_of, migrate_service, relay_process
@@ -28,6 +29,7 @@ from webhook_gateway.admin import app as admin_app
 from webhook_gateway.admin_context import AdminContext
 from webhook_gateway.api import router
 from webhook_gateway.context import GatewayContext
+from webhook_gateway.erasures import PERSONAL
 from webhook_gateway.fetcher import ONCE, RETENTION, Fetcher
 from webhook_gateway.jobs import FETCH, FetchEvents
 from webhook_gateway.journal import Journal
@@ -45,7 +47,7 @@ from webhook_gateway.settings import (
 )
 from webhook_gateway.spill import SpillDrain
 from webhook_gateway.tables import Source
-from webhook_gateway.topology import FETCHES, PUBLISHES, QUEUES, SERVICE, SPILL
+from webhook_gateway.topology import ERASURES, FETCHES, PUBLISHES, QUEUES, SERVICE, SPILL
 from webhook_gateway.webhook import WebhookEndpoint
 
 OPERATOR = "who you are, for the audit trail; default: this user"
@@ -58,7 +60,12 @@ def app(context: GatewayContext | None = None) -> FastAPI:
         description=webhook_gateway.__doc__ or "",
         routers=[router],
         checks={"a store": context.check_stores} if context else {},
-        asyncapi=partial(asyncapi_document, title=SERVICE, routers=[consumers.fetches()], publishes=PUBLISHES),
+        asyncapi=partial(
+            asyncapi_document,
+            title=SERVICE,
+            routers=[consumers.fetches(), erasure_requests(ERASURES)],
+            publishes=PUBLISHES,
+        ),
     )
     if context is not None:
         created.add_middleware(WebhookEndpoint, context=context)
@@ -77,7 +84,9 @@ def api() -> Process:
 
 
 def consume() -> Process:
-    return consumers_process(SERVICE, WorkerSettings(), [consumers.fetches()], [FETCHES])
+    return consumers_process(
+        SERVICE, WorkerSettings(), [consumers.fetches(), erasure_requests(ERASURES)], [FETCHES, ERASURES]
+    )
 
 
 def relay() -> Process:
@@ -110,6 +119,8 @@ def relay() -> Process:
             spill_drain.run,
         ],
         queues=[SPILL],
+        personal=PERSONAL,
+        own_queues=QUEUES,
         close=[
             publisher.close,
             deliveries.close,

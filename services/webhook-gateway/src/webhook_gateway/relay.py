@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 import structlog
@@ -25,10 +25,11 @@ from kit.runtime.backoff import Backoff
 from kit.runtime.failures import Permanent, describe
 from kit.runtime.outages import Outage
 from kit.runtime.sweeps import repeat
-from webhook_gateway import due, object_comparison
+from webhook_gateway import due, erasures, object_comparison
 from webhook_gateway.due import Deferred, DueEvent, Published
 from webhook_gateway.event import decode
 from webhook_gateway.fingerprint import fingerprint
+from webhook_gateway.redaction import redacted
 from webhook_gateway.signature import Signature
 from webhook_gateway.tables import Lane, Source
 from webhook_gateway.translate import translate
@@ -135,17 +136,21 @@ class JournalRelay:
 
     async def _publish_all(self, db: AsyncConnection, events: Sequence[DueEvent]) -> BrokerDown | None:
         """Returns the error if the broker is down and nothing was published."""
-        outcomes = await asyncio.gather(*(self._publish(event) for event in events))
+        if not events:
+            return None
+        erased = await erasures.find_erased(db, events)
+        outcomes = await asyncio.gather(*(self._publish(event, erased=event.event_id in erased) for event in events))
         published = [outcome for outcome in outcomes if isinstance(outcome, Published)]
+        await _erase(db, events, {outcome.event_id for outcome in published} & erased)
         await due.complete(db, published)
         await due.defer(db, [outcome for outcome in outcomes if isinstance(outcome, Deferred)])
         down = next((outcome for outcome in outcomes if isinstance(outcome, BrokerDown)), None)
         return None if published else down
 
-    async def _publish(self, event: DueEvent) -> Published | Deferred | BrokerDown:
+    async def _publish(self, event: DueEvent, *, erased: bool) -> Published | Deferred | BrokerDown:
         """Any error of an event is its own outcome: an exception would roll back its neighbors."""
         try:
-            messages = _messages(event, self._secrets)
+            messages = _messages(event, self._secrets, erased=erased)
             for message in messages:
                 await self._publisher.publish(message)
         except Exception as error:
@@ -178,14 +183,27 @@ class JournalRelay:
         return False
 
 
-def _messages(event: DueEvent, secrets: Sequence[bytes]) -> list[OutgoingMessage]:
-    """What is published for the event. Raises UnverifiedEvent or MissingEvent."""
+async def _erase(db: AsyncConnection, events: Sequence[DueEvent], ids: Collection[str]) -> None:
+    """In the journal too: the signatures of these events were verified."""
+    await erasures.rewrite(
+        db,
+        [
+            (event.event_id, event.body, event.received_at)
+            for event in events
+            if event.event_id in ids and event.body is not None and event.received_at is not None
+        ],
+    )
+
+
+def _messages(event: DueEvent, secrets: Sequence[bytes], *, erased: bool) -> list[OutgoingMessage]:
+    """What is published for the event; `erased`: without personal data. Raises UnverifiedEvent or MissingEvent."""
     if event.body is None or event.received_at is None:
         raise MissingEvent("it is due, but not in the journal")
-    if event.source not in (Source.FETCHED, Source.PREVIOUS):
+    if event.source not in (Source.FETCHED, Source.PREVIOUS, Source.ERASED):
         try:
             Signature.parse(event.signature).verify(event.body, secrets)
         except Problem as problem:
             raise UnverifiedEvent(problem.code) from None
-    envelopes = translate(decode(event.body), received_at=event.received_at)
+    content = decode(event.body)
+    envelopes = translate(redacted(content) if erased else content, received_at=event.received_at)
     return [to_message(envelope) for envelope in envelopes]

@@ -25,6 +25,9 @@ class Source(StrEnum):
     """Read from Stripe's API by the relay or the reconciler. Only the worker's login can write it."""
     PREVIOUS = "previous"
     """Written by a version that stored no signatures, or copied from its table."""
+    ERASED = "erased"
+    """Of a person who was erased: without personal data and signature, which was verified before. Only the worker's
+    login can write it."""
 
 
 class Lane(StrEnum):
@@ -55,7 +58,7 @@ journal_events = Table(
     Column("source", Text, nullable=False),
     Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
-"""The events as received. Never changed; old months are dropped whole."""
+"""The events as received. Only an erasure changes them; old months are dropped whole."""
 
 journal_due = Table(
     "journal_due",

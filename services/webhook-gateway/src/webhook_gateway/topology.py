@@ -6,9 +6,11 @@ from __future__ import annotations
 from contracts.checkout import StripeEventsRequested
 from contracts.registry import PUBLISHED_BY
 from kit.messaging.topology import NO_LIMIT, Queue
+from kit.personal_data.erasure_requests import erasure_queue
 
 SERVICE = "webhook-gateway"
 SPILL = Queue("webhook-gateway.spill", redelivery_limit=NO_LIMIT)
 FETCHES = Queue("webhook-gateway.fetches", events=(StripeEventsRequested,))
-QUEUES = (SPILL, FETCHES)
+ERASURES = erasure_queue(SERVICE)
+QUEUES = (SPILL, FETCHES, ERASURES)
 PUBLISHES = PUBLISHED_BY[SERVICE]

@@ -52,6 +52,8 @@ Action = Literal[
     "row.repaired",
     "sponsor.changed",
     "sponsor.created",
+    "student.erasure_requested",
+    "student.exported",
     "underpayment.accepted",
     "verification.requested",
 ]

@@ -8,6 +8,7 @@ from contracts import (
     audit,
     checkout,
     enrollment,
+    erasure,
     instructor_assignment,
     milady_integration,
     notifications,
@@ -57,6 +58,7 @@ OWN_EVENTS: Mapping[str, tuple[type[Event], ...]] = {
         checkout.StripeEventsRequested,
         checkout.CatalogItemChanged,
         checkout.ReceiptIssued,
+        erasure.StudentErasureRequested,
         *PAYMENT_EVENTS,
     ),
     "enrollment": (
@@ -84,7 +86,7 @@ OWN_EVENTS: Mapping[str, tuple[type[Event], ...]] = {
 """What each service reports of its own work."""
 
 PUBLISHED_BY: Mapping[str, tuple[type[Event], ...]] = {
-    **{service: (*events, audit.AuditRecorded) for service, events in OWN_EVENTS.items()},
+    **{service: (*events, audit.AuditRecorded, erasure.StudentErased) for service, events in OWN_EVENTS.items()},
     "other systems": (checkout.CatalogItemRegistered,),
 }
 

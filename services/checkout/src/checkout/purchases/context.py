@@ -23,6 +23,7 @@ from kit.db.database import STAFF, Database
 from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.http import audit
 from kit.http.errors import Problem
+from kit.personal_data import erased
 
 RefusalCode = Literal[
     "already_enrolled",
@@ -74,6 +75,9 @@ class CheckoutContext:
             yield UnitOfWork(db=db, source=SERVICE, now=utc_now())
 
     async def record_contact(self, uow: UnitOfWork, student_id: UUID, buyer: Buyer) -> None:
+        """Raises Problem 409 for a student who was erased."""
+        if await erased.is_erased(uow.db, student_id):
+            raise Problem(409, "student_erased", "This student was erased; a new purchase needs a new account.")
         if buyer.contact is None:
             return
         revision = await student_repository.record_contact(uow.db, student_id, buyer.contact, at=uow.now)

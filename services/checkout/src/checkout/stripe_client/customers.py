@@ -36,6 +36,15 @@ class CustomerCalls(StripeCalls):
             customers = self._api.v1.customers
             await customers.update_async(id, {"email": email, **({"name": name} if name else {})})
 
+    async def delete_customer(self, id: str) -> None:
+        """For good, with all saved payment methods; no error for one that is deleted already."""
+        async with self._call("delete_customer"):
+            try:
+                await self._api.v1.customers.delete_async(id)
+            except stripe.InvalidRequestError as error:
+                if error.code != "resource_missing":
+                    raise
+
     async def saved_methods(self, customer_id: str) -> list[SavedMethod]:
         """Newest first."""
         async with self._call("saved_methods"):

@@ -31,6 +31,7 @@ from typing import Any
 
 import structlog
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.envelope import Envelope
 from kit.db.database import Database, is_down, lost_a_race, waited_for_a_lock
@@ -38,6 +39,7 @@ from kit.db.unit_of_work import Collected, UnitOfWork, utc_now
 from kit.messaging import inbox
 from kit.messaging.inbox import Handler
 from kit.messaging.subscriber import EventFilter
+from kit.personal_data import erased
 from kit.runtime.failures import describe
 from kit.runtime.trace import cause_of
 
@@ -49,7 +51,9 @@ MAX_SECONDS = 5.0
 LOCK_TIMEOUT = "1s"
 ALONE_LOCK_TIMEOUT = "250ms"
 _RACES = 3
-_SET_LOCK_TIMEOUT = text("SELECT set_config('lock_timeout', :value, true)")
+_SET_LOCK_TIMEOUT = text(
+    f"SELECT set_config('lock_timeout', :value, true), pg_advisory_xact_lock_shared({erased.LOCK})"
+)
 
 
 def connections(queues: int) -> int:
@@ -166,7 +170,7 @@ class Batches:
             if new:
                 collected = Collected()
                 uow = UnitOfWork(db=db, source=self._service, now=utc_now(), collected=collected)
-                await self._handle([by_id[id] for id in by_id if id in new], uow)
+                await self._handle(await _without_erased(db, [by_id[id] for id in by_id if id in new]), uow)
                 await collected.write(db)
         return new
 
@@ -211,6 +215,12 @@ class Batches:
         if len(batch) == 1:
             return {"queue": self._queue, "event_id": ids[0], "correlation": correlations[0]}
         return {"queue": self._queue, "event_id": ids, "correlation": correlations}
+
+
+async def _without_erased(db: AsyncConnection, batch: Sequence[_Pending]) -> list[_Pending]:
+    """Events of erased people without personal data. Those of which nothing is left are not handled."""
+    events = await erased.without_personal_data(db, [each.event for each in batch])
+    return [replace(each, event=event) for each, event in zip(batch, events, strict=True) if event is not None]
 
 
 def _subject(pending: _Pending) -> str:

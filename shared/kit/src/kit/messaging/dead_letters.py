@@ -184,6 +184,12 @@ class DeadLetters:
                     discarded += 1
         return discarded
 
+    async def messages(self) -> AsyncGenerator[tuple[AbstractIncomingMessage, DeadLetter], None]:
+        """For callers that acknowledge what they have moved; the others go back."""
+        async with aclosing(self._messages()) as messages:
+            async for _, message in messages:
+                yield message, _read(message)
+
     async def _record(
         self,
         channel: AbstractChannel,

@@ -29,6 +29,9 @@ from kit.messaging.relay import Relay
 from kit.messaging.retention import Expiry, Retention
 from kit.messaging.runner import SubscriberRunner
 from kit.messaging.topology import Queue, declare_at
+from kit.personal_data.declaration import PersonalData
+from kit.personal_data.erasure import ERASURE
+from kit.personal_data.erasure_requests import ErasureJob
 from kit.runtime.process import Process, Run
 from kit.runtime.settings import AuthSettings, BrokerSettings, DatabaseSettings, LimitSettings, RetentionSettings
 
@@ -136,18 +139,22 @@ def relay_process(
     background: Sequence[Run] = (),
     expiries: Sequence[Expiry] = (),
     queues: Sequence[Queue] = (),
+    personal: PersonalData | None = None,
+    own_queues: Sequence[Queue] = (),
     dependencies: Mapping[str, Check] = MappingProxyType({}),
     close: Sequence[Any] = (),
 ) -> Process:
     """Publishes the outbox and runs the jobs of these kinds, and what else is given as `background`.
 
     `expiries`: rows of the service's own tables that end. `queues`: those that no consumers process measures.
-    `dependencies`: what the jobs call.
+    `personal`, `own_queues`: what an erasure has to erase. `dependencies`: what the jobs call.
     """
     database = database_of(settings)
     amqp_url = settings.amqp_url.get_secret_value()
     publisher = Publisher(amqp_url, name=f"{service}.relay")
     retention = Retention(database, settings, expiries)
+    if personal is not None:
+        jobs = {**(jobs or {}), ERASURE: ErasureJob(personal, amqp_url, publisher, own_queues)}
     backlog = Backlog(database, jobs or (), PUBLISHED_BY.get(service, ()))
     running: list[Run] = [Relay(database, publisher).run, retention.run, backlog.run, *background]
     if queues:

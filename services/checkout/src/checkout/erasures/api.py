@@ -1,0 +1,115 @@
+"""Erasures, for admins."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from checkout.erasures import repository
+from checkout.erasures.repository import ErasureRecord
+from contracts.audit import Act
+from contracts.erasure import StudentErasureRequested
+from contracts.registry import OWN_EVENTS
+from kit.http import audit
+from kit.http.auth import Admin
+from kit.http.dependencies import CallerUnitOfWork
+from kit.http.errors import Problem
+
+router = APIRouter(prefix="/api/admin", tags=["admin"])
+
+SERVICES = tuple(OWN_EVENTS)
+"""Those that erase: all."""
+OVERDUE = timedelta(hours=1)
+MOST = 200
+
+_BLOCKS = {
+    "dispute_open": "a dispute is open",
+    "refund_pending": "a refund is pending",
+    "refund_requested": "a refund request is not decided",
+    "installment_unpaid": "an installment is unpaid (cancel the enrollment, or waive it)",
+    "payment_in_progress": "a payment can still be made, or is being processed",
+    "membership_active": "a membership is active",
+    "payment_unmatched": "a payment of theirs is not assigned or refunded",
+}
+
+
+class ErasedBy(BaseModel):
+    service: str
+    erased_at: datetime | None = Field(description="null: not yet")
+    rows: dict[str, int] = Field(description="how many rows were deleted or changed, by table")
+
+
+class Erasure(BaseModel):
+    """Where the erasure of a student stands."""
+
+    student_id: UUID
+    requested_by: str
+    requested_at: datetime
+    complete: bool = Field(description="every service has erased")
+    overdue: bool = Field(description="a service has not erased within an hour")
+    services: list[ErasedBy]
+
+
+class UnfinishedErasures(BaseModel):
+    items: list[Erasure]
+
+
+@router.post("/students/{id}/erasure", status_code=202)
+async def request_erasure(id: UUID, admin: Admin, uow: CallerUnitOfWork) -> Erasure:
+    """Erases a student in all services: names, addresses and texts go, numbered payments stay. Cannot be undone.
+
+    409 `erasure_blocked` while money is moving. A repeated request erases again what has come meanwhile.
+    """
+    if not await repository.exists(uow.db, id) and await repository.read(uow.db, id) is None:
+        raise Problem(404, "unknown_student", "There is no such student.")
+    if blocks := await repository.blocks(uow.db, id):
+        why = "; ".join(_BLOCKS[each] for each in blocks)
+        detail = f"The student cannot be erased yet: {why}. Settle that, and request the erasure again."
+        raise Problem(409, "erasure_blocked", detail, blocks=blocks)
+    await repository.add(uow.db, id, by=str(admin.id), at=uow.now)
+    identifiers = tuple(sorted(await repository.identifiers(uow.db, id)))
+    event = StudentErasureRequested(student_id=id, identifiers=identifiers)
+    await uow.publish(event, id=f"{uuid4()}/{event.type}", subject=str(id))
+    await audit.record(uow, Act.of("student.erasure_requested", "student", id, student_id=id))
+    record = await repository.read(uow.db, id)
+    assert record is not None  # noqa: S101  added a moment ago
+    return _view(record, uow.now)
+
+
+@router.get("/students/{id}/erasure")
+async def read_erasure(id: UUID, _: Admin, uow: CallerUnitOfWork) -> Erasure:
+    """Which services have erased the student, and which have not."""
+    record = await repository.read(uow.db, id)
+    if record is None:
+        raise Problem(404, "unknown_erasure", "The erasure of this student was not requested.")
+    return _view(record, uow.now)
+
+
+@router.get("/erasures")
+async def list_unfinished_erasures(_: Admin, uow: CallerUnitOfWork) -> UnfinishedErasures:
+    """Erasures that a service has not confirmed, oldest first; at most 200."""
+    found = await repository.unfinished(uow.db, SERVICES, limit=MOST)
+    return UnfinishedErasures(items=[_view(each, uow.now) for each in found])
+
+
+def _view(record: ErasureRecord, now: datetime) -> Erasure:
+    receipts = {each.service: each for each in record.receipts}
+    missing = record.missing(SERVICES)
+    return Erasure(
+        student_id=record.student_id,
+        requested_by=record.requested_by,
+        requested_at=record.requested_at,
+        complete=not missing,
+        overdue=bool(missing) and now - record.requested_at > OVERDUE,
+        services=[
+            ErasedBy(
+                service=service,
+                erased_at=receipts[service].erased_at if service in receipts else None,
+                rows=dict(receipts[service].rows) if service in receipts else {},
+            )
+            for service in SERVICES
+        ],
+    )

@@ -1,0 +1,169 @@
+"""What stands in the way of an erasure, what identifies a student in events, and the erasures themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from checkout.erasures.tables import erasure_receipts, erasures
+from checkout.installments.tables import installments
+from checkout.memberships.tables import memberships
+from checkout.payments.tables import disputes, payments, refund_requests, refunds
+from checkout.purchases.tables import contacts, customers, purchases, unmatched_payments
+from checkout.receipts.tables import documents
+from contracts.envelope import Envelope
+from contracts.erasure import StudentErased
+
+_UNPAID = ("open", "processing", "overdue", "paused")
+_PAYABLE = ("created", "session_open", "awaiting_payment", "processing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErasureReceipt:
+    """`rows`: how many the service has deleted or changed, by table."""
+
+    service: str
+    erased_at: datetime
+    rows: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErasureRecord:
+    student_id: UUID
+    requested_by: str
+    requested_at: datetime
+    receipts: tuple[ErasureReceipt, ...] = ()
+
+    def missing(self, services: Collection[str]) -> tuple[str, ...]:
+        """Those that have not said that they have erased."""
+        return tuple(sorted(set(services) - {each.service for each in self.receipts}))
+
+
+async def blocks(db: AsyncConnection, student_id: UUID) -> list[str]:
+    """Why the student cannot be erased yet: money is still moving. Codes, in a fixed order."""
+    unsettled: dict[str, tuple[Any, ColumnElement[bool]]] = {
+        "dispute_open": (disputes, disputes.c.closed_at.is_(None)),
+        "refund_pending": (refunds, refunds.c.status == "pending"),
+        "refund_requested": (refund_requests, refund_requests.c.status == "pending"),
+        "installment_unpaid": (installments, installments.c.status.in_(_UNPAID)),
+        "payment_in_progress": (purchases, purchases.c.state.in_(_PAYABLE)),
+        "membership_active": (memberships, memberships.c.ended_at.is_(None)),
+        "payment_unmatched": (unmatched_payments, unmatched_payments.c.status.in_(("open", "refunding"))),
+    }
+    found = []
+    for code, (table, condition) in unsettled.items():
+        rows = select(func.count()).select_from(table).where(table.c.student_id == student_id, condition)
+        if (await db.execute(rows)).scalar_one():
+            found.append(code)
+    return found
+
+
+async def exists(db: AsyncConnection, student_id: UUID) -> bool:
+    """Whether checkout stores anything about the student."""
+    for table in (purchases, contacts, customers, payments):
+        if (await db.execute(select(table.c.student_id).where(table.c.student_id == student_id).limit(1))).first():
+            return True
+    return False
+
+
+async def identifiers(db: AsyncConnection, student_id: UUID) -> frozenset[str]:
+    """The ids of the student, of their purchases, documents and payments, and of all that belongs to them at Stripe."""
+    contact = select(contacts.c.email).where(contacts.c.student_id == student_id)
+    emails = contact.union(select(customers.c.email).where(customers.c.student_id == student_id))
+    unmatched = or_(unmatched_payments.c.student_id == student_id, unmatched_payments.c.email.in_(emails))
+    columns: Sequence[Select[Any]] = (
+        *(
+            _own(purchases, name, student_id)
+            for name in ("id", "stripe_payment_intent_id", "stripe_checkout_session_id", "stripe_subscription_id")
+        ),
+        *(
+            _own(payments, name, student_id)
+            for name in ("id", "stripe_payment_intent_id", "stripe_charge_id", "stripe_invoice_id")
+        ),
+        *(_own(installments, name, student_id) for name in ("id", "stripe_payment_intent_id", "stripe_invoice_id")),
+        *(_own(refunds, name, student_id) for name in ("id", "stripe_refund_id")),
+        _own(disputes, "stripe_dispute_id", student_id),
+        _own(memberships, "stripe_subscription_id", student_id),
+        _own(documents, "id", student_id),
+        _own(customers, "stripe_customer_id", student_id),
+        select(func.unnest(payments.c.refs)).where(payments.c.student_id == student_id),
+        select(func.unnest(unmatched_payments.c.refs)).where(unmatched),
+        select(unmatched_payments.c.purchase_id).where(unmatched),
+    )
+    found = {str(student_id)}
+    for statement in columns:
+        found.update(str(each) for each in await db.scalars(statement) if each is not None)
+    return frozenset(found)
+
+
+def _own(table: Any, column: str, student_id: UUID) -> Select[Any]:  # Any: one column of whatever type
+    return select(table.c[column]).where(table.c.student_id == student_id)
+
+
+async def add(db: AsyncConnection, student_id: UUID, *, by: str, at: datetime) -> None:
+    """A repeated request renews the time from which the services' receipts are expected."""
+    statement = insert(erasures).values(student_id=student_id, requested_by=by, requested_at=at)
+    renewed = {"requested_by": statement.excluded.requested_by, "requested_at": statement.excluded.requested_at}
+    await db.execute(statement.on_conflict_do_update(index_elements=["student_id"], set_=renewed))
+
+
+async def add_receipt(db: AsyncConnection, event: Envelope[StudentErased]) -> None:
+    """The latest of each service stays, in any order of the events."""
+    statement = insert(erasure_receipts).values(
+        student_id=event.data.student_id, service=event.source, erased_at=event.time, rows=dict(event.data.rows)
+    )
+    new = statement.excluded
+    await db.execute(
+        statement.on_conflict_do_update(
+            index_elements=["student_id", "service"],
+            set_={"erased_at": new.erased_at, "rows": new.rows},
+            where=erasure_receipts.c.erased_at < new.erased_at,
+        )
+    )
+
+
+async def read(db: AsyncConnection, student_id: UUID) -> ErasureRecord | None:
+    row = (await db.execute(select(erasures).where(erasures.c.student_id == student_id))).one_or_none()
+    return None if row is None else (await _with_receipts(db, [row]))[0]
+
+
+async def unfinished(db: AsyncConnection, services: Collection[str], *, limit: int) -> list[ErasureRecord]:
+    """Those that a service has not confirmed, oldest first."""
+    confirmed = (
+        select(func.count())
+        .select_from(erasure_receipts)
+        .where(
+            erasure_receipts.c.student_id == erasures.c.student_id,
+            erasure_receipts.c.service.in_(services),
+            erasure_receipts.c.erased_at >= erasures.c.requested_at,
+        )
+        .scalar_subquery()
+    )
+    wanted = select(erasures).where(confirmed < len(services)).order_by(erasures.c.requested_at).limit(limit)
+    return await _with_receipts(db, (await db.execute(wanted)).all())
+
+
+async def _with_receipts(db: AsyncConnection, rows: Sequence[Any]) -> list[ErasureRecord]:
+    """With the receipts of the latest request."""
+    ids = [row.student_id for row in rows]
+    found = (await db.execute(select(erasure_receipts).where(erasure_receipts.c.student_id.in_(ids)))).all()
+    return [
+        ErasureRecord(
+            student_id=row.student_id,
+            requested_by=row.requested_by,
+            requested_at=row.requested_at,
+            receipts=tuple(
+                ErasureReceipt(service=each.service, erased_at=each.erased_at, rows=each.rows)
+                for each in sorted(found, key=lambda each: each.service)
+                if each.student_id == row.student_id and each.erased_at >= row.requested_at
+            ),
+        )
+        for row in rows
+    ]

@@ -1,0 +1,8 @@
+"""What instructor-assignment stores about students: by their ids only."""
+
+from __future__ import annotations
+
+from instructor_assignment.tables import ai_instructor_assignments
+from kit.personal_data.declaration import PersonalData, PersonalTable
+
+PERSONAL = PersonalData(tables=(PersonalTable(table=ai_instructor_assignments),))

@@ -1,0 +1,71 @@
+"""What a service stores about a student, for admins: the service's part of an export."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+from pydantic_core import to_jsonable_python
+from sqlalchemy import Row, select, text
+
+from contracts.audit import Act
+from kit.db.unit_of_work import UnitOfWork
+from kit.http import audit
+from kit.http.auth import Admin
+from kit.http.dependencies import CallerUnitOfWork
+from kit.personal_data.declaration import PersonalData, patterns
+
+_FACTS = text(
+    "SELECT event_id, type, time, body FROM facts WHERE group_id IN ("
+    " SELECT group_id FROM fact_keys WHERE key LIKE ANY (CAST(:patterns AS text[]))) ORDER BY time, event_id"
+)
+
+
+class StudentExport(BaseModel):
+    service: str
+    student_id: UUID
+    tables: dict[str, list[dict[str, Any]]] = Field(description="rows about the student, by table; bytes as base64")
+
+
+def export_router(personal: PersonalData, *, audited: bool = False) -> APIRouter:
+    """`audited`: each export is recorded. One service of those that a student's export asks does it."""
+    router = APIRouter(tags=["admin"])
+
+    @router.get("/api/admin/students/{id}/export")
+    async def export_student(id: UUID, _: Admin, uow: CallerUnitOfWork) -> StudentExport:
+        """Everything that this service stores about the student."""
+        if audited:
+            await audit.record(uow, Act.of("student.exported", "student", id, student_id=id))
+        return StudentExport(service=uow.source, student_id=id, tables=await rows_about(uow, personal, id))
+
+    return router
+
+
+async def rows_about(uow: UnitOfWork, personal: PersonalData, student_id: UUID) -> dict[str, list[dict[str, Any]]]:
+    found = {"facts": _jsonable(await _rows(uow, _FACTS, {"patterns": patterns([str(student_id)])}))}
+    for each in personal.tables:
+        if each.exported:
+            wanted = select(each.table).where(each.table.c[each.person] == student_id)
+            found.setdefault(each.table.name, []).extend(_jsonable(await _rows(uow, wanted)))
+    for name, rows in (await personal.export(uow.db, student_id)).items():
+        found.setdefault(name, []).extend(_jsonable(rows))
+    return found
+
+
+async def _rows(uow: UnitOfWork, statement: Any, values: Mapping[str, Any] | None = None) -> list[Mapping[str, Any]]:
+    rows: Sequence[Row[Any]] = (await uow.db.execute(statement, dict(values or {}))).all()
+    return [dict(row._mapping) for row in rows]
+
+
+def _jsonable(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {
+            name: base64.b64encode(value).decode() if isinstance(value, bytes) else to_jsonable_python(value)
+            for name, value in row.items()
+        }
+        for row in rows
+    ]
