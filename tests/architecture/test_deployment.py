@@ -17,6 +17,7 @@ import pytest
 import yaml
 from tests.architecture.source import ROOT
 
+from bursar.environment import Environment
 from contracts.registry import EVENT_TYPES, PUBLISHED_BY
 from devstack.broker_rights import rights_of
 from ledger.policy import DEFAULT_POLICY, Policy
@@ -154,6 +155,11 @@ def test_only_migrations_and_the_admin_api_have_the_login_of_the_deployment() ->
         if "amqp://deployment:" in str(process.get("environment", {}).get("AMQP_URL"))
     }
     assert having == {"webhook-gateway-admin", *(f"{service}-migrate" for service in SERVICES)}
+
+
+def test_the_operators_command_has_every_setting() -> None:
+    settings = {f"BURSAR_{name.upper()}" for name in Environment.model_fields}
+    assert compose_services()["operator"]["environment"].keys() == settings
 
 
 def test_the_operators_command_asks_every_process() -> None:

@@ -45,7 +45,7 @@ async def test_the_timeline_of_a_purchase_names_every_hop(school: School) -> Non
     purchase = enrollment["purchase_id"]
 
     async def complete() -> str | None:
-        code, output = await bursar(school.stack, "timeline", purchase)
+        code, output = await bursar(school.stack, "timeline", purchase, "--all")
         wanted = ("payment.succeeded.v1", "enrollment.activated.v1", "milady.enrolled.v1", "notification.sent.v1")
         return output if code == 0 and all(type_ in output for type_ in wanted) else None
 

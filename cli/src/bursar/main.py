@@ -15,7 +15,7 @@ from bursar import dead_letters
 from bursar import doctor as examination
 from bursar.environment import Environment, NotConfigured
 from bursar.operations import reconcile, replay, scale
-from bursar.output import Json, Output
+from bursar.output import Json, Output, change
 from bursar.service_client import Refused, ServiceClient, Unreachable
 from bursar.students import erase, export
 from bursar.timeline import timeline
@@ -23,6 +23,8 @@ from bursar.verification import verify
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
 SEE, CHANGE = "Look", "Act (recorded in the audit trail)"
+ID_LENGTH = 8
+"""So much of an id is printed; `--json` has all of it."""
 
 Limit = Annotated[int, typer.Option(min=1, help="Print at most so many.")]
 
@@ -38,8 +40,8 @@ def options(
     """The operator's command of Bursar: is everything well, what happened to a payment, and what was lost?
 
     Begin with **bursar doctor**. Beside `make serve`, set BURSAR_STACK=.local/stack.json. Otherwise set
-    BURSAR_CHECKOUT_URL, BURSAR_REPORTING_URL, BURSAR_ADMIN_URL, BURSAR_HEALTH (JSON: process -> base URL) and
-    BURSAR_TOKEN (an admin's).
+    BURSAR_TOKEN (an admin's), BURSAR_CHECKOUT_URL and so on for each service's API, BURSAR_ADMIN_URL (of
+    webhook-gateway-admin), and BURSAR_HEALTH (JSON: process -> base URL).
 
     Exit codes: 0 all is well, or done. 1 something is wrong, refused or not found. 2 it cannot tell: a setting is
     missing, an argument is invalid, or a service does not answer. `--json` prints what the APIs return.
@@ -98,8 +100,21 @@ def audit(
     }
     client = ServiceClient(Environment.load(context.obj), "reporting")
     found = list(client.pages("/api/admin/audit", _given(options), limit=limit))
-    columns = ("created_at", "actor_role", "actor_id", "action", "object_id", "before", "after", "reason")
-    _list(Output(as_json=as_json), columns, found, empty="No such acts.")
+    output = Output(as_json=as_json)
+    if as_json:
+        output.json(found)
+        return
+    rows = [
+        (
+            f"{datetime.fromisoformat(each['created_at']):%Y-%m-%d %H:%M:%S}",
+            f"{each['actor_role']} {each['actor_id'][:ID_LENGTH]}",
+            each["action"],
+            each["object_id"],
+            ", ".join(filter(None, (change(each["before"], each["after"]), each["reason"]))),
+        )
+        for each in found
+    ]
+    output.table(("time (UTC)", "by", "action", "of", "what and why"), rows, empty="No such acts.")
 
 
 @app.command("verify-audit", rich_help_panel=SEE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar
 
@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 T = TypeVar("T")
+LONGEST_CHANGE = 100
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -60,3 +61,12 @@ class Output:
 def printable(text: str) -> str:
     """Control characters are escaped: what others have written must not control the operator's terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def change(before: Mapping[str, object] | None, after: Mapping[str, object] | None) -> str:
+    """`price: 100 -> 200`, shortened."""
+    old, new = before or {}, after or {}
+    names = [*old, *(name for name in new if name not in old)]
+    parts = [" -> ".join(str(each[name]) for each in (old, new) if name in each) for name in names]
+    text = ", ".join(f"{name}: {part}" for name, part in zip(names, parts, strict=True))
+    return text if len(text) <= LONGEST_CHANGE else f"{text[:LONGEST_CHANGE]}…"
