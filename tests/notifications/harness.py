@@ -57,7 +57,7 @@ NO_DELAYS = Rules(
 _MOST_ROUNDS = 1000
 _TABLES = [
     *("topics", "notifications", "contacts", "documents"),
-    *("outbox_messages", "outbox_due", "inbox", "facts", "fact_keys", "jobs", "idempotency_keys"),
+    *("outbox_messages", "outbox_due", "inbox", "facts", "fact_keys", "jobs", "idempotency_keys", "erased_identifiers"),
 ]
 _DELETE_ALL = ", ".join(f"{table}_ AS (DELETE FROM {table})" for table in _TABLES)
 

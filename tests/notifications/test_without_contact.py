@@ -147,3 +147,13 @@ async def test_resending_a_scheduled_message_is_refused_with_the_reason(
     (row,) = await delayed.rows()
     answer = await client.post(f"/api/admin/notifications/{row['id']}/resend", headers=bearer(uuid4(), "admin"))
     assert answer.status_code == 409 and "scheduled already" in answer.json()["detail"]
+
+
+async def test_nobody_is_asked_for_the_address_of_an_erased_student(harness: Harness) -> None:
+    insert = "INSERT INTO erased_identifiers (identifier) VALUES (:id) RETURNING 1"
+    await harness.value(insert, id=str(ANN))
+    await harness.receive(*SPONSORED)
+    assert subjects(await harness.deliver_due()) == []
+    rows = await harness.rows("recipient = 'student'")
+    assert {(row["status"], row["code"]) for row in rows} == {("skipped", "student_erased")}
+    assert await harness.value("SELECT count(*) FROM notifications WHERE template = 'alert-undelivered'") == 0

@@ -20,6 +20,7 @@ from contracts.people import Contact
 from kit.db.database import Database, is_down
 from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.jobs.jobs import Job
+from kit.personal_data import erased
 from kit.runtime.backoff import Backoff
 from notifications import alerts, db, documents, domain, renderer
 from notifications.db import NotificationRow, Planned
@@ -36,6 +37,8 @@ NOTIFICATIONS = Counter(
     "bursar_notifications_total", "Notifications by outcome of a delivery", ["template", "channel", "outcome"]
 )
 
+ERASED = "student_erased"
+"""The code of a message that was skipped because its student was erased."""
 _IN_PROGRESS = ("waiting", "handed_over")
 _ACCEPTED_RETRIES = (0.1, 0.5, 2.0, 5.0)
 """Seconds between attempts to record that a message was accepted; if all fail, its outcome counts as unknown."""
@@ -99,7 +102,10 @@ class Delivery:
             if message.recipient == "sponsor":
                 message = await self._with_student_name(connection, message)
             attachments = await documents.read(connection, message.document_ids) if message.document_ids else []
-        if message.recipient != "admin" and contact is None:
+            unreachable = message.recipient != "admin" and contact is None
+            if unreachable and message.student_id and await erased.is_erased(connection, message.student_id):
+                return DeliveryResult(status="skipped", code=ERASED)  # nobody is asked to add an address
+        if unreachable:
             return DeliveryResult(status="no_contact", code="no_contact")
         try:
             await self._send(message, contact, attachments, round)
