@@ -35,7 +35,10 @@ class School:
     async def stripe(self, path: str, body: dict[str, Any] | None = None, *, method: str = "POST") -> Any:
         """Calls the operator API of the Stripe sandbox."""
         answer = await self.http.request(
-            method, f"{self.stack.url('stripe_sandbox')}/sandbox/api{path}", json=body or {}
+            method,
+            f"{self.stack.url('stripe_sandbox')}/sandbox/api{path}",
+            json=body or {},
+            headers=self.stack.operator_headers,
         )
         assert answer.is_success or answer.status_code == 402, f"{path}: {answer.status_code} {answer.text}"
         return answer.json()

@@ -124,7 +124,7 @@ class Shop:
         """Pays by card on the (simulated) Stripe page."""
         body = {"method": "card", "card": CARD, "email": self._student.email, "name": self._student.name}
         url = f"{self._stack.url('stripe_sandbox')}/sandbox/api/sessions/{session}/pay"
-        status = json_of(self._client.post(url, json=body))["status"]
+        status = json_of(self._client.post(url, json=body, headers=self._stack.operator_headers))["status"]
         return Outcome(f"card •••• {CARD[-4:]} charged, session {status}")
 
     def steps(self, session: str) -> list[Step]:
@@ -145,7 +145,9 @@ class Shop:
         about = {event["id"]: event["data"]["object"] for event in events if event["type"] in PAID_EVENTS}
         paid = next((o["payment_intent"] for o in about.values() if o["id"] == session), None)
         ours = {event for event, o in about.items() if o["id"] in (session, paid)}
-        log = json_of(self._client.get(f"{sandbox}/sandbox/api/deliveries"))["deliveries"]
+        log = json_of(self._client.get(f"{sandbox}/sandbox/api/deliveries", headers=self._stack.operator_headers))[
+            "deliveries"
+        ]
         sent = [delivery for delivery in log if delivery["event"] in ours][::-1]
         if paid is None or any(delivery["status"] != "delivered" for delivery in sent):
             return None

@@ -24,6 +24,7 @@ class Identity:
     stripe_api_key: str = field(default_factory=lambda: f"sk_test_{secrets.token_hex(12)}")
     stripe_publishable_key: str = field(default_factory=lambda: f"pk_test_{secrets.token_hex(12)}")
     stripe_webhook_secret: str = field(default_factory=lambda: f"whsec_{secrets.token_hex(24)}")
+    sandbox_token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     milady_api_key: str = field(default_factory=lambda: f"milady_{secrets.token_hex(16)}")
     pay_link_secret: str = field(default_factory=lambda: secrets.token_urlsafe(48))
 

@@ -48,13 +48,19 @@ class PlanDemo:
         session = session_in(opened["url"])
         form = {"method": "card", "card": CARD, "email": self._student.email, "name": self._student.name}
         sandbox = self._stack.url("stripe_sandbox")
-        json_of(self._client.post(f"{sandbox}/sandbox/api/sessions/{session}/pay", json=form))
+        json_of(
+            self._client.post(
+                f"{sandbox}/sandbox/api/sessions/{session}/pay", json=form, headers=self._stack.operator_headers
+            )
+        )
         return "plan", Outcome(f"{program['name']} bought in {INSTALLMENTS} installments")
 
     def _advance_clocks(self) -> None:
         by = {"seconds": MONTH_SECONDS}
         sandbox, checkout = self._stack.url("stripe_sandbox"), self._stack.url("checkout")
-        json_of(self._client.post(f"{sandbox}/sandbox/api/clock/advance", json=by))
+        json_of(
+            self._client.post(f"{sandbox}/sandbox/api/clock/advance", json=by, headers=self._stack.operator_headers)
+        )
         json_of(self._client.post(f"{checkout}/api/admin/test-clock/advance", json=by, headers=self._admin))
 
     def _wait_until_paid(self, number: int) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def addresses(stack: Stack) -> str:
     """The addresses as a plain table."""
     rows = [(name, stack.url(name)) for name in stack.processes]
     rows += [
-        ("Stripe operator", stack.url("stripe_sandbox") + "/sandbox"),
+        ("Stripe operator", f"{stack.url('stripe_sandbox')}/sandbox?token={stack.identity.sandbox_token}"),
         ("API docs", "/docs, /openapi.json and /asyncapi.json of each service"),
         ("health", "/healthz, /readyz and /metrics of each service"),
         ("mail", str(stack.mail.folder)),

@@ -138,6 +138,7 @@ def sandbox_environment(name: str, identity: Identity, ports: Ports) -> dict[str
         f"{prefix}_PUBLISHABLE_KEY": identity.stripe_publishable_key,
         f"{prefix}_WEBHOOK_URL": ports.url("webhook_gateway") + "/api/stripe/webhook",
         f"{prefix}_WEBHOOK_SECRET": identity.stripe_webhook_secret,
+        f"{prefix}_OPERATOR_TOKEN": identity.sandbox_token,
         f"{prefix}_TIME_FACTOR": os.environ.get(f"{prefix}_TIME_FACTOR") or "60",
     }
 

@@ -74,6 +74,11 @@ class Stack:
         return self.identity.token(self.people[who])
 
     @property
+    def operator_headers(self) -> dict[str, str]:
+        """For the operator API of the Stripe sandbox."""
+        return {"Authorization": f"Bearer {self.identity.sandbox_token}"}
+
+    @property
     def description(self) -> Path:
         """stack.json: everything a client of the stack needs."""
         return self.folder / "stack.json"
@@ -87,6 +92,7 @@ class Stack:
             "databases": {name: database.url for name, database in self.databases.items()},
             "stripe_webhook_secret": self.identity.stripe_webhook_secret,
             "stripe_api_key": self.identity.stripe_api_key,
+            "sandbox_token": self.identity.sandbox_token,
             "jwt": {
                 "secret": self.identity.jwt_secret,
                 "issuer": self.identity.jwt_issuer,

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stripe_sandbox import api, operator_api, pages, state_file
 from stripe_sandbox.flows import timeline
+from stripe_sandbox.operator_guard import OperatorGuard
 from stripe_sandbox.resources.webhook_endpoints import register_own
 from stripe_sandbox.settings import Settings
 from stripe_sandbox.state import Sandbox
@@ -49,7 +50,10 @@ def create_app(settings: Settings) -> Starlette:
         *operator_api.routes(sandbox),
         *pages.routes(sandbox),
     ]
-    app = Starlette(routes=routes, lifespan=lifespan, middleware=[Middleware(_SavedBeforeResponse, sandbox=sandbox)])
+    middleware = [Middleware(_SavedBeforeResponse, sandbox=sandbox)]
+    if settings.operator_token is not None:
+        middleware.insert(0, Middleware(OperatorGuard, token=settings.operator_token.get_secret_value()))
+    app = Starlette(routes=routes, lifespan=lifespan, middleware=middleware)
     app.state.sandbox = sandbox
     app.state.state_file = file
     return app

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -23,6 +23,9 @@ class Settings(BaseSettings):
     """The only accepted key, as bearer token or basic auth user. It protects nothing."""
     publishable_key: str = "pk_test_bursar_sandbox"
     api_version: str = "2026-10-28.endive"
+
+    operator_token: Annotated[SecretStr, Field(min_length=8)] | None = None
+    """The operator API and page ask for it; None: they are open."""
 
     webhook_url: str | None = None
     webhook_secret: SecretStr | None = None
