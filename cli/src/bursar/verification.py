@@ -11,7 +11,7 @@ from bursar.environment import Environment
 from bursar.output import Json, Output
 from bursar.service_client import LONG_SECONDS, ServiceClient, Unreachable, path_of
 
-SERVICES = ("checkout", "enrollment", "instructor_assignment", "milady_integration")
+SERVICES = ("checkout", "enrollment", "instructor_assignment", "milady_integration", "notifications")
 """Those that compare their rows with their facts."""
 LOOK_SECONDS = 0.5
 MOST_BREAKS = 1_000

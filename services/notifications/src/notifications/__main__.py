@@ -1,8 +1,8 @@
-"""`python -m notifications api|consumers|relay|all|migrate`"""
+"""`python -m notifications api|consumers|relay|all|migrate|verify`"""
 
 from kit.runtime.process import main
-from notifications.main import ROLES
+from notifications.main import COMMANDS, ROLES
 from notifications.topology import SERVICE
 
 if __name__ == "__main__":
-    main(SERVICE, ROLES)
+    main(SERVICE, ROLES, commands=COMMANDS)
