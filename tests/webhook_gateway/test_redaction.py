@@ -56,6 +56,12 @@ def test_no_field_keeps_a_person(type: str, thing: dict[str, Any]) -> None:
     assert "vanish" not in json.dumps(redacted(event)).lower()
 
 
+def test_ids_without_a_digit_stay() -> None:
+    charge = {"id": "ch_UexOliOrRYDDYAQNbqSeJbmN", "customer": "cus_ABCdefGHIjklMN", "payment_intent": "pi_jane_doe"}
+    kept = redacted({"data": {"object": charge}})["data"]["object"]
+    assert kept == {**charge, "payment_intent": None}
+
+
 def test_a_student_whom_another_system_names_by_an_address_is_named_by_the_uuid_that_stands_for_it() -> None:
     metadata = {"userId": "vanish@example.com", "courseId": "c_1"}
     event = stripe.event("payment_intent.succeeded", stripe.intent(metadata=metadata), id="evt_1")

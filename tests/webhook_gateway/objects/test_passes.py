@@ -17,8 +17,10 @@ from contracts.reconciliation import ReconciliationCompleted
 from kit.db.database import Database
 from stripe_sandbox.clock import DAY
 from stripe_sandbox.flows import balance_transactions
+from webhook_gateway.event import decode
 from webhook_gateway.fetcher import StripeUnavailable
 from webhook_gateway.journal import Journal
+from webhook_gateway.redaction import encoded
 from webhook_gateway.stripe_objects import LISTINGS
 from webhook_gateway.tables import Source, journal_entries, journal_events, object_comparison
 
@@ -203,6 +205,19 @@ async def test_what_the_journal_has_dropped_is_not_compared(
         await db.execute(delete(journal_events))
     result = await build().compare_all(since=MONTH_AGO)
     assert (result.restored.total(), result.differing) == (0, set())
+
+
+async def test_what_is_left_of_an_erased_student_is_neither_missing_nor_different(
+    build: Build, payments: Payments, database: Database, deliver: Deliver
+) -> None:
+    payments.all()
+    await deliver()
+    async with database.transaction() as db:
+        for event in await db.execute(select(journal_events.c.event_id, journal_events.c.body)):
+            erased = update(journal_events).where(journal_events.c.event_id == event.event_id)
+            await db.execute(erased.values(body=encoded(decode(event.body)), source="erased", signature=None))
+    result = await build().compare_all(since=MONTH_AGO)
+    assert (result.restored, result.differing) == ({}, set())
 
 
 async def test_objects_of_the_other_mode_are_refused(build: Build, payments: Payments, stripe: Stripe) -> None:

@@ -90,7 +90,11 @@ _DROPPED = frozenset(
     }
 )
 """Whatever they contain."""
-_ID = re.compile(r"(?=.*\d)[a-z]{2,12}_\w{1,250}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_ID = re.compile(
+    r"(?=.*\d)[a-z]{2,12}_\w{1,250}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+    # of a hundred random ids with 24 characters, one or two have no digit
+    r"|(?:ch|cus|dp|du|evt|in|inpay|mandate|pi|pm|price|prod|py|pyr|re|seti|src|sub|sub_sched|txn)_[A-Za-z0-9]{14,64}"
+)
 _CODE = re.compile(r"[\w.\- ]{1,100}")
 
 Json = Any  # what json.loads returns
