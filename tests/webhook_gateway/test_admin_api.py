@@ -36,7 +36,7 @@ from webhook_gateway.admin_context import AdminContext
 from webhook_gateway.object_reconciler import ComparedObjects
 from webhook_gateway.reconciler import Reconciled
 from webhook_gateway.stripe_objects import ObjectKind
-from webhook_gateway.tables import Source, journal_due
+from webhook_gateway.tables import Source, differences, journal_due
 
 ADMIN = UUID("00000000-0000-4000-8000-00000000000a")
 AUDIT = Queue("webhook-gateway.test-audit", events=(AuditRecorded,))
@@ -50,6 +50,7 @@ ROUTES = (
     ("POST", f"{DEAD_LETTERS}/replay", {"queue": "enrollment.test", "all": True}),
     ("POST", f"{DEAD_LETTERS}/discard", {"queue": "enrollment.test", "event_ids": ["evt_1"], "reason": "x"}),
     ("POST", "/api/admin/reconciliations", {"since": NOW.isoformat()}),
+    ("GET", "/api/admin/differences", None),
     ("POST", "/api/admin/replays", {"since": NOW.isoformat()}),
     ("GET", "/api/admin/replays", None),
     ("POST", "/api/admin/scalings", {"process": "enrollment", "replicas": 0}),
@@ -288,3 +289,18 @@ async def test_a_scaling_is_recorded_and_runs_nothing(steps: Steps) -> None:
         {"platform": "bash"},
     ):
         assert (await steps.call("POST", "/api/admin/scalings", {**body, **wrong})).status_code == 422, wrong
+
+
+async def test_what_differs_is_listed_in_pages(steps: Steps) -> None:
+    row = {"object_kind": "charge", "field": "amount", "refs": {}, "revision": 1, "first_seen_at": NOW}
+    several = [{**row, "object_id": f"ch_{n}", "stripe": "2 usd", "last_seen_at": NOW} for n in range(3)]
+    closed = {**row, "object_id": "ch_closed", "stripe": None, "last_seen_at": NOW, "closed_at": NOW}
+    async with steps.database.transaction() as db:
+        await db.execute(differences.insert(), several)
+        await db.execute(differences.insert().values(closed))
+    first = (await steps.call("GET", "/api/admin/differences?limit=2")).json()
+    assert [each["object_id"] for each in first["items"]] == ["ch_0", "ch_1"]
+    assert (first["items"][0]["stripe"], first["items"][0]["published"]) == ("2 usd", None)
+    rest = (await steps.call("GET", f"/api/admin/differences?limit=2&cursor={first['next']}")).json()
+    assert ([each["object_id"] for each in rest["items"]], rest["next"]) == (["ch_2"], None)
+    assert (await steps.call("GET", "/api/admin/differences?cursor=%00nothing")).status_code == 200

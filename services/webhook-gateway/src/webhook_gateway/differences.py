@@ -10,7 +10,7 @@ from uuid import UUID
 
 import structlog
 from prometheus_client import Gauge
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Row, func, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -99,12 +99,33 @@ class Differences:
         return sum(found.values())
 
 
+async def list_open(db: AsyncConnection, *, after: str | None = None, limit: int = 50) -> Sequence[DifferenceRow]:
+    """By kind, object and field. `after`: the cursor of the last one that was listed."""
+    selected = select(differences).where(differences.c.closed_at.is_(None))
+    if after is not None:
+        selected = selected.where(tuple_(*_KEY) > tuple_(*(literal(each) for each in _key_at(after))))
+    return (await db.execute(selected.order_by(*_KEY).limit(limit))).all()
+
+
+def cursor_of(row: DifferenceRow) -> str:
+    return f"{row.object_kind}/{row.object_id}/{row.field}"
+
+
+def _key_at(cursor: str) -> tuple[str, str, str]:
+    """For any text: one that is no cursor is a position, too."""
+    kind, _, rest = cursor.replace("\x00", "").partition("/")
+    id, _, field = rest.partition("/")
+    return kind, id, field
+
+
+_KEY = (differences.c.object_kind, differences.c.object_id, differences.c.field)
+
+
 async def _load(
     db: AsyncConnection, compared: Sequence[Comparison], *, for_update: bool
 ) -> Mapping[tuple[str, str, str], DifferenceRow]:
     ids = {each.object_id for each in compared}
-    columns = differences.c.object_kind, differences.c.object_id, differences.c.field
-    selected = select(differences).where(differences.c.object_id.in_(ids)).order_by(*columns)
+    selected = select(differences).where(differences.c.object_id.in_(ids)).order_by(*_KEY)
     rows = await db.execute(selected.with_for_update() if for_update else selected)
     return {(row.object_kind, row.object_id, row.field): row for row in rows}
 
