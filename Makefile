@@ -10,7 +10,7 @@ MEMBERS := $(wildcard shared/*/pyproject.toml services/*/pyproject.toml sandboxe
 unexport PYTHONDONTWRITEBYTECODE
 DELIVERY := tests/kit/test_subscribers.py tests/kit/test_dead_letters.py tests/kit/test_relay.py tests/webhook_gateway/test_spill.py
 
-.PHONY: help demo serve test lint types walls unit fast test-containers test-compose conformance purchases year bench bench-quick bench-large docs lock clean
+.PHONY: help demo serve test lint types walls unit fast test-containers test-compose conformance purchases year bench bench-quick bench-large bench-verify docs lock clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -62,6 +62,9 @@ bench-quick: .venv/.ready  ## the same in about three minutes, with fewer events
 
 bench-large: .venv/.ready  ## the figures with ten million old rows in every table that grows
 	@$(BIN)/python -m tests.bench --size large
+
+bench-verify: .venv/.ready  ## how long the invariant takes (PURCHASES=10000)
+	@$(BIN)/python -m tests.bench.verification --purchases $${PURCHASES:-10000}
 
 docs: .venv/.ready  ## regenerate the event map, OpenAPI, AsyncAPI and JSON schemas
 	$(BIN)/python -m devstack.documents
