@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -43,7 +43,8 @@ async def ages(db: AsyncConnection) -> Mapping[str, float]:
     of_events = func.coalesce(journal_reconciliation.c.completed_at, object_comparison.c.created_at)
     of_objects = func.coalesce(object_comparison.c.completed_at, object_comparison.c.created_at)
     seconds = [func.extract("epoch", func.now() - each) for each in (of_events, of_objects)]
-    row = (await db.execute(select(*seconds).select_from(journal_reconciliation, object_comparison))).one()
+    of_both = journal_reconciliation.join(object_comparison, true())  # a row each
+    row = (await db.execute(select(*seconds).select_from(of_both))).one()
     return {"events": max(0.0, float(row[0])), "objects": max(0.0, float(row[1]))}
 
 
