@@ -126,5 +126,6 @@ def test_fields_that_only_a_later_version_has_stay_if_they_are_not_personal() ->
 
 def test_identifiers_are_uuids_and_ids_of_stripes_form() -> None:
     id = uuid4()
-    body = {"student_id": str(id).upper(), "refs": {"payment_intent": "pi_3Abc"}, "name": "Ann", "reason": "no_item x"}
-    assert personal_data.identifiers(json.dumps(body).encode()) == {str(id), "pi_3Abc"}
+    refs = {"payment_intent": "pi_3Abc", "customer": "cus_RtYhgVbnMKliop"}  # one of fifty has no digit
+    body = {"student_id": str(id).upper(), "refs": refs, "name": "Ann", "reason": "no_item x"}
+    assert personal_data.identifiers(json.dumps(body).encode()) == {str(id), *refs.values()}

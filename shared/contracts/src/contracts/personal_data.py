@@ -50,7 +50,7 @@ _NOTHING_LEFT = frozenset({StudentUpdated.type})
 """Events that consist of personal data: without it they say nothing."""
 
 _IDENTIFIER = re.compile(
-    rb'"([0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|(?=[^"]*[0-9])[a-z]{2,12}_[A-Za-z0-9_]{4,250})"'
+    rb'"([0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|(?=[^"]*[0-9A-Z])[a-z]{2,12}_[A-Za-z0-9_]{4,250})"'
 )
 
 Json = Any  # what json.loads returns
