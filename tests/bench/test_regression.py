@@ -68,36 +68,36 @@ class Consumer:
 
 
 CONSUMERS = (
-    # each once: lock_timeout; inbox; keys, groups, two joins, facts with their groups; rows read, written; jobs
-    # or messages
-    Consumer(enrollment, enrollment.topology.PAYMENTS, enrollment.consumers.payments, batch=11, message=11),
+    # each once: lock_timeout; inbox; erased identifiers; keys, groups, two joins, facts with their groups; rows read,
+    # written; jobs or messages
+    Consumer(enrollment, enrollment.topology.PAYMENTS, enrollment.consumers.payments, batch=12, message=12),
     # and locks, rows read under them; assignments, instructors and their write
     Consumer(
         instructor_assignment,
         instructor_assignment.topology.PAYMENTS,
         instructor_assignment.consumers.payments,
-        batch=15,
-        message=13,
+        batch=16,
+        message=14,
     ),
     # and locks, rows read under them; programs, contacts, provider enrollments read and written. A new program: three
     Consumer(
         milady_integration,
         milady_integration.topology.PAYMENTS,
         milady_integration.consumers.payments,
-        batch=16,
-        message=17,
+        batch=17,
+        message=18,
     ),
     # and the plan of the messages about all purchases: topics, notifications, jobs, what is scheduled already
     Consumer(
         notifications,
         notifications.topology.PAYMENTS,
         lambda: notifications.consumers.consumers(NO_DELAYS),
-        batch=10,
-        message=9,
+        batch=11,
+        message=10,
     ),
     # and purchases, payments, installments, unmatched payments; documents with their numbers, payments, refunds and
     # buyers; jobs and messages. Each dispute, and three for each refund
-    Consumer(checkout, checkout.topology.PAYMENTS, checkout.consumers.payment_events, batch=26, message=17),
+    Consumer(checkout, checkout.topology.PAYMENTS, checkout.consumers.payment_events, batch=27, message=18),
 )
 
 
