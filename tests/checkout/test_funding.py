@@ -327,6 +327,7 @@ async def test_the_api_login_can_neither_write_for_others_nor_change_the_trail(s
             return int((await db.execute(text(statement))).rowcount)
 
     assert await run("UPDATE funding_payments SET status = 'paid'", "student") == 0
+    assert await run("SELECT * FROM facts", "case_manager") == 0, "only admins export"
     for statement, role in (
         (f"INSERT INTO funding_payments (student_id, program_id, amount) VALUES ('{student}', 'p', 1)", "student"),
         ("UPDATE funding_payment_changes SET actor = 'nobody'", "admin"),
@@ -339,7 +340,7 @@ async def test_the_api_login_can_neither_write_for_others_nor_change_the_trail(s
         ("DELETE FROM funding_payments", "admin"),
         ("DELETE FROM purchases", "admin"),
         ("UPDATE enrollments SET status = 'withdrawn'", "admin"),
-        ("SELECT * FROM facts", "admin"),
+        ("DELETE FROM facts", "admin"),
         ("DELETE FROM outbox_messages", "admin"),
     ):
         with pytest.raises(DBAPIError):
