@@ -127,7 +127,7 @@ async def test_the_login_of_the_api_reads_and_updates_only_permitted_rows(servic
             "INSERT INTO ai_instructor_assignments (id) VALUES (gen_random_uuid())",
             "DELETE FROM ai_instructor_assignments",
             "UPDATE ai_instructor_assignments SET student_id = gen_random_uuid()",
-            "SELECT * FROM facts",
+            "DELETE FROM facts",
         ):
             with pytest.raises(DBAPIError, match="permission denied"):
                 async with api.transaction_of(student_id=ADMIN, role="admin") as db:

@@ -99,8 +99,11 @@ async def test_row_level_security_hides_all_rows_without_a_caller(harness: Harne
         assert await db.scalar(count) == 1
     for table in ("contacts", "topics", "facts"):
         with pytest.raises(Exception, match="permission denied"):
-            async with api_database.transaction_of(student_id=STAFF, role="admin") as db:
+            async with api_database.transaction_of(student_id=ANN, role="student") as db:
                 await db.execute(text(f"SELECT * FROM {table}"))
+    for table in ("contacts", "facts"):
+        async with api_database.transaction_of(student_id=STAFF, role="case_manager") as db:
+            assert await db.scalar(text(f"SELECT count(*) FROM {table}")) == 0, "only admins export"
 
 
 @pytest.mark.parametrize(("fault", "status"), [(Fault.DROP_BEFORE_STORE, "unknown"), (Fault.REJECT, "failed")])
