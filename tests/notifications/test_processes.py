@@ -44,6 +44,7 @@ from contracts.checkout import (
 )
 from contracts.enrollment import EnrollmentActivated, EnrollmentEvent, EnrollmentProgressed
 from contracts.envelope import Envelope, Event
+from contracts.erasure import StudentErasureRequested
 from contracts.instructor_assignment import InstructorEvent
 from contracts.milady_integration import MiladyEvent
 from contracts.money import usd
@@ -93,7 +94,7 @@ def test_every_event_that_is_consumed_can_be_found_again() -> None:
     assert type(progress) not in bound and keys_of(progress) == frozenset()
     named = (PaymentEvent, EnrollmentEvent, InstructorEvent, MiladyEvent, PurchaseCreated, InstallmentAnnounced)
     by_id = (ReceiptIssued, RefundRequested, RefundDecided, RefundFailed, CollectionStopped, PaymentUnmatched)
-    assert all(issubclass(event, (*named, *by_id, StudentUpdated)) for event in bound)
+    assert all(issubclass(event, (*named, *by_id, StudentUpdated, StudentErasureRequested)) for event in bound)
 
 
 async def test_a_payment_becomes_mails_once(
