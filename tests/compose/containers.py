@@ -35,6 +35,7 @@ _FROM_ENVIRONMENT = (
 )
 _PUBLISHED = {
     "webhook-gateway-api": "WEBHOOK_GATEWAY_PORT",
+    "webhook-gateway-admin": "WEBHOOK_GATEWAY_ADMIN_PORT",
     "checkout-api": "CHECKOUT_PORT",
     "enrollment-api": "ENROLLMENT_PORT",
     "instructor-assignment-api": "INSTRUCTOR_ASSIGNMENT_PORT",

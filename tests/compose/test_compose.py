@@ -127,6 +127,17 @@ def test_ports_are_published_on_loopback_only_and_not_for_what_scales(system: Co
     assert {port["host_ip"] for ports in published.values() for port in ports} == {"127.0.0.1"}
 
 
+def test_the_operators_command_runs_in_a_container(system: Containers) -> None:
+    admin = f"BURSAR_TOKEN={identity_of(system).token(Person('admin', 'Alex Adams'))}"
+    run = ("--profile", "operator", "run", "--rm", "--no-deps", "--env", admin, "operator")
+    system.compose(*run, "verify-audit")
+    output = system.compose(*run, "doctor", "--json", check=False).out
+    findings = json.loads(output[output.index("[\n") :])
+    consuming = [each for each in findings if each["subject"] == "consumers"]
+    assert {each["process"] for each in consuming} == {"webhook-gateway", *CONSUMING}, output
+    assert {each["outcome"] for each in consuming} == {"ok"}, output
+
+
 def test_the_front_ends_origin_is_allowed(system: Containers) -> None:
     preflight = {"Origin": system.settings["FRONTEND_URL"], "Access-Control-Request-Method": "POST"}
     for service in ("checkout-api", "enrollment-api"):
@@ -163,10 +174,14 @@ def test_every_process_stops_on_sigterm(system: Containers) -> None:
 # --- actions ---------------------------------------------------------------------------------------------------------
 
 
+def identity_of(system: Containers) -> Identity:
+    settings = system.settings
+    return Identity(settings["JWT_SECRET"], settings["JWT_ISSUER"], settings["JWT_AUDIENCE"])
+
+
 async def buy(system: Containers, client: httpx.AsyncClient, student: Person) -> None:
     """Starts a checkout like the front end, then pays on Stripe's page."""
-    settings = system.settings
-    identity = Identity(settings["JWT_SECRET"], settings["JWT_ISSUER"], settings["JWT_AUDIENCE"])
+    settings, identity = system.settings, identity_of(system)
     request = {"programName": "Barber Apprenticeship", "programSlug": BARBER, "price": 4890, "paymentType": "full"}
     answer = await client.post(
         system.url("checkout-api") + "/api/create-checkout-session",
