@@ -132,7 +132,7 @@ class KeySet:
     def _fetched(self, task: asyncio.Task[None]) -> None:
         self._fetching = None
         if not task.cancelled():
-            task.exception()  # whoever waits raises it; `Dependencies` logs it
+            task.exception()  # `refresh` raises it, `Dependencies` logs it
 
     async def _fetch_keys(self) -> None:
         async with asyncio.timeout(FETCH_SECONDS), self._http.stream("GET", self._url) as response:

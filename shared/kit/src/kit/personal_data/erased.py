@@ -14,8 +14,8 @@ from contracts.envelope import Envelope
 from kit.db.database import KIT_TABLES
 
 LOCK = "hashtextextended('erased_identifiers', 0)"
-"""The key of an advisory lock. Whoever writes what an event says holds it shared; whoever adds identifiers holds it
-alone, so that no transaction that does not know them is left when it commits."""
+"""The key of an advisory lock. A transaction that writes what an event says holds it shared; one that adds identifiers
+holds it alone, so that no transaction that does not know them is left when it commits."""
 
 erased_identifiers = Table(
     "erased_identifiers",

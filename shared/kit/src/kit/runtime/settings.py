@@ -23,21 +23,20 @@ class FileSource(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:  # Any: as in the base class
         """Raises SettingsError if a file cannot be read, or both variables are set."""
-        found = {}
-        for name in self.settings_cls.model_fields:
-            variable = f"{name.upper()}_FILE"
-            if not (path := os.environ.get(variable)):
-                continue
-            if os.environ.get(name.upper()):
-                raise SettingsError(f"set {name.upper()} or {variable}, not both")
-            try:
-                found[name] = Path(path).read_text(encoding="utf-8").removesuffix("\n")
-            except (OSError, UnicodeDecodeError) as error:
-                raise SettingsError(f"{variable} cannot be read ({type(error).__name__})") from None
-        return found
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in found.items() if value is not None}
 
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        raise NotImplementedError  # `__call__` does not ask for single fields
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[str | None, str, bool]:
+        """The file's text, or None; the field's name; and that the text is not JSON."""
+        variable = f"{field_name.upper()}_FILE"
+        if not (path := os.environ.get(variable)):
+            return None, field_name, False
+        if os.environ.get(field_name.upper()):
+            raise SettingsError(f"set {field_name.upper()} or {variable}, not both")
+        try:
+            return Path(path).read_text(encoding="utf-8").removesuffix("\n"), field_name, False
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{variable} cannot be read ({type(error).__name__})") from None
 
 
 class Settings(BaseSettings):
