@@ -30,7 +30,7 @@ from webhook_gateway.event import Origin, parse_event
 from webhook_gateway.fetcher import Fetcher, StripeUnavailable
 from webhook_gateway.jobs import FETCH, FetchEvents
 from webhook_gateway.journal import Journal
-from webhook_gateway.tables import Source, journal_due, journal_entries, journal_events
+from webhook_gateway.tables import journal_due, journal_entries, journal_events
 from webhook_gateway.topology import SERVICE
 from webhook_gateway.translate import translate
 
@@ -50,13 +50,6 @@ def url(postgres_server: PostgresServer) -> Iterator[str]:
 async def database(url: str) -> AsyncIterator[Database]:
     async with opened(url) as database:
         yield database
-
-
-@pytest.fixture
-async def journal(url: str) -> AsyncIterator[Journal]:
-    journal = Journal(url, source=Source.FETCHED)
-    yield journal
-    await journal.close()
 
 
 @pytest.fixture

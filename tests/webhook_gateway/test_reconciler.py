@@ -50,20 +50,6 @@ async def database(url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def journal(url: str) -> AsyncIterator[Journal]:
-    journal = Journal(url, source=Source.FETCHED)
-    yield journal
-    await journal.close()
-
-
-@pytest.fixture
-async def stripe() -> AsyncIterator[Stripe]:
-    stripe = Stripe()
-    yield stripe
-    await stripe.fetcher.close()
-
-
-@pytest.fixture
 def build(database: Database, journal: Journal, stripe: Stripe) -> Callable[..., Reconciler]:
     def build(**changed: Any) -> Reconciler:
         settings: dict[str, Any] = {

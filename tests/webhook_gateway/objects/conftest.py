@@ -22,7 +22,6 @@ from webhook_gateway.event import Origin, parse_event
 from webhook_gateway.journal import Journal
 from webhook_gateway.object_reconciler import ObjectReconciler
 from webhook_gateway.tables import (
-    Source,
     differences,
     journal_due,
     journal_entries,
@@ -50,20 +49,6 @@ async def database(url: str) -> AsyncIterator[Database]:
             row = {"begins_at": MONTH_AGO, "indexed_until": now - timedelta(minutes=1), "next_at": now}
             await db.execute(update(object_comparison).values(**row, since=None, through=None, completed_at=None))
         yield database
-
-
-@pytest.fixture
-async def journal(url: str) -> AsyncIterator[Journal]:
-    journal = Journal(url, source=Source.FETCHED)
-    yield journal
-    await journal.close()
-
-
-@pytest.fixture
-async def stripe() -> AsyncIterator[Stripe]:
-    stripe = Stripe()
-    yield stripe
-    await stripe.fetcher.close()
 
 
 @pytest.fixture
