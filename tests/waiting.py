@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def until(look: Callable[[], Awaitable[T | None]], *, seconds: float = 15.0, what: str = "") -> T:
+async def until(look: Callable[[], Awaitable[T | None]], *, seconds: float = 60.0, what: str = "") -> T:
     """Polls `look` until it returns a true value, and returns it. Raises AssertionError after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:

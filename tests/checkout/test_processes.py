@@ -120,7 +120,7 @@ async def test_a_plan_from_purchase_to_enrollment_with_a_crash_in_between(runnin
 async def _bought_in_spite_of_a_crash(running: Running, student: UUID, created: AbstractQueue) -> None:
     """The API is killed after Stripe has acted, and before its answer is stored. A retry finds the same page."""
     sandbox = running.sandbox
-    await sandbox.faults(api_delay_seconds=2)
+    await sandbox.faults(api_delay_seconds=5)
     dying = asyncio.create_task(running.buy(student, paymentType="plan"))
     (made,) = await until(lambda: sandbox.sessions_of(student))
     running.roles["api"].kill()  # Stripe has acted, and its answer is lost

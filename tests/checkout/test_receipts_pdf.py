@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any
@@ -136,16 +135,11 @@ def test_many_lines_take_many_pages() -> None:
     assert all(f"Part {n} " in text for n in (1, 60, 120))
 
 
-def test_it_is_small_fast_and_deterministic() -> None:
+def test_it_is_small_and_deterministic() -> None:
     document, refunds = content(), [Refund(at=AT, amount=usd(5_000))]
     pdf = render(document, refunds)
-    took = []
-    for _ in range(20):
-        began = time.process_time()
-        assert render(document, refunds) == pdf
-        took.append(time.process_time() - began)
+    assert all(render(document, refunds) == pdf for _ in range(5))
     assert len(pdf) < 60_000
-    assert sorted(took)[10] < 0.030
     assert PdfReader(BytesIO(pdf)).metadata.creation_date == AT  # type: ignore[union-attr]
 
 

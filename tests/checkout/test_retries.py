@@ -37,7 +37,8 @@ async def test_the_sdk_retries_under_the_same_key(service: Service) -> None:
 
 async def test_a_request_that_dies_between_commit_and_answer(service: Service) -> None:
     student = uuid4()
-    await service.sandbox.faults(api_delay_seconds=2)
+    await service.create_customer(student)
+    await service.sandbox.faults(api_delay_seconds=600)
     dying = asyncio.create_task(service.buy(student))
     (made,) = await until(lambda: service.sandbox.sessions_of(student))
     dying.cancel()

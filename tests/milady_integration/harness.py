@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tests.deliveries import deliver_together, handle
 from tests.processes import JWT
 from tests.tokens import bearer
+from tests.waiting import until
 
 from contracts.checkout import PurchaseCreated
 from contracts.envelope import Envelope, Event
@@ -102,6 +103,14 @@ class Sandbox(Process):
     def faults(self, *faults: dict[str, Any]) -> None:
         self._http.put("/sandbox/api/faults", json={"faults": list(faults)}).raise_for_status()
 
+    async def wait_for_responses(self) -> None:
+        """Until no request is in progress."""
+
+        async def responded() -> bool:
+            return all(request["status"] for request in self.items("requests"))
+
+        await until(responded)
+
     def items(self, kind: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._http.get(f"/sandbox/api/{kind}").json()["items"]
         return found
@@ -138,7 +147,7 @@ class Service:
         self.sandbox = sandbox
         self.mode = mode
         self.database = Database(server.url, pool_size=20)
-        self.client = MiladyClient(sandbox.url, KEY, seconds=0.4)
+        self.client = MiladyClient(sandbox.url, KEY, seconds=3)
         self._consumers = [consumers.payments(mode), consumers.purchases()]
         client = self.client if mode == "api" else None
         handlers = jobs.handlers(self.database, client, mode, jobs.backoff_of(timedelta(seconds=1)))

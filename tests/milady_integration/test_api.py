@@ -253,7 +253,7 @@ class TestByHand:
     ) -> None:
         fresh, doubtful = Student(new_program()), Student(new_program())
         await service.deliver(doubtful.paid())
-        sandbox.faults({"kind": "acts_then_times_out", "seconds": 1, "requests": 1})
+        sandbox.faults({"kind": "acts_then_times_out", "seconds": 0, "requests": 1})
         await service.run_jobs(rounds=1)
         await service.deliver(fresh.paid())
         await by_hand.run_jobs()

@@ -125,11 +125,12 @@ def test_webhooks_can_precede_the_response(client: stripe.StripeClient, receiver
 
 
 def test_webhooks_follow_the_response(client: stripe.StripeClient, receiver: Receiver, operator: Operator) -> None:
-    operator.faults(api_delay_seconds=600.0)  # 300 real milliseconds
+    operator.faults(api_delay_seconds=1_000_000.0)  # 500 real seconds
     caller = threading.Thread(target=make_event, args=(client,))
     caller.start()
     until(lambda: client.v1.events.list({"types": ["customer.created"], "limit": 1}).data)
     assert receiver.received == []
+    operator.faults()
     caller.join()
     until(lambda: receiver.received)
 

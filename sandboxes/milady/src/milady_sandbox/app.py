@@ -44,7 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
         async def handle() -> Response:
             return await call_next(request)
 
-        response = await (apply_fault(fault, request, handle) if fault else handle())
+        response = await (apply_fault(fault, faults, request, handle) if fault else handle())
         record["status"] = response.status_code
         return response
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
@@ -24,7 +25,7 @@ class Fault(BaseModel):
     methods: list[str] = Field(default_factory=list)
     """Affected HTTP methods; empty for all."""
     seconds: float = Field(default=30.0, ge=0)
-    """slow: delay before the request. acts_then_times_out: delay after the request, then a 504."""
+    """slow: delay before the request; new faults end it. acts_then_times_out: delay after the request, then a 504."""
     status: int = Field(default=500, ge=400, le=599)
     retry_after: str | None = "1"
     location: str = "/v1/elsewhere"
@@ -42,6 +43,18 @@ class FaultList(BaseModel):
 class Faults:
     def __init__(self) -> None:
         self.active: list[Fault] = []
+        self._replaced = asyncio.Event()
+
+    def replace(self, faults: list[Fault]) -> None:
+        """Puts these faults in force, and ends the delays of the ones before."""
+        self.active = faults
+        self._replaced.set()
+        self._replaced = asyncio.Event()
+
+    async def delay(self, seconds: float) -> None:
+        """Waits, but not longer than until the faults are replaced."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._replaced.wait(), seconds)
 
     def take(self, method: str) -> Fault | None:
         """The first fault for a request with this method; counts it."""
@@ -56,11 +69,14 @@ class Faults:
         return None
 
 
-async def apply_fault(fault: Fault, request: Request, handle: Callable[[], Awaitable[Response]]) -> Response:
+async def apply_fault(
+    fault: Fault, faults: Faults, request: Request, handle: Callable[[], Awaitable[Response]]
+) -> Response:
     """The response under a fault. `handle` processes the request; not all faults do."""
     match fault.kind:
         case "slow":
-            await asyncio.sleep(fault.seconds)
+            await request.body()  # so that it can be processed even if the client has gone
+            await faults.delay(fault.seconds)
             return await handle()
         case "acts_then_times_out":
             await handle()

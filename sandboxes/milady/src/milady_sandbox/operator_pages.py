@@ -40,14 +40,14 @@ async def faults(request: Request) -> FaultList:
 @router.put("/sandbox/api/faults")
 async def replace_faults(request: Request, body: FaultList) -> FaultList:
     """Replaces the faults in force; an empty list clears them."""
-    _faults(request).active = list(body.faults)
+    _faults(request).replace(list(body.faults))
     return body
 
 
 @router.post("/sandbox/api/reset", status_code=204)
 async def reset(request: Request) -> None:
     _store(request).reset()
-    _faults(request).active = []
+    _faults(request).replace([])
 
 
 @router.get("/", include_in_schema=False)

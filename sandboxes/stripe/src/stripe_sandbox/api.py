@@ -125,8 +125,8 @@ class _ApiCall:
         deliveries = await self.sandbox.deliver_before_response()
         task = BackgroundTask(self.sandbox.deliveries.send_after_response, deliveries)
         try:
-            if (wait := self.sandbox.faults.api_delay_seconds) and self.request.method == "POST":
-                await asyncio.sleep(wait / self.sandbox.settings.time_factor)
+            if self.request.method == "POST":
+                await self.sandbox.delay_response()
         except asyncio.CancelledError:
             self.sandbox.deliveries.send(deliveries)
             raise

@@ -25,7 +25,7 @@ class Faults(BaseModel):
     drop: list[str] = Field(default_factory=list)
     """Event types (`*` for all) not to deliver; their events are listed as undelivered."""
     api_delay_seconds: float = Field(default=0.0, ge=0)
-    """Delay between execution of an API request and its response."""
+    """Delay between execution of an API request and its response. New faults end it."""
     lose_answers: int = Field(default=0, ge=0)
     """Execute the next n POST requests to the API, but close the connection without a response."""
     fail_requests: int = Field(default=0, ge=0)

@@ -110,7 +110,7 @@ def _faults(sandbox: Sandbox) -> Any:
         """PUT replaces all faults; omitted ones are off."""
         if request.method == "PUT":
             try:
-                sandbox.faults = Faults.model_validate_json(await request.body() or b"{}")
+                sandbox.replace_faults(Faults.model_validate_json(await request.body() or b"{}"))
             except ValidationError as error:
                 first = error.errors()[0]
                 name = ".".join(str(part) for part in first["loc"])

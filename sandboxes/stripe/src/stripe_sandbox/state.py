@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -66,6 +67,7 @@ class Sandbox:
         self.clock = Clock(self.store)
         self.events = EventLog(self.store, self.clock, settings.api_version)
         self.faults = Faults()
+        self._faults_replaced = asyncio.Event()
         self.endpoints = Endpoints(self.store)
         self.keys = IdempotencyKeys()
         self.internal = InternalState()
@@ -86,6 +88,20 @@ class Sandbox:
     def emit(self, type: str, obj: Obj, before: Obj | None = None) -> Obj:
         """Logs an event; see `EventLog.emit`."""
         return self.events.emit(type, obj, before)
+
+    def replace_faults(self, faults: Faults) -> None:
+        """Puts these faults in force, and ends the delays of the ones before."""
+        self.faults = faults
+        self._faults_replaced.set()
+        self._faults_replaced = asyncio.Event()
+
+    async def delay_response(self) -> None:
+        """Waits for `api_delay_seconds`, but not longer than until the faults are replaced."""
+        if not self.faults.api_delay_seconds:
+            return
+        seconds = self.faults.api_delay_seconds / self.settings.time_factor
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._faults_replaced.wait(), seconds)
 
     def set_cause(self, cause: Cause) -> None:
         self.events.cause = cause
