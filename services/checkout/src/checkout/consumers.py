@@ -148,13 +148,19 @@ def enrollment_events() -> RabbitRouter:
     router = RabbitRouter()
     messages = subscriber(router, ENROLLMENTS)
 
-    @messages(filter=carries(*ENROLLMENT_STATUS))
-    async def update_enrollment_status(event: Envelope[EnrollmentEvent], uow: UnitOfWork) -> None:
-        status = ENROLLMENT_STATUS[type(event.data)]
-        await student_repository.write_enrollment(uow.db, event.data, status=status, at=uow.now)
+    async def update_statuses(uow: UnitOfWork, events: Sequence[Envelope[EnrollmentEvent]]) -> None:
+        changes = [(event.data, ENROLLMENT_STATUS[type(event.data)]) for event in events]
+        await student_repository.write_enrollments(uow.db, changes, at=uow.now)
 
-    @messages(filter=carries(EnrollmentProgressed))
+    async def update_percentages(uow: UnitOfWork, events: Sequence[Envelope[EnrollmentProgressed]]) -> None:
+        await student_repository.write_progress(uow.db, [event.data for event in events])
+
+    @messages(filter=carries(*ENROLLMENT_STATUS, together=update_statuses))
+    async def update_enrollment_status(event: Envelope[EnrollmentEvent], uow: UnitOfWork) -> None:
+        await update_statuses(uow, [event])
+
+    @messages(filter=carries(EnrollmentProgressed, together=update_percentages))
     async def update_progress(event: Envelope[EnrollmentProgressed], uow: UnitOfWork) -> None:
-        await student_repository.write_progress(uow.db, event.data)
+        await update_percentages(uow, [event])
 
     return router

@@ -47,11 +47,14 @@ def consumers(rules: Rules) -> RabbitRouter:
     async def plan_messages(event: Envelope[Event], uow: UnitOfWork) -> None:
         await plan_all(uow, [event])
 
-    @checkout(filter=carries(StudentUpdated))
+    async def save_all(uow: UnitOfWork, events: Sequence[Envelope[StudentUpdated]]) -> None:
+        students = {event.data.student_id for event in events}
+        await db.lock_contacts(uow.db, students)
+        await db.save_contacts(uow.db, events)
+        await db.requeue_without_contact(uow, students)
+
+    @checkout(filter=carries(StudentUpdated, together=save_all))
     async def save_contact(event: Envelope[StudentUpdated], uow: UnitOfWork) -> None:
-        student_id = event.data.student_id
-        await db.lock_contact(uow.db, student_id)
-        await db.save_contact(uow.db, student_id, event.data.contact, at=event.time, event_id=event.id)
-        await db.requeue_without_contact(uow, (student_id,))
+        await save_all(uow, [event])
 
     return router

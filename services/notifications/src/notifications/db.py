@@ -9,10 +9,11 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import Integer, Text, Uuid, func, select, text, tuple_, update
+from sqlalchemy import Integer, Text, Uuid, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contracts.checkout import StudentUpdated
 from contracts.envelope import Envelope, Event
 from contracts.people import Contact
 from kit.db.unit_of_work import UnitOfWork
@@ -267,19 +268,48 @@ async def contact_of(db: AsyncConnection, student_id: UUID) -> Contact | None:
     return Contact(email=row.email, name=row.name) if row else None
 
 
-async def save_contact(db: AsyncConnection, student_id: UUID, contact: Contact, *, at: datetime, event_id: str) -> None:
-    """Keeps the latest; of two with the same time always the same one."""
-    values = {"email": contact.email, "name": contact.name, "changed_at": at, "event_id": event_id}
-    statement = insert(contacts).values(student_id=student_id, **values)
-    later = tuple_(contacts.c.changed_at, contacts.c.event_id) < tuple_(
-        statement.excluded.changed_at, statement.excluded.event_id
-    )
-    await db.execute(statement.on_conflict_do_update(index_elements=["student_id"], set_=values, where=later))
+# In one order, so that two transactions that save the same contacts do not wait for each other.
+_SAVE_CONTACTS = text(
+    """
+    INSERT INTO contacts (student_id, email, name, changed_at, event_id)
+    SELECT student_id, email, name, changed_at, event_id
+    FROM unnest(
+        CAST(:students AS uuid[]), CAST(:emails AS text[]), CAST(:names AS text[]), CAST(:times AS timestamptz[]),
+        CAST(:events AS text[])
+    ) AS new (student_id, email, name, changed_at, event_id)
+    ORDER BY student_id
+    ON CONFLICT (student_id) DO UPDATE SET
+        email = excluded.email, name = excluded.name, changed_at = excluded.changed_at, event_id = excluded.event_id
+    WHERE (contacts.changed_at, contacts.event_id) < (excluded.changed_at, excluded.event_id)
+    """
+)
+_LOCK_CONTACTS = text(
+    """
+    SELECT pg_advisory_xact_lock(key) FROM (
+        SELECT hashtextextended('contact:' || student_id, 0) AS key
+        FROM unnest(CAST(:students AS uuid[])) AS student_id ORDER BY key
+    ) AS keys
+    """
+)
 
 
-async def lock_contact(db: AsyncConnection, student_id: UUID) -> None:
-    """Without this lock, an address could arrive between the check for one and setting `no_contact`."""
-    await db.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"contact:{student_id}", 0))))
+async def save_contacts(db: AsyncConnection, events: Sequence[Envelope[StudentUpdated]]) -> None:
+    """Keeps the latest of each student; of two with the same time always the same one."""
+    in_order = sorted(events, key=lambda event: (event.time, event.id))
+    latest = {event.data.student_id: event for event in in_order}.values()
+    values = {
+        "students": [event.data.student_id for event in latest],
+        "emails": [event.data.contact.email for event in latest],
+        "names": [event.data.contact.name for event in latest],
+        "times": [event.time for event in latest],
+        "events": [event.id for event in latest],
+    }
+    await db.execute(_SAVE_CONTACTS, values)
+
+
+async def lock_contacts(db: AsyncConnection, student_ids: Collection[UUID]) -> None:
+    """Without these locks, an address could arrive between the check for one and setting `no_contact`."""
+    await db.execute(_LOCK_CONTACTS, {"students": list(student_ids)})
 
 
 _WITHOUT_CONTACT = text(

@@ -262,7 +262,7 @@ class Delivery:
         if row.facts_key is not None:
             await db.lock_facts(uow.db, row.facts_key)
         if row.about_student_id is not None:
-            await db.lock_contact(uow.db, row.about_student_id)
+            await db.lock_contacts(uow.db, [row.about_student_id])
         return await db.read(uow.db, notification_id, lock=True)
 
     async def _publish_failure(self, row: NotificationRow, code: str, attempts: int, uow: UnitOfWork) -> None:

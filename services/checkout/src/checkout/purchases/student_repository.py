@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -42,49 +42,63 @@ async def read_enrollments(db: AsyncConnection, student_id: UUID, slugs: Collect
     ]
 
 
-async def write_enrollment(
-    db: AsyncConnection, event: EnrollmentEvent, *, status: EnrollmentStatus, at: datetime
+# Both in one order, so that two transactions that write the same rows do not wait for each other.
+_WRITE_ENROLLMENTS = text(
+    """
+    INSERT INTO enrollments (student_id, program_slug, enrollment_id, status, purchase_id, revision, updated_at)
+    SELECT student_id, program_slug, enrollment_id, status, purchase_id, revision, :at
+    FROM unnest(
+        CAST(:students AS uuid[]), CAST(:slugs AS text[]), CAST(:ids AS uuid[]), CAST(:statuses AS text[]),
+        CAST(:purchases AS uuid[]), CAST(:revisions AS int[])
+    ) AS new (student_id, program_slug, enrollment_id, status, purchase_id, revision)
+    ORDER BY student_id, program_slug
+    ON CONFLICT (student_id, program_slug) DO UPDATE SET
+        enrollment_id = excluded.enrollment_id, status = excluded.status, purchase_id = excluded.purchase_id,
+        revision = excluded.revision, updated_at = excluded.updated_at
+    WHERE enrollments.revision < excluded.revision
+    """
+)
+_WRITE_PROGRESS = text(
+    """
+    INSERT INTO enrollment_progress (student_id, program_slug, percent)
+    SELECT student_id, program_slug, max(percent)
+    FROM unnest(CAST(:students AS uuid[]), CAST(:slugs AS text[]), CAST(:percentages AS int[]))
+        AS new (student_id, program_slug, percent)
+    GROUP BY student_id, program_slug ORDER BY student_id, program_slug
+    ON CONFLICT (student_id, program_slug) DO UPDATE SET percent = excluded.percent
+    WHERE enrollment_progress.percent < excluded.percent
+    """
+)
+
+
+async def write_enrollments(
+    db: AsyncConnection, changes: Sequence[tuple[EnrollmentEvent, EnrollmentStatus]], *, at: datetime
 ) -> None:
-    """Keeps the latest status: an event with a lower revision than the row's changes nothing."""
-    statement = insert(enrollments).values(
-        student_id=event.student_id,
-        program_slug=event.program.slug,
-        enrollment_id=event.enrollment_id,
-        status=status,
-        purchase_id=event.purchase_id,
-        revision=event.revision,
-        updated_at=at,
-    )
-    new = statement.excluded
-    await db.execute(
-        statement.on_conflict_do_update(
-            index_elements=["student_id", "program_slug"],
-            set_={
-                "enrollment_id": new.enrollment_id,
-                "status": new.status,
-                "purchase_id": new.purchase_id,
-                "revision": new.revision,
-                "updated_at": new.updated_at,
-            },
-            where=enrollments.c.revision < new.revision,
-        )
-    )
+    """Keeps the latest status: an event with a lower revision than another one, or than the row's, changes nothing."""
+    latest: dict[tuple[UUID, str], tuple[EnrollmentEvent, EnrollmentStatus]] = {}
+    for event, status in changes:
+        so_far = latest.get(key := (event.student_id, event.program.slug))
+        if so_far is None or so_far[0].revision < event.revision:
+            latest[key] = event, status
+    values = {
+        "students": [event.student_id for event, _ in latest.values()],
+        "slugs": [event.program.slug for event, _ in latest.values()],
+        "ids": [event.enrollment_id for event, _ in latest.values()],
+        "statuses": [status for _, status in latest.values()],
+        "purchases": [event.purchase_id for event, _ in latest.values()],
+        "revisions": [event.revision for event, _ in latest.values()],
+    }
+    await db.execute(_WRITE_ENROLLMENTS, {**values, "at": at})
 
 
-async def write_progress(db: AsyncConnection, event: EnrollmentProgressed) -> None:
+async def write_progress(db: AsyncConnection, events: Sequence[EnrollmentProgressed]) -> None:
     """Keeps the highest percentage, in any order of the events."""
-    progress = enrollment_progress
-    statement = insert(progress).values(
-        student_id=event.student_id, program_slug=event.program_slug, percent=event.percent
-    )
-    new = statement.excluded
-    await db.execute(
-        statement.on_conflict_do_update(
-            index_elements=["student_id", "program_slug"],
-            set_={"percent": new.percent},
-            where=progress.c.percent < new.percent,
-        )
-    )
+    values = {
+        "students": [event.student_id for event in events],
+        "slugs": [event.program_slug for event in events],
+        "percentages": [event.percent for event in events],
+    }
+    await db.execute(_WRITE_PROGRESS, values)
 
 
 async def read_progress(db: AsyncConnection, student_id: UUID, slugs: Collection[str]) -> int:
