@@ -78,7 +78,7 @@ class Apps:
 
     def database(self, url: str) -> Database:
         if url not in self._databases:
-            self._databases[url] = Database(url, pool_size=20)
+            self._databases[url] = Database(url, pool_size=40)
         return self._databases[url]
 
     def stripe(self, url: str) -> Stripe:
