@@ -10,13 +10,14 @@ from uuid import uuid4
 
 import pytest
 from hypothesis import given
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from tests.deliveries import envelope
 from tests.ledger.payment_histories import histories
 
 from contracts import personal_data
 from contracts.checkout import PurchaseCreated, StudentUpdated
 from contracts.envelope import Event
+from contracts.erasure import StudentErasureRequested
 from contracts.money import usd
 from contracts.payments import PaymentEvent, PaymentRefs, PurchaseEnded
 from contracts.people import Contact, Program
@@ -129,3 +130,12 @@ def test_identifiers_are_uuids_and_ids_of_stripes_form() -> None:
     refs = {"payment_intent": "pi_3Abc", "customer": "cus_RtYhgVbnMKliop"}  # one of fifty has no digit
     body = {"student_id": str(id).upper(), "refs": refs, "name": "Ann", "reason": "no_item x"}
     assert personal_data.identifiers(json.dumps(body).encode()) == {str(id), *refs.values()}
+
+
+@pytest.mark.parametrize("text", ["", "a", "%", "paid", "payment_intent", "pi_1", "pi_3Abcd\n", str(uuid4()).upper()])
+def test_an_erasure_names_only_identifiers(text: str) -> None:
+    """Messages are searched for them: one of another form would erase other people."""
+    good = (str(uuid4()), "pi_3Abcd", "cs_test_a1b2")
+    assert StudentErasureRequested(student_id=uuid4(), identifiers=good).identifiers == good
+    with pytest.raises(ValidationError):
+        StudentErasureRequested(student_id=uuid4(), identifiers=(*good, text))

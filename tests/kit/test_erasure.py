@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import aio_pika
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
@@ -130,6 +131,12 @@ async def test_messages_payloads_and_answers_lose_personal_data(database: Databa
     found = await stored(database)
     assert b"Vanish".hex() not in found and "Vanish" not in found and b"Ben Stays".hex() in found
     assert await run(database) == {}
+
+
+@pytest.mark.parametrize("text", ["", "a", "paid"])
+def test_a_text_that_others_have_identifies_nobody(text: str) -> None:
+    with pytest.raises(ValueError, match="identifiers"):
+        Person(id=ANN, identifiers=frozenset({str(ANN), text}))
 
 
 async def test_identifiers_are_added_only_when_no_batch_is_left_that_does_not_see_them(with_totals: Database) -> None:

@@ -6,10 +6,19 @@ from collections.abc import Mapping
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field, StrictInt
+from pydantic import AfterValidator, Field, StrictInt
 
 from contracts.envelope import Event
+from contracts.personal_data import is_identifier
 
+
+def _identifier(text: str) -> str:
+    if not is_identifier(text):
+        raise ValueError("neither a UUID nor an id of Stripe's form")
+    return text
+
+
+Identifier = Annotated[str, AfterValidator(_identifier)]
 Count = Annotated[StrictInt, Field(ge=0)]
 
 
@@ -19,7 +28,7 @@ class StudentErasureRequested(Event):
 
     type = "student.erasure_requested.v1"
     student_id: UUID
-    identifiers: tuple[str, ...] = Field(max_length=10_000)
+    identifiers: tuple[Identifier, ...] = Field(max_length=10_000)
 
 
 class StudentErased(Event):

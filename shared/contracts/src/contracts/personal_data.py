@@ -82,6 +82,11 @@ def identifiers(body: bytes) -> frozenset[str]:
     return frozenset(each if "_" in each else each.lower() for each in found)
 
 
+def is_identifier(text: str) -> bool:
+    """Whether `identifiers` finds it. Anything else (an empty text, a word) is in bodies about other people, too."""
+    return identifiers(json.dumps(text).encode()) == {text}
+
+
 def _without(value: Json, dropped: frozenset[str]) -> Json:
     if isinstance(value, dict):
         return {name: _without(inner, dropped) for name, inner in value.items() if name not in dropped}

@@ -20,6 +20,7 @@ from checkout.purchases.tables import contacts, customers, purchases, unmatched_
 from checkout.receipts.tables import documents
 from contracts.envelope import Envelope
 from contracts.erasure import StudentErased
+from contracts.personal_data import is_identifier
 
 _UNPAID = ("open", "processing", "overdue", "paused")
 _PAYABLE = ("created", "session_open", "awaiting_payment", "processing")
@@ -100,7 +101,7 @@ async def identifiers(db: AsyncConnection, student_id: UUID) -> frozenset[str]:
     found = {str(student_id)}
     for statement in columns:
         found.update(str(each) for each in await db.scalars(statement) if each is not None)
-    return frozenset(found)
+    return frozenset(each for each in found if is_identifier(each))
 
 
 def _own(table: Any, column: str, student_id: UUID) -> Select[Any]:  # Any: one column of whatever type

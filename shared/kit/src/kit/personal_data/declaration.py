@@ -35,10 +35,15 @@ class PersonalTable:
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """A person to erase. `identifiers`: the id, and whatever else events name that is theirs alone."""
+    """A person to erase. `identifiers`: the id, and whatever else events name that is theirs alone. Raises ValueError
+    for one that is no identifier: texts are searched for it, so that it would erase others, too."""
 
     id: UUID
     identifiers: frozenset[str]
+
+    def __post_init__(self) -> None:
+        if not all(personal_data.is_identifier(each) for each in self.identifiers):
+            raise ValueError("a person's identifiers are UUIDs and ids of Stripe's form")
 
 
 Erase = Callable[[AsyncConnection, Person], Awaitable[Mapping[str, int]]]
