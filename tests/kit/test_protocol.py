@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
@@ -17,15 +18,18 @@ from kit.http.protocol import HEAD_LIMIT, HttpProtocol
 
 router = APIRouter()
 bodies: list[bytes] = []
+headers: list[list[tuple[str, str]]] = []
 
 
 @router.post("/orders")
 async def order(request: Request) -> int:
     bodies.append(await request.body())
+    headers.append(request.headers.items())
     return len(bodies[-1])
 
 
 HEAD = b"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
+CHUNKED_HEAD = b"POST /orders HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.fixture
@@ -33,6 +37,7 @@ async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.4)
     monkeypatch.setattr(protocol, "BODY_SECONDS", 0.8)
     bodies.clear()
+    headers.clear()
     app = create_app(title="tests", routers=[router])
     config = uvicorn.Config(app, port=0, log_config=None, lifespan="off", http=HttpProtocol, access_log=False)
     server = uvicorn.Server(config)
@@ -102,6 +107,43 @@ async def test_headers_over_the_limit_are_refused(port: int) -> None:
         *[b"X-Filler: " + b"x" * 8_000 + b"\r\n"] * (HEAD_LIMIT // 8_000 + 1),
     ]
     assert (await answer(port, *parts, pause=0.001)).startswith(b"HTTP/1.1 400")
+
+
+@pytest.mark.parametrize("trailer", [b"\r\nX-Filler: " + b"x" * 8_000, b"x" * 8_000])
+async def test_trailers_over_the_limit_are_refused(port: int, monkeypatch: pytest.MonkeyPatch, trailer: bytes) -> None:
+    monkeypatch.setattr(protocol, "BODY_SECONDS", 60.0)
+    trailers = [trailer] * (HEAD_LIMIT // 8_000 + 1)
+    parts = (CHUNKED_HEAD, b"2\r\n12\r\n0\r\nX-Filler: x", *trailers)
+    assert (await answer(port, *parts, pause=0.001)).startswith(b"HTTP/1.1 400")
+
+
+async def test_a_large_body_in_small_chunks_has_no_trailers(port: int) -> None:
+    chunks = [b"fa0\r\n", b"x" * 4_000, b"\r\n"] * (HEAD_LIMIT // 4_000 + 1)
+    assert (await answer(port, CHUNKED_HEAD, *chunks, b"0\r\n\r\n", pause=0.001)).startswith(b"HTTP/1.1 200")
+
+
+async def test_trailers_are_no_headers_of_this_request_or_the_next(port: int) -> None:
+    trailers = b"X-Forwarded-For: 192.0.2.1\r\nAuthorization: Bearer x\r\n"
+    request = CHUNKED_HEAD + b"2\r\n12\r\n0\r\n" + trailers + b"\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request + request)
+    async with asyncio.timeout(5):
+        for _ in range(2):
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+            assert await reader.readexactly(1) == b"2"
+    writer.close()
+    assert headers == [[("host", "x"), ("transfer-encoding", "chunked")]] * 2
+
+
+async def test_an_empty_line_after_an_answer_does_not_keep_the_connection_open(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(HEAD + b"1234567890")
+    async with asyncio.timeout(5):
+        await reader.readuntil(b"\r\n\r\n10")
+        writer.write(b"\r\n")
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+    writer.close()
 
 
 async def test_others_are_served_meanwhile_and_an_open_connection_is_used_again(port: int) -> None:
