@@ -30,12 +30,14 @@ from checkout.installments.pay_link_service import PayLinkService
 from checkout.installments.plan_flow import PlanFlow
 from checkout.installments.timer import COLLECTION, ENROLLMENT_EXPIRY, Timer
 from checkout.installments.transitions import CLOSE
+from checkout.installments.verification import InstallmentComparison
 from checkout.memberships import api as memberships_api
 from checkout.memberships.event_handlers import CREDIT, SYNC
 from checkout.memberships.jobs import CreditReturn, MembershipSync
 from checkout.memberships.membership_flow import MembershipFlow
 from checkout.memberships.repository import member_tier
 from checkout.memberships.service import MembershipService
+from checkout.memberships.verification import MembershipComparison
 from checkout.money_fields import describe
 from checkout.payments import admin_api as payments_admin_api
 from checkout.payments import api as payments_api
@@ -282,6 +284,8 @@ def comparisons(policy: Policy) -> Sequence[Comparison]:
     return (
         FactComparison(service=SERVICE, queues=[PAYMENTS], rules=FACT_RULES, superseded=superseded),
         PaymentComparison(policy=policy, on_merged=move_documents),
+        InstallmentComparison(policy=policy),
+        MembershipComparison(),
         DocumentComparison(),
     )
 

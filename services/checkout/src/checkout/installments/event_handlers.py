@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
@@ -89,6 +89,21 @@ async def update_installments(updates: Sequence[PurchaseUpdate]) -> None:
 
 async def _update_installments(update: PurchaseUpdate, installments: Sequence[Installment]) -> None:
     uow, row, purchase = update.uow, update.row, update.purchase
+    facts = facts_of(row, purchase, installments)
+    now = uow.now + await ahead(uow.db)
+    for installment in installments:
+        await update_installment(uow, row, installment, facts[installment.id], update.events, now=now)
+    installments = await repository.of_purchase(uow.db, row.id)
+    if purchase.settled_payments and _end(row, purchase) is None:
+        for installment in installments:
+            await transitions.collect_skipped(uow, installment, now=now)
+    await _check(uow, row, purchase, installments)
+
+
+def facts_of(
+    row: PurchaseRow, purchase: Purchase, installments: Sequence[Installment]
+) -> Mapping[UUID, InstallmentFacts]:
+    """What all events of the purchase say of each of its installments. `row`: up to date with the events."""
     end = _end(row, purchase)
     payments_of = {each.id: _payments_of(purchase, each.id) for each in installments}
     accepted = _accepted(row, purchase)
@@ -97,22 +112,17 @@ async def _update_installments(update: PurchaseUpdate, installments: Sequence[In
     refund_failed = any(
         isinstance(fact, PaymentRefunded) and fact.status in ("failed", "canceled") for fact in purchase.facts
     )
-    now = uow.now + await ahead(uow.db)
-    for installment in installments:
-        facts = _facts(
-            installment,
-            payments_of[installment.id],
-            accepted=accepted if installment.position == 1 else 0,
+    return {
+        each.id: _facts(
+            each,
+            payments_of[each.id],
+            accepted=accepted if each.position == 1 else 0,
             end=end,
             refund_failed=refund_failed,
-            covered=covered and not installment.is_remainder,
+            covered=covered and not each.is_remainder,
         )
-        await _update_installment(uow, row, installment, facts, update.events, now=now)
-    installments = await repository.of_purchase(uow.db, row.id)
-    if purchase.settled_payments and end is None:
-        for installment in installments:
-            await transitions.collect_skipped(uow, installment, now=now)
-    await _check(uow, row, purchase, installments)
+        for each in installments
+    }
 
 
 def _end(row: PurchaseRow, purchase: Purchase) -> End | None:
@@ -127,7 +137,7 @@ def _end(row: PurchaseRow, purchase: Purchase) -> End | None:
     return "expired" if row.state in (State.FAILED, State.EXPIRED) else None
 
 
-async def _update_installment(
+async def update_installment(
     uow: UnitOfWork,
     purchase: PurchaseRow,
     installment: Installment,
@@ -136,6 +146,7 @@ async def _update_installment(
     *,
     now: datetime,
 ) -> None:
+    """`events`: the new ones; none where a row was changed by hand."""
     for _ in range(_STEPS):
         match domain.decide(installment, facts):
             case Keep():

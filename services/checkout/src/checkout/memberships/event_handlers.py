@@ -33,7 +33,7 @@ async def _update_membership(
     latest = purchase.subscription
     if row.payment_flow != "membership" or latest is None or latest.refs.subscription is None:
         return
-    await _store(uow, row, latest, latest.refs.subscription)
+    await store(uow, row, latest, latest.refs.subscription)
     if row.state_reason == "dispute_lost":
         payload = {"purchase_id": str(row.id), "subscription_id": latest.refs.subscription}
         await uow.enqueue(CREDIT, key=str(row.id), payload=payload)
@@ -43,7 +43,7 @@ async def _update_membership(
         await uow.enqueue(SYNC, key=f"{about_this[-1].id}/sync", payload={"purchase_id": str(row.id)})
 
 
-async def _store(uow: UnitOfWork, row: PurchaseRow, latest: SubscriptionChanged, subscription_id: str) -> None:
+async def store(uow: UnitOfWork, row: PurchaseRow, latest: SubscriptionChanged, subscription_id: str) -> None:
     stored = await repository.lock(uow.db, row.id)
     if stored is None:
         await repository.add(

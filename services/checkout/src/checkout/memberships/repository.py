@@ -40,12 +40,12 @@ class Membership:
 
 async def read(db: AsyncConnection, id: UUID) -> Membership | None:
     row = (await db.execute(select(memberships).where(memberships.c.id == id))).one_or_none()
-    return None if row is None else _membership(row)
+    return None if row is None else membership_of(row)
 
 
 async def lock(db: AsyncConnection, id: UUID) -> Membership | None:
     row = (await db.execute(select(memberships).where(memberships.c.id == id).with_for_update())).one_or_none()
-    return None if row is None else _membership(row)
+    return None if row is None else membership_of(row)
 
 
 async def running(db: AsyncConnection, student_id: UUID) -> Membership | None:
@@ -53,7 +53,7 @@ async def running(db: AsyncConnection, student_id: UUID) -> Membership | None:
     mine = (memberships.c.student_id == student_id, memberships.c.status.not_in(ENDED))
     newest = select(memberships).where(*mine).order_by(memberships.c.created_at.desc(), memberships.c.id).limit(1)
     row = (await db.execute(newest)).one_or_none()
-    return None if row is None else _membership(row)
+    return None if row is None else membership_of(row)
 
 
 async def member_tier(db: AsyncConnection, student_id: UUID) -> str | None:
@@ -155,5 +155,5 @@ def _only_active(found: Sequence[Item]) -> Item | None:
     return active[0] if len(active) == 1 else None
 
 
-def _membership(row: Row[Any]) -> Membership:
+def membership_of(row: Row[Any]) -> Membership:
     return row_as(Membership, row, state=row_as(MembershipState, row))

@@ -19,6 +19,7 @@ from checkout.payments.projection import EventIndex, EventRecord
 from checkout.payments.tables import disputes, payments, refunds
 from checkout.purchases import domain as purchases_domain
 from checkout.purchases import event_handlers as purchase_handlers
+from checkout.purchases import external_purchase, restoration, unmatched_repository
 from checkout.purchases import repository as purchases_repository
 from checkout.purchases.domain import State
 from checkout.purchases.repository import PurchaseRow
@@ -35,6 +36,8 @@ from ledger.purchase import Purchase
 
 ACTOR = "verify"
 NO_FACTS = "no event says that it was paid"
+_FOLLOWING = ("state", "state_reason", "shortfall", "accepted", "subscription_status", "next_charge_at", "amount")
+"""The columns of a purchase that follow from payment events alone."""
 _PAID = (State.PAID, State.PROCESSING)
 
 
@@ -46,6 +49,7 @@ class _Stored:
     payments: Mapping[UUID, Sequence[PaymentRecord]]
     refunds: Mapping[UUID, Sequence[RefundRecord]]
     disputes: Mapping[str, Any]
+    unmatched: frozenset[UUID]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +84,11 @@ class PaymentComparison:
     async def repair(self, uow: UnitOfWork, differences: Sequence[Difference]) -> None:
         purchase_id = UUID(differences[0].unit)
         await purchases_repository.set_actor(uow.db, ACTOR)
-        row = await purchases_repository.lock_purchase(uow.db, purchase_id)
-        if row is None:
-            return
+        if await purchases_repository.lock_purchase(uow.db, purchase_id) is None:
+            group = await repository.events_of_purchase(uow.db, purchase_id)
+            for purchase in fold({each.id: each.event for each in group}):
+                if purchase.id == purchase_id:
+                    await restoration.restore(uow, purchase)
         for each in differences:
             if (each.table, each.column) == (refunds.name, "amount"):
                 refund = update(refunds).where(refunds.c.id == UUID(each.row))
@@ -96,7 +102,7 @@ class PaymentComparison:
         row = await purchases_repository.lock_purchase(uow.db, purchase_id)
         for purchase in fold({each.id: each.event for each in events}):
             if purchase.id == purchase_id and row is not None:
-                expected = self._expected(row, purchase)
+                expected = expected_row(row, purchase, self.policy)
                 if expected != row:
                     await purchases_repository.write_standings(uow.db, [expected], at=uow.now)
 
@@ -121,13 +127,15 @@ class PaymentComparison:
         ids = {purchase.id for purchases, _ in folded for purchase in purchases if purchase.id is not None}
         named.update(ids)
         stored = await _read(db, ids)
-        return [
-            difference
-            for of_group, events in folded
-            for purchase in of_group
-            if purchase.id is not None and (row := stored.rows.get(purchase.id)) is not None
-            for difference in self._of_purchase(row, purchase, events, stored)
-        ]
+        found: list[Difference] = []
+        for of_group, events in folded:
+            for purchase in of_group:
+                row = stored.rows.get(purchase.id) if purchase.id is not None else None
+                if row is not None:
+                    found += self._of_purchase(row, purchase, events, stored)
+                elif purchase.id is not None and purchase.id not in stored.unmatched:
+                    found += _without_row(purchase.id, purchase)
+        return found
 
     def _of_purchase(
         self, row: PurchaseRow, purchase: Purchase, events: Sequence[EventRecord], stored: _Stored
@@ -168,24 +176,29 @@ class PaymentComparison:
         yield from self._of_row(row, purchase, unit)
 
     def _of_row(self, row: PurchaseRow, purchase: Purchase, unit: str) -> Iterator[Difference]:
-        expected = self._expected(row, purchase)
-        for name in ("state", "state_reason", "shortfall", "accepted", "subscription_status", "next_charge_at"):
+        expected = expected_row(row, purchase, self.policy)
+        for name in _FOLLOWING:
             old, new = getattr(row, name), getattr(expected, name)
             if old != new:
                 yield _difference(purchases.name, unit, name, old, new, unit)
         if row.state in _PAID and not purchase.settled_payments and not purchase.payments:
             yield _unnamed(purchases.name, row.id, row.id, row.state)
-        prices = {fact.price for fact in purchase.facts if fact.price is not None}
-        if row.payment_flow in ("page", "intent", "installments") and len(prices) == 1:
-            (price,) = prices
-            if price.amount != row.amount:
-                yield _difference(purchases.name, unit, "amount", row.amount, price.amount, unit)
 
-    def _expected(self, row: PurchaseRow, purchase: Purchase) -> PurchaseRow:
-        """The columns that follow from payment events alone."""
-        change = purchases_domain.change_of(purchase, self.policy, payment_flow=row.payment_flow)
-        after = purchases_domain.next_state(row.state, change) if change is not None else None
-        return replace(row, state=after or row.state, **purchase_handlers.standing(row, purchase, self.policy))
+
+def expected_row(row: PurchaseRow, purchase: Purchase, policy: Policy) -> PurchaseRow:
+    """With the columns that follow from payment events alone."""
+    change = purchases_domain.change_of(purchase, policy, payment_flow=row.payment_flow)
+    after = purchases_domain.next_state(row.state, change) if change is not None else None
+    standing = purchase_handlers.standing(row, purchase, policy)
+    return replace(row, state=after or row.state, amount=_amount(row, purchase), **standing)
+
+
+def _amount(row: PurchaseRow, purchase: Purchase) -> int:
+    """Minor units. Of an external purchase, and where events contradict one another, what is stored."""
+    prices = {fact.price for fact in purchase.facts if fact.price is not None}
+    if row.payment_flow not in ("page", "intent", "installments") or len(prices) != 1:
+        return row.amount
+    return prices.pop().amount
 
 
 def _folded(groups: Sequence[Sequence[StoredEvent]]) -> list[tuple[Sequence[Purchase], Sequence[EventRecord]]]:
@@ -210,7 +223,17 @@ async def _read(db: AsyncConnection, ids: Collection[UUID]) -> _Stored:
         payments=by_purchase,
         refunds=of_refunds,
         disputes={row.stripe_dispute_id: row for row in found},
+        unmatched=await unmatched_repository.purchase_ids(db, ids),
     )
+
+
+def _without_row(id: UUID, purchase: Purchase) -> Iterator[Difference]:
+    """What was received for a purchase has a row of it, unless it is listed as unmatched."""
+    if not external_purchase.is_received(purchase) or purchase.is_unrecorded:
+        return
+    expected = restoration.description(purchase)
+    reason = None if expected is not None else restoration.NOT_NAMED
+    yield replace(_difference(purchases.name, str(id), None, None, expected or "a purchase", str(id)), reason=reason)
 
 
 # Any: SQLAlchemy has no type for the rows of a whole table

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from checkout.purchases.external_purchase import UnmatchedCode
 from checkout.purchases.tables import unmatched_payments
-from checkout.schema import insert_rows, overlaps, row_as
+from checkout.schema import insert_rows, one_of, overlaps, row_as
 from contracts.money import Money
 from contracts.payments import PaymentRefs
 from contracts.people import Payer
@@ -55,6 +55,12 @@ class UnmatchedPayment(UnmatchedValues):
     @property
     def left(self) -> Money:
         return Money(amount=self.amount - self.refunded, currency=self.currency)
+
+
+async def purchase_ids(db: AsyncConnection, ids: Collection[UUID]) -> frozenset[UUID]:
+    """Those of these purchases that have no row because their payment is unmatched."""
+    table = unmatched_payments
+    return frozenset(await db.scalars(select(table.c.purchase_id).where(one_of(table.c.purchase_id, ids))))
 
 
 async def lock_listed(db: AsyncConnection, refs: Collection[str]) -> list[UnmatchedPayment]:
