@@ -208,8 +208,18 @@ async def test_a_deleted_purchase_is_restored_from_its_payment(service: Service)
     (found,) = await verified(service, id, repair=True)
     assert (found.outcome, found.expected["amount"]) == ("repaired", PRICE)
     after = await service.purchase(student)
-    same = ("state", "amount", "currency", "payer", "payment_flow", "payment_type", "item_id", "item_kind", "covers")
-    same = (*same, "program_slug", "program_name", "stripe_checkout_session_id", "recorded_by", "shortfall")
+    same: tuple[str, ...] = (
+        "state",
+        "amount",
+        "currency",
+        "payer",
+        "payment_flow",
+        "payment_type",
+        "item_id",
+        "item_kind",
+        "covers",
+    )
+    same += ("program_slug", "program_name", "stripe_checkout_session_id", "recorded_by", "shortfall")
     assert {name: after[name] for name in same} == {name: before[name] for name in same}
     assert named(await verified(service, id)) == []
     assert await audited(service, id) == 1
@@ -218,7 +228,7 @@ async def test_a_deleted_purchase_is_restored_from_its_payment(service: Service)
     assert [each.outcome for each in await verified(service, id, repair=True)] == ["repaired_before"]
 
 
-async def test_a_deleted_plan_is_named_where_no_event_says_what_it_was(school: School) -> None:
+async def test_a_deleted_plan_that_no_event_describes_is_named(school: School) -> None:
     """The purchase is restored; what is still to be collected, and when, is not in its payments."""
     purchase = await started(school)
     before = await school.charges()

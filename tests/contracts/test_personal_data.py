@@ -34,7 +34,7 @@ TECHNICAL = {
     "mandate", "method", "milady_enrollment_id", "name of an item", "number", "object", "object_id", "object_kind",
     "payment_method", "product_id", "product_name", "program_slug", "projects", "promotion_code", "provider",
     "published", "reason of a state", "refs", "refund_id", "dispute_id", "slug", "stripe", "template", "tier",
-    "trace_id", "type", "wallet", "identifiers", "rows", "subscription",
+    "trace_id", "type", "wallet", "identifiers", "rows", "subscription", "event_ids",
 }  # fmt: skip
 """Text that names no student: ids, codes, names of items and of staff's roles."""
 

@@ -145,16 +145,40 @@ async def test_a_deleted_fact_is_missed_and_accepted_again(service: Service) -> 
     paid = envelope("evt_1/payment.succeeded.v1", buyer.paid())
     await deliver(service.database, PAYMENTS, "enrollment", paid)
     await by_hand(service.database, "DELETE FROM facts WHERE event_id = :id", id=paid.id)
-    report = await verified(service.database, repair=True)
-    assert [(each.table, each.row, each.outcome) for each in report.differences] == [
-        ("facts", paid.id, "repaired"),
-        ("enrollments", str(buyer.enrollment_id), "found"),
-    ]
-    assert await service.standing(buyer) == ("active", None)
+    row = ("enrollments", str(buyer.enrollment_id), "found")
+    for repair in (True, False, True):  # it stays missing until it is there, and is asked for once
+        report = await verified(service.database, repair=repair)
+        assert _outcomes(report) == [("facts", paid.id, "requested"), row]
+        assert not report.holds
+        (requested,) = await service.rows("SELECT body FROM outbox_messages WHERE routing_key = 'events.requested.v1'")
+        assert json.loads(requested["body"])["event_ids"] == [paid.id]
+        assert [act["action"] for act in await audited(service)] == ["event.requested"]
+        assert await service.standing(buyer) == ("active", None)
     await deliver(service.database, PAYMENTS, "enrollment", paid)
+    report = await verified(service.database)
+    assert _outcomes(report) == [("facts", paid.id, "repaired")]
+    assert report.holds
+    assert [(act["action"], act["object_id"]) for act in await audited(service)] == [
+        ("event.requested", paid.id),
+        ("row.repaired", paid.id),
+    ]
     assert not (await verified(service.database)).differences
     assert await service.standing(buyer) == ("active", None)
     assert await service.published(buyer.id) == ["1 activated"]
+
+
+async def test_a_fact_that_is_lost_again_is_asked_for_again_only_by_a_person(service: Service) -> None:
+    paid = envelope("evt_1/payment.succeeded.v1", Buyer().paid())
+    for _ in range(2):
+        await deliver(service.database, PAYMENTS, "enrollment", paid)
+        await verified(service.database)
+        await by_hand(service.database, "DELETE FROM facts WHERE event_id = :id", id=paid.id)
+        report = await verified(service.database, repair=True)
+    assert _outcomes(report)[0] == ("facts", paid.id, "repaired_before")
+    report = await verified(service.database, repair=True, again=True)
+    assert _outcomes(report)[0] == ("facts", paid.id, "requested")
+    requests = await service.rows("SELECT 1 FROM outbox_messages WHERE routing_key = 'events.requested.v1'")
+    assert len(requests) == 2
 
 
 async def test_a_deleted_key_is_added_again(service: Service, buyer: Buyer) -> None:
@@ -166,6 +190,10 @@ async def test_a_deleted_key_is_added_again(service: Service, buyer: Buyer) -> N
     ]
     await service.deliver(buyer.refunded())
     assert (await service.standing(buyer))[0] == "withdrawn"
+
+
+def _outcomes(report: Report) -> list[tuple[str, str, str]]:
+    return [(each.table, each.row, each.outcome) for each in report.differences]
 
 
 def _named(report: Report) -> list[tuple[str, str]]:

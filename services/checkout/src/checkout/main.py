@@ -74,13 +74,14 @@ from checkout.receipts.verification import DocumentComparison
 from checkout.reminder_days import REMINDER_DAYS, reminder_days
 from checkout.settings import ApiSettings, RelaySettings, WorkerSettings
 from checkout.stripe_client import Stripe
-from checkout.topology import PAYMENTS, PUBLISHES, QUEUES, SERVICE
+from checkout.topology import PAYMENTS, PUBLISHES, QUEUES, REQUESTS, SERVICE
 from contracts.payments import PaymentFailed
 from kit.db.database import Database
 from kit.http import verification as verification_api
 from kit.http.export import export_router
 from kit.http.limits import LIMIT_MONEY
 from kit.jobs.jobs import JobHandler
+from kit.messaging.event_requests import event_requests
 from kit.messaging.fact_verification import FactComparison
 from kit.messaging.refold import Apply, refold_command
 from kit.messaging.verification import Comparison
@@ -134,6 +135,7 @@ def app(settings: ApiSettings) -> FastAPI:
             catalog_consumers.registrations(),
             customer_events(),
             erasure_events(),
+            event_requests(REQUESTS),
         ],
         publishes=PUBLISHES,
         settings=settings,
@@ -218,6 +220,7 @@ def consume() -> Process:
             catalog_consumers.registrations(),
             customer_events(),
             erasure_events(),
+            event_requests(REQUESTS),
         ],
         QUEUES,
     )

@@ -12,11 +12,12 @@ from enrollment import consumers, progress_api
 from enrollment.personal_data import PERSONAL
 from enrollment.projection import enrollments_of
 from enrollment.settings import ApiSettings, WorkerSettings
-from enrollment.topology import ERASURES, PUBLISHES, QUEUES, SERVICE
+from enrollment.topology import ERASURES, PUBLISHES, QUEUES, REQUESTS, SERVICE
 from enrollment.verification import comparisons
 from kit.db.database import Database
 from kit.http import verification as verification_api
 from kit.http.export import export_router
+from kit.messaging.event_requests import event_requests
 from kit.messaging.refold import Apply, refold_command
 from kit.messaging.verification import Comparison
 from kit.messaging.verification_runs import Verifier, verify_command
@@ -31,7 +32,7 @@ def app(settings: ApiSettings) -> FastAPI:
         SERVICE,
         description=enrollment.__doc__,
         routers=[enrollments_api.router, progress_api.router, verification_api.router, export_router(PERSONAL)],
-        consumers=[consumers.payments(), consumers.catalog(), erasure_requests(ERASURES)],
+        consumers=[consumers.payments(), consumers.catalog(), erasure_requests(ERASURES), event_requests(REQUESTS)],
         publishes=PUBLISHES,
         settings=settings,
     )
@@ -44,7 +45,12 @@ def api() -> Process:
 
 def consume() -> Process:
     settings = WorkerSettings()
-    routers = [consumers.payments(settings.policy), consumers.catalog(), erasure_requests(ERASURES)]
+    routers = [
+        consumers.payments(settings.policy),
+        consumers.catalog(),
+        erasure_requests(ERASURES),
+        event_requests(REQUESTS),
+    ]
     return consumers_process(SERVICE, settings, routers, QUEUES)
 
 

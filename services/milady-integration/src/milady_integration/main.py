@@ -11,6 +11,7 @@ import milady_integration
 from kit.db.database import Database
 from kit.http import verification as verification_api
 from kit.http.export import export_router
+from kit.messaging.event_requests import event_requests
 from kit.messaging.refold import Apply, refold_command
 from kit.messaging.verification import Comparison
 from kit.messaging.verification_runs import Verifier, verify_command
@@ -24,7 +25,7 @@ from milady_integration.milady_client import MiladyClient
 from milady_integration.personal_data import PERSONAL
 from milady_integration.projection import enrollments_of
 from milady_integration.settings import ApiSettings, RelaySettings, WorkerSettings
-from milady_integration.topology import ERASURES, PUBLISHES, QUEUES, SERVICE
+from milady_integration.topology import ERASURES, PUBLISHES, QUEUES, REQUESTS, SERVICE
 from milady_integration.verification import comparisons
 
 
@@ -33,7 +34,7 @@ def app(settings: ApiSettings) -> FastAPI:
         SERVICE,
         description=milady_integration.__doc__,
         routers=[api.router, admin_api.router, verification_api.router, export_router(PERSONAL)],
-        consumers=[consumers.payments(), consumers.purchases(), erasure_requests(ERASURES)],
+        consumers=[consumers.payments(), consumers.purchases(), erasure_requests(ERASURES), event_requests(REQUESTS)],
         publishes=PUBLISHES,
         settings=settings,
     )
@@ -47,7 +48,12 @@ def serve() -> Process:
 def consume() -> Process:
     settings = WorkerSettings()
     payments = consumers.payments(settings.milady_mode, settings.policy)
-    return consumers_process(SERVICE, settings, [payments, consumers.purchases(), erasure_requests(ERASURES)], QUEUES)
+    return consumers_process(
+        SERVICE,
+        settings,
+        [payments, consumers.purchases(), erasure_requests(ERASURES), event_requests(REQUESTS)],
+        QUEUES,
+    )
 
 
 def relay() -> Process:

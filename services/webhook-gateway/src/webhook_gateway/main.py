@@ -47,7 +47,7 @@ from webhook_gateway.settings import (
 )
 from webhook_gateway.spill import SpillDrain
 from webhook_gateway.tables import Source
-from webhook_gateway.topology import ERASURES, FETCHES, PUBLISHES, QUEUES, SERVICE, SPILL
+from webhook_gateway.topology import ERASURES, FETCHES, PUBLISHES, QUEUES, REQUESTS, SERVICE, SPILL
 from webhook_gateway.webhook import WebhookEndpoint
 
 OPERATOR = "who you are, for the audit trail; default: this user"
@@ -63,7 +63,7 @@ def app(context: GatewayContext | None = None) -> FastAPI:
         asyncapi=partial(
             asyncapi_document,
             title=SERVICE,
-            routers=[consumers.fetches(), erasure_requests(ERASURES)],
+            routers=[consumers.fetches(), erasure_requests(ERASURES), consumers.event_requests()],
             publishes=PUBLISHES,
         ),
     )
@@ -84,9 +84,8 @@ def api() -> Process:
 
 
 def consume() -> Process:
-    return consumers_process(
-        SERVICE, WorkerSettings(), [consumers.fetches(), erasure_requests(ERASURES)], [FETCHES, ERASURES]
-    )
+    routers = [consumers.fetches(), erasure_requests(ERASURES), consumers.event_requests()]
+    return consumers_process(SERVICE, WorkerSettings(), routers, [FETCHES, ERASURES, REQUESTS])
 
 
 def relay() -> Process:

@@ -78,9 +78,9 @@ async def replay(
         return count
 
 
-async def republish(db: AsyncConnection, event_ids: Sequence[str]) -> int:
-    """Makes the events due at once, in the caller's transaction. Returns how many."""
-    return await _make_due(db, journal_events.c.event_id.in_(event_ids), Lane.LIVE) if event_ids else 0
+async def republish(db: AsyncConnection, event_ids: Sequence[str], lane: Lane = Lane.LIVE) -> int:
+    """Makes the events due, in the caller's transaction. Returns how many."""
+    return await _make_due(db, journal_events.c.event_id.in_(event_ids), lane) if event_ids else 0
 
 
 async def _make_due(db: AsyncConnection, selected: ColumnElement[bool], lane: Lane) -> int:

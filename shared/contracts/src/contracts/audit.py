@@ -21,6 +21,7 @@ Action = Literal[
     "due_date.changed",
     "enrollment.canceled",
     "event.replayed",
+    "event.requested",
     "event.restored",
     "installment.paid",
     "installment.paused",

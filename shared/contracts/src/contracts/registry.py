@@ -9,6 +9,7 @@ from contracts import (
     checkout,
     enrollment,
     erasure,
+    event_requests,
     instructor_assignment,
     milady_integration,
     notifications,
@@ -85,8 +86,10 @@ OWN_EVENTS: Mapping[str, tuple[type[Event], ...]] = {
 }
 """What each service reports of its own work."""
 
+_OF_EVERY_SERVICE = (audit.AuditRecorded, erasure.StudentErased, event_requests.EventsRequested)
+
 PUBLISHED_BY: Mapping[str, tuple[type[Event], ...]] = {
-    **{service: (*events, audit.AuditRecorded, erasure.StudentErased) for service, events in OWN_EVENTS.items()},
+    **{service: (*events, *_OF_EVERY_SERVICE) for service, events in OWN_EVENTS.items()},
     "other systems": (checkout.CatalogItemRegistered,),
 }
 

@@ -35,6 +35,13 @@ TABLES = (
 )
 
 
+REQUESTS = (
+    "ALTER TABLE repairs ALTER COLUMN repaired_at DROP NOT NULL",
+    "ALTER TABLE repairs ADD COLUMN requested_at timestamptz",
+)
+"""Of a lost event, a repair begins with a request to its publisher."""
+
+
 def statements(logins: Logins) -> list[str]:
     """Staff ask for a verification and read what it has found; the worker does it."""
     asked = f"{role_is('admin')} AND claimed_at IS NULL AND finished_at IS NULL AND report IS NULL"

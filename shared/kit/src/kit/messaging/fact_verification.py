@@ -1,15 +1,15 @@
 """The comparison of the stored facts with the inbox, and of their keys with the facts.
 
 What was taken into the inbox is a fact, unless it was superseded. A fact that is gone is in no table of this service:
-its inbox row is removed, so that the same event is accepted when it is published again (see docs/runbooks/verify.md).
+its inbox row is removed, so that the same event is accepted once more, and its publisher is asked for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from uuid import UUID
+from dataclasses import dataclass, replace
+from uuid import UUID, uuid4
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,9 +18,10 @@ from contracts.envelope import Envelope
 from kit.db.unit_of_work import UnitOfWork
 from kit.messaging import event_facts, fact_store
 from kit.messaging.event_facts import FactRules, StoredEvent, events_of
+from kit.messaging.event_requests import request_events
 from kit.messaging.projection_verification import FIRST, GROUPS
 from kit.messaging.topology import Queue
-from kit.messaging.verification import FACTS, Difference
+from kit.messaging.verification import FACTS, Difference, lost_event
 
 PAGE = 5_000
 _MISSING = text(
@@ -33,6 +34,12 @@ _IS_MISSING = text(
     "SELECT event_id FROM inbox WHERE queue = ANY (CAST(:queues AS text[])) AND event_id = :id"
     " AND NOT EXISTS (SELECT FROM facts WHERE facts.event_id = inbox.event_id)"
 )
+_WAITING = text(
+    "SELECT row_id FROM repairs WHERE table_name = 'facts' AND repaired_at IS NULL"
+    " AND (CAST(:id AS text) IS NULL OR row_id = :id)"
+    " AND NOT EXISTS (SELECT FROM facts WHERE facts.event_id = repairs.row_id)"
+)
+"""Their publishers were asked for them."""
 _FORGET = text("DELETE FROM inbox WHERE queue = ANY (CAST(:queues AS text[])) AND event_id = :id")
 _KEYS = text("SELECT key, group_id FROM fact_keys WHERE key = ANY (CAST(:keys AS text[]))")
 
@@ -51,12 +58,14 @@ class FactComparison:
     name: str = FACTS
 
     async def differences(self, db: AsyncConnection) -> AsyncIterator[Sequence[Difference]]:
+        waiting = set(await db.scalars(_WAITING, {"id": None}))
+        yield [replace(lost_event(event_id), outcome="requested") for event_id in sorted(waiting)]
         for queue in self.queues:
             after = ""
             while rows := (await db.execute(_MISSING, {"queue": queue.name, "after": after, "limit": PAGE})).all():
                 after = rows[-1].event_id
-                missing = {row.event_id for row in rows if not row.has_fact}
-                yield [self._missing(event_id) for event_id in sorted(missing) if self._is_kept(event_id)]
+                missing = {row.event_id for row in rows if not row.has_fact} - waiting
+                yield [lost_event(event_id) for event_id in sorted(missing) if self._is_kept(event_id)]
         group = FIRST
         while groups := await fact_store.groups_after(db, group, limit=GROUPS):
             group = max(groups)
@@ -66,8 +75,9 @@ class FactComparison:
     async def differences_of(self, db: AsyncConnection, unit: str) -> Sequence[Difference]:
         kind, _, id = unit.partition(" ")
         if kind == "event":
-            missing = await db.scalars(_IS_MISSING, {**self._queues, "id": id})
-            return [self._missing(event_id) for event_id in set(missing)]
+            missing = set(await db.scalars(_IS_MISSING, {**self._queues, "id": id}))
+            missing.update(await db.scalars(_WAITING, {"id": id}))
+            return [lost_event(event_id) for event_id in missing]
         group = UUID(id)
         return await self._without_keys(db, {group: events_of(await fact_store.in_groups(db, [group]))})
 
@@ -75,6 +85,7 @@ class FactComparison:
         kind, _, id = differences[0].unit.partition(" ")
         if kind == "event":
             await uow.db.execute(_FORGET, {**self._queues, "id": id})
+            await request_events(uow, [id], cause=f"{self.service}/{uuid4()}")
             return
         stored = events_of(await fact_store.in_groups(uow.db, [UUID(id)]))
         events = [
@@ -89,17 +100,6 @@ class FactComparison:
 
     def _is_kept(self, event_id: str) -> bool:
         return event_id.rpartition("/")[2] not in self.superseded
-
-    def _missing(self, event_id: str) -> Difference:
-        return Difference(
-            table="facts",
-            row=event_id,
-            column=None,
-            stored=None,
-            expected="in the inbox",
-            unit=f"event {event_id}",
-            reason="its publisher has to publish it again",
-        )
 
     async def _without_keys(
         self, db: AsyncConnection, groups: Mapping[UUID, Sequence[StoredEvent]]

@@ -29,10 +29,16 @@ from kit.runtime.failures import describe
 
 log = structlog.get_logger(__name__)
 
-Outcome = Literal["found", "repaired", "not_repairable", "repaired_before", "failed"]
+Outcome = Literal["found", "repaired", "requested", "not_repairable", "repaired_before", "failed"]
+"""`requested`: an event is lost, and its publisher was asked to publish it again; it is repaired once it is back."""
 MOST = 1_000
 """Differences that a report lists; all are counted."""
 HIDDEN = "(personal data)"
+FACTS = "facts"
+"""The name of the comparison that has to hold before rows are repaired."""
+TAKEN = "in the inbox"
+SCHEDULE = Actor(id="schedule", role="service")
+"""Who asks for a verification that is due."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +59,11 @@ class Difference:
     unit: str
     reason: str | None = None
     outcome: Outcome = "found"
+
+    @property
+    def is_lost_event(self) -> bool:
+        """Only its publisher can bring it back."""
+        return self.table == FACTS and self.column is None
 
     @property
     def cause(self) -> str:
@@ -119,6 +130,8 @@ async def verify(
     As long as facts are missing, rows are not repaired: they would follow from what is left.
     """
     report = Report()
+    if any(comparison.name == FACTS for comparison in comparisons):
+        report.add(await _returned_events(database, service, SCHEDULE if repair is None else repair.actor))
     is_complete = True
     for comparison in comparisons:
         found = [each async for page in _pages(database, comparison) for each in page]
@@ -140,10 +153,6 @@ async def verify(
     return report
 
 
-FACTS = "facts"
-"""The name of the comparison that has to hold before rows are repaired."""
-
-
 async def _pages(database: Database, comparison: Comparison) -> AsyncIterator[Sequence[Difference]]:
     async with database.snapshot() as db:
         async for page in comparison.differences(db):
@@ -160,12 +169,18 @@ async def _repair_unit(
         return [replace(each, outcome="failed", reason=describe(error)) for each in found]
 
 
-_REPAIRED_BEFORE = text("SELECT cause FROM repairs WHERE cause = ANY (CAST(:causes AS text[]))")
+_REPAIRED_BEFORE = text(
+    "SELECT cause, repaired_at IS NULL AS waits FROM repairs WHERE cause = ANY (CAST(:causes AS text[]))"
+)
 _REPAIRED = text(
-    "INSERT INTO repairs (cause, verification_id, table_name, row_id, column_name, repaired_at)"
-    " VALUES (:cause, :verification_id, :table, :row, :column, :now)"
+    "INSERT INTO repairs (cause, verification_id, table_name, row_id, column_name, requested_at, repaired_at)"
+    " VALUES (:cause, :verification_id, :table, :row, :column, :requested_at, :repaired_at)"
     " ON CONFLICT (cause) DO UPDATE SET times = repairs.times + 1, repaired_at = excluded.repaired_at,"
-    " verification_id = excluded.verification_id"
+    " requested_at = excluded.requested_at, verification_id = excluded.verification_id"
+)
+_RETURNED = text(
+    "UPDATE repairs SET repaired_at = :now WHERE table_name = :facts AND repaired_at IS NULL"
+    " AND EXISTS (SELECT FROM facts WHERE facts.event_id = repairs.row_id) RETURNING row_id, verification_id"
 )
 
 
@@ -179,24 +194,48 @@ async def _transaction(
         if not before:
             return ()  # gone meanwhile
         causes = {"causes": [each.cause for each in before]}
-        known = set(await db.scalars(_REPAIRED_BEFORE, causes))
+        known = {row.cause: row.waits for row in await db.execute(_REPAIRED_BEFORE, causes)}
         if known and not repair.again:
-            return [replace(each, outcome="repaired_before" if each.cause in known else "found") for each in before]
+            return [replace(each, outcome=_unrepaired(known.get(each.cause))) for each in before]
         collected = Collected()
         uow = UnitOfWork(db=db, source=service, now=utc_now(), collected=collected)
         await comparison.repair(uow, before)
         await collected.write(db)
         left = {each.cause for each in await comparison.differences_of(db, unit)}
-        repaired = [each for each in before if each.cause not in left]
-        for each in repaired:
-            await _record(uow, each, repair)
+        outcomes = [(each, _outcome(each, left)) for each in before]
+        for each, outcome in outcomes:
+            if outcome != "not_repairable":
+                await _record(uow, each, repair)
         await collected.write(db)
-        return [replace(each, outcome="not_repairable" if each.cause in left else "repaired") for each in before]
+        return [replace(each, outcome=outcome) for each, outcome in outcomes]
+
+
+def _unrepaired(waits: bool | None) -> Outcome:
+    """`waits`: whether its publisher was asked for it, and it is not back; None: it was never repaired."""
+    if waits is None:
+        return "found"
+    return "requested" if waits else "repaired_before"
+
+
+def _outcome(each: Difference, left: Collection[str]) -> Outcome:
+    if each.is_lost_event:
+        return "requested"
+    return "not_repairable" if each.cause in left else "repaired"
 
 
 async def _record(uow: UnitOfWork, each: Difference, repair: Repair) -> None:
-    values = {"cause": each.cause, "table": each.table, "row": each.row, "column": each.column}
-    await uow.db.execute(_REPAIRED, {**values, "now": uow.now, "verification_id": repair.verification_id})
+    requested = each.is_lost_event
+    values = {
+        **{"cause": each.cause, "table": each.table, "row": each.row, "column": each.column},
+        "requested_at": uow.now if requested else None,
+        "repaired_at": None if requested else uow.now,
+        "verification_id": repair.verification_id,
+    }
+    await uow.db.execute(_REPAIRED, values)
+    reason = f"verification {repair.verification_id}"
+    if requested:
+        await audit.publish(uow, Act.of("event.requested", each.table, each.row, reason=reason), repair.actor)
+        return
     name = each.column or "row"
     act = Act.of(
         "row.repaired",
@@ -204,6 +243,31 @@ async def _record(uow: UnitOfWork, each: Difference, repair: Repair) -> None:
         each.row,
         before={name: to_jsonable_python(each.stored, fallback=str)},
         after={name: to_jsonable_python(each.expected, fallback=str)},
-        reason=f"verification {repair.verification_id}",
+        reason=reason,
     )
     await audit.publish(uow, act, repair.actor)
+
+
+async def _returned_events(database: Database, service: str, actor: Actor) -> Sequence[Difference]:
+    """The lost events that were asked for and are back: each is reported once."""
+    async with database.transaction() as db:
+        uow = UnitOfWork(db=db, source=service, now=utc_now())
+        rows = (await db.execute(_RETURNED, {"now": uow.now, "facts": FACTS})).all()
+        for row in rows:
+            reason = f"verification {row.verification_id}"
+            act = Act.of("row.repaired", FACTS, row.row_id, before={"row": None}, after={"row": TAKEN}, reason=reason)
+            await audit.publish(uow, act, actor)
+        return [replace(lost_event(row.row_id), outcome="repaired", reason="it is back") for row in rows]
+
+
+def lost_event(event_id: str) -> Difference:
+    """An event that was taken into the inbox and is not among the facts."""
+    return Difference(
+        table=FACTS,
+        row=event_id,
+        column=None,
+        stored=None,
+        expected=TAKEN,
+        unit=f"event {event_id}",
+        reason="its publisher has to publish it again",
+    )

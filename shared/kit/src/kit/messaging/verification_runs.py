@@ -52,10 +52,12 @@ repairs = Table(
     Column("table_name", Text, nullable=False),
     Column("row_id", Text, nullable=False),
     Column("column_name", Text),
-    Column("repaired_at", DateTime(timezone=True), nullable=False),
+    Column("requested_at", DateTime(timezone=True)),
+    Column("repaired_at", DateTime(timezone=True)),
     Column("times", Integer, nullable=False, server_default="1"),
 )
-"""What was repaired: each cause once, unless an operator asks for it again."""
+"""What was repaired: each cause once, unless an operator asks for it again. `requested_at`: of a lost event, when its
+publisher was asked for it; `repaired_at` is None until it is back."""
 
 DIFFERENCES = Gauge("bursar_row_differences", "Rows that differ from their facts, by the last verification", ["table"])
 FINISHED = Gauge("bursar_verified_timestamp_seconds", "When the last verification was finished")
