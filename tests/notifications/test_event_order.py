@@ -51,7 +51,7 @@ from contracts.money import usd
 from contracts.payments import PaymentEvent, PaymentRefs
 from contracts.people import Contact, Program
 from kit.db.database import Database
-from kit.jobs.worker import JobWorker
+from kit.jobs.worker import CONCURRENCY, JobWorker
 from ledger.facts import fold
 from notifications import db
 
@@ -200,7 +200,8 @@ async def test_whenever_mails_go_out_there_is_one_receipt_for_each_payment_and_o
 
 async def test_concurrent_events_and_deliveries_do_not_deadlock(harness: Harness) -> None:
     """Thirty students, all queues at the same time, the relay beside them: no deadlock, and everything once."""
-    busy = Harness(Database(harness.database.url, pool_size=20), harness.mail)
+    # a connection for each of what runs at once: none waits for one while it holds a lock
+    busy = Harness(Database(harness.database.url, pool_size=20 + 2 * CONCURRENCY), harness.mail)
     stop = asyncio.Event()
     worker = JobWorker(busy.database, "notifications", {db.JOB_KIND: busy.delivery})
     workers = [asyncio.create_task(worker.run(stop)) for _ in range(2)]
