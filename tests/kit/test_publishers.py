@@ -32,6 +32,7 @@ from kit.messaging.runner import SubscriberRunner
 from kit.messaging.subscriber import carries, subscriber
 from kit.messaging.topology import Queue, declare_at
 from kit.runtime.backoff import Backoff
+from kit.runtime.failures import Permanent
 from testkit.rabbit_server import RabbitServer
 
 SERVICE = "milady-integration"
@@ -40,16 +41,18 @@ SOON = Backoff(first=timedelta(milliseconds=100), longest=timedelta(milliseconds
 
 @dataclass
 class Consumer:
-    """A subscriber and a relay with the login of a service; the first attempt of `evt_retried` fails."""
+    """A subscriber and a relay with the login of a service; `evt_retried` and `evt_refused` fail at first."""
 
     queue: Queue
     urls: dict[str, str]
     failures: int = 0
 
     async def handle(self, event: Envelope[PaymentSucceeded], uow: UnitOfWork) -> None:
-        if event.id.startswith("evt_retried") and self.failures == 0:
+        first = RuntimeError("once")
+        failing: dict[str, list[Exception]] = {"evt_retried": [first], "evt_refused": [first, Permanent("no")]}
+        if self.failures < len(errors := failing.get(event.id, [])):
             self.failures += 1
-            raise RuntimeError("once")
+            raise errors[self.failures - 1]
         await note(event, uow)
 
     async def publish(self, login: str, message: OutgoingMessage) -> None:
@@ -57,13 +60,15 @@ class Consumer:
         await publisher.publish(message)
         await publisher.close()
 
-    async def put(self, login: str, event: OutgoingMessage, *, user_id: str | None, **headers: Any) -> None:
-        """Puts a message into the queue as anyone with this login's password can."""
+    async def put(
+        self, login: str, event: OutgoingMessage, *, user_id: str | None, dead: bool = False, **headers: Any
+    ) -> None:
+        """Puts a message into the queue, or among its dead letters, as anyone with this login's password can."""
         async with await aio_pika.connect(self.urls[login]) as connection:
             channel = await connection.channel(on_return_raises=True)
             message = aio_pika.Message(event.body, headers={**event.headers, **headers}, user_id=user_id)
             exchange = await channel.get_exchange(self.queue.exchange, ensure=False)
-            await exchange.publish(message, self.queue.name, mandatory=True)
+            await exchange.publish(message, self.queue.dead if dead else self.queue.name, mandatory=True)
 
 
 @pytest.fixture
@@ -206,3 +211,35 @@ async def test_a_replay_keeps_the_publisher_unless_the_operator_vouches(
     async with dead_letters(consumer.urls["deployment"], consumer.queue.name) as letters:
         assert await letters.replay(lambda _: True, vouch=True) == 1
     await handled(database, "evt_genuine_after_all")
+
+
+async def test_a_genuine_dead_letter_is_replayed_and_a_forged_one_is_refused_again(
+    rabbit_server: RabbitServer, database: Database, consumer: Consumer
+) -> None:
+    """The genuine one has the row that its service has written; the forged ones have all that the password allows."""
+    await consumer.publish("webhook-gateway", to_message(paid("evt_refused", source="webhook-gateway")))
+
+    async def dead_lettered() -> bool:
+        return await dead(rabbit_server, consumer.queue.name) == ["evt_refused"]
+
+    await until(dead_lettered)
+    async with dead_letters(consumer.urls["deployment"], consumer.queue.name) as letters:
+        (letter,) = await letters.letters()
+        assert (letter.login, letter.publisher) == (SERVICE, "webhook-gateway")
+        claims = {**letter.headers, "x-death": "1", "x-first-death-reason": "delivery_limit"}
+        assert await letters.replay(lambda _: True) == 1
+    await handled(database, "evt_refused")
+    for id, user_id in (("evt_forged", SERVICE), ("evt_unsigned", None)):
+        event = to_message(paid(id, source="webhook-gateway"))
+        forged = {name: value for name, value in claims.items() if name not in event.headers}
+        await consumer.put(SERVICE, event, user_id=user_id, dead=True, **forged)
+        publisher = user_id or "a publisher without user_id"
+        async with dead_letters(consumer.urls["deployment"], consumer.queue.name) as letters:
+            assert await letters.replay(lambda _: True) == 1
+        await refused(rabbit_server, consumer, publisher)
+        async with dead_letters(consumer.urls["deployment"], consumer.queue.name) as letters:
+            assert await letters.replay(lambda _: True) == 1, "again: it is a dead letter of the consumer now"
+        await refused(rabbit_server, consumer, publisher)
+        async with dead_letters(consumer.urls["deployment"], consumer.queue.name) as letters:
+            assert await letters.discard(lambda _: True) == 1
+    assert await done(database) == ["evt_refused"]

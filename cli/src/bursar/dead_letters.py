@@ -42,7 +42,7 @@ def list_(
     if as_json:
         output.json(found)
     else:
-        columns = ("queue", "event_id", "type", "attempts", "reason", "dead_lettered_at")
+        columns = ("queue", "event_id", "type", "attempts", "login", "reason", "dead_lettered_at")
         rows = [[each[column] for column in columns] for each in found]
         output.table(columns, rows, empty="No dead letters.")
         if (total := sum(counts.get(name, 0) for name in wanted)) > len(found):
@@ -60,6 +60,7 @@ def show(context: typer.Context, queue: Queue, event_id: EventId, as_json: Json 
         return
     output.line(f"{found['type']} {found['event_id']}")
     output.line(f"{found['reason']}, after {found['attempts']} attempts, {found['dead_lettered_at'] or 'time unknown'}")
+    output.line(f"published first by {found['publisher'] or 'unknown'}, put there by {found['login'] or 'unknown'}")
     for line in [*found["stack"].splitlines(), *(f"{name}: {value}" for name, value in found["headers"].items())]:
         output.line(line)
     for line in json.dumps(found["body"], indent=2).splitlines():

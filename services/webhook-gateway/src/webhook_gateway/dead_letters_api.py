@@ -1,6 +1,7 @@
 """The dead letters of all services, for admins. Only this process can read all of them: see decision 30.
 
-Nothing is vouched for: a replayed message names its first publisher, and consumers judge it as the first time.
+Nothing is vouched for: consumers judge a replayed message by its first publisher, whom the broker or a row in their own
+database names, and not the message.
 """
 
 from __future__ import annotations
@@ -38,6 +39,12 @@ class DeadLetterView(BaseModel):
     queue: str
     event_id: str
     type: str
+    login: str = Field(
+        description="the broker's user who has put it there: the service's, if its consumer has refused the message"
+    )
+    publisher: str = Field(
+        description="who published it first, as the message says; a replay is judged by the service's database"
+    )
     reason: str
     attempts: int
     dead_lettered_at: str = Field(description="empty if the broker has dead-lettered it")
@@ -140,6 +147,8 @@ def _view(queue: str, letter: DeadLetter) -> DeadLetterView:
         queue=queue,
         event_id=letter.event_id,
         type=letter.type,
+        login=letter.login,
+        publisher=letter.publisher,
         reason=letter.reason,
         attempts=letter.attempts,
         dead_lettered_at=letter.dead_lettered_at,

@@ -40,7 +40,14 @@ from kit.messaging import audit
 from kit.messaging.audit import Origin
 from kit.messaging.delivered import UNREADABLE_HEADER, decode_everything, why_unreadable
 from kit.messaging.outbox import EVENTS_EXCHANGE
-from kit.messaging.publishers import PUBLISHER_HEADER, is_service, login_of, publisher_of_dead_letter
+from kit.messaging.publishers import (
+    KEY_HEADER,
+    PUBLISHER_HEADER,
+    UNSIGNED,
+    is_service,
+    login_of,
+    publisher_of_dead_letter,
+)
 from kit.messaging.topology import Queue
 
 UNKNOWN = "unknown"
@@ -55,10 +62,14 @@ _BY_THE_BROKER = {
 
 @dataclass(frozen=True, kw_only=True)
 class DeadLetter:
-    """`event_id` of a message without any id is derived from its body."""
+    """`event_id` of a message without any id is derived from its body. `login`: of the broker, which has checked it;
+    the service's own if its consumer has refused the message, empty if unknown. `publisher`: the first one, as the
+    message says; a replay is judged by what the service's database says."""
 
     event_id: str
     type: str
+    login: str
+    publisher: str
     reason: str
     attempts: int
     dead_lettered_at: str
@@ -79,10 +90,13 @@ def _read(message: AbstractIncomingMessage) -> DeadLetter:
         event = {}
     headers: dict[str, Any] = dict(message.headers)
     attempts = headers.get("bursar-attempts")
+    login = message.user_id or UNSIGNED
     broker_reason = _BY_THE_BROKER.get(str(headers.get("x-first-death-reason")), "unknown")
     return DeadLetter(
         event_id=event.get("id") or message.message_id or f"unknown-{sha256(message.body).hexdigest()[:12]}",
         type=event.get("type", UNKNOWN),
+        login=login,
+        publisher=str(headers.get(PUBLISHER_HEADER, login)),
         reason=str(headers.get("bursar-reason") or why_unreadable(message) or broker_reason),
         attempts=attempts if isinstance(attempts, int) else 0,
         dead_lettered_at=str(headers.get("bursar-dead-lettered-at", "")),
@@ -164,8 +178,9 @@ class DeadLetters:
                     copy = _copy(message)
                     copy.user_id = self._login
                     if not vouch:
-                        first = publisher_of_dead_letter(self._queue, message, operator=self._login)
-                        copy.headers[PUBLISHER_HEADER] = first
+                        copy.headers[PUBLISHER_HEADER] = publisher_of_dead_letter(message, operator=self._login)
+                        if (key := message.headers.get(KEY_HEADER)) is not None:
+                            copy.headers[KEY_HEADER] = key
                     await exchange.publish(copy, self._queue, mandatory=True)
                     await message.ack()
                     replayed += 1
@@ -290,12 +305,14 @@ async def _list(connection: AbstractConnection, queues: list[str]) -> int:
             continue
         for letter in letters:
             prefix = f"{queue}  " if len(queues) > 1 else ""
-            _print(f"{prefix}{letter.event_id}  {letter.type}  attempts={letter.attempts}  {letter.reason}")
+            login = letter.login or "no login"
+            _print(f"{prefix}{letter.event_id}  {letter.type}  attempts={letter.attempts}  {login}  {letter.reason}")
     return failed
 
 
 def _show(letter: DeadLetter) -> None:
     _print(letter.reason)
+    _print(f"published first by {letter.publisher or UNKNOWN}, put there by {letter.login or UNKNOWN}")
     _print(f"dead-lettered at {letter.dead_lettered_at or 'unknown'} after {letter.attempts} attempts")
     for line in letter.stack.splitlines():
         _print(line)

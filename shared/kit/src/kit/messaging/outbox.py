@@ -9,7 +9,20 @@ from datetime import datetime
 from typing import Any
 
 import structlog
-from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Identity, Integer, LargeBinary, Table, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Identity,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    insert,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import FetchedValue
@@ -131,6 +144,20 @@ async def put_all(
                 "available_at": available_at,
             },
         )
+
+
+async def put_published(db: AsyncConnection, message: OutgoingMessage) -> None:
+    """Keeps the message for `kit.messaging.publishers`; it is never due. The caller publishes it."""
+    await db.execute(
+        insert(outbox_messages).values(
+            message_key=message.key,
+            exchange=message.exchange,
+            routing_key=message.routing_key,
+            headers=dict(message.headers),
+            body=message.body,
+            mandatory=message.mandatory,
+        )
+    )
 
 
 async def wake(db: AsyncConnection, channel: str) -> None:

@@ -5,8 +5,9 @@ RabbitMQ compares the property `user_id`, if it is set, with the login of the co
 suffice: before RabbitMQ 4 they are not applied to the keys in the headers CC and BCC (`rabbit_channel.erl`,
 check_write_permitted_on_topic), and they say nothing about the type in the message's own headers.
 
-A service also publishes messages of others: its retries, into its own queues. Such a message names the outbox row that
-it comes from, and is accepted if the service's database has that row: the broker's password alone cannot make one.
+A service also publishes messages of others into its own queues: its retries and its dead letters, which are replayed.
+Such a message names its outbox row, and is accepted if the service's database has that row: the broker's password alone
+cannot make one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 from aio_pika.abc import AbstractIncomingMessage
 from sqlalchemy import text
 
-from contracts.envelope import Envelope, Event, attributes
+from contracts.envelope import BadEnvelope, Envelope, Event, attributes
 from contracts.registry import EVENT_TYPES, PUBLISHED_BY
 from kit.db.database import Database
 from kit.runtime.failures import Permanent
@@ -25,14 +26,14 @@ from kit.runtime.failures import Permanent
 KEY_HEADER = "bursar-key"
 """The outbox row of a message that a service has published into its own queues."""
 PUBLISHER_HEADER = "bursar-publisher"
-"""The original publisher of a message that was published again: believed only of the deployment's login, and in the
-outbox row of a retry."""
+"""The original publisher of a message that was published again: believed only of the deployment's login, and in an
+outbox row."""
 UNSIGNED = ""
 """The publisher of a message without `user_id`."""
 
 _ROW = text(
     """
-    SELECT headers, body FROM outbox_messages WHERE message_key = :key AND routing_key = :queue
+    SELECT headers, body FROM outbox_messages WHERE message_key = :key AND routing_key IN (:queue, :dead)
     UNION ALL SELECT headers, body FROM outbox WHERE message_key = :key AND routing_key = :queue
     """
 )
@@ -62,10 +63,11 @@ def is_vouched_for(message: AbstractIncomingMessage, *, amqp_url: str, operator:
     return message.user_id in trusted and PUBLISHER_HEADER not in message.headers
 
 
-def publisher_of_dead_letter(queue: str, message: AbstractIncomingMessage, *, operator: str) -> str:
-    """The publisher that a dead letter of this queue names. One that its service has written is believed."""
+def publisher_of_dead_letter(message: AbstractIncomingMessage, *, operator: str) -> str:
+    """The publisher that a replay names. Of a dead letter that a service has written it is the service: its consumer
+    finds the first publisher in its database."""
     login = message.user_id or UNSIGNED
-    return _header(message, PUBLISHER_HEADER, login) if login in (operator, queue.partition(".")[0]) else login
+    return _header(message, PUBLISHER_HEADER, login) if login == operator else login
 
 
 class Publishers:
@@ -95,16 +97,10 @@ class Publishers:
         login = message.user_id or UNSIGNED
         if login in self._trusted:
             login = _header(message, PUBLISHER_HEADER, login)
-        if login == self._own and login not in self._trusted and (key := _header(message, KEY_HEADER, "")):
+        key = _header(message, KEY_HEADER, "")
+        if login == self._own and login not in self._trusted and key and "\x00" not in key:
             first = await self._first_publisher(queue, message, key)
             return login if first is None else first
-        return login
-
-    def claimed_publisher(self, message: AbstractIncomingMessage) -> str:
-        """The same, but believing what a retry says of itself: for what an operator reads."""
-        login = message.user_id or UNSIGNED
-        if login in self._trusted or login == self._own:
-            return _header(message, PUBLISHER_HEADER, login)
         return login
 
     def _may_publish(self, publisher: str, type_: str) -> bool:
@@ -118,9 +114,13 @@ class Publishers:
 
     async def _first_publisher(self, queue: str, message: AbstractIncomingMessage, key: str) -> str | None:
         """The publisher that the outbox row has noted; None if there is no row with just this event."""
+        try:
+            event = attributes(message.headers)
+        except BadEnvelope:
+            return None
         async with self._database.transaction() as db:
-            row = (await db.execute(_ROW, {"key": key, "queue": queue})).first()
-        if row is None or row.body != message.body or attributes(row.headers) != attributes(message.headers):
+            row = (await db.execute(_ROW, {"key": key, "queue": queue, "dead": f"{queue}.dead"})).first()
+        if row is None or row.body != message.body or attributes(row.headers) != event:
             return None
         # a row of an earlier version has none; only this service writes to its database
         return str(row.headers.get(PUBLISHER_HEADER, self._operator))
