@@ -15,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from pydantic import SecretStr, ValidationError
+from structlog.testing import capture_logs
 
 from kit.http.auth import Authenticator
 from kit.http.errors import Problem
@@ -26,6 +27,7 @@ URL = "https://identity.test/keys"
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 OTHER_RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 P256 = ec.generate_private_key(ec.SECP256R1())
+MAX_AGE = 3_600.0
 SETTINGS = AuthSettings(jwt_jwks_url=URL, jwt_issuer="https://issuer.test", jwt_audience="bursar")
 
 
@@ -53,7 +55,7 @@ class Provider:
         self.fetches = 0
         self.now = 1_000.0
         self.answer: Callable[[], Any] | None = None
-        self.set = KeySet(URL, transport=httpx.MockTransport(self._respond), clock=lambda: self.now)
+        self.set = KeySet(URL, max_age=MAX_AGE, transport=httpx.MockTransport(self._respond), clock=lambda: self.now)
         self.authenticator = Authenticator(SETTINGS, self.set)
 
     async def _respond(self, _: httpx.Request) -> httpx.Response:
@@ -136,8 +138,6 @@ async def test_a_hanging_provider_does_not_delay_tokens_whose_key_it_has_sent(mo
         lambda: httpx.Response(302, headers={"location": "http://169.254.169.254/"}),
         lambda: httpx.Response(200, text="<html>"),
         lambda: httpx.Response(200, json=[]),
-        lambda: httpx.Response(200, json={"keys": []}),
-        lambda: httpx.Response(200, json={"keys": [{"kty": "oct", "k": "c2VjcmV0", "kid": "r"}]}),
         lambda: httpx.Response(200, content=b" " * (FETCH_LIMIT + 1)),
     ],
 )
@@ -152,6 +152,34 @@ async def test_a_bad_key_set_changes_nothing(answer: Callable[[], httpx.Response
     provider.answer = answer
     with pytest.raises(Unavailable):
         await provider.authenticator.check()
+    assert await provider.status(token("r")) == 200
+
+
+@pytest.mark.parametrize("keys", [[], [{"kty": "oct", "k": "c2VjcmV0", "kid": "r"}], [rsa_jwk("r", use="enc")]])
+async def test_a_key_set_without_usable_keys_revokes_all(keys: list[dict[str, Any]]) -> None:
+    provider = Provider(rsa_jwk("r"))
+    assert await provider.status(token("r")) == 200
+    provider.keys = keys
+    with capture_logs() as logs, pytest.raises(Unavailable, match="no token keys"):
+        await provider.authenticator.check()
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == [
+        "the key set has no usable key: all tokens are refused"
+    ]
+    assert await provider.status(token("r")) == 401
+    provider.keys = [rsa_jwk("r")]
+    await provider.authenticator.check()
+    assert await provider.status(token("r")) == 200
+
+
+async def test_keys_that_cannot_be_fetched_again_are_believed_for_a_time() -> None:
+    provider = Provider(rsa_jwk("r"))
+    assert await provider.status(token("r")) == 200
+    provider.answer = lambda: httpx.Response(500)
+    provider.now += MAX_AGE - 1
+    assert await provider.status(token("r")) == 200
+    provider.now += 1
+    assert await provider.status(token("r")) == 503
+    provider.answer, provider.now = None, provider.now + RETRY_SECONDS
     assert await provider.status(token("r")) == 200
 
 

@@ -76,7 +76,7 @@ class Authenticator:
 
 def _keys_of(settings: AuthSettings) -> TokenKeys:
     if settings.jwt_jwks_url:
-        return KeySet(settings.jwt_jwks_url)
+        return KeySet(settings.jwt_jwks_url, max_age=settings.jwt_jwks_max_age_seconds)
     default = settings.jwt_secret.get_secret_value() if settings.jwt_secret else None
     return SharedSecrets(default, settings.secrets_by_kid)
 

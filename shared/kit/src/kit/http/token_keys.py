@@ -69,20 +69,22 @@ class SharedSecrets:
 class KeySet:
     """The keys at a JWKS URL (RFC 7517): RSA for RS256, P-256 for ES256.
 
-    A token whose key is known never waits for the identity provider, and is verified while that is down. A key that is
-    gone from the set is refused after the next fetch.
+    A token whose key is known never waits for the identity provider, and is verified while that is down, for `max_age`.
+    A key that is gone from the set is refused after the next fetch, also if it was the last one.
     """
 
     def __init__(
         self,
         url: str,
         *,
+        max_age: float,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`clock`: seconds."""
+        """`max_age`, `clock`: seconds."""
         self._url = url
         self._http = httpx.AsyncClient(transport=transport, timeout=FETCH_SECONDS, follow_redirects=False)
+        self._max_age = max_age
         self._clock = clock
         self._keys: Mapping[str, Key] = {}
         self._fetched_at: float | None = None
@@ -91,6 +93,9 @@ class KeySet:
 
     async def find(self, kid: str | None) -> Key:
         now = self._clock()
+        if self._fetched_at is not None and now - self._fetched_at >= self._max_age:
+            log.error("token keys too old: JWT_JWKS_URL cannot be fetched, and all tokens are refused")
+            self._keys, self._fetched_at = {}, None
         if (known := self._keys.get(kid or "")) is not None:
             if self._is_older_than(STALE_SECONDS, self._fetched_at, now) and self._may_retry(now):
                 self._fetch()  # beside this request
@@ -142,11 +147,13 @@ class KeySet:
                 body += chunk
                 if len(body) > FETCH_LIMIT:
                     raise ValueError("the key set is too large")
-        if not (keys := read_key_set(body)):
-            raise ValueError("the key set has no usable key")
+        keys = read_key_set(body)
         if gone := self._keys.keys() - keys.keys():
             log.info("token keys revoked", keys=len(gone))
         self._keys, self._fetched_at = keys, self._clock()
+        if not keys:
+            log.error("the key set has no usable key: all tokens are refused")
+            raise ValueError("the key set has no usable key")
 
 
 def read_key_set(body: bytes | bytearray) -> dict[str, Key]:

@@ -153,6 +153,8 @@ class AuthSettings(Settings):
 
     jwt_secrets: while a secret is rolled, as `kid=secret,kid=secret`; jwt_secret verifies tokens without one of these.
     jwt_max_age_seconds: after its `iat`, a token is refused whatever its `exp` says.
+    jwt_jwks_max_age_seconds: for how long the identity provider may be down: keys that were fetched longer ago verify
+    no token.
     """
 
     jwt_secret: SecretStr | None = None
@@ -161,6 +163,7 @@ class AuthSettings(Settings):
     jwt_issuer: str
     jwt_audience: str
     jwt_max_age_seconds: int = Field(default=86_400, ge=60)
+    jwt_jwks_max_age_seconds: int = Field(default=43_200, ge=600)
     cors_origins: CommaSeparated = ()
 
     @property
