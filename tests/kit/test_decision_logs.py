@@ -72,7 +72,11 @@ async def test_requests_without_a_valid_token_are_logged_together() -> None:
     async def orders() -> None:
         raise Problem(401, "unauthorized", "A token is required.")
 
-    times = iter((0.0, 1.0, 30.0, 59.0, REFUSAL_SECONDS))
+    @router.get("/codes")
+    async def codes() -> None:
+        raise Problem(429, "too_many_requests", "Wait.")
+
+    times = iter((0.0, 1.0, 30.0, 59.0, REFUSAL_SECONDS, REFUSAL_SECONDS, REFUSAL_SECONDS + 1))
     app = FastAPI()
     app.include_router(router)
     handle_errors(app, RefusalLog(lambda: next(times)))
@@ -80,9 +84,13 @@ async def test_requests_without_a_valid_token_are_logged_together() -> None:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
             for _ in range(5):
                 assert (await client.get("/orders")).status_code == 401
-    assert [(line["event"], line["requests"], line["last"]) for line in logs] == [
-        ("requests without a valid token refused", 1, "/orders"),
-        ("requests without a valid token refused", 4, "/orders"),
+            for _ in range(2):
+                assert (await client.get("/codes")).status_code == 429
+    assert {line["event"] for line in logs} == {"requests without a valid token refused"}
+    assert [(line["requests"], line["route"], line["code"]) for line in logs] == [
+        (1, "/orders", "unauthorized"),
+        (4, "/orders", "unauthorized"),
+        (1, "/codes", "too_many_requests"),
     ]
 
 
@@ -110,17 +118,15 @@ async def test_the_trace_of_a_request_reaches_its_events_and_the_refusal_is_logg
     async def order(id: str) -> None:
         async with database.transaction() as db:
             await UnitOfWork(db=db, source="tests", now=utc_now()).publish(CAUSE.data, id=id, subject="s")
-        raise Problem(409, "sold_out", "No more places.")
+        raise Problem(409, f"sold_out_{id}", "No more places.")
 
     transport = httpx.ASGITransport(create_app(title="tests", routers=[router]))
     with capture_logs() as logs:
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             for header in ({"traceparent": TRACE}, {"traceparent": "00-none"}, {}):
                 await client.post(f"/orders/evt_{len(logs)}", headers=header)
-    assert [(line["event"], line.get("code")) for line in logs] == [
-        ("payment.succeeded.v1", None),
-        ("request refused", "sold_out"),
-    ] * 3
+    assert [line["event"] for line in logs] == ["payment.succeeded.v1", "requests without a valid token refused"] * 3
+    assert [line["code"] for line in logs if "code" in line] == ["sold_out_evt_0", "sold_out_evt_2", "sold_out_evt_4"]
     assert {line["route"] for line in logs if "route" in line} == {"/orders/{id}"}, "the path itself may be personal"
     traces = [line["trace"] for line in logs if "trace" in line]
     assert traces[0] == TRACE.split("-")[1]

@@ -74,6 +74,12 @@ async def test_another_address_of_the_same_ipv6_network_is_the_same_client(from_
     assert await statuses(from_address("2001:db8:0:1::1"), "POST", "/orders", 1) == [200]
 
 
+async def test_ipv4_addresses_in_ipv6_notation_are_clients_of_their_own(from_address: Client) -> None:
+    assert await statuses(from_address("::ffff:192.0.2.1"), "POST", "/orders", 4) == [200, 200, 200, 429]
+    assert await statuses(from_address("::ffff:192.0.2.2"), "POST", "/orders", 1) == [200]
+    assert await statuses(from_address("192.0.2.1"), "POST", "/orders", 1) == [429], "the same client"
+
+
 async def test_reads_and_the_routes_of_admins_are_not_limited(from_address: Client) -> None:
     guest = from_address("192.0.2.1")
     assert await statuses(guest, "GET", "/orders", 9) == [200] * 9

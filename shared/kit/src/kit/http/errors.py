@@ -79,25 +79,26 @@ REFUSAL_SECONDS = 60.0
 
 
 class RefusalLog:
-    """Logs who was refused what, and why. Requests without a valid token are logged together, at most one line a
-    minute: anyone could fill the log with them."""
+    """Logs who was refused what, and why. Requests without a valid token are logged together, by the problem's code at
+    most one line a minute: anyone could fill the log with them."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock`: seconds."""
         self._clock = clock
-        self._unauthorized = 0
-        self._due = -math.inf
+        self._requests: dict[str, int] = {}
+        self._due: dict[str, float] = {}
 
     def note(self, request: Request, error: Problem) -> None:
-        if error.status != HTTPStatus.UNAUTHORIZED:
-            actor = current_actor()
-            who = {"actor": actor.id, "role": actor.role} if actor else {}
-            log.info("request refused", route=route_of(request), status=error.status, code=error.code, **who)
+        what = {"route": route_of(request), "status": error.status, "code": error.code}
+        actor = current_actor()
+        if actor is not None and error.status != HTTPStatus.UNAUTHORIZED:
+            log.info("request refused", **what, actor=actor.id, role=actor.role)
             return
-        self._unauthorized += 1
-        if (now := self._clock()) >= self._due:
-            log.info("requests without a valid token refused", requests=self._unauthorized, last=route_of(request))
-            self._unauthorized, self._due = 0, now + REFUSAL_SECONDS
+        requests = self._requests.get(error.code, 0) + 1
+        if (now := self._clock()) >= self._due.get(error.code, -math.inf):
+            log.info("requests without a valid token refused", **what, requests=requests)
+            requests, self._due[error.code] = 0, now + REFUSAL_SECONDS
+        self._requests[error.code] = requests
 
 
 def handle_errors(app: FastAPI, refusals: RefusalLog | None = None) -> None:

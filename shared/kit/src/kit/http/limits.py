@@ -84,7 +84,7 @@ def limited(kind: str, applies: Callable[[Request], bool] = lambda _: True) -> A
 
 
 def _client(request: Request, caller: Caller | None) -> str:
-    """Of an IPv6 address its /64, which is what one customer of a provider gets."""
+    """Of an IPv6 address its /64, which is what one customer of a provider gets. ::ffff:192.0.2.1 is 192.0.2.1."""
     if caller is not None:
         return f"user/{caller.id}"
     host = request.client.host if request.client else "unknown"
@@ -92,6 +92,8 @@ def _client(request: Request, caller: Caller | None) -> str:
         address = ipaddress.ip_address(host)
     except ValueError:
         return host
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
     network = ipaddress.ip_network((address, 64 if address.version == 6 else 32), strict=False)
     return f"address/{network}"
 
