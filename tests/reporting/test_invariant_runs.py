@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -12,6 +13,7 @@ from structlog.testing import capture_logs
 from tests.reporting.harness import START, Service
 from tests.reporting.test_invariant import BARBER, DIFFERS, PURCHASE, STUDENT, WHOLE
 
+from contracts.instructor_assignment import InstructorUnavailable
 from contracts.money import usd
 from contracts.payments import PaymentRefs, PaymentSucceeded
 from contracts.reconciliation import ReconciliationCompleted
@@ -109,6 +111,61 @@ async def test_a_break_that_has_ended_is_left_out_and_is_logged_again_when_it_is
     with capture_logs() as logs:
         assert [each["part"] for each in (await verified(service))["items"]] == ["booked"]
     assert [each["part"] for each in logs if each["event"] == "invariant broken"] == ["booked"]
+
+
+async def requested(service: Service) -> list[str]:
+    """The ids in all requests for events."""
+    rows = await service.as_owner(
+        "SELECT convert_from(body, 'UTF8') AS body FROM outbox_messages WHERE routing_key = 'events.requested.v1'"
+    )
+    return [id for row in rows for id in json.loads(row["body"])["event_ids"]]
+
+
+async def recorded(service: Service, action: str) -> list[str]:
+    """The parts of the audit records of this action."""
+    rows = await service.as_owner(
+        "SELECT convert_from(body, 'UTF8') AS body FROM outbox_messages WHERE routing_key = 'audit.recorded.v1'"
+    )
+    acts = [json.loads(row["body"])["act"] for row in rows]
+    return sorted(act["after"]["part"] for act in acts if act["action"] == action)
+
+
+async def test_the_events_of_a_missing_part_are_asked_for_once_and_it_is_repaired_when_they_had_an_effect(
+    service: Service,
+) -> None:
+    received = {name: service.envelope(event, id=f"evt_{name}") for name, event in WHOLE.items()}
+    linked = service.envelope(LINKED, id="evt_linked")
+    await service.receive(received["paid"], linked, service.envelope(COMPARED))
+    assert (await verified(service))["holds"] and await requested(service) == [], "no deadline has passed"
+    await later(service)
+    for _ in range(2):
+        found = await verified(service)
+        assert {each["requested_at"] is None for each in found["items"]} == {False}
+        assert (found["holds"], found["repaired"]) == (False, 0)
+        assert sorted(await requested(service)) == ["evt_linked", "evt_paid"]
+    parts = ["booked", "enrolled", "instructor", "notified", "provider"]
+    assert await recorded(service, "event.requested") == parts
+    await service.receive(*received.values())
+    found = await verified(service)
+    assert (found["holds"], found["repaired"], found["items"]) == (True, 5, [])
+    repaired = (await service.get("/api/admin/invariant", repaired="true")).json()["items"]
+    assert sorted(each["part"] for each in repaired) == parts == await recorded(service, "break.repaired")
+    assert all(each["ended_at"] for each in repaired)
+    await service.as_owner("DELETE FROM events WHERE type = 'enrollment.activated.v1'")
+    assert not (await verified(service))["holds"]
+    assert len(await requested(service)) == 2, "the same break is not asked for again"
+
+
+async def test_nothing_is_asked_for_where_the_service_has_stated_why(service: Service) -> None:
+    full = InstructorUnavailable(
+        student_id=STUDENT, program=BARBER, purchase_id=PURCHASE, assignment_id=UUID(int=9), revision=1
+    )
+    events = [event for name, event in WHOLE.items() if name != "instructor"]
+    await service.receive(*(service.envelope(event) for event in (*events, full, COMPARED)))
+    await later(service)
+    (broken,) = (await verified(service))["items"]
+    assert (broken["part"], broken["requested_at"]) == ("instructor", None)
+    assert await requested(service) == []
 
 
 async def test_breaks_are_read_in_pages(service: Service) -> None:

@@ -82,10 +82,10 @@ def _finished(client: ServiceClient, path: str) -> Found:
 
 
 def _print(output: Output, invariant: Found, services: dict[str, Found]) -> None:
-    columns = ("since", "student_id", "program_slug", "part", "cause")
+    columns = ("since", "student_id", "program_slug", "part", "cause", "requested_at")
     rows = [[each[column] or "" for column in columns] for each in invariant["items"]]
     output.table(columns, rows, empty="The invariant holds.")
-    output.line(f"{invariant['students']} students, {invariant['breaks']} breaks")
+    output.line(f"{invariant['students']} students, {invariant['breaks']} breaks, {invariant['repaired']} repaired")
     of_row = ("table", "row", "column", "stored", "expected", "outcome", "reason")
     for service, found in services.items():
         rows = [

@@ -4,7 +4,7 @@ booked <=> Stripe agrees. Derived from a student's events alone. Pure."""
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, get_args
 from uuid import UUID
@@ -70,6 +70,8 @@ class Break:
     """One part that does not hold. `since`: when the latest payment event about it was received, or the difference.
 
     student_id, program_slug: None if Stripe has money that belongs to no purchase
+    event_ids:                from which the part would follow, if its service has not received one of them. Empty if
+                              the service has said why, and where no service has to do something
     """
 
     student_id: UUID | None
@@ -78,6 +80,16 @@ class Break:
     part: Part
     cause: str
     since: datetime
+    event_ids: tuple[str, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True)
+class _Cause:
+    """Why a part does not hold. `stated`: its service has said so, so it has received what it needs."""
+
+    part: Part
+    text: str
+    stated: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,20 +120,21 @@ def breaks(
     of_student = verdicts(facts, policy)
     for verdict in of_student.values():
         since = max(received_at[id(fact)] for purchase in verdict.purchases for fact in purchase.facts)
-        causes = [(part, cause, since) for part, cause in _causes(verdict, [event.data for event in events])]
-        causes += [("stripe", cause, since) for cause in _not_compared(verdict, compared, since)]
-        late = [each for each in causes if now - each[2] > getattr(deadlines, each[0])]
-        late += [("stripe", cause, at) for cause, at in _differences(verdict, events)]
+        causes = [(cause, since) for cause in _causes(verdict, [event.data for event in events])]
+        causes += [(_Cause("stripe", text), since) for text in _not_compared(verdict, compared, since)]
+        late = [(cause, at) for cause, at in causes if now - at > getattr(deadlines, cause.part)]
+        late += [(_Cause("stripe", text), at) for text, at in _differences(verdict, events)]
         found += [
             Break(
                 student_id=verdict.student_id,
                 purchase_id=verdict.purchase.id,
                 program_slug=verdict.program.slug,
-                part=part,
-                cause=cause,
+                part=cause.part,
+                cause=cause.text,
                 since=at,
+                event_ids=_needed(cause, verdict, events),
             )
-            for part, cause, at in late
+            for cause, at in late
         ]
     return found + _unpaid(events, {verdict.enrollment_id for verdict in of_student.values()}, now, deadlines)
 
@@ -150,12 +163,27 @@ def _unpaid(
     ]
 
 
-def _causes(verdict: Verdict, events: Sequence[Event]) -> Iterator[tuple[Part, str]]:
-    yield from (("enrolled", cause) for cause in _enrolled(verdict, events))
-    yield from (("instructor", cause) for cause in _instructor(verdict, events))
-    yield from (("provider", cause) for cause in _provider(verdict, events))
-    yield from (("notified", cause) for cause in _notified(verdict, events))
-    yield from (("booked", cause) for cause in _booked(verdict, events))
+def _causes(verdict: Verdict, events: Sequence[Event]) -> Iterator[_Cause]:
+    yield from (_Cause("enrolled", text) for text in _enrolled(verdict, events))
+    yield from _instructor(verdict, events)
+    yield from _provider(verdict, events)
+    yield from _notified(verdict, events)
+    yield from (_Cause("booked", text) for text in _booked(verdict, events))
+
+
+def _needed(cause: _Cause, verdict: Verdict, events: Iterable[ReceivedEvent]) -> tuple[str, ...]:
+    """The events from which the part follows: the payment events, and for mails the enrollment's as well."""
+    if cause.stated or cause.part == "stripe":
+        return ()
+    payments = {id(fact) for purchase in verdict.purchases for fact in purchase.facts}
+    return tuple(
+        sorted({each.id for each in events if id(each.data) in payments or _is_for_mail(cause, verdict, each)})
+    )
+
+
+def _is_for_mail(cause: _Cause, verdict: Verdict, event: ReceivedEvent) -> bool:
+    of_enrollment = isinstance(event.data, EnrollmentEvent) and event.data.enrollment_id == verdict.enrollment_id
+    return cause.part == "notified" and of_enrollment
 
 
 def _enrolled(verdict: Verdict, events: Iterable[Event]) -> Iterator[str]:
@@ -170,7 +198,7 @@ def _enrolled(verdict: Verdict, events: Iterable[Event]) -> Iterator[str]:
         yield f"the payments say {verdict.standing}, enrollment says {latest.type}"
 
 
-def _instructor(verdict: Verdict, events: Iterable[Event]) -> Iterator[str]:
+def _instructor(verdict: Verdict, events: Iterable[Event]) -> Iterator[_Cause]:
     pair = verdict.student_id, verdict.program.slug
     own = [
         each for each in events if isinstance(each, InstructorEvent) and (each.student_id, each.program.slug) == pair
@@ -180,12 +208,13 @@ def _instructor(verdict: Verdict, events: Iterable[Event]) -> Iterator[str]:
     assigned = isinstance(latest, InstructorAssigned)
     if verdict.standing is Standing.ACTIVE and verdict.program.taught and not assigned:
         none_free = isinstance(latest, InstructorUnavailable)
-        yield "no instructor has capacity" if none_free else "no instructor was assigned"
+        text = "no instructor has capacity" if none_free else "no instructor was assigned"
+        yield _Cause("instructor", text, stated=none_free)
     if verdict.standing is Standing.WITHDRAWN and assigned:
-        yield "the instructor was not released"
+        yield _Cause("instructor", "the instructor was not released")
 
 
-def _provider(verdict: Verdict, events: Iterable[Event]) -> Iterator[str]:
+def _provider(verdict: Verdict, events: Iterable[Event]) -> Iterator[_Cause]:
     if verdict.program.provider != MILADY:
         return
     pair = verdict.student_id, verdict.program.slug
@@ -194,12 +223,13 @@ def _provider(verdict: Verdict, events: Iterable[Event]) -> Iterator[str]:
     enrolled = isinstance(latest, MiladyEnrolled)
     if verdict.standing is Standing.ACTIVE and not enrolled:
         failed = latest.code if isinstance(latest, MiladyFailed) else None
-        yield f"the provider has refused: {failed}" if failed else "the provider has not enrolled the student"
+        text = f"the provider has refused: {failed}" if failed else "the provider has not enrolled the student"
+        yield _Cause("provider", text, stated=failed is not None)
     if verdict.standing is Standing.WITHDRAWN and enrolled:
-        yield "the provider has not withdrawn the student"
+        yield _Cause("provider", "the provider has not withdrawn the student")
 
 
-def _notified(verdict: Verdict, events: Iterable[Event]) -> Iterator[str]:
+def _notified(verdict: Verdict, events: Iterable[Event]) -> Iterator[_Cause]:
     if verdict.standing is not Standing.ACTIVE:
         return
     about = [
@@ -212,7 +242,8 @@ def _notified(verdict: Verdict, events: Iterable[Event]) -> Iterator[str]:
     if any(isinstance(each, NotificationSent) for each in about):
         return
     failed = next((each.code for each in about if isinstance(each, NotificationFailed)), None)
-    yield f"the welcome mail has failed: {failed}" if failed else "no welcome mail was sent"
+    text = f"the welcome mail has failed: {failed}" if failed else "no welcome mail was sent"
+    yield _Cause("notified", text, stated=failed is not None)
 
 
 def _booked(verdict: Verdict, events: Iterable[Event]) -> Iterator[str]:

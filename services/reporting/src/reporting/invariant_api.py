@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, func, select
 
 from kit.http.auth import Admin
 from kit.http.dependencies import CallerUnitOfWork
@@ -22,6 +22,7 @@ from reporting.tables import invariant_runs as runs
 from reporting.verification import Rules
 
 router = APIRouter(tags=["invariant"])
+_REPAIRED = invariant_breaks.c.ended_at.is_not(None) & invariant_breaks.c.requested_at.is_not(None)
 
 
 class InvariantBreak(BaseModel):
@@ -35,6 +36,10 @@ class InvariantBreak(BaseModel):
     part: Part
     cause: str
     since: datetime = Field(description="when the latest payment event about it was received")
+    requested_at: datetime | None = Field(
+        default=None, description="when the events were asked for from which it follows; null: nobody has asked"
+    )
+    ended_at: datetime | None = Field(default=None, description="when it was no longer found")
 
 
 class Invariant(BaseModel):
@@ -43,6 +48,7 @@ class Invariant(BaseModel):
     holds: bool
     students: int = Field(description="how many were read")
     breaks: int = Field(description="how many there are in all")
+    repaired: int = Field(description="how many have ended after their events were asked for, in the last 90 days")
     finished_at: datetime = Field(description="when they were read")
     items: list[InvariantBreak]
     next: str | None = None
@@ -66,6 +72,9 @@ async def read_invariant(
     uow: CallerUnitOfWork,
     student_id: Annotated[UUID | None, Query(description="of this student, now")] = None,
     part: Annotated[Part | None, Query()] = None,
+    repaired: Annotated[
+        bool, Query(description="those that have ended after their events were asked for, instead")
+    ] = False,
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Invariant:
@@ -76,12 +85,20 @@ async def read_invariant(
         rules = Rules(now=uow.now, deadlines=settings.deadlines, policy=settings.policy)
         report = await verification.verify_student(uow.db, student_id, rules)
         found = [InvariantBreak.model_validate(each) for each in report.breaks if part in (None, each.part)]
-        return Invariant(holds=report.holds, students=1, breaks=len(found), finished_at=uow.now, items=found)
+        own = _REPAIRED & (invariant_breaks.c.student_id == student_id)
+        return Invariant(
+            holds=report.holds,
+            students=1,
+            breaks=len(found),
+            repaired=await _count(uow, own),
+            finished_at=uow.now,
+            items=found,
+        )
     last = select(runs).where(runs.c.finished_at.is_not(None), runs.c.error.is_(None))
     run = (await uow.db.execute(last.order_by(runs.c.finished_at.desc()).limit(1))).one_or_none()
     if run is None:
         raise Problem(404, "not_verified", "The invariant was not verified yet; POST /api/admin/invariant/runs.")
-    broken = select(invariant_breaks).where(invariant_breaks.c.ended_at.is_(None))
+    broken = select(invariant_breaks).where(_REPAIRED if repaired else invariant_breaks.c.ended_at.is_(None))
     if part is not None:
         broken = broken.where(invariant_breaks.c.part == part)
     page = await page_of(uow.db, broken, invariant_breaks, InvariantBreak, cursor=cursor, limit=limit)
@@ -89,10 +106,15 @@ async def read_invariant(
         holds=not run.breaks,
         students=run.students,
         breaks=run.breaks,
+        repaired=await _count(uow, _REPAIRED),
         finished_at=run.finished_at,
         items=page.items,
         next=page.next,
     )
+
+
+async def _count(uow: CallerUnitOfWork, selected: ColumnElement[bool]) -> int:
+    return await uow.db.scalar(select(func.count()).select_from(invariant_breaks).where(selected)) or 0
 
 
 @router.post("/api/admin/invariant/runs", status_code=202)

@@ -22,7 +22,7 @@ from kit.db.unit_of_work import utc_now
 from kit.runtime.failures import describe
 from kit.runtime.sweeps import repeat
 from ledger.policy import Policy
-from reporting import verification
+from reporting import break_repairs, verification
 from reporting.invariant import PARTS, Break, Deadlines
 from reporting.tables import invariant_runs
 from reporting.verification import InvariantReport, Rules, Students
@@ -70,8 +70,9 @@ _ADD = text(
 )
 _OPEN = text("SELECT id FROM invariant_breaks WHERE ended_at IS NULL").columns(id=Uuid)
 _END = text(
-    "UPDATE invariant_breaks SET ended_at = now() WHERE ended_at IS NULL AND run_id <> :run_id RETURNING part"
-).columns(part=Text)
+    "UPDATE invariant_breaks SET ended_at = now() WHERE ended_at IS NULL AND run_id <> :run_id"
+    " RETURNING id, part, cause, purchase_id, student_id, requested_at"
+).columns(id=Uuid, part=Text, cause=Text, purchase_id=Uuid, student_id=Uuid)
 _EXPIRE = (
     text("DELETE FROM invariant_breaks WHERE ended_at < now() - make_interval(days => :days)"),
     text("DELETE FROM invariant_runs WHERE requested_at < now() - make_interval(days => :days)"),
@@ -126,7 +127,9 @@ class Runner:
             rows = [_row(break_id, each, run_id=id) for break_id, each in found.items()]
             if rows:
                 await db.execute(_ADD, rows)
-            ended = (await db.scalars(_END, {"run_id": id})).all()
+            ended = (await db.execute(_END, {"run_id": id})).all()
+            await break_repairs.record_repaired(db, ended)
+            await break_repairs.request(db, found, run_id=id)
             await db.execute(_FINISH, {"id": id, "students": report.students, "breaks": len(found), "error": None})
             for statement in _EXPIRE:
                 await db.execute(statement, {"days": KEEP_DAYS})
@@ -134,7 +137,7 @@ class Runner:
             if break_id not in known:
                 log.error("invariant broken", part=each.part, purchase=str(each.purchase_id), cause=each.cause)
         if ended:
-            log.info("breaks ended", parts=dict(Counter(ended)))
+            log.info("breaks ended", parts=dict(Counter(each.part for each in ended)))
         counts = Counter(each.part for each in found.values())
         for part in PARTS:
             BREAKS.labels(part).set(counts[part])

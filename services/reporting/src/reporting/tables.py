@@ -82,5 +82,7 @@ invariant_breaks = Table(
     Column("program_slug", Text),
     Column("since", DateTime(timezone=True), nullable=False),
     Column("ended_at", DateTime(timezone=True)),
+    Column("requested_at", DateTime(timezone=True)),
 )
-"""`run_id`: the last run that has found it. `ended_at`: when a run has no longer found it."""
+"""`run_id`: the last run that has found it. `ended_at`: when a run has no longer found it. `requested_at`: when the
+events were asked for from which the part follows."""

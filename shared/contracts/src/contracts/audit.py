@@ -12,6 +12,7 @@ from pydantic_core import to_jsonable_python
 from contracts.envelope import Event, Model
 
 Action = Literal[
+    "break.repaired",
     "clock.advanced",
     "collection.resumed",
     "contact.changed",
