@@ -15,6 +15,7 @@ from devstack.documents import applications
 NO_MONEY = {
     "attempts",
     "breaks",
+    "repaired",
     "broken",
     "capacity",
     "compared",

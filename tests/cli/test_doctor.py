@@ -41,6 +41,8 @@ def metric(name: str, value: float, **labels: str) -> str:
             metric("bursar_stripe_comparison_age_seconds", 90_000, of="objects"),
             "the objects at Stripe were not compared for 90000 s",
         ),
+        (metric("bursar_erasures_overdue", 0), None),
+        (metric("bursar_erasures_overdue", 2), "2 erasures are overdue"),
         (metric("bursar_stripe_differences", 0, object_kind="charge"), None),
         (
             metric("bursar_stripe_differences", 2, object_kind="charge"),

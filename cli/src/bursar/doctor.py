@@ -78,6 +78,12 @@ RULES = (
         "{value:.0f} fields of a {object_kind} at Stripe differ from what was published",
         "docs/runbooks/reconcile.md",
     ),
+    Rule(
+        "bursar_erasures_overdue",
+        lambda sample: sample.value > 0,
+        "{value:.0f} erasures are overdue",
+        "docs/runbooks/erasure.md",
+    ),
 )
 
 

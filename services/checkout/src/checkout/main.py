@@ -16,6 +16,7 @@ from checkout.catalog import consumers as catalog_consumers
 from checkout.catalog import items_api, loader, promotion_api, public_api
 from checkout.erasures import api as erasures_api
 from checkout.erasures.event_handlers import DELETION, CustomerDeletion, erasure_events
+from checkout.erasures.measurement import ErasureMeasurement
 from checkout.erasures.personal_data import PERSONAL
 from checkout.installments import admin_api as installments_admin_api
 from checkout.installments import api as installments_api
@@ -249,7 +250,7 @@ def relay() -> Process:
             test_clock=settings.test_clock,
             reminders=reminder_days(settings.sponsor_reminder_days),
         ),
-        background=[timer.run, lost_events.run, verifier.run],
+        background=[timer.run, lost_events.run, verifier.run, ErasureMeasurement(database).run],
         expiries=[OLD_CHECKS],
         personal=PERSONAL,
         own_queues=QUEUES,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from checkout.erasures import repository
-from checkout.erasures.repository import ErasureRecord
+from checkout.erasures.repository import OVERDUE, SERVICES, ErasureRecord
 from contracts.audit import Act
 from contracts.erasure import StudentErasureRequested
-from contracts.registry import OWN_EVENTS
 from kit.http import audit
 from kit.http.auth import Admin
 from kit.http.dependencies import CallerUnitOfWork
@@ -20,9 +19,6 @@ from kit.http.errors import Problem
 
 router = APIRouter(prefix="/api/admin", tags=["admin"])
 
-SERVICES = tuple(OWN_EVENTS)
-"""Those that erase: all."""
-OVERDUE = timedelta(hours=1)
 MOST = 200
 
 _BLOCKS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +21,12 @@ from checkout.receipts.tables import documents
 from contracts.envelope import Envelope
 from contracts.erasure import StudentErased
 from contracts.personal_data import is_identifier
+from contracts.registry import OWN_EVENTS
 
+SERVICES = tuple(OWN_EVENTS)
+"""Those that erase: all."""
+OVERDUE = timedelta(hours=1)
+"""How long a service may take to erase."""
 _UNPAID = ("open", "processing", "overdue", "paused")
 _PAYABLE = ("created", "session_open", "awaiting_payment", "processing")
 
@@ -137,6 +142,17 @@ async def read(db: AsyncConnection, student_id: UUID) -> ErasureRecord | None:
 
 async def unfinished(db: AsyncConnection, services: Collection[str], *, limit: int) -> list[ErasureRecord]:
     """Those that a service has not confirmed, oldest first."""
+    wanted = select(erasures).where(_is_unfinished(services)).order_by(erasures.c.requested_at).limit(limit)
+    return await _with_receipts(db, (await db.execute(wanted)).all())
+
+
+async def overdue(db: AsyncConnection, services: Collection[str], *, now: datetime) -> int:
+    """How many a service has not confirmed in time."""
+    late = (_is_unfinished(services), erasures.c.requested_at < now - OVERDUE)
+    return (await db.execute(select(func.count()).select_from(erasures).where(*late))).scalar_one()
+
+
+def _is_unfinished(services: Collection[str]) -> ColumnElement[bool]:
     confirmed = (
         select(func.count())
         .select_from(erasure_receipts)
@@ -147,8 +163,7 @@ async def unfinished(db: AsyncConnection, services: Collection[str], *, limit: i
         )
         .scalar_subquery()
     )
-    wanted = select(erasures).where(confirmed < len(services)).order_by(erasures.c.requested_at).limit(limit)
-    return await _with_receipts(db, (await db.execute(wanted)).all())
+    return confirmed < len(services)
 
 
 async def _with_receipts(db: AsyncConnection, rows: Sequence[Any]) -> list[ErasureRecord]:
