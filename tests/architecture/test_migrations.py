@@ -32,6 +32,7 @@ PINNED = {
     "services/checkout/migrations/versions/0006_verification.py": "8963455be3080265",
     "services/checkout/migrations/versions/0007_erasure.py": "c9ca1709a54954d5",
     "services/checkout/migrations/versions/0008_event_requests.py": "1ac04d2bc75d4dbc",
+    "services/checkout/migrations/versions/0009_erasure_requests.py": "dbda2445eab1d9a0",
     "services/enrollment/migrations/versions/0001_initial.py": "02e65d3899307510",
     "services/enrollment/migrations/versions/0002_enrolled_at.py": "6b470079d99aa532",
     "services/enrollment/migrations/versions/0003_delivery.py": "ce26dbd51685508f",

@@ -21,6 +21,7 @@ from tests.processes import JWT
 
 from checkout import consumers, main
 from checkout.catalog.consumers import registrations
+from checkout.erasures.event_handlers import erasure_events
 from checkout.purchases.context import Buyer
 from checkout.purchases.customer_events import customer_events
 from checkout.receipts.jobs import PUBLICATION
@@ -120,6 +121,7 @@ class Service:
             consumers.enrollment_events(),
             registrations(),
             customer_events(),
+            erasure_events(),
         )
         self.stripe = self._apps.stripe(sandbox.url)
         self.handlers = main.jobs(self.database, self.stripe)

@@ -30,10 +30,10 @@ async def test_an_overdue_erasure_is_counted_until_every_service_has_confirmed_i
     assert REGISTRY.get_sample_value(METRIC) is not None, "it exists from the start"
     assert await measured(service) == 0
     async with service.database.transaction() as db:
-        await repository.add(db, student, by="ada", at=now - timedelta(minutes=50))
+        await repository.add(db, student, request_id="r", by="ada", at=now - timedelta(minutes=50))
     assert await measured(service) == 0, "it has an hour"
     async with service.database.transaction() as db:
-        await repository.add(db, student, by="ada", at=now - timedelta(minutes=70))
+        await repository.add(db, student, request_id="r", by="ada", at=now - timedelta(minutes=70))
     for name in SERVICES:
         assert await measured(service) == 1, f"{name} has not"
         erased = Envelope(
@@ -41,6 +41,7 @@ async def test_an_overdue_erasure_is_counted_until_every_service_has_confirmed_i
             source=name,
             subject=str(student),
             time=now,
+            causation_id="r",
             data=StudentErased(student_id=student, rows={}),
         )
         await deliver(service.database, erasure_events(), "checkout", erased)
@@ -51,5 +52,5 @@ async def test_a_renewed_request_has_an_hour_of_its_own(service: Service) -> Non
     student = uuid4()
     for minutes, count in ((70, 1), (0, 0)):
         async with service.database.transaction() as db:
-            await repository.add(db, student, by="ada", at=utc_now() - timedelta(minutes=minutes))
+            await repository.add(db, student, request_id="r", by="ada", at=utc_now() - timedelta(minutes=minutes))
         assert await measured(service) == count

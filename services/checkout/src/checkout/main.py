@@ -15,7 +15,7 @@ from checkout.catalog import admin_api as catalog_admin_api
 from checkout.catalog import consumers as catalog_consumers
 from checkout.catalog import items_api, loader, promotion_api, public_api
 from checkout.erasures import api as erasures_api
-from checkout.erasures.event_handlers import DELETION, CustomerDeletion, erasure_events
+from checkout.erasures.event_handlers import erasure_events
 from checkout.erasures.measurement import ErasureMeasurement
 from checkout.erasures.personal_data import PERSONAL
 from checkout.installments import admin_api as installments_admin_api
@@ -52,8 +52,10 @@ from checkout.purchases import acceptance_api, contact_api, course_api, off_sale
 from checkout.purchases import api as purchases_api
 from checkout.purchases.context import CheckoutContext
 from checkout.purchases.customer_events import (
+    DELETION,
     DETACHMENT,
     REPLACEMENT,
+    CustomerDeletion,
     CustomerReplacement,
     MethodDetachment,
     customer_events,

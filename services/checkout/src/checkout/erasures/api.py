@@ -16,6 +16,7 @@ from kit.http import audit
 from kit.http.auth import Admin
 from kit.http.dependencies import CallerUnitOfWork
 from kit.http.errors import Problem
+from kit.personal_data import erased
 
 router = APIRouter(prefix="/api/admin", tags=["admin"])
 
@@ -59,16 +60,19 @@ async def request_erasure(id: UUID, admin: Admin, uow: CallerUnitOfWork) -> Eras
 
     409 `erasure_blocked` while money is moving. A repeated request erases again what has come meanwhile.
     """
+    await erased.lock(uow.db)  # what has begun ends first, and what begins later sees the request
     if not await repository.exists(uow.db, id) and await repository.read(uow.db, id) is None:
         raise Problem(404, "unknown_student", "There is no such student.")
     if blocks := await repository.blocks(uow.db, id):
         why = "; ".join(_BLOCKS[each] for each in blocks)
         detail = f"The student cannot be erased yet: {why}. Settle that, and request the erasure again."
         raise Problem(409, "erasure_blocked", detail, blocks=blocks)
-    await repository.add(uow.db, id, by=str(admin.id), at=uow.now)
     identifiers = tuple(sorted(await repository.identifiers(uow.db, id)))
+    await erased.add(uow.db, identifiers)
     event = StudentErasureRequested(student_id=id, identifiers=identifiers)
-    await uow.publish(event, id=f"{uuid4()}/{event.type}", subject=str(id))
+    request_id = f"{uuid4()}/{event.type}"
+    await repository.add(uow.db, id, request_id=request_id, by=str(admin.id), at=uow.now)
+    await uow.publish(event, id=request_id, subject=str(id))
     await audit.record(uow, Act.of("student.erasure_requested", "student", id, student_id=id))
     record = await repository.read(uow.db, id)
     assert record is not None  # noqa: S101  added a moment ago

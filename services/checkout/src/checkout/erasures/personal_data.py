@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import func, or_, text, update
+from sqlalchemy import delete, func, or_, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from checkout.catalog.tables import promotion_codes, redemptions
@@ -13,6 +13,7 @@ from checkout.erasures.tables import erasure_receipts, erasures
 from checkout.installments.tables import cancellations, installments, manual_payments
 from checkout.memberships.tables import memberships
 from checkout.payments.tables import disputes, payments, purchase_ends, refund_requests, refunds
+from checkout.purchases.customer_events import DELETION
 from checkout.purchases.tables import (
     contacts,
     customers,
@@ -25,6 +26,7 @@ from checkout.purchases.tables import (
 )
 from checkout.receipts.tables import documents
 from checkout.schema import overlaps
+from kit.jobs.jobs import NewJob, put_all
 from kit.personal_data.declaration import Person, PersonalData, PersonalTable
 
 _DOCUMENT = func.jsonb_set(
@@ -86,4 +88,18 @@ async def erase_unmatched(db: AsyncConnection, person: Person) -> Mapping[str, i
     return {"unmatched_payments": (await db.execute(statement)).rowcount}
 
 
-PERSONAL = PersonalData(tables=TABLES, erase=erase_unmatched)
+async def delete_customers(db: AsyncConnection, person: Person) -> Mapping[str, int]:
+    """The job that deletes them at Stripe is enqueued with it: the event of that replaces nobody's customer."""
+    own = delete(customers).where(customers.c.student_id == person.id).returning(customers.c.stripe_customer_id)
+    deleted = list(await db.scalars(own))
+    await put_all(
+        db, [NewJob(kind=DELETION, key=f"{each}/deletion", payload={"customer": each}) for each in sorted(deleted)]
+    )
+    return {"customers": len(deleted)}
+
+
+async def erase(db: AsyncConnection, person: Person) -> Mapping[str, int]:
+    return {**await erase_unmatched(db, person), **await delete_customers(db, person)}
+
+
+PERSONAL = PersonalData(tables=TABLES, erase=erase)

@@ -113,24 +113,30 @@ def _own(table: Any, column: str, student_id: UUID) -> Select[Any]:  # Any: one 
     return select(table.c[column]).where(table.c.student_id == student_id)
 
 
-async def add(db: AsyncConnection, student_id: UUID, *, by: str, at: datetime) -> None:
-    """A repeated request renews the time from which the services' receipts are expected."""
-    statement = insert(erasures).values(student_id=student_id, requested_by=by, requested_at=at)
-    renewed = {"requested_by": statement.excluded.requested_by, "requested_at": statement.excluded.requested_at}
+async def add(db: AsyncConnection, student_id: UUID, *, request_id: str, by: str, at: datetime) -> None:
+    """Of a repeated request, the services' receipts are expected again. `request_id`: of its event."""
+    values = {"requested_by": by, "requested_at": at, "request_id": request_id}
+    statement = insert(erasures).values(student_id=student_id, **values)
+    renewed = {name: statement.excluded[name] for name in values}
     await db.execute(statement.on_conflict_do_update(index_elements=["student_id"], set_=renewed))
 
 
 async def add_receipt(db: AsyncConnection, event: Envelope[StudentErased]) -> None:
-    """The latest of each service stays, in any order of the events."""
+    """That of the latest request stays, in any order of the events, and whatever the services' clocks say."""
     statement = insert(erasure_receipts).values(
-        student_id=event.data.student_id, service=event.source, erased_at=event.time, rows=dict(event.data.rows)
+        student_id=event.data.student_id,
+        service=event.source,
+        erased_at=event.time,
+        rows=dict(event.data.rows),
+        request_id=event.causation_id,
     )
     new = statement.excluded
+    latest = select(erasures.c.request_id).where(erasures.c.student_id == event.data.student_id).scalar_subquery()
     await db.execute(
         statement.on_conflict_do_update(
             index_elements=["student_id", "service"],
-            set_={"erased_at": new.erased_at, "rows": new.rows},
-            where=erasure_receipts.c.erased_at < new.erased_at,
+            set_={"erased_at": new.erased_at, "rows": new.rows, "request_id": new.request_id},
+            where=new.request_id == latest,
         )
     )
 
@@ -159,7 +165,7 @@ def _is_unfinished(services: Collection[str]) -> ColumnElement[bool]:
         .where(
             erasure_receipts.c.student_id == erasures.c.student_id,
             erasure_receipts.c.service.in_(services),
-            erasure_receipts.c.erased_at >= erasures.c.requested_at,
+            or_(erasures.c.request_id.is_(None), erasure_receipts.c.request_id == erasures.c.request_id),
         )
         .scalar_subquery()
     )
@@ -167,7 +173,7 @@ def _is_unfinished(services: Collection[str]) -> ColumnElement[bool]:
 
 
 async def _with_receipts(db: AsyncConnection, rows: Sequence[Any]) -> list[ErasureRecord]:
-    """With the receipts of the latest request."""
+    """With the receipts of the latest request. (One of an earlier version of checkout has no id.)"""
     ids = [row.student_id for row in rows]
     found = (await db.execute(select(erasure_receipts).where(erasure_receipts.c.student_id.in_(ids)))).all()
     return [
@@ -178,7 +184,7 @@ async def _with_receipts(db: AsyncConnection, rows: Sequence[Any]) -> list[Erasu
             receipts=tuple(
                 ErasureReceipt(service=each.service, erased_at=each.erased_at, rows=each.rows)
                 for each in sorted(found, key=lambda each: each.service)
-                if each.student_id == row.student_id and each.erased_at >= row.requested_at
+                if each.student_id == row.student_id and row.request_id in (None, each.request_id)
             ),
         )
         for row in rows

@@ -13,7 +13,9 @@ erasures = Table(
     Column("student_id", Uuid, primary_key=True),
     Column("requested_by", Text, nullable=False),
     Column("requested_at", DateTime(timezone=True), nullable=False),
+    Column("request_id", Text),
 )
+"""`request_id`: of the event of the latest request."""
 
 erasure_receipts = Table(
     "erasure_receipts",
@@ -22,5 +24,6 @@ erasure_receipts = Table(
     Column("service", Text, primary_key=True),
     Column("erased_at", DateTime(timezone=True), nullable=False),
     Column("rows", JSONB, nullable=False),
+    Column("request_id", Text),
 )
-"""`rows`: how many were deleted or changed, by table."""
+"""`request_id`: of the event that the service has heard. `rows`: how many were deleted or changed, by table."""

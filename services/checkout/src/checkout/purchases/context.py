@@ -22,8 +22,8 @@ from contracts.people import Contact
 from kit.db.database import STAFF, Database
 from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.http import audit
+from kit.http.erasure import refuse_erased
 from kit.http.errors import Problem
-from kit.personal_data import erased
 
 RefusalCode = Literal[
     "already_enrolled",
@@ -76,8 +76,7 @@ class CheckoutContext:
 
     async def record_contact(self, uow: UnitOfWork, student_id: UUID, buyer: Buyer) -> None:
         """Raises Problem 409 for a student who was erased."""
-        if await erased.is_erased(uow.db, student_id):
-            raise Problem(409, "student_erased", "This student was erased; a new purchase needs a new account.")
+        await refuse_erased(uow.db, student_id)
         if buyer.contact is None:
             return
         revision = await student_repository.record_contact(uow.db, student_id, buyer.contact, at=uow.now)

@@ -21,9 +21,10 @@ from kit.runtime.failures import Transient
 
 log = structlog.get_logger(__name__)
 
+DELETION = "customer_deletion"
 REPLACEMENT = "customer_replacement"
 DETACHMENT = "method_detachment"
-"""The kinds of jobs that are enqueued here."""
+"""The kinds of jobs about customers."""
 
 
 def customer_events() -> RabbitRouter:
@@ -56,22 +57,45 @@ class CustomerReplacement:
         self._database = database
         self._stripe = stripe
 
-    async def perform(self, job: Job) -> str:
-        student_id = UUID(job.payload["student_id"])
+    async def perform(self, job: Job) -> str | None:
+        student_id, gone = UUID(job.payload["student_id"]), str(job.payload["customer"])
         async with self._database.transaction() as db:
+            if await student_repository.student_of_customer(db, gone) is None:
+                return None  # replaced already, or the student is erased
             contact = await student_repository.read_contact(db, student_id)
         try:
-            gone = str(job.payload["customer"])
             return await customers.create_with_contact(self._stripe, student_id, contact, after=gone)
         except StripeRejected as rejected:
             raise Transient(str(rejected)) from rejected
 
-    async def record(self, job: Job, result: str, uow: UnitOfWork) -> None:
+    async def record(self, job: Job, result: str | None, uow: UnitOfWork) -> None:
         student_id, gone = UUID(job.payload["student_id"]), str(job.payload["customer"])
-        await student_repository.replace_customer(uow.db, student_id, gone, result, at=uow.now)
+        if result is None:
+            return
+        if await student_repository.replace_customer(uow.db, student_id, gone, result, at=uow.now) is None:
+            await uow.enqueue(DELETION, key=f"{result}/deletion", payload={"customer": result})  # erased meanwhile
 
     async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
         log.error("deleted customer could not be replaced", student=job.payload["student_id"])
+
+
+class CustomerDeletion:
+    """Deletes the customer of an erased student, with the contact and all saved payment methods. Stripe keeps the
+    payments."""
+
+    backoff = PATIENT
+
+    def __init__(self, stripe: Stripe) -> None:
+        self._stripe = stripe
+
+    async def perform(self, job: Job) -> None:
+        await self._stripe.delete_customer(str(job.payload["customer"]))
+
+    async def record(self, job: Job, result: None, uow: UnitOfWork) -> None:
+        log.info("customer deleted", customer=job.payload["customer"])
+
+    async def give_up(self, job: Job, error: BaseException, uow: UnitOfWork) -> None:
+        log.error("customer could not be deleted", customer=job.payload["customer"])
 
 
 class MethodDetachment:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from uuid import UUID
 
 from checkout.purchases import student_repository
@@ -9,6 +11,9 @@ from checkout.purchases.context import Buyer, CheckoutContext, rejected_by_strip
 from checkout.purchases.domain import PurchaseRequest
 from checkout.stripe_client import Stripe, StripeRejected
 from contracts.people import Contact
+from kit.db.unit_of_work import UnitOfWork
+from kit.http.erasure import refuse_erased
+from kit.http.errors import Problem
 
 
 async def create(stripe: Stripe, student_id: UUID, *, after: str | None = None) -> str:
@@ -47,7 +52,7 @@ class Customers:
         return None if customer is None else customer.stripe_customer_id
 
     async def ensure(self, student_id: UUID, buyer: Buyer) -> str:
-        """Raises Problem 502 and 503 for Stripe."""
+        """Raises Problem 409 for a student who was erased, 502 and 503 for Stripe."""
         contact = buyer.contact if buyer.id == student_id else None
         async with self._context.unit_of_work(buyer) as uow:
             stored = await student_repository.read_customer(uow.db, student_id)
@@ -82,9 +87,22 @@ class Customers:
                 customer_id = await create(self._context.stripe, student_id, after=gone)
         except StripeRejected:
             raise rejected_by_stripe() from None
-        async with self._context.unit_of_work(buyer) as uow:
-            return await student_repository.replace_customer(uow.db, student_id, gone, customer_id, at=uow.now)
+        async with self._storage(student_id, customer_id, buyer) as uow:
+            present = await student_repository.replace_customer(uow.db, student_id, gone, customer_id, at=uow.now)
+        return present or customer_id
 
     async def _save(self, student_id: UUID, customer_id: str, contact: Contact | None, buyer: Buyer) -> str:
-        async with self._context.unit_of_work(buyer) as uow:
+        async with self._storage(student_id, customer_id, buyer) as uow:
             return await student_repository.save_customer(uow.db, student_id, customer_id, contact, at=uow.now)
+
+    @asynccontextmanager
+    async def _storage(self, student_id: UUID, customer_id: str, buyer: Buyer) -> AsyncIterator[UnitOfWork]:
+        """The transaction that stores the customer. Raises Problem 409 if the student was erased meanwhile: nothing
+        else would delete it at Stripe then."""
+        try:
+            async with self._context.unit_of_work(buyer) as uow:
+                await refuse_erased(uow.db, student_id)
+                yield uow
+        except Problem:
+            await self._context.stripe.delete_customer(customer_id)
+            raise

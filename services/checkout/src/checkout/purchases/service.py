@@ -36,6 +36,7 @@ from checkout.purchases.domain import (
     decide,
 )
 from kit.db.unit_of_work import UnitOfWork, utc_now
+from kit.http.erasure import refuse_erased
 from kit.http.errors import Problem
 
 ROUNDS = 5
@@ -139,6 +140,7 @@ class PurchaseService:
         purchase_id = uuid4()
         params = await flow.params(purchase_id, request, buyer)
         async with self._context.unit_of_work(buyer) as uow:
+            await refuse_erased(uow.db, request.student_id)
             # one at a time per student: different purchases may give the same enrollment
             await repository.lock_student(uow.db, request.student_id)
             if not isinstance(await self._decide(uow, request), Start):

@@ -170,8 +170,11 @@ async def save_customer(
     return str(saved.scalar_one())
 
 
-async def replace_customer(db: AsyncConnection, student_id: UUID, gone: str, customer_id: str, *, at: datetime) -> str:
+async def replace_customer(
+    db: AsyncConnection, student_id: UUID, gone: str, customer_id: str, *, at: datetime
+) -> str | None:
     """Replaces the customer that no longer exists at Stripe, unless that was done already; the id of the present one.
+    None: the student has none anymore.
 
     (The new one has no email or name at Stripe yet.)
     """
@@ -181,4 +184,5 @@ async def replace_customer(db: AsyncConnection, student_id: UUID, gone: str, cus
         .where(mine, customers.c.stripe_customer_id == gone)
         .values(stripe_customer_id=customer_id, email=None, name=None, updated_at=at)
     )
-    return str((await db.execute(select(customers.c.stripe_customer_id).where(mine))).scalar_one())
+    present: str | None = await db.scalar(select(customers.c.stripe_customer_id).where(mine))
+    return present

@@ -32,6 +32,7 @@ from kit.db.unit_of_work import UnitOfWork
 from kit.http import audit
 from kit.http.auth import Admin
 from kit.http.dependencies import CallerUnitOfWork
+from kit.http.erasure import refuse_erased
 from kit.http.errors import Problem
 from kit.http.paging import Cursor, Page, page_of
 
@@ -114,6 +115,7 @@ async def list_unmatched_payments(
 async def assign_payment(id: UUID, body: Assignment, caller: Admin, uow: CallerUnitOfWork) -> AssignedPurchase:
     """Records it as the student's purchase of this item, at the catalog's price for its payer. All payments of the same
     purchase are assigned with it. The same assignment again returns the same purchase."""
+    await refuse_erased(uow.db, body.student_id)
     payment = await _lock_with_purchase(uow, id)
     item = await catalog.find_any_item(uow.db, body.item)
     if item is None:

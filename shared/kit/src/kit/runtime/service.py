@@ -17,6 +17,7 @@ from contracts.registry import PUBLISHED_BY
 from kit.db.database import Database
 from kit.http.app import create_app
 from kit.http.auth import Authenticator
+from kit.http.erasure import REFUSE_ERASED_CALLERS
 from kit.http.health import Check
 from kit.http.limits import Limits
 from kit.jobs.jobs import JobHandler
@@ -81,7 +82,7 @@ def create_api(
         title=service,
         description=description or "",
         routers=routers,
-        dependencies=dependencies,
+        dependencies=[REFUSE_ERASED_CALLERS, *dependencies],
         checks={"database": database.ping},
         cors_origins=settings.cors_origins,
         asyncapi=partial(asyncapi_document, title=service, routers=consumers, publishes=publishes),
