@@ -34,7 +34,7 @@ def app(settings: ApiSettings) -> FastAPI:
     return create_api(
         SERVICE,
         description=reporting.__doc__,
-        routers=[router, invariant_api.router, export_router(PERSONAL)],
+        routers=[router, invariant_api.router, export_router(PERSONAL, to_students=False)],
         consumers=[consumers(), erasure_requests(ERASURES)],
         publishes=PUBLISHES,
         settings=settings,

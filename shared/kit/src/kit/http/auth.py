@@ -167,5 +167,6 @@ def roles_of(dependant: Dependant) -> frozenset[str]:
 
 MaybeCaller = Annotated[Caller | None, Depends(optional_caller)]
 CurrentCaller = Annotated[Caller, Depends(current_caller)]
+OnlyStudent = Annotated[Caller, Depends(requires("student"))]
 Admin = Annotated[Caller, Depends(requires("admin"))]
 CaseManager = Annotated[Caller, Depends(requires("case_manager", "admin"))]

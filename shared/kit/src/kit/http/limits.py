@@ -38,7 +38,11 @@ class Limits:
     def of(cls, settings: LimitSettings) -> Limits:
         redis = settings.rate_limit_redis_url
         return cls(
-            {"money": settings.rate_limit_money, "guesses": settings.rate_limit_guesses},
+            {
+                "money": settings.rate_limit_money,
+                "guesses": settings.rate_limit_guesses,
+                "exports": settings.rate_limit_exports,
+            },
             redis_url=redis.get_secret_value() if redis else None,
         )
 
@@ -102,3 +106,5 @@ LIMIT_MONEY = limited("money", lambda request: is_change(request) and not reques
 """For an API whose changes move money or open sessions at Stripe. Admins' routes are not limited."""
 LIMIT_GUESSES = limited("guesses")
 """For a route that says whether a code or a token exists."""
+LIMIT_EXPORTS = limited("exports")
+"""For a route that returns everything about a student."""

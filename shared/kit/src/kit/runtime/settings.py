@@ -127,15 +127,17 @@ class LimitSettings(Settings):
 
     rate_limit_money: what moves money or opens a session at Stripe.
     rate_limit_guesses: what says whether a code or a token exists.
+    rate_limit_exports: a student's own export, of each service.
     rate_limit_redis_url: counts there for all processes together (`redis://:password@host:6379/0`); without it, each
     process counts for itself.
     """
 
     rate_limit_money: str = "10/minute"
     rate_limit_guesses: str = "30/minute"
+    rate_limit_exports: str = "10/hour"
     rate_limit_redis_url: SecretStr | None = None
 
-    @field_validator("rate_limit_money", "rate_limit_guesses")
+    @field_validator("rate_limit_money", "rate_limit_guesses", "rate_limit_exports")
     @classmethod
     def _limit(cls, value: str) -> str:
         if value:
