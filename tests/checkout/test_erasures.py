@@ -9,14 +9,17 @@ from uuid import UUID, uuid4
 
 import pytest
 from tests.checkout import erasure_steps as steps
+from tests.checkout.external_steps import events_about, external_plan, succeeded
 from tests.checkout.payment_steps import paid, refused
 from tests.checkout.service import ADMIN, Service, bearer, wanted
 from tests.waiting import until
 
+from checkout.erasures import repository
 from checkout.erasures.repository import SERVICES
 from checkout.purchases.customer_events import DELETION, REPLACEMENT
 from checkout.purchases.repository import lock_student
-from contracts.payments import CustomerDeleted
+from contracts.payments import CustomerDeleted, PaymentRefs
+from contracts.people import Contact
 from kit.http.erasure import refuse_erased
 from kit.http.errors import Problem
 from kit.jobs.jobs import Job
@@ -175,6 +178,64 @@ async def test_a_refused_request_erases_nobody(service: Service) -> None:
     refused(await steps.ask(service, student), 409, "erasure_blocked")
     async with service.database.transaction() as db:
         await refuse_erased(db, student)
+
+
+async def unmatched(service: Service, email: str) -> str:
+    """The id of a payment at Stripe that nobody can be found for."""
+    event = succeeded(None, None, contact=Contact(email=email, name="Ben Stays"))
+    await service.deliver(event)
+    return str(event.data.refs.payment_intent)
+
+
+@pytest.mark.parametrize("status", ["pending", "open", "refunding"])
+async def test_an_unmatched_payment_with_the_students_address_blocks(service: Service, status: str) -> None:
+    """It may be another person's who has the same address: an admin decides that first."""
+    student, name = uuid4(), uuid4().hex
+    await steps.has_contact(service, student, f"ann.{name}@family.example")
+    intent = await unmatched(service, f"Ann.{name}@Family.example")
+    await service.rows(
+        "UPDATE unmatched_payments SET status = :status WHERE :ref = ANY (refs) RETURNING 1", status=status, ref=intent
+    )
+    answer = await steps.ask(service, student)
+    refused(answer, 409, "erasure_blocked")
+    assert answer.json()["blocks"] == ["payment_unmatched"]
+
+
+async def test_a_payment_that_is_assigned_to_somebody_else_is_not_erased(service: Service) -> None:
+    student, other, email = uuid4(), uuid4(), f"{uuid4().hex}@family.example"
+    await steps.has_contact(service, student, email)
+    intent = await unmatched(service, email)
+    (row,) = await service.rows("SELECT id FROM unmatched_payments WHERE :ref = ANY (refs)", ref=intent)
+    path = f"/api/admin/unmatched-payments/{row['id']}/assign"
+    answer = await service.admin("POST", path, student_id=str(other), item="cpr")
+    assert answer.status_code == 201, answer.text
+    request = await steps.erased(service, student)
+    assert intent not in request.data.identifiers
+    (row,) = await service.rows("SELECT * FROM unmatched_payments WHERE :ref = ANY (refs)", ref=intent)
+    assert row["email"] == email
+
+    async with service.database.transaction() as db:
+        assert intent in await repository.identifiers(db, other), "an admin has decided whose it is"
+
+
+async def test_a_plan_that_stripe_collects_blocks_and_its_customer_is_erased(service: Service) -> None:
+    student, sponsored = uuid4(), uuid4()
+    purchase = await external_plan(service, student)
+    answer = await steps.ask(service, student)
+    refused(answer, 409, "erasure_blocked")
+    assert answer.json()["blocks"] == ["subscription_active"]
+    subscription = await service.sandbox.api.subscriptions.cancel_async(purchase["stripe_subscription_id"])
+    await service.deliver(*await events_about(service, subscription.id))
+
+    customer = str(subscription.customer)
+    await service.deliver(succeeded(sponsored, None, refs=PaymentRefs(payment_intent="pi_0other", customer=customer)))
+    async with service.database.transaction() as db:
+        assert customer not in await repository.identifiers(db, student), "it has paid for another student, too"
+    await service.rows("DELETE FROM facts WHERE body ->> 'student_id' = :id RETURNING 1", id=str(sponsored))
+    request = await steps.erased(service, student)
+    assert customer in request.data.identifiers
+    await perform(service, DELETION, customer)
+    assert (await at_stripe(service, customer)).deleted
 
 
 async def test_receipts_belong_to_a_request_whatever_the_clocks_say(service: Service) -> None:

@@ -29,7 +29,8 @@ _BLOCKS = {
     "installment_unpaid": "an installment is unpaid (cancel the enrollment, or waive it)",
     "payment_in_progress": "a payment can still be made, or is being processed",
     "membership_active": "a membership is active",
-    "payment_unmatched": "a payment of theirs is not assigned or refunded",
+    "subscription_active": "a plan goes on at Stripe (cancel its subscription there)",
+    "payment_unmatched": "an unmatched payment has their address (assign or refund it)",
 }
 
 

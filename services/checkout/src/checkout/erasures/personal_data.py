@@ -89,11 +89,13 @@ async def erase_unmatched(db: AsyncConnection, person: Person) -> Mapping[str, i
 
 
 async def delete_customers(db: AsyncConnection, person: Person) -> Mapping[str, int]:
-    """The job that deletes them at Stripe is enqueued with it: the event of that replaces nobody's customer."""
+    """With those that only facts name. The job that deletes them at Stripe is enqueued with it, so the event of that
+    replaces nobody's customer."""
     own = delete(customers).where(customers.c.student_id == person.id).returning(customers.c.stripe_customer_id)
     deleted = list(await db.scalars(own))
+    theirs = {*deleted, *(each for each in person.identifiers if each.startswith("cus_"))}
     await put_all(
-        db, [NewJob(kind=DELETION, key=f"{each}/deletion", payload={"customer": each}) for each in sorted(deleted)]
+        db, [NewJob(kind=DELETION, key=f"{each}/deletion", payload={"customer": each}) for each in sorted(theirs)]
     )
     return {"customers": len(deleted)}
 

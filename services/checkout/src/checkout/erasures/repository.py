@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy import ColumnElement, CompoundSelect, Select, func, or_, select, text, union
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -52,8 +52,31 @@ class ErasureRecord:
         return tuple(sorted(set(services) - {each.service for each in self.receipts}))
 
 
+# Of what other systems have sold, only the facts name the customer. One who has paid for somebody else, too, is not the
+# student's alone.
+_CUSTOMERS = text(
+    """
+    WITH own AS (
+        SELECT DISTINCT body #>> '{refs,customer}' AS customer FROM facts
+        WHERE group_id IN (SELECT group_id FROM fact_keys WHERE key = ANY (CAST(:keys AS text[])))
+            AND body #>> '{refs,customer}' IS NOT NULL
+            AND body ->> 'student_id' = :student AND body ->> 'payer' IS DISTINCT FROM 'sponsor'
+    )
+    SELECT customer FROM own WHERE NOT EXISTS (
+        SELECT FROM facts WHERE body #>> '{refs,customer}' = own.customer
+            AND (body ->> 'student_id' <> :student OR body ->> 'payer' = 'sponsor')
+    )
+    AND NOT EXISTS (SELECT FROM sponsor_customers WHERE stripe_customer_id = own.customer)
+    AND NOT EXISTS (
+        SELECT FROM customers WHERE stripe_customer_id = own.customer AND student_id::text <> :student
+    )
+    """
+)
+
+
 async def blocks(db: AsyncConnection, student_id: UUID) -> list[str]:
     """Why the student cannot be erased yet: money is still moving. Codes, in a fixed order."""
+    at_stripe = (purchases.c.payment_flow == "external") & purchases.c.next_charge_at.is_not(None)
     unsettled: dict[str, tuple[Any, ColumnElement[bool]]] = {
         "dispute_open": (disputes, disputes.c.closed_at.is_(None)),
         "refund_pending": (refunds, refunds.c.status == "pending"),
@@ -61,14 +84,24 @@ async def blocks(db: AsyncConnection, student_id: UUID) -> list[str]:
         "installment_unpaid": (installments, installments.c.status.in_(_UNPAID)),
         "payment_in_progress": (purchases, purchases.c.state.in_(_PAYABLE)),
         "membership_active": (memberships, memberships.c.ended_at.is_(None)),
-        "payment_unmatched": (unmatched_payments, unmatched_payments.c.status.in_(("open", "refunding"))),
+        "subscription_active": (purchases, at_stripe),
     }
     found = []
     for code, (table, condition) in unsettled.items():
         rows = select(func.count()).select_from(table).where(table.c.student_id == student_id, condition)
         if (await db.execute(rows)).scalar_one():
             found.append(code)
+    undecided = unmatched_payments.c.status.in_(("pending", "open", "refunding"))
+    theirs = func.lower(unmatched_payments.c.email).in_(_addresses(student_id))
+    if (await db.execute(select(unmatched_payments.c.id).where(undecided, theirs).limit(1))).first():
+        found.append("payment_unmatched")
     return found
+
+
+def _addresses(student_id: UUID) -> CompoundSelect[Any]:
+    """The student's, in lower case."""
+    found = (select(func.lower(each.c.email)).where(each.c.student_id == student_id) for each in (contacts, customers))
+    return union(*found)
 
 
 async def exists(db: AsyncConnection, student_id: UUID) -> bool:
@@ -81,9 +114,7 @@ async def exists(db: AsyncConnection, student_id: UUID) -> bool:
 
 async def identifiers(db: AsyncConnection, student_id: UUID) -> frozenset[str]:
     """The ids of the student, of their purchases, documents and payments, and of all that belongs to them at Stripe."""
-    contact = select(contacts.c.email).where(contacts.c.student_id == student_id)
-    emails = contact.union(select(customers.c.email).where(customers.c.student_id == student_id))
-    unmatched = or_(unmatched_payments.c.student_id == student_id, unmatched_payments.c.email.in_(emails))
+    assigned = unmatched_payments.c.student_id == student_id
     columns: Sequence[Select[Any]] = (
         *(
             _own(purchases, name, student_id)
@@ -100,12 +131,14 @@ async def identifiers(db: AsyncConnection, student_id: UUID) -> frozenset[str]:
         _own(documents, "id", student_id),
         _own(customers, "stripe_customer_id", student_id),
         select(func.unnest(payments.c.refs)).where(payments.c.student_id == student_id),
-        select(func.unnest(unmatched_payments.c.refs)).where(unmatched),
-        select(unmatched_payments.c.purchase_id).where(unmatched),
+        select(func.unnest(unmatched_payments.c.refs)).where(assigned),
+        select(unmatched_payments.c.purchase_id).where(assigned),
     )
     found = {str(student_id)}
     for statement in columns:
         found.update(str(each) for each in await db.scalars(statement) if each is not None)
+    keys = [*found, *(f"purchase:{each}" for each in found)]
+    found.update(await db.scalars(_CUSTOMERS, {"keys": keys, "student": str(student_id)}))
     return frozenset(each for each in found if is_identifier(each))
 
 
