@@ -7,11 +7,15 @@ from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
+import pytest
 from tests.milady_integration.harness import Sandbox, Service, Student, envelope, new_program
 
 from contracts.checkout import StudentUpdated
 from contracts.payments import PaymentFailed, PaymentRefs
 from contracts.people import Contact, Program
+from kit.personal_data.declaration import Person
+from kit.personal_data.erasure import erase
+from milady_integration.personal_data import PERSONAL
 
 BARBER = Program(slug="barber-apprenticeship", id="prog-barber", name="Barber Apprenticeship", provider="milady")
 
@@ -299,3 +303,27 @@ async def test_payments_and_refunds_racing_with_the_relay_end_withdrawn(service:
     await service.run_jobs()
     assert {await service.status(student) for student in students} == {"withdrawn"}
     assert all("active" not in sandbox.enrollments(student.id) for student in students)
+
+
+@pytest.mark.parametrize("acted", [True, False])
+async def test_an_erasure_does_not_break_an_enrollment_whose_response_was_lost(
+    service: Service, sandbox: Sandbox, acted: bool
+) -> None:
+    """The provider knows the first attempt's Idempotency-Key with the student's name."""
+    student = Student(BARBER)
+    if acted:
+        sandbox.faults({"kind": "acts_then_times_out", "seconds": 0, "requests": 1})
+    else:
+        sandbox.faults({"kind": "status", "status": 503, "requests": 1})
+    await service.deliver(student.paid())
+    await service.run_jobs(1)
+    assert await service.status(student) == "wanted"
+    async with service.database.transaction() as db:
+        identifiers = frozenset({str(student.id), str(student.purchase_id)})
+        await erase(db, PERSONAL, Person(id=student.id, identifiers=identifiers))
+    assert not [row for row in await service.rows("SELECT payload FROM jobs") if "Sam Student" in str(row["payload"])]
+    sandbox.faults()
+    await service.run_jobs(5)
+    assert await service.status(student) == "enrolled"
+    assert await service.published(student) == ["enrolled"]
+    assert len(sandbox.enrollments(student.id)) == 1

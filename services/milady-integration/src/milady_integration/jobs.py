@@ -84,10 +84,12 @@ class Enroll(_StepHandler):
         _, client = started
         payload = job.payload
         student_ref, program = payload["student_id"], payload["program_slug"]
-        if payload["generation"] > 1 and (found := await client.find(student_ref=student_ref, program=program)):
-            return found[0]  # an earlier step that was given up had taken effect
+        erased = payload.get("erased", False)
+        repeated = erased or payload["generation"] > 1
+        if repeated and (found := await client.find(student_ref=student_ref, program=program)):
+            return found[0]  # an earlier step that was given up, or an attempt before the erasure, had taken effect
         return await client.enroll(
-            key=job.key,
+            key=f"{job.key}/erased" if erased else job.key,
             student_ref=student_ref,
             program=program,
             course_ids=payload["course_ids"],

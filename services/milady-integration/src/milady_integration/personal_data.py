@@ -13,9 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kit.personal_data.declaration import Person, PersonalData, PersonalTable
 from milady_integration.tables import contacts, enrollments, provider_enrollments
 
-# The student of jobs that have not ended; of the others, the whole payload goes.
+# The student of jobs that have not ended; of the others, the whole payload goes. An attempt may have reached the
+# provider with the name: what comes under its Idempotency-Key must be the same, so the next one takes another key.
 _JOBS = text(
-    'UPDATE jobs SET payload = payload || \'{"name": null, "email": null}\''
+    'UPDATE jobs SET payload = payload || \'{"name": null, "email": null, "erased": true}\''
     " WHERE payload ->> 'student_id' = :student AND coalesce(payload ->> 'name', payload ->> 'email') IS NOT NULL"
 )
 
