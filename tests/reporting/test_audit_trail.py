@@ -10,6 +10,8 @@ import pytest
 from tests.reporting.harness import ADMIN, Service, act
 from tests.security.databases import DENIED, RUNNING, Attempt, connected
 
+from contracts.envelope import parse
+from contracts.registry import EVENT_TYPES
 from kit.db.database import Database
 from kit.db.unit_of_work import UnitOfWork, utc_now
 from reporting import audit_trail
@@ -48,6 +50,24 @@ async def test_a_record_states_who_what_before_after_why_and_from_where(service:
         "address": "192.0.2.1",
         "trace_id": "a" * 32,
     }
+
+
+async def test_text_that_cannot_be_stored_does_not_keep_an_act_out_of_the_trail(service: Service) -> None:
+    """As another version writes it: this one replaces such text itself."""
+    hostile = act().model_copy(
+        update={"object_id": "evt_1\x00", "reason": "x\x00y", "before": {"a\x00": ["b\x00"]}, "references": ("\x00",)}
+    )
+    sent = service.audited(hostile)
+    assert b"\\u0000" in sent.body()
+    await service.receive(parse(sent.headers(), sent.body(), EVENT_TYPES), service.audited(act("item.created")))
+    _, found = await service.items()
+    assert (found["object_id"], found["reason"]) == ("evt_1\ufffd", "x\ufffdy")
+    assert (found["before"], found["refs"]) == ({"a\ufffd": ["b\ufffd"]}, ["\ufffd"])
+    assert (await service.get("/api/admin/audit/verify")).json()["holds"] is True
+    stored = await service.as_owner(
+        "SELECT data -> 'act' ->> 'reason' FROM events WHERE data -> 'act' ->> 'action' <> ''"
+    )
+    assert {row[0] for row in stored} == {None, "x\ufffdy"}
 
 
 async def test_it_is_searched_by_purchase_student_stripe_id_actor_action_object_and_period(service: Service) -> None:

@@ -87,6 +87,13 @@ class Steps:
         for id in ids:
             await self._publisher.publish(to_queue(to_message(paid(id)), f"{self.queue}.dead"))
 
+    async def unreadable(self, message_id: str, *, reason: str = "", body: bytes = b"{}") -> None:
+        """A dead letter that is no event."""
+        async with await aio_pika.connect(self.broker.url) as connection:
+            channel = await connection.channel()
+            message = aio_pika.Message(body, headers={"bursar-reason": reason}, message_id=message_id)
+            await channel.default_exchange.publish(message, f"{self.queue}.dead", mandatory=True)
+
     async def recorded(self) -> list[AuditRecorded]:
         """What was published, and what is in the outbox, since it was asked last."""
         found = []
@@ -181,6 +188,7 @@ async def test_a_discard_needs_names_and_a_reason(steps: Steps) -> None:
     for body in (
         {"event_ids": ["evt_1"]},
         {"event_ids": ["evt_1"], "reason": ""},
+        {"event_ids": ["evt_1"], "reason": "forged\x00"},
         {"event_ids": [], "reason": "forged"},
         {"all": True, "reason": "forged"},
         {"event_ids": [f"evt_{n}" for n in range(21)], "reason": "forged"},
@@ -191,6 +199,17 @@ async def test_a_discard_needs_names_and_a_reason(steps: Steps) -> None:
     assert answer.json() == {"messages": 1}
     (record,) = await steps.recorded()
     assert (record.act.action, record.act.reason) == ("dead_letter.discarded", "forged")
+
+
+async def test_what_a_message_calls_itself_does_not_keep_an_act_out_of_the_trail(steps: Steps) -> None:
+    await steps.unreadable("id\x00", reason="x\x00")
+    body = {"queue": steps.queue, "event_ids": ["id\x00"], "reason": "forged"}
+    assert (await steps.call("POST", f"{DEAD_LETTERS}/discard", body)).json() == {"messages": 1}
+    (record,) = await steps.recorded()
+    assert (record.act.object_id, record.act.before) == (
+        "id\ufffd",
+        {"queue": steps.queue, "type": "unknown", "reason": "x\ufffd"},
+    )
 
 
 async def test_nobody_acts_in_the_name_of_someone_else(steps: Steps) -> None:
@@ -287,6 +306,7 @@ async def test_a_scaling_is_recorded_and_runs_nothing(steps: Steps) -> None:
         {"replicas": 51},
         {"replicas": -1},
         {"platform": "bash"},
+        {"reason": "\x00"},
     ):
         assert (await steps.call("POST", "/api/admin/scalings", {**body, **wrong})).status_code == 422, wrong
 

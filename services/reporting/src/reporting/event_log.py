@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contracts import personal_data
 from contracts.audit import AuditRecorded
 from contracts.envelope import Envelope
+from contracts.text import storable
 from reporting import domain
 from reporting.tables import events
 
@@ -46,8 +47,8 @@ _APPEND = text(
 
 
 async def append(db: AsyncConnection, received: Sequence[Envelope[Any]]) -> None:
-    """Adds the events that are not there yet, in one statement."""
-    bodies = [json.loads(event.received or event.body()) for event in received]
+    """Adds the events that are not there yet, in one statement. Text that PostgreSQL cannot hold is replaced."""
+    bodies = [storable(json.loads(event.received or event.body())) for event in received]
     stored = [personal_data.removed(event.type, body) for event, body in zip(received, bodies, strict=True)]
     await db.execute(
         _APPEND,

@@ -11,6 +11,7 @@ from typing import Annotated, cast
 
 from aio_pika.exceptions import AMQPError
 from fastapi import Depends, Request
+from pydantic import Field
 
 from contracts.audit import Actor
 from kit.db.database import Database
@@ -52,4 +53,6 @@ def current_context(request: Request) -> AdminContext:
     return cast(AdminContext, request.app.state.context)
 
 
+Reason = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+$")]
+"""For the audit trail: a line of text."""
 CurrentContext = Annotated[AdminContext, Depends(current_context)]

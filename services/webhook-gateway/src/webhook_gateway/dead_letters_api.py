@@ -17,7 +17,7 @@ from kit.http.auth import Admin
 from kit.http.errors import Problem
 from kit.http.paging import Page
 from kit.messaging.dead_letters import DeadLetter
-from webhook_gateway.admin_context import CurrentContext
+from webhook_gateway.admin_context import CurrentContext, Reason
 
 router = APIRouter(prefix="/api/admin/dead-letters", tags=["operations"])
 
@@ -69,7 +69,7 @@ class Discard(BaseModel):
 
     queue: QueueName
     event_ids: list[EventId] = Field(min_length=1, max_length=MOST_DISCARDED)
-    reason: str = Field(min_length=1, max_length=500)
+    reason: Reason
 
 
 class Changed(BaseModel):

@@ -15,7 +15,7 @@ from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.http import audit
 from kit.http.auth import Admin
 from kit.http.errors import Problem
-from webhook_gateway.admin_context import CurrentContext
+from webhook_gateway.admin_context import CurrentContext, Reason
 from webhook_gateway.replay import TooMany, replay
 from webhook_gateway.tables import Lane, journal_due
 from webhook_gateway.topology import SERVICE
@@ -76,7 +76,7 @@ class Scaling(BaseModel):
     process: str = Field(max_length=100, description="<service> (its consumers) or <service>-relay")
     replicas: int = Field(ge=0, le=MOST_REPLICAS)
     platform: Literal["compose", "kubernetes"] = "compose"
-    reason: str | None = Field(default=None, max_length=500)
+    reason: Reason | None = None
 
 
 class ScalingCommand(BaseModel):

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 from uuid import UUID
 
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import BaseModel, Field, JsonValue, model_validator
 from pydantic_core import to_jsonable_python
 
 from contracts.envelope import Event, Model
+from contracts.text import storable
 
 Action = Literal[
     "break.repaired",
@@ -64,14 +65,23 @@ Action = Literal[
 ACTIONS: frozenset[str] = frozenset(get_args(Action))
 
 
-class Actor(Model):
+class _Recorded(Model):
+    """What cannot be stored is replaced, when it is written and when it is read: an act is recorded in any case."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _storable(cls, given: Any) -> Any:  # Any: as in pydantic
+        return storable(given)
+
+
+class Actor(_Recorded):
     """Who acted. `id`: the UUID of a staff member, or the operating system's user of an operator."""
 
     id: str = Field(min_length=1, max_length=200)
     role: str = Field(min_length=1, max_length=50, description="admin, case_manager, specialist, operator")
 
 
-class Act(Model):
+class Act(_Recorded):
     """What was done, to what, and why. `before` and `after` have the fields that differ, and no personal data."""
 
     action: str = Field(max_length=100, pattern=r"^[a-z_]+\.[a-z_]+$")

@@ -220,12 +220,11 @@ class DeadLetters:
         if origin is None:
             return
         about = {"queue": self._queue, "type": letter.type, "reason": letter.reason[:500], **more}
-        id = letter.event_id[:300] or UNKNOWN
-        act = Act.of(action, "dead_letter", id, before=about, reason=why)
+        act = Act.of(action, "dead_letter", letter.event_id[:300] or UNKNOWN, before=about, reason=why)
         envelope = Envelope(
             id=audit.new_id(),
             source=self._login,
-            subject=id,
+            subject=audit.subject_of(act),
             time=utc_now(),
             data=AuditRecorded(actor=origin.actor, act=act, address=origin.address, trace_id=origin.trace_id),
         )
