@@ -101,6 +101,22 @@ async def test_the_rate_limit_is_waited_for(
     assert len(await journaled(database)) == 3
 
 
+@pytest.mark.parametrize("until", [None, timedelta(), timedelta(days=39)])
+async def test_an_operators_comparison_claims_no_object_that_it_could_not_compare(
+    build: Build, database: Database, until: timedelta | None
+) -> None:
+    """The invariant believes that what was created in the period was compared."""
+    now, grace = datetime.now(UTC), timedelta(minutes=2)
+    reconciler = build(grace=grace, clock=lambda: now)
+    await reconciler.compare_all(since=MONTH_AGO, until=None if until is None else now + until)
+    await reconciler.compare_all(since=now - timedelta(days=2), until=now - timedelta(days=1))
+    await reconciler.compare_all(since=now)
+    young, old, nothing = [each for each in await published(database) if isinstance(each, ReconciliationCompleted)]
+    assert young.through == now - grace
+    assert old.through == now - timedelta(days=1)
+    assert nothing.since == nothing.through
+
+
 async def test_an_object_that_is_younger_than_the_grace_period_is_not_compared(
     build: Build, payments: Payments, database: Database
 ) -> None:

@@ -179,6 +179,8 @@ def reconcile(arguments: Sequence[str]) -> int:
     parser.add_argument("--until", type=_time, help="before when they were created; now if not given")
     parser.add_argument("--operator", metavar="NAME", help=OPERATOR)
     period = parser.parse_args(arguments)
+    if period.until and period.until > datetime.now(UTC):
+        parser.error("--until is in the future")
     settings = ReconcilerSettings()
     since = period.since or datetime.now(UTC) - RETENTION
 

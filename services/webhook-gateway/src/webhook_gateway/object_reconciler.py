@@ -154,8 +154,9 @@ class ObjectReconciler:
         return False
 
     async def compare_all(self, *, since: datetime, until: datetime | None = None) -> ComparedObjects:
-        """The same for an operator: all objects that were created in the period."""
-        period = Period(since=since, through=until or self._clock() - self._grace)
+        """The same for an operator: all objects that were created in the period, but those that are too young."""
+        old = self._clock() - self._grace
+        period = Period(since=since, through=max(since, min(until or old, old)))
         return await self._compare(_Run(period, until, stored=False))
 
     async def _compare(self, run: _Run) -> ComparedObjects:
