@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -26,13 +27,15 @@ from contracts.registry import EVENT_TYPES
 from kit.db.database import Database
 from kit.http.auth import Authenticator
 from kit.messaging.broker import Publisher
-from kit.messaging.outbox import to_message
+from kit.messaging.outbox import OutgoingMessage, to_message
 from kit.messaging.topology import Queue, declare_at
 from kit.runtime.settings import AuthSettings
 from testkit.postgres_server import PostgresServer
 from testkit.rabbit_server import RabbitServer
 from webhook_gateway.admin import app
 from webhook_gateway.admin_context import AdminContext
+from webhook_gateway.dead_letters_api import MOST_DISCARDED
+from webhook_gateway.fetcher import StripeNotConfigured, StripeRejected, StripeUnavailable
 from webhook_gateway.object_reconciler import ComparedObjects
 from webhook_gateway.reconciler import Reconciled
 from webhook_gateway.stripe_objects import ObjectKind
@@ -63,6 +66,7 @@ class Steps:
     def __init__(self, database: Database, broker: RabbitServer, publisher: Publisher, queue: str) -> None:
         self.database, self.broker, self.queue = database, broker, queue
         self._publisher, self._seen = publisher, 0
+        self.stripe: Exception | None = None
         self.reconciled: list[tuple[datetime, datetime | None, Actor]] = []
         context = AdminContext(database=database, amqp_url=broker.url, queues=(queue,), reconcile=self._reconcile)
         settings = AuthSettings(
@@ -73,6 +77,8 @@ class Steps:
     async def _reconcile(
         self, since: datetime, until: datetime | None, actor: Actor
     ) -> tuple[Reconciled, ComparedObjects]:
+        if self.stripe is not None:
+            raise self.stripe
         self.reconciled.append((since, until, actor))
         return Reconciled(listed=3, restored=1), ComparedObjects(differing={(ObjectKind.CHARGE, "ch_1")})
 
@@ -85,7 +91,10 @@ class Steps:
 
     async def dead_letter(self, *ids: str) -> None:
         for id in ids:
-            await self._publisher.publish(to_queue(to_message(paid(id)), f"{self.queue}.dead"))
+            await self.publish(to_message(paid(id)))
+
+    async def publish(self, message: OutgoingMessage) -> None:
+        await self._publisher.publish(to_queue(message, f"{self.queue}.dead"))
 
     async def unreadable(self, message_id: str, *, reason: str = "", body: bytes = b"{}") -> None:
         """A dead letter that is no event."""
@@ -203,13 +212,51 @@ async def test_a_discard_needs_names_and_a_reason(steps: Steps) -> None:
 
 async def test_what_a_message_calls_itself_does_not_keep_an_act_out_of_the_trail(steps: Steps) -> None:
     await steps.unreadable("id\x00", reason="x\x00")
-    body = {"queue": steps.queue, "event_ids": ["id\x00"], "reason": "forged"}
+    body = {"queue": steps.queue, "event_ids": ["id\ufffd"], "reason": "forged"}
     assert (await steps.call("POST", f"{DEAD_LETTERS}/discard", body)).json() == {"messages": 1}
     (record,) = await steps.recorded()
     assert (record.act.object_id, record.act.before) == (
         "id\ufffd",
         {"queue": steps.queue, "type": "unknown", "reason": "x\ufffd"},
     )
+
+
+HOSTILE_BODIES = (b'"\\ud800"', b"[" * 240 + b"]" * 240, b"[" * 3000, b"1e400", b"NaN", b"9" * 5000, b"\xff\x00")
+
+
+@pytest.mark.parametrize("body", HOSTILE_BODIES, ids=range(len(HOSTILE_BODIES)))
+async def test_a_body_that_cannot_be_answered_as_json_comes_as_text(steps: Steps, body: bytes) -> None:
+    await steps.unreadable("id", body=body)
+    answer = await steps.call("GET", f"{DEAD_LETTERS}/message?queue={steps.queue}&event_id=id")
+    assert (answer.status_code, answer.json()["body"]) == (200, body.decode("utf-8", "backslashreplace"))
+
+
+async def test_ids_that_are_too_long_are_replaced(steps: Steps) -> None:
+    event = to_message(paid("x" * 301))
+    await steps.publish(event)
+    listed = (await steps.call("GET", f"{DEAD_LETTERS}?queue={steps.queue}")).json()["items"]
+    assert [each["event_id"][:8] for each in listed] == ["unknown-"]
+    body = {"queue": steps.queue, "event_ids": [each["event_id"] for each in listed], "reason": "forged"}
+    assert (await steps.call("POST", f"{DEAD_LETTERS}/discard", body)).json() == {"messages": 1}
+
+
+async def test_messages_are_counted_not_ids(steps: Steps) -> None:
+    await steps.dead_letter(*["evt_1"] * (MOST_DISCARDED + 2))
+    body = {"queue": steps.queue, "event_ids": ["evt_1"], "reason": "forged"}
+    answers = [(await steps.call("POST", f"{DEAD_LETTERS}/discard", body)).json() for _ in range(2)]
+    assert answers == [{"messages": MOST_DISCARDED}, {"messages": 2}]
+
+
+async def test_who_reads_while_others_read_finds_the_same(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    await steps.dead_letter(*(f"evt_{number}" for number in range(50)))
+    path = f"{DEAD_LETTERS}/message?queue={steps.queue}&event_id=evt_49"
+    answers = await asyncio.gather(*(steps.call("GET", path) for _ in range(5)))
+    assert [answer.status_code for answer in answers] == [200] * 5
+    monkeypatch.setattr("webhook_gateway.admin_context.WAIT_SECONDS", 0.0)
+    answers = await asyncio.gather(*(steps.call("GET", path) for _ in range(5)))
+    assert sorted(answer.status_code for answer in answers) == [200, 503, 503, 503, 503]
+    busy = next(answer for answer in answers if answer.status_code == 503)
+    assert (busy.json()["code"], busy.headers["Retry-After"]) == ("queue_in_use", "5")
 
 
 async def test_nobody_acts_in_the_name_of_someone_else(steps: Steps) -> None:
@@ -275,6 +322,7 @@ async def test_a_comparison_is_bounded_and_its_actor_is_the_caller(steps: Steps)
         {"since": (NOW - timedelta(days=41)).isoformat()},
         {"since": (NOW + timedelta(days=1)).isoformat()},
         {"since": NOW.isoformat(), "until": (NOW - timedelta(days=1)).isoformat()},
+        {"since": NOW.isoformat(), "until": (NOW + timedelta(days=1)).isoformat()},
         {"since": "2026-11-01T00:00:00"},
         {},
     ):
@@ -287,6 +335,25 @@ async def test_a_comparison_is_bounded_and_its_actor_is_the_caller(steps: Steps)
         "differing": ["ch_1"],
     }
     assert steps.reconciled == [(since, None, Actor(id=str(ADMIN), role="admin"))]
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:00:00-14:00", "9999-12-20T00:00:00Z"])
+async def test_times_out_of_range_are_refused(steps: Steps, time: str) -> None:
+    for path, body in (
+        ("/api/admin/replays", {"since": time}),
+        ("/api/admin/reconciliations", {"since": time}),
+        ("/api/admin/reconciliations", {"since": time, "until": time.replace("00:00:00", "00:00:01")}),
+    ):
+        assert (await steps.call("POST", path, body)).status_code == 422, body
+
+
+@pytest.mark.parametrize(
+    "error", [StripeNotConfigured("no key"), StripeRejected(403), StripeUnavailable("HTTP 503")], ids=type
+)
+async def test_without_stripe_nothing_is_compared(steps: Steps, error: Exception) -> None:
+    steps.stripe = error
+    answer = await steps.call("POST", "/api/admin/reconciliations", {"since": (NOW - timedelta(hours=1)).isoformat()})
+    assert answer.status_code == 503
 
 
 async def test_a_scaling_is_recorded_and_runs_nothing(steps: Steps) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, cast
@@ -21,6 +22,7 @@ from kit.messaging.publishers import login_of
 from webhook_gateway.object_reconciler import ComparedObjects
 from webhook_gateway.reconciler import Reconciled
 
+WAIT_SECONDS = 5
 Reconcile = Callable[[datetime, datetime | None, Actor], Awaitable[tuple[Reconciled, ComparedObjects]]]
 """Compares a period with Stripe, events and objects, and journals what is missing, by order of this actor."""
 
@@ -34,13 +36,31 @@ class AdminContext:
     queues: tuple[str, ...]
     reconcile: Reconcile
     reconciling: asyncio.Lock = field(default_factory=asyncio.Lock)
+    reading: Mapping[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
     @asynccontextmanager
     async def dead_letters(self, *queues: str) -> AsyncIterator[list[DeadLetters]]:
-        """Raises a 404 Problem for a queue that is not in the list, and a 503 Problem if the broker does not answer."""
+        """One request at a time for each queue: a reader has all of its messages, and others would find none.
+
+        Raises a 404 Problem for a queue that is not in the list, and a 503 Problem if the broker does not answer, or
+        others are reading.
+        """
         if not set(queues) <= set(self.queues):
             detail = "There is no such queue; GET /api/admin/dead-letters/queues lists them."
             raise Problem(404, "unknown_queue", detail)
+        async with AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(WAIT_SECONDS):
+                    for queue in sorted(set(queues)):
+                        await held.enter_async_context(self.reading[queue])
+            except TimeoutError:
+                detail = "Another request is reading or changing these dead letters; retry when it is done."
+                raise Problem(503, "queue_in_use", detail, headers={"Retry-After": "5"}) from None
+            async with self._connected(queues) as found:
+                yield found
+
+    @asynccontextmanager
+    async def _connected(self, queues: Sequence[str]) -> AsyncIterator[list[DeadLetters]]:
         try:
             async with connected(self.amqp_url) as connection:
                 yield [DeadLetters(connection, queue, login=login_of(self.amqp_url)) for queue in queues]

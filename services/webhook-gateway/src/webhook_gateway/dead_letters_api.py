@@ -11,12 +11,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import from_json
 
+from contracts.text import storable
 from kit.http import audit
 from kit.http.auth import Admin
 from kit.http.errors import Problem
 from kit.http.paging import Page
-from kit.messaging.dead_letters import DeadLetter
+from kit.messaging.dead_letter import LONGEST_ID, DeadLetter
 from webhook_gateway.admin_context import CurrentContext, Reason
 
 router = APIRouter(prefix="/api/admin/dead-letters", tags=["operations"])
@@ -25,7 +27,7 @@ MOST_REPLAYED = 100
 MOST_DISCARDED = 20
 
 QueueName = Annotated[str, Field(min_length=1, max_length=200)]
-EventId = Annotated[str, Field(min_length=1, max_length=300)]
+EventId = Annotated[str, Field(min_length=1, max_length=LONGEST_ID)]
 
 
 class DeadLetterQueue(BaseModel):
@@ -102,14 +104,15 @@ async def show_dead_letter(
     _: Admin,
     context: CurrentContext,
     queue: Annotated[str, Query(max_length=200)],
-    event_id: Annotated[str, Query(max_length=300)],
+    event_id: Annotated[str, Query(max_length=LONGEST_ID)],
 ) -> DeadLetterDetail:
     """One dead letter with its content. Recorded in the audit trail, as the content may have personal data."""
     async with context.dead_letters(queue) as (letters,):
         found = await letters.find(event_id, origin=audit.current_origin())
     if found is None:
         raise _unknown()
-    headers = {name: str(value)[:500] for name, value in found.headers.items() if not name.startswith("bursar-")}
+    shown = {name: str(value)[:500] for name, value in found.headers.items() if not name.startswith("bursar-")}
+    headers = storable(shown)
     return DeadLetterDetail(**_view(queue, found).model_dump(), stack=found.stack, headers=headers, body=_body(found))
 
 
@@ -131,11 +134,15 @@ async def replay_dead_letters(body: Replay, _: Admin, context: CurrentContext) -
 
 @router.post("/discard")
 async def discard_dead_letters(body: Discard, _: Admin, context: CurrentContext) -> Changed:
-    """Deletes messages. Each is recorded in the audit trail, with the reason."""
+    """Deletes messages, at most 20, also if more have these ids. Each is recorded in the audit trail, with the
+    reason."""
     wanted = frozenset(body.event_ids)
     async with context.dead_letters(body.queue) as (letters,):
         count = await letters.discard(
-            lambda each: each.event_id in wanted, origin=audit.current_origin(), reason=body.reason
+            lambda each: each.event_id in wanted,
+            limit=MOST_DISCARDED,
+            origin=audit.current_origin(),
+            reason=body.reason,
         )
     if not count:
         raise _unknown()
@@ -157,8 +164,10 @@ def _view(queue: str, letter: DeadLetter) -> DeadLetterView:
 
 def _body(letter: DeadLetter) -> Any:  # Any: JSON
     try:
-        return json.loads(letter.body)
-    except (ValueError, RecursionError):
+        content = from_json(letter.body, allow_inf_nan=False)  # refuses what is nested deeply, and lone surrogates
+        json.dumps(content, allow_nan=False)  # 1e400 is infinite
+        return content
+    except ValueError:
         return letter.body.decode("utf-8", "backslashreplace")
 
 

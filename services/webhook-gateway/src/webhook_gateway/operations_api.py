@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
 from fastapi import APIRouter
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from sqlalchemy import func, select
 
 from contracts.audit import Act
@@ -16,6 +16,7 @@ from kit.http import audit
 from kit.http.auth import Admin
 from kit.http.errors import Problem
 from webhook_gateway.admin_context import CurrentContext, Reason
+from webhook_gateway.fetcher import StripeNotConfigured, StripeRejected
 from webhook_gateway.replay import TooMany, replay
 from webhook_gateway.tables import Lane, journal_due
 from webhook_gateway.topology import SERVICE
@@ -30,19 +31,32 @@ MOST_DIFFERING = 1_000
 LONGEST_PERIOD = timedelta(days=40)
 """More than Stripe lists events for (30), and than objects are compared for in the background (35)."""
 
+EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+
 SCALABLE = tuple(
     sorted(name for service in PUBLISHED_BY if service != "other systems" for name in (service, f"{service}-relay"))
 )
 """Consumers and relays: any number of them can run."""
 
+
+def _in_range(time: datetime) -> datetime:
+    """Other times cannot be converted to UTC, or not be added to."""
+    if not EARLIEST <= time < LATEST:
+        raise ValueError("not in this century")
+    return time
+
+
 StripeId = Annotated[str, Field(min_length=1, max_length=255)]
+
+
+Time = Annotated[AwareDatetime, AfterValidator(_in_range)]
 
 
 class Period(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    since: AwareDatetime
-    until: AwareDatetime | None = None
+    since: Time
+    until: Time | None = None
 
 
 class Reconciliation(BaseModel):
@@ -62,7 +76,7 @@ class ReplayOrder(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     event_ids: list[StripeId] | None = Field(default=None, min_length=1, max_length=MOST_NAMED)
-    since: AwareDatetime | None = Field(default=None, description="received at this time or later")
+    since: Time | None = Field(default=None, description="received at this time or later")
     types: list[StripeId] = Field(default_factory=list, max_length=100)
 
 
@@ -89,15 +103,20 @@ async def reconcile(body: Period, _: Admin, context: CurrentContext) -> Reconcil
     published about them. The relay publishes what was missing. One at a time. Recorded in the audit trail."""
     now = utc_now()
     until = body.until or now
-    if not body.since < until <= body.since + LONGEST_PERIOD:
-        detail = f"`since` must be before `until`, by at most {LONGEST_PERIOD.days} days."
+    if until > now or not body.since < until <= body.since + LONGEST_PERIOD:
+        detail = f"`since` must be before `until`, by at most {LONGEST_PERIOD.days} days, and not in the future."
         raise Problem(422, "invalid_period", detail)
     if context.reconciling.locked():
         raise Problem(
             409, "reconciling", "A comparison is running; retry when it is done.", headers={"Retry-After": "5"}
         )
-    async with context.reconciling:
-        events, objects = await context.reconcile(body.since, body.until, audit.current_origin().actor)
+    try:
+        async with context.reconciling:
+            events, objects = await context.reconcile(body.since, body.until, audit.current_origin().actor)
+    except StripeNotConfigured:
+        raise Problem(503, "stripe_not_configured", "This process has no Stripe API key; set STRIPE_API_KEY.") from None
+    except StripeRejected as error:
+        raise Problem(503, "stripe_rejected", f"Stripe has refused to answer: {error}.") from None
     return Reconciliation(
         listed=events.listed,
         restored=events.restored + objects.restored.total(),

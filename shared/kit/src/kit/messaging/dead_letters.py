@@ -21,102 +21,33 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
-from hashlib import sha256
 from importlib.util import find_spec
-from typing import Any
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import AMQPError, QueueEmpty
 
 from contracts.audit import Act, Action, AuditRecorded
-from contracts.envelope import BadEnvelope, Envelope, attributes
+from contracts.envelope import Envelope
 from contracts.registry import PUBLISHED_BY
 from kit.db.unit_of_work import utc_now
 from kit.messaging import audit
 from kit.messaging.audit import Origin
-from kit.messaging.delivered import UNREADABLE_HEADER, decode_everything, why_unreadable
+from kit.messaging.dead_letter import UNKNOWN, DeadLetter, copy_of, read
+from kit.messaging.delivered import decode_everything
 from kit.messaging.outbox import EVENTS_EXCHANGE
 from kit.messaging.publishers import (
     KEY_HEADER,
     PUBLISHER_HEADER,
-    UNSIGNED,
     is_service,
     login_of,
     publisher_of_dead_letter,
 )
 from kit.messaging.topology import Queue
 
-UNKNOWN = "unknown"
 RETURN_CHECKS, RETURN_CHECK_SECONDS = 250, 0.02
-_NOT_REPLAYED = ("bursar-", "x-")
-"""Headers of the kit and of the broker."""
-_BY_THE_BROKER = {
-    "delivery_limit": "redelivery limit exceeded: its consumer crashed",
-    "rejected": "rejected: see the log of its consumer",
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeadLetter:
-    """`event_id` of a message without any id is derived from its body. `login`: of the broker, which has checked it;
-    the service's own if its consumer has refused the message, empty if unknown. `publisher`: the first one, as the
-    message says; a replay is judged by what the service's database says."""
-
-    event_id: str
-    type: str
-    login: str
-    publisher: str
-    reason: str
-    attempts: int
-    dead_lettered_at: str
-    stack: str
-    body: bytes
-    headers: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def complete(self) -> bool:
-        """Whether its headers could be decoded. Without them it cannot be published again."""
-        return UNREADABLE_HEADER not in self.headers or self.type != UNKNOWN
-
-
-def _read(message: AbstractIncomingMessage) -> DeadLetter:
-    try:
-        event = attributes(message.headers)
-    except BadEnvelope:
-        event = {}
-    headers: dict[str, Any] = dict(message.headers)
-    attempts = headers.get("bursar-attempts")
-    login = message.user_id or UNSIGNED
-    broker_reason = _BY_THE_BROKER.get(str(headers.get("x-first-death-reason")), "unknown")
-    return DeadLetter(
-        event_id=event.get("id") or message.message_id or f"unknown-{sha256(message.body).hexdigest()[:12]}",
-        type=event.get("type", UNKNOWN),
-        login=login,
-        publisher=str(headers.get(PUBLISHER_HEADER, login)),
-        reason=str(headers.get("bursar-reason") or why_unreadable(message) or broker_reason),
-        attempts=attempts if isinstance(attempts, int) else 0,
-        dead_lettered_at=str(headers.get("bursar-dead-lettered-at", "")),
-        stack=str(headers.get("bursar-stack", "")),
-        body=message.body,
-        headers=headers,
-    )
-
-
-def _copy(message: AbstractIncomingMessage) -> aio_pika.Message:
-    return aio_pika.Message(
-        message.body,
-        headers={name: value for name, value in message.headers.items() if not name.startswith(_NOT_REPLAYED)},
-        message_id=message.message_id,
-        type=message.type,
-        correlation_id=message.correlation_id,
-        content_type=message.content_type,
-        content_encoding=message.content_encoding,
-        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-    )
 
 
 class DeadLetters:
@@ -140,14 +71,14 @@ class DeadLetters:
             async for _, message in messages:
                 if limit is not None and len(found) == limit:
                     break
-                found.append(_read(message))
+                found.append(read(message))
         return found
 
     async def find(self, event_id: str, *, origin: Origin | None = None) -> DeadLetter | None:
         """The message itself, which has personal data: recorded in the audit trail if `origin` is given."""
         async with aclosing(self._messages()) as messages:
             async for channel, message in messages:
-                letter = _read(message)
+                letter = read(message)
                 if letter.event_id == event_id:
                     await self._record(channel, "dead_letter.shown", letter, origin)
                     return letter
@@ -169,13 +100,13 @@ class DeadLetters:
         replayed = 0
         async with aclosing(self._messages()) as messages:
             async for channel, message in messages:
-                letter = _read(message)
+                letter = read(message)
                 if replayed == limit:
                     break
                 if letter.complete and selected(letter):
                     await self._record(channel, "dead_letter.replayed", letter, origin, vouch=vouch)
                     exchange = await channel.get_exchange(Queue(self._queue).exchange, ensure=False)
-                    copy = _copy(message)
+                    copy = copy_of(message)
                     copy.user_id = self._login
                     if not vouch:
                         copy.headers[PUBLISHER_HEADER] = publisher_of_dead_letter(message, operator=self._login)
@@ -187,12 +118,20 @@ class DeadLetters:
         return replayed
 
     async def discard(
-        self, selected: Callable[[DeadLetter], bool], *, origin: Origin | None = None, reason: str | None = None
+        self,
+        selected: Callable[[DeadLetter], bool],
+        *,
+        limit: int | None = None,
+        origin: Origin | None = None,
+        reason: str | None = None,
     ) -> int:
+        """The first `limit` of the selected messages."""
         discarded = 0
         async with aclosing(self._messages()) as messages:
             async for channel, message in messages:
-                letter = _read(message)
+                letter = read(message)
+                if discarded == limit:
+                    break
                 if selected(letter):
                     await self._record(channel, "dead_letter.discarded", letter, origin, why=reason)
                     await message.ack()
@@ -203,7 +142,7 @@ class DeadLetters:
         """For callers that acknowledge what they have moved; the others go back."""
         async with aclosing(self._messages()) as messages:
             async for _, message in messages:
-                yield message, _read(message)
+                yield message, read(message)
 
     async def _record(
         self,
@@ -220,7 +159,7 @@ class DeadLetters:
         if origin is None:
             return
         about = {"queue": self._queue, "type": letter.type, "reason": letter.reason[:500], **more}
-        act = Act.of(action, "dead_letter", letter.event_id[:300] or UNKNOWN, before=about, reason=why)
+        act = Act.of(action, "dead_letter", letter.event_id, before=about, reason=why)
         envelope = Envelope(
             id=audit.new_id(),
             source=self._login,
