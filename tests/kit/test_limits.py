@@ -107,6 +107,7 @@ async def test_an_empty_limit_is_none() -> None:
         await limits.take("money", "address/192.0.2.1")
 
 
-def test_a_limit_that_cannot_be_read_is_refused() -> None:
+@pytest.mark.parametrize("limit", ["ten", "10/minute;30/hour", "10/minute, 30/hour"])
+def test_a_limit_that_cannot_be_read_and_a_second_one_are_refused(limit: str) -> None:
     with pytest.raises(ValidationError):
-        LimitSettings(rate_limit_money="ten")
+        LimitSettings(rate_limit_money=limit)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from tests.waiting import until
 
 from kit.http.app import create_app
-from kit.runtime.process import Process, run
-from kit.runtime.settings import Settings
+from kit.runtime.process import Process, Role, main, run
+from kit.runtime.settings import DatabaseSettings, Settings
 from testkit.processes import free_ports
 
 
@@ -28,6 +31,39 @@ async def returns(stop: asyncio.Event) -> None:
 
 async def is_canceled(stop: asyncio.Event) -> None:
     raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+def test_each_part_of_the_role_all_has_its_own_login(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, in_file: bool
+) -> None:
+    """Also if the settings are read from files."""
+    seen = tmp_path / "seen"
+
+    def role(name: str) -> Role:
+        def build() -> Process | None:
+            with seen.open("a") as file:
+                file.write(f"{name} {DatabaseSettings().database_url.get_secret_value()}\n")
+            if name == "migrate":
+                sys.exit(3)
+            return Process(settings=Settings(), app=FastAPI())
+
+        return build
+
+    monkeypatch.setenv("BURSAR_ENV", "development")
+    for name in ("DATABASE_URL", "API_DATABASE_URL", "MIGRATE_DATABASE_URL"):
+        for variable in (name, f"{name}_FILE"):
+            monkeypatch.delenv(variable, raising=False)
+        file = tmp_path / name
+        file.write_text(f"the one of {name}\n")
+        monkeypatch.setenv(*((f"{name}_FILE", str(file)) if in_file else (name, f"the one of {name}")))
+    with pytest.raises(SystemExit, match="3"):
+        main("tests", {name: role(name) for name in ("api", "relay", "migrate")}, ["all"])
+    assert seen.read_text().splitlines() == [
+        "api the one of API_DATABASE_URL",
+        "relay the one of DATABASE_URL",
+        "migrate the one of MIGRATE_DATABASE_URL",
+    ]
 
 
 @pytest.mark.parametrize("ends", [fails, returns, is_canceled])

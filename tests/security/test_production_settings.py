@@ -147,6 +147,8 @@ HTTP = "is not an https address"
         ("STRIPE_API_BASE", "https://stripe-sandbox.school.example", "STRIPE_API_BASE names a sandbox"),
         ("TEST_CLOCK", "true", "TEST_CLOCK lets due dates be moved"),
         ("CORS_ORIGINS", "*", "CORS_ORIGINS allows every origin"),
+        ("TRUSTED_PROXIES", "*", "TRUSTED_PROXIES believes everybody's X-Forwarded-For"),
+        ("TRUSTED_PROXIES", "10.0.0.1,0.0.0.0/0", "TRUSTED_PROXIES believes everybody's X-Forwarded-For"),
         ("FRONTEND_URL", "https://localhost:3000", "FRONTEND_URL names this machine or its link"),
         ("PUBLIC_URL", "https://127.0.0.1:8110", "PUBLIC_URL names this machine or its link"),
         ("PORTAL_URL", "http://portal.school.example", f"PORTAL_URL {HTTP}"),
@@ -167,6 +169,16 @@ def test_each_unsafe_setting_is_refused_by_name(start: Any, name: str, value: st
     assert value not in str(found)
 
 
+@pytest.mark.parametrize("value", ["traefik", "10.0.0.1/8", "10.0.0.1,*", "10.0.0.1:80", "10.0.0"])
+def test_a_proxy_that_no_address_would_match_is_refused(start: Any, value: str) -> None:
+    with pytest.raises(ValidationError, match="trusted_proxies"):
+        start(Settings, {"TRUSTED_PROXIES": value})
+    assert start(Settings, {"TRUSTED_PROXIES": "10.0.0.0/8, 2001:db8::1"}).trusted_proxies == (
+        "10.0.0.0/8",
+        "2001:db8::1",
+    )
+
+
 def test_a_mail_password_is_not_sent_in_plain_text(start: Any) -> None:
     mail = {"SMTP_USERNAME": "school", "SMTP_PASSWORD": "kZ3o8Xq1uW5yB7nD", "SMTP_TLS": "none"}
     given = {**written(), **FILLED_IN, **mail}
@@ -183,6 +195,7 @@ def test_a_setting_can_be_read_from_a_file(start: Any, tmp_path: Path) -> None:
     assert start(SigningSettings, variable).secrets == (b"whsec_kZ3o8Xq1uW5yB7nD",)
     with pytest.raises(SettingsError, match="STRIPE_WEBHOOK_SECRETS or STRIPE_WEBHOOK_SECRETS_FILE, not both"):
         start(SigningSettings, {**variable, "STRIPE_WEBHOOK_SECRETS": "whsec_other"})
+    assert start(SigningSettings, {**variable, "STRIPE_WEBHOOK_SECRETS": ""}).secrets, "empty is not set"
     file.unlink()
     with pytest.raises(SettingsError, match=r"STRIPE_WEBHOOK_SECRETS_FILE cannot be read \(FileNotFoundError\)"):
         start(SigningSettings, variable)

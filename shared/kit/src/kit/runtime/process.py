@@ -7,9 +7,9 @@ relay      publishes the outbox and runs the jobs that are due
 migrate    upgrades the database and declares the queues, then exits
 admin      of webhook-gateway: an API for operators, with the deployment's login at the broker; not for the public
 all        migrate, then api, consumers and relay in one process: for small installations. DATABASE_URL is the login
-           of consumers and relay, MIGRATE_DATABASE_URL the owner's, API_DATABASE_URL the API's. Before the first start,
-           run migrate for every service: an event published before a queue is declared does not reach it. The role
-           admin is a process of its own.
+           of consumers and relay, MIGRATE_DATABASE_URL the owner's, API_DATABASE_URL the API's; each can be read from
+           a file (<NAME>_FILE). Before the first start, run migrate for every service: an event published before a
+           queue is declared does not reach it. The role admin is a process of its own.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def main(
     if parsed.arguments and role not in commands:
         parser.error(f"unrecognized arguments: {' '.join(parsed.arguments)}")
     configure(service=service, role=role, level="INFO")
-    missing = [name for name in _OF_ALL if not os.environ.get(name)]
+    missing = [name for name in _OF_ALL if not (os.environ.get(name) or os.environ.get(f"{name}_FILE"))]
     if role == ALL and missing:
         parser.exit(2, f"{service} {role}: {'; '.join(f'{name}: Field required' for name in missing)}\n")
     try:
@@ -125,14 +125,12 @@ def _all(roles: Mapping[str, Role]) -> Process:
 
     Each keeps the login that it has as a process of its own: a request must not run with the rights of a migration.
     """
-    with _environment(DATABASE_URL=os.environ["API_DATABASE_URL"]):
+    with _environment(**_of_part("API", "DATABASE_URL")):
         api = roles["api"]()
     if api is None or api.app is None:
         raise TypeError("the role api has no app")
     others = {name: role() for name, role in roles.items() if name not in ("api", "migrate", "admin")}
-    with _environment(
-        **{name: url for name in ("DATABASE_URL", "AMQP_URL") if (url := os.environ.get(f"MIGRATE_{name}"))}
-    ):
+    with _environment(**_of_part("MIGRATE", "DATABASE_URL", "AMQP_URL")):
         _in_a_fork(roles["migrate"])
     parts = {name: part for name, part in others.items() if part is not None}
     api.app.state.checks |= {
@@ -146,6 +144,16 @@ def _all(roles: Mapping[str, Role]) -> Process:
         background=[work for part in (api, *parts.values()) for work in part.background],
         close=[close for part in (api, *parts.values()) for close in part.close],
     )
+
+
+def _of_part(part: str, *settings: str) -> dict[str, str]:
+    """`API_DATABASE_URL` as `DATABASE_URL`, or `API_DATABASE_URL_FILE` as `DATABASE_URL_FILE`; the other is empty."""
+    found: dict[str, str] = {}
+    for name in settings:
+        given = {f"{name}{kind}": os.environ.get(f"{part}_{name}{kind}", "") for kind in ("", "_FILE")}
+        if any(given.values()):
+            found |= given
+    return found
 
 
 def _in_a_fork(role: Role) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
 class FileSource(PydanticBaseSettingsSource):
     """`JWT_SECRET_FILE=/run/secrets/jwt` instead of `JWT_SECRET`, and so for every setting: the file's text, without
-    the end of its last line."""
+    the end of its last line. A variable that is empty counts as not set beside the file."""
 
     def __call__(self) -> dict[str, Any]:  # Any: as in the base class
         """Raises SettingsError if a file cannot be read, or both variables are set."""
@@ -50,7 +51,8 @@ class Settings(BaseSettings):
     http_host: str = "127.0.0.1"
     http_port: int = 8000
     trusted_proxies: CommaSeparated = ("127.0.0.1", "::1")
-    """Addresses or networks whose X-Forwarded-For is believed: limits and the audit trail name the client's address."""
+    """Addresses or networks whose X-Forwarded-For is believed: limits and the audit trail name the client's address.
+    `*`, for development: all."""
 
     @property
     def reported(self) -> Mapping[str, str]:
@@ -60,6 +62,8 @@ class Settings(BaseSettings):
     def refused_in_production(self) -> Iterator[str]:
         """Each setting that is wrong where real money is taken, with the reason. Classes add their own."""
         yield from refused_values(self)
+        if any(each == "*" or ipaddress.ip_network(each).prefixlen == 0 for each in self.trusted_proxies):
+            yield "TRUSTED_PROXIES believes everybody's X-Forwarded-For"
 
     @model_validator(mode="after")
     def _production(self) -> Self:
@@ -76,7 +80,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, FileSource(settings_cls)
+        return init_settings, FileSource(settings_cls), env_settings
 
     @field_validator("*", mode="before")
     @classmethod
@@ -84,6 +88,15 @@ class Settings(BaseSettings):
         field = cls.model_fields.get(getattr(info, "field_name", ""))
         if isinstance(value, str) and field is not None and NoDecode in field.metadata:
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """uvicorn compares anything else with the text of the client's address, and never finds it."""
+        if value != ("*",):
+            for each in value:
+                ipaddress.ip_network(each)
         return value
 
 
@@ -123,7 +136,7 @@ class RetentionSettings(Settings):
 
 
 class LimitSettings(Settings):
-    """How often one user, or one address without a token, may ask: `10/minute`; empty: without limit.
+    """How often one user, or one address without a token, may ask: `10/minute`, one limit; empty: without limit.
 
     rate_limit_money: what moves money or opens a session at Stripe.
     rate_limit_guesses: what says whether a code or a token exists.
@@ -140,8 +153,8 @@ class LimitSettings(Settings):
     @field_validator("rate_limit_money", "rate_limit_guesses", "rate_limit_exports")
     @classmethod
     def _limit(cls, value: str) -> str:
-        if value:
-            limits.parse(value)
+        if value and len(limits.parse_many(value)) != 1:
+            raise ValueError("name one limit")
         return value
 
     @field_validator("rate_limit_redis_url", mode="before")
