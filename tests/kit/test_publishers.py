@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -19,9 +19,11 @@ from tests.waiting import until
 
 from contracts.envelope import Envelope
 from contracts.payments import PaymentSucceeded
+from contracts.people import Contact
 from devstack.broker_rights import DEPLOYMENT, rights_of
 from kit.db.database import Database
 from kit.db.unit_of_work import UnitOfWork
+from kit.jobs.jobs import Job
 from kit.messaging.broker import Publisher
 from kit.messaging.dead_letters import dead_letters
 from kit.messaging.failed_messages import Schedules
@@ -31,6 +33,9 @@ from kit.messaging.relay import Relay
 from kit.messaging.runner import SubscriberRunner
 from kit.messaging.subscriber import carries, subscriber
 from kit.messaging.topology import Queue, declare_at
+from kit.personal_data.declaration import Person, PersonalData
+from kit.personal_data.erasure import erase
+from kit.personal_data.erasure_requests import ErasureJob
 from kit.runtime.backoff import Backoff
 from kit.runtime.failures import Permanent
 from testkit.rabbit_server import RabbitServer
@@ -243,3 +248,29 @@ async def test_a_genuine_dead_letter_is_replayed_and_a_forged_one_is_refused_aga
         async with dead_letters(consumer.urls["deployment"], consumer.queue.name) as letters:
             assert await letters.discard(lambda _: True) == 1
     assert await done(database) == ["evt_refused"]
+
+
+async def test_a_dead_letter_whose_person_was_erased_is_still_genuine(
+    rabbit_server: RabbitServer, database: Database, consumer: Consumer
+) -> None:
+    event, student = paid("evt_refused", source="webhook-gateway"), uuid4()
+    contact = Contact(email="vanish@example.com", name="Ann Vanish")
+    named = replace(event, data=event.data.model_copy(update={"student_id": student, "contact": contact}))
+    await consumer.publish("webhook-gateway", to_message(named))
+
+    async def dead_lettered() -> bool:
+        return await dead(rabbit_server, consumer.queue.name) == ["evt_refused"]
+
+    await until(dead_lettered)
+    publisher = Publisher(consumer.urls[SERVICE], name="tests")
+    job = ErasureJob(PersonalData(), consumer.urls[SERVICE], publisher, [consumer.queue])
+    payload = {"person_id": str(student), "identifiers": [str(student)], "request": "r", "number": 1}
+    await job.perform(Job(id=uuid4(), kind="erasure", key="k", payload=payload, cause=None, attempt=1))
+    await publisher.close()
+    async with database.transaction() as db:
+        await erase(db, PersonalData(), Person(id=student, identifiers=frozenset((str(student),))))
+    async with dead_letters(consumer.urls["deployment"], consumer.queue.name) as letters:
+        (letter,) = await letters.letters()
+        assert b"Vanish" not in letter.body
+        assert await letters.replay(lambda _: True) == 1
+    await handled(database, "evt_refused")

@@ -23,7 +23,7 @@ from kit.jobs.jobs import Job
 from kit.messaging.broker import Publisher
 from kit.messaging.dead_letters import dead_letters
 from kit.messaging.outbox import OutgoingMessage
-from kit.messaging.publishers import PUBLISHER_HEADER
+from kit.messaging.publishers import KEY_HEADER, PUBLISHER_HEADER
 from kit.messaging.subscriber import carries, subscriber
 from kit.messaging.topology import Queue
 from kit.personal_data import erased
@@ -106,7 +106,7 @@ class ErasureJob:
                 headers = {name: value for name, value in message.headers.items() if not name.startswith("x-")}
                 headers.setdefault(PUBLISHER_HEADER, message.user_id)
                 copy = OutgoingMessage(
-                    key=letter.event_id,
+                    key=str(headers.get(KEY_HEADER, letter.event_id)),  # its row is erased as well
                     exchange=queue.exchange,
                     routing_key=queue.dead,
                     body=body,
