@@ -28,12 +28,15 @@ from kit.messaging import outbox
 from kit.messaging.batches import Batches
 from kit.messaging.broker import Publisher
 from kit.messaging.dead_letters import dead_letters
+from kit.messaging.failed_messages import FailedMessages
+from kit.messaging.publishers import Publishers
 from kit.messaging.subscriber import carries, projects
 from kit.messaging.topology import Queue, declare_at
 from kit.personal_data import erased
 from kit.personal_data.declaration import Person, PersonalData
 from kit.personal_data.erasure import erase
 from kit.personal_data.erasure_requests import ErasureJob, note_erasure
+from kit.runtime.failures import Permanent
 from testkit.rabbit_server import RabbitServer
 
 ANN, BEN = UUID(int=1), UUID(int=2)
@@ -186,6 +189,31 @@ async def test_dead_letters_lose_personal_data_and_can_still_be_replayed(
     assert b"Vanish" not in found["evt_1"].body and json.loads(found["evt_1"].body)["amount"]["amount"] == 1
     assert found["evt_1"].reason == "broken"
     assert b"Ben Stays" in found["evt_2"].body
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), Permanent("broken")])
+async def test_what_fails_after_the_erasure_is_kept_without_personal_data(
+    database: Database, rabbit_server: RabbitServer, publisher: Publisher, queue_name: str, error: Exception
+) -> None:
+    """Rescheduled, or dead-lettered; that of another person stays whole."""
+    queue = Queue(queue_name, events=(PaymentSucceeded,))
+    await declare_at(rabbit_server.url, [queue])
+    await note(database, "pi_ann1")
+    failed = FailedMessages(Publishers(amqp_url=rabbit_server.url, database=database), database, publisher)
+    async with await aio_pika.connect(rabbit_server.url) as connection:
+        channel = await connection.channel()
+        exchange = await channel.get_exchange(queue.exchange, ensure=False)
+        for event in (paid(1, None, reference="pi_ann1"), paid(2, BEN, reference="pi_ben1")):
+            await exchange.publish(aio_pika.Message(event.body(), headers={**event.headers()}), queue.name)
+            message = await (await channel.get_queue(queue.name)).get()
+            assert message is not None
+            await failed.keep(queue, message, error)
+            await message.ack()
+    bodies = {bytes(body) for (body,) in await rows(database, "SELECT body FROM outbox_messages")}
+    async with dead_letters(rabbit_server.url, queue.name) as letters:
+        bodies |= {letter.body for letter in await letters.letters()}
+    text = b"".join(bodies)
+    assert b"pi_ann1" in text and b"Vanish" not in text and b"Ben Stays" in text
 
 
 async def test_an_erased_person_is_found(database: Database) -> None:

@@ -18,8 +18,10 @@ from uuid import uuid4
 
 import structlog
 from aio_pika.abc import AbstractIncomingMessage
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.envelope import BadEnvelope, UnrecognizedType, attributes
+from contracts.personal_data import identifiers
 from kit.db.database import Database, is_down
 from kit.db.unit_of_work import utc_now
 from kit.messaging import outbox
@@ -27,6 +29,9 @@ from kit.messaging.broker import Publisher
 from kit.messaging.outbox import OutgoingMessage
 from kit.messaging.publishers import PUBLISHER_HEADER, Publishers
 from kit.messaging.topology import Queue
+from kit.personal_data import erased
+from kit.personal_data.declaration import PersonalData
+from kit.personal_data.erasure import without_personal_data
 from kit.runtime import metrics
 from kit.runtime.backoff import Backoff
 from kit.runtime.failures import Permanent, describe, sqlstate, stack
@@ -117,6 +122,7 @@ class FailedMessages:
             mandatory=True,
         )
         async with self._database.transaction() as db:
+            rescheduled = replace(rescheduled, body=await _body_to_keep(db, message))
             await outbox.put(db, rescheduled, available_at=utc_now() + delay)
 
     async def _dead_letter(
@@ -146,6 +152,7 @@ class FailedMessages:
             mandatory=True,
         )
         async with self._database.transaction() as db:
+            dead = replace(dead, body=await _body_to_keep(db, message))
             await outbox.put_published(db, dead)
         about = {
             "bursar-queue": queue.name,
@@ -155,6 +162,16 @@ class FailedMessages:
             "bursar-dead-lettered-at": datetime.now(UTC).isoformat(),
         }
         await self._publisher.publish(replace(dead, headers={**dead.headers, **about}))
+
+
+async def _body_to_keep(db: AsyncConnection, message: AbstractIncomingMessage) -> bytes:
+    """Without personal data if the message names somebody who is erased: it may be kept for longer than the erasure's
+    jobs look for it."""
+    await erased.lock_shared(db)
+    event = cloud_event_attributes(message)
+    if not await erased.find(db, identifiers(message.body) | {event.get("subject", "")}):
+        return message.body
+    return without_personal_data(PersonalData(), event.get("type", ""), message.body)
 
 
 def cloud_event_attributes(message: AbstractIncomingMessage) -> dict[str, str]:
