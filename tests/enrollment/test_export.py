@@ -38,6 +38,14 @@ async def test_it_is_recorded_with_the_student_as_the_actor(service: Service, bu
     assert (recorded["act"]["action"], recorded["act"]["student_id"]) == ("student.exported", str(buyers[0].id))
 
 
+async def test_an_admins_export_is_recorded(service: Service, buyers: tuple[Buyer, Buyer]) -> None:
+    path = f"/api/admin/students/{buyers[0].id}/export"
+    assert (await service.api.get(path, headers=bearer(uuid4(), "admin"))).status_code == 200
+    (row,) = await service.rows("SELECT body FROM outbox_messages WHERE routing_key = 'audit.recorded.v1'")
+    recorded = json.loads(row["body"])
+    assert (recorded["act"]["action"], recorded["act"]["student_id"]) == ("student.exported", str(buyers[0].id))
+
+
 async def test_only_a_student_and_only_by_their_own_token(service: Service, buyers: tuple[Buyer, Buyer]) -> None:
     assert (await service.api.get(PATH)).status_code == 401
     for role in ("admin", "case_manager", "specialist"):

@@ -196,3 +196,13 @@ async def test_the_worker_drops_no_month_that_is_younger_than_sixty_days(service
         assert before == await connection.fetchval(
             "SELECT count(*) FROM pg_inherits WHERE inhparent = 'events'::regclass"
         )
+
+
+async def test_an_admins_export_is_recorded(service: Service) -> None:
+    student = uuid4()
+    assert (await service.get(f"/api/admin/students/{student}/export")).status_code == 200
+    (row,) = await service.as_owner(
+        "SELECT convert_from(body, 'UTF8')::json -> 'act' ->> 'student_id' AS student FROM outbox_messages"
+        " WHERE routing_key = 'audit.recorded.v1'"
+    )
+    assert row["student"] == str(student)

@@ -60,6 +60,7 @@ PUBLISHES: dict[tuple[str, Login], set[str]] = {
     },
     ("milady_integration", "staff"): {AUDIT, "milady.enrolled.v1", "milady.withdrawn.v1", "milady.failed.v1"},
     ("notifications", "staff"): {AUDIT},
+    ("reporting", "staff"): {AUDIT},
 }
 ENQUEUES: dict[tuple[str, Login], set[str]] = {
     ("checkout", "api"): {

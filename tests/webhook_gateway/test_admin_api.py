@@ -391,3 +391,10 @@ async def test_what_differs_is_listed_in_pages(steps: Steps) -> None:
     rest = (await steps.call("GET", f"/api/admin/differences?limit=2&cursor={first['next']}")).json()
     assert ([each["object_id"] for each in rest["items"]], rest["next"]) == (["ch_2"], None)
     assert (await steps.call("GET", "/api/admin/differences?cursor=%00nothing")).status_code == 200
+
+
+async def test_an_export_is_recorded(steps: Steps) -> None:
+    assert (await steps.call("GET", f"/api/admin/students/{ADMIN}/export")).status_code == 200
+    async with steps.database.transaction() as db:
+        body = await db.scalar(text("SELECT convert_from(body, 'UTF8') FROM outbox_messages ORDER BY id DESC LIMIT 1"))
+    assert json.loads(str(body))["act"]["action"] == "student.exported"

@@ -119,7 +119,7 @@ ROUTERS = (
     installments_admin_api.router,
     verification_api.router,
     erasures_api.router,
-    export_router(PERSONAL, audited=True),
+    export_router(PERSONAL),
 )
 
 

@@ -33,16 +33,14 @@ class StudentExport(BaseModel):
     omitted: list[str] = Field(default=[], description="tables that only an admin's export has: ask the school for it")
 
 
-def export_router(personal: PersonalData, *, audited: bool = False, to_students: bool = True) -> APIRouter:
-    """`audited`: each export by an admin is recorded. One service of those that a student's export asks does it.
-    `to_students`: a student can read their own rows."""
+def export_router(personal: PersonalData, *, to_students: bool = True) -> APIRouter:
+    """`to_students`: a student can read their own rows."""
     router = APIRouter(tags=["admin"])
 
     @router.get("/api/admin/students/{id}/export")
     async def export_student(id: UUID, _: Admin, uow: CallerUnitOfWork) -> StudentExport:
-        """Everything that this service stores about the student."""
-        if audited:
-            await audit.record(uow, Act.of("student.exported", "student", id, student_id=id))
+        """Everything that this service stores about the student. Recorded in the audit trail."""
+        await audit.record(uow, Act.of("student.exported", "student", id, student_id=id))
         return StudentExport(service=uow.source, student_id=id, tables=await rows_about(uow, personal, id))
 
     if not to_students:
