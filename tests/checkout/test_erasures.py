@@ -18,7 +18,8 @@ from checkout.erasures import repository
 from checkout.erasures.repository import SERVICES
 from checkout.purchases.customer_events import DELETION, REPLACEMENT
 from checkout.purchases.repository import lock_student
-from contracts.payments import CustomerDeleted, PaymentRefs
+from checkout.receipts.domain import method_name
+from contracts.payments import CustomerDeleted, PaymentMethodDetails, PaymentRefs
 from contracts.people import Contact
 from kit.http.erasure import refuse_erased
 from kit.http.errors import Problem
@@ -264,3 +265,27 @@ async def test_a_receipt_of_an_earlier_request_does_not_count(service: Service) 
         await service.deliver(steps.receipt(request, source, behind=timedelta(minutes=-5)))
     found = await shows(service, student)
     assert not found["complete"] and not any(each["erased_at"] for each in found["services"])
+
+
+@pytest.mark.parametrize(
+    ("details", "left"),
+    [
+        ({"type": "us_bank_account", "last4": "6789"}, "bank debit"),
+        ({"type": "us_bank_account", "bank": "STRIPE TEST BANK (US)", "last4": "6789"}, "bank debit"),
+        ({"type": "card", "brand": "visa", "last4": "4242", "wallet": "apple_pay"}, "Apple Pay, Visa"),
+        ({"type": "cashapp"}, "Cash App"),
+    ],
+)
+async def test_a_receipt_keeps_the_kind_of_method_only(service: Service, details: dict[str, str], left: str) -> None:
+    student = uuid4()
+    await paid(service, student)
+    method = method_name(None, PaymentMethodDetails.model_validate(details))
+    await service.rows(
+        "UPDATE documents SET content = jsonb_set(content, '{method}', to_jsonb(CAST(:method AS text)))"
+        " WHERE student_id = :id RETURNING 1",
+        method=method,
+        id=student,
+    )
+    await steps.erased(service, student)
+    (row,) = await service.rows("SELECT content FROM documents WHERE student_id = :id", id=student)
+    assert (row["content"]["method"], row["content"]["buyer"]) == (left, {})

@@ -15,6 +15,7 @@ from tests.deliveries import envelope
 from tests.ledger.payment_histories import histories
 
 from contracts import personal_data
+from contracts.audit import Act
 from contracts.checkout import PurchaseCreated, StudentUpdated
 from contracts.envelope import Event
 from contracts.erasure import StudentErasureRequested
@@ -139,3 +140,10 @@ def test_an_erasure_names_only_identifiers(text: str) -> None:
     assert StudentErasureRequested(student_id=uuid4(), identifiers=good).identifiers == good
     with pytest.raises(ValidationError):
         StudentErasureRequested(student_id=uuid4(), identifiers=(*good, text))
+
+
+def test_an_act_has_no_link_that_pays() -> None:
+    """The audit trail keeps it forever."""
+    before, after = ({"pay_url": f"https://pay.example/{status}", "status": status} for status in ("open", "paused"))
+    act = Act.of("installment.paused", "installment", 1, before=before, after=after)
+    assert (act.before, act.after) == ({"status": "open"}, {"status": "paused"})

@@ -108,8 +108,8 @@ class Act(_Recorded):
         after: Mapping[str, Any] | BaseModel | None = None,
         reason: str | None = None,
     ) -> Act:
-        """With both `before` and `after`: the fields that differ. Email addresses, and when a row was written, are left
-        out."""
+        """With both `before` and `after`: the fields that differ. Email addresses, links that pay, and when a row was
+        written, are left out."""
         old, new = _fields(before), _fields(after)
         if old is not None and new is not None:
             differing = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
@@ -128,14 +128,14 @@ class Act(_Recorded):
         )
 
 
-_WHEN = frozenset({"created_at", "updated_at"})
+_LEFT_OUT = frozenset({"checkout_url", "pay_url", "created_at", "updated_at"})
 
 
 def _fields(given: Mapping[str, Any] | BaseModel | None) -> dict[str, JsonValue] | None:
     if given is None:
         return None
     values = to_jsonable_python(given.model_dump(mode="json") if isinstance(given, BaseModel) else dict(given))
-    return {name: value for name, value in values.items() if name not in _WHEN and not name.endswith("email")}
+    return {name: value for name, value in values.items() if name not in _LEFT_OUT and not name.endswith("email")}
 
 
 class AuditRecorded(Event):

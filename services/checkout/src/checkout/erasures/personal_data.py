@@ -33,11 +33,11 @@ _DOCUMENT = func.jsonb_set(
     func.jsonb_set(documents.c.content, text("'{buyer}'"), text("'{}'::jsonb")),
     text("'{method}'"),
     func.coalesce(
-        func.to_jsonb(func.regexp_replace(documents.c.content["method"].astext, " ending in .*$", "")),
+        func.to_jsonb(func.regexp_replace(documents.c.content["method"].astext, r"( \(| ending in ).*$", "")),
         text("'null'::jsonb"),
     ),
 )
-"""The buyer's name and address, and the number of the card or account."""
+"""The buyer's name and address, and the bank and the number of the card or account (receipts.domain.method_name)."""
 
 TABLES = (
     PersonalTable(
