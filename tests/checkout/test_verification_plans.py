@@ -11,7 +11,7 @@ import pytest
 from tests.checkout.installment_steps import EACH, FIRST, School
 from tests.checkout.membership_steps import Member
 from tests.checkout.payment_steps import PRICE, paid
-from tests.checkout.plan_steps import paid_page
+from tests.checkout.plan_steps import charge_of, paid_page
 from tests.checkout.service import Service
 
 from checkout.installments.verification import COLLECTED, NO_PLAN, PAUSED
@@ -141,6 +141,19 @@ async def test_an_installment_added_by_hand_is_removed(school: School) -> None:
 
 async def test_a_plan_that_was_started_on_stripes_page_holds(school: School) -> None:
     await paid_page(school)
+    purchase = UUID(str((await school.service.purchase(school.student))["id"]))
+    assert named(await verified(school.service, purchase)) == []
+
+
+async def test_a_plan_stays_closed_after_a_refund_that_failed(school: School) -> None:
+    await paid_page(school)
+    charge = await charge_of(school, 1)
+    await school.sandbox.operate(f"/charges/{charge}/refund")
+    await school.run_due()
+    (refund,) = (await school.sandbox.api.refunds.list_async({"charge": charge})).data
+    await school.sandbox.operate(f"/refunds/{refund.id}/fail")
+    await school.run_due()
+    assert await school.statuses() == ["paid", "canceled", "canceled", "canceled"]
     purchase = UUID(str((await school.service.purchase(school.student))["id"]))
     assert named(await verified(school.service, purchase)) == []
 

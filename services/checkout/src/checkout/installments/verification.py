@@ -188,7 +188,8 @@ def _unfounded(plan: _Plan, stored: Installment, facts: InstallmentFacts) -> Ite
         return
     if stored.status in ("paid", "waived") and not facts.settled and not facts.losses:
         yield _difference(plan, stored.id, "status", stored.status, "owed", NO_FACTS)
-    if stored.status == "canceled" and not stored.is_remainder:
+    stays_closed = stored.closed_because == "refunded" and facts.refund_failed  # the school wanted to end it
+    if stored.status == "canceled" and not stored.is_remainder and not stays_closed:
         yield _difference(plan, stored.id, "status", stored.status, "owed", COLLECTED)
 
 
