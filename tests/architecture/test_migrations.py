@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kit.db import ddl, delivery_ddl, erasure_ddl, verification_ddl
+from kit.db import caseload_ddl, ddl, delivery_ddl, erasure_ddl, verification_ddl
 from kit.db.row_security import Logins, own_rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,6 +22,7 @@ PINNED = {
     "verification_ddl": "6c136d55b6ab1ff7",
     "verification_ddl.REQUESTS": "482761570acdd9ea",
     "erasure_ddl": "1df0061574799e32",
+    "caseload_ddl": "0dbd16d887f46099",
     "row_security": "23c92cb935b8c3fb",
     "row_security.staff_publish": "8735aa4df95178dd",
     "services/checkout/migrations/versions/0001_initial.py": "283f57eb84a35b86",
@@ -33,6 +34,7 @@ PINNED = {
     "services/checkout/migrations/versions/0007_erasure.py": "c9ca1709a54954d5",
     "services/checkout/migrations/versions/0008_event_requests.py": "1ac04d2bc75d4dbc",
     "services/checkout/migrations/versions/0009_erasure_requests.py": "dbda2445eab1d9a0",
+    "services/checkout/migrations/versions/0010_caseload.py": "8249d3a95b57eded",
     "services/enrollment/migrations/versions/0001_initial.py": "02e65d3899307510",
     "services/enrollment/migrations/versions/0002_enrolled_at.py": "6b470079d99aa532",
     "services/enrollment/migrations/versions/0003_delivery.py": "ce26dbd51685508f",
@@ -41,6 +43,7 @@ PINNED = {
     "services/enrollment/migrations/versions/0006_verification.py": "8963455be3080265",
     "services/enrollment/migrations/versions/0007_erasure.py": "8ce02f18415f834d",
     "services/enrollment/migrations/versions/0008_event_requests.py": "1ac04d2bc75d4dbc",
+    "services/enrollment/migrations/versions/0009_caseload.py": "94414d6067f72076",
     "services/instructor-assignment/migrations/versions/0001_initial.py": "fb6949cd489b2ec4",
     "services/instructor-assignment/migrations/versions/0003_delivery.py": "61ca019c46c84ad4",
     "services/instructor-assignment/migrations/versions/0004_logins.py": "59a14e88f7d92ac7",
@@ -49,6 +52,7 @@ PINNED = {
     "services/instructor-assignment/migrations/versions/0007_verification.py": "8e28b2a6b65cfef8",
     "services/instructor-assignment/migrations/versions/0008_erasure.py": "2ad421a1a92a1b42",
     "services/instructor-assignment/migrations/versions/0009_event_requests.py": "7ea6aeb2ad19a6ec",
+    "services/instructor-assignment/migrations/versions/0010_caseload.py": "9799401d40fc20b3",
     "services/milady-integration/migrations/versions/0001_initial.py": "26d6f0ab56758c01",
     "services/milady-integration/migrations/versions/0002_contacts.py": "ee9f70cc07fb78ab",
     "services/milady-integration/migrations/versions/0003_delivery.py": "ce26dbd51685508f",
@@ -57,6 +61,7 @@ PINNED = {
     "services/milady-integration/migrations/versions/0006_verification.py": "8963455be3080265",
     "services/milady-integration/migrations/versions/0007_erasure.py": "8ce02f18415f834d",
     "services/milady-integration/migrations/versions/0008_event_requests.py": "1ac04d2bc75d4dbc",
+    "services/milady-integration/migrations/versions/0009_caseload.py": "7570a1b9e38b1804",
     "services/notifications/migrations/versions/0001_initial.py": "cc8f2d24678bc2f1",
     "services/notifications/migrations/versions/0003_delivery.py": "4117649a8c88ba00",
     "services/notifications/migrations/versions/0004_logins.py": "e744002799bbfaa8",
@@ -99,6 +104,7 @@ def _found() -> dict[str, str]:
         "verification_ddl": "".join(verification_ddl.statements(_LOGINS)).encode(),
         "verification_ddl.REQUESTS": "".join(verification_ddl.REQUESTS).encode(),
         "erasure_ddl": "".join(erasure_ddl.statements(_LOGINS)).encode(),
+        "caseload_ddl": "".join(caseload_ddl.statements(_LOGINS, "t")).encode(),
         "row_security": "".join(_policies()).encode(),
         "row_security.staff_publish": "".join(_LOGINS.staff_publish("p", ("e",))).encode(),
     }

@@ -39,6 +39,7 @@ from kit.jobs.worker import JobWorker
 from testkit.postgres_server import Database as Server
 
 ADMIN = UUID("00000000-0000-4000-8000-0000000000ad")
+CASE_MANAGER = UUID("00000000-0000-4000-8000-0000000000ca")
 FRONTEND = "https://school.example"
 PUBLIC = "https://pay.school.example"
 PAY_LINK_SECRET = "a-secret-for-pay-links-of-32-bytes-or-more"
@@ -173,7 +174,13 @@ class Service:
         self, student: UUID, *, role: str = "case_manager", slug: str = "dsp", **body: Any
     ) -> httpx.Response:
         body = {"studentId": str(student), "programId": "p-1", "programSlug": slug, "fundingSource": "WIOA", **body}
-        return await self.call("POST", FUND, json=body, headers=bearer(role, uuid4()))
+        return await self.call("POST", FUND, json=body, headers=bearer(role, CASE_MANAGER))
+
+    async def assign(self, student: UUID, case_manager: UUID | None = CASE_MANAGER) -> None:
+        """To the case manager, or to nobody."""
+        body = {"case_manager_id": case_manager and str(case_manager), "reason": "a test"}
+        answer = await self.admin("PUT", f"/api/admin/students/{student}/case-manager", **body)
+        assert answer.status_code == 200, answer.text
 
     async def admin(self, method: str, path: str, **body: Any) -> httpx.Response:
         return await self.call(method, path, headers=bearer("admin", ADMIN), json=body or None)

@@ -100,6 +100,11 @@ async def payments_and_refunds(routes: AuditedRoutes, school: School) -> None:
     accepted = await routes.call("POST", accept, "underpayment.accepted", underpaid["id"], json={"reason": "by phone"})
     assert accepted.act.reason == "by phone"
 
+    assignment = {"case_manager_id": str(uuid4()), "reason": "on parental leave"}
+    path = "/api/admin/students/{id}/case-manager"
+    assigned = await routes.call("PUT", path, "case_manager.assigned", student, json=assignment)
+    assert assigned.act.reason == "on parental leave"
+
     contact = {"email": "ada@example.org", "name": "Ada"}
     await routes.call("PUT", "/api/admin/students/{id}/contact", "contact.changed", student, json=contact)
     await routes.call("PUT", "/api/admin/students/{id}/contact", "contact.changed", other := uuid4(), json=contact)

@@ -6,20 +6,21 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from tests.checkout.service import Service, bearer
+from tests.checkout.service import CASE_MANAGER, Service, bearer
 
 
 def path(student: object) -> str:
     return f"/api/admin/students/{student}/contact"
 
 
-async def put(service: Service, student: UUID, *, role: str = "case_manager", **body: Any) -> Any:
-    return await service.call("PUT", path(student), json=body, headers=bearer(role, uuid4()))
+async def put(service: Service, student: UUID, *, role: str = "admin", **body: Any) -> Any:
+    return await service.call("PUT", path(student), json=body, headers=bearer(role, CASE_MANAGER))
 
 
 @pytest.mark.parametrize("role", ["case_manager", "admin"])
 async def test_staff_add_a_contact(service: Service, role: str) -> None:
     student = uuid4()
+    await service.assign(student)
     answer = await put(service, student, role=role, email="ada@example.org", name="Ada Lovelace")
     assert (answer.status_code, answer.json()) == (200, {"email": "ada@example.org", "name": "Ada Lovelace"})
     (event,) = await service.published(student, "student.updated.v1")

@@ -177,6 +177,7 @@ async def test_a_student_lists_their_own_and_staff_all(member: Member) -> None:
     for role, who in (("student", stranger), ("specialist", stranger)):
         answer = await member.service.call("GET", PATH, headers=bearer(role, who))
         assert answer.json() == {"items": [], "next": None}
+    await member.service.assign(member.id, stranger)
     for role in ("admin", "case_manager"):
         answer = await member.service.call(
             "GET", f"{PATH}/?student_id={member.id}", headers=bearer(role, stranger), follow_redirects=False

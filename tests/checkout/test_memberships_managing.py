@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from tests.checkout.membership_steps import DAY, MONTH, PATH, Member, refused
 from tests.checkout.sandbox import metadata_of
-from tests.checkout.service import ADMIN, bearer
+from tests.checkout.service import ADMIN, CASE_MANAGER, bearer
 
 
 async def test_cancel_at_the_end_of_the_month(member: Member) -> None:
@@ -224,12 +224,14 @@ async def test_only_the_own_membership(member: Member, action: str, body: dict[s
     await member.join()
     path = f"{PATH}/{(await member.row())['id']}/{action}"
 
-    async def by(role: str) -> tuple[int, str]:
-        answer = await member.service.call("POST", path, headers=bearer(role, uuid4()), json=body)
+    async def by(role: str, who: UUID | None = None) -> tuple[int, str]:
+        answer = await member.service.call("POST", path, headers=bearer(role, who or uuid4()), json=body)
         return answer.status_code, answer.json().get("code", "")
 
-    assert await by("student") == await by("specialist") == (404, "unknown_membership")
-    assert await by("case_manager") == (403, "forbidden")
+    for role in ("student", "specialist", "case_manager"):
+        assert await by(role) == (404, "unknown_membership")
+    await member.service.assign(member.id)
+    assert await by("case_manager", CASE_MANAGER) == (403, "forbidden")
     assert (await member.service.call("POST", path, json=body)).status_code == 401
     missing = await member.service.call("POST", f"{PATH}/{uuid4()}/{action}", headers=bearer("admin", ADMIN), json=body)
     assert refused(missing) == (404, "unknown_membership")

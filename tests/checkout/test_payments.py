@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 from tests.checkout.payment_steps import PRICE, ask, paid, payment, payments, read, refunds, reported_events
-from tests.checkout.service import ADMIN, Service, bearer, wanted
+from tests.checkout.service import ADMIN, CASE_MANAGER, Service, bearer, wanted
 
 from checkout.receipts.domain import method_name
 from contracts.envelope import Envelope
@@ -174,10 +174,12 @@ async def test_reading_payments(service: Service) -> None:
     assert (refused.status_code, refused.json()["code"]) == (404, "unknown_payment")
     assert (await read(service, f"/api/payments/{uuid4()}", by=student)).status_code == 404
     assert (await service.call("GET", path)).status_code == 401
+    assert (await read(service, path, role="case_manager", by=CASE_MANAGER)).status_code == 404
+    await service.assign(student)
     for role in ("case_manager", "admin"):
-        assert (await read(service, path, role=role)).json()["id"] == str(row["id"])
+        assert (await read(service, path, role=role, by=CASE_MANAGER)).json()["id"] == str(row["id"])
     assert (await read(service, path, role="specialist")).status_code == 404
-    assert (await read(service, path, role="case_manager")).json()["refundable"]["allowed"] is False
+    assert (await read(service, path, role="case_manager", by=CASE_MANAGER)).json()["refundable"]["allowed"] is False
 
 
 async def test_the_history_is_paged_newest_first(service: Service) -> None:

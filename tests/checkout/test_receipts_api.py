@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import insert
 from tests.checkout.pdf_text import text_of
-from tests.checkout.service import Service, bearer, wanted
+from tests.checkout.service import CASE_MANAGER, Service, bearer, wanted
 from tests.checkout.test_receipts import bought, only, paid
 from tests.databases import api_database
 
@@ -135,8 +135,9 @@ async def test_another_students_receipt_is_not_found(service: Service, role: str
 @pytest.mark.parametrize("role", ["case_manager", "admin"])
 async def test_staff_see_all(service: Service, role: str) -> None:
     student, document = await _receipt(service)
-    assert (await _get(service, f"/api/receipts/{document['id']}/pdf", role, uuid4())).status_code == 200
-    found = (await _get(service, f"/api/receipts?student_id={student}", role, uuid4())).json()["items"]
+    await service.assign(student)
+    assert (await _get(service, f"/api/receipts/{document['id']}/pdf", role, CASE_MANAGER)).status_code == 200
+    found = (await _get(service, f"/api/receipts?student_id={student}", role, CASE_MANAGER)).json()["items"]
     assert [each["id"] for each in found] == [str(document["id"])]
 
 

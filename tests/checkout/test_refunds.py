@@ -24,7 +24,7 @@ from tests.checkout.payment_steps import (
     standing,
     stripes,
 )
-from tests.checkout.service import Service, bearer
+from tests.checkout.service import CASE_MANAGER, Service, bearer
 
 from checkout.payments import refund_service
 from contracts.money import usd
@@ -115,7 +115,9 @@ async def test_others_cannot_refund(service: Service) -> None:
     row = await paid(service, student)
     refused(await ask(service, row["id"], by=("student", uuid4())), 404, "unknown_payment")
     refused(await ask(service, uuid4(), by=BY_ADMIN), 404, "unknown_payment")
-    refused(await ask(service, row["id"], by=("case_manager", uuid4())), 403, "forbidden")
+    refused(await ask(service, row["id"], by=("case_manager", CASE_MANAGER)), 404, "unknown_payment")
+    await service.assign(student)
+    refused(await ask(service, row["id"], by=("case_manager", CASE_MANAGER)), 403, "forbidden")
     refused(await ask(service, row["id"], by=("specialist", uuid4())), 404, "unknown_payment")
     answer = await service.call("POST", f"/api/payments/{row['id']}/refund", json={"reason": "x"})
     assert answer.status_code == 401

@@ -17,7 +17,7 @@ from kit.db.database import Database
 from testkit import postgres_server as pg
 
 TABLES = (
-    *("step_progress", "project_progress", "enrollments", "curricula"),
+    *("step_progress", "project_progress", "enrollments", "curricula", "caseload"),
     *("outbox_messages", "outbox_due", "inbox", "facts", "fact_keys", "verifications", "repairs"),
 )
 

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from tests.caseload import assign
 from tests.enrollment.harness import PRICE, SILVER, TRACK, Buyer, Service, curriculum
 from tests.tokens import bearer
 
@@ -129,6 +130,7 @@ async def test_an_admin_can_mark_for_the_student(service: Service, student: Buye
 
 async def test_a_case_manager_can_read_but_not_mark(service: Service, student: Buyer) -> None:
     first, *_ = await service.steps(student)
+    await assign(service.database, "enrollment", STAFF, student.id)
     assert (await service.progress(student, role="case_manager", who=STAFF))["percent"] == 0
     assert problem(await service.done(student, first, role="case_manager", who=STAFF)) == (403, "forbidden")
 
@@ -230,6 +232,7 @@ async def test_the_apis_login_can_only_mark_steps(service: Service, student: Buy
         for who, role, seen in ((student.id, "student", True), (uuid4(), "student", False), (STAFF, "admin", True)):
             async with api_database.transaction_of(student_id=who, role=role) as db:
                 assert bool(await db.scalar(text(f"SELECT count(*) FROM {table}"))) is seen
+    await assign(service.database, "enrollment", STAFF, student.id)
     async with api_database.transaction_of(student_id=STAFF, role="case_manager") as db:
         marked = await db.execute(text("UPDATE step_progress SET done_at = now()"))
         assert marked.rowcount == 0, "a case manager marks nothing"

@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from tests.caseload import assign
 from tests.databases import api_database
 from tests.instructor_assignment.harness import ADMIN, Service, Student, new_program
 
@@ -38,11 +39,13 @@ async def test_a_waiting_student_has_no_instructor(service: Service) -> None:
     assert (item["status"], item["instructor"]) == ("waiting", None)
 
 
-async def test_staff_see_all_assignments_and_students_do_not(service: Service) -> None:
+async def test_admins_see_all_assignments_case_managers_their_caseload_and_students_none(service: Service) -> None:
     program = new_program()
     students = [Student(program) for _ in range(3)]
     await service.deliver(*(student.paid() for student in students))
     path = f"/api/admin/instructor-assignments?program_slug={program.slug}&status=waiting&limit=2"
+    assert (await service.call("GET", path, role="case_manager")).json()["items"] == [], "not in the caseload"
+    await assign(service.database, "instructor-assignment", ADMIN, *(student.id for student in students))
     first = (await service.call("GET", path, role="case_manager")).json()
     rest = (await service.call("GET", f"{path}&cursor={first['next']}", role="admin")).json()
     assert {item["student_id"] for item in first["items"] + rest["items"]} == {str(s.id) for s in students}
@@ -118,8 +121,9 @@ async def test_the_login_of_the_api_reads_and_updates_only_permitted_rows(servic
         async with api.transaction_of(student_id=me.id, role="student") as db:
             assert (await db.execute(count, slug)).scalar_one() == 1
             assert (await db.execute(change, slug)).rowcount == 0, "a student updates nothing, not even their own"
+        await assign(service.database, "instructor-assignment", ADMIN, me.id)
         async with api.transaction_of(student_id=ADMIN, role="case_manager") as db:
-            assert (await db.execute(count, slug)).scalar_one() == 2
+            assert (await db.execute(count, slug)).scalar_one() == 1
             assert (await db.execute(change, slug)).rowcount == 0
         async with api.transaction_of(student_id=ADMIN, role="admin") as db:
             assert (await db.execute(change, slug)).rowcount == 2

@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from tests.caseload import assign
 from tests.databases import api_database
 from tests.milady_integration.harness import ADMIN, COURSES, Sandbox, Service, Student, new_program
 
@@ -44,6 +45,7 @@ class TestAutoEnroll:
     async def test_enrolls_an_active_student_and_can_be_repeated(self, service: Service, sandbox: Sandbox) -> None:
         student = Student(BARBER)
         await service.deliver(student.paid())
+        await assign(service.database, "milady-integration", ADMIN, student.id)
         for program in (BARBER.slug, BARBER.id):
             body = {"studentId": str(student.id), "programId": program}
             response = await service.call("POST", self.PATH, role="case_manager", json=body)
@@ -62,6 +64,7 @@ class TestAutoEnroll:
         program = new_program(provider=None)
         student = Student(program)
         await service.deliver(student.paid())
+        await assign(service.database, "milady-integration", ADMIN, student.id)
         await service.call("PUT", f"{ADMIN_API}/programs/{program.slug}", json={"title": "T", "courses": COURSES})
         body = {"studentId": str(student.id), "programId": program.id}
         assert (await service.call("POST", self.PATH, role="case_manager", json=body)).json()["status"] == "wanted"
@@ -75,6 +78,7 @@ class TestAutoEnroll:
         sandbox.faults({"kind": "status", "status": 403, "requests": 1})
         await service.run_jobs()
         assert await service.status(student) == "failed"
+        await assign(service.database, "milady-integration", ADMIN, student.id)
         body = {"studentId": str(student.id), "programId": BARBER.slug}
         assert (await service.call("POST", self.PATH, role="case_manager", json=body)).json()["status"] == "wanted"
         await service.run_jobs()
@@ -84,6 +88,7 @@ class TestAutoEnroll:
         started, pending, refunded = Student(BARBER), Student(BARBER), Student(BARBER)
         await service.deliver(started.starts(), pending.pending(), refunded.paid(), refunded.refunded())
         for student in (started, pending, refunded):
+            await assign(service.database, "milady-integration", ADMIN, student.id)
             body = {"studentId": str(student.id), "programId": BARBER.slug}
             response = await service.call("POST", self.PATH, role="case_manager", json=body)
             assert (response.status_code, response.json()["code"]) == (409, "not_paid")
@@ -102,6 +107,14 @@ class TestAutoEnroll:
             assert (response.status_code, response.json()["code"]) == (404, code)
         invalid = await service.call("POST", self.PATH, role="case_manager", json={"studentId": ""})
         assert invalid.status_code == 422
+
+    async def test_of_another_case_managers_student_nothing_is_found(self, service: Service) -> None:
+        student = Student(BARBER)
+        await service.deliver(student.paid())
+        await assign(service.database, "milady-integration", uuid4(), student.id)
+        body = {"studentId": str(student.id), "programId": BARBER.slug}
+        response = await service.call("POST", self.PATH, role="case_manager", json=body)
+        assert (response.status_code, response.json()["code"]) == (404, "unknown_enrollment")
 
     @pytest.mark.parametrize("role", ["student", "specialist"])
     async def test_is_for_staff(self, service: Service, role: str) -> None:
@@ -135,6 +148,8 @@ async def test_staff_see_failures_and_attempts(service: Service, sandbox: Sandbo
     await service.deliver(unavailable.paid())
     await service.run_jobs(rounds=2)
     path = f"{ADMIN_API}/enrollments?program_slug={program.slug}"
+    assert (await service.call("GET", path, role="case_manager")).json()["items"] == [], "not in the caseload"
+    await assign(service.database, "milady-integration", ADMIN, refused.id, unavailable.id)
     items = (await service.call("GET", path, role="case_manager")).json()["items"]
     found = {item["student_id"]: item for item in items}
     assert (found[str(refused.id)]["status"], found[str(refused.id)]["failure"]) == ("failed", "ordered_fault")
@@ -176,7 +191,10 @@ async def test_the_login_of_the_api_reads_and_updates_only_permitted_rows(servic
         assert await count(None, "") == [0, 0]
         assert await count(me.id, "student") == [1, 1]
         assert await count(ADMIN, "specialist") == [0, 0]
-        assert await count(ADMIN, "case_manager") == await count(ADMIN, "admin") == [2, 2]
+        assert await count(ADMIN, "admin") == [2, 2]
+        assert await count(ADMIN, "case_manager") == [0, 0]
+        await assign(service.database, "milady-integration", ADMIN, me.id)
+        assert await count(ADMIN, "case_manager") == [1, 1]
         async with api.transaction_of(student_id=me.id, role="student") as db:
             assert (await db.execute(change, slug)).rowcount == 0, "a student updates nothing, not even their own"
         for forbidden in (

@@ -48,6 +48,7 @@ PUBLISHES: dict[tuple[str, Login], set[str]] = {
         "refund.decided.v1",
         "catalog.item_changed.v1",
         "collection.stopped.v1",
+        "student.case_manager_changed.v1",
         "student.erasure_requested.v1",
     },
     ("enrollment", "api"): {"enrollment.progressed.v1", "enrollment.completed.v1"},

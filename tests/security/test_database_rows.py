@@ -77,13 +77,43 @@ async def test_no_setting_widens_what_a_students_login_sees(databases: dict[str,
         assert await Attempt(api, role="admin").error("SELECT count(*) FROM purchases") == DENIED
 
 
-async def test_staff_see_all_by_their_role_only(databases: dict[str, Database]) -> None:
+async def test_admins_see_all_and_case_managers_their_caseload(databases: dict[str, Database]) -> None:
     database = databases["checkout"]
     students = set((await some_rows(database)).values())
     async with connected(database, "staff") as staff:
-        for role, seen in (("admin", students), ("case_manager", students), ("specialist", set()), ("student", set())):
+        for role, seen in (("admin", students), ("case_manager", set()), ("specialist", set()), ("student", set())):
             rows = await Attempt(staff, role=role).rows("SELECT student_id FROM purchases")
             assert {row["student_id"] for row in rows} & students == seen, role
+        (mine, *_), me = students, str(uuid4())
+        case_manager = Attempt(staff, role="case_manager", student_id=me, case_manager_id=me)
+        assert await case_manager.rows("SELECT student_id FROM purchases") == []
+        async with connected(database, "worker") as worker:
+            row = "INSERT INTO caseload (student_id, case_manager_id, revision) VALUES ($1, $2, 1)"
+            await worker.execute(row, mine, UUID(me))
+        assert await case_manager.rows("SELECT student_id FROM purchases") == [(mine,)]
+        for role in ("specialist", "student", ""):
+            attempt = Attempt(staff, role=role, student_id=me, case_manager_id=me)
+            assert await attempt.rows("SELECT student_id FROM purchases") == [], role
+    async with connected(database, "api") as api:
+        attempt = Attempt(api, role="case_manager", student_id=me, case_manager_id=me)
+        assert await attempt.rows("SELECT student_id FROM purchases") == []
+        assert await attempt.error("SELECT student_id FROM caseload") == DENIED
+
+
+async def test_every_table_that_case_managers_read_is_held_to_their_caseload(databases: dict[str, Database]) -> None:
+    """A table with students' rows that a later revision opens to case managers has to ask the caseload, too."""
+    for package, database in databases.items():
+        async with connected(database, "worker") as connection:
+            found = await connection.fetch(
+                "SELECT tablename, policyname, coalesce(qual, '') || coalesce(with_check, '') AS rows FROM pg_policies "
+                "JOIN information_schema.columns ON table_name = tablename AND column_name = 'student_id' "
+                "WHERE $1 = ANY (roles) AND permissive = 'PERMISSIVE'",
+                database.staff_login,
+            )
+        for policy in found:
+            rows = policy["rows"]
+            is_open = "'case_manager'" in rows or "app.role" not in rows
+            assert not is_open or "app.case_manager_id" in rows, (package, policy)
 
 
 async def test_the_answers_to_others_stay_theirs(databases: dict[str, Database]) -> None:

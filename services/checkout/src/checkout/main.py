@@ -48,7 +48,16 @@ from checkout.payments.intent_flow import IntentFlow
 from checkout.payments.jobs import StripeRefundJob
 from checkout.payments.refold import payment_rows
 from checkout.payments.verification import PaymentComparison
-from checkout.purchases import acceptance_api, contact_api, course_api, off_sale, unmatched, unmatched_api
+from checkout.purchases import (
+    acceptance_api,
+    caseload,
+    caseload_api,
+    contact_api,
+    course_api,
+    off_sale,
+    unmatched,
+    unmatched_api,
+)
 from checkout.purchases import api as purchases_api
 from checkout.purchases.context import CheckoutContext
 from checkout.purchases.customer_events import (
@@ -80,6 +89,7 @@ from checkout.stripe_client import Stripe
 from checkout.topology import PAYMENTS, PUBLISHES, QUEUES, REQUESTS, SERVICE
 from contracts.payments import PaymentFailed
 from kit.db.database import Database
+from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.http import verification as verification_api
 from kit.http.export import export_router
 from kit.http.limits import LIMIT_MONEY
@@ -99,6 +109,7 @@ ROUTERS = (
     intent_api.router,
     course_api.router,
     contact_api.router,
+    caseload_api.router,
     unmatched_api.router,
     acceptance_api.router,
     catalog_admin_api.router,
@@ -264,13 +275,15 @@ def relay() -> Process:
 def migrate() -> None:
     settings = WorkerSettings()
     migrate_service(settings, checkout.__file__, QUEUES)
-    asyncio.run(_load_catalog(settings))
+    asyncio.run(_load(settings))
 
 
-async def _load_catalog(settings: WorkerSettings) -> None:
+async def _load(settings: WorkerSettings) -> None:
     database = database_of(settings)
     try:
         await loader.load(database, loader.checked_in())
+        async with database.transaction() as db:
+            await caseload.publish_new(UnitOfWork(db=db, source=SERVICE, now=utc_now()))
     finally:
         await database.close()
 

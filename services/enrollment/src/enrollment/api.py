@@ -61,7 +61,7 @@ async def list_enrollments(
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Page[EnrollmentView]:
-    """The caller's own enrollments, newest first; case managers and admins see everybody's.
+    """The caller's own enrollments, newest first; case managers see their caseload's, admins everybody's.
 
     Superseded ones are left out: they were written for a name that a later event corrected.
     """
@@ -84,7 +84,7 @@ async def list_enrollments(
 
 @router.get("/api/enrollments/{enrollment_id}")
 async def read_enrollment(uow: CallerUnitOfWork, enrollment_id: UUID) -> EnrollmentView:
-    """One enrollment: the caller's own, or anybody's for case managers and admins."""
+    """One enrollment: the caller's own; for case managers their caseload's, for admins anybody's."""
     await visible(uow.db, enrollment_id)
     row = (await uow.db.execute(select(enrollments).where(enrollments.c.id == enrollment_id))).one()
     return EnrollmentView.model_validate(row)

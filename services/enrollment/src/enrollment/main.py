@@ -12,11 +12,12 @@ from enrollment import consumers, progress_api
 from enrollment.personal_data import PERSONAL
 from enrollment.projection import enrollments_of
 from enrollment.settings import ApiSettings, WorkerSettings
-from enrollment.topology import ERASURES, PUBLISHES, QUEUES, REQUESTS, SERVICE
+from enrollment.topology import CASELOAD, ERASURES, PUBLISHES, QUEUES, REQUESTS, SERVICE
 from enrollment.verification import comparisons
 from kit.db.database import Database
 from kit.http import verification as verification_api
 from kit.http.export import export_router
+from kit.messaging.caseload import caseload_events
 from kit.messaging.event_requests import event_requests
 from kit.messaging.refold import Apply, refold_command
 from kit.messaging.verification import Comparison
@@ -32,7 +33,13 @@ def app(settings: ApiSettings) -> FastAPI:
         SERVICE,
         description=enrollment.__doc__,
         routers=[enrollments_api.router, progress_api.router, verification_api.router, export_router(PERSONAL)],
-        consumers=[consumers.payments(), consumers.catalog(), erasure_requests(ERASURES), event_requests(REQUESTS)],
+        consumers=[
+            consumers.payments(),
+            consumers.catalog(),
+            caseload_events(CASELOAD),
+            erasure_requests(ERASURES),
+            event_requests(REQUESTS),
+        ],
         publishes=PUBLISHES,
         settings=settings,
     )
@@ -48,6 +55,7 @@ def consume() -> Process:
     routers = [
         consumers.payments(settings.policy),
         consumers.catalog(),
+        caseload_events(CASELOAD),
         erasure_requests(ERASURES),
         event_requests(REQUESTS),
     ]

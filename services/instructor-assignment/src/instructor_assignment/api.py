@@ -109,7 +109,7 @@ async def list_assignments(
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[StudentAssignment]:
-    """All students' assignments, newest first."""
+    """All students' assignments, newest first; for case managers, those of their caseload."""
     selected = _with_instructor()
     if status is not None:
         selected = selected.where(assignments.c.status == status.value)

@@ -12,11 +12,12 @@ from instructor_assignment.api import router
 from instructor_assignment.personal_data import PERSONAL
 from instructor_assignment.projection import assignments_of
 from instructor_assignment.settings import ApiSettings, WorkerSettings
-from instructor_assignment.topology import ERASURES, PUBLISHES, QUEUES, REQUESTS, SERVICE
+from instructor_assignment.topology import CASELOAD, ERASURES, PUBLISHES, QUEUES, REQUESTS, SERVICE
 from instructor_assignment.verification import comparisons
 from kit.db.database import Database
 from kit.http import verification as verification_api
 from kit.http.export import export_router
+from kit.messaging.caseload import caseload_events
 from kit.messaging.event_requests import event_requests
 from kit.messaging.refold import Apply, refold_command
 from kit.messaging.verification import Comparison
@@ -32,7 +33,12 @@ def app(settings: ApiSettings) -> FastAPI:
         SERVICE,
         description=instructor_assignment.__doc__,
         routers=[router, verification_api.router, export_router(PERSONAL)],
-        consumers=[consumers.payments(), erasure_requests(ERASURES), event_requests(REQUESTS)],
+        consumers=[
+            consumers.payments(),
+            caseload_events(CASELOAD),
+            erasure_requests(ERASURES),
+            event_requests(REQUESTS),
+        ],
         publishes=PUBLISHES,
         settings=settings,
     )
@@ -45,7 +51,12 @@ def api() -> Process:
 
 def consume() -> Process:
     settings = WorkerSettings()
-    routers = [consumers.payments(settings.policy), erasure_requests(ERASURES), event_requests(REQUESTS)]
+    routers = [
+        consumers.payments(settings.policy),
+        caseload_events(CASELOAD),
+        erasure_requests(ERASURES),
+        event_requests(REQUESTS),
+    ]
     return consumers_process(SERVICE, settings, routers, QUEUES)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from instructor_assignment.tables import ai_instructor_assignments
+from kit.db.caseload import caseload
 from kit.personal_data.declaration import PersonalData, PersonalTable
 
-PERSONAL = PersonalData(tables=(PersonalTable(table=ai_instructor_assignments),))
+PERSONAL = PersonalData(tables=(PersonalTable(table=ai_instructor_assignments), PersonalTable(table=caseload)))

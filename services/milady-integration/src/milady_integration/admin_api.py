@@ -119,7 +119,8 @@ async def list_enrollments(
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[AnyEnrollment]:
-    """All students' enrollments at Milady, newest first. `status=failed` lists those that need attention."""
+    """All students' enrollments at Milady, newest first; for case managers, those of their caseload. `status=failed`
+    lists those that need attention."""
     job_of_step = and_(
         jobs.c.kind == func.concat("milady.", provider_enrollments.c.step),
         jobs.c.key == func.concat(provider_enrollments.c.id, "/", provider_enrollments.c.generation),

@@ -11,6 +11,7 @@ import milady_integration
 from kit.db.database import Database
 from kit.http import verification as verification_api
 from kit.http.export import export_router
+from kit.messaging.caseload import caseload_events
 from kit.messaging.event_requests import event_requests
 from kit.messaging.refold import Apply, refold_command
 from kit.messaging.verification import Comparison
@@ -25,7 +26,7 @@ from milady_integration.milady_client import MiladyClient
 from milady_integration.personal_data import PERSONAL
 from milady_integration.projection import enrollments_of
 from milady_integration.settings import ApiSettings, RelaySettings, WorkerSettings
-from milady_integration.topology import ERASURES, PUBLISHES, QUEUES, REQUESTS, SERVICE
+from milady_integration.topology import CASELOAD, ERASURES, PUBLISHES, QUEUES, REQUESTS, SERVICE
 from milady_integration.verification import comparisons
 
 
@@ -34,7 +35,13 @@ def app(settings: ApiSettings) -> FastAPI:
         SERVICE,
         description=milady_integration.__doc__,
         routers=[api.router, admin_api.router, verification_api.router, export_router(PERSONAL)],
-        consumers=[consumers.payments(), consumers.purchases(), erasure_requests(ERASURES), event_requests(REQUESTS)],
+        consumers=[
+            consumers.payments(),
+            consumers.purchases(),
+            caseload_events(CASELOAD),
+            erasure_requests(ERASURES),
+            event_requests(REQUESTS),
+        ],
         publishes=PUBLISHES,
         settings=settings,
     )
@@ -51,7 +58,13 @@ def consume() -> Process:
     return consumers_process(
         SERVICE,
         settings,
-        [payments, consumers.purchases(), erasure_requests(ERASURES), event_requests(REQUESTS)],
+        [
+            payments,
+            consumers.purchases(),
+            caseload_events(CASELOAD),
+            erasure_requests(ERASURES),
+            event_requests(REQUESTS),
+        ],
         QUEUES,
     )
 

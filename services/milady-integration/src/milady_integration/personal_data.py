@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kit.db.caseload import caseload
 from kit.personal_data.declaration import Person, PersonalData, PersonalTable
 from milady_integration.tables import contacts, enrollments, provider_enrollments
 
@@ -30,6 +31,7 @@ PERSONAL = PersonalData(
         PersonalTable(table=enrollments, emptied={"contact_name": None, "contact_email": None}),
         PersonalTable(table=provider_enrollments, emptied={"links": []}),
         PersonalTable(table=contacts, deleted=True),
+        PersonalTable(table=caseload),
     ),
     erase=erase_jobs,
 )

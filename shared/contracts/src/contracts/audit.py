@@ -14,6 +14,8 @@ from contracts.text import storable
 
 Action = Literal[
     "break.repaired",
+    "case_manager.assigned",
+    "case_manager.unassigned",
     "clock.advanced",
     "collection.resumed",
     "contact.changed",

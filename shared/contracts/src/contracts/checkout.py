@@ -48,6 +48,15 @@ class StudentUpdated(Event):
     contact: Contact
 
 
+class StudentCaseManagerChanged(Event):
+    """A student was assigned to a case manager, or to none. The highest `revision` is current."""
+
+    type = "student.case_manager_changed.v1"
+    student_id: UUID
+    case_manager_id: UUID | None = None
+    revision: StrictInt = Field(ge=1)
+
+
 class RefundRequested(Event):
     """A student has requested a refund; an admin decides."""
 

@@ -50,6 +50,7 @@ OWN_EVENTS: Mapping[str, tuple[type[Event], ...]] = {
     "checkout": (
         checkout.PurchaseCreated,
         checkout.StudentUpdated,
+        checkout.StudentCaseManagerChanged,
         checkout.RefundRequested,
         checkout.RefundDecided,
         checkout.RefundFailed,

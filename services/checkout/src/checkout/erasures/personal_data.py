@@ -26,6 +26,7 @@ from checkout.purchases.tables import (
 )
 from checkout.receipts.tables import documents
 from checkout.schema import overlaps
+from kit.db.caseload import caseload
 from kit.jobs.jobs import NewJob, put_all
 from kit.personal_data.declaration import Person, PersonalData, PersonalTable
 
@@ -76,6 +77,7 @@ TABLES = (
     PersonalTable(table=contacts, deleted=True),
     PersonalTable(table=customers, deleted=True),
     PersonalTable(table=unmatched_payments, emptied={"email": None}),
+    PersonalTable(table=caseload),
     PersonalTable(table=erasures),
     PersonalTable(table=erasure_receipts),
 )

@@ -35,7 +35,8 @@ class NewEnrollment(BaseModel):
     """`product_id`: the id, the slug, or the id in the system that registered it. `user_id`: the student.
 
     Staff only: the student's name and email address; and with `funding_source`, a sponsor pays, by an invoice that
-    states the authorization number and the period of the training.
+    states the authorization number and the period of the training. Case managers name students of their caseload; with
+    a funding source, also one who has never had a case manager, and who joins it.
     """
 
     product_id: Annotated[str, Field(min_length=1, max_length=200)]
@@ -131,7 +132,7 @@ async def list_purchases(
     plan: Annotated[str | None, Query(max_length=50, description="the payment plan's type")] = None,
     reason: Annotated[str | None, Query(max_length=50, description="why it is not simply paid: underpaid, …")] = None,
 ) -> Page[PurchaseView]:
-    """The caller's purchases, newest first; for staff, everyone's."""
+    """The caller's purchases, newest first; for case managers, their caseload's; for admins, everyone's."""
     wanted, status_of, plan_of = views.select_purchases()
     if caller.role not in STAFF:
         wanted = wanted.where(purchases.c.student_id == caller.id)

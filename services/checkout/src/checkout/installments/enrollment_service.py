@@ -15,11 +15,13 @@ from checkout.installments.clock import Clock
 from checkout.installments.domain import FULL, applicable_plan, detect_plan, plan_installments
 from checkout.installments.plan_flow import OpenEnrollment, PlanFlow
 from checkout.payments.intent_flow import IntentFlow
+from checkout.purchases import caseload
 from checkout.purchases.context import Buyer, CheckoutContext
 from checkout.purchases.domain import Period, PurchaseRequest, funding_amount
 from checkout.purchases.request_builder import build_request
 from checkout.purchases.service import PurchaseService
 from contracts.people import Contact
+from kit.db.database import CASE_MANAGER
 from kit.db.unit_of_work import utc_now
 from kit.http.auth import Caller
 from kit.http.errors import Problem
@@ -68,6 +70,8 @@ class EnrollmentService:
             raise Problem(403, "forbidden", "Students can enroll only themselves: user_id must be your own id.")
         if enrollment.funding_source is not None and caller.role not in STAFF:
             raise Problem(403, "forbidden", "Only staff can name a funding source.")
+        if caller.role == CASE_MANAGER:
+            buyer = await self._of_caseload(caller, buyer, enrollment)
         if enrollment.contact is not None:
             if caller.role not in STAFF:
                 raise Problem(403, "forbidden", "Only staff can state a student's contact; yours is in your token.")
@@ -85,14 +89,25 @@ class EnrollmentService:
             return OpenEnrollment(purchase_id=free.purchase_id, client_secret=None, due_now=None)
         return await self._purchases.open(self._plan_flow, request, payer, quote=quote)
 
+    async def _of_caseload(self, caller: Caller, buyer: Buyer, enrollment: EnrollmentRequest) -> Buyer:
+        """The buyer, who adds a new student to the caseload if a sponsor pays. Raises Problem 403."""
+        if enrollment.student_id != caller.id and enrollment.funding_source is not None:
+            return replace(buyer, admits=enrollment.student_id)
+        if enrollment.funding_source is not None:
+            raise Problem(403, "forbidden", "No case manager can ask a sponsor to pay for themselves.")
+        if enrollment.student_id != caller.id:
+            async with self._context.unit_of_work(buyer) as uow:
+                await caseload.require(uow.db, caller.id, enrollment.student_id)
+        return buyer
+
     async def _request(
         self, buyer: Buyer, enrollment: EnrollmentRequest
     ) -> tuple[Sponsor | None, PurchaseRequest, Quote]:
-        async with self._context.unit_of_work(buyer) as uow:
+        async with self._context.preview(buyer) as uow:
             item = await _item(uow.db, enrollment.product)
             sponsor = await self._sponsor(uow.db, enrollment.funding_source)
             tier = await self._member_tier(uow.db, enrollment.student_id)
-        async with self._context.unit_of_work(buyer) as uow:
+        async with self._context.preview(buyer) as uow:
             request, quote = await build_request(
                 uow.db,
                 item,

@@ -80,7 +80,8 @@ async def create_funding_checkout(
     context: CurrentContext,
     enrollments: Enrollments,
 ) -> JSONResponse:
-    """Invoices a sponsor for a student's program. The same request again returns the same invoice.
+    """Invoices a sponsor for a student's program. The same request again returns the same invoice. A student who has
+    never had a case manager joins the caller's caseload; 403 `not_in_caseload` for another one's.
 
     503 if Stripe cannot be reached: the purchase exists then, and its invoice follows by itself.
     """

@@ -126,8 +126,8 @@ async def read_status(
 async def read_payment(
     request: Request, uow: CallerUnitOfWork, payment_id: UUID, caller: CurrentCaller
 ) -> PaymentDetail:
-    """One payment with its refunds: the caller's own; for staff, anyone's. (Credit at Stripe, which a student's refund
-    is reduced by, is not read here.)"""
+    """One payment with its refunds: the caller's own; for case managers, their caseload's; for admins, anyone's.
+    (Credit at Stripe, which a student's refund is reduced by, is not read here.)"""
     if (payment := await repository.read_payment(uow.db, payment_id)) is None:
         raise unknown_payment()
     refunds = await repository.refunds_of_payment(uow.db, payment_id)

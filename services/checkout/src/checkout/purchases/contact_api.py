@@ -9,11 +9,12 @@ from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from checkout.mail import Address
-from checkout.purchases import student_repository
+from checkout.purchases import caseload, student_repository
 from checkout.purchases.context import Buyer
 from checkout.purchases.dependencies import CurrentContext
 from contracts.audit import Act
 from contracts.people import Contact
+from kit.db.database import CASE_MANAGER
 from kit.http import audit
 from kit.http.auth import Admin, CaseManager
 from kit.http.dependencies import CallerUnitOfWork
@@ -47,9 +48,11 @@ class StudentContact(BaseModel):
 @router.put("/api/admin/students/{id}/contact")
 async def put_contact(id: UUID, body: StudentContact, caller: CaseManager, context: CurrentContext) -> StudentContact:
     """Sets how the student is reached. Messages that waited for a contact are sent then, and outside course providers
-    receive it. Returns the contact as it is now."""
+    receive it. Case managers set those of their caseload. Returns the contact as it is now."""
     staff = Buyer(id=caller.id, role=caller.role, contact=Contact(email=body.email, name=body.name))
     async with context.unit_of_work(staff) as uow:
+        if caller.role == CASE_MANAGER:
+            await caseload.require(uow.db, caller.id, id)
         await context.record_contact(uow, id, staff)
         contact = await student_repository.read_contact(uow.db, id)
         assert contact is not None  # noqa: S101  stored a moment ago

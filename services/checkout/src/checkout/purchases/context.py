@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from checkout.purchases import repository, student_repository
+from checkout.purchases import caseload, repository, student_repository
 from checkout.purchases.domain import Change, PurchaseRequest
 from checkout.purchases.event_requests import request_events
 from checkout.purchases.pay_links import token_of
@@ -45,7 +45,8 @@ class Returns:
 
 @dataclass(frozen=True, kw_only=True)
 class Buyer:
-    """On whose behalf rows are read and written. `bill_to`: the email address to prefill on Stripe's page."""
+    """On whose behalf rows are read and written. `bill_to`: the email address to prefill on Stripe's page.
+    `admits`: the student whom a case manager adds to the caseload."""
 
     id: UUID
     role: str
@@ -53,11 +54,16 @@ class Buyer:
     contact: Contact | None = None
     payer_contact: Contact | None = None
     guest: bool = False
+    admits: UUID | None = None
     returns: Returns | None = None
 
     @property
     def actor(self) -> str:
         return f"{self.role}:{self.id}"
+
+
+class _RolledBack(Exception):
+    """Ends a preview."""
 
 
 class CheckoutContext:
@@ -69,10 +75,23 @@ class CheckoutContext:
     @asynccontextmanager
     async def unit_of_work(self, buyer: Buyer) -> AsyncIterator[UnitOfWork]:
         """One transaction with the buyer's row-level security, committed at the end. (Not a FastAPI dependency: no
-        transaction may be open while Stripe is called.)"""
+        transaction may be open while Stripe is called.)
+
+        Raises Problem 403 for a student whom the buyer may not add to the caseload."""
         async with self.database.transaction_of(student_id=buyer.id, role=buyer.role) as db:
             await repository.set_actor(db, buyer.actor)
-            yield UnitOfWork(db=db, source=SERVICE, now=utc_now())
+            uow = UnitOfWork(db=db, source=SERVICE, now=utc_now())
+            if buyer.admits is not None:
+                await caseload.admit(uow, buyer.id, buyer.admits)
+            yield uow
+
+    @asynccontextmanager
+    async def preview(self, buyer: Buyer) -> AsyncIterator[UnitOfWork]:
+        """The same, rolled back at the end: it sees what `unit_of_work` would, and adds nobody to the caseload."""
+        with suppress(_RolledBack):
+            async with self.unit_of_work(buyer) as uow:
+                yield uow
+                raise _RolledBack
 
     async def record_contact(self, uow: UnitOfWork, student_id: UUID, buyer: Buyer) -> None:
         """Raises Problem 409 for a student who was erased."""

@@ -95,11 +95,11 @@ class PurchaseService:
             async with self._context.unit_of_work(buyer) as uow:
                 await self._context.record_contact(uow, request.student_id, buyer)
                 decision = await self._decide(uow, request)
+                if isinstance(decision, Refuse):  # in the transaction: it changes nothing, and admits nobody
+                    raise refusal(decision.code)
                 if terms is not None and isinstance(decision, Resume):
                     await repository.record_terms(uow.db, decision.purchase.id, terms, at=uow.now)
             match decision:
-                case Refuse(code=code):
-                    raise refusal(code)
                 case Abandon(purchase=old):
                     await self._context.close(old.id, Change.EXPIRED, buyer)
                 case Replace(purchase=old) if old.created_at > began:

@@ -90,7 +90,7 @@ async def list_receipts(
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[Receipt]:
-    """The caller's receipts, newest first; for staff, everyone's."""
+    """The caller's receipts, newest first; for case managers, their caseload's; for admins, everyone's."""
     content = documents.c.content
     of_purchase = purchases.c.id == documents.c.purchase_id
     paid = select(func.coalesce(func.sum(payments.c.amount - payments.c.tax), 0)).where(

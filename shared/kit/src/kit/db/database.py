@@ -27,7 +27,8 @@ NAMING = {
 
 
 CLOCKS_APART_SECONDS = 30.0
-STAFF = frozenset({"case_manager", "specialist", "admin"})
+CASE_MANAGER = "case_manager"
+STAFF = frozenset({CASE_MANAGER, "specialist", "admin"})
 """Roles whose requests use the staff login."""
 
 
@@ -91,7 +92,8 @@ class Database:
     async def transaction_of(self, *, student_id: UUID | None, role: str) -> AsyncIterator[AsyncConnection]:
         """A transaction in which row-level security shows only the caller's rows (see `row_security`).
 
-        Staff have a login of their own: for the other one, no setting widens what it sees.
+        `student_id`: the caller's id, also if the caller is no student. Staff have a login of their own: for the other
+        one, no setting widens what it sees. Case managers see the students of their caseload (see `caseload`).
         """
         engine = self._staff if role in STAFF else self.engine
         async with _transaction(engine) as connection:
@@ -99,6 +101,7 @@ class Database:
                 select(
                     func.set_config("app.student_id", str(student_id or ""), True),
                     func.set_config("app.role", role, True),
+                    func.set_config("app.case_manager_id", str(student_id or "") if role == CASE_MANAGER else "", True),
                 )
             )
             yield connection
