@@ -9,7 +9,14 @@ import jwt
 from tests.processes import JWT
 
 
-def bearer(sub: UUID, role: str = "student", *, email: str | None = None, name: str | None = None) -> dict[str, str]:
+def bearer(
+    sub: UUID,
+    role: str = "student",
+    *,
+    email: str | None = None,
+    name: str | None = None,
+    scope: str | None = None,
+) -> dict[str, str]:
     now = int(time.time())
     claims = {
         "sub": str(sub),
@@ -19,5 +26,5 @@ def bearer(sub: UUID, role: str = "student", *, email: str | None = None, name: 
         "iat": now,
         "exp": now + 3600,
     }
-    claims |= {key: value for key, value in (("email", email), ("name", name)) if value}
+    claims |= {key: value for key, value in (("email", email), ("name", name), ("scope", scope)) if value}
     return {"Authorization": "Bearer " + jwt.encode(claims, JWT["JWT_SECRET"], algorithm="HS256")}

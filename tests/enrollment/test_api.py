@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from tests.caseload import assign
 from tests.deliveries import deliver, envelope
 from tests.ledger.payment_histories import paid_by_card
@@ -80,6 +81,25 @@ async def test_case_managers_see_their_caseload(client: httpx.AsyncClient, datab
     await assign(database, "enrollment", None, ANN, revision=3)
     assert await items(client, mine, "case_manager") == []
     assert len(await items(client, mine, "case_manager", student_id=str(ANN))) == 0
+
+
+async def test_another_system_reads_all_with_the_scope_and_writes_nothing(
+    client: httpx.AsyncClient, api_database: Database
+) -> None:
+    def system(scope: str) -> dict[str, str]:
+        return bearer(uuid4(), "machine", scope=scope)
+
+    answer = await client.get("/api/enrollments", headers=system("enrollments:read"))
+    assert len(answer.json()["items"]) == 3
+    for scope, path, code in (
+        ("payments:read", "", "insufficient_scope"),
+        ("enrollments:read", f"/{uuid4()}", "person_required"),
+    ):
+        refused = await client.get(f"/api/enrollments{path}", headers=system(scope))
+        assert (refused.status_code, refused.json()["code"]) == (403, code)
+    with pytest.raises(DBAPIError, match="read-only"):
+        async with api_database.transaction_of(student_id=STAFF, role="machine") as db:
+            await db.execute(text("UPDATE step_progress SET done_at = now()"))
 
 
 async def test_specialists_are_not_staff_here(client: httpx.AsyncClient) -> None:

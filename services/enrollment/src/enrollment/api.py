@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,6 +15,7 @@ from contracts.people import ItemKind
 from enrollment import repository
 from enrollment.domain import Enrollment, PaymentStatus, Source, Status
 from enrollment.tables import enrollments
+from kit.http.auth import ROLES, Caller, requires
 from kit.http.dependencies import CallerUnitOfWork
 from kit.http.errors import Problem
 from kit.http.paging import Cursor, Page, page_of
@@ -49,6 +50,7 @@ class EnrollmentView(BaseModel):
 
 @router.get("/api/enrollments")
 async def list_enrollments(
+    _: Annotated[Caller, Depends(requires(*ROLES, scope="enrollments:read"))],
     uow: CallerUnitOfWork,
     status: Annotated[Status | None, Query()] = None,
     kind: Annotated[ItemKind | None, Query()] = None,

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
-from kit.http.auth import Admin
+from kit.http.auth import Admin, Caller, requires
 from kit.http.dependencies import CallerUnitOfWork
 from kit.http.errors import Problem
 from kit.http.paging import Cursor, Page, page_of
@@ -72,7 +72,7 @@ class Timeline(BaseModel):
 
 @router.get("/api/admin/audit")
 async def list_audit_records(
-    _: Admin,
+    _: Annotated[Caller, Depends(requires("admin", scope="audit:read"))],
     uow: CallerUnitOfWork,
     purchase_id: Annotated[UUID | None, Query()] = None,
     student_id: Annotated[UUID | None, Query()] = None,

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import ColumnElement, func, select
 
-from kit.http.auth import Admin
+from kit.http.auth import Admin, Caller, requires
 from kit.http.dependencies import CallerUnitOfWork
 from kit.http.errors import Problem
 from kit.http.paging import Cursor, page_of
@@ -68,7 +68,7 @@ class InvariantRun(BaseModel):
 @router.get("/api/admin/invariant")
 async def read_invariant(
     request: Request,
-    _: Admin,
+    _: Annotated[Caller, Depends(requires("admin", scope="invariant:read"))],
     uow: CallerUnitOfWork,
     student_id: Annotated[UUID | None, Query(description="of this student, now")] = None,
     part: Annotated[Part | None, Query()] = None,

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import AwareDatetime
 from sqlalchemy import Select, select
 
@@ -16,7 +16,7 @@ from checkout.payments.views import AdminPayment, Dispute, DisputeDetail
 from checkout.purchases.tables import purchases
 from contracts.people import Payer
 from kit.db.database import row_dict
-from kit.http.auth import Admin
+from kit.http.auth import Admin, Caller, requires
 from kit.http.dependencies import CallerUnitOfWork
 from kit.http.errors import Problem
 from kit.http.paging import Cursor, Page, page_of
@@ -28,7 +28,7 @@ Limit = Annotated[int, Query(ge=1, le=200)]
 
 @router.get("/payments")
 async def list_payments(
-    _: Admin,
+    _: Annotated[Caller, Depends(requires("admin", scope="payments:read"))],
     uow: CallerUnitOfWork,
     student_id: UUID | None = None,
     status: PaymentStatus | None = None,

@@ -30,6 +30,8 @@ CLOCKS_APART_SECONDS = 30.0
 CASE_MANAGER = "case_manager"
 STAFF = frozenset({CASE_MANAGER, "specialist", "admin"})
 """Roles whose requests use the staff login."""
+MACHINE = "machine"
+"""The role of other systems. They read what admins read, where a scope admits them."""
 
 
 def new_metadata() -> MetaData:
@@ -95,12 +97,14 @@ class Database:
         `student_id`: the caller's id, also if the caller is no student. Staff have a login of their own: for the other
         one, no setting widens what it sees. Case managers see the students of their caseload (see `caseload`).
         """
-        engine = self._staff if role in STAFF else self.engine
+        engine = self._staff if role in STAFF or role == MACHINE else self.engine
         async with _transaction(engine) as connection:
+            if role == MACHINE:
+                await connection.execute(text("SET TRANSACTION READ ONLY"))
             await connection.execute(
                 select(
                     func.set_config("app.student_id", str(student_id or ""), True),
-                    func.set_config("app.role", role, True),
+                    func.set_config("app.role", "admin" if role == MACHINE else role, True),
                     func.set_config("app.case_manager_id", str(student_id or "") if role == CASE_MANAGER else "", True),
                 )
             )

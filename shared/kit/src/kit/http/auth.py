@@ -10,8 +10,10 @@ from uuid import UUID
 import jwt
 from fastapi import Depends, Request, Security
 from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from kit.db.database import MACHINE
 from kit.http.audit import clear_origin, note_origin
 from kit.http.errors import Problem
 from kit.http.token_keys import KeySet, SharedSecrets, TokenKeys, UnknownKey
@@ -19,6 +21,7 @@ from kit.runtime.failures import Unavailable
 from kit.runtime.settings import AuthSettings
 
 ROLES = ("student", "case_manager", "specialist", "admin")
+"""Those of people."""
 GUEST = "guest"
 """A caller without a token."""
 _LEEWAY_SECONDS = 30
@@ -26,12 +29,16 @@ _LEEWAY_SECONDS = 30
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """The authenticated user. `id`: the UUID of the student or staff member."""
+    """Who is authenticated. `id`: the UUID of the student or staff member, or of another system's client.
+
+    `scopes`: what another system may do (role `machine`).
+    """
 
     id: UUID
     role: str
     email: str | None = None
     name: str | None = None
+    scopes: frozenset[str] = frozenset()
 
     @property
     def is_admin(self) -> bool:
@@ -83,9 +90,18 @@ def _keys_of(settings: AuthSettings) -> TokenKeys:
 
 def _caller(claims: dict[str, Any]) -> Caller:
     role = claims["role"]
+    if role == MACHINE:
+        return Caller(id=UUID(claims["sub"]), role=role, scopes=_scopes(claims.get("scope", "")))
     if role not in ROLES:
         raise ValueError("unknown role")
     return Caller(id=UUID(claims["sub"]), role=role, email=_text(claims.get("email")), name=_text(claims.get("name")))
+
+
+def _scopes(value: object) -> frozenset[str]:
+    """Of the claim, in which spaces separate them (RFC 8693, section 4.2)."""
+    if not isinstance(value, str):
+        raise ValueError("scope is not text")
+    return frozenset(value.split())
 
 
 def _text(value: object) -> str | None:
@@ -99,14 +115,31 @@ def _unauthorized(detail: str) -> Problem:
     return Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
 
 
-_scheme = HTTPBearer(auto_error=False, bearerFormat="JWT", description="`sub`: the caller's UUID; `role`.")
+_scheme = HTTPBearer(
+    auto_error=False, bearerFormat="JWT", description="`sub`: the caller's UUID; `role`; `scope`, if it is a machine."
+)
 
 
 async def optional_caller(
     request: Request, documented: Annotated[HTTPAuthorizationCredentials | None, Security(_scheme)]
 ) -> Caller | None:
-    """The caller, or None without a token. An invalid token is still a 401."""
-    return await caller_of(request)
+    """The caller, or None without a token. An invalid token is still a 401. Another system passes only where the route
+    names a scope that its token has: 403 `insufficient_scope` without it, and `person_required` on other routes."""
+    caller = await caller_of(request)
+    if caller is not None and caller.role == MACHINE:
+        route = request.scope.get("route")
+        admit_machine(caller, scopes_of(route.dependant) if isinstance(route, APIRoute) else frozenset())
+    return caller
+
+
+def admit_machine(caller: Caller, scopes: frozenset[str]) -> None:
+    """`scopes`: of the route; any of them admits. Raises Problem 403."""
+    if not scopes:
+        raise Problem(403, "person_required", "No other system may do this: sign in as a person.")
+    if scopes.isdisjoint(caller.scopes):
+        wanted = " ".join(sorted(scopes))
+        challenge = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{wanted}"'}
+        raise Problem(403, "insufficient_scope", f"This requires the scope {wanted}.", headers=challenge)
 
 
 async def caller_of(request: Request) -> Caller | None:
@@ -138,19 +171,33 @@ async def current_caller(caller: Annotated[Caller | None, Depends(optional_calle
 
 
 class RoleCheck:
-    """A dependency that returns the caller if their role is one of `roles`, and raises a 403 Problem otherwise."""
+    """A dependency that returns the caller if their role is one of `roles`, and raises a 403 Problem otherwise.
 
-    def __init__(self, roles: tuple[str, ...]) -> None:
+    `scope`: admits other systems that have it, to read.
+    """
+
+    def __init__(self, roles: tuple[str, ...], scope: str | None = None) -> None:
         self.roles = roles
+        self.scope = scope
 
     async def __call__(self, caller: Annotated[Caller, Depends(current_caller)]) -> Caller:
-        if caller.role not in self.roles:
+        if caller.role not in self.roles and caller.role != MACHINE:  # whose scope has been checked
             raise Problem(403, "forbidden", f"This requires the role {' or '.join(self.roles)}.")
         return caller
 
 
-def requires(*roles: str) -> RoleCheck:
-    return RoleCheck(roles)
+def requires(*roles: str, scope: str | None = None) -> RoleCheck:
+    return RoleCheck(roles, scope)
+
+
+def scopes_of(dependant: Dependant) -> frozenset[str]:
+    """The scopes of which one admits another system to a route; none: people only."""
+    found: set[str] = set()
+    for each in dependant.dependencies:
+        if isinstance(each.call, RoleCheck) and each.call.scope is not None:
+            found.add(each.call.scope)
+        found |= scopes_of(each)
+    return frozenset(found)
 
 
 def roles_of(dependant: Dependant) -> frozenset[str]:
