@@ -10,7 +10,8 @@ import httpx
 import jwt
 import pytest
 
-from devstack.documents import SETTINGS, applications, routes_of
+from devstack.documents import SETTINGS, applications
+from devstack.role_table import routes_of, scopes_by_route
 from kit.http.auth import GUEST, ROLES
 
 PUBLIC = {
@@ -26,10 +27,25 @@ PUBLIC = {
     ("checkout", "GET /pay/{token}/invoice.pdf"),
 }
 
+UNREAD = PUBLIC - {("checkout", "POST /api/create-checkout-session")}
+"""Routes that do not read a token."""
+SCOPES = {
+    ("checkout", "GET /api/admin/payments"): "payments:read",
+    ("enrollment", "GET /api/enrollments"): "enrollments:read",
+    ("reporting", "GET /api/admin/audit"): "audit:read",
+    ("reporting", "GET /api/admin/invariant"): "invariant:read",
+}
 
-def token(role: str) -> str:
+
+def token(role: str, subject: UUID | None = None, **more: str) -> str:
     now = int(time.time())
-    claims = {"sub": str(uuid4()), "role": role, "iss": SETTINGS["JWT_ISSUER"], "aud": SETTINGS["JWT_AUDIENCE"]}
+    claims = {
+        **more,
+        "sub": str(subject or uuid4()),
+        "role": role,
+        "iss": SETTINGS["JWT_ISSUER"],
+        "aud": SETTINGS["JWT_AUDIENCE"],
+    }
     return jwt.encode({**claims, "iat": now, "exp": now + 600}, SETTINGS["JWT_SECRET"], algorithm="HS256")
 
 
@@ -49,6 +65,40 @@ async def test_every_route_lets_in_its_roles_only(service: str) -> None:
                 if (status if status in (401, 403) else None) != refusal:
                     wrong.append(f"{route} answers a {role} with {status}")
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("service", applications())
+async def test_another_system_passes_where_a_scope_admits_it(service: str) -> None:
+    """With all scopes that there are: everywhere else, a person is needed."""
+    app = applications()[service]
+    every = " ".join(sorted({*SCOPES.values(), "admin", "*"}))
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    wrong = []
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        for route in routes_of(app):
+            method, path = route.split()
+            path = re.sub(r"\{[^}]+\}", str(UUID(int=0)), path)
+            wanted = SCOPES.get((service, route))
+            for scope in (every, ""):
+                sent = {"Authorization": f"Bearer {token('machine', scope=scope)}"}
+                answer = await client.request(method, path, headers=sent)
+                refusal = "insufficient_scope" if wanted else "person_required"
+                if (service, route) in UNREAD or (wanted and wanted in scope.split()):
+                    refusal = ""
+                found = answer.json()["code"] if answer.status_code in (401, 403) else ""
+                if found != refusal:
+                    wrong.append(f"{route} answers a machine with {scope!r}: {answer.status_code} {found}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_scopes_admit_to_these_routes_only_and_only_to_read() -> None:
+    found = {
+        (service, route): scopes
+        for service, app in applications().items()
+        for route, scopes in scopes_by_route(app).items()
+    }
+    assert found == {key: {scope} for key, scope in SCOPES.items()}
+    assert all(route.startswith("GET ") for _, route in found)
 
 
 def test_only_these_routes_need_no_token() -> None:
