@@ -10,7 +10,7 @@ MEMBERS := $(wildcard shared/*/pyproject.toml services/*/pyproject.toml sandboxe
 unexport PYTHONDONTWRITEBYTECODE
 DELIVERY := tests/kit/test_subscribers.py tests/kit/test_dead_letters.py tests/kit/test_relay.py tests/webhook_gateway/test_spill.py
 
-.PHONY: help demo serve test lint types walls unit fast test-containers test-compose conformance purchases year bench bench-quick bench-large bench-verify docs lock clean
+.PHONY: help demo serve test lint types walls unit fast test-containers test-compose conformance purchases year faults faults-long bench bench-quick bench-large bench-verify docs lock clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -53,6 +53,12 @@ purchases: .venv/.ready  ## 10,000 generated purchases by every route, mixed; th
 
 year: .venv/.ready  ## 100 generated years of a school on a test clock: purchases, failures, refunds, disputes (YEARS=100)
 	YEARS=$${YEARS:-100} $(PYTEST) --dist worksteal --hypothesis-profile=thorough tests/year/test_year.py
+
+faults: .venv/.ready  ## kills, outages and disorder while purchases are made; effects are counted; writes docs/faults.md
+	@$(BIN)/python -m tests.faults
+
+faults-long: .venv/.ready  ## rounds of SIGKILLs until a million events; goes on where it was ended (EVENTS=1000000)
+	@$(BIN)/python -m tests.faults --long --events $${EVENTS:-1000000}
 
 bench: .venv/.ready  ## product / bare on this machine, every path; writes docs/performance.md (BENCH_EVENTS=10000)
 	@$(BIN)/python -m tests.bench

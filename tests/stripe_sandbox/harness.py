@@ -41,7 +41,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def until(condition: Callable[[], Any], seconds: float = 8.0) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Polls until the condition returns a true value, and returns it. Fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):

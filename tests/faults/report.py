@@ -1,0 +1,103 @@
+"""The outcome of each group, printed as it comes and kept in a file of JSON lines; docs/faults.md is made from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tests.faults.outcome import Outcome
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs/faults.md"
+_HEADINGS = ("group", "what", "faults", "purchases", "events", "lost", "doubled", "unknown mails", "verify")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One group in one run. `events`: those that Stripe has made, each one webhook."""
+
+    group: str
+    what: str
+    faults: int
+    purchases: int
+    events: int
+    lost: int
+    doubled: int
+    unknown: int
+    dead_letters: int
+    verify_holds: bool
+
+    @property
+    def survived(self) -> bool:
+        return self.verify_holds and not (self.lost or self.doubled or self.dead_letters)
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        verify = "holds" if self.verify_holds else "**does not hold**"
+        numbers = (self.faults, self.purchases, self.events, self.lost, self.doubled, self.unknown)
+        return (self.group, self.what, *(f"{number:,}" for number in numbers), verify)
+
+
+def print_outcome(outcome: Outcome) -> None:
+    """What is missing, and what is there twice."""
+    for title, effects in (("lost", outcome.lost), ("doubled", outcome.doubled)):
+        for effect in effects:
+            print(f"  {title}: {effect}", flush=True)
+    if outcome.dead_letters:
+        print(f"  {outcome.dead_letters} dead letters more than expected", flush=True)
+
+
+def add(file: Path, row: Row) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as lines:
+        lines.write(json.dumps(asdict(row)) + "\n")
+
+
+def read(file: Path) -> list[Row]:
+    return [Row(**json.loads(line)) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def total(rows: Iterable[Row], *, group: str, what: str) -> Row:
+    """The sum of many runs of one group."""
+    found = list(rows)
+    return Row(
+        group=group,
+        what=what,
+        faults=sum(row.faults for row in found),
+        purchases=sum(row.purchases for row in found),
+        events=sum(row.events for row in found),
+        lost=sum(row.lost for row in found),
+        doubled=sum(row.doubled for row in found),
+        unknown=sum(row.unknown for row in found),
+        dead_letters=sum(row.dead_letters for row in found),
+        verify_holds=all(row.verify_holds for row in found),
+    )
+
+
+def write(rows: Sequence[Row], *, command: str, day: str, machine: str) -> None:
+    lines = [
+        "# Faults",
+        "",
+        f"Written by `{command}` on {day}: {machine}.",
+        "",
+        "Each group runs in a system of its own: every service as a process, PostgreSQL and RabbitMQ that wait for",
+        "the disk, and the sandboxes of Stripe and of the provider. Purchases are made through checkout and paid on",
+        "Stripe's page, some are refunded, and meanwhile the faults are injected (`tests/faults/injections.py`).",
+        "Afterward every effect of every purchase is counted (`tests/faults/outcome.py`): the enrollment, its event,",
+        "the payment, the receipt, both mails, and the enrollment at the provider; and `bursar verify` is run.",
+        "",
+        "*Lost* and *doubled* are effects. *Unknown mails*: the process was killed while it sent them, so nobody knows",
+        "whether the mail server has them; they are not sent again, and an administrator is alerted.",
+        "",
+        "| " + " | ".join(_HEADINGS) + " |",
+        "|" + " --- |" * len(_HEADINGS),
+        *(f"| {' | '.join(row.cells)} |" for row in rows),
+        "",
+        "The last row is the sum of the rounds of `make faults-long`, which goes on where it was ended.",
+        "",
+        "Not injected here: a full disk; a journal that is restored from an older copy (docs/runbooks/restore.md is",
+        "rehearsed instead); clocks that differ by more than the machine's own; two versions beside each other",
+        "(`tests/faults/test_previous_version.py` runs the consumers of both).",
+    ]
+    DOCUMENT.write_text("\n".join(lines) + "\n")
