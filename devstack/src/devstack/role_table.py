@@ -114,7 +114,7 @@ caller's own rows and for those of others.
 
 - **own**: the caller's own rows; those of others are not found.
 - **caseload**: the rows of the students in the case manager's caseload, and the caller's own
-  ([decision 31](decisions/0031-case-managers-see-their-caseload.md)).
+  ([decision 32](decisions/0032-case-managers-see-their-caseload.md)).
 - **all**: every student's rows, and those of no student. **yes**: no student's rows. **by link**: those that the link
   names.
 
