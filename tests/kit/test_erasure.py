@@ -32,7 +32,7 @@ from kit.messaging.failed_messages import FailedMessages
 from kit.messaging.publishers import Publishers
 from kit.messaging.subscriber import carries, projects
 from kit.messaging.topology import Queue, declare_at
-from kit.personal_data import erased
+from kit.personal_data import erased, erasure
 from kit.personal_data.declaration import Person, PersonalData
 from kit.personal_data.erasure import erase
 from kit.personal_data.erasure_requests import ErasureJob, note_erasure
@@ -140,6 +140,22 @@ async def test_messages_payloads_and_answers_lose_personal_data(database: Databa
 def test_a_text_that_others_have_identifies_nobody(text: str) -> None:
     with pytest.raises(ValueError, match="identifiers"):
         Person(id=ANN, identifiers=frozenset({str(ANN), text}))
+
+
+async def test_no_statement_searches_more_than_a_part_of_a_table(
+    with_totals: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many rows there are, none reaches the database's timeout."""
+    monkeypatch.setattr(erasure, "CHUNK", 2)
+    events = [paid(number, ANN, reference=f"pi_ann{number}") for number in range(1, 6)]
+    await receive(with_totals, *events, paid(9, BEN, reference="pi_ben1"))
+    async with with_totals.transaction() as db:
+        await outbox.put_all(db, [outbox.to_message(each) for each in events])
+        parts = [bounds async for bounds in erasure.chunks(db, "outbox_messages", "id", 0)]
+    assert len(parts) >= 3
+    changed = await run(with_totals, *(f"pi_ann{number}" for number in range(1, 6)))
+    assert (changed["facts"], changed["outbox_messages"]) == (5, 5)
+    assert "Vanish" not in await stored(with_totals)
 
 
 async def test_identifiers_are_added_only_when_no_batch_is_left_that_does_not_see_them(with_totals: Database) -> None:

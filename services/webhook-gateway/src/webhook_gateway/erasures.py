@@ -15,6 +15,7 @@ from kit.http.errors import Problem
 from kit.messaging.outbox import to_message
 from kit.personal_data import erased
 from kit.personal_data.declaration import Person, PersonalData, patterns
+from kit.personal_data.erasure import chunks
 from webhook_gateway.due import DueEvent
 from webhook_gateway.event import decode
 from webhook_gateway.fingerprint import fingerprint
@@ -24,6 +25,7 @@ from webhook_gateway.translate import translate
 
 _NAMING = text(
     "SELECT event_id, body, received_at FROM journal_events WHERE month = :month AND source <> 'erased'"
+    " AND event_id > :after AND event_id <= :last"
     " AND encode(body, 'escape') LIKE ANY (CAST(:patterns AS text[]))"
 )
 _REWRITE = text(
@@ -51,11 +53,12 @@ async def erase_journal(db: AsyncConnection, person: Person) -> Mapping[str, int
     like = patterns(person.identifiers)
     changed = 0
     for month in await _months(db):
-        rows = (await db.execute(_NAMING, {"month": month, "patterns": like})).all()
-        due = await _due(db, [row.event_id for row in rows])
-        kept = [(row.event_id, row.body, row.received_at) for row in rows if row.event_id not in due]
-        changed += len(kept)
-        await rewrite(db, kept)
+        async for bounds in chunks(db, "journal_events", "event_id", "", "month = :month", month=month):
+            rows = (await db.execute(_NAMING, {"month": month, "patterns": like, **bounds})).all()
+            due = await _due(db, [row.event_id for row in rows])
+            kept = [(row.event_id, row.body, row.received_at) for row in rows if row.event_id not in due]
+            changed += len(kept)
+            await rewrite(db, kept)
     return {"journal_events": changed}
 
 
@@ -87,8 +90,9 @@ async def events_about(db: AsyncConnection, person_id: UUID) -> list[dict[str, A
 async def _naming(db: AsyncConnection, names: frozenset[str]) -> dict[str, Any]:
     found = {}
     for month in await _months(db):
-        rows = await db.execute(_NAMING, {"month": month, "patterns": patterns(names)})
-        found.update({row.event_id: row for row in rows})
+        async for bounds in chunks(db, "journal_events", "event_id", "", "month = :month", month=month):
+            rows = await db.execute(_NAMING, {"month": month, "patterns": patterns(names), **bounds})
+            found.update({row.event_id: row for row in rows})
     return found
 
 

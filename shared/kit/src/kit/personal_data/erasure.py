@@ -7,7 +7,7 @@ derived from them stays what it was.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from sqlalchemy import delete, or_, text, update
@@ -19,7 +19,10 @@ from kit.personal_data.declaration import Person, PersonalData, PersonalTable, p
 
 _FACTS = text(
     "SELECT event_id, type, body::text AS body FROM facts WHERE group_id IN ("
-    " SELECT group_id FROM fact_keys WHERE key LIKE ANY (CAST(:patterns AS text[])))"
+    " SELECT group_id FROM fact_keys WHERE key = ANY (CAST(:keys AS text[])))"
+)
+_KEYS = text(
+    "SELECT key FROM fact_keys WHERE key > :after AND key <= :last AND key LIKE ANY (CAST(:patterns AS text[]))"
 )
 _WRITE_FACTS = text(
     "UPDATE facts SET body = new.body::jsonb"
@@ -28,7 +31,7 @@ _WRITE_FACTS = text(
 )
 _MESSAGES = """
     SELECT id, headers ->> 'cloudEvents:type' AS type, body FROM {table}
-    WHERE encode(body, 'escape') LIKE ANY (CAST(:patterns AS text[]))
+    WHERE id > :after AND id <= :last AND encode(body, 'escape') LIKE ANY (CAST(:patterns AS text[]))
 """
 _WRITE_MESSAGES = """
     UPDATE {table} AS old SET body = new.body
@@ -44,6 +47,13 @@ _ANSWERS = text(
     " OR caller LIKE ANY (CAST(:patterns AS text[]))"
 )
 
+_CHUNK = """
+    SELECT max(each) FROM (
+        SELECT {column} AS each FROM {table} WHERE {where} AND {column} > :after ORDER BY {column} LIMIT {size}
+    ) AS part
+"""
+CHUNK = 2_000
+"""Rows that one statement searches: it ends long before the database's timeout, however many there are."""
 ERASURE = "erasure"
 """The kind of job that erases a person."""
 
@@ -60,17 +70,33 @@ async def erase(db: AsyncConnection, personal: PersonalData, person: Person) -> 
     counts["idempotency_keys"] = (await db.execute(_ANSWERS, like)).rowcount
     for name, rows in (await personal.erase(db, person)).items():
         counts[name] = counts.get(name, 0) + rows
+    keys = list[str]()
+    async for bounds in chunks(db, "fact_keys", "key", ""):
+        keys += await db.scalars(_KEYS, {**bounds, **like})
     await erased.lock(db)
-    counts["facts"] = await _erase_facts(db, person, like)
+    counts["facts"] = await _erase_facts(db, person, keys)
     for each in personal.tables:
         counts[each.table.name] = counts.get(each.table.name, 0) + await _erase_rows(db, each, person)
     return {name: rows for name, rows in counts.items() if rows}
 
 
-async def _erase_facts(db: AsyncConnection, person: Person, like: Mapping[str, Any]) -> int:
-    """Of the groups that are about the person, without the facts that name another one."""
+async def chunks(
+    db: AsyncConnection, table: str, column: str, first: str | int, where: str = "true", **values: Any
+) -> AsyncIterator[dict[str, Any]]:
+    """`after` (exclusive) and `last` of one part of the rows after the other, in the order of an indexed column.
+    `first`: less than every value of it. Any: values of columns."""
+    statement = text(_CHUNK.format(table=table, column=column, where=where, size=CHUNK))
+    after: Any = first
+    while (last := await db.scalar(statement, {"after": after, **values})) is not None:
+        yield {"after": after, "last": last}
+        after = last
+
+
+async def _erase_facts(db: AsyncConnection, person: Person, keys: list[str]) -> int:
+    """Of the groups that are about the person, without the facts that name another one. (What has come since the keys
+    were read was stored without personal data.)"""
     changed = dict[str, str]()
-    for row in await db.execute(_FACTS, like):
+    for row in await db.execute(_FACTS, {"keys": keys}):
         body = json.loads(row.body)
         kept = personal_data.erased(row.type, body)
         if kept != body and body.get("student_id") in (None, str(person.id)):
@@ -82,10 +108,11 @@ async def _erase_facts(db: AsyncConnection, person: Person, like: Mapping[str, A
 
 async def _erase_messages(db: AsyncConnection, personal: PersonalData, table: str, like: Mapping[str, Any]) -> int:
     changed = dict[int, bytes]()
-    for row in await db.execute(text(_MESSAGES.format(table=table)), like):
-        body = without_personal_data(personal, row.type or "", row.body)
-        if body != row.body:
-            changed[row.id] = body
+    async for bounds in chunks(db, table, "id", 0):
+        for row in await db.execute(text(_MESSAGES.format(table=table)), {**bounds, **like}):
+            body = without_personal_data(personal, row.type or "", row.body)
+            if body != row.body:
+                changed[row.id] = body
     if changed:
         values = {"ids": list(changed), "bodies": list(changed.values())}
         await db.execute(text(_WRITE_MESSAGES.format(table=table)), values)
