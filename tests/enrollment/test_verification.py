@@ -16,6 +16,7 @@ from contracts.audit import Actor
 from contracts.people import enrollment_uuid
 from enrollment.verification import comparisons
 from kit.db.database import Database
+from kit.messaging import verification_runs
 from kit.messaging.verification import Repair, Report, verify
 from kit.messaging.verification_runs import Verifier
 from ledger.policy import DEFAULT_POLICY
@@ -214,10 +215,24 @@ async def test_admins_ask_for_it_and_read_what_it_has_found(service: Service, bu
         read = (await service.api.get(f"/api/admin/verification/{asked.json()['id']}", headers=admin)).json()
         assert [(each["column"], each["outcome"]) for each in read["differences"]] == [("payment_status", outcome)]
         assert (await service.api.get("/api/admin/verification", headers=admin)).json() == read
-    assert [act["action"] for act in await audited(service)] == ["verification.requested", "row.repaired"]
+    actions = [act["action"] for act in await audited(service)]
+    assert actions == ["verification.requested", "verification.requested", "row.repaired"]
     for role in ("student", "case_manager"):
         refused = await service.api.post("/api/admin/verification/repair", headers=bearer(uuid4(), role))
         assert refused.status_code == 403
+
+
+async def test_requests_that_follow_neither_add_up_nor_lose_a_repair(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin, path = bearer(uuid4(), "admin"), "/api/admin/verification"
+    monkeypatch.setattr(verification_runs, "KEPT", 1)
+    (repair,) = {(await service.api.post(f"{path}/repair", headers=admin)).json()["id"] for _ in range(2)}
+    (plain,) = {(await service.api.post(path, headers=admin)).json()["id"] for _ in range(3)}
+    verifier = Verifier(service.database, comparisons(DEFAULT_POLICY), service="enrollment")
+    assert [await verifier.sweep() for _ in range(3)] == [True, True, False]
+    assert (await service.api.get(f"{path}/{plain}", headers=admin)).json()["finished_at"]
+    assert (await service.api.get(f"{path}/{repair}", headers=admin)).status_code == 404, "one finished one is kept"
 
 
 async def test_a_verification_is_due_once_in_its_period(service: Service) -> None:

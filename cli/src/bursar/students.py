@@ -6,6 +6,7 @@ import json
 import sys
 import time
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -40,19 +41,19 @@ def export(
     """Writes everything that the services store about a student to one archive. Recorded in the audit trail."""
     environment = Environment.load(context.obj)
     clients = {service: ServiceClient(environment, service) for service in SERVICES}
-    counts: dict[str, dict[str, int]] = {}
+    if to.exists():
+        raise Refused("file_exists", f"{to} exists")
+    unfinished = to.with_name(f".{to.name}.unfinished")
     try:
-        to.touch(mode=0o600, exist_ok=False)
-    except FileExistsError:
-        raise Refused("file_exists", f"{to} exists") from None
-    with zipfile.ZipFile(to, "w", zipfile.ZIP_DEFLATED) as archive:
-        for service, client in clients.items():
-            found = client.get(path_of("/api/admin/students/{}/export", str(student)), seconds=LONG_SECONDS)
-            archive.writestr(f"{service}.json", json.dumps(found["tables"], indent=2, ensure_ascii=False))
-            counts[service] = {table: len(rows) for table, rows in found["tables"].items()}
-        for receipt in clients["checkout"].pages("/api/receipts", {"student_id": str(student)}, limit=MOST_RECEIPTS):
-            name = f"documents/{receipt['kind']}-{receipt['number']}.pdf"
-            archive.writestr(name, clients["checkout"].content(receipt["pdf"]))
+        unfinished.unlink(missing_ok=True)
+        unfinished.touch(mode=0o600, exist_ok=False)
+    except OSError as error:
+        raise Refused("not_writable", f"{to} cannot be written: {error.strerror}") from None
+    try:
+        counts = _write(unfinished, clients, student)
+        unfinished.rename(to)
+    finally:
+        unfinished.unlink(missing_ok=True)
     output = Output(as_json=as_json)
     if as_json:
         output.json({"file": str(to), "rows": counts})
@@ -62,6 +63,20 @@ def export(
         ]
         output.table(("service", "table", "rows"), rows, empty="Nothing is stored about this student.")
         output.line(f"written to {to}")
+
+
+def _write(to: Path, clients: Mapping[str, ServiceClient], student: UUID) -> dict[str, dict[str, int]]:
+    """Returns the number of rows of each table of each service."""
+    counts: dict[str, dict[str, int]] = {}
+    with zipfile.ZipFile(to, "w", zipfile.ZIP_DEFLATED) as archive:
+        for service, client in clients.items():
+            found = client.get(path_of("/api/admin/students/{}/export", str(student)), seconds=LONG_SECONDS)
+            archive.writestr(f"{service}.json", json.dumps(found["tables"], indent=2, ensure_ascii=False))
+            counts[service] = {table: len(rows) for table, rows in found["tables"].items()}
+        for receipt in clients["checkout"].pages("/api/receipts", {"student_id": str(student)}, limit=MOST_RECEIPTS):
+            name = f"documents/{receipt['kind']}-{receipt['number']}.pdf"
+            archive.writestr(name, clients["checkout"].content(receipt["pdf"]))
+    return counts
 
 
 def erase(

@@ -79,8 +79,16 @@ _EXPIRE = (
 )
 
 
+_WAITING = text(
+    "SELECT id FROM invariant_runs WHERE claimed_at IS NULL AND finished_at IS NULL ORDER BY requested_at LIMIT 1"
+).columns(id=Uuid)
+
+
 async def request(db: AsyncConnection) -> UUID:
-    """Asks for a run, in the caller's transaction. Returns its id."""
+    """Asks for a run, in the caller's transaction. Returns its id, or that of one that waits already."""
+    waiting: UUID | None = await db.scalar(_WAITING)
+    if waiting is not None:
+        return waiting
     id = uuid4()
     await db.execute(insert(invariant_runs), {"id": id})
     return id
@@ -150,13 +158,16 @@ async def verify(database: Database, rules: Rules, *, processes: int = 1) -> Inv
     # not a fork: this process has threads and open connections
     context = multiprocessing.get_context("spawn")
     loop = asyncio.get_running_loop()
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+    pool = ProcessPoolExecutor(processes, mp_context=context)
+    try:
         shares = verification.shares(processes)
         working = [loop.run_in_executor(pool, verify_share, database.url, rules, each) for each in shares]
         for part in await asyncio.gather(*working):
             whole.students += part.students
             whole.breaks += part.breaks
             whole.differences |= part.differences
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # if a share has failed, the others still work
     async with database.snapshot() as db:
         whole.breaks += await verification.nobodys_differences(db, whole.differences)
     return whole

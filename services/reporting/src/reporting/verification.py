@@ -54,7 +54,7 @@ _READ = (
 )
 _TYPES = [name for name, event in EVENT_TYPES.items() if issubclass(event, _READ)]
 _DROPPED = {"pdf": ""}
-"""Required fields that `domain.without_personal_data` has removed."""
+"""Required fields that are not stored (see `contracts.personal_data.removed`)."""
 
 
 @dataclass

@@ -87,8 +87,8 @@ async def request_repair(
 async def _request(uow: UnitOfWork, caller: Caller, *, repair: bool = False, again: bool = False) -> VerificationView:
     actor = Actor(id=str(caller.id), role=caller.role)
     id = await verification_runs.request(uow.db, actor=actor, repair=repair, again=again)
-    if repair:
-        await record(uow, Act.of("verification.requested", "verification", id, after={"again": again}))
+    after = {"repair": repair, "again": again}
+    await record(uow, Act.of("verification.requested", "verification", id, after=after))
     return _view((await uow.db.execute(select(verifications).where(verifications.c.id == id))).one())
 
 

@@ -136,13 +136,13 @@ async def verify(
     for comparison in comparisons:
         found = [each async for page in _pages(database, comparison) for each in page]
         if repair is not None and is_complete:
-            units = dict.fromkeys(each.unit for each in found)
+            units: dict[str, list[Difference]] = {}
+            for each in found:
+                units.setdefault(each.unit, []).append(each)
             found = [
                 each
-                for unit in units
-                for each in await _repair_unit(
-                    database, comparison, service, repair, [each for each in found if each.unit == unit]
-                )
+                for own in units.values()
+                for each in await _repair_unit(database, comparison, service, repair, own)
             ]
         is_complete = is_complete and not (comparison.name == FACTS and found)
         report.add(found)

@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 3.0
 KEPT = 50
-"""Verifications that are kept."""
+"""Finished verifications that are kept."""
 
 verifications = Table(
     "verifications",
@@ -82,12 +82,29 @@ _DUE = text(
     """
 )
 _EXPIRE = text(
-    "DELETE FROM verifications WHERE id IN (SELECT id FROM verifications ORDER BY requested_at DESC OFFSET :kept)"
+    """
+    DELETE FROM verifications WHERE id IN (
+        SELECT id FROM verifications WHERE finished_at IS NOT NULL ORDER BY requested_at DESC OFFSET :kept
+    )
+    """
 )
+_WAITING = text(
+    """
+    SELECT id FROM verifications
+    WHERE claimed_at IS NULL AND finished_at IS NULL AND repair = :repair AND again = :again
+    ORDER BY requested_at LIMIT 1
+    """
+).columns(id=Uuid)
 
 
 async def request(db: AsyncConnection, *, actor: Actor, repair: bool = False, again: bool = False) -> UUID:
-    """Asks the relay for a verification, in the caller's transaction. Returns its id."""
+    """Asks the relay for a verification, in the caller's transaction. Returns its id.
+
+    One that waits already, and does the same, is not asked for twice.
+    """
+    waiting: UUID | None = await db.scalar(_WAITING, {"repair": repair, "again": again})
+    if waiting is not None:
+        return waiting
     id = uuid4()
     row = {"id": id, "actor_id": actor.id, "actor_role": actor.role, "repair": repair, "again": again}
     await db.execute(insert(verifications), row)
