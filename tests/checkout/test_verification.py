@@ -8,11 +8,11 @@ from uuid import UUID, uuid4
 import pytest
 from tests.checkout.payment_steps import BY_ADMIN, PRICE, ask, paid
 from tests.checkout.service import Service
+from tests.checkout.verification_steps import verify_rows
 
 from checkout.main import comparisons
 from checkout.payments import refund_service
-from contracts.audit import Actor
-from kit.messaging.verification import Difference, Repair, verify
+from kit.messaging.verification import Difference, verify
 from ledger.policy import DEFAULT_POLICY
 
 Named = tuple[str, str | None, Any, Any, str]
@@ -20,8 +20,7 @@ Named = tuple[str, str | None, Any, Any, str]
 
 async def verified(service: Service, purchase: UUID, *, repair: bool = False) -> list[Difference]:
     """The differences of this purchase: others leave rows behind."""
-    asked = Repair(verification_id=uuid4(), actor=Actor(id="ada", role="operator")) if repair else None
-    report = await verify(service.database, comparisons(DEFAULT_POLICY), service="checkout", repair=asked)
+    report = await verify_rows(service, repair=repair)
     documents = await service.rows("SELECT id::text FROM documents WHERE purchase_id = :p", p=purchase)
     own = {str(purchase), *(each["id"] for each in documents)}
     own |= {

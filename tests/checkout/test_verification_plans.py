@@ -13,21 +13,18 @@ from tests.checkout.membership_steps import Member
 from tests.checkout.payment_steps import PRICE, paid
 from tests.checkout.plan_steps import charge_of, paid_page
 from tests.checkout.service import Service
+from tests.checkout.verification_steps import verify_rows
 
 from checkout.installments.verification import COLLECTED, NO_PLAN, PAUSED
-from checkout.main import comparisons
 from checkout.memberships.event_handlers import SYNC
 from checkout.memberships.verification import NO_SUBSCRIPTION
 from checkout.payments.verification import NO_FACTS
-from contracts.audit import Actor
-from kit.messaging.verification import Difference, Repair, verify
-from ledger.policy import DEFAULT_POLICY
+from kit.messaging.verification import Difference
 
 
 async def verified(service: Service, unit: UUID, *, repair: bool = False) -> list[Difference]:
     """The differences of one purchase: other tests leave rows behind."""
-    asked = Repair(verification_id=uuid4(), actor=Actor(id="ada", role="operator")) if repair else None
-    report = await verify(service.database, comparisons(DEFAULT_POLICY), service="checkout", repair=asked)
+    report = await verify_rows(service, repair=repair)
     return [each for each in report.differences if each.unit == str(unit)]
 
 

@@ -1,10 +1,11 @@
 """Injects faults into running systems, and counts what was lost and what happened twice.
 
-    python -m tests.faults                    every group; writes docs/faults.md
+    python -m tests.faults                    every group
     python -m tests.faults GROUP ...          these groups
     python -m tests.faults --long             rounds of SIGKILLs until a million events; goes on where it was ended
 
-Exits with 1 if an effect was lost or has happened twice, or if `bursar verify` does not hold.
+After each group, docs/faults.md is written from all runs so far (.local/faults.jsonl). Exits with 1 if an effect was
+lost or has happened twice, or if `bursar verify` does not hold.
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ import argparse
 import os
 import platform
 import tempfile
-from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -24,8 +23,9 @@ from tests.faults.report import Row
 from tests.faults.run import run
 
 KEPT = Path(__file__).resolve().parents[2] / ".local/faults.jsonl"
-"""The rounds of the long run."""
-LONG = Group("SIGKILLs of services, round after round", partial(kill_services, SERVICES), 60)
+"""Every run so far."""
+LONG = "long"
+ROUND = Group("SIGKILLs of services, round after round", partial(kill_services, SERVICES), 60)
 
 
 def main() -> None:
@@ -39,39 +39,37 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(arguments.groups) - GROUPS.keys():
         parser.error(f"no group {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
+    survived = True
     if arguments.long:
-        rows = long_run(events=arguments.events, purchases=arguments.purchases)
+        while (done := rounds()) is None or done.events < arguments.events:
+            survived &= measure(LONG, ROUND, arguments.purchases)
     else:
-        rows = [measured(name, GROUPS[name], arguments.purchases) for name in arguments.groups or GROUPS]
-    if not arguments.long and not arguments.groups:
-        rows = [*rows, *kept()]
-        report.write(rows, command="make faults", day=f"{datetime.now(UTC):%Y-%m-%d}", machine=machine())
-        print("written to docs/faults.md")
-    if not all(row.survived for row in rows):
+        for name in arguments.groups or GROUPS:
+            survived &= measure(name, GROUPS[name], arguments.purchases)
+    if not survived:
         parser.exit(1)
 
 
-def measured(name: str, group: Group, purchases: int, *, seed: int = 0) -> Row:
+def measure(name: str, group: Group, purchases: int) -> bool:
+    """Runs the group, and writes the document. Returns whether nothing was lost or doubled."""
+    seed = len(report.read(KEPT))
     with tempfile.TemporaryDirectory(prefix="bursar-faults-") as folder:
         row = run(name, group, folder=Path(folder), purchases=purchases, seed=seed)
+    report.add(KEPT, row)
     print(" | ".join(row.cells), flush=True)
-    return row
+    last = {row.group: row for row in report.read(KEPT) if row.group in GROUPS}
+    rows = [last[name] for name in GROUPS if name in last]
+    if (done := rounds()) is not None:
+        rows.append(done)
+        print(" | ".join(done.cells), flush=True)
+    report.write(rows, not_run=[name for name in GROUPS if name not in last], machine=machine())
+    return row.survived
 
 
-def long_run(*, events: int, purchases: int) -> Sequence[Row]:
-    """Rounds, each in a system of its own, until all of them together have had so many events."""
-    rows = report.read(KEPT)
-    while sum(row.events for row in rows) < events:
-        rows.append(measured("long", LONG, purchases, seed=len(rows)))
-        report.add(KEPT, rows[-1])
-        print(" | ".join(kept()[0].cells), flush=True)
-    return rows
-
-
-def kept() -> Sequence[Row]:
+def rounds() -> Row | None:
     """The sum of the rounds of the long run, if there were any."""
-    rows = report.read(KEPT)
-    return [report.total(rows, group=f"long, {len(rows):,} rounds", what=LONG.what)] if rows else []
+    found = [row for row in report.read(KEPT) if row.group == LONG]
+    return report.total(found, group=f"{LONG}, {len(found):,} rounds", what=ROUND.what) if found else None
 
 
 def machine() -> str:

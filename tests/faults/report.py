@@ -10,15 +10,16 @@ from pathlib import Path
 from tests.faults.outcome import Outcome
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/faults.md"
-_HEADINGS = ("group", "what", "faults", "purchases", "events", "lost", "doubled", "unknown mails", "verify")
+_HEADINGS = ("group", "what", "day", "faults", "purchases", "events", "lost", "doubled", "unknown mails", "verify")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One group in one run. `events`: those that Stripe has made, each one webhook."""
+    """One group in one run. `events`: those that Stripe has made, each one webhook. `day`: of the run, in UTC."""
 
     group: str
     what: str
+    day: str
     faults: int
     purchases: int
     events: int
@@ -36,7 +37,7 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         verify = "holds" if self.verify_holds else "**does not hold**"
         numbers = (self.faults, self.purchases, self.events, self.lost, self.doubled, self.unknown)
-        return (self.group, self.what, *(f"{number:,}" for number in numbers), verify)
+        return (self.group, self.what, self.day, *(f"{number:,}" for number in numbers), verify)
 
 
 def print_outcome(outcome: Outcome) -> None:
@@ -64,6 +65,7 @@ def total(rows: Iterable[Row], *, group: str, what: str) -> Row:
     return Row(
         group=group,
         what=what,
+        day=max(row.day for row in found),
         faults=sum(row.faults for row in found),
         purchases=sum(row.purchases for row in found),
         events=sum(row.events for row in found),
@@ -75,11 +77,12 @@ def total(rows: Iterable[Row], *, group: str, what: str) -> Row:
     )
 
 
-def write(rows: Sequence[Row], *, command: str, day: str, machine: str) -> None:
+def write(rows: Sequence[Row], *, not_run: Sequence[str], machine: str) -> None:
+    """`rows`: the last run of each group, and the sum of the long run."""
     lines = [
         "# Faults",
         "",
-        f"Written by `{command}` on {day}: {machine}.",
+        f"Written by `make faults` and `make faults-long`: {machine}.",
         "",
         "Each group runs in a system of its own: every service as a process, PostgreSQL and RabbitMQ that wait for",
         "the disk, and the sandboxes of Stripe and of the provider. Purchases are made through checkout and paid on",
@@ -94,7 +97,8 @@ def write(rows: Sequence[Row], *, command: str, day: str, machine: str) -> None:
         "|" + " --- |" * len(_HEADINGS),
         *(f"| {' | '.join(row.cells)} |" for row in rows),
         "",
-        "The last row is the sum of the rounds of `make faults-long`, which goes on where it was ended.",
+        *([f"Not run on this machine: {', '.join(not_run)}.", ""] if not_run else []),
+        "The row `long` is the sum of the rounds of `make faults-long`, which goes on where it was ended.",
         "",
         "Not injected here: a full disk; a journal that is restored from an older copy (docs/runbooks/restore.md is",
         "rehearsed instead); clocks that differ by more than the machine's own; two versions beside each other",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
@@ -42,6 +43,7 @@ async def inject(name: str, group: Group, stack: Stack, *, purchases: int, numbe
     return Row(
         group=name,
         what=group.what,
+        day=f"{datetime.now(UTC):%Y-%m-%d}",
         faults=faults,
         purchases=len(buyers.purchases),
         events=await _events(stack) - before,
