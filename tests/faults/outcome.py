@@ -27,10 +27,10 @@ _RECEIPTS = """
     GROUP BY student_id
 """
 _UNKNOWN = "SELECT student_id FROM notifications WHERE student_id = ANY ($1) AND status = 'unknown'"
-_RETRY_NOW = (
+_RETRY_NOW = (  # a job that is available within a minute may be in progress, see kit.jobs.worker.LEASE
     "UPDATE outbox_due SET available_at = now() WHERE available_at > now()",
     "UPDATE jobs SET available_at = now()"
-    " WHERE attempts > 0 AND done_at IS NULL AND failed_at IS NULL AND available_at > now()",
+    " WHERE attempts > 0 AND done_at IS NULL AND failed_at IS NULL AND available_at > now() + interval '61 seconds'",
 )
 
 
@@ -42,6 +42,7 @@ class Outcome:
     lost: tuple[str, ...]
     doubled: tuple[str, ...]
     unknown: int
+    verify: str
     verify_holds: bool
     dead_letters: int
 
@@ -54,9 +55,9 @@ async def settled(school: School, purchases: Sequence[Purchase], *, dead_letters
         await asyncio.sleep(1)
     await asyncio.sleep(2)  # what would happen twice happens now
     lost, doubled, unknown = await _effects(school, purchases)
-    code, _ = await bursar(school.stack, "verify")
+    code, printed = await bursar(school.stack, "verify")
     found = await asyncio.to_thread(_dead_letters, school)
-    return Outcome(tuple(lost), tuple(doubled), unknown, code == 0, found - dead_letters)
+    return Outcome(tuple(lost), tuple(doubled), unknown, printed, code == 0, found - dead_letters)
 
 
 async def _effects(school: School, purchases: Sequence[Purchase]) -> tuple[list[str], list[str], int]:

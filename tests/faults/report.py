@@ -45,6 +45,8 @@ def print_outcome(outcome: Outcome) -> None:
     for title, effects in (("lost", outcome.lost), ("doubled", outcome.doubled)):
         for effect in effects:
             print(f"  {title}: {effect}", flush=True)
+    if not outcome.verify_holds:
+        print(outcome.verify, flush=True)
     if outcome.dead_letters:
         print(f"  {outcome.dead_letters} dead letters more than expected", flush=True)
 
