@@ -102,7 +102,7 @@ def write(rows: Sequence[Row], *, not_run: Sequence[str], machine: str) -> None:
         *([f"Not run on this machine: {', '.join(not_run)}.", ""] if not_run else []),
         "The row `long` is the sum of the rounds of `make faults-long`, which goes on where it was ended.",
         "",
-        "Not injected here: a full disk; a journal that is restored from an older copy (docs/runbooks/restore.md is",
+        "Not injected here: a full disk; a journal that is restored from an older copy (restore-from-backup.md is",
         "rehearsed instead); clocks that differ by more than the machine's own; two versions beside each other",
         "(`tests/faults/test_previous_version.py` runs the consumers of both).",
     ]
