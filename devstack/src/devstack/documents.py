@@ -1,4 +1,5 @@
-"""The generated documents: JSON schemas, the event map, the money fields, OpenAPI and AsyncAPI of each service.
+"""The generated documents: JSON schemas, the event map, the money fields, AsyncAPI of each service, and OpenAPI of each
+service and of all together.
 
 `make docs` writes them.
 
@@ -23,6 +24,7 @@ import contracts
 from checkout.money_fields import Document, money_fields
 from contracts.compatibility import breaks
 from contracts.registry import EVENT_TYPES, PUBLISHED_BY
+from devstack.merged_document import merged
 from devstack.role_table import role_table
 from kit.messaging.topology import Queue
 from kit.runtime.process import Process
@@ -75,6 +77,7 @@ def documents() -> dict[Path, str]:
         for route in app.routes:
             if getattr(route, "path", "") == "/asyncapi.json":
                 found[ROOT / f"docs/asyncapi/{name}.json"] = _json(_call(route))
+    found[ROOT / "docs/openapi/bursar.json"] = _json(merged({name: app.openapi() for name, app in apis.items()}))
     found[ROOT / "docs/money-fields.md"] = _money_fields({name: app.openapi() for name, app in apis.items()})
     found[ROOT / "docs/roles.md"] = role_table(apis)
     return found

@@ -99,7 +99,7 @@ async def list_own_instructors(
 
 
 @router.get("/api/admin/instructor-assignments")
-async def list_assignments(
+async def list_instructor_assignments(
     caller: CaseManager,
     uow: CallerUnitOfWork,
     status: Annotated[Status | None, Query()] = None,

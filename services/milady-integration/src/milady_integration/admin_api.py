@@ -110,7 +110,7 @@ class ProgramRow(BaseModel):
 
 
 @router.get("/enrollments")
-async def list_enrollments(
+async def list_milady_enrollments(
     caller: CaseManager,
     uow: CallerUnitOfWork,
     status: Annotated[Status | None, Query()] = None,
@@ -136,7 +136,9 @@ async def list_enrollments(
 
 
 @router.get("/export.csv")
-async def export(caller: Admin, uow: CallerUnitOfWork, action: Literal["enroll", "withdraw"] = "enroll") -> Response:
+async def export_milady_enrollments(
+    caller: Admin, uow: CallerUnitOfWork, action: Literal["enroll", "withdraw"] = "enroll"
+) -> Response:
     """The students whom an admin has to enroll (or withdraw) by hand, as CSV for the provider's bulk import."""
     pending = provider_enrollments.c.status == Status.MANUAL.value
     if action == "withdraw":
@@ -179,7 +181,9 @@ async def export(caller: Admin, uow: CallerUnitOfWork, action: Literal["enroll",
 
 
 @router.post("/confirm")
-async def confirm(caller: Admin, uow: CallerUnitOfWork, mode: CurrentMode, body: Confirmation) -> AnyEnrollment:
+async def confirm_milady_enrollment(
+    caller: Admin, uow: CallerUnitOfWork, mode: CurrentMode, body: Confirmation
+) -> AnyEnrollment:
     """Records that an admin has enrolled (or withdrawn) a student at the provider by hand."""
     if not body.withdrawn and body.miladyEnrollmentId is None:
         raise Problem(422, "invalid_request", "miladyEnrollmentId is required unless withdrawn is true.")
@@ -208,7 +212,7 @@ def _confirmed(body: Confirmation, existing: ProviderEnrollment, mode: Mode) -> 
 
 
 @router.post("/retry")
-async def retry(caller: Admin, database: CurrentDatabase, mode: CurrentMode, body: Retry) -> Retried:
+async def retry_milady_enrollment(caller: Admin, database: CurrentDatabase, mode: CurrentMode, body: Retry) -> Retried:
     """Retries what has failed, after an admin has fixed the cause. Each enrollment is a transaction of its own."""
     failed = provider_enrollments.c.status == Status.FAILED.value
     if mode == "api":  # there was no API when these were requested
@@ -249,14 +253,14 @@ async def _retry(uow: UnitOfWork, student_id: UUID, slug: str, mode: Mode) -> bo
 
 
 @router.get("/programs")
-async def list_programs(caller: CaseManager, uow: CallerUnitOfWork) -> Page[ProgramRow]:
+async def list_milady_programs(caller: CaseManager, uow: CallerUnitOfWork) -> Page[ProgramRow]:
     """Milady's programs, by slug."""
     rows = await uow.db.execute(select(milady_programs).order_by(milady_programs.c.program_slug))
     return Page(items=[ProgramRow.model_validate(row_dict(row)) for row in rows])
 
 
 @router.put("/programs/{program_slug}")
-async def save_program(
+async def save_milady_program(
     caller: Admin,
     uow: CallerUnitOfWork,
     program_slug: Annotated[str, Path(min_length=1, max_length=200)],

@@ -73,7 +73,7 @@ class AutoEnrolled(BaseModel):
 
 
 @router.get("/api/milady/mine")
-async def list_own_enrollments(
+async def list_own_milady_enrollments(
     caller: CurrentCaller, uow: CallerUnitOfWork, cursor: Cursor = None, limit: Limit = 50
 ) -> Page[StudentEnrollment]:
     """The caller's own enrollments at Milady, newest first.
@@ -87,7 +87,7 @@ async def list_own_enrollments(
 
 
 @router.post("/api/milady/auto-enroll", response_model=AutoEnrolled, dependencies=IDEMPOTENT)
-async def auto_enroll(
+async def enroll_at_milady(
     request: Request, caller: CaseManager, database: CurrentDatabase, mode: CurrentMode, body: AutoEnroll
 ) -> JSONResponse:
     """Enrolls a student who has paid at Milady. Safe to repeat.

@@ -94,7 +94,9 @@ def _not_resendable(status: db.Status, recipient: Recipient, student_id: UUID | 
 
 
 @router.post("/api/admin/notifications/{notification_id}/resend", status_code=202, response_model=Notification)
-async def resend(request: Request, caller: Admin, database: CurrentDatabase, notification_id: UUID) -> JSONResponse:
+async def resend_notification(
+    request: Request, caller: Admin, database: CurrentDatabase, notification_id: UUID
+) -> JSONResponse:
     """Sends a failed or unknown notification again, with the same Message-ID. It is derived from the current facts; if
     they no longer require it, it is skipped. One that waits for an address (`no_contact`) is sent when it is added."""
 

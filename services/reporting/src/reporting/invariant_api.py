@@ -118,13 +118,13 @@ async def _count(uow: CallerUnitOfWork, selected: ColumnElement[bool]) -> int:
 
 
 @router.post("/api/admin/invariant/runs", status_code=202)
-async def request_run(_: Admin, uow: CallerUnitOfWork) -> InvariantRun:
+async def request_invariant_run(_: Admin, uow: CallerUnitOfWork) -> InvariantRun:
     """Verifies all students in the background. Read the run by its id until it is finished."""
     return await _run(uow, await invariant_runs.request(uow.db))
 
 
 @router.get("/api/admin/invariant/runs/{run_id}")
-async def read_run(_: Admin, uow: CallerUnitOfWork, run_id: UUID) -> InvariantRun:
+async def read_invariant_run(_: Admin, uow: CallerUnitOfWork, run_id: UUID) -> InvariantRun:
     return await _run(uow, run_id)
 
 

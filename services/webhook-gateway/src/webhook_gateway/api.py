@@ -26,5 +26,5 @@ _OPENAPI = {
     },
 }
 for path in PATHS:
-    name = path.strip("/").replace("/", "_")
+    name = "receive_stripe_event" + ("" if path == PATHS[0] else "_at_" + path.split("/api/")[1].replace("/", "_"))
     router.add_api_route(path, receive, methods=["POST"], name=name, openapi_extra=_OPENAPI)

@@ -79,7 +79,7 @@ class Changed(BaseModel):
 
 
 @router.get("/queues")
-async def list_queues(_: Admin, context: CurrentContext) -> Page[DeadLetterQueue]:
+async def list_dead_letter_queues(_: Admin, context: CurrentContext) -> Page[DeadLetterQueue]:
     """All queues, with how many dead letters each has."""
     async with context.dead_letters(*context.queues) as queues:
         counts = [await letters.count() for letters in queues]

@@ -20,7 +20,7 @@ router = APIRouter(prefix="/api/admin", tags=["operations"])
 
 
 @router.get("/students/{id}/export")
-async def export_raw_events(id: UUID, _: Admin, context: CurrentContext) -> StudentExport:
+async def export_student(id: UUID, _: Admin, context: CurrentContext) -> StudentExport:
     """Stripe's events that name the student, or one of the payments that such an event names. Recorded in the audit
     trail."""
     async with context.database.transaction() as db:

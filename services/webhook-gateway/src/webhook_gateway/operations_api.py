@@ -98,7 +98,7 @@ class ScalingCommand(BaseModel):
 
 
 @router.post("/reconciliations")
-async def reconcile(body: Period, _: Admin, context: CurrentContext) -> Reconciliation:
+async def request_reconciliation(body: Period, _: Admin, context: CurrentContext) -> Reconciliation:
     """Journals the events of a period that Stripe lists and nobody delivered, and compares its objects with what was
     published about them. The relay publishes what was missing. One at a time. Recorded in the audit trail."""
     now = utc_now()

@@ -94,7 +94,7 @@ class Sponsor(BaseModel):
 
 
 @router.get("/programs")
-async def list_programs(
+async def list_all_programs(
     database: CurrentDatabase, _: CaseManager, cursor: Cursor = None, limit: Limit = 50
 ) -> Page[Program]:
     """All programs, also those that are not on sale."""

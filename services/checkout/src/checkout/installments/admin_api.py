@@ -109,7 +109,7 @@ class CurrencyStatistics(BaseModel):
     canceled: Sum
 
 
-class Statistics(BaseModel):
+class InstallmentStatistics(BaseModel):
     items: list[CurrencyStatistics]
 
 
@@ -146,7 +146,7 @@ async def list_installments(
 
 
 @router.get(f"{_SCHEDULES}/statistics")
-async def read_statistics(_: Admin, uow: CallerUnitOfWork) -> Statistics:
+async def read_installment_statistics(_: Admin, uow: CallerUnitOfWork) -> InstallmentStatistics:
     """How much is due, overdue and paid, per currency."""
     # an open remainder stands for installments that are counted already; once paid, it is counted and they are not
     separate = (installments.c.kind != "remainder") | installments.c.status.in_(("paid", "waived"))
@@ -158,7 +158,7 @@ async def read_statistics(_: Admin, uow: CallerUnitOfWork) -> Statistics:
         func.sum(installments.c.amount).label("amount"),
     ).where(counted)
     rows = (await uow.db.execute(wanted.group_by(installments.c.currency, installments.c.status))).all()
-    return Statistics(items=[_sums(rows, currency) for currency in sorted({row.currency for row in rows})])
+    return InstallmentStatistics(items=[_sums(rows, currency) for currency in sorted({row.currency for row in rows})])
 
 
 @router.patch(f"{_SCHEDULES}/{{id}}")
@@ -197,7 +197,7 @@ async def change_due_date(
 
 
 @router.post(f"{_SCHEDULES}/{{id}}/pause")
-async def pause(_: Admin, uow: CallerUnitOfWork, id: UUID) -> AdminInstallment:
+async def pause_installment(_: Admin, uow: CallerUnitOfWork, id: UUID) -> AdminInstallment:
     """Stops collecting the installment; it can still be paid. Idempotent."""
     _purchase, installment = await _payable(uow, id)
     _require_due_date(installment)
@@ -209,7 +209,7 @@ async def pause(_: Admin, uow: CallerUnitOfWork, id: UUID) -> AdminInstallment:
 
 
 @router.post(f"{_SCHEDULES}/{{id}}/resume")
-async def resume(_: Admin, uow: CallerUnitOfWork, clock: CurrentClock, id: UUID) -> AdminInstallment:
+async def resume_installment(_: Admin, uow: CallerUnitOfWork, clock: CurrentClock, id: UUID) -> AdminInstallment:
     """Collects the installment again on its due date, or now if that has passed."""
     _purchase, installment = await _payable(uow, id)
     _require_due_date(installment)

@@ -150,7 +150,7 @@ async def list_purchases(
 
 
 @router.get("/api/enrollments/{id}/payment")
-async def read_payment(id: UUID, uow: CallerUnitOfWork) -> PaymentOverview:
+async def read_enrollment_payment(id: UUID, uow: CallerUnitOfWork) -> PaymentOverview:
     """The plan, the installments, payments and refunds. `id`: the enrollment's or the purchase's."""
     purchase = await find_purchase(uow.db, id)
     if purchase is None:

@@ -32,7 +32,7 @@ Links = Annotated[PayLinkService, Depends(_links)]
 
 @router.head("/pay/{token}", include_in_schema=False)
 @router.get("/pay/{token}", status_code=303, response_class=RedirectResponse, responses=_ANSWERS)
-async def pay(token: str, links: Links) -> RedirectResponse:
+async def open_pay_link(token: str, links: Links) -> RedirectResponse:
     """Opens a current page of Stripe's on which the purchase or the installment is paid. The link works until it is
     paid or withdrawn: 410 then says what to do."""
     return RedirectResponse(await links.page(token), 303, headers=_HEADERS)
@@ -40,6 +40,6 @@ async def pay(token: str, links: Links) -> RedirectResponse:
 
 @router.head("/pay/{token}/invoice.pdf", include_in_schema=False)
 @router.get("/pay/{token}/invoice.pdf", status_code=303, response_class=RedirectResponse, responses=_ANSWERS)
-async def read_invoice(token: str, links: Links) -> RedirectResponse:
+async def download_invoice(token: str, links: Links) -> RedirectResponse:
     """The PDF of a sponsor's invoice, which exists as soon as it is sent."""
     return RedirectResponse(await links.document(token), 303, headers=_HEADERS)

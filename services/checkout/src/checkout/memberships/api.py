@@ -167,7 +167,7 @@ async def list_memberships(
 
 
 @router.get("/current")
-async def current_membership(caller: CurrentCaller, uow: CallerUnitOfWork) -> CurrentMembership:
+async def read_current_membership(caller: CurrentCaller, uow: CallerUnitOfWork) -> CurrentMembership:
     """The caller's membership that has not ended, and whether it gives access now."""
     membership = await repository.running(uow.db, caller.id)
     if membership is None:

@@ -95,7 +95,7 @@ async def list_my_payments(
 
 
 @router.get("/status/{payment_intent_id}")
-async def read_status(
+async def read_payment_status(
     request: Request, database: CurrentDatabase, payment_intent_id: IntentId, caller: CurrentCaller
 ) -> PaymentState:
     """The status of the caller's payment, here and at Stripe. 404 for another student's payment."""

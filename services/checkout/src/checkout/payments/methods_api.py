@@ -46,7 +46,7 @@ class Portal(BaseModel):
 
 
 @router.get("/methods")
-async def list_methods(request: Request, caller: CurrentCaller) -> Page[PaymentMethod]:
+async def list_saved_methods(request: Request, caller: CurrentCaller) -> Page[PaymentMethod]:
     """The caller's saved payment methods, newest first; none before their first payment."""
     customer = await customers_of(request).existing(caller.id, buyer_of(caller))
     if customer is None:
@@ -58,7 +58,7 @@ async def list_methods(request: Request, caller: CurrentCaller) -> Page[PaymentM
 
 
 @router.post("/methods/{method_id}/default")
-async def make_default(request: Request, method_id: MethodId, caller: CurrentCaller) -> PaymentMethod:
+async def make_method_default(request: Request, method_id: MethodId, caller: CurrentCaller) -> PaymentMethod:
     """Charges everything that is still to be charged to this payment method: installments and memberships."""
     with stripe_errors_as_problems(), _unknown_is_404():
         customer, method = await _own(request, caller, method_id)
@@ -72,7 +72,7 @@ async def make_default(request: Request, method_id: MethodId, caller: CurrentCal
 
 
 @router.delete("/methods/{method_id}", status_code=204)
-async def remove_method(request: Request, method_id: MethodId, caller: CurrentCaller) -> None:
+async def remove_saved_method(request: Request, method_id: MethodId, caller: CurrentCaller) -> None:
     """Detaches the payment method at Stripe; it cannot be charged anymore."""
     with stripe_errors_as_problems(), _unknown_is_404():
         await _own(request, caller, method_id)
@@ -80,7 +80,7 @@ async def remove_method(request: Request, method_id: MethodId, caller: CurrentCa
 
 
 @router.post("/billing-portal")
-async def open_portal(request: Request, caller: CurrentCaller, body: PortalRequest | None = None) -> Portal:
+async def open_billing_portal(request: Request, caller: CurrentCaller, body: PortalRequest | None = None) -> Portal:
     """Opens Stripe's billing portal, where the caller manages payment methods. The URL is valid for a few minutes."""
     settings = settings_of(request)
     return_url = body.return_url if body and body.return_url else settings.frontend_url

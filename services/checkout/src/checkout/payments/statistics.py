@@ -45,7 +45,7 @@ class Disputed(BaseModel):
     lost: int
 
 
-class Statistics(Revenue):
+class SpecialistStatistics(Revenue):
     currency: str
     disputes: Disputed
     by_item: list[ItemRevenue]
@@ -54,7 +54,7 @@ class Statistics(Revenue):
 
 async def revenue_of(
     db: AsyncConnection, specialist_id: UUID, *, since: datetime | None = None, until: datetime | None = None
-) -> list[Statistics]:
+) -> list[SpecialistStatistics]:
     """One entry per currency, of payments made from `since` on and before `until` that the caller may see."""
     own = [
         payments.c.owner_id == specialist_id,
@@ -73,7 +73,7 @@ async def revenue_of(
     by_month = (await db.execute(_revenue(own, month.label("month")))).mappings().all()
     disputed = await _disputes(db, own)
     return [
-        Statistics(
+        SpecialistStatistics(
             currency=total.currency,
             count=total.count,
             gross=total.gross,

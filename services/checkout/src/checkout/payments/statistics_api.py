@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 from pydantic import AwareDatetime
 
-from checkout.payments.statistics import Statistics, revenue_of
+from checkout.payments.statistics import SpecialistStatistics, revenue_of
 from kit.http.auth import Caller, requires
 from kit.http.dependencies import CallerUnitOfWork
 from kit.http.errors import Problem
@@ -20,13 +20,13 @@ Specialist = Annotated[Caller, Depends(requires("specialist", "admin"))]
 
 
 @router.get("/specialist/statistics")
-async def read_statistics(
+async def read_specialist_statistics(
     caller: Specialist,
     uow: CallerUnitOfWork,
     specialist_id: UUID | None = None,
     since: Annotated[AwareDatetime | None, Query(alias="from", description="paid at this time or later")] = None,
     until: Annotated[AwareDatetime | None, Query(alias="to", description="paid before this time")] = None,
-) -> Page[Statistics]:
+) -> Page[SpecialistStatistics]:
     """The caller's revenue per currency; admins name a specialist."""
     if caller.is_admin and specialist_id is None:
         raise Problem(422, "specialist_missing", "Admins must name a specialist: ?specialist_id=…")

@@ -20,7 +20,7 @@ from kit.http.paging import Page
 router = APIRouter(prefix="/api/admin", tags=["admin"])
 
 
-class Assignment(BaseModel):
+class CaseManagerAssignment(BaseModel):
     """`case_manager_id`: the `sub` of the case manager's tokens; null: nobody, until an admin assigns one."""
 
     model_config = ConfigDict(extra="forbid")
@@ -69,7 +69,9 @@ async def read_case_manager(id: UUID, _: Admin, uow: CallerUnitOfWork) -> Studen
 
 
 @router.put("/students/{id}/case-manager")
-async def assign_case_manager(id: UUID, body: Assignment, _: Admin, uow: CallerUnitOfWork) -> StudentCaseManager:
+async def assign_case_manager(
+    id: UUID, body: CaseManagerAssignment, _: Admin, uow: CallerUnitOfWork
+) -> StudentCaseManager:
     """Assigns the student to a case manager, who sees the student's rows from now on, or to nobody. The previous one no
     longer does."""
     await cases.assign(uow, id, body.case_manager_id, reason=body.reason)

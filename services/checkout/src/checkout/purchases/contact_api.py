@@ -46,7 +46,7 @@ class StudentContact(BaseModel):
 
 
 @router.put("/api/admin/students/{id}/contact")
-async def put_contact(id: UUID, body: StudentContact, caller: CaseManager, context: CurrentContext) -> StudentContact:
+async def save_contact(id: UUID, body: StudentContact, caller: CaseManager, context: CurrentContext) -> StudentContact:
     """Sets how the student is reached. Messages that waited for a contact are sent then, and outside course providers
     receive it. Case managers set those of their caseload. Returns the contact as it is now."""
     staff = Buyer(id=caller.id, role=caller.role, contact=Contact(email=body.email, name=body.name))

@@ -63,7 +63,7 @@ class UnmatchedPaymentView(BaseModel):
     resolved_at: datetime | None
 
 
-class Assignment(BaseModel):
+class PaymentAssignment(BaseModel):
     """`item`: the slug, the id, or the id in the system that registered it."""
 
     model_config = ConfigDict(extra="forbid")
@@ -112,7 +112,9 @@ async def list_unmatched_payments(
 
 
 @router.post("/{id}/assign", status_code=201)
-async def assign_payment(id: UUID, body: Assignment, caller: Admin, uow: CallerUnitOfWork) -> AssignedPurchase:
+async def assign_unmatched_payment(
+    id: UUID, body: PaymentAssignment, caller: Admin, uow: CallerUnitOfWork
+) -> AssignedPurchase:
     """Records it as the student's purchase of this item, at the catalog's price for its payer. All payments of the same
     purchase are assigned with it. The same assignment again returns the same purchase."""
     await refuse_erased(uow.db, body.student_id)
@@ -140,7 +142,7 @@ async def assign_payment(id: UUID, body: Assignment, caller: Admin, uow: CallerU
 
 
 @router.post("/{id}/refund", status_code=202)
-async def refund_payment(id: UUID, caller: Admin, uow: CallerUnitOfWork) -> RefundAnswer:
+async def refund_unmatched_payment(id: UUID, caller: Admin, uow: CallerUnitOfWork) -> RefundAnswer:
     """Refunds all that is left of it, at Stripe. The same request again changes nothing."""
     payment = await _lock(uow, id)
     if payment.status not in ("refunding", "refunded"):
@@ -214,7 +216,7 @@ def _request(payment: UnmatchedPayment, student_id: UUID, item: Item) -> Purchas
 
 
 async def _assigned_before(
-    uow: UnitOfWork, payment: UnmatchedPayment, body: Assignment, item: Item
+    uow: UnitOfWork, payment: UnmatchedPayment, body: PaymentAssignment, item: Item
 ) -> AssignedPurchase:
     row = await repository.read_row(uow.db, payment.purchase_id)
     if row is None or (row.student_id, row.item_id) != (body.student_id, item.id):
@@ -223,7 +225,7 @@ async def _assigned_before(
     return _answer(payment, body, item, Money(amount=row.list_price or row.amount, currency=row.currency))
 
 
-def _answer(payment: UnmatchedPayment, body: Assignment, item: Item, price: Money) -> AssignedPurchase:
+def _answer(payment: UnmatchedPayment, body: PaymentAssignment, item: Item, price: Money) -> AssignedPurchase:
     return AssignedPurchase(
         purchase_id=payment.purchase_id,
         student_id=body.student_id,

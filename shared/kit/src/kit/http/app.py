@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kit.http.errors import PROBLEM_RESPONSE, Problem, handle_errors, unexpected
 from kit.http.health import Check, health_routes
+from kit.http.openapi import complete
 from kit.http.parameters import REFUSE_UNKNOWN_PARAMETERS
 from kit.runtime import metrics
 from kit.runtime.trace import begin_trace, trace_id
@@ -83,6 +84,7 @@ def create_app(
             expose_headers=["Retry-After", "Idempotent-Replayed"],
         )
     app.add_middleware(RequestGuard)
+    complete(app)
     return app
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
 from fastapi import Query
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlalchemy import Select, Table, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -23,7 +23,7 @@ Cursor = Annotated[str | None, Query(max_length=200, description="`next` of the 
 
 class Page(BaseModel, Generic[T]):
     items: list[T]
-    next: str | None = None
+    next: str | None = Field(default=None, description="send it as `cursor` to get the next page; null: the last page")
 
 
 async def page_of(
