@@ -14,6 +14,11 @@ from tests.checkout.payment_steps import ask, paid, refused
 from tests.checkout.service import CASE_MANAGER, FUND, Service, bearer
 from tests.databases import api_database
 
+from checkout.purchases import customers
+from checkout.purchases.context import Buyer
+from checkout.purchases.customers import create
+from kit.http.errors import Problem
+
 LISTS = ("/api/purchases", "/api/receipts", "/api/memberships", "/api/admin/caseload")
 
 
@@ -65,6 +70,25 @@ async def test_who_asks_a_sponsor_to_pay_gets_the_student(service: Service) -> N
     assert record["act"]["after"] == {"case_manager_id": str(me)}
     assert (await fund(service, me, student)).status_code == 200
     assert len(await audited(service, student)) == 1, "the same request again assigns nobody"
+
+
+async def test_a_customer_of_a_student_who_was_assigned_meanwhile_stays(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stripe makes the customer; before it is stored, the student is assigned to another case manager."""
+    me, student, made = uuid4(), uuid4(), list[str]()
+    await service.assign(student, me)
+
+    async def create_and_assign(*args: Any, **rest: Any) -> str:
+        made.append(await create(*args, **rest))
+        await service.assign(student)
+        return made[-1]
+
+    monkeypatch.setattr(customers, "create", create_and_assign)
+    with pytest.raises(Problem) as refusal:
+        await service.app.state.customers.ensure(student, Buyer(id=me, role="case_manager", admits=student))
+    assert refusal.value.status == 403
+    assert not getattr(await service.sandbox.api.customers.retrieve_async(made[0]), "deleted", False)
 
 
 async def test_a_student_who_pays_themselves_joins_by_a_sponsored_purchase_on_record(service: Service) -> None:

@@ -12,7 +12,7 @@ from checkout.purchases.domain import PurchaseRequest
 from checkout.stripe_client import Stripe, StripeRejected
 from contracts.people import Contact
 from kit.db.unit_of_work import UnitOfWork
-from kit.http.erasure import refuse_erased
+from kit.http.erasure import ERASED, refuse_erased
 from kit.http.errors import Problem
 
 
@@ -103,6 +103,7 @@ class Customers:
             async with self._context.unit_of_work(buyer) as uow:
                 await refuse_erased(uow.db, student_id)
                 yield uow
-        except Problem:
-            await self._context.stripe.delete_customer(customer_id)
+        except Problem as refused:
+            if refused.code == ERASED:
+                await self._context.stripe.delete_customer(customer_id)
             raise

@@ -13,6 +13,8 @@ from kit.http.errors import Problem
 from kit.http.limits import is_change
 from kit.personal_data import erased
 
+ERASED = "student_erased"
+"""The code of the refusal."""
 STUDENT = "student"
 """The role of those who can be erased."""
 
@@ -22,7 +24,7 @@ async def refuse_erased(db: AsyncConnection, person: UUID) -> None:
     finds what it writes."""
     await erased.lock_shared(db)
     if await erased.is_erased(db, person):
-        raise Problem(409, "student_erased", "This student was erased; a new purchase needs a new account.")
+        raise Problem(409, ERASED, "This student was erased; a new purchase needs a new account.")
 
 
 async def _refuse_erased_caller(request: Request) -> None:
