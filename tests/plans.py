@@ -29,17 +29,20 @@ class Executed:
 
 @asynccontextmanager
 async def recorded(database: Database) -> AsyncIterator[list[Executed]]:
-    """The statements that are executed meanwhile."""
+    """The statements that are executed meanwhile, with whatever login."""
     executed: list[Executed] = []
 
     def record(_: Any, __: Any, statement: str, parameters: Any, ___: Any, many: bool) -> None:
         executed.append(Executed(statement, parameters[0] if many else parameters))
 
-    event.listen(database.engine.sync_engine, "before_cursor_execute", record)
+    engines = [each.sync_engine for each in database.engines.values()]
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", record)
     try:
         yield executed
     finally:
-        event.remove(database.engine.sync_engine, "before_cursor_execute", record)
+        for engine in engines:
+            event.remove(engine, "before_cursor_execute", record)
 
 
 async def faults_of(url: str, executed: Sequence[Executed]) -> list[str]:

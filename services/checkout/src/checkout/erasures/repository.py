@@ -113,7 +113,8 @@ async def exists(db: AsyncConnection, student_id: UUID) -> bool:
 
 
 async def identifiers(db: AsyncConnection, student_id: UUID) -> frozenset[str]:
-    """The ids of the student, of their purchases, documents and payments, and of all that belongs to them at Stripe."""
+    """The ids of the student, of their purchases, documents and payments, and of all that checkout's rows name as
+    theirs at Stripe."""
     assigned = unmatched_payments.c.student_id == student_id
     columns: Sequence[Select[Any]] = (
         *(
@@ -137,8 +138,14 @@ async def identifiers(db: AsyncConnection, student_id: UUID) -> frozenset[str]:
     found = {str(student_id)}
     for statement in columns:
         found.update(str(each) for each in await db.scalars(statement) if each is not None)
-    keys = [*found, *(f"purchase:{each}" for each in found)]
-    found.update(await db.scalars(_CUSTOMERS, {"keys": keys, "student": str(student_id)}))
+    return frozenset(each for each in found if is_identifier(each))
+
+
+async def customers_of_facts(db: AsyncConnection, student_id: UUID) -> frozenset[str]:
+    """The student's customers at Stripe that only facts name. Reads all facts."""
+    own = await identifiers(db, student_id)
+    keys = [*own, *(f"purchase:{each}" for each in own)]
+    found = await db.scalars(_CUSTOMERS, {"keys": keys, "student": str(student_id)})
     return frozenset(each for each in found if is_identifier(each))
 
 
