@@ -7,6 +7,7 @@ outbox for as long as that is kept: a row that says something else was changed b
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from notifications.topology import ERASURES, QUEUES, SERVICE
 NOT_ENQUEUED = "no job will send it; resend it as an admin"
 ROWS = 2_000
 _FIRST = UUID(int=0)
+_difference = partial(Difference.of_row, notifications.name)
 
 
 def comparisons() -> Sequence[Comparison]:
@@ -108,17 +110,3 @@ def _deleted(row: Row[Any]) -> Difference:
     event = row.event
     expected = {name: event.get(name) for name in ("template", "channel", "recipient", "purchase_id")}
     return _difference(row.id, None, None, expected, "it was sent; restore it from a backup")
-
-
-def _difference(
-    id: object, column: str | None, stored: object, expected: object, reason: str | None = None
-) -> Difference:
-    return Difference(
-        table=notifications.name,
-        row=str(id),
-        column=column,
-        stored=stored,
-        expected=expected,
-        unit=str(id),
-        reason=reason,
-    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from functools import partial
 from uuid import UUID, uuid4
 
 from sqlalchemy import select, update
@@ -31,6 +31,7 @@ from kit.messaging.verification import Difference
 from ledger.facts import fold
 
 NO_SUBSCRIPTION = "no event names its subscription"
+_difference = partial(Difference.of_row, memberships.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,16 +124,3 @@ def _differences(each: _Subscription) -> Iterator[Difference]:
         old, new = getattr(stored.state, field.name), getattr(expected, field.name)
         if old != new:
             yield _difference(id, field.name, old, new)
-
-
-# Any: the values of columns
-def _difference(id: UUID, column: str | None, stored: Any, expected: Any, reason: str | None = None) -> Difference:
-    return Difference(
-        table=memberships.name,
-        row=str(id),
-        column=column,
-        stored=stored,
-        expected=expected,
-        unit=str(id),
-        reason=reason,
-    )

@@ -60,6 +60,14 @@ class Difference:
     reason: str | None = None
     outcome: Outcome = "found"
 
+    @classmethod
+    def of_row(
+        cls, table: str, id: object, column: str | None, stored: Any, expected: Any, reason: str | None = None
+    ) -> Difference:
+        """Of a row that is repaired by itself."""
+        row = str(id)
+        return cls(table=table, row=row, column=column, stored=stored, expected=expected, unit=row, reason=reason)
+
     @property
     def is_lost_event(self) -> bool:
         """Only its publisher can bring it back."""
