@@ -154,7 +154,7 @@ def is_let_in(route: str, student: UUID, answer: httpx.Response) -> bool:
 TARGETED = sorted(
     (service, route)
     for (service, route), access in ROWS.items()
-    if access not in ("nobody's", "by link") and route not in UNTARGETED
+    if access not in ("none", "by link") and route not in UNTARGETED
 )
 
 

@@ -15,8 +15,8 @@ from fastapi.routing import APIRoute, iter_route_contexts
 
 from kit.http.auth import GUEST, ROLES, roles_of, scopes_of
 
-Access = Literal["nobody's", "by link", "own", "visible", "managed", "own or admin", "revenue"]
-"""nobody's: no student's rows (the catalog)
+Access = Literal["none", "by link", "own", "visible", "managed", "own or admin", "revenue"]
+"""none: no student's rows (the catalog)
 by link: those that a link names which cannot be guessed
 own: the caller's, whatever the role
 visible: the caller's own, a case manager's caseload's, all for admins
@@ -26,7 +26,7 @@ revenue: a specialist's, all for admins"""
 
 _OWN = dict.fromkeys(ROLES, "own")
 _CELLS: Mapping[Access, Mapping[str, str]] = {
-    "nobody's": {},
+    "none": {},
     "by link": dict.fromkeys((GUEST, *ROLES), "by link"),
     "own": _OWN,
     "visible": _OWN | {"case_manager": "caseload", "admin": "all"},
@@ -36,22 +36,22 @@ _CELLS: Mapping[Access, Mapping[str, str]] = {
 }
 
 ROWS: Mapping[tuple[str, str], Access] = {
-    ("webhook-gateway", "POST /api/payments/webhook"): "nobody's",  # Stripe's, by its signature
-    ("webhook-gateway", "POST /api/stripe/webhook"): "nobody's",
-    ("webhook-gateway", "POST /api/webhook/stripe"): "nobody's",
-    ("webhook-gateway", "POST /api/webhooks/stripe"): "nobody's",
+    ("webhook-gateway", "POST /api/payments/webhook"): "none",  # Stripe's, by its signature
+    ("webhook-gateway", "POST /api/stripe/webhook"): "none",
+    ("webhook-gateway", "POST /api/webhook/stripe"): "none",
+    ("webhook-gateway", "POST /api/webhooks/stripe"): "none",
     ("checkout", "DELETE /api/payments/methods/{method_id}"): "own",
     ("checkout", "GET /api/admin/caseload"): "managed",
-    ("checkout", "GET /api/admin/items"): "nobody's",
-    ("checkout", "GET /api/admin/items/{slug}"): "nobody's",
-    ("checkout", "GET /api/admin/programs"): "nobody's",
-    ("checkout", "GET /api/admin/sponsors"): "nobody's",
-    ("checkout", "GET /api/catalog"): "nobody's",
+    ("checkout", "GET /api/admin/items"): "none",
+    ("checkout", "GET /api/admin/items/{slug}"): "none",
+    ("checkout", "GET /api/admin/programs"): "none",
+    ("checkout", "GET /api/admin/sponsors"): "none",
+    ("checkout", "GET /api/catalog"): "none",
     ("checkout", "GET /api/enrollments/{id}/payment"): "visible",
     ("checkout", "GET /api/me/export"): "own",
     ("checkout", "GET /api/memberships"): "visible",
     ("checkout", "GET /api/memberships/current"): "own",
-    ("checkout", "GET /api/payment-methods"): "nobody's",
+    ("checkout", "GET /api/payment-methods"): "none",
     ("checkout", "GET /api/payments/history/customer"): "own",
     ("checkout", "GET /api/payments/methods"): "own",
     ("checkout", "GET /api/payments/my-payments"): "own",
@@ -59,8 +59,8 @@ ROWS: Mapping[tuple[str, str], Access] = {
     ("checkout", "GET /api/payments/status/{payment_intent_id}"): "own",
     ("checkout", "GET /api/payments/{payment_id:uuid}"): "visible",
     ("checkout", "GET /api/payments/{payment_id}/receipt"): "visible",
-    ("checkout", "GET /api/programs"): "nobody's",
-    ("checkout", "GET /api/promotions/{code}"): "nobody's",
+    ("checkout", "GET /api/programs"): "none",
+    ("checkout", "GET /api/promotions/{code}"): "none",
     ("checkout", "GET /api/purchases"): "visible",
     ("checkout", "GET /api/receipts"): "visible",
     ("checkout", "GET /api/receipts/{id}/pdf"): "visible",
@@ -97,7 +97,7 @@ ROWS: Mapping[tuple[str, str], Access] = {
     ("instructor-assignment", "GET /api/instructors/mine"): "own",
     ("instructor-assignment", "GET /api/me/export"): "own",
     ("milady-integration", "GET /api/admin/milady/enrollments"): "managed",
-    ("milady-integration", "GET /api/admin/milady/programs"): "nobody's",
+    ("milady-integration", "GET /api/admin/milady/programs"): "none",
     ("milady-integration", "GET /api/me/export"): "own",
     ("milady-integration", "GET /api/milady/mine"): "own",
     ("milady-integration", "POST /api/milady/auto-enroll"): "managed",
