@@ -154,7 +154,7 @@ async def _as_admin(school: School, *statements: str) -> None:
 
 
 async def copy_webhooks(school: School, number: int) -> int:
-    """One event COPIES times at once, at two gateways' worth of connections."""
+    """One event COPIES times, 32 of them at once."""
     limit = asyncio.Semaphore(32)
     for _ in range(number):
         events = (await school.stripe("/events?limit=1000", method="GET"))["events"]

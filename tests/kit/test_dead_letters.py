@@ -118,13 +118,15 @@ async def test_an_operator_who_reads_twice_sees_the_same(
 async def test_more_bad_messages_than_the_prefetch_do_not_block_the_queue(
     rabbit_server: RabbitServer, database: Database, publisher: Publisher, queue_name: str
 ) -> None:
-    """Forty messages that no publisher of ours sends: each is dead-lettered, and the valid one is handled."""
+    """Sixty messages that no publisher of ours sends: each is dead-lettered, and the valid one is handled."""
     good = to_message(paid("evt_good"))
     bad: list[dict[str, Any]] = [
         {**good.headers, "cloudEvents:id": bytearray(b"\xff\xfe")},
         {**good.headers, "cloudEvents:id": "evt_\x00"},
         {**good.headers, "cloudEvents:time": "now", "bursar-failures": 2**62},
         {**good.headers, "cloudEvents:time": "now", "other": "\x00"},
+        {**good.headers, "cloudEvents:id": "evt_subject", "cloudEvents:subject": "a\x00"},
+        {**good.headers, "cloudEvents:time": "now", "cloudEvents:subject": "a\x00"},
     ]
     async with subscriber_runner(rabbit_server, database, publisher, queue_name, note):
         connection = await aio_pika.connect(rabbit_server.url)
@@ -139,7 +141,7 @@ async def test_more_bad_messages_than_the_prefetch_do_not_block_the_queue(
             return await done(database) == ["evt_good"]
 
         async def all_dead_lettered() -> bool:
-            return len(await dead(rabbit_server, queue_name)) == 40
+            return len(await dead(rabbit_server, queue_name)) == 60
 
         await until(handled)
         await until(all_dead_lettered)
