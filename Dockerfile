@@ -49,7 +49,7 @@ WORKDIR /opt/bursar
 EXPOSE 8000
 # Liveness, for orchestrators that restart; HEALTHCHECK_PATH=/readyz checks readiness instead.
 HEALTHCHECK --interval=30s --timeout=6s --start-period=30s --retries=3 CMD ["python", "-S", "-c", \
-  "import os, urllib.request as web; web.urlopen('http://127.0.0.1:' + os.environ['HTTP_PORT'] + os.environ['HEALTHCHECK_PATH'], timeout=5)"]
+  "import os, urllib.request as web; port = os.environ.get('INTERNAL_PORT') or os.environ['HTTP_PORT']; web.urlopen(f'http://127.0.0.1:{port}' + os.environ['HEALTHCHECK_PATH'], timeout=5)"]
 # No shell: SIGTERM reaches Python, which drains.
 ENTRYPOINT ["python", "-m"]
 
@@ -65,6 +65,8 @@ USER 10001:10001
 
 
 FROM runtime AS service
+ENV INTERNAL_HOST=0.0.0.0 INTERNAL_PORT=8001
+EXPOSE 8001
 COPY --from=service-dependencies /opt/venv /opt/venv
 COPY --from=source /service /opt/bursar
 USER 10001:10001

@@ -23,11 +23,12 @@ JWT = {
 
 
 class RunningRole(Process):
-    """One role of a service. `url` is its HTTP address."""
+    """One role of a service. `url` is the address of its API, `internal_url` that of its health and metrics."""
 
     def __init__(self, package: str, role: str, env: Mapping[str, str], *, log: Path | None = None) -> None:
-        (port,) = free_ports(1)
+        port, internal_port = free_ports(2)
         self.url = f"http://127.0.0.1:{port}"
+        self.internal_url = f"http://127.0.0.1:{internal_port}"
         super().__init__(
             Command(
                 name=f"{package}.{role}",
@@ -39,9 +40,10 @@ class RunningRole(Process):
                     **env,
                     "HTTP_PORT": str(port),
                     "HTTP_HOST": "127.0.0.1",
+                    "INTERNAL_PORT": str(internal_port),
                 },
                 log=log,
-                ready_url=f"{self.url}/readyz",
+                ready_url=f"{self.internal_url}/readyz",
             )
         )
 

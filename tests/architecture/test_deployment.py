@@ -24,7 +24,7 @@ from ledger.policy import DEFAULT_POLICY, Policy
 
 SERVICES = sorted(path.name for path in (ROOT / "services").iterdir() if (path / "pyproject.toml").exists())
 ROLES = {"ApiSettings": "-api", "WorkerSettings": "", "RelaySettings": "-relay", "AdminSettings": "-admin"}
-SET_BY_THE_IMAGE = {"HTTP_HOST", "HTTP_PORT"}
+SET_BY_THE_IMAGE = {"HTTP_HOST", "HTTP_PORT", "INTERNAL_HOST", "INTERNAL_PORT"}
 
 
 @cache
@@ -170,5 +170,5 @@ def test_the_operators_command_asks_every_process() -> None:
         and process["command"][1:] != ["migrate"]
     }
     assert json.loads(compose_services()["operator"]["environment"]["BURSAR_HEALTH"]) == {
-        name: f"http://{name}:8000" for name in processes
+        name: f"http://{name}:8001" for name in processes
     }

@@ -147,7 +147,7 @@ async def total(role: RunningRole, metric: str) -> Mapping[tuple[tuple[str, str]
     """The samples of a metric of the process, by their labels."""
     # without verify=False, each client reads all certificates: as much CPU as a hundred events
     async with httpx.AsyncClient(trust_env=False, verify=False, timeout=10) as client:
-        page = (await client.get(f"{role.url}/metrics")).text
+        page = (await client.get(f"{role.internal_url}/metrics")).text
     found = {}
     for labels, value in re.findall(rf"^{metric}(?:\{{(.*)\}})? (\S+)$", page, re.MULTILINE):
         found[tuple(re.findall(r'(\w+)="([^"]*)"', labels))] = float(value)

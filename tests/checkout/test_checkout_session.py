@@ -372,7 +372,7 @@ async def test_a_rejected_purchase_has_failed(service: Service) -> None:
 
 
 async def test_openapi_describes_the_body(service: Service) -> None:
-    document = (await service.call("GET", "/openapi.json")).json()
+    document = service.app.openapi()
     body = document["paths"][CREATE]["post"]["requestBody"]["content"]["application/json"]["schema"]
     fields = document["components"]["schemas"][body["$ref"].rsplit("/", 1)[-1]]["properties"]
     assert set(fields) == {"programName", "programSlug", "price", "paymentType", "promotionCode"}

@@ -21,6 +21,7 @@ from devstack.identity import Identity, Person
 BY_WEBHOOK, BY_CHECKOUT = 200, 5
 BARBER = "barber-apprenticeship"
 SETTLE_SECONDS = 150
+SET_BY_THE_IMAGE = {"HTTP_HOST", "HTTP_PORT", "INTERNAL_HOST", "INTERNAL_PORT"}
 AT_ONCE = 16
 OTHERS = "other systems"
 SERVICES = tuple(name for name in PUBLISHED_BY if name != OTHERS)
@@ -153,7 +154,7 @@ def test_every_setting_can_be_set(system: Containers) -> None:
         for name, suffix in roles.items():
             if hasattr(settings, name) and f"{service}{suffix}" in described:
                 wanted = {field.upper() for field in getattr(settings, name).model_fields}
-                missing = wanted - described[f"{service}{suffix}"]["environment"].keys() - {"HTTP_HOST", "HTTP_PORT"}
+                missing = wanted - described[f"{service}{suffix}"]["environment"].keys() - SET_BY_THE_IMAGE
                 assert not missing, (service, name)
 
 

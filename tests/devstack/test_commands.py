@@ -81,7 +81,11 @@ def test_serve_describes_itself_and_leaves_nothing_behind(tmp_path: Path) -> Non
         for name, url in stack["health"].items():
             assert httpx.get(f"{url}/healthz", timeout=10).status_code == 200, name
             if not name.endswith("_sandbox"):
-                assert "# HELP" in httpx.get(f"{url}/metrics", timeout=10).text, name
+                assert url != stack[name], "the internal address"
+                pages = {"/metrics": "# HELP", "/docs": "/docs/swagger-ui", "/openapi.json": "paths"}
+                for path, content in pages.items():
+                    assert content in httpx.get(url + path, timeout=10).text, name
+                    assert httpx.get(stack[name] + path, timeout=10).status_code == 404, name
             if name in databases:
                 checks = httpx.get(f"{url}/readyz", timeout=10).json()["checks"]
                 assert "relay.broker" in checks, f"{name} runs in one process: {checks}"

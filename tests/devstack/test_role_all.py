@@ -43,7 +43,7 @@ async def test_one_process_migrates_consumes_answers_and_drains(
     try:
         service.start().wait_ready()
         async with httpx.AsyncClient(base_url=service.url, verify=False) as http:
-            ready = (await http.get("/readyz")).json()
+            ready = (await http.get(f"{service.internal_url}/readyz")).json()
             assert ready["policy"], "as the consumers report it"
             assert ready["checks"] == dict.fromkeys(
                 (

@@ -43,7 +43,7 @@ def dying(point: str, env: dict[str, str]) -> Process:
         Command(
             name=f"enrollment.consumers dying {point}",
             argv=[sys.executable, "-m", "tests.faults.dying", point, "enrollment", "consumers"],
-            env={**os.environ, **JWT, **env, "HTTP_PORT": str(port)},
+            env={**os.environ, **JWT, **env, "INTERNAL_PORT": str(port)},
             cwd=ROOT,
         )
     )

@@ -52,14 +52,14 @@ def refunded(student: UUID) -> PaymentRefunded:
 
 
 def older(env: dict[str, str]) -> Process:
-    (port,) = free_ports(1)
+    port, internal_port = free_ports(2)
     return Process(
         Command(
             name="enrollment.consumers of the previous version",
             argv=[sys.executable, "-m", "tests.faults.older", "enrollment", "consumers"],
-            env={**os.environ, **JWT, **env, "HTTP_PORT": str(port), "HTTP_HOST": "127.0.0.1"},
+            env={**os.environ, **JWT, **env, "HTTP_PORT": str(port), "INTERNAL_PORT": str(internal_port)},
             cwd=ROOT,
-            ready_url=f"http://127.0.0.1:{port}/readyz",
+            ready_url=f"http://127.0.0.1:{internal_port}/readyz",
         )
     )
 

@@ -140,7 +140,5 @@ async def test_the_login_of_the_api_reads_and_updates_only_permitted_rows(servic
         await api.close()
 
 
-async def test_documents_are_served(service: Service) -> None:
-    assert "/api/instructors/mine" in (await service.call("GET", "/openapi.json")).json()["paths"]
-    assert "instructor-assignment.payments" in (await service.call("GET", "/asyncapi.json")).json()["channels"]
-    assert (await service.call("GET", "/readyz")).json()["status"] == "ready"
+async def test_it_is_ready(service: Service) -> None:
+    assert (await service.call("GET", "/readyz")).json() == {"status": "ready"}

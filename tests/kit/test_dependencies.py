@@ -48,7 +48,7 @@ async def test_each_dependency_has_its_own_outcome_and_gauge() -> None:
 
 async def test_a_process_is_ready_without_its_dependencies_and_lists_them() -> None:
     (port,) = free_ports(1)
-    process = Process(settings=Settings(http_port=port), dependencies={"provider": is_down})
+    process = Process(settings=Settings(internal_port=port), dependencies={"provider": is_down})
     running = asyncio.create_task(run(process, name="tests"))
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -185,7 +184,7 @@ async def test_an_outage_is_503_and_a_bug_is_500_without_its_message(client: htt
 
 
 async def test_every_answer_has_safe_headers(client: httpx.AsyncClient) -> None:
-    for path in ("/who", "/admin", "/nowhere", "/fails?kind=bug", "/readyz", "/openapi.json"):
+    for path in ("/who", "/admin", "/nowhere", "/fails?kind=bug", "/readyz"):
         headers = (await client.get(path)).headers
         assert headers["cache-control"] == "no-store", path
         assert headers["x-content-type-options"] == "nosniff"
@@ -194,7 +193,6 @@ async def test_every_answer_has_safe_headers(client: httpx.AsyncClient) -> None:
         assert "strict-transport-security" not in headers
     over_tls = await client.get("https://test/who")
     assert over_tls.headers["strict-transport-security"] == "max-age=31536000"
-    assert "content-security-policy" not in (await client.get("/docs")).headers, "it is a page with scripts"
 
 
 async def test_a_body_over_the_limit_is_413(client: httpx.AsyncClient) -> None:
@@ -269,17 +267,3 @@ async def test_only_configured_origins_are_allowed(client: httpx.AsyncClient) ->
     bad = await client.options("/orders", headers={**preflight, "Origin": "https://evil.test"})
     assert good.headers["access-control-allow-origin"] == "https://front.test"
     assert "access-control-allow-origin" not in bad.headers
-
-
-async def test_readiness_names_the_failed_check(database: Database) -> None:
-    async def broken() -> None:
-        raise Transient("unavailable")
-
-    app = create_app(title="tests", checks={"database": database.ping, "broker": broken})
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
-        assert (await client.get("/healthz")).status_code == 200
-        ready = await client.get("/readyz")
-        assert ready.status_code == 503
-        assert ready.json()["checks"] == {"database": "ok", "broker": "Transient: unavailable"}
-        assert b"bursar_http_request_seconds" in (await client.get("/metrics")).content
-        assert json.loads((await client.get("/openapi.json")).content)["info"]["title"] == "tests"

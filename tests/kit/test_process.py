@@ -69,7 +69,7 @@ def test_each_part_of_the_role_all_has_its_own_login(
 @pytest.mark.parametrize("ends", [fails, returns, is_canceled])
 @pytest.mark.parametrize("has_app", [True, False])
 async def test_a_process_whose_background_work_ends_stops_and_reports_it(ends: object, has_app: bool) -> None:
-    (port,) = free_ports(1)
+    port, public_port = free_ports(2)
     later = asyncio.Event()
     drained = asyncio.Event()
 
@@ -82,7 +82,7 @@ async def test_a_process_whose_background_work_ends_stops_and_reports_it(ends: o
         await ends(stop)  # type: ignore[operator]
 
     process = Process(
-        settings=Settings(http_port=port),
+        settings=Settings(http_port=public_port, internal_port=port),
         app=create_app(title="tests") if has_app else None,
         background=[working, ending],
     )

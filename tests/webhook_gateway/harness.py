@@ -54,7 +54,7 @@ class Gateway:
     async def metrics(self) -> str:
         """The metrics of the API."""
         async with httpx.AsyncClient(timeout=20, verify=TLS) as client:
-            return (await client.get(f"{self.api.url}/metrics")).text
+            return (await client.get(f"{self.api.internal_url}/metrics")).text
 
     async def journal(self) -> dict[str, int | None]:
         """Returns, by Stripe event id, how many events were published (None: not published yet, or due again)."""

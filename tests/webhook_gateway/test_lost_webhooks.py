@@ -123,7 +123,7 @@ async def test_the_reconciler_restores_what_nobody_has_asked_for(gateway: Gatewa
 
         await until(restored, what="all events of the sandbox")
         async with httpx.AsyncClient(verify=TLS) as http:
-            metrics = (await http.get(f"{reconciler.url}/metrics")).text
+            metrics = (await http.get(f"{reconciler.internal_url}/metrics")).text
         assert 'bursar_stripe_endpoint_problem{problem="missing"} 1.0' in metrics, "the sandbox has no endpoint"
     finally:
         reconciler.stop()

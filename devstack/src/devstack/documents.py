@@ -74,9 +74,8 @@ def documents() -> dict[Path, str]:
     apis = applications()
     for name, app in apis.items():
         found[ROOT / f"docs/openapi/{name}.json"] = _json(app.openapi())
-        for route in app.routes:
-            if getattr(route, "path", "") == "/asyncapi.json":
-                found[ROOT / f"docs/asyncapi/{name}.json"] = _json(_call(route))
+        if app.state.asyncapi is not None:
+            found[ROOT / f"docs/asyncapi/{name}.json"] = _json(app.state.asyncapi())
     found[ROOT / "docs/openapi/bursar.json"] = _json(merged({name: app.openapi() for name, app in apis.items()}))
     found[ROOT / "docs/money-fields.md"] = _money_fields({name: app.openapi() for name, app in apis.items()})
     found[ROOT / "docs/roles.md"] = role_table(apis)
@@ -190,15 +189,6 @@ def _queues() -> Iterator[tuple[str, Queue]]:
     for package in SERVICES:
         for queue in importlib.import_module(f"{package}.topology").QUEUES:
             yield queue.name, queue
-
-
-def _call(route: Any) -> Any:
-    coroutine = route.endpoint()
-    try:
-        coroutine.send(None)
-    except StopIteration as done:
-        return done.value
-    raise RuntimeError("the route is not expected to wait")
 
 
 def _json(document: Any) -> str:

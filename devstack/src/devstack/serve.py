@@ -22,11 +22,11 @@ def run(folder: Path) -> int:
 
 def addresses(stack: Stack) -> str:
     """The addresses as a plain table."""
-    rows = [(name, stack.url(name)) for name in stack.processes]
+    rows = [(name, _address(stack, name)) for name in stack.processes]
     rows += [
         ("Stripe operator", f"{stack.url('stripe_sandbox')}/sandbox?token={stack.identity.sandbox_token}"),
-        ("API docs", "/docs, /openapi.json and /asyncapi.json of each service"),
-        ("health", "/healthz, /readyz and /metrics of each service"),
+        ("API docs", "/docs, /openapi.json and /asyncapi.json at each service's internal address"),
+        ("health", "/healthz, /readyz and /metrics at the same"),
         ("mail", str(stack.mail.folder)),
         ("logs", str(stack.folder / "logs")),
         ("operator", f"BURSAR_STACK={stack.description} .venv/bin/bursar doctor"),
@@ -35,3 +35,8 @@ def addresses(stack: Stack) -> str:
     width = max(len(name) for name, _ in rows)
     lines = [f"  {name:<{width}}  {where}" for name, where in rows]
     return "\n".join(["", *lines, "", "Press Ctrl-C to stop."])
+
+
+def _address(stack: Stack, name: str) -> str:
+    url, internal = stack.url(name), stack.internal_url(name)
+    return url if url == internal else f"{url}, internal {internal}"

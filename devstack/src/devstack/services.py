@@ -49,20 +49,22 @@ PREFERRED_PORTS = {
     "mail": 10025,
 }
 """Stable addresses for bookmarks: `serve` uses them if they are free."""
+HAVE_INTERNAL = (*(service.package for service in SERVICES), ADMIN)
 
 
 @dataclass(frozen=True)
 class Ports:
-    """`public`: by service, sandbox and `mail`. `taken`: preferred ports that were in use, by the name that wanted
-    them."""
+    """`public`: by service, sandbox and `mail`. `internal`: by service, preferably the next after the public one.
+    `taken`: preferred ports that were in use, by the name that wanted them."""
 
     public: Mapping[str, int]
+    internal: Mapping[str, int] = field(default_factory=dict)
     taken: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def choose(cls, *, stable: bool) -> Ports:
         """Random ports or, if `stable`, the preferred ones that are free. STRIPE_SANDBOX_PORT overrides both."""
-        random = iter(free_ports(len(PREFERRED_PORTS)))
+        random = iter(free_ports(len(PREFERRED_PORTS) + len(HAVE_INTERNAL)))
         preferred = dict(PREFERRED_PORTS) if stable else {}
         override = os.environ.get("STRIPE_SANDBOX_PORT")
         if override:
@@ -72,11 +74,19 @@ class Ports:
         public |= {name: port for name, port in preferred.items() if name not in taken}
         if override:
             public["stripe_sandbox"] = int(override)
-        return cls(public, taken)
+        internal = {name: next(random) for name in HAVE_INTERNAL}
+        if stable:
+            beside = {name: PREFERRED_PORTS[name] + 1 for name in HAVE_INTERNAL}
+            internal |= {name: port for name, port in beside.items() if is_free(port) and port not in public.values()}
+        return cls(public, internal, taken)
 
     def url(self, name: str) -> str:
         """Base URL of a service or sandbox, without a trailing slash."""
         return f"http://127.0.0.1:{self.public[name]}"
+
+    def internal_url(self, name: str) -> str:
+        """Base URL of health, metrics and documents; a sandbox has one address for everything."""
+        return f"http://127.0.0.1:{self.internal.get(name, self.public[name])}"
 
 
 # Defaults for what the caller's environment may set; everything else is set here.

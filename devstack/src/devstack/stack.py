@@ -69,6 +69,10 @@ class Stack:
         """Base URL of a service or sandbox."""
         return self.ports.url(name)
 
+    def internal_url(self, name: str) -> str:
+        """Base URL of a process's health, metrics and documents."""
+        return self.ports.internal_url(name)
+
     def token(self, who: str) -> str:
         """The bearer token of `student`, `case_manager` or `admin`."""
         return self.identity.token(self.people[who])
@@ -87,7 +91,7 @@ class Stack:
         urls = {name: self.url(name) for name in self.processes}
         return {
             **urls,
-            "health": urls,
+            "health": {name: self.internal_url(name) for name in self.processes},
             "amqp_url": self.amqp_url,
             "databases": {name: database.url for name, database in self.databases.items()},
             "stripe_webhook_secret": self.identity.stripe_webhook_secret,
@@ -197,6 +201,7 @@ class _Start:
             "MIGRATE_AMQP_URL": amqp_urls[DEPLOYMENT.name],
             "AMQP_URL": amqp_urls[service.name],
             "HTTP_PORT": str(self._ports.public[package]),
+            "INTERNAL_PORT": str(self._ports.internal[package]),
         }
         return self._process(package, [package, "all"], settings, "/readyz")
 
@@ -206,6 +211,7 @@ class _Start:
             "DATABASE_URL": database.url,
             "AMQP_URL": amqp_urls[DEPLOYMENT.name],
             "HTTP_PORT": str(self._ports.public[ADMIN]),
+            "INTERNAL_PORT": str(self._ports.internal[ADMIN]),
         }
         return {ADMIN: self._process(ADMIN, ["webhook_gateway", "admin"], settings, "/readyz")}
 
@@ -222,7 +228,7 @@ class _Start:
                 argv=[sys.executable, "-m", *argv],
                 env={**self._common, **settings},
                 log=self._folder / "logs" / f"{name}.log",
-                ready_url=self._ports.url(name) + ready_path,
+                ready_url=self._ports.internal_url(name) + ready_path,
                 cwd=self._folder,
             )
         )

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kit.http.errors import PROBLEM_RESPONSE, Problem, handle_errors, unexpected
-from kit.http.health import Check, health_routes
+from kit.http.health import Check, public_health
 from kit.http.openapi import complete
 from kit.http.parameters import REFUSE_UNKNOWN_PARAMETERS
 from kit.runtime import metrics
@@ -28,8 +28,8 @@ _SAFE_HEADERS = {
     b"x-content-type-options": b"nosniff",
 }
 """Unless a route sets its own. What an API answers is personal, and no page."""
+NOT_COUNTED = frozenset({"/healthz", "/readyz", "/metrics"})
 _OVER_TLS = {b"strict-transport-security": b"max-age=31536000"}
-_DOCS = "/docs"
 BODY_LIMIT = 1024 * 1024
 """The largest request body that any API accepts, in bytes."""
 
@@ -44,8 +44,8 @@ def create_app(
     asyncapi: Callable[[], Mapping[str, object]] | None = None,
     dependencies: Sequence[params.Depends] = (),
 ) -> FastAPI:
-    """An app with problem+json errors, health, metrics, CORS, a body limit, paths that may end in a slash, and admin
-    routes that refuse query parameters which they do not have.
+    """An app with problem+json errors, health, CORS, a body limit, paths that may end in a slash, and admin routes that
+    refuse query parameters which they do not have. Its documents and metrics are at another port (`kit.http.internal`).
 
     `asyncapi` builds the AsyncAPI document. That is slow, so it is called on the first request for it.
     """
@@ -54,9 +54,7 @@ def create_app(
         description=description,
         version="1",
         redirect_slashes=False,
-        openapi_url="/openapi.json",
-        docs_url=_DOCS,
-        redoc_url=None,
+        openapi_url=None,
     )
     for router in routers:
         app.include_router(
@@ -66,14 +64,8 @@ def create_app(
         )
     app.state.checks = dict(checks or {})
     app.state.reported = {}
-    app.include_router(health_routes(app.state.checks, app.state.reported))
-    if asyncapi is not None:
-        document = cache(asyncapi)
-
-        @app.get("/asyncapi.json", include_in_schema=False)
-        async def asyncapi_document() -> Mapping[str, object]:
-            return document()
-
+    app.state.asyncapi = cache(asyncapi) if asyncapi is not None else None
+    app.include_router(public_health(app.state.checks))
     handle_errors(app)
     if cors_origins:
         app.add_middleware(
@@ -136,7 +128,7 @@ class RequestGuard:
             await unexpected(Request(scope), error)(scope, receive, observed)
         finally:
             route = str(getattr(scope.get("route"), "path", "unmatched"))
-            if route not in ("/healthz", "/readyz", "/metrics"):
+            if route not in NOT_COUNTED:
                 method = scope["method"] if scope["method"] in _METHODS else "other"
                 metrics.REQUESTS.labels(method, route, str(status)).observe(time.perf_counter() - started_at)
 
@@ -145,7 +137,7 @@ def _missing_headers(scope: Scope, message: Message) -> Iterator[tuple[bytes, by
     given = {name.lower() for name, _ in message.get("headers", ())}
     wanted = _SAFE_HEADERS | _OVER_TLS if scope.get("scheme") == "https" else _SAFE_HEADERS
     for name, value in wanted.items():
-        if name not in given and not (name == b"content-security-policy" and scope["path"] == _DOCS):
+        if name not in given:
             yield name, value
 
 

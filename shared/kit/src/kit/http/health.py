@@ -1,4 +1,5 @@
-"""/healthz (the process is alive), /readyz (its dependencies are available) and /metrics."""
+"""/healthz (the process is alive) and /readyz (its dependencies are available), at both ports of a process: load
+balancers ask the public one, orchestrators and operators the internal one, which also says why, and has /metrics."""
 
 from __future__ import annotations
 
@@ -18,26 +19,47 @@ Check = Callable[[], Awaitable[None]]
 CHECK_SECONDS = 3.0
 
 
-def health_routes(checks: Mapping[str, Check], reported: Mapping[str, object]) -> APIRouter:
-    """`reported`: what /readyz says beside the checks."""
+def public_health(checks: Mapping[str, Check]) -> APIRouter:
+    """Without reasons, which name servers and versions."""
     router = APIRouter(include_in_schema=False)
-
-    @router.get("/healthz")
-    async def alive() -> dict[str, str]:
-        return {"status": "alive"}
+    router.add_api_route("/healthz", _alive)
 
     @router.get("/readyz")
     async def ready() -> JSONResponse:
-        found = dict(zip(checks, await asyncio.gather(*(_outcome(check) for check in checks.values())), strict=True))
-        is_ready = all(outcome == "ok" for outcome in found.values())
-        status = "ready" if is_ready else "not ready"
-        return JSONResponse({"status": status, "checks": found, **reported}, 200 if is_ready else 503)
+        status, code = _status(await _outcomes(checks))
+        return JSONResponse({"status": status}, code)
+
+    return router
+
+
+def internal_health(checks: Mapping[str, Check], reported: Mapping[str, object]) -> APIRouter:
+    """`reported`: what /readyz says beside the checks."""
+    router = APIRouter(include_in_schema=False)
+    router.add_api_route("/healthz", _alive)
+
+    @router.get("/readyz")
+    async def ready() -> JSONResponse:
+        found = await _outcomes(checks)
+        status, code = _status(found)
+        return JSONResponse({"status": status, "checks": found, **reported}, code)
 
     @router.get("/metrics")
     async def metrics() -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return router
+
+
+async def _alive() -> dict[str, str]:
+    return {"status": "alive"}
+
+
+def _status(outcomes: Mapping[str, str]) -> tuple[str, int]:
+    return ("ready", 200) if all(outcome == "ok" for outcome in outcomes.values()) else ("not ready", 503)
+
+
+async def _outcomes(checks: Mapping[str, Check]) -> dict[str, str]:
+    return dict(zip(checks, await asyncio.gather(*(_outcome(check) for check in checks.values())), strict=True))
 
 
 async def _outcome(check: Check) -> str:

@@ -37,6 +37,7 @@ from pydantic_settings import SettingsError
 
 from kit.http.app import create_app
 from kit.http.health import Check
+from kit.http.internal import create_internal_app
 from kit.http.protocol import HttpProtocol
 from kit.runtime.dependencies import Dependencies
 from kit.runtime.logs import configure
@@ -58,7 +59,7 @@ _OF_ALL = ("MIGRATE_DATABASE_URL", "API_DATABASE_URL")
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """What a role runs: a web app, or background work and health endpoints, or both."""
+    """What a role runs: a web app at the public port, or background work, or both; and the internal port beside it."""
 
     settings: Settings
     app: FastAPI | None = None
@@ -121,7 +122,8 @@ def _described(error: ErrorDetails) -> str:
 
 
 def _all(roles: Mapping[str, Role]) -> Process:
-    """Migrates, then builds every other role as one process: one port, one /readyz with all checks, one drain.
+    """Migrates, then builds every other role as one process: one pair of ports, one /readyz with all checks, one
+    drain.
 
     Each keeps the login that it has as a process of its own: a request must not run with the rights of a migration.
     """
@@ -189,36 +191,27 @@ async def run(process: Process, *, name: str) -> bool:
     app.state.reported.update(process.settings.reported)
     dependencies = Dependencies(process.dependencies)
     app.state.reported["dependencies"] = dependencies.outcomes
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host=process.settings.http_host,
-            port=process.settings.http_port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=DRAIN_SECONDS,
-            lifespan="off",
-            http=HttpProtocol,
-            forwarded_allow_ips=list(process.settings.trusted_proxies),
-        )
-    )
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]  # ours, above
+    settings = process.settings
+    internal_app = create_internal_app(app, has_api=process.app is not None)
+    servers = [_server(internal_app, settings.internal_host, settings.internal_port)]
+    if process.app is not None:
+        servers.append(_server(app, settings.http_host, settings.http_port, settings.trusted_proxies))
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
-    serving = asyncio.create_task(server.serve())
+    serving = [asyncio.create_task(server.serve()) for server in servers]
     background = [*process.background, dependencies.run]
     working = [asyncio.create_task(_guard(work, stop, name)) for work in background]
     in_order = True
-    log.info("started", port=process.settings.http_port)
+    log.info("started", port=settings.http_port if process.app else None, internal_port=settings.internal_port)
     try:
-        await asyncio.wait((serving, asyncio.create_task(stop.wait())), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((*serving, asyncio.create_task(stop.wait())), return_when=asyncio.FIRST_COMPLETED)
     finally:
         stop.set()
         await asyncio.wait([*working, asyncio.create_task(asyncio.sleep(0))], timeout=DRAIN_SECONDS)
         in_order = all(task.done() and task.result() for task in working)
-        server.should_exit = True
-        await serving
+        for server in servers:
+            server.should_exit = True
+        await asyncio.gather(*serving)
         for task in working:
             task.cancel()
         for close in process.close:
@@ -226,6 +219,25 @@ async def run(process: Process, *, name: str) -> bool:
                 await close()
         log.info("stopped", in_order=in_order)
     return in_order
+
+
+def _server(app: FastAPI, host: str, port: int, trusted_proxies: Sequence[str] = ()) -> uvicorn.Server:
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+            lifespan="off",
+            http=HttpProtocol,
+            forwarded_allow_ips=list(trusted_proxies),
+        )
+    )
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]  # ours, in run
+    return server
 
 
 async def _guard(work: Run, stop: asyncio.Event, name: str) -> bool:

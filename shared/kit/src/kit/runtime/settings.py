@@ -41,7 +41,10 @@ class FileSource(PydanticBaseSettingsSource):
 
 
 class Settings(BaseSettings):
-    """Settings of every process: log level, and the address of its HTTP endpoints."""
+    """Settings of every process: log level, and the addresses of its HTTP endpoints.
+
+    internal_host, internal_port: health with reasons, metrics and documents of the API, for operators alone.
+    """
 
     model_config = SettingsConfigDict(extra="ignore", hide_input_in_errors=True)
 
@@ -50,6 +53,8 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     http_host: str = "127.0.0.1"
     http_port: int = 8000
+    internal_host: str = "127.0.0.1"
+    internal_port: int = 8001
     trusted_proxies: CommaSeparated = ("127.0.0.1", "::1")
     """Addresses or networks whose X-Forwarded-For is believed: limits and the audit trail name the client's address.
     `*`, for development: all."""
@@ -64,6 +69,12 @@ class Settings(BaseSettings):
         yield from refused_values(self)
         if any(each == "*" or ipaddress.ip_network(each).prefixlen == 0 for each in self.trusted_proxies):
             yield "TRUSTED_PROXIES believes everybody's X-Forwarded-For"
+
+    @model_validator(mode="after")
+    def _two_ports(self) -> Self:
+        if self.internal_port == self.http_port:
+            raise ValueError("INTERNAL_PORT must differ from HTTP_PORT")
+        return self
 
     @model_validator(mode="after")
     def _production(self) -> Self:
