@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import ipaddress
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from tests.architecture.source import ROOT
 from bursar.environment import Environment
 from contracts.registry import EVENT_TYPES, PUBLISHED_BY
 from devstack.broker_rights import rights_of
+from kit.runtime.settings import Settings
 from ledger.policy import DEFAULT_POLICY, Policy
 
 SERVICES = sorted(path.name for path in (ROOT / "services").iterdir() if (path / "pyproject.toml").exists())
@@ -172,3 +174,26 @@ def test_the_operators_command_asks_every_process() -> None:
     assert json.loads(compose_services()["operator"]["environment"]["BURSAR_HEALTH"]) == {
         name: f"http://{name}:8001" for name in processes
     }
+
+
+def test_the_proxy_forwards_to_public_ports_of_apis_alone() -> None:
+    upstreams = set(re.findall(r"reverse_proxy (\S+)", (ROOT / "deploy/caddy/Caddyfile").read_text()))
+    assert upstreams == {f"{service}-api:8000" for service in SERVICES}
+    assert {upstream.split(":")[0] for upstream in upstreams} <= compose_services().keys()
+
+
+def test_the_address_that_the_proxy_names_is_believed() -> None:
+    """Docker gives its networks private addresses. One that is not private is a client's."""
+    for name, process in compose_services().items():
+        if "TRUSTED_PROXIES" in process.get("environment", {}):
+            default = process["environment"]["TRUSTED_PROXIES"].removeprefix("${TRUSTED_PROXIES:-").removesuffix("}")
+            settings = Settings(trusted_proxies=tuple(default.split(",")))
+            trusted = [ipaddress.ip_network(each) for each in settings.trusted_proxies]
+            for address, is_trusted in (("172.18.0.5", True), ("192.168.48.3", True), ("203.0.113.7", False)):
+                assert any(ipaddress.ip_address(address) in network for network in trusted) is is_trusted, name
+
+
+def test_no_internal_port_is_published() -> None:
+    published = {str(port) for process in compose_services().values() for port in process.get("ports", [])}
+    assert published
+    assert not [port for port in published if port.endswith(":8001")]

@@ -36,6 +36,7 @@ FILLED_IN = {
     "MILADY_API_BASE": "https://api.milady.example",
     "MILADY_API_KEY": "mk-82hfus73bf02",
     "SMTP_HOST": "smtp.school.example",
+    "SITE_ADDRESS": "pay.school.example",
 }
 
 

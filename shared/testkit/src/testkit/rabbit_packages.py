@@ -1,28 +1,22 @@
 """RabbitMQ and Erlang from the Debian or Ubuntu packages, unpacked into a cache folder: no root, nothing installed.
 
-Downloads 31 MB and takes 90 MB of disk space, once per user. Uses `apt-get download` and `dpkg -x`; if the machine's
-package lists are missing or outdated, `apt-get update` creates private ones in the cache folder.
+Downloads 31 MB and takes 90 MB of disk space, once per user.
 """
 
-import fcntl
-import os
 import re
 import shutil
-import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
+from testkit import debian_packages
 from testkit.engines import Unavailable, say
 
-_COMMANDS = ("apt-get", "apt-cache", "dpkg")
 _WANTED = re.compile(r"^(erlang-[a-z0-9-]+|rabbitmq-server)$", re.MULTILINE)
 
 
 def cache_folder() -> Path:
-    """Below XDG_CACHE_HOME or ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bursar" / "rabbitmq"
+    return debian_packages.cache_folder("rabbitmq")
 
 
 def unpacked() -> Path:
@@ -31,10 +25,9 @@ def unpacked() -> Path:
     if _complete(folder):
         _remove_optional_plugins(folder)
         return folder
-    if missing := [c for c in _COMMANDS if not shutil.which(c)]:
-        raise Unavailable(f"not a Debian or Ubuntu machine (no {', '.join(missing)})")
+    debian_packages.require_commands()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(folder.with_name(folder.name + ".lock")):
+    with debian_packages.lock(folder.with_name(folder.name + ".lock")):
         if not _complete(folder):  # else another run did it while this one waited
             say(f"RabbitMQ: downloading the packages of this distribution (31 MB, once) to {folder}")
             _unpack(folder)
@@ -52,9 +45,9 @@ def _unpack(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="debs.", dir=folder.parent) as name:
         work = Path(name)
-        _download(work)
+        debian_packages.download(work, "rabbitmq-server", _closure)
         for package in sorted(work.glob("*.deb")):
-            _run(["dpkg", "-x", str(package), str(folder)])
+            debian_packages.run(["dpkg", "-x", str(package), str(folder)])
     for unused in ("usr/share/doc", "usr/share/man", "usr/share/lintian", "etc", "lib", "var"):
         shutil.rmtree(folder / unused, ignore_errors=True)
     erlang = folder / "usr/lib/erlang"
@@ -86,40 +79,13 @@ def _applications(library: Path | None, name: str) -> list[str]:
     return re.findall(r"\w+", found.group(1)) if found else []
 
 
-def _download(work: Path) -> None:
-    private = [
-        *("-o", f"Dir::State::lists={work / 'lists'}", "-o", f"Dir::Cache={work / 'cache'}"),
-        *("-o", "Debug::NoLocking=1", "-o", "Acquire::Languages=none", "-o", "APT::Sandbox::User="),
-    ]
-    why = ""
-    for view in ([], private):
-        if view:
-            say("RabbitMQ: reading fresh package lists (a private copy)")
-            for part in ("lists/partial", "cache/archives/partial"):
-                (work / part).mkdir(parents=True)
-            try:
-                _run(["apt-get", *view, "-qq", "update"])
-            except Unavailable as error:
-                raise Unavailable(f"{error} (before that: {why})") from error
-        names = _closure(view)
-        if not names:
-            why = "no rabbitmq-server in the package lists"
-            continue
-        try:
-            _run(["apt-get", *view, "-q", "download", *names], cwd=work)
-            return
-        except Unavailable as error:  # lists from before the last point release name files that are gone
-            why = str(error)
-    raise Unavailable(why)
-
-
 def _closure(view: Sequence[str]) -> list[str]:
     """rabbitmq-server and its Erlang dependencies, installed on this machine or not. The others (logrotate, adduser,
     ...) are for the packaged service only, and every Debian has the C libraries that Erlang needs."""
     without = ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"]
     flags = ["--recurse", *(f"--no-{kind}" for kind in without)]
     try:
-        listing = _run(["apt-cache", *view, "depends", *flags, "rabbitmq-server"])
+        listing = debian_packages.run(["apt-cache", *view, "depends", *flags, "rabbitmq-server"])
     except Unavailable:
         return []
     names = {name for name in _WANTED.findall(listing) if "hipe" not in name}
@@ -132,22 +98,3 @@ def _point_at(script: Path, erlang: Path) -> None:
     content = script.read_bytes()
     if b"\0" not in content and b"/usr/lib/erlang" in content:
         script.write_bytes(content.replace(b"/usr/lib/erlang", str(erlang).encode()))
-
-
-def _run(argv: Sequence[str], cwd: Path | None = None) -> str:
-    env = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
-    try:
-        done = subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise Unavailable(f"{argv[0]}: {error}") from error
-    if done.returncode != 0:
-        end = " ".join((done.stderr or done.stdout).split())[-300:]
-        raise Unavailable(f"{argv[0]} failed: {end}")
-    return done.stdout
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
