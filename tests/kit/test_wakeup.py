@@ -10,12 +10,16 @@ from functools import partial
 import asyncpg
 import pytest
 from sqlalchemy import text
+from tests.kit.open_proxy import staying_open
 from tests.waiting import until
 
 from kit.db.database import Database
 from kit.messaging import wakeup as wakeup_module
 from kit.messaging.outbox import CHANNEL, OutgoingMessage, put
 from kit.messaging.wakeup import Wakeup
+
+TERMINATE = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = :last")
+"""Ends the connections of idle loops."""
 
 
 @pytest.fixture(autouse=True)
@@ -109,6 +113,27 @@ async def test_while_a_loop_is_busy_no_commit_notifies(database: Database, monke
     await until(_async(lambda: received != []))
     assert len(received) == 1, "the last one, and none before it"
     await listener.close()
+
+
+async def test_a_loop_goes_on_when_the_server_has_ended_its_connection(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the server's last words and the end of the connection, the driver cannot be used."""
+    monkeypatch.setattr(wakeup_module, "SWEEP_SECONDS", 0.2)
+    taken: list[int] = []
+    async with staying_open(database.url) as url, looking(Database(url), taken) as wakeup:
+        await until(_async(lambda: wakeup.idle))
+        async with database.transaction() as db:
+            assert (await db.execute(TERMINATE, {"last": wakeup_module._OLDEST})).all() == [(True,)]
+        await asyncio.sleep(0.5)
+        async with database.transaction() as db:
+            await put(db, message("while it is away"))
+        await until(_async(lambda: taken == [1]))
+        await until(_async(lambda: wakeup.idle), seconds=30)
+        monkeypatch.setattr(wakeup_module, "SWEEP_SECONDS", 3600)
+        async with database.transaction() as db:
+            await put(db, message("when it is back"))
+        await until(_async(lambda: taken == [1, 1]))
 
 
 def _sums_to(taken: list[int], total: int) -> bool:

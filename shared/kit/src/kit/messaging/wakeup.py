@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -38,7 +39,8 @@ _OLDEST = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
 _MARK = """
     INSERT INTO idle_workers (id, channel) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET since = now()
 """
-_FAILED = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
+_FAILED = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError)
+"""InternalClientError: the server has ended the connection, and the driver has not seen the end of it yet."""
 
 
 class Wakeup:
@@ -54,6 +56,7 @@ class Wakeup:
         self._id = uuid4()
         self._notified = asyncio.Event()
         self._connection: asyncpg.Connection[Any] | None = None
+        self._closed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._last_found = time.monotonic()
         self._poll_seconds = POLL_SECONDS
@@ -122,7 +125,7 @@ class Wakeup:
 
     async def _set_idle(self) -> None:
         if self._connection is not None:
-            with contextlib.suppress(*_FAILED):
+            with self._replacing():
                 await self._connection.execute(_MARK, self._id, self._channel)
                 self._open_until = await self._connection.fetchval(_OPEN)
                 self._idle_since = time.monotonic()
@@ -131,15 +134,25 @@ class Wakeup:
         if self._idle_since is not None:
             self._idle_since = None
             if self._connection is not None:
-                with contextlib.suppress(*_FAILED):
+                with self._replacing():
                     await self._connection.execute("DELETE FROM idle_workers WHERE id = $1", self._id)
 
     async def _ended(self, transaction: int) -> bool:
         """Whether every transaction before this one has ended."""
         if self._connection is not None:
-            with contextlib.suppress(*_FAILED):
+            with self._replacing():
                 return bool(await self._connection.fetchval(_OLDEST) >= transaction)
         return False
+
+    @contextlib.contextmanager
+    def _replacing(self) -> Iterator[None]:
+        """What fails is left to polling; a connection that cannot be used anymore is replaced."""
+        connection, closed = self._connection, self._closed
+        try:
+            yield
+        except _FAILED:
+            if connection is not None and connection.is_closed():
+                closed.set()
 
     async def _listen(self) -> None:
         while True:
@@ -148,7 +161,7 @@ class Wakeup:
                 connection = await asyncpg.connect(
                     self._url, timeout=5, command_timeout=5, server_settings={"synchronous_commit": "off"}
                 )
-                closed = asyncio.Event()
+                self._closed = closed = asyncio.Event()
                 connection.add_termination_listener(lambda _, closed=closed: closed.set())
                 await connection.add_listener(self._channel, lambda *_: self._notified.set())
                 self._connection = connection
