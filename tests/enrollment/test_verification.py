@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 from tests.deliveries import deliver, envelope
 from tests.enrollment.harness import PAYMENTS, TRACK, Buyer, Service
+from tests.metrics import total
 from tests.tokens import bearer
 
 from contracts.audit import Actor
@@ -214,6 +215,7 @@ async def test_admins_ask_for_it_and_read_what_it_has_found(service: Service, bu
         assert await Verifier(service.database, comparisons(DEFAULT_POLICY), service="enrollment").sweep()
         read = (await service.api.get(f"/api/admin/verification/{asked.json()['id']}", headers=admin)).json()
         assert [(each["column"], each["outcome"]) for each in read["differences"]] == [("payment_status", outcome)]
+        assert total("bursar_row_differences", table="enrollments") == (outcome == "found")
         assert (await service.api.get("/api/admin/verification", headers=admin)).json() == read
     actions = [act["action"] for act in await audited(service)]
     assert actions == ["verification.requested", "verification.requested", "row.repaired"]

@@ -19,7 +19,7 @@ from contracts.payments import PaymentFailed, PaymentSucceeded
 from kit.db.database import Database
 from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.messaging.broker import Publisher
-from kit.messaging.gauges import BACKLOG, Backlog, QueueDepths
+from kit.messaging.gauges import BACKLOG, Backlog, QueueDepths, watch_pools
 from kit.messaging.outbox import to_message
 from kit.messaging.subscriber import carries, subscriber
 from kit.messaging.topology import Queue, declare_at
@@ -85,6 +85,16 @@ async def test_the_backlog_is_measured(database: Database) -> None:
     assert [value("bursar_job_rows", state=state) for state in ("due", "waiting", "failed")] == [1, 0, 1]
 
 
+async def test_a_pool_without_a_free_connection_is_measured(prepared: PostgresDatabase, queue_name: str) -> None:
+    database = Database(prepared.url, pool_size=2)
+    watch_pools(queue_name, database)
+    assert [value("bursar_pool_connections", pool=queue_name, state=state) for state in ("size", "in use")] == [2, 0]
+    async with database.transaction(), database.transaction():
+        assert value("bursar_pool_connections", pool=queue_name, state="in use") == 2
+    assert value("bursar_pool_connections", pool=queue_name, state="in use") == 0
+    await database.close()
+
+
 async def test_measuring_reads_no_table(database: Database) -> None:
     """Indexes answer, however many rows are done or wait."""
     async with database.transaction() as db:
@@ -114,7 +124,8 @@ async def test_depths_of_queues_and_what_is_missing(
 ) -> None:
     queue = Queue(queue_name, events=(PaymentFailed,))
     await declare_at(rabbit_server.url, [queue])
-    await publisher.publish(to_queue(to_message(paid("evt_dead")), queue.dead))
+    for name in (queue.dead, queue.name, queue.name):
+        await publisher.publish(to_queue(to_message(paid("evt_waits")), name))
     depths = QueueDepths(rabbit_server.url, [queue])
 
     async def counted() -> bool:
@@ -122,7 +133,7 @@ async def test_depths_of_queues_and_what_is_missing(
         return value("bursar_queue_messages", queue=queue.dead) == 1
 
     await until(counted)
-    assert value("bursar_queue_messages", queue=queue.name) == 0
+    assert value("bursar_queue_messages", queue=queue.name) == 2, "nobody consumes"
     await depths.check()
     await delete(rabbit_server, [queue.dead], queue.exchange)
     await depths.measure()

@@ -13,6 +13,7 @@ from pamqp import header
 from tests.kit.events import paid
 from tests.kit.raw_messages import RawProperties, nested, send, short, table
 from tests.kit.subscriber_steps import dead, done, note, subscriber_runner, to_queue
+from tests.metrics import total
 from tests.waiting import until
 
 from contracts.envelope import Envelope
@@ -81,6 +82,7 @@ async def test_a_message_that_cannot_be_decoded_is_dead_lettered_and_harms_no_ot
 
         await until(all_dead_lettered)
         assert all(reason in each for each in await reasons()), await reasons()
+        assert total("bursar_messages_total", queue=queue_name, outcome="rejected") >= 40
         await running.check()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from tests.metrics import total
 from tests.waiting import until
 
 from kit.db.database import Database
@@ -18,6 +19,7 @@ from kit.jobs import worker as worker_module
 from kit.jobs.jobs import Job, NewJob, expedite_all, put_all
 from kit.jobs.worker import JobWorker
 from kit.messaging import wakeup as wakeup_module
+from kit.messaging.gauges import Backlog
 from kit.runtime.backoff import Backoff
 from kit.runtime.failures import Permanent, Transient
 from kit.runtime.trace import Cause
@@ -132,6 +134,8 @@ async def test_a_permanent_failure_is_given_up_at_once_and_recorded(database: Da
         await until(recorded)
     assert handler.attempted == ["mail-3"]
     assert await notes(database) == [("mail-3", "gave up: no such address")]
+    await Backlog(database, ["test.act"], ()).measure()
+    assert total("bursar_job_rows", state="failed") == 1
 
 
 async def test_a_job_is_given_up_after_its_last_attempt(database: Database) -> None:

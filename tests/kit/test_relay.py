@@ -11,6 +11,7 @@ import aio_pika
 import pytest
 from sqlalchemy import text
 from tests.kit.events import paid
+from tests.metrics import total
 from tests.waiting import until
 
 from kit.db.database import Database
@@ -107,9 +108,11 @@ async def test_an_unroutable_message_waits_until_a_queue_is_bound(
 ) -> None:
     async with database.transaction() as db:
         await put(db, message("early", queue_name))
+    failures = total("bursar_publish_failures_total", reason="Unroutable")
     async with relaying(database, publisher):
         await asyncio.sleep(0.5)
         assert await unpublished(database) == 1
+        assert total("bursar_publish_failures_total", reason="Unroutable") > failures
         await declare_at(rabbit_server.url, [Queue(queue_name)])
 
         async def published() -> bool:

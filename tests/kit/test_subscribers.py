@@ -11,6 +11,7 @@ from faststream.rabbit import RabbitRouter
 from sqlalchemy import text
 from tests.kit.events import paid
 from tests.kit.subscriber_steps import AT, ATTEMPTS, QUICK, dead, done, note, subscriber_runner, to_queue
+from tests.metrics import total
 from tests.waiting import until
 
 from contracts.envelope import Envelope
@@ -137,6 +138,7 @@ async def test_an_event_that_has_no_handler_here_is_retried_and_then_dead_letter
     async with dead_letters(rabbit_server.url, queue_name) as letters:
         (letter,) = await letters.letters()
     assert letter.reason == f"UnrecognizedType: {queue_name} has no handler for payment.failed.v1"
+    assert total("bursar_unrecognized_events_total", queue=queue_name) == ATTEMPTS
     assert letter.attempts == ATTEMPTS
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -10,6 +11,7 @@ from uuid import UUID
 
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
+from tests.metrics import total
 from tests.reporting.harness import START, Service
 from tests.reporting.test_invariant import BARBER, DIFFERS, PURCHASE, STUDENT, WHOLE
 
@@ -80,6 +82,7 @@ async def test_it_is_verified_in_other_processes_over_what_was_received(service:
     assert (found["holds"], {each["student_id"] for each in found["items"]}) == (False, {str(OTHER)})
     assert {each["part"] for each in found["items"]} == {"enrolled", "instructor", "provider", "notified", "booked"}
     assert broken_parts("enrolled") == 1 and broken_parts("stripe") == 0
+    assert time.time() - 60 < total("bursar_invariant_timestamp_seconds") <= time.time()
     assert len([each for each in logs if each["event"] == "invariant broken"]) == 5
     with capture_logs() as logs:
         await verified(service)

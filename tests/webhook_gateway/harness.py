@@ -51,10 +51,10 @@ class Gateway:
         """Posts a signed event. Returns the status code."""
         return (await self.post(body_of(event))).status_code
 
-    async def metrics(self) -> str:
-        """The metrics of the API."""
+    async def metrics(self, role: RunningRole | None = None) -> str:
+        """The metrics of the API, or of another role."""
         async with httpx.AsyncClient(timeout=20, verify=TLS) as client:
-            return (await client.get(f"{self.api.internal_url}/metrics")).text
+            return (await client.get(f"{(role or self.api).internal_url}/metrics")).text
 
     async def journal(self) -> dict[str, int | None]:
         """Returns, by Stripe event id, how many events were published (None: not published yet, or due again)."""

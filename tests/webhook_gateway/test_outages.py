@@ -15,6 +15,7 @@ from kit.messaging.topology import declare_at
 from testkit.postgres_server import PostgresServer
 from testkit.rabbit_server import RabbitServer
 from testkit.servers import postgres, rabbitmq
+from webhook_gateway.topology import SPILL
 
 pytestmark = pytest.mark.server  # starts servers of its own
 
@@ -45,6 +46,10 @@ async def all_received(gateway: Gateway, ids: set[str], seen: set[str]) -> bool:
 async def all_published(gateway: Gateway, ids: set[str]) -> bool:
     journal = await gateway.journal()
     return all(journal.get(id) == 1 for id in ids)
+
+
+async def spilled(gateway: Gateway) -> bool:
+    return f'bursar_queue_messages{{queue="{SPILL.name}"}} 10.0' in await gateway.metrics(gateway.relay)
 
 
 def payments(count: int) -> list[dict[str, object]]:
@@ -80,6 +85,7 @@ async def test_with_the_database_down_events_are_published_and_journaled_later(
         assert [await gateway.deliver(event) for event in events] == [200] * 10
         seen: set[str] = set()
         await until(lambda: all_received(gateway, ids, seen), what="published while the database is down")
+        await until(lambda: spilled(gateway), seconds=30, what="a measured spill")
     finally:
         own_postgres.start()
     await until(lambda: all_published(gateway, ids), seconds=30, what="journaled afterward")

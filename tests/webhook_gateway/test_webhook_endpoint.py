@@ -18,6 +18,8 @@ from kit.messaging.topology import declare_at
 from testkit.postgres_server import PostgresServer
 from testkit.rabbit_server import RabbitServer
 
+LAST_WEBHOOK = "bursar_last_webhook_timestamp_seconds "
+
 
 @pytest.fixture(scope="module")
 def started(postgres_server: PostgresServer, rabbit_server: RabbitServer) -> Iterator[Gateway]:
@@ -92,6 +94,13 @@ async def test_a_rolled_secret_is_accepted_while_it_is_configured(gateway: Gatew
     body = body_of(stripe.event("payment_intent.succeeded", stripe.intent()))
     response = await gateway.post(body, signature=sign(body, secret="whsec_test_rolled"))
     assert response.status_code == 200
+
+
+async def test_the_time_of_the_last_webhook_is_measured(gateway: Gateway) -> None:
+    before = int(time.time())
+    assert await gateway.deliver(stripe.event("payment_intent.succeeded", stripe.intent())) == 200
+    (line,) = (each for each in (await gateway.metrics()).splitlines() if each.startswith(LAST_WEBHOOK))
+    assert before <= float(line.removeprefix(LAST_WEBHOOK)) <= time.time()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 from structlog.testing import capture_logs
+from tests.metrics import total
 from tests.webhook_gateway.objects.harness import MONTH_AGO, Build, Deliver, published, rows
 from tests.webhook_gateway.objects.payments_at_stripe import Payments
 from tests.webhook_gateway.stripe_transport import Stripe
@@ -19,6 +20,7 @@ from kit.db.database import Database
 from ledger.facts import Facts, fold
 from ledger.verdict import verdicts
 from stripe_sandbox.clock import DAY
+from webhook_gateway.differences import Differences
 from webhook_gateway.event import parse_event
 from webhook_gateway.journal import Journal
 from webhook_gateway.stripe_objects import ObjectKind
@@ -72,8 +74,10 @@ async def test_what_is_older_than_stripes_events_is_journaled_from_its_objects(
 ) -> None:
     payments.all()
     stripe.sandbox.operate_now("/clock/advance", seconds=31 * DAY)
+    before = total("bursar_stripe_objects_total", outcome="restored")
     result = await build().compare_all(since=MONTH_AGO)
     assert result.differing == set()
+    assert total("bursar_stripe_objects_total", outcome="restored") == before + result.restored.total() > before
     restored = money(await facts(database))
     again = await build().compare_all(since=MONTH_AGO)
     assert (again.restored.total(), again.differing) == (0, set()), again
@@ -181,6 +185,7 @@ async def test_what_differs_is_found_with_both_sides_and_resolved_when_it_agrees
     assert sum(each["log_level"] == "error" for each in logs) == len(expected), "logged once"
     assert all(each.purchase_id or each.object_kind == "balance_transaction" for each in events)
     assert result.restored.total() == 0, "nothing is changed silently"
+    assert await Differences(database).measure() == total("bursar_stripe_differences") == len(expected)
 
     async with database.transaction() as db:  # the journal is right after all
         for body in right:
@@ -190,6 +195,7 @@ async def test_what_differs_is_found_with_both_sides_and_resolved_when_it_agrees
         again = await build().compare_all(since=MONTH_AGO)
     assert again.differing == set()
     assert all(each.closed_at is not None and each.revision == 2 for each in await rows(database))
+    assert await Differences(database).measure() == total("bursar_stripe_differences") == 0
     resolved = [each for each in await published(database) if isinstance(each, ReconciliationDifferenceResolved)]
     assert {(each.object_kind, each.field) for each in resolved} == set(expected)
     assert all(each.stripe == each.published or each.stripe is None for each in resolved)
