@@ -20,14 +20,16 @@ PUBLIC = {
     ("webhook-gateway", "POST /api/webhook/stripe"),
     ("webhook-gateway", "POST /api/webhooks/stripe"),
     ("checkout", "GET /api/catalog"),
+    ("checkout", "GET /api/checkout-sessions/{session_id}"),  # the id cannot be guessed
     ("checkout", "GET /api/payment-methods"),
+    ("checkout", "GET /api/prices/{item}"),
     ("checkout", "GET /api/programs"),
     ("checkout", "POST /api/create-checkout-session"),  # a guest's, unless ALLOW_GUEST_CHECKOUT=false
     ("checkout", "GET /pay/{token}"),  # the link cannot be guessed
     ("checkout", "GET /pay/{token}/invoice.pdf"),
 }
 
-UNREAD = PUBLIC - {("checkout", "POST /api/create-checkout-session")}
+UNREAD = PUBLIC - {("checkout", "POST /api/create-checkout-session"), ("checkout", "GET /api/prices/{item}")}
 """Routes that do not read a token."""
 SCOPES = {
     ("checkout", "GET /api/admin/payments"): "payments:read",

@@ -50,6 +50,11 @@ async def set_pay_link(db: AsyncConnection, id: UUID) -> None:
     await db.execute(select(func.set_config("app.pay_link", str(id), True)))
 
 
+async def set_checkout_session(db: AsyncConnection, session_id: str) -> None:
+    """Row-level security shows the purchase of this checkout session."""
+    await db.execute(select(func.set_config("app.checkout_session", session_id, True)))
+
+
 async def lock_student(db: AsyncConnection, student_id: UUID) -> None:
     """Until this transaction ends, nobody else starts a purchase for the student."""
     await db.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(str(student_id), 0))))
