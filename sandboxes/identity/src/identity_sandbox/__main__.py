@@ -1,0 +1,24 @@
+"""`python -m identity_sandbox`: serves until SIGTERM or SIGINT, then finishes open requests and exits."""
+
+from __future__ import annotations
+
+import uvicorn
+
+from identity_sandbox.app import create_app
+from identity_sandbox.settings import Settings
+
+
+def main() -> None:
+    settings = Settings()
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_level=settings.log_level,
+        timeout_graceful_shutdown=2,
+        server_header=False,
+    )
+
+
+if __name__ == "__main__":
+    main()
