@@ -10,7 +10,7 @@ MEMBERS := $(wildcard shared/*/pyproject.toml services/*/pyproject.toml sandboxe
 unexport PYTHONDONTWRITEBYTECODE
 DELIVERY := tests/kit/test_subscribers.py tests/kit/test_dead_letters.py tests/kit/test_relay.py tests/webhook_gateway/test_spill.py
 
-.PHONY: help demo serve test lint types walls unit fast test-containers test-compose conformance purchases year faults faults-long bench bench-quick bench-large bench-verify docs lock clean
+.PHONY: help demo serve test lint types walls unit fast test-browser screenshots test-containers test-compose conformance purchases year faults faults-long bench bench-quick bench-large bench-verify docs lock clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -38,6 +38,12 @@ unit: .venv/.ready
 
 fast: .venv/.ready  ## the tests that need neither PostgreSQL nor RabbitMQ
 	$(PYTEST) -m "not server"
+
+test-browser: .venv/.ready  ## the pages in Chromium: the whole path of a student, every page by axe-core (CHROMIUM=path)
+	CHROMIUM="$$(tests/browser/find-chromium)" && export CHROMIUM && $(BIN)/pytest tests/browser
+
+screenshots: .venv/.ready  ## a picture of every page, into .local/screenshots
+	CHROMIUM="$$(tests/browser/find-chromium)" && export CHROMIUM && SCREENSHOTS=.local/screenshots $(BIN)/pytest tests/browser
 
 test-containers: .venv/.ready  ## the journey, fault and delivery tests on PostgreSQL and RabbitMQ in containers
 	BURSAR_TEST_SERVERS=containers $(PYTEST) tests/journeys tests/faults $(DELIVERY)

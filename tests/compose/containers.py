@@ -42,8 +42,10 @@ _PUBLISHED = {
     "milady-integration-api": "MILADY_INTEGRATION_PORT",
     "notifications-api": "NOTIFICATIONS_PORT",
     "reporting-api": "REPORTING_PORT",
+    "portal-api": "PORTAL_PORT",
     "stripe-sandbox": "STRIPE_SANDBOX_PORT",
     "milady-sandbox": "MILADY_SANDBOX_PORT",
+    "identity-sandbox": "IDENTITY_SANDBOX_PORT",
     "mail-catcher": "MAIL_CATCHER_PORT",
 }
 

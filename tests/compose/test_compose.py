@@ -16,7 +16,7 @@ from tests.compose.containers import Containers
 from tests.webhook_gateway.stripe_events import body_of, event, intent, session, sign
 
 from contracts.registry import EVENT_TYPES, PUBLISHED_BY
-from devstack.identity import Identity, Person
+from devstack.identity import Person
 
 BY_WEBHOOK, BY_CHECKOUT = 200, 5
 BARBER = "barber-apprenticeship"
@@ -129,7 +129,7 @@ def test_ports_are_published_on_loopback_only_and_not_for_what_scales(system: Co
 
 
 def test_the_operators_command_runs_in_a_container(system: Containers) -> None:
-    admin = f"BURSAR_TOKEN={identity_of(system).token(Person('admin', 'Alex Adams'))}"
+    admin = f"BURSAR_TOKEN={token_of(system, Person('admin', 'Alex Adams'))}"
     run = ("--profile", "operator", "run", "--rm", "--no-deps", "--env", admin, "operator")
     system.compose(*run, "verify-audit")
     output = system.compose(*run, "doctor", "--json", check=False).out
@@ -175,19 +175,22 @@ def test_every_process_stops_on_sigterm(system: Containers) -> None:
 # --- actions ---------------------------------------------------------------------------------------------------------
 
 
-def identity_of(system: Containers) -> Identity:
-    settings = system.settings
-    return Identity(settings["JWT_SECRET"], settings["JWT_ISSUER"], settings["JWT_AUDIENCE"])
+def token_of(system: Containers, person: Person) -> str:
+    """By the identity sandbox."""
+    wanted = {"role": person.role, "name": person.name, "email": person.email, "sub": str(person.id)}
+    answer = httpx.post(f"{system.url('identity-sandbox')}/sandbox/api/tokens", json=wanted, trust_env=False)
+    token: str = answer.raise_for_status().json()["access_token"]
+    return token
 
 
 async def buy(system: Containers, client: httpx.AsyncClient, student: Person) -> None:
     """Starts a checkout like the front end, then pays on Stripe's page."""
-    settings, identity = system.settings, identity_of(system)
+    settings = system.settings
     request = {"programName": "Barber Apprenticeship", "programSlug": BARBER, "price": 4890, "paymentType": "full"}
     answer = await client.post(
         system.url("checkout-api") + "/api/create-checkout-session",
         json=request,
-        headers={"Authorization": f"Bearer {identity.token(student)}"},
+        headers={"Authorization": f"Bearer {token_of(system, student)}"},
     )
     assert answer.is_success, answer.text
     url: str = answer.json()["url"]

@@ -29,7 +29,9 @@ async def test_no_log_contains_personal_data_or_secrets(school: School) -> None:
         "@example.com",
         identity.stripe_api_key,
         identity.stripe_webhook_secret,
-        identity.jwt_secret,
+        identity.jwt_private_key.splitlines()[1],
+        identity.oidc_client_secret,
+        identity.session_secret,
         identity.milady_api_key,
         identity.pay_link_secret,
     ]

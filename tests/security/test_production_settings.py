@@ -20,7 +20,7 @@ from contracts.registry import PUBLISHED_BY
 from kit.runtime.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVICES = [name for name in PUBLISHED_BY if name != "other systems"]
+SERVICES = [*(name for name in PUBLISHED_BY if name != "other systems"), "portal"]
 FILLED_IN = {
     "FRONTEND_URL": "https://school.example",
     "PUBLIC_URL": "https://pay.school.example",
@@ -30,6 +30,7 @@ FILLED_IN = {
     "ADMIN_EMAILS": "admin@school.example",
     "JWT_JWKS_URL": "https://identity.school.example/keys",
     "JWT_ISSUER": "https://identity.school.example",
+    "OIDC_CLIENT_SECRET": "cs-83hd7sk20fj4",
     "STRIPE_API_KEY": "sk_live_51Jx0abcdefgh",
     "STRIPE_PUBLISHABLE_KEY": "pk_live_51Jx0abcdefgh",
     "STRIPE_WEBHOOK_SECRETS": "whsec_kZ3o8Xq1uW5yB7nD",
@@ -78,7 +79,7 @@ def processes(variables: Mapping[str, str]) -> Iterator[tuple[str, type[Settings
             for key, value in process["environment"].items()
         }
         module = importlib.import_module(f"{package}.settings")
-        settings = getattr(module, f"{role.capitalize()}Settings", module.WorkerSettings)
+        settings = getattr(module, f"{role.capitalize()}Settings", None) or module.WorkerSettings
         yield name, settings, {key: value for key, value in environment.items() if value is not None}
 
 
@@ -120,7 +121,8 @@ def test_the_shipped_settings_start_as_development_only(start: Any) -> None:
     assert refusals(start, shipped) == set()
     del shipped["BURSAR_ENV"]
     refused = {each.split()[0] for each in refusals(start, shipped)}
-    assert refused >= {"JWT_SECRET", "PAY_LINK_SECRET", "STRIPE_API_KEY", "STRIPE_WEBHOOK_SECRETS", "FRONTEND_URL"}
+    assert refused >= {"JWT_JWKS_URL", "OIDC_CLIENT_SECRET", "OIDC_ISSUER", "OIDC_METADATA_URL", "SESSION_SECRET"}
+    assert refused >= {"PAY_LINK_SECRET", "STRIPE_API_KEY", "STRIPE_WEBHOOK_SECRETS", "FRONTEND_URL"}
     assert refused >= {"DATABASE_URL", "STAFF_DATABASE_URL", "AMQP_URL", "STRIPE_API_BASE", "STRIPE_LIVEMODE"}
     assert refused >= {"MILADY_API_KEY", "MILADY_API_BASE", "PUBLIC_URL", "PORTAL_URL", "CORS_ORIGINS"}
 
@@ -153,6 +155,8 @@ HTTP = "is not an https address"
         ("FRONTEND_URL", "https://localhost:3000", "FRONTEND_URL names this machine or its link"),
         ("PUBLIC_URL", "https://127.0.0.1:8110", "PUBLIC_URL names this machine or its link"),
         ("PORTAL_URL", "http://portal.school.example", f"PORTAL_URL {HTTP}"),
+        ("PAYMENT_ORIGINS", "http://127.0.0.1:12111", f"PAYMENT_ORIGINS {HTTP}"),
+        ("SESSION_SECRET", 40 * "a", "SESSION_SECRET has fewer than 6 different characters"),
         ("MILADY_API_BASE", "http://169.254.169.254/", f"MILADY_API_BASE {HTTP}"),
         ("MILADY_API_KEY", "dev-only-milady", f"MILADY_API_KEY {PUBLIC}"),
         ("ADMIN_WEBHOOK_URL", "file:///etc/passwd", f"ADMIN_WEBHOOK_URL {HTTP}"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from devstack.services import PORTAL
 from devstack.stack import Clock, Stack, running
 from devstack.supervisor import Supervisor
 
@@ -12,7 +13,7 @@ from devstack.supervisor import Supervisor
 def run(folder: Path) -> int:
     clock = Clock()
     with running(folder, stable_ports=True, say=clock.say) as stack:
-        clock.say("everything is ready")
+        clock.say(f"everything is ready: open {stack.url(PORTAL)}")
         print(addresses(stack), flush=True)
         supervisor = Supervisor(stack.processes.values(), clock.say)
         while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,11 +32,14 @@ SERVICES = (
     Service("notifications"),
     Service("reporting"),
 )
-SANDBOXES = ("stripe_sandbox", "milady_sandbox")
+SANDBOXES = ("identity_sandbox", "stripe_sandbox", "milady_sandbox")
 ADMIN = "webhook_gateway_admin"
 """The role `admin` of the gateway, which has the deployment's login at the broker."""
+PORTAL = "portal"
+"""The pages. It has no database and no broker."""
 
 PREFERRED_PORTS = {
+    PORTAL: 8080,
     "webhook_gateway": 8100,
     "checkout": 8110,
     "enrollment": 8120,
@@ -46,10 +50,11 @@ PREFERRED_PORTS = {
     ADMIN: 8180,
     "stripe_sandbox": 12111,
     "milady_sandbox": 12112,
+    "identity_sandbox": 12113,
     "mail": 10025,
 }
 """Stable addresses for bookmarks: `serve` uses them if they are free."""
-HAVE_INTERNAL = (*(service.package for service in SERVICES), ADMIN)
+HAVE_INTERNAL = (*(service.package for service in SERVICES), ADMIN, PORTAL)
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,6 @@ class Ports:
 # Defaults for what the caller's environment may set; everything else is set here.
 _DEFAULTS = {
     "LOG_LEVEL": "INFO",
-    "FRONTEND_URL": "http://localhost:3000",
     "SPONSOR_FINANCE_EMAIL": "finance@sponsor.example.com",
     "SELLER_NAME": "Bursar School",
     "MAIL_FROM": "enrollment@school.example.com",
@@ -109,13 +113,19 @@ _DELAYS = {
 }
 
 
-def common(identity: Identity) -> dict[str, str]:
+def front_end_url(ports: Ports) -> str:
+    """Where Stripe's pages lead back to: the portal, or the caller's own front end."""
+    return os.environ.get("FRONTEND_URL") or ports.url(PORTAL)
+
+
+def common(identity: Identity, ports: Ports) -> dict[str, str]:
     """The environment that all processes share, including the caller's own."""
     settings = {name: os.environ.get(name) or default for name, default in _DEFAULTS.items()}
-    front_end = settings["FRONTEND_URL"]
+    front_end = front_end_url(ports)
     return {
         **os.environ,
         **settings,
+        "FRONTEND_URL": front_end,
         "CORS_ORIGINS": os.environ.get("CORS_ORIGINS") or front_end,
         "REDIRECT_ALLOWLIST": os.environ.get("REDIRECT_ALLOWLIST") or front_end,
         "PORTAL_URL": os.environ.get("PORTAL_URL") or front_end,
@@ -126,7 +136,8 @@ def common(identity: Identity) -> dict[str, str]:
         "RATE_LIMIT_MONEY": os.environ.get("RATE_LIMIT_MONEY", ""),
         "RATE_LIMIT_GUESSES": os.environ.get("RATE_LIMIT_GUESSES", ""),
         "HTTP_HOST": "127.0.0.1",
-        "JWT_SECRET": identity.jwt_secret,
+        "JWT_JWKS_URL": ports.url("identity_sandbox") + "/jwks.json",
+        "JWT_SECRET": "",
         "JWT_ISSUER": identity.jwt_issuer,
         "JWT_AUDIENCE": identity.jwt_audience,
         "JWT_MAX_AGE_SECONDS": str(TOKEN_SECONDS),
@@ -141,6 +152,13 @@ def sandbox_environment(name: str, identity: Identity, ports: Ports) -> dict[str
         f"{prefix}_PORT": str(ports.public[name]),
         f"{prefix}_PUBLIC_URL": ports.url(name),
     }
+    if name == "identity_sandbox":
+        return settings | {
+            f"{prefix}_AUDIENCE": identity.jwt_audience,
+            f"{prefix}_CLIENT_SECRET": identity.oidc_client_secret,
+            f"{prefix}_PRIVATE_KEY": identity.jwt_private_key,
+            f"{prefix}_REDIRECT_URIS": ports.url(PORTAL) + "/signed-in",
+        }
     if name == "milady_sandbox":
         return settings | {f"{prefix}_API_KEY": identity.milady_api_key}
     return settings | {
@@ -185,8 +203,18 @@ def service_environment(package: str, identity: Identity, ports: Ports) -> dict[
         case "notifications":
             delays = {name: os.environ.get(name) or default for name, default in _DELAYS.items()}
             pages = (ports.url("checkout"), *(os.environ.get(name) or "" for name in ("PUBLIC_URL", "LINK_HOSTS")))
-            front_end = os.environ.get("FRONTEND_URL") or _DEFAULTS["FRONTEND_URL"]
-            hosts = ",".join(filter(None, (*pages, front_end)))
+            hosts = ",".join(filter(None, (*pages, front_end_url(ports))))
             return {**delays, "LINK_HOSTS": hosts, "SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(ports.public["mail"])}
+        case "portal":
+            urls = {service.name: ports.url(service.package) for service in SERVICES}
+            return {
+                "PORTAL_URL": ports.url(PORTAL),
+                "SERVICE_URLS": json.dumps(urls | {"webhook-gateway-admin": ports.url(ADMIN)}),
+                "OIDC_ISSUER": identity.jwt_issuer,
+                "OIDC_CLIENT_ID": "portal",
+                "OIDC_CLIENT_SECRET": identity.oidc_client_secret,
+                "SESSION_SECRET": identity.session_secret,
+                "PAYMENT_ORIGINS": ports.url("stripe_sandbox"),
+            }
         case _:
             return {}

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +21,7 @@ from devstack import services
 from devstack.agreement import require_one_policy
 from devstack.broker_rights import DEPLOYMENT, rights_of
 from devstack.identity import Identity, Person, new_people
-from devstack.services import ADMIN, SANDBOXES, SERVICES, Ports, Service
+from devstack.services import ADMIN, PORTAL, SANDBOXES, SERVICES, Ports, Service
 from kit.messaging.topology import Queue, declare_at
 from testkit import servers
 from testkit.processes import Command, Process, stop_all, wait_all_ready
@@ -98,7 +98,7 @@ class Stack:
             "stripe_api_key": self.identity.stripe_api_key,
             "sandbox_token": self.identity.sandbox_token,
             "jwt": {
-                "secret": self.identity.jwt_secret,
+                "jwks_url": self.url("identity_sandbox") + "/jwks.json",
                 "issuer": self.identity.jwt_issuer,
                 "audience": self.identity.jwt_audience,
             },
@@ -134,14 +134,15 @@ class _Start:
     def __init__(self, folder: Path, held: ExitStack, stable_ports: bool, say: Callable[[str], None]) -> None:
         self._folder, self._held, self._say = folder, held, say
         self._lock = threading.Lock()
-        self._identity = Identity.kept_in(folder / "secrets.json")
         self._ports, self._stable_ports = Ports.choose(stable=stable_ports), stable_ports
-        self._common = services.common(self._identity)
+        stored = Identity.kept_in(folder / "secrets.json")
+        self._identity = replace(stored, jwt_issuer=self._ports.url("identity_sandbox"))
+        self._common = services.common(self._identity, self._ports)
         for log in (folder / "logs").glob("*.log"):
             log.unlink()
 
     def run(self) -> Stack:
-        self._say("starting PostgreSQL, RabbitMQ, the Stripe and Milady sandboxes and a mail catcher")
+        self._say("starting PostgreSQL, RabbitMQ, the sandboxes (Stripe, Milady, identity provider) and a mail catcher")
         for name, port in self._ports.taken.items():
             self._say(f"port {port} is in use: {name} listens on {self._ports.public[name]} this time")
         mail = self._hold(MailCatcher(self._folder / "mail", self._ports.public["mail"]))
@@ -153,10 +154,10 @@ class _Start:
             (postgres, databases), (rabbit, amqp_urls) = of_postgres.result(), of_rabbit.result()
         asyncio.run(declare_at(amqp_urls[DEPLOYMENT.name], queues))  # what is published before does not reach them
         processes = {s.package: self._service(s, databases[s.package], amqp_urls) for s in SERVICES}
-        admin = self._admin(databases["webhook_gateway"], amqp_urls)
-        self._start(processes | admin)
-        self._say(f"starting {len(processes)} services: {', '.join(processes)}")
-        wait_all_ready([*sandboxes.values(), *processes.values(), *admin.values()], timeout=READY_SECONDS)
+        others = self._admin(databases["webhook_gateway"], amqp_urls) | self._portal()
+        self._start(processes | others)
+        self._say(f"starting {len(processes)} services: {', '.join(processes)}, and the portal")
+        wait_all_ready([*sandboxes.values(), *processes.values(), *others.values()], timeout=READY_SECONDS)
         require_one_policy(processes)
         return Stack(
             folder=self._folder,
@@ -168,7 +169,7 @@ class _Start:
             amqp_url=amqp_urls[DEPLOYMENT.name],
             databases=databases,
             mail=mail,
-            processes=processes | admin | sandboxes,
+            processes=processes | others | sandboxes,
         )
 
     def _hold(self, resource: AbstractContextManager[T]) -> T:
@@ -214,6 +215,11 @@ class _Start:
             "INTERNAL_PORT": str(self._ports.internal[ADMIN]),
         }
         return {ADMIN: self._process(ADMIN, ["webhook_gateway", "admin"], settings, "/readyz")}
+
+    def _portal(self) -> dict[str, Process]:
+        settings = services.service_environment(PORTAL, self._identity, self._ports)
+        settings |= {"HTTP_PORT": str(self._ports.public[PORTAL]), "INTERNAL_PORT": str(self._ports.internal[PORTAL])}
+        return {PORTAL: self._process(PORTAL, [PORTAL, "api"], settings, "/readyz")}
 
     def _sandbox(self, name: str) -> Process:
         settings = services.sandbox_environment(name, self._identity, self._ports)

@@ -1,0 +1,1 @@
+"""The pages of the school for students and staff, and one address for all APIs. Owns no data."""

@@ -1,0 +1,36 @@
+"""Amounts and times as pages display them. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+from contracts.money import Money
+
+_SIGNS = {"usd": "$", "eur": "€", "gbp": "£"}
+
+
+def amount(minor: int, currency: str) -> str:
+    """`$1,222.50`; other currencies as `1,222.50 CHF`."""
+    value: Decimal = Money(amount=abs(minor), currency=currency.lower()).to_decimal()
+    text, sign = f"{value:,}", "−" if minor < 0 else ""
+    symbol = _SIGNS.get(currency.lower())
+    return f"{sign}{symbol}{text}" if symbol else f"{sign}{text} {currency.upper()}"
+
+
+def day(text: str | None) -> str:
+    """`November 22, 2026` in UTC; empty for None."""
+    if text is None:
+        return ""
+    moment = datetime.fromisoformat(text)
+    return f"{moment:%B} {moment.day}, {moment.year}"
+
+
+def moment(text: str | None) -> str:
+    """`November 22, 2026, 14:05 UTC`; empty for None."""
+    return f"{day(text)}, {datetime.fromisoformat(text):%H:%M} UTC" if text else ""
+
+
+def words(text: str | None) -> str:
+    """A code for people: `case_manager` as `case manager`."""
+    return (text or "").replace("_", " ").replace("-", " ")

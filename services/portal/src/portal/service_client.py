@@ -1,0 +1,134 @@
+"""Calls to the services' APIs, as docs/openapi describes them, with the token of the person who is signed in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import httpx
+from fastapi import Depends, Request
+
+from kit.runtime.failures import Transient
+from kit.runtime.trace import current_traceparent
+from portal.sessions import Session
+
+TIMEOUT_SECONDS = 20.0
+"""Opening a page at Stripe takes checkout up to ten."""
+_PAGES = 20
+
+
+class ServiceError(Exception):
+    """A problem document. `detail` is written for people."""
+
+    def __init__(self, status: int, code: str, detail: str, body: Mapping[str, Any]) -> None:
+        super().__init__(code)
+        self.status, self.code, self.detail, self.body = status, code, detail, body
+
+
+class ServiceUnavailable(Transient):
+    """A service does not answer, or not as documented."""
+
+
+class Services:
+    """One connection pool for all services."""
+
+    def __init__(self, urls: Mapping[str, str], transport: httpx.AsyncBaseTransport | None = None) -> None:
+        """`transport`: for tests."""
+        self.urls = urls
+        self.http = httpx.AsyncClient(
+            timeout=TIMEOUT_SECONDS,
+            follow_redirects=False,
+            trust_env=False,
+            transport=transport,
+            limits=httpx.Limits(max_connections=200, max_keepalive_connections=50),
+        )
+
+    async def close(self) -> None:
+        await self.http.aclose()
+
+
+class Api:
+    """The services, for one request of a browser."""
+
+    def __init__(self, services: Services, *, token: str | None, address: str | None) -> None:
+        self._services = services
+        self._headers = {"Traceparent": current_traceparent(), "Accept": "application/json"}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
+        if address:  # rate limits count the browser, not the portal
+            self._headers["X-Forwarded-For"] = address
+
+    async def get(self, service: str, path: str, **query: object) -> Any:
+        """The JSON of the answer. Raises ServiceError, ServiceUnavailable."""
+        sent = {name: str(value) for name, value in query.items() if value is not None}
+        return _json_of(await self.send(service, "GET", path, params=sent))
+
+    async def all(self, service: str, path: str, **query: object) -> list[Any]:
+        """The items of every page of a list, at most 20 pages."""
+        items: list[Any] = []
+        cursor: str | None = None
+        for _ in range(_PAGES):
+            page = await self.get(service, path, cursor=cursor, **query)
+            items += page["items"]
+            if (cursor := page["next"]) is None:
+                break
+        return items
+
+    async def post(
+        self, service: str, path: str, body: Mapping[str, object] | None = None, *, key: str | None = None
+    ) -> Any:
+        """`key`: the Idempotency-Key. Raises ServiceError, ServiceUnavailable."""
+        headers = {"Idempotency-Key": key} if key else {}
+        return _json_of(await self.send(service, "POST", path, json=dict(body or {}), headers=headers))
+
+    async def send(
+        self,
+        service: str,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        """Raises ServiceUnavailable."""
+        try:
+            return await self._services.http.request(
+                method,
+                self._services.urls[service] + path,
+                json=json,
+                params=params or None,
+                headers={**self._headers, **(headers or {})},
+            )
+        except httpx.HTTPError as error:
+            raise ServiceUnavailable(f"{service}: {type(error).__name__}") from error
+
+
+def problem_of(answer: httpx.Response) -> ServiceError:
+    """Raises ServiceUnavailable if it is no problem document."""
+    try:
+        body = answer.json()
+        return ServiceError(answer.status_code, str(body["code"]), str(body["detail"]), body)
+    except (ValueError, KeyError, TypeError):
+        raise ServiceUnavailable(f"status {answer.status_code} without a problem document") from None
+
+
+def _json_of(answer: httpx.Response) -> Any:
+    if not answer.is_success:
+        raise problem_of(answer)
+    try:
+        return answer.json() if answer.content else None
+    except ValueError:
+        raise ServiceUnavailable("an answer that is no JSON") from None
+
+
+def _api(request: Request) -> Api:
+    session: Session = request.state.session
+    return Api(
+        request.app.state.services,
+        token=session.user.token if session.user else None,
+        address=request.client.host if request.client else None,
+    )
+
+
+CurrentApi = Annotated[Api, Depends(_api)]

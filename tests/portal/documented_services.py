@@ -1,0 +1,101 @@
+"""The services as the portal sees them: what docs/openapi/bursar.json documents, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import httpx
+from jsonschema import Draft202012Validator
+
+DOCUMENT: dict[str, Any] = json.loads((Path(__file__).parents[2] / "docs/openapi/bursar.json").read_text())
+PURCHASE_ID = "11111111-1111-4111-8111-111111111111"
+PAYMENT_ID = "22222222-2222-4222-8222-222222222222"
+RECEIPT_ID = "33333333-3333-4333-8333-333333333333"
+NOW = "2026-11-22T09:00:00Z"
+
+
+def offer(slug: str, kind: str = "program", **other: Any) -> dict[str, Any]:
+    plain = {"id": PURCHASE_ID, "kind": kind, "slug": slug, "name": slug.title(), "amount": 489_000, "price": 4890.00}
+    missing = dict.fromkeys(
+        ("annual_price", "category", "first_project", "monthly_price", "payment_plan", "provider", "saving", "tier")
+    )
+    return {**plain, "currency": "usd", "includes": [], "projects": [], **missing, **other}
+
+
+def page(*items: Mapping[str, Any]) -> dict[str, Any]:
+    return {"items": list(items), "next": None}
+
+
+def price(**other: Any) -> dict[str, Any]:
+    sums = {"price": 4890.00, "subtotal": 489_000, "discount": 0, "total": 489_000, "currency": "usd"}
+    due = {"position": 1, "kind": "full", "amount": 489_000, "currency": "usd", "due_at": NOW}
+    return {**sums, "installments": [due], **other}
+
+
+def session_view(status: str, **other: Any) -> dict[str, Any]:
+    named = {"purchase_id": PURCHASE_ID, "product": "barber", "name": "Barber", "kind": "program", "plan": "full"}
+    return {**named, "status": status, "amount": 489_000, "paid": 0, "due": 0, "currency": "usd", **other}
+
+
+def problem(status: int, code: str, detail: str = "What is wrong, and what to do.") -> httpx.Response:
+    body = {"type": f"urn:bursar:problem:{code}", "title": "Problem", "status": status, "code": code, "detail": detail}
+    return httpx.Response(status, json=body, headers={"Content-Type": "application/problem+json"})
+
+
+class DocumentedServices(httpx.AsyncBaseTransport):
+    """`answers`: by method and path; a test changes them. An answer of 2xx that the document does not allow is an
+    AssertionError, and so is a request that it does not have."""
+
+    def __init__(self) -> None:
+        self.requests: list[httpx.Request] = []
+        self.answers: dict[tuple[str, str], Any] = {
+            ("GET", "/api/catalog"): page(offer("barber"), offer("dp", "track"), offer("intro", "course")),
+            ("GET", "/api/prices/barber"): price(),
+            ("GET", "/api/prices/dp"): price(),
+            ("GET", "/api/payment-methods"): page(),
+            ("POST", "/api/create-checkout-session"): {"url": "https://pay.test/c/cs_test_1"},
+            ("GET", "/api/enrollments"): page(),
+            ("GET", "/api/purchases"): page(),
+            ("GET", "/api/payments/my-payments"): {**page(), "payments": []},
+            ("GET", "/api/receipts"): page(),
+            ("GET", "/api/instructors/mine"): page(),
+            ("GET", "/api/milady/mine"): page(),
+            ("GET", "/api/notifications"): page(),
+        }
+
+    def sent(self, method: str, path: str) -> list[httpx.Request]:
+        return [each for each in self.requests if (each.method, each.url.path) == (method, path)]
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await request.aread()
+        self.requests.append(request)
+        operation = documented(request.method, unquote(request.url.path))
+        answer = self.answers[request.method, request.url.path]
+        if isinstance(answer, Exception):
+            raise answer
+        if not isinstance(answer, httpx.Response):
+            allowed(operation, answer)
+            answer = httpx.Response(200, json=answer)
+        return httpx.Response(answer.status_code, headers=answer.headers, stream=httpx.ByteStream(answer.content))
+
+
+def documented(method: str, path: str) -> Mapping[str, Any]:
+    """The operation. The more exact path comes first."""
+    for template, operations in sorted(DOCUMENT["paths"].items(), key=lambda each: each[0].count("{")):
+        pattern = re.sub(r"\\\{[^}]+\\\}", "[^/]+", re.escape(template))
+        if re.fullmatch(pattern, path) and method.lower() in operations:
+            operation: Mapping[str, Any] = operations[method.lower()]
+            return operation
+    raise AssertionError(f"{method} {path} is not documented")
+
+
+def allowed(operation: Mapping[str, Any], answer: object) -> None:
+    success = next(response for status, response in operation["responses"].items() if status.startswith("2"))
+    schema = success["content"]["application/json"]["schema"]
+    errors = list(Draft202012Validator({**schema, "components": DOCUMENT["components"]}).iter_errors(answer))
+    assert not errors, f"{operation['operationId']} does not answer this: {errors[0].message} in {answer}"

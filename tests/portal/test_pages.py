@@ -1,0 +1,207 @@
+"""What every page has: headers against framing, sniffing and caching, and texts that stay texts."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import httpx
+import pytest
+from tests.portal.documented_services import (
+    NOW,
+    PAYMENT_ID,
+    PURCHASE_ID,
+    RECEIPT_ID,
+    offer,
+    page,
+    problem,
+    session_view,
+)
+from tests.portal.harness import PAYMENT_PAGES, Browser, Portal
+
+HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7 * 7 }}"
+PAGES = (
+    "/",
+    "/enroll",
+    "/micro-classes",
+    "/enroll/items/barber",
+    "/enroll/success",
+    "/enroll/cancel",
+    "/no-such-page",
+    "/dashboard",
+)
+
+
+def directives(answer: httpx.Response) -> dict[str, str]:
+    policy = answer.headers["content-security-policy"]
+    return {name: value for name, _, value in (each.strip().partition(" ") for each in policy.split(";"))}
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_every_page_is_closed_to_frames_scripts_and_caches(browser: Browser, path: str) -> None:
+    await browser.sign_in()
+    answer = await browser.get(path)
+    assert answer.status_code in (200, 404), answer.text
+    policy = directives(answer)
+    assert policy["default-src"] == policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == "'self'"
+    assert policy["form-action"].split() == ["'self'", PAYMENT_PAGES, "https://identity.test"]
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["referrer-policy"] == "same-origin"
+    # what the policy would stop is not there either
+    assert not re.search(r"<[^>]* (style|on\w+)=|<script(?![^>]* src=\"/static/)|<style|javascript:", answer.text)
+
+
+async def test_files_are_kept_by_browsers_under_the_name_of_their_content(browser: Browser) -> None:
+    text = (await browser.get("/")).text
+    found = re.findall(r'(?:href|src)="(/static/[^"]+)"', text)
+    assert len(found) == 3
+    for path in found:
+        answer = await browser.get(path)
+        assert answer.status_code == 200 and "immutable" in answer.headers["cache-control"]
+        assert (await browser.get(re.sub(r"/static/\w+/", "/static/other/", path))).status_code == 404
+    assert (await browser.get("/static/x/..%2fsettings.py")).status_code == 404
+
+
+def hostile_services(portal: Portal) -> None:
+    answers = portal.services.answers
+    item = offer("barber", name=HOSTILE, category=HOSTILE, provider=HOSTILE, projects=[HOSTILE])
+    answers["GET", "/api/catalog"] = page(item)
+    method = {
+        "method": "card",
+        "label": HOSTILE,
+        "offered": False,
+        "reason": HOSTILE,
+        "min": 1,
+        "max": 2,
+        "currency": "usd",
+    }
+    answers["GET", "/api/payment-methods"] = page(method)
+    answers["GET", "/api/checkout-sessions/cs_test_1"] = session_view("active", name=HOSTILE)
+    answers["GET", "/api/enrollments"] = page(enrollment(program_name=HOSTILE, program_slug="barber"))
+    card = {"id": PURCHASE_ID, "name": HOSTILE, "specialty": HOSTILE, "avatar": HOSTILE}
+    own = {
+        "id": PURCHASE_ID,
+        "student_id": PURCHASE_ID,
+        "program_id": "p",
+        "program_slug": "barber",
+        "program_name": HOSTILE,
+    }
+    times = {"created_at": NOW, "updated_at": NOW}
+    instructor = {
+        **own,
+        **times,
+        "purchase_id": None,
+        "reason": None,
+        "since": NOW,
+        "status": "assigned",
+        "instructor": card,
+    }
+    answers["GET", "/api/instructors/mine"] = page(instructor)
+    links = [{"title": HOSTILE, "url": "javascript:alert(1)"}, {"title": "Course", "url": f"https://x.test/{HOSTILE}"}]
+    answers["GET", "/api/milady/mine"] = page(
+        {**own, **times, "links": links, "milady_enrollment_id": HOSTILE, "status": "enrolled"}
+    )
+    answers["GET", "/api/payments/my-payments"] = {**page(payment(item_name=HOSTILE, method=HOSTILE)), "payments": []}
+
+
+def enrollment(**other: Any) -> dict[str, Any]:
+    none = dict.fromkeys(("completed_at", "funding_source", "provider", "purchase_id", "reason", "tier", "track"))
+    ids = {"id": PURCHASE_ID, "student_id": PURCHASE_ID, "program_id": "p", "program_slug": "x", "program_name": "X"}
+    kinds = {"kind": "program", "payment_status": "paid", "source": "self_enroll", "status": "active"}
+    return {**none, **ids, **kinds, "created_at": NOW, "updated_at": NOW, "enrolled_at": NOW, **other}
+
+
+def payment(**other: Any) -> dict[str, Any]:
+    none = dict.fromkeys(("failure_code", "installment", "method_details", "refund_status", "track"))
+    ids = {"id": PAYMENT_ID, "purchase_id": PURCHASE_ID, "student_id": PURCHASE_ID}
+    item = {"item_kind": "program", "item_name": "X", "item_slug": "x", "payer": "student"}
+    sums = {"amount": 489_000, "refunded": 0, "tax": 0, "currency": "usd", "status": "succeeded", "method": "card"}
+    intent = {"payment_intent_id": "pi_1", "stripe_payment_intent_id": "pi_1", "disputed": False, "late": False}
+    return {**none, **ids, **item, **sums, **intent, "created_at": NOW, "paid_at": NOW, "updated_at": NOW, **other}
+
+
+async def test_hostile_texts_stay_texts(browser: Browser, portal: Portal) -> None:
+    await browser.sign_in()
+    hostile_services(portal)
+    for path in ("/", "/enroll", "/enroll/items/barber", "/enroll/success?session_id=cs_test_1", "/dashboard"):
+        answer = await browser.get(path)
+        assert answer.status_code == 200, answer.text
+        assert "&lt;script&gt;" in answer.text and "<script>alert" not in answer.text, path
+        assert "<img src=x" not in answer.text and "javascript:" not in answer.text, path
+
+
+async def test_hostile_parameters_stay_texts(browser: Browser, portal: Portal) -> None:
+    for path, parameter in (
+        ("/enroll/items/barber", "code"),
+        ("/enroll/cancel", "program"),
+        ("/enroll/success", "program"),
+    ):
+        answer = await browser.get(path, params={parameter: HOSTILE})
+        assert answer.status_code == 200 and "<script>alert" not in answer.text and "<img src=x" not in answer.text
+
+
+async def test_a_student_sees_their_receipts_and_can_ask_for_a_refund(browser: Browser, portal: Portal) -> None:
+    await browser.sign_in()
+    answers = portal.services.answers
+    answers["GET", "/api/payments/my-payments"] = {**page(payment()), "payments": []}
+    money = {"amount": 489_000, "currency": "usd"}
+    receipt: dict[str, Any] = {
+        "id": RECEIPT_ID,
+        "number": "R-2026-000001",
+        "kind": "receipt",
+        "payment_id": PAYMENT_ID,
+        "program": "X",
+    }
+    receipt |= {"purchase_id": PURCHASE_ID, "student_id": PURCHASE_ID, "pdf": "/x", "method": "card", "balance": None}
+    answers["GET", "/api/receipts"] = page(receipt | {"amount": money, "created_at": NOW, "issued_at": NOW})
+    shown = await browser.get("/dashboard")
+    assert f'href="/receipts/{RECEIPT_ID}.pdf"' in shown.text and "$4,890.00" in shown.text
+    answers["GET", f"/api/payments/{PAYMENT_ID}"] = {**payment(), "refunds": [], "refundable": refundable()}
+    answers["POST", "/api/payments/request-refund"] = problem(409, "refund_requested", "You have asked already.")
+    action = f"/payments/{PAYMENT_ID}/refund-request"
+    refused = await browser.submit(shown, action, reason="I moved")
+    assert "You have asked already." in refused.text
+    (sent,) = portal.services.sent("POST", "/api/payments/request-refund")
+    assert b'"payment_intent_id":"pi_1"' in sent.content.replace(b" ", b"")
+    answers["GET", f"/api/receipts/{RECEIPT_ID}/pdf"] = httpx.Response(200, content=b"%PDF-")
+    assert (await browser.get(f"/receipts/{RECEIPT_ID}.pdf")).headers["content-type"] == "application/pdf"
+
+
+def refundable() -> dict[str, Any]:
+    from tests.portal.documented_services import DOCUMENT
+
+    schema = DOCUMENT["components"]["schemas"]["Refundable"]
+    return {name: _plain(each) for name, each in schema["properties"].items()}
+
+
+def _plain(schema: dict[str, Any]) -> Any:
+    options = schema.get("anyOf", [schema])
+    if any(option.get("type") == "null" for option in options):
+        return None
+    return {"integer": 0, "boolean": False, "array": []}.get(options[0].get("type", "string"), "")
+
+
+async def test_a_service_that_a_page_can_do_without_leaves_the_rest(browser: Browser, portal: Portal) -> None:
+    await browser.sign_in()
+    portal.services.answers["GET", "/api/enrollments"] = page(enrollment(program_name="Barber"))
+    portal.services.answers["GET", "/api/instructors/mine"] = httpx.ConnectError("down")
+    answer = await browser.get("/dashboard")
+    assert answer.status_code == 200 and "Your instructor cannot be displayed right now." in answer.text
+
+
+async def test_a_service_that_is_down_is_an_honest_page(browser: Browser, portal: Portal) -> None:
+    for failure in (httpx.ConnectError("down"), httpx.Response(502, text="<html>")):
+        portal.services.answers["GET", "/api/catalog"] = failure
+        answer = await browser.get("/enroll")
+        assert answer.status_code == 503 and "Not available right now" in answer.text
+    portal.services.answers["GET", "/api/catalog"] = page()
+    assert "Nothing is on sale right now." in (await browser.get("/enroll")).text
+
+
+async def test_pages_of_other_roles_are_refused(portal: Portal) -> None:
+    async with portal.browser() as browser:
+        await browser.sign_in("admin")
+        assert (await browser.get("/dashboard")).status_code == 403
