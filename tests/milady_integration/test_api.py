@@ -15,7 +15,7 @@ from tests.milady_integration.harness import ADMIN, COURSES, Sandbox, Service, S
 
 from contracts.checkout import StudentUpdated
 from contracts.people import Contact, Program
-from milady_integration.bulk_import import escape_formula
+from kit.http.csv_documents import escape_formula
 
 BARBER = Program(slug="barber-apprenticeship", id="prog-barber", name="Barber Apprenticeship", provider="milady")
 ADMIN_API = "/api/admin/milady"

@@ -46,7 +46,8 @@ class Service:
 
     async def reset(self) -> None:
         await self.as_owner(
-            "TRUNCATE events, audit_records, inbox, outbox_messages, outbox_due, invariant_runs, invariant_breaks"
+            "TRUNCATE events, audit_records, inbox, outbox_messages, outbox_due, invariant_runs, invariant_breaks,"
+            " payments, catalog_items, facts, fact_keys"
         )
 
     async def close(self) -> None:

@@ -35,6 +35,7 @@ SCOPES = {
     ("checkout", "GET /api/admin/payments"): "payments:read",
     ("enrollment", "GET /api/enrollments"): "enrollments:read",
     ("reporting", "GET /api/admin/audit"): "audit:read",
+    ("reporting", "GET /api/admin/figures"): "figures:read",
     ("reporting", "GET /api/admin/invariant"): "invariant:read",
 }
 

@@ -19,6 +19,7 @@ _MINOR = frozenset(
     (
         "amount",
         "amount_off",
+        "average",
         "credit_deducted",
         "decided_amount",
         "discount",

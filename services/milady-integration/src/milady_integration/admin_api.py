@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import and_, case, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
-from starlette.responses import Response
 
 from contracts.audit import Act
 from contracts.milady_integration import CourseLink
@@ -20,13 +19,14 @@ from kit.db.database import row_dict
 from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.http import audit
 from kit.http.auth import Admin, CaseManager
+from kit.http.csv_documents import CsvResponse
 from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
 from kit.http.errors import Problem
 from kit.http.paging import Cursor, Page, page_of
 from kit.jobs.jobs import jobs
 from milady_integration import domain, repository
 from milady_integration.api import CurrentMode, Limit, StudentEnrollment, act_on, with_program
-from milady_integration.bulk_import import Line, to_csv
+from milady_integration.bulk_import import Line, csv_of
 from milady_integration.domain import Change, DesiredState, InvalidTransition, Mode, ProviderEnrollment, Status, Step
 from milady_integration.reconciler import apply_change
 from milady_integration.tables import contacts, enrollments, milady_programs, provider_enrollments
@@ -135,10 +135,10 @@ async def list_milady_enrollments(
     return await page_of(uow.db, selected, provider_enrollments, AnyEnrollment, cursor=cursor, limit=limit)
 
 
-@router.get("/export.csv")
+@router.get("/export.csv", response_class=CsvResponse)
 async def export_milady_enrollments(
     caller: Admin, uow: CallerUnitOfWork, action: Literal["enroll", "withdraw"] = "enroll"
-) -> Response:
+) -> CsvResponse:
     """The students whom an admin has to enroll (or withdraw) by hand, as CSV for the provider's bulk import."""
     pending = provider_enrollments.c.status == Status.MANUAL.value
     if action == "withdraw":
@@ -176,8 +176,7 @@ async def export_milady_enrollments(
         )
         for row in await uow.db.execute(selected)
     ]
-    headers = {"Content-Disposition": f'attachment; filename="milady-{action}.csv"', "Cache-Control": "no-store"}
-    return Response(to_csv(lines), media_type="text/csv; charset=utf-8", headers=headers)
+    return csv_of(lines, filename=f"milady-{action}.csv")
 
 
 @router.post("/confirm")

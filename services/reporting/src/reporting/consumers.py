@@ -1,4 +1,4 @@
-"""The one handler: every event is recorded, whatever its type."""
+"""Every event is recorded, whatever its type; payment events and catalog items again, for the figures."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from typing import Any
 from faststream.rabbit import RabbitRouter
 
 from contracts.audit import AuditRecorded
+from contracts.checkout import CatalogItemChanged
 from contracts.envelope import Envelope, Event
+from contracts.payments import PaymentEvent
+from contracts.registry import PAYMENT_EVENTS
 from kit.db.unit_of_work import UnitOfWork
 from kit.messaging.subscriber import carries, subscriber
 from reporting import audit_trail, event_log
-from reporting.topology import EVENTS
+from reporting.figures import catalog
+from reporting.figures.projection import project_all
+from reporting.topology import CATALOG, EVENTS, PAYMENTS
 
 
 def consumers() -> RabbitRouter:
@@ -22,6 +27,14 @@ def consumers() -> RabbitRouter:
     @events(filter=carries(*EVENTS.events, together=record_all, unknown=True))
     async def record(event: Envelope[Event], uow: UnitOfWork) -> None:
         await record_all(uow, [event])
+
+    @subscriber(router, PAYMENTS)(filter=carries(*PAYMENT_EVENTS, together=project_all))
+    async def project_payments(event: Envelope[PaymentEvent], uow: UnitOfWork) -> None:
+        await project_all(uow, [event])
+
+    @subscriber(router, CATALOG)(filter=carries(CatalogItemChanged))
+    async def update_item(event: Envelope[CatalogItemChanged], uow: UnitOfWork) -> None:
+        await catalog.update(uow.db, event.data)
 
     return router
 

@@ -23,6 +23,8 @@ from reporting import audit_trail, event_log, invariant_api, invariant_runs, ver
 from reporting.api import router
 from reporting.chain import Verification
 from reporting.consumers import consumers
+from reporting.figures import api as figures_api
+from reporting.figures import stored_events
 from reporting.personal_data import PERSONAL
 from reporting.settings import ApiSettings, RelaySettings, WorkerSettings
 from reporting.topology import ERASURES, PUBLISHES, QUEUES, SERVICE
@@ -34,7 +36,7 @@ def app(settings: ApiSettings) -> FastAPI:
     return create_api(
         SERVICE,
         description=reporting.__doc__,
-        routers=[router, invariant_api.router, export_router(PERSONAL, to_students=False)],
+        routers=[router, invariant_api.router, figures_api.router, export_router(PERSONAL, to_students=False)],
         consumers=[consumers(), erasure_requests(ERASURES)],
         publishes=PUBLISHES,
         settings=settings,
@@ -131,5 +133,22 @@ def verify(arguments: Sequence[str]) -> int:
     return 0 if report.holds else 1
 
 
+def rebuild_figures(arguments: Sequence[str]) -> int:
+    """Counts the figures again from the stored events."""
+    argparse.ArgumentParser(prog="python -m reporting rebuild-figures", description=rebuild_figures.__doc__).parse_args(
+        arguments
+    )
+    database = database_of(WorkerSettings())
+
+    async def run() -> int:
+        try:
+            return await stored_events.rebuild(database)
+        finally:
+            await database.close()
+
+    sys.stdout.write(f"{asyncio.run(run())} events read\n")
+    return 0
+
+
 ROLES: dict[str, Role] = {"api": api, "consumers": consume, "relay": relay, "migrate": migrate}
-COMMANDS: dict[str, Command] = {"verify": verify, "verify-audit": verify_audit}
+COMMANDS: dict[str, Command] = {"verify": verify, "verify-audit": verify_audit, "rebuild-figures": rebuild_figures}

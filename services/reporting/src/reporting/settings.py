@@ -34,7 +34,19 @@ class InvariantSettings(PolicySettings):
 
 
 class ApiSettings(InvariantSettings, service.ApiSettings):
-    """The API."""
+    """
+    The API. Targets of figures, beside which their values are shown:
+
+    target_payment_success:         the least share of payments that succeed, in basis points
+    target_refunds:                 the largest share of payments of which something is paid back, in basis points
+    target_processing_milliseconds: from a payment event to its enrollment, on average
+    target_enrolled_milliseconds:   from a payment at Stripe to the active enrollment, on average
+    """
+
+    target_payment_success: int = Field(default=9_800, ge=0, le=10_000)
+    target_refunds: int = Field(default=200, ge=0, le=10_000)
+    target_processing_milliseconds: int = Field(default=2_000, gt=0)
+    target_enrolled_milliseconds: int = Field(default=30_000, gt=0)
 
 
 class WorkerSettings(InvariantSettings, service.WorkerSettings):

@@ -86,3 +86,37 @@ invariant_breaks = Table(
 )
 """`run_id`: the last run that has found it. `ended_at`: when a run has no longer found it. `requested_at`: when the
 events were asked for from which the part follows."""
+
+payments = Table(
+    "payments",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("purchase_id", Uuid),
+    Column("program_slug", Text),
+    Column("kind", Text),
+    Column("payer", Text),
+    Column("funding_source", Text),
+    Column("method", Text),
+    Column("currency", Text),
+    Column("status", Text, nullable=False),
+    Column("received", BigInteger, nullable=False),
+    Column("refunded", BigInteger, nullable=False),
+    Column("lost", BigInteger, nullable=False),
+    Column("disputed", Boolean, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("failure_code", Text),
+    Column("occurred_at", DateTime(timezone=True)),
+    Column("updated_at", DateTime(timezone=True), nullable=False),
+)
+"""What the payment facts say of each payment, for the figures (see `figures.domain.PaymentRow`)."""
+
+catalog_items = Table(
+    "catalog_items",
+    metadata,
+    Column("slug", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("category", Text),
+    Column("owner_id", Uuid),
+    Column("revision", Integer, nullable=False),
+)
+"""What the figures group by. The highest revision is current."""

@@ -167,6 +167,8 @@ class CatalogItemChanged(Event):
     active: bool
     revision: StrictInt = Field(ge=1)
     projects: tuple[Project, ...] = Field(default=(), description="the projects of a track, in order")
+    category: str | None = Field(default=None, max_length=100)
+    owner_id: UUID | None = Field(default=None, description="the specialist who receives the revenue")
 
 
 class ReceiptIssued(Event):

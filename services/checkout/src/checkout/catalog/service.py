@@ -102,6 +102,8 @@ async def publish(uow: UnitOfWork, item: Item) -> None:
         active=item.active,
         revision=item.revision,
         projects=item.projects,
+        category=item.category,
+        owner_id=item.owner_id,
     )
     await uow.publish(event, id=f"catalog/{item.slug}/{item.revision}", subject=item.slug)
 
