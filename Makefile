@@ -10,7 +10,7 @@ MEMBERS := $(wildcard shared/*/pyproject.toml services/*/pyproject.toml sandboxe
 unexport PYTHONDONTWRITEBYTECODE
 DELIVERY := tests/kit/test_subscribers.py tests/kit/test_dead_letters.py tests/kit/test_relay.py tests/webhook_gateway/test_spill.py
 
-.PHONY: help demo serve test lint types walls unit fast test-browser screenshots test-containers test-compose conformance purchases year faults faults-long bench bench-quick bench-large bench-verify docs lock clean
+.PHONY: help demo serve test lint types walls unit fast test-browser screenshots test-containers test-compose schemathesis conformance purchases year faults faults-long bench bench-quick bench-large bench-verify docs lock clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -50,6 +50,9 @@ test-containers: .venv/.ready  ## the journey, fault and delivery tests on Postg
 
 test-compose: .venv/.ready  ## docker compose up with everything, a few hundred purchases, three enrollment consumers
 	$(BIN)/pytest tests/compose
+
+schemathesis: .venv/.ready  ## 30,000 generated requests to every API, valid and invalid: none is answered with 5xx (CASES=30000)
+	CASES=$${CASES:-30000} $(BIN)/pytest --show-capture=no tests/fuzz
 
 conformance: .venv/.ready  ## the expectations of Stripe's API, in its test mode (STRIPE_TEST_KEY), else against the sandbox
 	$(BIN)/pytest tests/conformance
