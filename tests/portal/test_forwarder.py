@@ -81,3 +81,9 @@ async def test_a_service_that_is_down_is_a_problem_document(browser: Browser, po
     answer = await browser.get("/api/catalog")
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
     assert page()["items"] == []
+
+
+@pytest.mark.parametrize("path", ["/api/catalog%3Flimit=3", "/api/programs/%C3%A9%23x"])
+async def test_a_path_is_passed_on_as_it_came(browser: Browser, portal: Portal, path: str) -> None:
+    await browser.get(path)
+    assert portal.services.requests[-1].url.raw_path.decode() == path

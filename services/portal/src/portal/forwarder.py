@@ -4,6 +4,7 @@ no page of another site can act for a person who is signed in."""
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from urllib.parse import quote
 
 import httpx
 from fastapi import APIRouter, Request
@@ -17,6 +18,8 @@ from portal.upstreams import service_of
 
 router = APIRouter(include_in_schema=False)
 
+_SAFE = "/:@!$&'()*+,;=~"
+"""What a path may contain as it is (RFC 3986, section 3.3)."""
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _NOT_SENT = frozenset(
     {
@@ -35,7 +38,7 @@ async def forward(request: Request, path: str) -> Response:
         service = service_of(request.method, f"/api/{path}")
     except LookupError:
         raise Problem(404, "not_found", "Not found.") from None
-    target = services.urls[service] + request.scope["path"]
+    target = services.urls[service] + quote(request.scope["path"], safe=_SAFE)  # a decoded %3F would begin a query
     headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _NOT_SENT]
     headers = [pair for pair in headers if pair[0].lower() != "x-forwarded-for"]
     if request.client:

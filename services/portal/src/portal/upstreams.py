@@ -14,7 +14,7 @@ _ROUTES: tuple[tuple[str, str, str], ...] = (
     ("", r"/api/(instructors|admin/instructors|admin/instructor-assignments)(/.*)?", "instructor-assignment"),
     ("", r"/api/(milady|admin/milady)(/.*)?", "milady-integration"),
     ("", r"/api/(notifications|admin/notifications)(/.*)?", "notifications"),
-    ("", r"/api/admin/(audit|timelines|invariant)(/.*)?", "reporting"),
+    ("", r"/api/admin/(audit|figures|invariant|timelines)(/.*)?", "reporting"),
     ("", r"/api/admin/purchases/[^/]+/timeline", "reporting"),
     ("", r"/api/.*", "checkout"),
 )
