@@ -5,7 +5,7 @@
     python -m tests.faults --long             rounds of SIGKILLs until a million events; goes on where it was ended
 
 After each group, docs/faults.md is written from all runs so far (.local/faults.jsonl). Exits with 1 if an effect was
-lost or has happened twice, or if `bursar verify` does not hold.
+lost or has happened twice, if `bursar verify` does not hold, or if a group cannot be injected on this machine.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from functools import partial
 from pathlib import Path
 
 from tests.faults import report
-from tests.faults.injections import GROUPS, SERVICES, Group, kill_services
+from tests.faults.groups import GROUPS, Group
+from tests.faults.injections import SERVICES, kill_services
 from tests.faults.report import Row
 from tests.faults.run import run
+
+from testkit.engines import Unavailable
 
 KEPT = Path(__file__).resolve().parents[2] / ".local/faults.jsonl"
 """Every run so far."""
@@ -33,6 +36,7 @@ def main() -> None:
         prog="python -m tests.faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--purchases", type=int, default=60, help="at least so many in each group or round")
+    parser.add_argument("--faults", type=int, help="how often the fault of a group is injected")
     parser.add_argument("--long", action="store_true")
     parser.add_argument("--events", type=int, default=1_000_000, help="of the long run, with its earlier rounds")
     parser.add_argument("groups", nargs="*", metavar="group")
@@ -42,19 +46,23 @@ def main() -> None:
     survived = True
     if arguments.long:
         while (done := rounds()) is None or done.events < arguments.events:
-            survived &= measure(LONG, ROUND, arguments.purchases)
+            survived &= measure(LONG, ROUND, arguments.purchases, arguments.faults)
     else:
         for name in arguments.groups or GROUPS:
-            survived &= measure(name, GROUPS[name], arguments.purchases)
+            survived &= measure(name, GROUPS[name], arguments.purchases, arguments.faults)
     if not survived:
         parser.exit(1)
 
 
-def measure(name: str, group: Group, purchases: int) -> bool:
+def measure(name: str, group: Group, purchases: int, faults: int | None) -> bool:
     """Runs the group, and writes the document. Returns whether nothing was lost or doubled."""
     seed = len(report.read(KEPT))
     with tempfile.TemporaryDirectory(prefix="bursar-faults-") as folder:
-        row = run(name, group, folder=Path(folder), purchases=purchases, seed=seed)
+        try:
+            row = run(name, group, folder=Path(folder), purchases=purchases, number=faults, seed=seed)
+        except Unavailable as why:
+            print(f"{name}: not injected, {why}", flush=True)
+            return False
     report.add(KEPT, row)
     print(" | ".join(row.cells), flush=True)
     last = {row.group: row for row in report.read(KEPT) if row.group in GROUPS}

@@ -1,7 +1,6 @@
 """Faults, injected into a running system while purchases are made. Each one ends by itself, and leaves nothing broken.
 
-A group returns how many faults it has injected. `Group.dead_letters`: how many messages it makes that nobody can
-process.
+Each returns how many faults it has injected. See `groups` for how often.
 """
 
 from __future__ import annotations
@@ -9,9 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
 
 import aio_pika
 import asyncpg
@@ -31,16 +28,6 @@ READY_SECONDS = 180.0
 COPIES = 1000
 
 
-@dataclass(frozen=True)
-class Group:
-    """`number`: how often the fault is injected, unless the caller says otherwise."""
-
-    what: str
-    inject: Callable[[School, int], Awaitable[int]]
-    number: int
-    dead_letters: int = 0
-
-
 # --- processes --------------------------------------------------------------------------------------------------------
 
 
@@ -50,7 +37,7 @@ async def kill_services(names: Sequence[str], school: School, number: int) -> in
         process = school.stack.processes[names[n % len(names)]]
         await asyncio.sleep(random.random())
         await asyncio.to_thread(process.kill)
-        await _start(process)
+        await start(process)
     return number
 
 
@@ -59,7 +46,7 @@ async def terminate_consumers(school: School, number: int) -> int:
     for n in range(number):
         process = school.stack.processes[CONSUMERS[n % len(CONSUMERS)]]
         assert await asyncio.to_thread(process.stop, 60) == 0, process.describe_death()
-        await _start(process)
+        await start(process)
     return number
 
 
@@ -77,7 +64,7 @@ async def kill_everything(school: School, number: int) -> int:
     return number * len(processes)
 
 
-async def _start(process: Process) -> None:
+async def start(process: Process) -> None:
     process.start()
     await asyncio.to_thread(process.wait_ready, READY_SECONDS)
 
@@ -121,7 +108,7 @@ async def restart_broker_with_full_queues(school: School, number: int) -> int:
 async def cut_database_connections(school: School, number: int) -> int:
     """As in a failover: every connection ends, in the middle of transactions too."""
     for _ in range(number):
-        await _as_admin(
+        await as_admin(
             school,
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'",
@@ -133,14 +120,14 @@ async def cut_database_connections(school: School, number: int) -> int:
 async def make_database_read_only(school: School, number: int) -> int:
     """As a standby that was connected to by mistake, and is promoted."""
     for _ in range(number):
-        await _as_admin(school, "ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
+        await as_admin(school, "ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
         await asyncio.sleep(2)
-        await _as_admin(school, "ALTER SYSTEM RESET default_transaction_read_only", "SELECT pg_reload_conf()")
+        await as_admin(school, "ALTER SYSTEM RESET default_transaction_read_only", "SELECT pg_reload_conf()")
         await asyncio.sleep(2)
     return number
 
 
-async def _as_admin(school: School, *statements: str) -> None:
+async def as_admin(school: School, *statements: str) -> None:
     settings = {"default_transaction_read_only": "off"}
     connection = await asyncpg.connect(school.stack.postgres.admin_url, server_settings=settings)
     try:
@@ -230,22 +217,3 @@ async def fail_outside_systems(school: School, number: int) -> int:
     await school.stripe("/faults", {}, method="PUT")
     await school.milady("PUT", "/faults", {"faults": []})
     return faults
-
-
-GROUPS: Mapping[str, Group] = {
-    "gateway-killed": Group("SIGKILL of the gateway", partial(kill_services, ("webhook_gateway",)), 10),
-    "services-killed": Group("SIGKILL of one service after the other", partial(kill_services, SERVICES), 21),
-    "all-killed": Group("SIGKILL of all services at the same moment", kill_everything, 3),
-    "consumers-terminated": Group("SIGTERM of consumers under load", terminate_consumers, 12),
-    "broker-down": Group("SIGKILL of RabbitMQ, 3 s away", partial(stop_stores, True, False), 3),
-    "database-down": Group("SIGKILL of PostgreSQL, 3 s away", partial(stop_stores, False, True), 3),
-    "both-down": Group("SIGKILL of both at once, 3 s away", partial(stop_stores, True, True), 2),
-    "full-queues": Group("RabbitMQ restarts with full queues", restart_broker_with_full_queues, 2),
-    "connections-cut": Group("every database connection cut", cut_database_connections, 30),
-    "read-only": Group("PostgreSQL read-only for 2 s", make_database_read_only, 4),
-    "copies": Group(f"{COPIES:,} copies of one webhook at once", copy_webhooks, 2),
-    "undecodable": Group("messages that nobody can read", publish_undecodable, 20, dead_letters=20),
-    "disorder": Group("each webhook three times, in random order, and SIGKILLs", disorder_webhooks, 7),
-    "endpoint-off": Group("Stripe's endpoint disabled for 4 s", disable_endpoint, 3),
-    "outside": Group("Stripe, the provider and the mail server fail", fail_outside_systems, 3),
-}

@@ -48,7 +48,8 @@ class Outcome:
 
 
 async def settled(school: School, purchases: Sequence[Purchase], *, dead_letters: int = 0) -> Outcome:
-    """Waits until nothing is missing, at most SETTLE_SECONDS; then counts what has happened twice."""
+    """Waits until nothing is missing, at most SETTLE_SECONDS; then counts what has happened twice. `dead_letters`: how
+    many there are if all is well."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while (await _effects(school, purchases))[0] and time.monotonic() < deadline:
         await _retry_now(school)
@@ -56,7 +57,7 @@ async def settled(school: School, purchases: Sequence[Purchase], *, dead_letters
     await asyncio.sleep(2)  # what would happen twice happens now
     lost, doubled, unknown = await _effects(school, purchases)
     code, printed = await bursar(school.stack, "verify")
-    found = await asyncio.to_thread(_dead_letters, school)
+    found = await asyncio.to_thread(dead_letters_of, school)
     return Outcome(tuple(lost), tuple(doubled), unknown, printed, code == 0, found - dead_letters)
 
 
@@ -105,7 +106,7 @@ def _mails(school: School) -> Counter[tuple[str, str]]:
     return found
 
 
-def _dead_letters(school: School) -> int:
+def dead_letters_of(school: School) -> int:
     listed = school.stack.rabbit.control("list_queues", "name", "messages").splitlines()
     queues = dict(line.split("\t") for line in listed if line.count("\t") == 1)
     return sum(int(messages) for name, messages in queues.items() if name.endswith(".dead"))

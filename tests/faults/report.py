@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.faults.outcome import Outcome
+from tests.faults.references import ALERTS, ELSEWHERE
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/faults.md"
 _HEADINGS = ("group", "what", "day", "faults", "purchases", "events", "lost", "doubled", "unknown mails", "verify")
@@ -95,15 +96,32 @@ def write(rows: Sequence[Row], *, not_run: Sequence[str], machine: str) -> None:
         "*Lost* and *doubled* are effects. *Unknown mails*: the process was killed while it sent them, so nobody knows",
         "whether the mail server has them; they are not sent again, and an administrator is alerted.",
         "",
-        "| " + " | ".join(_HEADINGS) + " |",
-        "|" + " --- |" * len(_HEADINGS),
-        *(f"| {' | '.join(row.cells)} |" for row in rows),
+        *_table(_HEADINGS, (row.cells for row in rows)),
         "",
         *([f"Not run on this machine: {', '.join(not_run)}.", ""] if not_run else []),
         "The row `long` is the sum of the rounds of `make faults-long`, which goes on where it was ended.",
         "",
-        "Not injected here: a full disk; a journal that is restored from an older copy (restore-from-backup.md is",
-        "rehearsed instead); clocks that differ by more than the machine's own; two versions beside each other",
-        "(`tests/faults/test_previous_version.py` runs the consumers of both).",
+        "Not injected: outages of minutes (here they last seconds), and an endpoint that is off for days (an hour of",
+        "the test clock in `tests/journeys/test_reconciliation.py`).",
+        "",
+        "## Injected by tests",
+        "",
+        *_table(("what", "tests"), ((what, _names(tests)) for what, tests in ELSEWHERE.items())),
+        "",
+        "## Alerts",
+        "",
+        "Each alert of `runbooks/alerts.md`, and the test that provokes it.",
+        "",
+        *_table(("alert", "test"), ((f"`{alert}`", _names([test])) for alert, test in ALERTS.items())),
     ]
     DOCUMENT.write_text("\n".join(lines) + "\n")
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(headings)} |"
+    yield "|" + " --- |" * len(headings)
+    yield from (f"| {' | '.join(row)} |" for row in rows)
+
+
+def _names(tests: Iterable[str]) -> str:
+    return ", ".join(f"`{test}`" for test in tests)

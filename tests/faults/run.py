@@ -8,8 +8,8 @@ from pathlib import Path
 
 import asyncpg
 from tests.faults import report
-from tests.faults.injections import Group
-from tests.faults.outcome import settled
+from tests.faults.groups import Group
+from tests.faults.outcome import dead_letters_of, settled
 from tests.faults.purchases import Buyers
 from tests.faults.report import Row
 from tests.journeys.harness import School
@@ -18,8 +18,9 @@ from devstack.stack import Stack, running
 
 
 def run(name: str, group: Group, *, folder: Path, purchases: int, number: int | None = None, seed: int = 0) -> Row:
-    """`purchases`: at least so many, and until the last fault at most three times as many. `number`: see `Group`."""
-    with running(folder, say=lambda _: None) as stack:
+    """`purchases`: at least so many, see `Buyers.buy_until`. `number`: see `Group`.
+    Raises Unavailable if this machine lacks what the group needs."""
+    with group.prepare(folder), running(folder, say=lambda _: None) as stack:
         return asyncio.run(inject(name, group, stack, purchases=purchases, number=number or group.number, seed=seed))
 
 
@@ -28,7 +29,7 @@ async def inject(name: str, group: Group, stack: Stack, *, purchases: int, numbe
     school = School(stack)
     buyers = Buyers(school, seed=seed)
     stop = asyncio.Event()
-    before = await _events(stack)
+    before, dead_before = await _events(stack), await asyncio.to_thread(dead_letters_of, school)
     try:
         buying = asyncio.create_task(buyers.buy_until(stop, at_least=purchases))
         try:
@@ -36,7 +37,8 @@ async def inject(name: str, group: Group, stack: Stack, *, purchases: int, numbe
         finally:
             stop.set()
         await buying
-        outcome = await settled(school, buyers.purchases, dead_letters=group.dead_letters)
+        expected = dead_before + faults * group.dead_letters
+        outcome = await settled(school, buyers.purchases, dead_letters=expected)
     finally:
         await school.http.aclose()
     report.print_outcome(outcome)
