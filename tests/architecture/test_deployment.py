@@ -179,7 +179,7 @@ def test_the_operators_command_asks_every_process() -> None:
 
 def test_the_proxy_forwards_to_public_ports_of_apis_alone() -> None:
     upstreams = set(re.findall(r"reverse_proxy (\S+)", (ROOT / "deploy/caddy/Caddyfile").read_text()))
-    assert upstreams == {f"{service}-api:8000" for service in SERVICES}
+    assert upstreams == {f"{service}-api:8000" for service in [*SERVICES, "portal"]}
     assert {upstream.split(":")[0] for upstream in upstreams} <= compose_services().keys()
 
 

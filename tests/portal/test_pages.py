@@ -205,3 +205,116 @@ async def test_pages_of_other_roles_are_refused(portal: Portal) -> None:
     async with portal.browser() as browser:
         await browser.sign_in("admin")
         assert (await browser.get("/dashboard")).status_code == 403
+
+
+ADMIN_LISTS = (
+    ("GET", "/api/admin/refund-requests"),
+    ("GET", "/api/admin/unmatched-payments"),
+    ("GET", "/api/admin/dead-letters/queues"),
+)
+
+
+def administration(portal: Portal) -> None:
+    for each in ADMIN_LISTS:
+        portal.services.answers[each] = page()
+
+
+@pytest.mark.parametrize(
+    ("role", "path"),
+    [
+        ("student", "/admin"),
+        ("case_manager", "/admin"),
+        ("specialist", "/admin"),
+        ("student", f"/admin/purchases/{PURCHASE_ID}"),
+        ("case_manager", "/admin/dead-letters?queue=x"),
+        ("student", "/caseload"),
+        ("specialist", "/caseload"),
+        ("specialist", "/dashboard"),
+    ],
+)
+async def test_each_role_is_kept_out_of_the_pages_of_others(portal: Portal, role: str, path: str) -> None:
+    async with portal.browser() as browser:
+        await browser.sign_in(role)
+        portal.services.requests.clear()
+        assert (await browser.get(path)).status_code == 403
+        assert not portal.services.requests
+    async with portal.browser() as nobody:
+        assert (await nobody.get(path)).headers["location"].startswith("/sign-in?return_to=")
+
+
+async def test_an_admin_finds_a_student_by_an_address_that_no_url_names(browser: Browser, portal: Portal) -> None:
+    await browser.sign_in("admin")
+    administration(portal)
+    answers = portal.services.answers
+    answers["POST", "/api/admin/students/search"] = page({"student_id": PURCHASE_ID})
+    shown = await browser.get("/admin")
+    found = await browser.submit(shown, "/admin/search", wanted="kim@example.com")
+    assert f"Student {PURCHASE_ID}" in found.text
+    assert not any("kim" in str(request.url) for request in portal.services.requests)
+
+
+async def test_an_admin_finds_a_purchase_by_an_id_of_stripes(browser: Browser, portal: Portal) -> None:
+    await browser.sign_in("admin")
+    administration(portal)
+    portal.services.answers["GET", "/api/admin/timelines"] = page({"purchase_id": PURCHASE_ID, "events": []})
+    found = await browser.submit(await browser.get("/admin"), "/admin/search", wanted="pi_123")
+    assert (found.status_code, found.headers["location"]) == (303, f"/admin/purchases/{PURCHASE_ID}")
+    event: dict[str, Any] = {
+        "event_id": "e",
+        "type": "payment.succeeded.v1",
+        "source": HOSTILE,
+        "time": NOW,
+        "received_at": NOW,
+    }
+    event |= {"causation_id": "", "data": {}, "refs": ["pi_123"]}
+    path = f"/api/admin/purchases/{PURCHASE_ID}/timeline"
+    portal.services.answers["GET", path] = {"purchase_id": PURCHASE_ID, "events": [event]}
+    portal.services.answers["GET", f"/api/enrollments/{PURCHASE_ID}/payment"] = problem(404, "unknown_enrollment")
+    story = await browser.get(f"/admin/purchases/{PURCHASE_ID}")
+    assert "payment.succeeded.v1" in story.text and "<script>alert" not in story.text
+
+
+async def test_a_part_that_is_down_leaves_the_rest_of_the_administration(browser: Browser, portal: Portal) -> None:
+    await browser.sign_in("admin")
+    administration(portal)
+    portal.services.answers[ADMIN_LISTS[2]] = httpx.ConnectError("down")
+    answer = await browser.get("/admin")
+    assert answer.status_code == 200 and "They cannot be displayed right now." in answer.text
+
+
+async def test_a_refusal_is_displayed_where_it_was_tried(browser: Browser, portal: Portal) -> None:
+    await browser.sign_in("admin")
+    administration(portal)
+    letter: dict[str, Any] = {
+        "event_id": "e",
+        "type": HOSTILE,
+        "reason": HOSTILE,
+        "attempts": 3,
+        "queue": "checkout.payments",
+    }
+    letter |= {"dead_lettered_at": "", "login": "checkout", "publisher": "checkout"}
+    portal.services.answers["GET", "/api/admin/dead-letters"] = page(letter)
+    portal.services.answers["POST", "/api/admin/dead-letters/replay"] = problem(409, "refused", "Vouch for it first.")
+    shown = await browser.get("/admin/dead-letters", params={"queue": "checkout.payments"})
+    assert "<script>alert" not in shown.text
+    answer = await browser.submit(shown, "/admin/dead-letters/replay")
+    assert answer.status_code == 422 and "Vouch for it first." in answer.text
+    (sent,) = portal.services.sent("POST", "/api/admin/dead-letters/replay")
+    assert sent.content == b'{"queue":"checkout.payments","event_ids":["e"]}'
+
+
+async def test_a_case_manager_asks_a_sponsor_to_pay_once(browser: Browser, portal: Portal) -> None:
+    await browser.sign_in("case_manager")
+    answers = portal.services.answers
+    answers["GET", "/api/admin/caseload"] = page(
+        {"case_manager_id": None, "student_id": PURCHASE_ID, "updated_at": NOW}
+    )
+    answers["GET", "/api/admin/sponsors"] = page()
+    answers["GET", "/api/programs"] = page()
+    answers["POST", "/api/funding/create-checkout"] = {"ok": True, "url": "https://pay.test/i", "sessionId": "in_1"}
+    shown = await browser.get("/caseload")
+    form = {"student_name": "Kim", "student_email": "kim@x.test", "program": "barber", "funding_source": "WIOA"}
+    for _ in range(2):
+        assert (await browser.submit(shown, "/caseload/fund", **form)).headers["location"] == "/caseload?funded=1"
+    first, second = portal.services.sent("POST", "/api/funding/create-checkout")
+    assert first.content == second.content and first.headers["idempotency-key"] == second.headers["idempotency-key"]

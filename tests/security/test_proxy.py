@@ -15,9 +15,11 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
+from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
 from kit.http.app import BODY_LIMIT
+from portal.main import PAGES
 from testkit.caddy_binary import caddy
 from testkit.processes import Command, Process, await_port, free_ports
 
@@ -142,6 +144,8 @@ async def test_every_public_route_reaches_its_service(proxy: Proxy) -> None:
             if services:
                 found[method, each] = (await proxy.service_of(method, each), services[0])
     assert len(found) > 150
+    pages = {route: found.pop(route) for route in [*found] if route[1].startswith("/pay/")}
+    assert {service for service, _ in pages.values()} == {"portal"}, "which asks checkout"
     assert {route: pair for route, pair in found.items() if pair[0] != pair[1]} == {}
 
 
@@ -159,9 +163,17 @@ async def test_internal_paths_reach_nothing(proxy: Proxy) -> None:
     for path in INTERNAL:
         for prefix in ("", *(f"/{name}" for name in (*UPSTREAMS, ADMIN))):
             for each in (prefix + path, prefix + path + "/", f"{prefix}/{path}"):
-                assert (await proxy.http.get(each)).status_code == 404, each
-    assert (await proxy.http.get("/")).status_code == 404
+                assert await proxy.send(f"GET {each} HTTP/1.1") == "404", each
     assert proxy.requests == before
+
+
+async def test_every_page_reaches_the_portal(proxy: Proxy) -> None:
+    routes = [route for router in PAGES for route in router.routes if isinstance(route, APIRoute)]
+    assert len(routes) > 20
+    for route in routes:
+        path = re.sub(r"{[^}]+}", "c9e7a1f0-0b5e-4c5e-8b0a-3f1f0a6c1d2e", route.path)
+        for method in route.methods or ():
+            assert await proxy.service_of(method, path) == "portal", f"{method} {path}"
 
 
 @pytest.mark.parametrize("path", ["/api/../metrics", "/enrollment/api/../metrics", "/%2e%2e/metrics", "/pay/../docs"])
@@ -222,4 +234,4 @@ async def test_headers_over_the_limit_are_refused(proxy: Proxy) -> None:
 
 
 def test_every_service_with_a_public_api_is_routed_to() -> None:
-    assert sorted({service for *_, services in operations() for service in services}) == UPSTREAMS
+    assert sorted({"portal", *(service for *_, services in operations() for service in services)}) == UPSTREAMS

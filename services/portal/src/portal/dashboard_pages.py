@@ -14,7 +14,7 @@ from kit.http.errors import Problem
 from portal.access import CurrentUser
 from portal.forms import PostedForm
 from portal.renderer import render
-from portal.service_client import Api, CurrentApi, ServiceError, ServiceUnavailable, problem_of
+from portal.service_client import Api, CurrentApi, ServiceError, problem_of
 
 router = APIRouter(include_in_schema=False)
 
@@ -75,9 +75,9 @@ async def _dashboard(
         api.get("checkout", "/api/receipts"),
     )
     instructors, courses, messages = await asyncio.gather(
-        _optional(api, "instructor-assignment", "/api/instructors/mine"),
-        _optional(api, "milady-integration", "/api/milady/mine"),
-        _optional(api, "notifications", "/api/notifications"),
+        api.optional("instructor-assignment", "/api/instructors/mine"),
+        api.optional("milady-integration", "/api/milady/mine"),
+        api.optional("notifications", "/api/notifications"),
     )
     plans = [each for each in purchases["items"] if each["due"] and each["status"] not in ("canceled", "expired")]
     overviews = await asyncio.gather(*(api.get("checkout", f"/api/enrollments/{each['id']}/payment") for each in plans))
@@ -97,15 +97,6 @@ async def _dashboard(
         problem=problem,
         new_key=lambda: str(uuid4()),
     )
-
-
-async def _optional(api: Api, service: str, path: str) -> list[dict[str, Any]] | None:
-    """None if the service does not answer: the rest of the page is displayed."""
-    try:
-        items: list[dict[str, Any]] = (await api.get(service, path))["items"]
-    except ServiceUnavailable:
-        return None
-    return items
 
 
 def _by_slug(items: list[dict[str, Any]] | None) -> dict[str, dict[str, Any]] | None:

@@ -10,6 +10,8 @@ import portal
 from kit.http.app import create_app
 from kit.runtime.process import Process, Role
 from portal import (
+    admin_pages,
+    caseload_pages,
     dashboard_pages,
     enroll_pages,
     forwarder,
@@ -35,6 +37,8 @@ PAGES: tuple[APIRouter, ...] = (
     enroll_pages.router,
     payment_pages.router,
     dashboard_pages.router,
+    admin_pages.router,
+    caseload_pages.router,
 )
 
 

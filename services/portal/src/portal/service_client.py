@@ -74,6 +74,17 @@ class Api:
                 break
         return items
 
+    async def optional(self, service: str, path: str, **query: object) -> list[dict[str, Any]] | None:
+        """The items of a list's first page; None if the service does not answer: the rest of a page is displayed.
+
+        Raises ServiceError.
+        """
+        try:
+            items: list[dict[str, Any]] = (await self.get(service, path, **query))["items"]
+        except ServiceUnavailable:
+            return None
+        return items
+
     async def post(
         self, service: str, path: str, body: Mapping[str, object] | None = None, *, key: str | None = None
     ) -> Any:
