@@ -20,7 +20,7 @@ from checkout.erasures.measurement import ErasureMeasurement
 from checkout.erasures.personal_data import PERSONAL
 from checkout.installments import admin_api as installments_admin_api
 from checkout.installments import api as installments_api
-from checkout.installments import pay_api, price_api, session_api, sponsor_api
+from checkout.installments import pay_api, price_api, receivables_api, session_api, sponsor_api
 from checkout.installments.clock import Clock
 from checkout.installments.collection import CollectionJob
 from checkout.installments.enrollment_service import EnrollmentService
@@ -130,6 +130,7 @@ ROUTERS = (
     price_api.router,
     session_api.router,
     installments_admin_api.router,
+    receivables_api.router,
     verification_api.router,
     erasures_api.router,
     export_router(PERSONAL),

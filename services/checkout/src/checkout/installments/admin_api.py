@@ -17,7 +17,7 @@ from checkout.installments.dependencies import AdminBuyer, Cancellations, Curren
 from checkout.installments.domain import Installment, InstallmentStatus, ManualMethod
 from checkout.installments.payment_requests import PaymentRequests
 from checkout.installments.payment_service import installment_busy, not_due, unknown_installment
-from checkout.installments.tables import installments
+from checkout.installments.tables import COUNTED, installments
 from checkout.installments.views import InstallmentView
 from checkout.purchases.context import Buyer, CheckoutContext, rejected_by_stripe, stripe_errors_as_problems
 from checkout.purchases.dependencies import CurrentContext
@@ -148,15 +148,12 @@ async def list_installments(
 @router.get(f"{_SCHEDULES}/statistics")
 async def read_installment_statistics(_: Admin, uow: CallerUnitOfWork) -> InstallmentStatistics:
     """How much is due, overdue and paid, per currency."""
-    # an open remainder stands for installments that are counted already; once paid, it is counted and they are not
-    separate = (installments.c.kind != "remainder") | installments.c.status.in_(("paid", "waived"))
-    counted = separate & (func.coalesce(installments.c.closed_because, "") != "covered")
     wanted = select(
         installments.c.currency,
         installments.c.status,
         func.count().label("count"),
         func.sum(installments.c.amount).label("amount"),
-    ).where(counted)
+    ).where(COUNTED)
     rows = (await uow.db.execute(wanted.group_by(installments.c.currency, installments.c.status))).all()
     return InstallmentStatistics(items=[_sums(rows, currency) for currency in sorted({row.currency for row in rows})])
 

@@ -60,6 +60,11 @@ installments = Table(
     ),
 )
 """See `domain.Installment` for what the columns mean. Rows change only under the lock of their purchase's row."""
+COUNTED = ((installments.c.kind != "remainder") | installments.c.status.in_(("paid", "waived"))) & (
+    func.coalesce(installments.c.closed_because, "") != "covered"
+)
+"""What sums are made of: an open remainder stands for installments that are counted already; once it is paid, it is
+counted, and they are not."""
 
 manual_payments = Table(
     "manual_payments",
