@@ -34,3 +34,15 @@ def moment(text: str | None) -> str:
 def words(text: str | None) -> str:
     """A code for people: `case_manager` as `case manager`."""
     return (text or "").replace("_", " ").replace("-", " ")
+
+
+def figure(value: int | None, unit: str) -> str:
+    """Of a figure in docs/openapi/reporting.json: `75.00 %`, `2.9 s`, or the count."""
+    if value is None:
+        return "none"
+    match unit:
+        case "basis_points":
+            return f"{value // 100}.{value % 100:02d} %"
+        case "milliseconds":
+            return f"{value // 1000}.{value % 1000 // 100} s"
+    return f"{value:,}"

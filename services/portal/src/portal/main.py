@@ -14,6 +14,7 @@ from portal import (
     caseload_pages,
     dashboard_pages,
     enroll_pages,
+    figures_pages,
     forwarder,
     payment_pages,
     renderer,
@@ -37,6 +38,7 @@ PAGES: tuple[APIRouter, ...] = (
     enroll_pages.router,
     payment_pages.router,
     dashboard_pages.router,
+    figures_pages.router,
     admin_pages.router,
     caseload_pages.router,
 )

@@ -46,6 +46,7 @@ class Renderer:
         self._templates.filters |= {
             "amount": amounts.amount,
             "day": amounts.day,
+            "figure": amounts.figure,
             "moment": amounts.moment,
             "words": amounts.words,
             "web_address": web_address,

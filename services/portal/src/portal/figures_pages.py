@@ -1,0 +1,84 @@
+"""The school's figures for admins: rates with their definitions and targets, revenue, failures, outcomes."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import date, timedelta
+from typing import Annotated, Literal, get_args
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from portal.access import Admin
+from portal.charts import charts
+from portal.renderer import render
+from portal.service_client import CurrentApi, ServiceError, problem_of
+
+router = APIRouter(prefix="/admin/figures", include_in_schema=False)
+
+Dimension = Literal[
+    "day", "week", "month", "year", "program", "kind", "category", "specialist", "sponsor", "method", "total"
+]
+Day = Annotated[str, Query(max_length=10, description="YYYY-MM-DD; empty: the default")]
+
+
+@router.get("")
+async def show_figures(
+    request: Request, _: Admin, api: CurrentApi, by: Dimension = "month", since: Day = "", until: Day = ""
+) -> Response:
+    period = _period(since, until)
+    problem: ServiceError | None = None
+    try:
+        figures, revenue, failures, outcomes = await asyncio.gather(
+            api.get("reporting", "/api/admin/figures", **period),
+            api.get("reporting", "/api/admin/figures/revenue", by=by, **period),
+            api.get("reporting", "/api/admin/figures/failures", **period),
+            api.get("reporting", "/api/admin/figures/outcomes", **period),
+        )
+    except ServiceError as error:
+        if error.status != 422:
+            raise
+        problem, figures, revenue, failures, outcomes = error, None, None, None, None
+    return render(
+        request,
+        "figures.html",
+        422 if problem else 200,
+        problem=problem,
+        figures=figures,
+        revenue=revenue,
+        charts=charts(revenue["items"]) if revenue else (),
+        failures=failures,
+        outcomes=outcomes,
+        by=by,
+        dimensions=get_args(Dimension),
+        since=since,
+        until=until,
+    )
+
+
+@router.get("/{name}.csv")
+async def export_figures(
+    name: Literal["revenue", "outcomes"],
+    _: Admin,
+    api: CurrentApi,
+    by: Dimension = "month",
+    since: Day = "",
+    until: Day = "",
+) -> Response:
+    params = {"by": by, **_period(since, until)} if name == "revenue" else _period(since, until)
+    answer = await api.send("reporting", "GET", f"/api/admin/figures/{name}.csv", params=params)
+    if answer.status_code != 200:
+        raise problem_of(answer)
+    headers = {"Cache-Control": "no-store", "Content-Disposition": answer.headers["content-disposition"]}
+    return Response(answer.content, media_type="text/csv", headers=headers)
+
+
+def _period(since: str, until: str) -> dict[str, str]:
+    """Both days are included. What is no day is left to the default."""
+    found = dict[str, str]()
+    for name, text, days in (("since", since, 0), ("until", until, 1)):
+        try:
+            found[name] = f"{date.fromisoformat(text) + timedelta(days=days)}T00:00:00Z"
+        except (ValueError, OverflowError):
+            continue
+    return found
