@@ -31,6 +31,7 @@ def reported(portal: Portal) -> Portal:
         "meets_target": False,
         "definition": "payments that succeeded / all",
     }
+    owed = {"payer": "sponsor", "funding_source": "WIOA", "currency": "usd", "age": "0_to_30", "count": 2, "amount": 12}
     portal.services.answers |= {
         ("GET", FIGURES): {**PERIOD, "items": [rate]},
         ("GET", f"{FIGURES}/revenue"): {
@@ -40,6 +41,7 @@ def reported(portal: Portal) -> Portal:
         },
         ("GET", f"{FIGURES}/failures"): {**PERIOD, "items": []},
         ("GET", f"{FIGURES}/outcomes"): {**PERIOD, "items": []},
+        ("GET", "/api/admin/receivables"): {"items": [owed]},
     }
     return portal
 
@@ -49,8 +51,18 @@ async def test_a_picture_and_the_table_behind_it(browser: Browser, reported: Por
     page = await browser.get("/admin/figures")
     assert page.status_code == 200
     assert page.text.count("<rect") == 4 and 'width="180"' in page.text  # 5,000 of 10,000, of 360
-    for text in ("$100.00", "$75.00", "75.05 %", "3 / 4", "at least 98.00 %: missed", "not known"):
+    for text in (
+        "$100.00",
+        "$75.00",
+        "75.05 %",
+        "3 / 4",
+        "at least 98.00 %: missed",
+        "not known",
+        "0 to 30 days",
+        "$0.12",
+    ):
         assert text in page.text
+    assert "0 to 30 days" in page.text and "$0.12" in page.text
     assert "No payment failed" in page.text and "No enrollment became active" in page.text
 
 

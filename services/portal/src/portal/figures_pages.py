@@ -1,4 +1,4 @@
-"""The school's figures for admins: rates with their definitions and targets, revenue, failures, outcomes."""
+"""The school's figures for admins: rates with definitions and targets, revenue, receivables, failures, outcomes."""
 
 from __future__ import annotations
 
@@ -29,16 +29,17 @@ async def show_figures(
     period = _period(since, until)
     problem: ServiceError | None = None
     try:
-        figures, revenue, failures, outcomes = await asyncio.gather(
+        figures, revenue, failures, outcomes, receivables = await asyncio.gather(
             api.get("reporting", "/api/admin/figures", **period),
             api.get("reporting", "/api/admin/figures/revenue", by=by, **period),
             api.get("reporting", "/api/admin/figures/failures", **period),
             api.get("reporting", "/api/admin/figures/outcomes", **period),
+            api.get("checkout", "/api/admin/receivables"),
         )
     except ServiceError as error:
         if error.status != 422:
             raise
-        problem, figures, revenue, failures, outcomes = error, None, None, None, None
+        problem, figures, revenue, failures, outcomes, receivables = error, None, None, None, None, None
     return render(
         request,
         "figures.html",
@@ -49,6 +50,7 @@ async def show_figures(
         charts=charts(revenue["items"]) if revenue else (),
         failures=failures,
         outcomes=outcomes,
+        receivables=receivables,
         by=by,
         dimensions=get_args(Dimension),
         since=since,
@@ -58,7 +60,7 @@ async def show_figures(
 
 @router.get("/{name}.csv")
 async def export_figures(
-    name: Literal["revenue", "outcomes"],
+    name: Literal["revenue", "outcomes", "receivables"],
     _: Admin,
     api: CurrentApi,
     by: Dimension = "month",
@@ -66,7 +68,10 @@ async def export_figures(
     until: Day = "",
 ) -> Response:
     params = {"by": by, **_period(since, until)} if name == "revenue" else _period(since, until)
-    answer = await api.send("reporting", "GET", f"/api/admin/figures/{name}.csv", params=params)
+    if name == "receivables":  # as they are now
+        answer = await api.send("checkout", "GET", "/api/admin/receivables.csv")
+    else:
+        answer = await api.send("reporting", "GET", f"/api/admin/figures/{name}.csv", params=params)
     if answer.status_code != 200:
         raise problem_of(answer)
     headers = {"Cache-Control": "no-store", "Content-Disposition": answer.headers["content-disposition"]}
