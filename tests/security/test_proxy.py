@@ -107,7 +107,7 @@ async def proxy(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Proxy
         )
         process.start()
         held.callback(process.kill)
-        await asyncio.to_thread(await_port, port)
+        await asyncio.to_thread(await_port, port, 30)
         http = await held.enter_async_context(
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=20)
         )
