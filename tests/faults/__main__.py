@@ -20,14 +20,13 @@ from pathlib import Path
 from tests.faults import report
 from tests.faults.groups import GROUPS, Group
 from tests.faults.injections import SERVICES, kill_services
-from tests.faults.report import Row
+from tests.faults.report import LONG, Row
 from tests.faults.run import run
 
 from testkit.engines import Unavailable
 
 KEPT = Path(__file__).resolve().parents[2] / ".local/faults.jsonl"
 """Every run so far."""
-LONG = "long"
 ROUND = Group("SIGKILLs of services, round after round", partial(kill_services, SERVICES), 60)
 
 

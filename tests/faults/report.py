@@ -11,6 +11,7 @@ from tests.faults.outcome import Outcome
 from tests.faults.references import ALERTS, ELSEWHERE
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/faults.md"
+LONG = "long"
 _HEADINGS = ("group", "what", "day", "faults", "purchases", "events", "lost", "doubled", "unknown mails", "verify")
 
 
@@ -99,7 +100,9 @@ def write(rows: Sequence[Row], *, not_run: Sequence[str], machine: str) -> None:
         *_table(_HEADINGS, (row.cells for row in rows)),
         "",
         *([f"Not run on this machine: {', '.join(not_run)}.", ""] if not_run else []),
-        "The row `long` is the sum of the rounds of `make faults-long`, which goes on where it was ended.",
+        "The row `long` is the sum of the rounds of `make faults-long`, which goes on where it was ended."
+        if any(row.group.startswith(LONG) for row in rows)
+        else "`make faults-long` has not been run on this machine.",
         "",
         "Not injected: outages of minutes (here they last seconds), and an endpoint that is off for days (an hour of",
         "the test clock in `tests/journeys/test_reconciliation.py`).",
