@@ -90,7 +90,8 @@ lock: .venv/.ready  ## update all pins after a change of dependencies (UPGRADE=-
 	$(EXPORT) --no-dev $(patsubst services/%/pyproject.toml,--package bursar-%,$(wildcard services/*/pyproject.toml)) \
 	  --package bursar \
 	  --output-file deploy/services.txt
-	$(EXPORT) --no-dev --package bursar-stripe-sandbox --package bursar-milady-sandbox --package bursar-workspace \
+	$(EXPORT) --no-dev --package bursar-stripe-sandbox --package bursar-milady-sandbox --package bursar-identity-sandbox \
+	  --package bursar-workspace \
 	  --group mail-catcher --output-file deploy/sandboxes.txt
 	@rm uv.lock
 

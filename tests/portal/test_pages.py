@@ -65,6 +65,13 @@ async def test_files_are_kept_by_browsers_under_the_name_of_their_content(browse
     assert (await browser.get("/static/x/..%2fsettings.py")).status_code == 404
 
 
+async def test_a_page_with_its_files_is_light(browser: Browser) -> None:
+    for path in PAGES[:6]:
+        text = (await browser.get(path)).text
+        files = [len((await browser.get(each)).content) for each in re.findall(r'(?:href|src)="(/static/[^"]+)"', text)]
+        assert len(text.encode()) + sum(files) < 100_000, path
+
+
 def hostile_services(portal: Portal) -> None:
     answers = portal.services.answers
     item = offer("barber", name=HOSTILE, category=HOSTILE, provider=HOSTILE, projects=[HOSTILE])

@@ -191,7 +191,7 @@ def service_environment(package: str, identity: Identity, ports: Ports) -> dict[
                 "STRIPE_PUBLISHABLE_KEY": identity.stripe_publishable_key,
                 "STRIPE_API_BASE": os.environ.get("STRIPE_API_BASE") or ports.url("stripe_sandbox"),
                 "TEST_CLOCK": os.environ.get("TEST_CLOCK") or "true",
-                "PUBLIC_URL": os.environ.get("PUBLIC_URL") or ports.url("checkout"),
+                "PUBLIC_URL": os.environ.get("PUBLIC_URL") or ports.url(PORTAL),
                 "PAY_LINK_SECRET": identity.pay_link_secret,
             }
         case "milady_integration":
@@ -202,7 +202,7 @@ def service_environment(package: str, identity: Identity, ports: Ports) -> dict[
             }
         case "notifications":
             delays = {name: os.environ.get(name) or default for name, default in _DELAYS.items()}
-            pages = (ports.url("checkout"), *(os.environ.get(name) or "" for name in ("PUBLIC_URL", "LINK_HOSTS")))
+            pages = (ports.url(PORTAL), *(os.environ.get(name) or "" for name in ("PUBLIC_URL", "LINK_HOSTS")))
             hosts = ",".join(filter(None, (*pages, front_end_url(ports))))
             return {**delays, "LINK_HOSTS": hosts, "SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(ports.public["mail"])}
         case "portal":
