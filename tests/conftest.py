@@ -15,6 +15,7 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
+from kit.http.declared_problems import REFUSE
 from testkit.postgres_server import PostgresServer
 from testkit.rabbit_server import RabbitServer
 from testkit.servers import postgres, rabbitmq
@@ -36,7 +37,7 @@ LONG = ("journeys", "year", "faults", "devstack")
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "server: starts servers or services (set by tests/conftest.py for fixtures)")
     gc.disable()
-    os.environ |= {"BURSAR_ENV": "development", "RATE_LIMIT_MONEY": "", "RATE_LIMIT_GUESSES": ""}
+    os.environ |= {"BURSAR_ENV": "development", "RATE_LIMIT_MONEY": "", "RATE_LIMIT_GUESSES": "", REFUSE: "refuse"}
     if config.option.markexpr == "not server":
         os.environ["BURSAR_TEST_SERVERS"] = "none"  # a test without the mark fails if it starts one
 

@@ -17,7 +17,7 @@ from tests.databases import api_database
 from checkout.purchases import customers
 from checkout.purchases.context import Buyer
 from checkout.purchases.customers import create
-from kit.http.errors import Problem
+from kit.http.problems import Problem
 
 LISTS = ("/api/purchases", "/api/receipts", "/api/memberships", "/api/admin/caseload")
 

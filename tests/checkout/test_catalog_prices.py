@@ -17,7 +17,7 @@ from tests.checkout.test_courses import buy, session_of
 
 from checkout.units import MajorUnits, in_major_units, is_major, money_of
 from contracts.money import Money
-from kit.http.errors import Problem
+from kit.http.problems import Problem
 
 ITEMS = "/api/admin/items"
 PRODUCTS = "/api/admin/payments/products"

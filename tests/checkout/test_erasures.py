@@ -23,7 +23,7 @@ from checkout.receipts.domain import method_name
 from contracts.payments import CustomerDeleted, PaymentMethodDetails, PaymentRefs
 from contracts.people import Contact
 from kit.http.erasure import refuse_erased
-from kit.http.errors import Problem
+from kit.http.problems import Problem
 from kit.jobs.jobs import Job
 from kit.jobs.worker import JobWorker
 

@@ -166,7 +166,8 @@ async def test_a_link_at_an_old_price_is_gone(service: Service) -> None:
     await service.deliver_stripe_events(student)
     await service.admin("PATCH", f"/api/admin/programs/{slug}", price=950)
     answer = await click(service, event["checkout_url"])
-    assert (answer.status_code, answer.json()["code"]) == (410, "price_changed")
+    assert (answer.status_code, answer.json()["code"]) == (410, "no_longer_payable")
+    assert answer.json()["reason"] == "price_changed"
     assert len(await service.sandbox.sessions_of(student)) == 1
 
 

@@ -22,7 +22,7 @@ from checkout.catalog.tables import promotion_codes
 from contracts.money import Money, usd
 from kit.db.database import Database
 from kit.db.unit_of_work import utc_now
-from kit.http.errors import Problem
+from kit.http.problems import Problem
 from testkit.postgres_server import Database as Server
 
 PRICE = usd(59_900)

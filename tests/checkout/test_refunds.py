@@ -29,7 +29,7 @@ from tests.checkout.service import CASE_MANAGER, Service, bearer
 from checkout.payments import refund_service
 from contracts.money import usd
 from kit.db.unit_of_work import UnitOfWork, utc_now
-from kit.http.errors import Problem
+from kit.http.problems import Problem
 
 
 async def test_an_admin_refunds_in_full(service: Service) -> None:

@@ -18,7 +18,8 @@ from kit.db.database import Database
 from kit.db.unit_of_work import Collected, UnitOfWork, utc_now
 from kit.http.app import create_app
 from kit.http.auth import Admin, Authenticator
-from kit.http.errors import REFUSAL_SECONDS, Problem, RefusalLog, handle_errors
+from kit.http.errors import REFUSAL_SECONDS, RefusalLog, handle_errors
+from kit.http.problems import ProblemType
 from kit.runtime.settings import AuthSettings
 from kit.runtime.trace import cause_of, trace_id
 
@@ -70,11 +71,11 @@ async def test_requests_without_a_valid_token_are_logged_together() -> None:
 
     @router.get("/orders")
     async def orders() -> None:
-        raise Problem(401, "unauthorized", "A token is required.")
+        raise ProblemType(401, "unauthorized", "A token is required.", "Try again.")()
 
     @router.get("/codes")
     async def codes() -> None:
-        raise Problem(429, "too_many_requests", "Wait.")
+        raise ProblemType(429, "too_many_requests", "Wait.", "Try again.")()
 
     times = iter((0.0, 1.0, 30.0, 59.0, REFUSAL_SECONDS, REFUSAL_SECONDS, REFUSAL_SECONDS + 1))
     app = FastAPI()
@@ -118,7 +119,7 @@ async def test_the_trace_of_a_request_reaches_its_events_and_the_refusal_is_logg
     async def order(id: str) -> None:
         async with database.transaction() as db:
             await UnitOfWork(db=db, source="tests", now=utc_now()).publish(CAUSE.data, id=id, subject="s")
-        raise Problem(409, f"sold_out_{id}", "No more places.")
+        raise ProblemType(409, f"sold_out_{id}", "No more places.", "Try again.")()
 
     transport = httpx.ASGITransport(create_app(title="tests", routers=[router]))
     with capture_logs() as logs:

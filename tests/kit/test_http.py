@@ -19,8 +19,8 @@ from starlette.responses import Response
 from kit.db.database import Database
 from kit.http.app import BODY_LIMIT, create_app
 from kit.http.auth import Admin, Authenticator, CurrentCaller, MaybeCaller
-from kit.http.errors import Problem
 from kit.http.idempotency import once
+from kit.http.problems import ProblemType
 from kit.runtime.failures import Transient
 from kit.runtime.settings import AuthSettings
 
@@ -59,7 +59,7 @@ async def order(request: Request, body: Order, caller: CurrentCaller) -> Respons
         calls.append(body.what)
         await asyncio.sleep(0.2 if body.what == "slow" else 0)
         if body.what == "refused":
-            raise Problem(409, "refused", "No.")
+            raise ProblemType(409, "refused", "No.", "Try again.")()
         return {"order": str(uuid4()), "what": body.what}
 
     return await once(request, request.app.state.database, caller=str(caller.id), act=act, status=201)
@@ -70,6 +70,11 @@ async def fails(kind: str) -> None:
     if kind == "outage":
         raise Transient("the dependency is unavailable")
     raise RuntimeError("secret@example.com is in this message")
+
+
+@router.post("/echo")
+async def echo(request: Request) -> int:
+    return len(await request.body())
 
 
 @router.get("/find")
@@ -267,3 +272,27 @@ async def test_only_configured_origins_are_allowed(client: httpx.AsyncClient) ->
     bad = await client.options("/orders", headers={**preflight, "Origin": "https://evil.test"})
     assert good.headers["access-control-allow-origin"] == "https://front.test"
     assert "access-control-allow-origin" not in bad.headers
+
+
+async def test_a_front_end_can_read_every_answer(client: httpx.AsyncClient) -> None:
+    """A browser hides answers without the header of its origin, and with them what to do about the error."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(17):
+            yield b"x" * 2**16
+
+    origin = {"Origin": "https://front.test"}
+    answers = [
+        await client.get("/fails", params={"kind": "outage"}, headers=origin),
+        await client.get("/fails", params={"kind": "bug"}, headers=origin),
+        await client.post("/echo", content=b"x" * (2**20 + 1), headers=origin),
+        await client.post("/echo", content=chunks(), headers=origin),
+        await client.get("/no-such-path", headers=origin),
+        await client.put("/echo", headers=origin),
+        await client.get("/fails", headers=origin),
+        await client.post("/echo", content=b"x", headers=origin),
+    ]
+    assert [answer.status_code for answer in answers] == [503, 500, 413, 413, 404, 405, 422, 200]
+    for answer in answers:
+        assert answer.headers["access-control-allow-origin"] == "https://front.test"
+        assert "Retry-After" in answer.headers["access-control-expose-headers"]

@@ -18,7 +18,7 @@ from pydantic import SecretStr, ValidationError
 from structlog.testing import capture_logs
 
 from kit.http.auth import Authenticator
-from kit.http.errors import Problem
+from kit.http.problems import Problem
 from kit.http.token_keys import FETCH_LIMIT, RETRY_SECONDS, STALE_SECONDS, KeySet, read_key_set
 from kit.runtime.failures import Unavailable
 from kit.runtime.settings import AuthSettings

@@ -186,7 +186,7 @@ def refundable() -> dict[str, Any]:
 
 def _plain(schema: dict[str, Any]) -> Any:
     options = schema.get("anyOf", [schema])
-    if any(option.get("type") == "null" for option in options):
+    if any("null" in option.get("type", "") for option in options):  # alone, or in a list of types
         return None
     return {"integer": 0, "boolean": False, "array": []}.get(options[0].get("type", "string"), "")
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.webhook_gateway import stripe_events as stripe
 from tests.webhook_gateway.stripe_events import body_of
 
-from kit.http.errors import Problem
+from kit.http.problems import Problem
 from webhook_gateway.event import Origin, is_same, parse_event
 from webhook_gateway.settings import ApiSettings, RelaySettings
 

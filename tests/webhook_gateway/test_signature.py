@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from stripe import SignatureVerificationError, WebhookSignature
 from tests.webhook_gateway.stripe_events import sign
 
-from kit.http.errors import Problem
+from kit.http.problems import Problem
 from webhook_gateway.signature import TOLERANCE_SECONDS, verify
 
 OLD, NEW = "whsec_old", "whsec_new"

@@ -25,10 +25,13 @@ from checkout.money_fields import Document, money_fields
 from contracts.compatibility import breaks
 from contracts.registry import EVENT_TYPES, PUBLISHED_BY
 from devstack.merged_document import merged
+from devstack.problem_index import answered, errors_page, package_of, problem_types
 from devstack.role_table import role_table
+from kit.http.declared_problems import FILE, DeclaredProblems
 from kit.messaging.topology import Queue
 from kit.runtime.process import Process
 
+_WIDTH = 120
 ROOT = Path(__file__).resolve().parents[3]
 SCHEMAS = Path(contracts.__file__).parent / "schemas"
 SERVICES = (
@@ -72,11 +75,21 @@ def documents() -> dict[Path, str]:
     found = {SCHEMAS / f"{name}.json": _json(event.model_json_schema()) for name, event in sorted(EVENT_TYPES.items())}
     found[ROOT / "docs/event-map.md"] = _event_map()
     apis = applications()
+    types = problem_types(ROOT)
+    problems = answered(types, ROOT, apis)
     for name, app in apis.items():
-        found[ROOT / f"docs/openapi/{name}.json"] = _json(app.openapi())
+        declared = problems[package_of(name)]
+        app.state.declared_problems = DeclaredProblems(
+            {operation: [types[each] for each in names] for operation, names in declared.items()}
+        )
+    for package, of_operations in problems.items():
+        found[Path(importlib.import_module(package).__file__ or "").parent / FILE] = _json(of_operations)
+    found[ROOT / "docs/errors.md"] = errors_page(types, problems)
+    for name, app in apis.items():
+        found[ROOT / f"docs/openapi/{name}.json"] = _lines(app.openapi())
         if app.state.asyncapi is not None:
             found[ROOT / f"docs/asyncapi/{name}.json"] = _json(app.state.asyncapi())
-    found[ROOT / "docs/openapi/bursar.json"] = _json(merged({name: app.openapi() for name, app in apis.items()}))
+    found[ROOT / "docs/openapi/bursar.json"] = _lines(merged({name: app.openapi() for name, app in apis.items()}))
     found[ROOT / "docs/money-fields.md"] = _money_fields({name: app.openapi() for name, app in apis.items()})
     found[ROOT / "docs/roles.md"] = role_table(apis)
     return found
@@ -189,6 +202,20 @@ def _queues() -> Iterator[tuple[str, Queue]]:
     for package in SERVICES:
         for queue in importlib.import_module(f"{package}.topology").QUEUES:
             yield queue.name, queue
+
+
+def _lines(document: Any, indent: str = "") -> str:
+    """JSON with one line for each part that fits."""
+    short = json.dumps(document, sort_keys=True, ensure_ascii=False)
+    inner = indent + "  "
+    if len(short) + len(indent) <= _WIDTH or not isinstance(document, dict | list):
+        lines = short
+    elif isinstance(document, dict):
+        parts = (f"{json.dumps(key)}: {_lines(document[key], inner)}" for key in sorted(document))
+        lines = "{\n" + ",\n".join(inner + part for part in parts) + f"\n{indent}}}"
+    else:
+        lines = "[\n" + ",\n".join(inner + _lines(part, inner) for part in document) + f"\n{indent}]"
+    return lines if indent else lines + "\n"
 
 
 def _json(document: Any) -> str:

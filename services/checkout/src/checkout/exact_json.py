@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
-from kit.http.errors import Problem
+from kit.http.problems import Problem, ProblemType
 
 _MARK = "\ufdd0"
 """A noncharacter: Unicode reserves it for marks inside a program, so no text contains it."""
@@ -52,8 +52,8 @@ class ExactJson(APIRoute):
 class ExactProblem(Problem):
     """A Problem whose extra members may be Decimals."""
 
-    def __init__(self, status: int, code: str, detail: str, **extra: Any) -> None:  # any JSON value
-        super().__init__(status, code, detail, **{name: _member(value) for name, value in extra.items()})
+    def __init__(self, type: ProblemType, detail: str, **extra: Any) -> None:  # any JSON value
+        super().__init__(type, detail, **{name: _member(value) for name, value in extra.items()})
 
     def response(self) -> JSONResponse:
         answer = super().response()

@@ -64,7 +64,8 @@ def unit_of(field: str, schema: Mapping[str, Any]) -> Unit | None:
 
 def types(schema: Mapping[str, Any]) -> frozenset[str]:
     """The JSON types of a value, null aside."""
-    found = {schema["type"]} if isinstance(schema.get("type"), str) else set[str]()
+    stated = schema.get("type", [])
+    found = {stated} if isinstance(stated, str) else set[str](stated)
     for alternative in schema.get("anyOf", ()):
         found |= types(alternative)
     return frozenset(found - {"null"})

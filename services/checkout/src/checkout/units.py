@@ -15,8 +15,8 @@ from typing import Annotated
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 from checkout.exact_json import number
+from checkout.problems import TOO_MANY_DECIMALS
 from contracts.money import Money
-from kit.http.errors import Problem
 
 _MAJOR = re.compile(r"(\w+_)?price|total_cost|refund_amount")
 _NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,10})?")
@@ -70,7 +70,7 @@ def money_of(value: Decimal, currency: str, *, field: str = "price") -> Money:
     minor = value.scaleb(zero.exponent)
     if minor != minor.to_integral_value():
         detail = f"`{field}` has more decimals than {currency.upper()}: it takes at most {zero.exponent}."
-        raise Problem(422, "too_many_decimals", detail)
+        raise TOO_MANY_DECIMALS(detail)
     return Money(amount=int(minor), currency=currency)
 
 

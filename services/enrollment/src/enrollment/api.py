@@ -14,10 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from contracts.people import ItemKind
 from enrollment import repository
 from enrollment.domain import Enrollment, PaymentStatus, Source, Status
+from enrollment.problems import UNKNOWN_ENROLLMENT
 from enrollment.tables import enrollments
 from kit.http.auth import ROLES, Caller, requires
 from kit.http.dependencies import CallerUnitOfWork
-from kit.http.errors import Problem
 from kit.http.paging import Cursor, Page, page_of
 from ledger.verdict import SUPERSEDED
 
@@ -96,5 +96,5 @@ async def visible(db: AsyncConnection, enrollment_id: UUID) -> Enrollment:
     """Raises a 404 Problem for one that the caller may not see, as for one that does not exist."""
     enrollment = await repository.read(db, enrollment_id)
     if enrollment is None:
-        raise Problem(404, "unknown_enrollment", "Enrollment not found; GET /api/enrollments lists yours.")
+        raise UNKNOWN_ENROLLMENT()
     return enrollment

@@ -13,11 +13,12 @@ from contracts.audit import Act
 from enrollment import progress_repository
 from enrollment.api import visible
 from enrollment.domain import Status
+from enrollment.problems import ENROLLMENT_NOT_ACTIVE, PROJECT_LOCKED, UNKNOWN_STEP
 from enrollment.progress import Decision, NotActive, ProjectLocked, ProjectStatus, UnknownStep
 from kit.http import audit
 from kit.http.auth import CurrentCaller
 from kit.http.dependencies import CallerUnitOfWork
-from kit.http.errors import Problem
+from kit.http.problems import FORBIDDEN
 
 router = APIRouter(tags=["progress"])
 
@@ -69,7 +70,7 @@ async def mark_step_done(
     """
     enrollment = await visible(uow.db, enrollment_id)
     if not caller.is_admin and caller.id != enrollment.student_id:
-        raise Problem(403, "forbidden", "Only the student or an admin can mark steps as done.")
+        raise FORBIDDEN("Only the student or an admin can mark steps as done.")
     decision = await progress_repository.mark_done(uow, enrollment_id, step_id)
     _refuse(decision)
     if caller.id != enrollment.student_id:
@@ -88,15 +89,11 @@ async def mark_step_done(
 def _refuse(decision: Decision) -> None:
     match decision:
         case UnknownStep():
-            raise Problem(404, "unknown_step", "This enrollment has no such step; GET its progress for the list.")
+            raise UNKNOWN_STEP()
         case NotActive(status=status):
-            raise Problem(
-                409, "enrollment_not_active", f"The enrollment is {status.value}; steps need an active enrollment."
-            )
+            raise ENROLLMENT_NOT_ACTIVE(f"The enrollment is {status.value}; steps need an active enrollment.")
         case ProjectLocked(project=project):
-            raise Problem(
-                409, "project_locked", "Complete the projects before this one first.", project_id=str(project.id)
-            )
+            raise PROJECT_LOCKED(project_id=str(project.id))
 
 
 async def _progress(db: AsyncConnection, enrollment_id: UUID) -> TrackProgress:

@@ -18,6 +18,7 @@ from contracts.audit import Act
 from contracts.instructor_assignment import Instructor
 from instructor_assignment import capacity, repository
 from instructor_assignment.domain import Status
+from instructor_assignment.problems import INSTRUCTOR_HAS_STUDENTS, UNKNOWN_INSTRUCTOR
 from instructor_assignment.tables import ai_instructor_assignments as assignments
 from instructor_assignment.tables import ai_instructors as instructors
 from instructor_assignment.topology import SERVICE
@@ -26,7 +27,6 @@ from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.http import audit
 from kit.http.auth import Admin, CaseManager, CurrentCaller
 from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
-from kit.http.errors import Problem
 from kit.http.idempotency import HEADER, IDEMPOTENT, once
 from kit.http.paging import Cursor, Page, page_of
 from ledger.verdict import SUPERSEDED
@@ -203,13 +203,7 @@ async def remove_instructor(caller: Admin, uow: CallerUnitOfWork, instructor_id:
             uow, instructor_id, before.program_slug, reason="instructor_removed", all_or_none=True
         )
     except capacity.InsufficientCapacity:
-        raise Problem(
-            409,
-            "instructor_has_students",
-            "The program's other instructors do not have the capacity for all of these students. Add an instructor "
-            "or raise a capacity first. Or set is_active to false: students without an instructor then wait for one.",
-            students=before.students,
-        ) from None
+        raise INSTRUCTOR_HAS_STUDENTS(students=before.students) from None
     await uow.db.execute(delete(instructors).where(is_this))
     await audit.record(uow, Act.of("instructor.removed", "instructor", instructor_id, before=before))
     return Response(status_code=204)
@@ -235,5 +229,5 @@ async def _lock(db: AsyncConnection, instructor_id: UUID) -> InstructorRow:
 async def _read(db: AsyncConnection, instructor_id: UUID) -> InstructorRow:
     row = (await db.execute(select(instructors).where(instructors.c.id == instructor_id))).one_or_none()
     if row is None:
-        raise Problem(404, "unknown_instructor", "Instructor not found. GET /api/admin/instructors lists them.")
+        raise UNKNOWN_INSTRUCTOR()
     return InstructorRow.model_validate(row_dict(row))

@@ -21,13 +21,20 @@ from kit.http import audit
 from kit.http.auth import Admin, CaseManager
 from kit.http.csv_documents import CsvResponse
 from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
-from kit.http.errors import Problem
 from kit.http.paging import Cursor, Page, page_of
+from kit.http.problems import INVALID_REQUEST
 from kit.jobs.jobs import jobs
 from milady_integration import domain, repository
 from milady_integration.api import CurrentMode, Limit, StudentEnrollment, act_on, with_program
 from milady_integration.bulk_import import Line, csv_of
 from milady_integration.domain import Change, DesiredState, InvalidTransition, Mode, ProviderEnrollment, Status, Step
+from milady_integration.problems import (
+    ALREADY_ENROLLED,
+    NOT_WITHDRAWN,
+    NOTHING_TO_RETRY,
+    STEP_IN_PROGRESS,
+    UNKNOWN_ENROLLMENT,
+)
 from milady_integration.reconciler import apply_change
 from milady_integration.tables import contacts, enrollments, milady_programs, provider_enrollments
 from milady_integration.topology import SERVICE
@@ -36,10 +43,7 @@ router = APIRouter(prefix="/api/admin/milady", tags=["milady admin"])
 
 EXPORT_LIMIT = 10_000
 _INVALID_TRANSITION = {
-    "already_enrolled": "The student is enrolled under another id.",
-    "step_in_progress": "A request to Milady is in progress for this enrollment. Try again when it has completed.",
-    "not_withdrawn": "The enrollment is paid for, so it must not be withdrawn. A refund withdraws it.",
-    "nothing_to_retry": "Nothing has failed for this enrollment.",
+    each.code: each for each in (ALREADY_ENROLLED, STEP_IN_PROGRESS, NOT_WITHDRAWN, NOTHING_TO_RETRY)
 }
 
 
@@ -185,18 +189,18 @@ async def confirm_milady_enrollment(
 ) -> AnyEnrollment:
     """Records that an admin has enrolled (or withdrawn) a student at the provider by hand."""
     if not body.withdrawn and body.miladyEnrollmentId is None:
-        raise Problem(422, "invalid_request", "miladyEnrollmentId is required unless withdrawn is true.")
+        raise INVALID_REQUEST("miladyEnrollmentId is required unless withdrawn is true.")
     student_id = student_uuid(body.studentId)
     id = enrollment_uuid(student_id, body.programSlug)
     await repository.lock_enrollment(uow.db, student_id, body.programSlug)
     existing = await repository.read_provider_enrollment(uow.db, id)
     enrollment = await repository.read_enrollment(uow.db, id)
     if existing is None or enrollment is None:
-        raise Problem(404, "unknown_enrollment", "This student has no enrollment at Milady in this program.")
+        raise UNKNOWN_ENROLLMENT("This student has no enrollment at Milady in this program.")
     try:
         await apply_change(uow, enrollment, existing, _confirmed(body, existing, mode))
     except InvalidTransition as error:
-        raise Problem(409, error.code, _INVALID_TRANSITION[error.code]) from None
+        raise _INVALID_TRANSITION[error.code]() from None
     confirmed = await _read(uow.db, id)
     await audit.record(uow, act_on("provider_enrollment.confirmed", enrollment, existing.status, confirmed.status))
     return confirmed
@@ -230,7 +234,7 @@ async def retry_milady_enrollment(caller: Admin, database: CurrentDatabase, mode
             uow = UnitOfWork(db=db, source=SERVICE, now=utc_now())
             retried += await _retry(uow, row.student_id, row.program_slug, mode)
     if body.studentId is not None and body.programSlug is not None and not retried:
-        raise Problem(409, "nothing_to_retry", _INVALID_TRANSITION["nothing_to_retry"])
+        raise NOTHING_TO_RETRY()
     return Retried(retried=retried)
 
 

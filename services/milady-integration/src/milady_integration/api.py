@@ -19,13 +19,13 @@ from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.http import audit
 from kit.http.auth import CaseManager, CurrentCaller
 from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
-from kit.http.errors import Problem
 from kit.http.idempotency import IDEMPOTENT, once
 from kit.http.paging import Cursor, Page, page_of
 from ledger.standing import Standing
 from ledger.verdict import SUPERSEDED
 from milady_integration import domain, repository
 from milady_integration.domain import EnrollmentRecord, Mode, Status
+from milady_integration.problems import NOT_PAID, PROGRAM_INACTIVE, UNKNOWN_ENROLLMENT, UNKNOWN_PROGRAM
 from milady_integration.reconciler import apply_change, reconcile
 from milady_integration.tables import enrollments, milady_programs, provider_enrollments
 from milady_integration.topology import SERVICE
@@ -109,17 +109,12 @@ async def _enroll(uow: UnitOfWork, student_id: UUID, slug: str, mode: Mode) -> A
     await repository.lock_enrollment(uow.db, student_id, slug)
     enrollment = await repository.read_enrollment(uow.db, enrollment_uuid(student_id, slug))
     if enrollment is None:
-        raise Problem(404, "unknown_enrollment", "This student has not bought this program. Check both ids.")
+        raise UNKNOWN_ENROLLMENT("This student has not bought this program. Check both ids.")
     if enrollment.standing is not Standing.ACTIVE:
-        raise Problem(
-            409,
-            "not_paid",
-            "The enrollment is not paid for. The student is enrolled automatically as soon as it is.",
-            standing=enrollment.standing.value,
-        )
+        raise NOT_PAID(standing=enrollment.standing.value)
     existing = await repository.read_provider_enrollment(uow.db, enrollment_uuid(student_id, slug))
     if (current := await reconcile(uow, enrollment, mode)) is None:
-        raise Problem(409, "program_inactive", "Enrollment at Milady is turned off for this program.")
+        raise PROGRAM_INACTIVE()
     if current.status is Status.FAILED:
         current = await apply_change(uow, enrollment, current, domain.retry(existing=current, mode=mode))
     before = existing.status if existing else None
@@ -160,7 +155,7 @@ async def _slug(db: AsyncConnection, student_id: UUID, program: str) -> str:
         slug: str | None = await db.scalar(selected.order_by(milady_programs.c.program_slug).limit(1))
         if slug is not None:
             return slug
-    raise Problem(404, "unknown_program", "Not one of Milady's programs. GET /api/admin/milady/programs lists them.")
+    raise UNKNOWN_PROGRAM()
 
 
 def with_program() -> Select[Any]:  # Any: the columns are those of the response models

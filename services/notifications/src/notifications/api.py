@@ -16,12 +16,13 @@ from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.http import audit
 from kit.http.auth import Admin
 from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
-from kit.http.errors import Problem
 from kit.http.idempotency import once
 from kit.http.paging import Cursor, Page, page_of
+from kit.http.problems import Problem
 from notifications import db
 from notifications.alerts import CONTACT_ENDPOINT
 from notifications.message import Channel, Recipient
+from notifications.problems import NO_CONTACT, NOT_RESENDABLE, UNKNOWN_NOTIFICATION
 from notifications.tables import notifications
 from notifications.topology import SERVICE
 
@@ -82,15 +83,15 @@ def _not_resendable(status: db.Status, recipient: Recipient, student_id: UUID | 
     match status:
         case "no_contact" if recipient == "student" and student_id is not None:
             add = CONTACT_ENDPOINT.format(student_id)
-            return Problem(409, "no_contact", f"It waits for the student's address. Add it: {add}. It is sent then.")
+            return NO_CONTACT(f"It waits for the student's address. Add it: {add}. It is sent then.")
         case "no_contact":
-            return Problem(409, "no_contact", "It waits for the sponsor's address, and is sent when an event has one.")
+            return NO_CONTACT("It waits for the sponsor's address, and is sent when an event has one.")
         case "waiting" | "handed_over":
-            return Problem(409, "not_resendable", "It is scheduled already and is sent without a resend.")
+            return NOT_RESENDABLE("It is scheduled already and is sent without a resend.")
         case "skipped":
-            return Problem(409, "not_resendable", "It was out of date and is not sent any more.")
+            return NOT_RESENDABLE("It was out of date and is not sent any more.")
         case _:
-            return Problem(409, "not_resendable", "It was sent. Only failed and unknown notifications can be resent.")
+            return NOT_RESENDABLE("It was sent. Only failed and unknown notifications can be resent.")
 
 
 @router.post("/api/admin/notifications/{notification_id}/resend", status_code=202, response_model=Notification)
@@ -119,7 +120,7 @@ async def resend_notification(
                 )
                 await audit.record(UnitOfWork(db=connection, source=SERVICE, now=now), resent)
         if row is None:
-            raise Problem(404, "unknown_notification", "Notification not found.")
+            raise UNKNOWN_NOTIFICATION()
         if not queued:
             raise _not_resendable(row.status, row.recipient, row.about_student_id)
         return Notification.model_validate(row)

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from fastapi import Depends, Request
 
-from kit.http.errors import Problem
+from kit.http.problems import FORBIDDEN
 from portal.sessions import Session, SignedIn
 
 
@@ -42,7 +42,7 @@ class SignedInAs:
             wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
             raise SignInRequired(wanted if request.method == "GET" else "/")
         if self._roles and session.user.role not in self._roles:
-            raise Problem(403, "forbidden", "This page is for other roles than yours.")
+            raise FORBIDDEN("This page is for other roles than yours.")
         return session.user
 
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse
 from starlette.responses import Response
 
-from kit.http.errors import Problem
+from kit.http.problems import FORBIDDEN
 from portal.access import CurrentUser
 from portal.forms import PostedForm
 from portal.renderer import render
@@ -67,7 +67,7 @@ async def _dashboard(
     problem: ServiceError | None = None,
 ) -> Response:
     if user.role != "student":
-        raise Problem(403, "forbidden", "This page is for students.")
+        raise FORBIDDEN("This page is for students.")
     enrollments, purchases, payments, receipts = await asyncio.gather(
         api.get("enrollment", "/api/enrollments"),
         api.get("checkout", "/api/purchases"),

@@ -11,11 +11,11 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import RedirectResponse
 from starlette.responses import Response
 
-from kit.http.errors import Problem
 from portal.access import CurrentSession, SignInRequired
 from portal.forms import PostedForm
 from portal.offers import Item, grouped, guests_may_buy, has_plan, item_of
 from portal.payment_pages import payment_redirect
+from portal.problems import UNKNOWN_ITEM
 from portal.renderer import render
 from portal.service_client import Api, CurrentApi, ServiceError
 
@@ -177,5 +177,5 @@ async def _item_page(
 def _found(catalog: list[Item], reference: str) -> Item:
     item = item_of(catalog, reference)
     if item is None:
-        raise Problem(404, "unknown_item", "This is not sold here.")
+        raise UNKNOWN_ITEM()
     return item

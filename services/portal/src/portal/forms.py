@@ -9,7 +9,8 @@ from urllib.parse import parse_qsl
 
 from fastapi import Depends, Request
 
-from kit.http.errors import Problem
+from kit.http.problems import INVALID_REQUEST
+from portal.problems import FORM_EXPIRED
 from portal.sessions import Session
 
 TOKEN_FIELD = "form_token"  # noqa: S105  the name of the field
@@ -22,12 +23,12 @@ async def _posted(request: Request) -> Mapping[str, str]:
     try:
         pairs = parse_qsl((await request.body()).decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
     except ValueError:
-        raise Problem(422, "invalid_request", "The form cannot be read.") from None
+        raise INVALID_REQUEST("The form cannot be read.") from None
     form = dict(pairs)
     session: Session = request.state.session
     sent = form.pop(TOKEN_FIELD, "")
     if not session.csrf or not secrets.compare_digest(sent.encode(), session.csrf.encode()) or _is_foreign(request):
-        raise Problem(403, "form_expired", "This form is no longer valid. Open the page again and repeat it.")
+        raise FORM_EXPIRED()
     return form
 
 

@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from starlette.background import BackgroundTask
 from starlette.responses import Response
 
-from kit.http.errors import Problem
+from kit.http.problems import NOT_FOUND, UNAVAILABLE
 from portal.service_client import Services
 from portal.upstreams import service_of
 
@@ -37,7 +37,7 @@ async def forward(request: Request, path: str) -> Response:
     try:
         service = service_of(request.method, f"/api/{path}")
     except LookupError:
-        raise Problem(404, "not_found", "Not found.") from None
+        raise NOT_FOUND("Not found.") from None
     target = services.urls[service] + quote(request.scope["path"], safe=_SAFE)  # a decoded %3F would begin a query
     headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _NOT_SENT]
     headers = [pair for pair in headers if pair[0].lower() != "x-forwarded-for"]
@@ -52,7 +52,7 @@ async def forward(request: Request, path: str) -> Response:
     try:
         answer = await services.http.send(outgoing, stream=True)
     except httpx.HTTPError:
-        raise Problem(503, "unavailable", "The service does not answer. Retry.", headers={"Retry-After": "2"}) from None
+        raise UNAVAILABLE("The service does not answer. Retry.", headers={"Retry-After": "2"}) from None
     returned = {name: value for name, value in answer.headers.items() if name.lower() not in _NOT_RETURNED}
     return StreamingResponse(
         _body(answer), answer.status_code, headers=returned, background=BackgroundTask(answer.aclose)

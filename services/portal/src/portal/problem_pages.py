@@ -13,7 +13,7 @@ from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from kit.http.errors import Problem
+from kit.http.problems import Problem
 from portal.renderer import render
 from portal.service_client import ServiceError, ServiceUnavailable
 from portal.sessions import Session

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 from starlette.responses import Response
 
-from kit.http.errors import Problem
+from kit.http.problems import NOT_FOUND
 from portal import amounts
 from portal.forms import TOKEN_FIELD
 from portal.sessions import Session
@@ -126,7 +126,7 @@ async def static_file(request: Request, version: str, name: str) -> Response:
     renderer: Renderer = request.app.state.renderer
     content = renderer.files.get(name)
     if content is None or renderer.static_url(name) != request.scope["path"]:
-        raise Problem(404, "not_found", "Not found.")
+        raise NOT_FOUND("Not found.")
     media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
     headers = {"Cache-Control": f"public, max-age={STATIC_SECONDS}, immutable"}
     return Response(content, media_type=media_type, headers=headers)

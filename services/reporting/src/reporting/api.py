@@ -12,9 +12,10 @@ from sqlalchemy import select
 
 from kit.http.auth import Admin, Caller, requires
 from kit.http.dependencies import CallerUnitOfWork
-from kit.http.errors import Problem
 from kit.http.paging import Cursor, Page, page_of
+from kit.http.problems import INVALID_REQUEST
 from reporting import audit_trail, event_log
+from reporting.problems import UNKNOWN_PURCHASE
 from reporting.tables import audit_records
 
 router = APIRouter(tags=["reporting"])
@@ -124,7 +125,7 @@ async def read_timeline(_: Admin, uow: CallerUnitOfWork, purchase_id: UUID) -> T
     """Every event of a purchase across all services, with the audit records about it, oldest first."""
     found = await event_log.timeline(uow.db, purchase_id)
     if not found:
-        raise Problem(404, "unknown_purchase", "No event names this purchase.")
+        raise UNKNOWN_PURCHASE()
     return _timeline(event_log.Timeline(purchase_id, found))
 
 
@@ -142,7 +143,7 @@ async def list_timelines(
     elif stripe_id is not None and student_id is None:
         found = await event_log.timelines_about(uow.db, stripe_id)
     else:
-        raise Problem(422, "invalid_request", "Name either `student_id` or `stripe_id`.")
+        raise INVALID_REQUEST("Name either `student_id` or `stripe_id`.")
     return Page(items=[_timeline(each) for each in found])
 
 

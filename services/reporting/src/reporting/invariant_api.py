@@ -12,10 +12,10 @@ from sqlalchemy import ColumnElement, func, select
 
 from kit.http.auth import Admin, Caller, requires
 from kit.http.dependencies import CallerUnitOfWork
-from kit.http.errors import Problem
 from kit.http.paging import Cursor, page_of
 from reporting import invariant_runs, verification
 from reporting.invariant import Part
+from reporting.problems import NOT_VERIFIED, UNKNOWN_RUN
 from reporting.settings import ApiSettings
 from reporting.tables import invariant_breaks
 from reporting.tables import invariant_runs as runs
@@ -97,7 +97,7 @@ async def read_invariant(
     last = select(runs).where(runs.c.finished_at.is_not(None), runs.c.error.is_(None))
     run = (await uow.db.execute(last.order_by(runs.c.finished_at.desc()).limit(1))).one_or_none()
     if run is None:
-        raise Problem(404, "not_verified", "The invariant was not verified yet; POST /api/admin/invariant/runs.")
+        raise NOT_VERIFIED()
     broken = select(invariant_breaks).where(_REPAIRED if repaired else invariant_breaks.c.ended_at.is_(None))
     if part is not None:
         broken = broken.where(invariant_breaks.c.part == part)
@@ -131,5 +131,5 @@ async def read_invariant_run(_: Admin, uow: CallerUnitOfWork, run_id: UUID) -> I
 async def _run(uow: CallerUnitOfWork, id: UUID) -> InvariantRun:
     row = (await uow.db.execute(select(runs).where(runs.c.id == id))).one_or_none()
     if row is None:
-        raise Problem(404, "unknown_run", "There is no such run; older ones are not kept.")
+        raise UNKNOWN_RUN()
     return InvariantRun.model_validate(row)

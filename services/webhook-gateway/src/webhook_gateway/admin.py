@@ -21,6 +21,7 @@ LIMITS = {"reads": "120/minute", "changes": "20/minute"}
 
 def app(context: AdminContext, authenticator: Authenticator, limits: Mapping[str, str] = LIMITS) -> FastAPI:
     created = create_app(
+        package="webhook_gateway",
         title=f"{SERVICE}-admin",
         description=__doc__ or "",
         routers=[dead_letters_api.router, operations_api.router, differences_api.router, export_api.router],

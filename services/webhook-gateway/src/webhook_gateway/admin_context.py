@@ -16,10 +16,10 @@ from pydantic import Field
 
 from contracts.audit import Actor
 from kit.db.database import Database
-from kit.http.errors import Problem
 from kit.messaging.dead_letters import DeadLetters, connected
 from kit.messaging.publishers import login_of
 from webhook_gateway.object_reconciler import ComparedObjects
+from webhook_gateway.problems import BROKER_UNAVAILABLE, QUEUE_IN_USE, UNKNOWN_QUEUE
 from webhook_gateway.reconciler import Reconciled
 
 WAIT_SECONDS = 5
@@ -46,16 +46,14 @@ class AdminContext:
         others are reading.
         """
         if not set(queues) <= set(self.queues):
-            detail = "There is no such queue; GET /api/admin/dead-letters/queues lists them."
-            raise Problem(404, "unknown_queue", detail)
+            raise UNKNOWN_QUEUE()
         async with AsyncExitStack() as held:
             try:
                 async with asyncio.timeout(WAIT_SECONDS):
                     for queue in sorted(set(queues)):
                         await held.enter_async_context(self.reading[queue])
             except TimeoutError:
-                detail = "Another request is reading or changing these dead letters; retry when it is done."
-                raise Problem(503, "queue_in_use", detail, headers={"Retry-After": "5"}) from None
+                raise QUEUE_IN_USE(headers={"Retry-After": "5"}) from None
             async with self._connected(queues) as found:
                 yield found
 
@@ -66,7 +64,7 @@ class AdminContext:
                 yield [DeadLetters(connection, queue, login=login_of(self.amqp_url)) for queue in queues]
         except (AMQPError, OSError) as error:
             detail = f"The broker did not do it ({type(error).__name__}). Look at the queue, and retry."
-            raise Problem(503, "broker_unavailable", detail, headers={"Retry-After": "2"}) from None
+            raise BROKER_UNAVAILABLE(detail, headers={"Retry-After": "2"}) from None
 
 
 def current_context(request: Request) -> AdminContext:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from kit.http.errors import Problem
+from webhook_gateway.problems import NO_STORE
 from webhook_gateway.webhook import PATHS
 
 router = APIRouter(tags=["stripe"])
@@ -14,7 +14,7 @@ router = APIRouter(tags=["stripe"])
 async def receive() -> dict[str, bool]:
     """Accepts one signed Stripe event. 200: stored. 503: not stored, deliver it again. 400, 413: not a valid event, or
     not of our account and mode. 409: another event with this id is stored."""
-    raise Problem(503, "no_store", "This process has no store for events. Deliver it again.")
+    raise NO_STORE("This process has no store for events. Deliver it again.")
 
 
 _OPENAPI = {

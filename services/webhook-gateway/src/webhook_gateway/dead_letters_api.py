@@ -16,10 +16,11 @@ from pydantic_core import from_json
 from contracts.text import storable
 from kit.http import audit
 from kit.http.auth import Admin
-from kit.http.errors import Problem
 from kit.http.paging import Page
+from kit.http.problems import INVALID_REQUEST, Problem
 from kit.messaging.dead_letter import LONGEST_ID, DeadLetter
 from webhook_gateway.admin_context import CurrentContext, Reason
+from webhook_gateway.problems import UNKNOWN_DEAD_LETTER
 
 router = APIRouter(prefix="/api/admin/dead-letters", tags=["operations"])
 
@@ -121,7 +122,7 @@ async def replay_dead_letters(body: Replay, _: Admin, context: CurrentContext) -
     """Returns messages to their queue. Replaying a message twice has one effect; what fails again is a dead letter
     again. Each is recorded in the audit trail."""
     if body.all == (body.event_ids is not None):
-        raise Problem(422, "invalid_request", "Name either `event_ids`, or `all`: true.")
+        raise INVALID_REQUEST("Name either `event_ids`, or `all`: true.")
     wanted = frozenset(body.event_ids or ())
     async with context.dead_letters(body.queue) as (letters,):
         count = await letters.replay(
@@ -172,4 +173,4 @@ def _body(letter: DeadLetter) -> Any:  # Any: JSON
 
 
 def _unknown() -> Problem:
-    return Problem(404, "unknown_dead_letter", "There is no such dead letter; GET /api/admin/dead-letters lists them.")
+    return UNKNOWN_DEAD_LETTER()

@@ -11,7 +11,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.personal_data import identifiers
-from kit.http.errors import Problem
+from kit.http.problems import Problem
 from kit.messaging.outbox import to_message
 from kit.personal_data import erased
 from kit.personal_data.declaration import Person, PersonalData, patterns

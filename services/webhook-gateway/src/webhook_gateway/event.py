@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kit.http.errors import Problem
+from kit.http.problems import Problem
 from webhook_gateway.fields import value_at
+from webhook_gateway.problems import NOT_AN_EVENT, WRONG_ACCOUNT, WRONG_MODE
 
 _ID = re.compile(r"[A-Za-z0-9_\-]{1,128}")
 _TYPE = re.compile(r"[a-z0-9_.\[\]]{1,128}")
@@ -69,18 +70,12 @@ class Origin:
         """Raises a 400 Problem for an event of the other mode or of another account."""
         if event.livemode is not self.livemode:
             expected, found = ("live", "test") if self.livemode else ("test", "live")
-            raise Problem(
-                400,
-                "wrong_mode",
+            raise WRONG_MODE(
                 f"This endpoint accepts {expected} events only. Remove it from the {found} mode's webhook endpoints, "
-                "or set STRIPE_LIVEMODE.",
+                "or set STRIPE_LIVEMODE."
             )
         if event.account is not None and event.account != self.account:
-            raise Problem(
-                400,
-                "wrong_account",
-                "The event is of another Stripe account. Remove the endpoint from that account, or set STRIPE_ACCOUNT.",
-            )
+            raise WRONG_ACCOUNT()
 
 
 def is_same(first: bytes, second: bytes) -> bool:
@@ -122,4 +117,4 @@ def decode(body: bytes) -> Mapping[str, Any]:  # Any: JSON from outside, read th
 
 
 def _not_an_event(reason: str) -> Problem:
-    return Problem(400, "not_an_event", f"The request body is not a Stripe event: {reason}.")
+    return NOT_AN_EVENT(f"The request body is not a Stripe event: {reason}.")

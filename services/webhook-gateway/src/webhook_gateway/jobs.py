@@ -10,7 +10,7 @@ import structlog
 from prometheus_client import Counter
 
 from kit.db.unit_of_work import UnitOfWork, utc_now
-from kit.http.errors import Problem
+from kit.http.problems import Problem
 from kit.jobs.jobs import Job
 from kit.runtime.backoff import Backoff
 from kit.runtime.failures import Permanent, describe

@@ -14,7 +14,7 @@ from sqlalchemy import Row, func, select, text, update
 
 from contracts.payments import PaymentEvent
 from kit.db.database import Database
-from kit.http.errors import Problem
+from kit.http.problems import Problem
 from webhook_gateway.comparison import JournaledEvent, index_keys
 from webhook_gateway.event import decode
 from webhook_gateway.fields import object_at, object_id

@@ -56,6 +56,7 @@ OPERATOR = "who you are, for the audit trail; default: this user"
 def app(context: GatewayContext | None = None) -> FastAPI:
     """The HTTP app. Without a context it serves only its documents."""
     created = create_app(
+        package="webhook_gateway",
         title=SERVICE,
         description=webhook_gateway.__doc__ or "",
         routers=[router],

@@ -24,7 +24,7 @@ from sqlalchemy import select
 from contracts.reconciliation import ReconciliationCompleted
 from kit.db.database import Database
 from kit.db.unit_of_work import UnitOfWork, utc_now
-from kit.http.errors import Problem
+from kit.http.problems import Problem
 from kit.runtime.failures import describe
 from webhook_gateway.comparison import Comparison, compare, keys
 from webhook_gateway.differences import Differences

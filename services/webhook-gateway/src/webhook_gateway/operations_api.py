@@ -14,9 +14,17 @@ from contracts.registry import PUBLISHED_BY
 from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.http import audit
 from kit.http.auth import Admin
-from kit.http.errors import Problem
+from kit.http.problems import INVALID_REQUEST
 from webhook_gateway.admin_context import CurrentContext, Reason
 from webhook_gateway.fetcher import StripeNotConfigured, StripeRejected
+from webhook_gateway.problems import (
+    INVALID_PERIOD,
+    NOT_SCALABLE,
+    RECONCILING,
+    STRIPE_NOT_CONFIGURED,
+    STRIPE_REJECTED,
+    TOO_MANY_EVENTS,
+)
 from webhook_gateway.replay import TooMany, replay
 from webhook_gateway.tables import Lane, journal_due
 from webhook_gateway.topology import SERVICE
@@ -105,18 +113,16 @@ async def request_reconciliation(body: Period, _: Admin, context: CurrentContext
     until = body.until or now
     if until > now or not body.since < until <= body.since + LONGEST_PERIOD:
         detail = f"`since` must be before `until`, by at most {LONGEST_PERIOD.days} days, and not in the future."
-        raise Problem(422, "invalid_period", detail)
+        raise INVALID_PERIOD(detail)
     if context.reconciling.locked():
-        raise Problem(
-            409, "reconciling", "A comparison is running; retry when it is done.", headers={"Retry-After": "5"}
-        )
+        raise RECONCILING(headers={"Retry-After": "5"})
     try:
         async with context.reconciling:
             events, objects = await context.reconcile(body.since, body.until, audit.current_origin().actor)
     except StripeNotConfigured:
-        raise Problem(503, "stripe_not_configured", "This process has no Stripe API key; set STRIPE_API_KEY.") from None
+        raise STRIPE_NOT_CONFIGURED() from None
     except StripeRejected as error:
-        raise Problem(503, "stripe_rejected", f"Stripe has refused to answer: {error}.") from None
+        raise STRIPE_REJECTED(f"Stripe has refused to answer: {error}.") from None
     return Reconciliation(
         listed=events.listed,
         restored=events.restored + objects.restored.total(),
@@ -132,7 +138,7 @@ async def order_replay(body: ReplayOrder, _: Admin, context: CurrentContext) -> 
     """Publishes journaled events again, after live ones and at a limited rate; consumers ignore those that they have
     processed. Recorded in the audit trail."""
     if body.event_ids is None and body.since is None:
-        raise Problem(422, "invalid_request", "Name `event_ids` or `since`.")
+        raise INVALID_REQUEST("Name `event_ids` or `since`.")
     origin = audit.current_origin()
     try:
         count = await replay(
@@ -146,7 +152,7 @@ async def order_replay(body: ReplayOrder, _: Admin, context: CurrentContext) -> 
         )
     except TooMany:
         detail = f"More than {MOST_REPLAYED} events are selected: choose a later `since`, or `types`."
-        raise Problem(422, "too_many_events", detail) from None
+        raise TOO_MANY_EVENTS(detail) from None
     return Replays(events=count)
 
 
@@ -164,7 +170,7 @@ async def order_scaling(body: Scaling, _: Admin, context: CurrentContext) -> Sca
     """Records in the audit trail how many processes shall run, and returns the platform's command for it. It runs
     nothing: no process of ours may start or stop others."""
     if body.process not in SCALABLE:
-        raise Problem(422, "not_scalable", "No such consumers or relay (`allowed`).", allowed=list(SCALABLE))
+        raise NOT_SCALABLE(allowed=list(SCALABLE))
     after = {"replicas": body.replicas, "platform": body.platform}
     async with context.database.transaction() as db:
         act = Act.of("process.scaled", "process", body.process, after=after, reason=body.reason)

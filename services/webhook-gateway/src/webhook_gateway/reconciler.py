@@ -25,7 +25,7 @@ from sqlalchemy import func, select, update
 from contracts.audit import Act, Actor
 from kit.db.database import Database
 from kit.db.unit_of_work import UnitOfWork, utc_now
-from kit.http.errors import Problem
+from kit.http.problems import Problem
 from kit.messaging import audit
 from kit.runtime.failures import describe
 from kit.runtime.sweeps import repeat

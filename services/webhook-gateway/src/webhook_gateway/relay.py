@@ -16,7 +16,7 @@ from prometheus_client import Gauge
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kit.db.database import Database
-from kit.http.errors import Problem
+from kit.http.problems import Problem
 from kit.messaging.broker import BrokerDown, Publisher
 from kit.messaging.outbox import OutgoingMessage, log_message, to_message
 from kit.messaging.relay import keep_publishing

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kit.http.errors import Problem
+from webhook_gateway.problems import SIGNATURE_INVALID, SIGNATURE_MISSING, SIGNATURE_STALE
 
 TOLERANCE_SECONDS = 300
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
@@ -30,12 +30,12 @@ class Signature:
     def parse(cls, header: str | None) -> Signature:
         """Raises a 400 Problem for a header that is missing or malformed."""
         if not header:
-            raise Problem(400, "signature_missing", "The Stripe-Signature header is missing.")
+            raise SIGNATURE_MISSING()
         parts = [part.partition("=") for part in header[:_MAX_HEADER].split(",", _MAX_PARTS)]
         timestamps = [value.strip() for name, _, value in parts if name.strip() == "t"]
         signatures = [value.strip().encode("latin-1", "replace") for name, _, value in parts if name.strip() == "v1"]
         if len(timestamps) != 1 or not _TIMESTAMP.fullmatch(timestamps[0]) or not signatures:
-            raise Problem(400, "signature_invalid", "The Stripe-Signature header is malformed.")
+            raise SIGNATURE_INVALID("The Stripe-Signature header is malformed.")
         return cls(timestamps[0], signatures)
 
     def verify(self, body: bytes, secrets: Sequence[bytes]) -> str:
@@ -46,14 +46,13 @@ class Signature:
             ours = hmac.digest(secret, signed, "sha256").hex()
             if any(hmac.compare_digest(ours.encode(), theirs) for theirs in self.signatures):
                 return f"t={self.timestamp},v1={ours}"
-        detail = "The signature does not match. Check the endpoint's signing secret."
-        raise Problem(400, "signature_invalid", detail)
+        raise SIGNATURE_INVALID()
 
     def check_age(self, now: float) -> None:
         """Raises a 400 Problem unless it was signed within 300 s of `now` (Unix seconds), either way."""
         if abs(now - int(self.timestamp)) > TOLERANCE_SECONDS:
             detail = f"The signature's timestamp is more than {TOLERANCE_SECONDS} s from the server's time."
-            raise Problem(400, "signature_stale", detail)
+            raise SIGNATURE_STALE(detail)
 
 
 def verify(*, header: str | None, body: bytes, secrets: Sequence[bytes], now: float) -> str:

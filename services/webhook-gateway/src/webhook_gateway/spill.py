@@ -11,7 +11,7 @@ import structlog
 from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.exceptions import AMQPError
 
-from kit.http.errors import Problem
+from kit.http.problems import Problem
 from kit.messaging.delivered import decode_everything
 from kit.messaging.outbox import OutgoingMessage
 from kit.messaging.publishers import is_vouched_for

@@ -17,13 +17,14 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kit.http.app import BODY_LIMIT
-from kit.http.errors import Problem
+from kit.http.problems import INTERNAL_ERROR, TOO_LARGE, Problem
 from kit.messaging.outbox import to_message
 from kit.runtime import metrics
 from kit.runtime.failures import Transient, describe
 from webhook_gateway.context import GatewayContext
 from webhook_gateway.event import StripeEvent, parse_event
 from webhook_gateway.journal import EventConflict
+from webhook_gateway.problems import EVENT_CONFLICT, NO_STORE
 from webhook_gateway.signature import Signature
 from webhook_gateway.spill import spilled
 from webhook_gateway.translate import TRANSLATED, translate
@@ -78,7 +79,7 @@ class WebhookEndpoint:
             status = 499  # nginx's code for it
         except Exception as error:
             log.error("unexpected", route=route, exc_info=error)
-            await Problem(500, "internal_error", "Internal error. It has been logged.").response()(scope, receive, send)
+            await INTERNAL_ERROR().response()(scope, receive, send)
         finally:
             metrics.REQUESTS.labels("POST", route, str(status)).observe(time.perf_counter() - started_at)
 
@@ -129,18 +130,14 @@ class WebhookEndpoint:
         try:
             await self._context.journal.write(event)
         except EventConflict:
-            raise Problem(
-                409, "event_conflict", "Another event with this id was received before. Report it to the operator."
-            ) from None
+            raise EVENT_CONFLICT() from None
         except Transient as journal_error:
             try:
                 await self._spill(event)
             except Transient as broker_error:
                 if self._may_log("no_store"):
                     log.error("no store available", journal=describe(journal_error), broker=describe(broker_error))
-                raise Problem(
-                    503, "no_store", "The event could not be stored. Deliver it again.", headers={"Retry-After": "5"}
-                ) from None
+                raise NO_STORE(headers={"Retry-After": "5"}) from None
             if self._may_log("spilled"):
                 log.warning("events spilled", event_id=event.id, journal=describe(journal_error))
             return "spill"
@@ -203,4 +200,4 @@ async def _body(receive: Receive) -> bytes:
 
 
 def _too_large() -> Problem:
-    return Problem(413, "too_large", f"The request body exceeds {BODY_LIMIT} bytes.")
+    return TOO_LARGE(f"The request body exceeds {BODY_LIMIT} bytes.")

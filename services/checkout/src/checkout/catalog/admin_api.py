@@ -27,6 +27,7 @@ from checkout.catalog.tables import items, sponsors
 from checkout.catalog.views import Program, columns
 from checkout.exact_json import ExactJson
 from checkout.mail import Address
+from checkout.problems import UNKNOWN_PROGRAM, UNKNOWN_SPONSOR
 from checkout.units import MajorUnits, in_minor_units
 from contracts.audit import Act
 from contracts.money import Currency
@@ -34,7 +35,6 @@ from kit.db.database import row_dict
 from kit.http import audit
 from kit.http.auth import Admin, CaseManager
 from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
-from kit.http.errors import Problem
 from kit.http.idempotency import IDEMPOTENT, once
 from kit.http.paging import Cursor, Page, page_of
 
@@ -123,7 +123,7 @@ async def change_program(slug: str, body: ProgramChange, _: Admin, uow: CatalogU
     which = (items.c.slug == slug) & (items.c.kind == "program")
     before = (await uow.db.execute(_programs().where(which).with_for_update())).one_or_none()
     if before is None or not await change_as_sent(uow, which, body.model_dump(exclude_unset=True)):
-        raise Problem(404, "unknown_program", "There is no such program; GET /api/admin/programs lists them.")
+        raise UNKNOWN_PROGRAM("There is no such program; GET /api/admin/programs lists them.")
     after = (await uow.db.execute(_programs().where(which))).one()
     was, changed = (Program.model_validate(row_dict(row)) for row in (before, after))
     await audit.record(uow, Act.of("program.changed", "program", slug, before=was, after=changed))
@@ -159,7 +159,7 @@ async def change_sponsor(code: str, body: SponsorChange, _: Admin, uow: CallerUn
     which = sponsors.c.code == code.upper()
     before = (await uow.db.execute(select(sponsors).where(which).with_for_update())).one_or_none()
     if before is None:
-        raise Problem(404, "unknown_sponsor", "There is no such sponsor; GET /api/admin/sponsors lists them.")
+        raise UNKNOWN_SPONSOR()
     after = (await uow.db.execute(update(sponsors).where(which).values(values).returning(sponsors))).one()
     was, changed = (Sponsor.model_validate(row_dict(row)) for row in (before, after))
     await audit.record(uow, Act.of("sponsor.changed", "sponsor", changed.code, before=was, after=changed))

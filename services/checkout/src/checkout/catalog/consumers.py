@@ -26,7 +26,7 @@ def registrations() -> RabbitRouter:
             # a clock that is ahead must not outrank every later registration
             await register(uow, event.data, at=min(event.time, uow.now))
         except InvalidItem as invalid:
-            raise Permanent(f"{invalid.code}: {invalid.detail}") from None
+            raise Permanent(f"{invalid.type.code}: {invalid.detail or invalid.type.cause}") from None
         except ValidationError as error:
             raise Permanent(f"not a valid item: {describe_invalid(error)}") from None
         except Exception as error:

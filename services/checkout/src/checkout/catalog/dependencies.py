@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sqlalchemy import ColumnElement, select
 
 from checkout.catalog import service
+from checkout.catalog.problems import ALREADY_THERE
 from checkout.catalog.service import InvalidItem
 from checkout.catalog.tables import items
 from checkout.topology import SERVICE
@@ -19,10 +20,10 @@ from kit.db.database import Database
 from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.http.auth import Caller, CurrentCaller
 from kit.http.dependencies import CurrentDatabase
-from kit.http.errors import Problem, invalid
+from kit.http.errors import invalid
+from kit.http.problems import Problem
 
 Limit = Annotated[int, Query(ge=1, le=200)]
-_STATUS = {"unknown_item": 422, "cannot_be_registered": 422, "prices_required": 422}
 
 
 class Body(BaseModel):
@@ -36,7 +37,7 @@ async def catalog_unit_of_work(database: Database, caller: Caller) -> AsyncItera
         async with database.transaction_of(student_id=caller.id, role=caller.role) as db:
             yield UnitOfWork(db=db, source=SERVICE, now=utc_now())
     except InvalidItem as refused:
-        raise Problem(_STATUS.get(refused.code, 409), refused.code, refused.detail) from None
+        raise refused.type(refused.detail) from None
     except ValidationError as error:
         raise invalid(error.errors()) from None
 
@@ -51,7 +52,7 @@ CatalogUnitOfWork = Annotated[UnitOfWork, Depends(_unit_of_work, scope="function
 
 
 def already_exists() -> Problem:
-    return Problem(409, "already_there", "One with this name exists already; change that one.")
+    return ALREADY_THERE()
 
 
 async def change_as_sent(uow: UnitOfWork, which: ColumnElement[bool], sent: Mapping[str, object]) -> bool:

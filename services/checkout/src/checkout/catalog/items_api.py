@@ -28,6 +28,7 @@ from checkout.catalog.registration import Registered, register
 from checkout.catalog.tables import bundle_items, items
 from checkout.catalog.views import AdminItem, columns
 from checkout.exact_json import ExactJson
+from checkout.problems import UNKNOWN_ITEM
 from checkout.units import MajorUnits, in_minor_units
 from contracts.audit import Act, Action
 from contracts.checkout import CatalogItemRegistered, Project
@@ -38,9 +39,9 @@ from kit.db.unit_of_work import UnitOfWork
 from kit.http import audit
 from kit.http.auth import Admin, CaseManager
 from kit.http.dependencies import CurrentDatabase
-from kit.http.errors import Problem
 from kit.http.idempotency import IDEMPOTENT, once
 from kit.http.paging import Cursor, Page, page_of
+from kit.http.problems import Problem
 
 router = APIRouter(prefix="/api/admin", tags=["catalog"], route_class=ExactJson)
 
@@ -234,4 +235,4 @@ def _admin_items() -> Select[Any]:
 
 
 def _unknown() -> Problem:
-    return Problem(404, "unknown_item", "There is no such item; GET /api/admin/items lists them.")
+    return UNKNOWN_ITEM("There is no such item; GET /api/admin/items lists them.")

@@ -25,10 +25,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from checkout.catalog.dependencies import Body, CatalogUnitOfWork, Limit, already_exists, catalog_unit_of_work
 from checkout.catalog.item import CODE, MOST, Slug
+from checkout.catalog.problems import NO_ANNUAL_PRICE, NO_CODE_FOUND, NO_REFERRAL_CODE, UNKNOWN_PART
 from checkout.catalog.promotion_repository import aware, normalized, quote
 from checkout.catalog.repository import find_item
 from checkout.catalog.service import InvalidItem
 from checkout.catalog.tables import items, promotion_codes, redemptions
+from checkout.problems import UNKNOWN_ITEM, UNKNOWN_PROMOTION
 from contracts.audit import Act
 from contracts.money import Currency
 from contracts.people import ItemKind
@@ -36,7 +38,6 @@ from kit.db.database import row_dict
 from kit.http import audit
 from kit.http.auth import Admin, Caller, CurrentCaller, requires
 from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
-from kit.http.errors import Problem
 from kit.http.idempotency import IDEMPOTENT, once
 from kit.http.limits import LIMIT_GUESSES
 from kit.http.paging import Cursor, Page, page_of
@@ -242,14 +243,14 @@ async def create_referral_code(request: Request, caller: Student, database: Curr
             )
             if added.rowcount == 1:
                 return JSONResponse(ReferralCode(code=code, percent_off=percent, uses=0, active=True).model_dump(), 201)
-    raise Problem(503, "no_code_found", "No unused code was found; try again.")
+    raise NO_CODE_FOUND()
 
 
 @router.get("/api/referral-code")
 async def read_referral_code(caller: Student, uow: CallerUnitOfWork) -> ReferralCode:
     existing = await _referral_code(uow.db, caller.id)
     if existing is None:
-        raise Problem(404, "no_referral_code", "You have no referral code yet; create it: POST /api/referral-code.")
+        raise NO_REFERRAL_CODE()
     return existing
 
 
@@ -264,10 +265,10 @@ async def price_with_promotion(
     """What the item costs the caller with this code. Nothing is reserved until it is bought."""
     found = await find_item(uow.db, item)
     if found is None:
-        raise Problem(404, "unknown_item", "There is no such item; GET /api/catalog lists them.")
+        raise UNKNOWN_ITEM("There is no such item; GET /api/catalog lists them.")
     price = found.annual if interval == "year" else found.money
     if price is None:
-        raise Problem(422, "no_annual_price", "This item has no annual price.")
+        raise NO_ANNUAL_PRICE()
     quoted = await quote(uow.db, found, price, code, student_id=caller.id, at=uow.now)
     return PriceBreakdown(
         subtotal=quoted.list_price.amount,
@@ -282,7 +283,7 @@ async def _read(db: AsyncConnection, code: str, *, lock: bool = False) -> Promot
     row = (await db.execute(wanted.with_for_update() if lock else wanted)).one_or_none()
     if row is None:
         detail = "There is no such promotion code; GET /api/admin/promotions lists them."
-        raise Problem(404, "unknown_promotion", detail)
+        raise UNKNOWN_PROMOTION(detail)
     return PromotionView.model_validate(row_dict(row))
 
 
@@ -298,4 +299,4 @@ async def _check_items(db: AsyncConnection, slugs: tuple[str, ...] | None) -> No
     wanted = set(slugs)
     found = await db.scalar(select(func.count()).select_from(items).where(items.c.slug.in_(wanted)))
     if found != len(wanted):
-        raise InvalidItem("unknown_item", "`items` names an unknown item; GET /api/admin/items lists them.")
+        raise InvalidItem(UNKNOWN_PART, "`items` names an unknown item; GET /api/admin/items lists them.")

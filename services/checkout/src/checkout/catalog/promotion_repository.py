@@ -15,25 +15,39 @@ from sqlalchemy import Row, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from checkout.catalog.problems import (
+    PROMOTION_CHANGED,
+    PROMOTION_CURRENCY_MISMATCH,
+    PROMOTION_HELD_BY_GUESTS,
+    PROMOTION_INACTIVE,
+    PROMOTION_NOT_FOR_GUESTS,
+    PROMOTION_NOT_FOR_THIS,
+    PROMOTION_NOT_YET,
+    PROMOTION_OVER,
+    PROMOTION_OWN_REFERRAL,
+    PROMOTION_USED_BY_YOU,
+    PROMOTION_USED_UP,
+)
 from checkout.catalog.promotions import Promotion, RefusalCode, Refused, Sold, discount
 from checkout.catalog.tables import promotion_codes, redemptions
+from checkout.problems import UNKNOWN_PROMOTION
 from checkout.schema import row_as
 from contracts.money import Money
-from kit.http.errors import Problem
+from kit.http.problems import Problem, ProblemType
 
-_DETAILS: dict[RefusalCode, str] = {
-    "promotion_unknown": "There is no such promotion code; check its spelling, or buy without it.",
-    "promotion_inactive": "This promotion code is not active; buy without it.",
-    "promotion_changed": "This promotion code changed while this request was processed; check the price again.",
-    "promotion_not_yet": "This promotion code is not valid yet; buy without it, or later.",
-    "promotion_over": "This promotion code has expired; buy without it.",
-    "promotion_not_for_this": "This promotion code does not apply to this item; buy without it.",
-    "promotion_currency_mismatch": "This promotion code is for another currency; buy without it.",
-    "promotion_used_up": "This promotion code is used up; buy without it.",
-    "promotion_used_by_you": "You have used this promotion code as often as it allows; buy without it.",
-    "promotion_not_for_guests": "This promotion code is for students who have signed in; sign in, or buy without it.",
-    "promotion_held_by_guests": "Other guests are using this promotion code; sign in, or try again in half an hour.",
-    "promotion_own_referral": "You cannot use your own referral code; buy without it.",
+_REFUSALS: dict[RefusalCode, ProblemType] = {
+    "promotion_unknown": UNKNOWN_PROMOTION,
+    "promotion_inactive": PROMOTION_INACTIVE,
+    "promotion_changed": PROMOTION_CHANGED,
+    "promotion_not_yet": PROMOTION_NOT_YET,
+    "promotion_over": PROMOTION_OVER,
+    "promotion_not_for_this": PROMOTION_NOT_FOR_THIS,
+    "promotion_currency_mismatch": PROMOTION_CURRENCY_MISMATCH,
+    "promotion_used_up": PROMOTION_USED_UP,
+    "promotion_used_by_you": PROMOTION_USED_BY_YOU,
+    "promotion_not_for_guests": PROMOTION_NOT_FOR_GUESTS,
+    "promotion_held_by_guests": PROMOTION_HELD_BY_GUESTS,
+    "promotion_own_referral": PROMOTION_OWN_REFERRAL,
 }
 
 
@@ -150,9 +164,7 @@ def aware(stored: datetime | None) -> datetime | None:
 
 
 def refusal(code: RefusalCode) -> Problem:
-    if code == "promotion_unknown":
-        return Problem(404, "unknown_promotion", _DETAILS[code])
-    return Problem(409, code, _DETAILS[code])
+    return _REFUSALS[code]()
 
 
 async def _redemption(
@@ -207,21 +219,21 @@ async def _take(db: AsyncConnection, promotion: Promotion, *, student_id: UUID, 
     row = taken.one_or_none()
     if row is None:
         active = (await db.execute(select(codes.active).where(codes.id == promotion.id))).scalar_one()
-        raise refusal("promotion_used_up" if active else "promotion_inactive")
+        raise PROMOTION_USED_UP() if active else PROMOTION_INACTIVE()
     current = promotion_of(row)
     if (current.percent_off, current.amount_off, current.currency) != (
         promotion.percent_off,
         promotion.amount_off,
         promotion.currency,
     ):
-        raise refusal("promotion_changed")
+        raise PROMOTION_CHANGED()
     # (taking a guest's use changes both counts, so it does not change what guests may hold)
     if guest and current.guests_may_hold is not None and current.guest_holds > current.guests_may_hold:
-        raise refusal("promotion_held_by_guests")
+        raise PROMOTION_HELD_BY_GUESTS()
     # a separate statement: it sees what was committed while the one above waited for the row
     counted = await _count(db, promotion.id, student_id)
     if current.most_per_student is not None and sum(counted.values()) > current.most_per_student:
-        raise refusal("promotion_used_by_you")
+        raise PROMOTION_USED_BY_YOU()
 
 
 async def _count(db: AsyncConnection, code_id: UUID, student_id: UUID) -> dict[str, int]:

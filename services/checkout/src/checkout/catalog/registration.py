@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, select, update
 
 from checkout.catalog import service
 from checkout.catalog.item import SLUG, SLUG_LENGTH, Item
+from checkout.catalog.problems import CANNOT_BE_REGISTERED, NO_FREE_SLUG, OF_ANOTHER_TYPE
 from checkout.catalog.repository import uuid_in
 from checkout.catalog.service import InvalidItem
 from checkout.catalog.tables import items
@@ -45,7 +46,7 @@ async def register(uow: UnitOfWork, product: CatalogItemRegistered, *, at: datet
         return Registered(slug=existing, new=False)
     if product.product_type in ("bundle", "membership"):
         detail = f"A new {product.product_type} needs more fields; an admin creates it (POST /api/admin/items)."
-        raise InvalidItem("cannot_be_registered", detail)
+        raise InvalidItem(CANNOT_BE_REGISTERED, detail)
     for slug in slugs(product.product_type, product.product_id):
         item = Item(
             id=uuid4(),
@@ -66,7 +67,7 @@ async def register(uow: UnitOfWork, product: CatalogItemRegistered, *, at: datet
         # either the slug is another item's, or the same product was registered concurrently
         if (existing := await _update(uow, product, which, at)) is not None:
             return Registered(slug=existing, new=False)
-    raise InvalidItem("no_free_slug", "Every slug that can be derived from this product_id is taken by other items.")
+    raise InvalidItem(NO_FREE_SLUG)
 
 
 def slugs(product_type: str, product_id: str) -> Iterator[str]:
@@ -84,7 +85,7 @@ async def _item_of(uow: UnitOfWork, product: CatalogItemRegistered) -> ColumnEle
     if (id := uuid_in(product.product_id)) is not None:
         kind = (await uow.db.execute(select(items.c.kind).where(items.c.id == id))).scalar_one_or_none()
         if kind is not None and kind != product.product_type:
-            raise InvalidItem("of_another_type", f"This product_id is the id of an item that is a {kind}.")
+            raise InvalidItem(OF_ANOTHER_TYPE, f"This product_id is the id of an item that is a {kind}.")
         if kind is not None:
             return items.c.id == id
     return (items.c.kind == product.product_type) & (items.c.external_id == product.product_id)

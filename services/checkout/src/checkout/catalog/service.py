@@ -11,10 +11,12 @@ from sqlalchemy import ColumnElement, Row, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from checkout.catalog.item import Item
+from checkout.catalog.problems import IN_A_BUNDLE, PRICES_REQUIRED, UNKNOWN_PART
 from checkout.catalog.repository import fields_of, items_of
 from checkout.catalog.tables import bundle_items, items
 from contracts.checkout import CatalogItemChanged
 from kit.db.unit_of_work import UnitOfWork
+from kit.http.problems import ProblemType
 
 OFF_SALE = "off_sale"
 """The kind of job that closes the unpaid purchases of items that were taken off sale (`item_ids`)."""
@@ -23,11 +25,11 @@ _PRICES = ("price", "total_cost", "annual_price")
 
 
 class InvalidItem(Exception):
-    """The item cannot be stored like this. `detail` says why, without quoting the request."""
+    """The item cannot be stored like this. `detail` says why, without quoting the request; None: as the type does."""
 
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.code = code
+    def __init__(self, type: ProblemType, detail: str | None = None) -> None:
+        super().__init__(type.code)
+        self.type = type
         self.detail = detail
 
 
@@ -39,7 +41,7 @@ async def parts_by_slug(uow: UnitOfWork, slugs: Sequence[str]) -> tuple[Item, ..
     wanted = select(items).where(items.c.slug.in_(slugs)).order_by(items.c.id).with_for_update(read=True)
     found = {item.slug: item for item in await items_of(uow.db, (await uow.db.execute(wanted)).all())}
     if any(slug not in found for slug in slugs):
-        raise InvalidItem("unknown_item", "`includes` names an unknown item; GET /api/admin/items lists them.")
+        raise InvalidItem(UNKNOWN_PART, "`includes` names an unknown item; GET /api/admin/items lists them.")
     return tuple(found[slug] for slug in slugs)
 
 
@@ -76,11 +78,11 @@ async def change(uow: UnitOfWork, which: ColumnElement[bool], changes: Mapping[s
     if changes.get("currency", row.currency) != row.currency:
         others = [name for name in _PRICES if name not in changes and getattr(row, name) is not None]
         if others:
-            raise InvalidItem("prices_required", f"With another currency, send these too: {', '.join(others)}.")
+            raise InvalidItem(PRICES_REQUIRED, f"With another currency, send these too: {', '.join(others)}.")
     before = next(iter(await items_of(uow.db, [row])), None)  # None: what is stored is invalid
     bundles = await _bundles_with(uow, row.id)
     if bundles and changes.get("currency", row.currency) != row.currency:
-        raise InvalidItem("in_a_bundle", "This item is part of a bundle; both have the same currency.")
+        raise InvalidItem(IN_A_BUNDLE)
     parts = before.includes if before else await _parts_of(uow, row.id)
     after = Item.model_validate({**fields_of(row), "includes": parts, **changes})
     if before is not None and after == before:

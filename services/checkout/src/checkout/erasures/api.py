@@ -10,12 +10,12 @@ from pydantic import BaseModel, Field
 
 from checkout.erasures import repository
 from checkout.erasures.repository import OVERDUE, SERVICES, ErasureRecord
+from checkout.problems import ERASURE_BLOCKED, UNKNOWN_ERASURE, UNKNOWN_STUDENT
 from contracts.audit import Act
 from contracts.erasure import StudentErasureRequested
 from kit.http import audit
 from kit.http.auth import Admin
 from kit.http.dependencies import CallerUnitOfWork
-from kit.http.errors import Problem
 from kit.personal_data import erased
 
 router = APIRouter(prefix="/api/admin", tags=["admin"])
@@ -64,11 +64,11 @@ async def request_erasure(id: UUID, admin: Admin, uow: CallerUnitOfWork) -> Eras
     of_facts = await repository.customers_of_facts(uow.db, id)  # before the lock: it takes long
     await erased.lock(uow.db)  # what has begun ends first, and what begins later sees the request
     if not await repository.exists(uow.db, id) and await repository.read(uow.db, id) is None:
-        raise Problem(404, "unknown_student", "There is no such student.")
+        raise UNKNOWN_STUDENT()
     if blocks := await repository.blocks(uow.db, id):
         why = "; ".join(_BLOCKS[each] for each in blocks)
         detail = f"The student cannot be erased yet: {why}. Settle that, and request the erasure again."
-        raise Problem(409, "erasure_blocked", detail, blocks=blocks)
+        raise ERASURE_BLOCKED(detail, blocks=blocks)
     identifiers = tuple(sorted(of_facts | await repository.identifiers(uow.db, id)))
     await erased.add(uow.db, identifiers)
     event = StudentErasureRequested(student_id=id, identifiers=identifiers)
@@ -86,7 +86,7 @@ async def read_erasure(id: UUID, _: Admin, uow: CallerUnitOfWork) -> Erasure:
     """Which services have erased the student, and which have not."""
     record = await repository.read(uow.db, id)
     if record is None:
-        raise Problem(404, "unknown_erasure", "The erasure of this student was not requested.")
+        raise UNKNOWN_ERASURE()
     return _view(record, uow.now)
 
 

@@ -19,6 +19,7 @@ from checkout.installments.payment_requests import PaymentRequests
 from checkout.installments.payment_service import installment_busy, not_due, unknown_installment
 from checkout.installments.tables import COUNTED, installments
 from checkout.installments.views import InstallmentView
+from checkout.problems import DUE_DATE_OUT_OF_RANGE, INSTALLMENT_CLOSED, INSTALLMENT_OVERDUE, UNKNOWN_PURCHASE
 from checkout.purchases.context import Buyer, CheckoutContext, rejected_by_stripe, stripe_errors_as_problems
 from checkout.purchases.dependencies import CurrentContext
 from checkout.purchases.repository import PurchaseRow, extend_expiry, lock_purchase
@@ -29,7 +30,6 @@ from kit.db.unit_of_work import UnitOfWork
 from kit.http import audit
 from kit.http.auth import Admin
 from kit.http.dependencies import CallerUnitOfWork
-from kit.http.errors import Problem
 from kit.http.paging import Cursor, Page, page_of
 
 router = APIRouter(tags=["admin"], route_class=ExactJson)
@@ -168,7 +168,7 @@ async def change_due_date(
         purchase, installment = await _payable(uow, id)
         now = await clock.now_in(uow.db)
         if not now <= body.due_at <= now + _MAX_DELAY:
-            raise Problem(422, "due_date_out_of_range", "The due date must be within the next three years.")
+            raise DUE_DATE_OUT_OF_RANGE()
         due_at = body.due_at.astimezone(UTC)
         _require_due_date(installment)
         if installment.status == "overdue":
@@ -199,8 +199,7 @@ async def pause_installment(_: Admin, uow: CallerUnitOfWork, id: UUID) -> AdminI
     _purchase, installment = await _payable(uow, id)
     _require_due_date(installment)
     if installment.status == "overdue":
-        detail = "This installment is overdue and no longer collected; change its due date instead."
-        raise Problem(409, "installment_overdue", detail)
+        raise INSTALLMENT_OVERDUE()
     paused = await repository.write(uow.db, id, at=uow.now, status="paused", next_attempt_at=None)
     return await _recorded(uow, "installment.paused", installment, paused)
 
@@ -223,7 +222,7 @@ async def resume_collection(_: Admin, uow: CallerUnitOfWork, purchase_id: UUID) 
     they still do: refund what was paid too much first."""
     purchase = await lock_purchase(uow.db, purchase_id)
     if purchase is None:
-        raise Problem(404, "unknown_purchase", "Purchase not found; use the id of the alert.")
+        raise UNKNOWN_PURCHASE("Purchase not found; use the id of the alert.")
     await collection_stop.resume(uow, purchase)
     act = Act.of(
         "collection.resumed",
@@ -291,7 +290,7 @@ async def _payable(uow: UnitOfWork, id: UUID) -> tuple[PurchaseRow, Installment]
 
 def _require_due_date(installment: Installment) -> None:
     if installment.is_remainder:
-        raise Problem(409, "installment_closed", "The remaining balance has no due date.")
+        raise INSTALLMENT_CLOSED("The remaining balance has no due date.")
 
 
 async def _end_overdue(context: CheckoutContext, buyer: Buyer, id: UUID) -> None:

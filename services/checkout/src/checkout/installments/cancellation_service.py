@@ -17,6 +17,7 @@ from checkout.payments import repository as payments
 from checkout.payments.domain import NOT_MONEY, PaymentRecord
 from checkout.payments.purchase_ends import end_purchase
 from checkout.payments.refund_readings import credit_granted, end_membership
+from checkout.problems import ENROLLMENT_OVER, PAYMENT_IN_PROGRESS, REFUND_TOO_LARGE
 from checkout.purchases import repository as purchases
 from checkout.purchases import subscriptions
 from checkout.purchases.context import Buyer, CheckoutContext
@@ -28,7 +29,6 @@ from contracts.audit import Act
 from contracts.money import Money
 from kit.db.unit_of_work import UnitOfWork
 from kit.http import audit
-from kit.http.errors import Problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class CancellationService:
             if existing is not None:
                 return CanceledEnrollment(enrollment_id=purchase.first_enrollment_id, cancellation=existing)
             if purchase.state in (State.EXPIRED, State.FAILED) and found.state not in OPEN:
-                raise Problem(409, "enrollment_over", "This enrollment ended without being paid.")
+                raise ENROLLMENT_OVER("This enrollment ended without being paid.")
             cancellation = await self._cancel(uow, purchase, reason, refund, credit=credit)
             return CanceledEnrollment(enrollment_id=purchase.first_enrollment_id, cancellation=cancellation)
 
@@ -87,7 +87,7 @@ class CancellationService:
         records = await payments.payments_of(uow.db, purchase.id)
         if any(each.manual_id is not None and each.status != "succeeded" for each in records):
             detail = "A manual payment was recorded a moment ago; try again once it has been processed."
-            raise Problem(409, "payment_in_progress", detail)
+            raise PAYMENT_IN_PROGRESS(detail)
         paid_records = [
             each for each in records if each.status == "succeeded" and each.method not in NOT_MONEY and each.amount
         ]
@@ -100,8 +100,7 @@ class CancellationService:
         else:
             refund = requested.amount
         if refund > most:
-            detail = "Amount exceeds what was paid and not yet refunded (`most`)."
-            raise Problem(422, "refund_too_large", detail, most=most, currency=purchase.currency)
+            raise REFUND_TOO_LARGE(most=most, currency=purchase.currency)
         # a refund locks its payment; everybody locks payments in the order of their ids
         for share in sorted(allocate_refund(refund, refundable), key=lambda each: str(each.payment)):
             await refund_service.refund(

@@ -6,11 +6,11 @@ import structlog
 
 from checkout.installments import repository, transitions
 from checkout.installments.guard import Contradiction, Received, contradiction
+from checkout.problems import STILL_CONTRADICTORY
 from checkout.purchases.repository import PurchaseRow, write_collection_stop
 from contracts.checkout import CollectionStopped
 from contracts.money import Money
 from kit.db.unit_of_work import UnitOfWork
-from kit.http.errors import Problem
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +44,6 @@ async def resume(uow: UnitOfWork, purchase: PurchaseRow) -> None:
     installments = await repository.of_purchase(uow.db, purchase.id)
     received = Received(amount=purchase.received, charges=purchase.charges)
     if (code := contradiction(received, price=purchase.amount, installments=installments)) is not None:
-        detail = "The amounts still contradict one another: refund what was paid too much, then resume."
-        raise Problem(409, "still_contradictory", detail, code_of_stop=code)
+        raise STILL_CONTRADICTORY(code_of_stop=code)
     await write_collection_stop(uow.db, purchase.id, None, stops=purchase.collection_stops, at=uow.now)
     log.info("collection resumed", purchase=str(purchase.id))

@@ -12,6 +12,7 @@ from checkout.installments.clock import Clock
 from checkout.installments.enrollment_service import EnrollmentService
 from checkout.installments.manual_payment_service import ManualPaymentService
 from checkout.installments.payment_service import InstallmentPaymentService
+from checkout.problems import NOT_FOUND
 from checkout.purchases.context import Buyer
 from checkout.purchases.dependencies import (
     CurrentBuyer,
@@ -22,7 +23,6 @@ from checkout.purchases.dependencies import (
     buyer_of,
 )
 from kit.http.auth import Admin, Caller
-from kit.http.errors import Problem
 
 
 def _clock(request: Request) -> Clock:
@@ -34,7 +34,7 @@ CurrentClock = Annotated[Clock, Depends(_clock)]
 
 def _test_clock(clock: CurrentClock) -> Clock:
     if not clock.enabled:
-        raise Problem(404, "not_found", "The test clock is disabled.")
+        raise NOT_FOUND()
     return clock
 
 

@@ -15,6 +15,15 @@ from checkout.installments.clock import Clock
 from checkout.installments.domain import FULL, applicable_plan, detect_plan, plan_installments
 from checkout.installments.plan_flow import OpenEnrollment, PlanFlow
 from checkout.payments.intent_flow import IntentFlow
+from checkout.problems import (
+    FUNDING_SOURCE_MISSING,
+    NO_ENROLLMENT,
+    NO_FINANCE_EMAIL,
+    PRODUCT_INACTIVE,
+    UNKNOWN_FUNDING_SOURCE,
+    UNKNOWN_PRODUCT,
+    USE_MEMBERSHIPS,
+)
 from checkout.purchases import caseload
 from checkout.purchases.context import Buyer, CheckoutContext
 from checkout.purchases.domain import Period, PurchaseRequest, funding_amount
@@ -24,7 +33,7 @@ from contracts.people import Contact
 from kit.db.database import CASE_MANAGER
 from kit.db.unit_of_work import utc_now
 from kit.http.auth import Caller
-from kit.http.errors import Problem
+from kit.http.problems import FORBIDDEN
 
 MemberTier = Callable[[AsyncConnection, UUID], Awaitable[str | None]]
 """Returns the tier of a student's active membership; payment plans may depend on it."""
@@ -67,18 +76,17 @@ class EnrollmentService:
     async def enroll(self, caller: Caller, buyer: Buyer, enrollment: EnrollmentRequest) -> OpenEnrollment:
         """Raises Problem: 403 for another student, 404 and 409 for the product, and as `PurchaseService.open`."""
         if enrollment.student_id != caller.id and caller.role not in STAFF:
-            raise Problem(403, "forbidden", "Students can enroll only themselves: user_id must be your own id.")
+            raise FORBIDDEN("Students can enroll only themselves: user_id must be your own id.")
         if enrollment.funding_source is not None and caller.role not in STAFF:
-            raise Problem(403, "forbidden", "Only staff can name a funding source.")
+            raise FORBIDDEN("Only staff can name a funding source.")
         if caller.role == CASE_MANAGER:
             buyer = await self._of_caseload(caller, buyer, enrollment)
         if enrollment.contact is not None:
             if caller.role not in STAFF:
-                raise Problem(403, "forbidden", "Only staff can state a student's contact; yours is in your token.")
+                raise FORBIDDEN("Only staff can state a student's contact; yours is in your token.")
             buyer = replace(buyer, contact=enrollment.contact)
         if enrollment.funding_source is None and (enrollment.authorization_number or enrollment.period):
-            detail = "An authorization number and a training period are a sponsor's: name the funding source."
-            raise Problem(422, "funding_source_missing", detail)
+            raise FUNDING_SOURCE_MISSING()
         sponsor, request, quote = await self._request(buyer, enrollment)
         payer = buyer
         if sponsor is not None:
@@ -94,7 +102,7 @@ class EnrollmentService:
         if enrollment.student_id != caller.id and enrollment.funding_source is not None:
             return replace(buyer, admits=enrollment.student_id)
         if enrollment.funding_source is not None:
-            raise Problem(403, "forbidden", "No case manager can ask a sponsor to pay for themselves.")
+            raise FORBIDDEN("No case manager can ask a sponsor to pay for themselves.")
         if enrollment.student_id != caller.id:
             async with self._context.unit_of_work(buyer) as uow:
                 await caseload.require(uow.db, caller.id, enrollment.student_id)
@@ -141,28 +149,25 @@ class EnrollmentService:
     def _billed_to(self, sponsor: Sponsor, buyer: Buyer) -> Buyer:
         bill_to = sponsor.finance_email or self._context.settings.sponsor_finance_email
         if bill_to is None:
-            detail = "Give the sponsor a finance_email, or set SPONSOR_FINANCE_EMAIL."
-            raise Problem(409, "no_finance_email", detail)
+            raise NO_FINANCE_EMAIL()
         return replace(buyer, bill_to=bill_to, payer_contact=Contact(email=bill_to, name=sponsor.name))
 
     async def _sponsor(self, db: AsyncConnection, code: str | None) -> Sponsor | None:
         if code is None:
             return None
         if (sponsor := await find_sponsor(db, code)) is None:
-            detail = "Unknown funding source; GET /api/admin/sponsors lists those that an admin has set up."
-            raise Problem(422, "unknown_funding_source", detail)
+            raise UNKNOWN_FUNDING_SOURCE()
         return sponsor
 
 
 async def _item(db: AsyncConnection, reference: str) -> Item:
     item = await find_any_item(db, reference)
     if item is None:
-        raise Problem(404, "unknown_product", "Product not found; GET /api/catalog lists the products on sale.")
+        raise UNKNOWN_PRODUCT()
     if not item.on_sale:
-        detail = "This product is no longer sold; GET /api/catalog lists the products on sale."
-        raise Problem(409, "product_inactive", detail)
+        raise PRODUCT_INACTIVE()
     if item.kind == "membership":
-        raise Problem(409, "use_memberships", "A membership is a subscription: POST /api/memberships.")
+        raise USE_MEMBERSHIPS()
     if item.kind == "merchandise":
-        raise Problem(409, "no_enrollment", "Merchandise gives no enrollment; buy it: POST /api/checkout.")
+        raise NO_ENROLLMENT()
     return item

@@ -11,6 +11,7 @@ from checkout.installments.domain import Installment, ManualMethod, ManualPaymen
 from checkout.installments.payment_requests import PaymentRequests, is_outdated
 from checkout.installments.payment_service import installment_busy, not_due, unknown_installment
 from checkout.payments.repository import insert_payment
+from checkout.problems import ALREADY_PAID, REFERENCE_ALREADY_RECORDED
 from checkout.purchases import student_repository
 from checkout.purchases.context import Buyer, CheckoutContext, rejected_by_stripe, stripe_errors_as_problems
 from checkout.purchases.domain import OPEN
@@ -22,7 +23,7 @@ from contracts.money import Money
 from contracts.payments import PaymentRefs, PaymentSucceeded
 from kit.db.unit_of_work import UnitOfWork
 from kit.http import audit
-from kit.http.errors import Problem
+from kit.http.problems import Problem
 
 _ROUNDS = 5
 
@@ -68,7 +69,7 @@ class ManualPaymentService:
             if not all(ended):
                 await self._request_events(each for each, is_over in zip(requested, ended, strict=True) if not is_over)
                 detail = "This was paid through Stripe a moment ago; its payment event will follow."
-                raise Problem(409, "already_paid", detail)
+                raise ALREADY_PAID(detail)
         raise installment_busy()
 
     async def _expire_page(self, purchase: PurchaseRow) -> None:
@@ -191,5 +192,5 @@ def _page_has_expired(purchase: PurchaseRow, installment: Installment) -> bool:
 def _already_recorded(installment_id: UUID | None = None) -> Problem:
     detail = "This reference is already recorded for another installment; every payment needs its own reference."
     if installment_id is None:
-        return Problem(409, "reference_already_recorded", detail)
-    return Problem(409, "reference_already_recorded", detail, installment_id=str(installment_id))
+        return REFERENCE_ALREADY_RECORDED(detail)
+    return REFERENCE_ALREADY_RECORDED(detail, installment_id=str(installment_id))

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse
 
 from checkout.installments.pay_link_service import PayLinkService
-from kit.http.errors import PROBLEM_RESPONSE
 from kit.http.limits import LIMIT_GUESSES
 
 router = APIRouter(tags=["pay"], dependencies=[LIMIT_GUESSES])
@@ -16,10 +15,6 @@ router = APIRouter(tags=["pay"], dependencies=[LIMIT_GUESSES])
 _HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex"}
 _ANSWERS: dict[int | str, dict[str, Any]] = {  # Any: an OpenAPI fragment
     303: {"description": "to the page; if it is paid already, to the front end's success page"},
-    404: PROBLEM_RESPONSE,
-    409: PROBLEM_RESPONSE,
-    410: PROBLEM_RESPONSE,
-    503: PROBLEM_RESPONSE,
 }
 
 

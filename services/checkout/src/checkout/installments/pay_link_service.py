@@ -16,6 +16,19 @@ from checkout.installments import repository, sponsor_invoices
 from checkout.installments.domain import Installment
 from checkout.installments.payment_requests import NotDue, PaymentRequests
 from checkout.installments.payment_service import collection_stopped
+from checkout.problems import (
+    ALREADY_ENROLLED,
+    BUSY,
+    CHECKOUT_BUSY,
+    INVOICE_NOT_READY,
+    NO_INVOICE,
+    NO_LONGER_PAYABLE,
+    NOTHING_OWED,
+    PAYMENT_IN_PROGRESS,
+    PRICE_CHANGED,
+    SUBSCRIPTION_BEING_CANCELED,
+    UNKNOWN_LINK,
+)
 from checkout.purchases import repository as purchases
 from checkout.purchases.context import Buyer, CheckoutContext, rejected_by_stripe, stripe_errors_as_problems
 from checkout.purchases.customers import Customers
@@ -27,12 +40,10 @@ from checkout.purchases.session_flow import SessionFlow
 from checkout.stripe_client import PayableInvoice, StripeRejected
 from contracts.money import Money
 from kit.db.unit_of_work import utc_now
-from kit.http.errors import Problem
+from kit.http.problems import Problem
 
 _NOBODY = UUID(int=0)
 _UNPAID = (*OPEN, State.EXPIRED, State.FAILED)
-_PAID_CODES = ("already_enrolled", "payment_in_progress")
-_BUSY_CODES = ("checkout_busy", "subscription_being_canceled")
 
 
 class PayLinkService:
@@ -72,7 +83,7 @@ class PayLinkService:
         row, installments, named = await self._read(token)
         chosen = named or next(iter(installments), None)
         if row.payer != "sponsor" or chosen is None or chosen.stripe_invoice_id is None:
-            raise Problem(404, "no_invoice", "There is no invoice for this payment.")
+            raise NO_INVOICE()
         try:
             with stripe_errors_as_problems():
                 invoice = await self._context.stripe.invoice(chosen.stripe_invoice_id)
@@ -117,14 +128,14 @@ class PayLinkService:
                 return opened.url
             return await self._reopen(row, payer)
         except Problem as problem:
-            if problem.code in _PAID_CODES:
+            if problem.type in (ALREADY_ENROLLED, PAYMENT_IN_PROGRESS):
                 return self._paid_page(row)
-            if problem.code in _BUSY_CODES:
-                raise Problem(503, "busy", problem.detail, headers={"Retry-After": "5"}) from None
+            if problem.type in (CHECKOUT_BUSY, SUBSCRIPTION_BEING_CANCELED):
+                raise BUSY(problem.detail, headers={"Retry-After": "5"}) from None
             if problem.status in (502, 503):
                 raise
             detail = f"This can no longer be paid by this link. {problem.detail}"
-            raise Problem(410, problem.code, detail) from None
+            raise NO_LONGER_PAYABLE(detail, reason=problem.code) from None
 
     async def _reopen(self, row: PurchaseRow, payer: Buyer) -> str:
         """Starts the purchase again. A payment intent has no page, so a page replaces it."""
@@ -191,18 +202,16 @@ def _first_owed(installments: Sequence[Installment]) -> Installment | None:
 
 
 def _unknown() -> Problem:
-    return Problem(404, "unknown_link", "There is no such link. Open the link in the latest mail again.")
+    return UNKNOWN_LINK()
 
 
 def _ended() -> Problem:
-    detail = "This has expired or was withdrawn, so nothing is owed for it. To buy it all the same, start again."
-    return Problem(410, "nothing_owed", detail)
+    return NOTHING_OWED()
 
 
 def _changed() -> Problem:
-    return Problem(409, "price_changed", "The item or its price has changed; start the purchase again.")
+    return PRICE_CHANGED()
 
 
 def _not_ready() -> Problem:
-    detail = "The invoice is being prepared. Open the link again in a moment."
-    return Problem(503, "invoice_not_ready", detail, headers={"Retry-After": "5"})
+    return INVOICE_NOT_READY(headers={"Retry-After": "5"})

@@ -10,6 +10,20 @@ from checkout.installments.clock import Clock
 from checkout.installments.domain import Installment, PlannedInstallment
 from checkout.installments.payment_requests import CardForm, NotDue, PaymentRequests
 from checkout.installments.shortfall import ShortfallPayments
+from checkout.problems import (
+    ALREADY_PAID,
+    COLLECTION_STOPPED,
+    ENROLLMENT_OVER,
+    FIRST_INSTALLMENT_DUE,
+    INSTALLMENT_BUSY,
+    INSTALLMENT_CLOSED,
+    NOTHING_DUE,
+    PAID_ON_PAGE,
+    PAYMENT_IN_PROGRESS,
+    SPONSOR_PAYS,
+    UNKNOWN_ENROLLMENT,
+    UNKNOWN_INSTALLMENT,
+)
 from checkout.purchases import repository as purchases
 from checkout.purchases.context import Buyer, CheckoutContext, rejected_by_stripe, stripe_errors_as_problems
 from checkout.purchases.customers import Customers
@@ -17,7 +31,7 @@ from checkout.purchases.domain import OPEN, State
 from checkout.purchases.repository import PurchaseRow
 from checkout.stripe_client import StripeRejected
 from contracts.money import Money
-from kit.http.errors import Problem
+from kit.http.problems import Problem
 
 _ROUNDS = 5
 _ENDED = (State.WITHDRAWN, State.CANCELED, State.FAILED, State.EXPIRED)
@@ -82,14 +96,14 @@ class InstallmentPaymentService:
             purchase = await purchases.lock_purchase(uow.db, purchase_id)
             assert purchase is not None  # noqa: S101  found a moment ago, and never deleted
             if purchase.state in _ENDED or purchase.canceled_at is not None:
-                raise Problem(409, "enrollment_over", "This enrollment has ended; nothing is owed for it.")
+                raise ENROLLMENT_OVER()
             installments = await repository.of_purchase(uow.db, purchase_id)
             remainder = next((each for each in installments if each.is_remainder and each.is_payable), None)
             if any(each.status == "processing" for each in installments):
                 raise not_due("processing")
             parts = [each for each in installments if not each.is_remainder and each.is_payable]
             if not parts:
-                raise Problem(409, "nothing_due", "Nothing is left to pay.")
+                raise NOTHING_DUE()
             if len(parts) == 1:
                 return purchase, parts[0], False
             amount = Money(amount=sum(each.amount for each in parts), currency=purchase.currency)
@@ -110,15 +124,13 @@ class InstallmentPaymentService:
 
     async def _request(self, purchase: PurchaseRow, installment: Installment) -> RequestedPayment:
         if purchase.payer == "sponsor":
-            raise Problem(409, "sponsor_pays", "This amount is invoiced to the sponsor.")
+            raise SPONSOR_PAYS("This amount is invoiced to the sponsor.")
         if purchase.collection_stopped is not None:
             raise collection_stopped()
         if purchase.state in OPEN and installment.position > 1 and not installment.is_remainder:
-            detail = "Pay the first installment first: it opens the enrollment."
-            raise Problem(409, "first_installment_due", detail)
+            raise FIRST_INSTALLMENT_DUE()
         if purchase.payment_flow == "page" and purchase.state in OPEN:
-            detail = "The first installment is paid on its page; POST /api/create-checkout-session returns its URL."
-            raise Problem(409, "paid_on_page", detail, pay_url=purchase.checkout_url)
+            raise PAID_ON_PAGE(pay_url=purchase.checkout_url)
         try:
             customer_id = await self._customers.ensure(purchase.student_id, self._buyer)
             with stripe_errors_as_problems():
@@ -142,25 +154,23 @@ class InstallmentPaymentService:
 def not_due(status: str) -> Problem:
     if status == "processing":
         detail = "This installment has been paid, or its payment is being processed; wait until it is complete."
-        return Problem(409, "payment_in_progress", detail)
+        return PAYMENT_IN_PROGRESS(detail)
     if status in ("paid", "waived"):
-        return Problem(409, "already_paid", "This installment is already paid or waived; nothing was charged.")
-    detail = "This installment is no longer owed; GET /api/enrollments/{id}/payment lists what is."
-    return Problem(409, "installment_closed", detail)
+        return ALREADY_PAID("This installment is already paid or waived; nothing was charged.")
+    return INSTALLMENT_CLOSED()
 
 
 def collection_stopped() -> Problem:
-    detail = "Payments of this purchase are being checked by the school; nothing can be paid until it is done."
-    return Problem(409, "collection_stopped", detail)
+    return COLLECTION_STOPPED()
 
 
 def unknown_installment() -> Problem:
-    return Problem(404, "unknown_installment", "Installment not found.")
+    return UNKNOWN_INSTALLMENT()
 
 
 def unknown_enrollment() -> Problem:
-    return Problem(404, "unknown_enrollment", "Enrollment not found.")
+    return UNKNOWN_ENROLLMENT()
 
 
 def installment_busy() -> Problem:
-    return Problem(409, "installment_busy", "This installment is being changed by another request; try again.")
+    return INSTALLMENT_BUSY()

@@ -15,12 +15,12 @@ from checkout.installments.domain import FULL, Installment, plan_installments
 from checkout.installments.jobs import expire_unpaid
 from checkout.installments.payment_requests import NotDue, PaymentRequests, intent_params
 from checkout.installments.sponsor_invoices import SponsorInvoices
+from checkout.problems import PAYMENT_IN_PROGRESS
 from checkout.purchases import repository as purchases
 from checkout.purchases.context import (
     Buyer,
     CheckoutContext,
     not_payable,
-    refusal,
     rejected_by_stripe,
     stripe_errors_as_problems,
     tax_needs_page,
@@ -100,7 +100,7 @@ class PlanFlow:
                 due_at=first.due_at if request.payer == "sponsor" else None,
             )
         if state is not State.AWAITING_PAYMENT:  # an event arrived before Stripe's response
-            raise refusal("payment_in_progress")
+            raise PAYMENT_IN_PROGRESS()
         log.info("enrollment open", purchase=str(purchase_id), payer=request.payer, payment_type=request.payment_type)
         return await self._opened(purchase_id, secret, buyer)
 
@@ -122,7 +122,7 @@ class PlanFlow:
                 raise await self._context.already_paid(object_id, buyer)
         async with self._context.unit_of_work(buyer) as uow:
             if not all(ended) or not await expire_unpaid(uow, purchase.id):
-                raise refusal("payment_in_progress")
+                raise PAYMENT_IN_PROGRESS()
 
     def _paid_by_intent(self, request: PurchaseRequest) -> bool:
         return self._context.stripe.configured and request.payer == "student"
@@ -141,7 +141,7 @@ class PlanFlow:
             with stripe_errors_as_problems():
                 intent = await self._requests(buyer).intent(first.id, customer_id)
         except NotDue:
-            raise refusal("payment_in_progress") from None
+            raise PAYMENT_IN_PROGRESS() from None
         except StripeRejected:
             raise rejected_by_stripe() from None
         if intent.status in ("processing", "succeeded"):

@@ -9,18 +9,19 @@ from uuid import uuid4
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
+from checkout.catalog.problems import NO_ANNUAL_PRICE
 from checkout.catalog.promotion_repository import quote
 from checkout.catalog.repository import find_item
 from checkout.exact_json import ExactJson
 from checkout.installments.dependencies import CurrentClock
 from checkout.installments.domain import FULL, InstallmentKind, plan_installments
+from checkout.problems import NO_PLAN, UNKNOWN_ITEM
 from checkout.purchases.domain import PLAN, PaymentType
 from checkout.units import Price
 from contracts.money import Currency
 from kit.db.unit_of_work import utc_now
 from kit.http.auth import MaybeCaller
 from kit.http.dependencies import CurrentDatabase
-from kit.http.errors import Problem
 from kit.http.limits import limited
 
 router = APIRouter(tags=["catalog"], route_class=ExactJson)
@@ -65,19 +66,19 @@ async def preview_price(
     async with database.transaction_of(student_id=student_id, role=caller.role if caller else "student") as db:
         found = await find_item(db, item)
         if found is None:
-            raise Problem(404, "unknown_item", "There is no such item; GET /api/catalog lists them.")
+            raise UNKNOWN_ITEM("There is no such item; GET /api/catalog lists them.")
         if payment_type == "plan" and found.kind != "program":
-            raise Problem(422, "no_plan", "Only programs are paid in four monthly installments.")
+            raise NO_PLAN()
         price = found.annual if interval == "year" else found.money
         if price is None:
-            raise Problem(422, "no_annual_price", "This item has no annual price.")
+            raise NO_ANNUAL_PRICE()
         priced = await quote(
             db, found, price, promotion_code, student_id=student_id, at=utc_now(), guest=caller is None
         )
         try:
             planned = plan_installments(PLAN if payment_type == "plan" else FULL, priced.total, await clock.now_in(db))
         except ValueError:
-            raise Problem(422, "no_plan", "This price cannot be split into installments.") from None
+            raise NO_PLAN("This price cannot be split into installments.") from None
     return PricePreview(
         price=price.to_decimal(),
         subtotal=priced.list_price.amount,

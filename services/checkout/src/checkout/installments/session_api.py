@@ -11,12 +11,12 @@ from pydantic import BaseModel
 from sqlalchemy import select
 
 from checkout.installments.views import PurchaseStatus, select_purchases
+from checkout.problems import UNKNOWN_SESSION
 from checkout.purchases.repository import set_checkout_session
 from checkout.purchases.tables import purchases
 from contracts.people import ItemKind
 from kit.db.database import Database
 from kit.http.dependencies import CurrentDatabase
-from kit.http.errors import Problem
 
 router = APIRouter(tags=["checkout"])
 
@@ -59,5 +59,5 @@ async def _student_of(database: Database, session_id: str) -> UUID:
         found = select(purchases.c.student_id).where(purchases.c.stripe_checkout_session_id == session_id)
         student_id: UUID | None = await db.scalar(found)
     if student_id is None:
-        raise Problem(404, "unknown_session", "There is no such checkout session.")
+        raise UNKNOWN_SESSION()
     return student_id

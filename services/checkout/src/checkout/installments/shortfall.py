@@ -8,6 +8,7 @@ from checkout.installments.payment_requests import CardForm
 from checkout.installments.transitions import CLOSE
 from checkout.payments.domain import PaymentRecord
 from checkout.payments.repository import insert_payment, payments_of
+from checkout.problems import INSTALLMENT_BUSY, SPONSOR_PAYS
 from checkout.purchases import payment_methods
 from checkout.purchases import repository as purchases
 from checkout.purchases.context import (
@@ -24,7 +25,6 @@ from checkout.purchases.stripe_metadata import metadata
 from checkout.purchases.update import PurchaseUpdate
 from checkout.stripe_client import Intent, StripeRejected
 from contracts.money import Money
-from kit.http.errors import Problem
 
 _IN_ONE_PAYMENT = ("page", "intent", "external")
 _UNPAID = ("requires_payment", "failed")
@@ -41,7 +41,7 @@ class ShortfallPayments:
     async def card_form(self, purchase: PurchaseRow, shortfall: int) -> CardForm:
         """What the front end's card form pays. The same intent while nothing has changed. Raises Problem."""
         if purchase.payer == "sponsor":
-            raise Problem(409, "sponsor_pays", "A sponsor pays for this; ask the case manager, or an admin.")
+            raise SPONSOR_PAYS()
         amount = Money(amount=shortfall, currency=purchase.currency)
         async with self._context.unit_of_work(self._buyer) as uow:
             records = await payments_of(uow.db, purchase.id)
@@ -88,7 +88,7 @@ class ShortfallPayments:
                 )
         if not is_owed:
             await self._stripe.cancel_intent(intent.id, key=f"{intent.id}/cancel")
-            raise Problem(409, "installment_busy", "What is missing has changed meanwhile; try again.")
+            raise INSTALLMENT_BUSY("What is missing has changed meanwhile; try again.")
         return intent
 
 

@@ -16,6 +16,7 @@ from checkout.installments import repository
 from checkout.installments.dependencies import Enrollments, staff_buyer
 from checkout.installments.enrollment_service import EnrollmentRequest
 from checkout.mail import Address
+from checkout.problems import PROGRAM_MISMATCH, UNKNOWN_PROGRAM
 from checkout.purchases.contact_api import PersonName, contact_of
 from checkout.purchases.context import stripe_errors_as_problems
 from checkout.purchases.dependencies import CurrentContext
@@ -24,7 +25,6 @@ from checkout.stripe_client import StripeNotConfigured, StripeUnavailable
 from contracts.people import ItemKind
 from kit.http.auth import CaseManager
 from kit.http.dependencies import CurrentDatabase
-from kit.http.errors import Problem
 from kit.http.idempotency import IDEMPOTENT, once
 
 router = APIRouter(tags=["checkout"])
@@ -92,9 +92,9 @@ async def create_funding_checkout(
         program = await catalog.find_item(db, body.programSlug, kinds=_PROGRAMS)
         named = await catalog.slug_of(db, body.programId)
     if program is None:
-        raise Problem(404, "unknown_program", "There is no such program; GET /api/programs lists them.")
+        raise UNKNOWN_PROGRAM()
     if named not in (None, program.slug):
-        raise Problem(422, "program_mismatch", "programId and programSlug name two different programs.")
+        raise PROGRAM_MISMATCH()
     enrollment = EnrollmentRequest(
         product=str(program.id),
         student_id=body.studentId,

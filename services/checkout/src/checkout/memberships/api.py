@@ -14,8 +14,10 @@ from sqlalchemy import select
 from checkout.memberships import repository
 from checkout.memberships.domain import At
 from checkout.memberships.membership_flow import MembershipFlow
+from checkout.memberships.problems import NO_MEMBERSHIP
 from checkout.memberships.service import MembershipService, membership_of, price_of
 from checkout.memberships.tables import memberships
+from checkout.problems import ALREADY_ENROLLED
 from checkout.purchases.context import Returns
 from checkout.purchases.dependencies import (
     CurrentBuyer,
@@ -33,9 +35,9 @@ from contracts.people import MEMBERSHIP
 from kit.db.unit_of_work import utc_now
 from kit.http.auth import CurrentCaller
 from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
-from kit.http.errors import Problem
 from kit.http.idempotency import IDEMPOTENT, once
 from kit.http.paging import Cursor, Page, page_of
+from kit.http.problems import Problem
 
 router = APIRouter(prefix="/api/memberships", tags=["memberships"])
 
@@ -143,9 +145,9 @@ async def buy_membership(
         try:
             opened = await purchases.open(flow, wanted, buyer, quote=quote)
         except Problem as problem:
-            if problem.code == "already_enrolled":
+            if problem.type is ALREADY_ENROLLED:
                 detail = "You already have a membership; change that one: POST /api/memberships/{id}/change."
-                raise Problem(409, problem.code, detail) from None
+                raise ALREADY_ENROLLED(detail) from None
             raise
         return NewMembershipAnswer(url=opened.url, sessionId=opened.session_id)
 
@@ -171,7 +173,7 @@ async def read_current_membership(caller: CurrentCaller, uow: CallerUnitOfWork) 
     """The caller's membership that has not ended, and whether it gives access now."""
     membership = await repository.running(uow.db, caller.id)
     if membership is None:
-        raise Problem(404, "no_membership", "You have no membership; buy one: POST /api/memberships.")
+        raise NO_MEMBERSHIP()
     enrollments = await read_enrollments(uow.db, caller.id, [MEMBERSHIP])
     return CurrentMembership(
         id=membership.id,

@@ -6,12 +6,12 @@ from uuid import NAMESPACE_URL, uuid5
 
 import structlog
 
+from checkout.memberships.problems import PRICE_NOT_SET_UP
 from checkout.purchases.context import rejected_by_stripe, stripe_errors_as_problems
 from checkout.purchases.domain import Interval
 from checkout.stripe_client import Stripe, StripeRejected
 from checkout.stripe_client.memberships import key_of_price
 from contracts.money import Money
-from kit.http.errors import Problem
 
 log = structlog.get_logger(__name__)
 
@@ -33,8 +33,4 @@ async def price_for(stripe: Stripe, *, tier: str, interval: Interval, amount: Mo
     if price.amount == amount and price.interval == interval:
         return price.id
     log.error("configured price differs from the catalog", price=price.id, tier=tier, interval=interval)
-    raise Problem(
-        503,
-        "price_not_set_up",
-        "The price configured at Stripe for this membership differs from the catalog; contact support.",
-    )
+    raise PRICE_NOT_SET_UP()

@@ -25,24 +25,35 @@ from checkout.memberships.domain import At, Change, Decision, End, NoChange, Ref
 from checkout.memberships.domain import SubscriptionState as State
 from checkout.memberships.event_handlers import SYNC
 from checkout.memberships.prices import price_for
+from checkout.memberships.problems import (
+    INTERVAL_NOT_OFFERED,
+    MEMBERSHIP_CURRENCY_MISMATCH,
+    MEMBERSHIP_ENDED,
+    MEMBERSHIP_PAUSED,
+    NOTHING_TO_CHANGE,
+    PAYMENT_DECLINED,
+    PAYMENT_DUE,
+    RESUMES_IN_THE_PAST,
+)
 from checkout.memberships.repository import Membership
+from checkout.problems import UNKNOWN_MEMBERSHIP
 from checkout.purchases.context import Buyer, CheckoutContext, rejected_by_stripe, stripe_errors_as_problems
 from checkout.purchases.domain import Interval
 from checkout.stripe_client import StripeRejected
 from checkout.stripe_client.memberships import PaymentDeclined, StripeMembership
 from contracts.money import Money
 from kit.db.unit_of_work import utc_now
-from kit.http.errors import Problem
+from kit.http.problems import FORBIDDEN, Problem, ProblemType
 
 log = structlog.get_logger(__name__)
 
-_DETAILS: dict[RefusalCode, str] = {
-    "membership_ended": "This membership has ended; buy a new one: POST /api/memberships.",
-    "membership_paused": "This membership is paused; resume it first.",
-    "nothing_to_change": "The membership already has this tier and interval.",
-    "payment_due": "A payment for this membership is due; pay it first, or change the card that is charged.",
-    "resumes_in_the_past": "`resumes_at` must be in the future.",
-    "currency_mismatch": "A membership cannot change its currency: cancel this one, and buy the other.",
+_REFUSALS: dict[RefusalCode, ProblemType] = {
+    "membership_ended": MEMBERSHIP_ENDED,
+    "membership_paused": MEMBERSHIP_PAUSED,
+    "nothing_to_change": NOTHING_TO_CHANGE,
+    "payment_due": PAYMENT_DUE,
+    "resumes_in_the_past": RESUMES_IN_THE_PAST,
+    "currency_mismatch": MEMBERSHIP_CURRENCY_MISMATCH,
 }
 
 
@@ -72,7 +83,7 @@ class MembershipService:
             item = await membership_of(uow.db, reference)
         price = price_of(item, wanted)
         if (membership.state.tier, membership.interval) == (item.tier, wanted):
-            raise _refusal("nothing_to_change")
+            raise NOTHING_TO_CHANGE()
         subscription = await self._read(membership)
         state = _state(subscription)
         match domain.may_change(state, tier=_tier(item), interval=wanted, price=price):
@@ -95,11 +106,11 @@ class MembershipService:
         async with self._context.unit_of_work(buyer) as uow:
             membership = await repository.read(uow.db, id)
         if membership is None:
-            raise Problem(404, "unknown_membership", "Membership not found.")
+            raise UNKNOWN_MEMBERSHIP("Membership not found.")
         if membership.student_id != buyer.id and buyer.role != "admin":
-            raise Problem(403, "forbidden", "Only its student or an admin can change a membership.")
+            raise FORBIDDEN("Only its student or an admin can change a membership.")
         if membership.state.ended:
-            raise _refusal("membership_ended")
+            raise MEMBERSHIP_ENDED()
         return membership
 
     async def _act(
@@ -133,8 +144,7 @@ class MembershipService:
         except StripeRejected as rejected:
             await self._record_answer(membership, buyer, key)
             if isinstance(rejected, PaymentDeclined):
-                detail = "The payment was declined, and nothing has changed. Change the card, and try again."
-                raise Problem(402, "payment_declined", detail, reason=rejected.code) from None
+                raise PAYMENT_DECLINED(reason=rejected.code) from None
             raise rejected_by_stripe() from None
         await self._record_answer(membership, buyer, key)
         log.info("membership changed", membership=str(membership.id), action=action, by=buyer.role)
@@ -158,7 +168,7 @@ class MembershipService:
 async def membership_of(db: AsyncConnection, reference: str) -> Item:
     """The membership on sale with this slug, id or tier. Raises Problem 404."""
     if (item := await repository.find_membership(db, reference)) is None:
-        raise Problem(404, "unknown_membership", "There is no such membership on sale; GET /api/catalog lists them.")
+        raise UNKNOWN_MEMBERSHIP("There is no such membership on sale; GET /api/catalog lists them.")
     return item
 
 
@@ -166,7 +176,7 @@ def price_of(item: Item, interval: Interval) -> Money:
     """What each interval costs. Raises Problem 422 where it is not sold by that interval."""
     price = item.money if interval == "month" else item.annual
     if price is None or not price.amount:
-        raise Problem(422, "interval_not_offered", f"This membership is not sold by the {interval}.")
+        raise INTERVAL_NOT_OFFERED(f"This membership is not sold by the {interval}.")
     return price
 
 
@@ -191,4 +201,4 @@ def _state(subscription: StripeMembership) -> State:
 
 
 def _refusal(code: RefusalCode) -> Problem:
-    return Problem(409, code, _DETAILS[code])
+    return _REFUSALS[code]()

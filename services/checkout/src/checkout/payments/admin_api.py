@@ -11,6 +11,7 @@ from pydantic import AwareDatetime
 from sqlalchemy import Select, select
 
 from checkout.payments.domain import PaymentStatus
+from checkout.payments.problems import UNKNOWN_DISPUTE
 from checkout.payments.tables import disputes, payments
 from checkout.payments.views import AdminPayment, Dispute, DisputeDetail
 from checkout.purchases.tables import purchases
@@ -18,7 +19,6 @@ from contracts.people import Payer
 from kit.db.database import row_dict
 from kit.http.auth import Admin, Caller, requires
 from kit.http.dependencies import CallerUnitOfWork
-from kit.http.errors import Problem
 from kit.http.paging import Cursor, Page, page_of
 
 router = APIRouter(prefix="/api/admin", tags=["admin"])
@@ -88,7 +88,7 @@ async def read_dispute(dispute_id: UUID, _: Admin, uow: CallerUnitOfWork) -> Dis
     """One dispute with every event of it."""
     row = (await uow.db.execute(select(disputes).where(disputes.c.id == dispute_id))).one_or_none()
     if row is None:
-        raise Problem(404, "unknown_dispute", "Dispute not found; GET /api/admin/disputes lists them.")
+        raise UNKNOWN_DISPUTE()
     return DisputeDetail.model_validate(row_dict(row))
 
 

@@ -43,9 +43,9 @@ from checkout.stripe_client import StripeRejected, StripeUnavailable
 from kit.db.unit_of_work import UnitOfWork
 from kit.http.auth import Caller, CurrentCaller
 from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
-from kit.http.errors import Problem
 from kit.http.idempotency import HEADER, IDEMPOTENT, once
 from kit.http.paging import Cursor, Page, page_of
+from kit.http.problems import FORBIDDEN
 
 router = APIRouter(prefix="/api/payments", tags=["payments"])
 
@@ -163,9 +163,9 @@ async def refund_payment(
         if caller.is_admin:
             return await _refund_by_admin(context, buyer, payment, body, id)
         if not _is_own(caller, payment):
-            raise Problem(403, "forbidden", "Only an admin, or the student who paid, can refund this payment.")
+            raise FORBIDDEN("Only an admin, or the student who paid, can refund this payment.")
         if body.keep_enrollment or body.by_hand:
-            raise Problem(403, "forbidden", "Only an admin can send `keep_enrollment` or `by_hand`.")
+            raise FORBIDDEN("Only an admin can send `keep_enrollment` or `by_hand`.")
         made = await SelfRefundService(context, buyer).refund(payment_id, body.amount, reason=body.reason, id=id)
         return _made(made.refunds, ended=True, credit=made.credit)
 

@@ -21,7 +21,7 @@ from checkout.purchases.repository import PurchaseRow
 from checkout.purchases.student_repository import read_contact
 from contracts.payments import PaymentRefs, PaymentSucceeded
 from kit.db.unit_of_work import UnitOfWork
-from kit.http.errors import Problem
+from kit.http.problems import Problem
 from kit.jobs.jobs import Job, jobs
 from kit.runtime.backoff import Backoff
 

@@ -15,6 +15,7 @@ from checkout.catalog.repository import find_item
 from checkout.exact_json import ExactJson
 from checkout.payments.intent_flow import IntentFlow
 from checkout.payments.repository import payment_by_intent
+from checkout.problems import UNKNOWN_ITEM, UNKNOWN_PAYMENT, UNKNOWN_TRACK, USE_MEMBERSHIPS
 from checkout.purchases.context import Returns, stripe_errors_as_problems
 from checkout.purchases.dependencies import (
     CurrentContext,
@@ -34,7 +35,6 @@ from kit.db.database import Database
 from kit.db.unit_of_work import utc_now
 from kit.http.auth import Caller, CurrentCaller
 from kit.http.dependencies import CurrentDatabase
-from kit.http.errors import Problem
 from kit.http.idempotency import IDEMPOTENT, once
 
 router = APIRouter(tags=["payments"], route_class=ExactJson)
@@ -131,9 +131,9 @@ class IntentCheckout:
         buyer = buyer_of(caller)
         async with self.database.transaction_of(student_id=buyer.id, role=buyer.role) as db:
             if (item := await find_item(db, sent.reference, kinds=sent.kinds)) is None:
-                raise unknown_item("track" if sent.kinds == _TRACKS else "item")
+                raise UNKNOWN_TRACK() if sent.kinds == _TRACKS else UNKNOWN_ITEM()
             if item.kind == _MEMBERSHIPS:
-                raise Problem(409, "use_memberships", "A membership is a subscription: POST /api/memberships.")
+                raise USE_MEMBERSHIPS()
             wanted, quote = await build_request(
                 db, item, buyer.id, at=utc_now(), payment_flow="intent", promotion_code=sent.promotion_code
             )
@@ -199,7 +199,7 @@ async def create_track_session(
     async def act() -> SessionAnswer:
         async with database.transaction_of(student_id=buyer.id, role=buyer.role) as db:
             if (item := await find_item(db, body.track.lower(), kinds=_TRACKS)) is None:
-                raise unknown_item("track")
+                raise UNKNOWN_TRACK()
             wanted, quote = await build_request(db, item, buyer.id, at=utc_now(), promotion_code=body.promotionCode)
         opened = await purchases.open(flow, wanted, buyer, quote=quote)
         return SessionAnswer(sessionId=opened.session_id, url=opened.url)
@@ -228,12 +228,12 @@ async def confirm_payment(
     async with database.transaction_of(student_id=caller.id, role=caller.role) as db:
         row = await payment_by_intent(db, body.paymentIntentId)
     if row is None:
-        raise Problem(404, "unknown_payment", "Payment not found.")
+        raise UNKNOWN_PAYMENT("Payment not found.")
     try:
         with stripe_errors_as_problems():
             intent = await context.stripe.intent(body.paymentIntentId)
     except StripeRejected:
-        raise Problem(404, "unknown_payment", "Payment not found at Stripe.") from None
+        raise UNKNOWN_PAYMENT("Payment not found at Stripe.") from None
     return Confirmed(
         paymentId=row.id,
         paymentIntentId=intent.id,
@@ -252,7 +252,3 @@ def _price_check(body: TrackPayment | NewIntent, reference: str, kinds: Collecti
         currency=body.currency,
         promotion_code=body.promotionCode,
     )
-
-
-def unknown_item(kind: str) -> Problem:
-    return Problem(404, f"unknown_{kind}", f"There is no such {kind} on sale; GET /api/catalog lists what is.")

@@ -9,12 +9,12 @@ import structlog
 
 from checkout.payments.free_payments import enqueue_free_payment
 from checkout.payments.repository import insert_payment
+from checkout.problems import PAYMENT_IN_PROGRESS
 from checkout.purchases import payment_methods, repository
 from checkout.purchases.context import (
     Buyer,
     CheckoutContext,
     not_payable,
-    refusal,
     rejected_by_stripe,
     stripe_errors_as_problems,
     tax_needs_page,
@@ -93,7 +93,7 @@ class IntentFlow:
             )
             await self._context.publish_created(uow, purchase_id, request, expires_at=uow.now + INTENT_OPEN_FOR)
         if state is not State.AWAITING_PAYMENT:  # the webhook was faster than the answer
-            raise refusal("payment_in_progress")
+            raise PAYMENT_IN_PROGRESS()
         log.info("intent open", purchase=str(purchase_id), payer=request.payer)
         return _open(purchase_id, payment_id, intent, request)
 
@@ -141,7 +141,7 @@ class IntentFlow:
         async with self._context.unit_of_work(buyer) as uow:
             row = await repository.lock_purchase(uow.db, purchase_id)
             if row is not None and row.state is not State.CREATED:
-                raise refusal("payment_in_progress")
+                raise PAYMENT_IN_PROGRESS()
             await repository.change_state(uow.db, purchase_id, Change.EXPIRED, at=uow.now)
 
     async def _start_free(self, purchase_id: UUID, request: PurchaseRequest, buyer: Buyer) -> OpenIntent | None:

@@ -15,7 +15,7 @@ from checkout.purchases.update import PurchaseUpdate, logged
 from contracts.checkout import PaymentUnmatched
 from contracts.payments import PaymentRefs
 from kit.db.unit_of_work import UnitOfWork
-from kit.http.errors import Problem
+from kit.http.problems import Problem
 from ledger.loss import lost_by
 from ledger.payment import EARLIEST, LATEST, Payment
 from ledger.policy import Policy

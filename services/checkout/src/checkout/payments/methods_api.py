@@ -9,12 +9,13 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from checkout.payments.problems import PAYMENT_METHOD_NOT_ACCEPTED, PORTAL_REFUSED, UNKNOWN_PAYMENT_METHOD
 from checkout.purchases.context import stripe_errors_as_problems
 from checkout.purchases.dependencies import allowed_url, buyer_of, context_of, customers_of, settings_of
 from checkout.stripe_client import SavedMethod, StripeRejected
 from kit.http.auth import Caller, CurrentCaller
-from kit.http.errors import Problem
 from kit.http.paging import Page
+from kit.http.problems import Problem
 
 router = APIRouter(prefix="/api/payments", tags=["payment methods"])
 
@@ -66,8 +67,7 @@ async def make_method_default(request: Request, method_id: MethodId, caller: Cur
         with stripe_errors_as_problems():
             await context_of(request).stripe.make_default(customer, method_id)
     except StripeRejected:
-        detail = "Stripe does not accept this payment method for your membership or plan; choose another one."
-        raise Problem(409, "payment_method_not_accepted", detail) from None
+        raise PAYMENT_METHOD_NOT_ACCEPTED() from None
     return _view(method, method_id)
 
 
@@ -90,8 +90,7 @@ async def open_billing_portal(request: Request, caller: CurrentCaller, body: Por
         with stripe_errors_as_problems():
             return Portal(url=await context_of(request).stripe.billing_portal(customer, return_url=return_url))
     except StripeRejected:
-        detail = "Stripe rejected the request for a billing portal. Please contact support."
-        raise Problem(502, "portal_refused", detail) from None
+        raise PORTAL_REFUSED() from None
 
 
 async def _own(request: Request, caller: Caller, method_id: str) -> tuple[str, SavedMethod]:
@@ -111,7 +110,7 @@ def _unknown_is_404() -> Iterator[None]:
 
 
 def _unknown() -> Problem:
-    return Problem(404, "unknown_payment_method", "Payment method not found; GET /api/payments/methods lists yours.")
+    return UNKNOWN_PAYMENT_METHOD()
 
 
 def _view(method: SavedMethod, default: str | None) -> PaymentMethod:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from checkout.payments.domain import PaymentRecord
+from checkout.payments.problems import REFUNDABLE_AT_STRIPE
 from checkout.payments.refund_service import refused
 from checkout.purchases.context import Buyer, CheckoutContext, rejected_by_stripe, stripe_errors_as_problems
 from checkout.purchases.repository import PurchaseRow, read_row
 from checkout.stripe_client import StripeRejected
-from kit.http.errors import Problem
 
 
 async def require_stripe_payments(context: CheckoutContext, payments: Iterable[PaymentRecord]) -> None:
@@ -40,8 +40,7 @@ async def readings_for_admin(
     """The credit to deduct, which is read only if everything left is refunded. Raises Problem 409 if the payment
     cannot be refunded where it should be."""
     if by_hand and await _has_stripe_payment(context, payment):
-        detail = "Stripe can refund this payment; omit `by_hand`."
-        raise Problem(409, "refundable_at_stripe", detail)
+        raise REFUNDABLE_AT_STRIPE()
     if not by_hand:
         await require_stripe_payments(context, [payment])
     if amount is not None:

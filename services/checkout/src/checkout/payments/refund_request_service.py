@@ -7,6 +7,7 @@ from uuid import UUID
 
 from checkout.payments import domain, repository
 from checkout.payments.domain import PaymentRecord, RefundRecord, RefundRequestRecord, Refuse
+from checkout.payments.problems import REFUND_REQUEST_DECIDED, REFUND_REQUEST_PENDING, UNKNOWN_REFUND_REQUEST
 from checkout.payments.refund_service import (
     AdminRefund,
     refund_by_admin,
@@ -20,7 +21,7 @@ from contracts.checkout import RefundDecided, RefundRequested
 from contracts.money import Money
 from kit.db.unit_of_work import UnitOfWork
 from kit.http import audit
-from kit.http.errors import Problem
+from kit.http.problems import Problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +55,7 @@ async def request_refund(
     added = await repository.add_refund_request(uow.db, payment, reason=reason, at=uow.now)
     if added is None:
         pending = await repository.pending_refund_request(uow.db, payment.id)
-        detail = "You have already requested this refund; an admin will decide, and you will be notified."
-        raise Problem(409, "refund_request_pending", detail, refund_request_id=str(pending) if pending else None)
+        raise REFUND_REQUEST_PENDING(refund_request_id=str(pending) if pending else None)
     event = RefundRequested(
         refund_request_id=added.id,
         purchase_id=added.purchase_id,
@@ -90,7 +90,7 @@ async def decide_request(
         raise _unknown_request()
     if pending.status != "pending":
         detail = f"This refund request is already {pending.status}."
-        raise Problem(409, "refund_request_decided", detail, decision=pending.status)
+        raise REFUND_REQUEST_DECIDED(detail, decision=pending.status)
     made: RefundRecord | None = None
     if decision.approved:
         asked = AdminRefund(
@@ -125,5 +125,4 @@ async def decide_request(
 
 
 def _unknown_request() -> Problem:
-    detail = "Refund request not found; GET /api/admin/refund-requests lists them."
-    return Problem(404, "unknown_refund_request", detail)
+    return UNKNOWN_REFUND_REQUEST()

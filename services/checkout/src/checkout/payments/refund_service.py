@@ -19,43 +19,53 @@ from checkout.payments.domain import (
     RefundRecord,
     Refuse,
 )
+from checkout.payments.problems import (
+    AMOUNT_INVALID,
+    AMOUNT_TOO_LARGE,
+    COURSE_COMPLETED,
+    COURSE_IN_PROGRESS,
+    NOTHING_TO_REFUND,
+    NOTHING_WAS_PAID,
+    PAID_BY_HAND,
+    PARTIAL_REFUND_NEEDS_ADMIN,
+    PAYMENT_DISPUTED,
+    PAYMENT_NOT_SUCCEEDED,
+    PAYMENT_PROCESSING,
+    PURCHASE_ENDED,
+    REFUND_CHANNEL_UNKNOWN,
+    REFUND_CREDITED,
+    REFUND_WINDOW_OVER,
+)
 from checkout.payments.purchase_ends import REFUNDED, accept_nothing, end_purchase
+from checkout.problems import UNKNOWN_PAYMENT
 from checkout.purchases.repository import lock_purchase
 from contracts.audit import Act
 from contracts.payments import DisputeStatus, PaymentRefs, PaymentRefunded
 from kit.db.unit_of_work import UnitOfWork
 from kit.http import audit
-from kit.http.errors import Problem
+from kit.http.problems import Problem, ProblemType
 
 log = structlog.get_logger(__name__)
 
 REFUND = "refund"
 """The kind of job that refunds at Stripe."""
 
-_REQUEST = "Send a refund request (POST /api/payments/request-refund), and an admin will decide."
-_REFUSALS: dict[domain.SelfRefusal, tuple[int, str]] = {
-    "payment_not_succeeded": (409, "This payment has not succeeded, so there is nothing to refund."),
-    "nothing_was_paid": (409, "This payment was waived or fully discounted; there is no money to refund."),
-    "payment_disputed": (409, "This payment is disputed; it is resolved with the payer's bank, not by a refund."),
-    "nothing_to_refund": (409, "This payment has been refunded in full, or the refunds are pending."),
-    "refund_channel_unknown": (
-        409,
-        "Stripe has no payment that it could refund: it was paid outside Stripe. An admin returns it by hand, and "
-        "records that with `by_hand`.",
-    ),
-    "amount_invalid": (422, "The refund amount must be at least 1."),
-    "amount_too_large": (422, "Amount exceeds the refundable balance (`left`)."),
-    "purchase_ended": (409, f"This purchase has ended. {_REQUEST}"),
-    "payment_processing": (409, "A bank debit of this purchase is still processing; wait until it has settled."),
-    "paid_by_hand": (403, f"Some of it was paid by cash, check or transfer, which an admin returns. {_REQUEST}"),
-    "course_completed": (409, f"The course is completed. {_REQUEST}"),
-    "course_in_progress": (409, f"Too much of the course is done to refund it without an admin. {_REQUEST}"),
-    "refund_window_over": (409, f"The refund window is over. {_REQUEST}"),
-    "refund_credited": (409, f"All of it was credited to you for your next invoices. {_REQUEST}"),
-    "partial_refund_needs_admin": (
-        403,
-        f"You can refund only the whole purchase: omit `amount`, or send `left`. {_REQUEST}",
-    ),
+_REFUSALS: dict[domain.SelfRefusal, ProblemType] = {
+    "payment_not_succeeded": PAYMENT_NOT_SUCCEEDED,
+    "nothing_was_paid": NOTHING_WAS_PAID,
+    "payment_disputed": PAYMENT_DISPUTED,
+    "nothing_to_refund": NOTHING_TO_REFUND,
+    "refund_channel_unknown": REFUND_CHANNEL_UNKNOWN,
+    "amount_invalid": AMOUNT_INVALID,
+    "amount_too_large": AMOUNT_TOO_LARGE,
+    "purchase_ended": PURCHASE_ENDED,
+    "payment_processing": PAYMENT_PROCESSING,
+    "paid_by_hand": PAID_BY_HAND,
+    "course_completed": COURSE_COMPLETED,
+    "course_in_progress": COURSE_IN_PROGRESS,
+    "refund_window_over": REFUND_WINDOW_OVER,
+    "refund_credited": REFUND_CREDITED,
+    "partial_refund_needs_admin": PARTIAL_REFUND_NEEDS_ADMIN,
 }
 _LOST: Set[DisputeStatus] = {"needs_response", "under_review", "lost", "appeal_needs_response", "appeal_under_review"}
 _INQUIRY: Set[DisputeStatus] = {"warning_needs_response", "warning_under_review"}
@@ -190,12 +200,11 @@ def _refundable(
 
 
 def refused(code: domain.SelfRefusal, *, left: int, currency: str) -> Problem:
-    status, detail = _REFUSALS[code]
-    return Problem(status, code, detail, left=left, currency=currency)
+    return _REFUSALS[code](left=left, currency=currency)
 
 
 def unknown_payment() -> Problem:
-    return Problem(404, "unknown_payment", "Payment not found; GET /api/payments/history/customer lists yours.")
+    return UNKNOWN_PAYMENT()
 
 
 async def _add(

@@ -8,11 +8,12 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 from pydantic import AwareDatetime
 
+from checkout.payments.problems import SPECIALIST_MISSING
 from checkout.payments.statistics import SpecialistStatistics, revenue_of
 from kit.http.auth import Caller, requires
 from kit.http.dependencies import CallerUnitOfWork
-from kit.http.errors import Problem
 from kit.http.paging import Page
+from kit.http.problems import FORBIDDEN
 
 router = APIRouter(prefix="/api/payments", tags=["payments"])
 
@@ -29,7 +30,7 @@ async def read_specialist_statistics(
 ) -> Page[SpecialistStatistics]:
     """The caller's revenue per currency; admins name a specialist."""
     if caller.is_admin and specialist_id is None:
-        raise Problem(422, "specialist_missing", "Admins must name a specialist: ?specialist_id=…")
+        raise SPECIALIST_MISSING()
     if not caller.is_admin and specialist_id not in (None, caller.id):
-        raise Problem(403, "forbidden", "Specialists can see only their own revenue.")
+        raise FORBIDDEN("Specialists can see only their own revenue.")
     return Page(items=await revenue_of(uow.db, specialist_id or caller.id, since=since, until=until))

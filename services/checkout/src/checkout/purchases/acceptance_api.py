@@ -9,6 +9,7 @@ import structlog
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
+from checkout.problems import NOT_UNDERPAID, UNKNOWN_PURCHASE
 from checkout.purchases import repository
 from checkout.purchases.event_fields import purchase_fields
 from contracts.audit import Act
@@ -17,7 +18,6 @@ from contracts.payments import PaymentRefs, PurchaseAccepted
 from kit.http import audit
 from kit.http.auth import Admin
 from kit.http.dependencies import CallerUnitOfWork
-from kit.http.errors import Problem
 
 log = structlog.get_logger(__name__)
 
@@ -44,12 +44,11 @@ async def accept_purchase(id: UUID, body: Acceptance, caller: Admin, uow: Caller
     shortfall: the same request again returns the same."""
     row = await repository.lock_purchase(uow.db, id)
     if row is None:
-        raise Problem(404, "unknown_purchase", "There is no such purchase; GET /api/purchases lists them.")
+        raise UNKNOWN_PURCHASE()
     if row.shortfall is None:
         if row.accepted:
             return AcceptedPurchase(purchase_id=id, amount=row.accepted, currency=row.currency)
-        detail = "Nothing is missing of what is due for this purchase, so there is nothing to accept."
-        raise Problem(409, "not_underpaid", detail)
+        raise NOT_UNDERPAID()
     # the ledger counts the largest acceptance, so each one includes those before it
     amount = Money(amount=row.accepted + row.shortfall, currency=row.currency)
     event = PurchaseAccepted(**purchase_fields(row), refs=PaymentRefs(), amount=amount, as_of=uow.now)

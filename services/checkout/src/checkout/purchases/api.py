@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from checkout.catalog import repository as catalog
 from checkout.catalog.repository import Item
 from checkout.exact_json import ExactJson
+from checkout.problems import UNKNOWN_PROGRAM
 from checkout.purchases import payment_methods
 from checkout.purchases.dependencies import CurrentPurchases, CurrentSettings, PageFlow, buyer_of, guest_of
 from checkout.purchases.domain import PaymentType, funding_amount
@@ -24,9 +25,9 @@ from kit.db.database import Database
 from kit.db.unit_of_work import utc_now
 from kit.http.auth import MaybeCaller
 from kit.http.dependencies import CurrentDatabase
-from kit.http.errors import Problem
 from kit.http.idempotency import HEADER, IDEMPOTENT, once
 from kit.http.paging import Page
+from kit.http.problems import IDEMPOTENCY_KEY_INVALID, UNAUTHORIZED
 
 router = APIRouter(tags=["checkout"], route_class=ExactJson)
 
@@ -94,7 +95,7 @@ async def create_checkout_session(
 ) -> JSONResponse:
     """A page where the student pays, at once or in four monthly installments. An open purchase keeps its page."""
     if caller is None and not settings.allow_guest_checkout:
-        raise Problem(401, "unauthorized", "Sign in to buy.", headers={"WWW-Authenticate": "Bearer"})
+        raise UNAUTHORIZED("Sign in to buy.", headers={"WWW-Authenticate": "Bearer"})
     program = await _program(database, body.programSlug)
     if money_of(body.price, program.currency) != program.money:
         raise price_mismatch(program.money)
@@ -133,7 +134,7 @@ async def _program(database: Database, slug: str) -> Item:
     async with database.transaction() as db:
         program = await catalog.find_item(db, slug, kinds=_PROGRAMS)
     if program is None:
-        raise Problem(404, "unknown_program", "There is no such program; GET /api/programs lists them.")
+        raise UNKNOWN_PROGRAM()
     return program
 
 
@@ -145,5 +146,5 @@ def _guest(request: Request) -> UUID:
     key = request.headers.get(HEADER)
     if key is not None and len(key) < _GUESTS_KEY:
         detail = f"Without a token, an Idempotency-Key has at least {_GUESTS_KEY} characters: send a UUID."
-        raise Problem(400, "idempotency_key_invalid", detail)
+        raise IDEMPOTENCY_KEY_INVALID(detail)
     return uuid5(_GUESTS, key) if key else uuid4()

@@ -9,6 +9,7 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from checkout.problems import NOT_IN_CASELOAD
 from checkout.purchases.repository import lock_student
 from contracts.audit import Act
 from contracts.checkout import StudentCaseManagerChanged
@@ -16,7 +17,6 @@ from kit.db import caseload as rows
 from kit.db.caseload import caseload
 from kit.db.unit_of_work import UnitOfWork
 from kit.http import audit
-from kit.http.errors import Problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +35,7 @@ async def require(db: AsyncConnection, case_manager_id: UUID, student_id: UUID) 
     """Raises Problem 403 unless the student is in the caseload."""
     row = await read(db, student_id)
     if row is None or row.case_manager_id != case_manager_id:
-        detail = "The student is not in your caseload; ask an admin: PUT /api/admin/students/{id}/case-manager."
-        raise Problem(403, "not_in_caseload", detail)
+        raise NOT_IN_CASELOAD()
 
 
 async def admit(uow: UnitOfWork, case_manager_id: UUID, student_id: UUID) -> None:

@@ -18,8 +18,8 @@ from kit.db.database import CASE_MANAGER
 from kit.http import audit
 from kit.http.auth import Admin, CaseManager
 from kit.http.dependencies import CallerUnitOfWork
-from kit.http.errors import Problem
 from kit.http.paging import Page
+from kit.http.problems import INVALID_REQUEST
 
 router = APIRouter(tags=["admin"])
 
@@ -82,5 +82,5 @@ async def search_students(body: StudentSearch, _: Admin, uow: CallerUnitOfWork) 
 def contact_of(*, email: str | None, name: str | None) -> Contact | None:
     """The contact that a request states. Raises Problem 422 for a name without an email address."""
     if email is None and name is not None:
-        raise Problem(422, "invalid_request", "A student's name is stored with an email address: send both.")
+        raise INVALID_REQUEST("A student's name is stored with an email address: send both.")
     return Contact(email=email, name=name) if email else None

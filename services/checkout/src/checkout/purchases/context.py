@@ -9,6 +9,19 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+from checkout.problems import (
+    ALREADY_ENROLLED,
+    AMOUNT_NOT_PAYABLE,
+    PAYMENT_IN_PROGRESS,
+    PAYMENT_REFUSED,
+    PRICE_CHANGED,
+    SPONSOR_PAYMENT_OPEN,
+    STRIPE_NOT_CONFIGURED,
+    STRIPE_UNAVAILABLE,
+    SUBSCRIPTION_BEING_CANCELED,
+    TAX_NEEDS_PAGE,
+    UNDERPAID,
+)
 from checkout.purchases import caseload, repository, student_repository
 from checkout.purchases.domain import Change, PurchaseRequest
 from checkout.purchases.event_requests import request_events
@@ -23,7 +36,7 @@ from kit.db.database import STAFF, Database
 from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.http import audit
 from kit.http.erasure import refuse_erased
-from kit.http.errors import Problem
+from kit.http.problems import Problem, ProblemType
 
 RefusalCode = Literal[
     "already_enrolled",
@@ -113,7 +126,7 @@ class CheckoutContext:
         their webhooks were lost, the payment would stay in progress forever."""
         async with self.unit_of_work(buyer) as uow:
             await request_events(uow, object_id)
-        return refusal("payment_in_progress")
+        return PAYMENT_IN_PROGRESS()
 
     async def publish_created(
         self,
@@ -162,34 +175,32 @@ class CheckoutContext:
         return f"{self.settings.public_url}/pay/{token_of(id, secret=self.settings.pay_link_secret.get_secret_value())}"
 
 
-_REFUSALS: dict[RefusalCode, str] = {
-    "already_enrolled": "This student is already enrolled in this program; nothing was charged.",
-    "payment_in_progress": "This has been paid, or the payment is being processed; wait for the enrollment.",
-    "price_changed": "The item changed while this request was processed; check the price and send the request again.",
-    "sponsor_payment_open": "A sponsor has been asked to pay for this; ask the case manager.",
-    "subscription_being_canceled": "The membership that ended is still being canceled; try again in a moment.",
-    "underpaid": "Less than the price was received for this. Pay the rest (POST /api/enrollments/{id}/pay-remaining, "
-    "with the purchase's id of GET /api/purchases), or ask an admin to accept what was paid.",
+_REFUSALS: dict[RefusalCode, ProblemType] = {
+    "already_enrolled": ALREADY_ENROLLED,
+    "payment_in_progress": PAYMENT_IN_PROGRESS,
+    "price_changed": PRICE_CHANGED,
+    "sponsor_payment_open": SPONSOR_PAYMENT_OPEN,
+    "subscription_being_canceled": SUBSCRIPTION_BEING_CANCELED,
+    "underpaid": UNDERPAID,
 }
 
 
 def refusal(code: RefusalCode) -> Problem:
-    return Problem(409, code, _REFUSALS[code])
+    return _REFUSALS[code]()
 
 
 def rejected_by_stripe() -> Problem:
-    return Problem(502, "payment_refused", "Stripe rejected this payment. Please contact support.")
+    return PAYMENT_REFUSED()
 
 
 def not_payable() -> Problem:
-    return Problem(422, "amount_not_payable", "No payment method accepts this amount for this kind of payment.")
+    return AMOUNT_NOT_PAYABLE()
 
 
 def tax_needs_page() -> Problem:
     """Stripe calculates tax for Checkout sessions, invoices and subscriptions; a payment intent has no `automatic_tax`
     (stripe.params.PaymentIntentCreateParams), so an amount that is paid by one would be untaxed."""
-    detail = "Tax is added on Stripe's page only: POST /api/checkout, or /api/create-checkout-session for a program."
-    return Problem(409, "tax_needs_page", detail)
+    return TAX_NEEDS_PAGE()
 
 
 @contextmanager
@@ -199,8 +210,6 @@ def stripe_errors_as_problems() -> Iterator[None]:
     try:
         yield
     except StripeNotConfigured:
-        detail = "This school takes no payments through Stripe; ask an admin how to pay."
-        raise Problem(503, "stripe_not_configured", detail) from None
+        raise STRIPE_NOT_CONFIGURED() from None
     except StripeUnavailable:
-        detail = "Stripe is unavailable. Nothing was charged; send the same request again to continue."
-        raise Problem(503, "stripe_unavailable", detail, headers={"Retry-After": "5"}) from None
+        raise STRIPE_UNAVAILABLE(headers={"Retry-After": "5"}) from None

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from checkout.catalog.repository import find_item
+from checkout.problems import ALREADY_ENROLLED, COURSE_ALREADY_BOUGHT, UNKNOWN_COURSE
 from checkout.purchases.context import Returns
 from checkout.purchases.dependencies import CurrentPurchases, CurrentSettings, PageFlow, buyer_of
 from checkout.purchases.domain import Terms
@@ -18,8 +19,8 @@ from contracts.people import ItemKind
 from kit.db.unit_of_work import utc_now
 from kit.http.auth import CurrentCaller
 from kit.http.dependencies import CurrentDatabase
-from kit.http.errors import Problem
 from kit.http.idempotency import IDEMPOTENT, once
+from kit.http.problems import Problem
 
 router = APIRouter(tags=["courses"])
 
@@ -55,7 +56,7 @@ async def checkout_course(
     async def act() -> CourseAnswer:
         async with database.transaction_of(student_id=caller.id, role=caller.role) as db:
             if (item := await find_item(db, body.courseId, kinds=_KINDS)) is None:
-                raise Problem(404, "unknown_course", "There is no such course on sale; GET /api/catalog lists them.")
+                raise UNKNOWN_COURSE()
             wanted, priced = await build_request(db, item, caller.id, at=utc_now(), promotion_code=body.promotionCode)
         page = f"{settings.frontend_url}/courses/{quote(item.external_id or item.slug, safe='')}"
         returns = Returns(success_url=f"{page}?success=1", cancel_url=f"{page}?canceled=1")
@@ -63,8 +64,8 @@ async def checkout_course(
         try:
             opened = await purchases.open(flow, wanted, buyer_of(caller, returns=returns), quote=priced, terms=terms)
         except Problem as problem:
-            if problem.code == "already_enrolled":
-                raise Problem(400, problem.code, problem.detail) from None
+            if problem.type is ALREADY_ENROLLED:
+                raise COURSE_ALREADY_BOUGHT(problem.detail) from None
             raise
         return CourseAnswer(url=opened.url)
 

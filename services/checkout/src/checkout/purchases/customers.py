@@ -12,8 +12,8 @@ from checkout.purchases.domain import PurchaseRequest
 from checkout.stripe_client import Stripe, StripeRejected
 from contracts.people import Contact
 from kit.db.unit_of_work import UnitOfWork
-from kit.http.erasure import ERASED, refuse_erased
-from kit.http.errors import Problem
+from kit.http.erasure import refuse_erased
+from kit.http.problems import STUDENT_ERASED, Problem
 
 
 async def create(stripe: Stripe, student_id: UUID, *, after: str | None = None) -> str:
@@ -104,6 +104,6 @@ class Customers:
                 await refuse_erased(uow.db, student_id)
                 yield uow
         except Problem as refused:
-            if refused.code == ERASED:
+            if refused.type is STUDENT_ERASED:
                 await self._context.stripe.delete_customer(customer_id)
             raise

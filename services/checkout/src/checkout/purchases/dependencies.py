@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import Depends, Request
 
 from checkout.mail import is_address
+from checkout.problems import REDIRECT_NOT_ALLOWED
 from checkout.purchases.context import Buyer, CheckoutContext, Returns
 from checkout.purchases.customers import Customers
 from checkout.purchases.service import PurchaseService
@@ -15,7 +16,6 @@ from checkout.purchases.session_flow import SessionFlow
 from checkout.settings import ApiSettings, origin_of
 from contracts.people import Contact
 from kit.http.auth import Caller, CurrentCaller
-from kit.http.errors import Problem
 
 
 def settings_of(request: Request) -> ApiSettings:
@@ -71,5 +71,5 @@ def allowed_url(settings: ApiSettings, url: str, field: str) -> str:
         origin = None
     unclean = " " in url or not url.isprintable()  # URL parsers disagree about these
     if unclean or origin not in {origin_of(each) for each in (settings.frontend_url, *settings.redirect_allowlist)}:
-        raise Problem(422, "redirect_not_allowed", f"The origin of {field} is not on the allow-list.")
+        raise REDIRECT_NOT_ALLOWED(f"The origin of {field} is not on the allow-list.")
     return url

@@ -9,8 +9,10 @@ from typing import Annotated
 from pydantic import Field
 
 from checkout.exact_json import ExactProblem
+from checkout.problems import CURRENCY_MISMATCH, PRICE_MISMATCH
 from contracts.money import Money
 from contracts.people import ItemKind
+from kit.http.problems import ProblemType
 
 DisplayedAmount = Annotated[int | None, Field(strict=True, ge=0, le=10**15)]
 """The amount that a front end displays, if it sends it. It must be the catalog's."""
@@ -30,15 +32,15 @@ class PriceCheck:
 def check_price(sent: PriceCheck, price: Money, total: Money) -> None:
     """Raises Problem 409 when the amount sent is neither the catalog's price nor the total after the discount."""
     if sent.currency is not None and sent.currency.lower() != total.currency:
-        raise _mismatch("currency_mismatch", f"This is sold in {total.currency.upper()}.", total)
+        raise _mismatch(CURRENCY_MISMATCH, f"This is sold in {total.currency.upper()}.", total)
     if sent.amount not in (None, price.amount, total.amount):
         raise price_mismatch(total)
 
 
 def price_mismatch(right: Money) -> ExactProblem:
-    return _mismatch("price_mismatch", f"The price is {right}. Display and send that price.", right)
+    return _mismatch(PRICE_MISMATCH, f"The price is {right}. Display and send that price.", right)
 
 
-def _mismatch(code: str, detail: str, right: Money) -> ExactProblem:
+def _mismatch(type: ProblemType, detail: str, right: Money) -> ExactProblem:
     """`price` is major units, `amount` the same in minor units."""
-    return ExactProblem(409, code, detail, price=right.to_decimal(), amount=right.amount, currency=right.currency)
+    return ExactProblem(type, detail, price=right.to_decimal(), amount=right.amount, currency=right.currency)

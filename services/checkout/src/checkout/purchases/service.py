@@ -18,6 +18,7 @@ from uuid import UUID, uuid4
 
 from checkout.catalog.promotion_repository import Quote, reserve
 from checkout.catalog.repository import is_sold_at
+from checkout.problems import CHECKOUT_BUSY, PRICE_CHANGED
 from checkout.purchases import repository, student_repository
 from checkout.purchases.context import Buyer, CheckoutContext, refusal
 from checkout.purchases.domain import (
@@ -37,7 +38,6 @@ from checkout.purchases.domain import (
 )
 from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.http.erasure import refuse_erased
-from kit.http.errors import Problem
 
 ROUNDS = 5
 """How often a request looks again when others change the same purchase at the same time."""
@@ -116,7 +116,7 @@ class PurchaseService:
                     purchase_id = await self._create(flow, request, buyer, quote, terms)
                     if purchase_id and (answer := await flow.start(purchase_id, request, buyer)) is not None:
                         return answer
-        raise Problem(409, "checkout_busy", "Other requests are changing this purchase; try again.")
+        raise CHECKOUT_BUSY()
 
     async def close(self, purchase: Purchase, buyer: Buyer) -> None:
         """Makes an unpaid purchase unpayable. Raises Problem 409 when it has been paid."""
@@ -150,7 +150,7 @@ class PurchaseService:
             ):
                 return None
             if not await _is_still_sold(uow, request):
-                raise refusal("price_changed")
+                raise PRICE_CHANGED()
             if quote is not None:
                 await reserve(uow.db, quote, purchase_id=purchase_id, student_id=request.student_id, at=uow.now)
             await flow.on_created(uow, purchase_id, request, buyer)

@@ -8,12 +8,12 @@ from uuid import UUID
 
 import structlog
 
+from checkout.problems import PAYMENT_IN_PROGRESS
 from checkout.purchases import repository
 from checkout.purchases.context import (
     Buyer,
     CheckoutContext,
     not_payable,
-    refusal,
     rejected_by_stripe,
     stripe_errors_as_problems,
 )
@@ -90,7 +90,7 @@ class SessionFlow:
                 return None
             await self._context.publish_created(uow, purchase_id, request, expires_at=session.expires_at)
         if state is not State.SESSION_OPEN:  # the webhook was faster than the answer
-            raise refusal("payment_in_progress")
+            raise PAYMENT_IN_PROGRESS()
         log.info("checkout open", purchase=str(purchase_id), payer=request.payer, payment_type=request.payment_type)
         return OpenCheckout(purchase_id=purchase_id, session_id=session.id, url=session.url)
 

@@ -12,6 +12,7 @@ from sqlalchemy import Select, select
 
 from checkout.catalog import repository as catalog
 from checkout.catalog.item import Item
+from checkout.problems import PAYMENT_RESOLVED, UNKNOWN_ITEM, UNKNOWN_PAYMENT
 from checkout.purchases import (
     external_purchase,
     funding_repository,
@@ -33,7 +34,6 @@ from kit.http import audit
 from kit.http.auth import Admin
 from kit.http.dependencies import CallerUnitOfWork
 from kit.http.erasure import refuse_erased
-from kit.http.errors import Problem
 from kit.http.paging import Cursor, Page, page_of
 
 router = APIRouter(prefix="/api/admin/unmatched-payments", tags=["admin"])
@@ -121,7 +121,7 @@ async def assign_unmatched_payment(
     payment = await _lock_with_purchase(uow, id)
     item = await catalog.find_any_item(uow.db, body.item)
     if item is None:
-        raise Problem(404, "unknown_item", "There is no such item; GET /api/admin/items lists them.")
+        raise UNKNOWN_ITEM("There is no such item; GET /api/admin/items lists them.")
     if payment.status == "assigned":
         return await _assigned_before(uow, payment, body, item)
     _check_undecided(payment)
@@ -173,7 +173,7 @@ async def _record(uow: UnitOfWork, action: Action, payment: UnmatchedPayment, **
 async def _lock(uow: UnitOfWork, id: UUID) -> UnmatchedPayment:
     payment = await unmatched_repository.lock(uow.db, id)
     if payment is None:
-        raise Problem(404, "unknown_payment", "There is no such payment; GET /api/admin/unmatched-payments lists them.")
+        raise UNKNOWN_PAYMENT("There is no such payment; GET /api/admin/unmatched-payments lists them.")
     return payment
 
 
@@ -188,7 +188,7 @@ async def _lock_with_purchase(uow: UnitOfWork, id: UUID) -> UnmatchedPayment:
 def _check_undecided(payment: UnmatchedPayment) -> None:
     if payment.status not in ("pending", "open"):
         detail = f"This payment is resolved already: {payment.status}. GET /api/admin/unmatched-payments lists others."
-        raise Problem(409, "payment_resolved", detail, resolution=payment.status)
+        raise PAYMENT_RESOLVED(detail, resolution=payment.status)
 
 
 def _request(payment: UnmatchedPayment, student_id: UUID, item: Item) -> PurchaseRequest:

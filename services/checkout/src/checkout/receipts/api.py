@@ -14,6 +14,7 @@ from sqlalchemy import case, func, select
 from checkout.payments.domain import NOT_MONEY
 from checkout.payments.repository import payments_of
 from checkout.payments.tables import payments
+from checkout.problems import UNKNOWN_RECEIPT
 from checkout.purchases.repository import read_row
 from checkout.purchases.tables import purchases
 from checkout.receipts import repository
@@ -24,7 +25,6 @@ from contracts.money import Money
 from contracts.payments import PaymentMethodDetails
 from kit.db.unit_of_work import UnitOfWork
 from kit.http.dependencies import CallerUnitOfWork
-from kit.http.errors import Problem
 from kit.http.paging import Cursor, Page, page_of
 
 router = APIRouter(tags=["receipts"])
@@ -136,8 +136,7 @@ async def _pdf(uow: UnitOfWork, document: Document | None) -> Response:
     from checkout.receipts.pdf import render  # 11 MB, which a process that nobody asks for a PDF does not need
 
     if document is None:
-        detail = "Receipt not found; GET /api/receipts lists yours. A payment has a receipt once it has succeeded."
-        raise Problem(404, "unknown_receipt", detail)
+        raise UNKNOWN_RECEIPT()
     refunds = await repository.refunds_of(uow.db, document)
     records = await payments_of(uow.db, document.purchase_id)
     others = repository.other_payments_of(document, records)

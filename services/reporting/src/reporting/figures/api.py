@@ -12,10 +12,10 @@ from pydantic import AwareDatetime, BaseModel, Field
 from kit.http.auth import Admin, Caller, requires
 from kit.http.csv_documents import CsvResponse, csv_response
 from kit.http.dependencies import CallerUnitOfWork
-from kit.http.errors import Problem
 from reporting.figures import queries
 from reporting.figures.definitions import DEFINITIONS, Better, FigureName, Unit
 from reporting.figures.queries import Dimension, Period, Value
+from reporting.problems import INVALID_PERIOD
 from reporting.settings import ApiSettings
 
 router = APIRouter(prefix="/api/admin/figures", tags=["figures"])
@@ -109,7 +109,7 @@ def _period(
             return Period(since=since, until=until)
     except OverflowError:
         pass
-    raise Problem(422, "invalid_period", "`since` must be before `until`, by five years at most.")
+    raise INVALID_PERIOD()
 
 
 InPeriod = Annotated[Period, Depends(_period)]

@@ -15,7 +15,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from kit.db.database import MACHINE
 from kit.http.audit import clear_origin, note_origin
-from kit.http.errors import Problem
+from kit.http.problems import FORBIDDEN, INSUFFICIENT_SCOPE, KEYS_UNAVAILABLE, PERSON_REQUIRED, UNAUTHORIZED, Problem
 from kit.http.token_keys import KeySet, SharedSecrets, TokenKeys, UnknownKey
 from kit.runtime.failures import Unavailable
 from kit.runtime.settings import AuthSettings
@@ -69,7 +69,7 @@ class Authenticator:
                 raise jwt.ExpiredSignatureError("issued too long ago")
             return _caller(claims)
         except Unavailable:
-            raise Problem(503, "keys_unavailable", "The token cannot be verified at the moment; retry.") from None
+            raise KEYS_UNAVAILABLE() from None
         except (UnknownKey, jwt.PyJWTError, ValueError, TypeError, RecursionError):
             raise _unauthorized("The token is invalid or has expired; sign in again.") from None
 
@@ -112,7 +112,7 @@ def _text(value: object) -> str | None:
 
 
 def _unauthorized(detail: str) -> Problem:
-    return Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
+    return UNAUTHORIZED(detail, headers={"WWW-Authenticate": "Bearer"})
 
 
 _scheme = HTTPBearer(
@@ -135,11 +135,11 @@ async def optional_caller(
 def admit_machine(caller: Caller, scopes: frozenset[str]) -> None:
     """`scopes`: of the route; any of them admits. Raises Problem 403."""
     if not scopes:
-        raise Problem(403, "person_required", "No other system may do this: sign in as a person.")
+        raise PERSON_REQUIRED()
     if scopes.isdisjoint(caller.scopes):
         wanted = " ".join(sorted(scopes))
         challenge = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{wanted}"'}
-        raise Problem(403, "insufficient_scope", f"This requires the scope {wanted}.", headers=challenge)
+        raise INSUFFICIENT_SCOPE(f"This requires the scope {wanted}.", headers=challenge)
 
 
 async def caller_of(request: Request) -> Caller | None:
@@ -182,7 +182,7 @@ class RoleCheck:
 
     async def __call__(self, caller: Annotated[Caller, Depends(current_caller)]) -> Caller:
         if caller.role not in self.roles and caller.role != MACHINE:  # whose scope has been checked
-            raise Problem(403, "forbidden", f"This requires the role {' or '.join(self.roles)}.")
+            raise FORBIDDEN(f"This requires the role {' or '.join(self.roles)}.")
         return caller
 
 

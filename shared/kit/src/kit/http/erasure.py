@@ -9,11 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kit.db.database import Database
 from kit.http.auth import caller_of, roles_of
-from kit.http.errors import Problem
 from kit.http.limits import is_change
+from kit.http.problems import STUDENT_ERASED
 from kit.personal_data import erased
 
-ERASED = "student_erased"
 """The code of the refusal."""
 STUDENT = "student"
 """The role of those who can be erased."""
@@ -24,19 +23,24 @@ async def refuse_erased(db: AsyncConnection, person: UUID) -> None:
     finds what it writes."""
     await erased.lock_shared(db)
     if await erased.is_erased(db, person):
-        raise Problem(409, ERASED, "This student was erased; a new purchase needs a new account.")
+        raise STUDENT_ERASED()
 
 
-async def _refuse_erased_caller(request: Request) -> None:
-    if not is_change(request):
-        return
-    caller = await caller_of(request)
-    if caller is None or caller.role != STUDENT or STUDENT not in roles_of(request.scope["route"].dependant):
-        return  # not a student, or one who is refused in any case
-    database: Database = request.app.state.database
-    async with database.transaction_of(student_id=caller.id, role=caller.role) as db:
-        await refuse_erased(db, caller.id)
+class _RefuseErased:
+    def applies(self, request: Request) -> bool:
+        """Not where students are refused in any case."""
+        return is_change(request) and STUDENT in roles_of(request.scope["route"].dependant)
+
+    async def __call__(self, request: Request) -> None:
+        if not is_change(request):
+            return
+        caller = await caller_of(request)
+        if caller is None or caller.role != STUDENT or not self.applies(request):
+            return
+        database: Database = request.app.state.database
+        async with database.transaction_of(student_id=caller.id, role=caller.role) as db:
+            await refuse_erased(db, caller.id)
 
 
-REFUSE_ERASED_CALLERS = Depends(_refuse_erased_caller)
+REFUSE_ERASED_CALLERS = Depends(_RefuseErased())
 """For every route: changes that an erased person requests with a token that is still valid."""

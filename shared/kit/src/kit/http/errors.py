@@ -1,79 +1,35 @@
-"""Errors as RFC 9457 problem+json: a stable `code`, and a `detail` for people."""
+"""Answers every error of a request with a problem: those that routes raise, invalid requests, and the unexpected."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from kit.db.database import cannot_be_stored, is_down, lost_a_race
 from kit.http.audit import current_actor
+from kit.http.declared_problems import DeclaredProblems
+from kit.http.problems import (
+    BAD_REQUEST,
+    INTERNAL_ERROR,
+    INVALID_REQUEST,
+    METHOD_NOT_ALLOWED,
+    NOT_FOUND,
+    UNAVAILABLE,
+    Problem,
+    ProblemType,
+)
 from kit.runtime.failures import Transient, describe
 
 log = structlog.get_logger(__name__)
-
-MEDIA_TYPE = "application/problem+json"
-
-
-class ProblemDocument(BaseModel):
-    """RFC 9457 problem details. Some problems have additional members, which `detail` mentions."""
-
-    model_config = ConfigDict(extra="allow")
-
-    type: str = Field(description="urn:bursar:problem:<code>")
-    title: str
-    status: int
-    code: str = Field(description="stable; clients may rely on it")
-    detail: str = Field(description="for people: what is wrong, and what to do about it")
-
-
-PROBLEM_RESPONSE: dict[str, Any] = {
-    "model": ProblemDocument,
-    "description": "A problem document, identified by its `code`.",
-    "content": {MEDIA_TYPE: {}},
-}
-
-
-class Problem(Exception):
-    """An error response. `extra` members are added to the standard ones."""
-
-    def __init__(
-        self,
-        status: int,
-        code: str,
-        detail: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        **extra: Any,
-    ) -> None:
-        super().__init__(code)
-        self.status = status
-        self.code = code
-        self.detail = detail
-        self.headers = headers
-        self.extra = extra
-
-    def response(self) -> JSONResponse:
-        body = {
-            "type": f"urn:bursar:problem:{self.code}",
-            "title": HTTPStatus(self.status).phrase,
-            "status": self.status,
-            "code": self.code,
-            "detail": self.detail,
-            **self.extra,
-        }
-        return JSONResponse(body, self.status, headers=dict(self.headers or {}), media_type=MEDIA_TYPE)
-
 
 REFUSAL_SECONDS = 60.0
 
@@ -108,44 +64,56 @@ def handle_errors(app: FastAPI, refusals: RefusalLog | None = None) -> None:
     async def _problem(request: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)  # noqa: S101
         refusals.note(request, error)
-        return error.response()
+        return _answer(request, error)
 
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
 
 
-async def _invalid(_: Request, error: Exception) -> Response:
+def _answer(request: Request, problem: Problem) -> Response:
+    declared: DeclaredProblems | None = getattr(request.app.state, "declared_problems", None)
+    if declared is not None:
+        declared.check(getattr(request.scope.get("route"), "name", None), problem)
+    return problem.response()
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    return invalid(error.errors()).response()
+    return _answer(request, invalid(error.errors()))
 
 
 def invalid(found: Sequence[Any]) -> Problem:
     """422 with the location and the type of each error, without the values."""
     errors = [{"field": ".".join(map(str, e["loc"])), "problem": e["msg"], "kind": e["type"]} for e in found]
-    return Problem(422, "invalid_request", "The request is invalid; see `errors`.", errors=errors)
+    return INVALID_REQUEST("The request is invalid; see `errors`.", errors=errors)
 
 
-async def _http(_: Request, error: Exception) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
+    """What FastAPI and Starlette refuse by themselves."""
     assert isinstance(error, HTTPException)  # noqa: S101
-    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
-    details = {404: "Not found.", 405: "Method not allowed."}
-    detail = details.get(error.status_code, HTTPStatus(error.status_code).description or code)
-    return Problem(error.status_code, code, detail, headers=error.headers).response()
+    type = _OF_STATUS.get(error.status_code)
+    if type is None:
+        phrase = HTTPStatus(error.status_code).phrase
+        type = ProblemType(
+            error.status_code, phrase.lower().replace(" ", "_"), f"{phrase}.", "See the OpenAPI document."
+        )
+    problem = type(headers=error.headers)
+    return _answer(request, problem) if type is BAD_REQUEST else problem.response()  # others are of no operation
+
+
+_OF_STATUS = {each.status: each for each in (BAD_REQUEST, NOT_FOUND, METHOD_NOT_ALLOWED)}
 
 
 def unexpected(request: Request, error: Exception) -> Response:
     """The response to an unhandled error. A bug is logged without its message, which may quote data."""
     if is_down(error) or lost_a_race(error) or isinstance(error, Transient):
         log.warning("unavailable", route=route_of(request), error=describe(error))
-        detail = "A dependency is unavailable. The request was not processed; retry."
-        return Problem(503, "unavailable", detail, headers={"Retry-After": "2"}).response()
+        return UNAVAILABLE(headers={"Retry-After": "2"}).response()
     if cannot_be_stored(error):
-        return Problem(
-            422, "invalid_request", "A value in the request cannot be stored, such as text with a NUL."
-        ).response()
+        return INVALID_REQUEST("A value in the request cannot be stored, such as text with a NUL.").response()
     log.error("unexpected", route=route_of(request), exc_info=error)
-    return Problem(500, "internal_error", "Internal error. It has been logged.").response()
+    return INTERNAL_ERROR().response()
 
 
 def route_of(request: Request) -> str:

@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kit.db.database import KIT_TABLES, Database
-from kit.http.errors import Problem
+from kit.http.problems import IDEMPOTENCY_KEY_INVALID, IDEMPOTENCY_KEY_REUSED, REQUEST_IN_PROGRESS
 
 HEADER = "idempotency-key"
 
@@ -68,7 +68,7 @@ async def once(
     if key is None:
         return JSONResponse(jsonable_encoder(await act()), status)
     if not 0 < len(key) <= 255 or not key.isprintable():
-        raise Problem(400, "idempotency_key_invalid", "Idempotency-Key must have 1 to 255 printable characters.")
+        raise IDEMPOTENCY_KEY_INVALID("Idempotency-Key must have 1 to 255 printable characters.")
     request_hash = await _hash(request)
     if (stored := await _claim(database, caller, key, request_hash)) is not None:
         return stored
@@ -98,9 +98,9 @@ async def _claim(database: Database, caller: str, key: str, request_hash: str) -
             return None
         row = (await db.execute(select(idempotency_keys).where(*_is(caller, key)))).one_or_none()
     if row is None or (row.status is None and row.request_hash == request_hash):
-        raise Problem(409, "request_in_progress", "The first request with this key is still in progress; retry.")
+        raise REQUEST_IN_PROGRESS()
     if row.request_hash != request_hash:
-        raise Problem(422, "idempotency_key_reused", "This Idempotency-Key has been used for a different request.")
+        raise IDEMPOTENCY_KEY_REUSED()
     return JSONResponse(row.body, row.status, headers={"Idempotent-Replayed": "true"})
 
 

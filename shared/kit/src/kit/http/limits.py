@@ -6,6 +6,7 @@ import ipaddress
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Depends, Request
@@ -15,7 +16,7 @@ from limits.errors import StorageError
 from limits.storage import storage_from_string
 
 from kit.http.auth import Caller, caller_of
-from kit.http.errors import Problem
+from kit.http.problems import TOO_MANY_REQUESTS
 from kit.runtime.outages import Outage
 from kit.runtime.settings import LimitSettings
 
@@ -60,12 +61,7 @@ class Limits:
         self._outage.ended()
         if not taken:
             seconds = max(1, math.ceil(window.reset_time - time.time()))
-            raise Problem(
-                429,
-                "too_many_requests",
-                f"At most {limit}; wait {seconds} seconds.",
-                headers={"Retry-After": str(seconds)},
-            )
+            raise TOO_MANY_REQUESTS(f"At most {limit}; wait {seconds} seconds.", headers={"Retry-After": str(seconds)})
 
 
 def is_read(request: Request) -> bool:
@@ -76,15 +72,21 @@ def is_change(request: Request) -> bool:
     return request.method not in _READS
 
 
-def limited(kind: str, applies: Callable[[Request], bool] = lambda _: True) -> Any:  # Any: as FastAPI's Depends
+@dataclass(frozen=True)
+class Limited:
     """A dependency that takes from this limit for the requests to which it applies."""
 
-    async def check(request: Request) -> None:
-        if applies(request):
-            limits: Limits = request.app.state.limits
-            await limits.take(kind, _client(request, await caller_of(request)))
+    kind: str
+    applies: Callable[[Request], bool]
 
-    return Depends(check)
+    async def __call__(self, request: Request) -> None:
+        if self.applies(request):
+            limits: Limits = request.app.state.limits
+            await limits.take(self.kind, _client(request, await caller_of(request)))
+
+
+def limited(kind: str, applies: Callable[[Request], bool] = lambda _: True) -> Any:  # Any: as FastAPI's Depends
+    return Depends(Limited(kind, applies))
 
 
 def _client(request: Request, caller: Caller | None) -> str:

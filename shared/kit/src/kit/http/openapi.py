@@ -3,52 +3,137 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 
+from kit.http.auth import GUEST, roles_of
+from kit.http.declared_problems import DeclaredProblems
+from kit.http.problems import MEDIA_TYPE, ProblemDocument, ProblemType
+
 Document = dict[str, Any]  # JSON
 
 SCHEMAS = "#/components/schemas/"
+_BEARER = "bearer"
 _PARAMETRIZED = re.compile(r"([A-Z][A-Za-z]*)_([A-Z][A-Za-z]*)_")
 """FastAPI's name of `Page[Payment]`: Page_Payment_."""
+_FASTAPI_ERRORS = ("HTTPValidationError", "ValidationError")
+_RETRY_AFTER = {"Retry-After": {"description": "seconds to wait", "schema": {"type": "integer"}}}
 
 
-def complete(app: FastAPI) -> None:
-    """Makes `app.openapi()` return the completed document."""
+def complete(app: FastAPI, *, tags: Mapping[str, str]) -> None:
+    """Makes `app.openapi()` return the completed document. `tags`: what each is about."""
     derived = app.openapi
     completed: list[Document] = []
 
     def document() -> Document:
         if not completed:
-            completed.append(_completed(app, derived()))
+            completed.append(_completed(app, derived(), tags))
         return completed[0]
 
     app.openapi = document  # type: ignore[method-assign]  # as FastAPI's documentation does it
 
 
-def _completed(app: FastAPI, document: Document) -> Document:
+def _completed(app: FastAPI, document: Document, tags: Mapping[str, str]) -> Document:
     document["servers"] = [{"url": "/", "description": "The host that serves this document."}]
+    components: Document = document.setdefault("components", {})
+    schemas: Document = components.setdefault("schemas", {})
+    for name in _FASTAPI_ERRORS:
+        schemas.pop(name, None)
+    schemas["Problem"] = ProblemDocument.model_json_schema()
+    if "securitySchemes" in components:
+        components["securitySchemes"] = {_BEARER: next(iter(components["securitySchemes"].values()))}
+    declared: DeclaredProblems | None = app.state.declared_problems
     routes = documented_routes(app)
     for path, method, operation in each_operation(document):
-        operation["operationId"] = routes[method, path].name
-    return _with_plain_names(document)
+        route = routes[method, path]
+        operation["operationId"] = route.name
+        operation["security"] = _security(operation, route)
+        operation["responses"] = {
+            status: answer for status, answer in operation["responses"].items() if status < "400"
+        } | _problems(declared.of.get(str(route.name), ()) if declared else ())
+    used = {tag for *_, operation in each_operation(document) for tag in operation.get("tags", ())}
+    document["tags"] = [{"name": tag, "description": tags[tag]} for tag in sorted(used) if tag in tags]
+    document = _with_plain_names(_plain(document))
+    _share(document, "responses", lambda operation: operation["responses"], _name_of_answer)
+    _share(document, "parameters", lambda operation: operation.get("parameters", []), _name_of_parameter)
+    return document
 
 
-def _with_plain_names(document: Document) -> Document:
-    """`Page[Payment]` is PaymentPage."""
-    schemas: Document = document.get("components", {}).get("schemas", {})
-    plain = {name: match[2] + match[1] for name in schemas if (match := _PARAMETRIZED.fullmatch(name))}
-    references = {SCHEMAS + old: SCHEMAS + new for old, new in plain.items()}
-    renamed: Document = replace_references(document, lambda reference: references.get(reference, reference))
-    if schemas:
-        found = renamed["components"]["schemas"]
-        for old, new in plain.items():
-            found[new] = found.pop(old) | {"title": new}
-        renamed["components"]["schemas"] = dict(sorted(found.items()))
-    return renamed
+def _security(operation: Document, route: RouteContext) -> list[Document]:
+    if not operation.get("security"):
+        return []
+    return [{}, {_BEARER: []}] if GUEST in roles_of(route.dependant) else [{_BEARER: []}]
+
+
+def _problems(types: Any) -> Document:
+    """By status. The codes of each are a closed list."""
+    codes: dict[int, set[str]] = {}
+    each: ProblemType
+    for each in types:
+        codes.setdefault(each.status, set()).add(each.code)
+    return {str(status): _problem(status, sorted(codes[status])) for status in sorted(codes)}
+
+
+def _problem(status: int, codes: list[str]) -> Document:
+    members = {"code": {"enum": codes, "type": "string"}, "status": {"const": status, "type": "integer"}}
+    schema = {"allOf": [{"$ref": SCHEMAS + "Problem"}, {"type": "object", "properties": members}]}
+    answer: Document = {
+        "description": HTTPStatus(status).phrase,
+        "content": {MEDIA_TYPE: {"schema": schema}},
+    }
+    return answer | {"headers": _RETRY_AFTER} if status == HTTPStatus.TOO_MANY_REQUESTS else answer
+
+
+def _name_of_answer(answer: Document, operation: str) -> str:
+    """UnknownItem; of several codes, after the first operation that answers them: CreateItem409."""
+    schema = answer["content"][MEDIA_TYPE]["schema"]["allOf"][1]["properties"]
+    codes: list[str] = schema["code"]["enum"]
+    return _pascal(codes[0] if len(codes) == 1 else operation) + str(schema["status"]["const"])
+
+
+def _name_of_parameter(parameter: Document, _: str) -> str:
+    return _pascal(parameter["name"])
+
+
+def _share(
+    document: Document,
+    kind: str,
+    parts: Callable[[Document], Document | list[Document]],
+    name_of: Callable[[Document, str], str],
+) -> None:
+    """Makes components of the responses or parameters that several operations have."""
+    places: list[tuple[Any, Any, str]] = []
+    for _, _, operation in each_operation(document):
+        found = parts(operation)
+        keys = list(found) if isinstance(found, dict) else range(len(found))
+        places += [(found, key, operation["operationId"]) for key in keys]
+    shareable = [
+        place for place in places if kind == "parameters" or MEDIA_TYPE in place[0][place[1]].get("content", ())
+    ]
+    count = Counter(repr(found[key]) for found, key, _ in shareable)
+    components: Document = {}
+    names: dict[str, str] = {}
+    for found, key, operation_id in shareable:
+        part = found[key]
+        if count[repr(part)] == 1:
+            continue
+        if (name := names.get(repr(part))) is None:
+            name = name_of(part, operation_id)
+            while name in components:
+                name += "_"
+            names[repr(part)], components[name] = name, part
+        found[key] = {"$ref": f"#/components/{kind}/{name}"}
+    if components:
+        document["components"][kind] = dict(sorted(components.items()))
+
+
+def _pascal(name: str) -> str:
+    return "".join(word[:1].upper() + word[1:] for word in re.split(r"[_-]", name))
 
 
 def documented_routes(app: FastAPI) -> dict[tuple[str, str], RouteContext]:
@@ -59,6 +144,39 @@ def documented_routes(app: FastAPI) -> dict[tuple[str, str], RouteContext]:
         if isinstance(route.original_route, APIRoute) and route.include_in_schema
         for method in route.methods or ()
     }
+
+
+def _plain(part: Any, within: str = "") -> Any:
+    """Without pydantic's titles ("Student Id" of `student_id`), and with `type: [string, null]` instead of an `anyOf`
+    of both. (Any: JSON)"""
+    if isinstance(part, list):
+        return [_plain(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    kept = {
+        key: _plain(value, key)
+        for key, value in part.items()
+        if key != "title" or within in ("properties", "info") or not isinstance(value, str)
+    }
+    first, *others = kept.get("anyOf", [{}])
+    if others == [{"type": "null"}] and isinstance(first.get("type"), str) and "const" not in first:
+        del kept["anyOf"]
+        values = {"enum": [*first["enum"], None]} if "enum" in first else {}
+        return first | values | {"type": [first["type"], "null"]} | kept
+    return kept
+
+
+def _with_plain_names(document: Document) -> Document:
+    """`Page[Payment]` is PaymentPage."""
+    schemas: Document = document["components"]["schemas"]
+    plain = {name: match[2] + match[1] for name in schemas if (match := _PARAMETRIZED.fullmatch(name))}
+    references = {SCHEMAS + old: SCHEMAS + new for old, new in plain.items()}
+    renamed: Document = replace_references(document, lambda reference: references.get(reference, reference))
+    found: Document = renamed["components"]["schemas"]
+    for old, new in plain.items():
+        found[new] = found.pop(old)
+    renamed["components"]["schemas"] = dict(sorted(found.items()))
+    return renamed
 
 
 def each_operation(document: Document) -> list[tuple[str, str, Document]]:

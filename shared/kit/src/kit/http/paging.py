@@ -14,7 +14,7 @@ from sqlalchemy import Select, Table, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kit.db.database import row_dict
-from kit.http.errors import Problem
+from kit.http.problems import CURSOR_INVALID
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -57,4 +57,4 @@ def _decode(cursor: str) -> tuple[datetime, UUID]:
             raise ValueError("no offset")
         return moment, UUID(id)
     except (ValueError, binascii.Error):
-        raise Problem(400, "cursor_invalid", "Use `next` of a previous page unchanged.") from None
+        raise CURSOR_INVALID() from None

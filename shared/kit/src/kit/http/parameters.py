@@ -8,20 +8,23 @@ from collections.abc import Iterator
 from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
 
-from kit.http.errors import Problem
+from kit.http.problems import UNKNOWN_PARAMETER
 
 _ADMIN = "/api/admin/"
 
 
-async def _refuse_unknown_parameters(request: Request) -> None:
-    route = request.scope["route"]
-    if not request.query_params or not (route.path.startswith(_ADMIN) or "admin" in route.tags):
-        return
-    allowed = sorted(set(_names(route.dependant)))
-    unknown = sorted(set(request.query_params) - set(allowed))
-    if unknown:
-        detail = "There is no such query parameter (`unknown`); use those in `allowed`."
-        raise Problem(422, "unknown_parameter", detail, unknown=unknown[:20], allowed=allowed)
+class _RefuseUnknown:
+    def applies(self, request: Request) -> bool:
+        route = request.scope["route"]
+        return bool(route.path.startswith(_ADMIN) or "admin" in route.tags)
+
+    async def __call__(self, request: Request) -> None:
+        if not request.query_params or not self.applies(request):
+            return
+        allowed = sorted(set(_names(request.scope["route"].dependant)))
+        unknown = sorted(set(request.query_params) - set(allowed))
+        if unknown:
+            raise UNKNOWN_PARAMETER(unknown=unknown[:20], allowed=allowed)
 
 
 def _names(dependant: Dependant) -> Iterator[str]:
@@ -30,5 +33,5 @@ def _names(dependant: Dependant) -> Iterator[str]:
         yield from _names(each)
 
 
-REFUSE_UNKNOWN_PARAMETERS = Depends(_refuse_unknown_parameters)
+REFUSE_UNKNOWN_PARAMETERS = Depends(_RefuseUnknown())
 """For every router of an app."""

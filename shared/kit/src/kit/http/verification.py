@@ -15,7 +15,7 @@ from kit.db.unit_of_work import UnitOfWork
 from kit.http.audit import record
 from kit.http.auth import Admin, Caller
 from kit.http.dependencies import CallerUnitOfWork
-from kit.http.errors import Problem
+from kit.http.problems import NOT_VERIFIED, UNKNOWN_VERIFICATION
 from kit.messaging import verification_runs
 from kit.messaging.verification import Outcome
 from kit.messaging.verification_runs import verifications
@@ -57,7 +57,7 @@ async def read_last_verification(_: Admin, uow: CallerUnitOfWork) -> Verificatio
     statement = select(verifications).where(last).order_by(verifications.c.finished_at.desc()).limit(1)
     row = (await uow.db.execute(statement)).one_or_none()
     if row is None:
-        raise Problem(404, "not_verified", "Nothing was verified yet; POST /api/admin/verification.")
+        raise NOT_VERIFIED()
     return _view(row)
 
 
@@ -66,7 +66,7 @@ async def read_verification(_: Admin, uow: CallerUnitOfWork, verification_id: UU
     statement = select(verifications).where(verifications.c.id == verification_id)
     row = (await uow.db.execute(statement)).one_or_none()
     if row is None:
-        raise Problem(404, "unknown_verification", "There is no such verification; older ones are not kept.")
+        raise UNKNOWN_VERIFICATION()
     return _view(row)
 
 

@@ -68,10 +68,12 @@ def create_api(
     consumers: Sequence[RabbitRouter] = (),
     publishes: Sequence[type[Event]] = (),
     dependencies: Sequence[params.Depends] = (),
+    tags: Mapping[str, str] | None = None,
 ) -> FastAPI:
     """A service's API. Routes get `database` and `settings` from `request.app.state`.
 
-    `dependencies`: of every route. `consumers` and `publishes` are only for its AsyncAPI document.
+    `dependencies`: of every route. `tags`: what each is about. `consumers` and `publishes` are only for its AsyncAPI
+    document.
     """
     database = Database(
         settings.database_url.get_secret_value(),
@@ -86,6 +88,8 @@ def create_api(
         checks={"database": database.ping},
         cors_origins=settings.cors_origins,
         asyncapi=partial(asyncapi_document, title=service, routers=consumers, publishes=publishes),
+        package=service.replace("-", "_"),
+        tags=tags,
     )
     app.state.service = service
     app.state.database = database
