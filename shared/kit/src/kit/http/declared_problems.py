@@ -28,10 +28,15 @@ class DeclaredProblems:
 
     @classmethod
     def of_package(cls, package: str) -> DeclaredProblems:
-        """Raises AttributeError or ImportError if the file names a type that is no more: run `make docs`."""
+        """Without types that are no more: `make docs` removes them from the file."""
         file = files(package) / FILE
         names: dict[str, list[str]] = json.loads(file.read_text()) if file.is_file() else {}
-        return cls({operation: [_named(name) for name in of_operation] for operation, of_operation in names.items()})
+        return cls(
+            {
+                operation: [found for name in of_operation if (found := _named(name)) is not None]
+                for operation, of_operation in names.items()
+            }
+        )
 
     def check(self, operation: str | None, problem: Problem) -> None:
         """Raises Undeclared, in tests."""
@@ -41,8 +46,10 @@ class DeclaredProblems:
             raise Undeclared(f"{operation}: {problem.status} {problem.code}")
 
 
-def _named(name: str) -> ProblemType:
+def _named(name: str) -> ProblemType | None:
     module, _, constant = name.rpartition(".")
-    found = getattr(importlib.import_module(module), constant)
-    assert isinstance(found, ProblemType)  # noqa: S101
-    return found
+    try:
+        found = getattr(importlib.import_module(module), constant, None)
+    except ModuleNotFoundError:
+        return None
+    return found if isinstance(found, ProblemType) else None
