@@ -36,6 +36,10 @@ async def test_an_admin_finds_a_student_and_decides_a_refund(stack: Stack, chrom
         await page.click("td >> text=CPR Certification")
         await page.wait_for_selector("text=enrollment.activated.v1")
         await admin.is_accessible("admin-purchase")
+        await admin.go("/admin/figures?by=program")
+        while "$575.00" not in await admin.text():
+            await admin.go("/admin/figures?by=program")
+        await admin.is_accessible("admin-figures")
         await admin.go("/admin")
         card = page.locator("article", has_text=reason)
         await card.locator("summary").click()
