@@ -40,11 +40,19 @@ def raises() -> None:
 
 class Shop(Protocol):
     async def sell(self) -> None: ...
+    async def close(self) -> None: ...
 
 
 class Kiosk:
     async def sell(self) -> None:
         raise BUSY()
+
+    async def close(self) -> None: ...
+
+
+class LateKiosk(Kiosk):
+    async def close(self) -> None:
+        raise LATE()
 
 
 class Office:
@@ -53,6 +61,9 @@ class Office:
 
     async def buy(self) -> None:
         await self.shop.sell()
+
+    async def leave(self) -> None:
+        await self.shop.close()
 
 
 def refuses(code: str) -> None:
@@ -118,6 +129,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
     [
         ("raises", {"GONE"}),
         ("Office.buy", {"BUSY"}),
+        ("Office.leave", {"LATE"}),
         ("refuses", {"LATE"}),
         ("nested", {"GONE"}),
         ("catches_all", set()),

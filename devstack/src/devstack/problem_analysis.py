@@ -239,7 +239,8 @@ class _Reader(ast.NodeVisitor):
         classes = self._analysis.subclasses.get(info.fullname, set())
         if info.is_protocol:
             wanted = {each for each in info.names if not each.startswith("__") or each == "__call__"}
-            classes = classes | {each for each, methods in self._analysis.methods.items() if wanted <= methods}
+            implementing = {each for each, methods in self._analysis.methods.items() if wanted <= methods}
+            classes = classes.union(implementing, *(self._analysis.subclasses.get(each, ()) for each in implementing))
         overriding = [f"{each}.{name}" for each in classes if name in self._analysis.methods[each]]
         self._note(names=[found.node.fullname, *overriding])
 
