@@ -8,14 +8,19 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import aio_pika
 import pytest
+from aio_pika.exceptions import ChannelNotFoundEntity
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from kit.http.declared_problems import REFUSE
+from kit.messaging.outbox import EVENTS_EXCHANGE
+from kit.messaging.topology import ALL
+from reporting import topology as reporting
 from testkit.postgres_server import PostgresServer
 from testkit.rabbit_server import RabbitServer
 from testkit.servers import postgres, rabbitmq
@@ -96,6 +101,22 @@ def rabbit_server(request: pytest.FixtureRequest) -> Iterator[RabbitServer]:
     with rabbitmq() as server:
         _report(request, f"RabbitMQ: {server.rung}")
         yield server
+
+
+@pytest.fixture
+async def no_queue_of_all_types(rabbit_server: RabbitServer) -> AsyncIterator[None]:
+    """Reporting's takes events of any type; other tests may have declared it."""
+    connection = await aio_pika.connect(rabbit_server.url)
+    async with connection:
+        channel = await connection.channel()
+        try:
+            queue = await channel.get_queue(reporting.EVENTS.name)
+        except ChannelNotFoundEntity:
+            yield
+            return
+        await queue.unbind(EVENTS_EXCHANGE, ALL)
+        yield
+        await queue.bind(EVENTS_EXCHANGE, ALL)
 
 
 def _report(request: pytest.FixtureRequest, line: str) -> None:

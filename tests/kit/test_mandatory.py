@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import aio_pika
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
-from aio_pika.exceptions import ChannelNotFoundEntity
 from tests.kit.subscriber_steps import AT
 from tests.waiting import until
 
@@ -15,31 +12,13 @@ from contracts.envelope import Event
 from kit.db.database import Database
 from kit.db.unit_of_work import UnitOfWork
 from kit.messaging.broker import Publisher
-from kit.messaging.outbox import EVENTS_EXCHANGE
 from kit.messaging.relay import Relay
-from kit.messaging.topology import ALL, Queue, declare_at
-from reporting import topology as reporting
+from kit.messaging.topology import Queue, declare_at
 from testkit.rabbit_server import RabbitServer
 
 
 class Unbound(Event):
     type = "tests.unbound.v1"
-
-
-@pytest.fixture
-async def no_queue_of_all_types(rabbit_server: RabbitServer) -> AsyncIterator[None]:
-    """Reporting's takes events of any type; other tests may have declared it."""
-    connection = await aio_pika.connect(rabbit_server.url)
-    async with connection:
-        channel = await connection.channel()
-        try:
-            queue = await channel.get_queue(reporting.EVENTS.name)
-        except ChannelNotFoundEntity:
-            yield
-            return
-        await queue.unbind(EVENTS_EXCHANGE, ALL)
-        yield
-        await queue.bind(EVENTS_EXCHANGE, ALL)
 
 
 @pytest.mark.usefixtures("no_queue_of_all_types")

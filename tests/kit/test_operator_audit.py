@@ -58,6 +58,7 @@ async def test_a_replay_and_a_discard_are_recorded(
     assert "amount" not in json.dumps(discarded.act.before), "not the body"
 
 
+@pytest.mark.usefixtures("no_queue_of_all_types")
 async def test_what_cannot_be_recorded_is_not_done(
     rabbit_server: RabbitServer, publisher: Publisher, queue_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -119,6 +119,7 @@ async def test_a_due_event_that_the_journal_does_not_have_is_put_off(steps: Rela
     assert "MissingEvent" in (await steps.due())["evt_nowhere"].last_error
 
 
+@pytest.mark.usefixtures("no_queue_of_all_types")
 async def test_an_event_without_a_queue_waits_for_one(steps: RelaySteps) -> None:
     unroutable, good = stripe.event("mandate.updated", stripe.mandate()), paid()
     await steps.deliver(unroutable, good)
