@@ -36,6 +36,7 @@ PINNED = {
     "services/checkout/migrations/versions/0009_erasure_requests.py": "dbda2445eab1d9a0",
     "services/checkout/migrations/versions/0010_caseload.py": "8249d3a95b57eded",
     "services/checkout/migrations/versions/0011_checkout_sessions.py": "b2a86f1314faff79",
+    "services/checkout/migrations/versions/0012_fact_customers.py": "a1b73390c91dc108",
     "services/enrollment/migrations/versions/0001_initial.py": "02e65d3899307510",
     "services/enrollment/migrations/versions/0002_enrolled_at.py": "6b470079d99aa532",
     "services/enrollment/migrations/versions/0003_delivery.py": "ce26dbd51685508f",

@@ -12,7 +12,6 @@ from tests.checkout import erasure_steps as steps
 from tests.checkout.external_steps import events_about, external_plan, succeeded
 from tests.checkout.payment_steps import paid, refused
 from tests.checkout.service import ADMIN, Service, bearer, wanted
-from tests.plans import recorded
 from tests.waiting import until
 
 from checkout.erasures import repository
@@ -232,23 +231,12 @@ async def test_a_plan_that_stripe_collects_blocks_and_its_customer_is_erased(ser
     customer = str(subscription.customer)
     await service.deliver(succeeded(sponsored, None, refs=PaymentRefs(payment_intent="pi_0other", customer=customer)))
     async with service.database.transaction() as db:
-        assert customer not in await repository.customers_of_facts(db, student), "it has paid for another student, too"
+        assert customer not in await repository.identifiers(db, student), "it has paid for another student, too"
     await service.rows("DELETE FROM facts WHERE body ->> 'student_id' = :id RETURNING 1", id=str(sponsored))
     request = await steps.erased(service, student)
     assert customer in request.data.identifiers
     await perform(service, DELETION, customer)
     assert (await at_stripe(service, customer)).deleted
-
-
-async def test_facts_are_not_searched_while_consumers_wait(service: Service) -> None:
-    student = uuid4()
-    await steps.has_contact(service, student)
-    async with recorded(service.app.state.database) as executed:
-        await steps.requested(service, student)
-    statements = [each.statement for each in executed]
-    (locked,) = [at for at, each in enumerate(statements) if "pg_advisory_xact_lock(" in each]
-    (searched,) = [at for at, each in enumerate(statements) if "FROM facts" in each]
-    assert searched < locked
 
 
 async def test_receipts_belong_to_a_request_whatever_the_clocks_say(service: Service) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import cast
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -14,6 +16,7 @@ from tests.databases import migrated
 from tests.plans import faults_of, recorded
 
 import checkout
+from checkout.erasures.repository import identifiers
 from checkout.installments.clock import Clock
 from checkout.installments.open_invoices import open_installments
 from checkout.installments.timer import Timer
@@ -39,6 +42,11 @@ ROWS = """
     FROM purchases CROSS JOIN generate_series(1, 3) AS position WHERE state = 'paid';
     INSERT INTO stripe_checks (object_id, checks, next_at)
     SELECT 'cs_' || n, 1, now() - interval '1 min' * n FROM generate_series(1, 100000) AS n;
+    INSERT INTO facts (event_id, group_id, type, time, body)
+    SELECT 'evt_' || n, md5(n::text)::uuid, 'payment.succeeded.v1', now(), jsonb_build_object(
+        'student_id', md5('s' || n)::uuid, 'refs', jsonb_build_object('customer', 'cus_000' || n))
+    FROM generate_series(1, 100000) AS n;
+    INSERT INTO fact_keys (key, group_id) SELECT 'pi_000' || n, md5(n::text)::uuid FROM generate_series(1, 100000) AS n;
     ANALYZE
 """
 
@@ -67,4 +75,22 @@ async def test_no_sweep_reads_or_sorts_a_large_table(large: pg.Database) -> None
     assert await faults_of(large.owner_url, executed) == []
     faults = await faults_of(large.owner_url, looked_for)
     assert [fault for fault in faults if fault.startswith("reads")] == [], "what is open is sorted, and nothing else"
+    await database.close()
+
+
+async def test_an_erasure_reads_no_large_table_while_consumers_wait(large: pg.Database) -> None:
+    """Also where only a fact names the student's customer, and all facts are asked whether it is another's, too."""
+    database = Database(large.url)
+    student = UUID(hashlib.md5(b"s7", usedforsecurity=False).hexdigest())
+    async with database.transaction() as db:
+        await db.execute(
+            text(
+                "UPDATE purchases SET student_id = :id, stripe_payment_intent_id = 'pi_0007' WHERE id = ("
+                "SELECT id FROM purchases LIMIT 1)"
+            ),
+            {"id": student},
+        )
+    async with recorded(database) as executed, database.transaction() as db:
+        assert "cus_0007" in await identifiers(db, student)
+    assert await faults_of(large.owner_url, executed) == []
     await database.close()

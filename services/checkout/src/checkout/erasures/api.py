@@ -61,7 +61,6 @@ async def request_erasure(id: UUID, admin: Admin, uow: CallerUnitOfWork) -> Eras
 
     409 `erasure_blocked` while money is moving. A repeated request erases again what has come meanwhile.
     """
-    of_facts = await repository.customers_of_facts(uow.db, id)  # before the lock: it takes long
     await erased.lock(uow.db)  # what has begun ends first, and what begins later sees the request
     if not await repository.exists(uow.db, id) and await repository.read(uow.db, id) is None:
         raise UNKNOWN_STUDENT()
@@ -69,7 +68,7 @@ async def request_erasure(id: UUID, admin: Admin, uow: CallerUnitOfWork) -> Eras
         why = "; ".join(_BLOCKS[each] for each in blocks)
         detail = f"The student cannot be erased yet: {why}. Settle that, and request the erasure again."
         raise ERASURE_BLOCKED(detail, blocks=blocks)
-    identifiers = tuple(sorted(of_facts | await repository.identifiers(uow.db, id)))
+    identifiers = tuple(sorted(await repository.identifiers(uow.db, id)))
     await erased.add(uow.db, identifiers)
     event = StudentErasureRequested(student_id=id, identifiers=identifiers)
     request_id = f"{uuid4()}/{event.type}"

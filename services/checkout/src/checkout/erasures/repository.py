@@ -53,7 +53,7 @@ class ErasureRecord:
 
 
 # Of what other systems have sold, only the facts name the customer. One who has paid for somebody else, too, is not the
-# student's alone.
+# student's alone. (OFFSET 0: by index for each customer, not all facts at once.)
 _CUSTOMERS = text(
     """
     WITH own AS (
@@ -64,7 +64,7 @@ _CUSTOMERS = text(
     )
     SELECT customer FROM own WHERE NOT EXISTS (
         SELECT FROM facts WHERE body #>> '{refs,customer}' = own.customer
-            AND (body ->> 'student_id' <> :student OR body ->> 'payer' = 'sponsor')
+            AND (body ->> 'student_id' <> :student OR body ->> 'payer' = 'sponsor') OFFSET 0
     )
     AND NOT EXISTS (SELECT FROM sponsor_customers WHERE stripe_customer_id = own.customer)
     AND NOT EXISTS (
@@ -113,8 +113,7 @@ async def exists(db: AsyncConnection, student_id: UUID) -> bool:
 
 
 async def identifiers(db: AsyncConnection, student_id: UUID) -> frozenset[str]:
-    """The ids of the student, of their purchases, documents and payments, and of all that checkout's rows name as
-    theirs at Stripe."""
+    """The ids of the student, of their purchases, documents and payments, and of all that belongs to them at Stripe."""
     assigned = unmatched_payments.c.student_id == student_id
     columns: Sequence[Select[Any]] = (
         *(
@@ -138,14 +137,8 @@ async def identifiers(db: AsyncConnection, student_id: UUID) -> frozenset[str]:
     found = {str(student_id)}
     for statement in columns:
         found.update(str(each) for each in await db.scalars(statement) if each is not None)
-    return frozenset(each for each in found if is_identifier(each))
-
-
-async def customers_of_facts(db: AsyncConnection, student_id: UUID) -> frozenset[str]:
-    """The student's customers at Stripe that only facts name. Reads all facts."""
-    own = await identifiers(db, student_id)
-    keys = [*own, *(f"purchase:{each}" for each in own)]
-    found = await db.scalars(_CUSTOMERS, {"keys": keys, "student": str(student_id)})
+    keys = [*found, *(f"purchase:{each}" for each in found)]
+    found.update(await db.scalars(_CUSTOMERS, {"keys": keys, "student": str(student_id)}))
     return frozenset(each for each in found if is_identifier(each))
 
 
