@@ -9,12 +9,15 @@ import gc
 import os
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 import aio_pika
 import pytest
 from aio_pika.exceptions import ChannelNotFoundEntity
 from hypothesis import settings
+from tests.security.databases import PACKAGES
 from xdist.scheduler import LoadScopeScheduling
 
 from kit.http.declared_problems import REFUSE
@@ -117,6 +120,18 @@ async def no_queue_of_all_types(rabbit_server: RabbitServer) -> AsyncIterator[No
         await queue.unbind(EVENTS_EXCHANGE, ALL)
         yield
         await queue.bind(EVENTS_EXCHANGE, ALL)
+
+
+@pytest.fixture
+async def no_old_messages(rabbit_server: RabbitServer) -> None:
+    """What other tests left in the services' queues is about students of the same ids."""
+    names = [queue.name for package in PACKAGES for queue in import_module(f"{package}.topology").QUEUES]
+    connection = await aio_pika.connect(rabbit_server.url)
+    async with connection:
+        for name in names:
+            channel = await connection.channel()
+            with suppress(ChannelNotFoundEntity):  # nobody declared it yet
+                await (await channel.get_queue(name)).purge()
 
 
 def _report(request: pytest.FixtureRequest, line: str) -> None:

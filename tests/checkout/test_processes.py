@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import aio_pika
 import httpx
+import pytest
 import pytest_asyncio
 from aio_pika.abc import AbstractQueue
 from tests.checkout.sandbox import StripeSandbox, metadata_of
@@ -87,6 +88,7 @@ async def running(
             assert private not in role.tail(1_000)
 
 
+@pytest.mark.usefixtures("no_old_messages")
 async def test_a_plan_from_purchase_to_enrollment_with_a_crash_in_between(running: Running) -> None:
     student, sandbox = uuid4(), running.sandbox
     async with _listening(running.amqp_url, "purchase.created.v1") as created:

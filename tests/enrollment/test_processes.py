@@ -6,6 +6,7 @@ import asyncio
 from uuid import uuid4
 
 import aio_pika
+import pytest
 from tests.databases import logins
 from tests.deliveries import envelope
 from tests.enrollment.harness import Buyer, Service, curriculum
@@ -26,6 +27,7 @@ from testkit.rabbit_server import RabbitServer
 PUBLISHED = Queue("test.enrollment-published", events=(EnrollmentCompleted,))
 
 
+@pytest.mark.usefixtures("no_old_messages")
 async def test_tracks_are_paid_started_and_completed_in_any_order(
     service: Service, enrollment_database: Database, rabbit_server: RabbitServer
 ) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 
 import aio_pika
+import pytest
 from tests.databases import logins
 from tests.instructor_assignment.harness import Service, Student, envelope, new_program
 from tests.processes import RunningRole
@@ -25,6 +26,7 @@ from testkit.rabbit_server import RabbitServer
 EVENTS = Queue("test.instructor-assignment-events", events=PUBLISHES)
 
 
+@pytest.mark.usefixtures("no_old_messages")
 async def test_many_payments_out_of_order_give_each_student_one_instructor(
     service: Service, assignment_database: Database, rabbit_server: RabbitServer
 ) -> None:

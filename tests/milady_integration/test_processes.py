@@ -33,6 +33,7 @@ EVENTS = Queue("test.milady-integration-events", events=PUBLISHES)
 BARBER = Program(slug="barber-apprenticeship", id="prog-barber", name="Barber Apprenticeship", provider="milady")
 
 
+@pytest.mark.usefixtures("no_old_messages")
 async def test_an_outage_of_milady_ends_with_everybody_enrolled_once(
     service: Service, sandbox: Sandbox, milady_database: Database, rabbit_server: RabbitServer, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import httpx
+import pytest
 from tests.databases import logins
 from tests.processes import RunningRole
 from tests.reporting.harness import ADMIN, Service, act
@@ -23,6 +24,7 @@ from testkit.processes import stop_all, wait_all_ready
 from testkit.rabbit_server import RabbitServer
 
 
+@pytest.mark.usefixtures("no_old_messages")
 async def test_what_is_published_is_recorded_and_the_chain_is_verified_by_command(
     service: Service, rabbit_server: RabbitServer, tmp_path: Path
 ) -> None:
