@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from kit.http.auth import Admin, Caller, requires
 from kit.http.dependencies import CallerUnitOfWork
-from kit.http.paging import Cursor, Page, page_of
+from kit.http.paging import NEWEST, Cursor, Page, page_of
 from kit.http.problems import INVALID_REQUEST
 from reporting import audit_trail, event_log
 from reporting.problems import UNKNOWN_PURCHASE
@@ -85,6 +85,7 @@ async def list_audit_records(
     until: Annotated[AwareDatetime | None, Query()] = None,
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    sort: Literal["-created_at", "created_at"] = NEWEST,
 ) -> Page[AuditRecordView]:
     """Administrative acts of all services, newest first. `since` is included in the period, `until` is not."""
     columns = audit_records.c
@@ -104,7 +105,7 @@ async def list_audit_records(
         statement = statement.where(columns.created_at >= since)
     if until is not None:
         statement = statement.where(columns.created_at < until)
-    return await page_of(uow.db, statement, audit_records, AuditRecordView, cursor=cursor, limit=limit)
+    return await page_of(uow.db, statement, audit_records, AuditRecordView, cursor=cursor, limit=limit, sort=sort)
 
 
 @router.get("/api/admin/audit/verify")

@@ -125,6 +125,7 @@ async def request_invariant_run(_: Admin, uow: CallerUnitOfWork) -> InvariantRun
 
 @router.get("/api/admin/invariant/runs/{run_id}")
 async def read_invariant_run(_: Admin, uow: CallerUnitOfWork, run_id: UUID) -> InvariantRun:
+    """A requested run: whether it has ended, and what it found."""
     return await _run(uow, run_id)
 
 

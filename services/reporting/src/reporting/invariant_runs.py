@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kit.db.database import Database
 from kit.db.unit_of_work import utc_now
+from kit.runtime import garbage_collection
 from kit.runtime.failures import describe
 from kit.runtime.sweeps import repeat
 from ledger.policy import Policy
@@ -175,6 +176,7 @@ async def verify(database: Database, rules: Rules, *, processes: int = 1) -> Inv
 
 def verify_share(url: str, rules: Rules, students: Students) -> InvariantReport:
     """Runs in a process of its own."""
+    garbage_collection.run_rarely()
     return asyncio.run(_verify_share(url, rules, students))
 
 

@@ -39,6 +39,11 @@ def app(settings: ApiSettings) -> FastAPI:
         routers=[router, invariant_api.router, figures_api.router, export_router(PERSONAL, to_students=False)],
         consumers=[consumers(), erasure_requests(ERASURES)],
         publishes=PUBLISHES,
+        tags={
+            "reporting": "The audit trail, and the timeline of each purchase.",
+            "figures": "Figures of a period, with their definitions and targets.",
+            "invariant": "Whether every payment has its enrollment, and every enrollment its payment.",
+        },
         settings=settings,
     )
 

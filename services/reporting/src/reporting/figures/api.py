@@ -50,7 +50,7 @@ class RevenueLine(BaseModel):
     currency: str
     payments: int
     purchases: int
-    gross: int = Field(description="received, in minor units")
+    gross: int = Field(description="received, with tax, in minor units")
     refunded: int = Field(description="minor units")
     lost: int = Field(description="to disputes, in minor units")
     net: int = Field(description="gross, without what was refunded or lost, in minor units")
@@ -80,13 +80,13 @@ class Failures(BaseModel):
 
 
 class OutcomeLine(BaseModel):
-    """What has become of the enrollments that were active for the first time in the period, by now."""
+    """What has become of the enrollments that became active in the period, by now."""
 
     program: str
     funding_source: str | None = Field(description="WIOA, WRG, …; null: the student paid")
     enrolled: int
     active: int
-    paused: int
+    paused: int = Field(description="or pending: suspended until something is paid")
     completed: int
     withdrawals: int
 

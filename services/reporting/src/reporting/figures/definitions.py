@@ -24,6 +24,14 @@ FigureName = Literal[
     "pending_payments",
     "failures_last_day",
 ]
+PROCESSING: tuple[FigureName, ...] = ("processing_average", "processing_p50", "processing_p95", "processing_p99")
+PAID_TO_ENROLLED: tuple[FigureName, ...] = (
+    "paid_to_enrolled_average",
+    "paid_to_enrolled_p50",
+    "paid_to_enrolled_p95",
+    "paid_to_enrolled_p99",
+)
+"""The average, the median, and the 95th and 99th percentiles."""
 Unit = Literal["basis_points", "milliseconds", "count"]
 Better = Literal["higher", "lower"]
 
@@ -61,7 +69,7 @@ DEFINITIONS: Mapping[FigureName, Definition] = {
     ),
     "instructor_assignment_rate": Definition(
         unit="basis_points",
-        text="enrollments in what is taught, active for the first time in the period, to which an instructor was"
+        text="enrollments in what is taught, that became active in the period, to which an instructor was"
         " assigned by now / all of these",
     ),
     "refund_rate": Definition(
@@ -73,7 +81,7 @@ DEFINITIONS: Mapping[FigureName, Definition] = {
     "dispute_rate": Definition(
         unit="basis_points",
         text="payments that were disputed, with whatever outcome, without inquiries / payments that succeeded in the"
-        " period",
+        " period; a late return of a bank debit is a dispute",
         better="lower",
     ),
     "processing_average": Definition(

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, Date, Text, cast, func, literal_column, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from reporting.figures.definitions import FigureName
+from reporting.figures.definitions import PAID_TO_ENROLLED, PROCESSING, FigureName
 from reporting.figures.domain import Status
 from reporting.tables import catalog_items, payments
 
@@ -44,6 +44,8 @@ class Value:
         value = numerator * ONE // denominator if denominator else None
         return cls(value=value, numerator=numerator, denominator=denominator)
 
+
+Values = Mapping[FigureName, Value]
 
 _PAYMENTS = text(
     """
@@ -127,7 +129,7 @@ _FAILURES_LAST_DAY = text(
 )
 
 
-async def figures(db: AsyncConnection, period: Period, *, now: datetime) -> Mapping[FigureName, Value]:
+async def figures(db: AsyncConnection, period: Period, *, now: datetime) -> Values:
     paid = (await db.execute(_PAYMENTS, period.values)).one()
     bought = (await db.execute(_PURCHASES, period.values)).one()
     taught = (await db.execute(_INSTRUCTORS, period.values)).one()
@@ -138,32 +140,19 @@ async def figures(db: AsyncConnection, period: Period, *, now: datetime) -> Mapp
         "instructor_assignment_rate": Value.ratio(taught.assigned, taught.active),
         "refund_rate": Value.ratio(paid.refunded, paid.succeeded),
         "dispute_rate": Value.ratio(paid.disputed, paid.succeeded),
-        **await _durations(db, "processing", _PROCESSING, period),
-        **await _durations(db, "paid_to_enrolled", _PAID_TO_ENROLLED, period),
+        **await _durations(db, PROCESSING, _PROCESSING, period),
+        **await _durations(db, PAID_TO_ENROLLED, _PAID_TO_ENROLLED, period),
         "pending_payments": Value(value=paid.pending),
         "failures_last_day": Value(value=await db.scalar(_FAILURES_LAST_DAY, {"now": now})),
     }
 
 
 # Any: the statement's type
-async def _durations(
-    db: AsyncConnection, name: Literal["processing", "paid_to_enrolled"], statement: Any, period: Period
-) -> dict[FigureName, Value]:
+async def _durations(db: AsyncConnection, names: Sequence[FigureName], statement: Any, period: Period) -> Values:
+    """`names`: of the average and of the three percentiles."""
     row = (await db.execute(statement, period.values)).one()
-    p50, p95, p99 = row.percentiles or (None, None, None)
-    if name == "processing":
-        return {
-            "processing_average": Value(value=row.average),
-            "processing_p50": Value(value=p50),
-            "processing_p95": Value(value=p95),
-            "processing_p99": Value(value=p99),
-        }
-    return {
-        "paid_to_enrolled_average": Value(value=row.average),
-        "paid_to_enrolled_p50": Value(value=p50),
-        "paid_to_enrolled_p95": Value(value=p95),
-        "paid_to_enrolled_p99": Value(value=p99),
-    }
+    values = (row.average, *(row.percentiles or (None, None, None)))
+    return {name: Value(value=value) for name, value in zip(names, values, strict=True)}
 
 
 # --- revenue and failures ---------------------------------------------------------------------------------------------
@@ -253,9 +242,9 @@ _OUTCOMES = text(
     )
     SELECT latest.slug AS program, funding.source AS funding_source, count(*) AS enrolled,
         count(*) FILTER (WHERE type IN ('enrollment.activated.v1', 'enrollment.resumed.v1')) AS active,
-        count(*) FILTER (WHERE type = 'enrollment.paused.v1') AS paused,
+        count(*) FILTER (WHERE type IN ('enrollment.paused.v1', 'enrollment.pending.v1')) AS paused,
         count(*) FILTER (WHERE type = 'enrollment.completed.v1') AS completed,
-        count(*) FILTER (WHERE type IN ('enrollment.withdrawn.v1', 'enrollment.pending.v1')) AS withdrawals
+        count(*) FILTER (WHERE type = 'enrollment.withdrawn.v1') AS withdrawals
     FROM latest LEFT JOIN LATERAL (
         SELECT min(funding_source) AS source FROM payments WHERE payments.purchase_id = latest.purchase_id
     ) AS funding ON true
@@ -266,5 +255,5 @@ _OUTCOMES = text(
 
 async def outcomes(db: AsyncConnection, period: Period) -> Sequence[Any]:
     """Rows with program, funding_source, enrolled, active, paused, completed and withdrawals: what has become of the
-    enrollments that were active for the first time in the period. Any: rows of SQLAlchemy."""
+    enrollments that became active in the period. Any: rows of SQLAlchemy."""
     return (await db.execute(_OUTCOMES, period.values)).all()

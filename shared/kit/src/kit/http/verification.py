@@ -15,6 +15,7 @@ from kit.db.unit_of_work import UnitOfWork
 from kit.http.audit import record
 from kit.http.auth import Admin, Caller
 from kit.http.dependencies import CallerUnitOfWork
+from kit.http.openapi import example
 from kit.http.problems import NOT_VERIFIED, UNKNOWN_VERIFICATION
 from kit.messaging import verification_runs
 from kit.messaging.verification import Outcome
@@ -46,7 +47,7 @@ class VerificationView(BaseModel):
     error: str | None = Field(description="why it was not finished")
 
 
-class RepairBody(BaseModel):
+class RepairBody(BaseModel, json_schema_extra=example(again=True)):
     again: bool = Field(default=False, description="also what was repaired before and is broken again")
 
 
@@ -63,6 +64,7 @@ async def read_last_verification(_: Admin, uow: CallerUnitOfWork) -> Verificatio
 
 @router.get("/api/admin/verification/{verification_id}")
 async def read_verification(_: Admin, uow: CallerUnitOfWork, verification_id: UUID) -> VerificationView:
+    """A requested verification: whether it has ended, and what it found."""
     statement = select(verifications).where(verifications.c.id == verification_id)
     row = (await uow.db.execute(statement)).one_or_none()
     if row is None:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import gc
 import multiprocessing
 import os
 import signal
@@ -39,6 +38,7 @@ from kit.http.app import create_app
 from kit.http.health import Check
 from kit.http.internal import create_internal_app
 from kit.http.protocol import HttpProtocol
+from kit.runtime import garbage_collection
 from kit.runtime.dependencies import Dependencies
 from kit.runtime.logs import configure
 from kit.runtime.settings import Settings
@@ -49,9 +49,6 @@ Run = Callable[[asyncio.Event], Awaitable[None]]
 """Runs until the event is set, then finishes the work in progress and returns."""
 
 DRAIN_SECONDS = 30
-COLLECT_AFTER = (10_000, 10, 10)
-"""For `gc.set_threshold`. A batch of messages makes thousands of objects and hardly a cycle: with the default (700, 10,
-10), looking for cycles takes 5 to 10 % of a consumer's CPU. Five times as much costs 10 to 20 MB."""
 ALL = "all"
 _OF_ALL = ("MIGRATE_DATABASE_URL", "API_DATABASE_URL")
 """Settings of the role `all` beside DATABASE_URL: each part has its own login, as in separate processes."""
@@ -196,8 +193,7 @@ async def run(process: Process, *, name: str) -> bool:
     servers = [_server(internal_app, settings.internal_host, settings.internal_port)]
     if process.app is not None:
         servers.append(_server(app, settings.http_host, settings.http_port, settings.trusted_proxies))
-    gc.freeze()
-    gc.set_threshold(*COLLECT_AFTER)
+    garbage_collection.run_rarely()
     serving = [asyncio.create_task(server.serve()) for server in servers]
     background = [*process.background, dependencies.run]
     working = [asyncio.create_task(_guard(work, stop, name)) for work in background]
