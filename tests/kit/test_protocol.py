@@ -36,6 +36,7 @@ CHUNKED_HEAD = b"POST /orders HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\
 async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.4)
     monkeypatch.setattr(protocol, "BODY_SECONDS", 0.8)
+    monkeypatch.setattr(protocol, "IDLE_SECONDS", 1)
     bodies.clear()
     headers.clear()
     app = create_app(title="tests", routers=[router])
@@ -71,6 +72,15 @@ async def answer(port: int, *parts: bytes, pause: float = 0.0) -> bytes:
 
 async def test_a_connection_that_sends_nothing_is_closed(port: int) -> None:
     assert await answer(port) == b""
+
+
+async def test_a_connection_that_is_not_used_any_more_is_closed(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(HEAD + b"1234567890")
+    async with asyncio.timeout(4):  # uvicorn's own limit is 5 s
+        answered = await reader.read()
+    writer.close()
+    assert answered.startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize("sent", [b"P", b"POST /orders HTTP/1.1\r\nHost: x\r\n"])

@@ -18,6 +18,7 @@ import uvicorn
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
+from kit.http import protocol
 from kit.http.app import BODY_LIMIT
 from portal.main import PAGES
 from testkit.caddy_binary import caddy
@@ -231,6 +232,13 @@ async def test_headers_over_the_limit_are_refused(proxy: Proxy) -> None:
     before = proxy.requests
     assert await proxy.send("GET /api/programs HTTP/1.1", f"X-Long: {'x' * 80_000}") == "431"
     assert proxy.requests == before
+
+
+def test_services_keep_a_connection_longer_than_the_proxy() -> None:
+    """Otherwise a request may be sent on a connection that its service is closing, and is answered with 502."""
+    kept = re.findall(r"^\s*keepalive (\d+)s$", CADDYFILE.read_text(), re.MULTILINE)
+    assert kept
+    assert all(int(seconds) < protocol.IDLE_SECONDS for seconds in kept)
 
 
 def test_every_service_with_a_public_api_is_routed_to() -> None:

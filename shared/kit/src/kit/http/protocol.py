@@ -16,6 +16,9 @@ HEAD_SECONDS = 15.0
 """From the connection, or from the first byte after an answer, to the end of the headers."""
 BODY_SECONDS = 60.0
 """From there to the end of the body, which is at most `kit.http.app.BODY_LIMIT` bytes."""
+IDLE_SECONDS = 75
+"""From an answer to the next request. Longer than proxies and clients keep a connection that is not used (Caddy here
+30 s, nginx and AWS's load balancers 60 s): if the server closes it first, a request may be on its way, and is lost."""
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -26,6 +29,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
+        self.timeout_keep_alive = IDLE_SECONDS
         self._expect_within(HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
