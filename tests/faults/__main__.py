@@ -4,7 +4,7 @@
     python -m tests.faults GROUP ...          these groups
     python -m tests.faults --long             rounds of SIGKILLs until a million events; goes on where it was ended
 
-After each group, docs/faults.md is written from all runs so far (.local/faults.jsonl). Exits with 1 if an effect was
+After each group, docs/faults.md is written from the last run of each (docs/faults.jsonl). Exits with 1 if an effect was
 lost or has happened twice, if `bursar verify` does not hold, or if a group cannot be injected on this machine.
 """
 
@@ -20,13 +20,11 @@ from pathlib import Path
 from tests.faults import report
 from tests.faults.groups import GROUPS, Group
 from tests.faults.injections import SERVICES, kill_services
-from tests.faults.report import LONG, Row
+from tests.faults.report import LONG
 from tests.faults.run import run
 
 from testkit.engines import Unavailable
 
-KEPT = Path(__file__).resolve().parents[2] / ".local/faults.jsonl"
-"""Every run so far."""
 ROUND = Group("SIGKILLs of services, round after round", partial(kill_services, SERVICES), 60)
 
 
@@ -44,7 +42,7 @@ def main() -> None:
         parser.error(f"no group {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
     survived = True
     if arguments.long:
-        while (done := rounds()) is None or done.events < arguments.events:
+        while (done := report.read().get(LONG)) is None or done.events < arguments.events:
             survived &= measure(LONG, ROUND, arguments.purchases, arguments.faults)
     else:
         for name in arguments.groups or GROUPS:
@@ -55,28 +53,22 @@ def main() -> None:
 
 def measure(name: str, group: Group, purchases: int, faults: int | None) -> bool:
     """Runs the group, and writes the document. Returns whether nothing was lost or doubled."""
-    seed = len(report.read(KEPT))
+    before = report.read().get(LONG) if name == LONG else None
+    seed = before.rounds if before else 0
     with tempfile.TemporaryDirectory(prefix="bursar-faults-") as folder:
         try:
             row = run(name, group, folder=Path(folder), purchases=purchases, number=faults, seed=seed)
         except Unavailable as why:
             print(f"{name}: not injected, {why}", flush=True)
             return False
-    report.add(KEPT, row)
     print(" | ".join(row.cells), flush=True)
-    last = {row.group: row for row in report.read(KEPT) if row.group in GROUPS}
-    rows = [last[name] for name in GROUPS if name in last]
-    if (done := rounds()) is not None:
-        rows.append(done)
-        print(" | ".join(done.cells), flush=True)
-    report.write(rows, not_run=[name for name in GROUPS if name not in last], machine=machine())
+    rows = report.keep(report.total(before, row) if before else row)
+    report.write(
+        [rows[each] for each in (*GROUPS, LONG) if each in rows],
+        not_run=[each for each in GROUPS if each not in rows],
+        machine=machine(),
+    )
     return row.survived
-
-
-def rounds() -> Row | None:
-    """The sum of the rounds of the long run, if there were any."""
-    found = [row for row in report.read(KEPT) if row.group == LONG]
-    return report.total(found, group=f"{LONG}, {len(found):,} rounds", what=ROUND.what) if found else None
 
 
 def machine() -> str:

@@ -29,6 +29,9 @@ from tests.faults.injections import (
 from tests.faults.versions import previous_version, upgrade
 from tests.journeys.harness import School
 
+MINUTES = 120.0
+"""An outage that lasts, in seconds."""
+
 
 def _nothing(_: Path) -> AbstractContextManager[None]:
     return nullcontext()
@@ -55,6 +58,9 @@ GROUPS: Mapping[str, Group] = {
     "broker-down": Group("SIGKILL of RabbitMQ, 3 s away", partial(stop_stores, True, False), 3),
     "database-down": Group("SIGKILL of PostgreSQL, 3 s away", partial(stop_stores, False, True), 3),
     "both-down": Group("SIGKILL of both at once, 3 s away", partial(stop_stores, True, True), 2),
+    "broker-away": Group("RabbitMQ two minutes away", partial(stop_stores, True, False, seconds=MINUTES), 1),
+    "database-away": Group("PostgreSQL two minutes away", partial(stop_stores, False, True, seconds=MINUTES), 1),
+    "both-away": Group("both two minutes away", partial(stop_stores, True, True, seconds=MINUTES), 1),
     "full-queues": Group("RabbitMQ restarts with full queues", restart_broker_with_full_queues, 2),
     "connections-cut": Group("every database connection cut", cut_database_connections, 30),
     "read-only": Group("PostgreSQL read-only for 2 s", make_database_read_only, 4),

@@ -85,7 +85,7 @@ async def stop_stores(broker: bool, database: bool, school: School, number: int,
         await asyncio.sleep(seconds)
         for store in stores:
             await asyncio.to_thread(store.start)
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(3)
     return number * len(stores)
 
 

@@ -1,4 +1,4 @@
-"""The outcome of each group, printed as it comes and kept in a file of JSON lines; docs/faults.md is made from it."""
+"""The outcome of each group, printed as it comes and kept in docs/faults.jsonl; docs/faults.md is made from it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from tests.faults.outcome import Outcome
 from tests.faults.references import ALERTS, ELSEWHERE
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/faults.md"
+KEPT = DOCUMENT.with_suffix(".jsonl")
+"""A line for the last run of each group, and one for the sum of the long run's rounds."""
 LONG = "long"
 _HEADINGS = ("group", "what", "day", "faults", "purchases", "events", "lost", "doubled", "unknown mails", "verify")
 
@@ -30,6 +32,7 @@ class Row:
     unknown: int
     dead_letters: int
     verify_holds: bool
+    rounds: int = 1
 
     @property
     def survived(self) -> bool:
@@ -39,7 +42,8 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         verify = "holds" if self.verify_holds else "**does not hold**"
         numbers = (self.faults, self.purchases, self.events, self.lost, self.doubled, self.unknown)
-        return (self.group, self.what, self.day, *(f"{number:,}" for number in numbers), verify)
+        group = self.group if self.rounds == 1 else f"{self.group}, {self.rounds:,} rounds"
+        return (group, self.what, self.day, *(f"{number:,}" for number in numbers), verify)
 
 
 def print_outcome(outcome: Outcome) -> None:
@@ -53,36 +57,39 @@ def print_outcome(outcome: Outcome) -> None:
         print(f"  {outcome.dead_letters} dead letters more than expected", flush=True)
 
 
-def add(file: Path, row: Row) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a") as lines:
-        lines.write(json.dumps(asdict(row)) + "\n")
+def read() -> dict[str, Row]:
+    """By the group's name."""
+    lines = KEPT.read_text().splitlines() if KEPT.exists() else []
+    return {row.group: row for row in (Row(**json.loads(line)) for line in lines)}
 
 
-def read(file: Path) -> list[Row]:
-    return [Row(**json.loads(line)) for line in file.read_text().splitlines()] if file.exists() else []
+def keep(row: Row) -> dict[str, Row]:
+    """Instead of the row that the group had. Returns all."""
+    rows = {**read(), row.group: row}
+    KEPT.write_text("".join(json.dumps(asdict(each)) + "\n" for each in rows.values()))
+    return rows
 
 
-def total(rows: Iterable[Row], *, group: str, what: str) -> Row:
-    """The sum of many runs of one group."""
-    found = list(rows)
+def total(first: Row, second: Row) -> Row:
+    """Of two runs of one group."""
     return Row(
-        group=group,
-        what=what,
-        day=max(row.day for row in found),
-        faults=sum(row.faults for row in found),
-        purchases=sum(row.purchases for row in found),
-        events=sum(row.events for row in found),
-        lost=sum(row.lost for row in found),
-        doubled=sum(row.doubled for row in found),
-        unknown=sum(row.unknown for row in found),
-        dead_letters=sum(row.dead_letters for row in found),
-        verify_holds=all(row.verify_holds for row in found),
+        group=first.group,
+        what=second.what,
+        day=second.day,
+        rounds=first.rounds + second.rounds,
+        faults=first.faults + second.faults,
+        purchases=first.purchases + second.purchases,
+        events=first.events + second.events,
+        lost=first.lost + second.lost,
+        doubled=first.doubled + second.doubled,
+        unknown=first.unknown + second.unknown,
+        dead_letters=first.dead_letters + second.dead_letters,
+        verify_holds=first.verify_holds and second.verify_holds,
     )
 
 
 def write(rows: Sequence[Row], *, not_run: Sequence[str], machine: str) -> None:
-    """`rows`: the last run of each group, and the sum of the long run."""
+    """`rows`: the last run of each group, and the sum of the long run's rounds."""
     lines = [
         "# Faults",
         "",
@@ -101,11 +108,11 @@ def write(rows: Sequence[Row], *, not_run: Sequence[str], machine: str) -> None:
         "",
         *([f"Not run on this machine: {', '.join(not_run)}.", ""] if not_run else []),
         "The row `long` is the sum of the rounds of `make faults-long`, which goes on where it was ended."
-        if any(row.group.startswith(LONG) for row in rows)
+        if any(row.group == LONG for row in rows)
         else "`make faults-long` has not been run on this machine.",
         "",
-        "Not injected: outages of minutes (here they last seconds), and an endpoint that is off for days (an hour of",
-        "the test clock in `tests/journeys/test_reconciliation.py`).",
+        "Not injected: an endpoint that is off for days (an hour of the test clock in",
+        "`tests/journeys/test_reconciliation.py`).",
         "",
         "## Injected by tests",
         "",
