@@ -66,6 +66,8 @@ def _faults(root: Node, large: set[str]) -> Iterator[str]:
     for node in _nodes(root):
         if node["Node Type"] == "Seq Scan" and node["Relation Name"] in large:
             yield f"reads {node['Relation Name']}"
+        if node["Node Type"] == "Bitmap Index Scan" and "Index Cond" not in node and node["Plan Rows"] >= SORTED:
+            yield f"reads all of {node['Index Name']}"
         if "Sort" in node["Node Type"] and node["Plan Rows"] >= SORTED:
             below = {each.get("Relation Name") for each in _nodes(node, subplans=False)}
             yield from (f"sorts {name}" for name in below & large)

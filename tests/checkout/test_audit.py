@@ -47,6 +47,10 @@ async def sponsors_and_promotions(routes: AuditedRoutes) -> None:
     await routes.call("POST", "/api/admin/sponsors", "sponsor.created", json=sponsor)
     changed = await routes.call("PATCH", "/api/admin/sponsors/{code}", "sponsor.changed", code, json={"active": False})
     assert (changed.act.before, changed.act.after) == ({"active": True}, {"active": False})
+    link = "/api/admin/sponsors/{code}/link"
+    made = await routes.call("POST", link, "sponsor.link_created", code)
+    assert "token" not in str(made.act) and "http" not in str(made.act)
+    await routes.call("DELETE", link, "sponsor.link_revoked", code)
     await routes.call("POST", "/api/admin/promotions", "promotion.created", json={"code": code, "percent_off": 10})
     path = "/api/admin/promotions/{code}"
     changed = await routes.call("PATCH", path, "promotion.changed", code, json={"percent_off": 20})

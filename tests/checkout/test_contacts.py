@@ -77,9 +77,11 @@ async def test_an_invalid_id_is_refused(service: Service) -> None:
 
 
 async def search(service: Service, email: str, *, role: str = "admin") -> Any:
-    return await service.call(
-        "POST", "/api/admin/students/search", json={"email": email}, headers=bearer(role, uuid4())
-    )
+    return await search_by(service, role=role, email=email)
+
+
+async def search_by(service: Service, *, role: str = "admin", **body: str) -> Any:
+    return await service.call("POST", "/api/admin/students/search", json=body, headers=bearer(role, uuid4()))
 
 
 async def test_an_admin_finds_students_by_address(service: Service) -> None:
@@ -87,8 +89,25 @@ async def test_an_admin_finds_students_by_address(service: Service) -> None:
     for student in students:
         await put(service, student, email=address)
     answer = await search(service, address.upper())
-    assert answer.json() == {"items": [{"student_id": str(student)} for student in students], "next": None}
+    assert answer.json() == {
+        "items": [{"student_id": str(student), "name": None} for student in students],
+        "next": None,
+    }
     assert (await search(service, f"x{address}")).json()["items"] == []
+
+
+async def test_an_admin_finds_students_by_a_part_of_the_name(service: Service) -> None:
+    student, other, part = uuid4(), uuid4(), uuid4().hex
+    await put(service, student, email="kim@example.org", name=f"Kim Q{part}_%")
+    await put(service, other, email="lee@example.org", name=f"Lee Q{part}x")
+    found = (await search_by(service, name=f"q{part}_".upper())).json()["items"]
+    assert found == [{"student_id": str(student), "name": f"Kim Q{part}_%"}]
+    assert len((await search_by(service, name=f"q{part}")).json()["items"]) == 2
+
+
+@pytest.mark.parametrize("body", [{}, {"name": "K"}, {"name": "Kim\x00"}, {"name": "Kim", "email": "kim@example.org"}])
+async def test_a_search_has_one_criterion(service: Service, body: dict[str, str]) -> None:
+    assert (await search_by(service, **body)).status_code == 422
 
 
 @pytest.mark.parametrize("role", ["student", "specialist", "case_manager"])

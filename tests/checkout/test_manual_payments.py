@@ -44,6 +44,17 @@ async def test_a_manual_payment_is_published_like_stripes(school: School, method
     assert (await school.sandbox.api.payment_intents.retrieve_async(intent)).status == "canceled"
 
 
+async def test_one_installment_is_for_admins(school: School) -> None:
+    first = (await school.enrolled())["schedules"][0]
+    read = await school.call("GET", f"{SCHEDULES}/{first['id']}", role="admin")
+    assert {name: read.json()[name] for name in ("id", "amount", "status")} == {
+        name: first[name] for name in ("id", "amount", "status")
+    }
+    assert (await school.call("GET", f"{SCHEDULES}/{first['id']}", role="case_manager")).status_code == 403
+    unknown = await school.call("GET", f"{SCHEDULES}/{uuid4()}", role="admin")
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_installment")
+
+
 async def test_the_same_reference_twice_is_one_payment(school: School) -> None:
     enrollment = await school.enrolled()
     first, second = (each["id"] for each in enrollment["schedules"][:2])

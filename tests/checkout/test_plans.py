@@ -11,8 +11,8 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from sqlalchemy import text
-from tests.databases import migrated
+from sqlalchemy import select, text
+from tests.databases import api_database, migrated
 from tests.plans import faults_of, recorded
 
 import checkout
@@ -21,6 +21,7 @@ from checkout.installments.clock import Clock
 from checkout.installments.open_invoices import open_installments
 from checkout.installments.timer import Timer
 from checkout.purchases.lost_events import OLD_CHECKS, LostEvents, open_purchases
+from checkout.purchases.tables import purchases
 from checkout.stripe_client import Stripe
 from kit.db.database import Database
 from kit.db.unit_of_work import utc_now
@@ -93,4 +94,21 @@ async def test_an_erasure_reads_no_large_table_while_consumers_wait(large: pg.Da
     async with recorded(database) as executed, database.transaction() as db:
         assert "cus_0007" in await identifiers(db, student)
     assert await faults_of(large.owner_url, executed) == []
+    await database.close()
+
+
+async def test_policies_find_a_students_purchases_by_an_index(large: pg.Database) -> None:
+    """Of the student, by a pay link, by a checkout session, and by a sponsor's link: the policies are alternatives, so
+    one without an index would read all purchases in each request."""
+    owner = await asyncpg.connect(large.owner_url)
+    await owner.execute(
+        "UPDATE purchases SET payer = 'sponsor', funding_source = right(id::text, 2)"
+        " WHERE id < '55555555-0000-0000-0000-000000000000'"
+    )
+    await owner.execute("ANALYZE purchases")
+    await owner.close()
+    database = api_database(large)
+    async with recorded(database) as executed, database.transaction_of(student_id=UUID(int=1), role="student") as db:
+        assert (await db.execute(select(purchases.c.id))).all() == []
+    assert await faults_of(large.api_url, executed) == []
     await database.close()

@@ -130,3 +130,5 @@ async def test_sponsors(service: Service) -> None:
         assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request"), wrong
     changed = await service.admin("PATCH", f"{SPONSORS}/{code.lower()}", finance_email="ap@acme.example")
     assert (changed.json()["finance_email"], changed.json()["name"]) == ("ap@acme.example", "Acme")
+    assert (await service.admin("GET", f"{SPONSORS}/{code.lower()}")).json() == changed.json()
+    assert (await service.admin("GET", f"{SPONSORS}/NOTHING")).json()["code"] == "unknown_sponsor"

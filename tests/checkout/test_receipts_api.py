@@ -167,6 +167,10 @@ async def test_the_list_is_paged_and_filtered(service: Service) -> None:
     of_one = (await _get(service, f"/api/receipts?purchase_id={purchase}", "student", student)).json()["items"]
     assert [each["amount"]["amount"] for each in of_one] == [100, 200, 300]
     assert (await _get(service, "/api/receipts?kind=invoice", "student", student)).json()["items"] == []
+    of_number = (await _get(service, f"/api/receipts?number={newest['number']}", "admin", uuid4())).json()["items"]
+    assert [each["id"] for each in of_number] == [newest["id"]]
+    other_student = await _get(service, f"/api/receipts?number={newest['number']}", "student", uuid4())
+    assert other_student.json()["items"] == []
     assert (await _get(service, "/api/receipts?kind=poem", "student", student)).status_code == 422
 
 

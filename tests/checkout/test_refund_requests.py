@@ -78,6 +78,9 @@ async def test_an_approved_request(service: Service) -> None:
     listed = (await read(service, "/api/admin/refund-requests?status=approved&limit=200", role="admin")).json()
     view = next(each for each in listed["items"] if each["id"] == made["id"])
     assert (view["refund_status"], view["refunded"], view["decided_by"]) == ("succeeded", PRICE, f"admin:{ADMIN}")
+    (own,) = (await read(service, "/api/payments/refund-requests", by=student)).json()["items"]
+    assert own == {name: value for name, value in view.items() if name != "decided_by"}
+    assert (await read(service, "/api/payments/refund-requests")).json()["items"] == []
 
 
 async def test_an_amended_request_refunds_less(service: Service) -> None:

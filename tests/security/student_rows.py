@@ -24,6 +24,10 @@ _CHECKOUT = (
         'pi_{hex}')
     """,
     """
+    INSERT INTO refund_requests (id, payment_id, purchase_id, student_id, reason, status, decided_at, decided_by)
+    VALUES ('{id}', '{id}', '{id}', '{id}', 'r', 'rejected', now(), 'admin')
+    """,
+    """
     INSERT INTO installments (id, purchase_id, student_id, position, kind, amount, currency, due_at, status)
     VALUES ('{id}', '{id}', '{id}', 1, 'full', 100, 'usd', now(), 'open')
     """,

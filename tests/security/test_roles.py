@@ -25,6 +25,7 @@ PUBLIC = {
     ("checkout", "GET /api/prices/{item}"),
     ("checkout", "GET /api/programs"),
     ("checkout", "POST /api/create-checkout-session"),  # a guest's, unless ALLOW_GUEST_CHECKOUT=false
+    ("checkout", "GET /api/sponsor-statements/{token}"),
     ("checkout", "GET /pay/{token}"),  # the link cannot be guessed
     ("checkout", "GET /pay/{token}/invoice.pdf"),
 }

@@ -67,7 +67,7 @@ FAILED_JOBS = """
     SELECT jobs.kind, jobs.last_error FROM jobs LEFT JOIN refunds ON refunds.id::text = jobs.key
     WHERE jobs.failed_at IS NOT NULL AND NOT (jobs.kind = 'refund' AND (
         jobs.last_error LIKE '%charge_disputed'
-        OR (jobs.last_error ~ '(Error_amount|charge_already_refunded)$' AND EXISTS (
+        OR (jobs.last_error ~ '(Error:amount|charge_already_refunded)$' AND EXISTS (
             SELECT FROM refunds AS made WHERE made.payment_id = refunds.payment_id AND made.origin = 'stripe'
         ))
     ))

@@ -20,7 +20,14 @@ from checkout.erasures.measurement import ErasureMeasurement
 from checkout.erasures.personal_data import PERSONAL
 from checkout.installments import admin_api as installments_admin_api
 from checkout.installments import api as installments_api
-from checkout.installments import pay_api, price_api, receivables_api, session_api, sponsor_api
+from checkout.installments import (
+    pay_api,
+    price_api,
+    receivables_api,
+    session_api,
+    sponsor_api,
+    sponsor_statement_api,
+)
 from checkout.installments.clock import Clock
 from checkout.installments.collection import CollectionJob
 from checkout.installments.enrollment_service import EnrollmentService
@@ -126,6 +133,8 @@ ROUTERS = (
     memberships_api.router,
     installments_api.router,
     sponsor_api.router,
+    sponsor_statement_api.router,
+    sponsor_statement_api.admin_router,
     pay_api.router,
     price_api.router,
     session_api.router,
@@ -135,6 +144,19 @@ ROUTERS = (
     erasures_api.router,
     export_router(PERSONAL),
 )
+TAGS = {
+    "catalog": "What is sold, and at which price.",
+    "checkout": "Pages where a student or a sponsor pays.",
+    "courses": "Pages where a course is paid.",
+    "enrollments": "What a student has bought or been given, and what is left to pay.",
+    "installments": "What is due and overdue.",
+    "memberships": "Buying, changing, pausing and canceling a membership.",
+    "pay": "Links in messages to what is left to pay.",
+    "payment methods": "A student's saved cards and bank accounts.",
+    "payments": "Payments by a front end's own form, their history, and refunds.",
+    "promotions": "Promotion codes and referral codes.",
+    "receipts": "Receipts and invoices.",
+}
 
 
 class ConsumerSettings(WorkerSettings, IssuerSettings):
@@ -157,6 +179,7 @@ def app(settings: ApiSettings) -> FastAPI:
         publishes=PUBLISHES,
         settings=settings,
         dependencies=[LIMIT_MONEY],
+        tags=TAGS,
     )
     document = made.openapi
     made.openapi = lambda: describe(document())  # type: ignore[method-assign]  # as FastAPI's documentation does it

@@ -103,6 +103,12 @@ PAID_ON_PAGE = ProblemType(
     "The first installment is paid on its page.",
     "POST /api/create-checkout-session returns its URL.",
 )
+OVER_CAP = ProblemType(
+    409,
+    "over_cap",
+    "The sponsor would owe more than it has authorized (`amount`, all items of this authorization number).",
+    "Ask the sponsor for a higher amount.",
+)
 PAYMENT_IN_PROGRESS = ProblemType(
     409, "payment_in_progress", "This has been paid, or the payment is being processed.", "Wait for the enrollment."
 )

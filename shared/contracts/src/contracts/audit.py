@@ -57,6 +57,8 @@ Action = Literal[
     "row.repaired",
     "sponsor.changed",
     "sponsor.created",
+    "sponsor.link_created",
+    "sponsor.link_revoked",
     "student.erasure_requested",
     "student.exported",
     "underpayment.accepted",

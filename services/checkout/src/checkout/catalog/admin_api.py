@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Request
@@ -36,7 +36,8 @@ from kit.http import audit
 from kit.http.auth import Admin, CaseManager
 from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
 from kit.http.idempotency import IDEMPOTENT, once
-from kit.http.paging import Cursor, Page, page_of
+from kit.http.openapi import example
+from kit.http.paging import NEWEST, Cursor, Page, page_of
 
 router = APIRouter(prefix="/api/admin", tags=["admin"], route_class=ExactJson)
 
@@ -44,7 +45,7 @@ Name = Annotated[str, Field(min_length=1, max_length=300)]
 Provider = Annotated[str, Field(min_length=1, max_length=100)]
 
 
-class NewProgram(Body):
+class NewProgram(Body, json_schema_extra=example(slug="welding", name="Welding", price="3200.00")):
     slug: Slug
     name: Name
     price: MajorUnits
@@ -55,7 +56,7 @@ class NewProgram(Body):
     active: StrictBool = True
 
 
-class ProgramChange(Body):
+class ProgramChange(Body, json_schema_extra=example(price="3400.00")):
     """Only the fields that are sent are changed; the defaults are never read. An open purchase at another price is
     closed when its buyer requests it again."""
 
@@ -68,14 +69,16 @@ class ProgramChange(Body):
     active: StrictBool = True
 
 
-class NewSponsor(Body):
+class NewSponsor(
+    Body, json_schema_extra=example(code="WIOA", name="Workforce board", finance_email="finance@board.example.com")
+):
     code: Annotated[str, Field(pattern=CODE, max_length=50)]
     name: Annotated[str, Field(min_length=1, max_length=200)]
     finance_email: Address | None = None
     active: bool = True
 
 
-class SponsorChange(Body):
+class SponsorChange(Body, json_schema_extra=example(finance_email="billing@board.example.com")):
     """Only the fields that are sent are changed; the defaults are never read."""
 
     name: Annotated[str, Field(min_length=1, max_length=200)] = ""
@@ -104,6 +107,8 @@ async def list_all_programs(
 
 @router.post("/programs", status_code=201, response_model=Program, dependencies=IDEMPOTENT)
 async def create_program(request: Request, body: NewProgram, caller: Admin, database: CurrentDatabase) -> JSONResponse:
+    """Adds a program to the catalog."""
+
     async def act() -> Program:
         async with catalog_unit_of_work(database, caller) as uow:
             item = Item.model_validate({"id": uuid4(), "kind": "program", **in_minor_units(dict(body), body.currency)})
@@ -132,13 +137,29 @@ async def change_program(slug: str, body: ProgramChange, _: Admin, uow: CatalogU
 
 @router.get("/sponsors")
 async def list_sponsors(
-    _: CaseManager, uow: CallerUnitOfWork, cursor: Cursor = None, limit: Limit = 50
+    _: CaseManager,
+    uow: CallerUnitOfWork,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+    sort: Literal["-created_at", "created_at", "name", "-name"] = NEWEST,
 ) -> Page[Sponsor]:
-    return await page_of(uow.db, select(sponsors), sponsors, Sponsor, cursor=cursor, limit=limit)
+    """The sponsors that can fund a student."""
+    return await page_of(uow.db, select(sponsors), sponsors, Sponsor, cursor=cursor, limit=limit, sort=sort)
+
+
+@router.get("/sponsors/{code}")
+async def read_sponsor(code: str, _: Admin, uow: CallerUnitOfWork) -> Sponsor:
+    """One sponsor, by its code in any case."""
+    row = (await uow.db.execute(select(sponsors).where(sponsors.c.code == code.upper()))).one_or_none()
+    if row is None:
+        raise UNKNOWN_SPONSOR()
+    return Sponsor.model_validate(row_dict(row))
 
 
 @router.post("/sponsors", status_code=201, response_model=Sponsor, dependencies=IDEMPOTENT)
 async def create_sponsor(request: Request, body: NewSponsor, caller: Admin, database: CurrentDatabase) -> JSONResponse:
+    """Adds a sponsor; its code is what requests name as the funding source."""
+
     async def act() -> Sponsor:
         added = insert(sponsors).values({"id": uuid4(), **body.model_dump()}).returning(sponsors)
         try:

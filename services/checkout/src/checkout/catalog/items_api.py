@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Query, Request
@@ -40,7 +40,8 @@ from kit.http import audit
 from kit.http.auth import Admin, CaseManager
 from kit.http.dependencies import CurrentDatabase
 from kit.http.idempotency import IDEMPOTENT, once
-from kit.http.paging import Cursor, Page, page_of
+from kit.http.openapi import example
+from kit.http.paging import NEWEST, Cursor, Page, page_of
 from kit.http.problems import Problem
 
 router = APIRouter(prefix="/api/admin", tags=["catalog"], route_class=ExactJson)
@@ -53,7 +54,9 @@ Provider = Annotated[str, Field(min_length=1, max_length=100)]
 Tier = Annotated[str, Field(min_length=1, max_length=50)]
 
 
-class NewItem(Body):
+class NewItem(
+    Body, json_schema_extra=example(kind="course", slug="first-aid", name="First Aid", price="120.00", currency="usd")
+):
     """`includes` (slugs) is for a bundle, `tier` and `annual_price` are for a membership, whose `price` is per month.
     `taught`: whether an instructor is assigned, if its kind has lessons."""
 
@@ -77,7 +80,7 @@ class NewItem(Body):
     includes: tuple[Slug, ...] = ()
 
 
-class ItemChange(Body):
+class ItemChange(Body, json_schema_extra=example(price="135.00", active=True)):
     """Only the fields that are sent are changed; the defaults are never read. Purchases that have been started keep
     their price until their buyer requests them again."""
 
@@ -97,7 +100,12 @@ class ItemChange(Body):
     active: StrictBool = True
 
 
-class Product(Body):
+class Product(
+    Body,
+    json_schema_extra=example(
+        product_type="course", product_id=17, product_name="First Aid", price="120.00", currency="usd"
+    ),
+):
     """Another system's product; the same `product_type` and `product_id` again is an update."""
 
     product_type: ItemKind
@@ -120,6 +128,7 @@ async def list_items(
     owner_id: UUID | None = None,
     cursor: Cursor = None,
     limit: Limit = 50,
+    sort: Literal["-created_at", "created_at", "name", "-name", "-price", "price"] = NEWEST,
 ) -> Page[AdminItem]:
     """Everything in the catalog, also what is not on sale."""
     wanted = _admin_items()
@@ -128,17 +137,20 @@ async def list_items(
         if value is not None:
             wanted = wanted.where(column == value)
     async with database.transaction() as db:
-        return await page_of(db, wanted, items, AdminItem, cursor=cursor, limit=limit)
+        return await page_of(db, wanted, items, AdminItem, cursor=cursor, limit=limit, sort=sort)
 
 
 @router.get("/items/{slug}")
 async def read_item(slug: str, _: CaseManager, database: CurrentDatabase) -> AdminItem:
+    """One item of the catalog, also one that is not on sale."""
     async with database.transaction() as db:
         return await _read(db, slug)
 
 
 @router.post("/items", status_code=201, response_model=AdminItem, dependencies=IDEMPOTENT)
 async def create_item(request: Request, body: NewItem, caller: Admin, database: CurrentDatabase) -> JSONResponse:
+    """Adds an item of any kind to the catalog."""
+
     async def act() -> AdminItem:
         async with catalog_unit_of_work(database, caller) as uow:
             parts = await service.parts_by_slug(uow, body.includes)

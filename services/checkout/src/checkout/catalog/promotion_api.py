@@ -40,7 +40,8 @@ from kit.http.auth import Admin, Caller, CurrentCaller, requires
 from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
 from kit.http.idempotency import IDEMPOTENT, once
 from kit.http.limits import LIMIT_GUESSES
-from kit.http.paging import Cursor, Page, page_of
+from kit.http.openapi import example
+from kit.http.paging import NEWEST, Cursor, Page, page_of
 
 router = APIRouter(tags=["promotions"])
 
@@ -103,11 +104,13 @@ class _Whole(Terms):
         return self
 
 
-class NewPromotion(_Whole):
+class NewPromotion(
+    _Whole, json_schema_extra=example(code="SPRING10", percent_off=10, kinds=["program"], most_uses=100)
+):
     code: Code
 
 
-class PromotionChange(Terms):
+class PromotionChange(Terms, json_schema_extra=example(valid_until="2027-06-01T00:00:00Z")):
     """Only the fields that are sent are changed. Purchases that have been started keep their discount."""
 
 
@@ -163,19 +166,26 @@ class PriceBreakdown(BaseModel):
 
 @router.get("/api/admin/promotions")
 async def list_promotions(
-    _: Admin, uow: CallerUnitOfWork, active: bool | None = None, cursor: Cursor = None, limit: Limit = 50
+    _: Admin,
+    uow: CallerUnitOfWork,
+    active: bool | None = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+    sort: Literal["-created_at", "created_at", "code", "-code", "-uses", "uses"] = NEWEST,
 ) -> Page[PromotionView]:
     """All codes, including students' referral codes."""
     wanted = select(promotion_codes)
     if active is not None:
         wanted = wanted.where(promotion_codes.c.active == active)
-    return await page_of(uow.db, wanted, promotion_codes, PromotionView, cursor=cursor, limit=limit)
+    return await page_of(uow.db, wanted, promotion_codes, PromotionView, cursor=cursor, limit=limit, sort=sort)
 
 
 @router.post("/api/admin/promotions", status_code=201, response_model=PromotionView, dependencies=IDEMPOTENT)
 async def create_promotion(
     request: Request, body: NewPromotion, caller: Admin, database: CurrentDatabase
 ) -> JSONResponse:
+    """Adds a promotion code."""
+
     async def act() -> PromotionView:
         async with catalog_unit_of_work(database, caller) as uow:
             await _check_items(uow.db, body.items)
@@ -193,11 +203,13 @@ async def create_promotion(
 
 @router.get("/api/admin/promotions/{code}")
 async def read_promotion(code: str, _: Admin, uow: CallerUnitOfWork) -> PromotionView:
+    """One promotion code, with the number of its uses."""
     return await _read(uow.db, code)
 
 
 @router.patch("/api/admin/promotions/{code}")
 async def change_promotion(code: str, body: PromotionChange, _: Admin, uow: CatalogUnitOfWork) -> PromotionView:
+    """Changes a promotion code."""
     stored = await _read(uow.db, code, lock=True)
     sent = body.model_dump(exclude_unset=True)
     whole = _Whole.model_validate({**stored.model_dump(include=set(Terms.model_fields)), **sent})
@@ -248,6 +260,7 @@ async def create_referral_code(request: Request, caller: Student, database: Curr
 
 @router.get("/api/referral-code")
 async def read_referral_code(caller: Student, uow: CallerUnitOfWork) -> ReferralCode:
+    """The caller's own referral code."""
     existing = await _referral_code(uow.db, caller.id)
     if existing is None:
         raise NO_REFERRAL_CODE()

@@ -20,6 +20,7 @@ from pydantic import (
 from checkout.catalog.item import WITHOUT_PARTS, Item, PaymentPlan
 from checkout.units import Price, in_major_units
 from contracts.checkout import Project
+from contracts.people import ItemKind
 
 _PRICES = ("price", "total_cost", "annual_price")
 
@@ -69,7 +70,7 @@ class AdminItem(Priced):
     if what is stored is invalid."""
 
     id: UUID
-    kind: str
+    kind: ItemKind
     slug: str
     external_id: str | None
     name: str

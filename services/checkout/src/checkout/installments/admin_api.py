@@ -26,11 +26,13 @@ from checkout.purchases.repository import PurchaseRow, extend_expiry, lock_purch
 from checkout.stripe_client import StripeRejected
 from checkout.units import MajorUnits
 from contracts.audit import Act, Action
+from kit.db.database import row_dict
 from kit.db.unit_of_work import UnitOfWork
 from kit.http import audit
 from kit.http.auth import Admin
 from kit.http.dependencies import CallerUnitOfWork
-from kit.http.paging import Cursor, Page, page_of
+from kit.http.openapi import example
+from kit.http.paging import NEWEST, Cursor, Page, page_of
 
 router = APIRouter(tags=["admin"], route_class=ExactJson)
 
@@ -44,11 +46,16 @@ class AdminInstallment(InstallmentView):
     created_at: datetime
 
 
-class NewDueDate(BaseModel):
+class NewDueDate(BaseModel, json_schema_extra=example(due_at="2027-02-01T17:00:00Z")):
     due_at: AwareDatetime
 
 
-class NewManualPayment(BaseModel):
+class NewManualPayment(
+    BaseModel,
+    json_schema_extra=example(
+        payment_method="check", transaction_reference="2041", notes="Handed in at the front desk."
+    ),
+):
     """`transaction_reference`: the number of the receipt, check or transfer; for a waiver, of the decision."""
 
     payment_method: ManualMethod
@@ -61,14 +68,16 @@ class ManualPaymentAnswer(BaseModel):
 
     payment_id: UUID
     installment_id: UUID
-    payment_method: str
+    payment_method: ManualMethod
     transaction_reference: str
     amount: int
     currency: str
     recorded_at: datetime
 
 
-class CancellationBody(BaseModel):
+class CancellationBody(
+    BaseModel, json_schema_extra=example(reason="The student has moved away.", refund_amount="1222.50")
+):
     """`refund_amount`: if omitted, the school's policy applies."""
 
     reason: Annotated[str, Field(min_length=1, max_length=500)]
@@ -113,7 +122,7 @@ class InstallmentStatistics(BaseModel):
     items: list[CurrencyStatistics]
 
 
-class Advance(BaseModel):
+class Advance(BaseModel, json_schema_extra=example(seconds=2_678_400)):
     seconds: Annotated[StrictInt, Field(ge=1, le=10 * 366 * 86_400)]
 
 
@@ -127,6 +136,7 @@ async def list_installments(
     uow: CallerUnitOfWork,
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    sort: Literal["-created_at", "created_at", "due_at", "-due_at", "-amount", "amount"] = NEWEST,
     status: InstallmentStatus | None = None,
     due_from: AwareDatetime | None = None,
     due_to: Annotated[AwareDatetime | None, Query(description="before this time")] = None,
@@ -142,7 +152,7 @@ async def list_installments(
         wanted = wanted.where(installments.c.due_at < due_to)
     if student_id is not None:
         wanted = wanted.where(installments.c.student_id == student_id)
-    return await page_of(uow.db, wanted, installments, AdminInstallment, cursor=cursor, limit=limit)
+    return await page_of(uow.db, wanted, installments, AdminInstallment, cursor=cursor, limit=limit, sort=sort)
 
 
 @router.get(f"{_SCHEDULES}/statistics")
@@ -156,6 +166,15 @@ async def read_installment_statistics(_: Admin, uow: CallerUnitOfWork) -> Instal
     ).where(COUNTED)
     rows = (await uow.db.execute(wanted.group_by(installments.c.currency, installments.c.status))).all()
     return InstallmentStatistics(items=[_sums(rows, currency) for currency in sorted({row.currency for row in rows})])
+
+
+@router.get(f"{_SCHEDULES}/{{id}}")
+async def read_installment(id: UUID, _: Admin, uow: CallerUnitOfWork) -> AdminInstallment:
+    """One installment."""
+    row = (await uow.db.execute(select(installments).where(installments.c.id == id))).one_or_none()
+    if row is None:
+        raise unknown_installment()
+    return AdminInstallment.model_validate(row_dict(row))
 
 
 @router.patch(f"{_SCHEDULES}/{{id}}")
@@ -270,6 +289,7 @@ async def cancel_enrollment(cancellations: Cancellations, id: UUID, body: Cancel
 
 @router.get("/api/admin/test-clock")
 async def read_test_clock(_: Admin, clock: TestClock) -> Time:
+    """The time of the test clock; only where there is one."""
     return Time(now=await clock.now())
 
 

@@ -26,12 +26,16 @@ from checkout.settings import ApiSettings
 from kit.http.auth import CurrentCaller
 from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
 from kit.http.idempotency import IDEMPOTENT, once
+from kit.http.openapi import example
 from kit.http.paging import Cursor, Page, page_of
 
 router = APIRouter(tags=["enrollments"], route_class=ExactJson)
 
 
-class NewEnrollment(BaseModel):
+class NewEnrollment(
+    BaseModel,
+    json_schema_extra=example(product_id="barber-apprenticeship", user_id="0b2f6c1e-6f0e-4d0a-8d52-9c7f3a1e2b44"),
+):
     """`product_id`: the id, the slug, or the id in the system that registered it. `user_id`: the student.
 
     Staff only: the student's name and email address; and with `funding_source`, a sponsor pays, by an invoice that
@@ -125,7 +129,7 @@ async def list_purchases(
     uow: CallerUnitOfWork,
     caller: CurrentCaller,
     cursor: Cursor = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
     status: PurchaseStatus | None = None,
     user_id: UUID | None = None,
     product: Annotated[str | None, Query(max_length=200, description="the slug")] = None,

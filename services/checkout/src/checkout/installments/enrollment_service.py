@@ -29,6 +29,7 @@ from checkout.purchases.context import Buyer, CheckoutContext
 from checkout.purchases.domain import Period, PurchaseRequest, funding_amount
 from checkout.purchases.request_builder import build_request
 from checkout.purchases.service import PurchaseService
+from contracts.money import Money
 from contracts.people import Contact
 from kit.db.database import CASE_MANAGER
 from kit.db.unit_of_work import utc_now
@@ -53,6 +54,7 @@ class EnrollmentRequest:
     program_id: str | None = None
     authorization_number: str | None = None
     period: Period | None = None
+    cap: Money | None = None
     contact: Contact | None = None
 
 
@@ -134,6 +136,7 @@ class EnrollmentService:
                 funding_source=sponsor.code,
                 authorization_number=enrollment.authorization_number,
                 period=enrollment.period,
+                cap=enrollment.cap,
                 payment_flow="installments" if request.amount.amount else "intent",
                 plan=FULL,
             )

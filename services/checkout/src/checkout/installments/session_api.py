@@ -10,6 +10,7 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel
 from sqlalchemy import select
 
+from checkout.catalog.item import PlanType
 from checkout.installments.views import PurchaseStatus, select_purchases
 from checkout.problems import UNKNOWN_SESSION
 from checkout.purchases.repository import set_checkout_session
@@ -33,7 +34,7 @@ class CheckoutSessionView(BaseModel):
     name: str
     kind: ItemKind
     status: PurchaseStatus
-    plan: str
+    plan: PlanType
     amount: int
     paid: int
     due: int
@@ -46,10 +47,11 @@ async def read_checkout_session(session_id: SessionId, database: CurrentDatabase
     student_id = await _student_of(database, session_id)
     async with database.transaction_of(student_id=student_id, role="student") as db:
         wanted, _, _ = select_purchases()
-        row = (await db.execute(wanted.where(purchases.c.stripe_checkout_session_id == session_id))).one()
-        return CheckoutSessionView.model_validate(
-            {**row._mapping, "purchase_id": row.id},
-        )
+        of_session = wanted.where(purchases.c.stripe_checkout_session_id == session_id)
+        row = (await db.execute(of_session)).one_or_none()
+    if row is None:  # the purchase has another session by now
+        raise UNKNOWN_SESSION()
+    return CheckoutSessionView.model_validate({**row._mapping, "purchase_id": row.id})
 
 
 async def _student_of(database: Database, session_id: str) -> UUID:

@@ -10,17 +10,18 @@ from pydantic import BaseModel, model_validator
 from sqlalchemy import ColumnElement, Select, case, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from checkout.catalog.item import PlanType
 from checkout.installments import repository
-from checkout.installments.domain import PAYABLE, Installment
+from checkout.installments.domain import PAYABLE, Installment, InstallmentKind, InstallmentStatus
 from checkout.installments.external_plans import ExternalInstallment, external_installments, is_external_plan
 from checkout.installments.tables import installments
-from checkout.payments.domain import NOT_MONEY
+from checkout.payments.domain import NOT_MONEY, PaymentStatus, RefundStatus
 from checkout.payments.repository import payments_of, refunds_of_purchase
 from checkout.payments.tables import payments
 from checkout.purchases.repository import PurchaseRow
 from checkout.purchases.tables import enrollments, purchases
 from checkout.units import Price, in_major_units
-from contracts.people import enrollment_uuid
+from contracts.people import ItemKind, Payer, enrollment_uuid
 
 PurchaseStatus = Literal[
     "awaiting_payment",
@@ -44,11 +45,11 @@ class InstallmentView(BaseModel):
 
     id: UUID
     position: int
-    kind: str
+    kind: InstallmentKind
     amount: int
     currency: str
     due_at: datetime
-    status: str
+    status: InstallmentStatus
     attempts: int
     next_attempt_at: datetime | None
     failure_code: str | None
@@ -62,7 +63,7 @@ class PaymentView(BaseModel):
     tax: int
     refunded: int
     currency: str
-    status: str
+    status: PaymentStatus
     method: str | None
     paid_at: datetime | None
 
@@ -72,7 +73,7 @@ class RefundView(BaseModel):
     payment_id: UUID
     amount: int
     currency: str
-    status: str
+    status: RefundStatus
     reason: str
     created_at: datetime
 
@@ -118,11 +119,12 @@ class PurchaseView(BaseModel):
     student_id: UUID
     product: str
     name: str
-    kind: str
-    status: str
+    kind: ItemKind
+    status: PurchaseStatus
     reason: str | None
-    payer: str
-    plan: str
+    payer: Payer
+    funding_source: str | None
+    plan: PlanType
     collected_by: CollectedBy
     price: Price
     amount: int
@@ -247,6 +249,7 @@ def select_purchases() -> tuple[Select[Any], ColumnElement[str], ColumnElement[s
         purchases.c.item_kind.label("kind"),
         status.label("status"),
         purchases.c.payer,
+        purchases.c.funding_source,
         plan.label("plan"),
         purchases.c.amount,
         paid.scalar_subquery().label("paid"),

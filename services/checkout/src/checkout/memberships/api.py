@@ -36,6 +36,7 @@ from kit.db.unit_of_work import utc_now
 from kit.http.auth import CurrentCaller
 from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
 from kit.http.idempotency import IDEMPOTENT, once
+from kit.http.openapi import example
 from kit.http.paging import Cursor, Page, page_of
 from kit.http.problems import Problem
 
@@ -44,7 +45,7 @@ router = APIRouter(prefix="/api/memberships", tags=["memberships"])
 Reference = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-class NewMembership(BaseModel):
+class NewMembership(BaseModel, json_schema_extra=example(membership="plus", interval="year")):
     """`membership`: the slug, or the tier."""
 
     membership: Reference
@@ -82,17 +83,17 @@ class CurrentMembership(MembershipView):
     access: bool
 
 
-class Cancel(BaseModel):
+class Cancel(BaseModel, json_schema_extra=example(at="period_end")):
     at: At = "period_end"
 
 
-class Pause(BaseModel):
+class Pause(BaseModel, json_schema_extra=example(resumes_at="2027-03-01T00:00:00Z")):
     """`resumes_at`: when it ends by itself; omitted: not until it is resumed."""
 
     resumes_at: AwareDatetime | None = None
 
 
-class ChangeMembership(BaseModel):
+class ChangeMembership(BaseModel, json_schema_extra=example(membership="pro", interval="month")):
     """`interval`: the current one if omitted."""
 
     membership: Reference

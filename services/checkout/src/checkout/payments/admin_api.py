@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
@@ -19,7 +19,7 @@ from contracts.people import Payer
 from kit.db.database import row_dict
 from kit.http.auth import Admin, Caller, requires
 from kit.http.dependencies import CallerUnitOfWork
-from kit.http.paging import Cursor, Page, page_of
+from kit.http.paging import NEWEST, Cursor, Page, page_of
 
 router = APIRouter(prefix="/api/admin", tags=["admin"])
 
@@ -43,6 +43,7 @@ async def list_payments(
     until: Annotated[AwareDatetime | None, Query(alias="to", description="created before this time")] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
+    sort: Literal["-created_at", "created_at", "-amount", "amount"] = NEWEST,
 ) -> Page[AdminPayment]:
     """All payments, newest first."""
     equal = {
@@ -62,7 +63,7 @@ async def list_payments(
         funded = select(purchases.c.id).where(purchases.c.funding_source == funding_source)
         wanted = wanted.where(payments.c.purchase_id.in_(funded))
     wanted = _between(wanted, since, until)
-    return await page_of(uow.db, wanted, payments, AdminPayment, cursor=cursor, limit=limit)
+    return await page_of(uow.db, wanted, payments, AdminPayment, cursor=cursor, limit=limit, sort=sort)
 
 
 @router.get("/disputes")
@@ -73,6 +74,7 @@ async def list_disputes(
     student_id: UUID | None = None,
     cursor: Cursor = None,
     limit: Limit = 50,
+    sort: Literal["-created_at", "created_at", "-amount", "amount"] = NEWEST,
 ) -> Page[Dispute]:
     """All disputes, newest first. An open one states when its evidence is due."""
     wanted: Select[Any] = select(disputes)
@@ -80,7 +82,7 @@ async def list_disputes(
         wanted = wanted.where(disputes.c.closed_at.is_(None) if open else disputes.c.closed_at.is_not(None))
     if student_id is not None:
         wanted = wanted.where(disputes.c.student_id == student_id)
-    return await page_of(uow.db, wanted, disputes, Dispute, cursor=cursor, limit=limit)
+    return await page_of(uow.db, wanted, disputes, Dispute, cursor=cursor, limit=limit, sort=sort)
 
 
 @router.get("/disputes/{dispute_id}")

@@ -44,6 +44,7 @@ from kit.db.unit_of_work import UnitOfWork
 from kit.http.auth import Caller, CurrentCaller
 from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
 from kit.http.idempotency import HEADER, IDEMPOTENT, once
+from kit.http.openapi import example
 from kit.http.paging import Cursor, Page, page_of
 from kit.http.problems import FORBIDDEN
 
@@ -53,7 +54,7 @@ Limit = Annotated[int, Query(ge=1, le=200)]
 IntentId = Annotated[str, Path(min_length=1, max_length=255)]
 
 
-class RefundBody(BaseModel):
+class RefundBody(BaseModel, json_schema_extra=example(amount=57_500, reason="The course was canceled.")):
     """`amount` in minor units; if omitted, everything left is refunded. The other two are for admins."""
 
     model_config = ConfigDict(extra="forbid")

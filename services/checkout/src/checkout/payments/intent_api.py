@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 
 from checkout.catalog.repository import find_item
 from checkout.exact_json import ExactJson
+from checkout.payments.domain import PaymentStatus
 from checkout.payments.intent_flow import IntentFlow
 from checkout.payments.repository import payment_by_intent
 from checkout.problems import UNKNOWN_ITEM, UNKNOWN_PAYMENT, UNKNOWN_TRACK, USE_MEMBERSHIPS
@@ -30,12 +31,14 @@ from checkout.purchases.request_builder import build_request
 from checkout.purchases.service import PurchaseService
 from checkout.settings import ApiSettings
 from checkout.stripe_client import StripeRejected
+from checkout.stripe_client.intents import IntentStatus
 from contracts.people import ItemKind
 from kit.db.database import Database
 from kit.db.unit_of_work import utc_now
 from kit.http.auth import Caller, CurrentCaller
 from kit.http.dependencies import CurrentDatabase
 from kit.http.idempotency import IDEMPOTENT, once
+from kit.http.openapi import example
 
 router = APIRouter(tags=["payments"], route_class=ExactJson)
 
@@ -46,7 +49,7 @@ _TRACKS: tuple[ItemKind, ...] = ("track",)
 _MEMBERSHIPS = "membership"
 
 
-class TrackPayment(BaseModel):
+class TrackPayment(BaseModel, json_schema_extra=example(track="data-protection", amount=240_000, currency="usd")):
     """`amount` and `currency` are the ones that the front end displays; they must be the catalog's."""
 
     track: Reference
@@ -65,7 +68,14 @@ class IntentAnswer(BaseModel):
     publishableKey: str
 
 
-class TrackSession(BaseModel):
+class TrackSession(
+    BaseModel,
+    json_schema_extra=example(
+        track="data-protection",
+        success_url="https://school.example.com/done",
+        cancel_url="https://school.example.com/canceled",
+    ),
+):
     track: Reference
     success_url: Url
     cancel_url: Url
@@ -77,7 +87,7 @@ class SessionAnswer(BaseModel):
     url: str
 
 
-class NewIntent(BaseModel):
+class NewIntent(BaseModel, json_schema_extra=example(itemId="cpr", amount=57_500, currency="usd")):
     """`itemId`: the slug, the id, or (with `itemType`) the id in the system that registered it."""
 
     itemId: Reference
@@ -103,7 +113,7 @@ class NewIntentAnswer(IntentAnswer):
     breakdown: Breakdown
 
 
-class Confirmation(BaseModel):
+class Confirmation(BaseModel, json_schema_extra=example(paymentIntentId="pi_3MtwBwLkdIwHu7ix28a3tqPa")):
     paymentIntentId: Annotated[str, Field(min_length=1, max_length=255)]
 
 
@@ -112,8 +122,8 @@ class Confirmed(BaseModel):
 
     paymentId: UUID
     paymentIntentId: str
-    status: str
-    paymentStatus: str
+    status: IntentStatus
+    paymentStatus: PaymentStatus
     amount: int
     currency: str
 

@@ -14,6 +14,7 @@ from checkout.purchases.context import stripe_errors_as_problems
 from checkout.purchases.dependencies import allowed_url, buyer_of, context_of, customers_of, settings_of
 from checkout.stripe_client import SavedMethod, StripeRejected
 from kit.http.auth import Caller, CurrentCaller
+from kit.http.openapi import example
 from kit.http.paging import Page
 from kit.http.problems import Problem
 
@@ -34,7 +35,7 @@ class PaymentMethod(BaseModel):
     default: bool
 
 
-class PortalRequest(BaseModel):
+class PortalRequest(BaseModel, json_schema_extra=example(return_url="https://school.example.com/dashboard")):
     """`return_url`: where the portal links back to; the front end if omitted."""
 
     model_config = ConfigDict(extra="forbid")

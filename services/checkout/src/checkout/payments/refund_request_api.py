@@ -22,6 +22,7 @@ from kit.db.unit_of_work import UnitOfWork
 from kit.http.auth import Admin, CurrentCaller
 from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
 from kit.http.idempotency import IDEMPOTENT, once
+from kit.http.openapi import example
 from kit.http.paging import Cursor, Page, page_of
 
 router = APIRouter(tags=["payments"])
@@ -34,7 +35,9 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class NewRefundRequest(Body):
+class NewRefundRequest(
+    Body, json_schema_extra=example(payment_intent_id="pi_3MtwBwLkdIwHu7ix28a3tqPa", reason="I am moving away.")
+):
     payment_intent_id: Annotated[str, Field(min_length=1, max_length=255)]
     reason: Annotated[str, Field(min_length=1, max_length=2000)]
 
@@ -61,10 +64,9 @@ class RequestedRefund(RefundRequest):
     message: str
 
 
-class ListedRequest(RefundRequest):
+class OwnRequest(RefundRequest):
     """With its payment and the resulting refund."""
 
-    decided_by: str | None
     amount: int
     refunded: int
     item_slug: str
@@ -72,7 +74,11 @@ class ListedRequest(RefundRequest):
     refund_status: RefundStatus | None
 
 
-class Decision(Body):
+class ListedRequest(OwnRequest):
+    decided_by: str | None
+
+
+class Decision(Body, json_schema_extra=example(decision="approve", amount=50_000, note="Two lessons were taken.")):
     """`amount` (minor units) amends the refund; if omitted, everything left is refunded. Refunding everything left of
     a purchase ends it, unless the enrollment is kept."""
 
@@ -106,6 +112,12 @@ async def request_refund(
     return await once(request, database, caller=str(caller.id), act=act, status=201)
 
 
+@router.get("/api/payments/refund-requests")
+async def list_own_refund_requests(uow: CallerUnitOfWork, cursor: Cursor = None, limit: Limit = 50) -> Page[OwnRequest]:
+    """A student's own; case managers see those of their caseload, admins all."""
+    return await page_of(uow.db, _requests(), refund_requests, OwnRequest, cursor=cursor, limit=limit)
+
+
 @admin_router.get("/refund-requests")
 async def list_refund_requests(
     _: Admin,
@@ -114,12 +126,8 @@ async def list_refund_requests(
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[ListedRequest]:
-    of_payment = ("amount", "refunded", "currency", "item_slug", "item_name")
-    wanted: Select[Any] = (
-        select(refund_requests, *(payments.c[name] for name in of_payment), refunds.c.status.label("refund_status"))
-        .join(payments, payments.c.id == refund_requests.c.payment_id)
-        .outerjoin(refunds, refunds.c.id == refund_requests.c.refund_id)
-    )
+    """The refunds that students have requested."""
+    wanted = _requests()
     if status is not None:
         wanted = wanted.where(refund_requests.c.status == status)
     return await page_of(uow.db, wanted, refund_requests, ListedRequest, cursor=cursor, limit=limit)
@@ -152,6 +160,16 @@ async def decide_refund_request(
             return (await _view(uow, decided)).model_dump(mode="json")
 
     return await once(request, database, caller=str(caller.id), act=act)
+
+
+def _requests() -> Select[Any]:
+    """Each with its payment and refund."""
+    of_payment = ("amount", "refunded", "currency", "item_slug", "item_name")
+    return (
+        select(refund_requests, *(payments.c[name] for name in of_payment), refunds.c.status.label("refund_status"))
+        .join(payments, payments.c.id == refund_requests.c.payment_id)
+        .outerjoin(refunds, refunds.c.id == refund_requests.c.refund_id)
+    )
 
 
 async def _view(uow: UnitOfWork, record: RefundRequestRecord) -> RefundRequest:

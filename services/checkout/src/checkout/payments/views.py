@@ -17,6 +17,7 @@ from checkout.payments.domain import (
     SelfRefusal,
     refund_standing,
 )
+from checkout.stripe_client.intents import IntentStatus
 from contracts.payments import DisputeStatus, PaymentMethodDetails
 from contracts.people import ItemKind, Payer
 from kit.http.paging import Page
@@ -127,7 +128,7 @@ class PaymentState(BaseModel):
     payment_id: UUID
     payment_intent_id: str
     status: PaymentWord
-    stripe_status: str | None
+    stripe_status: IntentStatus | None
     refund_status: RefundStanding | None
     amount: int
     currency: str
@@ -176,7 +177,9 @@ class Dispute(BaseModel):
     currency: str
     reason: str
     status: DisputeStatus
-    funds: str | None = Field(description="withdrawn from the school's account, or reinstated")
+    funds: Literal["withdrawn", "reinstated"] | None = Field(
+        description="withdrawn from the school's account, or reinstated"
+    )
     evidence_due_by: datetime | None
     closed_at: datetime | None
     created_at: datetime

@@ -18,13 +18,14 @@ from contracts.payments import PaymentRefs, PurchaseAccepted
 from kit.http import audit
 from kit.http.auth import Admin
 from kit.http.dependencies import CallerUnitOfWork
+from kit.http.openapi import example
 
 log = structlog.get_logger(__name__)
 
 router = APIRouter(prefix="/api/admin/purchases", tags=["admin"])
 
 
-class Acceptance(BaseModel):
+class Acceptance(BaseModel, json_schema_extra=example(reason="The school waives the difference.")):
     model_config = ConfigDict(extra="forbid")
 
     reason: Annotated[str, Field(min_length=1, max_length=500)]

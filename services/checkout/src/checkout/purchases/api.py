@@ -26,6 +26,7 @@ from kit.db.unit_of_work import utc_now
 from kit.http.auth import MaybeCaller
 from kit.http.dependencies import CurrentDatabase
 from kit.http.idempotency import HEADER, IDEMPOTENT, once
+from kit.http.openapi import example
 from kit.http.paging import Page
 from kit.http.problems import IDEMPOTENCY_KEY_INVALID, UNAUTHORIZED
 
@@ -48,7 +49,9 @@ class ProgramOffer(BaseModel):
     provider: str | None
 
 
-class CheckoutRequest(BaseModel):
+class CheckoutRequest(
+    BaseModel, json_schema_extra=example(programSlug="barber-apprenticeship", price="4890.00", paymentType="plan")
+):
     """`price` is the one that the front end displays; it must be the catalog's."""
 
     programName: Annotated[str | None, Field(max_length=500)] = None

@@ -11,16 +11,23 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
 from checkout.purchases import caseload as cases
+from checkout.purchases.tables import contacts
 from kit.db.caseload import caseload
 from kit.db.database import row_dict
 from kit.http.auth import Admin, CaseManager
 from kit.http.dependencies import CallerUnitOfWork
+from kit.http.openapi import example
 from kit.http.paging import Page
 
 router = APIRouter(prefix="/api/admin", tags=["admin"])
 
 
-class CaseManagerAssignment(BaseModel):
+class CaseManagerAssignment(
+    BaseModel,
+    json_schema_extra=example(
+        case_manager_id="5e0a3c52-4bd6-4c39-9f4e-0c1d4be5a7a1", reason="Takes over the Austin office."
+    ),
+):
     """`case_manager_id`: the `sub` of the case manager's tokens; null: nobody, until an admin assigns one."""
 
     model_config = ConfigDict(extra="forbid")
@@ -37,6 +44,10 @@ class StudentCaseManager(BaseModel):
 
 
 class CaseloadEntry(StudentCaseManager):
+    """`name` and `email` null: not known."""
+
+    name: str | None
+    email: str | None
     updated_at: datetime
 
 
@@ -50,7 +61,9 @@ async def list_caseload(
 ) -> Page[CaseloadEntry]:
     """The students who have a case manager, by id: all of them for admins, the caller's own for case managers."""
     columns = caseload.c
-    wanted = select(columns.student_id, columns.case_manager_id, columns.updated_at)
+    wanted = select(
+        columns.student_id, columns.case_manager_id, columns.updated_at, contacts.c.name, contacts.c.email
+    ).select_from(caseload.outerjoin(contacts, contacts.c.student_id == columns.student_id))
     wanted = wanted.where(columns.case_manager_id.is_not(None))
     if case_manager_id is not None:
         wanted = wanted.where(columns.case_manager_id == case_manager_id)

@@ -6,7 +6,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from checkout.mail import Address
 from checkout.purchases import caseload, student_repository
@@ -18,6 +18,7 @@ from kit.db.database import CASE_MANAGER
 from kit.http import audit
 from kit.http.auth import Admin, CaseManager
 from kit.http.dependencies import CallerUnitOfWork
+from kit.http.openapi import example
 from kit.http.paging import Page
 from kit.http.problems import INVALID_REQUEST
 
@@ -36,7 +37,7 @@ PersonName = Annotated[str, AfterValidator(_one_line), Field(min_length=1, max_l
 """One line, as it appears in mails and on invoices."""
 
 
-class StudentContact(BaseModel):
+class StudentContact(BaseModel, json_schema_extra=example(email="jordan.rivera@example.com", name="Jordan Rivera")):
     """`name` null: as it was."""
 
     model_config = ConfigDict(extra="forbid")
@@ -60,23 +61,33 @@ async def save_contact(id: UUID, body: StudentContact, caller: CaseManager, cont
     return StudentContact(email=contact.email, name=contact.name)
 
 
-class StudentSearch(BaseModel):
-    """In the body, as an address in a URL ends in logs."""
+class StudentSearch(BaseModel, json_schema_extra=example(email="jordan.rivera@example.com")):
+    """In the body, as an address in a URL ends in logs. Either `email`, or `name`: a part of it, in any case."""
 
     model_config = ConfigDict(extra="forbid")
 
-    email: Address
+    email: Address | None = None
+    name: Annotated[PersonName, Field(min_length=2)] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> StudentSearch:
+        if (self.email is None) == (self.name is None):
+            raise ValueError("search for either an email or a name")
+        return self
 
 
 class FoundStudent(BaseModel):
+    """`name` null: not stored."""
+
     student_id: UUID
+    name: str | None
 
 
 @router.post("/api/admin/students/search")
 async def search_students(body: StudentSearch, _: Admin, uow: CallerUnitOfWork) -> Page[FoundStudent]:
-    """The students who are reached at an email address. At most 20."""
-    found = await student_repository.find_students(uow.db, body.email, limit=MOST_STUDENTS)
-    return Page(items=[FoundStudent(student_id=id) for id in found])
+    """The students who are reached at an email address, or whose name has this part. At most 20, by name."""
+    found = await student_repository.find_students(uow.db, email=body.email, name=body.name, limit=MOST_STUDENTS)
+    return Page(items=[FoundStudent(student_id=id, name=name) for id, name in found])
 
 
 def contact_of(*, email: str | None, name: str | None) -> Contact | None:

@@ -20,6 +20,7 @@ from kit.db.unit_of_work import utc_now
 from kit.http.auth import CurrentCaller
 from kit.http.dependencies import CurrentDatabase
 from kit.http.idempotency import IDEMPOTENT, once
+from kit.http.openapi import example
 from kit.http.problems import Problem
 
 router = APIRouter(tags=["courses"])
@@ -28,7 +29,7 @@ _KINDS: tuple[ItemKind, ...] = ("course", "bundle", "track", "program", "product
 """Everything that is paid once."""
 
 
-class CourseCheckout(BaseModel):
+class CourseCheckout(BaseModel, json_schema_extra=example(courseId="cpr")):
     """`courseId`: the id, the slug, or the id in the system that registered it. `termsVersion`: the terms
     that the buyer has seen; without it, the current ones."""
 

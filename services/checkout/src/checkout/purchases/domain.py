@@ -138,7 +138,8 @@ class PurchaseRequest:
 
     `installments`: the number of payments of a plan; None for a single payment and for a membership.
     `authorization_number` and `period`: what a sponsor has stated for this student; None: not stated. `bill_to`: the
-    email address to which the sponsor's invoice is sent.
+    email address to which the sponsor's invoice is sent. `cap`: what the sponsor pays at most under this authorization
+    number, for everything that the student buys.
     """
 
     student_id: UUID
@@ -158,6 +159,7 @@ class PurchaseRequest:
     authorization_number: str | None = None
     period: Period | None = None
     bill_to: str | None = None
+    cap: Money | None = field(default=None, compare=False)
     plan: PaymentPlan | None = field(default=None, compare=False)
     """By which it is paid in installments. (Resuming a purchase keeps the plan that it was started with.)"""
 

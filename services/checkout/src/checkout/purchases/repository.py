@@ -76,6 +76,19 @@ async def read_purchases(db: AsyncConnection, student_id: UUID, slugs: Collectio
     return [_purchase(row_of(row), subscription_canceled=row.subscription_canceled) for row in await db.execute(wanted)]
 
 
+async def sponsored(db: AsyncConnection, request: PurchaseRequest) -> int:
+    """What the sponsor owes or has paid for other items of the student under the same authorization number."""
+    of_sponsor = (
+        purchases.c.student_id == request.student_id,
+        purchases.c.payer == "sponsor",
+        purchases.c.funding_source == request.funding_source,
+        purchases.c.authorization_number == request.authorization_number,
+        purchases.c.state.in_((*OPEN, State.PROCESSING, State.PAID)),
+        purchases.c.program_slug != request.program.slug,
+    )
+    return int(await db.scalar(select(func.coalesce(func.sum(purchases.c.amount), 0)).where(*of_sponsor)) or 0)
+
+
 async def insert_purchase(
     db: AsyncConnection,
     purchase_id: UUID,

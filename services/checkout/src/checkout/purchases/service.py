@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 
 from checkout.catalog.promotion_repository import Quote, reserve
 from checkout.catalog.repository import is_sold_at
-from checkout.problems import CHECKOUT_BUSY, PRICE_CHANGED
+from checkout.problems import CHECKOUT_BUSY, OVER_CAP, PRICE_CHANGED
 from checkout.purchases import repository, student_repository
 from checkout.purchases.context import Buyer, CheckoutContext, refusal
 from checkout.purchases.domain import (
@@ -94,6 +94,7 @@ class PurchaseService:
         for _ in range(ROUNDS + len(request.covers)):  # a bundle may have to replace each of its parts first
             async with self._context.unit_of_work(buyer) as uow:
                 await self._context.record_contact(uow, request.student_id, buyer)
+                await _refuse_over_cap(uow, request)
                 decision = await self._decide(uow, request)
                 if isinstance(decision, Refuse):  # in the transaction: it changes nothing, and admits nobody
                     raise refusal(decision.code)
@@ -143,6 +144,7 @@ class PurchaseService:
             await refuse_erased(uow.db, request.student_id)
             # one at a time per student: different purchases may give the same enrollment
             await repository.lock_student(uow.db, request.student_id)
+            await _refuse_over_cap(uow, request)  # again: another item may have been bought meanwhile
             if not isinstance(await self._decide(uow, request), Start):
                 return None
             if not await repository.insert_purchase(
@@ -155,6 +157,15 @@ class PurchaseService:
                 await reserve(uow.db, quote, purchase_id=purchase_id, student_id=request.student_id, at=uow.now)
             await flow.on_created(uow, purchase_id, request, buyer)
         return purchase_id
+
+
+async def _refuse_over_cap(uow: UnitOfWork, request: PurchaseRequest) -> None:
+    """Raises Problem 409 if the sponsor would owe more than it has authorized."""
+    if request.cap is None:
+        return
+    others = await repository.sponsored(uow.db, request)
+    if request.cap.currency != request.amount.currency or others + request.amount.amount > request.cap.amount:
+        raise OVER_CAP(amount=request.amount.amount + others, currency=request.amount.currency)
 
 
 async def _is_still_sold(uow: UnitOfWork, request: PurchaseRequest) -> bool:

@@ -28,10 +28,20 @@ class Customer:
     name: str | None
 
 
-async def find_students(db: AsyncConnection, email: str, *, limit: int) -> list[UUID]:
-    """Who is reached at this address, whatever its case. No index: the address would be stored once more."""
-    wanted = select(contacts.c.student_id).where(func.lower(contacts.c.email) == email.lower())
-    return list(await db.scalars(wanted.order_by(contacts.c.student_id).limit(limit)))
+async def find_students(
+    db: AsyncConnection, *, email: str | None = None, name: str | None = None, limit: int
+) -> list[tuple[UUID, str | None]]:
+    """Ids and names of those who are reached at this address, or whose name contains this, whatever the case.
+
+    No index: addresses and names would be stored once more.
+    """
+    wanted = select(contacts.c.student_id, contacts.c.name)
+    if email is not None:
+        wanted = wanted.where(func.lower(contacts.c.email) == email.lower())
+    if name is not None:
+        wanted = wanted.where(contacts.c.name.icontains(name, autoescape=True))
+    rows = await db.execute(wanted.order_by(contacts.c.name, contacts.c.student_id).limit(limit))
+    return [(row.student_id, row.name) for row in rows]
 
 
 async def read_enrollments(db: AsyncConnection, student_id: UUID, slugs: Collection[str]) -> list[Enrollment]:

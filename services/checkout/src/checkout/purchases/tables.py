@@ -84,6 +84,7 @@ purchases = Table(
     Index("uq_purchases_open", "student_id", "program_slug", unique=True, postgresql_where=OPEN),
     Index("ix_purchases_covers", "covers", postgresql_using="gin"),
     Index("ix_purchases_unsettled", "created_at", postgresql_where=UNSETTLED),
+    Index("ix_purchases_funding_source", "funding_source", "created_at", postgresql_where=text("payer = 'sponsor'")),
     Index("ix_purchases_state_reason", "state_reason", postgresql_where=text("state_reason IS NOT NULL")),
 )
 """`amount` is the total after the discount; `covers` are the slugs of the enrollments that it gives; `session_params`
@@ -91,6 +92,15 @@ is the body that Stripe is sent. `state`: see TRANSITIONS in domain.py; `state_r
 enrollment although it was received. `shortfall` is what is missing, `accepted` what an admin has waived of the price.
 `recorded_by`: who has recorded a payment that was not started here as this purchase; None for our own. Of a plan that
 Stripe collects: `subscription_status`, and `next_charge_at` by Stripe."""
+
+sponsor_links = Table(
+    "sponsor_links",
+    metadata,
+    Column("code", Text, primary_key=True),
+    Column("link_hash", Text, nullable=False, unique=True),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+)
+"""The link by which a sponsor reads its invoices: the SHA-256 of its token, in hex."""
 
 unmatched_payments = Table(
     "unmatched_payments",

@@ -34,6 +34,7 @@ from kit.http import audit
 from kit.http.auth import Admin
 from kit.http.dependencies import CallerUnitOfWork
 from kit.http.erasure import refuse_erased
+from kit.http.openapi import example
 from kit.http.paging import Cursor, Page, page_of
 
 router = APIRouter(prefix="/api/admin/unmatched-payments", tags=["admin"])
@@ -63,7 +64,10 @@ class UnmatchedPaymentView(BaseModel):
     resolved_at: datetime | None
 
 
-class PaymentAssignment(BaseModel):
+class PaymentAssignment(
+    BaseModel,
+    json_schema_extra=example(student_id="0b2f6c1e-6f0e-4d0a-8d52-9c7f3a1e2b44", item="barber-apprenticeship"),
+):
     """`item`: the slug, the id, or the id in the system that registered it."""
 
     model_config = ConfigDict(extra="forbid")

@@ -32,7 +32,7 @@ router = APIRouter(tags=["receipts"])
 Limit = Annotated[int, Query(ge=1, le=200)]
 _PDF: dict[int | str, dict[str, Any]] = {
     200: {
-        "content": {"application/pdf": {}},
+        "content": {"application/pdf": {"schema": {"type": "string", "format": "binary"}}},
         "description": "The document, with its refunds and other payments to date.",
     }
 }
@@ -87,6 +87,7 @@ async def list_receipts(
     kind: Kind | None = None,
     purchase_id: UUID | None = None,
     student_id: UUID | None = None,
+    number: Annotated[str | None, Query(max_length=50)] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[Receipt]:
@@ -117,6 +118,8 @@ async def list_receipts(
         wanted = wanted.where(documents.c.purchase_id == purchase_id)
     if student_id is not None:
         wanted = wanted.where(documents.c.student_id == student_id)
+    if number is not None:
+        wanted = wanted.where(documents.c.number == number)
     return await page_of(uow.db, wanted, documents, Receipt, cursor=cursor, limit=limit)
 
 

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 from uuid import uuid4
 
 import stripe
 
 from checkout.stripe_client.request import StripeCalls, StripeRejected
 from contracts.money import Money
+
+IntentStatus = Literal[
+    "requires_payment_method",
+    "requires_confirmation",
+    "requires_action",
+    "processing",
+    "requires_capture",
+    "canceled",
+    "succeeded",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +29,7 @@ class Intent:
     failed: its code, what the issuer says about another attempt, and the type of the payment method."""
 
     id: str
-    status: str
+    status: IntentStatus
     client_secret: str | None
     amount: Money
     received: Money
@@ -69,7 +79,7 @@ def intent_of(intent: stripe.PaymentIntent) -> Intent:
     failed = failure_of(intent.last_payment_error)
     return Intent(
         id=intent.id,
-        status=intent.status,
+        status=cast(IntentStatus, intent.status),
         client_secret=intent.client_secret,
         amount=Money(amount=intent.amount, currency=intent.currency),
         received=Money(amount=intent.amount_received or 0, currency=intent.currency),

@@ -1,22 +1,27 @@
-"""Lists return `{"items": […], "next": cursor or null}`, newest first. The cursor is opaque to clients."""
+"""Lists return `{"items": […], "next": cursor or null}`, newest first; some routes have `sort`. The cursor is opaque to
+clients."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 from datetime import datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeVar
 from uuid import UUID
 
 from fastapi import Query
 from pydantic import BaseModel, Field
-from sqlalchemy import Select, Table, tuple_
+from sqlalchemy import BigInteger, Select, Table, literal, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kit.db.database import row_dict
 from kit.http.problems import CURSOR_INVALID
 
 T = TypeVar("T", bound=BaseModel)
+
+NEWEST: Final = "-created_at"
+_MOST = 2**63 - 1
+"""The largest number that PostgreSQL compares with an integer column."""
 
 Cursor = Annotated[str | None, Query(max_length=200, description="`next` of the previous page")]
 
@@ -34,27 +39,54 @@ async def page_of(
     *,
     cursor: str | None,
     limit: int,
+    sort: str = NEWEST,
 ) -> Page[T]:
-    """One page of `query`, by `created_at` and `id` of `table`, newest first. An invalid cursor is a 400 Problem."""
+    """One page of `query`, by the column of `table` that `sort` names (`-`: descending) and its `id`. The column is
+    part of the query and has no nulls. An invalid cursor, or one of another order, is a 400 Problem."""
+    column, id, descending = table.c[sort.removeprefix("-")], table.c.id, sort.startswith("-")
     if cursor is not None:
-        query = query.where(tuple_(table.c.created_at, table.c.id) < tuple_(*_decode(cursor)))
-    ordered = query.order_by(table.c.created_at.desc(), table.c.id.desc()).limit(limit + 1)
-    rows = (await db.execute(ordered)).all()
+        value, last = _decode(cursor, sort, column.type.python_type)
+        key, after = (
+            tuple_(column, id),
+            tuple_(literal(value, BigInteger() if isinstance(value, int) else column.type), last),
+        )
+        query = query.where(key < after if descending else key > after)
+    order = (column.desc(), id.desc()) if descending else (column, id)
+    rows = (await db.execute(query.order_by(*order).limit(limit + 1))).all()
     items = [model.model_validate(row_dict(row)) for row in rows[:limit]]
     more = rows[limit - 1] if len(rows) > limit else None
-    return Page(items=items, next=_encode(more.created_at, more.id) if more is not None else None)
+    return Page(items=items, next=_encode(sort, getattr(more, column.name), more.id) if more is not None else None)
 
 
-def _encode(created_at: datetime, id: UUID) -> str:
-    return base64.urlsafe_b64encode(f"{created_at.isoformat()}/{id}".encode()).decode().rstrip("=")
+def _encode(sort: str, value: object, id: UUID) -> str:
+    order = "" if sort == NEWEST else f"{sort}/"
+    text = value.isoformat() if isinstance(value, datetime) else str(value)
+    return base64.urlsafe_b64encode(f"{order}{text}/{id}".encode()).decode().rstrip("=")
 
 
-def _decode(cursor: str) -> tuple[datetime, UUID]:
+def _decode(cursor: str, sort: str, kind: type) -> tuple[datetime | int | str, UUID]:
+    order = "" if sort == NEWEST else f"{sort}/"
     try:
-        created_at, _, id = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().partition("/")
-        moment = datetime.fromisoformat(created_at)
-        if moment.tzinfo is None:
-            raise ValueError("no offset")
-        return moment, UUID(id)
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        if not text.startswith(order):
+            raise ValueError("of another order")
+        value, _, id = text.removeprefix(order).rpartition("/")
+        return _parse(value, kind), UUID(id)
     except (ValueError, binascii.Error):
         raise CURSOR_INVALID() from None
+
+
+def _parse(text: str, kind: type) -> datetime | int | str:
+    """Raises ValueError for what the database cannot compare."""
+    if kind is int:
+        if abs(number := int(text)) > _MOST:
+            raise ValueError("too large")
+        return number
+    if kind is datetime:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise ValueError("no offset")
+        return moment
+    if "\x00" in text:
+        raise ValueError("a text without an end")
+    return text

@@ -1,0 +1,113 @@
+"""What a sponsor has been invoiced for, by a link that an admin makes for its finance office and can revoke."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from datetime import date, datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query, Response
+from pydantic import BaseModel, Field
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from checkout.catalog.tables import sponsors
+from checkout.problems import UNKNOWN_LINK, UNKNOWN_SPONSOR
+from checkout.purchases.dependencies import CurrentContext
+from checkout.purchases.domain import State
+from checkout.purchases.tables import purchases, sponsor_links
+from contracts.audit import Act
+from kit.http import audit
+from kit.http.auth import Admin
+from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
+from kit.http.limits import LIMIT_GUESSES
+from kit.http.paging import Cursor, Page, page_of
+
+router = APIRouter(tags=["pay"])
+admin_router = APIRouter(prefix="/api/admin/sponsors", tags=["admin"])
+
+_NOBODY = UUID(int=0)
+_HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex"}
+Token = Annotated[str, Path(max_length=100)]
+
+
+class SponsorLink(BaseModel):
+    """`url` is shown once: only its hash is stored."""
+
+    url: str
+
+
+class SponsorPurchase(BaseModel):
+    """`student`: the name as the invoice states it; null after the student was erased. `pay_url`: where it is paid,
+    and `pay_url`/invoice.pdf its document, while it is open."""
+
+    id: UUID
+    student: str | None
+    program: str
+    authorization_number: str | None
+    period_start: date | None
+    period_end: date | None
+    state: State
+    amount: int
+    currency: str
+    pay_url: str | None
+    created_at: datetime
+
+
+class SponsorStatement(Page[SponsorPurchase]):
+    sponsor: str = Field(description="its name")
+
+
+@router.get("/api/sponsor-statements/{token}", dependencies=[LIMIT_GUESSES])
+async def read_sponsor_statement(
+    token: Token,
+    response: Response,
+    database: CurrentDatabase,
+    cursor: Cursor = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> SponsorStatement:
+    """The sponsor's purchases, newest first: open, paid and ended ones. 404 for a link that was revoked."""
+    async with database.transaction_of(student_id=_NOBODY, role="student") as db:
+        await db.execute(select(func.set_config("app.sponsor_link", _hash(token), True)))
+        code = await db.scalar(select(sponsor_links.c.code).where(sponsor_links.c.link_hash == _hash(token)))
+        if code is None:
+            raise UNKNOWN_LINK()
+        name = await db.scalar(select(sponsors.c.name).where(sponsors.c.code == code))
+        stated = purchases.c.session_params["custom_fields"]["Student"].astext
+        wanted = select(
+            *(purchases.c[each] for each in SponsorPurchase.model_fields if each in purchases.c),
+            stated.label("student"),
+            purchases.c.program_name.label("program"),
+            purchases.c.checkout_url.label("pay_url"),
+        ).where(purchases.c.payer == "sponsor", purchases.c.funding_source == code)
+        page = await page_of(db, wanted, purchases, SponsorPurchase, cursor=cursor, limit=limit)
+    response.headers.update(_HEADERS)
+    return SponsorStatement(items=page.items, next=page.next, sponsor=name or code)
+
+
+@admin_router.post("/{code}/link", status_code=201)
+async def create_sponsor_link(code: str, _: Admin, uow: CallerUnitOfWork, context: CurrentContext) -> SponsorLink:
+    """A new link to the sponsor's invoices. The one before it ends."""
+    known = await uow.db.scalar(select(sponsors.c.code).where(sponsors.c.code == code.upper()))
+    if known is None:
+        raise UNKNOWN_SPONSOR()
+    token = secrets.token_urlsafe(32)
+    new = insert(sponsor_links).values(code=known, link_hash=_hash(token), created_at=uow.now)
+    replaced = {"link_hash": new.excluded.link_hash, "created_at": new.excluded.created_at}
+    await uow.db.execute(new.on_conflict_do_update(index_elements=[sponsor_links.c.code], set_=replaced))
+    await audit.record(uow, Act.of("sponsor.link_created", "sponsor", known))
+    return SponsorLink(url=f"{context.settings.public_url}/sponsor/{token}")
+
+
+@admin_router.delete("/{code}/link", status_code=204)
+async def revoke_sponsor_link(code: str, _: Admin, uow: CallerUnitOfWork) -> None:
+    """The link ends. Without one, nothing changes."""
+    gone = delete(sponsor_links).where(sponsor_links.c.code == code.upper())
+    if (await uow.db.execute(gone)).rowcount:
+        await audit.record(uow, Act.of("sponsor.link_revoked", "sponsor", code.upper()))
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
