@@ -42,3 +42,12 @@ async def test_pages_of_a_student(visitor: Visitor) -> None:
         await visitor.go("/dashboard")
     await visitor.page.click("summary:has-text('Request a refund')")
     await visitor.is_accessible("dashboard")
+    for path in ("/dashboard/methods", "/dashboard/membership"):
+        await visitor.go(path)
+        await visitor.is_accessible(path.strip("/").replace("/", "-"))
+
+
+async def test_pages_of_a_specialist(visitor: Visitor) -> None:
+    await visitor.sign_in("specialist")
+    await visitor.go("/revenue")
+    await visitor.is_accessible("revenue")

@@ -40,10 +40,11 @@ async def test_an_admin_finds_a_student_and_decides_a_refund(stack: Stack, chrom
         while "$575.00" not in await admin.text():
             await admin.go("/admin/figures?by=program")
         await admin.is_accessible("admin-figures")
-        await admin.go("/admin")
-        card = page.locator("article", has_text=reason)
-        await card.locator("summary").click()
-        await card.get_by_role("button", name=re.compile("Approve")).click()
+        await admin.go("/admin/refund-requests")
+        row = page.locator("tr", has_text=reason)
+        await row.locator("summary").click()
+        await admin.is_accessible("admin-refund-requests")
+        await row.get_by_role("button", name=re.compile("Approve")).click()
         await page.wait_for_selector("text=The refund request was approved.")
     async with Visitor.open(stack, chromium) as student:
         await student.sign_in(email=email)
@@ -53,17 +54,42 @@ async def test_an_admin_finds_a_student_and_decides_a_refund(stack: Stack, chrom
         assert "$575.00 refunded" in await student.text()
 
 
-async def test_a_case_manager_asks_a_sponsor_to_pay(visitor: Visitor) -> None:
-    page = visitor.page
-    await visitor.sign_in("case_manager")
-    await visitor.is_accessible("caseload-empty")
-    await page.get_by_label("Student's name").fill("Kim Known")
-    await page.get_by_label("Student's email address").fill(f"kim.{uuid4().hex[:8]}@example.com")
-    await page.get_by_label("Authorization number").fill("WIOA-2026-17")
-    await page.click("text=Send the invoice")
-    await page.wait_for_selector("text=The sponsor gets an invoice.")
-    await visitor.is_accessible("caseload")
-    assert "sponsor" in await visitor.text()
+async def test_a_case_manager_asks_a_sponsor_to_pay_and_it_pays_by_its_link(stack: Stack, chromium: Browser) -> None:
+    name, number = f"Kim {uuid4().hex[:6]}", f"AUTH-{uuid4().hex[:6]}"
+    async with Visitor.open(stack, chromium) as manager:
+        await manager.sign_in("case_manager")
+        await manager.is_accessible("caseload-empty")
+        await manager.page.get_by_label("Student's name").fill(name)
+        await manager.page.get_by_label("Student's email address").fill(f"kim.{uuid4().hex[:8]}@example.com")
+        await manager.page.get_by_label("Program").select_option(label="CPR Certification")
+        await manager.page.get_by_label("Sponsor", exact=True).select_option("WIOA")
+        await manager.page.get_by_label("Authorization number").fill(number)
+        await manager.page.get_by_label("Authorized amount").fill("1.00")
+        await manager.page.get_by_role("button", name="Send the invoice", exact=True).click()
+        await manager.page.wait_for_selector("text=The sponsor would owe more than it has authorized")
+        await manager.page.get_by_label("Authorized amount").fill("5,000")
+        await manager.page.get_by_role("button", name="Send the invoice", exact=True).click()
+        await manager.page.wait_for_selector("text=The sponsor gets an invoice.")
+        await manager.is_accessible("caseload")
+        assert name in await manager.text() and "Funding by source" in await manager.text()
+    async with Visitor.open(stack, chromium) as admin:
+        await admin.sign_in("admin")
+        await admin.go("/caseload")
+        await admin.page.click("form[action='/caseload/sponsors/WIOA/link'] >> text=New link")
+        link = await admin.page.get_by_role("link", name="/sponsor/").get_attribute("href")
+        await admin.is_accessible("sponsor-link")
+    assert link
+    async with Visitor.open(stack, chromium) as sponsor:
+        await sponsor.page.goto(link)
+        await sponsor.is_accessible("sponsor")
+        invoice = sponsor.page.get_by_role("row").filter(has_text=number)
+        assert name in await invoice.inner_text()
+        await invoice.get_by_role("link", name="Pay").click()
+        await sponsor.pay_by_card()
+        await sponsor.page.wait_for_selector("text=/paid/i")
+        await sponsor.page.goto(link)
+        while "paid" not in (await invoice.inner_text()).lower():  # until the event has arrived
+            await sponsor.page.reload()
 
 
 async def test_staff_pages_are_closed_to_students(visitor: Visitor) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from uuid import uuid4
 
+import httpx
 from playwright.async_api import Browser
 from tests.browser.visitor import PHONE, Visitor
 
@@ -36,6 +37,54 @@ async def test_a_guest_pays_and_sees_it_confirmed(visitor: Visitor) -> None:
     await visitor.page.wait_for_url(re.compile("/enroll/success"))
     await visitor.becomes("done")
     assert "Check your email" in await visitor.text()
+
+
+async def test_a_bank_debit_opens_the_enrollment_when_it_settles(stack: Stack, visitor: Visitor) -> None:
+    await visitor.sign_in()
+    await visitor.go("/enroll/items/cpr")
+    await visitor.page.click("text=Pay now")
+    await visitor.page.wait_for_url(f"{stack.url('stripe_sandbox')}/**")
+    await visitor.page.check("#method-us_bank_account")
+    await visitor.page.get_by_role("button", name=re.compile("^Pay ")).click()
+    await visitor.page.wait_for_url(re.compile("/enroll/success"))
+    await visitor.becomes("processing")
+    await visitor.is_accessible("success-bank-debit")
+    session = re.search(r"cs_\w+", visitor.page.url)
+    assert session
+    await settle(stack, session.group())
+    await visitor.becomes("done")  # by itself
+
+
+async def settle(stack: Stack, session: str) -> None:
+    """The bank debit that has paid the session, days later."""
+    async with httpx.AsyncClient(base_url=stack.url("stripe_sandbox"), timeout=30, trust_env=False) as stripe:
+        key = {"Authorization": f"Bearer {stack.identity.stripe_api_key}"}
+        intent = (await stripe.get(f"/v1/checkout/sessions/{session}", headers=key)).json()["payment_intent"]
+        settled = await stripe.post(
+            f"/sandbox/api/payment_intents/{intent}/settle", json={}, headers=stack.operator_headers
+        )
+        assert settled.is_success, settled.text
+
+
+async def test_a_code_lowers_the_price(stack: Stack, visitor: Visitor) -> None:
+    code = f"BROWSER{uuid4().hex[:6].upper()}"
+    async with httpx.AsyncClient(base_url=stack.url("checkout"), timeout=30, trust_env=False) as checkout:
+        admin = {"Authorization": f"Bearer {stack.token('admin')}"}
+        made = await checkout.post("/api/admin/promotions", json={"code": code, "percent_off": 20}, headers=admin)
+        assert made.is_success, made.text
+    await visitor.sign_in()
+    await visitor.go("/enroll/items/cpr")
+    await visitor.page.get_by_label("Promotion code").fill("NO-SUCH-CODE")
+    await visitor.page.click("text=Update the price")
+    await visitor.page.wait_for_selector("text=The code was not applied.")
+    await visitor.page.get_by_label("Promotion code").fill(code)
+    await visitor.page.click("text=Update the price")
+    await visitor.page.wait_for_selector("text=$460.00")
+    await visitor.page.click("text=Pay now")
+    await visitor.page.wait_for_selector("text=Pay $460.00")
+    await visitor.pay_by_card()
+    await visitor.page.wait_for_url(re.compile("/enroll/success"))
+    await visitor.becomes("done")
 
 
 async def test_a_declined_card_can_be_replaced_at_once(visitor: Visitor) -> None:

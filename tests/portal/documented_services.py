@@ -42,6 +42,30 @@ def session_view(status: str, **other: Any) -> dict[str, Any]:
     return {**named, "status": status, "amount": 489_000, "paid": 0, "due": 0, "currency": "usd", **other}
 
 
+def enrollment(**other: Any) -> dict[str, Any]:
+    none = dict.fromkeys(("completed_at", "funding_source", "provider", "purchase_id", "reason", "tier", "track"))
+    ids = {"id": PURCHASE_ID, "student_id": PURCHASE_ID, "program_id": "p", "program_slug": "x", "program_name": "X"}
+    kinds = {"kind": "program", "payment_status": "paid", "source": "self_enroll", "status": "active"}
+    return {**none, **ids, **kinds, "created_at": NOW, "updated_at": NOW, "enrolled_at": NOW, **other}
+
+
+def payment(**other: Any) -> dict[str, Any]:
+    none = dict.fromkeys(("failure_code", "installment", "method_details", "refund_status", "track"))
+    ids = {"id": PAYMENT_ID, "purchase_id": PURCHASE_ID, "student_id": PURCHASE_ID}
+    item = {"item_kind": "program", "item_name": "X", "item_slug": "x", "payer": "student"}
+    sums = {"amount": 489_000, "refunded": 0, "tax": 0, "currency": "usd", "status": "succeeded", "method": "card"}
+    intent = {"payment_intent_id": "pi_1", "stripe_payment_intent_id": "pi_1", "disputed": False, "late": False}
+    return {**none, **ids, **item, **sums, **intent, "created_at": NOW, "paid_at": NOW, "updated_at": NOW, **other}
+
+
+def refund_request(**other: Any) -> dict[str, Any]:
+    none = dict.fromkeys(("decided_amount", "decided_at", "note", "refund_id", "refund_status"))
+    ids = {"id": PURCHASE_ID, "payment_id": PAYMENT_ID, "purchase_id": PURCHASE_ID, "student_id": PURCHASE_ID}
+    item = {"item_slug": "x", "item_name": "X", "amount": 489_000, "refunded": 0, "currency": "usd"}
+    times = {"created_at": NOW, "updated_at": NOW}
+    return {**none, **ids, **item, **times, "reason": "I moved", "status": "pending", **other}
+
+
 def problem(status: int, code: str, detail: str = "What is wrong, and what to do.") -> httpx.Response:
     body = {"type": f"urn:bursar:problem:{code}", "title": "Problem", "status": status, "code": code, "detail": detail}
     return httpx.Response(status, json=body, headers={"Content-Type": "application/problem+json"})
@@ -61,7 +85,9 @@ class DocumentedServices(httpx.AsyncBaseTransport):
             ("POST", "/api/create-checkout-session"): {"url": "https://pay.test/c/cs_test_1"},
             ("GET", "/api/enrollments"): page(),
             ("GET", "/api/purchases"): page(),
+            ("GET", "/api/payments/methods"): page(),
             ("GET", "/api/payments/my-payments"): {**page(), "payments": []},
+            ("GET", "/api/payments/refund-requests"): page(),
             ("GET", "/api/receipts"): page(),
             ("GET", "/api/instructors/mine"): page(),
             ("GET", "/api/milady/mine"): page(),
@@ -75,6 +101,7 @@ class DocumentedServices(httpx.AsyncBaseTransport):
         await request.aread()
         self.requests.append(request)
         operation = documented(request.method, unquote(request.url.path))
+        takes(operation, request.url.params)
         answer = self.answers[request.method, request.url.path]
         if isinstance(answer, Exception):
             raise answer
@@ -85,13 +112,33 @@ class DocumentedServices(httpx.AsyncBaseTransport):
 
 
 def documented(method: str, path: str) -> Mapping[str, Any]:
-    """The operation. The more exact path comes first."""
+    """The operation. The more exact path comes first. /readyz is at every port, and in no document."""
+    if (method, path) == ("GET", "/readyz"):
+        return {}
     for template, operations in sorted(DOCUMENT["paths"].items(), key=lambda each: each[0].count("{")):
         pattern = re.sub(r"\\\{[^}]+\\\}", "[^/]+", re.escape(template))
         if re.fullmatch(pattern, path) and method.lower() in operations:
             operation: Mapping[str, Any] = operations[method.lower()]
             return operation
     raise AssertionError(f"{method} {path} is not documented")
+
+
+def takes(operation: Mapping[str, Any], query: httpx.QueryParams) -> None:
+    """Every parameter is documented, and a value is within its bounds."""
+    schemas = {each["name"]: each["schema"] for each in map(_resolved, operation.get("parameters", ()))}
+    for name, text in query.items():
+        assert name in schemas, f"{operation['operationId']} has no parameter {name}"
+        validator = Draft202012Validator({**schemas[name], "components": DOCUMENT["components"]})
+        values = [text, {"true": True, "false": False}.get(text), int(text) if text.isdecimal() else None]
+        assert any(validator.is_valid(each) for each in values if each is not None), (
+            f"{operation['operationId']} does not take {name}={text}"
+        )
+
+
+def _resolved(parameter: Mapping[str, Any]) -> Mapping[str, Any]:
+    shared: Mapping[str, Any] = DOCUMENT["components"].get("parameters", {})
+    resolved: Mapping[str, Any] = shared.get(parameter.get("$ref", "").rpartition("/")[2], parameter)
+    return resolved
 
 
 def allowed(operation: Mapping[str, Any], answer: object) -> None:

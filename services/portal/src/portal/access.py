@@ -47,5 +47,7 @@ class SignedInAs:
 
 
 CurrentUser = Annotated[SignedIn, Depends(SignedInAs())]
+Student = Annotated[SignedIn, Depends(SignedInAs("student"))]
+Specialist = Annotated[SignedIn, Depends(SignedInAs("specialist"))]
 Admin = Annotated[SignedIn, Depends(SignedInAs("admin"))]
 CaseManager = Annotated[SignedIn, Depends(SignedInAs("case_manager", "admin"))]

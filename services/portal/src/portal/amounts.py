@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from decimal import Decimal
 
@@ -16,6 +17,17 @@ def amount(minor: int, currency: str) -> str:
     text, sign = f"{value:,}", "−" if minor < 0 else ""
     symbol = _SIGNS.get(currency.lower())
     return f"{sign}{symbol}{text}" if symbol else f"{sign}{text} {currency.upper()}"
+
+
+def minor_units(text: str, currency: str) -> int:
+    """Of an amount that a person has typed in major units: `4,890.00`. Raises ValueError."""
+    plain = text.strip().replace(",", "")
+    if not re.fullmatch(r"[0-9]{1,10}(\.[0-9]{1,3})?", plain):
+        raise ValueError("no amount")
+    value = Decimal(plain).scaleb(Money(amount=0, currency=currency).exponent)
+    if value != int(value):
+        raise ValueError("more decimals than the currency has")
+    return int(value)
 
 
 def day(text: str | None) -> str:

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse
 from starlette.responses import Response
 
-from kit.http.problems import FORBIDDEN
-from portal.access import CurrentUser
+from portal.access import CurrentUser, Student
+from portal.enrollment_cards import cards_of
 from portal.forms import PostedForm
 from portal.renderer import render
 from portal.service_client import Api, CurrentApi, ServiceError, problem_of
@@ -23,14 +23,26 @@ _REASON = 1000
 
 
 @router.get("/dashboard")
-async def show_dashboard(request: Request, user: CurrentUser, api: CurrentApi, requested: str = "") -> Response:
-    return await _dashboard(request, user, api, requested=bool(requested))
+async def show_dashboard(request: Request, _: Student, api: CurrentApi, requested: str = "") -> Response:
+    return await _dashboard(request, api, requested=bool(requested))
+
+
+@router.post("/dashboard/enrollments/{enrollment_id}/steps/{step_id}")
+async def mark_step(
+    request: Request, enrollment_id: UUID, step_id: UUID, _: Student, api: CurrentApi, form: PostedForm
+) -> Response:
+    """The student has done it."""
+    try:
+        await api.post("enrollment", f"/api/enrollments/{enrollment_id}/progress/steps/{step_id}/done")
+    except ServiceError as error:
+        if error.status == 401:
+            raise
+        return await _dashboard(request, api, problem=error)
+    return RedirectResponse("/dashboard", 303)
 
 
 @router.post("/payments/{payment_id}/refund-request")
-async def request_refund(
-    request: Request, payment_id: UUID, user: CurrentUser, api: CurrentApi, form: PostedForm
-) -> Response:
+async def request_refund(request: Request, payment_id: UUID, _: Student, api: CurrentApi, form: PostedForm) -> Response:
     """Asks the school; an admin decides."""
     payment = await api.get("checkout", f"/api/payments/{payment_id}")
     reason = form.get("reason", "").strip()[:_REASON]
@@ -42,7 +54,7 @@ async def request_refund(
     except ServiceError as error:
         if error.status in (401, 403):
             raise
-        return await _dashboard(request, user, api, problem=error)
+        return await _dashboard(request, api, problem=error)
     return RedirectResponse("/dashboard?requested=1", 303)
 
 
@@ -59,38 +71,33 @@ async def read_receipt(receipt_id: UUID, _: CurrentUser, api: CurrentApi) -> Res
 
 
 async def _dashboard(
-    request: Request,
-    user: CurrentUser,
-    api: Api,
-    *,
-    requested: bool = False,
-    problem: ServiceError | None = None,
+    request: Request, api: Api, *, requested: bool = False, problem: ServiceError | None = None
 ) -> Response:
-    if user.role != "student":
-        raise FORBIDDEN("This page is for students.")
-    enrollments, purchases, payments, receipts = await asyncio.gather(
-        api.get("enrollment", "/api/enrollments"),
-        api.get("checkout", "/api/purchases"),
-        api.get("checkout", "/api/payments/my-payments"),
-        api.get("checkout", "/api/receipts"),
+    enrollments, purchases, payments, receipts, requests = await asyncio.gather(
+        api.all("enrollment", "/api/enrollments"),
+        api.all("checkout", "/api/purchases"),
+        api.all("checkout", "/api/payments/my-payments"),
+        api.all("checkout", "/api/receipts"),
+        api.all("checkout", "/api/payments/refund-requests"),
     )
-    instructors, courses, messages = await asyncio.gather(
+    plans = [each for each in purchases if each["due"] and each["status"] not in ("canceled", "expired")]
+    instructors, courses, messages, progress, overviews = await asyncio.gather(
         api.optional("instructor-assignment", "/api/instructors/mine"),
         api.optional("milady-integration", "/api/milady/mine"),
-        api.optional("notifications", "/api/notifications"),
+        api.optional("notifications", "/api/notifications", limit=20),
+        asyncio.gather(*(_progress(api, each) for each in enrollments)),
+        asyncio.gather(*(api.get("checkout", f"/api/enrollments/{each['id']}/payment") for each in plans)),
     )
-    plans = [each for each in purchases["items"] if each["due"] and each["status"] not in ("canceled", "expired")]
-    overviews = await asyncio.gather(*(api.get("checkout", f"/api/enrollments/{each['id']}/payment") for each in plans))
     return render(
         request,
         "dashboard.html",
         422 if problem else 200,
-        enrollments=enrollments["items"],
-        purchases=[each for each in purchases["items"] if each["status"] == "awaiting_payment"],
-        payments=payments["items"],
-        receipts=receipts["items"],
-        instructors=_by_slug(instructors),
-        courses=_by_slug(courses),
+        cards=cards_of(enrollments, progress, _by_slug(instructors), _by_slug(courses)),
+        instructors_known=instructors is not None,
+        purchases=[each for each in purchases if each["status"] == "awaiting_payment"],
+        payments=payments,
+        receipts=receipts,
+        refund_requests=_latest(requests),
         messages=messages,
         plans=[{"purchase": plan, **overview} for plan, overview in zip(plans, overviews, strict=True)],
         requested=requested,
@@ -99,5 +106,18 @@ async def _dashboard(
     )
 
 
-def _by_slug(items: list[dict[str, Any]] | None) -> dict[str, dict[str, Any]] | None:
-    return None if items is None else {each["program_slug"]: each for each in items}
+async def _progress(api: Api, enrollment: dict[str, Any]) -> dict[str, Any] | None:
+    """Of a track."""
+    if enrollment["track"] is None:
+        return None
+    found: dict[str, Any] = await api.get("enrollment", f"/api/enrollments/{enrollment['id']}/progress")
+    return found
+
+
+def _by_slug(items: list[dict[str, Any]] | None) -> dict[str, dict[str, Any]]:
+    return {each["program_slug"]: each for each in items or ()}
+
+
+def _latest(requests: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The last request of each payment."""
+    return {each["payment_id"]: each for each in sorted(requests, key=lambda each: each["created_at"])}

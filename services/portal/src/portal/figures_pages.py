@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import date, timedelta
 from typing import Annotated, Literal, get_args
 
 from fastapi import APIRouter, Query, Request
@@ -11,8 +10,9 @@ from starlette.responses import Response
 
 from portal.access import Admin
 from portal.charts import charts
+from portal.listing import start_of_day
 from portal.renderer import render
-from portal.service_client import CurrentApi, ServiceError, problem_of
+from portal.service_client import CurrentApi, ServiceError, csv_of
 
 router = APIRouter(prefix="/admin/figures", include_in_schema=False)
 
@@ -27,7 +27,7 @@ async def show_figures(
     request: Request, _: Admin, api: CurrentApi, by: Dimension = "month", since: Day = "", until: Day = ""
 ) -> Response:
     period = _period(since, until)
-    problem: ServiceError | None = None
+    chosen = {"by": by, "dimensions": get_args(Dimension), "since": since, "until": until}
     try:
         figures, revenue, failures, outcomes, receivables = await asyncio.gather(
             api.get("reporting", "/api/admin/figures", **period),
@@ -39,22 +39,19 @@ async def show_figures(
     except ServiceError as error:
         if error.status != 422:
             raise
-        problem, figures, revenue, failures, outcomes, receivables = error, None, None, None, None, None
+        return render(request, "figures.html", 422, **chosen, problem=error)
     return render(
         request,
         "figures.html",
-        422 if problem else 200,
-        problem=problem,
+        200,
+        **chosen,
+        problem=None,
         figures=figures,
         revenue=revenue,
-        charts=charts(revenue["items"]) if revenue else (),
+        charts=charts(revenue["items"]),
         failures=failures,
         outcomes=outcomes,
         receivables=receivables,
-        by=by,
-        dimensions=get_args(Dimension),
-        since=since,
-        until=until,
     )
 
 
@@ -72,18 +69,10 @@ async def export_figures(
         answer = await api.send("checkout", "GET", "/api/admin/receivables.csv")
     else:
         answer = await api.send("reporting", "GET", f"/api/admin/figures/{name}.csv", params=params)
-    if answer.status_code != 200:
-        raise problem_of(answer)
-    headers = {"Cache-Control": "no-store", "Content-Disposition": answer.headers["content-disposition"]}
-    return Response(answer.content, media_type="text/csv", headers=headers)
+    return csv_of(answer)
 
 
 def _period(since: str, until: str) -> dict[str, str]:
     """Both days are included. What is no day is left to the default."""
-    found = dict[str, str]()
-    for name, text, days in (("since", since, 0), ("until", until, 1)):
-        try:
-            found[name] = f"{date.fromisoformat(text) + timedelta(days=days)}T00:00:00Z"
-        except (ValueError, OverflowError):
-            continue
-    return found
+    days = {"since": start_of_day(since), "until": start_of_day(until, after=1)}
+    return {name: day for name, day in days.items() if day}

@@ -10,7 +10,12 @@ import portal
 from kit.http.app import create_app
 from kit.runtime.process import Process, Role
 from portal import (
+    account_pages,
+    admin_health_pages,
+    admin_installment_pages,
+    admin_list_pages,
     admin_pages,
+    admin_record_pages,
     caseload_pages,
     dashboard_pages,
     enroll_pages,
@@ -18,7 +23,9 @@ from portal import (
     forwarder,
     payment_pages,
     renderer,
+    revenue_pages,
     sign_in,
+    sponsor_pages,
     success_pages,
 )
 from portal.access import SignInRequired
@@ -38,9 +45,16 @@ PAGES: tuple[APIRouter, ...] = (
     enroll_pages.router,
     payment_pages.router,
     dashboard_pages.router,
+    account_pages.router,
     figures_pages.router,
     admin_pages.router,
+    admin_list_pages.router,
+    admin_installment_pages.router,
+    admin_health_pages.router,
+    admin_record_pages.router,
     caseload_pages.router,
+    sponsor_pages.router,
+    revenue_pages.router,
 )
 
 

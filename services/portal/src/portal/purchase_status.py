@@ -22,20 +22,18 @@ class Status:
         return self.phase in ("done", "failed", "over")
 
 
-_PENDING = "Your payment was received. Your enrollment is being opened."
+_AT_THE_BANK: tuple[Phase, str, str] = (
+    "processing",
+    "Your payment is being processed",
+    "Your bank needs up to four working days. Your enrollment opens by itself then, and we send you an email.",
+)
 _BY_STATUS: Mapping[str, tuple[Phase, str, str]] = {
     "awaiting_payment": (
         "waiting",
         "Waiting for your payment",
         "As soon as the payment is confirmed, you see it here.",
     ),
-    "processing": (
-        "processing",
-        "Your payment is being processed",
-        "Your bank needs up to four working days. Your enrollment opens by itself then, and we send you an email.",
-    ),
-    "paid": ("waiting", "Payment received", _PENDING),
-    "pending": ("waiting", "Payment received", _PENDING),
+    "paid": ("waiting", "Payment received", "Your payment was received. Your enrollment is being opened."),
     "active": ("done", "You are enrolled", "Your payment is confirmed and your enrollment is active."),
     "completed": ("done", "You are enrolled", "Your enrollment is completed."),
     "paused": ("over", "Your enrollment is paused", "A payment is overdue. Your enrollment resumes when it is paid."),
@@ -55,5 +53,9 @@ def status_of(purchase: Mapping[str, Any] | None) -> Status:
     status = str(purchase["status"])
     if status == "paid" and purchase["kind"] in _WITHOUT_ENROLLMENT:
         return Status(phase="done", title="Payment received", text="Your payment is confirmed.")
+    if status in ("processing", "pending"):
+        at_the_bank = purchase["paid"] == 0 < purchase["amount"]  # a bank debit that has not settled
+        phase, title, text = _AT_THE_BANK if at_the_bank else _BY_STATUS["paid"]
+        return Status(phase=phase, title=title, text=text)
     phase, title, text = _BY_STATUS.get(status, ("waiting", "Waiting for the confirmation", ""))
     return Status(phase=phase, title=title, text=text)

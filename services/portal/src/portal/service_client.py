@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import httpx
 from fastapi import Depends, Request
+from starlette.responses import Response
 
 from kit.runtime.failures import Transient
 from kit.runtime.trace import current_traceparent
@@ -92,6 +93,18 @@ class Api:
         headers = {"Idempotency-Key": key} if key else {}
         return _json_of(await self.send(service, "POST", path, json=dict(body or {}), headers=headers))
 
+    async def put(self, service: str, path: str, body: Mapping[str, object]) -> Any:
+        """Raises ServiceError, ServiceUnavailable."""
+        return _json_of(await self.send(service, "PUT", path, json=dict(body)))
+
+    async def patch(self, service: str, path: str, body: Mapping[str, object]) -> Any:
+        """Raises ServiceError, ServiceUnavailable."""
+        return _json_of(await self.send(service, "PATCH", path, json=body))
+
+    async def delete(self, service: str, path: str) -> None:
+        """Raises ServiceError, ServiceUnavailable."""
+        _json_of(await self.send(service, "DELETE", path))
+
     async def send(
         self,
         service: str,
@@ -122,6 +135,14 @@ def problem_of(answer: httpx.Response) -> ServiceError:
         return ServiceError(answer.status_code, str(body["code"]), str(body["detail"]), body)
     except (ValueError, KeyError, TypeError):
         raise ServiceUnavailable(f"status {answer.status_code} without a problem document") from None
+
+
+def csv_of(answer: httpx.Response) -> Response:
+    """The CSV that a service has made, for the browser. Raises ServiceError, ServiceUnavailable."""
+    if not answer.is_success:
+        raise problem_of(answer)
+    headers = {"Cache-Control": "no-store", "Content-Disposition": answer.headers["content-disposition"]}
+    return Response(answer.content, media_type="text/csv", headers=headers)
 
 
 def _json_of(answer: httpx.Response) -> Any:

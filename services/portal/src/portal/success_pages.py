@@ -43,7 +43,7 @@ async def show_membership(
         return RedirectResponse("/enroll/cancel?program=membership", 303)
     if session_id:
         return await _page(request, api, session, "success.html", session_id=session_id, program="membership")
-    return RedirectResponse("/dashboard", 303)
+    return RedirectResponse("/dashboard/membership", 303)
 
 
 @router.get("/courses/{reference}")

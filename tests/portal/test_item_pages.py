@@ -136,6 +136,8 @@ async def test_a_pay_link_opens_the_page_or_is_refused_with_the_reason(browser: 
     [
         ("awaiting_payment", 0, "waiting", True),
         ("processing", 0, "processing", True),
+        ("processing", 489_000, "waiting", True),  # paid by card, and enrollment has not said anything yet
+        ("pending", 0, "processing", True),  # a bank debit
         ("pending", 489_000, "waiting", True),
         ("active", 489_000, "done", False),
         ("expired", 0, "failed", False),
