@@ -36,6 +36,28 @@ def merged(documents: Mapping[str, Document]) -> Document:
     ]
     if twice:
         raise ValueError(f"operation ids that are not unique: {twice}")
+    _remove_unused(found)
+    return found
+
+
+def _remove_unused(document: Document) -> None:
+    """Where several services have a path, the answers of the first one stay; those of the others may be left over."""
+    components = document["components"]
+    for kind in ("responses", "parameters", "schemas"):
+        used = _references(document)
+        components[kind] = {
+            name: part for name, part in components[kind].items() if f"#/components/{kind}/{name}" in used
+        }
+
+
+def _references(document: Document) -> set[str]:
+    found: set[str] = set()
+
+    def note(reference: str) -> str:
+        found.add(reference)
+        return reference
+
+    replace_references(document, note)
     return found
 
 

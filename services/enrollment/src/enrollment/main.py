@@ -41,6 +41,10 @@ def app(settings: ApiSettings) -> FastAPI:
             event_requests(REQUESTS),
         ],
         publishes=PUBLISHES,
+        tags={
+            "enrollments": "The places that students have in items, and their state.",
+            "progress": "Steps of a track's projects that are done.",
+        },
         settings=settings,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4, uuid5
 
 from fastapi import APIRouter, Query, Request
@@ -28,7 +28,8 @@ from kit.http import audit
 from kit.http.auth import Admin, CaseManager, CurrentCaller
 from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
 from kit.http.idempotency import HEADER, IDEMPOTENT, once
-from kit.http.paging import Cursor, Page, page_of
+from kit.http.openapi import example
+from kit.http.paging import NEWEST, Cursor, Page, page_of
 from ledger.verdict import SUPERSEDED
 
 router = APIRouter(tags=["instructors"])
@@ -53,7 +54,10 @@ class StudentAssignment(BaseModel):
     updated_at: datetime
 
 
-class NewInstructor(BaseModel):
+class NewInstructor(
+    BaseModel,
+    json_schema_extra=example(program_slug="barber-apprenticeship", name="Ada", specialty="Barbering", capacity=500),
+):
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
     program_slug: str = Field(min_length=1, max_length=200)
@@ -64,7 +68,7 @@ class NewInstructor(BaseModel):
     is_active: bool = True
 
 
-class InstructorChange(BaseModel):
+class InstructorChange(BaseModel, json_schema_extra=example(capacity=800)):
     """Omitted fields stay as they are. An instructor cannot move to another program."""
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
@@ -130,6 +134,7 @@ async def list_instructors(
     is_active: Annotated[bool | None, Query()] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
+    sort: Literal["-created_at", "created_at", "name", "-name", "-students", "students"] = NEWEST,
 ) -> Page[InstructorRow]:
     """All instructors with their numbers of students, newest first."""
     selected = select(instructors)
@@ -137,11 +142,12 @@ async def list_instructors(
         selected = selected.where(instructors.c.program_slug == program_slug)
     if is_active is not None:
         selected = selected.where(instructors.c.is_active == is_active)
-    return await page_of(uow.db, selected, instructors, InstructorRow, cursor=cursor, limit=limit)
+    return await page_of(uow.db, selected, instructors, InstructorRow, cursor=cursor, limit=limit, sort=sort)
 
 
 @router.get("/api/admin/instructors/{instructor_id}")
 async def read_instructor(caller: Admin, uow: CallerUnitOfWork, instructor_id: UUID) -> InstructorRow:
+    """One instructor, with its number of students."""
     return await _read(uow.db, instructor_id)
 
 

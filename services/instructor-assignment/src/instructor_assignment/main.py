@@ -40,6 +40,7 @@ def app(settings: ApiSettings) -> FastAPI:
             event_requests(REQUESTS),
         ],
         publishes=PUBLISHES,
+        tags={"instructors": "AI instructors, and who has which."},
         settings=settings,
     )
 

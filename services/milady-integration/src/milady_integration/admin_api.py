@@ -21,6 +21,7 @@ from kit.http import audit
 from kit.http.auth import Admin, CaseManager
 from kit.http.csv_documents import CsvResponse
 from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
+from kit.http.openapi import example
 from kit.http.paging import Cursor, Page, page_of
 from kit.http.problems import INVALID_REQUEST
 from kit.jobs.jobs import jobs
@@ -63,10 +64,18 @@ class AnyEnrollment(StudentEnrollment):
 
 class ConfirmedLink(BaseModel):
     title: str = Field(min_length=1, max_length=300)
-    url: str = Field(max_length=2000, pattern=r"^https?://[^\s<>\"]+$")
+    url: str = Field(max_length=2000, pattern=r'^https?://[^\s<>"]+$')
 
 
-class Confirmation(BaseModel):
+class Confirmation(
+    BaseModel,
+    json_schema_extra=example(
+        studentId="0b2f6c1e-6f0e-4d0a-8d52-9c7f3a1e2b44",
+        programSlug="barber-apprenticeship",
+        miladyEnrollmentId="ME-2041",
+        links=[{"title": "Start", "url": "https://milady.example.com/start"}],
+    ),
+):
     model_config = ConfigDict(str_strip_whitespace=True)
 
     studentId: str = Field(min_length=1, max_length=200)
@@ -76,7 +85,7 @@ class Confirmation(BaseModel):
     withdrawn: bool = Field(default=False, description="confirms that the student was withdrawn by hand instead")
 
 
-class Retry(BaseModel):
+class Retry(BaseModel, json_schema_extra=example(programSlug="barber-apprenticeship")):
     """Narrows what is retried; an empty object retries everything that has failed."""
 
     model_config = ConfigDict(extra="forbid")
@@ -94,7 +103,9 @@ class Course(BaseModel):
     title: str = Field(min_length=1, max_length=300)
 
 
-class ProgramChange(BaseModel):
+class ProgramChange(
+    BaseModel, json_schema_extra=example(title="Barber", courses=[{"id": "BARB-101", "title": "Foundations"}])
+):
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
     title: str = Field(min_length=1, max_length=300)

@@ -20,6 +20,7 @@ from kit.http import audit
 from kit.http.auth import CaseManager, CurrentCaller
 from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
 from kit.http.idempotency import IDEMPOTENT, once
+from kit.http.openapi import example
 from kit.http.paging import Cursor, Page, page_of
 from ledger.standing import Standing
 from ledger.verdict import SUPERSEDED
@@ -56,7 +57,10 @@ class StudentEnrollment(BaseModel):
     updated_at: datetime
 
 
-class AutoEnroll(BaseModel):
+class AutoEnroll(
+    BaseModel,
+    json_schema_extra=example(studentId="0b2f6c1e-6f0e-4d0a-8d52-9c7f3a1e2b44", programId="barber-apprenticeship"),
+):
     model_config = ConfigDict(str_strip_whitespace=True)
 
     studentId: str = Field(min_length=1, max_length=200)

@@ -43,6 +43,10 @@ def app(settings: ApiSettings) -> FastAPI:
             event_requests(REQUESTS),
         ],
         publishes=PUBLISHES,
+        tags={
+            "milady": "Enrollments at the outside course provider.",
+            "milady admin": "For admins: programs at the provider, and what is confirmed by hand.",
+        },
         settings=settings,
     )
 

@@ -37,6 +37,7 @@ def app(settings: ApiSettings) -> FastAPI:
         routers=[router, export_router(PERSONAL), verification_api.router],
         consumers=[consumers(Rules()), erasure_requests(ERASURES)],
         publishes=PUBLISHES,
+        tags={"notifications": "Messages that were sent, or could not be."},
         settings=settings,
     )
 

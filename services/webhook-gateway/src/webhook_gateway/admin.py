@@ -24,6 +24,7 @@ def app(context: AdminContext, authenticator: Authenticator, limits: Mapping[str
         package="webhook_gateway",
         title=f"{SERVICE}-admin",
         description=__doc__ or "",
+        tags={"operations": "For operators: dead letters, replays, lost events, scaling."},
         routers=[dead_letters_api.router, operations_api.router, differences_api.router, export_api.router],
         dependencies=[limited("reads", is_read), limited("changes", is_change)],
         checks={"database": context.database.ping, "queues": lambda: _declared(context)},

@@ -17,12 +17,13 @@ async def receive() -> dict[str, bool]:
     raise NO_STORE("This process has no store for events. Deliver it again.")
 
 
+_EVENT = {"id": "evt_123", "object": "event", "type": "charge.refunded", "data": {"object": {"id": "ch_123"}}}
 _OPENAPI = {
     "parameters": [{"name": "Stripe-Signature", "in": "header", "required": True, "schema": {"type": "string"}}],
     "requestBody": {
         "required": True,
         "description": "The Stripe event, byte for byte as it was signed",
-        "content": {"application/json": {"schema": {"type": "object"}}},
+        "content": {"application/json": {"schema": {"type": "object", "examples": [_EVENT]}}},
     },
 }
 for path in PATHS:

@@ -16,6 +16,7 @@ from pydantic_core import from_json
 from contracts.text import storable
 from kit.http import audit
 from kit.http.auth import Admin
+from kit.http.openapi import example
 from kit.http.paging import Page
 from kit.http.problems import INVALID_REQUEST, Problem
 from kit.messaging.dead_letter import LONGEST_ID, DeadLetter
@@ -59,7 +60,9 @@ class DeadLetterDetail(DeadLetterView):
     body: Any = Field(description="JSON, or text if it is none")
 
 
-class Replay(BaseModel):
+class Replay(
+    BaseModel, json_schema_extra=example(queue="enrollment.payments", event_ids=["evt_123/payment.succeeded.v1"])
+):
     model_config = ConfigDict(extra="forbid")
 
     queue: QueueName
@@ -67,7 +70,12 @@ class Replay(BaseModel):
     all: bool = Field(default=False, description=f"instead of `event_ids`: the first {MOST_REPLAYED}")
 
 
-class Discard(BaseModel):
+class Discard(
+    BaseModel,
+    json_schema_extra=example(
+        queue="enrollment.payments", event_ids=["evt_123/payment.succeeded.v1"], reason="A test event."
+    ),
+):
     model_config = ConfigDict(extra="forbid")
 
     queue: QueueName

@@ -59,6 +59,7 @@ def app(context: GatewayContext | None = None) -> FastAPI:
         package="webhook_gateway",
         title=SERVICE,
         description=webhook_gateway.__doc__ or "",
+        tags={"stripe": "Where Stripe delivers its events."},
         routers=[router],
         checks={"a store": context.check_stores} if context else {},
         asyncapi=partial(

@@ -14,6 +14,7 @@ from contracts.registry import PUBLISHED_BY
 from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.http import audit
 from kit.http.auth import Admin
+from kit.http.openapi import example
 from kit.http.problems import INVALID_REQUEST
 from webhook_gateway.admin_context import CurrentContext, Reason
 from webhook_gateway.fetcher import StripeNotConfigured, StripeRejected
@@ -60,7 +61,7 @@ StripeId = Annotated[str, Field(min_length=1, max_length=255)]
 Time = Annotated[AwareDatetime, AfterValidator(_in_range)]
 
 
-class Period(BaseModel):
+class Period(BaseModel, json_schema_extra=example(since="2027-01-01T00:00:00Z")):
     model_config = ConfigDict(extra="forbid")
 
     since: Time
@@ -78,7 +79,7 @@ class Reconciliation(BaseModel):
     differing: list[str] = Field(description="ids of objects that differ from what was published; at most 1,000")
 
 
-class ReplayOrder(BaseModel):
+class ReplayOrder(BaseModel, json_schema_extra=example(types=["charge.refunded"], since="2027-01-01T00:00:00Z")):
     """Events that match all that is given. `types`: of Stripe, such as charge.refunded."""
 
     model_config = ConfigDict(extra="forbid")
@@ -92,7 +93,7 @@ class Replays(BaseModel):
     events: int = Field(description="how many are published again; when asked how it goes, how many are still due")
 
 
-class Scaling(BaseModel):
+class Scaling(BaseModel, json_schema_extra=example(process="enrollment", replicas=3, reason="Start of the term.")):
     model_config = ConfigDict(extra="forbid")
 
     process: str = Field(max_length=100, description="<service> (its consumers) or <service>-relay")

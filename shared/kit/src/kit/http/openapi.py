@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
+from pydantic import JsonValue
+from pydantic.config import JsonDict
 
 from kit.http.auth import GUEST, roles_of
 from kit.http.declared_problems import DeclaredProblems
@@ -18,6 +20,12 @@ from kit.http.problems import MEDIA_TYPE, ProblemDocument, ProblemType
 Document = dict[str, Any]  # JSON
 
 SCHEMAS = "#/components/schemas/"
+TAGS = {
+    "admin": "For admins and case managers: payments, installments, refunds, sponsors, students.",
+    "students": "What is kept about the caller.",
+    "verification": "Whether the rows are what the payment facts say, and the repair.",
+}
+"""Of routes that several services have."""
 _BEARER = "bearer"
 _PARAMETRIZED = re.compile(r"([A-Z][A-Za-z]*)_([A-Z][A-Za-z]*)_")
 """FastAPI's name of `Page[Payment]`: Page_Payment_."""
@@ -25,8 +33,13 @@ _FASTAPI_ERRORS = ("HTTPValidationError", "ValidationError")
 _RETRY_AFTER = {"Retry-After": {"description": "seconds to wait", "schema": {"type": "integer"}}}
 
 
+def example(**fields: JsonValue) -> JsonDict:
+    """`json_schema_extra` of the model of a request body."""
+    return {"examples": [fields]}
+
+
 def complete(app: FastAPI, *, tags: Mapping[str, str]) -> None:
-    """Makes `app.openapi()` return the completed document. `tags`: what each is about."""
+    """Makes `app.openapi()` return the completed document. `tags`: what each is about, other than TAGS."""
     derived = app.openapi
     completed: list[Document] = []
 
@@ -55,13 +68,24 @@ def _completed(app: FastAPI, document: Document, tags: Mapping[str, str]) -> Doc
         operation["security"] = _security(operation, route)
         operation["responses"] = {
             status: answer for status, answer in operation["responses"].items() if status < "400"
-        } | _problems(declared.of.get(str(route.name), ()) if declared else ())
+        } | _problems(declared.of.get(str(route.name), ()) if declared else (), str(route.name), schemas)
     used = {tag for *_, operation in each_operation(document) for tag in operation.get("tags", ())}
-    document["tags"] = [{"name": tag, "description": tags[tag]} for tag in sorted(used) if tag in tags]
+    texts = {**TAGS, **tags}
+    document["tags"] = [{"name": tag, "description": texts[tag]} for tag in sorted(used) if tag in texts]
+    _without_defaults(document)
     document = _with_plain_names(_plain(document))
     _share(document, "responses", lambda operation: operation["responses"], _name_of_answer)
     _share(document, "parameters", lambda operation: operation.get("parameters", []), _name_of_parameter)
     return document
+
+
+def _without_defaults(document: Document) -> None:
+    """What a PATCH omits stays as it is: a client must not fill in the model's default."""
+    for _, method, operation in each_operation(document):
+        if method == "patch":
+            reference: str = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+            for field in document["components"]["schemas"][reference.removeprefix(SCHEMAS)]["properties"].values():
+                field.pop("default", None)
 
 
 def _security(operation: Document, route: RouteContext) -> list[Document]:
@@ -70,33 +94,36 @@ def _security(operation: Document, route: RouteContext) -> list[Document]:
     return [{}, {_BEARER: []}] if GUEST in roles_of(route.dependant) else [{_BEARER: []}]
 
 
-def _problems(types: Any) -> Document:
-    """By status. The codes of each are a closed list."""
+def _problems(types: Iterable[ProblemType], operation: str, schemas: Document) -> Document:
+    """By status. The codes of each are a closed list, and operations with the same list share its schema."""
     codes: dict[int, set[str]] = {}
-    each: ProblemType
     for each in types:
         codes.setdefault(each.status, set()).add(each.code)
-    return {str(status): _problem(status, sorted(codes[status])) for status in sorted(codes)}
+    return {str(status): _problem(status, sorted(codes[status]), operation, schemas) for status in sorted(codes)}
 
 
-def _problem(status: int, codes: list[str]) -> Document:
-    members = {"code": {"enum": codes, "type": "string"}, "status": {"const": status, "type": "integer"}}
+def _problem(status: int, codes: list[str], operation: str, schemas: Document) -> Document:
+    """The schema is UnknownItem404; of several codes, named after the first operation that answers them:
+    CreateItem409. `enum` of one status, not `const`: client generators merge it with the integer of Problem."""
+    members = {"code": {"enum": codes, "type": "string"}, "status": {"enum": [status], "type": "integer"}}
     schema = {"allOf": [{"$ref": SCHEMAS + "Problem"}, {"type": "object", "properties": members}]}
+    name = next((known for known, each in schemas.items() if each == schema), None)
+    if name is None:
+        name = _pascal(codes[0] if len(codes) == 1 else operation) + str(status)
+        schemas[name] = schema
     answer: Document = {
         "description": HTTPStatus(status).phrase,
-        "content": {MEDIA_TYPE: {"schema": schema}},
+        "content": {MEDIA_TYPE: {"schema": {"$ref": SCHEMAS + name}}},
     }
     return answer | {"headers": _RETRY_AFTER} if status == HTTPStatus.TOO_MANY_REQUESTS else answer
 
 
-def _name_of_answer(answer: Document, operation: str) -> str:
-    """UnknownItem; of several codes, after the first operation that answers them: CreateItem409."""
-    schema = answer["content"][MEDIA_TYPE]["schema"]["allOf"][1]["properties"]
-    codes: list[str] = schema["code"]["enum"]
-    return _pascal(codes[0] if len(codes) == 1 else operation) + str(schema["status"]["const"])
+def _name_of_answer(answer: Document) -> str:
+    reference: str = answer["content"][MEDIA_TYPE]["schema"]["$ref"]
+    return reference.removeprefix(SCHEMAS)
 
 
-def _name_of_parameter(parameter: Document, _: str) -> str:
+def _name_of_parameter(parameter: Document) -> str:
     return _pascal(parameter["name"])
 
 
@@ -104,26 +131,25 @@ def _share(
     document: Document,
     kind: str,
     parts: Callable[[Document], Document | list[Document]],
-    name_of: Callable[[Document, str], str],
+    name_of: Callable[[Document], str],
 ) -> None:
     """Makes components of the responses or parameters that several operations have."""
-    places: list[tuple[Any, Any, str]] = []
+    places: list[tuple[Any, Any]] = []
     for _, _, operation in each_operation(document):
         found = parts(operation)
-        keys = list(found) if isinstance(found, dict) else range(len(found))
-        places += [(found, key, operation["operationId"]) for key in keys]
+        places += [(found, key) for key in (list(found) if isinstance(found, dict) else range(len(found)))]
     shareable = [
         place for place in places if kind == "parameters" or MEDIA_TYPE in place[0][place[1]].get("content", ())
     ]
-    count = Counter(repr(found[key]) for found, key, _ in shareable)
+    count = Counter(repr(found[key]) for found, key in shareable)
     components: Document = {}
     names: dict[str, str] = {}
-    for found, key, operation_id in shareable:
+    for found, key in shareable:
         part = found[key]
         if count[repr(part)] == 1:
             continue
         if (name := names.get(repr(part))) is None:
-            name = name_of(part, operation_id)
+            name = name_of(part)
             while name in components:
                 name += "_"
             names[repr(part)], components[name] = name, part
@@ -154,7 +180,7 @@ def _plain(part: Any, within: str = "") -> Any:
     if not isinstance(part, dict):
         return part
     kept = {
-        key: _plain(value, key)
+        key: value if key == "examples" else _plain(value, key)
         for key, value in part.items()
         if key != "title" or within in ("properties", "info") or not isinstance(value, str)
     }
