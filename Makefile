@@ -8,9 +8,12 @@ EXPORT  := $(BIN)/uv export --quiet --frozen --no-emit-workspace --no-header --n
 MEMBERS := $(wildcard shared/*/pyproject.toml services/*/pyproject.toml sandboxes/*/pyproject.toml devstack/pyproject.toml cli/pyproject.toml)
 # Bytecode is kept: the tests start many processes, and each would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
+# What the generators of the clients need, Node among it.
+TOOLS     := .local/client-tools
+WITH_NODE := export PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH"
 DELIVERY := tests/kit/test_subscribers.py tests/kit/test_dead_letters.py tests/kit/test_relay.py tests/webhook_gateway/test_spill.py
 
-.PHONY: help demo serve test lint types walls unit fast test-browser screenshots test-containers test-compose schemathesis conformance purchases year faults faults-long bench bench-quick bench-large bench-verify docs lock clean
+.PHONY: help demo serve test lint types walls unit fast test-browser screenshots clients test-clients test-containers test-compose schemathesis conformance purchases year faults faults-long bench bench-quick bench-large bench-verify bench-pages docs lock clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -44,6 +47,17 @@ test-browser: .venv/.ready  ## the pages in Chromium: the whole path of a studen
 
 screenshots: .venv/.ready  ## a picture of every page, into .local/screenshots
 	CHROMIUM="$$(tests/browser/find-chromium)" && export CHROMIUM && SCREENSHOTS=.local/screenshots $(BIN)/pytest tests/browser
+
+clients: $(TOOLS)/.ready  ## the clients of clients/, generated from docs/openapi/bursar.json
+	$(TOOLS)/bin/openapi-python-client generate --path docs/openapi/bursar.json --config clients/python/generator.yaml \
+	  --meta uv --output-path clients/python/bursar-client --overwrite
+	cd clients/typescript && $(WITH_NODE) && npm run --silent generate && npm run --silent build
+
+test-clients: .venv/.ready clients  ## lint the OpenAPI documents; each generated client buys a program on the whole system
+	$(WITH_NODE) && npx --yes @redocly/cli@2.77.0 lint docs/openapi/*.json --config docs/openapi/redocly.yaml
+	$(WITH_NODE) && npx --yes @stoplight/spectral-cli@6.16.3 lint docs/openapi/*.json \
+	  --ruleset docs/openapi/spectral.yaml --fail-severity warn
+	CLIENT_TOOLS=$(CURDIR)/$(TOOLS)/bin $(BIN)/pytest tests/clients
 
 test-containers: .venv/.ready  ## the journey, fault and delivery tests on PostgreSQL and RabbitMQ in containers
 	BURSAR_TEST_SERVERS=containers $(PYTEST) tests/journeys tests/faults $(DELIVERY)
@@ -81,6 +95,9 @@ bench-large: .venv/.ready  ## the figures with ten million old rows in every tab
 bench-verify: .venv/.ready  ## how long the invariant takes (PURCHASES=10000)
 	@$(BIN)/python -m tests.bench.verification --purchases $${PURCHASES:-10000}
 
+bench-pages: .venv/.ready  ## how long the portal's pages take, and how large they are (STUDENTS=10000)
+	@$(BIN)/python -m tests.bench.pages --students $${STUDENTS:-10000}
+
 docs: .venv/.ready  ## regenerate the event map, OpenAPI, AsyncAPI and JSON schemas
 	$(BIN)/python -m devstack.documents
 
@@ -103,6 +120,12 @@ lock: .venv/.ready  ## update all pins after a change of dependencies (UPGRADE=-
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 	  $(foreach member,$(MEMBERS),--editable $(patsubst %/,%,$(dir $(member))))
 	@touch .venv/.ready
+
+$(TOOLS)/.ready: clients/requirements.txt clients/typescript/package-lock.json
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --requirement clients/requirements.txt
+	cd clients/typescript && $(WITH_NODE) && npm ci --silent --ignore-scripts
+	@touch $@
 
 clean:  ## remove everything that make created
 	rm -rf .venv .local .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

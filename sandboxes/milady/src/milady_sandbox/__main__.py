@@ -14,6 +14,7 @@ def main() -> None:
         create_app(settings),
         host=settings.host,
         port=settings.port,
+        timeout_keep_alive=75,  # longer than a client's
         log_level=settings.log_level,
         timeout_graceful_shutdown=2,
         server_header=False,

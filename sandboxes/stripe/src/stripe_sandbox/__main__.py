@@ -20,6 +20,7 @@ def main() -> None:
         app,
         host=settings.host,
         port=settings.port,
+        timeout_keep_alive=75,  # longer than a client's
         log_level=settings.log_level,
         timeout_graceful_shutdown=5,
         server_header=False,
