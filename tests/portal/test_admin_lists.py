@@ -14,83 +14,85 @@ from tests.portal.documented_samples import HOSTILE, resolved, sample_page, sche
 from tests.portal.documented_services import PAYMENT_ID, PURCHASE_ID, documented, page, problem
 from tests.portal.harness import Browser, Portal
 
-from portal.admin_listings import LISTINGS, PAYMENTS, PROVIDER_ENROLLMENTS, REFUND_REQUESTS, UNMATCHED_PAYMENTS
-from portal.listing import Filter, Listing, filled
+from portal.admin_lists import PAYMENTS, PROVIDER_ENROLLMENTS, RECORD_LISTS, REFUND_REQUESTS, UNMATCHED_PAYMENTS
+from portal.record_list import Filter, RecordList, filled
 
 PARAMETERS = {"code": "SPRING"}
 """Of paths."""
-every_listing = pytest.mark.parametrize("listing", LISTINGS, ids=[each.path for each in LISTINGS])
+every_list = pytest.mark.parametrize("record_list", RECORD_LISTS, ids=[each.path for each in RECORD_LISTS])
 
 
-def path_of(listing: Listing) -> str:
-    return filled(listing.path, PARAMETERS)
+def path_of(record_list: RecordList) -> str:
+    return filled(record_list.path, PARAMETERS)
 
 
-def api_of(listing: Listing) -> str:
-    return filled(listing.api, PARAMETERS)
+def api_of(record_list: RecordList) -> str:
+    return filled(record_list.api, PARAMETERS)
 
 
-def parameters(listing: Listing) -> dict[str, dict[str, Any]]:
+def parameters(record_list: RecordList) -> dict[str, dict[str, Any]]:
     """Of the API, by name."""
-    found = (resolved(each) for each in documented("GET", api_of(listing)).get("parameters", []))
+    found = (resolved(each) for each in documented("GET", api_of(record_list)).get("parameters", []))
     return {each["name"]: resolved(each["schema"]) for each in found if each["in"] == "query"}
 
 
-@every_listing
-def test_a_list_asks_for_what_its_api_documents(listing: Listing) -> None:
-    documented_parameters = parameters(listing)
+@every_list
+def test_a_list_asks_for_what_its_api_documents(record_list: RecordList) -> None:
+    documented_parameters = parameters(record_list)
     assert "cursor" in documented_parameters and documented_parameters["limit"]["maximum"] >= 100
-    for each in listing.filters:
+    for each in record_list.filters:
         schema = documented_parameters[each.name]
         assert set(each.choices) == set(schema.get("enum", ())) - {None}
         assert (each.kind == "yes_no") == ("boolean" in schema["type"])
         assert (each.kind in ("since", "until")) == (schema.get("format") == "date-time")
-    if listing.orders:
+    if record_list.orders:
         sort = documented_parameters["sort"]
-        assert {value for value, _ in listing.orders} == set(sort["enum"])
-        assert listing.orders[0][0] == sort["default"]
-    row = resolved(schema_of("GET", api_of(listing))["properties"]["items"]["items"])
-    for name in listing.fields:
+        assert {value for value, _ in record_list.orders} == set(sort["enum"])
+        assert record_list.orders[0][0] == sort["default"]
+    row = resolved(schema_of("GET", api_of(record_list))["properties"]["items"]["items"])
+    for name in record_list.fields:
         schema = row
         for part in name.split("."):
             schema = resolved(schema["properties"][part])
 
 
-@every_listing
-async def test_a_list_displays_hostile_texts_as_texts(browser: Browser, portal: Portal, listing: Listing) -> None:
+@every_list
+async def test_a_list_displays_hostile_texts_as_texts(
+    browser: Browser, portal: Portal, record_list: RecordList
+) -> None:
     await browser.sign_in("admin")
-    portal.services.answers["GET", api_of(listing)] = sample_page(api_of(listing))
-    shown = await browser.get(path_of(listing))
+    portal.services.answers["GET", api_of(record_list)] = sample_page(api_of(record_list))
+    shown = await browser.get(path_of(record_list))
     assert shown.status_code == 200 and "<script>alert" not in shown.text and "<img src=x" not in shown.text
     assert shown.text.count(' aria-current="page"') <= 1 and len(shown.content) < 40_000
-    exported = await browser.get(f"{path_of(listing)}.csv")
+    exported = await browser.get(f"{path_of(record_list)}.csv")
     assert exported.headers["content-type"].startswith("text/csv")
     header, row = csv.reader(io.StringIO(exported.text))
-    assert header == listing.fields
+    assert header == record_list.fields
     assert not [cell for cell in row if cell.startswith(("=", "+", "-", "@"))]  # no formula
 
 
-@every_listing
+@every_list
 async def test_an_empty_list_and_one_without_its_service_are_explained(
-    browser: Browser, portal: Portal, listing: Listing
+    browser: Browser, portal: Portal, record_list: RecordList
 ) -> None:
     await browser.sign_in("admin")
-    portal.services.answers["GET", api_of(listing)] = {**sample_page(api_of(listing)), "items": []}
-    assert listing.empty in (await browser.get(path_of(listing))).text
-    portal.services.answers["GET", api_of(listing)] = httpx.ConnectError("down")
-    down = await browser.get(path_of(listing))
+    portal.services.answers["GET", api_of(record_list)] = {**sample_page(api_of(record_list)), "items": []}
+    assert record_list.empty in (await browser.get(path_of(record_list))).text
+    portal.services.answers["GET", api_of(record_list)] = httpx.ConnectError("down")
+    down = await browser.get(path_of(record_list))
     assert down.status_code == 503 and "cannot be displayed right now" in down.text
-    part = await browser.get(path_of(listing), headers={"HX-Request": "true"})
+    part = await browser.get(path_of(record_list), headers={"HX-Request": "true"})
     assert part.status_code == 200 and "cannot be displayed right now" in part.text
 
 
-@every_listing
-async def test_a_list_is_for_admins(portal: Portal, listing: Listing) -> None:
+@every_list
+async def test_a_list_is_for_admins(portal: Portal, record_list: RecordList) -> None:
     for role in ("student", "case_manager", "specialist"):
         async with portal.browser() as browser:
             await browser.sign_in(role)
             portal.services.requests.clear()
-            for path in (path_of(listing), f"{path_of(listing)}.csv"):
+            for path in (path_of(record_list), f"{path_of(record_list)}.csv"):
                 assert (await browser.get(path)).status_code == 403
             assert not portal.services.requests
 
@@ -172,10 +174,10 @@ def test_a_day_that_is_none_is_not_sent() -> None:
 
 async def test_an_enrollment_at_the_provider_is_confirmed_or_retried(browser: Browser, portal: Portal) -> None:
     await browser.sign_in("admin")
-    listing = PROVIDER_ENROLLMENTS
-    row = sample_page(listing.api, status="failed", desired_state="enrolled", program_slug="barber")
-    portal.services.answers["GET", listing.api] = row
-    shown = await browser.get(listing.path)
+    record_list = PROVIDER_ENROLLMENTS
+    row = sample_page(record_list.api, status="failed", desired_state="enrolled", program_slug="barber")
+    portal.services.answers["GET", record_list.api] = row
+    shown = await browser.get(record_list.path)
     for act, sent in (
         ("retry", {}),
         ("confirm", {"miladyEnrollmentId": "M-1", "withdrawn": False}),

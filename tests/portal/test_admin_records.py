@@ -13,7 +13,7 @@ from tests.portal.harness import Browser, Portal, fields_of
 from portal.admin_records import INSTRUCTORS, ITEMS, PROMOTIONS, RECORDS, SPONSORS
 from portal.record_form import Field, Record, changed_body, new_body, texts
 
-every_record = pytest.mark.parametrize("record", RECORDS, ids=[each.listing.path for each in RECORDS])
+every_record = pytest.mark.parametrize("record", RECORDS, ids=[each.record_list.path for each in RECORDS])
 
 
 def sent_fields(method: str, path: str) -> dict[str, dict[str, Any]]:
@@ -37,7 +37,7 @@ def answer_with(portal: Portal, record: Record, **fields: Any) -> dict[str, Any]
 
 @every_record
 def test_a_form_has_the_fields_of_its_api(record: Record) -> None:
-    new, change = sent_fields("POST", record.listing.api), sent_fields("PATCH", record.api("x"))
+    new, change = sent_fields("POST", record.record_list.api), sent_fields("PATCH", record.api("x"))
     for use, documented_fields in (("new", new), ("change", change)):
         fields = [each for each in record.fields if each.only in ("", use)]
         tops = {each.name.partition(".")[0] for each in fields}
@@ -99,11 +99,11 @@ async def test_an_item_is_created_once(browser: Browser, portal: Portal) -> None
         "payment_plan.installments": "4",
         "projects": "First\r\n- one\r\n- two\r\nSecond",
     }
-    portal.services.answers["POST", ITEMS.listing.api] = stored(ITEMS, slug="dp")
+    portal.services.answers["POST", ITEMS.record_list.api] = stored(ITEMS, slug="dp")
     for _ in range(2):
         created = await browser.submit(shown, ITEMS.new_path, **form)
         assert created.headers["location"] == "/admin/items/dp?saved=1"
-    first, second = portal.services.sent("POST", ITEMS.listing.api)
+    first, second = portal.services.sent("POST", ITEMS.record_list.api)
     assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
     assert json.loads(first.content) == {
         "kind": "track",

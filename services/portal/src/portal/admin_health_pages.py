@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 from starlette.responses import Response
 
 from portal.access import Admin
-from portal.admin_listings import GATEWAY
+from portal.admin_lists import GATEWAY
 from portal.forms import PostedForm
 from portal.renderer import render
 from portal.service_client import Api, CurrentApi, ServiceError, ServiceUnavailable

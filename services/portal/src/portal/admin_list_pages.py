@@ -9,9 +9,9 @@ from starlette.responses import Response
 
 from kit.http.csv_documents import csv_response
 from portal.access import Admin
-from portal.admin_listings import LISTINGS
-from portal.listing import Listing, address, filled
+from portal.admin_lists import RECORD_LISTS
 from portal.problems import TOO_MANY_ROWS
+from portal.record_list import RecordList, address, filled
 from portal.renderer import render
 from portal.service_client import Api, CurrentApi, ServiceError, ServiceUnavailable
 
@@ -33,17 +33,17 @@ DONE = {
 """What a page that was redirected to says; by its parameter `done`."""
 
 
-async def show(request: Request, api: Api, listing: Listing, *, refused: ServiceError | None = None) -> Response:
+async def show(request: Request, api: Api, record_list: RecordList, *, refused: ServiceError | None = None) -> Response:
     """`refused`: what was tried on this page, and why it was not done."""
-    chosen = listing.chosen(request.query_params)
+    chosen = record_list.chosen(request.query_params)
     problem, rows, cursor = refused, None, None
     try:
         page = await api.get(
-            listing.service,
-            filled(listing.api, request.path_params),
+            record_list.service,
+            filled(record_list.api, request.path_params),
             limit=ROWS,
             cursor=request.query_params.get("cursor"),
-            **listing.query(chosen),
+            **record_list.query(chosen),
         )
         rows, cursor = page["items"], page["next"]
     except ServiceUnavailable:
@@ -54,12 +54,12 @@ async def show(request: Request, api: Api, listing: Listing, *, refused: Service
         problem, status = error, error.status
     else:
         status = 422 if refused else 200
-    path = filled(listing.path, request.path_params)
+    path = filled(record_list.path, request.path_params)
     return render(
         request,
         "admin_list.html",
         status,
-        listing=listing,
+        record_list=record_list,
         path=path,
         chosen=chosen,
         rows=rows,
@@ -72,34 +72,34 @@ async def show(request: Request, api: Api, listing: Listing, *, refused: Service
     )
 
 
-async def export(request: Request, api: Api, listing: Listing) -> Response:
+async def export(request: Request, api: Api, record_list: RecordList) -> Response:
     """All rows of the filters. Raises Problem 422 for more than a spreadsheet is good for."""
-    query = listing.query(listing.chosen(request.query_params))
+    query = record_list.query(record_list.chosen(request.query_params))
     rows: list[list[object]] = []
     cursor: str | None = None
     while len(rows) <= _MOST_EXPORTED:
-        path = filled(listing.api, request.path_params)
-        page = await api.get(listing.service, path, limit=_EXPORTED_AT_ONCE, cursor=cursor, **query)
-        rows += [listing.cells(row) for row in page["items"]]
+        path = filled(record_list.api, request.path_params)
+        page = await api.get(record_list.service, path, limit=_EXPORTED_AT_ONCE, cursor=cursor, **query)
+        rows += [record_list.cells(row) for row in page["items"]]
         if (cursor := page["next"]) is None:
-            return csv_response(listing.fields, rows, filename=listing.filename)
+            return csv_response(record_list.fields, rows, filename=record_list.filename)
     raise TOO_MANY_ROWS(f"There are more than {_MOST_EXPORTED:,} rows. Choose a filter.")
 
 
-def _page(listing: Listing) -> Callable[..., Awaitable[Response]]:
+def _page(record_list: RecordList) -> Callable[..., Awaitable[Response]]:
     async def page(request: Request, _: Admin, api: CurrentApi) -> Response:
-        return await show(request, api, listing)
+        return await show(request, api, record_list)
 
     return page
 
 
-def _csv(listing: Listing) -> Callable[..., Awaitable[Response]]:
+def _csv(record_list: RecordList) -> Callable[..., Awaitable[Response]]:
     async def csv(request: Request, _: Admin, api: CurrentApi) -> Response:
-        return await export(request, api, listing)
+        return await export(request, api, record_list)
 
     return csv
 
 
-for each in LISTINGS:
+for each in RECORD_LISTS:
     router.add_api_route(f"{each.path}.csv", _csv(each), methods=["GET"])
     router.add_api_route(each.path, _page(each), methods=["GET"])

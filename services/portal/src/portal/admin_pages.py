@@ -15,9 +15,9 @@ from starlette.responses import Response
 
 from portal.access import Admin
 from portal.admin_list_pages import show
-from portal.admin_listings import DISPUTES, GATEWAY, PROVIDER_ENROLLMENTS, REFUND_REQUESTS, UNMATCHED_PAYMENTS
+from portal.admin_lists import DISPUTES, GATEWAY, PROVIDER_ENROLLMENTS, REFUND_REQUESTS, UNMATCHED_PAYMENTS
 from portal.forms import PostedForm
-from portal.listing import Listing, address
+from portal.record_list import RecordList, address
 from portal.renderer import render
 from portal.service_client import Api, CurrentApi, ServiceError, csv_of
 
@@ -153,15 +153,15 @@ async def _dead_letters(
     return render(request, "dead_letters.html", 422 if refused else 200, **values)
 
 
-async def _do(request: Request, api: Api, listing: Listing, act: Awaitable[object], *, done: str) -> Response:
+async def _do(request: Request, api: Api, record_list: RecordList, act: Awaitable[object], *, done: str) -> Response:
     """A refusal is displayed on the page from which it was tried."""
     try:
         await act
     except ServiceError as error:
         if error.status in (401, 403):
             raise
-        return await show(request, api, listing, refused=error)
-    return RedirectResponse(f"{listing.path}?done={done}", 303)
+        return await show(request, api, record_list, refused=error)
+    return RedirectResponse(f"{record_list.path}?done={done}", 303)
 
 
 def _of_provider(form: Mapping[str, str]) -> dict[str, object]:

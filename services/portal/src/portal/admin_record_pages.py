@@ -13,8 +13,8 @@ from starlette.responses import Response
 from portal.access import Admin
 from portal.admin_records import RECORDS
 from portal.forms import PostedForm
-from portal.listing import filled
 from portal.record_form import Record, changed_body, new_body, texts
+from portal.record_list import filled
 from portal.renderer import render
 from portal.service_client import Api, CurrentApi, ServiceError
 
@@ -63,7 +63,7 @@ def _create(record: Record) -> Page:
         body = new_body(record.form("new"), given)
         try:
             created = await api.post(
-                record.listing.service, record.listing.api, body, key=form.get("idempotency_key") or None
+                record.record_list.service, record.record_list.api, body, key=form.get("idempotency_key") or None
             )
         except ServiceError as error:
             if error.status in (401, 403):
@@ -83,11 +83,11 @@ def _read(record: Record) -> Page:
 
 def _change(record: Record) -> Page:
     async def change(request: Request, key: str, _: Admin, api: CurrentApi, form: PostedForm) -> Response:
-        row = await api.get(record.listing.service, record.api(key))
+        row = await api.get(record.record_list.service, record.api(key))
         given = texts(record.form("change"), form)
         try:
             if body := changed_body(record.form("change"), given, row):
-                await api.patch(record.listing.service, record.api(key), body)
+                await api.patch(record.record_list.service, record.api(key), body)
         except ServiceError as error:
             if error.status in (401, 403):
                 raise
@@ -100,12 +100,12 @@ def _change(record: Record) -> Page:
 def _remove(record: Record) -> Page:
     async def remove(request: Request, key: str, _: Admin, api: CurrentApi, form: PostedForm) -> Response:
         try:
-            await api.delete(record.listing.service, record.api(key))
+            await api.delete(record.record_list.service, record.api(key))
         except ServiceError as error:
             if error.status in (401, 403):
                 raise
             return await _displayed(request, api, record, key, problem=error)
-        return RedirectResponse(f"{record.listing.path}?done=removed", 303)
+        return RedirectResponse(f"{record.record_list.path}?done=removed", 303)
 
     return remove
 
@@ -113,7 +113,7 @@ def _remove(record: Record) -> Page:
 async def _displayed(
     request: Request, api: Api, record: Record, key: str, *, problem: ServiceError | None = None
 ) -> Response:
-    row = await api.get(record.listing.service, record.api(key))
+    row = await api.get(record.record_list.service, record.api(key))
     given = {each.name: each.text(row) for each in record.form("change")}
     return _show(request, record, given, row=row, problem=problem)
 
@@ -121,7 +121,7 @@ async def _displayed(
 for each in RECORDS:
     router.add_api_route(each.new_path, _new(each), methods=["GET"])
     router.add_api_route(each.new_path, _create(each), methods=["POST"])
-    router.add_api_route(f"{each.listing.path}/{{key}}", _read(each), methods=["GET"])
-    router.add_api_route(f"{each.listing.path}/{{key}}", _change(each), methods=["POST"])
+    router.add_api_route(f"{each.record_list.path}/{{key}}", _read(each), methods=["GET"])
+    router.add_api_route(f"{each.record_list.path}/{{key}}", _change(each), methods=["POST"])
     if each.removal:
-        router.add_api_route(f"{each.listing.path}/{{key}}/remove", _remove(each), methods=["POST"])
+        router.add_api_route(f"{each.record_list.path}/{{key}}/remove", _remove(each), methods=["POST"])

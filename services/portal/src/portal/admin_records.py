@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from portal.listing import Column, Filter, Listing
 from portal.record_form import Field, Record
+from portal.record_list import Column, Filter, RecordList
 
 KINDS = ("program", "track", "course", "product", "service", "merchandise", "bundle", "membership")
 BY_TIME = (("-created_at", "newest first"), ("created_at", "oldest first"))
@@ -11,7 +11,7 @@ _BY_NAME = (("name", "by name"), ("-name", "by name, reversed"))
 _AMOUNT_HELP = "In minor units: 2500 is $25.00."
 
 ITEMS = Record(
-    listing=Listing(
+    record_list=RecordList(
         path="/admin/items",
         title="Catalog",
         service="checkout",
@@ -69,7 +69,7 @@ ITEMS = Record(
     ),
 )
 PROMOTIONS = Record(
-    listing=Listing(
+    record_list=RecordList(
         path="/admin/promotions",
         title="Promotions",
         service="checkout",
@@ -110,7 +110,7 @@ PROMOTIONS = Record(
     related=(("Redemptions", "/admin/promotions/{code}/redemptions"),),
 )
 SPONSORS = Record(
-    listing=Listing(
+    record_list=RecordList(
         path="/admin/sponsors",
         title="Sponsors",
         service="checkout",
@@ -136,7 +136,7 @@ SPONSORS = Record(
     related=(("Payments", "/admin/payments?funding_source={code}"),),
 )
 INSTRUCTORS = Record(
-    listing=Listing(
+    record_list=RecordList(
         path="/admin/instructors",
         title="Instructors",
         service="instructor-assignment",

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from portal.access import Admin
 from portal.charts import charts
-from portal.listing import start_of_day
+from portal.record_list import start_of_day
 from portal.renderer import render
 from portal.service_client import CurrentApi, ServiceError, csv_of
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from portal import amounts
-from portal.listing import Listing, Row, filled, value_of
+from portal.record_list import RecordList, Row, filled, value_of
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Record:
     """What a list has. `noun`: one of them; `key`: the field that its path ends with. `related`: pages about it, as
     (label, path). `removal`: what removing it is called; empty: it cannot be removed."""
 
-    listing: Listing
+    record_list: RecordList
     noun: str
     key: str
     fields: tuple[Field, ...]
@@ -81,13 +81,13 @@ class Record:
     @property
     def new_path(self) -> str:
         """Not below the list's, where it could be the key of one."""
-        return "/admin/new/" + self.listing.path.removeprefix("/admin/")
+        return "/admin/new/" + self.record_list.path.removeprefix("/admin/")
 
     def path(self, key: str) -> str:
-        return filled(self.listing.path + "/{key}", {"key": key})
+        return filled(self.record_list.path + "/{key}", {"key": key})
 
     def api(self, key: str) -> str:
-        return filled(self.listing.api + "/{key}", {"key": key})
+        return filled(self.record_list.api + "/{key}", {"key": key})
 
     def form(self, use: Literal["new", "change"]) -> list[Field]:
         return [each for each in self.fields if each.only in ("", use)]

@@ -83,7 +83,7 @@ class Filter:
 
 
 @dataclass(frozen=True)
-class Listing:
+class RecordList:
     """`path`: of the page; `api` of the list in docs/openapi/bursar.json; both may have `{…}`. `exported`: fields that
     only the CSV has. `orders`: values of the API's `sort` with their labels, the default first. `others`: pages beside
     it, as (label, path). `row_forms`: the template of what can be done to a row."""

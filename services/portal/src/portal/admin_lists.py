@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from portal.admin_records import BY_TIME, RECORDS
-from portal.listing import Column, Filter, Listing
+from portal.record_list import Column, Filter, RecordList
 
 GATEWAY = "webhook-gateway-admin"
 
@@ -14,7 +14,7 @@ _OF_STUDENT = Filter("student_id", "Student's id")
 _OF_PURCHASE = Filter("purchase_id", "Purchase's id")
 _PAYER = Filter("payer", "Payer", "choice", ("student", "sponsor"))
 
-PURCHASES = Listing(
+PURCHASES = RecordList(
     path="/admin/purchases",
     title="Purchases",
     service="checkout",
@@ -45,7 +45,7 @@ PURCHASES = Listing(
     ),
     exported=("id", "product", "kind", "plan"),
 )
-PAYMENTS = Listing(
+PAYMENTS = RecordList(
     path="/admin/payments",
     title="Payments",
     service="checkout",
@@ -78,7 +78,7 @@ PAYMENTS = Listing(
     orders=(*BY_TIME, *_BY_AMOUNT),
     exported=("id", "purchase_id", "item_slug", "payer", "tax", "manual_id", "stripe_invoice_id", "paid_at"),
 )
-INSTALLMENTS = Listing(
+INSTALLMENTS = RecordList(
     path="/admin/installments",
     title="Installments",
     service="checkout",
@@ -104,7 +104,7 @@ INSTALLMENTS = Listing(
     exported=("id", "kind", "paid_at"),
     note="Open the status of an installment to pause it, to change its due date, or to record a payment.",
 )
-REFUND_REQUESTS = Listing(
+REFUND_REQUESTS = RecordList(
     path="/admin/refund-requests",
     title="Refund requests",
     service="checkout",
@@ -123,7 +123,7 @@ REFUND_REQUESTS = Listing(
     row_forms="refund_request_forms.html",
     empty="None is waiting.",
 )
-UNMATCHED_PAYMENTS = Listing(
+UNMATCHED_PAYMENTS = RecordList(
     path="/admin/unmatched-payments",
     title="Payments that match nobody",
     service="checkout",
@@ -144,7 +144,7 @@ UNMATCHED_PAYMENTS = Listing(
     exported=("id", "purchase_id", "student_id", "payer", "funding_source", "resolved_at", "resolved_by"),
     row_forms="unmatched_payment_forms.html",
 )
-DISPUTES = Listing(
+DISPUTES = RecordList(
     path="/admin/disputes",
     title="Disputes",
     service="checkout",
@@ -164,7 +164,7 @@ DISPUTES = Listing(
     exported=("id", "payment_id", "student_id", "funds"),
     note="Evidence is submitted in Stripe's dashboard.",
 )
-RECEIPTS = Listing(
+RECEIPTS = RecordList(
     path="/admin/receipts",
     title="Receipts",
     service="checkout",
@@ -181,7 +181,7 @@ RECEIPTS = Listing(
     filters=(Filter("kind", "Kind", "choice", ("receipt", "invoice")), _OF_STUDENT, _OF_PURCHASE),
     exported=("id", "purchase_id", "payment_id"),
 )
-AUDIT_TRAIL = Listing(
+AUDIT_TRAIL = RecordList(
     path="/admin/audit",
     title="Audit trail",
     service="reporting",
@@ -210,7 +210,7 @@ AUDIT_TRAIL = Listing(
     orders=BY_TIME,
     exported=("id", "position", "service", "student_id", "address", "trace_id"),
 )
-DIFFERENCES = Listing(
+DIFFERENCES = RecordList(
     path="/admin/differences",
     title="Differences from Stripe",
     service=GATEWAY,
@@ -226,7 +226,7 @@ DIFFERENCES = Listing(
     exported=("object_kind", "last_seen_at"),
     note="Fields of objects at Stripe that differ from what was published about them. They are closed when both agree.",
 )
-BREAKS = Listing(
+BREAKS = RecordList(
     path="/admin/invariant",
     title="Breaks of the invariant",
     service="reporting",
@@ -248,7 +248,7 @@ BREAKS = Listing(
     note="Students of whom not all is true: paid, enrolled, taught, with the provider, notified, booked, agreed by "
     "Stripe.",
 )
-REDEMPTIONS = Listing(
+REDEMPTIONS = RecordList(
     path="/admin/promotions/{code}/redemptions",
     title="Redemptions",
     service="checkout",
@@ -261,7 +261,7 @@ REDEMPTIONS = Listing(
         _STUDENT,
     ),
 )
-ASSIGNMENTS = Listing(
+ASSIGNMENTS = RecordList(
     path="/admin/instructor-assignments",
     title="Assignments",
     service="instructor-assignment",
@@ -284,7 +284,7 @@ ASSIGNMENTS = Listing(
     others=(("Instructors", "/admin/instructors"),),
 )
 
-PROVIDER_ENROLLMENTS = Listing(
+PROVIDER_ENROLLMENTS = RecordList(
     path="/admin/milady",
     title="Enrollments at the outside course provider",
     service="milady-integration",
@@ -312,8 +312,8 @@ PROVIDER_ENROLLMENTS = Listing(
     row_forms="provider_enrollment_forms.html",
 )
 
-LISTINGS = (
+RECORD_LISTS = (
     *(PURCHASES, PAYMENTS, INSTALLMENTS, REFUND_REQUESTS, UNMATCHED_PAYMENTS, DISPUTES, RECEIPTS, REDEMPTIONS),
-    *(each.listing for each in RECORDS),
+    *(each.record_list for each in RECORDS),
     *(ASSIGNMENTS, PROVIDER_ENROLLMENTS, AUDIT_TRAIL, DIFFERENCES, BREAKS),
 )
