@@ -38,6 +38,7 @@ PINNED = {
     "services/checkout/migrations/versions/0011_checkout_sessions.py": "b2a86f1314faff79",
     "services/checkout/migrations/versions/0012_fact_customers.py": "a1b73390c91dc108",
     "services/checkout/migrations/versions/0013_sponsor_links.py": "49598c68e48e6cc3",
+    "services/checkout/migrations/versions/0014_authorizations.py": "8ca888a5b74b8d2e",
     "services/enrollment/migrations/versions/0001_initial.py": "02e65d3899307510",
     "services/enrollment/migrations/versions/0002_enrolled_at.py": "6b470079d99aa532",
     "services/enrollment/migrations/versions/0003_delivery.py": "ce26dbd51685508f",

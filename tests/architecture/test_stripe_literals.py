@@ -14,6 +14,7 @@ import stripe
 from stripe.checkout import Session
 
 from checkout.stripe_client import invoices as invoice_calls
+from checkout.stripe_client.intents import IntentStatus, intent_of
 from contracts import payments
 from ledger.payment import BANK_RETURNS
 
@@ -93,6 +94,7 @@ def _description(resource: type, field: str) -> str:
         (stripe.Invoice, "status", get_args(invoice_calls.InvoiceStatus)),
         (stripe.InvoicePayment, "status", _INVOICE_PAYMENT),
         (stripe.PaymentIntent, "status", _INTENT),
+        (stripe.PaymentIntent, "status", get_args(IntentStatus)),
         (Session, "status", _SESSION),
         (Session, "payment_status", _SESSION_PAYMENT),
         (stripe.SubscriptionSchedule, "status", _SCHEDULE),
@@ -104,6 +106,13 @@ def _description(resource: type, field: str) -> str:
 def test_every_value_is_interpreted(resource: type, field: str, interpreted: Any) -> None:
     assert declared(resource, field), f"{resource.__name__}.{field} declares no values"
     assert set(interpreted) == declared(resource, field)
+
+
+def test_an_unknown_status_of_an_intent_is_neither_payable_nor_over() -> None:
+    later = {"id": "pi_1", "status": "requires_review", "amount": 100, "currency": "usd"}
+    absent = dict.fromkeys(("last_payment_error", "client_secret", "amount_received", "next_action"))
+    intent = stripe.PaymentIntent.construct_from({**later, **absent}, None)
+    assert intent_of(intent).status == "processing"
 
 
 def test_returns_of_banks_are_reasons_of_stripe() -> None:

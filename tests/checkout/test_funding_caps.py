@@ -36,6 +36,31 @@ async def test_a_cap_bounds_all_items_of_an_authorization_number(service: Servic
     assert other.status_code == 200, "another authorization"
 
 
+async def test_a_cap_holds_for_requests_that_do_not_state_it(service: Service) -> None:
+    student, same_number = uuid4(), {"authorizationNumber": "A-1"}
+    assert (await service.fund(student, **_cap(500_000))).status_code == 200
+    refused = await service.fund(student, slug="barber-apprenticeship", **same_number)
+    assert (refused.status_code, refused.json()["code"]) == (409, "over_cap"), refused.text
+    by_other_route = await service.call(
+        "POST",
+        "/api/enrollments",
+        json={
+            "user_id": str(student),
+            "product_id": "barber-apprenticeship",
+            "funding_source": "WIOA",
+            "authorization_number": "A-1",
+        },
+        headers=bearer("case_manager", CASE_MANAGER),
+    )
+    assert (by_other_route.status_code, by_other_route.json()["code"]) == (409, "over_cap"), by_other_route.text
+    too_low = await service.fund(student, slug="barber-apprenticeship", **_cap(600_000))
+    assert too_low.json()["code"] == "over_cap"
+    stored = await service.rows("SELECT cap FROM authorizations WHERE student_id = :s", s=student)
+    assert stored == [{"cap": 500_000}], "what was refused is not stored"
+    assert (await service.fund(student, slug="barber-apprenticeship", **_cap(921_500))).status_code == 200
+    assert (await service.fund(uuid4(), slug="barber-apprenticeship", **same_number)).status_code == 200
+
+
 async def test_two_items_at_the_same_time_do_not_both_fit_under_a_cap(service: Service) -> None:
     student = uuid4()
     answers = await asyncio.gather(

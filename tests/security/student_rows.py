@@ -15,6 +15,10 @@ _CHECKOUT = (
     VALUES ('{id}', '{id}', 'p', 'p', 'P', '{p}', 100, 'usd', 'student', 'full', 'processing', 'secret',
         'installments', 100)
     """,
+    """
+    INSERT INTO authorizations (student_id, funding_source, authorization_number, cap, currency)
+    VALUES ('{id}', 'WIOA', 'A-1', 500000, 'usd')
+    """,
     "INSERT INTO contacts (student_id, email, revision) VALUES ('{id}', 'ada@example.org', 1)",
     "INSERT INTO customers (student_id, stripe_customer_id) VALUES ('{id}', 'cus_{hex}')",
     """

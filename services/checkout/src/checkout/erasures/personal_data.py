@@ -15,6 +15,7 @@ from checkout.memberships.tables import memberships
 from checkout.payments.tables import disputes, payments, purchase_ends, refund_requests, refunds
 from checkout.purchases.customer_events import DELETION
 from checkout.purchases.tables import (
+    authorizations,
     contacts,
     customers,
     enrollment_progress,
@@ -70,6 +71,7 @@ TABLES = (
     PersonalTable(table=redemptions),
     PersonalTable(table=promotion_codes, person="referrer_id"),
     PersonalTable(table=documents, emptied={"content": _DOCUMENT}),
+    PersonalTable(table=authorizations, deleted=True),
     PersonalTable(table=funding_payments),
     PersonalTable(table=funding_payment_changes),
     PersonalTable(table=enrollments),

@@ -72,7 +72,8 @@ class FundingRequest(
 ):
     """`programId` is the caller's own id of the program; the slug selects it. The invoice states the student's name,
     the authorization number and the period of the training, as far as they are given. `cap`: what the sponsor has
-    authorized by this number; a price above it is refused, and so are several that sum to more."""
+    authorized by this number; a price above it is refused, and so are several that sum to more. It holds until another
+    one is stated for the number."""
 
     studentId: UUID
     programId: Annotated[str, Field(min_length=1, max_length=200)]

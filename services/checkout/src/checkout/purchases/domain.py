@@ -138,8 +138,8 @@ class PurchaseRequest:
 
     `installments`: the number of payments of a plan; None for a single payment and for a membership.
     `authorization_number` and `period`: what a sponsor has stated for this student; None: not stated. `bill_to`: the
-    email address to which the sponsor's invoice is sent. `cap`: what the sponsor pays at most under this authorization
-    number, for everything that the student buys.
+    email address to which the sponsor's invoice is sent. `cap`: what the sponsor pays at most under this number for
+    everything that the student buys, None: as stated before.
     """
 
     student_id: UUID
@@ -347,10 +347,7 @@ def split(plan: PaymentPlan, amount: Money) -> list[int]:
 
 
 def charges(*, amount: Money, payment_type: PaymentType) -> list[Money]:
-    """What is charged each time; the sum is exactly the amount.
-
-    Raises ValueError when the amount cannot be split.
-    """
+    """What is charged each time; the sum is exactly the amount. Raises ValueError when it cannot be split."""
     return amount.installments(PLAN_INSTALLMENTS) if payment_type == "plan" else [amount]
 
 

@@ -10,7 +10,28 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from checkout.purchases.domain import PurchaseRequest, State, funding_status_of
-from checkout.purchases.tables import funding_payments
+from checkout.purchases.tables import authorizations, funding_payments
+from contracts.money import Money
+
+
+async def authorize(db: AsyncConnection, request: PurchaseRequest, *, at: datetime) -> Money | None:
+    """What the sponsor pays at most under the request's authorization number: what the request states, which is
+    stored, else what was stated last. None: it was never stated."""
+    key = {
+        "student_id": request.student_id,
+        "funding_source": request.funding_source,
+        "authorization_number": request.authorization_number,
+    }
+    if request.authorization_number is None:
+        return None
+    if request.cap is None:
+        stated = select(authorizations.c.cap, authorizations.c.currency).filter_by(**key)
+        row = (await db.execute(stated)).one_or_none()
+        return None if row is None else Money(amount=row.cap, currency=row.currency)
+    values = {"cap": request.cap.amount, "currency": request.cap.currency, "updated_at": at}
+    added = insert(authorizations).values(**key, **values)
+    await db.execute(added.on_conflict_do_update(index_elements=list(key), set_=values))
+    return request.cap
 
 
 async def insert_funding(db: AsyncConnection, purchase_id: UUID, request: PurchaseRequest, *, at: datetime) -> None:

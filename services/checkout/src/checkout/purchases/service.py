@@ -19,7 +19,7 @@ from uuid import UUID, uuid4
 from checkout.catalog.promotion_repository import Quote, reserve
 from checkout.catalog.repository import is_sold_at
 from checkout.problems import CHECKOUT_BUSY, OVER_CAP, PRICE_CHANGED
-from checkout.purchases import repository, student_repository
+from checkout.purchases import funding_repository, repository, student_repository
 from checkout.purchases.context import Buyer, CheckoutContext, refusal
 from checkout.purchases.domain import (
     Abandon,
@@ -160,11 +160,12 @@ class PurchaseService:
 
 
 async def _refuse_over_cap(uow: UnitOfWork, request: PurchaseRequest) -> None:
-    """Raises Problem 409 if the sponsor would owe more than it has authorized."""
-    if request.cap is None:
+    """Raises Problem 409 if the sponsor would owe more than it has authorized. A refused request changes no cap."""
+    cap = await funding_repository.authorize(uow.db, request, at=uow.now)
+    if cap is None:
         return
     others = await repository.sponsored(uow.db, request)
-    if request.cap.currency != request.amount.currency or others + request.amount.amount > request.cap.amount:
+    if cap.currency != request.amount.currency or others + request.amount.amount > cap.amount:
         raise OVER_CAP(amount=request.amount.amount + others, currency=request.amount.currency)
 
 

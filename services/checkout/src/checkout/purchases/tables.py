@@ -93,6 +93,18 @@ enrollment although it was received. `shortfall` is what is missing, `accepted` 
 `recorded_by`: who has recorded a payment that was not started here as this purchase; None for our own. Of a plan that
 Stripe collects: `subscription_status`, and `next_charge_at` by Stripe."""
 
+authorizations = Table(
+    "authorizations",
+    metadata,
+    Column("student_id", Uuid, primary_key=True),
+    Column("funding_source", Text, primary_key=True),
+    Column("authorization_number", Text, primary_key=True),
+    Column("cap", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+)
+"""What a sponsor pays at most for a student under an authorization number, as stated last. Minor units."""
+
 sponsor_links = Table(
     "sponsor_links",
     metadata,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 from uuid import uuid4
 
 import stripe
@@ -79,7 +79,7 @@ def intent_of(intent: stripe.PaymentIntent) -> Intent:
     failed = failure_of(intent.last_payment_error)
     return Intent(
         id=intent.id,
-        status=cast(IntentStatus, intent.status),
+        status=_status_of(intent),
         client_secret=intent.client_secret,
         amount=Money(amount=intent.amount, currency=intent.currency),
         received=Money(amount=intent.amount_received or 0, currency=intent.currency),
@@ -88,6 +88,11 @@ def intent_of(intent: stripe.PaymentIntent) -> Intent:
         failure_advice=failed.advice,
         failed_method=failed.method,
     )
+
+
+def _status_of(intent: stripe.PaymentIntent) -> IntentStatus:
+    """A status that a later version of Stripe's API adds counts as processing: neither charged again nor canceled."""
+    return cast(IntentStatus, intent.status) if intent.status in get_args(IntentStatus) else "processing"
 
 
 def failure_of(error: object) -> Failure:

@@ -32,7 +32,7 @@ def statements(logins: Logins, *tables: str) -> list[str]:
         policy("admins_rows", "caseload", logins.staff, "SELECT", role_is("admin")),
         policy("own_caseload", "caseload", logins.staff, "SELECT", OWN_CASELOAD),
         f'GRANT SELECT ON caseload TO "{logins.staff}"',
-        *(_limited(logins, table) for table in tables),
+        *(limit_to_caseload(logins, table) for table in tables),
     ]
 
 
@@ -41,7 +41,8 @@ def create_v1(logins: Logins, *tables: str) -> None:
         op.execute(statement)
 
 
-def _limited(logins: Logins, table: str) -> str:
+def limit_to_caseload(logins: Logins, table: str) -> str:
+    """Alters the policy `own_rows` of a table of students' rows."""
     is_case_manager = role_is("case_manager")
     rows = f"student_id = {CALLER} OR {role_is('admin')} OR ({is_case_manager} AND student_id IN ({_STUDENTS}))"
     if logins.until is not None:  # the previous version's processes do not say who the case manager is
