@@ -20,6 +20,7 @@ from checkout.purchases.customers import create
 from kit.http.problems import Problem
 
 LISTS = ("/api/purchases", "/api/receipts", "/api/memberships", "/api/admin/caseload")
+CASELOAD = "/api/admin/caseload"
 
 
 async def by(service: Service, who: UUID, method: str, path: str, **sent: Any) -> httpx.Response:
@@ -224,6 +225,54 @@ async def test_the_caseload_is_listed_in_pages(service: Service) -> None:
     assert len(found) == 3
     elsewhere = await by(service, uuid4(), "GET", f"/api/admin/caseload?case_manager_id={me}")
     assert elsewhere.json()["items"] == []
+
+
+async def test_a_caseload_is_sorted_by_name_and_filtered_by_item_and_sponsor(service: Service) -> None:
+    me, ann, zoe, unnamed = (uuid4() for _ in range(4))
+    for student, name, source in ((zoe, "Zoe", "WIOA"), (ann, "Ann", "WRG")):
+        named = {"studentName": name, "studentEmail": f"{name.lower()}@example.org", "fundingSource": source}
+        assert (await fund(service, me, student, **named)).status_code == 200
+    await service.assign(unnamed, me)
+
+    async def listed(query: str) -> list[str]:
+        found, cursor = list[str](), ""
+        while True:
+            page = (await by(service, me, "GET", f"{CASELOAD}?limit=1{query}{cursor}")).json()
+            found += [each["student_id"] for each in page["items"]]
+            if page["next"] is None:
+                return found
+            cursor = f"&cursor={page['next']}"
+
+    in_order = [str(unnamed), str(ann), str(zoe)]
+    assert await listed("") == await listed("&sort=name") == in_order
+    assert await listed("&sort=-name") == in_order[::-1]
+    assert await listed("&sort=updated_at") == [str(zoe), str(ann), str(unnamed)]
+    assert await listed("&funding_source=wrg") == [str(ann)]
+    assert await listed("&product=dsp") == [str(ann), str(zoe)]
+    assert await listed("&product=cpr") == []
+    refused(await by(service, me, "GET", f"{CASELOAD}?sort=email"), 422, "invalid_request")
+    refused(await by(service, me, "GET", f"{CASELOAD}?cursor={uuid4()}"), 400, "cursor_invalid")
+
+
+async def test_funding_is_summed_by_sponsor_and_only_the_own_caseloads(service: Service) -> None:
+    me, other, first, second, third = (uuid4() for _ in range(5))
+    path = f"{CASELOAD}/funding"
+    assert (await by(service, me, "GET", path)).json() == {"items": []}
+    for student, slug in ((first, "dsp"), (second, "dsp"), (third, "cpr")):
+        assert (await fund(service, me, student, slug)).status_code == 200
+    assert (await fund(service, other, uuid4(), fundingSource="WRG")).status_code == 200
+    await service.sandbox.operate(f"/invoices/{(await service.invoice(second)).id}/pay")
+    await service.deliver_stripe_events(second)
+    dsp, cpr = [(await service.purchase(each))["amount"] for each in (second, third)]
+    sums = {"amount": 2 * dsp + cpr, "paid": dsp, "due": dsp + cpr}
+    wioa = {"funding_source": "WIOA", "currency": "usd", "students": 3, **sums}
+    assert (await by(service, me, "GET", path)).json() == {"items": [wioa]}
+    mine = (await by(service, me, "GET", "/api/purchases?payer=sponsor&funding_source=wioa&sort=-amount")).json()[
+        "items"
+    ]
+    assert [each["amount"] for each in mine] == sorted((dsp, dsp, cpr), reverse=True)
+    for query in ("payer=student", "funding_source=WRG"):
+        assert (await by(service, me, "GET", f"/api/purchases?{query}")).json()["items"] == []
 
 
 async def test_the_database_holds_a_case_managers_requests(service: Service) -> None:

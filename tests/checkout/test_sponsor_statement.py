@@ -102,3 +102,24 @@ async def test_a_long_statement_has_pages(service: Service) -> None:
     first = (await _read(service, token, limit=2)).json()
     rest = (await _read(service, token, limit=2, cursor=first["next"])).json()
     assert (len(first["items"]), len(rest["items"]), rest["next"]) == (2, 1, None)
+
+
+async def test_a_statement_is_filtered_and_sorted(service: Service) -> None:
+    code, kim, sam = await _sponsor(service), uuid4(), uuid4()
+    assert (await service.fund(kim, fundingSource=code, authorizationNumber="A-17")).status_code == 200
+    assert (await service.fund(sam, fundingSource=code, slug="cpr", authorizationNumber="A-18")).status_code == 200
+    token = await _link(service, code)
+    await service.sandbox.operate(f"/invoices/{(await service.invoice(sam)).id}/pay")
+    await service.deliver_stripe_events(sam)
+
+    async def numbers(**query: Any) -> list[str]:
+        return [each["authorization_number"] for each in (await _read(service, token, **query)).json()["items"]]
+
+    assert await numbers() == ["A-18", "A-17"] == (await numbers(sort="created_at"))[::-1]
+    assert await numbers(sort="amount") == ["A-18", "A-17"] == (await numbers(sort="-amount"))[::-1]
+    assert await numbers(open=True) == await numbers(product="dsp") == await numbers(authorization_number="A-17")
+    assert await numbers(open=False) == ["A-18"]
+    assert await numbers(open=True) == ["A-17"]
+    assert (await _read(service, token, sort="student")).status_code == 422
+    other = await _link(service, await _sponsor(service))
+    assert (await _read(service, other, authorization_number="A-17")).json()["items"] == []

@@ -8,7 +8,7 @@ from typing import Any
 from tests.portal.documented_services import DOCUMENT, NOW, PURCHASE_ID, documented
 
 HOSTILE = "=1+1\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7 * 7 }}"
-_FORMATS = {"uuid": PURCHASE_ID, "date-time": NOW}
+_FORMATS = {"uuid": PURCHASE_ID, "date-time": NOW, "date": "2027-01-04"}
 
 
 def schema_of(method: str, path: str) -> dict[str, Any]:

@@ -16,10 +16,12 @@ from tests.portal.harness import Browser, Portal
 
 from portal.admin_lists import PAYMENTS, PROVIDER_ENROLLMENTS, RECORD_LISTS, REFUND_REQUESTS, UNMATCHED_PAYMENTS
 from portal.record_list import Filter, RecordList, filled
+from portal.staff_lists import CASELOAD, CASELOAD_PURCHASES, SPONSOR_INVOICES, STAFF_LISTS
 
-PARAMETERS = {"code": "SPRING"}
+PARAMETERS = {"code": "SPRING", "token": "a-token"}
 """Of paths."""
-every_list = pytest.mark.parametrize("record_list", RECORD_LISTS, ids=[each.path for each in RECORD_LISTS])
+LISTS = (*RECORD_LISTS, *STAFF_LISTS)
+every_list = pytest.mark.parametrize("record_list", LISTS, ids=[each.path for each in LISTS])
 
 
 def path_of(record_list: RecordList) -> str:
@@ -86,9 +88,16 @@ async def test_an_empty_list_and_one_without_its_service_are_explained(
     assert part.status_code == 200 and "cannot be displayed right now" in part.text
 
 
-@every_list
-async def test_a_list_is_for_admins(portal: Portal, record_list: RecordList) -> None:
-    for role in ("student", "case_manager", "specialist"):
+@pytest.mark.parametrize(
+    ("record_list", "roles"),
+    [
+        *((each, ("student", "case_manager", "specialist")) for each in RECORD_LISTS),
+        *((each, ("student", "specialist")) for each in (CASELOAD, CASELOAD_PURCHASES)),
+    ],
+    ids=lambda each: each.path if isinstance(each, RecordList) else "",
+)
+async def test_a_list_is_closed_to_other_roles(portal: Portal, record_list: RecordList, roles: tuple[str, ...]) -> None:
+    for role in roles:
         async with portal.browser() as browser:
             await browser.sign_in(role)
             portal.services.requests.clear()
@@ -115,6 +124,39 @@ async def test_filters_are_sent_and_kept_by_the_links(browser: Browser, portal: 
     assert following.params["cursor"] == "abc" and following.params["status"] == "failed"
     await browser.get(str(following))
     assert portal.services.sent("GET", PAYMENTS.api)[-1].url.params["cursor"] == "abc"
+
+
+async def test_a_case_managers_lists_and_a_sponsors_are_filtered_sorted_and_exported(portal: Portal) -> None:
+    """Each sends the filters of its form with the page and with the file; the sponsor's needs no sign-in."""
+    cases: tuple[tuple[RecordList, str | None, dict[str, str]], ...] = (
+        (CASELOAD, "case_manager", {"sort": "-name", "funding_source": "WIOA"}),
+        (CASELOAD_PURCHASES, "case_manager", {"sort": "-amount", "status": "active", "funding_source": "WIOA"}),
+        (SPONSOR_INVOICES, None, {"sort": "amount", "open": "true", "authorization_number": "A-17"}),
+    )
+    for record_list, role, chosen in cases:
+        async with portal.browser() as browser:
+            if role:
+                await browser.sign_in(role)
+            portal.services.answers["GET", api_of(record_list)] = sample_page(api_of(record_list)) | {"next": "abc"}
+            shown = await browser.get(path_of(record_list), params=chosen)
+            sent = portal.services.sent("GET", api_of(record_list))[-1].url.params
+            assert dict(sent) == chosen | {"limit": "25"}
+            assert "cursor=abc" in shown.text and f"{path_of(record_list)}.csv?" in shown.text
+            portal.services.answers["GET", api_of(record_list)] = sample_page(api_of(record_list))
+            exported = await browser.get(f"{path_of(record_list)}.csv", params=chosen)
+            assert dict(portal.services.sent("GET", api_of(record_list))[-1].url.params) == chosen | {"limit": "100"}
+            assert exported.headers["content-disposition"] == f'attachment; filename="{record_list.filename}"'
+            assert "a-token" not in exported.headers["content-disposition"], "a file's name is displayed and kept"
+
+
+async def test_a_sponsors_file_is_as_private_as_its_page(browser: Browser, portal: Portal) -> None:
+    api = api_of(SPONSOR_INVOICES)
+    for answer, status in ((sample_page(api), 200), (problem(404, "unknown_link"), 404)):
+        portal.services.answers["GET", api] = answer
+        exported = await browser.get(f"{path_of(SPONSOR_INVOICES)}.csv")
+        assert exported.status_code == status
+        headers = [exported.headers[name] for name in ("cache-control", "x-robots-tag", "referrer-policy")]
+        assert headers == ["no-store", "noindex", "no-referrer"]
 
 
 async def test_a_filter_has_its_default_until_another_is_chosen(browser: Browser, portal: Portal) -> None:

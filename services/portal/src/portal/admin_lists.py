@@ -41,8 +41,11 @@ PURCHASES = RecordList(
             ),
         ),
         Filter("product", "Item (its slug)"),
+        _PAYER,
+        Filter("funding_source", "Sponsor (its code)"),
         Filter("user_id", "Student's id"),
     ),
+    orders=(*BY_TIME, *_BY_AMOUNT),
     exported=("id", "product", "kind", "plan"),
 )
 PAYMENTS = RecordList(

@@ -14,10 +14,10 @@ from fastapi.responses import RedirectResponse
 from starlette.responses import Response
 
 from portal.access import Admin
-from portal.admin_list_pages import show
 from portal.admin_lists import DISPUTES, GATEWAY, PROVIDER_ENROLLMENTS, REFUND_REQUESTS, UNMATCHED_PAYMENTS
 from portal.forms import PostedForm
 from portal.record_list import RecordList, address
+from portal.record_list_pages import show
 from portal.renderer import render
 from portal.service_client import Api, CurrentApi, ServiceError, csv_of
 

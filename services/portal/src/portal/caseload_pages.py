@@ -3,36 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse
 from starlette.responses import Response
 
-from portal.access import CaseManager
+from portal.access import MANAGERS, CaseManager, SignedInAs
 from portal.forms import PostedForm
-from portal.funding import FORM_FIELDS, cap_of, totals_of
-from portal.renderer import render
+from portal.funding import FORM_FIELDS, cap_of
+from portal.record_list_pages import ask, csv_page, display, show
 from portal.service_client import Api, CurrentApi, ServiceError
+from portal.staff_lists import CASELOAD, CASELOAD_PURCHASES
 
 router = APIRouter(prefix="/caseload", include_in_schema=False)
 
 _NEW_STUDENTS = uuid5(NAMESPACE_URL, "urn:bursar:portal:new-student")
 """A new student's id follows from the form's key, so that a second click is the same student."""
 _FIELDS = (*FORM_FIELDS, "cap", "student_id", "program", "funding_source")
-_DONE = {
-    "funded": "The sponsor gets an invoice. The student is enrolled as soon as it is paid.",
-    "contact": "The student's contact was saved.",
-    "revoked": "The sponsor's link has ended.",
-    "sent": "Stripe has mailed the invoice to the sponsor again.",
-}
 
 
 @router.get("")
-async def show_caseload(request: Request, _: CaseManager, api: CurrentApi, done: str = "") -> Response:
-    return await _caseload(request, api, done=done)
+async def show_caseload(request: Request, _: CaseManager, api: CurrentApi) -> Response:
+    return await _caseload(request, api)
+
+
+@router.get("/purchases")
+async def show_purchases(request: Request, _: CaseManager, api: CurrentApi) -> Response:
+    return await show(request, api, CASELOAD_PURCHASES, template="staff_list.html")
+
+
+for each in (CASELOAD, CASELOAD_PURCHASES):
+    exported = each.path.removeprefix(router.prefix) + ".csv"
+    router.add_api_route(exported, csv_page(each), methods=["GET"], dependencies=[Depends(SignedInAs(*MANAGERS))])
 
 
 @router.post("/fund")
@@ -58,8 +61,8 @@ async def send_invoice(
     except ServiceError as error:
         if error.status == 401:
             raise
-        return await _caseload(request, api, problem=error)
-    return RedirectResponse("/caseload?done=sent", 303)
+        return await show(request, api, CASELOAD_PURCHASES, template="staff_list.html", refused=error)
+    return RedirectResponse("/caseload/purchases?done=sent", 303)
 
 
 @router.post("/students/{student_id}/contact")
@@ -98,32 +101,23 @@ async def _caseload(
     request: Request,
     api: Api,
     *,
-    done: str = "",
     problem: ServiceError | None = None,
     given: dict[str, str] | None = None,
 ) -> Response:
-    entries, purchases, enrollments, sponsors, programs = await asyncio.gather(
-        api.all("checkout", "/api/admin/caseload", limit=200),
-        api.all("checkout", "/api/purchases", limit=100),
-        api.optional("enrollment", "/api/enrollments", limit=200),
-        api.all("checkout", "/api/admin/sponsors"),
-        api.get("checkout", "/api/programs"),
+    answered, totals, sponsors, programs = await asyncio.gather(
+        ask(request, api, CASELOAD),
+        api.optional("checkout", "/api/admin/caseload/funding"),
+        api.optional("checkout", "/api/admin/sponsors", limit=200),
+        api.optional("checkout", "/api/programs"),
     )
-    by_student: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for purchase in purchases:
-        by_student[purchase["student_id"]].append(purchase)
-    students = [{**each, "purchases": by_student[each["student_id"]]} for each in entries]
-    return render(
+    return display(
         request,
-        "caseload.html",
-        422 if problem else 200,
-        students=sorted(students, key=lambda each: (each["name"] is None, each["name"], each["student_id"])),
-        active=sum(each["status"] == "active" for each in enrollments or ()),
-        totals=totals_of(purchases),
-        sponsors=[each for each in sponsors if each["active"]],
-        programs=programs["items"],
-        done=_DONE.get(done),
-        problem=problem,
+        CASELOAD,
+        answered,
+        template="caseload.html",
+        refused=problem,
+        totals=totals or [],
+        sponsors=[each for each in sponsors or () if each["active"]],
+        programs=programs or [],
         given={name: (given or {}).get(name, "") for name in _FIELDS},
-        new_key=lambda: str(uuid4()),
     )

@@ -102,7 +102,6 @@ async def _dashboard(
         plans=[{"purchase": plan, **overview} for plan, overview in zip(plans, overviews, strict=True)],
         requested=requested,
         problem=problem,
-        new_key=lambda: str(uuid4()),
     )
 
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
-
 from portal.amounts import minor_units
 
 FORM_FIELDS = {
@@ -26,37 +22,6 @@ _STAGES = {
     "expired": "ended",
     "canceled": "ended",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class FundingTotal:
-    """Amounts in minor units. `owed`: of invoices that are open."""
-
-    source: str
-    currency: str
-    students: int
-    amount: int
-    paid: int
-    owed: int
-
-
-def totals_of(purchases: Iterable[Mapping[str, Any]]) -> list[FundingTotal]:
-    """Of the sponsored purchases that were not canceled and have not expired. Never across currencies."""
-    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for each in purchases:
-        if each["funding_source"] and each["status"] not in ("canceled", "expired"):
-            groups.setdefault((each["funding_source"], each["currency"]), []).append(each)
-    return [
-        FundingTotal(
-            source=source,
-            currency=currency,
-            students=len({each["student_id"] for each in group}),
-            amount=sum(each["amount"] for each in group),
-            paid=sum(each["paid"] for each in group),
-            owed=sum(each["due"] for each in group),
-        )
-        for (source, currency), group in sorted(groups.items())
-    ]
 
 
 def stage_of(state: str) -> str:

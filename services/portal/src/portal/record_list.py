@@ -9,6 +9,7 @@ from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
 from portal import amounts
+from portal.funding import stage_of
 
 Row = Mapping[str, Any]
 """An item of the list, as the API has answered it."""
@@ -24,7 +25,7 @@ class Column:
 
     name: str
     title: str
-    kind: Literal["text", "words", "amount", "number", "day", "moment", "yes_no"] = "text"
+    kind: Literal["text", "words", "amount", "number", "day", "moment", "yes_no", "stage"] = "text"
     link: str = ""
 
     @property
@@ -55,6 +56,7 @@ _TEXTS: Mapping[str, Callable[[Any], str]] = {  # Any: what JSON has
     "day": amounts.day,
     "moment": amounts.moment,
     "yes_no": lambda value: "yes" if value else "no",
+    "stage": stage_of,
 }
 
 
@@ -86,7 +88,8 @@ class Filter:
 class RecordList:
     """`path`: of the page; `api` of the list in docs/openapi/bursar.json; both may have `{…}`. `exported`: fields that
     only the CSV has. `orders`: values of the API's `sort` with their labels, the default first. `others`: pages beside
-    it, as (label, path). `row_forms`: the template of what can be done to a row."""
+    it, as (label, path). `row_forms`: the template of what can be done to a row. `file`: the CSV's name, if not the
+    path's last part."""
 
     path: str
     title: str
@@ -98,12 +101,13 @@ class RecordList:
     orders: tuple[tuple[str, str], ...] = ()
     others: tuple[tuple[str, str], ...] = ()
     row_forms: str = ""
+    file: str = ""
     note: str = ""
     empty: str = "There is none."
 
     @property
     def filename(self) -> str:
-        return self.path.removeprefix("/admin/").split("/")[-1] + ".csv"
+        return (self.file or self.path.split("/")[-1]) + ".csv"
 
     @property
     def fields(self) -> list[str]:

@@ -7,6 +7,7 @@ import mimetypes
 from collections.abc import Mapping
 from importlib import resources
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
@@ -17,6 +18,7 @@ from starlette.responses import Response
 from kit.http.problems import NOT_FOUND
 from portal import amounts
 from portal.forms import TOKEN_FIELD
+from portal.funding import stage_of
 from portal.sessions import Session
 from portal.settings import ApiSettings
 
@@ -48,6 +50,7 @@ class Renderer:
             "day": amounts.day,
             "figure": amounts.figure,
             "moment": amounts.moment,
+            "stage": stage_of,
             "words": amounts.words,
             "web_address": web_address,
         }
@@ -56,6 +59,7 @@ class Renderer:
             "support_email": settings.support_email,
             "logo": settings.brand_logo,
             "static": self.static_url,
+            "new_key": lambda: str(uuid4()),
         }
         self._headers = page_headers(settings)
 

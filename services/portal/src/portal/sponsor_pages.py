@@ -2,48 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Awaitable
 from urllib.parse import quote
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse
 from starlette.responses import Response
 
 from portal.access import Admin
 from portal.forms import PostedForm
-from portal.funding import stage_of
+from portal.record_list_pages import ask, display, export
 from portal.renderer import render
-from portal.service_client import CurrentApi, ServiceError
+from portal.service_client import Api, CurrentApi, ServiceError
+from portal.staff_lists import SPONSOR_INVOICES
 
 router = APIRouter(include_in_schema=False)
 
 LINK_HEADERS = {"Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex"}
 
 
+@router.get("/sponsor/{token}.csv")
+async def export_statement(request: Request, api: CurrentApi) -> Response:
+    return await _by_link(request, export(request, api, SPONSOR_INVOICES))
+
+
 @router.get("/sponsor/{token}")
-async def show_statement(
-    request: Request, token: str, api: CurrentApi, cursor: Annotated[str | None, Query(max_length=200)] = None
-) -> Response:
-    path = f"/api/sponsor-statements/{quote(token, safe='')}"
+async def show_statement(request: Request, api: CurrentApi) -> Response:
+    return await _by_link(request, _statement(request, api))
+
+
+async def _statement(request: Request, api: Api) -> Response:
+    answered = await ask(request, api, SPONSOR_INVOICES, displayed=(400, 422))
+    return display(request, SPONSOR_INVOICES, answered, template="sponsor.html")
+
+
+async def _by_link(request: Request, answer: Awaitable[Response]) -> Response:
+    """The address of the page is a secret: no other site learns it, and no search engine keeps it."""
     try:
-        statement = await api.get("checkout", path, limit=100, cursor=cursor)
+        made = await answer
     except ServiceError as error:
         if error.status != 404:
             raise
         detail = "The school may have replaced it. Ask the school for the current link."
-        answer: Response = render(request, "problem.html", 404, title="This link is not valid", detail=detail)
-    else:
-        items = [{**each, "stage": stage_of(each["state"])} for each in statement["items"]]
-        answer = render(
-            request,
-            "sponsor.html",
-            sponsor=statement["sponsor"],
-            open_items=[each for each in items if each["stage"] == "open"],
-            other_items=[each for each in items if each["stage"] != "open"],
-            next_page=statement["next"],
-        )
-    answer.headers.update(LINK_HEADERS)
-    return answer
+        made = render(request, "problem.html", 404, title="This link is not valid", detail=detail)
+    made.headers.update(LINK_HEADERS)
+    return made
 
 
 @router.post("/caseload/sponsors/{code}/link")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
@@ -23,11 +23,12 @@ from checkout.purchases.dependencies import CurrentSettings, buyer_of
 from checkout.purchases.repository import find_purchase
 from checkout.purchases.tables import purchases
 from checkout.settings import ApiSettings
+from contracts.people import Payer
 from kit.http.auth import CurrentCaller
 from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
 from kit.http.idempotency import IDEMPOTENT, once
 from kit.http.openapi import example
-from kit.http.paging import Cursor, Page, page_of
+from kit.http.paging import NEWEST, Cursor, Page, page_of
 
 router = APIRouter(tags=["enrollments"], route_class=ExactJson)
 
@@ -130,11 +131,14 @@ async def list_purchases(
     caller: CurrentCaller,
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    sort: Literal["-created_at", "created_at", "-amount", "amount"] = NEWEST,
     status: PurchaseStatus | None = None,
     user_id: UUID | None = None,
     product: Annotated[str | None, Query(max_length=200, description="the slug")] = None,
     plan: Annotated[str | None, Query(max_length=50, description="the payment plan's type")] = None,
     reason: Annotated[str | None, Query(max_length=50, description="why it is not simply paid: underpaid, …")] = None,
+    payer: Payer | None = None,
+    funding_source: Annotated[str | None, Query(max_length=50, description="the sponsor's code")] = None,
 ) -> Page[PurchaseView]:
     """The caller's purchases, newest first; for case managers, their caseload's; for admins, everyone's."""
     wanted, status_of, plan_of = views.select_purchases()
@@ -150,7 +154,11 @@ async def list_purchases(
         wanted = wanted.where(plan_of == plan)
     if reason is not None:
         wanted = wanted.where(purchases.c.state_reason == reason)
-    return await page_of(uow.db, wanted, purchases, PurchaseView, cursor=cursor, limit=limit)
+    if payer is not None:
+        wanted = wanted.where(purchases.c.payer == payer)
+    if funding_source is not None:
+        wanted = wanted.where(purchases.c.payer == "sponsor", purchases.c.funding_source == funding_source.upper())
+    return await page_of(uow.db, wanted, purchases, PurchaseView, cursor=cursor, limit=limit, sort=sort)
 
 
 @router.get("/api/enrollments/{id}/payment")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from datetime import date, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Response
@@ -16,14 +16,14 @@ from sqlalchemy.dialects.postgresql import insert
 from checkout.catalog.tables import sponsors
 from checkout.problems import UNKNOWN_LINK, UNKNOWN_SPONSOR
 from checkout.purchases.dependencies import CurrentContext
-from checkout.purchases.domain import State
+from checkout.purchases.domain import OPEN, State
 from checkout.purchases.tables import purchases, sponsor_links
 from contracts.audit import Act
 from kit.http import audit
 from kit.http.auth import Admin
 from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
 from kit.http.limits import LIMIT_GUESSES
-from kit.http.paging import Cursor, Page, page_of
+from kit.http.paging import NEWEST, Cursor, Page, page_of
 
 router = APIRouter(tags=["pay"])
 admin_router = APIRouter(prefix="/api/admin/sponsors", tags=["admin"])
@@ -67,6 +67,10 @@ async def read_sponsor_statement(
     database: CurrentDatabase,
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    sort: Literal["-created_at", "created_at", "-amount", "amount"] = NEWEST,
+    is_open: Annotated[bool | None, Query(alias="open", description="whether it can still be paid")] = None,
+    product: Annotated[str | None, Query(max_length=200, description="the slug")] = None,
+    authorization_number: Annotated[str | None, Query(max_length=100)] = None,
 ) -> SponsorStatement:
     """The sponsor's purchases, newest first: open, paid and ended ones. 404 for a link that was revoked."""
     async with database.transaction_of(student_id=_NOBODY, role="student") as db:
@@ -82,7 +86,13 @@ async def read_sponsor_statement(
             purchases.c.program_name.label("program"),
             purchases.c.checkout_url.label("pay_url"),
         ).where(purchases.c.payer == "sponsor", purchases.c.funding_source == code)
-        page = await page_of(db, wanted, purchases, SponsorPurchase, cursor=cursor, limit=limit)
+        if is_open is not None:
+            wanted = wanted.where(purchases.c.state.in_(OPEN) if is_open else purchases.c.state.not_in(OPEN))
+        if product is not None:
+            wanted = wanted.where(purchases.c.program_slug == product)
+        if authorization_number is not None:
+            wanted = wanted.where(purchases.c.authorization_number == authorization_number)
+        page = await page_of(db, wanted, purchases, SponsorPurchase, cursor=cursor, limit=limit, sort=sort)
     response.headers.update(_HEADERS)
     return SponsorStatement(items=page.items, next=page.next, sponsor=name or code)
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import select
+from sqlalchemy import exists, func, select
 
 from checkout.purchases import caseload as cases
-from checkout.purchases.tables import contacts
+from checkout.purchases.tables import contacts, purchases
 from kit.db.caseload import caseload
-from kit.db.database import row_dict
 from kit.http.auth import Admin, CaseManager
 from kit.http.dependencies import CallerUnitOfWork
 from kit.http.openapi import example
-from kit.http.paging import Page
+from kit.http.paging import Cursor, Page, page_of
 
 router = APIRouter(prefix="/api/admin", tags=["admin"])
 
@@ -56,22 +55,39 @@ async def list_caseload(
     caller: CaseManager,
     uow: CallerUnitOfWork,
     case_manager_id: UUID | None = None,
-    cursor: Annotated[UUID | None, Query(description="`next` of the previous page")] = None,
+    product: Annotated[str | None, Query(max_length=200, description="they have bought it: its slug")] = None,
+    funding_source: Annotated[str | None, Query(max_length=50, description="it was asked to pay: its code")] = None,
+    cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    sort: Literal["name", "-name", "-updated_at", "updated_at"] = "name",
 ) -> Page[CaseloadEntry]:
-    """The students who have a case manager, by id: all of them for admins, the caller's own for case managers."""
-    columns = caseload.c
-    wanted = select(
-        columns.student_id, columns.case_manager_id, columns.updated_at, contacts.c.name, contacts.c.email
-    ).select_from(caseload.outerjoin(contacts, contacts.c.student_id == columns.student_id))
-    wanted = wanted.where(columns.case_manager_id.is_not(None))
+    """The students who have a case manager, by name: all of them for admins, the caller's own for case managers. Those
+    whose name is not known come first."""
+    entries = (
+        select(
+            caseload.c.student_id.label("id"),
+            caseload.c.student_id,
+            caseload.c.case_manager_id,
+            caseload.c.updated_at,
+            contacts.c.name,
+            contacts.c.email,
+            func.coalesce(contacts.c.name, "").label("known_name"),
+        )
+        .select_from(caseload.outerjoin(contacts, contacts.c.student_id == caseload.c.student_id))
+        .where(caseload.c.case_manager_id.is_not(None))
+        .subquery()
+    )
+    wanted = select(entries)
     if case_manager_id is not None:
-        wanted = wanted.where(columns.case_manager_id == case_manager_id)
-    if cursor is not None:
-        wanted = wanted.where(columns.student_id > cursor)
-    rows = (await uow.db.execute(wanted.order_by(columns.student_id).limit(limit + 1))).all()
-    items = [CaseloadEntry.model_validate(row_dict(row)) for row in rows[:limit]]
-    return Page(items=items, next=str(items[-1].student_id) if len(rows) > limit else None)
+        wanted = wanted.where(entries.c.case_manager_id == case_manager_id)
+    bought = exists().where(purchases.c.student_id == entries.c.student_id)
+    if product is not None:
+        wanted = wanted.where(bought.where(purchases.c.program_slug == product))
+    if funding_source is not None:
+        asked = bought.where(purchases.c.payer == "sponsor", purchases.c.funding_source == funding_source.upper())
+        wanted = wanted.where(asked)
+    by = sort.replace("name", "known_name")
+    return await page_of(uow.db, wanted, entries, CaseloadEntry, cursor=cursor, limit=limit, sort=by)
 
 
 @router.get("/students/{id}/case-manager")

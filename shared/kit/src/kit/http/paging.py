@@ -11,7 +11,7 @@ from uuid import UUID
 
 from fastapi import Query
 from pydantic import BaseModel, Field
-from sqlalchemy import BigInteger, Select, Table, literal, tuple_
+from sqlalchemy import BigInteger, FromClause, Select, literal, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kit.db.database import row_dict
@@ -34,7 +34,7 @@ class Page(BaseModel, Generic[T]):
 async def page_of(
     db: AsyncConnection,
     query: Select[Any],
-    table: Table,
+    table: FromClause,
     model: type[T],
     *,
     cursor: str | None,
