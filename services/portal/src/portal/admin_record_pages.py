@@ -13,7 +13,7 @@ from starlette.responses import Response
 from portal.access import Admin
 from portal.admin_records import RECORDS
 from portal.forms import PostedForm
-from portal.record_form import Record, changed_body, new_body, texts
+from portal.record_form import DISPLAYED, Record, changed_body, new_body, texts
 from portal.record_list import filled
 from portal.renderer import render
 from portal.service_client import Api, CurrentApi, ServiceError
@@ -29,10 +29,11 @@ def _show(
     given: Mapping[str, str],
     *,
     row: Mapping[str, Any] | None = None,  # Any: what JSON has
+    displayed: Mapping[str, str] | None = None,
     problem: ServiceError | None = None,
     idempotency_key: str = "",
 ) -> Response:
-    """`row` None: for a new one."""
+    """`row` None: for a new one. `displayed`: what the form had before it was changed; None: what it has now."""
     return render(
         request,
         "admin_record.html",
@@ -42,6 +43,7 @@ def _show(
         path=record.new_path if row is None else record.path(row[record.key]),
         fields=record.form("new" if row is None else "change"),
         given=given,
+        displayed={} if row is None else {DISPLAYED + name: text for name, text in (displayed or given).items()},
         related=[] if row is None else [(label, filled(path, row)) for label, path in record.related],
         done="It was saved." if "saved" in request.query_params else "",
         problem=problem,
@@ -83,15 +85,16 @@ def _read(record: Record) -> Page:
 
 def _change(record: Record) -> Page:
     async def change(request: Request, key: str, _: Admin, api: CurrentApi, form: PostedForm) -> Response:
-        row = await api.get(record.record_list.service, record.api(key))
-        given = texts(record.form("change"), form)
+        fields = record.form("change")
+        given, displayed = texts(fields, form), texts(fields, form, prefix=DISPLAYED)
         try:
-            if body := changed_body(record.form("change"), given, row):
+            if body := changed_body(fields, given, displayed):
                 await api.patch(record.record_list.service, record.api(key), body)
         except ServiceError as error:
             if error.status in (401, 403):
                 raise
-            return _show(request, record, given, row=row, problem=error)
+            row = await api.get(record.record_list.service, record.api(key))
+            return _show(request, record, given, row=row, displayed=displayed, problem=error)
         return RedirectResponse(f"{record.path(key)}?saved=1", 303)
 
     return change

@@ -11,6 +11,9 @@ from typing import Any, Literal
 from portal import amounts
 from portal.record_list import RecordList, Row, filled, value_of
 
+DISPLAYED = "displayed:"
+"""Before the name of a hidden field: what the form displayed there."""
+
 
 @dataclass(frozen=True)
 class Field:
@@ -93,9 +96,9 @@ class Record:
         return [each for each in self.fields if each.only in ("", use)]
 
 
-def texts(fields: list[Field], form: Mapping[str, str]) -> dict[str, str]:
+def texts(fields: list[Field], form: Mapping[str, str], *, prefix: str = "") -> dict[str, str]:
     """What was sent, by field; browsers send line breaks as CR LF."""
-    return {each.name: form.get(each.name, "").replace("\r\n", "\n").strip() for each in fields}
+    return {each.name: form.get(prefix + each.name, "").replace("\r\n", "\n").strip() for each in fields}
 
 
 def new_body(fields: list[Field], given: Mapping[str, str]) -> dict[str, Any]:
@@ -103,9 +106,10 @@ def new_body(fields: list[Field], given: Mapping[str, str]) -> dict[str, Any]:
     return _body([each for each in fields if given[each.name]], given)
 
 
-def changed_body(fields: list[Field], given: Mapping[str, str], row: Row) -> dict[str, Any]:
-    """The fields that differ from the row, an object as a whole."""
-    differing = {_top(each.name) for each in fields if given[each.name] != each.text(row).strip()}
+def changed_body(fields: list[Field], given: Mapping[str, str], displayed: Mapping[str, str]) -> dict[str, Any]:
+    """The fields that differ from what the form displayed, an object as a whole. (Not from what is stored now: the form
+    would undo what somebody else has changed since.)"""
+    differing = {_top(each.name) for each in fields if given[each.name] != displayed[each.name].strip()}
     return _body([each for each in fields if _top(each.name) in differing], given)
 
 
