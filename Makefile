@@ -10,10 +10,11 @@ MEMBERS := $(wildcard shared/*/pyproject.toml services/*/pyproject.toml sandboxe
 unexport PYTHONDONTWRITEBYTECODE
 # What the generators of the clients need, Node among it.
 TOOLS     := .local/client-tools
+MUTATION  := .local/mutation-tools
 WITH_NODE := export PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH"
 DELIVERY := tests/kit/test_subscribers.py tests/kit/test_dead_letters.py tests/kit/test_relay.py tests/webhook_gateway/test_spill.py
 
-.PHONY: help demo serve test lint types walls unit fast test-browser screenshots clients test-clients test-containers test-compose schemathesis conformance purchases year faults faults-long bench bench-quick bench-large bench-verify bench-pages docs lock clean
+.PHONY: help demo serve test lint types walls unit fast test-browser screenshots clients test-clients test-containers test-compose schemathesis conformance purchases year faults faults-long mutants bench bench-quick bench-large bench-verify bench-pages docs lock clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -83,6 +84,9 @@ faults: .venv/.ready  ## kills, outages and disorder while purchases are made; e
 faults-long: .venv/.ready  ## rounds of SIGKILLs until a million events; goes on where it was ended (EVENTS=1000000)
 	@$(BIN)/python -m tests.faults --long --events $${EVENTS:-1000000}
 
+mutants: .venv/.ready $(MUTATION)/.ready  ## mutation testing of ledger, delivery and guards; writes docs/mutants.md (MOST=20 of each target)
+	@$(BIN)/python -m tests.mutants --tool $(MUTATION)/bin/cosmic-ray $(if $(MOST),--most $(MOST))
+
 bench: .venv/.ready  ## product / bare on this machine, every path; writes docs/performance.md (BENCH_EVENTS=10000)
 	@$(BIN)/python -m tests.bench
 
@@ -125,6 +129,11 @@ $(TOOLS)/.ready: clients/requirements.txt clients/typescript/package-lock.json
 	$(PYTHON) -m venv $(TOOLS)
 	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --requirement clients/requirements.txt
 	cd clients/typescript && $(WITH_NODE) && npm ci --silent --ignore-scripts
+	@touch $@
+
+$(MUTATION)/.ready: tests/mutants/requirements.txt
+	$(PYTHON) -m venv $(MUTATION)
+	$(MUTATION)/bin/pip install --quiet --disable-pip-version-check --requirement tests/mutants/requirements.txt
 	@touch $@
 
 clean:  ## remove everything that make created
