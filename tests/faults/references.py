@@ -62,8 +62,8 @@ ELSEWHERE: Mapping[str, tuple[str, ...]] = {
         "tests/ledger/test_fold.py::test_every_permutation_has_the_same_verdicts",
         "tests/checkout/test_payments_any_order.py::test_any_order_and_batch_ends_in_the_same_rows",
     ),
-    "an hour without webhooks": (
-        "tests/journeys/test_reconciliation.py::test_fifty_purchases_of_an_hour_without_webhooks_are_restored_once",
+    "an endpoint that is off for four days, by the test clock": (
+        "tests/journeys/test_reconciliation.py::test_fifty_purchases_of_four_days_without_webhooks_are_restored_once",
     ),
     "consumers of two versions on one queue": (
         "tests/faults/test_previous_version.py::test_consumers_of_two_versions_lose_and_dead_letter_nothing",

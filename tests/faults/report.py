@@ -111,9 +111,6 @@ def write(rows: Sequence[Row], *, not_run: Sequence[str], machine: str) -> None:
         if any(row.group == LONG for row in rows)
         else "`make faults-long` has not been run on this machine.",
         "",
-        "Not injected: an endpoint that is off for days (an hour of the test clock in",
-        "`tests/journeys/test_reconciliation.py`).",
-        "",
         "## Injected by tests",
         "",
         *_table(("what", "tests"), ((what, _names(tests)) for what, tests in ELSEWHERE.items())),
