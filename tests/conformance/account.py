@@ -16,9 +16,12 @@ RETURN_URL = "https://school.example/back"
 class Account:
     """`v1` is the official SDK. Objects are small, disposable and in US dollars, unless a case says otherwise."""
 
-    def __init__(self, client: stripe.StripeClient, sandbox: InProcess | None) -> None:
+    def __init__(
+        self, client: stripe.StripeClient, browser: stripe.StripeClient | None, sandbox: InProcess | None
+    ) -> None:
         # Any: the cases pass parameters that the SDK's types refuse.
         self.v1: Any = client.v1
+        self._browser = browser
         self._sandbox = sandbox
 
     @classmethod
@@ -27,14 +30,27 @@ class Account:
         key = os.environ.get("STRIPE_TEST_KEY", "")
         if not key:
             sandbox = InProcess()
-            return cls(sandbox.client, sandbox)
+            return cls(sandbox.client, sandbox.browser, sandbox)
         if not key.startswith(("sk_test_", "rk_test_")):
             raise ValueError("STRIPE_TEST_KEY must be a key of Stripe's test mode (sk_test_… or rk_test_…).")
-        return cls(stripe.StripeClient(key, max_network_retries=2), None)
+        publishable = os.environ.get("STRIPE_TEST_PUBLISHABLE_KEY", "")
+        browser = stripe.StripeClient(publishable, max_network_retries=2) if publishable else None
+        return cls(stripe.StripeClient(key, max_network_retries=2), browser, None)
 
     @property
     def is_sandbox(self) -> bool:
         return self._sandbox is not None
+
+    @property
+    def has_browser(self) -> bool:
+        """Whether there is a publishable key."""
+        return self._browser is not None
+
+    @property
+    def browser(self) -> Any:
+        """As `v1`, with the publishable key."""
+        assert self._browser is not None
+        return self._browser.v1
 
     def operate(self, path: str, **body: Any) -> Any:
         """An action of a customer or a bank, which only the sandbox can be asked for."""

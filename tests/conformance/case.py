@@ -30,7 +30,8 @@ class Case:
 
     `expect` is the refusal, or values of the answer by path ("items.data.0.price.unit_amount"; a type instead of a
     value: any value of that type). `rule` is the rule of the sandbox's catalog that the case breaks. `operated`: the
-    case needs an action of a customer or a bank, so it is only made against the sandbox.
+    case needs an action of a customer or a bank, so it is only made against the sandbox. `browser`: it needs a
+    publishable key.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Case:
     expect: Refused | Mapping[str, object]
     rule: str | None = None
     operated: bool = False
+    browser: bool = False
 
 
 def at(answer: Any, path: str) -> Any:

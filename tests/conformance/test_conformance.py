@@ -14,10 +14,11 @@ from tests.conformance.answers import ANSWERS
 from tests.conformance.case import Case, Refused, at
 from tests.conformance.refusals import REFUSALS
 from tests.conformance.refusals_of_billing import REFUSALS_OF_BILLING
+from tests.conformance.refusals_of_browsers import ANSWERS_TO_BROWSERS, REFUSALS_OF_BROWSERS
 
 from stripe_sandbox.rules.enforcement import RULES
 
-CASES = [*REFUSALS, *REFUSALS_OF_BILLING, *ANSWERS]
+CASES = [*REFUSALS, *REFUSALS_OF_BILLING, *REFUSALS_OF_BROWSERS, *ANSWERS, *ANSWERS_TO_BROWSERS]
 ELSEWHERE = {"idempotency_key_in_use": "needs two requests at once: tests/stripe_sandbox/test_idempotency.py"}
 
 
@@ -25,6 +26,8 @@ ELSEWHERE = {"idempotency_key_in_use": "needs two requests at once: tests/stripe
 def test_case(account: Account, case: Case) -> None:
     if case.operated and not account.is_sandbox:
         return  # only a customer or a bank can do this, so there is nothing to ask Stripe
+    if case.browser and not account.has_browser:
+        return  # STRIPE_TEST_PUBLISHABLE_KEY is not set
     if isinstance(case.expect, Refused):
         _check_refusal(account, case, case.expect)
         return

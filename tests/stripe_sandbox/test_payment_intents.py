@@ -54,7 +54,9 @@ def test_three_d_secure_redirects_to_the_return_url(client: stripe.StripeClient,
     created: Any = intent(client, confirm=True, payment_method="pm_card_authenticationRequired", return_url=RETURN_URL)
     assert created.status == "requires_action"
     back = http.post(created.next_action.redirect_to_url.url, data={"passed": "true"})
-    assert back.headers["location"] == RETURN_URL
+    secret = f"payment_intent_client_secret={created.client_secret}"
+    added = f"payment_intent={created.id}&{secret}&redirect_status=succeeded"
+    assert back.headers["location"] == f"{RETURN_URL}?{added}"
     assert client.v1.payment_intents.retrieve(created.id).status == "succeeded"
 
 

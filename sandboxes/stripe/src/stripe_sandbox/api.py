@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from stripe_sandbox import expansion, form, params
+from stripe_sandbox import browser_view, expansion, form, params
 from stripe_sandbox.errors import StripeError
 from stripe_sandbox.events import Cause
 from stripe_sandbox.idempotency import SavedResponse
@@ -24,6 +24,7 @@ from stripe_sandbox.lost_response import LostResponse
 from stripe_sandbox.operation import Call, Operation
 from stripe_sandbox.resources import OPERATIONS
 from stripe_sandbox.rules.enforcement import enforce
+from stripe_sandbox.rules.publishable_keys import BROWSER_CALLS, SECRET_KEY_REQUIRED
 from stripe_sandbox.state import Sandbox
 from stripe_sandbox.store import Obj
 
@@ -62,12 +63,13 @@ class _ApiCall:
         self.id = new_id("req", 14)
         self.version = request.headers.get("stripe-version", sandbox.settings.api_version)
         self.key = request.headers.get("idempotency-key") if request.method == "POST" else None
+        self.publishable = False
 
     async def respond(self, operation: Operation) -> Response:
         try:
-            self._authenticate()
-            self._inject_failure()
             wire = await self._wire()
+            self._authenticate(operation, wire)
+            self._inject_failure()
             return await self._execute_once(operation, wire)
         except StripeError as error:
             return self.refuse(error)
@@ -77,40 +79,48 @@ class _ApiCall:
 
     def _failed(self, error: StripeError) -> SavedResponse:
         body = error.body(self.sandbox.url(f"/sandbox?request={self.id}"))
+        if self.publishable:
+            body = browser_view.error(body)
         return SavedResponse(error.status, json.dumps(body, indent=2, default=str).encode(), self.id)
 
     async def _execute_once(self, operation: Operation, wire: str) -> Response:
         """Executes the request, or replays the response saved under its idempotency key."""
         if self.key is None:
-            return await self._finish(self._execute(operation, self._read(operation, wire)))
+            return await self._finish(self._execute(operation, self._call(operation, wire)))
         saved = self.sandbox.keys.begin(self.key, self.request.method, self.request.url.path, wire)
         if saved is not None:
             return self._response(replace(saved), {"Idempotent-Replayed": "true", "Original-Request": saved.request_id})
         try:
-            read = self._read(operation, wire)
+            call = self._call(operation, wire)
         except StripeError:
             self.sandbox.keys.abandon(self.key)
             raise
-        result = self._execute(operation, read)
+        result = self._execute(operation, call)
         self.sandbox.keys.execute(self.key, result)
         try:
             return await self._finish(result)
         finally:
             self.sandbox.keys.finish(self.key, result)
 
-    @staticmethod
-    def _read(operation: Operation, wire: str) -> params.Params:
-        return params.read(operation.params, form.decode(wire))
+    def _call(self, operation: Operation, wire: str) -> Call:
+        """With a publishable key, `key` and `client_secret` are parameters of every call."""
+        values, secret = form.decode(wire), None
+        if self.publishable:
+            values.pop("key", None)
+            secret = values.pop("client_secret", None)
+        read = params.read(operation.params, values)
+        return Call(self.sandbox, read, self.request.path_params, self.publishable, secret)
 
-    def _execute(self, operation: Operation, read: params.Params) -> SavedResponse:
+    def _execute(self, operation: Operation, call: Call) -> SavedResponse:
         """Runs the operation. Synchronous, so it is atomic: no other request can interleave."""
-        paths = read.pop("expand", [])
+        paths = call.params.pop("expand", [])
         self.sandbox.set_cause(Cause(self.id, self.key))
         try:
-            call = Call(self.sandbox, read, self.request.path_params)
             enforce(operation, call)
             obj = operation.handle(call)
             body: Obj = expansion.expand(self.sandbox, obj, paths)
+            if self.publishable:
+                body = browser_view.visible(body)
             return SavedResponse(200, json.dumps(body, indent=2, default=str).encode(), self.id)
         except StripeError as error:
             return self._failed(error)
@@ -140,23 +150,34 @@ class _ApiCall:
 
     def _response(self, result: SavedResponse, extra: dict[str, str] | None = None) -> Response:
         headers = {"Request-Id": self.id, "Stripe-Version": self.version, **(extra or {})}
+        headers["Access-Control-Allow-Origin"] = "*"  # Stripe.js calls from the pages of others
         if self.key is not None:
             headers["Idempotency-Key"] = self.key
         if 400 <= result.status < 500 and result.status not in (409, 429):
             headers["Stripe-Should-Retry"] = "false"
         return Response(result.body, result.status, headers, media_type="application/json")
 
-    def _authenticate(self) -> None:
+    def _authenticate(self, operation: Operation, wire: str) -> None:
+        """By the Authorization header, or as Stripe.js does by the parameter `key`, which is a publishable key."""
+        settings = self.sandbox.settings
         scheme, _, given = self.request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "basic":
             given = _basic_user(given)
         if not given or scheme.lower() not in ("basic", "bearer"):
+            given, scheme = _key_parameter(wire), "parameter"
+        if not given:
             raise StripeError(
                 "You did not provide an API key. You need to provide your API key in the Authorization header, using "
                 "Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY').",
                 status=401,
             )
-        if not hmac.compare_digest(given.encode(), self.sandbox.settings.secret_key.get_secret_value().encode()):
+        if given == settings.publishable_key:
+            if f"{operation.method} {operation.path}" not in BROWSER_CALLS:
+                raise SECRET_KEY_REQUIRED.error()
+            self.publishable = True
+            return
+        secret = settings.secret_key.get_secret_value()
+        if scheme == "parameter" or not hmac.compare_digest(given.encode(), secret.encode()):
             masked = f"{given[:8]}{'*' * 8}{given[-4:]}" if len(given) > 16 else "*" * 8
             raise StripeError(f"Invalid API Key provided: {masked}", status=401)
 
@@ -191,3 +212,8 @@ def _basic_user(encoded: str) -> str:
         return base64.b64decode(encoded, validate=True).decode().partition(":")[0]
     except ValueError:
         return ""
+
+
+def _key_parameter(wire: str) -> str:
+    given = form.decode(wire).get("key", "")
+    return given if isinstance(given, str) else ""

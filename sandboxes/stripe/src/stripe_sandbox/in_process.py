@@ -20,7 +20,8 @@ _SECRET = "whsec_in_process"
 
 
 class InProcess:
-    """`client` is the official SDK client (sync and async); `operate` calls the operator API.
+    """`client` is the official SDK client (sync and async), `browser` the same with the publishable key; `operate`
+    calls the operator API.
 
     Each sync call runs its own event loop, so nothing is delivered to webhook endpoints (the one in the settings is
     ignored): `take` returns the webhooks instead.
@@ -31,8 +32,11 @@ class InProcess:
         self.app = create_app(self.settings)
         self.sandbox = self.app.state.sandbox
         self._cursor: str | None = None
-        key = self.settings.secret_key.get_secret_value()
-        self.client = stripe.StripeClient(
+        self.client = self._client(self.settings.secret_key.get_secret_value())
+        self.browser = self._client(self.settings.publishable_key)
+
+    def _client(self, key: str) -> stripe.StripeClient:
+        return stripe.StripeClient(
             key,
             base_addresses={"api": "http://sandbox"},
             http_client=_AppTransport(self.app),

@@ -12,11 +12,16 @@ from stripe_sandbox.store import Obj
 
 @dataclass(frozen=True)
 class Call:
-    """An authenticated request with validated parameters."""
+    """An authenticated request with validated parameters.
+
+    `publishable`: by the publishable key, as Stripe.js calls from a browser; then `client_secret` is what it has sent.
+    """
 
     sandbox: Sandbox
     params: Params
     path: Mapping[str, str]
+    publishable: bool = False
+    client_secret: object = None
 
     @property
     def id(self) -> str:

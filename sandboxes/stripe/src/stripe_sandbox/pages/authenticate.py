@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -42,4 +44,13 @@ def _next_page(sandbox: Sandbox, intent: Obj, back: str | None) -> str:
     invoice = invoices.invoice_of(sandbox, intent)
     if invoice is not None:
         return f"/i/{invoice['id']}"
-    return back or "/sandbox"
+    return _returned(back, intent) if back else "/sandbox"
+
+
+def _returned(back: str, intent: Obj) -> str:
+    """The `return_url` with what Stripe appends. Source: docs.stripe.com/payments/accept-a-payment."""
+    result = {"succeeded": "succeeded", "processing": "pending"}.get(intent["status"], "failed")
+    secret = {"payment_intent_client_secret": intent["client_secret"]}
+    added = urlencode({"payment_intent": intent["id"], **secret, "redirect_status": result})
+    parts = urlsplit(back)
+    return urlunsplit(parts._replace(query="&".join(filter(None, (parts.query, added)))))

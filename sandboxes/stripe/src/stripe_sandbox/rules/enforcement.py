@@ -10,13 +10,25 @@ from stripe_sandbox.rules import (
     invoices,
     payment_intents,
     prices,
+    publishable_keys,
     requests,
     subscriptions,
     urls,
 )
 from stripe_sandbox.rules.rule import Rule
 
-_MODULES = (requests, urls, payment_intents, checkout_sessions, invoices, subscriptions, prices, coupons, disputes)
+_MODULES = (
+    requests,
+    publishable_keys,
+    urls,
+    payment_intents,
+    checkout_sessions,
+    invoices,
+    subscriptions,
+    prices,
+    coupons,
+    disputes,
+)
 RULES: list[Rule] = [rule for module in _MODULES for rule in module.RULES]
 
 _CHECKED: dict[str, list[Rule]] = {}
