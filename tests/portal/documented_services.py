@@ -42,6 +42,28 @@ def session_view(status: str, **other: Any) -> dict[str, Any]:
     return {**named, "status": status, "amount": 489_000, "paid": 0, "due": 0, "currency": "usd", **other}
 
 
+def new_intent(**other: Any) -> dict[str, Any]:
+    sums = {"subtotal": 489_000, "discount": 0, "total": 489_000, "currency": "usd", "promotion_code": None}
+    ids = {"paymentId": PAYMENT_ID, "purchaseId": PURCHASE_ID, "paymentIntentId": "pi_1"}
+    keys = {"clientSecret": "pi_1_secret_x", "publishableKey": "pk_test_1"}
+    return {**ids, **keys, "amount": 489_000, "currency": "usd", "breakdown": sums, **other}
+
+
+def payment_state(stripe_status: str | None, **other: Any) -> dict[str, Any]:
+    none = dict.fromkeys(("paid_at", "refund_status", "track"))
+    ids = {"payment_id": PAYMENT_ID, "payment_intent_id": "pi_1", "status": "PENDING", "stripe_status": stripe_status}
+    return {**none, **ids, "amount": 489_000, "currency": "usd", "created_at": NOW, **other}
+
+
+def purchase(status: str, **other: Any) -> dict[str, Any]:
+    """A row of the list of purchases."""
+    none = dict.fromkeys(("funding_source", "next_due_at", "reason"))
+    ids = {"id": PURCHASE_ID, "enrollment_id": PURCHASE_ID, "student_id": PURCHASE_ID, "product": "barber"}
+    kinds = {"name": "Barber", "kind": "program", "payer": "student", "plan": "full", "collected_by": "checkout"}
+    sums = {"price": 4890.00, "amount": 489_000, "shortfall": 0, "paid": 0, "due": 0, "currency": "usd"}
+    return {**none, **ids, **kinds, **sums, "status": status, "created_at": NOW, **other}
+
+
 def enrollment(**other: Any) -> dict[str, Any]:
     none = dict.fromkeys(("completed_at", "funding_source", "provider", "purchase_id", "reason", "tier", "track"))
     ids = {"id": PURCHASE_ID, "student_id": PURCHASE_ID, "program_id": "p", "program_slug": "x", "program_name": "X"}
@@ -83,6 +105,7 @@ class DocumentedServices(httpx.AsyncBaseTransport):
             ("GET", "/api/prices/dp"): price(),
             ("GET", "/api/payment-methods"): page(),
             ("POST", "/api/create-checkout-session"): {"url": "https://pay.test/c/cs_test_1"},
+            ("POST", "/api/payments/create-intent"): new_intent(),
             ("GET", "/api/enrollments"): page(),
             ("GET", "/api/purchases"): page(),
             ("GET", "/api/admin/caseload/funding"): {"items": []},

@@ -215,6 +215,7 @@ def service_environment(package: str, identity: Identity, ports: Ports) -> dict[
                 "OIDC_CLIENT_SECRET": identity.oidc_client_secret,
                 "SESSION_SECRET": identity.session_secret,
                 "PAYMENT_ORIGINS": ports.url("stripe_sandbox"),
+                "STRIPE_JS_URL": f"{ports.url('stripe_sandbox')}/v3/",
             }
         case _:
             return {}

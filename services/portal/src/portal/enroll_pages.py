@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlencode
 from uuid import uuid4
 
@@ -12,8 +12,9 @@ from fastapi.responses import RedirectResponse
 from starlette.responses import Response
 
 from portal.access import CurrentSession, SignInRequired
-from portal.forms import PostedForm
-from portal.offers import Item, grouped, guests_may_buy, has_plan, item_of
+from portal.forms import PostedForm, idempotency_key
+from portal.item_prices import price_of
+from portal.offers import Item, grouped, guests_may_buy, has_card_form, has_plan, item_of
 from portal.payment_pages import payment_redirect
 from portal.problems import UNKNOWN_ITEM
 from portal.renderer import render
@@ -21,7 +22,7 @@ from portal.service_client import Api, CurrentApi, ServiceError
 
 router = APIRouter(include_in_schema=False)
 
-_CODE = 100
+CODE_LENGTH = 100
 """The longest promotion code, in characters."""
 
 
@@ -45,7 +46,7 @@ def choice_of(item: Item, values: dict[str, str]) -> Choice:
         payer="sponsor" if values.get("payer") == "sponsor" else "student",
         payment="plan" if values.get("payment") == "plan" and has_plan(item) else "full",
         interval="year" if values.get("interval") == "year" and item["annual_price"] is not None else "month",
-        code=values.get("code", "").strip()[:_CODE],
+        code=values.get("code", "").strip()[:CODE_LENGTH],
     )
 
 
@@ -80,7 +81,7 @@ async def list_courses(request: Request, catalog: Catalog) -> Response:
 async def show_item(
     request: Request, slug: str, catalog: Catalog, api: CurrentApi, session: CurrentSession
 ) -> Response:
-    item = _found(catalog, slug)
+    item = found(catalog, slug)
     return await _item_page(request, api, session, item, choice_of(item, dict(request.query_params)))
 
 
@@ -89,12 +90,12 @@ async def buy_item(
     request: Request, slug: str, catalog: Catalog, api: CurrentApi, session: CurrentSession, form: PostedForm
 ) -> Response:
     """Leads to the page where it is paid. The price that was displayed is compared with the catalog's."""
-    item = _found(catalog, slug)
+    item = found(catalog, slug)
     choice = choice_of(item, dict(form))
     if session.user is None and not guests_may_buy(item):
         raise SignInRequired(f"/enroll/items/{item['slug']}?{choice.query}")
     try:
-        url = await _open(api, request, item, choice, price=form.get("price", ""), key=form.get("key", ""))
+        url = await _open(api, request, item, choice, price=form.get("price", ""), key=idempotency_key(form))
     except ServiceError as error:
         if error.status == 401:
             raise
@@ -104,12 +105,8 @@ async def buy_item(
 
 
 async def _open(api: Api, request: Request, item: Item, choice: Choice, *, price: str, key: str) -> str:
-    """The URL of the page to pay on. `key`: of the form, so that a second click finds the same purchase.
-
-    Raises ServiceError.
-    """
+    """The URL of the page to pay on. Raises ServiceError."""
     code: dict[str, object] = {"promotionCode": choice.code} if choice.code else {}
-    key = key if 20 <= len(key) <= 100 else str(uuid4())
     slug = item["slug"]
     match item["kind"]:
         case "program":
@@ -142,16 +139,9 @@ async def _item_page(
     problem: ServiceError | None = None,
     status: int = 200,
 ) -> Response:
-    code_problem: ServiceError | None = None
-    query: dict[str, Any] = {"payment_type": choice.payment, "interval": choice.interval}
-    path = f"/api/prices/{item['slug']}"
-    try:
-        price = await api.get("checkout", path, promotion_code=choice.code or None, **query)
-    except ServiceError as error:
-        if not choice.code or error.status not in (404, 409, 422, 429):
-            raise
-        code_problem = error
-        price = await api.get("checkout", path, **query)
+    price, code_problem = await price_of(
+        api, item["slug"], choice.code, payment_type=choice.payment, interval=choice.interval
+    )
     methods = []
     if item["kind"] == "program":
         found = await api.get(
@@ -169,12 +159,13 @@ async def _item_page(
         problem=problem,
         code_problem=code_problem,
         has_plan=has_plan(item),
+        has_card_form=choice.payment == "full" and has_card_form(item, price),
         sign_in_first=session.user is None and not guests_may_buy(item),
         key=str(uuid4()),
     )
 
 
-def _found(catalog: list[Item], reference: str) -> Item:
+def found(catalog: list[Item], reference: str) -> Item:
     item = item_of(catalog, reference)
     if item is None:
         raise UNKNOWN_ITEM()

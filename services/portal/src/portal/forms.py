@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Annotated
 from urllib.parse import parse_qsl
+from uuid import uuid4
 
 from fastapi import Depends, Request
 
@@ -42,6 +43,12 @@ def _is_foreign(request: Request) -> bool:
 
 PostedForm = Annotated[Mapping[str, str], Depends(_posted)]
 """For every route that changes something."""
+
+
+def idempotency_key(form: Mapping[str, str]) -> str:
+    """`key` of the form, so that a second click finds the same purchase."""
+    key = form.get("key", "")
+    return key if 20 <= len(key) <= 100 and key.isascii() and key.isprintable() else str(uuid4())
 
 
 def return_path(value: str | None) -> str:

@@ -40,3 +40,8 @@ def has_plan(item: Item) -> bool:
 def guests_may_buy(item: Item) -> bool:
     """The other routes need a token."""
     return bool(item["kind"] == "program")
+
+
+def has_card_form(item: Item, price: Mapping[str, Any]) -> bool:
+    """Whether `POST /api/payments/create-intent` takes it. Where nothing is due, a click must say that it is wanted."""
+    return bool(item["kind"] != "membership" and price["total"] > 0)

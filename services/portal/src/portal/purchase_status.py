@@ -11,15 +11,16 @@ Phase = Literal["waiting", "processing", "done", "failed", "over"]
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """`settled`: nothing will change by itself, so the page need not ask again."""
+    """`settled`: nothing will change by itself, so the page need not ask again. `unfinished`: the payer has to act."""
 
     phase: Phase
     title: str
     text: str
+    unfinished: bool = False
 
     @property
     def settled(self) -> bool:
-        return self.phase in ("done", "failed", "over")
+        return self.unfinished or self.phase in ("done", "failed", "over")
 
 
 _AT_THE_BANK: tuple[Phase, str, str] = (
@@ -42,6 +43,7 @@ _BY_STATUS: Mapping[str, tuple[Phase, str, str]] = {
     "expired": ("failed", "The payment page has expired", "No money was taken. You can start again."),
     "canceled": ("over", "This purchase was canceled", "Nothing is owed for it."),
 }
+_UNCONFIRMED = "No money was taken yet. Go back to the payment, and confirm it with your bank."
 _WITHOUT_ENROLLMENT = ("merchandise",)
 
 
@@ -59,3 +61,13 @@ def status_of(purchase: Mapping[str, Any] | None) -> Status:
         return Status(phase=phase, title=title, text=text)
     phase, title, text = _BY_STATUS.get(status, ("waiting", "Waiting for the confirmation", ""))
     return Status(phase=phase, title=title, text=text)
+
+
+def attempt_of(stripe_status: str | None) -> Status | None:
+    """Of an intent that is still open by what the services have received; None: its status says nothing else."""
+    if stripe_status in ("requires_payment_method", "canceled"):
+        phase, title, text = _BY_STATUS["failed"]
+        return Status(phase=phase, title=title, text=text)
+    if stripe_status in ("requires_action", "requires_confirmation"):
+        return Status(phase="waiting", title="Your bank has to confirm the payment", text=_UNCONFIRMED, unfinished=True)
+    return None

@@ -20,11 +20,11 @@ from portal import amounts
 from portal.forms import TOKEN_FIELD
 from portal.funding import stage_of
 from portal.sessions import Session
-from portal.settings import ApiSettings
+from portal.settings import STRIPE_JS, ApiSettings
 
 STATIC_SECONDS = 365 * 24 * 3600
 _BRAND = "brand.css"
-_FILES = ("style.css", "htmx-2.0.11.min.js")
+_FILES = ("style.css", "htmx-2.0.11.min.js", "pay.js")
 
 router = APIRouter(include_in_schema=False)
 
@@ -62,12 +62,16 @@ class Renderer:
             "new_key": lambda: str(uuid4()),
         }
         self._headers = page_headers(settings)
+        self.card_form_headers = card_form_headers(settings)
 
     def static_url(self, name: str) -> str:
         """With the hash of the content, so that browsers may keep it."""
         return f"/static/{self._versions[name]}/{name}"
 
-    def page(self, request: Request, template: str, status_code: int = 200, **values: object) -> HTMLResponse:
+    def page(
+        self, request: Request, template: str, status_code: int, headers: Mapping[str, str] | None, **values: object
+    ) -> HTMLResponse:
+        """`headers`: None for those of every page."""
         session: Session = request.state.session
 
         def form_token() -> Markup:
@@ -77,11 +81,14 @@ class Renderer:
         text = self._templates.get_template(template).render(
             request=request, session=session, form_token=form_token, **values
         )
-        return HTMLResponse(text, status_code, headers=self._headers)
+        return HTMLResponse(text, status_code, headers=headers or self._headers)
 
 
-def page_headers(settings: ApiSettings) -> dict[str, str]:
-    """No script, style or frame that is not ours; forms lead here, to the payment pages and to the sign-in."""
+def page_headers(settings: ApiSettings, **allowed: str) -> dict[str, str]:
+    """No script, style or frame that is not ours; forms lead here, to the payment pages and to the sign-in.
+
+    `allowed`: the sources of a directive, instead (with `_` for `-`).
+    """
     targets = ["'self'", *settings.payment_origins, _origin(settings.oidc_issuer)]
     images = ["'self'", *([_origin(settings.brand_logo)] if settings.brand_logo else [])]
     policy = {
@@ -93,6 +100,7 @@ def page_headers(settings: ApiSettings) -> dict[str, str]:
         "form-action": " ".join(dict.fromkeys(targets)),
         "frame-ancestors": "'none'",
         "base-uri": "'none'",
+        **{name.replace("_", "-"): sources for name, sources in allowed.items()},
     }
     return {
         "Cache-Control": "no-store",
@@ -102,6 +110,28 @@ def page_headers(settings: ApiSettings) -> dict[str, str]:
         "Referrer-Policy": "same-origin",
         "X-Content-Type-Options": "nosniff",
         "X-Frame-Options": "DENY",
+    }
+
+
+def card_form_headers(settings: ApiSettings) -> dict[str, str]:
+    """Of the page with Stripe's card form alone. A sandbox's stand-in calls the API at its own origin, without frames.
+
+    Source: docs.stripe.com/security/guide#content-security-policy; wallets need `payment`, and the pages of some
+    methods open in a window.
+    """
+    origin = _origin(settings.stripe_js_url)
+    if STRIPE_JS.fullmatch(settings.stripe_js_url):
+        headers = page_headers(
+            settings,
+            script_src=f"'self' {origin} https://*.js.stripe.com",
+            connect_src="'self' https://api.stripe.com",
+            frame_src=f"{origin} https://*.js.stripe.com https://hooks.stripe.com",
+        )
+    else:
+        headers = page_headers(settings, script_src=f"'self' {origin}", connect_src=f"'self' {origin}")
+    return headers | {
+        "Cross-Origin-Opener-Policy": "same-origin-allow-popups",
+        "Permissions-Policy": f'camera=(), geolocation=(), microphone=(), payment=(self "{origin}")',
     }
 
 
@@ -117,7 +147,12 @@ def _origin(url: str) -> str:
 
 def render(request: Request, template: str, status_code: int = 200, **values: object) -> HTMLResponse:
     renderer: Renderer = request.app.state.renderer
-    return renderer.page(request, template, status_code, **values)
+    return renderer.page(request, template, status_code, None, **values)
+
+
+def render_card_form(request: Request, **values: object) -> HTMLResponse:
+    renderer: Renderer = request.app.state.renderer
+    return renderer.page(request, "card_form.html", 200, renderer.card_form_headers, **values)
 
 
 @router.get("/favicon.ico")

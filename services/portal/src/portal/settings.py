@@ -22,6 +22,8 @@ SERVICES = (
 )
 LEAST_CONTRAST = 4.5
 """Of text and its background (WCAG 2.2, 1.4.3)."""
+STRIPE_JS = re.compile(r"https://js\.stripe\.com/(v3/?|[a-z]+/stripe\.js)")
+"""Source: STRIPE_JS_URL_REGEX and V3_URL_REGEX of @stripe/stripe-js 10.2, src/shared.ts."""
 _SECRET_BYTES = 32
 
 
@@ -35,6 +37,7 @@ class ApiSettings(Settings):
     session_secret:      encrypts the session cookie; session_old_secret is still accepted while it is rolled
     session_seconds:     a session ends after this, or when its token expires
     payment_origins:     where the browser may be sent to pay
+    stripe_js_url:       of Stripe.js, of the release of checkout's API version; a sandbox has a stand-in
     brand_color:         as #rrggbb; white text must be legible on it
     brand_logo:          URL of a picture; empty: the name alone
     """
@@ -54,6 +57,7 @@ class ApiSettings(Settings):
         "https://invoice.stripe.com",
         "https://billing.stripe.com",
     )
+    stripe_js_url: str = "https://js.stripe.com/endive/stripe.js"
     seller_name: str = "The school"
     support_email: str = ""
     brand_color: str = "#1f4e79"
@@ -73,6 +77,19 @@ class ApiSettings(Settings):
         yield self.session_secret.get_secret_value()
         if self.session_old_secret is not None:
             yield self.session_old_secret.get_secret_value()
+
+    def refused_in_production(self) -> Iterator[str]:
+        yield from super().refused_in_production()
+        if not STRIPE_JS.fullmatch(self.stripe_js_url):
+            yield "STRIPE_JS_URL is not Stripe's own script"
+
+    @field_validator("stripe_js_url")
+    @classmethod
+    def _script(cls, value: str) -> str:
+        """It becomes a part of a Content-Security-Policy."""
+        if not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?/[A-Za-z0-9./_-]*", value):
+            raise ValueError("is the URL of a script: https://host/path")
+        return value
 
     @field_validator("session_old_secret", mode="before")
     @classmethod
