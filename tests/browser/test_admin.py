@@ -86,6 +86,16 @@ async def test_an_admin_replays_a_dead_letter(stack: Stack, visitor: Visitor) ->
     await page.get_by_role("button", name="Replay").first.click()
     await page.wait_for_selector("text=The message was returned to its queue.")
     await visitor.is_accessible("admin-dead-letters")
+    while not await page.get_by_role("link", name="Discard").count():  # until it has failed again
+        await page.reload()
+    await page.get_by_role("row").nth(1).locator("a[href*='/message?']").click()
+    await page.wait_for_selector("h2:has-text('Content')")
+    await visitor.is_accessible("admin-dead-letter")
+    await page.get_by_role("link", name="Discard").click()
+    await page.get_by_label("Reason").fill("It was no event.")
+    await visitor.is_accessible("admin-dead-letter-discard")
+    await page.get_by_role("button", name="Discard the message").click()
+    await page.wait_for_selector("text=The message was discarded.")
 
 
 async def test_an_admin_adds_an_item_and_changes_its_price(visitor: Visitor) -> None:

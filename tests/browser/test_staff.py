@@ -36,6 +36,9 @@ async def test_an_admin_finds_a_student_and_decides_a_refund(stack: Stack, chrom
         await page.click("td >> text=CPR Certification")
         await page.wait_for_selector("text=enrollment.activated.v1")
         await admin.is_accessible("admin-purchase")
+        await page.click("text=Cancel the purchase")
+        await page.wait_for_selector("text=This cannot be undone")
+        await admin.is_accessible("admin-purchase-cancel")
         await admin.go("/admin/figures?by=program")
         while "$575.00" not in await admin.text():
             await admin.go("/admin/figures?by=program")

@@ -35,6 +35,8 @@ def sample(schema: Mapping[str, Any], **fields: Any) -> Any:
     kind = schema.get("type")
     if isinstance(kind, list):
         kind = next(each for each in kind if each != "null")
+    if "const" in schema:
+        return schema["const"]
     if "enum" in schema:
         return schema["enum"][0]
     match kind:

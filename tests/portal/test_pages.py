@@ -216,7 +216,9 @@ def administration(portal: Portal) -> None:
         ("case_manager", "/admin"),
         ("specialist", "/admin"),
         ("student", f"/admin/purchases/{PURCHASE_ID}"),
-        ("case_manager", "/admin/dead-letters?queue=x"),
+        ("case_manager", "/admin/dead-letters"),
+        ("case_manager", "/admin/dead-letters/message?queue=x&event_id=e"),
+        ("case_manager", f"/admin/purchases/{PURCHASE_ID}/cancel"),
         ("student", "/caseload"),
         ("admin", "/dashboard"),
         ("case_manager", "/dashboard/methods"),
@@ -289,24 +291,3 @@ async def test_a_part_that_is_down_leaves_the_rest_of_the_administration(browser
     portal.services.answers[ADMIN_LISTS[-1]] = httpx.ConnectError("down")
     answer = await browser.get("/admin")
     assert answer.status_code == 200 and "cannot be displayed right now" in answer.text
-
-
-async def test_a_refusal_is_displayed_where_it_was_tried(browser: Browser, portal: Portal) -> None:
-    await browser.sign_in("admin")
-    administration(portal)
-    letter: dict[str, Any] = {
-        "event_id": "e",
-        "type": HOSTILE,
-        "reason": HOSTILE,
-        "attempts": 3,
-        "queue": "checkout.payments",
-    }
-    letter |= {"dead_lettered_at": "", "login": "checkout", "publisher": "checkout"}
-    portal.services.answers["GET", "/api/admin/dead-letters"] = page(letter)
-    portal.services.answers["POST", "/api/admin/dead-letters/replay"] = problem(409, "refused", "Vouch for it first.")
-    shown = await browser.get("/admin/dead-letters", params={"queue": "checkout.payments"})
-    assert "<script>alert" not in shown.text
-    answer = await browser.submit(shown, "/admin/dead-letters/replay")
-    assert answer.status_code == 422 and "Vouch for it first." in answer.text
-    (sent,) = portal.services.sent("POST", "/api/admin/dead-letters/replay")
-    assert sent.content == b'{"queue":"checkout.payments","event_ids":["e"]}'

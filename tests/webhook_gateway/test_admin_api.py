@@ -191,6 +191,23 @@ async def test_a_list_has_no_content_and_showing_it_is_recorded(steps: Steps) ->
     assert (await steps.call("GET", f"{path}evt_none")).status_code == 404
 
 
+async def test_a_queue_is_listed_in_pages(steps: Steps) -> None:
+    await steps.dead_letter(*(f"evt_{number}" for number in range(5)))
+    path = f"{DEAD_LETTERS}?queue={steps.queue}&limit=2"
+    listed, cursor = list[list[str]](), ""
+    while True:
+        page = (await steps.call("GET", f"{path}{cursor}")).json()
+        listed.append([each["event_id"] for each in page["items"]])
+        if page["next"] is None:
+            break
+        cursor = f"&cursor={page['next']}"
+    assert listed == [["evt_0", "evt_1"], ["evt_2", "evt_3"], ["evt_4"]]
+    assert (await steps.call("GET", f"{path}&cursor=4999")).json() == {"items": [], "next": None}
+    for none in ("-1", "5000", "evt_1"):
+        assert (await steps.call("GET", f"{path}&cursor={none}")).status_code == 422
+    assert len(await dead(steps.broker, steps.queue)) == 5, "a list changes nothing"
+
+
 async def test_a_discard_needs_names_and_a_reason(steps: Steps) -> None:
     await steps.dead_letter("evt_1", "evt_2")
     path = f"{DEAD_LETTERS}/discard"

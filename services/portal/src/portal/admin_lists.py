@@ -314,9 +314,28 @@ PROVIDER_ENROLLMENTS = RecordList(
     ),
     row_forms="provider_enrollment_forms.html",
 )
+DEAD_LETTERS = RecordList(
+    path="/admin/dead-letters/messages",
+    title="Messages that were given up",
+    service=GATEWAY,
+    api="/api/admin/dead-letters",
+    columns=(
+        Column("dead_lettered_at", "Given up"),
+        Column("type", "Event", link="/admin/dead-letters/message?queue={queue}&event_id={event_id}"),
+        Column("event_id", "Its id"),
+        Column("reason", "Reason"),
+        Column("attempts", "Attempts", "number"),
+    ),
+    filters=(Filter("queue", "Queue"),),
+    exported=("queue", "login", "publisher"),
+    others=(("All queues", "/admin/dead-letters"),),
+    row_forms="dead_letter_forms.html",
+    file="dead-letters",
+    note="Oldest first. Open an event to see its content; that is recorded in the audit trail.",
+)
 
 RECORD_LISTS = (
     *(PURCHASES, PAYMENTS, INSTALLMENTS, REFUND_REQUESTS, UNMATCHED_PAYMENTS, DISPUTES, RECEIPTS, REDEMPTIONS),
     *(each.record_list for each in RECORDS),
-    *(ASSIGNMENTS, PROVIDER_ENROLLMENTS, AUDIT_TRAIL, DIFFERENCES, BREAKS),
+    *(ASSIGNMENTS, PROVIDER_ENROLLMENTS, AUDIT_TRAIL, DIFFERENCES, BREAKS, DEAD_LETTERS),
 )

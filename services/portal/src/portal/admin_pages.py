@@ -1,5 +1,5 @@
-"""The administration: what waits, the search, one purchase's story, and what admins decide about refunds, payments that
-match nothing, and messages that were given up."""
+"""The administration: what waits, the search, and what admins decide about refunds, payments that match nothing, and
+enrollments at the outside course provider."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from starlette.responses import Response
 from portal.access import Admin
 from portal.admin_lists import DISPUTES, GATEWAY, PROVIDER_ENROLLMENTS, REFUND_REQUESTS, UNMATCHED_PAYMENTS
 from portal.forms import PostedForm
-from portal.record_list import RecordList, address
+from portal.record_list import RecordList
 from portal.record_list_pages import show
 from portal.renderer import render
 from portal.service_client import Api, CurrentApi, ServiceError, csv_of
@@ -48,19 +48,6 @@ async def search(request: Request, _: Admin, api: CurrentApi, form: PostedForm) 
     if len(purchases) == 1 and not students:
         return RedirectResponse(f"/admin/purchases/{purchases[0]['id']}", 303)
     return await _administration(request, api, wanted=wanted, students=students, purchases=purchases)
-
-
-@router.get("/purchases/{purchase_id}")
-async def show_purchase(request: Request, purchase_id: UUID, _: Admin, api: CurrentApi) -> Response:
-    """Everything that has happened to it, in all services."""
-    timeline = await api.get("reporting", f"/api/admin/purchases/{purchase_id}/timeline")
-    try:
-        overview = await api.get("checkout", f"/api/enrollments/{purchase_id}/payment")
-    except ServiceError as error:
-        if error.status != 404:
-            raise
-        overview = None
-    return render(request, "admin_purchase.html", purchase_id=purchase_id, events=timeline["events"], overview=overview)
 
 
 @router.get("/receivables")
@@ -117,40 +104,6 @@ async def export_for_provider(action: Literal["enroll", "withdraw"], _: Admin, a
     """What the provider's bulk import takes."""
     path = "/api/admin/milady/export.csv"
     return csv_of(await api.send("milady-integration", "GET", path, params={"action": action}))
-
-
-@router.get("/dead-letters")
-async def list_dead_letters(
-    request: Request, _: Admin, api: CurrentApi, queue: str = "", replayed: str = ""
-) -> Response:
-    return await _dead_letters(request, api, queue, replayed=bool(replayed))
-
-
-@router.post("/dead-letters/replay")
-async def replay(request: Request, _: Admin, api: CurrentApi, form: PostedForm) -> Response:
-    queue = form.get("queue", "")
-    try:
-        body = {"queue": queue, "event_ids": [form.get("event_id", "")]}
-        await api.post(GATEWAY, "/api/admin/dead-letters/replay", body)
-    except ServiceError as error:
-        if error.status in (401, 403):
-            raise
-        return await _dead_letters(request, api, queue, refused=error)
-    return RedirectResponse(address("/admin/dead-letters", {"queue": queue, "replayed": "1"}), 303)
-
-
-async def _dead_letters(
-    request: Request, api: Api, queue: str, *, replayed: bool = False, refused: ServiceError | None = None
-) -> Response:
-    """Of one queue, or how many each queue has."""
-    queues = letters = None
-    if queue:
-        letters = (await api.get(GATEWAY, "/api/admin/dead-letters", queue=queue))["items"]
-    else:
-        queues = (await api.get(GATEWAY, "/api/admin/dead-letters/queues"))["items"]
-    done = "The message was returned to its queue." if replayed else ""
-    values = {"queue": queue, "queues": queues, "letters": letters, "done": done, "problem": refused}
-    return render(request, "dead_letters.html", 422 if refused else 200, **values)
 
 
 async def _do(request: Request, api: Api, record_list: RecordList, act: Awaitable[object], *, done: str) -> Response:

@@ -11,9 +11,11 @@ from kit.http.app import create_app
 from kit.runtime.process import Process, Role
 from portal import (
     account_pages,
+    admin_dead_letter_pages,
     admin_health_pages,
     admin_installment_pages,
     admin_pages,
+    admin_purchase_pages,
     admin_record_pages,
     card_pages,
     caseload_pages,
@@ -50,6 +52,8 @@ PAGES: tuple[APIRouter, ...] = (
     account_pages.router,
     figures_pages.router,
     admin_pages.router,
+    admin_purchase_pages.router,
+    admin_dead_letter_pages.router,
     record_list_pages.router,
     admin_installment_pages.router,
     admin_health_pages.router,

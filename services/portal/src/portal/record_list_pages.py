@@ -33,6 +33,8 @@ DONE = {
     "removed": "It was removed.",
     "confirmed": "It was recorded.",
     "retried": "It is tried again.",
+    "replayed": "The message was returned to its queue.",
+    "discarded": "The message was discarded.",
     "funded": "The sponsor gets an invoice. The student is enrolled as soon as it is paid.",
     "contact": "The student's contact was saved.",
     "revoked": "The sponsor's link has ended.",

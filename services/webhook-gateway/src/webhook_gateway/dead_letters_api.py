@@ -25,6 +25,8 @@ from webhook_gateway.problems import UNKNOWN_DEAD_LETTER
 
 router = APIRouter(prefix="/api/admin/dead-letters", tags=["operations"])
 
+MOST_LISTED = 5_000
+"""Of a queue: the broker has no way to begin further on."""
 MOST_REPLAYED = 100
 MOST_DISCARDED = 20
 
@@ -101,11 +103,16 @@ async def list_dead_letters(
     _: Admin,
     context: CurrentContext,
     queue: Annotated[str, Query(max_length=200)],
+    cursor: Annotated[int, Query(ge=0, lt=MOST_LISTED, description="`next` of the previous page")] = 0,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Page[DeadLetterView]:
-    """The oldest dead letters of a queue."""
+    """The dead letters of a queue, oldest first, at most 5,000. A page begins later in the queue if messages were
+    replayed or discarded since the one before it."""
     async with context.dead_letters(queue) as (letters,):
-        return Page(items=[_view(queue, each) for each in await letters.letters(limit=limit)])
+        found = await letters.letters(skip=cursor, limit=limit + 1)
+    after = cursor + limit
+    more = len(found) > limit and after < MOST_LISTED
+    return Page(items=[_view(queue, each) for each in found[:limit]], next=str(after) if more else None)
 
 
 @router.get("/message")

@@ -64,14 +64,17 @@ class DeadLetters:
             queue = await channel.get_queue(f"{self._queue}.dead", ensure=True)
             return queue.declaration_result.message_count or 0
 
-    async def letters(self, *, limit: int | None = None) -> list[DeadLetter]:
-        """The first `limit`."""
+    async def letters(self, *, skip: int = 0, limit: int | None = None) -> list[DeadLetter]:
+        """The first `limit` after the first `skip`."""
         found: list[DeadLetter] = []
         async with aclosing(self._messages()) as messages:
             async for _, message in messages:
                 if limit is not None and len(found) == limit:
                     break
-                found.append(read(message))
+                if skip:
+                    skip -= 1
+                else:
+                    found.append(read(message))
         return found
 
     async def find(self, event_id: str, *, origin: Origin | None = None) -> DeadLetter | None:
