@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Mapping
@@ -99,6 +100,7 @@ class DocumentedServices(httpx.AsyncBaseTransport):
 
     def __init__(self) -> None:
         self.requests: list[httpx.Request] = []
+        self._together: asyncio.Barrier | None = None
         self.answers: dict[tuple[str, str], Any] = {
             ("GET", "/api/catalog"): page(offer("barber"), offer("dp", "track"), offer("intro", "course")),
             ("GET", "/api/prices/barber"): price(),
@@ -120,12 +122,19 @@ class DocumentedServices(httpx.AsyncBaseTransport):
             ("GET", "/api/notifications"): page(),
         }
 
+    def answer_together(self, number: int) -> None:
+        """The next requests are answered only once so many of them wait; one that stays alone is a TimeoutError."""
+        self._together = asyncio.Barrier(number)
+
     def sent(self, method: str, path: str) -> list[httpx.Request]:
         return [each for each in self.requests if (each.method, each.url.path) == (method, path)]
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         await request.aread()
         self.requests.append(request)
+        if self._together is not None:
+            async with asyncio.timeout(5):
+                await self._together.wait()
         operation = documented(request.method, unquote(request.url.path))
         takes(operation, request.url.params)
         answer = self.answers[request.method, request.url.path]

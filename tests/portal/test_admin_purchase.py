@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
-import httpx
 import pytest
 from tests.portal.documented_samples import HOSTILE, sample, schema_of
 from tests.portal.documented_services import PURCHASE_ID, problem
@@ -114,14 +112,5 @@ async def test_no_other_role_and_no_other_site_changes_a_purchase(browser: Brows
 
 
 async def test_the_story_and_the_sums_are_asked_for_together(browser: Browser, portal: Portal) -> None:
-    """Neither waits for the other: each is answered only when both have been asked."""
-    both = asyncio.Barrier(2)
-    answered = portal.services.handle_async_request
-
-    async def when_both_wait(request: httpx.Request) -> httpx.Response:
-        async with asyncio.timeout(5):
-            await both.wait()
-        return await answered(request)
-
-    portal.services.handle_async_request = when_both_wait  # type: ignore[method-assign]
+    portal.services.answer_together(2)
     assert (await browser.get(PATH)).status_code == 200

@@ -20,6 +20,9 @@ from tests.portal.documented_services import (
 )
 from tests.portal.harness import Browser, Portal
 
+from kit.http import protocol
+from portal.service_client import IDLE_SECONDS
+
 STEP_ID = "44444444-4444-4444-8444-444444444444"
 METHODS = "/api/payments/methods"
 CURRENT = "/api/memberships/current"
@@ -31,6 +34,19 @@ def progress(**other: Any) -> dict[str, Any]:
     project = {"id": PURCHASE_ID, "position": 1, "title": "A plan", "status": "unlocked", "steps": [done, following]}
     whole = {"enrollment_id": PURCHASE_ID, "track": "dp", "status": "active", "completed_at": None, "percent": 50}
     return {**whole, "projects": [project], **other}
+
+
+async def test_a_dashboard_asks_for_everything_at_once_and_for_nothing_twice(browser: Browser, portal: Portal) -> None:
+    await browser.sign_in()
+    portal.services.requests.clear()
+    portal.services.answer_together(8)
+    assert (await browser.get("/dashboard")).status_code == 200
+    assert len({each.url.path for each in portal.services.requests}) == len(portal.services.requests) == 8
+
+
+def test_a_connection_is_not_kept_longer_than_the_services_keep_it() -> None:
+    """They close it after that, and a request that is on its way would be lost."""
+    assert 30 <= IDLE_SECONDS < protocol.IDLE_SECONDS
 
 
 async def test_an_enrollment_shows_its_progress_and_the_step_to_do_next(browser: Browser, portal: Portal) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -27,6 +28,7 @@ from contracts.registry import EVENT_TYPES
 from kit.db.database import Database
 from kit.http.auth import Authenticator
 from kit.messaging.broker import Publisher
+from kit.messaging.dead_letters import DeadLetters
 from kit.messaging.outbox import OutgoingMessage, to_message
 from kit.messaging.topology import Queue, declare_at
 from kit.runtime.settings import AuthSettings
@@ -72,7 +74,7 @@ class Steps:
         settings = AuthSettings(
             jwt_secret=SecretStr(JWT["JWT_SECRET"]), jwt_issuer=JWT["JWT_ISSUER"], jwt_audience=JWT["JWT_AUDIENCE"]
         )
-        self._app = app(context, Authenticator(settings), {"changes": f"{CHANGES}/day", "reads": "100/day"})
+        self.app = app(context, Authenticator(settings), {"changes": f"{CHANGES}/day", "reads": "100/day"})
 
     async def _reconcile(
         self, since: datetime, until: datetime | None, actor: Actor
@@ -86,7 +88,7 @@ class Steps:
         self, method: str, path: str, body: Any = None, *, role: str | None = "admin", caller: UUID = ADMIN
     ) -> httpx.Response:
         headers = bearer(caller, role) if role else {}
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(self._app), base_url="http://test") as client:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://test") as client:
             return await client.request(method, path, json=body, headers=headers)
 
     async def dead_letter(self, *ids: str) -> None:
@@ -189,6 +191,21 @@ async def test_a_list_has_no_content_and_showing_it_is_recorded(steps: Steps) ->
     (record,) = await steps.recorded()
     assert (record.act.action, record.actor.id) == ("dead_letter.shown", str(ADMIN))
     assert (await steps.call("GET", f"{path}evt_none")).status_code == 404
+
+
+async def test_the_queues_are_counted_together(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are some twenty, each with a channel of its own: one after another, they are most of the admins' page."""
+    queues = ("a.test", "b.test", "c.test")
+    all_wait = asyncio.Barrier(len(queues))
+
+    async def count(_: DeadLetters) -> int:
+        async with asyncio.timeout(5):
+            return await all_wait.wait()
+
+    monkeypatch.setattr(DeadLetters, "count", count)
+    monkeypatch.setattr(steps.app.state, "context", replace(steps.app.state.context, queues=queues))
+    found = (await steps.call("GET", f"{DEAD_LETTERS}/queues")).json()["items"]
+    assert [each["queue"] for each in found] == list(queues)
 
 
 async def test_a_queue_is_listed_in_pages(steps: Steps) -> None:

@@ -73,21 +73,19 @@ async def read_receipt(receipt_id: UUID, _: CurrentUser, api: CurrentApi) -> Res
 async def _dashboard(
     request: Request, api: Api, *, requested: bool = False, problem: ServiceError | None = None
 ) -> Response:
-    enrollments, purchases, payments, receipts, requests = await asyncio.gather(
-        api.all("enrollment", "/api/enrollments"),
-        api.all("checkout", "/api/purchases"),
+    (enrollments, progress), (purchases, plans), payments, receipts, requests, others = await asyncio.gather(
+        _enrollments(api),
+        _purchases(api),
         api.all("checkout", "/api/payments/my-payments"),
         api.all("checkout", "/api/receipts"),
         api.all("checkout", "/api/payments/refund-requests"),
+        asyncio.gather(
+            api.optional("instructor-assignment", "/api/instructors/mine"),
+            api.optional("milady-integration", "/api/milady/mine"),
+            api.optional("notifications", "/api/notifications", limit=20),
+        ),
     )
-    plans = [each for each in purchases if each["due"] and each["status"] not in ("canceled", "expired")]
-    instructors, courses, messages, progress, overviews = await asyncio.gather(
-        api.optional("instructor-assignment", "/api/instructors/mine"),
-        api.optional("milady-integration", "/api/milady/mine"),
-        api.optional("notifications", "/api/notifications", limit=20),
-        asyncio.gather(*(_progress(api, each) for each in enrollments)),
-        asyncio.gather(*(api.get("checkout", f"/api/enrollments/{each['id']}/payment") for each in plans)),
-    )
+    instructors, courses, messages = others
     return render(
         request,
         "dashboard.html",
@@ -99,10 +97,24 @@ async def _dashboard(
         receipts=receipts,
         refund_requests=_latest(requests),
         messages=messages,
-        plans=[{"purchase": plan, **overview} for plan, overview in zip(plans, overviews, strict=True)],
+        plans=plans,
         requested=requested,
         problem=problem,
     )
+
+
+async def _enrollments(api: Api) -> tuple[list[dict[str, Any]], list[dict[str, Any] | None]]:
+    """With the progress in each."""
+    found = await api.all("enrollment", "/api/enrollments")
+    return found, await asyncio.gather(*(_progress(api, each) for each in found))
+
+
+async def _purchases(api: Api) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """All of them, and the installments of those that something is due of."""
+    found = await api.all("checkout", "/api/purchases")
+    owed = [each for each in found if each["due"] and each["status"] not in ("canceled", "expired")]
+    overviews = await asyncio.gather(*(api.get("checkout", f"/api/enrollments/{each['id']}/payment") for each in owed))
+    return found, [{"purchase": each, **overview} for each, overview in zip(owed, overviews, strict=True)]
 
 
 async def _progress(api: Api, enrollment: dict[str, Any]) -> dict[str, Any] | None:

@@ -13,6 +13,8 @@ from kit.runtime.failures import Transient
 from kit.runtime.trace import current_traceparent
 from portal.sessions import Session
 
+IDLE_SECONDS = 60.0
+"""How long a connection is kept for the next request: shorter than the services keep it."""
 TIMEOUT_SECONDS = 20.0
 """Opening a page at Stripe takes checkout up to ten."""
 _PAGES = 20
@@ -41,7 +43,7 @@ class Services:
             follow_redirects=False,
             trust_env=False,
             transport=transport,
-            limits=httpx.Limits(max_connections=200, max_keepalive_connections=50),
+            limits=httpx.Limits(max_connections=200, max_keepalive_connections=50, keepalive_expiry=IDLE_SECONDS),
         )
 
     async def close(self) -> None:

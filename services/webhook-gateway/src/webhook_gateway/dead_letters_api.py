@@ -6,6 +6,7 @@ database names, and not the message.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Annotated, Any
 
@@ -93,7 +94,7 @@ class Changed(BaseModel):
 async def list_dead_letter_queues(_: Admin, context: CurrentContext) -> Page[DeadLetterQueue]:
     """All queues, with how many dead letters each has."""
     async with context.dead_letters(*context.queues) as queues:
-        counts = [await letters.count() for letters in queues]
+        counts = await asyncio.gather(*(letters.count() for letters in queues))
     found = zip(context.queues, counts, strict=True)
     return Page(items=[DeadLetterQueue(queue=queue, messages=count) for queue, count in found])
 
