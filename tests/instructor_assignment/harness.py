@@ -70,7 +70,8 @@ def envelope(event: PaymentEvent, event_id: str | None = None) -> Envelope[Payme
 
 
 class Service:
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, **settings: Any) -> None:
+        """`settings`: of the API, beside those that every test has."""
         self.server = server
         self.database = Database(server.url, pool_size=20)
         self.consumer = consumers.payments()
@@ -81,12 +82,13 @@ class Service:
                 jwt_secret=SecretStr(JWT["JWT_SECRET"]),
                 jwt_issuer=JWT["JWT_ISSUER"],
                 jwt_audience=JWT["JWT_AUDIENCE"],
+                **settings,
             )
         )
-        self._http = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://test")
+        self.http = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://test")
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self.http.aclose()
         await self.app.state.database.close()
         await self.database.close()
 
@@ -135,7 +137,7 @@ class Service:
         self, method: str, path: str, *, role: str = "admin", subject: UUID = ADMIN, key: str | None = None, **sent: Any
     ) -> httpx.Response:
         headers = bearer(subject, role) | ({"Idempotency-Key": key} if key else {})
-        return await self._http.request(method, path, headers=headers, **sent)
+        return await self.http.request(method, path, headers=headers, **sent)
 
     async def add(self, program: Program, name: str, capacity: int = 10, *, is_active: bool = True) -> str:
         body = {"program_slug": program.slug, "name": name, "capacity": capacity, "is_active": is_active}

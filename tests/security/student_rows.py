@@ -65,6 +65,10 @@ _INSTRUCTOR_ASSIGNMENT = (
     INSERT INTO ai_instructor_assignments (id, student_id, program_slug, program_id, desired_status, status)
     VALUES ('{id}', '{id}', 'p', 'p', 'assigned', 'waiting')
     """,
+    """
+    INSERT INTO chat_messages (id, assignment_id, student_id, role, text, state)
+    VALUES ('{id}', '{id}', '{id}', 'student', 'What is a fade?', 'complete')
+    """,
 )
 _MILADY_INTEGRATION = (
     """

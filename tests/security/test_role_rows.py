@@ -54,6 +54,7 @@ BODIES: Mapping[str, Callable[[UUID], dict[str, Any]]] = {
         "programId": "hvac",
         "programSlug": "hvac",
     },
+    "POST /api/instructors/mine/{assignment_id}/messages": lambda _: {"text": "What is a fade?"},
     "POST /api/memberships/{id}/change": lambda _: {"membership": "career"},
     "POST /api/payments/confirm-payment": lambda student: {"paymentIntentId": f"pi_{student.hex}"},
     "POST /api/payments/request-refund": lambda student: {"payment_intent_id": f"pi_{student.hex}", "reason": "r"},

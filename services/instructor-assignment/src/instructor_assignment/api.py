@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from uuid import UUID, uuid4, uuid5
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import Select, case, delete, func, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response
 
 from contracts.audit import Act
-from contracts.instructor_assignment import Instructor
 from instructor_assignment import capacity, repository
 from instructor_assignment.domain import Status
 from instructor_assignment.problems import INSTRUCTOR_HAS_STUDENTS, UNKNOWN_INSTRUCTOR
+from instructor_assignment.student_assignment import StudentAssignment, with_instructor
 from instructor_assignment.tables import ai_instructor_assignments as assignments
 from instructor_assignment.tables import ai_instructors as instructors
 from instructor_assignment.topology import SERVICE
@@ -30,28 +30,10 @@ from kit.http.dependencies import CallerUnitOfWork, CurrentDatabase
 from kit.http.idempotency import HEADER, IDEMPOTENT, once
 from kit.http.openapi import example
 from kit.http.paging import NEWEST, Cursor, Page, page_of
-from ledger.verdict import SUPERSEDED
 
 router = APIRouter(tags=["instructors"])
 
 Limit = Annotated[int, Query(ge=1, le=200)]
-
-
-class StudentAssignment(BaseModel):
-    """A student's instructor in a program; null while the student waits for one, and after a release."""
-
-    id: UUID
-    student_id: UUID
-    program_slug: str
-    program_id: str
-    program_name: str | None
-    status: Status
-    instructor: Instructor | None
-    reason: str | None
-    purchase_id: UUID | None
-    since: datetime
-    created_at: datetime
-    updated_at: datetime
 
 
 class NewInstructor(
@@ -98,7 +80,7 @@ async def list_own_instructors(
     caller: CurrentCaller, uow: CallerUnitOfWork, cursor: Cursor = None, limit: Limit = 50
 ) -> Page[StudentAssignment]:
     """The caller's own instructors, one per program, newest first."""
-    selected = _with_instructor().where(assignments.c.student_id == caller.id)
+    selected = with_instructor().where(assignments.c.student_id == caller.id)
     return await page_of(uow.db, selected, assignments, StudentAssignment, cursor=cursor, limit=limit)
 
 
@@ -114,7 +96,7 @@ async def list_instructor_assignments(
     limit: Limit = 50,
 ) -> Page[StudentAssignment]:
     """All students' assignments, newest first; for case managers, those of their caseload."""
-    selected = _with_instructor()
+    selected = with_instructor()
     if status is not None:
         selected = selected.where(assignments.c.status == status.value)
     if program_slug is not None:
@@ -213,16 +195,6 @@ async def remove_instructor(caller: Admin, uow: CallerUnitOfWork, instructor_id:
     await uow.db.execute(delete(instructors).where(is_this))
     await audit.record(uow, Act.of("instructor.removed", "instructor", instructor_id, before=before))
     return Response(status_code=204)
-
-
-# Any in the return types: SQLAlchemy has no type for the rows of a whole table; the response models check them.
-def _with_instructor() -> Select[Any]:
-    """Assignments with their instructors, without those of a program or student that a later event corrected."""
-    c = instructors.c
-    described = func.jsonb_build_object("id", c.id, "name", c.name, "specialty", c.specialty, "avatar", c.avatar)
-    instructor = case((c.id.is_not(None), described)).label("instructor")
-    current = select(assignments, instructor).where(assignments.c.reason.is_distinct_from(SUPERSEDED))
-    return current.outerjoin(instructors, c.id == assignments.c.instructor_id)
 
 
 async def _lock(db: AsyncConnection, instructor_id: UUID) -> InstructorRow:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from fastapi import FastAPI
 
 import instructor_assignment
-from instructor_assignment import consumers
+from instructor_assignment import chat_api, consumers
 from instructor_assignment.api import router
+from instructor_assignment.chat import Chat
+from instructor_assignment.chat_repository import chat_expiries
 from instructor_assignment.personal_data import PERSONAL
 from instructor_assignment.projection import assignments_of
 from instructor_assignment.settings import ApiSettings, WorkerSettings
@@ -29,10 +32,10 @@ from ledger.facts import enrollment_pattern
 
 
 def app(settings: ApiSettings) -> FastAPI:
-    return create_api(
+    made = create_api(
         SERVICE,
         description=instructor_assignment.__doc__,
-        routers=[router, verification_api.router, export_router(PERSONAL)],
+        routers=[router, chat_api.router, verification_api.router, export_router(PERSONAL)],
         consumers=[
             consumers.payments(),
             caseload_events(CASELOAD),
@@ -40,14 +43,20 @@ def app(settings: ApiSettings) -> FastAPI:
             event_requests(REQUESTS),
         ],
         publishes=PUBLISHES,
-        tags={"instructors": "AI instructors, and who has which."},
+        tags={
+            "chat": "Questions of a student to their own instructor.",
+            "instructors": "AI instructors, and who has which.",
+        },
         settings=settings,
     )
+    made.state.chat = Chat(made.state.database, settings)
+    return made
 
 
 def api() -> Process:
     settings = ApiSettings()
-    return api_process(app(settings), settings)
+    made = app(settings)
+    return api_process(made, settings, close=[made.state.chat.close])
 
 
 def consume() -> Process:
@@ -67,7 +76,13 @@ def relay() -> Process:
     seconds = settings.verify_every_seconds
     verifier = Verifier(database, comparisons(settings.policy), service=SERVICE, every_seconds=seconds)
     return relay_process(
-        SERVICE, settings, background=[verifier.run], personal=PERSONAL, own_queues=QUEUES, close=[database.close]
+        SERVICE,
+        settings,
+        background=[verifier.run],
+        expiries=chat_expiries(timedelta(days=settings.keep_chat_days)),
+        personal=PERSONAL,
+        own_queues=QUEUES,
+        close=[database.close],
     )
 
 

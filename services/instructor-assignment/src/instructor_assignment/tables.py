@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, DateTime, ForeignKey, Integer, Table, Text, UniqueConstraint, Uuid, func
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    ForeignKey,
+    Integer,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from kit.db.database import new_metadata
@@ -46,4 +59,27 @@ ai_instructor_assignments = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     UniqueConstraint("student_id", "program_slug"),
+)
+
+chat_messages = Table(
+    "chat_messages",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    Column("assignment_id", Uuid, ForeignKey("ai_instructor_assignments.id"), nullable=False),
+    Column("student_id", Uuid, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    # of an answer: reserved while it is written, used afterward
+    Column("tokens", Integer, nullable=False, server_default="0"),
+    Column("question_id", Uuid, ForeignKey("chat_messages.id", ondelete="CASCADE"), unique=True),
+    Column("answered_by", Text),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+)
+
+chat_usage = Table(
+    "chat_usage",
+    metadata,
+    Column("day", Date, primary_key=True),  # UTC
+    Column("tokens", BigInteger, nullable=False),  # of all students, counted by triggers of chat_messages
 )

@@ -36,6 +36,8 @@ async def _documented(
 IDEMPOTENT = [Depends(_documented)]
 """`dependencies` of a route that uses `once`."""
 
+REPLAYED = {"Idempotent-Replayed": "true"}
+"""The header of a response that is not the first."""
 _ABANDONED_SECONDS = 60
 
 idempotency_keys = Table(
@@ -48,6 +50,14 @@ idempotency_keys = Table(
     Column("body", JSONB),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
+
+
+def key_of(request: Request) -> str | None:
+    """The request's Idempotency-Key. Raises a 400 Problem if it is not valid."""
+    key = request.headers.get(HEADER)
+    if key is not None and (not 0 < len(key) <= 255 or not key.isprintable()):
+        raise IDEMPOTENCY_KEY_INVALID("Idempotency-Key must have 1 to 255 printable characters.")
+    return key
 
 
 async def once(
@@ -64,11 +74,9 @@ async def once(
     Problem if the key was used for another request, and 409 while the first is in progress (for at most a minute: its
     process may have died).
     """
-    key = request.headers.get(HEADER)
+    key = key_of(request)
     if key is None:
         return JSONResponse(jsonable_encoder(await act()), status)
-    if not 0 < len(key) <= 255 or not key.isprintable():
-        raise IDEMPOTENCY_KEY_INVALID("Idempotency-Key must have 1 to 255 printable characters.")
     request_hash = await _hash(request)
     if (stored := await _claim(database, caller, key, request_hash)) is not None:
         return stored
@@ -101,7 +109,7 @@ async def _claim(database: Database, caller: str, key: str, request_hash: str) -
         raise REQUEST_IN_PROGRESS()
     if row.request_hash != request_hash:
         raise IDEMPOTENCY_KEY_REUSED()
-    return JSONResponse(row.body, row.status, headers={"Idempotent-Replayed": "true"})
+    return JSONResponse(row.body, row.status, headers=REPLAYED)
 
 
 @asynccontextmanager
