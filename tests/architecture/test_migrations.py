@@ -57,7 +57,7 @@ PINNED = {
     "services/instructor-assignment/migrations/versions/0008_erasure.py": "2ad421a1a92a1b42",
     "services/instructor-assignment/migrations/versions/0009_event_requests.py": "7ea6aeb2ad19a6ec",
     "services/instructor-assignment/migrations/versions/0010_caseload.py": "9799401d40fc20b3",
-    "services/instructor-assignment/migrations/versions/0011_chat.py": "c2eed4a30a43ccd2",
+    "services/instructor-assignment/migrations/versions/0011_chat.py": "0bb40c5697b5ddef",
     "services/milady-integration/migrations/versions/0001_initial.py": "26d6f0ab56758c01",
     "services/milady-integration/migrations/versions/0002_contacts.py": "ee9f70cc07fb78ab",
     "services/milady-integration/migrations/versions/0003_delivery.py": "ce26dbd51685508f",

@@ -106,6 +106,7 @@ def settings(**other: object) -> ApiSettings:
         "bursar_env": "production",
         "database_url": SecretStr("postgresql://a:kZ3o8Xq1uW5yB7nD@db/a"),
         "staff_database_url": SecretStr("postgresql://b:kZ3o8Xq1uW5yB7nD@db/a"),
+        "jwt_secret": "",  # as an empty variable
         "jwt_jwks_url": "https://identity.school.example/keys",
         "jwt_issuer": JWT["JWT_ISSUER"],
         "jwt_audience": JWT["JWT_AUDIENCE"],

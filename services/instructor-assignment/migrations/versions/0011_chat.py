@@ -14,7 +14,8 @@ TABLES = (
     CREATE TABLE chat_messages (
         id uuid NOT NULL DEFAULT gen_random_uuid() CONSTRAINT pk_chat_messages PRIMARY KEY,
         assignment_id uuid NOT NULL
-            CONSTRAINT fk_chat_messages_assignment_id REFERENCES ai_instructor_assignments (id),
+            CONSTRAINT fk_chat_messages_assignment_id REFERENCES ai_instructor_assignments (id)
+            ON DELETE CASCADE,
         student_id uuid NOT NULL,
         role text NOT NULL CONSTRAINT ck_chat_messages_role CHECK (role IN ('student', 'instructor')),
         text text NOT NULL,

@@ -58,7 +58,7 @@ class ApiSettings(service.ApiSettings):
 
     @field_validator("chat_api_base", "chat_api_key", "chat_texts_file", mode="before")
     @classmethod
-    def _unset(cls, value: object) -> object:
+    def _empty(cls, value: object) -> object:
         return value or None
 
     @model_validator(mode="after")

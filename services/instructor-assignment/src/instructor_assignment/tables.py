@@ -65,7 +65,7 @@ chat_messages = Table(
     "chat_messages",
     metadata,
     Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
-    Column("assignment_id", Uuid, ForeignKey("ai_instructor_assignments.id"), nullable=False),
+    Column("assignment_id", Uuid, ForeignKey("ai_instructor_assignments.id", ondelete="CASCADE"), nullable=False),
     Column("student_id", Uuid, nullable=False),
     Column("role", Text, nullable=False),
     Column("text", Text, nullable=False),

@@ -24,7 +24,7 @@ from portal.settings import STRIPE_JS, ApiSettings
 
 STATIC_SECONDS = 365 * 24 * 3600
 _BRAND = "brand.css"
-_FILES = ("style.css", "htmx-2.0.11.min.js", "pay.js")
+_FILES = ("style.css", "chat.js", "htmx-2.0.11.min.js", "pay.js")
 
 router = APIRouter(include_in_schema=False)
 

@@ -17,6 +17,8 @@ IDLE_SECONDS = 60.0
 """How long a connection is kept for the next request: shorter than the services keep it."""
 TIMEOUT_SECONDS = 20.0
 """Opening a page at Stripe takes checkout up to ten."""
+ANSWER_SECONDS = 110.0
+"""Of an instructor, at most; instructor-assignment ends it before."""
 _PAGES = 20
 
 
@@ -94,6 +96,27 @@ class Api:
         """`key`: the Idempotency-Key. Raises ServiceError, ServiceUnavailable."""
         headers = {"Idempotency-Key": key} if key else {}
         return _json_of(await self.send(service, "POST", path, json=dict(body or {}), headers=headers))
+
+    async def ask(
+        self, path: str, body: Mapping[str, object], *, key: str, accept: str = "application/json"
+    ) -> httpx.Response:
+        """The answer of an instructor. Whoever accepts an event stream reads the body, and closes it.
+
+        Raises ServiceError, ServiceUnavailable.
+        """
+        http = self._services.http
+        headers = {**self._headers, "Accept": accept, "Idempotency-Key": key}
+        url = self._services.urls["instructor-assignment"] + path
+        request = http.build_request("POST", url, json=dict(body), headers=headers, timeout=ANSWER_SECONDS)
+        try:
+            answer = await http.send(request, stream=True)
+            if accept not in answer.headers.get("content-type", ""):
+                await answer.aread()
+        except httpx.HTTPError as error:
+            raise ServiceUnavailable(f"instructor-assignment: {type(error).__name__}") from error
+        if not answer.is_success:
+            raise problem_of(answer)
+        return answer
 
     async def put(self, service: str, path: str, body: Mapping[str, object]) -> Any:
         """Raises ServiceError, ServiceUnavailable."""
