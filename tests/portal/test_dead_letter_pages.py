@@ -53,7 +53,7 @@ async def test_a_message_is_displayed_with_its_content_as_text(browser: Browser,
     detail = letter(body=body, stack=HOSTILE, headers={"x": HOSTILE})
     portal.services.answers["GET", path] = detail
     shown = await browser.get("/admin/dead-letters/message", params=NAMED)
-    assert shown.status_code == 200 and "<script>alert" not in shown.text and "49" not in shown.text
+    assert shown.status_code == 200 and "<script>alert" not in shown.text and "{{ 7 * 7 }}" in shown.text
     assert dict(portal.services.sent("GET", path)[-1].url.params) == NAMED
     portal.services.answers["GET", path] = problem(404, "unknown_dead_letter", "It is gone.")
     assert "It is gone." in (await browser.get("/admin/dead-letters/message", params=NAMED)).text
