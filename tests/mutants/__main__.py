@@ -44,7 +44,13 @@ _OPERATORS = re.compile(
     r"core/(AddNot|NumberReplacer|ExceptionReplacer|ZeroIterationForLoop|Replace(And|Or|True|False|Break|Continue)With\w+"
     r"|ReplaceComparisonOperator_\w+|ReplaceUnaryOperator_Delete_\w+|ReplaceBinaryOperator_(Add|Sub|FloorDiv|BitAnd)_\w+)"
 )
-"""Left out: operators of types (`X | None`), the star of keyword-only parameters, and decorators, which register."""
+"""Left out: operators of types (`X | None`), and the star of keyword-only parameters."""
+_DECLARATION = re.compile(r"@dataclass|[A-Z_]+(: \w+)? = ")
+"""The first line of a mutant that no test can or should notice: a frozen dataclass, the exact number of a limit."""
+_MUTANTS = """
+    SELECT job_id, operator_name, start_pos_row, start_pos_col, module_path FROM mutation_specs
+    ORDER BY start_pos_row, start_pos_col, operator_name, occurrence
+"""
 _CONFIG = """
 [cosmic-ray]
 module-path = "{module}"
@@ -165,13 +171,12 @@ def choose(sessions: Sequence[Path], *, most: int, seed: int) -> tuple[int, int]
     randomly = random.Random(seed)
     places: dict[tuple[object, ...], list[tuple[Path, str]]] = {}
     for session in sessions:
-        for id, operator, row, column in _query(
-            session, "SELECT job_id, operator_name, start_pos_row, start_pos_col FROM mutation_specs ORDER BY job_id"
-        ):
-            if _OPERATORS.fullmatch(operator):
+        for id, operator, row, column, module in _query(session, _MUTANTS):
+            line = (session.parent / module).read_text().splitlines()[int(row) - 1]
+            if _OPERATORS.fullmatch(operator) and not _DECLARATION.match(line):
                 family = re.sub(r"(Operator_[A-Za-z]+)_\w+", r"\1", operator)
                 places.setdefault((session, family, row, column), []).append((session, id))
-    kept = [randomly.choice(each) for _, each in sorted(places.items(), key=str)]
+    kept = [randomly.choice(each) for each in places.values()]
     possible = len(kept)
     kept = randomly.sample(kept, min(most, possible))
     for session in sessions:
