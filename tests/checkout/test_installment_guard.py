@@ -14,9 +14,10 @@ from tests.checkout.service import PUBLIC
 from tests.checkout.test_installment_domain import NEW
 
 from checkout.installments.domain import Installment
-from checkout.installments.guard import Received, contradiction, may_charge
+from checkout.installments.guard import Received, contradiction, may_charge, received
 from contracts.money import usd
-from contracts.payments import PaymentRefs, PaymentSucceeded
+from contracts.payments import PaymentEvent, PaymentRefs, PaymentRefunded, PaymentSucceeded
+from ledger.facts import fold
 
 MONTH = 14_375
 
@@ -28,6 +29,21 @@ def _plan(*amounts: int, statuses: tuple[str, ...] = ()) -> list[Installment]:
         values = {"id": uuid4(), "position": n + 1, "amount": amount, "status": status}
         found.append(Installment(**{**{f: getattr(NEW, f) for f in NEW.__dataclass_fields__}, **values}))
     return found
+
+
+def _of(*events: PaymentEvent) -> Received:
+    (purchase,) = fold({str(number): event for number, event in enumerate(events)})
+    return received(purchase, "usd")
+
+
+def test_what_is_kept_of_a_payment_counts() -> None:
+    card, cash = PaymentRefs(payment_intent="pi_1", charge="ch_1"), PaymentRefs(manual="m_1")
+    taxed = PaymentSucceeded(refs=card, amount=usd(1_100), tax=usd(100))
+    assert _of(PaymentSucceeded(refs=card, amount=usd(1))) == Received(amount=1, charges=1)
+    assert _of(PaymentSucceeded(refs=cash, amount=usd(1_000))) == Received(amount=1_000, charges=0), "nobody charged it"
+    assert _of(taxed, PaymentRefunded(refs=card, total=usd(100), of=usd(1_100))) == Received(amount=900, charges=1)
+    refunded_with_its_tax = PaymentRefunded(refs=card, total=usd(1_100), of=usd(1_100))
+    assert _of(taxed, refunded_with_its_tax) == Received(amount=0, charges=0)
 
 
 @given(st.lists(st.integers(50, 10**6), min_size=1, max_size=12), st.integers(0, 2 * 10**7), st.integers(0, 20))

@@ -22,7 +22,14 @@ from tests.ledger.payment_histories import (
 )
 
 from contracts.money import Money, usd
-from contracts.payments import PaymentEvent, PaymentExpired, PaymentFailed, PaymentRefs, PaymentSucceeded
+from contracts.payments import (
+    PaymentEvent,
+    PaymentExpired,
+    PaymentFailed,
+    PaymentRefs,
+    PaymentRefunded,
+    PaymentSucceeded,
+)
 from contracts.people import Program
 from ledger.facts import fold, implied_keys, keys
 from ledger.standing import Standing
@@ -46,6 +53,17 @@ def test_an_id_never_outranks_a_slug() -> None:
     assert judged(card(1, by(BARBER), by(ID_ONLY))) == {
         BARBER.slug: ("active", None),
         ID_ONLY.slug: ("withdrawn", "superseded"),
+    }
+
+
+def test_what_a_purchase_was_refunded_for_is_not_superseded_by_another() -> None:
+    """The reason is that of the purchase that had the enrollment, whatever the order of their ids."""
+    gone = PaymentRefunded(refs=PaymentRefs(payment_intent="pi_1", charge="ch_1"), total=usd(489_000), of=usd(489_000))
+    bought_and_refunded = [*paid_by_card(1, program=ID_ONLY), gone]
+    other = [fact.model_copy(update={"purchase_id": purchase(2)}) for fact in card(2, by(BARBER), by(ID_ONLY))]
+    assert judged([*bought_and_refunded, *other]) == {
+        BARBER.slug: ("active", None),
+        ID_ONLY.slug: ("withdrawn", "refunded"),
     }
 
 
