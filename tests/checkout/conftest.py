@@ -25,6 +25,11 @@ def stripe_sandbox() -> Iterator[StripeSandbox]:
 
 @pytest.fixture(scope="package")
 def checkout_database(postgres_server: PostgresServer) -> Database:
+    return new_database(postgres_server)
+
+
+def new_database(postgres_server: PostgresServer) -> Database:
+    """With the catalog that is checked in."""
     database = postgres_server.create_database("checkout")
     migrate.upgrade(database.owner_url, migrate.folder_of(checkout.__file__))
     loaded(database)

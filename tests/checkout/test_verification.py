@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from tests.checkout.conftest import new_database
 from tests.checkout.payment_steps import BY_ADMIN, PRICE, ask, paid
 from tests.checkout.service import Service
 from tests.checkout.verification_steps import verify_rows
@@ -14,8 +15,15 @@ from checkout.main import comparisons
 from checkout.payments import refund_service
 from kit.messaging.verification import Difference, verify
 from ledger.policy import DEFAULT_POLICY
+from testkit.postgres_server import Database, PostgresServer
 
 Named = tuple[str, str | None, Any, Any, str]
+
+
+@pytest.fixture(scope="module")
+def checkout_database(postgres_server: PostgresServer) -> Database:
+    """One that other tests have not filled: everything in it is compared, again and again."""
+    return new_database(postgres_server)
 
 
 async def verified(service: Service, purchase: UUID, *, repair: bool = False) -> list[Difference]:

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from tests.checkout.conftest import new_database
 from tests.checkout.installment_steps import EACH, FIRST, School
 from tests.checkout.membership_steps import Member
 from tests.checkout.payment_steps import PRICE, paid
@@ -20,6 +21,13 @@ from checkout.memberships.event_handlers import SYNC
 from checkout.memberships.verification import NO_SUBSCRIPTION
 from checkout.payments.verification import NO_FACTS
 from kit.messaging.verification import Difference
+from testkit.postgres_server import Database, PostgresServer
+
+
+@pytest.fixture(scope="module")
+def checkout_database(postgres_server: PostgresServer) -> Database:
+    """One that other tests have not filled: everything in it is compared, again and again."""
+    return new_database(postgres_server)
 
 
 async def verified(service: Service, unit: UUID, *, repair: bool = False) -> list[Difference]:
