@@ -37,9 +37,7 @@ async def test_pages_of_a_student(visitor: Visitor) -> None:
     await visitor.page.wait_for_url(re.compile("/enroll/success"))
     await visitor.becomes("done")
     await visitor.is_accessible("enrolled")
-    await visitor.go("/dashboard")
-    while "(PDF)" not in await visitor.text() or "Your instructor:" not in await visitor.text():
-        await visitor.go("/dashboard")
+    await visitor.loads_until("/dashboard", "(PDF)", "Your instructor:")
     await visitor.page.click("summary:has-text('Request a refund')")
     await visitor.is_accessible("dashboard")
     for path in ("/dashboard/methods", "/dashboard/membership"):

@@ -53,9 +53,7 @@ async def test_an_admin_assigns_an_unmatched_payment(stack: Stack, visitor: Visi
     intent, student = await paid_by_nobody(stack), str(uuid4())
     page = visitor.page
     await visitor.sign_in("admin")
-    await visitor.go("/admin/unmatched-payments")
-    while intent not in await visitor.text():
-        await visitor.go("/admin/unmatched-payments")
+    await visitor.loads_until("/admin/unmatched-payments", intent)
     row = page.locator("tr", has_text=intent)
     await row.locator("summary").click()
     await visitor.is_accessible("admin-unmatched-payments")
@@ -63,9 +61,7 @@ async def test_an_admin_assigns_an_unmatched_payment(stack: Stack, visitor: Visi
     await row.get_by_label("Item (its slug)").fill("cpr")
     await row.get_by_role("button", name="Assign").click()
     await page.wait_for_selector("text=The payment was assigned.")
-    await visitor.go(f"/admin/purchases?user_id={student}")
-    while "active" not in await visitor.text():
-        await visitor.go(f"/admin/purchases?user_id={student}")
+    await visitor.loads_until(f"/admin/purchases?user_id={student}", "active")
     await visitor.is_accessible("admin-purchases-of-student")
 
 
@@ -76,9 +72,7 @@ async def test_an_admin_replays_a_dead_letter(stack: Stack, visitor: Visitor) ->
         await channel.default_exchange.publish(aio_pika.Message(b"\xff not JSON"), routing_key=queue)
     page = visitor.page
     await visitor.sign_in("admin")
-    await visitor.go("/admin/dead-letters")
-    while not await page.locator("a", has_text=queue).count():
-        await visitor.go("/admin/dead-letters")
+    await visitor.loads_until("/admin/dead-letters", link=queue)
     await visitor.is_accessible("admin-dead-letter-queues")
     await page.get_by_role("link", name=queue, exact=True).click()
     await page.wait_for_url("**queue=**")
@@ -86,8 +80,7 @@ async def test_an_admin_replays_a_dead_letter(stack: Stack, visitor: Visitor) ->
     await page.get_by_role("button", name="Replay").first.click()
     await page.wait_for_selector("text=The message was returned to its queue.")
     await visitor.is_accessible("admin-dead-letters")
-    while not await page.get_by_role("link", name="Discard").count():  # until it has failed again
-        await page.reload()
+    await visitor.loads_until(page.url.removeprefix(visitor.url), link="Discard")  # it has failed again
     await page.get_by_role("row").nth(1).locator("a[href*='/message?']").click()
     await page.wait_for_selector("h2:has-text('Content')")
     await visitor.is_accessible("admin-dead-letter")

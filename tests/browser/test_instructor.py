@@ -18,10 +18,7 @@ async def open_chat(visitor: Visitor) -> None:
     await visitor.pay_by_card()
     await visitor.page.wait_for_url(re.compile("/enroll/success"))
     await visitor.page.wait_for_load_state()
-    await visitor.go("/dashboard")
-    while "Your instructor:" not in await visitor.text():
-        await visitor.page.wait_for_timeout(300)
-        await visitor.go("/dashboard")
+    await visitor.loads_until("/dashboard", "Your instructor:")
     await visitor.page.click("text=Ask Nadia Okafor")
     await visitor.page.wait_for_selector("text=There are no messages yet.")
 

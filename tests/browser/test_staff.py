@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from playwright.async_api import Browser
 from tests.browser.visitor import Visitor
+from tests.waiting import until
 
 from devstack.stack import Stack
 
@@ -39,9 +40,7 @@ async def test_an_admin_finds_a_student_and_decides_a_refund(stack: Stack, chrom
         await page.click("text=Cancel the purchase")
         await page.wait_for_selector("text=This cannot be undone")
         await admin.is_accessible("admin-purchase-cancel")
-        await admin.go("/admin/figures?by=program")
-        while "$575.00" not in await admin.text():
-            await admin.go("/admin/figures?by=program")
+        await admin.loads_until("/admin/figures?by=program", "cpr")
         await admin.is_accessible("admin-figures")
         await admin.go("/admin/refund-requests")
         row = page.locator("tr", has_text=reason)
@@ -51,9 +50,7 @@ async def test_an_admin_finds_a_student_and_decides_a_refund(stack: Stack, chrom
         await page.wait_for_selector("text=The refund request was approved.")
     async with Visitor.open(stack, chromium) as student:
         await student.sign_in(email=email)
-        await student.go("/dashboard")
-        while "withdrawn" not in await student.text():
-            await student.go("/dashboard")
+        await student.loads_until("/dashboard", "withdrawn")
         assert "$575.00 refunded" in await student.text()
 
 
@@ -97,8 +94,12 @@ async def test_a_case_manager_asks_a_sponsor_to_pay_and_it_pays_by_its_link(stac
         await sponsor.pay_by_card()
         await sponsor.page.wait_for_selector("text=/paid/i")
         await sponsor.page.goto(link)
-        while "paid" not in (await invoice.inner_text()).lower():  # until the event has arrived
+
+        async def paid() -> bool:
             await sponsor.page.reload()
+            return "paid" in (await invoice.inner_text()).lower()
+
+        await until(paid, what="the event of the payment")
 
 
 async def test_staff_pages_are_closed_to_students(visitor: Visitor) -> None:

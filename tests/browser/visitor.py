@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, Response
+from tests.waiting import until
 
 from devstack.stack import Stack
 
@@ -56,6 +57,17 @@ class Visitor:
 
     async def text(self) -> str:
         return await self.page.inner_text("main")
+
+    async def loads_until(self, path: str, *texts: str, link: str | None = None) -> None:
+        """Loads the page again until it has these texts, and this link."""
+
+        async def found() -> bool:
+            await self.go(path)
+            content = await self.text()
+            has_link = link is None or await self.page.get_by_role("link", name=link).count() > 0
+            return has_link and all(each in content for each in texts)
+
+        await until(found, seconds=PATIENCE_MS / 1000, what=f"{path} with {texts} {link or ''}")
 
     async def sign_in(self, role: str = "student", email: str | None = None) -> str:
         """Returns the address of the person."""
