@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,6 +32,7 @@ from tests.ledger.purchase_events import (
 
 from contracts.money import Money, usd
 from contracts.payments import (
+    DisputeStatus,
     EndedBy,
     PaymentDisputeClosed,
     PaymentDisputeOpened,
@@ -231,6 +234,23 @@ def test_what_an_admin_accepts_is_not_owed() -> None:
     assert only(cent).shortfall == usd(PRICE.amount - 1)
     assert judged(cent, accepted) == ACTIVE
     assert judged(cent, accepted.model_copy(update={"amount": usd(5)})) == UNDERPAID
+
+
+def test_only_what_is_accepted_as_a_whole_is_kept_after_a_full_refund() -> None:
+    everything_went_back = paid(1, PRICE), refunded(1, PRICE.amount)
+    accepted = PurchaseAccepted(refs=PaymentRefs(), amount=PRICE, **fields())
+    assert judged(*everything_went_back, accepted) == ACTIVE
+    assert judged(*everything_went_back, accepted.model_copy(update={"amount": usd(1)})) == REFUNDED
+
+
+@pytest.mark.parametrize("status", get_args(DisputeStatus))
+def test_a_payment_is_disputed_until_its_bank_has_decided(status: DisputeStatus) -> None:
+    dispute = PaymentDisputeOpened(
+        refs=PaymentRefs(payment_intent="pi_1"), dispute_id="du_1", status=status, amount=PRICE, **fields()
+    )
+    (payment,) = only(paid(1, PRICE), dispute).payments
+    undecided = {"warning_needs_response", "warning_under_review", "needs_response", "under_review"}
+    assert payment.disputed == (status in undecided)
 
 
 # --- merchandise ------------------------------------------------------------------------------------------------------

@@ -45,8 +45,9 @@ _OPERATORS = re.compile(
     r"|ReplaceComparisonOperator_\w+|ReplaceUnaryOperator_Delete_\w+|ReplaceBinaryOperator_(Add|Sub|FloorDiv|BitAnd)_\w+)"
 )
 """Left out: operators of types (`X | None`), and the star of keyword-only parameters."""
-_DECLARATION = re.compile(r"@dataclass|[A-Z_]+(: \w+)? = ")
-"""The first line of a mutant that no test can or should notice: a frozen dataclass, the exact number of a limit."""
+_DECLARATION = re.compile(r"@dataclass|[A-Z_]+(: \w+)? = |\s+Column\(")
+"""The line of a mutant that no test can or should notice: a frozen dataclass, the exact number of a limit, a column's
+constraint (migrations make them)."""
 _MUTANTS = """
     SELECT job_id, operator_name, start_pos_row, start_pos_col, module_path FROM mutation_specs
     ORDER BY start_pos_row, start_pos_col, operator_name, occurrence

@@ -29,7 +29,10 @@ TARGETS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
             "tests/kit/test_operator_audit.py",
         ),
     ),
-    "replay": ((f"{_GATEWAY}/replay.py",), ("tests/webhook_gateway/test_admin_api.py",)),
+    "replay": (
+        (f"{_GATEWAY}/replay.py",),
+        ("tests/webhook_gateway/test_journal_relay.py", "tests/webhook_gateway/test_admin_api.py"),
+    ),
     "ledger": (
         (f"{_LEDGER}/standing.py", f"{_LEDGER}/verdict.py", f"{_LEDGER}/policy.py", f"{_LEDGER}/loss.py"),
         ("tests/ledger",),
