@@ -25,6 +25,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -98,10 +99,13 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(arguments.targets) - TARGETS.keys():
         parser.error(f"no target {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
-    with postgres() as database, rabbitmq() as broker, tempfile.TemporaryDirectory(prefix="bursar-mutants-") as folder:
-        given = {"BURSAR_TEST_POSTGRES_URL": database.admin_url, "BURSAR_TEST_AMQP_URL": broker.url}
+    with ExitStack() as servers, tempfile.TemporaryDirectory(prefix="bursar-mutants-") as folder:
         copies: queue.SimpleQueue[Copy] = queue.SimpleQueue()
         for number in range(COPIES):
+            given = {  # its own: the tests' queues have the same names
+                "BURSAR_TEST_POSTGRES_URL": servers.enter_context(postgres()).admin_url,
+                "BURSAR_TEST_AMQP_URL": servers.enter_context(rabbitmq()).url,
+            }
             copies.put(Copy(Path(folder) / str(number), arguments.tool.absolute(), given))
         with ThreadPoolExecutor(COPIES) as pool:
 
