@@ -115,6 +115,45 @@ async def test_a_question_is_asked_without_javascript(student: Browser, portal: 
     assert request.headers["accept"] == "application/json"
 
 
+class Closings(httpx.AsyncBaseTransport):
+    """The documented services; counts the answers whose connection is free again."""
+
+    def __init__(self, services: httpx.AsyncBaseTransport) -> None:
+        self._services = services
+        self.answered = self.closed = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        answer = await self._services.handle_async_request(request)
+        self.answered += 1
+        return httpx.Response(answer.status_code, headers=answer.headers, stream=Closing(self, await answer.aread()))
+
+
+class Closing(httpx.ByteStream):
+    def __init__(self, counts: Closings, content: bytes) -> None:
+        super().__init__(content)
+        self._counts = counts
+
+    async def aclose(self) -> None:
+        self._counts.closed += 1
+
+
+@pytest.mark.parametrize("headers", [{}, STREAM])
+async def test_an_answer_that_is_not_streamed_frees_its_connection(
+    student: Browser, portal: Portal, headers: dict[str, str]
+) -> None:
+    """Else a student who asks two hundred times uses up the portal's connections."""
+    fields = fields_of((await student.get(PAGE)).text, PAGE) | {"text": "How?"}
+    portal.services.answers["POST", MESSAGES] = {
+        "question": message("student", "How?"),
+        "answer": message("instructor", "So."),
+    }
+    counts = Closings(portal.services)
+    portal.app.state.services.http = httpx.AsyncClient(transport=counts)
+    answer = await student.post(PAGE, fields, headers=headers)
+    assert answer.status_code == (503 if headers else 303), "JSON is no event stream"
+    assert (counts.answered, counts.closed) == (1, 1)
+
+
 async def test_a_refused_question_stays_in_the_form(student: Browser, portal: Portal) -> None:
     portal.services.answers["POST", MESSAGES] = problem(429, "question_limit_reached", "Ask again <tomorrow>.")
     sent = await student.submit(await student.get(PAGE), PAGE, text="<b>How?")

@@ -3,17 +3,15 @@ no page of another site can act for a person who is signed in."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from urllib.parse import quote
 
 import httpx
 from fastapi import APIRouter, Request
-from fastapi.responses import StreamingResponse
-from starlette.background import BackgroundTask
 from starlette.responses import Response
 
 from kit.http.problems import NOT_FOUND, UNAVAILABLE
 from portal.service_client import Services
+from portal.streamed_answer import StreamedAnswer
 from portal.upstreams import service_of
 
 router = APIRouter(include_in_schema=False)
@@ -54,11 +52,4 @@ async def forward(request: Request, path: str) -> Response:
     except httpx.HTTPError:
         raise UNAVAILABLE("The service does not answer. Retry.", headers={"Retry-After": "2"}) from None
     returned = {name: value for name, value in answer.headers.items() if name.lower() not in _NOT_RETURNED}
-    return StreamingResponse(
-        _body(answer), answer.status_code, headers=returned, background=BackgroundTask(answer.aclose)
-    )
-
-
-async def _body(answer: httpx.Response) -> AsyncIterator[bytes]:
-    async for chunk in answer.aiter_raw():
-        yield chunk
+    return StreamedAnswer(answer, headers=returned)

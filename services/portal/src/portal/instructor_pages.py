@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID, uuid4
 
-import httpx
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.responses import Response
 
 from kit.http.problems import MEDIA_TYPE
 from portal.access import SignedInAs
 from portal.forms import PostedForm
 from portal.renderer import render
-from portal.service_client import Api, CurrentApi, ServiceError, ServiceUnavailable
+from portal.service_client import EVENT_STREAM, Api, CurrentApi, ServiceError, ServiceUnavailable
+from portal.streamed_answer import StreamedAnswer
 
 router = APIRouter(prefix="/dashboard", include_in_schema=False, dependencies=[Depends(SignedInAs("student"))])
 
 SERVICE = "instructor-assignment"
-EVENT_STREAM = "text/event-stream"
+ANSWER_SECONDS = 110.0
+"""Of an instructor, at most; instructor-assignment ends it before."""
 _MESSAGES = 50
 _LATER = "Your instructor does not answer right now. What you have written is stored if the page displays it below."
+_LOST = f"event: lost\ndata: {json.dumps({'detail': _LATER})}\n\n".encode()
+_STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Content-Type": EVENT_STREAM}
 
 
 @router.get("/instructor/{assignment_id}")
@@ -34,38 +37,23 @@ async def show_conversation(request: Request, assignment_id: UUID, api: CurrentA
 @router.post("/instructor/{assignment_id}")
 async def ask_instructor(request: Request, assignment_id: UUID, api: CurrentApi, form: PostedForm) -> Response:
     """The page with the answer; static/chat.js accepts an event stream, and gets that."""
-    streamed = EVENT_STREAM in request.headers.get("accept", "")
+    path, key = f"{_path(assignment_id)}/messages", form.get("key") or str(uuid4())
     body = {"text": form.get("text", "").replace("\r\n", "\n")}
-    accept = EVENT_STREAM if streamed else "application/json"
-    try:
-        answer = await api.ask(
-            f"{_path(assignment_id)}/messages", body, key=form.get("key") or str(uuid4()), accept=accept
-        )
-    except ServiceError as error:
-        if streamed:
+    if EVENT_STREAM in request.headers.get("accept", ""):
+        try:
+            answer = await api.stream(SERVICE, path, body, key=key, seconds=ANSWER_SECONDS)
+        except ServiceError as error:
             return JSONResponse(dict(error.body), error.status, media_type=MEDIA_TYPE)
+        except ServiceUnavailable:
+            return JSONResponse({"detail": _LATER}, 503, media_type=MEDIA_TYPE)
+        return StreamedAnswer(answer, headers=_STREAM_HEADERS, lost=_LOST)
+    try:
+        await api.post(SERVICE, path, body, key=key, seconds=ANSWER_SECONDS)
+    except ServiceError as error:
         if error.status in (401, 404):
             raise
         return await _conversation(request, assignment_id, api, problem=error, asked=body["text"])
-    except ServiceUnavailable:
-        if streamed:
-            return JSONResponse({"detail": _LATER}, 503, media_type=MEDIA_TYPE)
-        raise
-    if streamed:
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(_body(answer), 201, headers=headers, media_type=EVENT_STREAM)
     return RedirectResponse(f"/dashboard/instructor/{assignment_id}#latest", 303)
-
-
-async def _body(answer: httpx.Response) -> AsyncIterator[bytes]:
-    """As it comes. If the browser goes, so does this connection, which ends the answer."""
-    try:
-        async for part in answer.aiter_raw():
-            yield part
-    except httpx.HTTPError:
-        yield f"event: lost\ndata: {json.dumps({'detail': _LATER})}\n\n".encode()
-    finally:
-        await answer.aclose()
 
 
 async def _conversation(

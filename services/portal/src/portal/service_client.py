@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import aclosing
 from typing import Annotated, Any
 
 import httpx
@@ -17,8 +18,7 @@ IDLE_SECONDS = 60.0
 """How long a connection is kept for the next request: shorter than the services keep it."""
 TIMEOUT_SECONDS = 20.0
 """Opening a page at Stripe takes checkout up to ten."""
-ANSWER_SECONDS = 110.0
-"""Of an instructor, at most; instructor-assignment ends it before."""
+EVENT_STREAM = "text/event-stream"
 _PAGES = 20
 
 
@@ -91,32 +91,41 @@ class Api:
         return items
 
     async def post(
-        self, service: str, path: str, body: Mapping[str, object] | None = None, *, key: str | None = None
+        self,
+        service: str,
+        path: str,
+        body: Mapping[str, object] | None = None,
+        *,
+        key: str | None = None,
+        seconds: float = TIMEOUT_SECONDS,
     ) -> Any:
-        """`key`: the Idempotency-Key. Raises ServiceError, ServiceUnavailable."""
+        """`key`: the Idempotency-Key. `seconds`: to wait. Raises ServiceError, ServiceUnavailable."""
         headers = {"Idempotency-Key": key} if key else {}
-        return _json_of(await self.send(service, "POST", path, json=dict(body or {}), headers=headers))
+        answer = await self.send(service, "POST", path, json=dict(body or {}), headers=headers, seconds=seconds)
+        return _json_of(answer)
 
-    async def ask(
-        self, path: str, body: Mapping[str, object], *, key: str, accept: str = "application/json"
+    async def stream(
+        self, service: str, path: str, body: Mapping[str, object], *, key: str, seconds: float
     ) -> httpx.Response:
-        """The answer of an instructor. Whoever accepts an event stream reads the body, and closes it.
+        """The event stream that a POST is answered with. The caller reads it, and closes it. `seconds`: to wait.
 
-        Raises ServiceError, ServiceUnavailable.
+        Raises ServiceError, ServiceUnavailable; nothing is left open then.
         """
         http = self._services.http
-        headers = {**self._headers, "Accept": accept, "Idempotency-Key": key}
-        url = self._services.urls["instructor-assignment"] + path
-        request = http.build_request("POST", url, json=dict(body), headers=headers, timeout=ANSWER_SECONDS)
+        headers = {**self._headers, "Accept": EVENT_STREAM, "Idempotency-Key": key}
+        url = self._services.urls[service] + path
+        request = http.build_request("POST", url, json=dict(body), headers=headers, timeout=seconds)
         try:
             answer = await http.send(request, stream=True)
-            if accept not in answer.headers.get("content-type", ""):
+            if answer.is_success and answer.headers.get("content-type", "").startswith(EVENT_STREAM):
+                return answer
+            async with aclosing(answer):
                 await answer.aread()
         except httpx.HTTPError as error:
-            raise ServiceUnavailable(f"instructor-assignment: {type(error).__name__}") from error
-        if not answer.is_success:
-            raise problem_of(answer)
-        return answer
+            raise ServiceUnavailable(f"{service}: {type(error).__name__}") from error
+        if answer.is_success:
+            raise ServiceUnavailable(f"{service}: an answer that is no event stream")
+        raise problem_of(answer)
 
     async def put(self, service: str, path: str, body: Mapping[str, object]) -> Any:
         """Raises ServiceError, ServiceUnavailable."""
@@ -139,8 +148,9 @@ class Api:
         json: object = None,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        seconds: float = TIMEOUT_SECONDS,
     ) -> httpx.Response:
-        """Raises ServiceUnavailable."""
+        """`seconds`: to wait. Raises ServiceUnavailable."""
         try:
             return await self._services.http.request(
                 method,
@@ -148,6 +158,7 @@ class Api:
                 json=json,
                 params=params or None,
                 headers={**self._headers, **(headers or {})},
+                timeout=seconds,
             )
         except httpx.HTTPError as error:
             raise ServiceUnavailable(f"{service}: {type(error).__name__}") from error
