@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 from tests.checkout.installment_steps import School
-from tests.checkout.service import FRONTEND, FUND, PAY_LINK_SECRET, PUBLIC, Service, bearer, wanted
+from tests.checkout.service import CASE_MANAGER, FRONTEND, FUND, PAY_LINK_SECRET, PUBLIC, Service, bearer, wanted
 
 from checkout.purchases.pay_links import token_of
 
@@ -320,3 +320,20 @@ async def test_an_enrollment_that_expired_is_gone(school: School) -> None:
 async def _customer(school: School) -> str:
     (row,) = await school.service.rows("SELECT stripe_customer_id FROM sponsor_customers WHERE code = 'WIOA'")
     return str(row["stripe_customer_id"])
+
+
+async def test_a_sponsors_free_purchase_with_an_authorization_has_a_link(service: Service) -> None:
+    student = uuid4()
+    code = f"FREE{student.hex[:8].upper()}"
+    assert (await service.admin("POST", "/api/admin/promotions", code=code, percent_off=100)).status_code == 201
+    body = {
+        "user_id": str(student),
+        "product_id": "dsp",
+        "funding_source": "WIOA",
+        "authorization_number": "A-1",
+        "promotion_code": code,
+    }
+    answer = await service.call("POST", "/api/enrollments", json=body, headers=bearer("case_manager", CASE_MANAGER))
+    assert answer.status_code == 201, answer.text
+    purchase = await service.purchase(student)
+    assert await opened(service, link_of(purchase["id"])) == f"{SUCCESS}dsp"

@@ -15,8 +15,19 @@ import pytest
 import uvicorn
 from sqlalchemy import text
 from structlog.testing import capture_logs
+from tests.instructor_assignment.chat_steps import (
+    STREAM,
+    a_chat,
+    ask,
+    chatting,
+    events_of,
+    listed,
+    path_of,
+    school_tokens,
+    service_stream,
+)
 from tests.instructor_assignment.harness import Service, Student, new_program
-from tests.instructor_assignment.model_server import DONE, OK, WHOLE, ModelServer, chunk, model_server
+from tests.instructor_assignment.model_server import DONE, OK, WHOLE, ModelServer, chunk
 from tests.tokens import bearer
 from tests.waiting import until
 
@@ -26,72 +37,6 @@ from kit.http.protocol import HttpProtocol
 from kit.messaging.retention import Retention
 from kit.runtime.settings import RetentionSettings
 from testkit.postgres_server import Database
-
-STREAM = {"Accept": "text/event-stream"}
-LIMITS: dict[str, Any] = {"chat_answer_tokens": 100, "chat_idle_seconds": 5, "chat_answer_seconds": 10}
-
-
-@pytest.fixture
-async def model() -> AsyncIterator[ModelServer]:
-    async with model_server() as model:
-        yield model
-
-
-@asynccontextmanager
-async def chatting(database: Database, model: ModelServer | None = None, **settings: Any) -> AsyncIterator[Service]:
-    named = {"chat_api_base": model.url, "chat_model": "m-1"} if model is not None else {}
-    running = Service(database, **{"bursar_env": "development", **LIMITS, **named, **settings})
-    yield running
-    await running.app.state.chat.close()
-    await running.close()
-
-
-@pytest.fixture
-async def chat(assignment_database: Database, model: ModelServer) -> AsyncIterator[Service]:
-    async with chatting(assignment_database, model, chat_api_key="sk-of-the-tests") as service:
-        yield service
-
-
-async def path_of(service: Service, student: Student, *, instructor: bool = True) -> str:
-    """The messages of a new assignment of the student."""
-    if instructor:
-        await service.add(student.program, "Ada", 1000)
-    await service.deliver(student.paid())
-    assignment = await service.assignment(student)
-    assert assignment is not None
-    return f"/api/instructors/mine/{assignment['id']}/messages"
-
-
-async def a_chat(service: Service) -> tuple[Student, str]:
-    student = Student(new_program())
-    return student, await path_of(service, student)
-
-
-async def ask(
-    service: Service, student: Student, path: str, asked: str = "How do I clean it?", **sent: Any
-) -> httpx.Response:
-    return await service.call("POST", path, role="student", subject=student.id, json={"text": asked}, **sent)
-
-
-async def listed(service: Service, student: Student, path: str) -> list[dict[str, Any]]:
-    """Oldest first."""
-    answer = await service.call("GET", path, role="student", subject=student.id)
-    assert answer.status_code == 200, answer.text
-    items: list[dict[str, Any]] = answer.json()["items"]
-    return items[::-1]
-
-
-async def school_tokens(service: Service) -> int:
-    rows = await service.rows("SELECT tokens FROM chat_usage WHERE day = (now() AT TIME ZONE 'UTC')::date")
-    return int(rows[0]["tokens"]) if rows else 0
-
-
-def events_of(body: str) -> list[tuple[str, Any]]:
-    found = []
-    for block in filter(None, body.split("\n\n")):
-        name, data = block.split("\n")
-        found.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
-    return found
 
 
 async def test_a_question_and_its_answer_are_stored(chat: Service, model: ModelServer) -> None:
@@ -120,13 +65,6 @@ async def test_an_answer_is_streamed_to_clients_that_accept_it(chat: Service) ->
     assert [name for name, _ in events] == ["question", "delta", "delta", "answer"]
     assert events[1][1] == {"text": "Clean it, "}
     assert [events[0][1], events[-1][1]] == await listed(chat, student, path)
-
-
-async def service_stream(
-    service: Service, student: Student, path: str, key: str | None = None, asked: str = "How do I clean it?"
-) -> httpx.Response:
-    headers = bearer(student.id, "student") | STREAM | ({"Idempotency-Key": key} if key else {})
-    return await service.http.post(path, headers=headers, json={"text": asked})
 
 
 async def test_the_same_key_asks_once(chat: Service, model: ModelServer) -> None:
@@ -358,101 +296,6 @@ async def test_a_question_that_is_not_valid_is_not_asked(
     answer = await chat.call("POST", path, role="student", subject=student.id, json=sent)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert not model.requests and await listed(chat, student, path) == []
-
-
-async def test_a_student_asks_so_many_questions_a_day(assignment_database: Database, model: ModelServer) -> None:
-    async with chatting(assignment_database, model, chat_questions_per_day=2) as service:
-        student, path = await a_chat(service)
-        model.status = "500 Internal Server Error"
-        await ask(service, student, path)  # counts as none
-        model.status = OK
-        assert [(await ask(service, student, path)).status_code for _ in range(3)] == [201, 201, 429]
-        refused = await ask(service, student, path)
-        assert refused.json()["code"] == "question_limit_reached"
-        assert 0 < int(refused.headers["retry-after"]) <= 86_400
-        assert len(await listed(service, student, path)) == 6, "what is refused is not stored"
-        view = await service.call("GET", path.removesuffix("/messages"), role="student", subject=student.id)
-        assert (view.json()["questions_left"], view.json()["answered_by"]) == (0, "model")
-
-
-async def test_a_students_tokens_of_a_day_are_limited_before_the_model_is_asked(
-    assignment_database: Database, model: ModelServer
-) -> None:
-    model.parts = (chunk("x"), chunk(finish="stop"), chunk(total=1500), DONE)
-    async with chatting(assignment_database, model, chat_student_tokens_per_day=3500) as service:
-        student, path = await a_chat(service)
-        assert (await ask(service, student, path)).status_code == 201
-        answers = [await ask(service, student, path) for _ in range(2)]
-        codes = [each.json().get("code") for each in answers]
-        assert codes[-1] == "token_limit_reached"
-        assert len(model.requests) == 1 + codes.count(None)
-
-
-async def test_parallel_students_cannot_exceed_the_limit_of_the_school(
-    assignment_database: Database, model: ModelServer
-) -> None:
-    """On two processes' pools. Each question reserves about 1,000 tokens, and uses 10."""
-    release = asyncio.Event()
-    model.parts = (chunk("x"), release, chunk(finish="stop"), chunk(total=10), DONE)
-    async with chatting(assignment_database, model) as first:
-        used = await school_tokens(first)
-    limit = used + 5_000
-    async with (
-        chatting(assignment_database, model, chat_school_tokens_per_day=limit) as first,
-        chatting(assignment_database, model, chat_school_tokens_per_day=limit) as second,
-    ):
-        program = new_program()
-        await first.add(program, "Ada", 1000)
-        students = [Student(program) for _ in range(16)]
-        paths = [await path_of(first, student, instructor=False) for student in students]
-        asking = [
-            asyncio.create_task(ask((first, second)[n % 2], student, path))
-            for n, (student, path) in enumerate(zip(students, paths, strict=True))
-        ]
-
-        async def all_but_the_answering() -> bool:
-            return sum(task.done() for task in asking) + len(model.requests) == len(students)
-
-        await until(all_but_the_answering, seconds=20)
-        reserved = await school_tokens(first)
-        assert used < reserved <= limit
-        release.set()
-        answers = await asyncio.gather(*asking)
-        codes = [each.json().get("code") for each in answers]
-        let_in = codes.count(None)
-        assert 1 <= let_in < len(students) and codes.count("school_token_limit_reached") == len(students) - let_in
-        assert await school_tokens(first) == used + 10 * let_in
-
-
-async def test_parallel_questions_of_a_student_get_one_answer_at_a_time(chat: Service, model: ModelServer) -> None:
-    release = asyncio.Event()
-    model.parts = (release, *WHOLE)
-    student, path = await a_chat(chat)
-    asking = [asyncio.create_task(ask(chat, student, path, f"Question {n}")) for n in range(6)]
-
-    async def others_refused() -> bool:
-        return sum(task.done() for task in asking) == 5
-
-    await until(others_refused, seconds=20)
-    release.set()
-    answers = await asyncio.gather(*asking)
-    assert sorted(each.status_code for each in answers) == [201, *[409] * 5]
-    assert len(model.requests) == 1 and len(await listed(chat, student, path)) == 2
-
-
-async def test_an_answer_of_a_process_that_died_is_incomplete_and_blocks_nothing(chat: Service) -> None:
-    student, path = await a_chat(chat)
-    await ask(chat, student, path)
-    async with chat.database.transaction() as db:
-        died = (
-            "UPDATE chat_messages SET state = 'answering', created_at = created_at - interval '1 hour' "
-            "WHERE student_id = :student AND role = 'instructor'"
-        )
-        await db.execute(text(died), {"student": student.id})
-    assert "incomplete" in {each["state"] for each in await listed(chat, student, path)}
-    assert (await ask(chat, student, path)).status_code == 201
-    states = await chat.rows("SELECT state FROM chat_messages WHERE student_id = :id ORDER BY state", id=student.id)
-    assert [row["state"] for row in states] == ["complete", "complete", "complete", "incomplete"]
 
 
 async def test_what_is_old_is_deleted(chat: Service) -> None:

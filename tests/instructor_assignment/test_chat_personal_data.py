@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
-import pytest
+from tests.instructor_assignment.chat_steps import a_chat, ask, listed
 from tests.instructor_assignment.harness import Service
-from tests.instructor_assignment.model_server import WHOLE, ModelServer, chunk, model_server
-from tests.instructor_assignment.test_chat import a_chat, ask, chatting, listed
+from tests.instructor_assignment.model_server import WHOLE, ModelServer, chunk
 from tests.waiting import until
 
 from instructor_assignment.personal_data import PERSONAL
 from kit.personal_data import erased
 from kit.personal_data.declaration import Person
 from kit.personal_data.erasure import erase
-from testkit.postgres_server import Database
-
-
-@pytest.fixture
-async def model() -> AsyncIterator[ModelServer]:
-    async with model_server() as model:
-        yield model
-
-
-@pytest.fixture
-async def chat(assignment_database: Database, model: ModelServer) -> AsyncIterator[Service]:
-    async with chatting(assignment_database, model) as service:
-        yield service
 
 
 async def erase_student(service: Service, person: Person) -> None:

@@ -40,7 +40,7 @@ RESULTS = ROOT / "docs" / "mutants.jsonl"
 DOCUMENT = ROOT / "docs" / "mutants.md"
 COPIES = 2
 TIMEOUT = 120.0
-"""Seconds; a mutant that loops for ever is found by it."""
+"""Seconds; a mutant that never ends is found by it."""
 _OPERATORS = re.compile(
     r"core/(AddNot|NumberReplacer|ExceptionReplacer|ZeroIterationForLoop|Replace(And|Or|True|False|Break|Continue)With\w+"
     r"|ReplaceComparisonOperator_\w+|ReplaceUnaryOperator_Delete_\w+|ReplaceBinaryOperator_(Add|Sub|FloorDiv|BitAnd)_\w+)"

@@ -85,7 +85,7 @@ async def test_what_is_answered_stays_as_it_is(databases: dict[str, Database]) -
             assert await Attempt(staff, role="admin").error(sql) == DENIED, sql
 
 
-async def test_tokens_are_counted_whoever_writes_them(databases: dict[str, Database]) -> None:
+async def test_tokens_are_counted_for_each_login(databases: dict[str, Database]) -> None:
     database = databases["instructor_assignment"]
     used = "SELECT coalesce(sum(tokens), 0) FROM chat_usage"
     async with connected(database, "worker") as worker:

@@ -1,7 +1,7 @@
 """Every route that is not for admins alone, for the caller's own rows and for those of others.
 
 Each route gets a student of its own, whose rows all have the student's id. Who is refused, or is shown nothing, changes
-nothing. Nothing answers at Stripe's address: whoever gets there was let in.
+nothing. Nothing answers at Stripe's address: a request that gets there was let in.
 """
 
 from __future__ import annotations

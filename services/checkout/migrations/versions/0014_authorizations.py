@@ -4,7 +4,7 @@ from alembic import op
 
 from kit.db import ddl
 from kit.db.caseload_ddl import limit_to_caseload
-from kit.db.row_security import policy, role_is
+from kit.db.row_security import CALLER, policy, role_is
 
 revision = "0014"
 down_revision = "0013"
@@ -25,8 +25,10 @@ def upgrade() -> None:
         )
         """,
         *logins.close("authorizations"),
+        policy("callers_rows", "authorizations", logins.api, "SELECT", f"student_id = {CALLER}"),
         policy("own_rows", "authorizations", logins.staff, "ALL", role_is("admin")),
         limit_to_caseload(logins, "authorizations"),
-        f'GRANT SELECT, INSERT, UPDATE ON authorizations TO "{logins.staff}"',
+        f'GRANT SELECT ON authorizations TO "{logins.api}"',
+        f'GRANT INSERT, UPDATE ON authorizations TO "{logins.staff}"',
     ):
         op.execute(statement)

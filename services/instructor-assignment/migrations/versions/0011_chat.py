@@ -43,7 +43,7 @@ TABLES = (
         tokens bigint NOT NULL
     )
     """,
-    # By the owner: whoever writes an answer can neither suppress nor reduce what it counts. Deleting counts nothing.
+    # By the owner: no login that writes answers can suppress or reduce what it counts. Deleting counts nothing.
     """
     CREATE FUNCTION count_chat_tokens() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$

@@ -1,4 +1,4 @@
-"""An answer while it is written. A task of its own writes and stores it, whoever may still be reading."""
+"""An answer while it is written. A task of its own writes and stores it, also when nobody reads it anymore."""
 
 from __future__ import annotations
 

@@ -11,9 +11,9 @@ from starlette.responses import Response
 
 from portal.access import MANAGERS, CaseManager, SignedInAs
 from portal.forms import PostedForm
-from portal.funding import FORM_FIELDS, cap_of
 from portal.record_list_pages import ask, csv_page, display, show
 from portal.service_client import Api, CurrentApi, ServiceError
+from portal.sponsor_invoice import FORM_FIELDS, cap_of
 from portal.staff_lists import CASELOAD, CASELOAD_PURCHASES
 
 router = APIRouter(prefix="/caseload", include_in_schema=False)

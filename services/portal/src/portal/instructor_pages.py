@@ -21,7 +21,7 @@ from portal.streamed_answer import StreamedAnswer
 router = APIRouter(prefix="/dashboard", include_in_schema=False, dependencies=[Depends(SignedInAs("student"))])
 
 SERVICE = "instructor-assignment"
-ANSWER_SECONDS = 110.0
+ANSWER_SECONDS = 110
 """Of an instructor, at most; instructor-assignment ends it before."""
 _MESSAGES = 50
 _LATER = "Your instructor does not answer right now. What you have written is stored if the page displays it below."

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
 from portal import amounts
-from portal.funding import stage_of
+from portal.sponsor_invoice import stage_of
 
 Row = Mapping[str, Any]
 """An item of the list, as the API has answered it."""

@@ -18,9 +18,9 @@ from starlette.responses import Response
 from kit.http.problems import NOT_FOUND
 from portal import amounts
 from portal.forms import TOKEN_FIELD
-from portal.funding import stage_of
 from portal.sessions import Session
 from portal.settings import STRIPE_JS, ApiSettings
+from portal.sponsor_invoice import stage_of
 
 STATIC_SECONDS = 365 * 24 * 3600
 _BRAND = "brand.css"

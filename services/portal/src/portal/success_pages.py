@@ -45,7 +45,7 @@ async def show_success(
     paid: WhatIsPaid,
     payment_intent_client_secret: Text = "",
 ) -> Response:
-    if payment_intent_client_secret:  # Stripe appends it; whoever sees the address must not
+    if payment_intent_client_secret:  # Stripe appends it; it must not stay in the address
         headers = {"Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
         return RedirectResponse(f"/enroll/success?{paid.query}", 303, headers=headers)
     if paid.payment_intent and session.user is None:

@@ -1,4 +1,4 @@
-"""What sponsors pay, by funding source. Pure."""
+"""A sponsor's invoice: the form of its request, and its stage. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ FORM_FIELDS = {
     "period_end": "periodEnd",
 }
 """Of the form, and of POST /api/funding/create-checkout. What is left empty is not sent."""
-
 
 _STAGES = {
     "processing": "processing",
