@@ -89,6 +89,7 @@ PINNED = {
     "services/webhook-gateway/migrations/versions/0005_reconciliation.py": "06d953b7435ab9fc",
     "services/webhook-gateway/migrations/versions/0006_objects.py": "d79a13a0dc36a529",
     "services/webhook-gateway/migrations/versions/0007_erasure.py": "e7f2cd57b369e6c4",
+    "services/webhook-gateway/migrations/versions/0008_delivery_counts.py": "e1f98ab5fcab6a55",
 }
 """Revision -> the first 16 hex digits of its SHA-256. A new revision adds a line; a line is never changed."""
 

@@ -47,7 +47,13 @@ class Steps:
         self._publisher, self._seen = publisher, 0
         self.stripe: Exception | None = None
         self.reconciled: list[tuple[datetime, datetime | None, Actor]] = []
-        context = AdminContext(database=database, amqp_url=broker.url, queues=(queue,), reconcile=self._reconcile)
+        context = AdminContext(
+            database=database,
+            amqp_url=broker.url,
+            queues=(queue,),
+            reconcile=self._reconcile,
+            target_webhook_delivery=9_900,
+        )
         settings = AuthSettings(
             jwt_secret=SecretStr(JWT["JWT_SECRET"]), jwt_issuer=JWT["JWT_ISSUER"], jwt_audience=JWT["JWT_AUDIENCE"]
         )

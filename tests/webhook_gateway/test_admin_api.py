@@ -25,6 +25,8 @@ ROUTES = (
     ("POST", f"{DEAD_LETTERS}/discard", {"queue": "enrollment.test", "event_ids": ["evt_1"], "reason": "x"}),
     ("POST", "/api/admin/reconciliations", {"since": NOW.isoformat()}),
     ("GET", "/api/admin/differences", None),
+    ("GET", "/api/admin/deliveries", None),
+    ("GET", "/api/admin/deliveries.csv", None),
     ("POST", "/api/admin/replays", {"since": NOW.isoformat()}),
     ("GET", "/api/admin/replays", None),
     ("POST", "/api/admin/scalings", {"process": "enrollment", "replicas": 0}),

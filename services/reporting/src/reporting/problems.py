@@ -9,6 +9,3 @@ NOT_VERIFIED = ProblemType(
 )
 UNKNOWN_PURCHASE = ProblemType(404, "unknown_purchase", "No event names this purchase.", "Check the id.")
 UNKNOWN_RUN = ProblemType(404, "unknown_run", "There is no such run.", "Older ones are not kept.")
-INVALID_PERIOD = ProblemType(
-    422, "invalid_period", "The period is not valid.", "`since` must be before `until`, by five years at most."
-)

@@ -11,7 +11,7 @@ from kit.http.app import create_app
 from kit.http.auth import Authenticator
 from kit.http.limits import Limits, is_change, is_read, limited
 from kit.messaging.topology import Queue, check_declared
-from webhook_gateway import dead_letters_api, differences_api, export_api, operations_api
+from webhook_gateway import dead_letters_api, deliveries_api, differences_api, export_api, operations_api
 from webhook_gateway.admin_context import AdminContext
 from webhook_gateway.topology import SERVICE
 
@@ -24,8 +24,14 @@ def app(context: AdminContext, authenticator: Authenticator, limits: Mapping[str
         package="webhook_gateway",
         title=f"{SERVICE}-admin",
         description=__doc__ or "",
-        tags={"operations": "For operators: dead letters, replays, lost events, scaling."},
-        routers=[dead_letters_api.router, operations_api.router, differences_api.router, export_api.router],
+        tags={"operations": "For operators: dead letters, replays, lost events, deliveries, scaling."},
+        routers=[
+            dead_letters_api.router,
+            operations_api.router,
+            differences_api.router,
+            deliveries_api.router,
+            export_api.router,
+        ],
         dependencies=[limited("reads", is_read), limited("changes", is_change)],
         checks={"database": context.database.ping, "queues": lambda: _declared(context)},
     )

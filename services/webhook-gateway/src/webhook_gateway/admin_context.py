@@ -29,12 +29,14 @@ Reconcile = Callable[[datetime, datetime | None, Actor], Awaitable[tuple[Reconci
 
 @dataclass(frozen=True, kw_only=True)
 class AdminContext:
-    """`amqp_url`: with the deployment's login. `queues`: the only ones whose dead letters can be named."""
+    """`amqp_url`: with the deployment's login. `queues`: the only ones whose dead letters can be named.
+    `target_webhook_delivery`: see AdminSettings."""
 
     database: Database
     amqp_url: str
     queues: tuple[str, ...]
     reconcile: Reconcile
+    target_webhook_delivery: int
     reconciling: asyncio.Lock = field(default_factory=asyncio.Lock)
     reading: Mapping[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 

@@ -2,6 +2,7 @@
 
 There is no timer and no session: batches grow under load, and without load an event is written immediately. The body of
 an event that is there already comes back and is compared: the first body of an id is kept, and another one is refused.
+The statement counts the deliveries, too.
 
 While the database is down, writing fails at once, without waiting for it: the event goes to the broker instead.
 """
@@ -28,7 +29,7 @@ PROBE_SECONDS = 0.5
 
 CONFLICTS = Counter("bursar_stripe_conflicts_total", "Events with the id of another event, refused")
 
-_WRITE_DELIVERIES = "SELECT event_id, is_new, body FROM journal_write_deliveries($1, $2, $3, $4)"
+_WRITE_DELIVERIES = "SELECT event_id, is_new, body FROM journal_write_deliveries($1, $2, $3, $4, $5)"
 _WRITE = "SELECT event_id, is_new, body FROM journal_write($1, $2, $3, $4, $5)"
 
 
@@ -104,7 +105,7 @@ class Journal:
             [event.signature for event in unique],
         ]
         if self._source is Source.WEBHOOK:
-            rows = await self._fetch(_WRITE_DELIVERIES, *columns)
+            rows = await self._fetch(_WRITE_DELIVERIES, *columns, len(events) - len(first))
         else:
             rows = await self._fetch(_WRITE, *columns, [self._source] * len(first))
         known = {row["event_id"]: row["body"] for row in rows if not row["is_new"]}

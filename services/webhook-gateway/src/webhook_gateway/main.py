@@ -161,6 +161,7 @@ def admin() -> Process:
         amqp_url=settings.amqp_url.get_secret_value(),
         queues=tuple(installed_queues()),
         reconcile=compare,
+        target_webhook_delivery=settings.target_webhook_delivery,
     )
     authenticator = Authenticator(settings)
     return Process(

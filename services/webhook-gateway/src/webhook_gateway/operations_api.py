@@ -15,11 +15,10 @@ from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.http import audit
 from kit.http.auth import Admin
 from kit.http.openapi import example
-from kit.http.problems import INVALID_REQUEST
+from kit.http.problems import INVALID_PERIOD, INVALID_REQUEST
 from webhook_gateway.admin_context import CurrentContext, Reason
 from webhook_gateway.fetcher import StripeNotConfigured, StripeRejected
 from webhook_gateway.problems import (
-    INVALID_PERIOD,
     NOT_SCALABLE,
     RECONCILING,
     STRIPE_NOT_CONFIGURED,

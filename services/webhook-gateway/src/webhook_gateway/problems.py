@@ -10,9 +10,6 @@ BROKER_UNAVAILABLE = ProblemType(
 EVENT_CONFLICT = ProblemType(
     409, "event_conflict", "Another event with this id was received before.", "Report it to the operator."
 )
-INVALID_PERIOD = ProblemType(
-    422, "invalid_period", "The period is not valid.", "`since` must be before `until`, and not in the future."
-)
 NOT_AN_EVENT = ProblemType(
     400, "not_an_event", "The request body is not a Stripe event.", "Send the event byte for byte as Stripe signed it."
 )

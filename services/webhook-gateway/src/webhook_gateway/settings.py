@@ -108,6 +108,10 @@ class ReconcilerSettings(service.WorkerSettings, ReadingSettings):
 class AdminSettings(ReconcilerSettings, AuthSettings):
     """The admin API. `amqp_url` has the deployment's login."""
 
+    target_webhook_delivery: int = Field(default=9_900, ge=0, le=10_000)
+    """The least share of events that are delivered and need not be fetched, in basis points: beside it the figure is
+    shown."""
+
 
 class RelaySettings(service.WorkerSettings, ReadingSettings, SigningSettings):
     """The relay publishes the journal, and fetches events that were not delivered."""

@@ -1,4 +1,4 @@
-"""webhook-gateway's tables, which together are the journal. Migrations 0003 and 0006 have their indexes and
+"""webhook-gateway's tables, which together are the journal. Migrations 0003, 0006 and 0008 have their indexes and
 functions.
 
 `month` is the month in which an event was received: the partition of `journal_events` that has it.
@@ -8,7 +8,21 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from sqlalchemy import Boolean, Column, Date, DateTime, Integer, LargeBinary, Table, Text, Uuid, false, func
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    false,
+    func,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from kit.db.database import new_metadata
@@ -71,6 +85,18 @@ journal_due = Table(
     Column("last_error", Text),
 )
 """The events to publish."""
+
+delivery_counts = Table(
+    "delivery_counts",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("slot", SmallInteger, primary_key=True),
+    Column("delivered", BigInteger, nullable=False),
+    Column("fetched", BigInteger, nullable=False),
+    Column("duplicates", BigInteger, nullable=False),
+)
+"""How many events were journaled on a day (UTC), by how they came, and how many deliveries were of an event that was
+there already. Several rows a day, so that gateways do not wait for each other. The journal's functions write it."""
 
 journal_replay = Table("journal_replay", metadata, Column("next_at", DateTime(timezone=True), nullable=False))
 """One row: when the next replayed events may be published."""

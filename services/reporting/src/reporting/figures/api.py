@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
-from pydantic import AwareDatetime, BaseModel, Field
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, Field
 
 from kit.http.auth import Admin, Caller, requires
-from kit.http.csv_documents import CsvResponse, csv_response
+from kit.http.csv_documents import CsvResponse, csv_of_models
 from kit.http.dependencies import CallerUnitOfWork
+from kit.http.figures import DefinedFigure, InPeriod
 from reporting.figures import queries
-from reporting.figures.definitions import DEFINITIONS, Better, FigureName, Unit
-from reporting.figures.queries import Dimension, Period, Value
-from reporting.problems import INVALID_PERIOD
+from reporting.figures.definitions import DEFINITIONS, FigureName
+from reporting.figures.queries import Dimension
 from reporting.settings import ApiSettings
 
 router = APIRouter(prefix="/api/admin/figures", tags=["figures"])
-DEFAULT_DAYS = 30
-LONGEST = timedelta(days=5 * 366)
 
 
-class Figure(BaseModel):
+class Figure(DefinedFigure[FigureName]):
     """A figure with its definition. Of a ratio, also what it was divided from."""
-
-    name: FigureName
-    unit: Unit
-    value: int | None = Field(description="in `unit`; 10,000 basis points are all. null: there is nothing to count")
-    numerator: int | None
-    denominator: int | None
-    better: Better
-    target: int | None = Field(description="null: it has none")
-    meets_target: bool | None
-    definition: str
 
 
 class Figures(BaseModel):
@@ -97,24 +84,6 @@ class Outcomes(BaseModel):
     items: list[OutcomeLine]
 
 
-def _period(
-    uow: CallerUnitOfWork,
-    since: Annotated[AwareDatetime | None, Query(description="inclusive; 30 days before `until` by default")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="exclusive; now by default")] = None,
-) -> Period:
-    until = uow.now if until is None else until
-    try:
-        since = until - timedelta(days=DEFAULT_DAYS) if since is None else since
-        if timedelta(0) < until - since <= LONGEST:
-            return Period(since=since, until=until)
-    except OverflowError:
-        pass
-    raise INVALID_PERIOD()
-
-
-InPeriod = Annotated[Period, Depends(_period)]
-
-
 @router.get("")
 async def read_figures(
     request: Request,
@@ -125,27 +94,8 @@ async def read_figures(
     """Rates of success, conversion, assignment, refunds and disputes, and the time from payment to enrollment."""
     values = await queries.figures(uow.db, period, now=uow.now)
     settings: ApiSettings = request.app.state.settings
-    found = [_figure(name, value, settings) for name, value in values.items()]
+    found = [Figure.of(name, value, DEFINITIONS[name], settings) for name, value in values.items()]
     return Figures(since=period.since, until=period.until, items=found)
-
-
-def _figure(name: FigureName, counted: Value, settings: ApiSettings) -> Figure:
-    definition = DEFINITIONS[name]
-    target = None if definition.target is None else int(getattr(settings, definition.target))
-    meets = None
-    if target is not None and counted.value is not None:
-        meets = counted.value >= target if definition.better == "higher" else counted.value <= target
-    return Figure(
-        name=name,
-        unit=definition.unit,
-        value=counted.value,
-        numerator=counted.numerator,
-        denominator=counted.denominator,
-        better=definition.better,
-        target=target,
-        meets_target=meets,
-        definition=definition.text,
-    )
 
 
 @router.get("/revenue")
@@ -158,10 +108,10 @@ async def read_revenue(_: Admin, uow: CallerUnitOfWork, period: InPeriod, by: Di
 @router.get("/revenue.csv", response_class=CsvResponse)
 async def export_revenue(_: Admin, uow: CallerUnitOfWork, period: InPeriod, by: Dimension = "month") -> CsvResponse:
     """The same as CSV, amounts in minor units."""
-    return _csv(RevenueLine, await _revenue(uow, period, by), filename=f"revenue-by-{by}.csv")
+    return csv_of_models(RevenueLine, await _revenue(uow, period, by), filename=f"revenue-by-{by}.csv")
 
 
-async def _revenue(uow: CallerUnitOfWork, period: Period, by: Dimension) -> list[RevenueLine]:
+async def _revenue(uow: CallerUnitOfWork, period: InPeriod, by: Dimension) -> list[RevenueLine]:
     rows = await queries.revenue(uow.db, period, by)
     return [RevenueLine(**row._mapping, average=row.gross // max(row.purchases, 1)) for row in rows]
 
@@ -182,13 +132,9 @@ async def read_outcomes(_: Admin, uow: CallerUnitOfWork, period: InPeriod) -> Ou
 @router.get("/outcomes.csv", response_class=CsvResponse)
 async def export_outcomes(_: Admin, uow: CallerUnitOfWork, period: InPeriod) -> CsvResponse:
     """The same as CSV, as workforce boards ask for it."""
-    return _csv(OutcomeLine, await _outcomes(uow, period), filename="outcomes.csv")
+    return csv_of_models(OutcomeLine, await _outcomes(uow, period), filename="outcomes.csv")
 
 
-async def _outcomes(uow: CallerUnitOfWork, period: Period) -> list[OutcomeLine]:
+async def _outcomes(uow: CallerUnitOfWork, period: InPeriod) -> list[OutcomeLine]:
     rows = await queries.outcomes(uow.db, period)
     return [OutcomeLine(**row._mapping) for row in rows]
-
-
-def _csv(kind: type[BaseModel], lines: Sequence[BaseModel], *, filename: str) -> CsvResponse:
-    return csv_response(list(kind.model_fields), ([value for _, value in line] for line in lines), filename=filename)

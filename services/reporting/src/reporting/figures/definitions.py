@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+from kit.http.figures import Definition
 
 FigureName = Literal[
     "payment_success_rate",
@@ -32,20 +33,6 @@ PAID_TO_ENROLLED: tuple[FigureName, ...] = (
     "paid_to_enrolled_p99",
 )
 """The average, the median, and the 95th and 99th percentiles."""
-Unit = Literal["basis_points", "milliseconds", "count"]
-Better = Literal["higher", "lower"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Definition:
-    """`target`: the setting of its target, in the same unit, if it can have one."""
-
-    unit: Unit
-    text: str
-    better: Better = "higher"
-    target: str | None = None
-
-
 _PROCESSING = (
     "from when a payment event was received here to when the enrollment's event was that it has caused; both come by"
     " the same queue"

@@ -3,48 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Date, Text, cast, func, literal_column, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kit.http.figures import Period, Value
 from reporting.figures.definitions import PAID_TO_ENROLLED, PROCESSING, FigureName
 from reporting.figures.domain import Status
 from reporting.tables import catalog_items, payments
 
-ONE = 10_000
-"""Basis points."""
 Dimension = Literal[
     "day", "week", "month", "year", "program", "kind", "category", "specialist", "sponsor", "method", "total"
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Period:
-    since: datetime
-    until: datetime
-
-    @property
-    def values(self) -> Mapping[str, datetime]:
-        return {"since": self.since, "until": self.until}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Value:
-    """A ratio in basis points with its numerator and denominator, or a plain value. None: there is nothing to count."""
-
-    value: int | None
-    numerator: int | None = None
-    denominator: int | None = None
-
-    @classmethod
-    def ratio(cls, numerator: int, denominator: int) -> Value:
-        value = numerator * ONE // denominator if denominator else None
-        return cls(value=value, numerator=numerator, denominator=denominator)
-
-
 Values = Mapping[FigureName, Value]
 
 _PAYMENTS = text(

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 
 from fastapi import Response
+from pydantic import BaseModel
 
 
 class CsvResponse(Response):
@@ -23,6 +24,11 @@ def csv_response(columns: Sequence[str], rows: Iterable[Iterable[object]], *, fi
     writer.writerows([_cell(each) for each in row] for row in rows)
     headers = {"Content-Disposition": f'attachment; filename="{filename}"', "Cache-Control": "no-store"}
     return CsvResponse(out.getvalue(), headers=headers)
+
+
+def csv_of_models(kind: type[BaseModel], lines: Iterable[BaseModel], *, filename: str) -> CsvResponse:
+    """One line for each, with the model's fields as columns."""
+    return csv_response(list(kind.model_fields), ([value for _, value in line] for line in lines), filename=filename)
 
 
 def _cell(value: object) -> str:

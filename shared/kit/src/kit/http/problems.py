@@ -103,6 +103,9 @@ INSUFFICIENT_SCOPE = ProblemType(
 INTERNAL_ERROR = ProblemType(
     500, "internal_error", "Internal error. It has been logged.", "Report it with the time of the request."
 )
+INVALID_PERIOD = ProblemType(
+    422, "invalid_period", "The period is not valid.", "`since` must be before `until`; see `detail`."
+)
 INVALID_REQUEST = ProblemType(422, "invalid_request", "The request is invalid.", "See `errors`, or `detail`.")
 KEYS_UNAVAILABLE = ProblemType(503, "keys_unavailable", "The token cannot be verified at the moment.", "Retry.")
 METHOD_NOT_ALLOWED = ProblemType(405, "method_not_allowed", "The path has no such method.", "See the OpenAPI document.")
