@@ -41,6 +41,7 @@ async def test_an_admin_finds_a_student_and_decides_a_refund(stack: Stack, chrom
         await page.wait_for_selector("text=This cannot be undone")
         await admin.is_accessible("admin-purchase-cancel")
         await admin.loads_until("/admin/figures?by=program", "cpr")
+        assert await page.locator("section[aria-labelledby=deliveries] tbody tr").count(), "no delivery was counted"
         await admin.is_accessible("admin-figures")
         await admin.go("/admin/refund-requests")
         row = page.locator("tr", has_text=reason)

@@ -10,6 +10,8 @@ LABELS = 170
 """How wide the column of labels is."""
 BARS = 360
 ROW = 26
+ONE = 10_000
+"""Basis points."""
 _LABEL = 24
 """The longest label, in characters."""
 
@@ -34,6 +36,37 @@ class Chart:
     @property
     def height(self) -> int:
         return ROW * len(self.bars)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateBar:
+    """`width`: of BARS, which is all."""
+
+    y: int
+    label: str
+    width: int
+    rate: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateChart:
+    """`target`: where its line is, from the left."""
+
+    bars: tuple[RateBar, ...]
+    target: int | None
+
+    @property
+    def height(self) -> int:
+        return ROW * len(self.bars)
+
+
+def rate_chart(rates: Sequence[tuple[str, int]], *, target: int | None) -> RateChart:
+    """Of labels with their rates; rates and target in basis points."""
+    bars = (
+        RateBar(y=number * ROW, label=_shortened(label), width=BARS * rate // ONE, rate=rate)
+        for number, (label, rate) in enumerate(rates)
+    )
+    return RateChart(bars=tuple(bars), target=None if target is None else LABELS + BARS * target // ONE)
 
 
 def charts(lines: Sequence[Mapping[str, Any]]) -> list[Chart]:

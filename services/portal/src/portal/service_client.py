@@ -84,11 +84,16 @@ class Api:
 
         Raises ServiceError.
         """
+        answer = await self.optional_answer(service, path, **query)
+        return None if answer is None else answer["items"]
+
+    async def optional_answer(self, service: str, path: str, **query: object) -> dict[str, Any] | None:
+        """The JSON of the answer; None if the service does not answer. Raises ServiceError."""
         try:
-            items: list[dict[str, Any]] = (await self.get(service, path, **query))["items"]
+            answer: dict[str, Any] = await self.get(service, path, **query)
         except ServiceUnavailable:
             return None
-        return items
+        return answer
 
     async def post(
         self,

@@ -8,7 +8,11 @@ NOT_PUBLIC = ""
 """The admin API of the gateway has the deployment's login at the broker (decision 30): the pages call it for admins."""
 _ROUTES: tuple[tuple[str, str, str], ...] = (
     ("POST", r"/api/(stripe/webhook|webhooks/stripe|webhook/stripe|payments/webhook)", "webhook-gateway"),
-    ("", r"/api/admin/(dead-letters|differences|reconciliations|replays|scalings)(/.*)?", NOT_PUBLIC),
+    (
+        "",
+        r"/api/admin/(dead-letters|deliveries(\.csv)?|differences|reconciliations|replays|scalings)(/.*)?",
+        NOT_PUBLIC,
+    ),
     ("GET", r"/api/enrollments(/[^/]+(/progress)?)?", "enrollment"),
     ("", r"/api/enrollments/[^/]+/progress/.+", "enrollment"),
     ("", r"/api/(instructors|admin/instructors|admin/instructor-assignments)(/.*)?", "instructor-assignment"),
