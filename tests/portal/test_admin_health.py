@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import httpx
 import pytest
@@ -14,6 +15,11 @@ INSTALLMENT = f"/api/admin/payments/schedules/{PAYMENT_ID}"
 PAGE = f"/admin/installments/{PAYMENT_ID}"
 
 
+def database(**other: Any) -> dict[str, Any]:
+    shown: dict[str, Any] = sample(schema_of("GET", "/api/admin/database"))
+    return {**shown, "size_bytes": 12_345_678, "cache_hit_ratio": 9_950, "slow_queries_available": "available", **other}
+
+
 @pytest.fixture
 def healthy(portal: Portal) -> Portal:
     answers = portal.services.answers
@@ -21,6 +27,7 @@ def healthy(portal: Portal) -> Portal:
     answers["GET", "/api/admin/verification"] = sample(schema_of("GET", "/api/admin/verification"))
     answers["GET", "/api/admin/invariant"] = sample_page("/api/admin/invariant")
     answers["GET", "/api/admin/differences"] = sample_page("/api/admin/differences")
+    answers["GET", "/api/admin/database"] = database()
     answers["GET", "/api/admin/dead-letters/queues"] = sample_page("/api/admin/dead-letters/queues", messages=3)
     return portal
 
@@ -41,12 +48,59 @@ async def test_health_is_displayed_when_nothing_answers(browser: Browser, portal
     down = httpx.ConnectError("down")
     answers["GET", "/readyz"] = httpx.Response(503, json={"status": "not ready"})
     answers["GET", "/api/admin/verification"] = problem(404, "not_verified")
-    for path in ("invariant", "differences", "dead-letters/queues"):
+    for path in ("invariant", "differences", "dead-letters/queues", "database"):
         answers["GET", f"/api/admin/{path}"] = down
     shown = await browser.get("/admin/health")
     assert shown.status_code == 200
     assert shown.text.count("not ready") == 8 and shown.text.count("never") == 5
-    assert shown.text.count("cannot be displayed right now") == 3
+    assert shown.text.count("cannot be displayed right now") == 3 + 7 + 1
+
+
+async def test_health_is_displayed_when_no_database_answers(browser: Browser, healthy: Portal) -> None:
+    await browser.sign_in("admin")
+    for path in ("verification", "invariant", "differences", "dead-letters/queues", "database"):
+        healthy.services.answers["GET", f"/api/admin/{path}"] = problem(503, "unavailable")
+    shown = await browser.get("/admin/health")
+    assert shown.status_code == 200
+    assert shown.text.count("cannot be displayed right now") == 5 + 3 + 7 + 1
+
+
+async def test_a_service_of_the_previous_version_has_no_database_to_display(browser: Browser, healthy: Portal) -> None:
+    await browser.sign_in("admin")
+    healthy.services.answers["GET", "/api/admin/database"] = problem(404, "not_found")
+    shown = await browser.get("/admin/health")
+    assert shown.status_code == 200 and shown.text.count("cannot be displayed right now") == 7 + 1
+
+
+async def test_health_displays_every_database(browser: Browser, healthy: Portal) -> None:
+    await browser.sign_in("admin")
+    shown = (await browser.get("/admin/health")).text
+    assert shown.count("12.3 MB") == 7 and shown.count("99.50 %") == 7
+    assert shown.count("1.2 ms") == 7, "the average of a query"
+    assert len(healthy.services.sent("GET", "/api/admin/database")) == 7
+
+
+@pytest.mark.parametrize(
+    ("available", "sentence"),
+    [
+        ("not_installed", "is not installed in this database"),
+        ("not_loaded", "shared_preload_libraries"),
+        ("not_permitted", "may not read pg_stat_statements"),
+        ("available", "no query is recorded."),
+    ],
+)
+async def test_why_there_are_no_queries(browser: Browser, healthy: Portal, available: str, sentence: str) -> None:
+    found = database(slow_queries_available=available, slow_queries=[], tables=[], oldest_transaction_seconds=None)
+    healthy.services.answers["GET", "/api/admin/database"] = found
+    await browser.sign_in("admin")
+    assert (await browser.get("/admin/health")).text.count(sentence) == 7
+
+
+async def test_a_query_that_is_not_visible(browser: Browser, healthy: Portal) -> None:
+    hidden = {"login": "checkout", "query": None, "calls": 1, "total_milliseconds": 1, "average_microseconds": 1}
+    healthy.services.answers["GET", "/api/admin/database"] = database(slow_queries=[hidden])
+    await browser.sign_in("admin")
+    assert "not visible to the service" in (await browser.get("/admin/health")).text
 
 
 async def test_comparisons_are_requested_of_every_service(browser: Browser, healthy: Portal) -> None:

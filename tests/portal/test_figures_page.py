@@ -108,8 +108,15 @@ async def test_of_many_days_the_last_are_displayed(browser: Browser, reported: P
     assert len(page.content) < 100_000
 
 
-async def test_without_the_gateway_the_other_figures_are_displayed(browser: Browser, reported: Portal) -> None:
-    reported.services.answers["GET", DELIVERIES] = httpx.ConnectError("down")
+@pytest.mark.parametrize(
+    "answer",
+    [httpx.ConnectError("down"), problem(503, "unavailable"), problem(404, "not_found")],
+    ids=["", "503", "404"],
+)
+async def test_without_the_gateway_the_other_figures_are_displayed(
+    browser: Browser, reported: Portal, answer: object
+) -> None:
+    reported.services.answers["GET", DELIVERIES] = answer
     await browser.sign_in("admin")
     page = await browser.get("/admin/figures")
     assert page.status_code == 200

@@ -1,4 +1,4 @@
-"""Whether every part works: readiness, what was given up, and the last comparison of each service."""
+"""Whether every part works: readiness, what was given up, the last comparison of each service, and its database."""
 
 from __future__ import annotations
 
@@ -20,18 +20,20 @@ router = APIRouter(prefix="/admin", include_in_schema=False)
 
 VERIFIED = ("checkout", "enrollment", "instructor-assignment", "milady-integration", "notifications")
 """The services that compare their rows with their facts."""
+DATABASES = (*VERIFIED, "reporting", GATEWAY)
 _NAMES = {"webhook-gateway-admin": "webhook-gateway, for operators"}
 _NEVER = "never"
 
 
 @router.get("/health")
 async def show_health(request: Request, _: Admin, api: CurrentApi) -> Response:
-    ready, verifications, invariant, queues, differences = await asyncio.gather(
+    ready, verifications, invariant, queues, differences, databases = await asyncio.gather(
         asyncio.gather(*(_is_ready(api, service) for service in SERVICES)),
         asyncio.gather(*(_last(api, service, "/api/admin/verification") for service in VERIFIED)),
         _last(api, "reporting", "/api/admin/invariant", limit=1),
         api.optional(GATEWAY, "/api/admin/dead-letters/queues"),
         api.optional(GATEWAY, "/api/admin/differences", limit=1),
+        asyncio.gather(*(api.optional_answer(service, "/api/admin/database") for service in DATABASES)),
     )
     return render(
         request,
@@ -41,6 +43,7 @@ async def show_health(request: Request, _: Admin, api: CurrentApi) -> Response:
         invariant=invariant,
         letters=None if queues is None else sum(each["messages"] for each in queues),
         differences=differences,
+        databases=[(service.removesuffix("-admin"), each) for service, each in zip(DATABASES, databases, strict=True)],
         never=_NEVER,
         requested="requested" in request.query_params,
     )
@@ -64,12 +67,14 @@ async def _is_ready(api: Api, service: str) -> bool:
 
 
 async def _last(api: Api, service: str, path: str, **query: object) -> dict[str, Any] | str | None:
-    """`never` if there was none; None if the service does not answer."""
+    """`never` if there was none; None if the service does not answer, or cannot."""
     try:
         found: dict[str, Any] = await api.get(service, path, **query)
     except ServiceUnavailable:
         return None
     except ServiceError as error:
+        if error.is_outage:
+            return None
         if error.status != 404:
             raise
         return _NEVER

@@ -49,7 +49,7 @@ def words(text: str | None) -> str:
 
 
 def figure(value: int | None, unit: str) -> str:
-    """Of a figure in docs/openapi/reporting.json: `75.00 %`, `2.9 s`, or the count."""
+    """Of a figure in the APIs' documents: `75.00 %`, `2.9 s`, `2.9 ms`, or the count."""
     if value is None:
         return "none"
     match unit:
@@ -57,4 +57,14 @@ def figure(value: int | None, unit: str) -> str:
             return f"{value // 100}.{value % 100:02d} %"
         case "milliseconds":
             return f"{value // 1000}.{value % 1000 // 100} s"
+        case "microseconds":
+            return f"{value // 1000:,}.{value % 1000 // 100} ms"
     return f"{value:,}"
+
+
+def size(count: int) -> str:
+    """`12.3 MB`: bytes, in powers of 1,000."""
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= factor:
+            return f"{count // factor:,}.{count % factor * 10 // factor} {unit}"
+    return f"{count} bytes"

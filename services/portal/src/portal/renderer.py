@@ -50,6 +50,7 @@ class Renderer:
             "day": amounts.day,
             "figure": amounts.figure,
             "moment": amounts.moment,
+            "size": amounts.size,
             "stage": stage_of,
             "words": amounts.words,
             "web_address": web_address,

@@ -29,6 +29,10 @@ class ServiceError(Exception):
         super().__init__(code)
         self.status, self.code, self.detail, self.body = status, code, detail, body
 
+    @property
+    def is_outage(self) -> bool:
+        return self.status >= 500
+
 
 class ServiceUnavailable(Transient):
     """A service does not answer, or not as documented."""
@@ -80,7 +84,7 @@ class Api:
         return items
 
     async def optional(self, service: str, path: str, **query: object) -> list[dict[str, Any]] | None:
-        """The items of a list's first page; None if the service does not answer: the rest of a page is displayed.
+        """The items of a list's first page; None as for `optional_answer`: the rest of a page is displayed.
 
         Raises ServiceError.
         """
@@ -88,10 +92,17 @@ class Api:
         return None if answer is None else answer["items"]
 
     async def optional_answer(self, service: str, path: str, **query: object) -> dict[str, Any] | None:
-        """The JSON of the answer; None if the service does not answer. Raises ServiceError."""
+        """The JSON of the answer. None if the service does not answer, cannot, or is of a version without this path.
+
+        Raises ServiceError.
+        """
         try:
             answer: dict[str, Any] = await self.get(service, path, **query)
         except ServiceUnavailable:
+            return None
+        except ServiceError as error:
+            if error.status != 404 and not error.is_outage:
+                raise
             return None
         return answer
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from fastapi import FastAPI
 
+from kit.http import database_health
 from kit.http.app import create_app
 from kit.http.auth import Authenticator
 from kit.http.limits import Limits, is_change, is_read, limited
@@ -31,11 +32,13 @@ def app(context: AdminContext, authenticator: Authenticator, limits: Mapping[str
             differences_api.router,
             deliveries_api.router,
             export_api.router,
+            database_health.router,
         ],
         dependencies=[limited("reads", is_read), limited("changes", is_change)],
         checks={"database": context.database.ping, "queues": lambda: _declared(context)},
     )
     created.state.context = context
+    created.state.database = context.database
     created.state.authenticator = authenticator
     created.state.limits = Limits(limits)
     return created

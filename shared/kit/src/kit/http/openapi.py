@@ -22,6 +22,7 @@ Document = dict[str, Any]  # JSON
 SCHEMAS = "#/components/schemas/"
 TAGS = {
     "admin": "For admins and case managers: payments, installments, refunds, sponsors, students.",
+    "database": "The state of the service's database.",
     "students": "What is kept about the caller.",
     "verification": "Whether the rows are what the payment facts say, and the repair.",
 }

@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr
 from contracts.envelope import Event
 from contracts.registry import PUBLISHED_BY
 from kit.db.database import Database
+from kit.http import database_health
 from kit.http.app import create_app
 from kit.http.auth import Authenticator
 from kit.http.erasure import REFUSE_ERASED_CALLERS
@@ -70,7 +71,8 @@ def create_api(
     dependencies: Sequence[params.Depends] = (),
     tags: Mapping[str, str] | None = None,
 ) -> FastAPI:
-    """A service's API. Routes get `database` and `settings` from `request.app.state`.
+    """A service's API. Routes get `database` and `settings` from `request.app.state`. Admins read the state of the
+    database.
 
     `dependencies`: of every route. `tags`: what each is about. `consumers` and `publishes` are only for its AsyncAPI
     document.
@@ -83,7 +85,7 @@ def create_api(
     app = create_app(
         title=service,
         description=description or "",
-        routers=routers,
+        routers=[*routers, database_health.router],
         dependencies=[REFUSE_ERASED_CALLERS, *dependencies],
         checks={"database": database.ping},
         cors_origins=settings.cors_origins,
