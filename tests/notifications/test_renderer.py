@@ -58,7 +58,7 @@ CONTEXTS: dict[str, dict[str, Any]] = {
         "installments": None,
     }
     | {"enrollment_status": "opens", "still_due": None, "welcome_follows": True, "tax": None, "documents": []}
-    | {"everything_paid": False, "counted": False, "pay_url": None},
+    | {"everything_paid": False, "counted": False, "pay_url": None, "awaited_payer": None},
     "welcome": OPENED,
     "enrollment-reopened": OPENED,
     "instructor": OPENED,
@@ -67,14 +67,14 @@ CONTEXTS: dict[str, dict[str, Any]] = {
     | {"reason": "other", "enrollment_status": "closed", "final": False, "next_attempt_at": None, "pay_url": None},
     "sponsor-link": MONEY
     | {"url": "https://pay.example.com/?a=1&b=2", "funding_source": None, "expires_at": None, "reference": "r"}
-    | {"invoices": 1, "due_at": AT, "authorization_number": "<b>A-1</b>"},
+    | {"invoices": 1, "due_at": AT, "authorization_number": "<b>A-1</b>", "co_pay": usd(39_000)},
     "payment-unpaid": UNPAID,
     "payment-pending": MONEY | {"submitted_at": AT, "opens": True},
     "payment-action-required": MONEY | {"action": "verify_bank_account", "url": PAGE},
     "payment-returned": MONEY
     | {"taken_back": "returned", "enrollment_status": "paused", "reference": "pi_1", "pay_url": PAGE},
     "installment-announced": MONEY
-    | {"due_at": AT, "position": 2, "installments": 4, "automatic": True, "pay_url": PAGE},
+    | {"due_at": AT, "position": 2, "installments": 4, "automatic": True, "pay_url": PAGE, "co_pay": False},
     "refund-failed": MONEY,
     "membership-changed": {"program": PROGRAM, "noun": "membership", "change": "tier", "tier": "<b>Gold</b>"}
     | {"former_tier": "Silver", "price": usd(1), "on": None},
@@ -210,13 +210,23 @@ NOTHING = " There is nothing you need to do."
             "your enrollment opens when the full price is paid. Still due: 989.00 USD.",
         ),
         ({"enrollment_status": "underpaid"}, "your enrollment opens when the full price is paid."),
+        (
+            {"enrollment_status": "underpaid", "awaited_payer": "sponsor", "pay_url": PAGE},
+            "your enrollment opens when the sponsor has paid the rest." + NOTHING,
+        ),
+        (
+            {"enrollment_status": "underpaid", "payer": "sponsor", "awaited_payer": "student", "pay_url": PAGE},
+            "the student's enrollment opens when the student has paid the co-pay." + NOTHING,
+        ),
     ],
 )
 def test_a_receipt_explains_what_happens_next(context: dict[str, Any], next_: str) -> None:
     rendered = render("receipt", CONTEXTS["receipt"] | context, name=None, branding=BRANDING)
     for part in (rendered.text, rendered.html):
         assert f"What happens next: {next_}" in part
-        assert ("nothing you need to do" in part) == (context["enrollment_status"] != "underpaid")
+        nothing = context["enrollment_status"] != "underpaid" or "awaited_payer" in context
+        assert ("nothing you need to do" in part) == nothing
+        assert not ("awaited_payer" in context and PAGE in part), "it is not theirs to pay"
 
 
 def test_a_receipt_promises_nothing_when_the_enrollment_does_not_open() -> None:

@@ -58,7 +58,7 @@ def payment_state(stripe_status: str | None, **other: Any) -> dict[str, Any]:
 
 def purchase(status: str, **other: Any) -> dict[str, Any]:
     """A row of the list of purchases."""
-    none = dict.fromkeys(("funding_source", "next_due_at", "reason"))
+    none = dict.fromkeys(("co_pay", "funding_source", "next_due_at", "reason"))
     ids = {"id": PURCHASE_ID, "enrollment_id": PURCHASE_ID, "student_id": PURCHASE_ID, "product": "barber"}
     kinds = {"name": "Barber", "kind": "program", "payer": "student", "plan": "full", "collected_by": "checkout"}
     sums = {"price": 4890.00, "amount": 489_000, "shortfall": 0, "paid": 0, "due": 0, "currency": "usd"}

@@ -18,7 +18,9 @@ def purchase(**other: Any) -> dict[str, Any]:
     ids = {"id": PURCHASE_ID, "enrollment_id": PURCHASE_ID, "student_id": PURCHASE_ID}
     item = {"product": "barber", "name": "Barber", "kind": "program", "plan": "full", "price": 4890.00}
     sums = {"amount": 489_000, "shortfall": 0, "paid": 0, "due": 489_000, "currency": "usd", "next_due_at": NOW}
-    sponsor = {"payer": "sponsor", "funding_source": "WIOA", "status": "awaiting_payment", "reason": None}
+    sponsor = {"payer": "sponsor", "funding_source": "WIOA", "status": "awaiting_payment"} | dict.fromkeys(
+        ("reason", "co_pay")
+    )
     return {**ids, **item, **sums, **sponsor, "collected_by": "checkout", "created_at": NOW, **other}
 
 
@@ -49,11 +51,19 @@ async def test_an_authorized_amount_is_sent_exactly(browser: Browser, portal: Po
     assert json.loads(sent.content)["cap"] == {"amount": minor, "currency": "usd"}
 
 
-@pytest.mark.parametrize("typed", ["much", "1.005", "1e999999", "NaN", "Infinity", "0x10"])
-async def test_what_is_no_amount_is_not_sent_as_one(browser: Browser, portal: Portal, typed: str) -> None:
+async def test_a_co_pay_is_sent_in_the_programs_currency(browser: Browser, portal: Portal) -> None:
     await browser.sign_in("case_manager")
-    answer = await browser.submit(await browser.get("/caseload"), "/caseload/fund", **FORM, cap=typed)
-    assert answer.status_code == 422 and "Write the authorized amount like 4,890.00." in answer.text
+    await browser.submit(await browser.get("/caseload"), "/caseload/fund", **FORM, co_pay="390")
+    (sent,) = portal.services.sent("POST", FUND)
+    assert json.loads(sent.content)["coPay"] == {"amount": 39_000, "currency": "usd"}
+
+
+@pytest.mark.parametrize("field", ["cap", "co_pay"])
+@pytest.mark.parametrize("typed", ["much", "1.005", "1e999999", "NaN", "Infinity", "0x10"])
+async def test_what_is_no_amount_is_not_sent_as_one(browser: Browser, portal: Portal, typed: str, field: str) -> None:
+    await browser.sign_in("case_manager")
+    answer = await browser.submit(await browser.get("/caseload"), "/caseload/fund", **FORM | {field: typed})
+    assert answer.status_code == 422 and "Write amounts like 4,890.00." in answer.text
     assert 'value="kim@x.test"' in answer.text, "what was typed is kept"
     assert not portal.services.sent("POST", FUND)
 

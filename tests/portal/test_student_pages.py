@@ -16,6 +16,7 @@ from tests.portal.documented_services import (
     page,
     payment,
     problem,
+    purchase,
     refund_request,
 )
 from tests.portal.harness import Browser, Portal
@@ -42,6 +43,41 @@ async def test_a_dashboard_asks_for_everything_at_once_and_for_nothing_twice(bro
     portal.services.answer_together(8)
     assert (await browser.get("/dashboard")).status_code == 200
     assert len({each.url.path for each in portal.services.requests}) == len(portal.services.requests) == 8
+
+
+@pytest.mark.parametrize(("co_pay", "owed"), [(39_000, True), (39_000, False), (None, False)])
+async def test_a_student_pays_their_co_pay_and_not_the_sponsors_invoice(
+    browser: Browser, portal: Portal, co_pay: int | None, owed: bool
+) -> None:
+    sponsored = purchase("awaiting_payment", payer="sponsor", funding_source="WIOA", due=489_000, co_pay=co_pay)
+    common = {"currency": "usd", "due_at": NOW, "status": "open", "attempts": 0}
+    none = {"next_attempt_at": NOW if owed else None, "failure_code": None, "paid_at": None}
+    rows = [("full", 489_000 - (co_pay or 0), "https://pay.test/sponsor")]
+    rows += [("co_pay", co_pay, "https://pay.test/student")] if co_pay else []
+    schedules = [
+        {"id": PURCHASE_ID, "position": n, "kind": kind, "amount": amount, "pay_url": url, **common, **none}
+        for n, (kind, amount, url) in enumerate(rows, 1)
+    ]
+    sums = {"price": 4890.00, "amount": 489_000, "shortfall": 0, "paid": 0, "refunded": 0, "due": 489_000}
+    portal.services.answers["GET", "/api/purchases"] = page(sponsored)
+    portal.services.answers["GET", f"/api/enrollments/{PURCHASE_ID}/payment"] = {
+        "enrollment_id": PURCHASE_ID,
+        "purchase_id": PURCHASE_ID,
+        "payment_plan": None,
+        "collected_by": "checkout",
+        "currency": "usd",
+        "schedules": schedules,
+        "payments": [],
+        "refunds": [],
+        **sums,
+        **dict.fromkeys(("reason", "next_due", "collection_stopped")),
+    }
+    await browser.sign_in()
+    shown = (await browser.get("/dashboard")).text
+    assert "https://pay.test/sponsor" not in shown and "is not paid yet" not in shown
+    assert ("https://pay.test/student" in shown) is owed
+    assert ("Your co-pay is $390.00" in shown) is bool(co_pay)
+    assert ("When the sponsor has paid" in shown) is bool(co_pay and not owed)
 
 
 def test_a_connection_is_not_kept_longer_than_the_services_keep_it() -> None:

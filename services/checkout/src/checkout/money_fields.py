@@ -20,6 +20,7 @@ _MINOR = frozenset(
         "amount",
         "amount_off",
         "average",
+        "co_pay",
         "credit_deducted",
         "decided_amount",
         "discount",

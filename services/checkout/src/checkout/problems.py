@@ -46,13 +46,25 @@ ERASURE_BLOCKED = ProblemType(
     "Something that concerns the student is not settled (`blocks`).",
     "Settle it, and request the erasure again.",
 )
+CO_PAY_REFUSED = ProblemType(
+    422,
+    "co_pay_refused",
+    "A co-pay is part of the price, in its currency, and leaves at least 0.50 for the sponsor.",
+    "State a lower amount.",
+)
+CO_PAY_UNTAXED = ProblemType(
+    409,
+    "co_pay_untaxed",
+    "Tax cannot be added to a co-pay.",
+    "Have the sponsor pay all of it, or turn Stripe Tax off.",
+)
 FIRST_INSTALLMENT_DUE = ProblemType(
     409, "first_installment_due", "Pay the first installment first.", "It opens the enrollment."
 )
 FUNDING_SOURCE_MISSING = ProblemType(
     422,
     "funding_source_missing",
-    "An authorization number and a training period are a sponsor's.",
+    "An authorization number, a training period and a co-pay belong to a sponsor's purchase.",
     "Name the funding source.",
 )
 INSTALLMENT_BUSY = ProblemType(
@@ -151,6 +163,18 @@ REFUND_TOO_LARGE = ProblemType(
 )
 SPONSOR_PAYMENT_OPEN = ProblemType(
     409, "sponsor_payment_open", "A sponsor has been asked to pay for this.", "Ask the case manager."
+)
+SPONSOR_HAS_NOT_PAID = ProblemType(
+    409,
+    "sponsor_has_not_paid",
+    "A co-pay is owed when the sponsor has paid.",
+    "Wait for the sponsor's payment.",
+)
+SPONSOR_MUST_PAY = ProblemType(
+    409,
+    "sponsor_must_pay",
+    "What the sponsor owes cannot be waived while the student owes a co-pay: what is waived is not owed.",
+    "Cancel the purchase, and start it without the sponsor.",
 )
 SPONSOR_PAYS = ProblemType(409, "sponsor_pays", "A sponsor pays for this.", "Ask the case manager, or an admin.")
 STILL_CONTRADICTORY = ProblemType(

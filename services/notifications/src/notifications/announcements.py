@@ -69,6 +69,7 @@ def _message(facts: StudentFacts, announced: InstallmentAnnounced) -> Message:
             "position": announced.position,
             "installments": announced.installments,
             "automatic": announced.automatic,
+            "co_pay": announced.co_pay,
             "pay_url": announced.pay_url,
             "payer": announced.payer,
             "student": own[0].student_name if own else None,

@@ -37,7 +37,7 @@ from contracts.payments import (
 from contracts.people import Contact, Payer, Program
 from ledger.facts import enrollment_key
 from ledger.payment import LATEST, Payment
-from ledger.programs import fullest_part
+from ledger.programs import fullest, fullest_part
 from ledger.purchase import Purchase
 from ledger.standing import Standing
 from ledger.verdict import SUPERSEDED, Verdict, verdicts
@@ -220,33 +220,43 @@ class Enrollment:
         own = [
             fact
             for purchase in self.purchases
-            if self.payer(purchase) == "student"
-            for fact in purchase.facts
+            for fact in self._facts_of(purchase, "student")
             if fact.contact and (len(purchase.student_ids) == 1 or fact.student_id == self.student_id)
         ]
         return max(own, key=self.facts.order_of).contact if own else None
+
+    def _facts_of(self, purchase: Purchase, payer: Payer) -> tuple[PaymentEvent, ...]:
+        """What the events say of this payer's payments: all of them, unless there is a co-pay."""
+        payers = {self.payer(purchase), *(self.payer(purchase, payment) for payment in purchase.payments)}
+        if len(payers) == 1:
+            return purchase.facts if payer in payers else ()
+        own = (payment for payment in purchase.payments if self.payer(purchase, payment) == payer)
+        return tuple(fact for payment in own for fact in payment.facts)
 
     @property
     def student_name(self) -> str | None:
         return self.student_contact.name if self.student_contact else None
 
-    def payer(self, purchase: Purchase) -> Payer:
+    def payer(self, purchase: Purchase, payment: Payment | None = None) -> Payer:
+        """Of the payment, if one is given: a student pays their co-pay."""
         created = self.created_event(purchase)
-        return "sponsor" if created and created.payer == "sponsor" else purchase.payer
+        payer: Payer = "sponsor" if created and created.payer == "sponsor" else purchase.payer
+        return payer if payment is None else payment.payer_of(payer)
 
     def payer_contact(self, purchase: Purchase, payment: Payment | None = None) -> Contact | None:
-        if self.payer(purchase) == "student":
+        if self.payer(purchase, payment) == "student":
             return self.student_contact
-        named = [fact for fact in (payment or purchase).facts if fact.contact]
+        of_sponsor = self._facts_of(purchase, "sponsor")
+        named = [fact for fact in (of_sponsor if payment is None else payment.facts) if fact.contact]
         if named:
             return max(named, key=self.facts.order_of).contact
         created = self.created_event(purchase)
-        return purchase.contact or (created.payer_contact if created else None)
+        return fullest(fact.contact for fact in of_sponsor) or (created.payer_contact if created else None)
 
-    def payer_context(self, purchase: Purchase) -> dict[str, str | None]:
+    def payer_context(self, purchase: Purchase, payment: Payment | None = None) -> dict[str, str | None]:
         """Template variables: a sponsor pays for many students and needs to know which one this is."""
         return {
-            "payer": self.payer(purchase),
+            "payer": self.payer(purchase, payment),
             "student": self.student_name,
             "student_id": str(self.student_id),
         }

@@ -284,7 +284,7 @@ def _message(
     number = attempt[0].attempt
     retries = [fact.next_attempt_at for fact in attempt if fact.next_attempt_at]
     final = payment.past_due or purchase.subscription_ended or any(fact.final for fact in attempt)
-    to_student = enrollment.payer(purchase) == "student"
+    to_student = enrollment.payer(purchase, payment) == "student"
     explained_by_pause = pause_topics(payment)
     if status == "paused":
         explained_by_pause |= frozenset[str]().union(*(pause_cause_topic(each) for each in facts.enrollments))
@@ -308,11 +308,17 @@ def _message(
             # a student gets a separate mail about the pause
             "enrollment_status": None if to_student and status == "paused" else status,
             "final": final,
-            "next_attempt_at": None if final else max(retries, default=None),
+            "next_attempt_at": None if final or _is_invoiced(enrollment, purchase) else max(retries, default=None),
             "pay_url": page_of(enrollment.facts, payment) or facts.pay_link,
             **failure_context(enrollment, payment),
         },
     )
+
+
+def _is_invoiced(enrollment: Enrollment, purchase: Purchase) -> bool:
+    """A sponsor's invoice and a co-pay are not charged to a saved method: their payers are reminded."""
+    created = enrollment.created_event(purchase)
+    return created is not None and created.payer == "sponsor"
 
 
 def _due_at(facts: PurchaseFacts, payment: Payment) -> datetime | None:

@@ -35,7 +35,7 @@ def payer_message(
     return Message(
         key=key,
         template=template,
-        recipient=enrollment.payer(purchase),
+        recipient=enrollment.payer(purchase, payment),
         facts_key=facts.key,
         student_id=enrollment.student_id,
         purchase_id=purchase.id,
@@ -50,6 +50,6 @@ def payer_message(
             "program": facts.title,
             "noun": facts.noun,
             **context,
-            **enrollment.payer_context(purchase),
+            **enrollment.payer_context(purchase, payment),
         },
     )

@@ -21,6 +21,7 @@ from ledger.payment import EARLIEST, Payment
 from ledger.purchase import UNDERPAID
 from ledger.standing import Standing
 from notifications.alerts import alert, purchase_alert
+from notifications.co_pay import awaited_payer
 from notifications.enrollment import is_owed_again
 from notifications.failures import NOT_FINALIZED, is_unpaid, latest_attempt
 from notifications.message import Channel, Message
@@ -48,7 +49,7 @@ def _failed_payments(facts: PurchaseFacts, channels: Sequence[Channel]) -> Itera
     for due in facts.purchase.amounts_due:
         if _has_failed_for_good(facts, due):
             attempt = latest_attempt(facts.enrollment, due)
-            sponsor = facts.enrollment.payer(facts.purchase) == "sponsor"
+            sponsor = facts.enrollment.payer(facts.purchase, due) == "sponsor"
             amount = max((f.amount for f in attempt if f.amount), key=lambda money: money.amount, default=None)
             of = f"{amount}, {facts.title}" if amount else facts.title
             if is_unpaid(attempt):
@@ -148,6 +149,8 @@ def _underpaid(facts: PurchaseFacts, channels: Sequence[Channel]) -> Iterator[Me
     purchase = facts.purchase
     if purchase.standing(facts.enrollment.facts.policy) != (Standing.PENDING, UNDERPAID) or purchase.id is None:
         return
+    if awaited_payer(facts.enrollment, purchase) is not None:
+        return  # not yet: the reminders of their invoice or co-pay have an alert of their own
     yield from purchase_alert(
         f"underpaid/{purchase.id}",
         "alert-underpaid",

@@ -15,6 +15,7 @@ from ledger.payment import Payment
 from ledger.programs import fullest
 from ledger.purchase import UNDERPAID, Purchase
 from ledger.standing import Standing
+from notifications.co_pay import awaited_payer
 from notifications.message import DeliveryDelay, Message
 from notifications.payer_message import payer_message
 from notifications.student_facts import PurchaseFacts
@@ -100,6 +101,7 @@ def _enrollment_context(facts: PurchaseFacts, *, payments: int) -> dict[str, Any
     return {
         "enrollment_status": status,
         "still_due": facts.purchase.shortfall if status == "underpaid" else None,
+        "awaited_payer": awaited_payer(facts.enrollment, facts.purchase) if status == "underpaid" else None,
         "pay_url": facts.pay_link,
         "welcome_follows": not activated,
     }

@@ -27,7 +27,7 @@ def refund_messages(facts: PurchaseFacts) -> Iterator[Message]:
     """The refunds of a plan are one for each installment, made together: they have one mail. Each keeps its own, which
     yields to it, so that a refund that is made later is announced too."""
     single = [message for payment in facts.purchase.payments for message in _messages(facts, payment)]
-    if len({message.context["amount"].currency for message in single}) == 1 and len(single) > 1:
+    if len({(message.recipient, message.context["amount"].currency) for message in single}) == 1 and len(single) > 1:
         yield _combine(facts, single)
         single = [replace(m, yields_to=m.yields_to | {_TOPIC + m.key}) for m in single]
     yield from single

@@ -28,7 +28,7 @@ def returned_payment_messages(facts: PurchaseFacts) -> Iterator[Message]:
         paused = enrollment.has_standing(Standing.PAUSED) and not isinstance(enrollment.latest, EnrollmentCompleted)
         if paused and not isinstance(enrollment.latest, EnrollmentPaused):
             continue  # enrollment's event is still on its way
-        to_student = enrollment.payer(purchase) == "student"
+        to_student = enrollment.payer(purchase, payment) == "student"
         explained = pause_topics(payment).union(*(pause_return_topic(each) for each in facts.enrollments))
         yield payer_message(
             facts,

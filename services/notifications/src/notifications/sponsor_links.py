@@ -6,8 +6,16 @@ from collections.abc import Iterator
 
 from contracts.checkout import PurchaseCreated
 from contracts.payments import PurchaseEnded
+from ledger.payment import Payment
 from notifications.message import Message
-from notifications.student_facts import StudentFacts
+from notifications.student_facts import PurchaseFacts, StudentFacts
+
+
+def _ends_the_wait(facts: PurchaseFacts, payment: Payment) -> bool:
+    """Whether the sponsor has paid, is paying, or need not pay anymore. (The student may pay a co-pay first.)"""
+    if facts.enrollment.payer(facts.purchase, payment) == "student":
+        return False
+    return payment.settled is not None or payment.processing or payment.voided
 
 
 def sponsor_link_messages(facts: StudentFacts) -> Iterator[Message]:
@@ -15,7 +23,7 @@ def sponsor_link_messages(facts: StudentFacts) -> Iterator[Message]:
     done = {
         fact.purchase_id
         for each in facts.purchases
-        if any(p.settled is not None or p.processing or p.voided for p in each.purchase.payments)
+        if any(_ends_the_wait(each, payment) for payment in each.purchase.payments)
         for fact in each.purchase.facts
     } | {ended.purchase_id for ended in facts.of(PurchaseEnded)}
     for created in facts.of(PurchaseCreated):
@@ -33,7 +41,8 @@ def sponsor_link_messages(facts: StudentFacts) -> Iterator[Message]:
                 context={
                     "program": created.program.title,
                     "noun": "enrollments" if len(created.program.parts) > 1 else enrollment.noun,
-                    "amount": created.amount,
+                    "amount": created.amount if created.co_pay is None else created.amount - created.co_pay,
+                    "co_pay": created.co_pay,
                     "invoices": created.installments or 1,
                     "due_at": created.due_at,
                     "authorization_number": created.authorization_number,

@@ -13,14 +13,14 @@ from portal.access import MANAGERS, CaseManager, SignedInAs
 from portal.forms import PostedForm
 from portal.record_list_pages import ask, csv_page, display, show
 from portal.service_client import Api, CurrentApi, ServiceError
-from portal.sponsor_invoice import FORM_FIELDS, cap_of
+from portal.sponsor_invoice import FORM_FIELDS, amount_of
 from portal.staff_lists import CASELOAD, CASELOAD_PURCHASES
 
 router = APIRouter(prefix="/caseload", include_in_schema=False)
 
 _NEW_STUDENTS = uuid5(NAMESPACE_URL, "urn:bursar:portal:new-student")
 """A new student's id follows from the form's key, so that a second click is the same student."""
-_FIELDS = (*FORM_FIELDS, "cap", "student_id", "program", "funding_source")
+_FIELDS = (*FORM_FIELDS, "cap", "co_pay", "student_id", "program", "funding_source")
 
 
 @router.get("")
@@ -40,7 +40,7 @@ for each in (CASELOAD, CASELOAD_PURCHASES):
 
 @router.post("/fund")
 async def fund(request: Request, _: CaseManager, api: CurrentApi, form: PostedForm) -> Response:
-    """The sponsor gets an invoice; the student is enrolled when it is paid."""
+    """The sponsor gets an invoice; the student is enrolled when it, and a co-pay if there is one, are paid."""
     given = {name: form.get(name, "").strip() for name in _FIELDS}
     key = form.get("key") or str(uuid4())
     try:
@@ -80,13 +80,13 @@ async def save_contact(
 
 
 async def _request(api: Api, given: dict[str, str], key: str) -> dict[str, object]:
-    """The body of POST /api/funding/create-checkout. Raises ServiceError for a cap that is no amount."""
-    programs = (await api.get("checkout", "/api/programs"))["items"] if given["cap"] else []
+    """The body of POST /api/funding/create-checkout. Raises ServiceError for what is no amount."""
+    programs = (await api.get("checkout", "/api/programs"))["items"] if given["cap"] or given["co_pay"] else []
     currency = next((each["currency"] for each in programs if each["slug"] == given["program"]), "usd")
     try:
-        cap = cap_of(given["cap"], currency)
+        cap, co_pay = amount_of(given["cap"], currency), amount_of(given["co_pay"], currency)
     except ValueError:
-        raise ServiceError(422, "invalid_request", "Write the authorized amount like 4,890.00.", {}) from None
+        raise ServiceError(422, "invalid_request", "Write amounts like 4,890.00.", {}) from None
     body: dict[str, object] = {sent: given[name] for name, sent in FORM_FIELDS.items() if given[name]}
     return body | {
         "studentId": given["student_id"] or str(uuid5(_NEW_STUDENTS, key)),
@@ -94,6 +94,7 @@ async def _request(api: Api, given: dict[str, str], key: str) -> dict[str, objec
         "programSlug": given["program"],
         "fundingSource": given["funding_source"],
         **({"cap": cap} if cap else {}),
+        **({"coPay": co_pay} if co_pay else {}),
     }
 
 

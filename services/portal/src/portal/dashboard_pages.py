@@ -92,7 +92,7 @@ async def _dashboard(
         422 if problem else 200,
         cards=cards_of(enrollments, progress, _by_slug(instructors), _by_slug(courses)),
         instructors_known=instructors is not None,
-        purchases=[each for each in purchases if each["status"] == "awaiting_payment"],
+        purchases=[each for each in purchases if (each["status"], each["payer"]) == ("awaiting_payment", "student")],
         payments=payments,
         receipts=receipts,
         refund_requests=_latest(requests),

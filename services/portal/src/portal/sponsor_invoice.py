@@ -28,6 +28,6 @@ def stage_of(state: str) -> str:
     return _STAGES.get(state, "open")
 
 
-def cap_of(text: str, currency: str) -> dict[str, object] | None:
-    """What the sponsor has authorized, as the API takes it; None if nothing was typed. Raises ValueError."""
+def amount_of(text: str, currency: str) -> dict[str, object] | None:
+    """What was typed, as the API takes it; None if that is nothing. Raises ValueError."""
     return {"amount": minor_units(text, currency), "currency": currency} if text else None

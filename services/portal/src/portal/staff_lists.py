@@ -45,6 +45,7 @@ CASELOAD_PURCHASES = RecordList(
         Column("status", "Status", "words"),
         Column("reason", "Reason", "words"),
         Column("amount", "Price", "amount"),
+        Column("co_pay", "Co-pay", "amount"),
         Column("paid", "Paid", "amount"),
         Column("due", "Due", "amount"),
     ),
@@ -74,8 +75,8 @@ SPONSOR_INVOICES = RecordList(
     orders=PURCHASES.orders,
     exported=("id",),
     row_forms="sponsor_invoice_links.html",
-    note="A student is enrolled as soon as their invoice is paid. Keep the address of this page to yourselves: it "
-    "needs no password.",
+    note="A student is enrolled as soon as their invoice is paid, and their co-pay if they have one. Keep the address "
+    "of this page to yourselves: it needs no password.",
 )
 
 STAFF_LISTS = (CASELOAD, CASELOAD_PURCHASES, SPONSOR_INVOICES)

@@ -38,6 +38,9 @@ class PurchaseCreated(Event):
     authorization_number: str | None = Field(
         default=None, max_length=100, description="the sponsor's, for this student"
     )
+    co_pay: Money | None = Field(
+        default=None, description="what the student pays of the `amount` of a sponsor's purchase"
+    )
 
 
 class StudentUpdated(Event):
@@ -105,6 +108,7 @@ class InstallmentAnnounced(Event):
     position: StrictInt = Field(ge=1)
     installments: StrictInt = Field(ge=1)
     automatic: bool = Field(description="whether a saved payment method will be charged")
+    co_pay: bool = Field(default=False, description="whether it is the student's share of a sponsor's purchase")
     pay_url: str | None = Field(default=None, max_length=2000, pattern="^https?://")
     payer_contact: Contact | None = Field(default=None, description="the sponsor's finance contact, if a sponsor pays")
 

@@ -20,6 +20,7 @@ from contracts.payments import (
     PaymentRefunded,
     PaymentSucceeded,
 )
+from contracts.people import Payer
 
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 LATEST = datetime.max.replace(tzinfo=UTC)
@@ -81,6 +82,12 @@ class Payment:
     @cached_property
     def _successes(self) -> tuple[PaymentSucceeded, ...]:
         return tuple(fact for fact in self.facts if isinstance(fact, PaymentSucceeded))
+
+    def payer_of(self, purchase_payer: Payer) -> Payer:
+        """Who pays it, of a purchase with this payer. A sponsor's purchase may have a co-pay: an installment that its
+        events say the student pays."""
+        named = {fact.payer for fact in self.facts if fact.payer}
+        return "student" if named == {"student"} and self.installments else purchase_payer
 
     # --- money received -----------------------------------------------------------------------------------------------
 

@@ -66,9 +66,8 @@ class Purchase:
     @property
     def sort_key(self) -> str:
         """The same for the same facts, in any order."""
-        return (
-            self.id.hex if self.id else min((ref for fact in self.facts for ref in fact.refs.of_payment()), default="")
-        )
+        refs = (ref for fact in self.facts for ref in fact.refs.of_payment())
+        return self.id.hex if self.id else min(refs, default="")
 
     # --- who bought what ----------------------------------------------------------------------------------------------
 
@@ -169,6 +168,11 @@ class Purchase:
         return not self._is_membership and bool(self.installments or self.subscriptions)
 
     @cached_property
+    def _in_parts(self) -> bool:
+        """Whether what is lost of one payment is owed again: of a plan, and beside a co-pay."""
+        return self.is_plan or len({payment.payer_of(self.payer) for payment in self.settled_payments}) > 1
+
+    @cached_property
     def subscriptions(self) -> frozenset[str]:
         return frozenset(fact.refs.subscription for fact in self.facts if fact.refs.subscription)
 
@@ -243,7 +247,7 @@ class Purchase:
         if not due.lost:
             return False
         if not self._is_membership:
-            return self.is_plan
+            return self._in_parts
         lost_at = max(dispute.at for dispute in due.lost_disputes)
         return not any(payment.received_at > lost_at and not payment.lost for payment in self.settled_payments)
 
@@ -341,7 +345,7 @@ class Purchase:
         """Why all money that had been received at some time was gone. What arrives later opens nothing."""
         if self._is_free:
             policy = policy.model_copy(update={"full_refund_withdraws": False})
-        return lost_by(self.settled_payments, policy, in_installments=self.is_plan, renews=self._is_membership)
+        return lost_by(self.settled_payments, policy, in_installments=self._in_parts, renews=self._is_membership)
 
     def standing(self, policy: Policy = DEFAULT_POLICY) -> tuple[Standing, str | None]:
         """The standing, and the reason for any but a plain one."""
@@ -380,9 +384,8 @@ class Purchase:
         """Less than what is due was ever received, also before a dispute took some of it: nothing to pause."""
         if self.due is None or not self.underpaid:
             return False
-        return (
-            self.value + sum(payment.lost_amount for payment in self._received_in(self.due.currency)) < self.due.amount
-        )
+        lost = sum(payment.lost_amount for payment in self._received_in(self.due.currency))
+        return self.value + lost < self.due.amount
 
     @property
     def _plan_broken_off(self) -> bool:

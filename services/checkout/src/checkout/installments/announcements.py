@@ -16,19 +16,21 @@ async def announce(uow: UnitOfWork, installment: Installment) -> None:
     purchase = await read_row(uow.db, installment.purchase_id)
     assert purchase is not None  # noqa: S101  installments refer to it
     await repository.write(uow.db, installment.id, at=uow.now, announced_round=installment.round)
+    payer = installment.payer_of(purchase.payer)
     event = InstallmentAnnounced(
         installment=installment.reference,
         purchase_id=purchase.id,
         student_id=purchase.student_id,
         program=purchase.program,
-        payer=purchase.payer,
+        payer=payer,
         amount=installment.money,
         due_at=installment.next_attempt_at or installment.due_at,
-        position=installment.position,
+        position=1 if installment.is_co_pay else installment.position,
         installments=purchase.installments or 1,
         automatic=await _is_automatic(uow, purchase),
+        co_pay=installment.is_co_pay,
         pay_url=installment.pay_page or installment.pay_url,
-        payer_contact=_payer_contact(purchase),
+        payer_contact=_payer_contact(purchase) if payer == "sponsor" else None,
     )
     await uow.publish(event, id=f"{installment.reference}/{event.type}", subject=str(purchase.id))
 
@@ -43,8 +45,6 @@ async def _is_automatic(uow: UnitOfWork, purchase: PurchaseRow) -> bool:
     return was_charged or (purchase.charges > 0 and first.stripe_invoice_id is None)
 
 
-def _payer_contact(purchase: PurchaseRow) -> Contact | None:
-    if purchase.payer != "sponsor":
-        return None
+def _payer_contact(purchase: PurchaseRow) -> Contact:
     stated = SponsorInvoice.from_json(purchase.session_params or {})
     return Contact(email=stated.bill_to, name=stated.sponsor)

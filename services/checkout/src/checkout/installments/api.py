@@ -15,7 +15,7 @@ from checkout.installments import repository, views
 from checkout.installments.dependencies import Enrollments, InstallmentPayments, staff_buyer
 from checkout.installments.enrollment_service import STAFF, EnrollmentRequest
 from checkout.installments.payment_service import RequestedPayment, unknown_enrollment
-from checkout.installments.sponsor_api import AuthorizationNumber, period_of
+from checkout.installments.sponsor_api import AuthorizationNumber, SponsorAmount, period_of
 from checkout.installments.views import InstallmentView, PaymentOverview, PurchaseStatus, PurchaseView
 from checkout.mail import Address
 from checkout.purchases.contact_api import PersonName, contact_of
@@ -40,8 +40,8 @@ class NewEnrollment(
     """`product_id`: the id, the slug, or the id in the system that registered it. `user_id`: the student.
 
     Staff only: the student's name and email address; and with `funding_source`, a sponsor pays, by an invoice that
-    states the authorization number and the period of the training. Case managers name students of their caseload; with
-    a funding source, also one who has never had a case manager, and who joins it.
+    states the authorization number and the period of the training, less the student's `co_pay`. Case managers name
+    students of their caseload; with a funding source, also one who has never had a case manager, and who joins it.
     """
 
     product_id: Annotated[str, Field(min_length=1, max_length=200)]
@@ -51,6 +51,7 @@ class NewEnrollment(
     authorization_number: AuthorizationNumber | None = None
     period_start: date | None = None
     period_end: date | None = None
+    co_pay: SponsorAmount | None = None
     student_name: PersonName | None = None
     student_email: Address | None = None
 
@@ -105,6 +106,7 @@ async def enroll(
             funding_source=body.funding_source,
             authorization_number=body.authorization_number,
             period=period_of(body.period_start, body.period_end),
+            co_pay=body.co_pay.money if body.co_pay else None,
             contact=contact_of(email=body.student_email, name=body.student_name),
         )
         opened = await enrollments.enroll(caller, buyer, enrollment)

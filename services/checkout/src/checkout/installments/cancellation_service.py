@@ -10,7 +10,7 @@ from uuid import UUID
 from checkout.cancellation_policy import RefundStep
 from checkout.installments import repository, transitions
 from checkout.installments.clock import Clock
-from checkout.installments.domain import DONE, Cancellation, allocate_refund, refund_by_policy
+from checkout.installments.domain import DONE, Cancellation, allocate_in_proportion, allocate_refund, refund_by_policy
 from checkout.installments.payment_service import unknown_enrollment
 from checkout.payments import refund_service
 from checkout.payments import repository as payments
@@ -102,7 +102,8 @@ class CancellationService:
         if refund > most:
             raise REFUND_TOO_LARGE(most=most, currency=purchase.currency)
         # a refund locks its payment; everybody locks payments in the order of their ids
-        for share in sorted(allocate_refund(refund, refundable), key=lambda each: str(each.payment)):
+        allocate = allocate_refund if purchase.co_pay is None else allocate_in_proportion  # each payer their part
+        for share in sorted(allocate(refund, refundable), key=lambda each: str(each.payment)):
             await refund_service.refund(
                 uow, share.payment, share.amount, reason=reason, origin="cancellation", by=self._buyer.actor
             )

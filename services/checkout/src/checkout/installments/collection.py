@@ -97,6 +97,8 @@ class CollectionJob:
         if not self._stripe.configured:
             return await self._remind(installment) if purchase.payer == "sponsor" else Failure(code=NOT_PAID)
         try:
+            if installment.is_co_pay:
+                return await self._await(installment)
             if purchase.payer == "sponsor":
                 return await self._send(purchase, installment)
             return await self._charge(job, purchase, installment)
@@ -189,13 +191,22 @@ class CollectionJob:
     async def _send(self, purchase: PurchaseRow, installment: Installment) -> CollectionResult:
         """Sends the invoice; from the due date on, asks whether it was paid, and reminds its payer."""
         if (invoice_id := installment.stripe_invoice_id) is not None:
-            if (await self._stripe.invoice_charge(invoice_id)).status != "failed":
+            if await self._is_being_paid(invoice_id):
                 return Accepted()
             invoice = await self._stripe.invoice(invoice_id)
             if invoice.status == "open" and await self._clock.now() >= installment.due_at:
                 return await self._remind(installment)
         sent = await sponsor_invoices.send(self._stripe, lambda: begin(self._database), purchase, installment.id)
         return Accepted() if sent.status == "paid" else Sent()
+
+    async def _await(self, installment: Installment) -> CollectionResult:
+        """A co-pay is never charged to a saved method: its student pays it by the link, and is reminded."""
+        if installment.stripe_invoice_id is not None and await self._is_being_paid(installment.stripe_invoice_id):
+            return Accepted()
+        return await self._remind(installment)
+
+    async def _is_being_paid(self, invoice_id: str) -> bool:
+        return (await self._stripe.invoice_charge(invoice_id)).status != "failed"
 
     async def _remind(self, installment: Installment) -> Failure | Postponed:
         remind_at = reminder_at(installment.due_at, installment.attempts, self._reminders)

@@ -14,12 +14,14 @@ from checkout.cancellation_policy import RefundStep
 from checkout.catalog.item import Item, PaymentPlan
 from checkout.purchases.domain import split
 from contracts.money import Money
+from contracts.people import Payer
 
 if TYPE_CHECKING:
     from checkout.installments.rules import Rules
 
-InstallmentKind = Literal["full", "deposit", "installment", "remainder"]
-"""`remainder`: everything left to pay, in one payment; it stands for the other open installments."""
+InstallmentKind = Literal["full", "deposit", "installment", "co_pay", "remainder"]
+"""`co_pay`: the student's share of what a sponsor pays for; `remainder`: everything left to pay, in one payment; it
+stands for the other open installments."""
 InstallmentStatus = Literal["open", "processing", "overdue", "paused", "paid", "waived", "canceled"]
 End = Literal["ended", "refunded", "disputed", "expired"]
 """Why a purchase is over: a student or the school ended it, its money was refunded, a dispute took its money, or it was
@@ -33,6 +35,8 @@ PAYABLE: tuple[InstallmentStatus, ...] = ("open", "overdue", "paused")
 DONE: tuple[InstallmentStatus, ...] = ("paid", "waived", "canceled")
 
 FULL = PaymentPlan(type="full")
+CO_PAY_TERM = timedelta(days=14)
+"""How long a student has to pay a co-pay once the sponsor has paid."""
 MIN_AMOUNT = 50
 """The smallest installment, in minor units."""
 
@@ -98,6 +102,14 @@ class Installment:
     @property
     def is_remainder(self) -> bool:
         return self.kind == "remainder"
+
+    @property
+    def is_co_pay(self) -> bool:
+        return self.kind == "co_pay"
+
+    def payer_of(self, purchase_payer: Payer) -> Payer:
+        """Who pays it, of a purchase with this payer."""
+        return "student" if self.is_co_pay else purchase_payer
 
     @property
     def is_payable(self) -> bool:
@@ -202,6 +214,21 @@ def plan_installments(plan: PaymentPlan, amount: Money, start: datetime) -> list
         )
         for n, each in enumerate(parts)
     ]
+
+
+def sponsored_installments(amount: Money, co_pay: Money | None, due_at: datetime) -> list[PlannedInstallment]:
+    """The sponsor's invoice and the student's co-pay, if there is one. It is owed when the sponsor has paid."""
+    if co_pay is None:
+        return [PlannedInstallment(position=1, kind="full", amount=amount, due_at=due_at)]
+    return [
+        PlannedInstallment(position=1, kind="full", amount=amount - co_pay, due_at=due_at),
+        PlannedInstallment(position=2, kind="co_pay", amount=co_pay, due_at=due_at + CO_PAY_TERM),
+    ]
+
+
+def waits_for_sponsor(installment: Installment, installments: Sequence[Installment]) -> bool:
+    """Whether it is a co-pay that is not owed yet. `installments`: of its purchase."""
+    return installment.is_co_pay and any(each.status != "paid" for each in installments if each.position == 1)
 
 
 def months_later(start: datetime, months: int) -> datetime:
@@ -347,6 +374,17 @@ class RefundShare(Generic[P]):
 
     payment: P
     amount: int
+
+
+def allocate_in_proportion(amount: int, refundable: Sequence[tuple[P, int]]) -> list[RefundShare[P]]:
+    """Takes from each payment the same part of what is refundable. Raises ValueError if the amount exceeds it."""
+    total = sum(most for _, most in refundable)
+    if amount > total:
+        raise ValueError("exceeds the refundable balance")
+    shares = {payment: amount * most // total for payment, most in refundable} if total else {}
+    for payment, most in refundable:
+        shares[payment] += min(amount - sum(shares.values()), most - shares[payment], 1)
+    return [RefundShare(payment, share) for payment, share in shares.items() if share]
 
 
 def allocate_refund(amount: int, refundable: Sequence[tuple[P, int]]) -> list[RefundShare[P]]:

@@ -12,10 +12,11 @@ from checkout.catalog.promotion_repository import Quote
 from checkout.catalog.repository import Item, Sponsor, find_any_item, find_sponsor
 from checkout.installments import rules
 from checkout.installments.clock import Clock
-from checkout.installments.domain import FULL, applicable_plan, detect_plan, plan_installments
+from checkout.installments.domain import FULL, MIN_AMOUNT, applicable_plan, detect_plan, plan_installments
 from checkout.installments.plan_flow import OpenEnrollment, PlanFlow
 from checkout.payments.intent_flow import IntentFlow
 from checkout.problems import (
+    CO_PAY_REFUSED,
     FUNDING_SOURCE_MISSING,
     NO_ENROLLMENT,
     NO_FINANCE_EMAIL,
@@ -55,6 +56,7 @@ class EnrollmentRequest:
     authorization_number: str | None = None
     period: Period | None = None
     cap: Money | None = None
+    co_pay: Money | None = None
     contact: Contact | None = None
 
 
@@ -87,7 +89,7 @@ class EnrollmentService:
             if caller.role not in STAFF:
                 raise FORBIDDEN("Only staff can state a student's contact; yours is in your token.")
             buyer = replace(buyer, contact=enrollment.contact)
-        if enrollment.funding_source is None and (enrollment.authorization_number or enrollment.period):
+        if enrollment.funding_source is None and _is_sponsored(enrollment):
             raise FUNDING_SOURCE_MISSING()
         sponsor, request, quote = await self._request(buyer, enrollment)
         payer = buyer
@@ -137,9 +139,11 @@ class EnrollmentService:
                 authorization_number=enrollment.authorization_number,
                 period=enrollment.period,
                 cap=enrollment.cap,
+                co_pay=enrollment.co_pay,
                 payment_flow="installments" if request.amount.amount else "intent",
                 plan=FULL,
             )
+            _check_co_pay(request)
             return sponsor, request, quote
         plan = applicable_plan(detect_plan(item, tier, rules.checked_in()), request.amount)
         count = len(plan_installments(plan, request.amount, await self._clock.now()))
@@ -161,6 +165,21 @@ class EnrollmentService:
         if (sponsor := await find_sponsor(db, code)) is None:
             raise UNKNOWN_FUNDING_SOURCE()
         return sponsor
+
+
+def _is_sponsored(enrollment: EnrollmentRequest) -> bool:
+    """Whether it states what only a sponsor's purchase has."""
+    return any((enrollment.authorization_number, enrollment.period, enrollment.co_pay))
+
+
+def _check_co_pay(request: PurchaseRequest) -> None:
+    """Raises Problem 422 for a co-pay that is not a part of the price."""
+    if request.co_pay is None:
+        return
+    if request.co_pay.currency != request.amount.currency:
+        raise CO_PAY_REFUSED()
+    if request.co_pay.amount < MIN_AMOUNT or request.amount.amount - request.co_pay.amount < MIN_AMOUNT:
+        raise CO_PAY_REFUSED()
 
 
 async def _item(db: AsyncConnection, reference: str) -> Item:

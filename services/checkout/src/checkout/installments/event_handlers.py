@@ -74,7 +74,8 @@ async def _publish_connected(uow: UnitOfWork, event: Envelope[PaymentEvent]) -> 
         return
     purchase, installment = found
     refs = data.refs.model_copy(update={"installment": installment.reference})
-    connected = data.model_copy(update={**purchase_fields(purchase), "refs": refs})
+    fields = purchase_fields(purchase, payer=installment.payer_of(purchase.payer))
+    connected = data.model_copy(update={**fields, "refs": refs})
     await uow.publish(connected, id=f"{event.id}/{installment.reference}", subject=str(purchase.id))
 
 
@@ -96,7 +97,10 @@ async def _update_installments(update: PurchaseUpdate, installments: Sequence[In
     installments = await repository.of_purchase(uow.db, row.id)
     if purchase.settled_payments and _end(row, purchase) is None:
         for installment in installments:
-            await transitions.collect_skipped(uow, installment, now=now)
+            if not installment.is_co_pay:
+                await transitions.collect_skipped(uow, installment, now=now)
+            elif installment.awaits_first_payment and not domain.waits_for_sponsor(installment, installments):
+                await transitions.request_co_pay(uow, installment, now=now)
     await _check(uow, row, purchase, installments)
 
 
@@ -109,6 +113,8 @@ def facts_of(
     accepted = _accepted(row, purchase)
     covered = any(_is_paid(each, payments_of[each.id]) for each in installments if each.is_remainder)
     covered |= accepted >= row.amount  # an admin keeps the enrollment for free: nothing more is owed
+    if row.co_pay is not None:  # accepted: what the sponsor or the student has not paid
+        covered |= accepted > 0 and bool(purchase.settled_payments) and not purchase.underpaid
     refund_failed = any(
         isinstance(fact, PaymentRefunded) and fact.status in ("failed", "canceled") for fact in purchase.facts
     )

@@ -1,8 +1,8 @@
 """What a sponsor's invoice states, and when its payer is reminded. Pure.
 
-A sponsor gets one invoice of Stripe's over the whole amount, as soon as the purchase exists: it is numbered, has a PDF
-from its first minute, can be paid by debit, card or transfer, and Stripe knows that it is open. A second, numbered
-invoice of our own would claim the same money twice, so our document follows the payment (`receipts`).
+A sponsor gets one invoice of Stripe's, over all but the student's co-pay, as soon as the purchase exists: it is
+numbered, has a PDF from its first minute, can be paid by debit, card or transfer, and Stripe knows that it is open. A
+second, numbered invoice of our own would claim the same money twice, so our document follows the payment (`receipts`).
 
 The text is stored with the purchase, so that every attempt to create the invoice sends Stripe the same parameters: a
 repeated idempotency key with other parameters is an error (docs.stripe.com/api/idempotent_requests).
@@ -76,11 +76,12 @@ def sponsor_invoice(
         "Training period": _period(request.period),
     }
     quoted = f" Please quote authorization {request.authorization_number}." if request.authorization_number else ""
+    paid = "this invoice is paid" if request.co_pay is None else "this invoice and the student's co-pay are paid"
     terms = InvoiceTerms(
         days_until_due=days,
         description=f"{request.program.title} for {student}"[:500],
         custom_fields={name: value[:_VALUE_LENGTH] for name, value in fields.items() if value},
-        footer=f"Due within {days} days. The student is enrolled when this invoice is paid.{quoted}",
+        footer=f"Due within {days} days. The student is enrolled when {paid}.{quoted}",
         payment_methods=payment_methods,
     )
     return SponsorInvoice(sponsor=sponsor, bill_to=bill_to, terms=terms)

@@ -7,16 +7,16 @@ from uuid import UUID, uuid4
 
 from checkout.installments import repository, transitions
 from checkout.installments.clock import Clock
-from checkout.installments.domain import Installment, ManualMethod, ManualPayment
-from checkout.installments.payment_requests import PaymentRequests, is_outdated
+from checkout.installments.domain import Installment, ManualMethod, ManualPayment, waits_for_sponsor
+from checkout.installments.payment_requests import PaymentRequests, is_not_due
 from checkout.installments.payment_service import installment_busy, not_due, unknown_installment
 from checkout.payments.repository import insert_payment
-from checkout.problems import ALREADY_PAID, REFERENCE_ALREADY_RECORDED
-from checkout.purchases import student_repository
+from checkout.problems import ALREADY_PAID, REFERENCE_ALREADY_RECORDED, SPONSOR_HAS_NOT_PAID, SPONSOR_MUST_PAY
 from checkout.purchases.context import Buyer, CheckoutContext, rejected_by_stripe, stripe_errors_as_problems
 from checkout.purchases.domain import OPEN
 from checkout.purchases.event_fields import purchase_fields
 from checkout.purchases.repository import PurchaseRow
+from checkout.purchases.student_repository import read_contact
 from checkout.stripe_client import StripeRejected
 from contracts.audit import Act
 from contracts.money import Money
@@ -54,10 +54,11 @@ class ManualPaymentService:
                 existing = await self._existing(uow, installment, method, transaction_reference)
                 if existing is not None:
                     return existing
+                await _refuse_out_of_turn(uow, purchase, installment, method)
                 if not installment.is_payable and not _page_has_expired(purchase, installment):
                     raise not_due(installment.status)
                 requested = await self._requested(uow, installment)
-                if not requested and await is_outdated(uow, purchase, installment):
+                if not requested and await is_not_due(uow, purchase, installment):
                     raise not_due("canceled")
                 if not requested:
                     return await self._record(uow, purchase, installment, method, transaction_reference, notes)
@@ -150,6 +151,7 @@ class ManualPaymentService:
         for each in await repository.of_purchase(uow.db, purchase.id):  # before the event arrives: nobody pays twice
             if each.is_remainder != installment.is_remainder and each.is_payable:
                 await transitions.close(uow, purchase, each, because="covered")
+        payer = installment.payer_of(purchase.payer)
         # a waiver settles the installment without money
         money = Money(amount=0 if method == "waiver" else installment.amount, currency=installment.currency)
         await insert_payment(
@@ -160,13 +162,14 @@ class ManualPaymentService:
             manual_id=str(payment.id),
             amount=money,
             installment=installment.reference,
+            payer=payer,
             at=uow.now,
         )
         event = PaymentSucceeded(
-            **purchase_fields(purchase),
+            **purchase_fields(purchase, payer=payer),
             as_of=uow.now,
             refs=PaymentRefs(manual=str(payment.id), installment=installment.reference),
-            contact=await student_repository.read_contact(uow.db, installment.student_id),
+            contact=None if payer == "sponsor" else await read_contact(uow.db, installment.student_id),
             amount=money,
             method=method,
         )
@@ -182,6 +185,16 @@ class ManualPaymentService:
         )
         await audit.record(uow, act)
         return payment
+
+
+async def _refuse_out_of_turn(
+    uow: UnitOfWork, purchase: PurchaseRow, installment: Installment, method: ManualMethod
+) -> None:
+    """A co-pay comes after the sponsor's money. A waiver settles all that is due, so the sponsor's share has none."""
+    if waits_for_sponsor(installment, await repository.of_purchase(uow.db, purchase.id)):
+        raise SPONSOR_HAS_NOT_PAID()
+    if purchase.co_pay is not None and not installment.is_co_pay and method == "waiver":
+        raise SPONSOR_MUST_PAY()
 
 
 def _page_has_expired(purchase: PurchaseRow, installment: Installment) -> bool:

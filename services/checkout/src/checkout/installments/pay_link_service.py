@@ -13,7 +13,7 @@ from uuid import UUID
 from checkout.catalog import repository as catalog
 from checkout.catalog.promotion_repository import quote
 from checkout.installments import repository, sponsor_invoices
-from checkout.installments.domain import Installment
+from checkout.installments.domain import Installment, waits_for_sponsor
 from checkout.installments.payment_requests import NotDue, PaymentRequests
 from checkout.installments.payment_service import collection_stopped
 from checkout.problems import (
@@ -26,6 +26,7 @@ from checkout.problems import (
     NOTHING_OWED,
     PAYMENT_IN_PROGRESS,
     PRICE_CHANGED,
+    SPONSOR_HAS_NOT_PAID,
     SUBSCRIPTION_BEING_CANCELED,
     UNKNOWN_LINK,
 )
@@ -72,17 +73,17 @@ class PayLinkService:
         if row.state in (State.EXPIRED, State.FAILED):
             raise _ended()
         due = named or _first_owed(installments)
-        if due is not None and row.state in OPEN:  # the first one opens the enrollment
+        if due is not None and not due.is_co_pay and row.state in OPEN:  # the first one opens the enrollment
             due = _first_owed(installments)
         if due is None:
             return self._paid_page(row)
-        return await self._installment_page(row, due)
+        return await self._installment_page(row, due, installments)
 
     async def document(self, token: str) -> str:
         """The URL of the PDF of a sponsor's invoice. Raises Problem as `page` does, and 404 if there is no invoice."""
         row, installments, named = await self._read(token)
         chosen = named or next(iter(installments), None)
-        if row.payer != "sponsor" or chosen is None or chosen.stripe_invoice_id is None:
+        if chosen is None or chosen.payer_of(row.payer) != "sponsor" or chosen.stripe_invoice_id is None:
             raise NO_INVOICE()
         try:
             with stripe_errors_as_problems():
@@ -154,11 +155,15 @@ class PayLinkService:
 
     # --- an installment -------------------------------------------------------------------------------------------
 
-    async def _installment_page(self, row: PurchaseRow, installment: Installment) -> str:
+    async def _installment_page(
+        self, row: PurchaseRow, installment: Installment, installments: Sequence[Installment]
+    ) -> str:
         if installment.status in ("paid", "waived") or installment.closed_because == "covered":
             return self._paid_page(row)
         if installment.status == "canceled":
             raise _ended()
+        if waits_for_sponsor(installment, installments):
+            raise SPONSOR_HAS_NOT_PAID()
         if row.collection_stopped is not None:
             raise collection_stopped()
         try:
@@ -182,7 +187,7 @@ class PayLinkService:
             existing = await stripe.invoice(installment.stripe_invoice_id)
             if existing.status in ("open", "paid"):
                 return existing
-        if row.payer == "sponsor":
+        if installment.payer_of(row.payer) == "sponsor":
             return await sponsor_invoices.send(stripe, lambda: self._context.unit_of_work(payer), row, installment.id)
         requests = PaymentRequests(stripe, lambda: self._context.unit_of_work(payer))
         return await requests.invoice(installment.id, await self._customers.ensure(row.student_id, payer))
@@ -197,7 +202,8 @@ def _payer(row: PurchaseRow) -> Buyer:
 
 
 def _first_owed(installments: Sequence[Installment]) -> Installment | None:
-    owed = [each for each in installments if each.is_payable and not each.is_remainder]
+    """Of the purchase's payer: a co-pay has a link of its own."""
+    owed = [each for each in installments if each.is_payable and not each.is_remainder and not each.is_co_pay]
     return min(owed, key=lambda each: (each.due_at, each.position), default=None)
 
 

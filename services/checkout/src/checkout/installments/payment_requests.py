@@ -18,7 +18,7 @@ from typing import Any
 from uuid import UUID
 
 from checkout.installments import repository
-from checkout.installments.domain import PAYABLE, Installment
+from checkout.installments.domain import PAYABLE, Installment, waits_for_sponsor
 from checkout.payments.repository import insert_payment
 from checkout.purchases import payment_methods
 from checkout.purchases.domain import PurchaseRequest
@@ -125,7 +125,12 @@ class PaymentRequests:
                 customer_id=customer_id,
                 amount=installment.money,
                 description=_description(purchase, installment),
-                metadata=metadata(purchase.id, purchase.request, installment=installment.reference),
+                metadata=metadata(
+                    purchase.id,
+                    purchase.request,
+                    installment=installment.reference,
+                    payer=installment.payer_of(purchase.payer),
+                ),
                 key=f"{installment.id}/{installment.round}/invoice/{number}/{customer_id}",  # it may be replaced
                 terms=terms,
                 automatic_tax=_is_taxed(purchase),
@@ -167,8 +172,8 @@ class PaymentRequests:
         async with self._begin() as uow:
             found = await repository.lock(uow.db, id)
             rivals = await _rivals(uow, found[1]) if found is not None else []
-            outdated = found is not None and await is_outdated(uow, *found)
-        if found is None or not found[1].is_payable or outdated or found[0].collection_stopped is not None:
+            not_due = found is not None and await is_not_due(uow, *found)
+        if found is None or not found[1].is_payable or not_due or found[0].collection_stopped is not None:
             raise NotDue
         for rival in rivals:
             if rival.status == "processing" or not await self.end(rival):
@@ -207,7 +212,7 @@ class PaymentRequests:
                 return False
             if purchase.collection_stopped is not None or any(each.is_requested for each in await _rivals(uow, now)):
                 return False
-            if await is_outdated(uow, purchase, now):
+            if await is_not_due(uow, purchase, now):
                 return False
             changes: repository.InstallmentChanges
             if intent_id is not None:
@@ -215,7 +220,8 @@ class PaymentRequests:
             else:
                 changes = {"asked": number, "stripe_invoice_id": invoice_id}
             await repository.write(uow.db, now.id, at=uow.now, **changes)
-            if invoice_id is not None and purchase.payer == "sponsor":
+            payer = now.payer_of(purchase.payer)
+            if invoice_id is not None and payer == "sponsor":
                 await write_funding_invoice(uow.db, purchase.id, invoice_id, at=uow.now)
             await insert_payment(
                 uow.db,
@@ -225,6 +231,7 @@ class PaymentRequests:
                 intent_id=intent_id,
                 amount=now.money,
                 installment=now.reference,
+                payer=payer,
                 at=uow.now,
             )
             return True
@@ -255,11 +262,14 @@ async def _rivals(uow: UnitOfWork, installment: Installment) -> list[Installment
     return [each for each in open_rivals if each.is_requested or each.is_remainder]
 
 
-async def is_outdated(uow: UnitOfWork, purchase: PurchaseRow, installment: Installment) -> bool:
-    """Whether some of the remainder was paid since it was computed."""
-    if not installment.is_remainder:
+async def is_not_due(uow: UnitOfWork, purchase: PurchaseRow, installment: Installment) -> bool:
+    """Whether some of the remainder was paid since it was computed, or a co-pay is not owed yet."""
+    if not installment.is_remainder and not installment.is_co_pay:
         return False
-    parts = [each for each in await repository.of_purchase(uow.db, purchase.id) if not each.is_remainder]
+    installments = await repository.of_purchase(uow.db, purchase.id)
+    if installment.is_co_pay:
+        return waits_for_sponsor(installment, installments)
+    parts = [each for each in installments if not each.is_remainder]
     if any(each.status == "processing" for each in parts):
         return True
     return sum(each.amount for each in parts if each.is_payable) != installment.amount
@@ -276,6 +286,8 @@ def _form(intent: Intent, secret: str | None = None) -> CardForm:
 
 def _description(purchase: PurchaseRow, installment: Installment) -> str:
     title = purchase.program.title
+    if installment.is_co_pay:
+        return f"{title}, co-pay"
     if installment.is_remainder or not purchase.installments:
         return title
     return f"{title}, installment {installment.position} of {purchase.installments}"

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from checkout.installments import repository, transitions
 from checkout.installments.clock import Clock
-from checkout.installments.domain import Installment, PlannedInstallment
+from checkout.installments.domain import Installment, PlannedInstallment, waits_for_sponsor
 from checkout.installments.payment_requests import CardForm, NotDue, PaymentRequests
 from checkout.installments.shortfall import ShortfallPayments
 from checkout.problems import (
@@ -20,6 +20,7 @@ from checkout.problems import (
     NOTHING_DUE,
     PAID_ON_PAGE,
     PAYMENT_IN_PROGRESS,
+    SPONSOR_HAS_NOT_PAID,
     SPONSOR_PAYS,
     UNKNOWN_ENROLLMENT,
     UNKNOWN_INSTALLMENT,
@@ -102,6 +103,7 @@ class InstallmentPaymentService:
             if any(each.status == "processing" for each in installments):
                 raise not_due("processing")
             parts = [each for each in installments if not each.is_remainder and each.is_payable]
+            parts = [each for each in parts if each.is_co_pay] or parts  # the other one is the sponsor's
             if not parts:
                 raise NOTHING_DUE()
             if len(parts) == 1:
@@ -123,10 +125,13 @@ class InstallmentPaymentService:
             return purchase, added, False
 
     async def _request(self, purchase: PurchaseRow, installment: Installment) -> RequestedPayment:
-        if purchase.payer == "sponsor":
+        if installment.payer_of(purchase.payer) == "sponsor":
             raise SPONSOR_PAYS("This amount is invoiced to the sponsor.")
         if purchase.collection_stopped is not None:
             raise collection_stopped()
+        async with self._context.unit_of_work(self._buyer) as uow:
+            if waits_for_sponsor(installment, await repository.of_purchase(uow.db, purchase.id)):
+                raise SPONSOR_HAS_NOT_PAID()
         if purchase.state in OPEN and installment.position > 1 and not installment.is_remainder:
             raise FIRST_INSTALLMENT_DUE()
         if purchase.payment_flow == "page" and purchase.state in OPEN:

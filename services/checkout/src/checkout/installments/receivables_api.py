@@ -59,7 +59,10 @@ async def _aged(db: AsyncConnection, now: datetime) -> Sequence[Receivable]:
     overdue = literal(now) - installments.c.due_at
     age = case(*((overdue <= timedelta(days=days), name) for days, name in _AGES), else_="over_90").label("age")
     order = case(*((overdue <= timedelta(days=days), days) for days, _ in _AGES), else_=999)
-    grouped = (purchases.c.payer, purchases.c.funding_source, installments.c.currency)
+    is_co_pay = installments.c.kind == "co_pay"
+    payer = case((is_co_pay, "student"), else_=purchases.c.payer).label("payer")
+    funding_source = case((~is_co_pay, purchases.c.funding_source)).label("funding_source")
+    grouped = (payer, funding_source, installments.c.currency)
     statement = (
         select(*grouped, age, func.count().label("count"), func.sum(installments.c.amount).label("amount"))
         .join(purchases, purchases.c.id == installments.c.purchase_id)

@@ -158,14 +158,21 @@ async def write(db: AsyncConnection, id: UUID, *, at: datetime, **changes: Unpac
     return _installment((await db.execute(changed.returning(installments))).one())
 
 
+_SPONSORS = installments.alias()
 _COLLECTABLE = exists().where(
     purchases.c.id == installments.c.purchase_id,
     purchases.c.canceled_at.is_(None),
     purchases.c.collection_stopped.is_(None),
     purchases.c.state.in_(("awaiting_payment", "processing", "paid")),
     or_(purchases.c.state == "paid", purchases.c.payer == "sponsor"),
+) & or_(
+    installments.c.kind != "co_pay",
+    exists().where(
+        _SPONSORS.c.purchase_id == installments.c.purchase_id, _SPONSORS.c.position == 1, _SPONSORS.c.status == "paid"
+    ),
 )
-"""Of purchases that can be collected: a student's once what opens it was paid, a sponsor's from the start."""
+"""Of purchases that can be collected: a student's once what opens it was paid, a sponsor's from the start, a co-pay
+once the sponsor has paid."""
 
 
 async def lock_due(db: AsyncConnection, *, now: datetime, limit: int) -> list[Installment]:
@@ -182,13 +189,13 @@ async def lock_due(db: AsyncConnection, *, now: datetime, limit: int) -> list[In
 
 async def lock_to_announce(db: AsyncConnection, *, now: datetime, until: datetime, limit: int) -> list[Installment]:
     """Locks installments that are first collected, or due, between the two times, and were not announced in their
-    round. A sponsor's is announced once its invoice was sent."""
+    round. A sponsor's is announced once its invoice was sent, a co-pay at once."""
     ahead = (
         select(installments)
         .where(
             installments.c.status == "open",
             installments.c.next_attempt_at > now,
-            installments.c.next_attempt_at <= until,
+            or_(installments.c.next_attempt_at <= until, installments.c.kind == "co_pay"),
             installments.c.attempts == 0,
             installments.c.announced_round < installments.c.round,
             _COLLECTABLE,

@@ -45,7 +45,7 @@ AuthorizationNumber = Annotated[str, AfterValidator(_printable), Field(min_lengt
 """The sponsor's own number for paying for this student; it is printed on the invoice."""
 
 
-class Cap(BaseModel):
+class SponsorAmount(BaseModel):
     """`amount` in minor units."""
 
     model_config = ConfigDict(extra="forbid")
@@ -73,7 +73,9 @@ class FundingRequest(
     """`programId` is the caller's own id of the program; the slug selects it. The invoice states the student's name,
     the authorization number and the period of the training, as far as they are given. `cap`: what the sponsor has
     authorized by this number; a price above it is refused, and so are several that sum to more. It holds until another
-    one is stated for the number."""
+    one is stated for the number. `coPay`: what the student pays of the price; the sponsor is invoiced for the
+    rest, to which the cap applies. When it has paid, the student gets a link for the co-pay, and the enrollment opens
+    when that is paid too."""
 
     studentId: UUID
     programId: Annotated[str, Field(min_length=1, max_length=200)]
@@ -82,7 +84,8 @@ class FundingRequest(
     authorizationNumber: AuthorizationNumber | None = None
     periodStart: date | None = None
     periodEnd: date | None = None
-    cap: Cap | None = None
+    cap: SponsorAmount | None = None
+    coPay: SponsorAmount | None = None
     studentName: PersonName | None = None
     studentEmail: Address | None = None
 
@@ -135,6 +138,7 @@ async def create_funding_checkout(
         authorization_number=body.authorizationNumber,
         period=period_of(body.periodStart, body.periodEnd),
         cap=body.cap.money if body.cap else None,
+        co_pay=body.coPay.money if body.coPay else None,
         contact=contact_of(email=body.studentEmail, name=body.studentName),
     )
 
@@ -143,7 +147,7 @@ async def create_funding_checkout(
         opened = await enrollments.enroll(caller, buyer, enrollment)
         async with context.unit_of_work(buyer) as uow:
             installments = await repository.of_purchase(uow.db, opened.purchase_id)
-        invoice_id = next((each.stripe_invoice_id for each in installments if each.stripe_invoice_id), None)
+        invoice_id = next((each.stripe_invoice_id for each in installments if not each.is_co_pay), None)
         if invoice_id is None:
             with stripe_errors_as_problems():
                 raise StripeUnavailable("the invoice does not exist yet")
@@ -164,7 +168,8 @@ async def send_funding_invoice(
             installments = await repository.of_purchase(uow.db, id)
         if purchase is None:
             raise UNKNOWN_PURCHASE()
-        invoices = [each.stripe_invoice_id for each in installments if each.is_payable and each.stripe_invoice_id]
+        open_ = [each for each in installments if each.is_payable and not each.is_co_pay]
+        invoices = [each.stripe_invoice_id for each in open_ if each.stripe_invoice_id]
         if purchase.payer != "sponsor" or not invoices:
             raise NOTHING_DUE("No sponsor's invoice is open for this purchase.")
         try:

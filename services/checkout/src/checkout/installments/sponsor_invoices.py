@@ -8,9 +8,10 @@ import structlog
 
 from checkout.installments import repository, sponsor_customers, transitions
 from checkout.installments.clock import Clock
-from checkout.installments.domain import PlannedInstallment
+from checkout.installments.domain import sponsored_installments
 from checkout.installments.invoice_terms import SponsorInvoice, due_at, sponsor_invoice
 from checkout.installments.payment_requests import BeginUnitOfWork, NotDue, PaymentRequests
+from checkout.problems import CO_PAY_UNTAXED
 from checkout.purchases import payment_methods, student_repository
 from checkout.purchases import repository as purchases
 from checkout.purchases.context import Buyer, CheckoutContext, not_payable, rejected_by_stripe
@@ -33,10 +34,14 @@ class SponsorInvoices:
         assert buyer.payer_contact is not None  # noqa: S101  a sponsor without a finance contact is refused before
         async with self._context.unit_of_work(buyer) as uow:
             student = await student_repository.read_contact(uow.db, request.student_id)
-        methods = payment_methods.allowed(amount=request.amount, payer="sponsor", payment_type="full")
+        methods = payment_methods.allowed(amount=request.payers_share, payer="sponsor", payment_type="full")
         if not methods:  # none would offer all of them
             raise not_payable()
         settings = self._context.settings
+        if (
+            settings.stripe_tax and request.co_pay is not None
+        ):  # an invoice adds tax by an address, which no student gives
+            raise CO_PAY_UNTAXED()
         stated = sponsor_invoice(
             request,
             sponsor=buyer.payer_contact.name or str(request.funding_source),
@@ -49,21 +54,23 @@ class SponsorInvoices:
         return {**stated.to_json(), **tax}
 
     async def on_created(self, uow: UnitOfWork, purchase_id: UUID, request: PurchaseRequest) -> None:
-        """Adds the one installment, which the timer sends unless the route has done so first."""
+        """Adds the invoice, which the timer sends unless the route has done so first, and the student's co-pay."""
         context = self._context
         now = await self._clock.now_in(uow.db)
         due = due_at(now, context.settings.sponsor_terms_days)
         await purchases.prepare_enrollment(
             uow.db, purchase_id, request, checkout_url=context.pay_link(purchase_id), expires_at=None
         )
-        await repository.add(
-            uow.db,
-            purchase_id,
-            request.student_id,
-            PlannedInstallment(position=1, kind="full", amount=request.amount, due_at=due),
-            next_attempt_at=now if context.stripe.configured else due,
-            pay_url=context.pay_link(repository.installment_id(purchase_id, 1)),
-        )
+        for each in sponsored_installments(request.amount, request.co_pay, due):
+            next_attempt_at = now if context.stripe.configured else due
+            await repository.add(
+                uow.db,
+                purchase_id,
+                request.student_id,
+                each,
+                next_attempt_at=None if each.kind == "co_pay" else next_attempt_at,
+                pay_url=context.pay_link(repository.installment_id(purchase_id, each.position)),
+            )
         await insert_funding(uow.db, purchase_id, request, at=uow.now)
 
     async def send(self, purchase_id: UUID, buyer: Buyer) -> None:

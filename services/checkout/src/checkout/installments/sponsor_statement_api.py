@@ -10,14 +10,14 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, Field
-from sqlalchemy import delete, func, select
+from sqlalchemy import Subquery, case, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from checkout.catalog.tables import sponsors
 from checkout.problems import UNKNOWN_LINK, UNKNOWN_SPONSOR
 from checkout.purchases.dependencies import CurrentContext
 from checkout.purchases.domain import OPEN, State
-from checkout.purchases.tables import purchases, sponsor_links
+from checkout.purchases.tables import funding_payments, purchases, sponsor_links
 from contracts.audit import Act
 from kit.http import audit
 from kit.http.auth import Admin
@@ -30,6 +30,15 @@ admin_router = APIRouter(prefix="/api/admin/sponsors", tags=["admin"])
 
 _NOBODY = UUID(int=0)
 _HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex"}
+_AS_STORED = (
+    "id",
+    "program_slug",
+    "authorization_number",
+    "period_start",
+    "period_end",
+    "currency",
+    "created_at",
+)
 Token = Annotated[str, Path(max_length=100)]
 
 
@@ -41,7 +50,8 @@ class SponsorLink(BaseModel):
 
 class SponsorPurchase(BaseModel):
     """`student`: the name as the invoice states it; null after the student was erased. `pay_url`: where it is paid,
-    and `pay_url`/invoice.pdf its document, while it is open."""
+    and `pay_url`/invoice.pdf its document, while it is open. `amount`: without the student's co-pay; `state`: that of
+    what the sponsor pays."""
 
     id: UUID
     student: str | None
@@ -79,22 +89,35 @@ async def read_sponsor_statement(
         if code is None:
             raise UNKNOWN_LINK()
         name = await db.scalar(select(sponsors.c.name).where(sponsors.c.code == code))
-        stated = purchases.c.session_params["custom_fields"]["Student"].astext
-        wanted = select(
-            *(purchases.c[each] for each in SponsorPurchase.model_fields if each in purchases.c),
-            stated.label("student"),
-            purchases.c.program_name.label("program"),
-            purchases.c.checkout_url.label("pay_url"),
-        ).where(purchases.c.payer == "sponsor", purchases.c.funding_source == code)
+        invoiced = _invoiced(code)
+        wanted = select(invoiced)
         if is_open is not None:
-            wanted = wanted.where(purchases.c.state.in_(OPEN) if is_open else purchases.c.state.not_in(OPEN))
+            wanted = wanted.where(invoiced.c.state.in_(OPEN) if is_open else invoiced.c.state.not_in(OPEN))
         if product is not None:
-            wanted = wanted.where(purchases.c.program_slug == product)
+            wanted = wanted.where(invoiced.c.program_slug == product)
         if authorization_number is not None:
-            wanted = wanted.where(purchases.c.authorization_number == authorization_number)
-        page = await page_of(db, wanted, purchases, SponsorPurchase, cursor=cursor, limit=limit, sort=sort)
+            wanted = wanted.where(invoiced.c.authorization_number == authorization_number)
+        page = await page_of(db, wanted, invoiced, SponsorPurchase, cursor=cursor, limit=limit, sort=sort)
     response.headers.update(_HEADERS)
     return SponsorStatement(items=page.items, next=page.next, sponsor=name or code)
+
+
+def _invoiced(code: str) -> Subquery:
+    """The sponsor's purchases, less what their students pay. One whose co-pay is not paid yet is `processing`."""
+    paid = select(funding_payments.c.status == "paid").where(funding_payments.c.id == purchases.c.id)
+    has_paid = (purchases.c.state == State.PROCESSING) & purchases.c.co_pay.is_not(None) & paid.scalar_subquery()
+    return (
+        select(
+            *(purchases.c[name] for name in _AS_STORED),
+            case((has_paid, State.PAID.value), else_=purchases.c.state).label("state"),
+            (purchases.c.amount - func.coalesce(purchases.c.co_pay, 0)).label("amount"),
+            purchases.c.session_params["custom_fields"]["Student"].astext.label("student"),
+            purchases.c.program_name.label("program"),
+            purchases.c.checkout_url.label("pay_url"),
+        )
+        .where(purchases.c.payer == "sponsor", purchases.c.funding_source == code)
+        .subquery()
+    )
 
 
 @admin_router.post("/{code}/link", status_code=201)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from checkout.installments import repository
-from checkout.installments.domain import ClosedBecause, Installment, InstallmentStatus
+from checkout.installments.domain import CO_PAY_TERM, ClosedBecause, Installment, InstallmentStatus
 from checkout.installments.retries import RETRIES, Failure, GiveUp, Retry, after_failure
 from checkout.purchases.event_fields import purchase_fields
 from checkout.purchases.repository import PurchaseRow
@@ -82,7 +82,7 @@ async def owe_again(uow: UnitOfWork, purchase: PurchaseRow, installment: Install
 
 def _failed(uow: UnitOfWork, purchase: PurchaseRow, installment: Installment) -> PaymentFailed:
     return PaymentFailed(
-        **purchase_fields(purchase),
+        **purchase_fields(purchase, payer=installment.payer_of(purchase.payer)),
         as_of=uow.now,
         refs=PaymentRefs(
             installment=installment.reference,
@@ -101,7 +101,9 @@ def _failed(uow: UnitOfWork, purchase: PurchaseRow, installment: Installment) ->
 async def publish_no_longer_owed(uow: UnitOfWork, purchase: PurchaseRow, installment: Installment) -> None:
     """Ends this round of an overdue installment, so that it no longer pauses the enrollment."""
     event = PaymentExpired(
-        **purchase_fields(purchase), as_of=uow.now, refs=PaymentRefs(installment=installment.reference)
+        **purchase_fields(purchase, payer=installment.payer_of(purchase.payer)),
+        as_of=uow.now,
+        refs=PaymentRefs(installment=installment.reference),
     )
     await uow.publish(event, id=f"{installment.reference}/{event.type}", subject=str(purchase.id))
 
@@ -145,6 +147,12 @@ async def reopen(
         **repository.without_request(installment),
         failure_code=None,
     )
+
+
+async def request_co_pay(uow: UnitOfWork, installment: Installment, *, now: datetime) -> None:
+    """The sponsor has paid: from now on the student owes it, and the timer announces it."""
+    due = now + CO_PAY_TERM
+    await repository.write(uow.db, installment.id, at=uow.now, due_at=due, next_attempt_at=due)
 
 
 async def collect_skipped(uow: UnitOfWork, installment: Installment, *, now: datetime) -> None:

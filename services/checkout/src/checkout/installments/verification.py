@@ -63,14 +63,16 @@ class _Plan:
             plan = request.plan or (FULL if request.payment_type == "full" or request.payer == "sponsor" else None)
         else:
             plan = request.plan if self.row.payment_flow == "page" and request.due is not None else None
-        if plan is None:
+        is_unknown = self.row.co_pay is None and any(each.is_co_pay for each in self.own)
+        if plan is None or is_unknown:
             return {}
-        if request.payer == "sponsor":
-            plan = FULL
         first = min(self.own, key=lambda each: each.position, default=None)
         start = first.due_at if first is not None and first.position == 1 else self.row.created_at
         try:
-            planned = domain.plan_installments(plan, request.amount, start)
+            if request.payer == "sponsor":
+                planned = domain.sponsored_installments(request.amount, request.co_pay, start)
+            else:
+                planned = domain.plan_installments(plan, request.amount, start)
         except ValueError:  # neither of the two is what it was
             return {}
         return {installment_id(self.row.id, each.position): each for each in planned}

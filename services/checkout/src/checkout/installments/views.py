@@ -112,7 +112,7 @@ class PaymentOverview(BaseModel):
 class PurchaseView(BaseModel):
     """`status`: the enrollment's, if there is one; until then, the payment's. (Merchandise is paid and has none.)
     `reason`: why it is not simply paid, such as underpaid, of which `shortfall` is missing. `collected_by` stripe: a
-    plan that was not started here."""
+    plan that was not started here. `co_pay`: what the student pays of the `amount` of a sponsor's purchase."""
 
     id: UUID
     enrollment_id: UUID
@@ -128,6 +128,7 @@ class PurchaseView(BaseModel):
     collected_by: CollectedBy
     price: Price
     amount: int
+    co_pay: int | None
     shortfall: int
     paid: int
     due: int
@@ -252,6 +253,7 @@ def select_purchases() -> tuple[Select[Any], ColumnElement[str], ColumnElement[s
         purchases.c.funding_source,
         plan.label("plan"),
         purchases.c.amount,
+        purchases.c.co_pay,
         paid.scalar_subquery().label("paid"),
         case((external & purchases.c.next_charge_at.is_not(None), due_at_stripe), else_=due_here).label("due"),
         purchases.c.state_reason.label("reason"),

@@ -38,7 +38,7 @@ from checkout.payments.views import (
 )
 from checkout.purchases.context import Buyer, CheckoutContext
 from checkout.purchases.dependencies import buyer_of, context_of
-from checkout.purchases.repository import read_row
+from checkout.purchases.repository import PurchaseRow, read_row
 from checkout.stripe_client import StripeRejected, StripeUnavailable
 from kit.db.unit_of_work import UnitOfWork
 from kit.http.auth import Caller, CurrentCaller
@@ -159,11 +159,12 @@ async def refund_payment(
     async def act() -> dict[str, Any]:
         async with context.unit_of_work(buyer) as uow:
             payment = await repository.read_payment(uow.db, payment_id)
+            purchase = None if payment is None else await read_row(uow.db, payment.purchase_id)
         if payment is None:
             raise unknown_payment()
         if caller.is_admin:
             return await _refund_by_admin(context, buyer, payment, body, id)
-        if not _is_own(caller, payment):
+        if not _is_own(caller, purchase):
             raise FORBIDDEN("Only an admin, or the student who paid, can refund this payment.")
         if body.keep_enrollment or body.by_hand:
             raise FORBIDDEN("Only an admin can send `keep_enrollment` or `by_hand`.")
@@ -204,8 +205,8 @@ def _refund_id(request: Request, caller: Caller, payment_id: UUID, body: RefundB
 
 async def _refundable(request: Request, uow: UnitOfWork, payment: PaymentRecord, caller: Caller) -> Refundable:
     decision: Approve | Refuse | ApproveAll | RefuseSelfRefund
-    purchase = await read_row(uow.db, payment.purchase_id) if _is_own(caller, payment) else None
-    if purchase is not None and not caller.is_admin:
+    purchase = None if caller.is_admin else await read_row(uow.db, payment.purchase_id)
+    if purchase is not None and _is_own(caller, purchase):
         whole = await refundable_purchase(uow, purchase, credit=0)
         policy = policy_of(context_of(request))
         decision = domain.decide_self_refund(purchase=whole, requested=None, now=uow.now, policy=policy)
@@ -218,6 +219,6 @@ async def _refundable(request: Request, uow: UnitOfWork, payment: PaymentRecord,
     return Refundable(amount=left, allowed=may and code is None, code=code)
 
 
-def _is_own(caller: Caller, payment: PaymentRecord) -> bool:
-    """A student cannot refund what a sponsor paid."""
-    return payment.student_id == caller.id and payment.payer == "student"
+def _is_own(caller: Caller, purchase: PurchaseRow | None) -> bool:
+    """A student cannot refund what a sponsor paid, and with a co-pay they would: everything is refunded together."""
+    return purchase is not None and purchase.student_id == caller.id and purchase.payer == "student"

@@ -160,7 +160,7 @@ def values_of(
         item_name=row.program_name,
         item_kind=row.item_kind,
         owner_id=row.owner_id,
-        payer=row.payer,
+        payer=payment.payer_of(row.payer),
         amount=total,
         currency=currency,
         tax=payment.tax.amount if payment.tax else 0,

@@ -27,6 +27,7 @@ from checkout.purchases.domain import PurchaseRequest
 from checkout.schema import insert_rows, one_of, overlaps, row_as, update_rows
 from contracts.money import Money
 from contracts.payments import DisputeStatus, PaymentEvent
+from contracts.people import Payer
 from kit.messaging import fact_store
 from kit.messaging.event_facts import StoredEvent, events_of
 
@@ -43,9 +44,11 @@ async def insert_payment(
     manual_id: str | None = None,
     amount: Money | None = None,
     installment: str | None = None,
+    payer: Payer | None = None,
     at: datetime,
 ) -> UUID:
-    """Stores a payment that is about to be made and returns its id. `amount` None: all that the purchase costs.
+    """Stores a payment that is about to be made and returns its id. `amount` None: all that the purchase costs; `payer`
+    None: the purchase's.
 
     Returns the existing payment if one shares a reference: its events arrived first, or this is a retry.
     """
@@ -62,7 +65,7 @@ async def insert_payment(
             item_name=purchase_request.program.title,
             item_kind=purchase_request.program.kind or "program",
             owner_id=purchase_request.owner_id,
-            payer=purchase_request.payer,
+            payer=payer or purchase_request.payer,
             amount=money.amount,
             currency=money.currency,
             status="requires_payment",

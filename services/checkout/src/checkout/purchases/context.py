@@ -155,6 +155,7 @@ class CheckoutContext:
             promotion_code=request.promotion_code,
             due_at=due_at,
             authorization_number=request.authorization_number,
+            co_pay=request.co_pay,
         )
         await uow.publish(event, id=f"{purchase_id}/{event.type}", subject=str(purchase_id))
         actor = audit.current_actor()

@@ -139,7 +139,7 @@ class PurchaseRequest:
     `installments`: the number of payments of a plan; None for a single payment and for a membership.
     `authorization_number` and `period`: what a sponsor has stated for this student; None: not stated. `bill_to`: the
     email address to which the sponsor's invoice is sent. `cap`: what the sponsor pays at most under this number for
-    everything that the student buys, None: as stated before.
+    everything that the student buys, None: as stated before. `co_pay`: what the student pays of a sponsor's purchase.
     """
 
     student_id: UUID
@@ -159,9 +159,15 @@ class PurchaseRequest:
     authorization_number: str | None = None
     period: Period | None = None
     bill_to: str | None = None
+    co_pay: Money | None = None
     cap: Money | None = field(default=None, compare=False)
     plan: PaymentPlan | None = field(default=None, compare=False)
     """By which it is paid in installments. (Resuming a purchase keeps the plan that it was started with.)"""
+
+    @property
+    def payers_share(self) -> Money:
+        """What the payer pays: all but the student's co-pay."""
+        return self.amount if self.co_pay is None else self.amount - self.co_pay
 
     @property
     def covers(self) -> tuple[str, ...]:

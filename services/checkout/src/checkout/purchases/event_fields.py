@@ -21,12 +21,13 @@ class PurchaseFields(TypedDict):
     due: Money | None
 
 
-def purchase_fields(purchase: PurchaseRow) -> PurchaseFields:
+def purchase_fields(purchase: PurchaseRow, *, payer: Payer | None = None) -> PurchaseFields:
+    """`payer`: the purchase's unless it is given."""
     return {
         "purchase_id": purchase.id,
         "student_id": purchase.student_id,
         "program": purchase.program,
-        "payer": purchase.payer,
+        "payer": payer or purchase.payer,
         "funding_source": purchase.funding_source,
         "installments": purchase.installments,
         # a membership has no price that is paid once and for all

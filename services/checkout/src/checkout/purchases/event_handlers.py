@@ -17,7 +17,7 @@ from checkout.purchases.update import PurchaseUpdate
 from contracts.envelope import Envelope
 from contracts.payments import PaymentEvent, PaymentSucceeded, PurchaseAccepted
 from kit.db.unit_of_work import UnitOfWork
-from ledger.payment import EARLIEST
+from ledger.payment import EARLIEST, Payment
 from ledger.policy import Policy
 from ledger.purchase import UNDERPAID, Purchase
 
@@ -41,16 +41,17 @@ async def _updated(update: PurchaseUpdate, policy: Policy) -> PurchaseRow:
     state = await _update_state(row, purchase, policy, uow)
     subscription_id = row.stripe_subscription_id or min(purchase.subscriptions, default=None)
     if row.payer == "sponsor":
-        refs = [fact.refs for fact in purchase.facts]
+        own = [payment for payment in purchase.payments if payment.payer_of(row.payer) == "sponsor"]
+        refs = [fact.refs for payment in own for fact in payment.facts]
         await funding_repository.update_funding(
             uow.db,
             row.id,
-            state=state,
-            received=bool(purchase.settled_payments),
+            state=State.PAID if _only_lacks_co_pay(row, state, own) else state,
+            received=any(payment.settled for payment in own),
             payment_intent_id=min((r.payment_intent for r in refs if r.payment_intent), default=None),
             session_id=min((r.checkout_session for r in refs if r.checkout_session), default=None),
             invoice_id=min((r.invoice for r in refs if r.invoice), default=None),
-            paid_at=_paid_at(purchase, update.events),
+            paid_at=_paid_at(own, update.events),
             at=uow.now,
         )
     if subscription_id and state in (State.WITHDRAWN, State.CANCELED, State.FAILED):
@@ -58,12 +59,22 @@ async def _updated(update: PurchaseUpdate, policy: Policy) -> PurchaseRow:
     return replace(row, state=state, stripe_subscription_id=subscription_id, **standing(row, purchase, policy))
 
 
-def _paid_at(purchase: Purchase, events: Sequence[Envelope[PaymentEvent]]) -> datetime | None:
+def _only_lacks_co_pay(row: PurchaseRow, state: State, of_sponsor: Sequence[Payment]) -> bool:
+    """Whether the sponsor has paid its share, and the student has not."""
+    if row.co_pay is None or state is not State.PROCESSING:
+        return False
+    received = sum(payment.value - payment.lost_amount for payment in of_sponsor if payment.settled)
+    return received >= row.amount - row.co_pay
+
+
+def _paid_at(payments: Sequence[Payment], events: Sequence[Envelope[PaymentEvent]]) -> datetime | None:
     """When the first payment was received, as Stripe states it; else when the first new success happened."""
-    times = [payment.received_at for payment in purchase.settled_payments if payment.received_at > EARLIEST]
+    settled = [payment for payment in payments if payment.settled is not None]
+    times = [payment.received_at for payment in settled if payment.received_at > EARLIEST]
     if times:
         return min(times)
-    succeeded = (each for each in events if isinstance(each.data, PaymentSucceeded) and each.data in purchase.facts)
+    facts = [fact for payment in settled for fact in payment.facts]
+    succeeded = (each for each in events if isinstance(each.data, PaymentSucceeded) and each.data in facts)
     return min((each.time for each in succeeded), default=None)
 
 

@@ -41,7 +41,7 @@ async def insert_funding(db: AsyncConnection, purchase_id: UUID, request: Purcha
             student_id=request.student_id,
             program_id=request.program.id,
             funding_source=request.funding_source,
-            amount=request.amount.to_decimal(),
+            amount=request.payers_share.to_decimal(),
             created_at=at,
             updated_at=at,
         )
@@ -54,7 +54,7 @@ async def correct_funding(db: AsyncConnection, purchase_id: UUID, request: Purch
         "student_id": request.student_id,
         "program_id": request.program.id,
         "funding_source": request.funding_source,
-        "amount": request.amount.to_decimal(),
+        "amount": request.payers_share.to_decimal(),
         "updated_at": at,
     }
     added = insert(funding_payments).values(id=purchase_id, created_at=at, **values)

@@ -86,7 +86,8 @@ async def sponsored(db: AsyncConnection, request: PurchaseRequest) -> int:
         purchases.c.state.in_((*OPEN, State.PROCESSING, State.PAID)),
         purchases.c.program_slug != request.program.slug,
     )
-    return int(await db.scalar(select(func.coalesce(func.sum(purchases.c.amount), 0)).where(*of_sponsor)) or 0)
+    share = purchases.c.amount - func.coalesce(purchases.c.co_pay, 0)
+    return int(await db.scalar(select(func.coalesce(func.sum(share), 0)).where(*of_sponsor)) or 0)
 
 
 async def insert_purchase(
@@ -157,6 +158,7 @@ def _columns(request: PurchaseRequest) -> dict[str, Any]:  # Any: the values of 
         "authorization_number": request.authorization_number,
         "period_start": request.period.start if request.period else None,
         "period_end": request.period.end if request.period else None,
+        "co_pay": request.co_pay.amount if request.co_pay else None,
     }
 
 

@@ -1,6 +1,7 @@
 """The row of a purchase that is gone, as its payment events describe it.
 
-What no event says is not there again: the plan, the promotion code, the accepted terms, and who has recorded it.
+What no event says is not there again: the plan, the co-pay, the promotion code, the accepted terms, and who
+has recorded it.
 """
 
 from __future__ import annotations

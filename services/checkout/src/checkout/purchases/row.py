@@ -19,7 +19,7 @@ from contracts.people import ItemKind, ItemRef, Payer, Program, enrollment_uuid
 
 @dataclass(frozen=True, kw_only=True)
 class PurchaseRow:
-    """A row of `purchases`, by column name. `amount` and `list_price` are minor units of `currency`."""
+    """A row of `purchases`, by column name. `amount`, `list_price` and `co_pay` are minor units of `currency`."""
 
     id: UUID
     student_id: UUID
@@ -63,6 +63,7 @@ class PurchaseRow:
     authorization_number: str | None
     period_start: date | None
     period_end: date | None
+    co_pay: int | None
     state_reason: str | None
     shortfall: int | None
     accepted: int
@@ -127,6 +128,7 @@ class PurchaseRow:
             authorization_number=self.authorization_number,
             period=self.period,
             bill_to=self.bill_to,
+            co_pay=None if self.co_pay is None else Money(amount=self.co_pay, currency=self.currency),
             plan=None if self.payment_plan is None else PaymentPlan.model_validate(self.payment_plan),
         )
 

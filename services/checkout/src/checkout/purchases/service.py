@@ -164,9 +164,9 @@ async def _refuse_over_cap(uow: UnitOfWork, request: PurchaseRequest) -> None:
     cap = await funding_repository.authorize(uow.db, request, at=uow.now)
     if cap is None:
         return
-    others = await repository.sponsored(uow.db, request)
-    if cap.currency != request.amount.currency or others + request.amount.amount > cap.amount:
-        raise OVER_CAP(amount=request.amount.amount + others, currency=request.amount.currency)
+    share, others = request.payers_share, await repository.sponsored(uow.db, request)
+    if cap.currency != share.currency or others + share.amount > cap.amount:
+        raise OVER_CAP(amount=share.amount + others, currency=share.currency)
 
 
 async def _is_still_sold(uow: UnitOfWork, request: PurchaseRequest) -> bool:

@@ -9,13 +9,15 @@ import json
 from uuid import UUID
 
 from checkout.purchases.domain import PurchaseRequest
-from contracts.people import ItemRef
+from contracts.people import ItemRef, Payer
 
 _MOST = 500
 
 
-def metadata(purchase_id: UUID, request: PurchaseRequest, *, installment: str | None = None) -> dict[str, str]:
-    """`installment`: the one that the object is for."""
+def metadata(
+    purchase_id: UUID, request: PurchaseRequest, *, installment: str | None = None, payer: Payer | None = None
+) -> dict[str, str]:
+    """`installment`: the one that the object is for. `payer`: the purchase's unless it is given."""
     program = request.program
     values = {
         "purchase_id": str(purchase_id),
@@ -26,7 +28,7 @@ def metadata(purchase_id: UUID, request: PurchaseRequest, *, installment: str | 
         "program_kind": program.kind,
         "provider": program.provider,
         "program_untaught": "true" if program.untaught else None,
-        "payer": request.payer,
+        "payer": payer or request.payer,
         "funding_source": request.funding_source,
         "installments": str(request.installments) if request.installments else None,
         "installment": installment,

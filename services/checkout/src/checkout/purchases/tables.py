@@ -72,6 +72,7 @@ purchases = Table(
     Column("authorization_number", Text),
     Column("period_start", Date),
     Column("period_end", Date),
+    Column("co_pay", BigInteger),
     Column("state_reason", Text),
     Column("shortfall", BigInteger),
     Column("accepted", BigInteger, nullable=False, server_default="0"),
@@ -88,10 +89,11 @@ purchases = Table(
     Index("ix_purchases_state_reason", "state_reason", postgresql_where=text("state_reason IS NOT NULL")),
 )
 """`amount` is the total after the discount; `covers` are the slugs of the enrollments that it gives; `session_params`
-is the body that Stripe is sent. `state`: see TRANSITIONS in domain.py; `state_reason`: why its payment does not open an
-enrollment although it was received. `shortfall` is what is missing, `accepted` what an admin has waived of the price.
-`recorded_by`: who has recorded a payment that was not started here as this purchase; None for our own. Of a plan that
-Stripe collects: `subscription_status`, and `next_charge_at` by Stripe."""
+is the body that Stripe is sent. `state`: see TRANSITIONS in domain.py; `state_reason`: why its payment does not open
+an enrollment although it was received. `co_pay`: what the student pays of a sponsor's purchase. `shortfall` is what
+is missing, `accepted` what an admin has waived of the price. `recorded_by`: who has recorded a payment that was not
+started here as this purchase; None for our own. Of a plan that Stripe collects: `subscription_status`, and
+`next_charge_at` by Stripe."""
 
 authorizations = Table(
     "authorizations",

@@ -22,10 +22,10 @@ from checkout.receipts.repository import Document
 from contracts.envelope import Envelope
 from contracts.money import Money
 from contracts.payments import PaymentEvent, PaymentRefs, PaymentSucceeded
-from contracts.people import Contact
+from contracts.people import Contact, Payer
 from kit.db.unit_of_work import UnitOfWork
 from ledger.payment import EARLIEST, Payment
-from ledger.purchase import Purchase
+from ledger.programs import fullest
 
 DEFAULT_SELLER = Seller(name="The school")
 
@@ -50,6 +50,10 @@ class _Issue:
     @property
     def purchase_id(self) -> UUID:
         return self.update.row.id
+
+    @property
+    def payer(self) -> Payer:
+        return self.payment.payer_of(self.update.row.payer)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +88,7 @@ class ReceiptIssuer:
             await self._issue(uow, issues, records)
 
     async def _issue(self, uow: UnitOfWork, issues: Sequence[_Issue], records: _Records) -> None:
-        buyers = await _buyers(uow, [each.update for each in issues])
+        buyers = await _buyers(uow, issues)
         by_series = defaultdict[str, list[_Issue]](list)
         for each in issues:
             prefix = self.invoice_prefix if each.kind == "invoice" else self.receipt_prefix
@@ -101,7 +105,7 @@ class ReceiptIssuer:
                     kind=each.kind,
                     number=f"{series}-{serial:06d}",
                     issued_at=issued_at,
-                    buyer=buyers[row.id],
+                    buyer=buyers[row.id, each.payer],
                     nth=each.nth,
                     paid_at=_paid_at(each.payment, each.update.events, uow.now),
                 )
@@ -136,6 +140,9 @@ class ReceiptIssuer:
         assert paid is not None  # noqa: S101  only settled payments get here
         total = Money(amount=row.amount, currency=row.currency)
         price = Money(amount=max(row.list_price or row.amount, row.amount), currency=row.currency)
+        payer = payment.payer_of(row.payer)
+        if row.co_pay is not None:  # each payer's own share
+            price = total = row.request.payers_share if payer == "sponsor" else total - row.request.payers_share
         name = row.program_name
         if row.payment_flow == "membership" and (nth > 1 or not _adds_up(paid, total, payment.tax)):
             # a renewal or a changed tier has a price of its own
@@ -164,7 +171,7 @@ class ReceiptIssuer:
             refs=tuple(sorted(payment.refs)),
             installment=nth,
             installments=row.installments,
-            funding_source=row.funding_source,
+            funding_source=row.funding_source if payer == row.payer else None,
             terms=self.invoice_terms if kind == "invoice" else None,
             terms_accepted=_terms_accepted(row),
         )
@@ -174,7 +181,7 @@ def _kind(row: PurchaseRow, payment: Payment) -> Kind:
     """A sponsor's invoice is Stripe's, numbered and sent before it is paid: a second one would claim the same money
     twice, so what follows it is a receipt. A sponsor who pays otherwise has no other invoice than ours."""
     invoiced = row.payment_flow == "installments" and not any(fact.refs.manual for fact in payment.facts)
-    return "invoice" if row.payer == "sponsor" and not invoiced else "receipt"
+    return "invoice" if payment.payer_of(row.payer) == "sponsor" and not invoiced else "receipt"
 
 
 def _to_document(update: PurchaseUpdate) -> list[Payment]:
@@ -256,29 +263,33 @@ def _linked(document: Document, records: _Records) -> Document:
     return replace(document, payment_id=payment_id)
 
 
-async def _buyers(uow: UnitOfWork, updates: Sequence[PurchaseUpdate]) -> dict[UUID, Buyer]:
-    """By purchase."""
-    students = {each.row.student_id for each in updates if each.row.payer != "sponsor"}
+async def _buyers(uow: UnitOfWork, issues: Sequence[_Issue]) -> dict[tuple[UUID, Payer], Buyer]:
+    """By purchase and payer."""
+    students = {each.update.row.student_id for each in issues if each.payer == "student"}
     contacts = await read_contacts(uow.db, students) if students else {}
-    return {
-        each.row.id: await _sponsor(uow, each.row, each.purchase)
-        if each.row.payer == "sponsor"
-        else _student(contacts.get(each.row.student_id), each.purchase)
-        for each in updates
-    }
+    buyers = dict[tuple[UUID, Payer], Buyer]()
+    for each in issues:
+        row, purchase = each.update.row, each.update.purchase
+        if (row.id, each.payer) in buyers:
+            continue
+        stated = fullest(fact.contact for fact in (purchase if row.co_pay is None else each.payment).facts)
+        if each.payer == "sponsor":
+            buyers[row.id, each.payer] = await _sponsor(uow, row, stated)
+        else:
+            buyers[row.id, each.payer] = _student(contacts.get(row.student_id), stated)
+    return buyers
 
 
-def _student(own: Contact | None, purchase: Purchase) -> Buyer:
+def _student(own: Contact | None, at_stripe: Contact | None) -> Buyer:
     """The contact that the student gave us; if there is none, the one that they gave Stripe."""
-    at_stripe = purchase.contact
     return Buyer(
         name=(own.name if own else None) or (at_stripe.name if at_stripe else None),
         email=(own.email if own else None) or (at_stripe.email if at_stripe else None),
     )
 
 
-async def _sponsor(uow: UnitOfWork, row: PurchaseRow, purchase: Purchase) -> Buyer:
-    sponsor, at_stripe = await find_sponsor(uow.db, row.funding_source or "", inactive=True), purchase.contact
+async def _sponsor(uow: UnitOfWork, row: PurchaseRow, at_stripe: Contact | None) -> Buyer:
+    sponsor = await find_sponsor(uow.db, row.funding_source or "", inactive=True)
     return Buyer(
         name=(sponsor.name if sponsor else None) or (at_stripe.name if at_stripe else None) or row.funding_source,
         email=(sponsor.finance_email if sponsor else None) or (at_stripe.email if at_stripe else None),

@@ -91,13 +91,14 @@ def _row(purchase: Purchase, payment: Payment, id: UUID) -> PaymentRow:
     settled, program = payment.settled, purchase.program
     failed = [fact for fact in payment.facts if isinstance(fact, PaymentFailed)]
     last = max(failed, key=lambda fact: (fact.as_of or EARLIEST, fact.code), default=None)
+    payer = payment.payer_of(purchase.payer)
     return PaymentRow(
         id=id,
         purchase_id=purchase.id,
         program_slug=program.slug if program else None,
         kind=(program.kind or "program") if program else None,
-        payer=purchase.payer,
-        funding_source=purchase.funding_source,
+        payer=payer,
+        funding_source=purchase.funding_source if payer == purchase.payer else None,
         method=payment.method,
         currency=settled.currency if settled else None,
         status=_status(payment, failed=bool(failed)),
