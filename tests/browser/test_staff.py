@@ -68,7 +68,8 @@ async def test_a_case_manager_asks_a_sponsor_to_pay_and_it_pays_by_its_link(stac
         await manager.page.get_by_label("Authorized amount").fill("1.00")
         await manager.page.get_by_role("button", name="Send the invoice", exact=True).click()
         await manager.page.wait_for_selector("text=The sponsor would owe more than it has authorized")
-        await manager.page.get_by_label("Authorized amount").fill("5,000")
+        await manager.page.get_by_label("Authorized amount").fill("565")
+        await manager.page.get_by_label("Co-pay").fill("10.00")
         await manager.page.get_by_role("button", name="Send the invoice", exact=True).click()
         await manager.page.wait_for_selector("text=The sponsor gets an invoice.")
         await manager.is_accessible("caseload")
@@ -91,6 +92,7 @@ async def test_a_case_manager_asks_a_sponsor_to_pay_and_it_pays_by_its_link(stac
         await sponsor.is_accessible("sponsor")
         invoice = sponsor.page.get_by_role("row").filter(has_text=number)
         assert name in await invoice.inner_text()
+        assert "$565.00" in await invoice.inner_text(), "less the co-pay, and within the cap"
         await invoice.get_by_role("link", name="Pay").click()
         await sponsor.pay_by_card()
         await sponsor.page.wait_for_selector("text=/paid/i")

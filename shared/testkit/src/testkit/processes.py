@@ -17,6 +17,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,17 +38,27 @@ def free_ports(count: int) -> list[int]:
     """That many distinct TCP ports that are free on 127.0.0.1.
 
     Below the range of outgoing connections (from 32768 on Linux), so that no client takes one before our server
-    listens.
+    listens. For the same reason none of the latest is returned again, and pytest-xdist's workers have ranges of
+    their own.
     """
-    found: set[int] = set()
+    found: list[int] = []
     while len(found) < count:
-        port = secrets.choice(_PORTS)
-        if is_free(port):
-            found.add(port)
-    return list(found)
+        port = secrets.choice(_own_ports())
+        if port not in _LATEST and is_free(port):
+            found.append(port)
+            _LATEST.append(port)
+    return found
 
 
 _PORTS = range(16_000, 32_000)
+_LATEST = deque[int](maxlen=100)
+
+
+def _own_ports() -> range:
+    worker, count = os.environ.get("PYTEST_XDIST_WORKER", "gw0"), os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")
+    size = len(_PORTS) // int(count)
+    start = int(worker.removeprefix("gw")) * size
+    return _PORTS[start : start + size]
 
 
 def is_free(port: int) -> bool:

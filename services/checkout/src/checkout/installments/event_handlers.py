@@ -10,6 +10,7 @@ from uuid import UUID
 import structlog
 
 from checkout.installments import collection_stop, domain, guard, repository, transitions
+from checkout.installments.announcements import announce
 from checkout.installments.clock import ahead
 from checkout.installments.domain import (
     Become,
@@ -99,9 +100,14 @@ async def _update_installments(update: PurchaseUpdate, installments: Sequence[In
         for installment in installments:
             if not installment.is_co_pay:
                 await transitions.collect_skipped(uow, installment, now=now)
-            elif installment.awaits_first_payment and not domain.waits_for_sponsor(installment, installments):
-                await transitions.request_co_pay(uow, installment, now=now)
+            elif _is_new_co_pay(installment) and not domain.waits_for_sponsor(installment, installments):
+                await announce(uow, await transitions.request_co_pay(uow, installment, now=now))
     await _check(uow, row, purchase, installments)
+
+
+def _is_new_co_pay(installment: Installment) -> bool:
+    """Whether its student has not been told of it."""
+    return installment.status == "open" and installment.announced_round < installment.round
 
 
 def facts_of(

@@ -189,13 +189,13 @@ async def lock_due(db: AsyncConnection, *, now: datetime, limit: int) -> list[In
 
 async def lock_to_announce(db: AsyncConnection, *, now: datetime, until: datetime, limit: int) -> list[Installment]:
     """Locks installments that are first collected, or due, between the two times, and were not announced in their
-    round. A sponsor's is announced once its invoice was sent, a co-pay at once."""
+    round. A sponsor's is announced once its invoice was sent."""
     ahead = (
         select(installments)
         .where(
             installments.c.status == "open",
             installments.c.next_attempt_at > now,
-            or_(installments.c.next_attempt_at <= until, installments.c.kind == "co_pay"),
+            installments.c.next_attempt_at <= until,
             installments.c.attempts == 0,
             installments.c.announced_round < installments.c.round,
             _COLLECTABLE,

@@ -149,10 +149,10 @@ async def reopen(
     )
 
 
-async def request_co_pay(uow: UnitOfWork, installment: Installment, *, now: datetime) -> None:
-    """The sponsor has paid: from now on the student owes it, and the timer announces it."""
+async def request_co_pay(uow: UnitOfWork, installment: Installment, *, now: datetime) -> Installment:
+    """The sponsor has paid: from now on the student owes it."""
     due = now + CO_PAY_TERM
-    await repository.write(uow.db, installment.id, at=uow.now, due_at=due, next_attempt_at=due)
+    return await repository.write(uow.db, installment.id, at=uow.now, due_at=due, next_attempt_at=due)
 
 
 async def collect_skipped(uow: UnitOfWork, installment: Installment, *, now: datetime) -> None:
