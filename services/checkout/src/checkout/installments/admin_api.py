@@ -14,12 +14,18 @@ from sqlalchemy import Row, func, select
 from checkout.exact_json import ExactJson
 from checkout.installments import collection_stop, repository, transitions
 from checkout.installments.dependencies import AdminBuyer, Cancellations, CurrentClock, ManualPayments, TestClock
-from checkout.installments.domain import Installment, InstallmentStatus, ManualMethod
+from checkout.installments.domain import Installment, InstallmentStatus, ManualMethod, waits_for_sponsor
 from checkout.installments.payment_requests import PaymentRequests
 from checkout.installments.payment_service import installment_busy, not_due, unknown_installment
 from checkout.installments.tables import COUNTED, installments
 from checkout.installments.views import InstallmentView
-from checkout.problems import DUE_DATE_OUT_OF_RANGE, INSTALLMENT_CLOSED, INSTALLMENT_OVERDUE, UNKNOWN_PURCHASE
+from checkout.problems import (
+    DUE_DATE_OUT_OF_RANGE,
+    INSTALLMENT_CLOSED,
+    INSTALLMENT_OVERDUE,
+    SPONSOR_HAS_NOT_PAID,
+    UNKNOWN_PURCHASE,
+)
 from checkout.purchases.context import Buyer, CheckoutContext, rejected_by_stripe, stripe_errors_as_problems
 from checkout.purchases.dependencies import CurrentContext
 from checkout.purchases.repository import PurchaseRow, extend_expiry, lock_purchase
@@ -305,6 +311,8 @@ async def _payable(uow: UnitOfWork, id: UUID) -> tuple[PurchaseRow, Installment]
         raise unknown_installment()
     if not found[1].is_payable:
         raise not_due(found[1].status)
+    if waits_for_sponsor(found[1], await repository.of_purchase(uow.db, found[0].id)):
+        raise SPONSOR_HAS_NOT_PAID()
     return found
 
 

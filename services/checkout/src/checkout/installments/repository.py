@@ -158,21 +158,15 @@ async def write(db: AsyncConnection, id: UUID, *, at: datetime, **changes: Unpac
     return _installment((await db.execute(changed.returning(installments))).one())
 
 
-_SPONSORS = installments.alias()
 _COLLECTABLE = exists().where(
     purchases.c.id == installments.c.purchase_id,
     purchases.c.canceled_at.is_(None),
     purchases.c.collection_stopped.is_(None),
     purchases.c.state.in_(("awaiting_payment", "processing", "paid")),
     or_(purchases.c.state == "paid", purchases.c.payer == "sponsor"),
-) & or_(
-    installments.c.kind != "co_pay",
-    exists().where(
-        _SPONSORS.c.purchase_id == installments.c.purchase_id, _SPONSORS.c.position == 1, _SPONSORS.c.status == "paid"
-    ),
 )
-"""Of purchases that can be collected: a student's once what opens it was paid, a sponsor's from the start, a co-pay
-once the sponsor has paid."""
+"""Of purchases that can be collected: a student's once what opens it was paid, a sponsor's from the start. (A co-pay
+has no timer until the sponsor has paid.)"""
 
 
 async def lock_due(db: AsyncConnection, *, now: datetime, limit: int) -> list[Installment]:
