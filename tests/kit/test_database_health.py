@@ -84,7 +84,7 @@ async def test_transactions_of_the_api_are_visible_and_those_of_the_worker_are_c
     await worker.execute(f"SELECT '{NAME}'")
     found = await read(created)
     assert (found.oldest_transaction_seconds, found.hidden_sessions) == (None, 1)
-    assert found.oldest_snapshot is not None, "it holds vacuum back, whoever has it"
+    assert found.oldest_snapshot is not None, "it holds vacuum back, also of another login"
     await api.execute("BEGIN")
     found = await read(created)
     assert (found.oldest_transaction_seconds, found.hidden_sessions) == (0, 1)

@@ -139,7 +139,7 @@ async def test_a_service_that_is_down_is_an_answer_for_the_script(browser: Brows
 
 
 async def test_where_nothing_is_due_a_click_is_needed(browser: Browser, portal: Portal) -> None:
-    """Or a link with somebody's code would enroll anybody who opens it."""
+    """Or a link with another student's code would enroll anybody who opens it."""
     portal.services.answers["GET", "/api/prices/barber"] = price(discount=489_000, total=0, installments=[])
     await browser.sign_in()
     shown = await browser.get(FORM, params={"code": "FREE"})

@@ -60,8 +60,10 @@ def _paused(enrollment: Enrollment, event: EnrollmentEvent, reason: str | None) 
     stopped = [p for p in enrollment.purchases if p.standing(policy) == (Standing.PAUSED, "plan_canceled")]
     behind = [p for p in enrollment.purchases if any(payment in missed for payment in p.past_due)]
     causes = behind if reason == "past_due" else stopped
-    owed = {(purchase, payment) for purchase in causes for payment in (*purchase.past_due, None)}
-    payers = {enrollment.payer(purchase, payment) for purchase, payment in owed if payment in missed or not missed}
+    of_missed = {
+        enrollment.payer(purchase, each) for purchase in causes for each in purchase.past_due if each in missed
+    }
+    payers = of_missed or {enrollment.payer(purchase) for purchase in causes}
     links = [created.checkout_url for purchase in causes if (created := enrollment.created_event(purchase))]
     page = _page(enrollment, missed) or (links[0] if len(links) == 1 else None)
     context = {

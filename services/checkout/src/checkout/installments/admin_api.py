@@ -14,7 +14,7 @@ from sqlalchemy import Row, func, select
 from checkout.exact_json import ExactJson
 from checkout.installments import collection_stop, repository, transitions
 from checkout.installments.dependencies import AdminBuyer, Cancellations, CurrentClock, ManualPayments, TestClock
-from checkout.installments.domain import Installment, InstallmentStatus, ManualMethod, waits_for_sponsor
+from checkout.installments.domain import Installment, InstallmentStatus, ManualMethod
 from checkout.installments.payment_requests import PaymentRequests
 from checkout.installments.payment_service import installment_busy, not_due, unknown_installment
 from checkout.installments.tables import COUNTED, installments
@@ -311,7 +311,7 @@ async def _payable(uow: UnitOfWork, id: UUID) -> tuple[PurchaseRow, Installment]
         raise unknown_installment()
     if not found[1].is_payable:
         raise not_due(found[1].status)
-    if waits_for_sponsor(found[1], await repository.of_purchase(uow.db, found[0].id)):
+    if await repository.awaits_sponsor(uow.db, found[1]):
         raise SPONSOR_HAS_NOT_PAID()
     return found
 

@@ -15,7 +15,7 @@ import structlog
 
 from checkout.installments import collection_stop, repository, sponsor_invoices, transitions
 from checkout.installments.clock import Clock
-from checkout.installments.domain import Installment, waits_for_sponsor
+from checkout.installments.domain import Installment
 from checkout.installments.guard import may_charge
 from checkout.installments.invoice_terms import reminder_at
 from checkout.installments.payment_requests import NotDue, PaymentRequests
@@ -202,7 +202,7 @@ class CollectionJob:
     async def _await(self, installment: Installment) -> CollectionResult:
         """A co-pay is never charged to a saved method: its student pays it by the link, and is reminded."""
         async with begin(self._database) as uow:
-            if waits_for_sponsor(installment, await repository.of_purchase(uow.db, installment.purchase_id)):
+            if await repository.awaits_sponsor(uow.db, installment):
                 return Postponed()  # the sponsor's payment was taken back meanwhile
         if installment.stripe_invoice_id is not None and await self._is_being_paid(installment.stripe_invoice_id):
             return Accepted()

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from checkout.installments import repository, transitions
 from checkout.installments.clock import Clock
-from checkout.installments.domain import Installment, ManualMethod, ManualPayment, waits_for_sponsor
+from checkout.installments.domain import Installment, ManualMethod, ManualPayment
 from checkout.installments.payment_requests import PaymentRequests, is_not_due
 from checkout.installments.payment_service import installment_busy, not_due, unknown_installment
 from checkout.payments.repository import insert_payment
@@ -191,7 +191,7 @@ async def _refuse_out_of_turn(
     uow: UnitOfWork, purchase: PurchaseRow, installment: Installment, method: ManualMethod
 ) -> None:
     """A co-pay comes after the sponsor's money. A waiver settles all that is due, so the sponsor's share has none."""
-    if waits_for_sponsor(installment, await repository.of_purchase(uow.db, purchase.id)):
+    if await repository.awaits_sponsor(uow.db, installment):
         raise SPONSOR_HAS_NOT_PAID()
     if purchase.co_pay is not None and not installment.is_co_pay and method == "waiver":
         raise SPONSOR_MUST_PAY()

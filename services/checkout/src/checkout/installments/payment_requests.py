@@ -18,7 +18,7 @@ from typing import Any
 from uuid import UUID
 
 from checkout.installments import repository
-from checkout.installments.domain import PAYABLE, Installment, waits_for_sponsor
+from checkout.installments.domain import PAYABLE, Installment
 from checkout.payments.repository import insert_payment
 from checkout.purchases import payment_methods
 from checkout.purchases.domain import PurchaseRequest
@@ -264,12 +264,9 @@ async def _rivals(uow: UnitOfWork, installment: Installment) -> list[Installment
 
 async def is_not_due(uow: UnitOfWork, purchase: PurchaseRow, installment: Installment) -> bool:
     """Whether some of the remainder was paid since it was computed, or a co-pay is not owed yet."""
-    if not installment.is_remainder and not installment.is_co_pay:
-        return False
-    installments = await repository.of_purchase(uow.db, purchase.id)
-    if installment.is_co_pay:
-        return waits_for_sponsor(installment, installments)
-    parts = [each for each in installments if not each.is_remainder]
+    if not installment.is_remainder:
+        return await repository.awaits_sponsor(uow.db, installment)
+    parts = [each for each in await repository.of_purchase(uow.db, purchase.id) if not each.is_remainder]
     if any(each.status == "processing" for each in parts):
         return True
     return sum(each.amount for each in parts if each.is_payable) != installment.amount

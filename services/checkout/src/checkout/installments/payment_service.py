@@ -7,7 +7,7 @@ from uuid import UUID
 
 from checkout.installments import repository, transitions
 from checkout.installments.clock import Clock
-from checkout.installments.domain import Installment, PlannedInstallment, waits_for_sponsor
+from checkout.installments.domain import Installment, PlannedInstallment
 from checkout.installments.payment_requests import CardForm, NotDue, PaymentRequests
 from checkout.installments.shortfall import ShortfallPayments
 from checkout.problems import (
@@ -130,7 +130,7 @@ class InstallmentPaymentService:
         if purchase.collection_stopped is not None:
             raise collection_stopped()
         async with self._context.unit_of_work(self._buyer) as uow:
-            if waits_for_sponsor(installment, await repository.of_purchase(uow.db, purchase.id)):
+            if await repository.awaits_sponsor(uow.db, installment):
                 raise SPONSOR_HAS_NOT_PAID()
         if purchase.state in OPEN and installment.position > 1 and not installment.is_remainder:
             raise FIRST_INSTALLMENT_DUE()

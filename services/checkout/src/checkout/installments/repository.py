@@ -24,6 +24,7 @@ from checkout.installments.domain import (
     ManualMethod,
     ManualPayment,
     PlannedInstallment,
+    waits_for_sponsor,
 )
 from checkout.installments.tables import cancellations, installments, manual_payments, sponsor_customers
 from checkout.purchases.domain import installment_id as installment_id  # re-exported with the rest of installments
@@ -150,6 +151,11 @@ async def of_purchase(db: AsyncConnection, purchase_id: UUID) -> list[Installmen
     """By position."""
     own = select(installments).where(installments.c.purchase_id == purchase_id)
     return [_installment(row) for row in await db.execute(own.order_by(installments.c.position))]
+
+
+async def awaits_sponsor(db: AsyncConnection, installment: Installment) -> bool:
+    """Whether it is a co-pay that is not owed yet."""
+    return installment.is_co_pay and waits_for_sponsor(installment, await of_purchase(db, installment.purchase_id))
 
 
 async def write(db: AsyncConnection, id: UUID, *, at: datetime, **changes: Unpack[InstallmentChanges]) -> Installment:

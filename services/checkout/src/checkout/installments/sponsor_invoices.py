@@ -38,10 +38,8 @@ class SponsorInvoices:
         if not methods:  # none would offer all of them
             raise not_payable()
         settings = self._context.settings
-        if (
-            settings.stripe_tax and request.co_pay is not None
-        ):  # an invoice adds tax by an address, which no student gives
-            raise CO_PAY_UNTAXED()
+        if settings.stripe_tax and request.co_pay is not None:
+            raise CO_PAY_UNTAXED()  # an invoice adds tax by an address, and students give none
         stated = sponsor_invoice(
             request,
             sponsor=buyer.payer_contact.name or str(request.funding_source),
