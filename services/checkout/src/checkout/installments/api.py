@@ -15,7 +15,7 @@ from checkout.installments import repository, views
 from checkout.installments.dependencies import Enrollments, InstallmentPayments, staff_buyer
 from checkout.installments.enrollment_service import STAFF, EnrollmentRequest
 from checkout.installments.payment_service import RequestedPayment, unknown_enrollment
-from checkout.installments.sponsor_api import AuthorizationNumber, SponsorAmount, period_of
+from checkout.installments.sponsor_api import AuthorizationNumber, PositiveMoney, period_of
 from checkout.installments.views import InstallmentView, PaymentOverview, PurchaseStatus, PurchaseView
 from checkout.mail import Address
 from checkout.purchases.contact_api import PersonName, contact_of
@@ -51,7 +51,7 @@ class NewEnrollment(
     authorization_number: AuthorizationNumber | None = None
     period_start: date | None = None
     period_end: date | None = None
-    co_pay: SponsorAmount | None = None
+    co_pay: PositiveMoney | None = None
     student_name: PersonName | None = None
     student_email: Address | None = None
 

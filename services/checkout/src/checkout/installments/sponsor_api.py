@@ -45,7 +45,7 @@ AuthorizationNumber = Annotated[str, AfterValidator(_printable), Field(min_lengt
 """The sponsor's own number for paying for this student; it is printed on the invoice."""
 
 
-class SponsorAmount(BaseModel):
+class PositiveMoney(BaseModel):
     """`amount` in minor units."""
 
     model_config = ConfigDict(extra="forbid")
@@ -84,8 +84,8 @@ class FundingRequest(
     authorizationNumber: AuthorizationNumber | None = None
     periodStart: date | None = None
     periodEnd: date | None = None
-    cap: SponsorAmount | None = None
-    coPay: SponsorAmount | None = None
+    cap: PositiveMoney | None = None
+    coPay: PositiveMoney | None = None
     studentName: PersonName | None = None
     studentEmail: Address | None = None
 
