@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from checkout.catalog.repository import Item, PaymentPlan
-from contracts.money import usd
+from contracts.money import Money, usd
 
 PROJECTS = [{"title": "A page", "steps": ["Write it"]}]
 
@@ -34,6 +34,19 @@ def test_an_item_as_events_describe_it() -> None:
         member = item(kind="membership", slug=f"{tier}-m", tier=tier, annual_price=1_000)
         assert (member.as_program().slug, member.as_program().kind) == ("membership", "membership")
         assert member.annual == usd(1_000)
+
+
+@pytest.mark.parametrize(
+    ("fields", "amount"),
+    [
+        ({"total_cost": 432_500}, usd(432_500)),
+        ({"total_cost": 432_500, "currency": "eur"}, Money(amount=432_500, currency="eur")),
+        ({}, usd(29_500)),
+        ({"currency": "eur"}, Money(amount=489_000, currency="eur")),
+    ],
+)
+def test_what_a_sponsor_pays(fields: dict[str, Any], amount: Money) -> None:
+    assert item(price=489_000, **fields).funding_amount == amount
 
 
 PARTS = (item(slug="a"), item(slug="b"))

@@ -28,7 +28,7 @@ from checkout.purchases.domain import (
     State,
     next_state,
 )
-from contracts.money import Money, usd
+from contracts.money import usd
 from contracts.payments import (
     PaymentEvent,
     PaymentExpired,
@@ -237,15 +237,3 @@ def test_the_facts_decide_in_every_state_but_canceled(state: State, change: Chan
 )
 def test_an_illegal_transition_is_refused(state: State, change: Change) -> None:
     assert next_state(state, change) is None
-
-
-@pytest.mark.parametrize(
-    ("cost", "price", "right"),
-    [
-        (usd(432_500), usd(489_000), usd(432_500)),
-        (None, usd(489_000), usd(29_500)),
-        (None, Money(amount=489_000, currency="eur"), Money(amount=489_000, currency="eur")),
-    ],
-)
-def test_what_a_sponsor_pays(cost: Money | None, price: Money, right: Money) -> None:
-    assert domain.funding_amount(total_cost=cost, price=price) == right

@@ -337,9 +337,7 @@ class Purchase:
     @property
     def initiated(self) -> bool:
         """The payer has acted: money was received, or was on its way at some time."""
-        return not self.is_unrecorded and (
-            bool(self.settled_payments) or any(payment.submitted for payment in self.payments)
-        )
+        return not self.is_unrecorded and any(payment.settled or payment.submitted for payment in self.payments)
 
     def loss(self, policy: Policy = DEFAULT_POLICY) -> Loss | None:
         """Why all money that had been received at some time was gone. What arrives later opens nothing."""

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationInfo, model_validator
 
 from contracts.checkout import Project
-from contracts.money import Currency, Money
+from contracts.money import Currency, Money, usd
 from contracts.people import MEMBERSHIP, ItemKind, ItemRef, Program
 
 SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
@@ -18,6 +18,8 @@ LEAST = 50
 """Minor units: the least that a program costs, which is the least that Stripe takes in one payment (0.50 USD)."""
 MOST = 99_999_999
 """Minor units: the most that Stripe takes in one payment."""
+FUNDING_WITHOUT_COST = usd(29_500)
+"""What a sponsor pays for an item without a total cost."""
 MOST_PARTS = 20
 """Of a bundle: as many as fit into the metadata of a payment."""
 WITHOUT_PARTS = "without parts"
@@ -125,8 +127,11 @@ class Item(BaseModel):
         return Money(amount=self.price, currency=self.currency)
 
     @property
-    def cost(self) -> Money | None:
-        return None if self.total_cost is None else Money(amount=self.total_cost, currency=self.currency)
+    def funding_amount(self) -> Money:
+        """What a sponsor pays. The flat amount applies in its own currency only."""
+        if self.total_cost is not None:
+            return Money(amount=self.total_cost, currency=self.currency)
+        return FUNDING_WITHOUT_COST if self.currency == FUNDING_WITHOUT_COST.currency else self.money
 
     @property
     def annual(self) -> Money | None:

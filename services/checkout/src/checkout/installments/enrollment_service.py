@@ -27,7 +27,7 @@ from checkout.problems import (
 )
 from checkout.purchases import caseload
 from checkout.purchases.context import Buyer, CheckoutContext
-from checkout.purchases.domain import Period, PurchaseRequest, funding_amount
+from checkout.purchases.domain import Period, PurchaseRequest
 from checkout.purchases.request_builder import build_request
 from checkout.purchases.service import PurchaseService
 from contracts.money import Money
@@ -126,7 +126,7 @@ class EnrollmentService:
                 enrollment.student_id,
                 at=utc_now(),
                 promotion_code=enrollment.promotion_code,
-                price=funding_amount(total_cost=item.cost, price=item.money) if sponsor is not None else None,
+                price=item.funding_amount if sponsor is not None else None,
                 payment_flow="installments",
             )
         if sponsor is not None:  # one invoice over the whole amount, also if students may have a plan

@@ -15,7 +15,7 @@ from checkout.exact_json import ExactJson
 from checkout.problems import UNKNOWN_PROGRAM
 from checkout.purchases import payment_methods
 from checkout.purchases.dependencies import CurrentPurchases, CurrentSettings, PageFlow, buyer_of, guest_of
-from checkout.purchases.domain import PaymentType, funding_amount
+from checkout.purchases.domain import PaymentType
 from checkout.purchases.payment_methods import Offer
 from checkout.purchases.price_check import price_mismatch
 from checkout.purchases.request_builder import build_request
@@ -129,7 +129,7 @@ async def list_payment_methods(
 ) -> Page[Offer]:
     """Every payment method: whether it is offered for this program and payer, its limits, and why it is not offered."""
     found = await _program(database, program)
-    amount = found.money if payer == "student" else funding_amount(total_cost=found.cost, price=found.money)
+    amount = found.money if payer == "student" else found.funding_amount
     return Page(items=payment_methods.offers(amount=amount, payer=payer, payment_type=paymentType))
 
 

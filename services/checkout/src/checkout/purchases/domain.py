@@ -27,7 +27,7 @@ from typing import Literal
 from uuid import UUID, uuid5
 
 from checkout.catalog.item import PaymentPlan
-from contracts.money import Money, usd
+from contracts.money import Money
 from contracts.payments import PaymentFailed
 from contracts.people import Payer, Program
 from ledger import purchase as ledger
@@ -44,8 +44,6 @@ EnrollmentStatus = Literal["pending", "active", "paused", "withdrawn", "complete
 PLAN_INSTALLMENTS = 4
 PLAN = PaymentPlan(type="installments", installments=PLAN_INSTALLMENTS)
 """`paymentType: plan` on Stripe's page: four monthly installments."""
-FUNDING_WITHOUT_COST = usd(29_500)
-"""What a sponsor pays for a program without a total cost."""
 UNANSWERED = timedelta(hours=23)
 """Stripe forgets an idempotency key after a day; by then a session that nobody has opened has expired."""
 
@@ -329,11 +327,6 @@ def _asks_the_same(before: PurchaseRequest, request: PurchaseRequest) -> bool:
         period=request.period or before.period,
         bill_to=request.bill_to or before.bill_to,
     )
-
-
-def funding_amount(*, total_cost: Money | None, price: Money) -> Money:
-    """What a sponsor pays. The flat amount applies in its own currency only."""
-    return total_cost or (FUNDING_WITHOUT_COST if price.currency == FUNDING_WITHOUT_COST.currency else price)
 
 
 def installment_id(purchase_id: UUID, position: int) -> UUID:

@@ -10,7 +10,7 @@ from typing import Literal
 from uuid import UUID
 
 from checkout.catalog.item import Item
-from checkout.purchases.domain import PLAN_INSTALLMENTS, Interval, PurchaseRequest, funding_amount
+from checkout.purchases.domain import PLAN_INSTALLMENTS, Interval, PurchaseRequest
 from contracts.money import Money
 from contracts.payments import (
     PaymentEvent,
@@ -132,7 +132,7 @@ def request_of(
 def price_for(item: Item, *, payer: Payer, interval: Interval | None = None) -> Money:
     """What the item costs this payer, before any discount."""
     if payer == "sponsor":
-        return funding_amount(total_cost=item.cost, price=item.money)
+        return item.funding_amount
     return item.annual if interval == "year" and item.annual is not None else item.money
 
 
