@@ -180,6 +180,12 @@ class School:
         assert found is not None
         return found.id
 
+    async def canceled(self, **body: Any) -> None:
+        """An admin cancels the student's only purchase."""
+        path = f"/api/admin/enrollments/{(await self.service.purchase(self.student))['id']}/cancel"
+        answer = await self.admin("POST", path, json={"reason": "moved away", **body})
+        assert answer.status_code == 200, answer.text
+
     async def statuses(self) -> list[str]:
         return [row["status"] for row in await self.installments()]
 

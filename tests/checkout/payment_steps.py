@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import httpx
 from tests.checkout.service import ADMIN, Service, bearer, wanted
 
+from checkout.payments.refund_service import REFUND
 from contracts.envelope import Envelope, parse
 from contracts.money import usd
 from contracts.payments import PaymentRefs, PaymentSucceeded
@@ -94,11 +95,22 @@ async def pay_again(service: Service, student: UUID, *, amount: int, settled: bo
     return row
 
 
+async def refunded_and_disputed(service: Service, student: UUID) -> dict[str, Any]:
+    """A payment of which an admin has refunded a part, and which is disputed; as it was before both."""
+    row = await paid(service, student)
+    made = await ask(service, row["id"], by=BY_ADMIN, amount=1_000)
+    assert made.status_code == 201, made.text
+    await service.perform(student, REFUND)
+    await service.sandbox.operate(f"/charges/{row['stripe_charge_id']}/dispute")
+    await service.deliver_stripe_events(student)
+    return row
+
+
 async def crash_before_recording(service: Service, refund_id: str) -> None:
     """Performs the job that makes the refund at Stripe, and records nothing."""
     (row,) = await service.rows("SELECT * FROM jobs WHERE kind = 'refund' AND key = :key", key=refund_id)
-    job = Job(id=row["id"], kind="refund", key=row["key"], payload=row["payload"], cause=None, attempt=1)
-    await service.handlers["refund"].perform(job)
+    job = Job(id=row["id"], kind=REFUND, key=row["key"], payload=row["payload"], cause=None, attempt=1)
+    await service.handlers[REFUND].perform(job)
 
 
 async def pay_cash(service: Service, other: dict[str, Any], *, amount: int) -> dict[str, Any]:

@@ -4,71 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
-from uuid import UUID
 
 import pytest
+from tests.checkout.co_pay_steps import (
+    BARBER,
+    CO_PAY,
+    PRICE,
+    SHARE,
+    SUCCESS,
+    click,
+    co_pay,
+    enroll,
+    fund,
+    funded,
+    link,
+    sponsor_pays,
+    sponsors,
+    student_pays,
+    students,
+)
 from tests.checkout.installment_steps import DAY, School
-from tests.checkout.service import FRONTEND, FUND, PAY_LINK_SECRET
-from tests.checkout.verification_steps import verify_rows
-
-from checkout.purchases.pay_links import token_of
-
-BARBER = "barber-apprenticeship"
-PRICE, CO_PAY = 489_000, 39_000
-SHARE = PRICE - CO_PAY
-SUCCESS = f"{FRONTEND}/enroll/success?program={BARBER}"
-
-
-def co_pay(amount: int = CO_PAY, currency: str = "usd") -> dict[str, Any]:
-    return {"amount": amount, "currency": currency}
-
-
-async def fund(school: School, **body: Any) -> Any:
-    sent = {"studentId": str(school.student), "programId": BARBER, "programSlug": BARBER, "fundingSource": "WIOA"}
-    return await school.call("POST", FUND, role="case_manager", json=sent | {"coPay": co_pay()} | body)
-
-
-async def funded(school: School, **body: Any) -> None:
-    answer = await fund(school, **body)
-    assert answer.status_code == 200, answer.text
-
-
-async def enroll(school: School, **body: Any) -> Any:
-    sent = {"product_id": BARBER, "user_id": str(school.student), "funding_source": "WIOA"}
-    return await school.call("POST", "/api/enrollments", role="case_manager", json=sent | {"co_pay": co_pay()} | body)
-
-
-def by_hand(installment: dict[str, Any]) -> str:
-    return f"/api/admin/payments/schedules/{installment['id']}/record-payment"
-
-
-async def sponsors(school: School) -> dict[str, Any]:
-    return (await school.installments())[0]
-
-
-async def students(school: School) -> dict[str, Any]:
-    return (await school.installments())[1]
-
-
-async def sponsor_pays(school: School) -> None:
-    await school.sandbox.operate(f"/invoices/{(await sponsors(school))['stripe_invoice_id']}/pay")
-    await school.deliver()
-
-
-async def click(school: School, id: UUID) -> str:
-    """Where the link of the purchase or the installment leads, for a browser that nobody is signed in to."""
-    link = f"/pay/{token_of(id, secret=PAY_LINK_SECRET)}"
-    answer = await school.service.call("GET", link, app=school.app)
-    assert answer.status_code == 303, answer.text
-    return str(answer.headers["location"])
-
-
-async def student_pays(school: School) -> None:
-    """By the link of their mail, on the page of an invoice."""
-    await click(school, (await students(school))["id"])
-    await school.sandbox.operate(f"/invoices/{(await students(school))['stripe_invoice_id']}/pay")
-    await school.deliver()
-
 
 # --- two shares -------------------------------------------------------------------------------------------------------
 
@@ -146,7 +101,7 @@ async def test_each_link_leads_to_what_its_payer_owes(school: School) -> None:
     await sponsor_pays(school)
     assert await click(school, purchase["id"]) == SUCCESS, "the sponsor owes nothing"
     assert await click(school, (await students(school))["id"]) not in (invoice, SUCCESS)
-    document = f"/pay/{token_of((await students(school))['id'], secret=PAY_LINK_SECRET)}/invoice.pdf"
+    document = f"{link((await students(school))['id'])}/invoice.pdf"
     assert (await school.service.call("GET", document, app=school.app)).status_code == 404
 
 
@@ -157,12 +112,11 @@ async def test_a_co_pay_is_not_paid_before_the_sponsor_has_paid(school: School) 
     """Or money of the student's would open, end or hold what the sponsor has not paid for."""
     await funded(school)
     id, purchase = (await students(school))["id"], await school.service.purchase(school.student)
-    link = f"/pay/{token_of(id, secret=PAY_LINK_SECRET)}"
     by_hand = {"payment_method": "cash", "transaction_reference": "c-1"}
 
     async def refusals() -> list[Any]:
         answers = [
-            await school.service.call("GET", link, app=school.app),
+            await school.service.call("GET", link(id), app=school.app),
             await school.call("POST", f"/api/payments/schedules/{id}/intent"),
             await school.call("POST", f"/api/enrollments/{purchase['enrollment_id']}/pay-remaining"),
             await school.admin("POST", f"/api/admin/payments/schedules/{id}/record-payment", json=by_hand),
@@ -235,128 +189,8 @@ async def test_another_co_pay_replaces_the_purchase(school: School) -> None:
 
 async def student_pays_is_refused(school: School) -> None:
     """The link of a co-pay whose purchase has ended."""
-    link = f"/pay/{token_of((await students(school))['id'], secret=PAY_LINK_SECRET)}"
-    assert (await school.service.call("GET", link, app=school.app)).status_code == 410
-
-
-# --- money back, by hand, or not owed ---------------------------------------------------------------------------------
-
-
-async def test_a_student_cannot_refund_the_sponsors_money_by_their_co_pay(school: School) -> None:
-    """A student's own refund returns all payments of the purchase."""
-    await funded(school)
-    await sponsor_pays(school)
-    await student_pays(school)
-    rows = await school.service.rows("SELECT id FROM payments WHERE student_id = :s", s=school.student)
-    for row in rows:
-        shown = (await school.call("GET", f"/api/payments/{row['id']}")).json()
-        assert shown["refundable"]["allowed"] is False
-        answer = await school.call("POST", f"/api/payments/{row['id']}/refund", json={"reason": "mine"})
-        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
-    assert await school.standing() == ("active", None)
-
-
-async def test_an_admin_refunds_a_co_pay_and_the_enrollment_stays(school: School) -> None:
-    await funded(school)
-    await sponsor_pays(school)
-    await student_pays(school)
-    (row,) = await school.service.rows(
-        "SELECT id FROM payments WHERE student_id = :s AND payer = 'student'", s=school.student
-    )
-    answer = await school.admin("POST", f"/api/payments/{row['id']}/refund", json={"reason": "a concession"})
-    assert answer.status_code == 201, answer.text
-    await school.perform()
-    await school.deliver()
-    assert await school.standing() == ("active", None)
-    assert await school.charges() == 0
-
-
-async def test_nothing_that_is_waived_opens_what_the_other_has_not_paid(school: School) -> None:
-    await funded(school)
-    body = {"payment_method": "waiver", "transaction_reference": "w-1"}
-    refused = await school.admin("POST", by_hand(await sponsors(school)), json=body)
-    assert (refused.status_code, refused.json()["code"]) == (409, "sponsor_must_pay"), refused.text
-    refused = await school.admin("POST", by_hand(await students(school)), json=body)
-    assert (refused.status_code, refused.json()["code"]) == (409, "sponsor_has_not_paid"), refused.text
-    await sponsor_pays(school)
-    assert (await school.admin("POST", by_hand(await students(school)), json=body)).status_code == 200
-    await school.deliver()
-    assert await school.standing() == ("active", None)
-
-
-async def test_a_co_pay_in_cash_is_the_students(school: School) -> None:
-    await funded(school)
-    await sponsor_pays(school)
-    body = {"payment_method": "cash", "transaction_reference": "c-1"}
-    answer = await school.admin("POST", by_hand(await students(school)), json=body)
-    assert answer.status_code == 200, answer.text
-    await school.deliver()
-    assert await school.standing() == ("active", None)
-    events = await school.service.published(school.student, "payment.succeeded.v1")
-    assert [(event["payer"], event["amount"]["amount"]) for event in events] == [("student", CO_PAY)]
-
-
-@pytest.mark.parametrize("reason", ["insufficient_funds", "fraudulent"])
-async def test_a_co_pay_that_is_taken_back_is_owed_again(school: School, reason: str) -> None:
-    """It takes nothing from the sponsor."""
-    await funded(school)
-    await sponsor_pays(school)
-    await student_pays(school)
-    (row,) = await school.service.rows(
-        "SELECT stripe_charge_id FROM payments WHERE student_id = :s AND payer = 'student'", s=school.student
-    )
-    dispute = await school.sandbox.operate(f"/charges/{row['stripe_charge_id']}/dispute", reason=reason)
-    await school.sandbox.operate(f"/disputes/{dispute['id']}/close", status="lost")
-    await school.deliver()
-    assert await school.standing() == ("paused", "past_due")
-    assert await school.statuses() == ["paid", "overdue"]
-    await student_pays(school)
-    assert await school.standing() == ("active", None)
-
-
-@pytest.mark.parametrize("refund_amount", [None, "2445.00"])
-async def test_a_cancellation_refunds_the_same_part_to_each_payer(school: School, refund_amount: str | None) -> None:
-    await funded(school)
-    await sponsor_pays(school)
-    await student_pays(school)
-    await school.clock.advance(20 * DAY)
-    purchase = await school.service.purchase(school.student)
-    body = {"reason": "closed"} | ({"refund_amount": refund_amount} if refund_amount else {})
-    answer = await school.admin("POST", f"/api/admin/enrollments/{purchase['enrollment_id']}/cancel", json=body)
-    assert answer.status_code == 200, answer.text
-    rows = await school.service.rows(
-        "SELECT p.payer, r.amount FROM refunds r JOIN payments p ON p.id = r.payment_id WHERE p.student_id = :s"
-        " ORDER BY r.amount",
-        s=school.student,
-    )
-    assert rows == [{"payer": "student", "amount": CO_PAY // 2}, {"payer": "sponsor", "amount": SHARE // 2}]
-
-
-async def test_an_accepted_co_pay_is_not_owed(school: School) -> None:
-    await funded(school)
-    await sponsor_pays(school)
-    purchase = await school.service.purchase(school.student)
-    answer = await school.admin("POST", f"/api/admin/purchases/{purchase['id']}/accept", json={"reason": "hardship"})
-    assert answer.status_code == 200, answer.text
-    await school.deliver()
-    assert await school.standing() == ("active", None)
-    assert await school.statuses() == ["paid", "canceled"]
-    assert await click(school, (await students(school))["id"]) == SUCCESS
-
-
-async def test_a_canceled_purchase_refunds_each_payer(school: School) -> None:
-    await funded(school)
-    await sponsor_pays(school)
-    await student_pays(school)
-    purchase = await school.service.purchase(school.student)
-    path = f"/api/admin/enrollments/{purchase['enrollment_id']}/cancel"
-    answer = await school.admin("POST", path, json={"reason": "closed"})
-    assert answer.status_code == 200, answer.text
-    await school.perform()
-    await school.deliver()
-    rows = await school.service.rows("SELECT amount, refunded FROM payments WHERE student_id = :s", s=school.student)
-    assert all(row["refunded"] == row["amount"] for row in rows), rows
-    assert (await school.standing())[0] == "withdrawn"
+    ended = link((await students(school))["id"])
+    assert (await school.service.call("GET", ended, app=school.app)).status_code == 410
 
 
 # --- reminders --------------------------------------------------------------------------------------------------------
@@ -375,108 +209,10 @@ async def test_a_co_pay_is_announced_at_once_and_never_charged(school: School) -
     assert (await students(school))["attempts"] > 0
     (failed, *_) = await school.failures()
     assert (failed["payer"], failed["amount"]["amount"]) == ("student", CO_PAY)
-    assert failed["pay_url"].endswith(token_of((await students(school))["id"], secret=PAY_LINK_SECRET))
+    assert failed["pay_url"].endswith(link((await students(school))["id"]))
     for _ in range(6):
         await school.later(days=15)
     assert (await students(school))["status"] == "overdue"
     assert await school.standing() == ("pending", "underpaid")
     await student_pays(school)
     assert await school.standing() == ("active", None)
-
-
-# --- what others see --------------------------------------------------------------------------------------------------
-
-
-async def test_figures_of_sponsors_have_no_co_pays(school: School) -> None:
-    code = f"S{school.student.hex[:8].upper()}"
-    made = await school.admin(
-        "POST", "/api/admin/sponsors", json={"code": code, "name": "Works", "finance_email": "f@x.org"}
-    )
-    assert made.status_code == 201, made.text
-    await funded(school, fundingSource=code)
-    link = (await school.admin("POST", f"/api/admin/sponsors/{code}/link")).json()["url"].rsplit("/", 1)[1]
-
-    async def statement(**query: Any) -> list[tuple[str, int]]:
-        answer = await school.service.call("GET", f"/api/sponsor-statements/{link}", params=query, app=school.app)
-        assert answer.status_code == 200, answer.text
-        return [(each["state"], each["amount"]) for each in answer.json()["items"]]
-
-    async def funding() -> tuple[int, int, int]:
-        return await funding_by(school, code)
-
-    async def receivable() -> list[int]:
-        listed = (await school.admin("GET", "/api/admin/receivables")).json()["items"]
-        return [each["amount"] for each in listed if each["funding_source"] == code]
-
-    assert (await statement(), await receivable()) == ([("awaiting_payment", SHARE)], [SHARE])
-    assert await statement(open=True, sort="-amount") == [("awaiting_payment", SHARE)]
-    assert await funding() == (SHARE, 0, SHARE)
-    await sponsor_pays(school)
-    assert (await statement(), await receivable()) == ([("paid", SHARE)], [])
-    assert await statement(open=True) == []
-    assert await funding() == (SHARE, SHARE, 0)
-    await student_pays(school)
-    assert (await statement(), await funding()) == ([("paid", SHARE)], (SHARE, SHARE, 0))
-
-
-async def test_nothing_of_a_co_pay_that_is_being_processed_is_the_sponsors(school: School) -> None:
-    await funded(school, fundingSource="OJT")
-    await sponsor_pays(school)
-    before = await funding_by(school, "OJT")
-    answer = await school.call("POST", f"/api/payments/schedules/{(await students(school))['id']}/intent")
-    await school.pay(answer.json()["stripe_client_secret"], method="us_bank_account")
-    await school.deliver()
-    assert await school.statuses() == ["paid", "processing"]
-    assert await funding_by(school, "OJT") == before
-
-
-async def funding_by(school: School, code: str) -> tuple[int, int, int]:
-    """Funded, paid and due."""
-    listed = await school.admin("GET", "/api/admin/caseload/funding")
-    (own,) = [each for each in listed.json()["items"] if each["funding_source"] == code]
-    return own["amount"], own["paid"], own["due"]
-
-
-@pytest.mark.parametrize("by_check", [True, False])
-async def test_receipts_are_about_the_share_of_who_has_paid(school: School, by_check: bool) -> None:
-    await funded(school, studentName="Ada Lovelace", studentEmail="ada@example.org")
-    if by_check:
-        body = {"payment_method": "check", "transaction_reference": f"k-{school.student}"}
-        assert (await school.admin("POST", by_hand(await sponsors(school)), json=body)).status_code == 200
-        await school.deliver()
-    else:
-        await sponsor_pays(school)
-    await student_pays(school)
-    rows = await school.service.rows(
-        "SELECT d.kind, d.content FROM documents d JOIN purchases p ON p.id = d.purchase_id WHERE p.student_id = :s"
-        " ORDER BY d.created_at, d.serial",
-        s=school.student,
-    )
-    sums = [(row["kind"], row["content"]["paid"]["amount"], row["content"]["total"]["amount"]) for row in rows]
-    assert sums == [("invoice" if by_check else "receipt", SHARE, SHARE), ("receipt", CO_PAY, CO_PAY)]
-    assert "ada@example.org" not in str(rows[0]["content"]["buyer"])
-    assert rows[1]["content"]["buyer"] == {"name": "Ada Lovelace", "email": "ada@example.org"}
-    assert [row["content"]["funding_source"] for row in rows] == ["WIOA", None]
-
-
-async def test_verification_finds_a_co_pay_that_was_changed(school: School) -> None:
-    await funded(school)
-    await sponsor_pays(school)
-    id = str((await students(school))["id"])
-
-    async def differences(*, repair: bool = False) -> set[str | None]:
-        report = await verify_rows(school.service, repair=repair)
-        return {each.column for each in report.differences if each.row == id}
-
-    assert await differences() == set()
-    await school.service.rows("UPDATE installments SET amount = 1 WHERE id = :id RETURNING 1", id=id)
-    assert await differences(repair=True) == {"amount"}
-    assert (await students(school))["amount"] == CO_PAY
-
-
-async def test_verification_raises_no_share_of_a_purchase_whose_co_pay_is_gone(school: School) -> None:
-    await funded(school)
-    id = (await school.service.purchase(school.student))["id"]
-    await school.service.rows("UPDATE purchases SET co_pay = NULL WHERE id = :id RETURNING 1", id=id)
-    await verify_rows(school.service, repair=True)
-    assert [row["amount"] for row in await school.installments()] == [SHARE, CO_PAY]

@@ -145,10 +145,7 @@ async def test_an_end_voids_an_open_invoice(school: School) -> None:
     answer = await school.call("POST", f"/api/payments/schedules/{row['id']}/intent")
     assert answer.status_code == 200, answer.text
     invoice = (await school.installments())[1]["stripe_invoice_id"]
-    canceled = await school.admin(
-        "POST", f"/api/admin/enrollments/{await _id(school)}/cancel", json={"reason": "moved", "refund_amount": 0}
-    )
-    assert canceled.status_code == 200, canceled.text
+    await school.canceled(refund_amount=0)
     await school.run_due()
     assert (await school.sandbox.api.invoices.retrieve_async(str(invoice))).status == "void"
     assert await school.statuses() == ["paid", "canceled", "canceled", "canceled"]
@@ -161,10 +158,7 @@ async def test_a_debit_that_settles_after_the_end_opens_nothing(school: School) 
     await school.pay(answer.json()["stripe_client_secret"], method="us_bank_account")
     await school.run_due()
     assert (await school.statuses())[1] == "processing"
-    canceled = await school.admin(
-        "POST", f"/api/admin/enrollments/{await _id(school)}/cancel", json={"reason": "moved", "refund_amount": 0}
-    )
-    assert canceled.status_code == 200, canceled.text
+    await school.canceled(refund_amount=0)
     await school.run_due()
     await school.sandbox.operate(f"/payment_intents/{answer.json()['payment_intent_id']}/settle")
     await school.run_due()
@@ -179,10 +173,7 @@ async def test_an_invoice_whose_debit_fails_after_the_end_cannot_be_paid(school:
     row = (await school.installments())[1]
     answer = await school.call("POST", f"/api/payments/schedules/{row['id']}/intent")
     await school.pay(answer.json()["stripe_client_secret"], method="us_bank_account")
-    canceled = await school.admin(
-        "POST", f"/api/admin/enrollments/{await _id(school)}/cancel", json={"reason": "moved", "refund_amount": 0}
-    )
-    assert canceled.status_code == 200, canceled.text
+    await school.canceled(refund_amount=0)
     await school.perform()
     await school.sandbox.operate(f"/payment_intents/{answer.json()['payment_intent_id']}/fail")
     await school.run_due()

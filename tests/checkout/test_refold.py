@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID, uuid4
 
-from tests.checkout.payment_steps import BY_ADMIN, PRICE, ask, paid
+from tests.checkout.payment_steps import PRICE, refunded_and_disputed
 from tests.checkout.service import Service
 
-from checkout.payments import refund_service
 from checkout.payments.refold import payment_rows
 from checkout.receipts.repository import move_documents
 from kit.messaging.refold import Refolded, refold
@@ -31,12 +30,7 @@ async def _rows(service: Service, student: UUID) -> list[list[dict[str, Any]]]:
 
 async def test_wrong_rows_are_mended_and_right_ones_are_left_alone(service: Service) -> None:
     student = uuid4()
-    row = await paid(service, student)
-    made = await ask(service, row["id"], by=BY_ADMIN, amount=1_000)
-    assert made.status_code == 201, made.text
-    await service.perform(student, refund_service.REFUND)
-    await service.sandbox.operate(f"/charges/{row['stripe_charge_id']}/dispute")
-    await service.deliver_stripe_events(student)
+    await refunded_and_disputed(service, student)
     right = await _rows(service, student)
     assert [len(rows) for rows in right] == [1, 1, 1]
     published = await service.rows("SELECT count(*) AS messages FROM outbox_messages")

@@ -292,10 +292,7 @@ async def test_reminders_after_the_due_date(school: School) -> None:
 
 async def test_a_canceled_purchase_voids_the_invoice(school: School) -> None:
     await fund(school)
-    purchase = await school.service.purchase(school.student)
-    path = f"/api/admin/enrollments/{purchase['id']}/cancel"
-    answer = await school.admin("POST", path, json={"reason": "The agency withdrew."})
-    assert answer.status_code == 200, answer.text
+    await school.canceled()
     await school.perform()
     await school.deliver()
     assert [each.status for each in await invoices_of(school)] == ["void"]

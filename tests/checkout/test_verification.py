@@ -7,12 +7,11 @@ from uuid import UUID, uuid4
 
 import pytest
 from tests.checkout.conftest import new_database
-from tests.checkout.payment_steps import BY_ADMIN, PRICE, ask, paid
+from tests.checkout.payment_steps import PRICE, refunded_and_disputed
 from tests.checkout.service import Service
 from tests.checkout.verification_steps import verify_rows
 
 from checkout.main import comparisons
-from checkout.payments import refund_service
 from kit.messaging.verification import Difference, verify
 from ledger.policy import DEFAULT_POLICY
 from testkit.postgres_server import Database, PostgresServer
@@ -45,12 +44,7 @@ def named(found: list[Difference]) -> list[Named]:
 async def purchase(service: Service) -> UUID:
     """Paid, refunded in part, and disputed."""
     student = uuid4()
-    row = await paid(service, student)
-    made = await ask(service, row["id"], by=BY_ADMIN, amount=1_000)
-    assert made.status_code == 201, made.text
-    await service.perform(student, refund_service.REFUND)
-    await service.sandbox.operate(f"/charges/{row['stripe_charge_id']}/dispute")
-    await service.deliver_stripe_events(student)
+    row = await refunded_and_disputed(service, student)
     id = UUID(str(row["purchase_id"]))
     assert named(await verified(service, id)) == []
     return id
