@@ -14,6 +14,12 @@ from webhook_gateway.tables import Lane, journal_due, journal_replay
 MEASURED = 100_000
 """The gauges count no further: counting a large backlog would take longer than publishing it."""
 
+_LOCK = text(
+    """
+    SELECT event_id, month, attempts FROM journal_due WHERE lane = :lane AND available_at <= now()
+    ORDER BY available_at, event_id LIMIT :limit FOR UPDATE SKIP LOCKED
+    """
+)
 # By the months, so that no other partition is read. Arrays, because SQLAlchemy writes a list anew for every batch.
 _EVENTS = text(
     """
@@ -74,14 +80,7 @@ class Backlog:
 
 async def lock(db: AsyncConnection, lane: Lane, *, limit: int) -> list[DueEvent]:
     """The events of the lane that are due, oldest first, without those that another transaction has locked."""
-    due = (
-        select(journal_due.c.event_id, journal_due.c.month, journal_due.c.attempts)
-        .where(journal_due.c.lane == lane, journal_due.c.available_at <= func.now())
-        .order_by(journal_due.c.available_at, journal_due.c.event_id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    rows = (await db.execute(due)).all()
+    rows = (await db.execute(_LOCK, {"lane": lane, "limit": limit})).all()
     if not rows:
         return []
     parameters = {"months": sorted({row.month for row in rows}), "ids": [row.event_id for row in rows]}

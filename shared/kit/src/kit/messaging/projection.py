@@ -25,7 +25,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Select, Table, any_, bindparam, select, text
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import ARRAY, Insert, insert
 
 from contracts.envelope import Envelope, Event
 from kit.db.unit_of_work import Collected, UnitOfWork
@@ -198,7 +198,6 @@ class Projection(Generic[R, W]):
         """One round trip. `created_at`, `updated_at` and `cause` are filled in where the table has them."""
         columns = self.table.c
         names = [field.name for field in fields(self.row)]
-        filled_in = [name for name in ("updated_at", "cause") if name in columns]
         rows = []
         for change in changes:
             row: dict[str, Any] = {name: getattr(change.after, name) for name in names}
@@ -209,9 +208,16 @@ class Projection(Generic[R, W]):
             if "cause" in columns:
                 row["cause"] = asdict(change.cause) if change.cause else None
             rows.append(row)
+        await uow.db.execute(self._upsert, rows)
+
+    @cached_property
+    def _upsert(self) -> Insert:
+        names = [field.name for field in fields(self.row) if field.name != "id"]
+        names += [name for name in ("updated_at", "cause") if name in self.table.c]
         statement = insert(self.table)
-        changing = {name: statement.excluded[name] for name in (*names, *filled_in) if name != "id"}
-        await uow.db.execute(statement.on_conflict_do_update(index_elements=["id"], set_=changing), rows)
+        return statement.on_conflict_do_update(
+            index_elements=["id"], set_={name: statement.excluded[name] for name in names}
+        )
 
 
 _TAKE = text(
