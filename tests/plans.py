@@ -62,6 +62,19 @@ async def faults_of(url: str, executed: Sequence[Executed]) -> list[str]:
         await connection.close()
 
 
+async def scans_of(url: str, executed: Executed) -> set[str]:
+    """The indexes by which its rows are found, and the tables that are read as a whole where no index serves, however
+    few rows there are."""
+    connection = await asyncpg.connect(url, server_settings={"enable_seqscan": "off"})
+    try:
+        (plan,) = await connection.fetchrow("EXPLAIN (FORMAT JSON) " + executed.statement, *executed.parameters)
+    finally:
+        await connection.close()
+    nodes = list(_nodes(json.loads(plan)[0]["Plan"]))
+    tables = {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"}
+    return tables | {node["Index Name"] for node in nodes if "Index Name" in node}
+
+
 def _faults(root: Node, large: set[str]) -> Iterator[str]:
     for node in _nodes(root):
         if node["Node Type"] == "Seq Scan" and node["Relation Name"] in large:

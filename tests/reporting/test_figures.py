@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from tests.plans import recorded, scans_of
 from tests.reporting.harness import Service
 
 from contracts.checkout import CatalogItemChanged, PurchaseCreated
@@ -39,6 +41,8 @@ from contracts.payments import (
 )
 from contracts.people import Contact, Program, enrollment_uuid
 from kit.db.unit_of_work import utc_now
+from kit.http.figures import Period
+from reporting.figures import queries
 from reporting.figures.domain import payment_id
 from reporting.figures.stored_events import rebuild
 
@@ -270,6 +274,20 @@ async def test_a_period_has_an_order_and_a_length(service: Service, since: str, 
 async def test_a_period_that_begins_before_all_time(service: Service) -> None:
     answer = await service.get(FIGURES, until="0001-01-02T00:00:00Z")
     assert answer.status_code == 422
+
+
+async def test_events_of_a_period_are_found_by_their_index(school: Service) -> None:
+    """Or every page with figures reads the events of all time."""
+    period = Period(since=SECOND, until=NINTH)
+    async with recorded(school.database) as executed, school.database.transaction() as db:
+        await queries.figures(db, period, now=NINTH)
+        await queries.outcomes(db, period)
+    of_events = [each for each in executed if "FROM events" in each.statement]
+    assert len(of_events) == 6
+    for each in of_events:
+        scans = await scans_of(school.logins.url, each)
+        assert any(scan.endswith("_type_time_idx") for scan in scans), each.statement
+        assert not {scan for scan in scans if re.fullmatch(r"events_(default|\d{4}_\d\d)", scan)}, each.statement
 
 
 async def test_figures_store_nobody(school: Service) -> None:
