@@ -13,6 +13,7 @@ import json
 import os
 import random
 import re
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from dataclasses import replace
@@ -131,7 +132,9 @@ async def apis(
 
 
 @pytest.mark.parametrize("service", SHARE)
-async def test_every_answer_is_declared_and_no_servers_error(service: str, apis: dict[str, FastAPI]) -> None:
+async def test_every_answer_is_declared_and_no_servers_error(
+    service: str, apis: dict[str, FastAPI], capsys: pytest.CaptureFixture[str]
+) -> None:
     app = apis[service]
     declared = {
         f"{method.upper()} {path}": operation["responses"].keys()
@@ -154,6 +157,8 @@ async def test_every_answer_is_declared_and_no_servers_error(service: str, apis:
             statuses[answer.status_code] += 1
             if answer.status_code >= 500 or _is_undeclared(answer, declared[request.route]):
                 failed.setdefault(f"{request.route} {answer.status_code}", f"{role}: {request}\n  {answer.text[:500]}")
+    with capsys.disabled():
+        sys.stdout.write(f"\n{service}: {len(requests)} requests, answered with {dict(sorted(statuses.items()))}\n")
     assert not failed, "\n".join(f"{what}\n  {how}" for what, how in failed.items())
     assert {200, 201, 204} & statuses.keys(), f"no request was accepted: {statuses}"
 
