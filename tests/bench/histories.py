@@ -57,10 +57,15 @@ def random_like(name: str) -> UUID:
 
 @dataclass(frozen=True)
 class History:
-    """The `number`-th purchase of a run, and everything that is published about it. `run` makes the ids unique."""
+    """The `number`-th purchase of a run, and everything that is published about it. `run` makes the ids unique.
+
+    `start`: when the first purchase of the run was made; `apart`: how long after it the next one.
+    """
 
     run: str
     number: int
+    start: datetime = START
+    apart: timedelta = timedelta(seconds=1)
 
     def id(self, kind: str) -> UUID:
         return random_like(f"{self.run}/{self.number}/{kind}")
@@ -72,6 +77,10 @@ class History:
     @cached_property
     def purchase_id(self) -> UUID:
         return self.id("purchase")
+
+    @property
+    def at(self) -> datetime:
+        return self.start + self.number * self.apart
 
     @property
     def program(self) -> Program:
@@ -92,7 +101,7 @@ class History:
             "program": self.program,
             "payer": "student",
             "price": usd(self.price),
-            "as_of": START + timedelta(seconds=self.number),
+            "as_of": self.at,
         }
         intent, charge, page = f"pi_{self.purchase_id}", f"ch_{self.purchase_id}", f"cs_{self.purchase_id}"
         amount = usd(self.price)
@@ -101,7 +110,7 @@ class History:
         details = PaymentMethodDetails(type="card", brand="visa", last4="4242")
         paid: list[Event] = [
             PaymentSucceeded(refs=of_charge, amount=amount, method="card", **named),
-            PaymentSucceeded(refs=of_charge, amount=amount, method="card", details=details),
+            PaymentSucceeded(refs=of_charge, amount=amount, method="card", details=details, as_of=self.at),
             PaymentSucceeded(refs=on_page, amount=amount, contact=self.contact, **named),
         ]
         more: dict[str, Any] = {"refs": of_charge, "as_of": named["as_of"] + timedelta(days=3)}
@@ -171,7 +180,7 @@ class History:
                 id=f"evt_{self.run}_{self.number}_{n}/{event.type}",
                 source="bench",
                 subject=str(self.purchase_id),
-                time=START + timedelta(seconds=self.number, milliseconds=n),
+                time=self.at + timedelta(milliseconds=n),
                 data=event,
             )
 
