@@ -148,7 +148,7 @@ async def test_an_answer_that_is_not_streamed_frees_its_connection(
         "answer": message("instructor", "So."),
     }
     counts = Closings(portal.services)
-    portal.app.state.services.http = httpx.AsyncClient(transport=counts)
+    portal.app.state.services.slow = httpx.AsyncClient(transport=counts)
     answer = await student.post(PAGE, fields, headers=headers)
     assert answer.status_code == (503 if headers else 303), "JSON is no event stream"
     assert (counts.answered, counts.closed) == (1, 1)
@@ -250,8 +250,8 @@ class Stream:
 async def slow(student: Browser, portal: Portal) -> AsyncIterator[tuple[Slow, Stream]]:
     shown = await student.get(PAGE)
     slow = Slow()
-    await portal.app.state.services.http.aclose()
-    portal.app.state.services.http = httpx.AsyncClient(transport=slow)
+    await portal.app.state.services.slow.aclose()
+    portal.app.state.services.slow = httpx.AsyncClient(transport=slow)
     stream = Stream(student, shown)
     await until(stream.has_started, seconds=10)
     yield slow, stream

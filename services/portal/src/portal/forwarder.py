@@ -41,14 +41,14 @@ async def forward(request: Request, path: str) -> Response:
     headers = [pair for pair in headers if pair[0].lower() != "x-forwarded-for"]
     if request.client:
         headers.append(("X-Forwarded-For", request.client.host))
-    outgoing = services.http.build_request(
+    outgoing = services.forwarded.build_request(
         request.method,
         httpx.URL(target, query=request.scope["query_string"] or None),
         headers=headers,
         content=await request.body(),
     )
     try:
-        answer = await services.http.send(outgoing, stream=True)
+        answer = await services.forwarded.send(outgoing, stream=True)
     except httpx.HTTPError:
         raise UNAVAILABLE("The service does not answer. Retry.", headers={"Retry-After": "2"}) from None
     returned = {name: value for name, value in answer.headers.items() if name.lower() not in _NOT_RETURNED}

@@ -19,6 +19,10 @@ IDLE_SECONDS = 60.0
 TIMEOUT_SECONDS = 20.0
 """Opening a page at Stripe takes checkout up to ten."""
 EVENT_STREAM = "text/event-stream"
+SLOW_CONNECTIONS = 100
+"""For answers that take longer than TIMEOUT_SECONDS: an instructor's."""
+SLOW_POOL_SECONDS = 1.0
+"""How long such a request waits for one of them."""
 _PAGES = 20
 
 
@@ -39,21 +43,33 @@ class ServiceUnavailable(Transient):
 
 
 class Services:
-    """One connection pool for all services."""
+    """The connections to all services, in three pools: no page waits for a connection that something else holds.
+
+    http:      of the pages
+    forwarded: of requests that are passed on (`forwarder`)
+    slow:      of answers that may take minutes
+    """
 
     def __init__(self, urls: Mapping[str, str], transport: httpx.AsyncBaseTransport | None = None) -> None:
         """`transport`: for tests."""
         self.urls = urls
-        self.http = httpx.AsyncClient(
-            timeout=TIMEOUT_SECONDS,
-            follow_redirects=False,
-            trust_env=False,
-            transport=transport,
-            limits=httpx.Limits(max_connections=200, max_keepalive_connections=50, keepalive_expiry=IDLE_SECONDS),
-        )
+        self.http = _client(transport, connections=200)
+        self.forwarded = _client(transport, connections=200)
+        self.slow = _client(transport, connections=SLOW_CONNECTIONS)
 
     async def close(self) -> None:
-        await self.http.aclose()
+        for client in (self.http, self.forwarded, self.slow):
+            await client.aclose()
+
+
+def _client(transport: httpx.AsyncBaseTransport | None, *, connections: int) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        timeout=TIMEOUT_SECONDS,
+        follow_redirects=False,
+        trust_env=False,
+        transport=transport,
+        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=50, keepalive_expiry=IDLE_SECONDS),
+    )
 
 
 class Api:
@@ -127,10 +143,11 @@ class Api:
 
         Raises ServiceError, ServiceUnavailable; nothing is left open then.
         """
-        http = self._services.http
+        http = self._services.slow
         headers = {**self._headers, "Accept": EVENT_STREAM, "Idempotency-Key": key}
         url = self._services.urls[service] + path
-        request = http.build_request("POST", url, json=dict(body), headers=headers, timeout=seconds)
+        timeout = httpx.Timeout(seconds, pool=SLOW_POOL_SECONDS)
+        request = http.build_request("POST", url, json=dict(body), headers=headers, timeout=timeout)
         try:
             answer = await http.send(request, stream=True)
             if answer.is_success and answer.headers.get("content-type", "").startswith(EVENT_STREAM):
@@ -167,14 +184,16 @@ class Api:
         seconds: float = TIMEOUT_SECONDS,
     ) -> httpx.Response:
         """`seconds`: to wait. Raises ServiceUnavailable."""
+        is_slow = seconds > TIMEOUT_SECONDS
+        http = self._services.slow if is_slow else self._services.http
         try:
-            return await self._services.http.request(
+            return await http.request(
                 method,
                 self._services.urls[service] + path,
                 json=json,
                 params=params or None,
                 headers={**self._headers, **(headers or {})},
-                timeout=seconds,
+                timeout=httpx.Timeout(seconds, pool=SLOW_POOL_SECONDS if is_slow else seconds),
             )
         except httpx.HTTPError as error:
             raise ServiceUnavailable(f"{service}: {type(error).__name__}") from error
