@@ -54,6 +54,12 @@ class Service:
         await self.database.close()
         await self._app.state.database.close()
 
+    @property
+    def of_requests(self) -> Database:
+        """With the logins of requests."""
+        found: Database = self._app.state.database
+        return found
+
     async def as_owner(self, *statements: str) -> list[Any]:
         """What nobody else may do."""
         connection = await asyncpg.connect(self.logins.owner_url)

@@ -285,7 +285,7 @@ async def test_events_of_a_period_are_found_by_their_index(school: Service) -> N
     of_events = [each for each in executed if "FROM events" in each.statement]
     assert len(of_events) == 6
     for each in of_events:
-        scans = await scans_of(school.logins.url, each)
+        scans = await scans_of(school.logins.staff_url, each)
         assert any(scan.endswith("_type_time_idx") for scan in scans), each.statement
         assert not {scan for scan in scans if re.fullmatch(r"events_(default|\d{4}_\d\d)", scan)}, each.statement
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
+from tests.plans import Executed, recorded, scans_of
 from tests.reporting.harness import Service, act
 
 from contracts.checkout import PurchaseCreated, ReceiptIssued, RefundRequested, StudentUpdated
@@ -16,6 +19,7 @@ from contracts.payments import PaymentDisputeOpened, PaymentMethodDetails, Payme
 from contracts.people import Contact, Program
 
 BARBER = Program(slug="barber-apprenticeship", id="prog-1", name="Barber Apprenticeship", provider="milady")
+PARTITION = re.compile(r"events_(default|\d{4}_\d\d)")
 ANN = Contact(email="ann@student.example.com", name="Ann Ames")
 
 
@@ -190,3 +194,43 @@ async def test_a_replay_of_two_purchases_does_not_mix_their_timelines(service: S
     sources = [event["event_id"] for event in await timeline(service, first)]
     assert [id for id in sources if "2222" in id] == []
     assert [event["type"] for event in await timeline(service, first)][-1] == "audit.recorded.v1"
+
+
+async def test_no_timeline_reads_the_events_of_all_time(service: Service) -> None:
+    """Every condition has to be one that PostgreSQL looks up by an index under row-level security."""
+    purchase, student, _ = await paid_by_card(service)
+    async with recorded(service.of_requests) as executed:
+        assert len(await timeline(service, purchase)) == 2
+        for query in ({"student_id": str(student)}, {"stripe_id": "ch_1234"}):
+            found = (await service.get("/api/admin/timelines", **query)).json()["items"]
+            assert [len(each["events"]) for each in found] == [2]
+    of_events = [(service.logins.staff_url, each) for each in executed if "FROM events" in each.statement]
+    assert len(of_events) > 6
+    looked_up = Executed("SELECT event_id FROM events WHERE refs && $1", [["pi_1234"]])  # by events_naming
+    for url, each in (*of_events, (service.logins.owner_url, looked_up)):
+        scans = await scans_of(url, each)
+        assert scans and not {scan for scan in scans if PARTITION.fullmatch(scan)}, each.statement
+
+
+async def test_the_function_that_looks_events_up_is_for_admins(service: Service) -> None:
+    *_, event_id = await paid_by_card(service)
+    connection = await asyncpg.connect(service.logins.staff_url)
+    try:
+        for role, found in (("case_manager", []), ("specialist", []), ("admin", [event_id])):
+            await connection.execute("SELECT set_config('app.role', $1, false)", role)
+            rows = await connection.fetch("SELECT events_naming(ARRAY['ch_1234']) AS event_id")
+            assert [row["event_id"] for row in rows] == found, role
+    finally:
+        await connection.close()
+
+
+async def paid_by_card(service: Service) -> tuple[UUID, UUID, str]:
+    """The purchase, the student, and the event of the charge, which names neither."""
+    purchase, student = uuid4(), uuid4()
+    refs = PaymentRefs(payment_intent="pi_1234")
+    paid = PaymentSucceeded(refs=refs, purchase_id=purchase, student_id=student, amount=usd(1))
+    charged = service.envelope(
+        PaymentSucceeded(refs=PaymentRefs(payment_intent="pi_1234", charge="ch_1234"), amount=usd(1))
+    )
+    await service.receive(service.envelope(paid), charged)
+    return purchase, student, charged.id

@@ -77,7 +77,10 @@ ENQUEUES: dict[tuple[str, Login], set[str]] = {
     ("notifications", "staff"): {"notification"},
 }
 # Functions that requests call. (Trigger functions cannot be called.)
-CALLABLE: dict[tuple[str, Login], set[str]] = {("webhook_gateway", "api"): {"journal_write_deliveries"}}
+CALLABLE: dict[tuple[str, Login], set[str]] = {
+    ("webhook_gateway", "api"): {"journal_write_deliveries"},
+    ("reporting", "staff"): {"events_naming"},
+}
 
 INTO_OUTBOX = """
     INSERT INTO outbox_messages (message_key, exchange, routing_key, headers, body, mandatory)
