@@ -40,6 +40,7 @@ PINNED = {
     "services/checkout/migrations/versions/0013_sponsor_links.py": "49598c68e48e6cc3",
     "services/checkout/migrations/versions/0014_authorizations.py": "59f07807f6e62afe",
     "services/checkout/migrations/versions/0015_co_pay.py": "1cd9a5fc9ab3bd84",
+    "services/checkout/migrations/versions/0016_newest_first.py": "63649ba135fb3375",
     "services/enrollment/migrations/versions/0001_initial.py": "02e65d3899307510",
     "services/enrollment/migrations/versions/0002_enrolled_at.py": "6b470079d99aa532",
     "services/enrollment/migrations/versions/0003_delivery.py": "ce26dbd51685508f",

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 from tests.checkout.service import Service
+from tests.plans import recorded, scans_of
 
 ITEMS = "/api/admin/items"
 
@@ -66,3 +67,19 @@ async def test_a_cursor_that_nobody_has_returned_is_refused(service: Service, va
 
 async def test_an_order_that_a_list_does_not_have_is_refused(service: Service) -> None:
     assert (await service.admin("GET", f"{ITEMS}?sort=total_cost")).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("path", "index"),
+    [
+        ("/api/purchases", "ix_purchases_created_at"),
+        ("/api/admin/payments", "ix_payments_created_at"),
+        ("/api/receipts", "ix_documents_created_at"),
+    ],
+)
+async def test_a_page_of_the_newest_sorts_no_table(service: Service, path: str, index: str) -> None:
+    async with recorded(service.app.state.database) as executed:
+        answer = await service.admin("GET", path)
+    assert answer.status_code == 200, answer.text
+    (listed,) = [each for each in executed if "ORDER BY" in each.statement]
+    assert index in await scans_of(service.server.staff_url, listed)

@@ -36,6 +36,7 @@ payments = Table(
     Column("paid_at", DateTime(timezone=True)),
     Column("late", Boolean, nullable=False, server_default=text("false")),
     *times(),
+    Index("ix_payments_created_at", "created_at", "id"),
     Index("ix_payments_refs", "refs", postgresql_using="gin"),
 )
 """One row per payment, created with its intent or by its first event, and kept up to date by payment events.

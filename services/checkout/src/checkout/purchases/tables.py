@@ -83,6 +83,7 @@ purchases = Table(
     Column("next_charge_at", DateTime(timezone=True)),
     *times(),
     Index("uq_purchases_open", "student_id", "program_slug", unique=True, postgresql_where=OPEN),
+    Index("ix_purchases_created_at", "created_at", "id"),
     Index("ix_purchases_covers", "covers", postgresql_using="gin"),
     Index("ix_purchases_unsettled", "created_at", postgresql_where=UNSETTLED),
     Index("ix_purchases_funding_source", "funding_source", "created_at", postgresql_where=text("payer = 'sponsor'")),

@@ -32,6 +32,7 @@ documents = Table(
     Column("issued_at", DateTime(timezone=True), nullable=False),
     *times(),
     UniqueConstraint("series", "serial"),
+    Index("ix_documents_created_at", "created_at", "id"),
     Index("ix_documents_refs", "refs", postgresql_using="gin"),
     Index("uq_documents_invoice", "purchase_id", unique=True, postgresql_where=text("kind = 'invoice'")),
 )
