@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -10,7 +11,14 @@ from uuid import UUID
 from checkout.cancellation_policy import RefundStep
 from checkout.installments import repository, transitions
 from checkout.installments.clock import Clock
-from checkout.installments.domain import DONE, Cancellation, allocate_in_proportion, allocate_refund, refund_by_policy
+from checkout.installments.domain import (
+    DONE,
+    Cancellation,
+    RefundShare,
+    allocate_in_proportion,
+    allocate_refund,
+    refund_by_policy,
+)
 from checkout.installments.payment_service import unknown_enrollment
 from checkout.payments import refund_service
 from checkout.payments import repository as payments
@@ -91,22 +99,14 @@ class CancellationService:
         paid_records = [
             each for each in records if each.status == "succeeded" and each.method not in NOT_MONEY and each.amount
         ]
-        paid = sum(each.amount for each in paid_records)
-        refundable = [(each.id, await _refundable(uow, each)) for each in paid_records]  # newest first
-        most = sum(amount for _, amount in refundable)
-        if requested is None:
-            by_policy = await self._refund_by_policy(uow, paid_records, paid=paid, most=most)
-            refund = max(min(by_policy, most - credit), 0)
-        else:
-            refund = requested.amount
-        if refund > most:
-            raise REFUND_TOO_LARGE(most=most, currency=purchase.currency)
+        refundable = {each.id: await _refundable(uow, each) for each in paid_records}
+        shares = await self._shares(uow, purchase, paid_records, refundable, requested, credit=credit)
         # a refund locks its payment; everybody locks payments in the order of their ids
-        allocate = allocate_refund if purchase.co_pay is None else allocate_in_proportion  # each payer their part
-        for share in sorted(allocate(refund, refundable), key=lambda each: str(each.payment)):
+        for share in sorted(shares, key=lambda each: str(each.payment)):
             await refund_service.refund(
                 uow, share.payment, share.amount, reason=reason, origin="cancellation", by=self._buyer.actor
             )
+        paid, refund = sum(each.amount for each in paid_records), sum(share.amount for share in shares)
         cancellation = Cancellation(
             purchase_id=purchase.id,
             student_id=purchase.student_id,
@@ -130,18 +130,35 @@ class CancellationService:
         await audit.record(uow, act)
         return cancellation
 
-    async def _refund_by_policy(
-        self, uow: UnitOfWork, paid_records: list[PaymentRecord], *, paid: int, most: int
-    ) -> int:
-        """Minor units; never more than what is refundable."""
-        by_policy = refund_by_policy(
-            policy=self._policy,
-            paid=paid,
-            refunded=paid - most,
-            first_paid_at=await _first_paid_at(uow, paid_records),
-            now=await self._clock.now_in(uow.db),
-        )
-        return min(by_policy, most)
+    async def _shares(
+        self,
+        uow: UnitOfWork,
+        purchase: PurchaseRow,
+        paid_records: Sequence[PaymentRecord],
+        refundable: Mapping[UUID, int],
+        requested: Money | None,
+        *,
+        credit: int,
+    ) -> list[RefundShare[UUID]]:
+        """What is refunded of each payment, newest first. Each payer of a purchase with a co-pay has a part of their
+        own: neither what the other was refunded before nor the other's dispute is taken from it."""
+        if requested is not None:
+            most = sum(refundable.values())
+            if requested.amount > most:
+                raise REFUND_TOO_LARGE(most=most, currency=purchase.currency)
+            allocate = allocate_refund if purchase.co_pay is None else allocate_in_proportion
+            return allocate(requested.amount, list(refundable.items()))
+        first_paid_at, now = await _first_paid_at(uow, paid_records), await self._clock.now_in(uow.db)
+        shares = list[RefundShare[UUID]]()
+        for payer in dict.fromkeys(each.payer for each in paid_records):
+            own = [each for each in paid_records if each.payer == payer]
+            paid, most = sum(each.amount for each in own), sum(refundable[each.id] for each in own)
+            by_policy = refund_by_policy(
+                policy=self._policy, paid=paid, refunded=paid - most, first_paid_at=first_paid_at, now=now
+            )
+            refund = max(min(by_policy, most - credit), 0)
+            shares += allocate_refund(refund, [(each.id, refundable[each.id]) for each in own])
+        return shares
 
     async def _end(self, uow: UnitOfWork, purchase: PurchaseRow, reason: str) -> None:
         for installment in await repository.of_purchase(uow.db, purchase.id):
@@ -170,7 +187,7 @@ async def _refundable(uow: UnitOfWork, payment: PaymentRecord) -> int:
     return refundable.left
 
 
-async def _first_paid_at(uow: UnitOfWork, paid_records: list[PaymentRecord]) -> datetime | None:
+async def _first_paid_at(uow: UnitOfWork, paid_records: Sequence[PaymentRecord]) -> datetime | None:
     """By the clock that installments fall due by, if checkout collects them; otherwise the payments' own times."""
     if not paid_records:
         return None

@@ -103,13 +103,20 @@ async def read_sponsor_statement(
 
 
 def _invoiced(code: str) -> Subquery:
-    """The sponsor's purchases, less what their students pay. One whose co-pay is not paid yet is `processing`."""
-    paid = select(funding_payments.c.status == "paid").where(funding_payments.c.id == purchases.c.id)
-    has_paid = (purchases.c.state == State.PROCESSING) & purchases.c.co_pay.is_not(None) & paid.scalar_subquery()
+    """The sponsor's purchases, less what their students pay. The state of one with a co-pay is that of the sponsor's
+    share while the purchase goes on."""
+    share = select(funding_payments.c.status).where(funding_payments.c.id == purchases.c.id).scalar_subquery()
+    has_co_pay = purchases.c.co_pay.is_not(None)
+    has_paid = has_co_pay & (purchases.c.state == State.PROCESSING) & (share == "paid")
+    owes_again = has_co_pay & (purchases.c.state == State.PAID) & (share == "created")
     return (
         select(
             *(purchases.c[name] for name in _AS_STORED),
-            case((has_paid, State.PAID.value), else_=purchases.c.state).label("state"),
+            case(
+                (has_paid, State.PAID.value),
+                (owes_again, State.AWAITING_PAYMENT.value),
+                else_=purchases.c.state,
+            ).label("state"),
             (purchases.c.amount - func.coalesce(purchases.c.co_pay, 0)).label("amount"),
             purchases.c.session_params["custom_fields"]["Student"].astext.label("student"),
             purchases.c.program_name.label("program"),

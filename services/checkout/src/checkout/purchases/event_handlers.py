@@ -46,7 +46,7 @@ async def _updated(update: PurchaseUpdate, policy: Policy) -> PurchaseRow:
         await funding_repository.update_funding(
             uow.db,
             row.id,
-            state=State.PAID if _only_lacks_co_pay(row, state, own) else state,
+            state=_of_sponsor(row, state, purchase, own),
             received=any(payment.settled for payment in own),
             payment_intent_id=min((r.payment_intent for r in refs if r.payment_intent), default=None),
             session_id=min((r.checkout_session for r in refs if r.checkout_session), default=None),
@@ -59,12 +59,15 @@ async def _updated(update: PurchaseUpdate, policy: Policy) -> PurchaseRow:
     return replace(row, state=state, stripe_subscription_id=subscription_id, **standing(row, purchase, policy))
 
 
-def _only_lacks_co_pay(row: PurchaseRow, state: State, of_sponsor: Sequence[Payment]) -> bool:
-    """Whether the sponsor has paid its share, and the student has not."""
-    if row.co_pay is None or state is not State.PROCESSING:
-        return False
-    received = sum(payment.value - payment.lost_amount for payment in of_sponsor if payment.settled)
-    return received >= row.amount - row.co_pay
+def _of_sponsor(row: PurchaseRow, state: State, purchase: Purchase, own: Sequence[Payment]) -> State:
+    """The state of what the sponsor pays: paid as soon as its share is, and owed again if a dispute took it back while
+    the purchase goes on with the student's co-pay. `own`: the sponsor's payments."""
+    if row.co_pay is None or state not in (State.PROCESSING, State.PAID):
+        return state
+    if any(due.payer_of(row.payer) == "sponsor" for due in purchase.past_due):
+        return State.AWAITING_PAYMENT
+    received = sum(payment.value - payment.lost_amount for payment in own if payment.settled)
+    return State.PAID if received >= row.amount - row.co_pay else state
 
 
 def _paid_at(payments: Sequence[Payment], events: Sequence[Envelope[PaymentEvent]]) -> datetime | None:
