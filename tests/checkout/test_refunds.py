@@ -173,6 +173,7 @@ async def test_a_rejection_by_stripe_releases_the_reserved_amount(service: Servi
             "student_id": str(student),
             "amount": {"amount": PRICE, "currency": "usd"},
             "code": "charge_disputed",
+            "payer": "student",
         }
         await service.perform(student, refund_service.REFUND)
     await service.sandbox.operate(f"/disputes/{dispute['id']}/close", status="won")

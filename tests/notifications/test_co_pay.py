@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from itertools import permutations
+from uuid import UUID
 
 import pytest
 from tests.notifications.harness import (
@@ -19,8 +20,9 @@ from tests.notifications.harness import (
 )
 from tests.notifications.test_refunds_and_sponsors import FIELDS, SPONSOR, asked
 
-from contracts.checkout import InstallmentAnnounced
+from contracts.checkout import InstallmentAnnounced, RefundFailed
 from contracts.enrollment import EnrollmentActivated
+from contracts.envelope import Event
 from contracts.money import Money, usd
 from contracts.payments import PaymentFailed, PaymentRefs, PaymentRefunded, PaymentSucceeded
 from contracts.people import Contact
@@ -173,3 +175,44 @@ async def test_refunds_go_to_who_has_paid(harness: Harness, order: tuple[int, ..
     mails = [mail for mail in await harness.deliver_due() if "efund" in str(mail["Subject"])]
     assert len(subjects(mails, EMAIL)) == len(subjects(mails, SPONSOR)) == 1
     assert "390.00 USD" in subjects(mails, EMAIL)[0] and "4,500.00 USD" in subjects(mails, SPONSOR)[0]
+
+
+async def test_a_co_pay_that_is_refunded_in_two_parts_is_the_students(harness: Harness) -> None:
+    """Nobody has an address of the student but Stripe; the sponsor must not get the mail."""
+    by_student = received("student").model_copy(update={"contact": Contact(email="own@student.example.com")})
+    await harness.receive(CREATED, received("sponsor"), by_student, step(EnrollmentActivated, 1))
+    await harness.deliver_due()
+    parts = [
+        PaymentRefunded(refs=PaymentRefs(invoice="in_2"), refund_id=f"re_{n}", amount=amount, status="succeeded")
+        for n, amount in enumerate((usd(19_000), usd(20_000)))
+    ]
+    await harness.receive_together([envelope_of(100 + n, each) for n, each in enumerate(parts)])
+    mails = await harness.deliver_due()
+    assert [each for each in subjects(mails, SPONSOR) if "efund" in each] == []
+    (subject,) = [each for each in subjects(mails, "own@student.example.com") if "efund" in each]
+    assert "390.00 USD" in subject
+    assert "4,890.00" not in body_text(one(mails, subject))
+
+
+@pytest.mark.parametrize("reported_by", ["checkout", "stripe", "both"])
+async def test_a_refund_of_a_co_pay_that_failed_is_reported_to_the_student(harness: Harness, reported_by: str) -> None:
+    await harness.receive(CONTACT, CREATED, received("sponsor"), received("student"), step(EnrollmentActivated, 1))
+    before = await harness.deliver_due()
+    of_checkout = RefundFailed.model_validate(
+        {
+            "refund_id": UUID(int=9),
+            "payment_id": UUID(int=8),
+            "purchase_id": FIELDS["purchase_id"],
+            "student_id": FIELDS["student_id"],
+            "amount": CO_PAY,
+            "code": "charge_disputed",
+            "payer": "student",
+        }
+    )
+    of_stripe = PaymentRefunded(refs=PaymentRefs(invoice="in_2"), refund_id="re_2", amount=CO_PAY, status="failed")
+    reports: dict[str, tuple[Event, ...]] = {"checkout": (of_checkout,), "stripe": (of_stripe,)}
+    events = reports.get(reported_by, (of_checkout, of_stripe))
+    await harness.receive(*events)
+    mails = (await harness.deliver_due())[len(before) :]
+    assert subjects(mails, SPONSOR) == []
+    assert len(subjects(mails, EMAIL)) == len(subjects(mails, ADMIN)) == 1

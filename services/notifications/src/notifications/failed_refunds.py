@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from uuid import UUID
 
 from contracts.checkout import RefundFailed
 from contracts.money import Money
 from contracts.payments import PaymentRefunded
+from contracts.people import Payer
+from ledger.payment import Payment
 from notifications.alerts import purchase_alert
 from notifications.message import Channel, DeliveryDelay, Message
 from notifications.payer_message import payer_message
@@ -25,13 +26,17 @@ def failed_refund_messages(facts: PurchaseFacts, channels: Sequence[Channel]) ->
         return
     ids = {fact.purchase_id for fact in purchase.facts if fact.purchase_id}
     refused = [event for event in enrollment.facts.of(RefundFailed) if event.purchase_id in ids]
-    for amount, count in _counted(facts, refused).items():
+    for (payer, amount), count in _counted(facts, refused).items():
+        payment = None if payer == enrollment.payer(purchase) else _payment_of(facts, payer)
         codes = sorted({event.code for event in refused if event.amount == amount})
+        of = "" if payment is None else f"{payer}/"
         for number in range(1, count + 1):
-            topics = frozenset(f"refund-failed:{id}/{amount.currency}/{amount.amount}/{number}" for id in ids)
-            yield _to_payer(facts, purchase.id, amount, number, topics)
+            refund = f"{of}{amount.currency}/{amount.amount}/{number}"
+            topics = frozenset(f"refund-failed:{id}/{refund}" for id in ids)
+            key = f"refund-failed/{purchase.id}/{refund}"
+            yield _to_payer(facts, payment, amount, key, topics)
             yield from purchase_alert(
-                f"refund-failed/{purchase.id}/{amount.currency}/{amount.amount}/{number}",
+                key,
                 "alert-refund-failed",
                 channels,
                 facts,
@@ -42,19 +47,35 @@ def failed_refund_messages(facts: PurchaseFacts, channels: Sequence[Channel]) ->
             )
 
 
-def _counted(facts: PurchaseFacts, refused: Sequence[RefundFailed]) -> Counter[Money]:
-    """The higher of both counts, because each source may have missed some."""
-    by_checkout = Counter({event.refund_id: event.amount for event in refused}.values())
-    reported = (f for f in facts.purchase.facts if isinstance(f, PaymentRefunded) and f.status == "failed")
-    by_stripe = Counter({fact.refund_id: fact.amount for fact in reported if fact.amount}.values())
+def _payment_of(facts: PurchaseFacts, payer: Payer) -> Payment | None:
+    """Of the payer of a co-pay. (None only until the events of the payment have arrived.)"""
+    payments = facts.purchase.payments
+    return next((each for each in payments if facts.enrollment.payer(facts.purchase, each) == payer), None)
+
+
+def _counted(facts: PurchaseFacts, refused: Sequence[RefundFailed]) -> Counter[tuple[Payer, Money]]:
+    """By payer, the higher of both counts, because each source may have missed some."""
+    purchase, enrollment = facts.purchase, facts.enrollment
+    own = enrollment.payer(purchase)
+    by_checkout = Counter({event.refund_id: (event.payer or own, event.amount) for event in refused}.values())
+    by_stripe = Counter(
+        {
+            fact.refund_id: (enrollment.payer(purchase, payment), fact.amount)
+            for payment in purchase.payments
+            for fact in payment.facts
+            if isinstance(fact, PaymentRefunded) and fact.status == "failed" and fact.amount
+        }.values()
+    )
     return by_checkout | by_stripe
 
 
-def _to_payer(facts: PurchaseFacts, purchase_id: UUID, amount: Money, number: int, topics: frozenset[str]) -> Message:
+def _to_payer(
+    facts: PurchaseFacts, payment: Payment | None, amount: Money, key: str, topics: frozenset[str]
+) -> Message:
     return payer_message(
         facts,
-        None,
-        key=f"refund-failed/{purchase_id}/{amount.currency}/{amount.amount}/{number}",
+        payment,
+        key=key,
         template="refund-failed",
         delay=DeliveryDelay.LINKED_EVENTS,
         topics=topics,

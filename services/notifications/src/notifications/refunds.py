@@ -71,12 +71,13 @@ def _combine(facts: PurchaseFacts, single: Sequence[Message]) -> Message:
     purchase, first = facts.purchase, ordered[0]
     currency = first.context["amount"].currency
     amount = sum(message.context["amount"].amount for message in ordered)
-    paid = purchase.paid.get(currency, 0)
+    own = (each for each in purchase.settled_payments if facts.enrollment.payer(purchase, each) == first.recipient)
+    received = (each.settled for each in own if each.settled)
+    paid = sum(money.amount for money in received if money.currency == currency)
     references = dict.fromkeys(message.context["reference"] for message in ordered)
     return replace(
         first,
         key=f"refund/{purchase.id}/{notification_id(' '.join(message.key for message in ordered))}",
-        contact=facts.enrollment.payer_contact(purchase),
         topics=frozenset(_TOPIC + message.key for message in ordered),
         suppressed_by=frozenset[str]().union(*(message.topics for message in ordered)),
         also_covers=frozenset[str]().union(*(message.covers for message in ordered)),

@@ -92,6 +92,7 @@ class RefundFailed(Event):
     student_id: UUID
     amount: Money
     code: str = Field(max_length=100)
+    payer: Payer | None = Field(default=None, description="who gets it")
 
 
 class InstallmentAnnounced(Event):
