@@ -32,11 +32,12 @@ RETRY_OUTAGE = Backoff(first=timedelta(seconds=0.25), longest=timedelta(seconds=
 _DUE = text(
     """
     WITH due AS MATERIALIZED (
-        SELECT id, month, attempts FROM outbox_due WHERE available_at <= now()
+        SELECT id, month, attempts, available_at FROM outbox_due WHERE available_at <= now()
         ORDER BY available_at, id LIMIT :batch FOR UPDATE SKIP LOCKED
     )
     SELECT due.id, due.attempts, message_key, exchange, routing_key, headers, body, mandatory
     FROM due LEFT JOIN outbox_messages AS message ON message.id = due.id AND message.month = due.month
+    ORDER BY due.available_at, due.id
     """
 ).columns(headers=JSONB)
 _PUBLISHED = text("DELETE FROM outbox_due WHERE id = ANY (CAST(:ids AS bigint[]))")
