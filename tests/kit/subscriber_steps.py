@@ -84,6 +84,4 @@ async def subscriber_runner(
 
 
 def to_queue(message: OutgoingMessage, queue: str) -> OutgoingMessage:
-    return OutgoingMessage(
-        key=message.key, exchange="", routing_key=queue, body=message.body, headers=message.headers, mandatory=True
-    )
+    return OutgoingMessage(key=message.key, exchange="", routing_key=queue, body=message.body, headers=message.headers)

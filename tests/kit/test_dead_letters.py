@@ -81,7 +81,7 @@ async def test_permanent_failures_and_unreadable_messages_are_dead_lettered_at_o
         ):
             named = {**headers, "cloudEvents:id": key} if headers else {}
             await publisher.publish(
-                OutgoingMessage(key=key, exchange="", routing_key=queue_name, body=body, headers=named, mandatory=True)
+                OutgoingMessage(key=key, exchange="", routing_key=queue_name, body=body, headers=named)
             )
 
         async def all_dead_lettered() -> bool:

@@ -36,7 +36,6 @@ def spilled(event: StripeEvent) -> OutgoingMessage:
         routing_key=SPILL.name,
         body=event.body,
         headers={SIGNATURE_HEADER: event.signature} if event.signature else {},
-        mandatory=True,
     )
 
 

@@ -119,7 +119,6 @@ class FailedMessages:
                 FAILURES_HEADER: json.dumps(failures),
                 PUBLISHER_HEADER: await self._publishers.publisher_of(queue.name, message),
             },
-            mandatory=True,
         )
         async with self._database.transaction() as db:
             rescheduled = replace(rescheduled, body=await _body_to_keep(db, message))
@@ -149,7 +148,6 @@ class FailedMessages:
                 **_own_headers(message),
                 PUBLISHER_HEADER: await self._publishers.publisher_of(queue.name, message),
             },
-            mandatory=True,
         )
         async with self._database.transaction() as db:
             dead = replace(dead, body=await _body_to_keep(db, message))

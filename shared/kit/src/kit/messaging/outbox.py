@@ -66,25 +66,26 @@ outbox_due = Table(
 
 @dataclass(frozen=True, kw_only=True)
 class OutgoingMessage:
-    """A message as the broker gets it. `key` is unique: the same key twice is one message."""
+    """A message as the broker gets it. `key` is unique: the same key twice is one message.
+
+    mandatory: if no queue is bound for the message, it stays in the outbox until one is
+    """
 
     key: str
     exchange: str
     routing_key: str
     body: bytes
     headers: Mapping[str, Any] = field(default_factory=dict)
-    mandatory: bool = False
+    mandatory: bool = True
 
 
 def to_message(envelope: Envelope[Event]) -> OutgoingMessage:
-    """If no queue is bound for an event, it stays in the outbox until one is."""
     return OutgoingMessage(
         key=envelope.id,
         exchange=EVENTS_EXCHANGE,
         routing_key=envelope.type,
         body=envelope.body(),
         headers=envelope.headers(),
-        mandatory=True,
     )
 
 

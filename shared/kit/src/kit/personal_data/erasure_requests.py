@@ -111,7 +111,6 @@ class ErasureJob:
                     routing_key=queue.dead,
                     body=body,
                     headers={name: value for name, value in headers.items() if isinstance(value, (int, str))},
-                    mandatory=True,
                 )
                 await self._publisher.publish(copy)
                 await message.ack()
