@@ -12,10 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.envelope import Envelope, Event
 from kit.db.database import Database
+from kit.db.unit_of_work import UnitOfWork, utc_now
 from kit.messaging import inbox
 from kit.messaging.batches import Batches
 from kit.messaging.inbox import Handler
 from kit.messaging.subscriber import filters, handlers, subscribers_of
+from kit.runtime.trace import cause_of
 
 AT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 Routers = RabbitRouter | Sequence[RabbitRouter]
@@ -45,7 +47,8 @@ async def handle(
 ) -> None:
     """In the caller's transaction."""
     queue, handler = find_handler(routers, event.type)
-    await inbox.handle(db, event, handler, queue=queue, service=service, now=now)
+    if await inbox.claim_all(db, queue=queue, event_ids=[event.id]):
+        await handler(event, UnitOfWork(db=db, source=service, now=now or utc_now(), cause=cause_of(event)))
 
 
 async def deliver(

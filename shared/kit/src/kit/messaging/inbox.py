@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Column, Date, DateTime, Table, Text, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import FetchedValue
 
-from contracts.envelope import Envelope, Event
+from contracts.envelope import Envelope
 from kit.db.database import KIT_TABLES
-from kit.db.unit_of_work import UnitOfWork, utc_now
-from kit.runtime.trace import cause_of
+from kit.db.unit_of_work import UnitOfWork
 
 Handler = Callable[[Envelope[Any], UnitOfWork], Awaitable[None]]
 
@@ -26,14 +24,6 @@ inbox = Table(
     Column("received_at", DateTime(timezone=True), FetchedValue(), nullable=False),
 )
 """Partitioned by month."""
-
-
-async def claim(db: AsyncConnection, *, queue: str, event_id: str) -> bool:
-    """Returns whether this event is new to this queue. The claim is part of the caller's transaction.
-
-    A second delivery that is processed at the same time waits here until the first one commits or rolls back.
-    """
-    return bool(await claim_all(db, queue=queue, event_ids=[event_id]))
 
 
 # The key holds within a month, so the other months are looked up (OFFSET 0: by index for each id).
@@ -52,23 +42,10 @@ _CLAIM_ALL = text(
 
 
 async def claim_all(db: AsyncConnection, *, queue: str, event_ids: Collection[str]) -> frozenset[str]:
-    """Returns those that are new to this queue. In the order of their ids, so that two batches do not wait for each
-    other."""
+    """Returns those that are new to this queue. The claim is part of the caller's transaction, in the order of the ids,
+    so that two batches do not wait for each other.
+
+    A second delivery that is processed at the same time waits here until the first one commits or rolls back.
+    """
     claimed = await db.scalars(_CLAIM_ALL, {"queue": queue, "event_ids": sorted(event_ids)})
     return frozenset(claimed)
-
-
-async def handle(
-    db: AsyncConnection,
-    event: Envelope[Event],
-    handler: Handler,
-    *,
-    queue: str,
-    service: str,
-    now: datetime | None = None,
-) -> bool:
-    """Claims the event for this queue and runs its handler in the caller's transaction. False: it is a duplicate."""
-    if not await claim(db, queue=queue, event_id=event.id):
-        return False
-    await handler(event, UnitOfWork(db=db, source=service, now=now or utc_now(), cause=cause_of(event)))
-    return True
