@@ -329,6 +329,24 @@ async def test_the_events_of_a_batch_are_merged_together_and_handled_by_group(da
     ]
 
 
+async def test_what_is_logged_for_a_group_names_all_of_its_events(database: Database) -> None:
+    named: dict[Any, Any] = {}
+
+    async def handle_group(uow: UnitOfWork, events: Sequence[Envelope[Any]]) -> None:
+        context = structlog.contextvars.get_contextvars()
+        named[context["event_id"]] = context["correlation"]
+
+    async def merging(event: Envelope[Any], uow: UnitOfWork) -> None:
+        raise AssertionError("handled alone")
+
+    events = [envelope(f"evt_{n}", paid(1, "pi_1")) for n in range(3)]
+    events[0] = replace(events[0], correlation_id="evt_first")
+    queue, filter = batches(database), carries(PaymentSucceeded, together=handle_group)
+    await queue.process(events[0], merging, filter)
+    await asyncio.gather(*(queue.process(each, merging, filter) for each in events[1:]))
+    assert named == {"evt_0": "evt_first", ("evt_1", "evt_2"): ("evt_1", "evt_2")}
+
+
 async def test_facts_of_an_unknown_type_are_kept_and_skipped(database: Database) -> None:
     """A later version has stored one; this one still runs beside it, or was rolled back to."""
     newer = Fact(event_id="evt_new", type="payment.teleported.v9", time=AT, body='{"refs": {}}')

@@ -17,6 +17,7 @@ from tests.waiting import until
 from kit.messaging.broker import Publisher
 from kit.messaging.dead_letters import dead_letters, installed_queues, main
 from kit.messaging.outbox import to_message
+from kit.messaging.publishers import login_of
 from kit.messaging.topology import Queue, declare_at
 from testkit.rabbit_server import RabbitServer
 
@@ -45,6 +46,7 @@ async def test_a_message_that_crashes_its_consumers_is_dead_lettered_at_the_limi
     async with dead_letters(rabbit_server.url, queue_name) as letters:
         (letter,) = await letters.letters()
     assert letter.reason == "redelivery limit exceeded: its consumer crashed"
+    assert letter.login == letter.publisher == login_of(rabbit_server.url)
 
 
 def test_every_queue_has_a_limit_of_its_own() -> None:
@@ -128,6 +130,13 @@ async def test_the_command_lists_all_queues_and_shows_any_body(
         code = await asyncio.to_thread(main)
         return code, capsys.readouterr().out
 
+    code, listed = await command("list", f"{queue_name}-missing", other)
+    assert code == 1
+    assert listed.split()[:2] == [other, "evt_dead"]
+    for incomplete in ((), ("show", queue_name), ("discard", queue_name)):
+        with pytest.raises(SystemExit) as refused:
+            await command(*incomplete)
+        assert refused.value.code == 2
     code, listed = await command("list", queue_name, other)
     assert code == 0
     assert [line.split()[0] for line in listed.splitlines()] == [queue_name, other]

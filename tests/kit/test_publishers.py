@@ -153,7 +153,13 @@ async def test_a_retry_is_accepted_with_its_row_and_a_forged_one_is_not(
 
 
 @pytest.mark.parametrize(
-    "headers", [{}, {PUBLISHER_HEADER: "deployment"}, {KEY_HEADER: "rescheduled/1", "x-death": "1"}]
+    "headers",
+    [
+        {},
+        {PUBLISHER_HEADER: "deployment"},
+        {KEY_HEADER: "rescheduled/1", "x-death": "1"},
+        {KEY_HEADER: "rescheduled/\x00"},
+    ],
 )
 @pytest.mark.parametrize("user_id", [SERVICE, None])
 async def test_a_service_cannot_forge_an_event_in_its_own_queue(
@@ -162,6 +168,23 @@ async def test_a_service_cannot_forge_an_event_in_its_own_queue(
     await consumer.put(SERVICE, to_message(paid("evt_forged")), user_id=user_id, **headers)
     await refused(rabbit_server, consumer, user_id or "a publisher without user_id")
     assert await done(database) == []
+
+
+async def test_a_message_that_is_no_event_is_not_looked_up(
+    rabbit_server: RabbitServer, database: Database, consumer: Consumer
+) -> None:
+    """With the key of an outbox row, as a retry has one."""
+    bad: dict[str, Any] = {KEY_HEADER: "rescheduled/1", "cloudEvents:id": bytearray(b"\xff")}
+    await consumer.put(SERVICE, to_message(paid("evt_bad")), user_id=SERVICE, **bad)
+
+    async def dead_lettered() -> bool:
+        return len(await dead(rabbit_server, consumer.queue.name)) == 1
+
+    await until(dead_lettered)
+    async with dead_letters(consumer.urls["deployment"], consumer.queue.name) as found:
+        (letter,) = await found.letters()
+    assert letter.reason.startswith("BadEnvelope")
+    assert letter.publisher == SERVICE
 
 
 async def test_a_service_names_itself_as_the_source(

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import aio_pika
 import pytest
 from sqlalchemy import text
+from structlog.testing import capture_logs
 from tests.kit.events import paid
 from tests.metrics import total
 from tests.waiting import until
@@ -21,12 +22,13 @@ from kit.messaging.broker import BrokerDown, Publisher
 from kit.messaging.outbox import CHANNEL, OutgoingMessage, put, put_all, wake
 from kit.messaging.relay import Relay, keep_publishing
 from kit.messaging.topology import Queue, declare_at
+from kit.messaging.wakeup import Wakeup
 from kit.runtime.backoff import Backoff
 from testkit.rabbit_server import RabbitServer
 
 
 def message(key: str, queue: str) -> OutgoingMessage:
-    return OutgoingMessage(key=key, exchange="", routing_key=queue, body=key.encode(), mandatory=True)
+    return OutgoingMessage(key=key, exchange="", routing_key=queue, body=key.encode())
 
 
 async def bodies(rabbit: RabbitServer, queue: str) -> list[str]:
@@ -127,7 +129,7 @@ async def test_an_unpublishable_message_does_not_block_others(
 ) -> None:
     await declare_at(rabbit_server.url, [Queue(queue_name)])
     async with database.transaction() as db:
-        await put(db, OutgoingMessage(key="broken", exchange="", routing_key="ä" * 200, body=b"", mandatory=True))
+        await put(db, OutgoingMessage(key="broken", exchange="", routing_key="ä" * 200, body=b""))
         await put(db, message("fine", queue_name))
     async with relaying(database, publisher):
 
@@ -158,12 +160,33 @@ async def test_after_any_error_of_a_message_its_neighbors_are_published(
         await put_all(db, [message(key, queue_name) for key in ("before", "broken", "gone", "after")])
         await db.execute(text("DELETE FROM outbox_messages WHERE message_key = 'gone'"))
     publisher = Refusing(rabbit_server.url, name="tests")
-    assert await Relay(database, publisher).publish_due() == 4
+    with capture_logs() as logs:
+        assert await Relay(database, publisher).publish_due() == 4
+    assert {log["key"] for log in logs} == {"broken", None}
     assert await bodies(rabbit_server, queue_name) == ["after", "before"]
     async with database.transaction() as db:
         rows = (await db.execute(text("SELECT attempts, last_error FROM outbox_due"))).all()
     assert sorted(map(tuple, rows)) == [(1, "KeyError"), (1, "Permanent: the message is gone")]
     await publisher.close()
+
+
+async def test_the_delay_of_a_message_grows_with_its_failures(
+    database: Database, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_module, "RETRY", Backoff(first=timedelta(hours=1), longest=timedelta(days=100)))
+    async with database.transaction() as db:
+        await put_all(db, [message(key, "nowhere") for key in ("first failure", "fifth failure")])
+        await db.execute(text("UPDATE outbox_due SET attempts = 4 WHERE id = (SELECT max(id) FROM outbox_due)"))
+        await db.execute(text("DELETE FROM outbox_messages"))
+    with capture_logs() as logs:
+        await Relay(database, publisher).publish_due()
+    assert [log["attempts"] for log in logs] == [1, 5]
+    async with database.transaction() as db:
+        hours = "SELECT attempts, extract(epoch FROM available_at - now())::float8 / 3600 FROM outbox_due ORDER BY id"
+        (first, delay), (fifth, longer) = (await db.execute(text(hours))).all()
+    assert (first, fifth) == (1, 5)
+    assert 0.49 < delay <= 1
+    assert 7.99 < longer <= 16
 
 
 async def test_each_publishing_has_an_id_of_its_own(
@@ -181,6 +204,29 @@ async def test_each_publishing_has_an_id_of_its_own(
     assert len(set(ids)) == 2
 
 
+class Recording(Publisher):
+    """Publishes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__("amqp://nowhere", name="tests")
+        self.keys: list[str] = []
+
+    async def publish(self, message: OutgoingMessage) -> None:
+        self.keys.append(message.key)
+
+
+async def test_a_batch_is_published_in_the_order_in_which_it_was_written(database: Database) -> None:
+    keys = [f"m{n:02}" for n in range(60)]
+    async with database.transaction() as db:
+        await put_all(db, [message(key, "nowhere") for key in keys[30:]])
+        await put_all(
+            db, [message(key, "nowhere") for key in keys[:30]], available_at=datetime.now(UTC) - timedelta(hours=1)
+        )
+    publisher = Recording()
+    assert await Relay(database, publisher).publish_due() == 60
+    assert publisher.keys == keys
+
+
 async def test_what_concerns_one_subject_arrives_in_its_order(
     rabbit_server: RabbitServer, publisher: Publisher, queue_name: str
 ) -> None:
@@ -193,7 +239,6 @@ async def test_what_concerns_one_subject_arrives_in_its_order(
             routing_key=queue_name,
             body=f"{subject}{number:03}".encode(),
             headers={"cloudEvents:subject": subject},
-            mandatory=True,
         )
         for number in range(100)
         for subject in "abcdefgh"
@@ -230,13 +275,55 @@ async def test_a_backlog_is_published_by_two_batches_at_a_time(database: Databas
     assert (now, most) == (0, 2)
 
 
+async def test_the_relay_waits_when_nothing_is_left(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look that has found one row is followed by another one soon; two batches at a time end with the backlog."""
+    found, stop, calls = [1, 5, 5], asyncio.Event(), 0
+    waited: list[bool] = []
+
+    class Waiting(Wakeup):
+        async def wait(self, *, found: bool) -> None:
+            waited.append(found)
+            await asyncio.sleep(0.1)
+            if not found:
+                stop.set()
+
+    async def publish_due() -> int:
+        nonlocal calls
+        calls += 1
+        await asyncio.sleep(0)
+        return found.pop(0) if found else 0
+
+    monkeypatch.setattr(relay_module, "Wakeup", Waiting)
+    await keep_publishing(publish_due, database.url, stop, channel=CHANNEL, batch=5)
+    assert waited == [True, False]
+    assert calls == 5
+
+
+@pytest.mark.parametrize(("error", "has_stack"), [(BrokerDown("away"), False), (KeyError("a bug"), True)])
+async def test_only_what_is_no_outage_is_logged_with_its_stack(
+    database: Database, error: Exception, has_stack: bool
+) -> None:
+    stop = asyncio.Event()
+
+    async def publish_due() -> int:
+        stop.set()
+        raise error
+
+    with capture_logs() as logs:
+        await keep_publishing(publish_due, database.url, stop, channel=CHANNEL, batch=5)
+    (failed,) = logs
+    assert failed["exc_info"] is has_stack
+
+
 async def test_no_row_is_marked_as_published_during_a_broker_outage(database: Database, queue_name: str) -> None:
     unreachable = Publisher("amqp://guest:guest@127.0.0.1:9/", name="tests", timeout=0.5)
     async with database.transaction() as db:
         await put(db, message("kept", queue_name))
     with pytest.raises(BrokerDown):
         await Relay(database, unreachable).publish_due()
-    assert await unpublished(database) == 1
+    async with database.transaction() as db:
+        rows = await db.execute(text("SELECT attempts, available_at <= now() FROM outbox_due"))
+        assert [tuple(row) for row in rows] == [(0, True)], "an outage is no failure of the message"
 
 
 async def test_new_rows_start_no_attempt_during_an_outage(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from sqlalchemy import text
 from tests.kit.events import paid
 
 from kit.db.database import Database
+from kit.messaging import republish as command
 from kit.messaging.audit import operator
 from kit.messaging.outbox import OutgoingMessage, put_all, to_message
 from kit.messaging.republish import republish
@@ -47,3 +49,36 @@ async def test_it_is_recorded_in_its_commit(database: Database) -> None:
     await published(database, "evt_1")
     await republish(database, service="checkout", since=LONG_AGO, actor=operator("ops-7"))
     assert [type_ for _, type_ in await due(database)] == ["payment.succeeded.v1", "audit.recorded.v1"]
+
+
+async def run(monkeypatch: pytest.MonkeyPatch, url: str, *arguments: str, login: str = "checkout") -> int:
+    monkeypatch.setenv("DATABASE_URL", url)
+    monkeypatch.setenv("AMQP_URL", f"amqp://{login}:x@127.0.0.1:9/")
+    monkeypatch.setattr("sys.argv", ["republish", *arguments])
+    return await command._main()
+
+
+async def test_the_command(
+    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await published(database, "evt_1")
+    assert await run(monkeypatch, database.url, "--since", "2001-01-01", "--type", "payment.succeeded.v1") == 0
+    assert capsys.readouterr().out.endswith("\ncheckout: 1 events will be published again\n"), "after the log"
+    for arguments, login, why in (
+        ((), "checkout", "--since"),
+        (("--since", "2001-01-01"), "deployment", "no service's login"),
+    ):
+        with pytest.raises(SystemExit) as refused:
+            await run(monkeypatch, database.url, *arguments, login=login)
+        assert refused.value.code == 2
+        assert why in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", ["republish", "--since", "2001-01-01"])
+    monkeypatch.delenv("DATABASE_URL")
+    with pytest.raises(SystemExit):
+        await command._main()
+    assert "DATABASE_URL: Field required" in capsys.readouterr().err
+
+
+def test_a_time_without_a_zone_is_utc() -> None:
+    assert command._time("2026-11-01T10:00") == datetime(2026, 11, 1, 10, tzinfo=UTC)
+    assert command._time("2026-11-01T10:00+02:00") == datetime(2026, 11, 1, 8, tzinfo=UTC)

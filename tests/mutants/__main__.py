@@ -23,9 +23,9 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,14 +33,13 @@ from pathlib import Path
 from tests.mutants.equivalent import EQUIVALENT
 from tests.mutants.targets import TARGETS
 
-from testkit.servers import postgres, rabbitmq
-
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "mutants.jsonl"
 DOCUMENT = ROOT / "docs" / "mutants.md"
 COPIES = 2
-TIMEOUT = 120.0
-"""Seconds; a mutant that never ends is found by it."""
+TIMEOUT, SLOWER = 120.0, 4
+"""A mutant that never ends is found after so many seconds, or so many times what the tests take on the code as it is if
+that is longer: a mutant counts as killed then."""
 _OPERATORS = re.compile(
     r"core/(AddNot|NumberReplacer|ExceptionReplacer|ZeroIterationForLoop|Replace(And|Or|True|False|Break|Continue)With\w+"
     r"|ReplaceComparisonOperator_\w+|ReplaceUnaryOperator_Delete_\w+|ReplaceBinaryOperator_(Add|Sub|FloorDiv|BitAnd)_\w+)"
@@ -99,14 +98,11 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(arguments.targets) - TARGETS.keys():
         parser.error(f"no target {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
-    with ExitStack() as servers, tempfile.TemporaryDirectory(prefix="bursar-mutants-") as folder:
+    with tempfile.TemporaryDirectory(prefix="bursar-mutants-") as folder:
+        targets = arguments.targets or list(TARGETS)
         copies: queue.SimpleQueue[Copy] = queue.SimpleQueue()
-        for number in range(COPIES):
-            given = {  # its own: the tests' queues have the same names
-                "BURSAR_TEST_POSTGRES_URL": servers.enter_context(postgres()).admin_url,
-                "BURSAR_TEST_AMQP_URL": servers.enter_context(rabbitmq()).url,
-            }
-            copies.put(Copy(Path(folder) / str(number), arguments.tool.absolute(), given))
+        for number in range(min(COPIES, len(targets))):
+            copies.put(Copy(Path(folder) / str(number), arguments.tool.absolute()))
         with ThreadPoolExecutor(COPIES) as pool:
 
             def measure(target: str) -> Result:
@@ -116,7 +112,7 @@ def main() -> None:
                 finally:
                     copies.put(copy)
 
-            for result in pool.map(measure, arguments.targets or TARGETS):
+            for result in pool.map(measure, targets):
                 print(f"{result.target}: {len(result.survivors)} of {result.mutants} survived", flush=True)
                 keep(result)
     write(list(read().values()))
@@ -127,7 +123,7 @@ def main() -> None:
 class Copy:
     """A copy of the tree, whose code is imported instead of what is installed."""
 
-    def __init__(self, folder: Path, tool: Path, env: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, tool: Path) -> None:
         self._folder = folder
         self._tool = tool
         listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)
@@ -136,13 +132,15 @@ class Copy:
             shutil.copy2(ROOT / name, folder / name)
         sources = [str(each) for each in (*folder.glob("*/*/src"), *folder.glob("*/src"))]
         own = {"PYTHONPATH": os.pathsep.join([*sources, str(folder)]), "PYTHONDONTWRITEBYTECODE": "1"}
-        self._env = {**os.environ, **env, **own}
+        self._env = {**os.environ, **own}
 
     def measure(self, target: str, most: int, seed: int) -> Result:
         """Raises CalledProcessError if the tests fail on the code as it is."""
         modules, tests = TARGETS[target]
+        started = time.monotonic()
         self._run(sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests)
-        sessions = [self._session(number, module, tests) for number, module in enumerate(modules)]
+        timeout = max(TIMEOUT, SLOWER * (time.monotonic() - started))
+        sessions = [self._session(number, module, tests, timeout) for number, module in enumerate(modules)]
         chosen, possible = choose(sessions, most=most, seed=seed)
         for number, session in enumerate(sessions):
             if chosen:
@@ -158,10 +156,10 @@ class Copy:
     def _config(self, number: int) -> Path:
         return self._folder / f"mutants-{number}.toml"
 
-    def _session(self, number: int, module: str, tests: Sequence[str]) -> Path:
+    def _session(self, number: int, module: str, tests: Sequence[str], timeout: float) -> Path:
         session = self._folder / f"mutants-{number}.sqlite"
         session.unlink(missing_ok=True)
-        text = _CONFIG.format(module=module, timeout=TIMEOUT, python=sys.executable, tests=" ".join(tests))
+        text = _CONFIG.format(module=module, timeout=timeout, python=sys.executable, tests=" ".join(tests))
         self._config(number).write_text(text)
         self._run(str(self._tool), "init", str(self._config(number)), str(session))
         return session

@@ -10,28 +10,35 @@ _LEDGER = "shared/ledger/src/ledger"
 
 TARGETS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "signature": ((f"{_GATEWAY}/signature.py",), ("tests/webhook_gateway/test_signature.py",)),
-    "inbox": ((f"{_MESSAGING}/inbox.py",), ("tests/kit/test_batches.py", "tests/kit/test_subscribers.py")),
-    "outbox": ((f"{_MESSAGING}/outbox.py",), ("tests/kit/test_relay.py", "tests/kit/test_mandatory.py")),
-    "relay": (
-        (f"{_MESSAGING}/relay.py", f"{_MESSAGING}/publishers.py"),
-        ("tests/kit/test_relay.py", "tests/kit/test_publishers.py", "tests/kit/test_mandatory.py"),
+    "inbox": ((f"{_MESSAGING}/batches.py",), ("tests/kit/test_batches.py", "tests/kit/test_subscribers.py")),
+    "outbox": ((f"{_MESSAGING}/outbox.py",), ("tests/kit/test_mandatory.py", "tests/kit/test_relay.py")),
+    "relay": ((f"{_MESSAGING}/relay.py",), ("tests/kit/test_relay.py", "tests/kit/test_mandatory.py")),
+    "publishers": (
+        (f"{_MESSAGING}/publishers.py",),
+        ("tests/kit/test_publishers.py", "tests/webhook_gateway/test_spill.py"),
     ),
     "journal relay": (
         (f"{_GATEWAY}/relay.py", f"{_GATEWAY}/due.py"),
-        ("tests/webhook_gateway/test_journal_relay.py", "tests/webhook_gateway/test_journal_tables.py"),
-    ),
-    "dead letters": (
-        (f"{_MESSAGING}/dead_letter.py", f"{_MESSAGING}/dead_letters.py", f"{_MESSAGING}/republish.py"),
         (
-            "tests/kit/test_dead_letters.py",
-            "tests/kit/test_broker_dead_letters.py",
-            "tests/kit/test_republish.py",
-            "tests/kit/test_operator_audit.py",
+            "tests/webhook_gateway/test_journal_relay.py",
+            "tests/webhook_gateway/test_replays.py",
+            "tests/webhook_gateway/test_erasures.py",
+            "tests/webhook_gateway/test_journal_tables.py",
         ),
     ),
+    "dead letters": (
+        (f"{_MESSAGING}/dead_letter.py", f"{_MESSAGING}/dead_letters.py"),
+        (
+            "tests/kit/test_broker_dead_letters.py",
+            "tests/kit/test_operator_audit.py",
+            "tests/kit/test_dead_letters.py",
+            "tests/kit/test_publishers.py",
+        ),
+    ),
+    "republish": ((f"{_MESSAGING}/republish.py",), ("tests/kit/test_republish.py",)),
     "replay": (
         (f"{_GATEWAY}/replay.py",),
-        ("tests/webhook_gateway/test_journal_relay.py", "tests/webhook_gateway/test_admin_api.py"),
+        ("tests/webhook_gateway/test_replays.py", "tests/webhook_gateway/test_journal_relay.py"),
     ),
     "ledger": (
         (f"{_LEDGER}/standing.py", f"{_LEDGER}/verdict.py", f"{_LEDGER}/policy.py", f"{_LEDGER}/loss.py"),

@@ -26,6 +26,7 @@ from testkit.postgres_server import Database as CreatedDatabase
 from testkit.postgres_server import PostgresServer
 from testkit.rabbit_server import RabbitServer
 from webhook_gateway import relay
+from webhook_gateway.due import Backlog, measure
 from webhook_gateway.object_comparison import ages
 from webhook_gateway.replay import replay, republish
 from webhook_gateway.tables import (
@@ -327,6 +328,34 @@ async def test_the_backlog_is_measured(steps: RelaySteps) -> None:
     assert REGISTRY.get_sample_value("bursar_due", {"table": "journal"}) == 3
     assert REGISTRY.get_sample_value("bursar_due", {"table": "journal replay"}) == 2
     assert (REGISTRY.get_sample_value("bursar_oldest_due_seconds", {"table": "journal"}) or 0) > 0
+
+
+async def test_nothing_is_late_that_waits_for_its_next_attempt(steps: RelaySteps) -> None:
+    async with steps.database.transaction() as db:
+        assert await measure(db) == Backlog(live=0, replay=0, deferred=0, oldest_seconds=0)
+    await steps.deliver(paid())
+    async with steps.database.transaction() as db:
+        await db.execute(update(journal_due).values(available_at=func.now() + timedelta(hours=1), attempts=1))
+    async with steps.database.transaction() as db:
+        assert await measure(db) == Backlog(live=1, replay=0, deferred=1, oldest_seconds=0)
+
+
+@pytest.mark.parametrize("sweep", ["measure", "maintain"])
+async def test_a_sweep_is_not_repeated_at_once(steps: RelaySteps, monkeypatch: pytest.MonkeyPatch, sweep: str) -> None:
+    calls, transaction = 0, steps.database.transaction
+
+    def counted() -> Any:
+        nonlocal calls
+        calls += 1
+        return transaction()
+
+    monkeypatch.setattr(steps.database, "transaction", counted)
+    stop = asyncio.Event()
+    sweeping = asyncio.create_task(getattr(steps.relay(), sweep)(stop))
+    await asyncio.sleep(1)
+    stop.set()
+    await sweeping
+    assert calls == 1
 
 
 async def test_a_reconciler_that_was_never_started_is_measured(steps: RelaySteps) -> None:
