@@ -122,7 +122,9 @@ async def merge_keys(database: Database) -> None:
 
 
 async def test_stored_keys_are_locked_in_their_order(database: Database) -> None:
-    await merge_keys(database)
+    """And not in the order of the table, in which they were stored."""
+    for n, key in enumerate(KEYS):
+        await store(database, (fact(n), {key}))
     async with database.transaction() as holder:
         await holder.execute(text("SELECT FROM fact_keys WHERE key = 'key_5' FOR UPDATE"))
         merging = asyncio.create_task(merge_keys(database))
