@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from itertools import permutations
 from typing import Any
 
 import pytest
 from tests.checkout.co_pay_steps import (
+    BARBER,
     CO_PAY,
     PRICE,
     SHARE,
     both_paid,
     click,
     funded,
+    link,
     sponsor_pays,
     sponsors,
     student_pays,
     students,
 )
 from tests.checkout.installment_steps import DAY, School
+from tests.checkout.service import Service
 from tests.checkout.verification_steps import verify_rows
+
+from checkout.purchases.domain import installment_id
+from contracts.envelope import Envelope
+from contracts.money import usd
+from contracts.payments import PaymentDisputeClosed, PaymentPending, PaymentSucceeded
 
 
 async def payment_of(school: School, payer: str) -> dict[str, Any]:
@@ -157,3 +167,116 @@ async def test_each_share_taken_back_is_owed_by_its_payer(school: School) -> Non
     await student_pays(school)
     assert await school.standing() == ("active", None)
     assert await holds(school)
+
+
+async def test_a_co_pay_is_requested_again_when_the_sponsors_dispute_is_won_after_all(school: School) -> None:
+    await funded(school)
+    await sponsor_pays(school)
+    id = (await students(school))["id"]
+    page = await click(school, id)
+    charge = (await payment_of(school, "sponsor"))["stripe_charge_id"]
+    dispute = await school.sandbox.operate(f"/charges/{charge}/dispute", reason="fraudulent")
+    invoice = str((await students(school))["stripe_invoice_id"])
+    await school.sandbox.operate(f"/disputes/{dispute['id']}/close", status="lost")
+    await school.deliver()
+    await school.perform()
+    assert (await school.standing(), await school.statuses()) == (("withdrawn", "dispute_lost"), ["paid", "canceled"])
+    assert (await school.service.stripe.invoice(invoice)).status == "void", "nobody can pay it anymore"
+    assert (await school.service.call("GET", link(id), app=school.app)).status_code == 410
+    await school.sandbox.operate(f"/disputes/{dispute['id']}/appeal")
+    await school.sandbox.operate(f"/disputes/{dispute['id']}/close", status="won")
+    await school.deliver()
+    assert await school.standing() == ("pending", "underpaid")
+    assert await school.statuses() == ["paid", "open"]
+    assert await click(school, id) != page
+    announced = await school.service.published(school.student, "installment.announced.v1")
+    assert [each["installment"] for each in announced] == [f"{id}:1", f"{id}:2"]
+    await student_pays(school)
+    assert await school.standing() == ("active", None)
+    assert await holds(school)
+
+
+async def test_a_student_with_an_unpaid_co_pay_is_not_erased(school: School) -> None:
+    await funded(school)
+    for pay in (sponsor_pays, None):
+        answer = await school.admin("POST", f"/api/admin/students/{school.student}/erasure", json={})
+        assert (answer.status_code, "installment_unpaid" in answer.text) == (409, True), answer.text
+        if pay is not None:
+            await pay(school)
+
+
+async def outcome(school: School) -> tuple[object, ...]:
+    row = await school.service.purchase(school.student)
+    payments = await school.service.rows(
+        "SELECT payer, amount, status FROM payments WHERE student_id = :s ORDER BY amount, status", s=school.student
+    )
+    documents = await school.service.rows(
+        "SELECT d.content->'total'->>'amount' AS total FROM documents d JOIN purchases p ON p.id = d.purchase_id"
+        " WHERE p.student_id = :s ORDER BY 1",
+        s=school.student,
+    )
+    funding = await school.service.funding(school.student)
+    return (
+        await school.standing(),
+        row["state"],
+        row["state_reason"],
+        row["received"],
+        row["collection_stopped"],
+        funding["status"],
+        str(payments),
+        str(documents),
+    )
+
+
+@pytest.mark.parametrize("lost", ["student", "sponsor"])
+async def test_events_in_any_order_have_one_outcome(service: Service, lost: str) -> None:
+    outcomes = set()
+    for order in permutations(range(4)):
+        school = School(service)
+        await funded(school)
+        outcomes.add(await _delivered(school, order, lost))
+        assert await holds(school), order
+    assert len(outcomes) == 1, "\n".join(map(str, outcomes))
+
+
+async def _delivered(school: School, order: tuple[int, ...], lost: str) -> tuple[object, ...]:
+    purchase = await school.service.purchase(school.student)
+    start = datetime.now(UTC) - timedelta(hours=4)
+
+    def event(n: int, kind: Any, position: int, **more: Any) -> Envelope[Any]:
+        name = f"{position}_{school.student.hex}"
+        refs = {"payment_intent": f"pi_{name}", "charge": f"ch_{name}", "invoice": f"in_{name}"}
+        of = "sponsor" if position == 1 else "student"
+        stated = {
+            "purchase_id": purchase["id"],
+            "student_id": school.student,
+            "payer": of,
+            "funding_source": "WIOA",
+            "price": usd(PRICE),
+            "program": {"slug": BARBER, "id": BARBER},
+        }
+        refs |= {"installment": f"{installment_id(purchase['id'], position)}:1"}
+        if kind is PaymentDisputeClosed:
+            stated, refs = {}, {"charge": refs["charge"], "payment_intent": refs["payment_intent"]}
+        data = kind.model_validate({**stated, "refs": refs, "as_of": start + n * timedelta(hours=1), **more})
+        id = f"evt_{n}_{school.student.hex}/{data.type}"
+        return Envelope(id=id, source="webhook-gateway", subject="x", time=start + n * timedelta(hours=1), data=data)
+
+    events = [
+        event(0, PaymentSucceeded, 1, amount=usd(SHARE), method="us_bank_account"),
+        event(1, PaymentPending, 2, amount=usd(CO_PAY), method="us_bank_account"),
+        event(2, PaymentSucceeded, 2, amount=usd(CO_PAY), method="us_bank_account"),
+        event(
+            3,
+            PaymentDisputeClosed,
+            1 if lost == "sponsor" else 2,
+            dispute_id=f"du_{school.student.hex}",
+            status="lost",
+            amount=usd(SHARE if lost == "sponsor" else CO_PAY),
+            reason="insufficient_funds",
+        ),
+    ]
+    for n in order:
+        await school.service.deliver(events[n])
+    await school.deliver()
+    return await outcome(school)

@@ -53,6 +53,8 @@ async def end_on_lost_disputes(updates: Sequence[PurchaseUpdate], *, policy: Pol
 
 
 async def _end_on_lost_dispute(uow: UnitOfWork, row: PurchaseRow, purchase: Purchase, *, policy: Policy) -> None:
+    if row.co_pay is not None:  # the other share may have been paid before, and its event arrive later
+        return
     if purchase.ended is not None or purchase.loss(policy) != "dispute_lost":
         return
     statuses = [each for payment in purchase.payments for each in payment.disputes.items()]
