@@ -97,6 +97,14 @@ async def test_a_month_ends_with_its_partition(database: Database, old: date) ->
     assert f"outbox_messages_{old:%Y_%m}" not in await partitions(database, "outbox_messages")
 
 
+async def test_a_month_stays_as_long_as_it_is_kept(database: Database, old: date) -> None:
+    await put(database, "old", old, published=True)
+    await rows(database, "INSERT INTO inbox (queue, event_id, month) VALUES ('q', 'old', :month)", month=old)
+    await Retention(database, RetentionSettings(keep_outbox_days=300, keep_inbox_days=300)).expire()
+    assert await rows(database, "SELECT message_key FROM outbox_messages") == [("old",)]
+    assert await rows(database, "SELECT event_id FROM inbox") == [("old",)]
+
+
 async def test_no_partition_with_an_unpublished_message_is_dropped(database: Database, old: date) -> None:
     await put(database, "unpublished", old, published=False)
     await put(database, "published", old, published=True)
