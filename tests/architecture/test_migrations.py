@@ -84,7 +84,7 @@ PINNED = {
     "services/reporting/migrations/versions/0006_audited_exports.py": "1849c12f867518c1",
     "services/reporting/migrations/versions/0007_figures.py": "b87ece5cd1acf0d7",
     "services/reporting/migrations/versions/0008_links_without_pending_list.py": "6292553ff7670b57",
-    "services/reporting/migrations/versions/0009_events_naming.py": "ccbd321bd34312ef",
+    "services/reporting/migrations/versions/0009_events_by_ref.py": "d94083f427cef19d",
     "services/webhook-gateway/migrations/versions/0001_initial.py": "54d256920fe8a747",
     "services/webhook-gateway/migrations/versions/0002_fetches.py": "767d28eb8122b8ad",
     "services/webhook-gateway/migrations/versions/0003_journal.py": "aba8bae89e9ac22b",

@@ -206,7 +206,7 @@ async def test_no_timeline_reads_the_events_of_all_time(service: Service) -> Non
             assert [len(each["events"]) for each in found] == [2]
     of_events = [(service.logins.staff_url, each) for each in executed if "FROM events" in each.statement]
     assert len(of_events) > 6
-    looked_up = Executed("SELECT event_id FROM events WHERE refs && $1", [["pi_1234"]])  # by events_naming
+    looked_up = Executed("SELECT event_id FROM events WHERE refs && $1", [["pi_1234"]])  # by events_by_ref
     for url, each in (*of_events, (service.logins.owner_url, looked_up)):
         scans = await scans_of(url, each)
         assert scans and not {scan for scan in scans if PARTITION.fullmatch(scan)}, each.statement
@@ -218,7 +218,7 @@ async def test_the_function_that_looks_events_up_is_for_admins(service: Service)
     try:
         for role, found in (("case_manager", []), ("specialist", []), ("admin", [event_id])):
             await connection.execute("SELECT set_config('app.role', $1, false)", role)
-            rows = await connection.fetch("SELECT events_naming(ARRAY['ch_1234']) AS event_id")
+            rows = await connection.fetch("SELECT events_by_ref(ARRAY['ch_1234']) AS event_id")
             assert [row["event_id"] for row in rows] == found, role
     finally:
         await connection.close()

@@ -79,7 +79,7 @@ ENQUEUES: dict[tuple[str, Login], set[str]] = {
 # Functions that requests call. (Trigger functions cannot be called.)
 CALLABLE: dict[tuple[str, Login], set[str]] = {
     ("webhook_gateway", "api"): {"journal_write_deliveries"},
-    ("reporting", "staff"): {"events_naming"},
+    ("reporting", "staff"): {"events_by_ref"},
 }
 
 INTO_OUTBOX = """

@@ -125,7 +125,7 @@ async def _unnamed(db: AsyncConnection, refs: frozenset[str]) -> ColumnElement[b
 async def _naming(db: AsyncConnection, refs: Iterable[str]) -> ColumnElement[bool]:
     """Those that name one of these objects of Stripe. A condition on `refs` would have PostgreSQL read all events of
     all time for staff (revision 0009), so the function looks up their ids."""
-    ids = await db.scalars(select(func.events_naming(literal(sorted(refs), ARRAY(Text)))))
+    ids = await db.scalars(select(func.events_by_ref(literal(sorted(refs), ARRAY(Text)))))
     return events.c.event_id == any_(literal(ids.all(), ARRAY(Text)))
 
 

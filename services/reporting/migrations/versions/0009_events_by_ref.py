@@ -12,8 +12,8 @@ from kit.db.row_security import role_is
 revision = "0009"
 down_revision = "0008"
 
-NAMING = f"""
-    CREATE FUNCTION events_naming(wanted text[]) RETURNS SETOF text
+EVENTS_BY_REF = f"""
+    CREATE FUNCTION events_by_ref(wanted text[]) RETURNS SETOF text
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
         SELECT event_id FROM events WHERE refs && wanted AND {role_is("admin")}
     $$
@@ -22,8 +22,8 @@ NAMING = f"""
 
 def upgrade() -> None:
     for statement in (
-        NAMING,
-        "REVOKE ALL ON FUNCTION events_naming(text[]) FROM PUBLIC",
-        f'GRANT EXECUTE ON FUNCTION events_naming(text[]) TO "{ddl.logins().staff}"',
+        EVENTS_BY_REF,
+        "REVOKE ALL ON FUNCTION events_by_ref(text[]) FROM PUBLIC",
+        f'GRANT EXECUTE ON FUNCTION events_by_ref(text[]) TO "{ddl.logins().staff}"',
     ):
         op.execute(statement)
